@@ -1,0 +1,99 @@
+"""The change feed of a central database that is a SQLite file.
+
+Triggers write a row into `change` in the transaction that changes a session, a user or the registry, whoever
+runs it. Whether anything was committed at all is what SQLite's `data_version` tells: a look at shared memory of
+some three microseconds that never waits, so a cached read costs no query. See docs/decisions/0002.
+"""
+
+import asyncio
+from collections import defaultdict
+from pathlib import Path
+from typing import get_args
+
+import apsw
+from sqlalchemy import func, select
+
+from freehold.central.engine import Central
+from freehold.central.tables import change
+from freehold.changes import Listener, Topic
+
+_PAGE = 1_000
+
+
+class FileChanges:
+    """Follows the change feed of one SQLite file; one for each process. Implements `freehold.changes.Changes`."""
+
+    def __init__(self, central: Central, path: Path) -> None:
+        self._central = central
+        # Only ever asked for `data_version`; it holds no lock between two calls and waits for none.
+        self._probe = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        self._probe.set_busy_timeout(0)
+        self._listeners: dict[str, list[Listener]] = defaultdict(list)
+        self._position = -1
+        self._seen_version = -1
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def position(self) -> int:
+        return self._position
+
+    def subscribe(self, topic: Topic, listener: Listener) -> None:
+        self._listeners[topic].append(listener)
+
+    def is_current(self) -> bool:
+        return self._data_version() == self._seen_version
+
+    async def catch_up(self) -> None:
+        running = self._running
+        if running is not None:
+            # It may have read the feed before the change that our caller must see: let it end, then look again.
+            await asyncio.wait([running])
+            if self._running not in (None, running):
+                await asyncio.shield(self._running)
+                return
+        task = asyncio.create_task(self._catch_up())
+        self._running = task
+        await asyncio.shield(task)
+
+    def close(self) -> None:
+        self._probe.close()
+
+    def _data_version(self) -> int:
+        try:
+            return int(self._probe.pragma("data_version"))
+        except apsw.Error:
+            return -2  # equal to nothing seen: the caller asks the database and gets its error there
+
+    async def _catch_up(self) -> None:
+        version = self._data_version()  # before reading, so that a commit in between is noticed next time
+        if self._position < 0:  # nothing is cached yet, so there is nobody to tell about the past
+            async with self._central.read() as db:
+                self._position = (await db.execute(select(func.max(change.c.seq)))).scalar() or 0
+        more = True
+        while more:
+            more = await self._read_page()
+        self._seen_version = version
+
+    async def _read_page(self) -> bool:
+        async with self._central.read() as db:
+            lowest = (await db.execute(select(func.min(change.c.seq)))).scalar()
+            rows = (
+                await db.execute(
+                    select(change.c.seq, change.c.topic, change.c.key)
+                    .where(change.c.seq > self._position)
+                    .order_by(change.c.seq)
+                    .limit(_PAGE)
+                )
+            ).all()
+        if rows and lowest is not None and lowest > self._position + 1:
+            self._tell_everything()  # older rows were pruned before we read them
+        for seq, topic, key in rows:
+            for listener in self._listeners[topic]:
+                listener(key)
+            self._position = seq
+        return len(rows) == _PAGE
+
+    def _tell_everything(self) -> None:
+        for topic in get_args(Topic):
+            for listener in self._listeners[topic]:
+                listener(None)

@@ -1,0 +1,95 @@
+"""The central database: one engine, short transactions, errors in our words."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, event
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from freehold.errors import CentralUnavailable
+
+_BUSY_TIMEOUT_MS = 5_000
+_READ = "read"
+
+
+@dataclass(frozen=True, slots=True)
+class Central:
+    """Hands out short transactions on the central database. Never await the network inside one.
+
+    `IntegrityError` passes through for stores to translate; any other database error becomes
+    `CentralUnavailable`.
+    """
+
+    engine: AsyncEngine
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that takes the write lock at its start and commits at the end.
+
+        Raises:
+            CentralUnavailable: no answer, locked for too long, or nothing can be written.
+        """
+        async with _in_our_words(), self.engine.begin() as db:
+            yield db
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A consistent view for reading; takes no lock.
+
+        Raises:
+            CentralUnavailable: no answer.
+        """
+        async with _in_our_words(), self.engine.connect() as db:
+            await db.execution_options(**{_READ: True})
+            yield db
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+def open_central(path: Path) -> Central:
+    """The central database in a SQLite file (WAL, synced at each commit, foreign keys on).
+
+    The folder must exist; the file is made on first use.
+    """
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)),
+        pool_size=8,
+        max_overflow=0,
+        pool_timeout=_BUSY_TIMEOUT_MS / 1000,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves, see below
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _on_begin(connection: Any) -> None:
+        # A deferred transaction that turns to writing may find its view stale and fail; ask for the lock at once.
+        reads_only = connection.get_execution_options().get(_READ, False)
+        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+    return Central(engine)
+
+
+@asynccontextmanager
+async def _in_our_words() -> AsyncIterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except PoolTimeoutError as error:
+        raise CentralUnavailable("the central database is busy; try again in a moment") from error
+    except DBAPIError as error:
+        raise CentralUnavailable("the central database does not answer; try again in a moment") from error

@@ -1,0 +1,116 @@
+"""Tables of the central database. `migrations/` builds exactly these; a test compares them.
+
+The auth tables are better-auth's, column for column: dates are ISO-8601 text in UTC with three fractional
+digits and `Z`, booleans 0 or 1. Source: better-auth 1.7.7's own SQLite migration.
+"""
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, Table, Text
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    }
+)
+
+user = Table(
+    "user",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("email", Text, nullable=False, unique=True),
+    Column("emailVerified", Integer, nullable=False),
+    Column("image", Text),
+    Column("createdAt", Text, nullable=False),
+    Column("updatedAt", Text, nullable=False),
+    Column("role", Text),
+    Column("banned", Integer),
+    Column("banReason", Text),
+    Column("banExpires", Text),
+    Column("isAnonymous", Integer),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    Column("expiresAt", Text, nullable=False),
+    Column("token", Text, nullable=False, unique=True),
+    Column("createdAt", Text, nullable=False),
+    Column("updatedAt", Text, nullable=False),
+    Column("ipAddress", Text),
+    Column("userAgent", Text),
+    Column("userId", Text, ForeignKey("user.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("impersonatedBy", Text),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    Column("accountId", Text, nullable=False),
+    Column("providerId", Text, nullable=False),
+    Column("userId", Text, ForeignKey("user.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("accessToken", Text),
+    Column("refreshToken", Text),
+    Column("idToken", Text),
+    Column("accessTokenExpiresAt", Text),
+    Column("refreshTokenExpiresAt", Text),
+    Column("scope", Text),
+    Column("password", Text),
+    Column("createdAt", Text, nullable=False),
+    Column("updatedAt", Text, nullable=False),
+)
+
+tenant = Table(
+    "tenant",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    # No foreign key: the tenant outlives its user until the provider has confirmed that the database is gone.
+    Column("user_id", Text, nullable=False, unique=True),
+    Column("database_name", Text, nullable=False, unique=True),
+    Column("provider", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("error", Text),
+    Column("attempts", Integer, nullable=False),
+    # When a provisioner may (again) take it, in milliseconds since 1970; NULL when there is nothing to do.
+    Column("due_at_ms", Integer),
+    Column("created_at", Text, nullable=False),
+    Column("updated_at", Text, nullable=False),
+    Index("tenant_due_at_ms_idx", "due_at_ms"),
+)
+
+published_migration = Table(
+    "published_migration",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("sql", Text, nullable=False),
+    Column("checksum", Text, nullable=False),
+    Column("chain", Text, nullable=False, unique=True),
+    Column("key_id", Text, nullable=False),
+    Column("signature", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+)
+
+registry_key = Table(
+    "registry_key",
+    metadata,
+    Column("key_id", Text, primary_key=True, nullable=False),
+    Column("public_key", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+)
+
+# The feed that `central/changes.py` follows; written by triggers only (see migrations/), pruned by a trigger too.
+change = Table(
+    "change",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    sqlite_autoincrement=True,
+)

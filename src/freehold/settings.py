@@ -1,0 +1,171 @@
+"""All configuration, read once from the environment. Nothing else touches `os.environ`."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from freehold.errors import FreeholdError
+
+
+class Secret(str):
+    """A string that prints as `***`; `.reveal()` gives the text."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "***" if len(self) else "''"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def reveal(self) -> str:
+        return str.__str__(self)
+
+
+class BadSettings(FreeholdError):
+    """One or more variables are missing or wrong. `faults` has one line for each."""
+
+    code = "bad_settings"
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All configuration. Field `port` is the variable `PORT`."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 picks a free one.")] = 8000
+    data_dir: Annotated[Path, Meta(description="All that the embedded mode writes.")] = Path("data")
+    database_url: Annotated[
+        str, Meta(description="Central database: `sqlite:///path`; a file in DATA_DIR when unset.")
+    ] = ""
+    tenant_provider: Annotated[Literal["local"], Meta(description="Where tenant databases live.")] = "local"
+    tenant_max_size_mb: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Limit on one tenant database, in MB.")
+    ] = 512
+    tenant_query_timeout_s: Annotated[
+        float, Meta(gt=0, le=600, description="Limit on one statement of a tenant, in seconds.")
+    ] = 5.0
+    tenant_token_ttl_s: Annotated[
+        int, Meta(ge=60, le=86400, description="Life of a database token, in seconds.")
+    ] = 900
+    schema_registry: Annotated[Path, Meta(description="Folder of the migrations to serve.")] = Path(
+        "schema_registry/bahar"
+    )
+    registry_signing_key_file: Annotated[
+        Path | None,
+        Meta(description="Ed25519 private key (PEM) that signs the registry; made in DATA_DIR when unset."),
+    ] = None
+    better_auth_secret: Annotated[
+        Secret, Meta(description="Signs session cookies, 32 characters or more; made in DATA_DIR when unset.")
+    ] = Secret("")
+    better_auth_url: Annotated[
+        str, Meta(description="Public origin, e.g. https://auth.example.com; http://HOST:PORT when unset.")
+    ] = ""
+    trusted_origins: Annotated[
+        tuple[str, ...], Meta(description="Origins of front ends, separated by commas.")
+    ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...], Meta(description="Addresses whose X-Forwarded-For is believed, separated by commas.")
+    ] = ()
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "console", "json"],
+        Meta(description="`auto` is `console` on a terminal, else `json`."),
+    ] = "auto"
+
+    @property
+    def public_url(self) -> str:
+        """Origin that clients use, without a slash at the end."""
+        return (self.better_auth_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Settings from variables; an empty value counts as unset.
+
+    Raises:
+        BadSettings: with one line for every variable that is missing or wrong.
+    """
+    hints = get_type_hints(Settings, include_extras=True)
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for field in msgspec.structs.fields(Settings):
+        name = field.name.upper()
+        text = environ.get(name, "").strip()
+        if not text:
+            continue
+        try:
+            values[field.name] = _convert(text, hints[field.name])
+        except ValueError as error:
+            faults.append(f"{name}: {_explain(error, text, secret=_is_secret(hints[field.name]))}")
+    if not faults:
+        settings = Settings(**values)
+        faults = _check(settings)
+        if not faults:
+            return settings
+    raise BadSettings(faults)
+
+
+def variables() -> dict[str, str]:
+    """Name and meaning of every variable, in order; `.env.example` lists exactly these."""
+    found: dict[str, str] = {}
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        meta = next(extra for extra in hint.__metadata__ if isinstance(extra, Meta))
+        found[name.upper()] = meta.description or ""
+    return found
+
+
+def _is_secret(hint: Any) -> bool:
+    return bool(get_args(hint)) and get_args(hint)[0] is Secret
+
+
+def _convert(text: str, hint: Any) -> Any:
+    kind = get_args(hint)[0]
+    if kind is Secret:
+        return Secret(text)
+    if kind is Path or kind == Path | None:
+        return Path(text).expanduser()
+    if get_origin(kind) is tuple:
+        return tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+    return msgspec.convert(text, hint, strict=False)
+
+
+def _explain(error: ValueError, text: str, *, secret: bool) -> str:
+    reason = re.sub(r"^(Expected|Invalid)", lambda found: found[0].lower(), str(error))
+    return reason if secret else f"{reason}, got `{text}`"
+
+
+def _check(settings: Settings) -> list[str]:
+    """Faults that need more than one look at a value, in our words."""
+    faults: list[str] = []
+    if settings.database_url and not settings.database_url.startswith("sqlite:///"):
+        scheme = settings.database_url.split(":", 1)[0]
+        faults.append(f"DATABASE_URL: expected `sqlite:///path`, got a `{scheme}:` URL")
+    if settings.better_auth_url and not _is_origin(settings.better_auth_url):
+        faults.append(
+            f"BETTER_AUTH_URL: expected an origin such as https://auth.example.com, got `{settings.better_auth_url}`"
+        )
+    if 0 < len(settings.better_auth_secret) < 32:
+        faults.append("BETTER_AUTH_SECRET: expected 32 characters or more; try `openssl rand -base64 32`")
+    return faults
+
+
+def _is_origin(url: str) -> bool:
+    parts = urlsplit(url)
+    return (
+        parts.scheme in {"http", "https"}
+        and bool(parts.netloc)
+        and parts.path in {"", "/"}
+        and not parts.query
+    )
