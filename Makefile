@@ -1,0 +1,73 @@
+# Two commands set everything up on a fresh clone: `make run` and `make test`.
+# Needs Python 3.11 or newer, make, and Node with npm for the tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps
+# The suite uses all cores; PYTEST_ARGS adds to the command, e.g. `make test PYTEST_ARGS="-k ledger"`.
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test unit lint format types typecheck bench clean lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.run: requirements.lock pyproject.toml
+	@echo "== setting up $(VENV) from requirements.lock (about half a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements.lock
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	@echo "== adding test tools to $(VENV) from requirements-dev.lock"
+	@$(PIP) -r requirements-dev.lock
+	@touch $@
+
+tests/e2e/node/node_modules/.ready: tests/e2e/node/package-lock.json
+	@echo "== installing the official JavaScript clients for the tests"
+	@cd tests/e2e/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+run: $(VENV)/.run ## set up what is missing and start the service, embedded
+	@echo "== starting Freehold"
+	@exec $(BIN)/freehold serve
+
+demo: $(VENV)/.run ## play a client app against the running service
+	@$(BIN)/python scripts/demo.py
+
+test: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## set up what is missing and run all tests
+	@echo "== running all tests"
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+
+unit: $(VENV)/.dev ## run the quick tests only
+	@$(BIN)/python -m pytest tests/unit -n0 -q $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## ruff, mypy --strict, the import rule
+	@echo "== ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "== mypy --strict"; $(BIN)/mypy
+	@echo "== import rule"; $(BIN)/lint-imports --no-cache
+	@echo "== schema registry"; $(BIN)/freehold registry lint
+
+format: $(VENV)/.dev ## format the code
+	@$(BIN)/ruff check --fix-only . ; $(BIN)/ruff format .
+
+types: $(VENV)/.dev ## mypy --strict
+	@$(BIN)/mypy
+
+typecheck: types
+
+bench: $(VENV)/.dev ## measure the hot paths beside a bare handler
+	@$(BIN)/python -m bench
+
+clean: ## remove what setting up and testing made (never data/)
+	rm -rf $(VENV) tests/e2e/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: ## write the lock files anew (needs uv)
+	uv pip compile pyproject.toml --extra server --group build --universal --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate -q -o requirements.lock
+	uv pip compile pyproject.toml --extra server --group build --group dev --universal --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate -q -o requirements-dev.lock

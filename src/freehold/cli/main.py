@@ -1,0 +1,45 @@
+"""The `freehold` command. Verbs are imported when they are called for, so that `--help` is quick."""
+
+import importlib
+from typing import Any
+
+import click
+
+from freehold import __version__
+
+_VERBS = {
+    "serve": ("freehold.cli.serve", "Run the service: auth, registry, databases."),
+    "users": ("freehold.cli.users", "People who sign in."),
+    "registry": ("freehold.cli.registry", "Ordered migrations of the tenant databases."),
+    "tenants": ("freehold.cli.tenants", "One database a user, and its life."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _VERBS:
+            return None
+        command: click.Command = getattr(importlib.import_module(_VERBS[name][0]), name)
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _VERBS.items()])
+
+
+@click.command(cls=_LazyGroup, epilog="Example: freehold serve; then open the address that it prints.")
+@click.version_option(__version__, prog_name="freehold")
+def cli() -> None:
+    """A libSQL database of their own for every user of an app, each at the right schema version.
+
+    Settings come from the environment and from `.env` in the working folder; see `.env.example`.
+    Exit codes: 0 done, 1 the answer is no or some failed, 2 wrong use, 3 bad settings, 4 unreachable.
+    """
+
+
+def main(*args: Any) -> None:
+    """Entry point of the console script."""
+    cli(*args)

@@ -1,0 +1,72 @@
+"""The HTTP application: routes, error mapping, background work. Everything it needs comes from `Services`."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.types import ASGIApp
+
+from freehold import __version__
+from freehold.bootstrap import Services
+from freehold.http.auth import auth_routes
+from freehold.http.databases import DatabasesController
+from freehold.http.gateway import gateway_routes
+from freehold.http.guards import provide_signed_in
+from freehold.http.health import HealthController
+from freehold.http.problems import EXCEPTION_HANDLERS
+from freehold.http.registry import RegistryController
+from freehold.http.request_log import RequestLog
+
+_MAX_BODY_BYTES = 2 * 1024 * 1024
+_EXPOSED = ["ETag", "Retry-After", "X-Request-Id", "set-auth-token", "set-auth-jwt", "x-retry-after"]
+
+
+def create_app(services: Services) -> Litestar:
+    """All routes on one Litestar application; the provisioner runs while it does."""
+
+    @contextlib.asynccontextmanager
+    async def background(_app: Litestar) -> AsyncIterator[None]:
+        task = asyncio.create_task(services.provisioner.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    settings = services.settings
+    return Litestar(
+        route_handlers=[
+            HealthController,
+            auth_routes(services.auth, settings),
+            DatabasesController,
+            RegistryController,
+            gateway_routes(services.gateway),
+        ],
+        dependencies={
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "auth": Provide(lambda: services.auth, sync_to_thread=False),
+            "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
+            "registry": Provide(lambda: services.registry, sync_to_thread=False),
+            "signed_in": Provide(provide_signed_in),
+        },
+        exception_handlers=EXCEPTION_HANDLERS,
+        cors_config=CORSConfig(
+            allow_origins=[settings.public_url, *settings.trusted_origins],
+            allow_credentials=True,
+            expose_headers=_EXPOSED,
+        ),
+        openapi_config=OpenAPIConfig(title="Freehold", version=__version__, path="/schema"),
+        request_max_body_size=_MAX_BODY_BYTES,
+        lifespan=[background],
+        logging_config=None,
+    )
+
+
+def create_asgi(services: Services) -> ASGIApp:
+    """What a server runs: the application with its request log around it."""
+    return RequestLog(create_app(services))

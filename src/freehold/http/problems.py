@@ -1,0 +1,126 @@
+"""Every error outside `/api/auth` as RFC 9457 problem details. The only file that knows our errors and HTTP both."""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from freehold.errors import (
+    Conflict,
+    Forbidden,
+    FreeholdError,
+    InvalidInput,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+
+log = structlog.get_logger()
+
+STATUS: dict[type[FreeholdError], int] = {
+    InvalidInput: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    Unavailable: 503,
+}
+
+# Codes of the errors that the framework finds before our code runs.
+FRAMEWORK_CODES: dict[int, str] = {
+    400: "invalid_input",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_large",
+    415: "unsupported_media_type",
+    500: "internal",
+    503: "unavailable",
+}
+
+RETRY_AFTER_S = 2
+
+
+def status_of(error: FreeholdError) -> int:
+    """HTTP status for one of our errors; a kind without its own entry takes its parent's."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def problem(
+    request: Request[Any, Any, Any],
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> Response[bytes]:
+    """One problem document. `code` is for programs, `detail` for people."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        **more,
+    }
+    if status >= 500 and (request_id := request.scope.get("freehold_request_id")):
+        body["request_id"] = request_id
+    return Response(
+        msgspec.json.encode(body), status_code=status, media_type="application/problem+json", headers=headers
+    )
+
+
+def from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> Response[bytes]:
+    """Our errors: what happened and what to do, never a cause."""
+    status = status_of(error)
+    headers: dict[str, str] = {}
+    if status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+        log.warning("request.unavailable", code=error.code, reason=str(error), cause=repr(error.__cause__))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == 500:
+        return from_bug(request, error)
+    faults = getattr(error, "faults", None)
+    more = {"faults": list(faults)} if faults else {}
+    return problem(request, status, error.code, str(error), headers=headers, **more)
+
+
+def from_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What Litestar found wrong with a request before it reached us."""
+    status = error.status_code
+    if status >= 500:
+        return from_bug(request, error)
+    more: dict[str, Any] = {}
+    detail = error.detail
+    if isinstance(error, ValidationException):
+        detail = "the request does not have the expected form; see `faults`"
+        more["faults"] = [
+            f"{fault.get('key', 'body')}: {fault.get('message', 'invalid')}"
+            for fault in error.extra or []
+            if isinstance(fault, dict)
+        ]
+    code = FRAMEWORK_CODES.get(status, "invalid_input")
+    return problem(request, status, code, detail, headers=dict(error.headers or {}), **more)
+
+
+def from_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Anything unexpected: logged whole, answered with the request's id only."""
+    log.error("request.failed", path=request.url.path, exc_info=error)
+    return problem(
+        request, 500, "internal", "something went wrong on our side; quote `request_id` when you ask"
+    )
+
+
+EXCEPTION_HANDLERS: dict[type[Exception] | int, Any] = {
+    FreeholdError: from_domain,
+    HTTPException: from_framework,
+    Exception: from_bug,
+}

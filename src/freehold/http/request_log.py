@@ -1,0 +1,60 @@
+"""Around every request: its id, one log line, and the headers that every answer carries."""
+
+import itertools
+import secrets
+import time
+from typing import Any
+
+import structlog
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+log = structlog.get_logger()
+
+_ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
+# Asked for every few seconds by machines; worth a line only when something is wrong.
+_QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
+
+
+class RequestLog:
+    """ASGI wrapper. Outermost, so that it also sees what no route answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        # Unique over processes and restarts, and cheaper than asking the system for randomness each time.
+        self._prefix = secrets.token_hex(4)
+        self._count = itertools.count(1)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = f"{self._prefix}-{next(self._count):x}"
+        extra: dict[str, Any] = scope  # type: ignore[assignment]  # ASGI lets servers add keys of their own
+        extra["freehold_request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        id_header = (b"x-request-id", request_id.encode())
+        status = 0
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *_ALWAYS, id_header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        finally:
+            path = scope["path"]
+            if path not in _QUIET_PATHS or status >= 400:
+                log.info(
+                    "request.finished",
+                    method=scope["method"],
+                    path=path,
+                    status=status,
+                    duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                )
