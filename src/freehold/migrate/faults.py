@@ -1,0 +1,46 @@
+"""What is wrong with a migration, and where."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from freehold.errors import InvalidInput
+
+SHOWN_SQL_CHARS = 200
+
+
+class Fault(Struct, frozen=True, kw_only=True):
+    """One reason why a migration cannot be used. `statement` and `line` count from 1; 0 is unknown."""
+
+    reason: str
+    version: int = 0
+    name: str = ""
+    statement: int = 0
+    line: int = 0
+
+    def __str__(self) -> str:
+        parts = []
+        if self.version or self.name:
+            parts.append(f"migration {self.version} ({self.name})")
+        if self.statement:
+            parts.append(f"statement {self.statement}")
+        if self.line:
+            parts.append(f"line {self.line}")
+        return f"{', '.join(parts)}: {self.reason}" if parts else self.reason
+
+
+class BadMigration(InvalidInput):
+    """A migration that no database should be given. `faults` has every reason found."""
+
+    code = "bad_migration"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("\n".join(str(fault) for fault in faults))
+        self.faults = tuple(faults)
+
+
+def shortened(sql: str) -> str:
+    """One line of at most about 200 characters, to show in a message."""
+    line = " ".join(sql[: SHOWN_SQL_CHARS * 4].split())
+    is_whole = len(line) <= SHOWN_SQL_CHARS and len(sql) <= SHOWN_SQL_CHARS * 4
+    return line if is_whole else line[:SHOWN_SQL_CHARS] + "…"
