@@ -1,17 +1,80 @@
 """Logging, configured by the edge only: pretty on a terminal, one JSON object a line elsewhere, to stderr."""
 
+import atexit
 import logging
 import sys
-from typing import Any
+import threading
+from collections import deque
+from typing import Any, TextIO
 
 import msgspec
 import structlog
 
+_WRITE_EVERY_S = 0.05
+_KEPT_LINES = 100_000
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
+_encoder = msgspec.json.Encoder(enc_hook=repr)
+
+
 def _to_json(event: Any, **_: Any) -> str:
-    return msgspec.json.encode(event, enc_hook=repr).decode()
+    return _encoder.encode(event).decode()
+
+
+class LineWriter:
+    """Writes lines to a stream from a thread of its own, so that a slow reader never stops the event loop.
+
+    Lines go out within 50 ms, and at exit. When the reader is far behind, the oldest are dropped.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._writing = threading.Lock()
+        self._stopped = threading.Event()
+        threading.Thread(target=self._work, name="log-writer", daemon=True).start()
+        atexit.register(self.flush)
+
+    def msg(self, line: str) -> None:
+        self._lines.append(line)
+
+    log = debug = info = warning = error = critical = exception = fatal = msg
+
+    def flush(self) -> None:
+        """Write all that was logged before this call."""
+        with self._writing:
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            if lines:
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
+
+    def close(self) -> None:
+        """Write what is left and end the thread."""
+        self._stopped.set()
+        self.flush()
+        atexit.unregister(self.flush)
+
+    def _work(self) -> None:
+        while not self._stopped.wait(_WRITE_EVERY_S):
+            try:
+                self.flush()
+            except (OSError, ValueError):  # nobody reads any more; there is nowhere to say so
+                return
+
+
+class _Handler(logging.Handler):
+    """Lines of the standard library's loggers, through the same writer."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._writer.msg(self.format(record))
+
+
+_writers: list[LineWriter] = []
 
 
 def configure_logging(level: str, log_format: str) -> None:
@@ -32,13 +95,17 @@ def configure_logging(level: str, log_format: str) -> None:
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
     )
     threshold = _LEVELS[level]
+    while _writers:
+        _writers.pop().close()
+    writer = LineWriter(sys.stderr)
+    _writers.append(writer)
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: writer,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(writer)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

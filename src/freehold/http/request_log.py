@@ -8,8 +8,6 @@ from typing import Any
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-log = structlog.get_logger()
-
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -23,6 +21,9 @@ class RequestLog:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._log: Any = (
+            structlog.get_logger().bind()
+        )  # bound once: the lazy proxy would be resolved each time
         # Unique over processes and restarts, and cheaper than asking the system for randomness each time.
         self._prefix = secrets.token_hex(4)
         self._count = itertools.count(1)
@@ -51,7 +52,7 @@ class RequestLog:
         finally:
             path = scope["path"]
             if path not in _QUIET_PATHS or status >= 400:
-                log.info(
+                self._log.info(
                     "request.finished",
                     method=scope["method"],
                     path=path,
