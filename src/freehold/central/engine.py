@@ -48,7 +48,13 @@ class Central:
             await db.execution_options(**{_READ: True})
             yield db
 
+    async def check(self) -> None:
+        """Return when the database answers. Raises `CentralUnavailable`."""
+        async with self.read() as db:
+            await db.exec_driver_sql("SELECT 1")
+
     async def close(self) -> None:
+        """Close all connections."""
         await self.engine.dispose()
 
 

@@ -1,0 +1,15 @@
+"""Fixtures that more than one folder of tests uses."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import Service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A running service with an empty installation, shared by the tests of one module."""
+    running = Service(tmp_path_factory.mktemp("service")).start()
+    yield running
+    running.stop()
