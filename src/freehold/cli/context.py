@@ -32,7 +32,8 @@ def async_command(verb: Callable[P, Awaitable[int | None]]) -> Callable[P, None]
             return await verb(*args, **kwargs) or EXIT_DONE
 
         try:
-            code = asyncio.run(main())
+            with asyncio.Runner(loop_factory=_new_loop) as runner:
+                code = runner.run(main())
         except FreeholdError as error:
             code = fail(error)
         except KeyboardInterrupt:
@@ -40,6 +41,14 @@ def async_command(verb: Callable[P, Awaitable[int | None]]) -> Callable[P, None]
         sys.exit(code)
 
     return run
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # no wheel on Windows
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 def fail(error: FreeholdError) -> int:

@@ -1,0 +1,98 @@
+"""get-session and the registry pull beside a bare Litestar handler doing one SQLite lookup."""
+
+import asyncio
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+from tests.servers import ROOT, Service, clean_environ
+
+from bench.load import Load, get, measure
+from bench.report import Finding, compare, note
+
+_ROUNDS = 5
+_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def _floor(database: Path) -> AsyncIterator[int]:
+    """The bare application on a copy of the same database; gives its port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bench.floor", str(database), str(port), cwd=ROOT, env=clean_environ()
+    )
+    try:
+        async with httpx.AsyncClient() as http:
+            for _ in range(100):
+                try:
+                    await http.get(f"http://127.0.0.1:{port}/nothing")
+                    break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.1)
+        yield port
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def run() -> AsyncIterator[Finding]:
+    """Start both servers, load them in turn, and give a finding for each path."""
+    with tempfile.TemporaryDirectory() as folder:
+        service = Service(Path(folder) / "service").start()
+        try:
+            paths = await _prepare(service)
+            # A copy: the floor must not share the file that the service writes.
+            copy = Path(folder) / "floor.db"
+            for suffix in ("", "-wal"):
+                source = service.data_dir / f"central.db{suffix}"
+                if source.exists():
+                    shutil.copy(source, f"{copy}{suffix}")
+            async with _floor(copy) as floor_port:
+                nothing = await measure(floor_port, get("/nothing"), seconds=_SECONDS)
+                note(f"Litestar doing nothing, for scale: {nothing.per_second:,.0f} a second")
+                for name, (request, status) in paths.items():
+                    note(f"measuring {name}")
+                    ours: list[Load] = []
+                    floor: list[Load] = []
+                    for _ in range(_ROUNDS):
+                        floor.append(await measure(floor_port, get("/lookup"), seconds=_SECONDS))
+                        ours.append(await measure(service.port, request, seconds=_SECONDS))
+                    _must_be(ours, status)
+                    yield compare(
+                        name, "/s", [x.per_second for x in ours], [x.per_second for x in floor], at_least=0.8
+                    )
+        finally:
+            service.stop()
+
+
+async def _prepare(service: Service) -> dict[str, tuple[bytes, str]]:
+    async with httpx.AsyncClient(base_url=service.url) as http:
+        reply = await http.post(
+            "/api/auth/sign-up/email",
+            json={"name": "Bench", "email": "bench@example.com", "password": "correct-horse-1"},
+        )
+        reply.raise_for_status()
+        cookie = f"better-auth.session_token={reply.cookies['better-auth.session_token']}"
+        token = reply.json()["token"]
+        pull = await http.get("/migrations", params={"after": 0})
+        full = await http.get("/migrations/full")
+    return {
+        "get-session, cookie": (get("/api/auth/get-session", cookie=cookie), "200"),
+        "get-session, bearer": (get("/api/auth/get-session", authorization=f"Bearer {token}"), "200"),
+        "registry pull, 200": (get("/migrations?after=0"), "200"),
+        "registry pull, 304": (get("/migrations?after=0", if_none_match=pull.headers["etag"]), "304"),
+        "registry in full, 200": (get("/migrations/full"), "200"),
+        "registry in full, 304": (get("/migrations/full", if_none_match=full.headers["etag"]), "304"),
+    }
+
+
+def _must_be(loads: list[Load], status: str) -> None:
+    for load in loads:
+        if set(load.statuses) != {status}:
+            raise AssertionError(f"expected only {status}, got {load.statuses}")
