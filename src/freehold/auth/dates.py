@@ -1,0 +1,21 @@
+"""Dates as better-auth's client reads them: UTC, exactly three fractional digits, `Z`.
+
+Any other number of digits is misread: the client takes the fraction for a count of milliseconds.
+"""
+
+from datetime import UTC, datetime
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def to_iso(moment: datetime) -> str:
+    """`2026-01-31T10:20:30.123Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def from_iso(text: str) -> datetime:
+    """Reads what `to_iso` writes, and every other ISO-8601 form; without a zone it is UTC."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,11 @@
+"""Random ids and session tokens."""
+
+import secrets
+import string
+
+_ALPHABET = string.ascii_letters + string.digits
+
+
+def random_id() -> str:
+    """32 characters of `a-zA-Z0-9`, 190 bits; for row ids and for session tokens."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(32))

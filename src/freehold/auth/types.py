@@ -1,0 +1,108 @@
+"""Users and their sessions. Encoded, they are exactly the objects that better-auth's clients know."""
+
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+ADMIN_ROLE = "admin"
+USER_ROLE = "user"
+
+
+def _wire_names(own_id: str) -> Callable[[str], str]:
+    """camelCase, with the struct's own id as plain `id`. The tables' columns have the same names."""
+
+    def rename(field: str) -> str:
+        if field == own_id:
+            return "id"
+        first, *rest = field.split("_")
+        return first + "".join(part.capitalize() for part in rest)
+
+    return rename
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("user_id")):
+    """A person. `email` is lower case; `role` may be several, joined by commas."""
+
+    user_id: str
+    name: str
+    email: str
+    email_verified: bool = False
+    image: str | None = None
+    created_at: str
+    updated_at: str
+    role: str = USER_ROLE
+    banned: bool = False
+    ban_reason: str | None = None
+    ban_expires: str | None = None
+    is_anonymous: bool = False
+
+    @property
+    def is_admin(self) -> bool:
+        return ADMIN_ROLE in (role.strip() for role in self.role.split(","))
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("session_id")):
+    """One sign-in. `token` is its secret, `session_id` is not."""
+
+    session_id: str
+    token: str
+    user_id: str
+    expires_at: str
+    created_at: str
+    updated_at: str
+    ip_address: str = ""
+    user_agent: str = ""
+    impersonated_by: str | None = None
+
+
+class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
+    """A live session and its user: who is asking."""
+
+    user: User
+    session: Session
+    expires_at: datetime
+    # From when on a read makes the session live longer; None: it never does.
+    extend_from: datetime | None = None
+    # This read did so: the client's cookie must be sent anew.
+    is_extended: bool = False
+
+    @property
+    def user_id(self) -> str:
+        return self.user.user_id
+
+    @property
+    def session_id(self) -> str:
+        return self.session.session_id
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept about where a sign-in came from; empty when unknown."""
+
+    ip_address: str = ""
+    user_agent: str = ""
+
+
+class NewUser(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person gives to sign up."""
+
+    name: str
+    email: str
+    password: str
+    image: str | None = None
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """A user and the hash of their password, None if they have none."""
+
+    user: User
+    password_hash: str | None
+
+
+class AdminOutcome(StrEnum):
+    """What `ensure_admin` had to do."""
+
+    CREATED = "created"
+    PROMOTED = "promoted"
+    UNCHANGED = "unchanged"
