@@ -1,6 +1,5 @@
 """All configuration, read once from the environment. Nothing else touches `os.environ`."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -142,7 +141,8 @@ def _convert(text: str, hint: Any) -> Any:
 
 
 def _explain(error: ValueError, text: str, *, secret: bool) -> str:
-    reason = re.sub(r"^(Expected|Invalid)", lambda found: found[0].lower(), str(error))
+    reason = str(error).split(", got ")[0].removesuffix(f" {text!r}")
+    reason = reason[0].lower() + reason[1:]
     return reason if secret else f"{reason}, got `{text}`"
 
 

@@ -1,0 +1,78 @@
+"""Settings: every fault at once, in our words, and never a secret."""
+
+from pathlib import Path
+
+import pytest
+
+from freehold.settings import BadSettings, Secret, load_settings
+
+
+def test_nothing_set_gives_the_embedded_default() -> None:
+    settings = load_settings({})
+    assert (settings.host, settings.port, settings.tenant_provider) == ("127.0.0.1", 8000, "local")
+    assert settings.public_url == "http://127.0.0.1:8000"
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    assert load_settings({"PORT": "", "LOG_LEVEL": " "}).port == 8000
+
+
+def test_every_bad_variable_is_reported_at_once_one_line_each() -> None:
+    with pytest.raises(BadSettings) as caught:
+        load_settings({"PORT": "abc", "LOG_LEVEL": "loud", "TENANT_PROVIDER": "moon", "TENANT_MAX_SIZE_MB": "0"})
+    named = [fault.split(":")[0] for fault in caught.value.faults]
+    assert sorted(named) == ["LOG_LEVEL", "PORT", "TENANT_MAX_SIZE_MB", "TENANT_PROVIDER"]
+    assert all("\n" not in fault for fault in caught.value.faults)
+
+
+def test_a_fault_says_what_was_expected_and_what_came() -> None:
+    with pytest.raises(BadSettings, match=r"PORT: expected .*`abc`"):
+        load_settings({"PORT": "abc"})
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "80.5", "٨٠", "0x50"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    with pytest.raises(BadSettings, match="PORT"):
+        load_settings({"PORT": port})
+
+
+def test_a_bad_secret_is_named_but_never_shown() -> None:
+    with pytest.raises(BadSettings) as caught:
+        load_settings({"BETTER_AUTH_SECRET": "hunter2"})
+    assert "BETTER_AUTH_SECRET" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_secret_prints_as_stars_everywhere() -> None:
+    settings = load_settings({"BETTER_AUTH_SECRET": "s" * 40})
+    assert "ssss" not in f"{settings} {settings!r} {settings.better_auth_secret} {settings.better_auth_secret!r}"
+    assert f"{settings.better_auth_secret:>5}" == "  ***"
+    assert settings.better_auth_secret.reveal() == "s" * 40
+    assert Secret("") == ""
+
+
+@pytest.mark.parametrize("url", ["postgres://db/x", "mysql://h/d", "central.db", "sqlite://central.db"])
+def test_a_central_database_of_another_kind_is_refused_with_what_is_expected(url: str) -> None:
+    with pytest.raises(BadSettings, match="DATABASE_URL: expected"):
+        load_settings({"DATABASE_URL": url})
+
+
+def test_a_database_url_with_a_password_is_not_echoed() -> None:
+    with pytest.raises(BadSettings) as caught:
+        load_settings({"DATABASE_URL": "postgres://me:hunter2@db/x"})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["auth.example.com", "https://a.example/path", "ftp://a.example", "https://"])
+def test_the_public_url_must_be_an_origin(url: str) -> None:
+    with pytest.raises(BadSettings, match="BETTER_AUTH_URL"):
+        load_settings({"BETTER_AUTH_URL": url})
+
+
+def test_lists_are_split_at_commas() -> None:
+    origins = load_settings({"TRUSTED_ORIGINS": "https://a.example/, http://b.example ,"}).trusted_origins
+    assert origins == ("https://a.example", "http://b.example")
+
+
+def test_paths_may_start_at_home() -> None:
+    assert load_settings({"DATA_DIR": "~/freehold"}).data_dir == Path.home() / "freehold"
