@@ -45,15 +45,15 @@ class FileChanges:
 
     async def catch_up(self) -> None:
         running = self._running
-        if running is not None:
+        if running is not None and not running.done():
             # It may have read the feed before the change that our caller must see: let it end, then look again.
             await asyncio.wait([running])
-            if self._running not in (None, running):
-                await asyncio.shield(self._running)
-                return
-        task = asyncio.create_task(self._catch_up())
-        self._running = task
-        await asyncio.shield(task)
+        if self._running is running:
+            self._running = asyncio.create_task(self._catch_up())
+        # All who waited above share the look that began after they asked. Shielded: one caller's
+        # cancellation is not the others'.
+        assert self._running is not None
+        await asyncio.shield(self._running)
 
     def close(self) -> None:
         self._probe.close()
