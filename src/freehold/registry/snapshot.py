@@ -1,0 +1,90 @@
+"""The published registry as of one moment, checked row by row."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from freehold.migrate.signature import RegistryTampered, from_text, is_signed, key_id_of
+from freehold.migrate.types import GENESIS, BadMigration, Migration, chain
+from freehold.registry.types import PublishedMigration, RegistryKey
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Published migrations by version, from 1 on without gaps. Only `checked` should make one."""
+
+    rows: tuple[PublishedMigration, ...] = ()
+    keys: tuple[RegistryKey, ...] = ()
+    # The same rows in the migration core's words, already cut into statements.
+    migrations: tuple[Migration, ...] = field(default=(), repr=False)
+
+    @property
+    def version(self) -> int:
+        """The newest version; 0 when nothing is published."""
+        return len(self.rows)
+
+    @property
+    def head(self) -> PublishedMigration | None:
+        """The newest row."""
+        return self.rows[-1] if self.rows else None
+
+    @property
+    def chain(self) -> str:
+        """The hash of the whole history; empty when nothing is published."""
+        return self.rows[-1].chain if self.rows else GENESIS
+
+    def after(self, version: int) -> tuple[PublishedMigration, ...]:
+        """The rows beyond this version, oldest first."""
+        return self.rows[version:]
+
+
+def checked(rows: Sequence[PublishedMigration], keys: Sequence[RegistryKey]) -> Snapshot:
+    """The snapshot of these rows. Takes some 0.2 ms a row: keep it off the event loop.
+
+    Raises:
+        RegistryTampered: a row is missing, or does not fit its checksum, chain, key or signature.
+    """
+    public_keys = _checked_keys(keys)
+    migrations = []
+    previous = GENESIS
+    for version, row in enumerate(rows, start=1):
+        migration = Migration(version=row.version, name=row.name, sql=row.sql)
+        if row.version != version:
+            raise RegistryTampered(f"published migration {version} is missing; restore it from a backup")
+        if migration.checksum != row.checksum:
+            raise _tampered(version, "its SQL does not have the checksum it was published with")
+        if chain(previous, row.checksum) != row.chain:
+            raise _tampered(version, "its chain does not follow from the migration before it")
+        if row.key_id not in public_keys:
+            raise _tampered(version, f"the key {row.key_id} that signed it is not known")
+        if not is_signed(version, row.chain, row.signature, public_keys[row.key_id]):
+            raise _tampered(version, "its signature is not valid")
+        _cut(migration)
+        migrations.append(migration)
+        previous = row.chain
+    return Snapshot(tuple(rows), tuple(keys), tuple(migrations))
+
+
+def _checked_keys(keys: Iterable[RegistryKey]) -> dict[str, str]:
+    found = {}
+    for key in keys:
+        try:
+            is_named_so = key_id_of(from_text(key.public_key)) == key.key_id
+        except ValueError:
+            is_named_so = False
+        if not is_named_so:
+            raise RegistryTampered(f"the registry's public key {key.key_id} does not fit its name")
+        found[key.key_id] = key.public_key
+    return found
+
+
+def _cut(migration: Migration) -> None:
+    try:
+        _ = migration.statements
+    except BadMigration as error:
+        raise _tampered(migration.version, f"its SQL cannot be read: {error}") from error
+
+
+def _tampered(version: int, reason: str) -> RegistryTampered:
+    return RegistryTampered(
+        f"published migration {version} was tampered with: {reason}; restore it from a backup"
+    )

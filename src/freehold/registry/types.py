@@ -1,0 +1,94 @@
+"""Published migrations and what can go wrong with them."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from freehold.errors import Conflict, FreeholdError, InvalidInput
+
+MAX_VERSION = 9_999  # file names have four digits
+
+
+class PublishedMigration(msgspec.Struct, frozen=True, kw_only=True):
+    """The central row of one published migration; it never changes.
+
+    `chain` and `signature` are those of the history up to and with this version.
+    """
+
+    version: int
+    name: str
+    description: str
+    sql: str
+    checksum: str
+    chain: str
+    key_id: str
+    signature: str
+    created_at: str
+
+
+class RegistryKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key that signed something; `public_key` is the raw key as unpadded base64url."""
+
+    key_id: str
+    public_key: str
+    created_at: str
+
+
+class PublishReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What publishing did: `published` now, `already` there with the same SQL, and the `version` reached.
+
+    `without_file` are versions that are published but were not given, e.g. those registered over HTTP.
+    """
+
+    published: tuple[int, ...]
+    already: int
+    version: int
+    without_file: tuple[int, ...] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """How a client's version stands to the registry: up to date when nothing is `required`."""
+
+    current_version: int
+    client_version: int
+    required: tuple[PublishedMigration, ...]
+
+
+class BadRegistry(InvalidInput):
+    """The migrations cannot be published as they are. `faults` has a line for each reason."""
+
+    code = "bad_registry"
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = list(faults)
+
+
+class PublishedMigrationChanged(Conflict):
+    """A migration that is already published has other SQL now."""
+
+    code = "published_migration_changed"
+
+
+class AlreadyPublished(Conflict):
+    """The newest published migration has this very SQL, so an earlier try got through."""
+
+    code = "already_published"
+
+
+class RegistryMoved(Conflict):
+    """Somebody else published between our look and our write; nothing was written."""
+
+    code = "registry_moved"
+
+
+class ClientAhead(Conflict):
+    """The client's database is at a version that was never published here."""
+
+    code = "client_ahead"
+
+
+class BadSigningKey(FreeholdError):
+    """The key that signs the registry cannot be read, made or used."""
+
+    code = "bad_signing_key"
