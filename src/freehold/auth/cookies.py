@@ -1,0 +1,99 @@
+"""How a session's token travels: in a signed cookie, or as a bearer token with or without its signature.
+
+Signed is `TOKEN.SIGNATURE`, the signature being the padded base64 of HMAC-SHA256 over the token, with the secret
+as key; in a cookie all of it is percent-encoded.
+"""
+
+import base64
+import hmac
+from collections.abc import Iterator
+from typing import Literal
+from urllib.parse import quote, unquote
+
+import msgspec
+
+_PREFIX = "better-auth"
+_MAX_AGE_S = 7 * 24 * 3600
+_REMEMBER_NOT = "true"
+
+
+class Presented(msgspec.Struct, frozen=True, kw_only=True):
+    """A session token that a request carries. `is_remembered`: the sign-in asked for a lasting session."""
+
+    token: str
+    via: Literal["cookie", "bearer"]
+    is_remembered: bool = True
+
+
+class SessionCookies:
+    """Signs, reads and clears the cookies of one server.
+
+    On an `https` address their names begin with `__Secure-`, which keeps plain `http` pages from setting them.
+    """
+
+    def __init__(self, secret: str, public_url: str) -> None:
+        is_secure = public_url.startswith("https://")
+        prefix = f"__Secure-{_PREFIX}" if is_secure else _PREFIX
+        self._key = secret.encode()
+        self._session_name = f"{prefix}.session_token"
+        self._remember_not_name = f"{prefix}.dont_remember"
+        self._attributes = "; Path=/; HttpOnly" + ("; Secure" if is_secure else "") + "; SameSite=Lax"
+        names = (self._session_name, f"{prefix}.session_data", self._remember_not_name)
+        self.clearing = tuple(f"{name}=; Max-Age=0{self._attributes}" for name in names)
+        """`Set-Cookie` values that end a session in the browser."""
+
+    def sign(self, token: str) -> str:
+        """`TOKEN.SIGNATURE`, as in the header `set-auth-token`."""
+        return f"{token}.{self._signature(token)}"
+
+    def setting(self, token: str, *, is_remembered: bool = True) -> tuple[str, ...]:
+        """`Set-Cookie` values for a session: for a week, or for as long as the browser is open."""
+        if is_remembered:
+            return (f"{self._session_name}={self._value(token)}; Max-Age={_MAX_AGE_S}{self._attributes}",)
+        return (
+            f"{self._session_name}={self._value(token)}{self._attributes}",
+            f"{self._remember_not_name}={self._value(_REMEMBER_NOT)}{self._attributes}",
+        )
+
+    def presented(self, authorization: str | None, cookies: str | None) -> Presented | None:
+        """The token in these two headers: a bearer token goes before a cookie, a bad signature counts as none."""
+        remembered = cookies is None or self._signed_cookie(cookies, self._remember_not_name) != _REMEMBER_NOT
+        if authorization is not None and (token := self._bearer(authorization)):
+            return Presented(token=token, via="bearer", is_remembered=remembered)
+        if cookies is not None and (token := self._signed_cookie(cookies, self._session_name)):
+            return Presented(token=token, via="cookie", is_remembered=remembered)
+        return None
+
+    def _bearer(self, authorization: str) -> str | None:
+        scheme, _, text = authorization.strip().partition(" ")
+        text = text.strip()
+        if scheme.lower() != "bearer" or not text:
+            return None
+        return self._verified(unquote(text)) if "." in text else text
+
+    def _signed_cookie(self, cookies: str, name: str) -> str | None:
+        if name not in cookies:
+            return None
+        for value in _cookies_named(name, cookies):
+            if (token := self._verified(unquote(value))) is not None:
+                return token
+        return None
+
+    def _verified(self, signed: str) -> str | None:
+        token, _, signature = signed.rpartition(".")
+        is_ours = hmac.compare_digest(self._signature(token).encode(), signature.encode())
+        return token if is_ours and token else None
+
+    def _value(self, token: str) -> str:
+        return quote(self.sign(token), safe="")
+
+    def _signature(self, token: str) -> str:
+        digest = hmac.digest(self._key, token.encode(), "sha256")
+        return base64.b64encode(digest).decode()
+
+
+def _cookies_named(name: str, cookies: str) -> Iterator[str]:
+    for part in cookies.split(";"):
+        key, _, value = part.strip().partition("=")
+        if key == name:
+            yield value.strip('"')

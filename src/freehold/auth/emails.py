@@ -1,0 +1,13 @@
+"""Which e-mail addresses are taken: the same as better-auth takes, which is stricter than the RFCs."""
+
+import re
+
+_LOCAL = r"(?!\.)(?:[A-Z0-9_'+-]|\.(?!\.))*[A-Z0-9_+-]"
+_LABEL = r"[A-Z0-9][A-Z0-9-]*"
+_ADDRESS = re.compile(rf"{_LOCAL}@(?:{_LABEL}\.)+[A-Z]{{2,}}", re.IGNORECASE | re.ASCII)
+_MAX_LENGTH = 320  # longest that RFC 3696 allows; also keeps the pattern from long work
+
+
+def is_email(text: str) -> bool:
+    """Whether it is an address, in ASCII, with a dot in its domain."""
+    return len(text) <= _MAX_LENGTH and _ADDRESS.fullmatch(text) is not None

@@ -1,0 +1,41 @@
+"""What sign-up and sign-in refuse."""
+
+from freehold.errors import Conflict, Forbidden, InvalidInput, Unauthenticated
+
+
+class EmailTaken(Conflict):
+    """Somebody has signed up with this address."""
+
+    code = "email_taken"
+
+
+class InvalidEmail(InvalidInput):
+    """Not an e-mail address."""
+
+    code = "invalid_email"
+
+
+class PasswordTooShort(InvalidInput):
+    code = "password_too_short"
+
+
+class PasswordTooLong(InvalidInput):
+    code = "password_too_long"
+
+
+class WrongCredentials(Unauthenticated):
+    """Unknown address or wrong password; which of them is not told."""
+
+    code = "wrong_credentials"
+
+
+class Banned(Forbidden):
+    """The password is right, but an operator has banned the user."""
+
+    code = "banned"
+
+
+class NotAnAdmin(Conflict):
+    """The user exists and was not asked to be made an administrator."""
+
+    code = "not_an_admin"

@@ -1,0 +1,76 @@
+"""Which web origins may act for a signed-in user, and where we may send a browser."""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_ABSOLUTE = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)([^?#]*)", re.IGNORECASE)
+# Browsers take a backslash for a slash and drop control characters; `@` hides the host that is really meant.
+_TRICKS = re.compile(r"[\x00-\x20\x7f\\]")
+_ENCODED_SLASH = re.compile(r"%(2f|5c)", re.IGNORECASE)
+
+
+class TrustedOrigins:
+    """The server's own origin and those an operator added.
+
+    An entry may be an origin (`https://app.example.com`), a pattern with `*` and `?` for it or for the host alone
+    (`*.example.com`; `*` stops at a slash), or an app's own scheme with as much behind it as shall match
+    (`myapp://`).
+    """
+
+    def __init__(self, public_url: str, trusted: Iterable[str] = ()) -> None:
+        self._exact = {_normal(public_url)}
+        self._origin_patterns: list[re.Pattern[str]] = []
+        self._host_patterns: list[re.Pattern[str]] = []
+        self._app_links: list[re.Pattern[str]] = []
+        for entry in trusted:
+            self._add(entry.strip())
+
+    def is_trusted(self, origin: str) -> bool:
+        """Whether requests from this origin are ours. Takes a whole URL too and looks at its origin."""
+        found = _ABSOLUTE.match(origin)
+        if found is None or _TRICKS.search(origin) or "@" in found[2]:
+            return False
+        scheme, host = found[1].lower(), found[2].lower()
+        whole = _normal(f"{scheme}://{host}")
+        if whole in self._exact:
+            return True
+        return (
+            any(pattern.fullmatch(whole) for pattern in self._origin_patterns)
+            or (scheme in _DEFAULT_PORTS and any(pattern.fullmatch(host) for pattern in self._host_patterns))
+            or any(pattern.match(origin) for pattern in self._app_links)
+        )
+
+    def is_safe_redirect(self, url: str) -> bool:
+        """Whether a browser may be sent there: a path on this server, or a URL of a trusted origin."""
+        if not url.startswith("/"):
+            return self.is_trusted(url)
+        path = url.split("?", 1)[0].split("#", 1)[0]
+        return "//" not in path and not _TRICKS.search(url) and not _ENCODED_SLASH.search(path)
+
+    def _add(self, entry: str) -> None:
+        if entry.endswith(":"):
+            entry += "//"  # a scheme whose slashes were trimmed
+        if "://" not in entry:
+            self._host_patterns.append(_glob(entry.lower()))
+        elif "*" in entry or "?" in entry:
+            self._origin_patterns.append(_glob(entry.lower().rstrip("/")))
+        elif entry.split("://")[0].lower() in _DEFAULT_PORTS:
+            self._exact.add(_normal(entry))
+        else:
+            end = "" if entry.endswith("/") else r"(?=[/?#]|$)"
+            self._app_links.append(re.compile(re.escape(entry) + end, re.IGNORECASE))
+
+
+def _normal(url: str) -> str:
+    """Scheme and host in lower case, without the scheme's own port."""
+    parts = urlsplit(url.lower())
+    return f"{parts.scheme}://{parts.netloc.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ' '))}"
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    """`**` is anything, `*` anything without a slash, `?` one character that is no slash."""
+    parts = re.split(r"(\*\*|\*|\?)", pattern)
+    meanings = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return re.compile("".join(meanings.get(part) or re.escape(part) for part in parts))

@@ -1,0 +1,106 @@
+"""Passwords: the rules for new ones, and better-auth's hash format.
+
+`HEX_SALT:HEX_KEY`: scrypt with N=16384, r=16, p=1 and a key of 64 bytes over the NFKC form of the password.
+The hex *text* is the salt, not the bytes it stands for.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import os
+import secrets
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from freehold.auth.errors import PasswordTooLong, PasswordTooShort
+from freehold.errors import Unavailable
+
+MIN_LENGTH, MAX_LENGTH = 8, 128
+
+_N, _R, _P, _KEY_BYTES = 16384, 16, 1, 64
+_MAX_MEMORY_BYTES = 128 * _N * _R * 2
+# Verified when there is no user, so that both answers take as long. No password has this key.
+_NOBODYS_HASH = f"{'0' * 32}:{'0' * 2 * _KEY_BYTES}"
+_WAITING_PER_THREAD = 32
+
+T = TypeVar("T")
+
+
+def check_new_password(password: str) -> None:
+    """Refuse what is too short or too long, counted in UTF-16 units as browsers count.
+
+    Raises:
+        PasswordTooShort: fewer than 8.
+        PasswordTooLong: more than 128.
+    """
+    length = len(password.encode("utf-16-le", "surrogatepass")) // 2
+    if length < MIN_LENGTH:
+        raise PasswordTooShort(f"a password has at least {MIN_LENGTH} characters")
+    if length > MAX_LENGTH:
+        raise PasswordTooLong(f"a password has at most {MAX_LENGTH} characters")
+
+
+def hash_password(password: str, salt: str | None = None) -> str:
+    """The stored form. Takes some 60 ms and 32 MB: call it through a `PasswordHasher`."""
+    salt = salt or secrets.token_hex(16)
+    return f"{salt}:{_derive(password, salt).hex()}"
+
+
+def verify_password(password: str, password_hash: str) -> bool:
+    """Whether it is this password's hash. A hash of another form matches nothing, in the same time."""
+    salt, _, key = password_hash.partition(":")
+    return hmac.compare_digest(_derive(password, salt).hex().encode(), key.encode())
+
+
+def _derive(password: str, salt: str) -> bytes:
+    return hashlib.scrypt(
+        unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass"),
+        salt=salt.encode(),
+        n=_N,
+        r=_R,
+        p=_P,
+        maxmem=_MAX_MEMORY_BYTES,
+        dklen=_KEY_BYTES,
+    )
+
+
+class ScryptHasher:
+    """Hashes in threads of its own, one for each core: scrypt releases the GIL, and more only thrash.
+
+    Only so many may wait; whoever comes after that is told at once, instead of all waiting for ever.
+    Implements `PasswordHasher`; one event loop uses it.
+    """
+
+    def __init__(self, threads: int | None = None, waiting_per_thread: int = _WAITING_PER_THREAD) -> None:
+        threads = threads or _cores()
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="password")
+        self._limit = threads * (1 + waiting_per_thread)
+        self._pending = 0
+
+    async def hash(self, password: str) -> str:
+        return await self._run(hash_password, password)
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        matches = await self._run(verify_password, password, password_hash or _NOBODYS_HASH)
+        return matches and password_hash is not None
+
+    def close(self) -> None:
+        """Start no more; what runs now ends by itself."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, work: Callable[..., T], *arguments: str) -> T:
+        if self._pending >= self._limit:
+            raise Unavailable("too many people are signing in at this moment; try again in a moment")
+        self._pending += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+        finally:
+            self._pending -= 1
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,61 @@
+"""What auth needs of the outside, in its own words."""
+
+from typing import Protocol
+
+from freehold.auth.types import Credential, Session, SignedIn, User
+
+
+class PasswordHasher(Protocol):
+    """Hashes passwords away from the event loop."""
+
+    async def hash(self, password: str) -> str:
+        """A new salted hash. Raises `Unavailable` when too many are waiting."""
+        ...
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Whether it is this password's hash; takes as long when there is none (None).
+
+        Raises:
+            Unavailable: too many are waiting.
+        """
+        ...
+
+
+class SessionStore(Protocol):
+    """The sessions in the central database. Every method raises `CentralUnavailable` when it does not answer."""
+
+    async def find_session(self, token: str) -> tuple[SignedIn | None, int]:
+        """The session, expired or not, with its user; and how far the change feed was in the same view."""
+        ...
+
+    async def extend_session(self, token: str, expires_at: str, updated_at: str) -> bool:
+        """Set a new end; False if the session is gone."""
+        ...
+
+    async def delete_session(self, token: str) -> None:
+        """No error if it is already gone."""
+        ...
+
+
+class UserStore(SessionStore, Protocol):
+    """Users, their accounts and sessions in the central database."""
+
+    async def add_user(self, user: User, password_hash: str, session: Session | None) -> None:
+        """Write user, account, session and tenant in one transaction. Raises `EmailTaken`."""
+        ...
+
+    async def add_session(self, session: Session) -> None:
+        """Raises `NotFound` when the user is gone."""
+        ...
+
+    async def find_credential(self, email: str) -> Credential | None:
+        """The user with this address (in lower case)."""
+        ...
+
+    async def lift_ban(self, user_id: str, updated_at: str) -> None:
+        """The user is no longer banned."""
+        ...
+
+    async def set_role(self, user_id: str, role: str, updated_at: str) -> None:
+        """Replace the user's roles."""
+        ...

@@ -1,0 +1,165 @@
+"""Sign-up, sign-in, sign-out, and the first administrator."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from freehold.auth.cookies import SessionCookies
+from freehold.auth.dates import from_iso, to_iso, utc_now
+from freehold.auth.emails import is_email
+from freehold.auth.errors import Banned, EmailTaken, InvalidEmail, NotAnAdmin, WrongCredentials
+from freehold.auth.origins import TrustedOrigins
+from freehold.auth.passwords import check_new_password
+from freehold.auth.ports import PasswordHasher, UserStore
+from freehold.auth.sessions import LIFETIME, SHORT_LIFETIME, Sessions, extend_from
+from freehold.auth.tokens import random_id
+from freehold.auth.types import ADMIN_ROLE, USER_ROLE, AdminOutcome, Client, NewUser, Session, SignedIn, User
+from freehold.errors import NotFound
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """Who people are. `cookies` and `origins` are how the edge recognises them."""
+
+    store: UserStore
+    hasher: PasswordHasher
+    sessions: Sessions
+    cookies: SessionCookies
+    origins: TrustedOrigins
+    on_user_created: Callable[[], None]
+    clock: Callable[[], datetime] = utc_now
+    new_id: Callable[[], str] = random_id
+
+    async def sign_up(self, new: NewUser, client: Client, *, remember: bool = True) -> SignedIn:
+        """Make the user and sign them in. Their tenant is written with them; its database follows.
+
+        Raises:
+            InvalidEmail, PasswordTooShort, PasswordTooLong: bad input.
+            EmailTaken: the address is in use.
+            Unavailable: too many are signing in, or the central database does not answer.
+        """
+        password_hash = await self._admit(new)
+        now = self.clock()
+        user = self._new_user(new, USER_ROLE, now)
+        session = self._new_session(user.user_id, client, now, remember=remember)
+        await self.store.add_user(user, password_hash, session)
+        log.info("user.signed_up", user_id=user.user_id)
+        self.on_user_created()
+        return _signed_in(user, session)
+
+    async def sign_in(self, email: str, password: str, client: Client, *, remember: bool = True) -> SignedIn:
+        """A new session for who knows the password.
+
+        Raises:
+            InvalidEmail: not an address.
+            WrongCredentials: unknown address or wrong password; both take as long.
+            Banned: the user is banned. A ban that has run out is lifted.
+            Unavailable: too many are signing in, or the central database does not answer.
+        """
+        if not is_email(email):
+            raise InvalidEmail("this is not an e-mail address")
+        found = await self.store.find_credential(email.lower())
+        password_hash = found.password_hash if found else None
+        if not await self.hasher.verify(password, password_hash) or found is None:
+            raise WrongCredentials("the address or the password is wrong")
+        now = self.clock()
+        user = await self._not_banned(found.user, now)
+        session = self._new_session(user.user_id, client, now, remember=remember)
+        try:
+            await self.store.add_session(session)
+        except NotFound as error:  # deleted while the password was being checked
+            raise WrongCredentials("the address or the password is wrong") from error
+        return _signed_in(user, session)
+
+    async def sign_out(self, token: str) -> None:
+        """End the session; no error if there is none. Every process knows at once."""
+        await self.store.delete_session(token)
+
+    async def ensure_admin(
+        self, email: str, name: str, ask_password: Callable[[], str], *, promote: bool = False
+    ) -> AdminOutcome:
+        """Make sure that there is an administrator with this address. Safe to repeat.
+
+        A password is asked for only if the user has to be made; one that exists keeps theirs.
+
+        Raises:
+            NotAnAdmin: the user exists, is an ordinary one, and `promote` is off.
+            InvalidEmail, PasswordTooShort, PasswordTooLong: bad input.
+        """
+        if not is_email(email):
+            raise InvalidEmail(f"`{email}` is not an e-mail address")
+        found = await self.store.find_credential(email.lower())
+        if found is not None:
+            return await self._promoted(found.user, promote=promote)
+        new = NewUser(name=name, email=email, password=ask_password())
+        password_hash = await self._admit(new)
+        user = self._new_user(new, ADMIN_ROLE, self.clock())
+        await self.store.add_user(user, password_hash, session=None)
+        self.on_user_created()
+        log.info("user.admin_created", user_id=user.user_id)
+        return AdminOutcome.CREATED
+
+    async def _admit(self, new: NewUser) -> str:
+        """The hash of a new user's password, after all that can be refused cheaply has been."""
+        if not is_email(new.email):
+            raise InvalidEmail("this is not an e-mail address")
+        check_new_password(new.password)
+        if await self.store.find_credential(new.email.lower()) is not None:
+            raise EmailTaken("there is a user with this address")
+        return await self.hasher.hash(new.password)
+
+    async def _promoted(self, user: User, *, promote: bool) -> AdminOutcome:
+        if user.is_admin:
+            return AdminOutcome.UNCHANGED
+        if not promote:
+            raise NotAnAdmin(f"{user.email} is an ordinary user; say --promote to make them an administrator")
+        role = ADMIN_ROLE if user.role in {"", USER_ROLE} else f"{user.role},{ADMIN_ROLE}"
+        await self.store.set_role(user.user_id, role, to_iso(self.clock()))
+        log.info("user.promoted", user_id=user.user_id)
+        return AdminOutcome.PROMOTED
+
+    async def _not_banned(self, user: User, now: datetime) -> User:
+        if not user.banned:
+            return user
+        if user.ban_expires is None or from_iso(user.ban_expires) > now:
+            raise Banned("this user is banned")
+        await self.store.lift_ban(user.user_id, to_iso(now))
+        found = await self.store.find_credential(user.email)
+        return found.user if found else user
+
+    def _new_user(self, new: NewUser, role: str, now: datetime) -> User:
+        return User(
+            user_id=self.new_id(),
+            name=new.name,
+            email=new.email.lower(),
+            image=new.image,
+            created_at=to_iso(now),
+            updated_at=to_iso(now),
+            role=role,
+        )
+
+    def _new_session(self, user_id: str, client: Client, now: datetime, *, remember: bool) -> Session:
+        return Session(
+            session_id=self.new_id(),
+            token=self.new_id(),
+            user_id=user_id,
+            expires_at=to_iso(now + (LIFETIME if remember else SHORT_LIFETIME)),
+            created_at=to_iso(now),
+            updated_at=to_iso(now),
+            ip_address=client.ip_address,
+            user_agent=client.user_agent,
+        )
+
+
+def _signed_in(user: User, session: Session) -> SignedIn:
+    expires_at = from_iso(session.expires_at)
+    return SignedIn(
+        user=user,
+        session=session,
+        expires_at=expires_at,
+        extend_from=extend_from(expires_at, from_iso(session.updated_at)),
+    )

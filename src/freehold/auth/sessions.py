@@ -1,0 +1,159 @@
+"""Who a session token belongs to: from memory while nothing has changed, else from the store.
+
+Why this is safe is in docs/decisions/0002-session-cache.md.
+"""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+from msgspec.structs import replace
+
+from freehold.auth.dates import to_iso, utc_now
+from freehold.auth.ports import SessionStore
+from freehold.auth.types import SignedIn
+from freehold.changes import Changes
+from freehold.errors import CentralUnavailable
+
+LIFETIME = timedelta(days=7)
+SHORT_LIFETIME = timedelta(days=1)  # "remember me" was off
+EXTEND_AFTER = timedelta(days=1)
+
+_CAPACITY = 20_000
+_MAX_ENTRY_CHARACTERS = 2_000
+
+log = structlog.get_logger()
+
+
+class Sessions:
+    """Reads sessions and lets them live on while they are used. One for each process."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        changes: Changes,
+        clock: Callable[[], datetime] = utc_now,
+        capacity: int = _CAPACITY,
+    ) -> None:
+        self._store = store
+        self._changes = changes
+        self._clock = clock
+        self._cache = SessionCache(capacity)
+        changes.subscribe("session", self._cache.forget_token)
+        changes.subscribe("user", self._cache.forget_user)
+
+    async def current(self, token: str, *, extend: bool = True) -> SignedIn | None:
+        """Who holds this token now; None if it is unknown or expired.
+
+        A session that is used lives on: unless `extend` is off, a read on the second day or later sets its end
+        to a week from now, and says so in `is_extended`.
+
+        Raises:
+            CentralUnavailable: the central database does not answer.
+        """
+        if not self._changes.is_current():
+            await self._changes.catch_up()
+        found = self._cache.get(token)
+        if found is None:
+            found = await self._read(token)
+            if found is None:
+                return None
+        now = self._clock()
+        if found.expires_at <= now:
+            await self._remove(token)
+            return None
+        if extend and found.extend_from is not None and found.extend_from <= now:
+            return await self._extend(found, now)
+        return found
+
+    async def _read(self, token: str) -> SignedIn | None:
+        found, seen = await self._store.find_session(token)
+        # If the feed has moved on meanwhile, a change that this read did not see may already have been told.
+        if found is not None and self._changes.position <= seen:
+            self._cache.put(token, found)
+        return found
+
+    async def _extend(self, found: SignedIn, now: datetime) -> SignedIn | None:
+        expires_at = now + LIFETIME
+        try:
+            exists = await self._store.extend_session(found.session.token, to_iso(expires_at), to_iso(now))
+        except CentralUnavailable as error:  # it is still valid as it is; the next read tries again
+            log.warning("session.not_extended", reason=str(error))
+            return found
+        if not exists:
+            return None
+        return replace(
+            found,
+            session=replace(found.session, expires_at=to_iso(expires_at), updated_at=to_iso(now)),
+            expires_at=expires_at,
+            extend_from=extend_from(expires_at, now),
+            is_extended=True,
+        )
+
+    async def _remove(self, token: str) -> None:
+        try:
+            await self._store.delete_session(token)
+        except CentralUnavailable as error:  # it is of no use to anybody, only in the way
+            log.warning("session.not_removed", reason=str(error))
+
+
+class SessionCache:
+    """The sessions read last, by token; both ways of forgetting take what the change feed says."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._entries: OrderedDict[str, SignedIn] = OrderedDict()
+        self._tokens_of: defaultdict[str, set[str]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, token: str) -> SignedIn | None:
+        found = self._entries.get(token)
+        if found is not None:
+            self._entries.move_to_end(token)
+        return found
+
+    def put(self, token: str, found: SignedIn) -> None:
+        """Remember it, instead of what was not asked for the longest; very large ones are not kept."""
+        texts = (
+            found.user.name,
+            found.user.image or "",
+            found.user.ban_reason or "",
+            found.session.user_agent,
+        )
+        if sum(map(len, texts)) > _MAX_ENTRY_CHARACTERS:
+            return
+        self.forget_token(token)
+        self._entries[token] = found
+        self._tokens_of[found.user_id].add(token)
+        if len(self._entries) > self._capacity:
+            self.forget_token(next(iter(self._entries)))
+
+    def forget_token(self, token: str | None) -> None:
+        if token is None:
+            self._forget_all()
+        elif (found := self._entries.pop(token, None)) is not None:
+            tokens = self._tokens_of[found.user_id]
+            tokens.discard(token)
+            if not tokens:
+                del self._tokens_of[found.user_id]
+
+    def forget_user(self, user_id: str | None) -> None:
+        if user_id is None:
+            self._forget_all()
+            return
+        for token in self._tokens_of.pop(user_id, ()):
+            del self._entries[token]
+
+    def _forget_all(self) -> None:
+        self._entries.clear()
+        self._tokens_of.clear()
+
+
+def extend_from(expires_at: datetime, updated_at: datetime) -> datetime | None:
+    """From when on a read extends the session: a day after its end was last set. A short one never is."""
+    if expires_at - updated_at <= SHORT_LIFETIME:
+        return None
+    return expires_at - LIFETIME + EXTEND_AFTER

@@ -1,0 +1,157 @@
+"""Users, accounts and sessions in the central database. Implements `freehold.auth.ports.UserStore`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import RowMapping, Select, Table, func, select
+from sqlalchemy.exc import IntegrityError
+
+from freehold.auth.dates import from_iso, to_iso
+from freehold.auth.errors import EmailTaken
+from freehold.auth.sessions import extend_from
+from freehold.auth.tokens import random_id
+from freehold.auth.types import USER_ROLE, Credential, Session, SignedIn, User
+from freehold.central.engine import Central
+from freehold.central.tables import account, change, session, tenant, user
+from freehold.central.tenant_rows import new_tenant_row
+from freehold.errors import NotFound
+
+_CREDENTIAL = "credential"
+_SEEN = "seen"
+
+
+def _labelled(table: Table) -> list[Any]:
+    """Columns as `user_name`, `session_token`, for two tables have some of the same names."""
+    return [column.label(f"{table.name}_{column.name}") for column in table.c]
+
+
+# The newest change is read in the same statement, hence in the same view, as the session itself.
+_FIND_SESSION: Select[Any] = select(
+    *_labelled(session),
+    *_labelled(user),
+    select(func.coalesce(func.max(change.c.seq), 0)).scalar_subquery().label(_SEEN),
+).select_from(session.join(user, user.c.id == session.c.userId))
+
+_FIND_CREDENTIAL: Select[Any] = select(*_labelled(user), account.c.password).select_from(
+    user.outerjoin(account, (account.c.userId == user.c.id) & (account.c.providerId == _CREDENTIAL))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlUserStore:
+    """Each method is one short transaction. `provider_name` is written into the tenants of new users."""
+
+    central: Central
+    provider_name: str
+
+    async def add_user(self, new: User, password_hash: str, new_session: Session | None) -> None:
+        account_row = {
+            "id": random_id(),
+            "accountId": new.user_id,
+            "providerId": _CREDENTIAL,
+            "userId": new.user_id,
+            "password": password_hash,
+            "createdAt": new.created_at,
+            "updatedAt": new.created_at,
+        }
+        tenant_row = new_tenant_row(new.user_id, self.provider_name, from_iso(new.created_at))
+        try:
+            async with self.central.write() as db:
+                await db.execute(user.insert(), msgspec.to_builtins(new))
+                await db.execute(account.insert(), account_row)
+                await db.execute(tenant.insert(), tenant_row)
+                if new_session is not None:
+                    await db.execute(session.insert(), msgspec.to_builtins(new_session))
+        except IntegrityError as error:
+            if "user.email" not in str(error.orig):
+                raise
+            raise EmailTaken("there is a user with this address") from error
+
+    async def add_session(self, new: Session) -> None:
+        try:
+            async with self.central.write() as db:
+                await db.execute(session.insert(), msgspec.to_builtins(new))
+        except IntegrityError as error:
+            if "FOREIGN KEY" not in str(error.orig):
+                raise
+            raise NotFound("there is no such user any more") from error
+
+    async def find_credential(self, email: str) -> Credential | None:
+        async with self.central.read() as db:
+            row = (await db.execute(_FIND_CREDENTIAL.where(user.c.email == email))).mappings().first()
+        return Credential(user=_user(row), password_hash=row["password"]) if row else None
+
+    async def find_session(self, token: str) -> tuple[SignedIn | None, int]:
+        async with self.central.read() as db:
+            row = (await db.execute(_FIND_SESSION.where(session.c.token == token))).mappings().first()
+        return (_signed_in(row), int(row[_SEEN])) if row else (None, 0)
+
+    async def extend_session(self, token: str, expires_at: str, updated_at: str) -> bool:
+        async with self.central.write() as db:
+            done = await db.execute(
+                session.update()
+                .where(session.c.token == token)
+                .values(expiresAt=expires_at, updatedAt=updated_at)
+            )
+        return done.rowcount > 0
+
+    async def delete_session(self, token: str) -> None:
+        async with self.central.write() as db:
+            await db.execute(session.delete().where(session.c.token == token))
+
+    async def lift_ban(self, user_id: str, updated_at: str) -> None:
+        async with self.central.write() as db:
+            await db.execute(
+                user.update()
+                .where(user.c.id == user_id)
+                .values(banned=0, banReason=None, banExpires=None, updatedAt=updated_at)
+            )
+
+    async def set_role(self, user_id: str, role: str, updated_at: str) -> None:
+        async with self.central.write() as db:
+            await db.execute(
+                user.update().where(user.c.id == user_id).values(role=role, updatedAt=updated_at)
+            )
+
+
+def _user(row: RowMapping) -> User:
+    return User(
+        user_id=row["user_id"],
+        name=row["user_name"],
+        email=row["user_email"],
+        email_verified=bool(row["user_emailVerified"]),
+        image=row["user_image"],
+        created_at=_date(row["user_createdAt"]),
+        updated_at=_date(row["user_updatedAt"]),
+        role=row["user_role"] or USER_ROLE,
+        banned=bool(row["user_banned"]),
+        ban_reason=row["user_banReason"],
+        ban_expires=_date(row["user_banExpires"]) if row["user_banExpires"] else None,
+        is_anonymous=bool(row["user_isAnonymous"]),
+    )
+
+
+def _signed_in(row: RowMapping) -> SignedIn:
+    expires_at = from_iso(row["session_expiresAt"])
+    return SignedIn(
+        user=_user(row),
+        session=Session(
+            session_id=row["session_id"],
+            token=row["session_token"],
+            user_id=row["session_userId"],
+            expires_at=to_iso(expires_at),
+            created_at=_date(row["session_createdAt"]),
+            updated_at=_date(row["session_updatedAt"]),
+            ip_address=row["session_ipAddress"] or "",
+            user_agent=row["session_userAgent"] or "",
+            impersonated_by=row["session_impersonatedBy"],
+        ),
+        expires_at=expires_at,
+        extend_from=extend_from(expires_at, from_iso(row["session_updatedAt"])),
+    )
+
+
+def _date(text: str) -> str:
+    """As clients need it, also if another program wrote the row with more digits or another zone."""
+    return to_iso(from_iso(text))
