@@ -1,10 +1,18 @@
 """What the tenants service needs of the outside, in its own words."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from freehold.migrate.target import Target
-from freehold.tenants.types import AccessLevel, Database, DatabaseToken, Tenant
+from freehold.tenants.types import (
+    AccessLevel,
+    Claim,
+    Database,
+    DatabaseToken,
+    Marked,
+    Tenant,
+    TenantState,
+)
 
 
 class DatabaseProvider(Protocol):
@@ -62,34 +70,81 @@ class DatabaseProvider(Protocol):
 
 
 class TenantStore(Protocol):
-    """The tenants' rows in the central database. The row itself is written with the user, by `auth`."""
+    """The tenants' rows in the central database. The row itself is written with the user, by `auth`.
+
+    Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer.
+    """
 
     async def of_user(self, user_id: str) -> Tenant:
         """The user's tenant. Raises `NotFound`."""
         ...
 
-    async def claim_due(self, now_ms: int, lease_ms: int, limit: int) -> Sequence[Tenant]:
-        """Take tenants that are due for provisioning: their next due time moves to `now_ms + lease_ms`.
+    async def claim_due(
+        self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int
+    ) -> Sequence[Claim]:
+        """Take tenants of this provider that are to be provisioned and due at `due_by_ms`, the longest due first.
 
-        Of two callers only one gets a tenant, until the lease is over.
+        Of two callers only one gets a tenant, until `lease_until_ms`; then it is due again.
         """
         ...
 
-    async def mark_ready(self, tenant_id: str, schema_version: int) -> None:
-        """Record that the database is there and at this version."""
+    async def renew(self, claim: Claim, lease_until_ms: int) -> Claim | None:
+        """The claim with a longer lease, or None when it was lost: somebody else took it, or it is done."""
         ...
 
-    async def mark_failed(self, tenant_id: str, error: str, retry_at_ms: int) -> None:
-        """Record why the last try failed and when to try again; counts the attempt."""
+    async def release(self, claim: Claim, due_at_ms: int) -> None:
+        """Give a claim back unfinished; nothing happens if it was lost."""
         ...
 
-    async def next_due_ms(self) -> int | None:
-        """When the next tenant is due, or None if none is."""
+    async def mark_ready(self, tenant_id: str, schema_version: int) -> Marked:
+        """Record that the database is there and at this version, if that is the newest published one.
+
+        Needs no lease: what it records is true whoever says it. Only a tenant that waits for its database changes.
+        """
         ...
 
-    async def page(self, after: str, limit: int) -> Sequence[Tenant]:
+    async def mark_failed(self, claim: Claim, error: str, retry_at_ms: int) -> bool:
+        """Record why this try failed and when to try again; counts the attempt. False if the claim was lost."""
+        ...
+
+    async def next_due_ms(self, provider: str) -> int | None:
+        """When the next tenant of this provider is to be provisioned, or None if none is."""
+        ...
+
+    async def count_due(self, provider: str, due_by_ms: int) -> int:
+        """How many `claim_due` could take."""
+        ...
+
+    async def page(
+        self, *, after: str = "", limit: int = 500, state: TenantState | None = None
+    ) -> Sequence[Tenant]:
         """Tenants in order of `tenant_id`, those after the given one."""
         ...
 
+    async def counts(self) -> Mapping[TenantState, int]:
+        """How many tenants are in each state; states without any are left out."""
+        ...
 
+    async def count_missing(self) -> int:
+        """How many users have no tenant, e.g. because they were brought in by another tool."""
+        ...
+
+    async def add_missing(self, provider: str, limit: int) -> int:
+        """Write tenants, due at once, for up to `limit` such users; gives how many there were."""
+        ...
+
+
+# Brings one database to the newest published version and gives that version. Safe to repeat and to race.
 BringUpToDate = Callable[[Target], Awaitable[int]]
+
+
+class Clock(Protocol):
+    """Time, so that tests need not wait for it."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970, comparable between processes."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after so many seconds."""
+        ...

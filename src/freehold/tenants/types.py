@@ -20,8 +20,15 @@ class TenantState(StrEnum):
     FAILED = "failed"
 
 
+# A provisioner has work to do on these, and on no others.
+UNPROVISIONED = (TenantState.PROVISIONING, TenantState.FAILED)
+
+
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
-    """The central row of one tenant. `schema_version` is what was last seen in its ledger (0 before)."""
+    """The central row of one tenant. `schema_version` is what was last seen in its ledger (0 before).
+
+    `attempts` counts the tries that failed since it was last ready; `error` is for operators, not for its user.
+    """
 
     tenant_id: str
     user_id: str
@@ -35,12 +42,29 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: str
 
 
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant to work on, nobody else's until `lease_until_ms`, which also tells this claim from a later one."""
+
+    tenant: Tenant
+    lease_until_ms: int
+
+
+# `behind`: a newer migration is published, bring it up to date and mark again. `not_pending`: it is ready
+# already, or being deleted; nothing was changed.
+Marked = Literal["ready", "behind", "not_pending"]
+
+
 class DatabaseToken(msgspec.Struct, frozen=True, kw_only=True):
     """A short-lived token for one database. Never stored, never logged."""
 
     text: str
     access_level: AccessLevel
     expires_at: datetime
+
+    def __repr__(self) -> str:
+        return (
+            f"DatabaseToken(text='***', access_level={self.access_level!r}, expires_at={self.expires_at!r})"
+        )
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,3 +74,21 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     hostname: str
     url: str
+
+
+class ReadyDatabase(msgspec.Struct, frozen=True, kw_only=True):
+    """A database to use now, with a token made for this one answer."""
+
+    tenant: Tenant
+    database: Database
+    token: DatabaseToken
+
+
+class PendingDatabase(msgspec.Struct, frozen=True, kw_only=True):
+    """A database that is not there yet; ask again after `retry_after_s`."""
+
+    tenant: Tenant
+    retry_after_s: int
+
+
+UserDatabase = ReadyDatabase | PendingDatabase

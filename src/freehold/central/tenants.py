@@ -1,0 +1,171 @@
+"""The tenants' rows in the central database."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, func, insert, select, update
+
+from freehold.auth.dates import to_iso, utc_now
+from freehold.central.engine import Central
+from freehold.central.tables import published_migration, tenant, user
+from freehold.central.tenant_rows import new_tenant_row
+from freehold.errors import NotFound
+from freehold.tenants.types import UNPROVISIONED, Claim, Marked, Tenant, TenantState
+
+_COLUMNS = (
+    tenant.c.id.label("tenant_id"),
+    tenant.c.user_id,
+    tenant.c.database_name,
+    tenant.c.provider,
+    tenant.c.state,
+    tenant.c.schema_version,
+    tenant.c.error,
+    tenant.c.attempts,
+    tenant.c.created_at,
+    tenant.c.updated_at,
+)
+_UNPROVISIONED = tenant.c.state.in_([state.value for state in UNPROVISIONED])
+
+
+@dataclass(frozen=True, slots=True)
+class CentralTenants:
+    """Implements `tenants.ports.TenantStore`.
+
+    A claim is the row's due time: it only ever grows from one claim to the next, so the time itself tells
+    whose turn it is, and a worker that died is replaced when it has passed.
+    """
+
+    central: Central
+    now: Callable[[], datetime] = utc_now
+
+    async def of_user(self, user_id: str) -> Tenant:
+        async with self.central.read() as db:
+            row = (await db.execute(select(*_COLUMNS).where(tenant.c.user_id == user_id))).mappings().first()
+        if row is None:
+            raise NotFound("this user has no database; ask the operator of this service")
+        return _to_tenant(row)
+
+    async def claim_due(
+        self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int
+    ) -> Sequence[Claim]:
+        longest_due = (
+            select(tenant.c.id)
+            .where(_due(provider, due_by_ms))
+            .order_by(tenant.c.due_at_ms, tenant.c.id)
+            .limit(limit)
+        )
+        claim = (
+            update(tenant)
+            .where(tenant.c.id.in_(longest_due))
+            .values(due_at_ms=lease_until_ms)
+            .returning(*_COLUMNS)
+        )
+        async with self.central.write() as db:
+            rows = (await db.execute(claim)).mappings().all()
+        return [Claim(tenant=_to_tenant(row), lease_until_ms=lease_until_ms) for row in rows]
+
+    async def renew(self, claim: Claim, lease_until_ms: int) -> Claim | None:
+        if not await self._change_claimed(claim, due_at_ms=lease_until_ms):
+            return None
+        return Claim(tenant=claim.tenant, lease_until_ms=lease_until_ms)
+
+    async def release(self, claim: Claim, due_at_ms: int) -> None:
+        await self._change_claimed(claim, due_at_ms=due_at_ms)
+
+    async def mark_ready(self, tenant_id: str, schema_version: int) -> Marked:
+        is_this = tenant.c.id == tenant_id
+        is_newest = ~exists().where(published_migration.c.version > schema_version)
+        ready = {
+            "state": TenantState.READY.value,
+            "schema_version": schema_version,
+            "error": None,
+            "attempts": 0,
+            "due_at_ms": None,
+            "updated_at": to_iso(self.now()),
+        }
+        async with self.central.write() as db:
+            # Nobody can publish between this look at the registry and the commit.
+            marked = await db.execute(update(tenant).where(is_this, _UNPROVISIONED, is_newest).values(ready))
+            if marked.rowcount:
+                return "ready"
+            waits = (await db.execute(select(tenant.c.id).where(is_this, _UNPROVISIONED))).first()
+        return "behind" if waits else "not_pending"
+
+    async def mark_failed(self, claim: Claim, error: str, retry_at_ms: int) -> bool:
+        return await self._change_claimed(
+            claim,
+            state=TenantState.FAILED.value,
+            error=error,
+            attempts=tenant.c.attempts + 1,
+            due_at_ms=retry_at_ms,
+            updated_at=to_iso(self.now()),
+        )
+
+    async def next_due_ms(self, provider: str) -> int | None:
+        first = (
+            select(tenant.c.due_at_ms)
+            .where(tenant.c.due_at_ms.is_not(None), _UNPROVISIONED, tenant.c.provider == provider)
+            .order_by(tenant.c.due_at_ms)
+            .limit(1)
+        )
+        async with self.central.read() as db:
+            return (await db.execute(first)).scalar()
+
+    async def count_due(self, provider: str, due_by_ms: int) -> int:
+        return await self._count(select(func.count()).select_from(tenant).where(_due(provider, due_by_ms)))
+
+    async def page(
+        self, *, after: str = "", limit: int = 500, state: TenantState | None = None
+    ) -> Sequence[Tenant]:
+        page = select(*_COLUMNS).where(tenant.c.id > after).order_by(tenant.c.id).limit(limit)
+        if state is not None:
+            page = page.where(tenant.c.state == state.value)
+        async with self.central.read() as db:
+            return [_to_tenant(row) for row in (await db.execute(page)).mappings()]
+
+    async def counts(self) -> Mapping[TenantState, int]:
+        by_state = select(tenant.c.state, func.count()).group_by(tenant.c.state)
+        async with self.central.read() as db:
+            return {TenantState(state): count for state, count in await db.execute(by_state)}
+
+    async def count_missing(self) -> int:
+        return await self._count(select(func.count()).select_from(user).where(_has_no_tenant()))
+
+    async def add_missing(self, provider: str, limit: int) -> int:
+        async with self.central.write() as db:
+            user_ids = (
+                (await db.execute(select(user.c.id).where(_has_no_tenant()).limit(limit))).scalars().all()
+            )
+            if user_ids:
+                now = self.now()
+                await db.execute(
+                    insert(tenant), [new_tenant_row(user_id, provider, now) for user_id in user_ids]
+                )
+        return len(user_ids)
+
+    async def _change_claimed(self, claim: Claim, **values: Any) -> bool:
+        is_ours = and_(
+            tenant.c.id == claim.tenant.tenant_id,
+            tenant.c.due_at_ms == claim.lease_until_ms,
+            _UNPROVISIONED,
+        )
+        async with self.central.write() as db:
+            return (await db.execute(update(tenant).where(is_ours).values(**values))).rowcount == 1
+
+    async def _count(self, counting: Select[Any]) -> int:
+        async with self.central.read() as db:
+            return int((await db.execute(counting)).scalar_one())
+
+
+def _due(provider: str, due_by_ms: int) -> ColumnElement[bool]:
+    return and_(tenant.c.due_at_ms <= due_by_ms, _UNPROVISIONED, tenant.c.provider == provider)
+
+
+def _has_no_tenant() -> ColumnElement[bool]:
+    return ~exists().where(tenant.c.user_id == user.c.id)
+
+
+def _to_tenant(row: RowMapping) -> Tenant:
+    return Tenant(**{**row, "state": TenantState(row["state"])})

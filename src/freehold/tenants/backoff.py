@@ -1,0 +1,35 @@
+"""How long to wait before the next try."""
+
+from collections.abc import Callable
+
+import msgspec
+
+
+class Backoff(msgspec.Struct, frozen=True, kw_only=True):
+    """Exponential, with full jitter: many that failed together do not come back together.
+
+    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+
+    base_s: float
+    cap_s: float
+
+    def delay_s(self, failures: int, random: Callable[[], float]) -> float:
+        """Seconds to wait after so many failures in a row; `random` gives a number in [0, 1)."""
+        # 2**60 is beyond any cap; larger powers would only overflow the float.
+        longest = min(self.cap_s, self.base_s * 2.0 ** min(max(failures - 1, 0), 60))
+        # Chance must not make it spin: never sooner than a tenth of the longest wait.
+        return max(longest / 10, longest * random())
+
+
+# What may be over in a moment: no answer, disk full, too slow.
+SOON = Backoff(base_s=0.5, cap_s=60.0)
+# What somebody has to repair first: a migration that fails on this database, or a bug.
+SLOWLY = Backoff(base_s=5.0, cap_s=600.0)
+# While nothing can be done at all. Short at the most: sign-ups wait for the end of it.
+OUTAGE = Backoff(base_s=0.5, cap_s=10.0)
+
+
+def is_worth_a_line(failures: int) -> bool:
+    """Whether this failure in a row is logged: the 1st, 2nd, 4th, 8th, and so on."""
+    return failures & (failures - 1) == 0

@@ -1,0 +1,21 @@
+"""Why a tenant's database cannot be handed out."""
+
+from freehold.errors import Conflict, Forbidden, NotFound
+
+
+class DatabaseSuspended(Forbidden):
+    """An operator has closed the database for now."""
+
+    code = "database_suspended"
+
+
+class DatabaseDeleting(Conflict):
+    """The database is being deleted."""
+
+    code = "database_deleting"
+
+
+class DatabaseDeleted(NotFound):
+    """The database was there and is gone for good."""
+
+    code = "database_deleted"

@@ -1,0 +1,97 @@
+"""A tenant's database as its user and the operator see it."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from freehold.errors import ProviderUnavailable
+from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
+from freehold.tenants.ports import DatabaseProvider, TenantStore
+from freehold.tenants.types import (
+    AccessLevel,
+    PendingDatabase,
+    ReadyDatabase,
+    Tenant,
+    TenantState,
+    UserDatabase,
+)
+
+_PAGE = 500
+# Making a database takes milliseconds; after a failure the next try may be further away.
+_RETRY_AFTER_S = {TenantState.PROVISIONING: 1, TenantState.FAILED: 5}
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Tenants:
+    """Hands out databases with tokens, and lists tenants. Making the databases is the provisioner's."""
+
+    store: TenantStore
+    provider: DatabaseProvider
+
+    async def database_of(
+        self, user_id: str, session_id: str, access_level: AccessLevel = "full"
+    ) -> UserDatabase:
+        """The user's database with a fresh token for this session, or that it is not there yet.
+
+        Raises:
+            NotFound: the user has no tenant.
+            DatabaseSuspended, DatabaseDeleting, DatabaseDeleted: it is not to be used (any more).
+            ProviderUnavailable: it cannot be reached at the moment.
+        """
+        tenant = await self.store.of_user(user_id)
+        match tenant.state:
+            case TenantState.PROVISIONING | TenantState.FAILED:
+                return PendingDatabase(tenant=tenant, retry_after_s=_RETRY_AFTER_S[tenant.state])
+            case TenantState.READY:
+                return await self._ready(tenant, session_id, access_level)
+            case TenantState.SUSPENDED:
+                raise DatabaseSuspended("your database is suspended; ask the operator of this service")
+            case TenantState.DELETING:
+                raise DatabaseDeleting("your database is being deleted")
+            case TenantState.DELETED:
+                raise DatabaseDeleted("your database was deleted")
+
+    async def each(
+        self, *, after: str = "", limit: int | None = None, state: TenantState | None = None
+    ) -> AsyncIterator[Tenant]:
+        """Tenants in order of `tenant_id`, read page by page, so that memory stays flat however many there are."""
+        left = limit
+        while left is None or left > 0:
+            wanted = _PAGE if left is None else min(_PAGE, left)
+            page = await self.store.page(after=after, limit=wanted, state=state)
+            for tenant in page:
+                yield tenant
+            if len(page) < wanted:
+                return
+            after = page[-1].tenant_id
+            left = None if left is None else left - len(page)
+
+    async def counts(self) -> Mapping[TenantState, int]:
+        """How many tenants are in each state; states without any are left out."""
+        return await self.store.counts()
+
+    async def count_missing(self) -> int:
+        """How many users have no tenant yet, e.g. because another tool wrote them."""
+        return await self.store.count_missing()
+
+    async def add_missing(self) -> int:
+        """Give every user who has none a tenant, due to be provisioned; gives how many that were."""
+        added = 0
+        while page := await self.store.add_missing(self.provider.name, _PAGE):
+            added += page
+        return added
+
+    async def _ready(self, tenant: Tenant, session_id: str, access_level: AccessLevel) -> ReadyDatabase:
+        if tenant.provider != self.provider.name:
+            # The same name at another provider would be another database.
+            log.error("tenant.provider_not_served", tenant_id=tenant.tenant_id, provider=tenant.provider)
+            raise ProviderUnavailable("your database lives where this service does not reach at the moment")
+        database = await self.provider.find(tenant.database_name)
+        if database is None:
+            log.error("tenant.database_missing", tenant_id=tenant.tenant_id, database=tenant.database_name)
+            raise ProviderUnavailable("your database cannot be found at the moment; try again later")
+        token = await self.provider.mint_token(tenant.database_name, access_level, session_id)
+        return ReadyDatabase(tenant=tenant, database=database, token=token)
