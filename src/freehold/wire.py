@@ -101,6 +101,17 @@ class PublicKey(Struct, frozen=True, kw_only=True):
     public_key: str
 
 
+# Auth --------------------------------------------------------------------------------------------
+
+
+class SignedIn(Struct, frozen=True, kw_only=True):
+    """The user in the answers of `/api/auth/sign-up/email` and `/api/auth/sign-in/email`; more fields are there."""
+
+    id: str
+    email: str
+    name: str
+
+
 # Databases ---------------------------------------------------------------------------------------
 
 

@@ -3,13 +3,14 @@
 import base64
 import binascii
 import hashlib
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from freehold.errors import FreeholdError
 
-ALGORITHM = "ed25519"
+ALGORITHM: Final = "ed25519"
 
 _CONTEXT = b"freehold-registry-v1"  # so that a signature made for anything else is worth nothing here
 

@@ -6,12 +6,14 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import msgspec
+
+from freehold.migrate.check import check_migration
 from freehold.migrate.split import MAX_SCRIPT_BYTES
 from freehold.migrate.types import Migration, normalise
-from freehold.registry.check import NAME, check_migration_text
 from freehold.registry.types import BadRegistry
 
-_FILE_NAME = re.compile(rf"(?P<version>\d{{4}})_(?P<name>{NAME.pattern})\.sql")
+_FILE_NAME = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)*)\.sql")
 _EXPECTED = "expected NNNN_snake_case_name.sql, e.g. 0001_create_decks.sql"
 
 
@@ -36,7 +38,7 @@ def _load(folder: Path) -> list[Migration]:
     migrations: list[Migration] = []
     for path in paths:
         match = _FILE_NAME.fullmatch(path.name)
-        if match is None or not path.name.isascii():
+        if match is None:
             faults.append(f"{path.name}: {_EXPECTED}")
             continue
         version = int(match["version"])
@@ -47,7 +49,7 @@ def _load(folder: Path) -> list[Migration]:
             faults += error.faults
             continue
         migrations.append(migration)
-        faults += check_migration_text(migration, label=path.name)
+        faults += _check_text(path, migration)
     faults += _check_versions(found)
     if faults:
         raise BadRegistry(sorted(faults))
@@ -69,6 +71,14 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadRegistry([f"{path.name}: line {line} is not UTF-8; save the file as UTF-8"]) from error
+
+
+def _check_text(path: Path, migration: Migration) -> list[str]:
+    if migration.version < 1:
+        return []  # said once, with the versions
+    # The file's name says which migration it is.
+    faults = [msgspec.structs.replace(fault, version=0, name="") for fault in check_migration(migration)]
+    return [f"{path.name}: {fault}" for fault in faults]
 
 
 def _check_versions(found: dict[int, list[Path]]) -> list[str]:

@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 
 import structlog
 
+from freehold.migrate.check import check_migration, check_order
 from freehold.migrate.signature import signed_text
 from freehold.migrate.types import Migration, chain, normalise
 from freehold.registry.cache import SnapshotCache
-from freehold.registry.check import check_history, check_migration_text
 from freehold.registry.ports import RegistryStore, Signer
 from freehold.registry.snapshot import Snapshot
 from freehold.registry.types import (
-    MAX_VERSION,
     AlreadyPublished,
     BadRegistry,
     ClientAhead,
@@ -102,8 +101,7 @@ class Registry:
             BadRegistry: they cannot be published as they are.
             PublishedMigrationChanged: one is published already with other SQL.
         """
-        await asyncio.to_thread(_require_sound, migrations)
-        return _compare(await self.snapshot(), migrations)
+        return await asyncio.to_thread(_compare, await self.snapshot(), migrations)
 
     async def publish(self, migrations: Sequence[Migration]) -> PublishReport:
         """Append those that are not published yet, all or none. `migrations` starts at version 1.
@@ -115,10 +113,9 @@ class Registry:
             PublishedMigrationChanged: one is published already with other SQL.
             RegistryMoved: others kept publishing in between; try again.
         """
-        await asyncio.to_thread(_require_sound, migrations)
         for _ in range(_PUBLISH_TRIES):
             snapshot = await self.snapshot()
-            report = _compare(snapshot, migrations)
+            report = await asyncio.to_thread(_compare, snapshot, migrations)
             if not report.published:
                 return report
             try:
@@ -143,17 +140,19 @@ class Registry:
         """
         snapshot = await self.snapshot()
         version = snapshot.version + 1
-        if version > MAX_VERSION:
-            raise BadRegistry([f"version {MAX_VERSION} is the last that a registry can have"])
         description = " ".join(description.split())
+        if not description:
+            raise BadRegistry(["description: say in a few words what the migration does"])
         migration = Migration(version=version, name=_name_of(description, version), sql=normalise(sql_script))
-        if snapshot.head and snapshot.head.checksum == await asyncio.to_thread(_checksum, migration):
-            raise AlreadyPublished(
-                f"already published as version {snapshot.head.version}; there is nothing left to do"
-            )
-        if faults := await asyncio.to_thread(check_migration_text, migration):
-            raise BadRegistry(faults)
-        return (await self._append(snapshot, [(migration, description)]))[0]
+        checksum = await asyncio.to_thread(_checksum, migration)
+        _refuse_repeat(snapshot.head, checksum)
+        await asyncio.to_thread(_require_sound, [migration])
+        try:
+            rows = await self._append(snapshot, [(migration, description)])
+        except RegistryMoved:
+            _refuse_repeat(await self.head(), checksum)  # perhaps by the same request, sent twice
+            raise
+        return rows[0]
 
     async def _append(
         self, snapshot: Snapshot, new: Sequence[tuple[Migration, str]]
@@ -168,8 +167,13 @@ class Registry:
 
 
 def _require_sound(migrations: Sequence[Migration]) -> None:
-    if faults := check_history(migrations):
+    if faults := [str(fault) for migration in migrations for fault in check_migration(migration)]:
         raise BadRegistry(faults)
+
+
+def _refuse_repeat(head: PublishedMigration | None, checksum: str) -> None:
+    if head and head.checksum == checksum:
+        raise AlreadyPublished(f"already published as version {head.version}; there is nothing left to do")
 
 
 def _checksum(migration: Migration) -> str:
@@ -180,6 +184,8 @@ def _checksum(migration: Migration) -> str:
 
 
 def _compare(snapshot: Snapshot, migrations: Sequence[Migration]) -> PublishReport:
+    if misplaced := check_order(migrations):
+        raise BadRegistry([str(fault) for fault in misplaced])
     pairs = list(zip(snapshot.rows, migrations, strict=False))
     changed = [row.version for row, migration in pairs if row.checksum != migration.checksum]
     if changed:
@@ -189,7 +195,9 @@ def _compare(snapshot: Snapshot, migrations: Sequence[Migration]) -> PublishRepo
                 for version in changed
             )
         )
-    published = tuple(migration.version for migration in migrations[snapshot.version :])
+    new = migrations[snapshot.version :]
+    _require_sound(new)  # what is published already was sound by the rules of its day
+    published = tuple(migration.version for migration in new)
     return PublishReport(
         published=published,
         already=len(pairs),

@@ -1,0 +1,177 @@
+"""`freehold registry`: ordered migrations of the tenant databases."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from freehold.cli.context import (
+    EXIT_DONE,
+    EXIT_NO,
+    async_command,
+    command_services,
+    command_settings,
+    echo_json,
+)
+from freehold.migrate.types import Migration, chains
+from freehold.registry.files import load_folder
+from freehold.registry.snapshot import Snapshot
+from freehold.registry.types import BadRegistry
+
+_FOLDER = click.argument(
+    "folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  freehold registry lint
+  freehold registry publish --dry-run
+"""
+)
+def registry() -> None:
+    """Ordered migrations of the tenant databases: check the files, publish them, compare.
+
+    FOLDER is SCHEMA_REGISTRY unless given.
+    """
+
+
+@registry.command(
+    epilog="""\b
+Examples:
+  freehold registry lint
+  freehold registry lint schema_registry/bahar --json
+"""
+)
+@_FOLDER
+@_JSON
+@async_command
+async def lint(folder: Path | None, as_json: bool) -> int:
+    """Check the files of a folder without touching any database.
+
+    Names, gaps, duplicate versions, encoding, and what must not stand in a migration. Exit code 1 when there
+    is a fault; each is one line on stderr (with --json, one object on stdout).
+    """
+    folder = folder or command_settings().schema_registry
+    try:
+        migrations = await _load(folder)
+    except BadRegistry as error:
+        if not as_json:
+            raise
+        for fault in error.faults:
+            echo_json({"fault": fault})
+        return EXIT_NO
+    for migration, link in zip(migrations, chains(migrations), strict=True):
+        if as_json:
+            echo_json(_described(migration, link))
+        else:
+            click.echo(
+                f"{_file_name(migration)}  {migration.checksum[:12]}  {len(migration.statements)} statements"
+            )
+    click.echo(f"{len(migrations)} migrations are sound", err=True)
+    return EXIT_DONE
+
+
+@registry.command(
+    epilog="""\b
+Examples:
+  freehold registry publish --dry-run
+  freehold registry publish schema_registry/bahar
+"""
+)
+@_FOLDER
+@click.option("--dry-run", is_flag=True, help="Say what would be published, and publish nothing.")
+@_JSON
+@async_command
+async def publish(folder: Path | None, dry_run: bool, as_json: bool) -> int:
+    """Publish the migrations of a folder that are not published yet: all of them or none. Safe to run twice.
+
+    A published migration never changes: if a file has other SQL than what was published, nothing happens and
+    the exit code is 1.
+    """
+    async with command_services() as services:
+        migrations = await _load(folder or services.settings.schema_registry)
+        act = services.registry.plan if dry_run else services.registry.publish
+        report = await act(migrations)
+    if as_json:
+        echo_json({**msgspec.structs.asdict(report), "dry_run": dry_run})
+        return EXIT_DONE
+    done = "would publish" if dry_run else "published"
+    for version in report.published:
+        click.echo(f"{done} {_file_name(migrations[version - 1])}")
+    summary = f"{report.already} were published before; the registry is at version {report.version}"
+    click.echo(summary if not dry_run else summary.replace("is at", "would be at"), err=True)
+    for version in report.without_file:
+        click.echo(f"version {version} is published but has no file in this folder", err=True)
+    return EXIT_DONE
+
+
+@registry.command(
+    epilog="""\b
+Examples:
+  freehold registry status
+  freehold registry status --json | jq 'select(.state != "published")'
+"""
+)
+@_FOLDER
+@_JSON
+@async_command
+async def status(folder: Path | None, as_json: bool) -> int:
+    """Compare the files of a folder with what is published.
+
+    Each version is `published`, `pending` (a file that is not published yet), `changed` (published with other
+    SQL) or `no file`. Exit code 0 when all are published, else 1.
+    """
+    async with command_services() as services:
+        migrations = await _load(folder or services.settings.schema_registry)
+        snapshot = await services.registry.snapshot()
+    states = _states(snapshot, migrations)
+    for version, name, state in states:
+        if as_json:
+            echo_json({"version": version, "name": name, "state": state})
+        else:
+            click.echo(f"{version:04}  {state:<9}  {name}")
+    click.echo(f"published: version {snapshot.version}; files: version {len(migrations)}", err=True)
+    # A version without a file came over HTTP: worth telling, and nothing to act upon.
+    return EXIT_DONE if all(state in {"published", "no file"} for _, _, state in states) else EXIT_NO
+
+
+async def _load(folder: Path) -> list[Migration]:
+    migrations = await load_folder(folder)
+    if not migrations:
+        raise BadRegistry([f"{folder}: there are no migrations in this folder"])
+    return migrations
+
+
+def _states(snapshot: Snapshot, migrations: Sequence[Migration]) -> list[tuple[int, str, str]]:
+    found = []
+    for version in range(1, max(snapshot.version, len(migrations)) + 1):
+        row = snapshot.rows[version - 1] if version <= snapshot.version else None
+        migration = migrations[version - 1] if version <= len(migrations) else None
+        if row is None:
+            state = "pending"
+        elif migration is None:
+            state = "no file"
+        else:
+            state = "published" if row.checksum == migration.checksum else "changed"
+        named = migration or row
+        found.append((version, named.name if named else "", state))
+    return found
+
+
+def _file_name(migration: Migration) -> str:
+    return f"{migration.version:04}_{migration.name}.sql"
+
+
+def _described(migration: Migration, link: str) -> dict[str, object]:
+    return {
+        "version": migration.version,
+        "name": migration.name,
+        "description": migration.description,
+        "checksum": migration.checksum,
+        "chain": link,
+        "statements": len(migration.statements),
+    }

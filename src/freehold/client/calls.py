@@ -1,0 +1,147 @@
+"""HTTP calls to a Freehold service; every failure in our words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from freehold.errors import (
+    Conflict,
+    Forbidden,
+    FreeholdError,
+    InvalidInput,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+from freehold.migrate.signature import RegistryTampered
+
+T = TypeVar("T")
+
+_KINDS: dict[int, type[FreeholdError]] = {
+    400: InvalidInput,
+    401: Unauthenticated,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    413: TooLarge,
+    415: InvalidInput,
+    422: InvalidInput,
+    429: Unavailable,
+}
+
+
+class _Problem(msgspec.Struct):
+    """Problem details, or the form of `/api/auth`: `code` with `message`."""
+
+    code: str | None = None
+    detail: str | None = None
+    message: str | None = None
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Sends requests to one service and reads its answers."""
+
+    http: httpx.AsyncClient
+    service: str  # its URL, without a slash at the end
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = None,
+        body: object = None,
+        params: Mapping[str, int | str] | None = None,
+    ) -> httpx.Response:
+        """The answer, if it is a 2xx.
+
+        Raises:
+            Unavailable: no answer, or one that says to come back later.
+            FreeholdError: the kind that fits the status, with the service's `code` and message.
+        """
+        request = self.http.build_request(
+            method,
+            f"{self.service}{path}",
+            params=params,
+            content=None if body is None else msgspec.json.encode(body),
+            headers={"Accept": "application/json"},
+        )
+        if body is not None:
+            request.headers["Content-Type"] = "application/json"
+        # The bearer token is all that speaks for us: a cookie would bring origin checks with it.
+        request.headers.pop("Cookie", None)
+        if token is not None:
+            request.headers["Authorization"] = f"Bearer {token}"
+        try:
+            reply = await self.http.send(request)
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"{self.service} does not answer ({type(error).__name__}); try again later"
+            ) from error
+        except httpx.RequestError as error:
+            raise self._unexpected() from error
+        if not reply.is_success:
+            raise self._error_of(reply)
+        return reply
+
+    def read(self, reply: httpx.Response, kind: type[T]) -> T:
+        """The body as this struct. Raises `Unavailable` when the answer is not a Freehold service's."""
+        try:
+            return msgspec.json.decode(reply.content, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise self._unexpected() from error
+
+    def _error_of(self, reply: httpx.Response) -> FreeholdError:
+        try:
+            problem = msgspec.json.decode(reply.content, type=_Problem)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            problem = _Problem()
+        message = (
+            problem.detail
+            or problem.message
+            or problem.title
+            or f"{self.service} answered {reply.status_code}"
+        )
+        if problem.code == RegistryTampered.code:
+            return RegistryTampered(message)
+        error = _KINDS.get(reply.status_code, Unavailable)(message)
+        if problem.code:
+            error.code = problem.code
+        return error
+
+    def _unexpected(self) -> Unavailable:
+        return Unavailable(f"{self.service} does not answer as a Freehold service does; check the URL")
+
+
+def service_url(url: str) -> str:
+    """The URL without a slash at the end. Raises `InvalidInput` unless it is an absolute http or https one."""
+    try:
+        parts = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError) as error:
+        raise InvalidInput(
+            "the service's URL cannot be read; give one like https://data.example.com"
+        ) from error
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.host
+        or parts.query
+        or parts.fragment
+        or parts.userinfo
+    ):
+        raise InvalidInput("the service's URL must be like https://data.example.com, without user or query")
+    return str(parts).rstrip("/")
+
+
+def retry_after_s(reply: httpx.Response, otherwise: float) -> float:
+    """How long the service asks to wait, within reason."""
+    value: Any = reply.headers.get("Retry-After", "")
+    try:
+        return min(max(float(value), 0.05), 30.0)
+    except ValueError:
+        return otherwise
