@@ -1,0 +1,257 @@
+"""`/api/auth`: sign-up, sign-in, get-session and sign-out, on the wire as better-auth's official client has them."""
+
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+import msgspec
+from litestar import Request, Router, asgi, get, post, route
+from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import Method, Receive, Scope, Send
+
+from freehold.auth.service import Auth
+from freehold.auth.types import Client, NewUser, Session, SignedIn, User
+from freehold.http.auth_bodies import Field, check, read_body, refuse_protected
+from freehold.http.auth_replies import (
+    EXCEPTION_HANDLERS,
+    NO_STORE,
+    AuthReply,
+    HeaderPairs,
+    Refusal,
+    json_reply,
+    not_found,
+)
+from freehold.http.client_address import ClientAddresses
+from freehold.http.headers import header, presented_by
+from freehold.http.origin_check import refuse_strange_origin, refuse_strange_redirects
+from freehold.settings import Settings
+
+BASE_PATH = "/api/auth"
+
+_MAX_BODY_BYTES = 64 * 1024
+_METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+
+_SIGN_UP_FIELDS = (
+    Field("name"),
+    Field("email", "email"),
+    Field("password", "nonempty"),
+    Field("image", is_required=False),
+    Field("callbackURL", is_required=False),
+    Field("rememberMe", "boolean", is_required=False),
+)
+_SIGN_UP_SHAPES = ("object", "record")
+_PROTECTED_FIELDS = ("role", "banned", "banReason", "banExpires", "isAnonymous")
+_SIGN_IN_FIELDS = (
+    Field("email"),
+    Field("password"),
+    Field("callbackURL", is_required=False),
+    Field("rememberMe", "boolean", is_required=False),
+)
+
+# What browsers may read of a reply that starts or renews a session; others append to it.
+_EXPOSES_TOKEN: HeaderPairs = ((b"access-control-expose-headers", b"set-auth-token"),)
+
+
+class OkReply(msgspec.Struct, frozen=True):
+    ok: bool = True
+
+
+class SignUpReply(msgspec.Struct, frozen=True):
+    token: str | None
+    user: User
+
+
+class SignInReply(msgspec.Struct, frozen=True):
+    redirect: bool
+    token: str
+    user: User
+    url: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class SessionReply(msgspec.Struct, frozen=True):
+    session: Session
+    user: User
+
+
+class SignOutReply(msgspec.Struct, frozen=True):
+    success: bool = True
+
+
+_NOBODY = AuthReply(b"null", headers=((b"content-type", b"application/json"), *NO_STORE))
+
+
+class _Endpoints:
+    """What the routes do. Holds its service itself: injecting it would cost get-session a tenth of its speed."""
+
+    def __init__(self, auth: Auth, addresses: ClientAddresses) -> None:
+        self._auth = auth
+        self._addresses = addresses
+
+    async def sign_up(self, request: Request[Any, Any, Any]) -> AuthReply:
+        body = await self._accept(request, takes_forms=True, starts_session=True)
+        values = check(body, _SIGN_UP_FIELDS, shapes=_SIGN_UP_SHAPES)
+        refuse_protected(body, _PROTECTED_FIELDS)
+        new = NewUser(
+            name=values["name"],
+            email=values["email"],
+            password=values["password"],
+            image=values.get("image"),
+        )
+        remember = values.get("rememberMe", True)
+        signed_in = await self._auth.sign_up(new, self._client(request.scope), remember=remember)
+        return self._session_started(
+            signed_in, SignUpReply(signed_in.session.token, signed_in.user), remember=remember
+        )
+
+    async def sign_in(self, request: Request[Any, Any, Any]) -> AuthReply:
+        body = await self._accept(request, takes_forms=True, starts_session=True)
+        values = check(body, _SIGN_IN_FIELDS)
+        remember = values.get("rememberMe", True)
+        signed_in = await self._auth.sign_in(
+            values["email"], values["password"], self._client(request.scope), remember=remember
+        )
+        token, user, target = signed_in.session.token, signed_in.user, values.get("callbackURL")
+        if not target:
+            return self._session_started(signed_in, SignInReply(False, token, user), remember=remember)
+        location = quote(target, safe="/:?#[]@!$&'()*+,;=%~-._").encode()
+        return self._session_started(
+            signed_in, SignInReply(True, token, user, target), ((b"location", location),), remember=remember
+        )
+
+    async def get_session(self, scope: Scope) -> AuthReply:
+        presented = presented_by(scope, self._auth.cookies)
+        if presented is None:
+            return _NOBODY
+        extend = presented.is_remembered and not _asks(scope, "disableRefresh")
+        found = await self._auth.sessions.current(presented.token, extend=extend)
+        if found is None:
+            return json_reply(None, NO_STORE, self._auth.cookies.clearing)
+        # A JWT of the user joins the headers here once there are signing keys: `set-auth-jwt`.
+        body = SessionReply(found.session, found.user)
+        if found.is_extended:
+            return self._session_started(found, body, NO_STORE)
+        return json_reply(body, NO_STORE)
+
+    async def post_session(self, request: Request[Any, Any, Any]) -> AuthReply:
+        await self._accept(request)
+        raise Refusal(
+            405,
+            "METHOD_NOT_ALLOWED_DEFER_SESSION_REQUIRED",
+            "POST method requires deferSessionRefresh to be enabled in session config",
+            NO_STORE,
+        )
+
+    async def sign_out(self, request: Request[Any, Any, Any]) -> AuthReply:
+        await self._accept(request)
+        presented = presented_by(request.scope, self._auth.cookies)
+        if presented is not None:
+            await self._auth.sign_out(presented.token)
+        return json_reply(SignOutReply(), set_cookies=self._auth.cookies.clearing)
+
+    async def _accept(
+        self, request: Request[Any, Any, Any], *, takes_forms: bool = False, starts_session: bool = False
+    ) -> Any:
+        """The body of a request that may be let in, in better-auth's order of checks."""
+        body = await read_body(request, takes_forms=takes_forms)
+        refuse_strange_origin(request.scope, self._auth.origins, starts_session=starts_session)
+        refuse_strange_redirects(request.scope, body, self._auth.origins)
+        return body
+
+    def _client(self, scope: Scope) -> Client:
+        return Client(ip_address=self._addresses.of(scope), user_agent=header(scope, b"user-agent") or "")
+
+    def _session_started(
+        self, signed_in: SignedIn, content: Any, headers: HeaderPairs = (), *, remember: bool = True
+    ) -> AuthReply:
+        token, cookies = signed_in.session.token, self._auth.cookies
+        bearer = (b"set-auth-token", cookies.sign(token).encode())
+        return json_reply(
+            content,
+            (*headers, bearer, *_EXPOSES_TOKEN),
+            cookies.setting(token, is_remembered=remember),
+        )
+
+
+def auth_routes(auth: Auth, settings: Settings) -> Router:
+    """The routes, with their own errors. Whatever else is asked for below `/api/auth` is a 404 without a body."""
+    endpoints = _Endpoints(auth, ClientAddresses(settings.trusted_proxies))
+
+    @get("/ok", operation_id="auth_ok", responses=_answers(OkReply))
+    async def ok() -> AuthReply:
+        """Auth is up."""
+        return json_reply(OkReply())
+
+    @post("/sign-up/email", operation_id="sign_up_email", status_code=200, responses=_answers(SignUpReply))
+    async def sign_up_email(request: Request[Any, Any, Any]) -> AuthReply:
+        """Make a user from `name`, `email` and `password` (also `image`, `rememberMe`), and sign them in."""
+        return await endpoints.sign_up(request)
+
+    @post("/sign-in/email", operation_id="sign_in_email", status_code=200, responses=_answers(SignInReply))
+    async def sign_in_email(request: Request[Any, Any, Any]) -> AuthReply:
+        """Start a session with `email` and `password` (also `rememberMe`, `callbackURL`)."""
+        return await endpoints.sign_in(request)
+
+    @get("/get-session", operation_id="get_session", responses=_answers(SessionReply | None))
+    async def get_session(scope: Scope) -> AuthReply:
+        """Who the session cookie or the bearer token belongs to, or null."""
+        return await endpoints.get_session(scope)
+
+    @post("/get-session", include_in_schema=False)
+    async def post_session(request: Request[Any, Any, Any]) -> AuthReply:
+        return await endpoints.post_session(request)
+
+    @post("/sign-out", operation_id="sign_out", status_code=200, responses=_answers(SignOutReply))
+    async def sign_out(request: Request[Any, Any, Any]) -> AuthReply:
+        """End the session, if there is one, and clear its cookies."""
+        return await endpoints.sign_out(request)
+
+    handlers = [ok, sign_up_email, sign_in_email, get_session, post_session, sign_out]
+    return Router(
+        BASE_PATH,
+        route_handlers=[*handlers, *_other_methods(handlers), _elsewhere()],
+        before_request=_refuse_trailing_slash,
+        exception_handlers=EXCEPTION_HANDLERS,
+        request_max_body_size=_MAX_BODY_BYTES,
+        tags=["auth"],
+    )
+
+
+def _answers(content: Any) -> dict[int, ResponseSpec]:
+    return {200: ResponseSpec(content, generate_examples=False, description="Done.")}
+
+
+def _other_methods(handlers: list[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """For each path the methods that it does not have; the framework would answer 405."""
+    taken: dict[str, set[Method]] = {}
+    for handler in handlers:
+        for path in handler.paths:
+            taken.setdefault(path, set()).update(handler.http_methods)
+
+    def refused(path: str, methods: set[Method]) -> HTTPRouteHandler:
+        @route(path, http_method=sorted(methods), status_code=404, include_in_schema=False)
+        async def no_such_method() -> AuthReply:
+            return not_found()
+
+        return no_such_method
+
+    return [refused(path, set(_METHODS) - methods) for path, methods in taken.items()]
+
+
+def _elsewhere() -> ASGIRouteHandler:
+    @asgi("/", is_mount=True, copy_scope=True)
+    async def no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
+        await not_found()(scope, receive, send)
+
+    return no_such_path
+
+
+async def _refuse_trailing_slash(request: Request[Any, Any, Any]) -> AuthReply | None:
+    # The framework has trimmed `path`; only what the client sent tells.
+    return not_found() if request.scope.get("raw_path", b"").endswith(b"/") else None
+
+
+def _asks(scope: Scope, option: str) -> bool:
+    query = scope["query_string"]
+    if option.encode() not in query:
+        return False
+    return parse_qs(query.decode("latin-1")).get(option, [""])[-1] not in {"", "false"}

@@ -1,0 +1,56 @@
+"""Who is asking, outside `/api/auth`: a dependency for handlers and a guard for administrators' routes."""
+
+from typing import Any
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
+from litestar.types import Scope
+
+from freehold.auth.service import Auth
+from freehold.auth.types import SignedIn
+from freehold.errors import Forbidden, Unauthenticated
+from freehold.http.headers import presented_by
+from freehold.http.origin_check import SAFE_METHODS, origin_fault
+
+
+async def provide_signed_in(request: Request[Any, Any, Any], auth: NamedDependency[Auth]) -> SignedIn:
+    """The dependency `signed_in`: the user and session behind a cookie or a bearer token.
+
+    Raises:
+        Unauthenticated: neither, or one that is not valid (any more).
+        Forbidden: a cookie, sent to change something by a page that is not ours.
+        CentralUnavailable: the central database does not answer.
+    """
+    return await _signed_in(request.scope, auth)
+
+
+async def require_admin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Guard: only administrators get past.
+
+    Raises:
+        Unauthenticated: not signed in.
+        Forbidden: signed in without the role `admin`.
+    """
+    auth: Auth = await handler.resolve_dependencies()["auth"]()
+    found = await _signed_in(connection.scope, auth)
+    if not found.user.is_admin:
+        raise Forbidden("only an administrator may do this")
+
+
+async def _signed_in(scope: Scope, auth: Auth) -> SignedIn:
+    presented = presented_by(scope, auth.cookies)
+    if presented is None:
+        raise Unauthenticated(
+            "sign in first: send the session cookie, or its token as `Authorization: Bearer`"
+        )
+    # A cookie is sent by the browser whoever asks it to; a bearer token only by who knows it.
+    from_cookie = presented.via == "cookie"
+    if from_cookie and scope.get("method") not in SAFE_METHODS and origin_fault(scope, auth.origins):
+        raise Forbidden("requests with a cookie must come from a page of a trusted origin")
+    # Only get-session renews a cookie, so it alone may decide that the session behind one lives on.
+    found = await auth.sessions.current(presented.token, extend=not from_cookie)
+    if found is None:
+        raise Unauthenticated("this session has ended; sign in again")
+    return found
