@@ -1,0 +1,204 @@
+"""`freehold tenants`: one database a user, and its life."""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+from freehold.tenants.crew import Outcome
+from freehold.tenants.provision import describe
+from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
+
+# Wide enough for what Freehold makes itself; longer ones push the rest of their line to the right.
+_WIDTHS = {"tenant_id": 32, "state": 12, "version": 7, "database": 28, "user_id": 32}
+_SHOWN_AT_ONCE = 100
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  freehold tenants list --state failed
+  freehold tenants create --pending
+"""
+)
+def tenants() -> None:
+    """One database a user, and its life."""
+
+
+@tenants.command(
+    "list",
+    epilog="""\b
+Examples:
+  freehold tenants list
+  freehold tenants list --state failed --json | jq -r .error
+  freehold tenants list --limit 100 --after k3J9x2mPq7
+""",
+)
+@click.option("--state", type=click.Choice([state.value for state in TenantState]), help="Only these.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many; all when left out.")
+@click.option("--after", default="", metavar="TENANT_ID", help="Go on after this tenant.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@async_command
+async def list_(state: str | None, limit: int | None, after: str, as_json: bool) -> int:
+    """List tenants in order of their id, with the reason where the last try to make the database failed.
+
+    Any number of tenants is fine: they are read and printed page by page. Exit code 0 also when there are none.
+    """
+    async with command_services() as services:
+        found = services.tenants.each(
+            after=after, limit=limit, state=None if state is None else TenantState(state)
+        )
+        if as_json:
+            async for tenant in found:
+                echo_json(tenant)
+            return EXIT_DONE
+        await (_print_table(found) if sys.stdout.isatty() else _print_lines(found))
+        counts = await services.tenants.counts()
+    summary = ", ".join(f"{counts[each]} {each.value}" for each in TenantState if each in counts)
+    click.echo(f"in all: {summary or 'no tenants yet'}", err=True)
+    return EXIT_DONE
+
+
+@tenants.command(
+    epilog="""\b
+Examples:
+  freehold tenants create --pending --dry-run
+  freehold tenants create --pending
+  freehold tenants create --pending --json | jq 'select(.state == "failed")'
+"""
+)
+@click.option("--pending", is_flag=True, help="For every user whose database is not there yet.")
+@click.option("--dry-run", is_flag=True, help="Say how many that are, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@async_command
+async def create(pending: bool, dry_run: bool, as_json: bool) -> int:
+    """Make the databases that are due, without waiting for the service to do it.
+
+    Users that another tool brought in get their tenant first. Each database is tried once; exit code 1 when
+    one of them failed, and the service goes on trying. Safe to run twice, and beside a running service.
+    """
+    if not pending:
+        raise click.UsageError("say which: --pending")
+    async with command_services() as services:
+        if dry_run:
+            due, missing = await services.provisioner.count_due(), await services.tenants.count_missing()
+            if as_json:
+                echo_json({"due": due, "users_without_tenant": missing})
+            else:
+                click.echo(f"would make {due + missing} databases, {missing} for users without a tenant")
+            return EXIT_DONE
+        await services.tenants.add_missing()
+        with _progress(await services.provisioner.count_due(), as_json=as_json) as on_end:
+            outcomes = _Tally(on_end)
+            failed = await services.provisioner.drain(outcomes)
+        counts = await services.tenants.counts()
+    waiting = sum(counts.get(state, 0) for state in UNPROVISIONED) - len(failed)
+    click.echo(f"made {outcomes.made} databases, {len(failed)} failed", err=True)
+    if waiting > 0:
+        click.echo(f"{waiting} more wait for their next try, or another process has them in work", err=True)
+    return EXIT_NO if failed else EXIT_DONE
+
+
+class _Tally:
+    """Counts the databases made, and passes each outcome on."""
+
+    def __init__(self, on_end: Callable[[Outcome], None]) -> None:
+        self.made = 0
+        self._on_end = on_end
+
+    def __call__(self, outcome: Outcome) -> None:
+        self.made += outcome.error is None
+        self._on_end(outcome)
+
+
+@contextmanager
+def _progress(total: int, *, as_json: bool) -> Iterator[Callable[[Outcome], None]]:
+    """What to do with each outcome: JSON lines, a bar on a terminal, or else a line for each failure."""
+    if as_json or not (total and sys.stderr.isatty()):
+        yield _print_json if as_json else _print_failure
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [
+        TextColumn("making databases"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+
+        def advance(outcome: Outcome) -> None:
+            bar.advance(task)
+            if outcome.error is not None:
+                bar.console.print(_failure_line(outcome), markup=False, highlight=False, soft_wrap=True)
+
+        yield advance
+
+
+def _print_json(outcome: Outcome) -> None:
+    tenant, error = outcome.tenant, outcome.error
+    echo_json(
+        {
+            "tenant_id": tenant.tenant_id,
+            "database_name": tenant.database_name,
+            "state": (TenantState.FAILED if error else TenantState.READY).value,
+            "schema_version": outcome.schema_version,
+            "error": describe(error) if error else None,
+        }
+    )
+
+
+def _print_failure(outcome: Outcome) -> None:
+    if outcome.error is not None:
+        click.echo(_failure_line(outcome), err=True)
+
+
+def _failure_line(outcome: Outcome) -> str:
+    return f"{outcome.tenant.tenant_id}: {describe(outcome.error)}" if outcome.error else ""
+
+
+async def _print_lines(found: AsyncIterator[Tenant]) -> None:
+    click.echo("  ".join([*(f"{name:<{width}}" for name, width in _WIDTHS.items()), "error"]))
+    async for tenant in found:
+        cells = zip(_cells(tenant), [*_WIDTHS.values(), 0], strict=True)
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in cells).rstrip())
+
+
+async def _print_table(found: AsyncIterator[Tenant]) -> None:
+    """A table in parts: the columns' widths are fixed, so that the whole is never in memory."""
+    part: list[Tenant] = []
+    is_first = True
+    async for tenant in found:
+        part.append(tenant)
+        if len(part) == _SHOWN_AT_ONCE:
+            _print_part(part, show_header=is_first)
+            part, is_first = [], False
+    if part or is_first:
+        _print_part(part, show_header=is_first)
+
+
+def _print_part(part: Sequence[Tenant], *, show_header: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=show_header, pad_edge=False)
+    for name, width in _WIDTHS.items():
+        table.add_column(name, min_width=width, no_wrap=True, overflow="fold")
+    table.add_column("error", overflow="fold")
+    for tenant in part:
+        is_failed = tenant.state is TenantState.FAILED
+        table.add_row(*map(Text, _cells(tenant)), style="red" if is_failed else None)
+    Console().print(table)
+
+
+def _cells(tenant: Tenant) -> list[str]:
+    error = " ".join((tenant.error or "").split())
+    if tenant.attempts:
+        error = f"{error} (failed {tenant.attempts} times)".strip()
+    version = str(tenant.schema_version)
+    return [tenant.tenant_id, tenant.state.value, version, tenant.database_name, tenant.user_id, error]

@@ -1,0 +1,120 @@
+"""A user's own database over HTTP: where it is, and a token for it."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from litestar import Controller, Request, Response, get
+from litestar.datastructures import ResponseHeader
+from litestar.di import NamedDependency
+from litestar.openapi import ResponseSpec
+from litestar.params import QueryParameter
+from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
+from msgspec import Struct
+
+from freehold.auth.dates import to_iso
+from freehold.auth.types import SignedIn
+from freehold.http.problems import EXCEPTION_HANDLERS
+from freehold.tenants.service import Tenants
+from freehold.tenants.types import AccessLevel, PendingDatabase, ReadyDatabase, TenantState
+from freehold.wire import DatabaseCredentials
+
+Access = Annotated[
+    AccessLevel,
+    QueryParameter(description="What the token shall allow; ask for `read_only` where reading is enough."),
+]
+
+_MESSAGES = {
+    TenantState.PROVISIONING: "Your database is being made. Ask again in a moment.",
+    TenantState.FAILED: "Making your database takes longer than it should. We keep trying; ask again in a moment.",
+}
+# The answer holds a credential, and a refusal must not outlive its cause.
+_NEVER_STORED = {"Cache-Control": "no-store"}
+
+
+class DatabasePending(Struct, frozen=True, kw_only=True):
+    """The 202 of `GET /databases/user`: no database yet, so no URL and no token. `message` is for people."""
+
+    id: str
+    user_id: str
+    db_name: str
+    schema_version: int
+    status: str
+    message: str
+
+
+def _unstored(handler: Callable[..., Response[Any]]) -> Callable[..., Response[Any]]:
+    def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        response = handler(request, error)
+        response.headers.update(_NEVER_STORED)
+        return response
+
+    return handle
+
+
+class DatabasesController(Controller):
+    """Needs a session. There is no way to name another user's database here."""
+
+    path = "/databases"
+    tags = ("databases",)
+    exception_handlers = {kind: _unstored(handler) for kind, handler in EXCEPTION_HANDLERS.items()}  # noqa: RUF012
+
+    @get(
+        "/user",
+        operation_id="user_database",
+        responses={
+            HTTP_200_OK: ResponseSpec(DatabaseCredentials, description="The database and a new token"),
+            HTTP_202_ACCEPTED: ResponseSpec(
+                DatabasePending, description="Not there yet: ask again after `Retry-After` seconds"
+            ),
+        },
+        response_headers=[
+            ResponseHeader(name="Cache-Control", description="Always `no-store`", documentation_only=True)
+        ],
+    )
+    async def user_database(
+        self,
+        tenants: NamedDependency[Tenants],
+        signed_in: NamedDependency[SignedIn],
+        access_level: Access = "full",
+    ) -> Response[DatabaseCredentials | DatabasePending]:
+        """The signed-in user's database, with a token made for this answer; 202 while the database is made.
+
+        Refusals: 403 `database_suspended`, 409 `database_deleting`, 404 `database_deleted`, and 404 `not_found`
+        for a user that another tool brought in and who has no database yet.
+        """
+        found = await tenants.database_of(signed_in.user_id, signed_in.session_id, access_level)
+        match found:
+            case ReadyDatabase():
+                return Response(_credentials(found), status_code=HTTP_200_OK, headers=_NEVER_STORED)
+            case PendingDatabase():
+                headers = {**_NEVER_STORED, "Retry-After": str(found.retry_after_s)}
+                return Response(_pending(found), status_code=HTTP_202_ACCEPTED, headers=headers)
+
+
+def _credentials(found: ReadyDatabase) -> DatabaseCredentials:
+    tenant, database, token = found.tenant, found.database, found.token
+    return DatabaseCredentials(
+        id=tenant.tenant_id,
+        user_id=tenant.user_id,
+        db_id=database.db_id,
+        db_name=database.name,
+        hostname=database.hostname,
+        url=database.url,
+        access_token=token.text,
+        access_level=token.access_level,
+        expires_at=to_iso(token.expires_at),
+        schema_version=tenant.schema_version,
+        status=tenant.state.value,
+    )
+
+
+def _pending(found: PendingDatabase) -> DatabasePending:
+    tenant = found.tenant
+    return DatabasePending(
+        id=tenant.tenant_id,
+        user_id=tenant.user_id,
+        db_name=tenant.database_name,
+        schema_version=tenant.schema_version,
+        status=tenant.state.value,
+        message=_MESSAGES[tenant.state],
+    )
