@@ -1,0 +1,141 @@
+"""Brings one database to a version, exactly once, whoever else does the same at the same moment."""
+
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from freehold.errors import InvalidInput, Unavailable
+from freehold.migrate.check import require_order, require_sound
+from freehold.migrate.failures import DatabaseBusy, HistoryDiverged, LedgerRefused
+from freehold.migrate.ledger import ledger_rows, read_ledger
+from freehold.migrate.outcome import failure, is_committed
+from freehold.migrate.plan import Planned, plan
+from freehold.migrate.target import Target
+from freehold.migrate.types import Migration, chains
+
+# Sent in one round trip; more than this goes in several, so that no server's limit on a body is met.
+_ROUND_TRIP_CHARS = 512 * 1024
+
+
+class Applied(Struct, frozen=True):
+    """The version that the database is at, and the versions that this call applied."""
+
+    version: int
+    applied: tuple[int, ...]
+
+
+class Retries(Struct, frozen=True):
+    """How long to try while somebody else holds the write lock: the pause doubles, with jitter."""
+
+    attempts: int = 6
+    first_pause_s: float = 0.05
+    longest_pause_s: float = 2.0
+
+
+async def apply(
+    target: Target,
+    migrations: Sequence[Migration],
+    *,
+    to: int | None = None,
+    recorded: int | None = None,
+    retries: Retries = Retries(),  # noqa: B008 - frozen
+) -> Applied:
+    """Bring the database to version `to`, the newest by default; one that is already further is left alone.
+
+    `migrations` are all of them, from version 1. `recorded` is the version that the caller believes it is at:
+    then nothing is read first, and a wrong belief costs a round trip and nothing else.
+
+    Safe to repeat after any error. Each migration is a transaction of its own, so those before a failed one
+    stay applied.
+
+    Raises:
+        BadMigration: a pending migration is not sound, or a version is missing; nothing was sent.
+        MigrationFailed: the database refused one; it is at the version before.
+        HistoryDiverged: its ledger holds another history; nothing was sent, or nothing was changed.
+        Unavailable: no answer, or it stayed busy; some may have been applied.
+    """
+    require_order(migrations)
+    wanted = len(migrations) if to is None else to
+    if not 0 <= wanted <= len(migrations):
+        raise InvalidInput(f"there is no version {to}; versions go up to {len(migrations)}")
+    if recorded is not None and recorded < 0:
+        raise InvalidInput("the recorded version is 0 or more")
+    links = chains(migrations)
+    at, last_read = recorded, -1
+    refusal: LedgerRefused | None = None
+    applied: list[int] = []
+    tries = 0
+    while True:
+        try:
+            if at is None:
+                at = await _read_version(target, migrations, links)
+                if refusal and at <= last_read:
+                    raise refusal  # nobody else moved the ledger on, so another try would end alike
+                last_read, refusal = at, None
+            if at >= wanted:
+                return Applied(at, tuple(applied))
+            require_sound(migrations[at:wanted])
+            await _send(target, plan(migrations, links, at, wanted), applied)
+            at = wanted
+        except LedgerRefused as error:
+            if error is refusal:
+                raise
+            at, refusal = None, error
+        except DatabaseBusy:
+            tries += 1
+            if tries >= retries.attempts:
+                raise
+            at = None
+            await asyncio.sleep(_pause_s(retries, tries))
+
+
+async def _send(target: Target, planned: Sequence[Planned], applied: list[int]) -> None:
+    """Send the batches and note in `applied` which were committed; raise for the first that was not."""
+    for sent in _round_trips(planned):
+        answers = await target.run([one.batch for one in sent])
+        if [len(answer.step_errors) for answer in answers] != [len(one.batch.steps) for one in sent]:
+            raise Unavailable("the database's answer does not fit what was sent; try again")
+        outcomes = [
+            (one, answer, is_committed(one, answer)) for one, answer in zip(sent, answers, strict=True)
+        ]
+        applied += [one.migration.version for one, _, committed in outcomes if committed]
+        for one, answer, committed in outcomes:
+            if not committed:
+                raise failure(one, answer)
+
+
+async def _read_version(target: Target, migrations: Sequence[Migration], links: Sequence[str]) -> int:
+    """The version that the ledger is at. Raises `HistoryDiverged` unless it got there by these migrations."""
+    state = await read_ledger(target)
+    if state.version == 0 or (state.version <= len(links) and state.chain == links[state.version - 1]):
+        return state.version
+    rows = await ledger_rows(target)
+    for row, migration, link in zip(rows, migrations, links, strict=False):
+        if row.version != migration.version or row.chain != link:
+            raise HistoryDiverged(
+                version=migration.version,
+                recorded=f"{row.version} `{row.name}` ({row.checksum[:12]})",
+                given=f"`{migration.name}` ({migration.checksum[:12]})",
+            )
+    return state.version
+
+
+def _round_trips(planned: Sequence[Planned]) -> Iterator[list[Planned]]:
+    """Divide the batches so that each part stays below the limit, or is one batch."""
+    part: list[Planned] = []
+    chars = 0
+    for one in planned:
+        chars += len(one.migration.sql)
+        if part and chars > _ROUND_TRIP_CHARS:
+            yield part
+            part, chars = [], len(one.migration.sql)
+        part.append(one)
+    if part:
+        yield part
+
+
+def _pause_s(retries: Retries, tries: int) -> float:
+    pause_s: float = min(retries.longest_pause_s, retries.first_pause_s * 2 ** (tries - 1))
+    return pause_s * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret

@@ -1,0 +1,110 @@
+"""The ledger: one row in the tenant's database for each migration applied to it.
+
+Its constraints, not its writers, see to it that versions come in order, once, and on the history they were
+made for. See docs/decisions/0001-ledger.md.
+"""
+
+from msgspec import Struct
+
+from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt, StmtResult
+from freehold.libsql.values import SqlValue, decode, encode
+from freehold.migrate.failures import LedgerUnreadable, circumstance
+from freehold.migrate.target import Target
+from freehold.migrate.types import GENESIS, Migration
+
+LEDGER_TABLE = "freehold_ledger"
+
+CREATE_SQL = """CREATE TABLE IF NOT EXISTS freehold_ledger (
+  version INTEGER PRIMARY KEY,
+  previous INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  checksum TEXT NOT NULL,
+  chain TEXT NOT NULL,
+  previous_chain TEXT NOT NULL,
+  applied_at TEXT NOT NULL,
+  CHECK (version = previous + 1)
+)"""
+
+# `previous` is read in the statement that writes it: whoever is second, or leaves a version out, breaks the
+# CHECK. `previous_chain` is NULL, which its NOT NULL refuses, unless the version before is the expected one.
+_INSERT_SQL = """INSERT INTO freehold_ledger
+  (version, previous, name, checksum, chain, previous_chain, applied_at)
+SELECT ?, coalesce((SELECT max(version) FROM freehold_ledger), 0), ?, ?, ?, {previous_chain},
+  strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"""
+_FIRST_SQL = _INSERT_SQL.format(previous_chain="?")
+_NEXT_SQL = _INSERT_SQL.format(
+    previous_chain="(SELECT chain FROM freehold_ledger WHERE version = ? AND chain = ?)"
+)
+
+_LAST_SQL = "SELECT version, chain FROM freehold_ledger ORDER BY version DESC LIMIT 1"
+_ROWS_SQL = "SELECT version, name, checksum, chain, applied_at FROM freehold_ledger ORDER BY version"
+
+
+class LedgerState(Struct, frozen=True):
+    """Where a database stands. A fresh one is at version 0 with the empty chain."""
+
+    version: int
+    chain: str
+
+
+class LedgerRow(Struct, frozen=True):
+    """One migration as it was applied. `applied_at` is UTC by the database's own clock."""
+
+    version: int
+    name: str
+    checksum: str
+    chain: str
+    applied_at: str
+
+
+FRESH = LedgerState(0, GENESIS)
+
+
+async def read_ledger(target: Target) -> LedgerState:
+    """The newest version applied, and its chain.
+
+    Raises:
+        LedgerUnreadable: the table is there and is no ledger; only a missing table means a fresh database.
+        Unavailable: no answer, or busy.
+    """
+    rows = await _read(target, _LAST_SQL)
+    if not rows:
+        return FRESH
+    version, chain = rows[0]
+    if not isinstance(version, int) or not isinstance(chain, str):
+        raise LedgerUnreadable("its last row holds values of other types")
+    return LedgerState(version, chain)
+
+
+async def ledger_rows(target: Target) -> list[LedgerRow]:
+    """Every migration applied, oldest first. Raises as `read_ledger` does."""
+    found = []
+    for version, *texts in await _read(target, _ROWS_SQL):
+        name, checksum, chain, applied_at = (str(text) for text in texts)
+        if not isinstance(version, int):
+            raise LedgerUnreadable("a row has no number for its version")
+        found.append(LedgerRow(version, name, checksum, chain, applied_at))
+    return found
+
+
+def insert_stmt(migration: Migration, previous_chain: str, chain: str) -> Stmt:
+    """Writes the migration's row, and fails when the database is not exactly at the version before."""
+    values: list[SqlValue] = [migration.version, migration.name, migration.checksum, chain]
+    values += [GENESIS] if migration.version == 1 else [migration.version - 1, previous_chain]
+    sql = _FIRST_SQL if migration.version == 1 else _NEXT_SQL
+    return Stmt(sql=sql, args=tuple(encode(value) for value in values), want_rows=False)
+
+
+async def _read(target: Target, sql: str) -> list[list[SqlValue]]:
+    [answer] = await target.run([Batch((BatchStep(Stmt(sql=sql)),))])
+    result = _only_result(answer)
+    return [[decode(value) for value in row] for row in result.rows] if result else []
+
+
+def _only_result(answer: BatchResult) -> StmtResult | None:
+    [error] = answer.step_errors
+    if error is None:
+        return answer.step_results[0]
+    if f"no such table: {LEDGER_TABLE}" in error.message:
+        return None
+    raise circumstance(error) or LedgerUnreadable(error.message)

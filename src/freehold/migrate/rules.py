@@ -1,0 +1,145 @@
+"""What a migration may not hold, found by reading its SQL; no database is asked.
+
+A migration runs inside a transaction that also holds its ledger row, on SQLite, libSQL and Turso's engine.
+Whatever would end that transaction, reach outside the database, touch the ledger or act differently from
+one engine or connection to the next is refused here.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from freehold.migrate.faults import Fault
+from freehold.migrate.front_matter import directive, leading_comments
+from freehold.migrate.split import Statement
+from freehold.migrate.tokens import Kind, tokens
+
+RESERVED_PREFIX = "freehold_"
+_TRANSACTION = {"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"}
+_OUTSIDE = {"ATTACH", "DETACH", "VACUUM"}
+
+
+class _Word(Struct, frozen=True):
+    """A token as it is compared: names without their quotes, in lower case; keywords in upper case."""
+
+    kind: Kind
+    keyword: str
+    name: str
+
+
+def sql_faults(sql: str, pieces: Sequence[Statement]) -> list[Fault]:
+    """Every fault in the SQL, in the order of its lines; faults of the whole come first."""
+    found = list(_front_matter_faults(sql))
+    if not pieces:
+        found.append(Fault(reason="it holds no statement; write one, or leave the file out"))
+    statements = [_words(piece.sql) for piece in pieces]
+    is_off = any(directive(line) == ("foreign_keys", "off") for line in leading_comments(sql))
+    rebuilds = _rebuild_faults(statements, is_off)
+    for number, (piece, words) in enumerate(zip(pieces, statements, strict=True), start=1):
+        reasons = [*_statement_reasons(words), *rebuilds.get(number, ())]
+        found += [Fault(reason=reason, statement=number, line=piece.line) for reason in reasons]
+    return found
+
+
+def _words(sql: str) -> list[_Word]:
+    found = []
+    for kind, start, end in tokens(sql):
+        text = sql[start:end]
+        name = text
+        if kind in {Kind.QUOTED, Kind.STRING}:
+            # Where a name is expected, SQLite takes a string for one: DROP TABLE 'x' drops x.
+            name = text[1:-1].replace(text[0] * 2, text[0])
+        found.append(_Word(kind, text.upper() if kind is Kind.WORD else "", name.lower()))
+    return found
+
+
+def _statement_reasons(words: Sequence[_Word]) -> Iterator[str]:
+    first = words[0].keyword
+    second = words[1].keyword if len(words) > 1 else ""
+    if first in _TRANSACTION:
+        yield f"{first} is refused: a migration already runs in one transaction; leave it out"
+    elif first in _OUTSIDE:
+        yield f"{first} is refused: it acts outside the transaction; leave it out"
+    elif first == "ANALYZE":
+        yield "ANALYZE is refused: not every engine takes it from a client; leave it out"
+    elif first == "CREATE" and second in {"TEMP", "TEMPORARY"}:
+        yield "temporary objects are refused: not every engine has them; use a table and drop it again"
+    elif first == "PRAGMA":
+        yield from _pragma_reasons(words)
+    if any(word.kind is Kind.PARAMETER for word in words):
+        yield "it has a parameter, and nothing is bound to it; write the value"
+    if reserved := next((word.name for word in words if _is_reserved(word)), None):
+        yield f"`{reserved}` is refused: names that start with {RESERVED_PREFIX} are Freehold's own"
+
+
+def _is_reserved(word: _Word) -> bool:
+    # A string is data nearly always; but where a name is expected it is one too.
+    if word.kind is Kind.STRING:
+        return word.name == f"{RESERVED_PREFIX}ledger"
+    return word.kind in {Kind.WORD, Kind.QUOTED} and word.name.startswith(RESERVED_PREFIX)
+
+
+def _pragma_reasons(words: Sequence[_Word]) -> Iterator[str]:
+    names = [word.name for word in words[1:4]]  # name, or schema . name
+    pragma = names[2] if len(names) == 3 and names[1] == "." else next(iter(names), "")
+    if pragma == "foreign_keys":
+        yield (
+            "PRAGMA foreign_keys does nothing inside a transaction; "
+            "start the file with the line `-- foreign_keys: off` instead"
+        )
+    elif pragma != "defer_foreign_keys":
+        yield f"PRAGMA {pragma} is refused: only defer_foreign_keys acts alike on every engine; leave it out"
+
+
+def _rebuild_faults(statements: Sequence[Sequence[_Word]], is_off: bool) -> dict[int, list[str]]:
+    """Reasons by statement number. Dropping a parent with foreign keys on deletes its children's rows."""
+    dropped = {name: number for number, words in enumerate(statements, 1) if (name := _dropped(words))}
+    found: dict[int, list[str]] = {}
+    for number, words in enumerate(statements, start=1):
+        old, new = _renamed(words)
+        if new in dropped and dropped[new] < number and not is_off:
+            found.setdefault(dropped[new], []).append(
+                f"this rebuilds table {new}, and dropping it with foreign keys on would also delete rows that "
+                "reference it; start the file with the line `-- foreign_keys: off`"
+            )
+        if new in dropped and dropped[new] > number:
+            found.setdefault(number, []).append(
+                f"renaming {old} away before it is dropped makes other tables reference {new}; create the new "
+                "table under another name, copy the rows, drop the old table, then rename the new one"
+            )
+    return found
+
+
+def _dropped(words: Sequence[_Word]) -> str:
+    """The table that a statement drops, or an empty string."""
+    if [word.keyword for word in words[:2]] != ["DROP", "TABLE"]:
+        return ""
+    return words[-1].name
+
+
+def _renamed(words: Sequence[_Word]) -> tuple[str, str]:
+    """The old and new name of a table that a statement renames, or empty strings."""
+    keywords = [word.keyword for word in words]
+    if keywords[:2] != ["ALTER", "TABLE"] or keywords[-3:-1] != ["RENAME", "TO"]:
+        return "", ""
+    return words[-4].name, words[-1].name
+
+
+def _front_matter_faults(sql: str) -> Iterator[Fault]:
+    leading = leading_comments(sql)
+    seen: set[str] = set()
+    for line in leading:
+        key, value = directive(line) or ("", "")
+        if not key:
+            continue
+        if key in seen:
+            yield Fault(reason=f"`-- {key}:` stands there twice; keep one")
+        seen.add(key)
+        if key == "foreign_keys" and value not in {"on", "off"}:
+            yield Fault(reason=f"`-- foreign_keys:` is `on` or `off`, not `{value[:40]}`")
+    for number, line in enumerate(sql.split("\n"), start=1):
+        key, _ = directive(line) or ("", "")
+        if key == "foreign_keys" and line.strip() not in leading:
+            yield Fault(
+                reason="`-- foreign_keys:` counts only before the first statement; move it up", line=number
+            )

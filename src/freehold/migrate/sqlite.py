@@ -1,0 +1,95 @@
+"""A local SQLite file as a target, on the standard library alone: for a client app's own copy."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from freehold.errors import Unavailable
+from freehold.libsql.conditions import holds
+from freehold.libsql.protocol import Batch, BatchResult, Col, Error, Stmt, StmtResult, Value
+from freehold.libsql.values import SqlValue, decode, encode
+
+_BUSY_TIMEOUT_S = 5.0
+
+
+class SqliteTarget:
+    """A database file, or whatever a factory connects to.
+
+    Each run has a connection of its own, in a thread of its own; a factory must give a new connection each
+    time, which is closed afterwards.
+    """
+
+    def __init__(
+        self,
+        database: Path | str | Callable[[], sqlite3.Connection],
+        *,
+        busy_timeout_s: float = _BUSY_TIMEOUT_S,
+    ) -> None:
+        self._database = database
+        self._busy_timeout_s = busy_timeout_s
+
+    async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
+        """Run the batches as `Target` says."""
+        return await asyncio.to_thread(self._run, batches)
+
+    def _run(self, batches: Sequence[Batch]) -> list[BatchResult]:
+        try:
+            with closing(self._connect()) as connection:
+                # Autocommit: BEGIN and COMMIT are steps of the batch. What is open at the end, closing undoes.
+                connection.isolation_level = None
+                connection.row_factory = None
+                connection.execute("PRAGMA foreign_keys = ON")
+                return [_run_batch(connection, batch) for batch in batches]
+        except sqlite3.Error as error:
+            raise Unavailable(f"the database file cannot be opened: {error}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        if callable(self._database):
+            return self._database()
+        return sqlite3.connect(self._database, timeout=self._busy_timeout_s)
+
+
+def _run_batch(connection: sqlite3.Connection, batch: Batch) -> BatchResult:
+    results: list[StmtResult | None] = []
+    errors: list[Error | None] = []
+    for step in batch.steps:
+        result = error = None
+        if holds(step.condition, results, errors, lambda: not connection.in_transaction):
+            try:
+                result = _execute(connection, step.stmt)
+            except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as raised:
+                error = _error(raised)
+        results.append(result)
+        errors.append(error)
+    return BatchResult(results, errors)
+
+
+def _execute(connection: sqlite3.Connection, stmt: Stmt) -> StmtResult:
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(stmt.sql or "", _arguments(stmt))
+        cols = tuple(Col(name=column[0]) for column in cursor.description or ())
+        rows: list[list[Value]] = []
+        # Rows are read to the end even when nobody wants them: INSERT … RETURNING runs row by row.
+        for row in cursor:
+            if stmt.want_rows:
+                rows.append([encode(value) for value in row])
+        return StmtResult(
+            cols=cols,
+            rows=rows,
+            affected_row_count=max(cursor.rowcount, 0),
+            last_insert_rowid=None if cursor.lastrowid is None else str(cursor.lastrowid),
+        )
+
+
+def _arguments(stmt: Stmt) -> list[SqlValue] | dict[str, SqlValue]:
+    if stmt.named_args:
+        return {arg.name.lstrip(":@$"): decode(arg.value) for arg in stmt.named_args}
+    return [decode(value) for value in stmt.args]
+
+
+def _error(raised: Exception) -> Error:
+    # Errors of the binding itself, such as a wrong number of arguments, carry no code of SQLite's.
+    name = getattr(raised, "sqlite_errorname", None) or "SQLITE_MISUSE"
+    return Error(message=str(raised), code="_".join(name.split("_")[:2]))
