@@ -18,6 +18,7 @@ from freehold.errors import (
     Unauthenticated,
     Unavailable,
 )
+from freehold.migrate.signature import RegistryTampered
 
 log = structlog.get_logger()
 
@@ -29,6 +30,7 @@ STATUS: dict[type[FreeholdError], int] = {
     Conflict: 409,
     TooLarge: 413,
     Unavailable: 503,
+    RegistryTampered: 503,
 }
 
 # Codes of the errors that the framework finds before our code runs.
@@ -111,6 +113,13 @@ def from_framework(request: Request[Any, Any, Any], error: HTTPException) -> Res
     return problem(request, status, code, detail, headers=dict(error.headers or {}), **more)
 
 
+def from_recursion(request: Request[Any, Any, Any], error: RecursionError) -> Response[bytes]:
+    """JSON that is nested deeper than the decoder goes is the sender's fault; any other recursion is ours."""
+    if "deserializing" not in str(error):
+        return from_bug(request, error)
+    return problem(request, 400, "invalid_input", "the body is nested too deeply")
+
+
 def from_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Anything unexpected: logged whole, answered with the request's id only."""
     log.error("request.failed", path=request.url.path, exc_info=error)
@@ -122,5 +131,6 @@ def from_bug(request: Request[Any, Any, Any], error: Exception) -> Response[byte
 EXCEPTION_HANDLERS: dict[type[Exception] | int, Any] = {
     FreeholdError: from_domain,
     HTTPException: from_framework,
+    RecursionError: from_recursion,
     Exception: from_bug,
 }
