@@ -1,0 +1,123 @@
+"""What a user is handed, in each state of their database."""
+
+import pytest
+
+from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
+from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
+from freehold.tenants.service import Tenants
+from freehold.tenants.types import DatabaseToken, PendingDatabase, ReadyDatabase, TenantState
+from tests.simulators.tenants import MemoryTenants, SimulatedClock, SimulatedProvider
+
+
+class World:
+    def __init__(self) -> None:
+        self.store = MemoryTenants()
+        self.provider = SimulatedProvider(SimulatedClock(), self.store)
+        self.tenants = Tenants(self.store, self.provider)
+
+    async def add(self, tenant_id: str, state: TenantState = TenantState.READY) -> None:
+        self.store.add(tenant_id)
+        self.store.change(tenant_id, state=state, schema_version=3)
+        await self.provider.create(f"db-{tenant_id}")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_a_ready_database_comes_with_a_token_for_this_session_and_no_other_database(
+    world: World,
+) -> None:
+    await world.add("a")
+    await world.add("b")
+    found = await world.tenants.database_of("user-a", "session-1", "read_only")
+    assert isinstance(found, ReadyDatabase)
+    assert found.database.name == "db-a"
+    assert found.token.access_level == "read_only"
+    assert found.token.text == "token-1-db-a-session-1"
+    again = await world.tenants.database_of("user-a", "session-1")
+    assert isinstance(again, ReadyDatabase)
+    assert again.token.text != found.token.text
+    assert again.token.access_level == "full"
+
+
+async def test_a_token_does_not_show_when_printed(world: World) -> None:
+    await world.add("a")
+    found = await world.tenants.database_of("user-a", "session-1")
+    assert "token-1" not in repr(found)
+    assert "token-1" not in f"{found!s}"
+
+
+@pytest.mark.parametrize("state", [TenantState.PROVISIONING, TenantState.FAILED])
+async def test_a_database_that_is_not_there_yet_is_promised_for_soon(
+    world: World, state: TenantState
+) -> None:
+    await world.add("a", state)
+    found = await world.tenants.database_of("user-a", "session-1")
+    assert isinstance(found, PendingDatabase)
+    assert 1 <= found.retry_after_s <= 10
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        (TenantState.SUSPENDED, DatabaseSuspended),
+        (TenantState.DELETING, DatabaseDeleting),
+        (TenantState.DELETED, DatabaseDeleted),
+    ],
+)
+async def test_a_database_out_of_use_is_refused_with_its_reason(
+    world: World, state: TenantState, kind: type[FreeholdError]
+) -> None:
+    await world.add("a", state)
+    with pytest.raises(kind):
+        await world.tenants.database_of("user-a", "session-1")
+
+
+async def test_a_user_without_a_tenant_is_not_found(world: World) -> None:
+    with pytest.raises(NotFound):
+        await world.tenants.database_of("nobody", "session-1")
+
+
+async def test_a_ready_database_that_the_provider_has_lost_is_no_new_empty_one(world: World) -> None:
+    await world.add("a")
+    await world.provider.delete("db-a")
+    with pytest.raises(ProviderUnavailable):
+        await world.tenants.database_of("user-a", "session-1")
+    assert "db-a" not in world.provider.databases
+
+
+async def test_a_database_of_another_provider_is_not_looked_for_here(world: World) -> None:
+    await world.add("a")
+    world.store.change("a", provider="turso")
+    with pytest.raises(ProviderUnavailable):
+        await world.tenants.database_of("user-a", "session-1")
+
+
+@pytest.mark.parametrize("limit", [None, 1, 499, 500, 501, 1500, 9999])
+async def test_all_tenants_are_listed_page_by_page_each_once_and_in_order(
+    world: World, limit: int | None
+) -> None:
+    names = [f"t{number:05}" for number in range(1500)]
+    for name in names:
+        world.store.add(name)
+    listed = [tenant.tenant_id async for tenant in world.tenants.each(limit=limit)]
+    assert listed == names[:limit]
+    rest = [tenant.tenant_id async for tenant in world.tenants.each(after=listed[-1])]
+    assert listed + rest == names
+
+
+async def test_users_without_a_tenant_get_one_each(world: World) -> None:
+    world.store.missing = [f"u{number}" for number in range(1200)]
+    assert await world.tenants.add_missing() == 1200
+    assert await world.tenants.add_missing() == 0
+    assert world.store.states() == {"provisioning": 1200}
+
+
+def test_a_token_prints_without_its_text() -> None:
+    from datetime import UTC, datetime
+
+    token = DatabaseToken(text="abc.def.ghi", access_level="full", expires_at=datetime.now(UTC))
+    assert "abc" not in repr(token)
+    assert "abc" not in str(token)
