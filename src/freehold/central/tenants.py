@@ -51,10 +51,7 @@ class CentralTenants:
         self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int
     ) -> Sequence[Claim]:
         longest_due = (
-            select(tenant.c.id)
-            .where(_due(provider, due_by_ms))
-            .order_by(tenant.c.due_at_ms, tenant.c.id)
-            .limit(limit)
+            select(tenant.c.id).where(_due(provider, due_by_ms)).order_by(tenant.c.due_at_ms).limit(limit)
         )
         claim = (
             update(tenant)
