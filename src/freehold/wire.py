@@ -115,6 +115,9 @@ class SignedIn(Struct, frozen=True, kw_only=True):
 # Databases ---------------------------------------------------------------------------------------
 
 
+AccessLevel = Literal["full", "read_only"]
+
+
 class DatabaseCredentials(Struct, frozen=True, kw_only=True):
     """`GET /databases/user`: where the user's database is, and a short-lived token that opens it.
 
@@ -128,7 +131,7 @@ class DatabaseCredentials(Struct, frozen=True, kw_only=True):
     hostname: str
     url: str
     access_token: str
-    access_level: Literal["full", "read_only"]
+    access_level: AccessLevel
     expires_at: str
     schema_version: int
     status: str

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -122,8 +123,9 @@ class Calls:
 def service_url(url: str) -> str:
     """The URL without a slash at the end. Raises `InvalidInput` unless it is an absolute http or https one."""
     try:
+        urlsplit(url)  # stricter than httpx with addresses in brackets
         parts = httpx.URL(url)
-    except (httpx.InvalidURL, TypeError) as error:
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise InvalidInput(
             "the service's URL cannot be read; give one like https://data.example.com"
         ) from error

@@ -19,7 +19,7 @@ from freehold.migrate.ledger import read_ledger
 from freehold.migrate.signature import RegistryTampered, from_text, key_id_of
 from freehold.migrate.target import Target
 from freehold.migrate.types import GENESIS
-from freehold.wire import DatabaseCredentials, MigrationPage, PublicKey, SignedIn
+from freehold.wire import AccessLevel, DatabaseCredentials, MigrationPage, PublicKey, SignedIn
 
 _TIMEOUT_S = 10.0
 _POLL_S = 0.5
@@ -84,7 +84,9 @@ class FreeholdClient:
         if token is not None:
             await self._calls.send("POST", "/api/auth/sign-out", token=token, body={})
 
-    async def credentials(self, timeout_s: float = 60.0) -> DatabaseCredentials:
+    async def credentials(
+        self, access_level: AccessLevel = "full", *, timeout_s: float = 60.0
+    ) -> DatabaseCredentials:
         """Where the user's database is and a short-lived token for it; waits while it is being made.
 
         Raises:
@@ -93,7 +95,9 @@ class FreeholdClient:
         """
         deadline = time.monotonic() + timeout_s
         while True:
-            reply = await self._calls.send("GET", "/databases/user", token=self._token())
+            reply = await self._calls.send(
+                "GET", "/databases/user", token=self._token(), params={"access_level": access_level}
+            )
             if reply.status_code != httpx.codes.ACCEPTED:
                 return self._calls.read(reply, DatabaseCredentials)
             pause_s = retry_after_s(reply, otherwise=_POLL_S)
