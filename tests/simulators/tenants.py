@@ -241,7 +241,8 @@ class SimulatedProvider:
     """Implements `DatabaseProvider`, and the migrating that follows.
 
     `is_down`: nothing can be made. `broken`: cannot be made for these. `poisoned`: made, but a migration fails.
-    `hanging`: the call for these never returns. `took_s`: how long a creation takes.
+    `hanging`: the call for these never returns.
+    `buggy`: it fails as no provider should. `trouble`: what looking for one raises. `took_s`: how long a creation takes.
     """
 
     name = "simulated"
@@ -255,6 +256,7 @@ class SimulatedProvider:
         self.poisoned: set[str] = set()
         self.hanging: set[str] = set()
         self.buggy: set[str] = set()
+        self.trouble: Exception | None = None
         self.took_s = 0.0
         self.at_once = 0
         self.most_at_once = 0
@@ -284,6 +286,8 @@ class SimulatedProvider:
         self.databases.setdefault(name, SimulatedTarget(name))
 
     async def find(self, database_name: str) -> Database | None:
+        if self.trouble:
+            raise self.trouble
         return self._database(database_name) if database_name in self.databases else None
 
     async def delete(self, database_name: str) -> None:

@@ -88,6 +88,15 @@ async def test_a_ready_database_that_the_provider_has_lost_is_no_new_empty_one(w
     assert "db-a" not in world.provider.databases
 
 
+async def test_what_the_provider_says_about_its_troubles_is_not_for_the_user(world: World) -> None:
+    await world.add("a")
+    world.provider.trouble = ProviderUnavailable("cannot look for a database: /srv/secret/path")
+    with pytest.raises(ProviderUnavailable) as raised:
+        await world.tenants.database_of("user-a", "session-1")
+    assert "/srv" not in str(raised.value)
+    assert raised.value.__cause__ is world.provider.trouble
+
+
 async def test_a_database_of_another_provider_is_not_looked_for_here(world: World) -> None:
     await world.add("a")
     world.store.change("a", provider="turso")

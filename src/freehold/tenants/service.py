@@ -89,9 +89,15 @@ class Tenants:
             # The same name at another provider would be another database.
             log.error("tenant.provider_not_served", tenant_id=tenant.tenant_id, provider=tenant.provider)
             raise ProviderUnavailable("your database lives where this service does not reach at the moment")
-        database = await self.provider.find(tenant.database_name)
+        try:
+            database = await self.provider.find(tenant.database_name)
+            token = await self.provider.mint_token(tenant.database_name, access_level, session_id)
+        except ProviderUnavailable as error:
+            # What the provider says is for operators: it may name paths and hosts.
+            raise ProviderUnavailable(
+                "your database cannot be reached at the moment; try again later"
+            ) from error
         if database is None:
             log.error("tenant.database_missing", tenant_id=tenant.tenant_id, database=tenant.database_name)
             raise ProviderUnavailable("your database cannot be found at the moment; try again later")
-        token = await self.provider.mint_token(tenant.database_name, access_level, session_id)
         return ReadyDatabase(tenant=tenant, database=database, token=token)
