@@ -241,8 +241,8 @@ class SimulatedProvider:
     """Implements `DatabaseProvider`, and the migrating that follows.
 
     `is_down`: nothing can be made. `broken`: cannot be made for these. `poisoned`: made, but a migration fails.
-    `hanging`: the call for these never returns.
-    `buggy`: it fails as no provider should. `trouble`: what looking for one raises. `took_s`: how long a creation takes.
+    `hanging`: the call for these never returns. `buggy`: it fails as no provider should. `trouble`: what looking
+    for one raises. `took_s`: how long a creation takes.
     """
 
     name = "simulated"
