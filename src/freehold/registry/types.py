@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from freehold.errors import Conflict, FreeholdError, InvalidInput
+from freehold.errors import Conflict, InvalidInput
 
 MAX_VERSION = 9_999  # file names have four digits
 
@@ -86,9 +86,3 @@ class ClientAhead(Conflict):
     """The client's database is at a version that was never published here."""
 
     code = "client_ahead"
-
-
-class BadSigningKey(FreeholdError):
-    """The key that signs the registry cannot be read, made or used."""
-
-    code = "bad_signing_key"
