@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ABSOLUTE = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)([^?#]*)", re.IGNORECASE)
@@ -33,7 +32,7 @@ class TrustedOrigins:
         if found is None or _TRICKS.search(origin) or "@" in found[2]:
             return False
         scheme, host = found[1].lower(), found[2].lower()
-        whole = _normal(f"{scheme}://{host}")
+        whole = _normal(origin)
         if whole in self._exact:
             return True
         return (
@@ -63,10 +62,12 @@ class TrustedOrigins:
             self._app_links.append(re.compile(re.escape(entry) + end, re.IGNORECASE))
 
 
-def _normal(url: str) -> str:
-    """Scheme and host in lower case, without the scheme's own port."""
-    parts = urlsplit(url.lower())
-    return f"{parts.scheme}://{parts.netloc.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ' '))}"
+def _normal(origin: str) -> str:
+    """In lower case, without the scheme's own port and whatever follows the host."""
+    found = _ABSOLUTE.match(origin.lower())
+    if found is None:
+        return ""
+    return f"{found[1]}://{found[2].removesuffix(_DEFAULT_PORTS.get(found[1], ' '))}"
 
 
 def _glob(pattern: str) -> re.Pattern[str]:

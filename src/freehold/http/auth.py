@@ -208,7 +208,7 @@ def auth_routes(auth: Auth, settings: Settings) -> Router:
     handlers = [ok, sign_up_email, sign_in_email, get_session, post_session, sign_out]
     return Router(
         BASE_PATH,
-        route_handlers=[*handlers, *_other_methods(handlers), _elsewhere()],
+        route_handlers=[*_other_methods(handlers), *handlers, _elsewhere()],
         before_request=_refuse_trailing_slash,
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=_MAX_BODY_BYTES,

@@ -54,7 +54,7 @@ class AuthReply(ASGIResponse):
         self._status = status
         self._headers = headers
 
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         length = (b"content-length", str(len(self._body)).encode())
         start: HTTPResponseStartEvent = {
             "type": "http.response.start",

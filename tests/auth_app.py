@@ -1,0 +1,148 @@
+"""Auth alone behind real HTTP: its routes on a Litestar application, a central database in a file, nothing else."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from litestar import Litestar, get, post
+from litestar.di import NamedDependency, Provide
+
+from freehold.auth.cookies import SessionCookies
+from freehold.auth.origins import TrustedOrigins
+from freehold.auth.passwords import ScryptHasher
+from freehold.auth.service import Auth
+from freehold.auth.sessions import Sessions
+from freehold.auth.types import SignedIn
+from freehold.central.changes import FileChanges
+from freehold.central.engine import Central, open_central
+from freehold.central.upgrade import upgrade_central
+from freehold.central.users import SqlUserStore
+from freehold.http.auth import auth_routes
+from freehold.http.guards import provide_signed_in, require_admin
+from freehold.http.problems import EXCEPTION_HANDLERS
+from freehold.settings import Settings
+
+SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF-test-secret"
+TRUSTED = "http://trusted.example"
+
+
+@dataclass
+class AuthApp:
+    """A running application and the parts a test looks into."""
+
+    auth: Auth
+    central: Central
+    changes: FileChanges
+    url: str
+    http: httpx.AsyncClient
+    created: list[None]
+
+    async def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        async with self.central.read() as db:
+            return [tuple(row) for row in (await db.exec_driver_sql(sql, values)).all()]
+
+    async def write(self, sql: str, *values: Any) -> None:
+        """Change the database behind the service's back."""
+        async with self.central.write() as db:
+            await db.exec_driver_sql(sql, values)
+
+    async def sign_up(self, email: str = "ada@example.com", **more: Any) -> httpx.Response:
+        body = {"name": "Ada", "email": email, "password": "correct-horse-1", **more}
+        return await self.post("/api/auth/sign-up/email", body)
+
+    async def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        self.http.cookies.clear()
+        return await self.http.post(path, json={} if body is None else body, headers=headers)
+
+    async def get_session(self, token: str) -> Any:
+        self.http.cookies.clear()
+        reply = await self.http.get("/api/auth/get-session", headers={"authorization": f"Bearer {token}"})
+        assert reply.status_code == 200
+        return reply.json()
+
+
+@get("/me")
+async def me(signed_in: NamedDependency[SignedIn]) -> dict[str, str]:
+    return {"user_id": signed_in.user_id}
+
+
+@post("/me")
+async def change_me(signed_in: NamedDependency[SignedIn]) -> dict[str, str]:
+    return {"user_id": signed_in.user_id}
+
+
+@get("/admin", guards=[require_admin])
+async def admin() -> dict[str, str]:
+    return {"hello": "admin"}
+
+
+@asynccontextmanager
+async def auth_parts(
+    path: Path, public_url: str = "http://127.0.0.1", **more: Any
+) -> AsyncIterator[tuple[Auth, Central, FileChanges, list[None]]]:
+    """A service on a database file of its own, or on one that others use too."""
+    central = open_central(path)
+    await upgrade_central(central)
+    changes = FileChanges(central, path)
+    store = SqlUserStore(central, "local")
+    hasher = ScryptHasher()
+    created: list[None] = []
+    auth = Auth(
+        store=store,
+        hasher=hasher,
+        sessions=Sessions(store, changes, **more),
+        cookies=SessionCookies(SECRET, public_url),
+        origins=TrustedOrigins(public_url, [TRUSTED]),
+        on_user_created=lambda: created.append(None),
+    )
+    try:
+        yield auth, central, changes, created
+    finally:
+        hasher.close()
+        changes.close()
+        await central.close()
+
+
+@asynccontextmanager
+async def running_auth(folder: Path, public_url: str = "", **settings: Any) -> AsyncIterator[AuthApp]:
+    """Serve it on a free loopback port. `public_url` defaults to the address it is served on."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    public_url = public_url or url
+    async with auth_parts(folder / "central.db", public_url) as (auth, central, changes, created):
+        app = Litestar(
+            [auth_routes(auth, Settings(better_auth_url=public_url, **settings)), me, change_me, admin],
+            dependencies={
+                "auth": Provide(lambda: auth, sync_to_thread=False),
+                "signed_in": Provide(provide_signed_in),
+            },
+            exception_handlers=EXCEPTION_HANDLERS,
+            request_max_body_size=2 * 1024 * 1024,
+            logging_config=None,
+        )
+        async with (
+            _served(app, listener),
+            httpx.AsyncClient(base_url=url, headers={"user-agent": ""}) as http,
+        ):
+            yield AuthApp(auth, central, changes, url, http, created)
+
+
+@asynccontextmanager
+async def _served(app: Any, listener: socket.socket) -> AsyncIterator[None]:
+    config = uvicorn.Config(app, log_level="error", access_log=False, proxy_headers=False, lifespan="on")
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task

@@ -1,0 +1,221 @@
+"""Replays what a real better-auth server was recorded answering, against our routes over HTTP.
+
+What is left out, and why:
+- the header `set-auth-jwt`, and its mention in `access-control-expose-headers`: signing keys come later;
+- the cookie `session_data` where a recording sets it: that cache outlives a revocation, so there is none here.
+"""
+
+import base64
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import httpx
+import pytest
+from tests.auth_app import SECRET, AuthApp, running_auth
+
+RECORDED = json.loads((Path(__file__).parent / "captures/better_auth.json").read_text())
+GROUPS: dict[str, list[dict[str, Any]]] = RECORDED["groups"]
+PASSWORD = "correct-horse-1"
+SECURE_ORIGIN = "https://auth.example.com"
+
+# Headers that mean something to a client: none may be there that was not recorded.
+MEANT = {
+    "content-type",
+    "cache-control",
+    "pragma",
+    "location",
+    "set-auth-token",
+    "access-control-expose-headers",
+    "x-retry-after",
+    "www-authenticate",
+}
+# Whose session a recording's token was, where the recordings themselves do not say.
+OWNERS = {
+    "<token:1>": ("Ada", "ada@example.com"),
+    "<token:14>": ("Setup User", "out@example.com"),
+    "<token:19>": ("Setup User", "refresh@example.com"),
+    "<token:26>": ("Setup User", "bearer@example.com"),
+    "<token:27>": ("Setup User", "bearer-2@example.com"),
+}
+# How much longer the session of `session-refresh.*` lives when the request is made.
+LIFE_LEFT = {
+    "session-refresh.not-due": timedelta(days=6, minutes=1),
+    "session-refresh.disabled-by-query": timedelta(days=6, minutes=-1),
+    "session-refresh.due": timedelta(days=6, minutes=-1),
+    "get-session.expired": timedelta(seconds=-1),
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+async def test_answers_as_better_auth_was_recorded_to(group: str, tmp_path: Path) -> None:
+    async with running_auth(tmp_path, SECURE_ORIGIN if group == "secure" else "") as app:
+        replay = Replay(app)
+        faults = [fault for capture in GROUPS[group] for fault in await replay.play(capture)]
+        assert faults == []
+
+
+def test_the_signature_of_a_cookie_is_the_recorded_one() -> None:
+    vector = RECORDED["vectors"]["cookie_signature"]
+    assert vector["secret"] == SECRET
+    assert signature(vector["token"]) == vector["signature_base64"]
+
+
+def signature(token: str) -> str:
+    """Written out here, so that the service is not compared with itself."""
+    return base64.b64encode(hmac.new(SECRET.encode(), token.encode(), "sha256").digest()).decode()
+
+
+class Replay:
+    """Sends recorded requests with the placeholders filled in, and compares the answers."""
+
+    def __init__(self, app: AuthApp) -> None:
+        self.app = app
+        self.bound: dict[str, str] = {}
+
+    async def play(self, capture: dict[str, Any]) -> list[str]:
+        await self.prepare(capture)
+        reply = await self.send(capture)
+        expected = capture["response"]
+        faults = [
+            *self.compare(expected["status"], reply.status_code, "status"),
+            *self.compare_headers(without_jwt(expected["headers"]), reply),
+            *self.compare_cookies(expected.get("setCookie", []), reply.headers.get_list("set-cookie")),
+            *self.compare(expected["body"], reply.json() if reply.content else "", "body"),
+        ]
+        return [f"{capture['name']}: {fault}" for fault in faults]
+
+    async def prepare(self, capture: dict[str, Any]) -> None:
+        """Make the users and sessions that must be there before the request."""
+        sent = json.dumps(capture["request"])
+        for token in re.findall(r"<token:\d+>", sent):
+            if token not in self.bound:
+                name, email = OWNERS[token]
+                await self.sign_up(name, email, token)
+        if capture["name"].startswith(("sign-in.", "csrf.", "sign-up.email.duplicate")):
+            await self.sign_up("Ada", "ada@example.com", "<token:1>")
+        if capture["name"] == "admin.banned-sign-in":
+            await self.app.sign_up("made@example.com", password="another-pass-1")
+            await self.app.write('UPDATE "user" SET banned = 1')
+        if left := LIFE_LEFT.get(capture["name"]):
+            ends = (datetime.now(UTC) + left).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            await self.app.write(
+                'UPDATE "session" SET "expiresAt" = ? WHERE token = ?', ends, self.bound["<token:19>"]
+            )
+
+    async def sign_up(self, name: str, email: str, token: str) -> None:
+        reply = await self.app.sign_up(email, name=name)
+        if reply.status_code == 200:
+            self.bound[token] = reply.json()["token"]
+
+    async def send(self, capture: dict[str, Any]) -> httpx.Response:
+        request = capture["request"]
+        headers = {name: self.filled(name, value) for name, value in request["headers"].items() if value}
+        content: bytes | None = None
+        if "body" in request:
+            body = request["body"]
+            if not isinstance(body, str):
+                body = json.dumps(body).replace("<129 characters>", "x" * 129)
+            content = body.encode()
+            if "content-type" not in request["headers"]:
+                headers["content-type"] = "application/json"
+        if "urlencoded" in capture["name"] and "authorization" in headers:
+            scheme, token = headers["authorization"].split(" ")
+            headers["authorization"] = f"{scheme} {quote(token, safe='')}"
+        self.app.http.cookies.clear()
+        return await self.app.http.request(
+            request["method"], request["path"], headers=headers, content=content
+        )
+
+    def filled(self, header: str, text: str) -> str:
+        """A recorded request header with our own origin, tokens and signatures in it."""
+
+        def signed(found: re.Match[str]) -> str:
+            token = self.bound.get(found[1], found[1])
+            if token == "<token-with-one-char-changed>":
+                token, signed_part = "X" + self.bound["<token:1>"][1:], signature(self.bound["<token:1>"])
+            else:
+                signed_part = signature(token)
+            value = f"{token}.{signed_part}"
+            return quote(value, safe="") if header == "cookie" else value
+
+        text = text.replace("{BASE}", self.app.url).replace("<session-data>", "of-no-meaning-here")
+        text = re.sub(r"([\w<>:-]+)\.<signature>", signed, text)
+        for placeholder, value in self.bound.items():
+            text = text.replace(placeholder, value)
+        return text
+
+    def compare_headers(self, expected: Mapping[str, str], reply: httpx.Response) -> list[str]:
+        found = {name: value for name, value in reply.headers.items() if name in MEANT}
+        return self.compare(dict(expected), found, "headers")
+
+    def compare_cookies(self, expected: list[str], found: list[str]) -> list[str]:
+        wanted = list(dict.fromkeys(c for c in expected if "<session-data>" not in c))
+        if len(wanted) != len(found):
+            return [f"cookies: expected {wanted}, got {found}"]
+        faults: list[str] = []
+        for want, got in zip(wanted, found, strict=True):
+            name_and_value, _, attributes = got.partition("; ")
+            name, _, value = name_and_value.partition("=")
+            if value and "%" not in value:
+                faults.append(f"cookie {name} is not percent-encoded: {value}")
+            faults += self.compare(want, f"{name}={unquote(value)}; {attributes}", "cookie")
+        return faults
+
+    def compare(self, expected: Any, found: Any, where: str) -> list[str]:
+        """What differs; placeholders match what they describe and are bound to it."""
+        if isinstance(expected, dict) and isinstance(found, dict):
+            if expected.keys() != found.keys():
+                return [f"{where}: expected {sorted(expected)}, got {sorted(found)}"]
+            return [f for key in expected for f in self.compare(expected[key], found[key], f"{where}.{key}")]
+        if isinstance(expected, str) and isinstance(found, str):
+            return [] if self.matches(expected, found) else [f"{where}: expected {expected}, got {found}"]
+        if expected != found or type(expected) is not type(found):
+            return [f"{where}: expected {expected!r}, got {found!r}"]
+        return []
+
+    def matches(self, expected: str, found: str) -> bool:
+        expected = expected.replace("{BASE}", self.app.url)
+        if when := re.fullmatch(r"<iso:now(?:\+(\d+)d)?>", expected):
+            return is_date(found, timedelta(days=int(when[1] or 0)))
+        parts = re.split(r"(<token:\d+>|<id:\d+>|<signature>|true)", expected)
+        pattern = "".join(self.meaning(part) for part in parts)
+        match = re.fullmatch(pattern, found)
+        if match is None:
+            return False
+        for name, value in match.groupdict().items():
+            if name != "signature":
+                kind, number = name.split("_")
+                self.bound[f"<{kind}:{number}>"] = value
+        if "<signature>" in expected:
+            signed = re.search(r"(?:^|=)([A-Za-z0-9]+)\.([A-Za-z0-9+/]{43}=)", found)
+            return signed is not None and signature(signed[1]) == signed[2]
+        return True
+
+    def meaning(self, part: str) -> str:
+        if part == "<signature>":
+            return r"[A-Za-z0-9+/]{43}="
+        if part in self.bound:
+            return re.escape(self.bound[part])
+        if placeholder := re.fullmatch(r"<(token|id):(\d+)>", part):
+            return rf"(?P<{placeholder[1]}_{placeholder[2]}>[A-Za-z0-9]{{32}})"
+        return re.escape(part)
+
+
+def without_jwt(headers: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in headers.items() if name != "set-auth-jwt"}
+    exposed = [name for name in kept.pop("access-control-expose-headers", "").split(", ") if name]
+    if exposed := [name for name in exposed if name != "set-auth-jwt"]:
+        kept["access-control-expose-headers"] = ", ".join(exposed)
+    return kept
+
+
+def is_date(text: str, ahead: timedelta) -> bool:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text):
+        return False
+    return abs(datetime.fromisoformat(text) - datetime.now(UTC) - ahead) < timedelta(minutes=2)
