@@ -276,6 +276,12 @@ async def test_a_damaged_file_of_keys_is_no_reason_to_trust_anew(registry: Regis
         await client_of(registry, trusted_keys=None, key_store=FileKeyStore(tmp_path / "keys.json")).pull()
 
 
+async def test_keys_that_cannot_be_kept_are_told(registry: Registry, tmp_path: Path) -> None:
+    for path, reason in ((tmp_path, "cannot read"), (tmp_path / "nowhere" / "keys.json", "cannot pin")):
+        with pytest.raises(InvalidInput, match=reason):
+            await client_of(registry, trusted_keys=None, key_store=FileKeyStore(path)).pull()
+
+
 async def test_keys_of_several_services_share_a_file(tmp_path: Path) -> None:
     store = FileKeyStore(tmp_path / "keys.json")
     await store.pin("http://one", "a", "A")

@@ -79,7 +79,11 @@ class FreeholdClient:
         return await self._enter("/sign-in/email", {"email": email, "password": password})
 
     async def sign_out(self) -> None:
-        """End the session, here and at the service; nothing happens when there is none."""
+        """End the session, here and at the service; nothing happens when there is none.
+
+        Raises:
+            Unavailable: no answer; it is over here only.
+        """
         token, self.session_token = self.session_token, None
         if token is not None:
             await self._calls.send("POST", "/api/auth/sign-out", token=token, body={})

@@ -46,7 +46,11 @@ class FileKeyStore:
         self._changing = asyncio.Lock()
 
     async def load(self, service: str) -> Mapping[str, str]:
-        """As the protocol says. Raises `InvalidInput` when the file is damaged: that is no reason to trust anew."""
+        """As the protocol says.
+
+        Raises:
+            InvalidInput: the file is damaged or cannot be read: that is no reason to trust anew.
+        """
         return (await asyncio.to_thread(self._read)).get(service, {})
 
     async def pin(self, service: str, key_id: str, public_key: str) -> None:
@@ -60,6 +64,8 @@ class FileKeyStore:
             return {}
         except msgspec.DecodeError as error:
             raise InvalidInput(f"{self._path} is not a file of pinned keys; restore or remove it") from error
+        except OSError as error:
+            raise InvalidInput(f"cannot read the pinned keys in {self._path}: {error.strerror}") from error
 
     def _add(self, service: str, key_id: str, public_key: str) -> None:
         keys = self._read()
@@ -71,6 +77,8 @@ class FileKeyStore:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._path)
+        except OSError as error:
+            raise InvalidInput(f"cannot pin the key in {self._path}: {error.strerror}") from error
         finally:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 draft.unlink()
