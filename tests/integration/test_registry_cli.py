@@ -1,0 +1,173 @@
+"""`freehold registry`: lint, publish, status, and what their exit codes mean."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from freehold.cli.registry import registry
+from tests.integration.registry_parts import by_hand
+from tests.servers import ROOT, clean_environ
+
+
+class Freehold:
+    """The command in a folder and an installation of its own."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.files = tmp_path / "files"
+        self.files.mkdir()
+        self.data_dir = tmp_path / "data"
+        self.environ = {"DATA_DIR": str(self.data_dir), "SCHEMA_REGISTRY": str(self.files)}
+
+    def write(self, **scripts: str) -> None:
+        for name, sql in scripts.items():
+            (self.files / f"{name.lstrip('_')}.sql").write_text(sql)
+
+    def run(self, *words: str, **environ: str) -> Result:
+        return CliRunner().invoke(registry, words, env={**self.environ, **environ})
+
+
+@pytest.fixture
+def freehold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Freehold:
+    monkeypatch.chdir(tmp_path)
+    for name in set(os.environ) - set(clean_environ()):
+        if name.isupper() and not name.startswith("PYTEST"):
+            monkeypatch.delenv(name)
+    opened = Freehold(tmp_path)
+    opened.write(_0001_create_a="CREATE TABLE a (x);\n", _0002_create_b="CREATE TABLE b (x);\n")
+    return opened
+
+
+def objects(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("words", [[], ["lint"], ["publish"], ["status"]])
+def test_every_verb_has_help_that_ends_with_examples(freehold: Freehold, words: list[str]) -> None:
+    result = freehold.run(*words, "--help")
+    assert result.exit_code == 0
+    assert "freehold registry" in result.stdout.split("Examples:")[1]
+
+
+def test_lint_says_that_sound_files_are_sound(freehold: Freehold) -> None:
+    result = freehold.run("lint")
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()] == [
+        "0001_create_a.sql",
+        "0002_create_b.sql",
+    ]
+    assert "2 migrations are sound" in result.stderr
+    assert [each["version"] for each in objects(freehold.run("lint", "--json"))] == [1, 2]
+
+
+def test_lint_touches_no_installation(freehold: Freehold) -> None:
+    assert freehold.run("lint").exit_code == 0
+    assert not freehold.data_dir.exists()
+
+
+def test_lint_tells_every_fault_and_exits_1(freehold: Freehold) -> None:
+    freehold.write(_0004_gap="COMMIT;")
+    result = freehold.run("lint", str(freehold.files))
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 2
+    faults = objects(freehold.run("lint", "--json"))
+    assert len(faults) == 2
+    assert all(str(each["fault"]).startswith("0004_gap.sql: ") for each in faults)
+
+
+def test_lint_of_a_folder_without_migrations_exits_1(freehold: Freehold, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = freehold.run("lint", str(tmp_path / "empty"))
+    assert (result.exit_code, "no migrations" in result.stderr) == (1, True)
+
+
+def test_wrong_use_exits_2(freehold: Freehold) -> None:
+    assert freehold.run("lint", "nowhere").exit_code == 2
+    assert freehold.run("publish", "--force").exit_code == 2
+    assert freehold.run("unpublish").exit_code == 2
+
+
+def test_bad_settings_exit_3_and_name_the_variable(freehold: Freehold) -> None:
+    result = freehold.run("status", PORT="many")
+    assert result.exit_code == 3
+    assert "PORT" in result.stderr
+
+
+def test_a_dry_run_publishes_nothing(freehold: Freehold) -> None:
+    result = freehold.run("publish", "--dry-run")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "would publish 0001_create_a.sql",
+        "would publish 0002_create_b.sql",
+    ]
+    [report] = objects(freehold.run("publish", "--dry-run", "--json"))
+    assert report == {"published": [1, 2], "already": 0, "version": 2, "without_file": [], "dry_run": True}
+
+
+def test_publishing_twice_is_safe(freehold: Freehold) -> None:
+    assert freehold.run("publish").stdout.splitlines() == [
+        "published 0001_create_a.sql",
+        "published 0002_create_b.sql",
+    ]
+    again = freehold.run("publish")
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert "2 were published before; the registry is at version 2" in again.stderr
+    freehold.write(_0003_create_c="CREATE TABLE c (x);\n")
+    [report] = objects(freehold.run("publish", "--json"))
+    assert (report["published"], report["already"]) == ([3], 2)
+
+
+def test_status_compares_files_and_registry(freehold: Freehold) -> None:
+    before = freehold.run("status")
+    assert (before.exit_code, before.stdout.count("pending")) == (1, 2)
+    freehold.run("publish")
+    after = freehold.run("status")
+    assert (after.exit_code, after.stdout.count("published")) == (0, 2)
+    freehold.write(_0002_create_b="CREATE TABLE b (x, y);\n", _0003_create_c="CREATE TABLE c (x);\n")
+    result = freehold.run("status", "--json")
+    assert result.exit_code == 1
+    assert [(each["version"], each["state"]) for each in objects(result)] == [
+        (1, "published"),
+        (2, "changed"),
+        (3, "pending"),
+    ]
+    (freehold.files / "0002_create_b.sql").unlink()
+    (freehold.files / "0003_create_c.sql").unlink()
+    fewer = freehold.run("status", "--json")
+    assert [each["state"] for each in objects(fewer)] == ["published", "no file"]
+    assert fewer.exit_code == 0
+
+
+def test_a_changed_file_is_refused_with_exit_code_1(freehold: Freehold) -> None:
+    freehold.run("publish")
+    freehold.write(_0001_create_a="CREATE TABLE a (x, y);\n", _0003_create_c="CREATE TABLE c (x);\n")
+    for words in (["publish"], ["publish", "--dry-run"], ["publish", "--json"]):
+        result = freehold.run(*words)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "migration 1 was already published with other SQL; restore the file" in result.stderr
+    assert [each["state"] for each in objects(freehold.run("status", "--json"))][2] == "pending"
+
+
+def test_a_tampered_registry_exits_1_and_says_so(freehold: Freehold) -> None:
+    freehold.run("publish")
+    [path] = [path for path in freehold.data_dir.glob("*") if path.suffix in {".db", ".sqlite"}]
+    by_hand(path, "UPDATE published_migration SET sql = 'DROP TABLE a;' WHERE version = 2")
+    result = freehold.run("status")
+    assert result.exit_code == 1
+    assert "published migration 2 was tampered with" in result.stderr
+
+
+def test_the_script_that_operators_know_publishes_too(freehold: Freehold) -> None:
+    script = [sys.executable, str(ROOT / "scripts" / "register_schema_migrations.py")]
+    environ = clean_environ(**freehold.environ)
+    helped = subprocess.run([*script, "--help"], env=environ, capture_output=True, text=True, check=True)
+    assert "--dry-run" in helped.stdout
+    done = subprocess.run(
+        [*script, str(freehold.files)], env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["published 0001_create_a.sql", "published 0002_create_b.sql"]
