@@ -70,13 +70,16 @@ class _Row(msgspec.Struct, kw_only=True):
 
 
 class MemoryTenants:
-    """Implements `TenantStore`. `is_away` makes every call fail; `published` is the newest migration."""
+    """Implements `TenantStore`. `is_away` makes every call fail, `away_for` those of that name; `published` is the newest
+    migration.
+    """
 
     def __init__(self, published: int = 1) -> None:
         self.rows: dict[str, _Row] = {}
         self.missing: list[str] = []
         self.published = published
         self.is_away = False
+        self.away_for: set[str] = set()
         self.calls: Counter[str] = Counter()
 
     def add(self, tenant_id: str, *, due_at_ms: int = 0, provider: str = "simulated") -> None:
@@ -201,7 +204,7 @@ class MemoryTenants:
     async def _called(self, name: str) -> None:
         await asyncio.sleep(0)
         self.calls[name] += 1
-        if self.is_away:
+        if self.is_away or name in self.away_for:
             raise CentralUnavailable("the central database does not answer")
 
     def _due(self, provider: str, due_by_ms: int) -> list[_Row]:

@@ -91,6 +91,14 @@ async def test_a_tenant_made_by_another_process_is_found_within_a_second(world: 
         assert world.store.get("a").state is TenantState.READY
 
 
+async def test_a_tenant_that_waits_for_its_next_try_does_not_hide_new_ones(world: World) -> None:
+    world.store.add("waiting", due_at_ms=world.clock.ms + 600_000)
+    async with world.running():
+        world.add("a")
+        await world.clock.advance(1.1)
+        assert world.store.get("a").state is TenantState.READY
+
+
 async def test_an_idle_provisioner_asks_about_once_a_second_and_claims_nothing(world: World) -> None:
     async with world.running():
         await world.clock.advance(60)
@@ -269,6 +277,18 @@ async def test_the_central_database_going_away_in_mid_work_is_not_held_against_t
         await world.clock.advance(30)
     tenant = world.store.get("a")
     assert (tenant.state, tenant.attempts, tenant.error) == (TenantState.READY, 0, None)
+
+
+async def test_a_success_that_cannot_be_recorded_is_no_failure_of_the_tenant(world: World) -> None:
+    world.store.away_for = {"mark_ready"}
+    world.add("a")
+    async with world.running():
+        await world.clock.advance(1)
+        tenant = world.store.get("a")
+        assert (tenant.state, tenant.attempts) == (TenantState.PROVISIONING, 0)
+        world.store.away_for = set()
+        await world.clock.advance(11)
+        assert world.store.get("a").state is TenantState.READY
 
 
 async def test_a_lease_lost_while_central_was_away_is_taken_up_by_the_same_work(world: World) -> None:
