@@ -16,7 +16,8 @@ CREATE TABLE dictionary_entries_new (
   tags TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(tags)), -- JSON array of strings
   plural TEXT,
   gender TEXT CHECK (gender IN ('masculine', 'feminine')),
-  verb_forms TEXT CHECK (json_valid(verb_forms)), -- JSON object: past, present, imperative, masdar
+  -- Said twice, since json_valid(NULL) is 0 on some versions of SQLite and NULL on others.
+  verb_forms TEXT CHECK (verb_forms IS NULL OR json_valid(verb_forms)), -- JSON object: past, present, imperative, masdar
   examples TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(examples)), -- JSON array of {"text", "translation"}
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL

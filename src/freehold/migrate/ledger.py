@@ -4,6 +4,8 @@ Its constraints, not its writers, see to it that versions come in order, once, a
 made for. See docs/decisions/0001-ledger.md.
 """
 
+import re
+
 from msgspec import Struct
 
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt, StmtResult
@@ -35,6 +37,9 @@ _FIRST_SQL = _INSERT_SQL.format(previous_chain="?")
 _NEXT_SQL = _INSERT_SQL.format(
     previous_chain="(SELECT chain FROM freehold_ledger WHERE version = ? AND chain = ?)"
 )
+
+# Only the text tells: engines give no code of its own to a missing table.
+_MISSING = re.compile(rf"no such table: {LEDGER_TABLE}\b")
 
 _LAST_SQL = "SELECT version, chain FROM freehold_ledger ORDER BY version DESC LIMIT 1"
 _ROWS_SQL = "SELECT version, name, checksum, chain, applied_at FROM freehold_ledger ORDER BY version"
@@ -105,6 +110,6 @@ def _only_result(answer: BatchResult) -> StmtResult | None:
     [error] = answer.step_errors
     if error is None:
         return answer.step_results[0]
-    if f"no such table: {LEDGER_TABLE}" in error.message:
+    if _MISSING.search(error.message):
         return None
     raise circumstance(error) or LedgerUnreadable(error.message)

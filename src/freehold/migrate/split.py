@@ -61,10 +61,13 @@ def _require_text(sql: str) -> None:
     try:
         size_bytes = len(sql.encode())
     except UnicodeEncodeError as error:
-        line = sql.count("\n", 0, error.start) + 1
-        raise BadMigration(
-            [Fault(reason="this is not valid Unicode text; save it as UTF-8", line=line)]
-        ) from None
+        raise _at(sql, error.start, "this is not valid Unicode text; save it as UTF-8") from None
     if size_bytes > MAX_SCRIPT_BYTES:
         reason = f"the script has {size_bytes} bytes, over the limit of {MAX_SCRIPT_BYTES}; divide it"
         raise BadMigration([Fault(reason=reason)])
+    if (found := sql.find("\x00")) >= 0:
+        raise _at(sql, found, "a NUL character ends SQL text, wherever it stands; remove it")
+
+
+def _at(sql: str, position: int, reason: str) -> BadMigration:
+    return BadMigration([Fault(reason=reason, line=sql.count("\n", 0, position) + 1)])

@@ -41,8 +41,8 @@ _TOKEN = re.compile(
     | (?P<SEMICOLON>  ; )
     | (?P<PARAMETER>  [?][0-9]*+ | [:@\#$]+[A-Za-z0-9_$\x80-\ufefe\uff00-\U0010ffff]++ )
     | (?P<UNCLOSED>   ['"`\[] | /\* )
-    | (?P<BAD>        [\x00\ufeff\x0b] )
-    | (?P<OTHER>      (?:[^\sA-Za-z0-9_'"`\[;?:@\#$/\-\x00\x80-\U0010ffff]++ | -(?!-) | /(?!\*)) | (?s:.) )
+    | (?P<BAD>        [\ufeff\x0b] )
+    | (?P<OTHER>      (?:[^\sA-Za-z0-9_'"`\[;?:@\#$/\-\x80-\U0010ffff]++ | -(?!-) | /(?!\*)) | (?s:.) )
     """,
     re.VERBOSE,
 )
@@ -55,7 +55,6 @@ _UNCLOSED = {
     "/*": "this comment is not closed; end it with */",
 }
 _BAD = {
-    "\x00": "a NUL character; SQL text ends at one, so remove it",
     "\ufeff": "a byte order mark; save the file as UTF-8 without one",
     "\x0b": "a vertical tab; replace it with a space",
 }
