@@ -70,8 +70,9 @@ class _Row(msgspec.Struct, kw_only=True):
 
 
 class MemoryTenants:
-    """Implements `TenantStore`. `is_away` makes every call fail, `away_for` those of that name; `published` is the newest
-    migration.
+    """Implements `TenantStore`; `published` is the newest migration.
+
+    `is_away` makes every call fail, `away_for` those of these names.
     """
 
     def __init__(self, published: int = 1) -> None:
