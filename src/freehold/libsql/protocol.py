@@ -312,6 +312,50 @@ class PipelineResp(Struct, frozen=True):
     results: list[StreamOk | StreamError]
 
 
+class CursorReq(Struct, frozen=True):
+    """Body of `POST v3/cursor`."""
+
+    batch: Batch
+    baton: str | None = None
+
+
+class CursorResp(Struct, frozen=True):
+    """First line of the answer to a cursor request; the entries follow, one a line."""
+
+    baton: str | None
+    base_url: str | None
+
+
+class StepBeginEntry(Struct, tag="step_begin", frozen=True):
+    """A step gives rows from here on."""
+
+    step: int
+    cols: tuple[Col, ...]
+
+
+class RowEntry(Struct, tag="row", frozen=True):
+    """A row of the step that began."""
+
+    row: list[Value]
+
+
+class StepEndEntry(Struct, tag="step_end", frozen=True):
+    """The step that began is done."""
+
+    affected_row_count: int
+    last_insert_rowid: str | None
+
+
+class StepErrorEntry(Struct, tag="step_error", frozen=True):
+    """A step failed."""
+
+    step: int
+    error: Error
+
+
+CursorEntry = StepBeginEntry | RowEntry | StepEndEntry | StepErrorEntry
+
+
 class ExecuteV1Req(Struct, frozen=True):
     """Body of `POST v1/execute`."""
 

@@ -1,0 +1,201 @@
+"""`/db/<name>/`: Hrana over HTTP to the tenant databases that we serve ourselves.
+
+The exact paths, a bearer token that is good for this database, a bounded body; then the provider does the rest.
+Errors have Hrana's form, `{message, code}`, because official clients show them to their users.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import msgspec
+import structlog
+from litestar import asgi
+from litestar.enums import ScopeType
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import HTTPScope, Receive, Scope, Send
+
+from freehold.errors import Forbidden, FreeholdError, InvalidInput, NotFound, TooLarge
+from freehold.http.problems import RETRY_AFTER_S, status_of
+from freehold.libsql.protocol import Error
+from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.serving import ENDPOINTS, Call, DatabaseServer, Endpoint, Interest, Reply
+from freehold.providers.tokens import BadToken, TokenVerifier
+
+log = structlog.get_logger()
+
+_VERSIONS = frozenset({"v2", "v3"})  # clients probe these with GET
+_WATCH_AFTER_S = 0.1
+_encode = msgspec.json.Encoder().encode
+
+IsOpen = Callable[[str], Awaitable[bool]]
+
+
+class Suspended(Forbidden):
+    """The database exists and may not be used now."""
+
+    code = "blocked"
+
+
+class MethodNotAllowed(InvalidInput):
+    """The path exists, for another method."""
+
+    code = "method_not_allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """An ASGI application. `is_open`, if given, is asked before each call whether the database may be used."""
+
+    server: DatabaseServer
+    verifier: TokenVerifier
+    is_open: IsOpen | None = None
+    max_body_bytes: int = 10_000_000
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:  # Hrana over WebSocket is not served; clients fall back to HTTP
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            return
+        interest = Interest()
+        try:
+            reply = await self._reply(scope, receive, interest)
+            await _send(send, reply.status, reply.body)
+        except Gone:
+            return
+        except FreeholdError as error:
+            await _send_error(send, error)
+        except Exception as error:
+            log.exception("gateway.failed", path=scope["path"], exc_info=error)
+            await _send(send, 500, _encode(Error("something went wrong on our side", "INTERNAL")))
+
+    async def _reply(self, scope: HTTPScope, receive: Receive, interest: Interest) -> Reply:
+        database_name, endpoint = _split(scope["path"])
+        method = scope["method"]
+        if endpoint in _VERSIONS and method in {"GET", "HEAD"}:
+            return Reply(b"")
+        if endpoint not in ENDPOINTS:
+            raise NotFound(
+                "no such path; a database is served at v2/pipeline, v3/pipeline, v1/execute, v1/batch"
+            )
+        if method != "POST":
+            raise MethodNotAllowed(f"use POST, not {method}")
+        grant = self.verifier.verify(_bearer(scope), database_name)
+        if self.is_open is not None and not await self.is_open(database_name):
+            raise Suspended(f"database `{database_name}` is suspended; ask its operator")
+        body = await self._body(scope, receive)
+        call = Call(grant, cast(Endpoint, endpoint), body)
+        watch = _Watch(receive, interest)
+        try:
+            return await self.server.answer(call, interest)
+        finally:
+            watch.stop()
+
+    async def _body(self, scope: HTTPScope, receive: Receive) -> bytes:
+        length = _header(scope, b"content-length") or b"0"
+        if length.isdigit() and int(length) > self.max_body_bytes:
+            raise self._too_large()
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Gone("the client went away")
+            assert message["type"] == "http.request"
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self.max_body_bytes:
+                raise self._too_large()
+            parts.append(part)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"a request may have {self.max_body_bytes} bytes; send less at a time")
+
+
+def gateway_routes(gateway: Gateway) -> ASGIRouteHandler:
+    """The gateway as a part of the application."""
+
+    @asgi("/db", is_mount=True, opt={"exclude_from_auth": True})
+    async def database_gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        await gateway(scope, receive, send)
+
+    return database_gateway
+
+
+class _Watch:
+    """Notices that the client goes away while its statement runs. Quick answers are never watched."""
+
+    __slots__ = ("_interest", "_receive", "_task", "_timer")
+
+    def __init__(self, receive: Receive, interest: Interest) -> None:
+        self._receive = receive
+        self._interest = interest
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._start)
+
+    def _start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._interest.lose()
+
+    def stop(self) -> None:
+        """The answer is there."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _split(path: str) -> tuple[str, str]:
+    """Database name and endpoint of `/name/endpoint/`, the path below the mount."""
+    database_name, _, endpoint = path[1:].partition("/")
+    return (database_name, endpoint.removesuffix("/")) if path.startswith("/") else ("", "")
+
+
+def _header(scope: HTTPScope, wanted: bytes) -> bytes | None:
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return value
+    return None
+
+
+def _bearer(scope: HTTPScope) -> str:
+    value = _header(scope, b"authorization")
+    if value is None:
+        raise BadToken("a token is needed: send `Authorization: Bearer <token>`")
+    scheme, _, token = value.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise BadToken("the Authorization header must have the form `Bearer <token>`")
+    return token.strip()
+
+
+async def _send_error(send: Send, error: FreeholdError) -> None:
+    status = _status_of(error)
+    headers: list[tuple[bytes, bytes]] = []
+    if status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if status in {429, 503}:
+        headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
+    if status >= 500:
+        log.warning("gateway.unavailable", code=error.code, reason=str(error), cause=repr(error.__cause__))
+    # What an operator may read of a disk is not for clients.
+    message = "the database does not answer now; try again later" if status >= 500 else str(error)
+    await _send(send, status, _encode(Error(message, error.code.upper())), headers)
+
+
+def _status_of(error: FreeholdError) -> int:
+    if isinstance(error, Overloaded):
+        return 429
+    return 405 if isinstance(error, MethodNotAllowed) else status_of(error)
+
+
+async def _send(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    # A fresh list each time, as middleware adds to it in place. The official JavaScript client compares the
+    # content type as a whole: no charset.
+    start = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

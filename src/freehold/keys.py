@@ -1,0 +1,88 @@
+"""Ed25519 private keys kept in PEM files that only their owner may read."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from freehold.errors import FreeholdError
+
+
+class BadKeyFile(FreeholdError):
+    """A key file that cannot be read, written or used. The message names the path, never the key."""
+
+    code = "bad_key_file"
+
+
+def load_key(path: Path) -> Ed25519PrivateKey:
+    """The private key in this file. Blocking.
+
+    Raises:
+        BadKeyFile: no such file, or not an Ed25519 private key in PEM form without password.
+    """
+    try:
+        pem = path.read_bytes()
+    except OSError as error:
+        raise BadKeyFile(f"cannot read the key file {path}: {error.strerror}") from error
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadKeyFile(f"{path} holds no private key in PEM form without password") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BadKeyFile(f"{path} holds a key of another kind; an Ed25519 key is needed")
+    return key
+
+
+def load_or_create_key(path: Path) -> Ed25519PrivateKey:
+    """The private key in this file, made (mode 0600) if there is none. Blocking.
+
+    Of several processes that start together one makes the key and all use it; a crash leaves a whole file or none.
+
+    Raises:
+        BadKeyFile: as `load_key`, or the file cannot be written.
+    """
+    try:
+        return load_key(path)
+    except BadKeyFile as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write(draft, pem)
+            # A link, not a rename: it fails if another process was first, and then that one's key counts.
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise BadKeyFile(f"cannot write the key file {path}: {error.strerror}") from error
+    return load_key(path)
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,68 @@
+"""Cuts SQL into tokens exactly where SQLite does, and never fails: what SQLite would refuse, it refuses later.
+
+Source: SQLite's `tokenize.c` (the same rules in 3.45, which sqld bundles, and today's).
+"""
+
+import re
+from collections.abc import Iterator
+from enum import IntEnum, auto
+from typing import NamedTuple
+
+
+class Kind(IntEnum):
+    """What a token is."""
+
+    WORD = auto()  # keyword, bare identifier or number
+    QUOTED = auto()  # an identifier in "..", `..` or [..]; `text` is without quotes
+    STRING = auto()  # '..'; `text` is without quotes
+    VARIABLE = auto()  # ?, ?1, :a, @a, $a
+    OTHER = auto()  # one character of anything else
+
+
+class Token(NamedTuple):
+    """One token; words in lower case, since SQLite folds ASCII case only to compare."""
+
+    kind: Kind
+    text: str
+
+
+# A byte order mark is white space where a token may start, and part of a word elsewhere. A variable may end in
+# Tcl's `(..)`, which swallows quotes. An unclosed literal or comment reaches to the end.
+_TOKEN = re.compile(
+    r"""
+      (?P<space>    [ \t\n\v\f\r\ufeff]++ | --[^\n]*+ | /\*(?s:.)*?\*/ | /\*(?s:.)*+ )
+    | (?P<word>     [A-Za-z0-9_\x80-\ufefe\uff00-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*+ )
+    | (?P<string>   '[^']*+(?:''[^']*+)*+(?:'|\Z) )
+    | (?P<quoted>   "[^"]*+(?:""[^"]*+)*+(?:"|\Z) | `[^`]*+(?:``[^`]*+)*+(?:`|\Z) | \[[^\]]*+(?:\]|\Z) )
+    | (?P<variable> [?][0-9]*+ | [:@\#$](?:[A-Za-z0-9_$\x80-\U0010ffff]|::)++(?:\([^ \t\n\v\f\r)]*+\)?)? )
+    | (?P<other>    (?s:.) )
+    """,
+    re.VERBOSE,
+)
+
+
+def tokens(sql: str) -> Iterator[Token]:
+    """Tokens in order, without white space and comments."""
+    for match in _TOKEN.finditer(sql):
+        text = match.group()
+        match match.lastgroup:
+            case "space":
+                continue
+            case "word":
+                yield Token(Kind.WORD, text.lower())
+            case "string":
+                yield Token(Kind.STRING, _unquote(text))
+            case "quoted":
+                yield Token(Kind.QUOTED, _unquote(text))
+            case "variable":
+                yield Token(Kind.VARIABLE, text)
+            case _:
+                yield Token(Kind.OTHER, text)
+
+
+def _unquote(text: str) -> str:
+    quote = text[0]
+    if quote == "[":
+        return text[1:].removesuffix("]")
+    inner = text[1:-1] if len(text) > 1 and text.endswith(quote) else text[1:]
+    return inner.replace(quote * 2, quote)

@@ -1,0 +1,96 @@
+"""Ends a statement from outside: when its time is over, when memory runs short, or when nobody waits any more."""
+
+import threading
+import time
+from collections.abc import Callable
+
+from freehold.errors import FreeholdError
+from freehold.providers.local.failures import SqlFailure
+
+
+class Alarm:
+    """Guards what one connection runs. The worker arms and disarms it; the event loop rings it.
+
+    The lock makes sure that a ring meets the statement it was meant for, never the next one.
+    """
+
+    def __init__(self, interrupt: Callable[[], None], statement_limit_s: float) -> None:
+        self._interrupt = interrupt
+        self._statement_limit_s = statement_limit_s
+        self._request_limit_s = statement_limit_s
+        self._request_end = 0.0
+        self._lock = threading.Lock()
+        self._started_at: float | None = None
+        self._end = 0.0
+        self._failure: SqlFailure | None = None
+        self._cancelled: FreeholdError | None = None
+
+    def start_request(self, statement_limit_s: float, request_limit_s: float) -> None:
+        """A new request: its limits count from now."""
+        with self._lock:
+            self._statement_limit_s = statement_limit_s
+            self._request_limit_s = request_limit_s
+            self._request_end = time.monotonic() + request_limit_s
+            self._cancelled = None
+            self._failure = None
+
+    def arm(self) -> None:
+        """A statement starts.
+
+        Raises:
+            SqlFailure: the request has used up its time.
+            FreeholdError: the request was cancelled.
+        """
+        with self._lock:
+            if self._cancelled is not None:
+                raise self._cancelled
+            now = time.monotonic()
+            if now >= self._request_end:
+                raise self._too_long()
+            self._failure = None
+            self._started_at = now
+            self._end = min(now + self._statement_limit_s, self._request_end)
+
+    def disarm(self) -> None:
+        """The statement is over."""
+        with self._lock:
+            self._started_at = None
+
+    def check_time(self, now: float) -> float:
+        """Interrupt the statement if its time is over; gives for how long it has run (0 when none does)."""
+        with self._lock:
+            if self._started_at is None:
+                return 0.0
+            if now >= self._end:
+                self._failure = self._too_long()
+                self._interrupt()
+            return now - self._started_at
+
+    def stop(self, failure: SqlFailure) -> None:
+        """Interrupt the statement, if one runs, with this reason."""
+        with self._lock:
+            if self._started_at is not None:
+                self._failure = failure
+                self._interrupt()
+
+    def cancel(self, reason: FreeholdError) -> None:
+        """End the whole request: the statement that runs, and all that would follow."""
+        with self._lock:
+            self._cancelled = reason
+            if self._started_at is not None:
+                self._interrupt()
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._cancelled is not None
+
+    def reason(self) -> Exception:
+        """Why the statement was interrupted."""
+        return self._cancelled or self._failure or SqlFailure("interrupted", "SQLITE_INTERRUPT")
+
+    def _too_long(self) -> SqlFailure:
+        if self._end >= self._request_end or time.monotonic() >= self._request_end:
+            what, limit_s = "the request", self._request_limit_s
+        else:
+            what, limit_s = "the statement", self._statement_limit_s
+        return SqlFailure(f"{what} was stopped: it ran longer than {limit_s:g} s", "QUERY_TIMEOUT")

@@ -1,0 +1,368 @@
+"""Runs Hrana calls of many tenants on SQLite files, so that none of them gets in another's way.
+
+All state lives on the event loop's thread; a request hops to a worker once. New requests of one database share a
+few places; the next step of an open stream has a lane of its own, so that it never waits for those that wait for
+its lock.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, TypeVar
+
+import apsw
+import msgspec
+
+from freehold.errors import FreeholdError, InvalidInput, Unavailable
+from freehold.libsql.protocol import (
+    Batch,
+    BatchResult,
+    BatchV1Req,
+    BatchV1Resp,
+    CloseReq,
+    CursorReq,
+    CursorResp,
+    ExecuteV1Req,
+    ExecuteV1Resp,
+    GetAutocommitReq,
+    PipelineReq,
+    PipelineResp,
+)
+from freehold.providers.local.failures import Gone, SqlFailure
+from freehold.providers.local.files import TenantFiles
+from freehold.providers.local.jobs import Job, Task, Tenant
+from freehold.providers.local.pipeline import Pipeline, cursor_entries
+from freehold.providers.local.pool import Pool
+from freehold.providers.local.session import Budget, Limits, Session
+from freehold.providers.local.streams import Stream, Streams
+from freehold.providers.local.workers import Workers
+from freehold.providers.serving import Call, Interest, Reply
+
+Body = TypeVar("Body")
+
+_SMALL_BODY_BYTES = 32_768
+_TICK_S = 0.05
+_IDLE_TICK_S = 0.5
+_DEMOTE_AFTER_S = 0.25
+_CLOSE_LIMIT_S = 7.0
+_MEMORY_PRESSURE = 0.75
+
+_pipeline_of = msgspec.json.Decoder(PipelineReq).decode
+_cursor_of = msgspec.json.Decoder(CursorReq).decode
+_execute_of = msgspec.json.Decoder(ExecuteV1Req).decode
+_batch_of = msgspec.json.Decoder(BatchV1Req).decode
+_encoder = msgspec.json.Encoder()
+
+
+class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process may use for all tenants together, and each tenant at once."""
+
+    threads: int = 64
+    connections: int = 256
+    connection_idle_s: float = 30.0
+    requests_each: int = 4
+    waiting_each: int = 64
+    streams: int = 128
+    streams_each: int = 16
+    stream_idle_s: float = 10.0
+    memory_bytes: int = 512_000_000
+
+
+class Engine:
+    """Implements `DatabaseServer` on the files of this machine. One for each process and event loop."""
+
+    def __init__(self, files: TenantFiles, limits: Limits, engine_limits: EngineLimits) -> None:
+        self._files = files
+        self._limits = limits
+        self._engine_limits = engine_limits
+        self._new = Workers("tenant-sql", engine_limits.threads)
+        self._continuing = Workers("tenant-stream", engine_limits.threads)
+        self.pool = Pool(self._new, engine_limits.connections, engine_limits.connection_idle_s)
+        self.streams = Streams(engine_limits.stream_idle_s, engine_limits.streams, engine_limits.streams_each)
+        self._tenants: dict[str, Tenant] = {}
+        self._jobs: set[Job] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        # SQLite counts memory for the whole process. Past this a statement fails instead of the process.
+        apsw.hard_heap_limit(engine_limits.memory_bytes)
+
+    # Calls ---------------------------------------------------------------------------------------------
+
+    async def answer(self, call: Call, interest: Interest) -> Reply:
+        """Run one Hrana call; see `DatabaseServer`."""
+        match call.endpoint:
+            case "v2/pipeline" | "v3/pipeline":
+                return await self._pipeline(call, interest)
+            case "v3/cursor":
+                return await self._cursor(call, interest)
+            case "v1/execute":
+                execute = await self._decode(_execute_of, call.body)
+                return await self._stateless(call, interest, lambda pipeline: _execute_v1(pipeline, execute))
+            case "v1/batch":
+                batch = await self._decode(_batch_of, call.body)
+                return await self._stateless(call, interest, lambda pipeline: _batch_v1(pipeline, batch))
+
+    async def run_batches(
+        self, database_name: str, batches: Sequence[Batch], limits: Limits
+    ) -> list[BatchResult]:
+        """Run batches of our own code on one connection, under the same rules for the SQL.
+
+        Raises:
+            FreeholdError: nothing is left open; what ran before may have been committed.
+        """
+
+        def task(session: Session) -> list[BatchResult]:
+            pipeline = Pipeline(session, {}, Budget(limits.result_bytes))
+            return [pipeline.batch(batch) for batch in batches]
+
+        found: list[BatchResult] = await self._run(
+            database_name, task, Interest(), limits=limits, read_only=False, is_ours=True
+        )
+        return found
+
+    @contextlib.asynccontextmanager
+    async def closed(self, database_name: str) -> AsyncIterator[None]:
+        """No connection to the database is open here while this is entered; requests end with `NotFound`."""
+        tenant = self._tenants.setdefault(database_name, Tenant(database_name))
+        tenant.closing += 1
+        try:
+            tenant.refuse_all()
+            self._drop(self.streams.idle_of(database_name))
+            self.pool.drop(database_name)
+            until = time.monotonic() + _CLOSE_LIMIT_S
+            # SQLite never removes another file's log, so one that cannot be interrupted may be left behind.
+            while self.pool.open_of(database_name) and time.monotonic() < until:  # noqa: ASYNC110 - rare
+                await asyncio.sleep(0.005)
+            yield
+        finally:
+            tenant.closing -= 1
+            self._forget_if_quiet(tenant)
+
+    async def close(self) -> None:
+        """Stop everything, roll back what is open, close all connections."""
+        for tenant in list(self._tenants.values()):
+            for place in tenant.waiting:
+                if not place.done():
+                    place.set_exception(Unavailable("the server is stopping"))
+        for job in list(self._jobs):
+            job.cancel(Unavailable("the server is stopping"))
+        self._drop(self.streams.idle_of(None))
+        until = time.monotonic() + _CLOSE_LIMIT_S
+        while self.pool.open_count and time.monotonic() < until:
+            self.pool.drop_all()
+            await asyncio.sleep(0.005)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._new.close()
+        self._continuing.close()
+
+    # Kinds of calls ------------------------------------------------------------------------------------
+
+    async def _pipeline(self, call: Call, interest: Interest) -> Reply:
+        request = await self._decode(_pipeline_of, call.body)
+        kinds = {type(each) for each in request.requests}
+        if call.endpoint == "v2/pipeline" and GetAutocommitReq in kinds:
+            raise InvalidInput("`get_autocommit` needs version 3 of the protocol: use v3/pipeline")
+        stream = self._stream_of(call, request.baton, closes=CloseReq in kinds)
+        goes_on = CloseReq not in kinds
+
+        def task(session: Session) -> Reply:
+            pipeline = Pipeline(session, stream.stored_sql, Budget(self._limits.result_bytes))
+            results = pipeline.run(request.requests)
+            baton = stream.next_baton if goes_on else None
+            return Reply(_encoder.encode(PipelineResp(baton, None, results)))
+
+        return await self._on_stream(call, stream, task, interest, goes_on=goes_on)
+
+    async def _cursor(self, call: Call, interest: Interest) -> Reply:
+        request = await self._decode(_cursor_of, call.body)
+        stream = self._stream_of(call, request.baton, closes=False)
+
+        def task(session: Session) -> Reply:
+            pipeline = Pipeline(session, stream.stored_sql, Budget(self._limits.result_bytes))
+            entries = cursor_entries(pipeline.batch(request.batch))
+            head = CursorResp(stream.next_baton, None)
+            return Reply(_encoder.encode_lines([head, *entries]))
+
+        return await self._on_stream(call, stream, task, interest, goes_on=True)
+
+    async def _stateless(self, call: Call, interest: Interest, act: Callable[[Pipeline], Reply]) -> Reply:
+        def task(session: Session) -> Reply:
+            return act(Pipeline(session, {}, Budget(self._limits.result_bytes)))
+
+        read_only = call.grant.access_level == "read_only"
+        reply: Reply = await self._run(call.grant.database_name, task, interest, read_only=read_only)
+        return reply
+
+    def _stream_of(self, call: Call, baton: str | None, *, closes: bool) -> Stream:
+        if baton is not None:
+            return self.streams.take(baton, call.grant)
+        # One that ends with its own request has no baton and takes no place among the open ones.
+        return Stream("", call.grant) if closes else self.streams.open(call.grant)
+
+    async def _on_stream(
+        self, call: Call, stream: Stream, task: Task, interest: Interest, *, goes_on: bool
+    ) -> Reply:
+        try:
+            reply: Reply = await self._run(
+                call.grant.database_name,
+                task,
+                interest,
+                read_only=call.grant.access_level == "read_only",
+                stream=stream,
+                goes_on=goes_on,
+            )
+            return reply
+        finally:
+            if stream.secret is None:
+                self.streams.close(stream)
+                self._drop([stream])
+
+    async def _decode(self, decode: Callable[[bytes], Body], body: bytes) -> Body:
+        try:
+            if len(body) <= _SMALL_BODY_BYTES:
+                return decode(body)
+            return await self._new.run(lambda: decode(body))
+        except msgspec.ValidationError as error:
+            raise InvalidInput(f"the request does not have the form of the protocol: {error}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidInput("the request is not valid JSON") from error
+
+    # Running -------------------------------------------------------------------------------------------
+
+    async def _run(
+        self,
+        database_name: str,
+        task: Task,
+        interest: Interest,
+        *,
+        read_only: bool,
+        stream: Stream | None = None,
+        goes_on: bool = False,
+        limits: Limits | None = None,
+        is_ours: bool = False,
+    ) -> Any:
+        """Run `task` on a connection of the database; the stream keeps the connection if it goes on."""
+        tenant = self._tenants.get(database_name) or self._tenants.setdefault(
+            database_name, Tenant(database_name)
+        )
+        if tenant.closing:
+            raise tenant.gone()
+        session, needs_place = None, False
+        if stream is not None and stream.session is not None:
+            session, stream.session = stream.session, None
+        elif not is_ours:
+            limit = self._engine_limits
+            try:
+                await tenant.enter(limit.requests_each, limit.waiting_each, interest.when_lost)
+            finally:
+                self._forget_if_quiet(tenant)
+            needs_place = True
+        if session is None:
+            try:
+                if tenant.closing:  # since we waited
+                    raise tenant.gone()
+                session = self.pool.take(database_name, read_only=read_only)
+            except FreeholdError:
+                self._leave(tenant, needs_place)
+                raise
+        job = Job(
+            tenant,
+            task,
+            limits or self._limits,
+            self._files.path_of(database_name),
+            read_only=read_only,
+            session=session,
+            stream=stream if goes_on else None,
+            needs_place=needs_place,
+        )
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        lane = self._new if needs_place else self._continuing
+        tenant.jobs.add(job)
+        self._jobs.add(job)
+        job.ticket = lane.submit(job.run, lambda result, error: self._finish(job, future, result, error))
+        interest.when_lost(lambda: job.cancel(Gone("the client went away")))
+        self._start_timer()
+        return await future
+
+    def _finish(
+        self, job: Job, future: "asyncio.Future[Any]", result: Any, error: BaseException | None
+    ) -> None:
+        tenant, session = job.tenant, job.session
+        tenant.jobs.discard(job)
+        self._jobs.discard(job)
+        if session is None:
+            self.pool.forget(tenant.name)
+        elif job.stream is not None and not (job.is_cancelled or future.cancelled()):
+            job.stream.session = session
+            self.streams.put_back(job.stream)
+        elif job.is_clean and not tenant.closing:
+            self.pool.give_back(session)
+        else:
+            self._drop_session(session)
+        self._leave(tenant, job.needs_place)
+        if not future.done():
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+        elif error is not None and not isinstance(error, FreeholdError):
+            asyncio.get_running_loop().call_exception_handler({"message": "a job failed", "exception": error})
+
+    def _leave(self, tenant: Tenant, had_place: bool) -> None:
+        if had_place:
+            tenant.leave()
+        self._forget_if_quiet(tenant)
+
+    def _forget_if_quiet(self, tenant: Tenant) -> None:
+        if tenant.is_quiet and self._tenants.get(tenant.name) is tenant:
+            del self._tenants[tenant.name]
+
+    def _drop(self, streams: Sequence[Stream]) -> None:
+        for stream in streams:
+            session, stream.session = stream.session, None
+            if session is not None:
+                self._drop_session(session)
+
+    def _drop_session(self, session: Session) -> None:
+        """Close it; closing rolls back. In the lane that is never full of those who wait for its lock."""
+        self._continuing.submit(session.close, lambda _result, _error: self.pool.forget(session.path.stem))
+
+    # Time ----------------------------------------------------------------------------------------------
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        """Ring the alarms that are due, end idle streams, close idle connections; again while there is any."""
+        now = time.monotonic()
+        longest, longest_s = None, 0.0
+        for job in self._jobs:
+            if job.session is None or job.ticket is None:
+                continue
+            ran_s = job.session.alarm.check_time(now)
+            if ran_s > _DEMOTE_AFTER_S:
+                job.ticket.demote()
+            if ran_s > longest_s:
+                longest, longest_s = job.session, ran_s
+        if longest is not None and apsw.memory_used() > self._engine_limits.memory_bytes * _MEMORY_PRESSURE:
+            longest.alarm.stop(SqlFailure("the statement was stopped: memory is short", "SQLITE_NOMEM"))
+        self._drop(self.streams.expired(now))
+        self.pool.sweep(now)
+        self._timer = None
+        if self._jobs:
+            self._start_timer()
+        elif len(self.streams) or self.pool.open_count:
+            self._timer = asyncio.get_running_loop().call_later(_IDLE_TICK_S, self._tick)
+
+
+def _execute_v1(pipeline: Pipeline, request: ExecuteV1Req) -> Reply:
+    try:
+        return Reply(_encoder.encode(ExecuteV1Resp(pipeline.execute(request.stmt))))
+    except SqlFailure as failure:
+        return Reply(_encoder.encode(failure.error), status=400)
+
+
+def _batch_v1(pipeline: Pipeline, request: BatchV1Req) -> Reply:
+    return Reply(_encoder.encode(BatchV1Resp(pipeline.batch(request.batch))))

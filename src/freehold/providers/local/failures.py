@@ -1,0 +1,74 @@
+"""What can go wrong with one statement, in Hrana's words: a message for people and a code for programs."""
+
+import apsw
+
+from freehold.errors import InvalidInput, Unavailable
+from freehold.libsql.protocol import Error
+
+MAX_VALUE_BYTES = 8_000_000
+_MEGABYTE = 1_000_000
+_UNREADABLE = ("incomplete input", "unrecognized token")
+
+
+class SqlFailure(Exception):
+    """One statement failed; the rest of the request goes on."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.error = Error(message=message, code=code)
+
+
+class Overloaded(Unavailable):
+    """More at once than we take on; the same call may work in a moment."""
+
+    code = "too_many_requests"
+
+
+class BadBaton(InvalidInput):
+    """A baton that continues no stream of this database and token."""
+
+    code = "bad_baton"
+
+
+class StreamExpired(InvalidInput):
+    """The stream was idle for too long; its transaction is rolled back."""
+
+    code = "stream_expired"
+
+
+class Gone(Unavailable):
+    """The client went away before its answer was ready."""
+
+    code = "client_gone"
+
+
+def megabytes(size_bytes: int) -> str:
+    """A limit as people read it."""
+    whole = size_bytes / _MEGABYTE
+    return f"{whole:.0f} MB" if whole >= 1 else f"{size_bytes // 1000} kB"
+
+
+def failure_of(error: Exception) -> SqlFailure:  # noqa: PLR0911 - one for each kind
+    """An error of SQLite or of its binding, in words that say what to do where SQLite's own do not."""
+    match error:
+        case apsw.TooBigError():
+            return SqlFailure(f"{error}; one value may have {megabytes(MAX_VALUE_BYTES)}", "SQLITE_TOOBIG")
+        case apsw.NoMemError() | MemoryError():
+            return SqlFailure("the statement needs more memory than there is for it now", "SQLITE_NOMEM")
+        case apsw.BindingsError():
+            return SqlFailure(str(error), "ARGS_INVALID")
+        case KeyError():
+            return SqlFailure(f"no value for the parameter `{error.args[0]}`", "ARGS_INVALID")
+        case UnicodeDecodeError():
+            return SqlFailure("a text is not valid UTF-8; read it with CAST(... AS BLOB)", "INVALID_UTF8")
+        case UnicodeEncodeError():
+            return SqlFailure("a text holds half of a surrogate pair", "SQL_PARSE_ERROR")
+    return SqlFailure(str(error) or type(error).__name__, _code_of(error))
+
+
+def _code_of(error: Exception) -> str:
+    """The name of SQLite's primary result code, or that the SQL could not be read at all."""
+    if isinstance(error, apsw.SQLError):
+        is_syntax = str(error).endswith("syntax error") or str(error).startswith(_UNREADABLE)
+        return "SQL_PARSE_ERROR" if is_syntax else "SQLITE_ERROR"
+    return str(apsw.mapping_result_codes.get(getattr(error, "result", -1), "SQLITE_MISUSE"))

@@ -1,0 +1,195 @@
+"""Where tenant databases lie on disk, and how they come and go whole. Everything here blocks: call it in a thread."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.errors import InvalidInput, ProviderUnavailable
+
+_NAME = re.compile(r"[a-z0-9-]{1,63}")
+_DRAFT_MAX_AGE_S = 600.0
+_PAGE_BYTES = 4096
+
+
+def check_name(database_name: str) -> str:
+    """The name, if it may become part of a path.
+
+    Raises:
+        InvalidInput: it is not of `[a-z0-9-]{1,63}`.
+    """
+    if not _NAME.fullmatch(database_name):
+        raise InvalidInput("a database name has 1 to 63 characters out of a-z, 0-9 and -")
+    return database_name
+
+
+@dataclass(frozen=True, slots=True)
+class TenantFiles:
+    """The database files below `root`, in two levels of folders so that none gets too many entries.
+
+    A database exists if and only if its file does. Creating and deleting hold one lock over all processes, so
+    that a new database can never meet the write-ahead log of a deleted one.
+    """
+
+    root: Path
+
+    def path_of(self, database_name: str) -> Path:
+        """Where the database is or would be."""
+        digest = hashlib.sha256(check_name(database_name).encode()).hexdigest()
+        return self.root / digest[:2] / digest[2:4] / f"{database_name}.db"
+
+    def exists(self, database_name: str) -> bool:
+        """Whether there is such a database.
+
+        Raises:
+            ProviderUnavailable: the disk does not say.
+        """
+        try:
+            return self.path_of(database_name).is_file()
+        except OSError as error:
+            raise unavailable("look for a database", error) from error
+
+    def create(self, database_name: str) -> None:
+        """Make an empty database, unless it exists. It is on disk when this returns.
+
+        Raises:
+            ProviderUnavailable: the folder cannot be written or the disk is full.
+        """
+        path = self.path_of(database_name)
+        try:
+            if path.is_file():
+                return
+            self._make_folder(path.parent)
+            with self._draft() as draft, self._lock():
+                if path.is_file():
+                    return
+                _remove_logs(path)  # of a deletion that was killed half-way
+                os.link(draft, path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise unavailable("create a database", error) from error
+
+    def delete(self, database_name: str) -> None:
+        """Remove the database and its logs; nothing happens if it is gone. No connection may be open here.
+
+        Raises:
+            ProviderUnavailable: the disk refuses.
+        """
+        path = self.path_of(database_name)
+        try:
+            if not path.parent.is_dir():
+                return
+            with self._lock():
+                path.unlink(missing_ok=True)
+                _remove_logs(path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise unavailable("delete a database", error) from error
+
+    def check(self) -> None:
+        """Return if a database could be created now; also removes what a crash left behind.
+
+        Raises:
+            ProviderUnavailable: with the reason.
+        """
+        try:
+            self._make_folder(self.root)
+            with self._draft():
+                self._sweep_drafts()
+        except OSError as error:
+            raise unavailable("write tenant databases", error) from error
+
+    @contextlib.contextmanager
+    def _draft(self) -> Iterator[Path]:
+        """An empty database under a name of its own, written and synced; gone afterwards."""
+        folder = self.root / ".drafts"
+        self._make_folder(folder)
+        draft = folder / secrets.token_hex(16)
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(_EMPTY_DATABASE)
+                file.flush()
+                os.fsync(file.fileno())
+            yield draft
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _sweep_drafts(self) -> None:
+        oldest = time.time() - _DRAFT_MAX_AGE_S  # younger ones may belong to a process at work
+        for draft in (self.root / ".drafts").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if draft.stat().st_mtime < oldest:
+                    draft.unlink()
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make the folder and those above it, each on disk before what goes into it."""
+        if folder.is_dir():
+            return
+        if folder.parent != folder:
+            self._make_folder(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "a file is in the place of the folder", str(folder))
+        _sync_folder(folder.parent)
+
+
+def unavailable(doing: str, error: OSError) -> ProviderUnavailable:
+    """What operators read when the disk fails us: what, where, why."""
+    where = f" ({error.filename})" if error.filename else ""
+    return ProviderUnavailable(f"cannot {doing}: {error.strerror or error}{where}")
+
+
+def _remove_logs(path: Path) -> None:
+    for suffix in ("-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _empty_database() -> bytes:
+    """One page: the header of a database without tables, in write-ahead log mode, and an empty schema table.
+
+    Source: https://www.sqlite.org/fileformat2.html, sections 1.3 and 1.6.
+    """
+    header = bytearray(b"SQLite format 3\0")
+    header += _PAGE_BYTES.to_bytes(2, "big")
+    header += bytes([2, 2, 0, 64, 32, 32])  # write-ahead log for writing and reading; fixed payload fractions
+    header += (1).to_bytes(4, "big") * 2  # change counter; size in pages
+    header += bytes(8)  # no free pages
+    header += bytes(4)  # schema cookie
+    header += (4).to_bytes(4, "big")  # schema format
+    header += bytes(8)  # default cache size; no automatic vacuum
+    header += (1).to_bytes(4, "big")  # UTF-8
+    header += bytes(92 - len(header))
+    header += (1).to_bytes(4, "big")  # the change counter that the version below belongs to
+    header += (3045001).to_bytes(4, "big")
+    empty_leaf = bytes([13, 0, 0, 0, 0]) + _PAGE_BYTES.to_bytes(2, "big") + bytes(1)
+    page = bytes(header) + empty_leaf
+    return page + bytes(_PAGE_BYTES - len(page))
+
+
+_EMPTY_DATABASE = _empty_database()

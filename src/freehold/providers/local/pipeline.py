@@ -1,0 +1,175 @@
+"""Hrana requests on a session: structs in, structs out. Runs in a worker thread."""
+
+from collections.abc import Sequence
+
+from freehold.errors import InvalidInput
+from freehold.libsql.conditions import holds
+from freehold.libsql.protocol import (
+    Batch,
+    BatchReq,
+    BatchResp,
+    BatchResult,
+    CloseReq,
+    CloseResp,
+    CloseSqlReq,
+    CloseSqlResp,
+    CursorEntry,
+    DescribeCol,
+    DescribeParam,
+    DescribeReq,
+    DescribeResp,
+    DescribeResult,
+    Error,
+    ExecuteReq,
+    ExecuteResp,
+    GetAutocommitReq,
+    GetAutocommitResp,
+    RowEntry,
+    SequenceReq,
+    SequenceResp,
+    StepBeginEntry,
+    StepEndEntry,
+    StepErrorEntry,
+    Stmt,
+    StmtResult,
+    StoreSqlReq,
+    StoreSqlResp,
+    StreamError,
+    StreamOk,
+    StreamReq,
+    StreamResp,
+)
+from freehold.providers.local.failures import SqlFailure
+from freehold.providers.local.session import Bindings, Budget, Session
+from freehold.providers.local.statements import variables
+from freehold.providers.local.values import to_native_map, to_natives
+
+_MAX_STORED = 150
+_MAX_STORED_LENGTH = 1_000_000
+_ENTRY_BYTES = 200  # of JSON around each result
+
+
+class Pipeline:
+    """Runs the requests of one stream. `stored_sql` is the stream's and lives as long as it does."""
+
+    def __init__(self, session: Session, stored_sql: dict[int, str], budget: Budget) -> None:
+        self._session = session
+        self._stored_sql = stored_sql
+        self._budget = budget
+
+    def run(self, requests: Sequence[StreamReq]) -> list[StreamOk | StreamError]:
+        """One result for each request; later ones run even after an error.
+
+        Raises:
+            FreeholdError: the whole call fails.
+        """
+        return [self._result(request) for request in requests]
+
+    def execute(self, stmt: Stmt) -> StmtResult:
+        """Run one statement.
+
+        Raises:
+            SqlFailure: it failed.
+            FreeholdError: the whole call fails.
+        """
+        self._budget.spend(_ENTRY_BYTES)
+        sql = self._text(stmt.sql, stmt.sql_id)
+        return self._session.execute(sql, _bindings(stmt), self._budget, want_rows=stmt.want_rows)
+
+    def batch(self, batch: Batch) -> BatchResult:
+        """Run the steps whose conditions hold.
+
+        Raises:
+            FreeholdError: the whole call fails.
+        """
+        results: list[StmtResult | None] = []
+        errors: list[Error | None] = []
+        for step in batch.steps:
+            result: StmtResult | None = None
+            error: Error | None = None
+            if holds(step.condition, results, errors, lambda: self._session.is_autocommit):
+                try:
+                    result = self.execute(step.stmt)
+                except SqlFailure as failure:
+                    error = failure.error
+            results.append(result)
+            errors.append(error)
+        return BatchResult(results, errors)
+
+    def _result(self, request: StreamReq) -> StreamOk | StreamError:
+        try:
+            return StreamOk(self._response(request))
+        except SqlFailure as failure:
+            return StreamError(failure.error)
+
+    def _response(self, request: StreamReq) -> StreamResp:  # noqa: PLR0911 - one for each kind
+        match request:
+            case ExecuteReq(stmt=stmt):
+                return ExecuteResp(self.execute(stmt))
+            case BatchReq(batch=batch):
+                return BatchResp(self.batch(batch))
+            case SequenceReq(sql=sql, sql_id=sql_id):
+                self._session.run_all(self._text(sql, sql_id))
+                return SequenceResp()
+            case DescribeReq(sql=sql, sql_id=sql_id):
+                return DescribeResp(self._describe(self._text(sql, sql_id)))
+            case StoreSqlReq(sql_id=sql_id, sql=sql):
+                self._store(sql_id, sql)
+                return StoreSqlResp()
+            case CloseSqlReq(sql_id=sql_id):
+                self._stored_sql.pop(sql_id, None)
+                return CloseSqlResp()
+            case GetAutocommitReq():
+                return GetAutocommitResp(self._session.is_autocommit)
+            case CloseReq():
+                return CloseResp()
+
+    def _text(self, sql: str | None, sql_id: int | None) -> str:
+        if sql is not None and sql_id is None:
+            return sql
+        if sql is not None or sql_id is None:
+            raise InvalidInput("a statement needs either `sql` or `sql_id`")
+        if sql_id not in self._stored_sql:
+            raise InvalidInput(f"no SQL is stored under `sql_id` {sql_id}")
+        return self._stored_sql[sql_id]
+
+    def _store(self, sql_id: int, sql: str) -> None:
+        if sql_id in self._stored_sql:
+            raise InvalidInput(f"SQL is already stored under `sql_id` {sql_id}; close it first")
+        if len(self._stored_sql) >= _MAX_STORED:
+            raise SqlFailure(f"a stream stores at most {_MAX_STORED} SQL texts", "SQL_STORE_TOO_MANY")
+        if sum(map(len, self._stored_sql.values())) + len(sql) > _MAX_STORED_LENGTH:
+            raise SqlFailure(
+                f"a stream stores at most {_MAX_STORED_LENGTH} characters of SQL", "SQL_STORE_TOO_LARGE"
+            )
+        self._stored_sql[sql_id] = sql
+
+    def _describe(self, sql: str) -> DescribeResult:
+        found = self._session.describe(sql)
+        # The binding gives names without prefix; the text has them with it.
+        prefixed = {variable[1:]: variable for variable in reversed(variables(sql))}
+        return DescribeResult(
+            params=[DescribeParam(name and prefixed.get(name, name)) for name in found.names],
+            cols=[DescribeCol(col.name or "", col.decltype) for col in found.columns],
+            is_explain=found.is_explain,
+            is_readonly=found.is_readonly,
+        )
+
+
+def cursor_entries(result: BatchResult) -> list[CursorEntry]:
+    """A batch's result as the entries of a cursor."""
+    entries: list[CursorEntry] = []
+    for step, (done, error) in enumerate(zip(result.step_results, result.step_errors, strict=True)):
+        if error is not None:
+            entries.append(StepErrorEntry(step, error))
+        if done is not None:
+            entries.append(StepBeginEntry(step, done.cols))
+            entries.extend(RowEntry(row) for row in done.rows)
+            entries.append(StepEndEntry(done.affected_row_count, done.last_insert_rowid))
+    return entries
+
+
+def _bindings(stmt: Stmt) -> Bindings:
+    if stmt.args and stmt.named_args:
+        raise SqlFailure("give arguments by position or by name, not both", "ARGS_BOTH_POSITIONAL_AND_NAMED")
+    return to_native_map(stmt.named_args) if stmt.named_args else to_natives(stmt.args)

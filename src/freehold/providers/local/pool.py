@@ -1,0 +1,101 @@
+"""Open connections of all tenants, bounded. For the event loop's thread; what blocks runs in a worker."""
+
+import time
+from collections import Counter, OrderedDict, defaultdict
+
+from freehold.providers.local.failures import Overloaded
+from freehold.providers.local.session import Session
+from freehold.providers.local.workers import Workers
+
+_Key = tuple[str, bool]  # database, read-only
+
+
+class Pool:
+    """Counts what is open and keeps idle connections for the next user, the longest unused go first."""
+
+    def __init__(self, workers: Workers, limit: int, idle_limit_s: float) -> None:
+        self._workers = workers
+        self._limit = limit
+        self._idle_limit_s = idle_limit_s
+        self._idle: OrderedDict[Session, float] = OrderedDict()  # since when
+        self._idle_of: defaultdict[_Key, list[Session]] = defaultdict(list)
+        self._open_of: Counter[str] = Counter()
+
+    @property
+    def open_count(self) -> int:
+        """Connections in use and idle, those about to be opened too."""
+        return self._open_of.total()
+
+    @property
+    def idle_count(self) -> int:
+        return len(self._idle)
+
+    def open_of(self, database_name: str) -> int:
+        """How many are open on one database."""
+        return self._open_of[database_name]
+
+    def take(self, database_name: str, *, read_only: bool) -> Session | None:
+        """An idle connection, or None and the right to open one.
+
+        Raises:
+            Overloaded: all are in use.
+        """
+        idle = self._idle_of.get((database_name, read_only))
+        if idle:
+            session = idle[-1]  # the one used last has the warmest cache
+            self._remove(session)
+            return session
+        if self._open_of.total() >= self._limit:
+            if not self._idle:
+                raise Overloaded("too many databases are in use at once; try again in a moment")
+            self.discard(next(iter(self._idle)))
+        self._open_of[database_name] += 1
+        return None
+
+    def give_back(self, session: Session) -> None:
+        """Keep a connection that was reset."""
+        self._idle[session] = time.monotonic()
+        self._idle_of[_key(session)].append(session)
+
+    def discard(self, session: Session) -> None:
+        """Close a connection, idle or not."""
+        if session in self._idle:
+            self._remove(session)
+        name = session.path.stem
+        # It counts as open until it is closed: descriptors are what is scarce.
+        self._workers.submit(session.close, lambda _result, _error: self.forget(name))
+
+    def forget(self, database_name: str) -> None:
+        """A connection is closed, or could not be opened."""
+        self._open_of[database_name] -= 1
+        if self._open_of[database_name] <= 0:
+            del self._open_of[database_name]
+
+    def drop(self, database_name: str) -> None:
+        """Close the idle connections of one database."""
+        for read_only in (False, True):
+            for session in list(self._idle_of.get((database_name, read_only), ())):
+                self.discard(session)
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle for long."""
+        for session, since in list(self._idle.items()):
+            if now - since < self._idle_limit_s:
+                return
+            self.discard(session)
+
+    def drop_all(self) -> None:
+        """Close all that are idle."""
+        for session in list(self._idle):
+            self.discard(session)
+
+    def _remove(self, session: Session) -> None:
+        del self._idle[session]
+        of_key = self._idle_of[_key(session)]
+        of_key.remove(session)
+        if not of_key:
+            del self._idle_of[_key(session)]
+
+
+def _key(session: Session) -> _Key:
+    return session.path.stem, session.read_only

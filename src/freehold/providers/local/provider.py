@@ -1,0 +1,109 @@
+"""The `local` provider: one file a tenant on this machine, served by ourselves."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import Struct
+
+from freehold.errors import NotFound
+from freehold.libsql.protocol import Batch, BatchResult
+from freehold.migrate.target import Target
+from freehold.providers.local.engine import Engine, EngineLimits
+from freehold.providers.local.files import TenantFiles, check_name
+from freehold.providers.local.session import Limits
+from freehold.providers.tokens import TokenSigner, TokenVerifier
+from freehold.tenants.types import AccessLevel, Database, DatabaseToken
+
+_MIGRATION_S = 60.0
+
+
+class LocalProvider:
+    """Implements `DatabaseProvider`; `engine` and `verifier` are what the gateway needs besides.
+
+    To be made and used on one event loop; `aclose` ends it.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        data_dir: Path,
+        public_url: str,
+        private_key: Ed25519PrivateKey,
+        *,
+        token_ttl_s: int = 900,
+        max_size_bytes: int = 512_000_000,
+        query_timeout_s: float = 5.0,
+        engine_limits: EngineLimits | None = None,
+    ) -> None:
+        self._files = TenantFiles(data_dir.absolute() / "tenants")
+        self._public_url = public_url.rstrip("/")
+        self._token_ttl_s = token_ttl_s
+        self._signer = TokenSigner(private_key)
+        self._migration_limits = Limits(
+            statement_s=_MIGRATION_S, request_s=2 * _MIGRATION_S, database_bytes=max_size_bytes
+        )
+        limits = Limits(
+            statement_s=query_timeout_s, request_s=6 * query_timeout_s, database_bytes=max_size_bytes
+        )
+        self.verifier = TokenVerifier(private_key.public_key())
+        self.engine = Engine(self._files, limits, engine_limits or EngineLimits())
+
+    async def create(self, database_name: str) -> Database:
+        """Create the database, or give it back if it exists."""
+        check_name(database_name)
+        await asyncio.to_thread(self._files.create, database_name)
+        return self._database(database_name)
+
+    async def find(self, database_name: str) -> Database | None:
+        """The database, or None if there is no such one."""
+        check_name(database_name)
+        exists = await asyncio.to_thread(self._files.exists, database_name)
+        return self._database(database_name) if exists else None
+
+    async def delete(self, database_name: str) -> None:
+        """Delete the database with all its data, also while it is in use."""
+        check_name(database_name)
+        async with self.engine.closed(database_name):
+            await asyncio.to_thread(self._files.delete, database_name)
+
+    async def open(self, database_name: str) -> Target:
+        """The database as a target for migrations."""
+        if await self.find(database_name) is None:
+            raise NotFound(f"database `{database_name}` does not exist")
+        return LocalTarget(self.engine, database_name, self._migration_limits)
+
+    async def mint_token(self, database_name: str, access_level: AccessLevel, subject: str) -> DatabaseToken:
+        """A new token that opens this database only."""
+        return self._signer.mint(check_name(database_name), access_level, subject, self._token_ttl_s)
+
+    async def check(self) -> None:
+        """Return when databases can be created; also tidies up after a crash."""
+        await asyncio.to_thread(self._files.check)
+
+    async def aclose(self) -> None:
+        """Roll back what is open and close all files."""
+        await self.engine.close()
+
+    def _database(self, database_name: str) -> Database:
+        return Database(
+            db_id=database_name,
+            name=database_name,
+            hostname=urlsplit(self._public_url).netloc,
+            url=f"{self._public_url}/db/{database_name}/",
+        )
+
+
+class LocalTarget(Struct, frozen=True):
+    """Implements `migrate.target.Target`: batches on one connection, in one hop."""
+
+    engine: Engine
+    database_name: str
+    limits: Limits
+
+    async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
+        """Run the batches in order; a transaction that is open at the end is rolled back."""
+        return await self.engine.run_batches(self.database_name, batches, self.limits)

@@ -1,0 +1,158 @@
+"""What strangers' SQL may do on a connection: an authorizer, limits and switches, each enough on its own for most.
+
+Nothing here trusts the text of the SQL: SQLite tells the authorizer what a statement would do, at every level of
+views, triggers and table functions.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import apsw
+
+from freehold.libsql.guard import NAMES
+from freehold.providers.local.failures import MAX_VALUE_BYTES
+
+MAX_SQL_BYTES = 4_000_000
+
+# Their argument names what to look at, so it may be given.
+_PRAGMAS_ABOUT = frozenset(
+    {
+        *("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"),
+        *("foreign_key_list", "foreign_key_check", "integrity_check", "quick_check"),
+        *("collation_list", "function_list"),
+    }
+)
+# Settings that may be read.
+_PRAGMAS_READ = frozenset(
+    {
+        *("application_id", "data_version", "encoding", "freelist_count", "journal_mode", "page_count"),
+        *("page_size", "schema_version"),
+    }
+)
+# Settings that may be changed too.
+_PRAGMAS_WRITE = frozenset({"foreign_keys", "defer_foreign_keys", "user_version"})
+PRAGMAS = _PRAGMAS_ABOUT | _PRAGMAS_READ | _PRAGMAS_WRITE
+
+_FUNCTIONS = NAMES | {"sqlite_log"}
+# None of these reads a file or looks into the process; the JSON functions are always there.
+_MODULES = ("fts5", "fts5vocab", "rtree", "rtree_i32", "geopoly")
+
+_READS = frozenset(
+    {
+        *(apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE),
+        *(apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT),
+    }
+)
+_WRITES = frozenset(
+    {
+        *(apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE),
+        *(apsw.SQLITE_CREATE_TABLE, apsw.SQLITE_DROP_TABLE, apsw.SQLITE_ALTER_TABLE),
+        *(apsw.SQLITE_CREATE_INDEX, apsw.SQLITE_DROP_INDEX, apsw.SQLITE_REINDEX),
+        *(apsw.SQLITE_CREATE_TRIGGER, apsw.SQLITE_DROP_TRIGGER),
+        *(apsw.SQLITE_CREATE_VIEW, apsw.SQLITE_DROP_VIEW),
+        *(apsw.SQLITE_CREATE_VTABLE, apsw.SQLITE_DROP_VTABLE),
+    }
+)
+_LIMITS = {
+    apsw.SQLITE_LIMIT_ATTACHED: 0,
+    apsw.SQLITE_LIMIT_LENGTH: MAX_VALUE_BYTES,
+    apsw.SQLITE_LIMIT_SQL_LENGTH: MAX_SQL_BYTES,
+    apsw.SQLITE_LIMIT_COLUMN: 2000,
+    apsw.SQLITE_LIMIT_EXPR_DEPTH: 500,
+    apsw.SQLITE_LIMIT_COMPOUND_SELECT: 500,
+    apsw.SQLITE_LIMIT_VDBE_OP: 5_000_000,
+    apsw.SQLITE_LIMIT_FUNCTION_ARG: 200,
+    # One LIKE cannot be interrupted, and takes as long as its text times its pattern.
+    apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 250,
+    apsw.SQLITE_LIMIT_TRIGGER_DEPTH: 32,
+    apsw.SQLITE_LIMIT_VARIABLE_NUMBER: 32_766,
+    apsw.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+_SWITCHES = {
+    apsw.SQLITE_DBCONFIG_ENABLE_FKEY: 1,  # as libSQL, unlike plain SQLite
+    apsw.SQLITE_DBCONFIG_DEFENSIVE: 1,
+    apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA: 0,
+    apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA: 0,
+    apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION: 0,
+    apsw.SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER: 0,
+    apsw.SQLITE_DBCONFIG_ENABLE_ATTACH_CREATE: 0,
+    apsw.SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE: 0,
+}
+
+
+class Authorizer:
+    """Answers SQLite's questions about one connection. `refusal` says why the last statement was refused."""
+
+    def __init__(self, *, read_only: bool) -> None:
+        self._read_only = read_only
+        self._is_ours = False
+        self.refusal: str | None = None
+        self.write_was_refused = False
+
+    def forget(self) -> None:
+        """Before each statement: nothing is refused yet."""
+        self.refusal = None
+        self.write_was_refused = False
+
+    @contextlib.contextmanager
+    def our_own(self) -> Iterator[None]:
+        """Let the statements inside pass: they are ours, not a stranger's."""
+        self._is_ours = True
+        try:
+            yield
+        finally:
+            self._is_ours = False
+
+    def __call__(
+        self, action: int, first: str | None, second: str | None, schema: str | None, _inside: str | None
+    ) -> int:
+        if self._is_ours or action in _READS:
+            return apsw.SQLITE_OK
+        reason = self._reason(action, first or "", second, schema)
+        if reason is None:
+            return apsw.SQLITE_OK
+        self.refusal = reason
+        return apsw.SQLITE_DENY
+
+    def _reason(self, action: int, first: str, second: str | None, schema: str | None) -> str | None:
+        if action == apsw.SQLITE_FUNCTION:
+            name = (second or "").lower()
+            return f"the function `{name}` is not allowed" if name in _FUNCTIONS else None
+        if action == apsw.SQLITE_PRAGMA:
+            return self._reason_of_pragma(first.lower(), second, schema)
+        if action not in _WRITES:
+            return f"{_words(action)} is not allowed"
+        if schema == "temp":
+            return "temporary tables are not allowed; use a common table expression or a table of your own"
+        if action == apsw.SQLITE_CREATE_VTABLE and (second or "").lower() not in _MODULES:
+            return f"the table module `{second}` is not allowed; these are: {', '.join(_MODULES)}"
+        return self._refuse_write() if self._read_only else None
+
+    def _reason_of_pragma(self, name: str, argument: str | None, schema: str | None) -> str | None:
+        if name not in PRAGMAS or schema == "temp":
+            return f"PRAGMA {name} is not allowed; these are: {', '.join(sorted(PRAGMAS))}"
+        if argument is None or name in _PRAGMAS_ABOUT:
+            return None
+        if name in _PRAGMAS_READ:
+            return f"PRAGMA {name} can be read, not set"
+        return self._refuse_write() if self._read_only and name == "user_version" else None
+
+    def _refuse_write(self) -> str:
+        self.write_was_refused = True
+        return "the token allows reading only"
+
+
+def _words(action: int) -> str:
+    """`SQLITE_CREATE_TEMP_TABLE` as `CREATE TEMP TABLE`."""
+    name = str(apsw.mapping_authorizer_function.get(action, "this"))
+    return name.removeprefix("SQLITE_").replace("_", " ")
+
+
+def restrict(connection: apsw.Connection, authorizer: Authorizer) -> None:
+    """Put a new connection under the rules, before any stranger's SQL."""
+    for limit, value in _LIMITS.items():
+        connection.limit(limit, value)
+    for switch, on in _SWITCHES.items():
+        connection.config(switch, on)
+    connection.drop_modules(_MODULES)
+    connection.authorizer = authorizer

@@ -1,0 +1,123 @@
+"""Streams that go on after a request: an open connection, found again by a baton."""
+
+import hmac
+import secrets
+import time
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+
+from freehold.providers.local.failures import BadBaton, Overloaded, StreamExpired
+from freehold.providers.local.session import Session
+from freehold.providers.tokens import Grant
+
+_REMEMBERED = 1000
+
+
+@dataclass(slots=True)
+class Stream:
+    """One stream. `secret` is what the next baton must hold; None while a request runs on it."""
+
+    stream_id: str
+    grant: Grant
+    stored_sql: dict[int, str] = field(default_factory=dict)
+    session: Session | None = None
+    secret: str | None = None
+    next_secret: str = ""
+    expires_at: float = 0.0
+
+    @property
+    def next_baton(self) -> str:
+        """The baton that will continue the stream after the request that runs."""
+        return f"{self.stream_id}.{self.next_secret}"
+
+
+class Streams:
+    """All open streams, bounded for each database and in all. For the event loop's thread."""
+
+    def __init__(self, idle_limit_s: float, limit: int, limit_each: int) -> None:
+        self._idle_limit_s = idle_limit_s
+        self._limit = limit
+        self._limit_each = limit_each
+        self._streams: dict[str, Stream] = {}
+        self._count_of: Counter[str] = Counter()
+        self._expired: OrderedDict[str, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def open(self, grant: Grant) -> Stream:
+        """A new stream; it counts until it is closed.
+
+        Raises:
+            Overloaded: too many are open, on this database or in all.
+        """
+        if self._count_of[grant.database_name] >= self._limit_each:
+            raise Overloaded(
+                f"this database has {self._limit_each} open streams; close them, or wait until they expire"
+            )
+        if len(self._streams) >= self._limit:
+            raise Overloaded("too many streams are open on this server; try again in a moment")
+        stream = Stream(secrets.token_urlsafe(12), grant, next_secret=secrets.token_urlsafe(18))
+        self._streams[stream.stream_id] = stream
+        self._count_of[grant.database_name] += 1
+        return stream
+
+    def take(self, baton: str, grant: Grant) -> Stream:
+        """The stream that the baton continues; the baton is used up.
+
+        Raises:
+            StreamExpired: it was idle for too long.
+            BadBaton: unknown, used already, or of another database or token; which one is not told.
+        """
+        stream_id, _, secret = baton.partition(".")
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            if stream_id in self._expired:
+                raise StreamExpired(
+                    "the stream has expired: it was idle for too long, or its database closed it"
+                )
+            raise BadBaton("the baton is not valid")
+        is_right = stream.secret is not None and hmac.compare_digest(
+            stream.secret.encode(), secret.encode(errors="replace")
+        )
+        if not is_right or stream.grant != grant:
+            raise BadBaton("the baton is not valid, or was used already")
+        stream.secret = None
+        stream.next_secret = secrets.token_urlsafe(18)
+        return stream
+
+    def put_back(self, stream: Stream) -> None:
+        """The request is done and the stream goes on."""
+        stream.secret = stream.next_secret
+        stream.expires_at = time.monotonic() + self._idle_limit_s
+
+    def close(self, stream: Stream) -> None:
+        """The stream is over."""
+        if self._streams.pop(stream.stream_id, None) is not None:
+            self._count_of[stream.grant.database_name] -= 1
+            if not self._count_of[stream.grant.database_name]:
+                del self._count_of[stream.grant.database_name]
+
+    def expired(self, now: float) -> list[Stream]:
+        """Close the streams that were idle for too long and give them."""
+        return self._expire(
+            [s for s in self._streams.values() if s.secret is not None and s.expires_at <= now]
+        )
+
+    def idle_of(self, database_name: str | None) -> list[Stream]:
+        """Close all idle streams of a database (None: of all) and give them."""
+        return self._expire(
+            [
+                stream
+                for stream in self._streams.values()
+                if stream.secret is not None and database_name in {None, stream.grant.database_name}
+            ]
+        )
+
+    def _expire(self, streams: list[Stream]) -> list[Stream]:
+        for stream in streams:
+            self.close(stream)
+            self._expired[stream.stream_id] = None
+            if len(self._expired) > _REMEMBERED:
+                self._expired.popitem(last=False)
+        return streams

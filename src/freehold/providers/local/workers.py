@@ -1,0 +1,112 @@
+"""Threads that run blocking jobs for the event loop: one hop there, one hop back."""
+
+import asyncio
+import contextlib
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+Done = Callable[[Any, BaseException | None], None]
+
+_LOW_PRIORITY = 10
+
+
+class Ticket:
+    """A job on its way. Whoever holds it may lower the priority of the thread that runs it."""
+
+    __slots__ = ("_done", "_job", "_lock", "_retires", "_thread_id")
+
+    def __init__(self, job: Callable[[], Any], done: Done) -> None:
+        self._job = job
+        self._done = done
+        self._lock = threading.Lock()
+        self._thread_id: int | None = None
+        self._retires = False
+
+    def demote(self) -> None:
+        """Let everything else on this machine go first. The thread ends after the job: it cannot rise again."""
+        with self._lock:
+            if self._thread_id is None or self._retires or sys.platform != "linux":
+                return
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._thread_id, _LOW_PRIORITY)
+                self._retires = True
+
+    def run(self) -> tuple[Any, BaseException | None, bool]:
+        """Result, error, and whether the thread is to end. In the worker's thread."""
+        with self._lock:
+            self._thread_id = threading.get_native_id()
+        result, error = None, None
+        try:
+            result = self._job()
+        except BaseException as raised:
+            error = raised
+        with self._lock:
+            self._thread_id = None
+            return result, error, self._retires
+
+    def finish(self, result: Any, error: BaseException | None) -> None:
+        """Tell the outcome. In the event loop's thread."""
+        self._done(result, error)
+
+
+class Workers:
+    """At most `limit` threads, started when they are needed. Jobs are handed in and come back on one event loop."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        self._name = name
+        self._limit = limit
+        self._queue: queue.SimpleQueue[tuple[Ticket, asyncio.AbstractEventLoop] | None] = queue.SimpleQueue()
+        self._threads = 0
+        self._jobs = 0
+
+    def submit(self, job: Callable[[], Any], done: Done) -> Ticket:
+        """Run `job` in a thread, then `done(result, error)` on the event loop."""
+        ticket = Ticket(job, done)
+        self._jobs += 1
+        if self._jobs > self._threads and self._threads < self._limit:
+            self._threads += 1
+            # A daemon: SQL that cannot be interrupted must not keep the process from ending.
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        self._queue.put((ticket, asyncio.get_running_loop()))
+        return ticket
+
+    def run(self, job: Callable[[], Result]) -> "asyncio.Future[Result]":
+        """The result of `job`, run in a thread."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+        def done(result: Result, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self.submit(job, done)
+        return future
+
+    def close(self) -> None:
+        """Let the threads end when they have nothing to do any more."""
+        for _ in range(self._threads):
+            self._queue.put(None)
+        self._threads = 0
+
+    def _work(self) -> None:
+        while (entry := self._queue.get()) is not None:
+            ticket, loop = entry
+            result, error, is_last = ticket.run()
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits
+                loop.call_soon_threadsafe(self._finish, ticket, result, error, is_last)
+            if is_last:
+                return
+            del entry, ticket, result, error
+
+    def _finish(self, ticket: Ticket, result: Any, error: BaseException | None, was_last: bool) -> None:
+        self._jobs -= 1
+        self._threads -= was_last
+        ticket.finish(result, error)

@@ -1,0 +1,61 @@
+"""What a provider that we serve ourselves offers to the gateway: Hrana calls in, bytes out."""
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+from msgspec import Struct
+
+from freehold.providers.tokens import Grant
+
+Endpoint = Literal["v1/execute", "v1/batch", "v2/pipeline", "v3/pipeline", "v3/cursor"]
+ENDPOINTS: frozenset[str] = frozenset({"v1/execute", "v1/batch", "v2/pipeline", "v3/pipeline", "v3/cursor"})
+
+
+class Call(Struct, frozen=True):
+    """One request of a client whose token was verified."""
+
+    grant: Grant
+    endpoint: Endpoint
+    body: bytes
+
+
+class Reply(Struct, frozen=True):
+    """What goes back. `body` is JSON, for a cursor one document a line."""
+
+    body: bytes
+    status: int = 200
+
+
+class Interest:
+    """Whether somebody still waits for the answer. The server says what to do when nobody does any more."""
+
+    __slots__ = ("_on_lost", "is_lost")
+
+    def __init__(self) -> None:
+        self.is_lost = False
+        self._on_lost: Callable[[], None] | None = None
+
+    def when_lost(self, act: Callable[[], None]) -> None:
+        """Call `act` once when the client goes away; a later call replaces an earlier one."""
+        self._on_lost = act
+        if self.is_lost:
+            act()
+
+    def lose(self) -> None:
+        """The client is gone."""
+        if not self.is_lost:
+            self.is_lost = True
+            if self._on_lost is not None:
+                self._on_lost()
+
+
+class DatabaseServer(Protocol):
+    """Runs Hrana calls against tenant databases."""
+
+    async def answer(self, call: Call, interest: Interest) -> Reply:
+        """Run one call. Failures of single statements are in the reply.
+
+        Raises:
+            FreeholdError: the call as a whole fails, and its stream with it.
+        """
+        ...
