@@ -3,13 +3,17 @@
 import asyncio
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.apply import Retries, apply
 from freehold.migrate.failures import HistoryDiverged
 from freehold.migrate.ledger import read_ledger
@@ -63,6 +67,35 @@ async def test_of_two_histories_only_one_gets_in(tmp_path: Path) -> None:
         assert [type(result) for result in results if isinstance(result, BaseException)] == [HistoryDiverged]
         tables = query(path, "SELECT count(*) FROM sqlite_schema WHERE name LIKE '%other'")
         assert tables == [(2 if state.chain == chains(other)[-1] else 0,)]
+
+
+class Meddled:
+    """A target whose file somebody else migrates to version 1, and then locks, just as the first batches come."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.target = SqliteTarget(path, busy_timeout_s=0.001)
+        self.other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.sent = 0
+
+    async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
+        self.sent += len(batches[0].steps) > 1
+        if self.sent == 1 and not self.other.in_transaction:
+            await apply(self.target, MIGRATIONS, to=1)
+            answers = await self.target.run(batches[:1])
+            self.other.execute("BEGIN IMMEDIATE")
+            return [*answers, *await self.target.run(batches[1:])]
+        if self.sent == 3 and self.other.in_transaction:
+            self.other.execute("ROLLBACK")
+        return await self.target.run(batches)
+
+
+async def test_being_overtaken_and_then_kept_waiting_is_no_reason_to_stop(tmp_path: Path) -> None:
+    target = Meddled(tmp_path / "tenant.db")
+    with closing(target.other):
+        done = await apply(target, MIGRATIONS, recorded=0, retries=PATIENT)
+    assert (done.version, done.applied) == (4, (2, 3, 4))
+    assert target.sent == 3
 
 
 CHILD = """

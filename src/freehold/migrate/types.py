@@ -31,12 +31,12 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Hex SHA-256 of the SQL as UTF-8."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
-    @property
+    @cached_property
     def description(self) -> str:
         """What the line `-- description: …` at the top says, else the name with spaces."""
         return front_matter(self.sql).get("description") or self.name.replace("_", " ")
 
-    @property
+    @cached_property
     def foreign_keys_off(self) -> bool:
         """Whether the line `-- foreign_keys: off` is at the top: a rebuild of a referenced table needs it."""
         return front_matter(self.sql).get("foreign_keys") == "off"
@@ -57,7 +57,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         except BadMigration as error:
             return error.faults
 
-    @property
+    @cached_property
     def statements(self) -> tuple[str, ...]:
         """The SQL of its statements, without the closing `;`. Raises `BadMigration`."""
         return tuple(piece.sql for piece in self.pieces)
