@@ -1,10 +1,12 @@
 """Auth alone behind real HTTP: its routes on a Litestar application, a central database in a file, nothing else."""
 
 import asyncio
+import hmac
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from litestar.di import NamedDependency, Provide
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
+from freehold.auth.ports import PasswordHasher
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
 from freehold.auth.types import SignedIn
@@ -30,6 +33,16 @@ from freehold.settings import Settings
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF-test-secret"
 TRUSTED = "http://trusted.example"
+
+
+class QuickHasher:
+    """For tests that are not about passwords: takes no time, so that many arrive at the database at once."""
+
+    async def hash(self, password: str) -> str:
+        return hmac.new(b"quick", password.encode(), "sha256").hexdigest()
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        return await self.hash(password) == password_hash
 
 
 @dataclass
@@ -57,11 +70,9 @@ class AuthApp:
         return await self.post("/api/auth/sign-up/email", body)
 
     async def post(self, path: str, body: Any = None, **headers: str) -> httpx.Response:
-        self.http.cookies.clear()
         return await self.http.post(path, json={} if body is None else body, headers=headers)
 
     async def get_session(self, token: str) -> Any:
-        self.http.cookies.clear()
         reply = await self.http.get("/api/auth/get-session", headers={"authorization": f"Bearer {token}"})
         assert reply.status_code == 200
         return reply.json()
@@ -84,19 +95,19 @@ async def admin() -> dict[str, str]:
 
 @asynccontextmanager
 async def auth_parts(
-    path: Path, public_url: str = "http://127.0.0.1", **more: Any
+    path: Path, public_url: str = "http://127.0.0.1", hasher: PasswordHasher | None = None
 ) -> AsyncIterator[tuple[Auth, Central, FileChanges, list[None]]]:
     """A service on a database file of its own, or on one that others use too."""
     central = open_central(path)
     await upgrade_central(central)
     changes = FileChanges(central, path)
     store = SqlUserStore(central, "local")
-    hasher = ScryptHasher()
+    scrypt = ScryptHasher()
     created: list[None] = []
     auth = Auth(
         store=store,
-        hasher=hasher,
-        sessions=Sessions(store, changes, **more),
+        hasher=hasher or scrypt,
+        sessions=Sessions(store, changes),
         cookies=SessionCookies(SECRET, public_url),
         origins=TrustedOrigins(public_url, [TRUSTED]),
         on_user_created=lambda: created.append(None),
@@ -104,18 +115,22 @@ async def auth_parts(
     try:
         yield auth, central, changes, created
     finally:
-        hasher.close()
+        scrypt.close()
         changes.close()
         await central.close()
 
 
 @asynccontextmanager
-async def running_auth(folder: Path, public_url: str = "", **settings: Any) -> AsyncIterator[AuthApp]:
+async def running_auth(
+    folder: Path, public_url: str = "", hasher: PasswordHasher | None = None, **settings: Any
+) -> AsyncIterator[AuthApp]:
     """Serve it on a free loopback port. `public_url` defaults to the address it is served on."""
     listener = socket.create_server(("127.0.0.1", 0))
+    # asyncio does not do it on a socket that it did not make; without, every answer waits 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     public_url = public_url or url
-    async with auth_parts(folder / "central.db", public_url) as (auth, central, changes, created):
+    async with auth_parts(folder / "central.db", public_url, hasher) as (auth, central, changes, created):
         app = Litestar(
             [auth_routes(auth, Settings(better_auth_url=public_url, **settings)), me, change_me, admin],
             dependencies={
@@ -128,9 +143,16 @@ async def running_auth(folder: Path, public_url: str = "", **settings: Any) -> A
         )
         async with (
             _served(app, listener),
-            httpx.AsyncClient(base_url=url, headers={"user-agent": ""}) as http,
+            httpx.AsyncClient(base_url=url, headers={"user-agent": ""}, cookies=_NoJar()) as http,
         ):
             yield AuthApp(auth, central, changes, url, http, created)
+
+
+class _NoJar(CookieJar):
+    """Keeps nothing: tests say themselves which cookies they send."""
+
+    def extract_cookies(self, *_: Any) -> None:
+        return
 
 
 @asynccontextmanager

@@ -127,7 +127,6 @@ class Replay:
         if "urlencoded" in capture["name"] and "authorization" in headers:
             scheme, token = headers["authorization"].split(" ")
             headers["authorization"] = f"{scheme} {quote(token, safe='')}"
-        self.app.http.cookies.clear()
         return await self.app.http.request(
             request["method"], request["path"], headers=headers, content=content
         )

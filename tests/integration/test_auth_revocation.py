@@ -1,0 +1,119 @@
+"""A session ended anywhere is ended everywhere, for the very next request: two services on one database file."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from freehold.auth.service import Auth
+from freehold.auth.types import Client, NewUser, SignedIn
+from tests.auth_app import QuickHasher, auth_parts
+
+TWICE = 20
+
+
+@pytest.fixture
+async def services(tmp_path: Path) -> AsyncIterator[tuple[Auth, Auth]]:
+    """Two services that share nothing but the file."""
+    async with contextlib.AsyncExitStack() as stack:
+        path = tmp_path / "central.db"
+        one, *_ = await stack.enter_async_context(auth_parts(path, hasher=QuickHasher()))
+        two, *_ = await stack.enter_async_context(auth_parts(path, hasher=QuickHasher()))
+        yield one, two
+
+
+async def sign_up(auth: Auth, email: str = "ada@example.com") -> SignedIn:
+    return await auth.sign_up(NewUser(name="Ada", email=email, password="correct-horse-1"), Client())
+
+
+async def test_a_sign_out_in_one_service_is_seen_by_the_other_at_once(services: tuple[Auth, Auth]) -> None:
+    one, two = services
+    await sign_up(one)
+    for _ in range(TWICE):
+        signed_in = await two.sign_in("ada@example.com", "correct-horse-1", Client())
+        token = signed_in.session.token
+        assert await one.sessions.current(token) is not None
+        assert await two.sessions.current(token) is not None
+        await one.sign_out(token)
+        assert await two.sessions.current(token) is None
+        assert await one.sessions.current(token) is None
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'DELETE FROM "session"',
+        'DELETE FROM "user"',
+        "PRAGMA foreign_keys = ON; DELETE FROM user",
+        """UPDATE "session" SET "expiresAt" = '2020-01-01T00:00:00.000Z'""",
+        """UPDATE "session" SET token = 'another'""",
+    ],
+)
+async def test_a_change_by_another_program_is_seen_at_once(
+    services: tuple[Auth, Auth], tmp_path: Path, sql: str
+) -> None:
+    token = (await sign_up(services[0])).session.token
+    for auth in services:
+        assert await auth.sessions.current(token) is not None
+    code = (
+        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.executescript(sys.argv[2]); db.commit()"
+    )
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, str(tmp_path / "central.db"), sql
+    )
+    assert await other.wait() == 0
+    for auth in services:
+        assert await auth.sessions.current(token) is None
+
+
+async def test_a_new_name_is_seen_at_once(services: tuple[Auth, Auth], tmp_path: Path) -> None:
+    one, two = services
+    signed_in = await sign_up(one)
+    await two.sessions.current(signed_in.session.token)
+    await one.store.set_role(signed_in.user_id, "editor", signed_in.user.updated_at)
+    found = await two.sessions.current(signed_in.session.token)
+    assert found is not None
+    assert found.user.role == "editor"
+
+
+async def test_an_extension_by_one_service_is_known_to_the_other(services: tuple[Auth, Auth]) -> None:
+    one, two = services
+    token = (await sign_up(one)).session.token
+    await two.sessions.current(token)
+    assert await one.store.extend_session(token, "2999-01-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z")
+    found = await two.sessions.current(token, extend=False)
+    assert found is not None
+    assert found.session.expires_at == "2999-01-01T00:00:00.000Z"
+
+
+async def test_no_read_after_a_sign_out_finds_the_session_however_busy_it_is(
+    services: tuple[Auth, Auth],
+) -> None:
+    """Readers hammer both services while sessions end; who starts to read after the end must not find it."""
+    one, two = services
+    await sign_up(one)
+    ended: set[str] = set()
+    found_after_its_end: list[str] = []
+    tokens: list[str] = []
+    is_over = False
+
+    async def read(auth: Auth) -> None:
+        while not is_over:
+            for token in tokens[-3:]:
+                was_ended = token in ended
+                if await auth.sessions.current(token) is not None and was_ended:
+                    found_after_its_end.append(token)
+            await asyncio.sleep(0)
+
+    readers = [asyncio.create_task(read(auth)) for auth in (one, two) for _ in range(3)]
+    for _ in range(50):
+        tokens.append((await two.sign_in("ada@example.com", "correct-horse-1", Client())).session.token)
+        await asyncio.sleep(0.002)
+        await one.sign_out(tokens[-1])
+        ended.add(tokens[-1])
+    is_over = True
+    await asyncio.gather(*readers)
+    assert found_after_its_end == []
