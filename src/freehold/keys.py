@@ -1,4 +1,4 @@
-"""Ed25519 private keys kept in PEM files that only their owner may read."""
+"""Keys and secrets kept in files that only their owner may read."""
 
 import contextlib
 import os
@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from freehold.errors import FreeholdError
+
+_MIN_SECRET_CHARS = 32
 
 
 class BadKeyFile(FreeholdError):
@@ -55,13 +57,39 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
     except BadKeyFile as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    _write_once(
+        path, Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    return load_key(path)
+
+
+def load_or_create_secret(path: Path) -> str:
+    """The random text in this file, 43 characters or more, made (mode 0600) if there is none. Blocking.
+
+    Raises:
+        BadKeyFile: the file cannot be read or written, or holds too little.
+    """
+    if not path.exists():
+        _write_once(path, secrets.token_urlsafe(32).encode())
+    try:
+        secret = path.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadKeyFile(f"cannot read the key file {path}: {error}") from error
+    if len(secret) < _MIN_SECRET_CHARS:
+        raise BadKeyFile(
+            f"{path} holds too short a secret; remove it and start again, which signs everybody out"
+        )
+    return secret
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    """Put a whole file there, or leave the one that another process put there first."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _write(draft, pem)
-            # A link, not a rename: it fails if another process was first, and then that one's key counts.
+            _write(draft, content)
+            # A link, not a rename: it fails if another process was first, and then that one's file counts.
             with contextlib.suppress(FileExistsError):
                 os.link(draft, path)
         finally:
@@ -69,7 +97,6 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
         _sync_folder(path.parent)
     except OSError as error:
         raise BadKeyFile(f"cannot write the key file {path}: {error.strerror}") from error
-    return load_key(path)
 
 
 def _write(path: Path, content: bytes) -> None:

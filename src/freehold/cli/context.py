@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 
 from freehold.bootstrap import Services, open_services
 from freehold.errors import FreeholdError, Unavailable
+from freehold.keys import BadKeyFile
 from freehold.log import configure_logging
 from freehold.settings import BadSettings, Settings, load_settings
 
@@ -56,7 +57,7 @@ def fail(error: FreeholdError) -> int:
     faults: list[str] = getattr(error, "faults", None) or [str(error)]
     for fault in faults:
         click.echo(fault, err=True)
-    if isinstance(error, BadSettings):
+    if isinstance(error, BadSettings | BadKeyFile):
         return EXIT_SETTINGS
     return EXIT_UNREACHABLE if isinstance(error, Unavailable) else EXIT_NO
 

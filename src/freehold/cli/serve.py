@@ -33,6 +33,7 @@ async def serve() -> int:
     with _listen(settings) as listener:
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
         async with open_services(settings) as services:
+            await services.publish_registry()
             config = uvicorn.Config(
                 create_asgi(services),
                 log_config=None,

@@ -14,7 +14,7 @@ from freehold import __version__
 from freehold.bootstrap import Services
 from freehold.http.auth import auth_routes
 from freehold.http.databases import DatabasesController
-from freehold.http.gateway import gateway_routes
+from freehold.http.gateway import Gateway, gateway_routes
 from freehold.http.guards import provide_signed_in
 from freehold.http.health import HealthController
 from freehold.http.problems import EXCEPTION_HANDLERS
@@ -45,7 +45,7 @@ def create_app(services: Services) -> Litestar:
             auth_routes(services.auth, settings),
             DatabasesController,
             RegistryController,
-            gateway_routes(services.gateway),
+            gateway_routes(Gateway(services.server, services.verifier)),
         ],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),

@@ -1,0 +1,143 @@
+"""Settings in, services out: the only place that chooses adapters. Plain constructor calls, top to bottom."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.auth.cookies import SessionCookies
+from freehold.auth.origins import TrustedOrigins
+from freehold.auth.passwords import ScryptHasher
+from freehold.auth.service import Auth
+from freehold.auth.sessions import Sessions
+from freehold.central.changes import FileChanges
+from freehold.central.engine import Central, open_central
+from freehold.central.registry import CentralRegistry
+from freehold.central.tenants import CentralTenants
+from freehold.central.upgrade import upgrade_central
+from freehold.central.users import SqlUserStore
+from freehold.keys import load_key, load_or_create_key, load_or_create_secret
+from freehold.migrate.apply import apply
+from freehold.migrate.target import Target
+from freehold.providers.local.provider import LocalProvider
+from freehold.providers.serving import DatabaseServer
+from freehold.providers.tokens import TokenVerifier
+from freehold.registry.cache import SnapshotCache
+from freehold.registry.files import load_folder
+from freehold.registry.service import Registry
+from freehold.registry.signing import signer_of
+from freehold.registry.types import PublishReport
+from freehold.settings import BadSettings, Settings
+from freehold.tenants.ports import DatabaseProvider
+from freehold.tenants.provisioner import Provisioner
+from freehold.tenants.service import Tenants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """All that the edge may call. `server` and `verifier` are what the gateway is made of."""
+
+    settings: Settings
+    central: Central
+    auth: Auth
+    registry: Registry
+    provider: DatabaseProvider
+    tenants: Tenants
+    provisioner: Provisioner
+    server: DatabaseServer
+    verifier: TokenVerifier
+
+    async def publish_registry(self) -> PublishReport:
+        """Publish the files of SCHEMA_REGISTRY, as the embedded mode does when it starts.
+
+        Raises:
+            BadRegistry, PublishedMigrationChanged: the files are not fit to be served.
+        """
+        return await self.registry.publish(await load_folder(self.settings.schema_registry))
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """The services for these settings, with the central database at its newest schema; closed at the end.
+
+    Raises:
+        BadSettings, BadKeyFile: DATA_DIR or a key file cannot be used.
+        CentralUnavailable: the central database does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        keys = settings.data_dir / "keys"
+        await asyncio.to_thread(_make_folder, keys)
+        secret = settings.better_auth_secret.reveal() or await asyncio.to_thread(
+            load_or_create_secret, keys / "auth-secret"
+        )
+        token_key = await asyncio.to_thread(load_or_create_key, keys / "database-tokens.pem")
+        signing_key = await (
+            asyncio.to_thread(load_key, settings.registry_signing_key_file)
+            if settings.registry_signing_key_file
+            else asyncio.to_thread(load_or_create_key, keys / "registry.pem")
+        )
+
+        database = _central_path(settings)
+        central = open_central(database)
+        stack.push_async_callback(central.close)
+        await upgrade_central(central)
+        changes = FileChanges(central, database)
+        stack.callback(changes.close)
+
+        registry_store = CentralRegistry(central)
+        registry = Registry(registry_store, SnapshotCache(registry_store, changes), signer_of(signing_key))
+
+        async def bring_up_to_date(target: Target) -> int:
+            return (await apply(target, await registry.migrations())).version
+
+        provider = LocalProvider(
+            settings.data_dir,
+            settings.public_url,
+            token_key,
+            token_ttl_s=settings.tenant_token_ttl_s,
+            max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
+            query_timeout_s=settings.tenant_query_timeout_s,
+        )
+        stack.push_async_callback(provider.aclose)
+        tenant_store = CentralTenants(central)
+        provisioner = Provisioner(tenant_store, provider, bring_up_to_date)
+
+        users = SqlUserStore(central, provider.name)
+        hasher = ScryptHasher()
+        stack.callback(hasher.close)
+        auth = Auth(
+            store=users,
+            hasher=hasher,
+            sessions=Sessions(users, changes),
+            cookies=SessionCookies(secret, settings.public_url),
+            origins=TrustedOrigins(settings.public_url, settings.trusted_origins),
+            on_user_created=provisioner.wake,
+        )
+        yield Services(
+            settings=settings,
+            central=central,
+            auth=auth,
+            registry=registry,
+            provider=provider,
+            tenants=Tenants(tenant_store, provider),
+            provisioner=provisioner,
+            server=provider.engine,
+            verifier=provider.verifier,
+        )
+
+
+def _central_path(settings: Settings) -> Path:
+    if settings.database_url:
+        return Path(settings.database_url.removeprefix("sqlite:///"))
+    return settings.data_dir / "central.db"
+
+
+def _make_folder(keys: Path) -> None:
+    try:
+        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BadSettings(
+            [f"DATA_DIR: cannot make the folder `{keys}` ({reason}); choose another"]
+        ) from error

@@ -1,0 +1,99 @@
+"""Promises of the documentation that nothing else would notice when they are broken."""
+
+import importlib
+import pkgutil
+import re
+import tomllib
+from collections.abc import Iterator
+
+import click
+import pytest
+
+import freehold
+from freehold.cli.main import cli
+from freehold.errors import FreeholdError
+from freehold.http.problems import FRAMEWORK_CODES
+from freehold.settings import variables
+from tests.servers import ROOT
+
+
+def _all_errors() -> set[type[FreeholdError]]:
+    for module in pkgutil.walk_packages(freehold.__path__, "freehold."):
+        importlib.import_module(module.name)
+    found = {FreeholdError}
+    queue = [FreeholdError]
+    while queue:
+        for kind in queue.pop().__subclasses__():
+            if kind not in found and kind.__module__.startswith("freehold."):
+                found.add(kind)
+                queue.append(kind)
+    return found
+
+
+def _commands(
+    command: click.Command, words: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield words, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from _commands(inner, (*words, name))
+
+
+COMMANDS = dict(_commands(cli, ("freehold",)))
+
+
+def test_the_example_environment_lists_exactly_the_settings() -> None:
+    text = (ROOT / ".env.example").read_text()
+    listed = re.findall(r"^(?:# )?([A-Z][A-Z0-9_]+)=", text, re.MULTILINE)
+    assert listed == list(dict.fromkeys(listed)), "a variable is listed twice"
+    assert set(listed) == set(variables())
+
+
+def test_every_error_code_is_documented_and_every_documented_one_exists() -> None:
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE))
+    assert documented == {kind.code for kind in _all_errors()} | set(FRAMEWORK_CODES.values())
+
+
+def test_every_error_code_belongs_to_one_kind() -> None:
+    codes = [kind.__dict__["code"] for kind in _all_errors() if "code" in kind.__dict__]
+    assert sorted(codes) == sorted(set(codes))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself_with_an_example(words: tuple[str, ...]) -> None:
+    command = COMMANDS[words]
+    assert command.help, "no help"
+    text = command.get_help(click.Context(command, info_name=" ".join(words)))
+    assert "Example" in text
+    assert "freehold " in text.split("Example", 1)[1]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_option_is_explained(words: tuple[str, ...]) -> None:
+    for parameter in COMMANDS[words].params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_lock_files_pin_with_hashes_and_name_no_address(name: str) -> None:
+    text = (ROOT / name).read_text()
+    pins = re.findall(r"^[a-z0-9][\w.\-\[\]]*==\S+", text, re.MULTILINE | re.IGNORECASE)
+    assert len(pins) > 20
+    assert text.count("--hash=sha256:") >= len(pins)
+    assert "://" not in text
+    assert "sphinx" not in text.lower()
+
+
+def test_the_javascript_lock_file_names_no_address() -> None:
+    assert "://" not in re.sub(
+        r'"funding".*?}', "", (ROOT / "tests/e2e/node/package-lock.json").read_text(), flags=re.S
+    )
+
+
+def test_the_version_is_said_once_more_in_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == freehold.__version__
