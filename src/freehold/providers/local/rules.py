@@ -53,6 +53,9 @@ _WRITES = frozenset(
         *(apsw.SQLITE_CREATE_VTABLE, apsw.SQLITE_DROP_VTABLE),
     }
 )
+# ALTER TABLE ... RENAME looks for views and triggers of temporary kind too. Nobody can name this table in an
+# UPDATE of their own: the defensive switch refuses that.
+_RENAMING = (apsw.SQLITE_UPDATE, "sqlite_temp_master")
 _LIMITS = {
     apsw.SQLITE_LIMIT_ATTACHED: 0,
     apsw.SQLITE_LIMIT_LENGTH: MAX_VALUE_BYTES,
@@ -122,7 +125,7 @@ class Authorizer:
             return self._reason_of_pragma(first.lower(), second, schema)
         if action not in _WRITES:
             return f"{_words(action)} is not allowed"
-        if schema == "temp":
+        if schema == "temp" and (action, first) != _RENAMING:
             return "temporary tables are not allowed; use a common table expression or a table of your own"
         if action == apsw.SQLITE_CREATE_VTABLE and (second or "").lower() not in _MODULES:
             return f"the table module `{second}` is not allowed; these are: {', '.join(_MODULES)}"
