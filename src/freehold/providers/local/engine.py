@@ -7,6 +7,7 @@ its lock.
 
 import asyncio
 import contextlib
+import resource
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
@@ -32,9 +33,10 @@ from freehold.libsql.protocol import (
 from freehold.providers.local.failures import Gone, SqlFailure
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.jobs import Job, Task, Tenant
+from freehold.providers.local.limits import Budget, EngineLimits, Limits
 from freehold.providers.local.pipeline import Pipeline, cursor_entries
 from freehold.providers.local.pool import Pool
-from freehold.providers.local.session import Budget, Limits, Session
+from freehold.providers.local.session import Session
 from freehold.providers.local.streams import Stream, Streams
 from freehold.providers.local.workers import Workers
 from freehold.providers.serving import Call, Interest, Reply
@@ -47,26 +49,14 @@ _IDLE_TICK_S = 0.5
 _DEMOTE_AFTER_S = 0.25
 _CLOSE_LIMIT_S = 7.0
 _MEMORY_PRESSURE = 0.75
+_FILES_EACH = 3
+_FILES_OF_OTHERS = 128
 
 _pipeline_of = msgspec.json.Decoder(PipelineReq).decode
 _cursor_of = msgspec.json.Decoder(CursorReq).decode
 _execute_of = msgspec.json.Decoder(ExecuteV1Req).decode
 _batch_of = msgspec.json.Decoder(BatchV1Req).decode
 _encoder = msgspec.json.Encoder()
-
-
-class EngineLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the process may use for all tenants together, and each tenant at once."""
-
-    threads: int = 64
-    connections: int = 256
-    connection_idle_s: float = 30.0
-    requests_each: int = 4
-    waiting_each: int = 64
-    streams: int = 128
-    streams_each: int = 16
-    stream_idle_s: float = 10.0
-    memory_bytes: int = 512_000_000
 
 
 class Engine:
@@ -76,10 +66,13 @@ class Engine:
         self._files = files
         self._limits = limits
         self._engine_limits = engine_limits
+        connections = min(engine_limits.connections, _affordable_connections())
         self._new = Workers("tenant-sql", engine_limits.threads)
         self._continuing = Workers("tenant-stream", engine_limits.threads)
-        self.pool = Pool(self._new, engine_limits.connections, engine_limits.connection_idle_s)
-        self.streams = Streams(engine_limits.stream_idle_s, engine_limits.streams, engine_limits.streams_each)
+        self.pool = Pool(self._new, connections, engine_limits.connection_idle_s)
+        # Streams keep connections; half of them stay free for requests that do not.
+        streams = min(engine_limits.streams, connections // 2)
+        self.streams = Streams(engine_limits.stream_idle_s, streams, engine_limits.streams_each)
         self._tenants: dict[str, Tenant] = {}
         self._jobs: set[Job] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -198,7 +191,10 @@ class Engine:
         if baton is not None:
             return self.streams.take(baton, call.grant)
         # One that ends with its own request has no baton and takes no place among the open ones.
-        return Stream("", call.grant) if closes else self.streams.open(call.grant)
+        if closes:
+            return Stream("", call.grant)
+        self._drop(self.streams.make_room(call.grant))
+        return self.streams.open(call.grant)
 
     async def _on_stream(
         self, call: Call, stream: Stream, task: Task, interest: Interest, *, goes_on: bool
@@ -280,6 +276,7 @@ class Engine:
         lane = self._new if needs_place else self._continuing
         tenant.jobs.add(job)
         self._jobs.add(job)
+        job.lane = lane
         job.ticket = lane.submit(job.run, lambda result, error: self._finish(job, future, result, error))
         interest.when_lost(lambda: job.cancel(Gone("the client went away")))
         self._start_timer()
@@ -295,6 +292,7 @@ class Engine:
             self.pool.forget(tenant.name)
         elif job.stream is not None and not (job.is_cancelled or future.cancelled()):
             job.stream.session = session
+            job.stream.in_transaction = not session.is_autocommit
             self.streams.put_back(job.stream)
         elif job.is_clean and not tenant.closing:
             self.pool.give_back(session)
@@ -339,11 +337,11 @@ class Engine:
         now = time.monotonic()
         longest, longest_s = None, 0.0
         for job in self._jobs:
-            if job.session is None or job.ticket is None:
+            if job.session is None:
                 continue
             ran_s = job.session.alarm.check_time(now)
             if ran_s > _DEMOTE_AFTER_S:
-                job.ticket.demote()
+                job.demote()
             if ran_s > longest_s:
                 longest, longest_s = job.session, ran_s
         if longest is not None and apsw.memory_used() > self._engine_limits.memory_bytes * _MEMORY_PRESSURE:
@@ -355,6 +353,12 @@ class Engine:
             self._start_timer()
         elif len(self.streams) or self.pool.open_count:
             self._timer = asyncio.get_running_loop().call_later(_IDLE_TICK_S, self._tick)
+
+
+def _affordable_connections() -> int:
+    """By the limit on open files: a connection takes three, and others need some too."""
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max((soft - _FILES_OF_OTHERS) // _FILES_EACH, 8)
 
 
 def _execute_v1(pipeline: Pipeline, request: ExecuteV1Req) -> Reply:

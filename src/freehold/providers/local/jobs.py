@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from freehold.errors import FreeholdError, NotFound
-from freehold.providers.local.failures import Overloaded
-from freehold.providers.local.session import Limits, Session
+from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.local.limits import Limits
+from freehold.providers.local.session import Session
 from freehold.providers.local.streams import Stream
-from freehold.providers.local.workers import Ticket
+from freehold.providers.local.workers import Ticket, Workers
 
 Task = Callable[[Session], Any]
 
@@ -52,7 +53,7 @@ class Tenant:
             raise Overloaded("too many requests at once for this database; try again in a moment")
         place = asyncio.get_running_loop().create_future()
         self.waiting.append(place)
-        on_wait(lambda: _fail(place, Overloaded("the client went away")))
+        on_wait(lambda: _fail(place, Gone("the client went away")))
         try:
             await place
         except BaseException:
@@ -93,6 +94,7 @@ class Job:
         "_read_only",
         "_task",
         "is_clean",
+        "lane",
         "limits",
         "needs_place",
         "session",
@@ -119,6 +121,7 @@ class Job:
         self.limits = limits
         self.needs_place = needs_place
         self.is_clean = False
+        self.lane: Workers | None = None
         self.ticket: Ticket | None = None
         self._task = task
         self._path = path
@@ -134,6 +137,11 @@ class Job:
     @property
     def is_cancelled(self) -> bool:
         return self._cancelled is not None
+
+    def demote(self) -> None:
+        """It takes long: let others go first."""
+        if self.lane is not None and self.ticket is not None:
+            self.lane.demote(self.ticket)
 
     def run(self) -> Any:
         """Get a connection that is still good, run the task, leave the connection clean unless a stream goes on.

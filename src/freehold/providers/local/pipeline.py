@@ -40,7 +40,9 @@ from freehold.libsql.protocol import (
     StreamResp,
 )
 from freehold.providers.local.failures import SqlFailure
-from freehold.providers.local.session import Bindings, Budget, Session
+from freehold.providers.local.limits import Budget
+from freehold.providers.local.run import Bindings
+from freehold.providers.local.session import Session
 from freehold.providers.local.statements import variables
 from freehold.providers.local.values import to_native_map, to_natives
 

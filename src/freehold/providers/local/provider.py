@@ -11,9 +11,9 @@ from msgspec import Struct
 from freehold.errors import NotFound
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.target import Target
-from freehold.providers.local.engine import Engine, EngineLimits
+from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles, check_name
-from freehold.providers.local.session import Limits
+from freehold.providers.local.limits import EngineLimits, Limits
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken
 

@@ -24,6 +24,7 @@ class Stream:
     secret: str | None = None
     next_secret: str = ""
     expires_at: float = 0.0
+    in_transaction: bool = False
 
     @property
     def next_baton(self) -> str:
@@ -44,6 +45,18 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    def make_room(self, grant: Grant) -> list[Stream]:
+        """Where a limit is reached, close the idle stream that waited longest with nothing to lose, and give it.
+
+        Many clients forget to close theirs.
+        """
+        victims: list[Stream] = []
+        if self._count_of[grant.database_name] >= self._limit_each:
+            victims = self._idlest(grant.database_name)
+        if not victims and len(self._streams) >= self._limit:
+            victims = self._idlest(None)
+        return self._expire(victims)
 
     def open(self, grant: Grant) -> Stream:
         """A new stream; it counts until it is closed.
@@ -106,13 +119,18 @@ class Streams:
 
     def idle_of(self, database_name: str | None) -> list[Stream]:
         """Close all idle streams of a database (None: of all) and give them."""
-        return self._expire(
-            [
-                stream
-                for stream in self._streams.values()
-                if stream.secret is not None and database_name in {None, stream.grant.database_name}
-            ]
-        )
+        return self._expire(self._idle(database_name))
+
+    def _idle(self, database_name: str | None) -> list[Stream]:
+        return [
+            stream
+            for stream in self._streams.values()
+            if stream.secret is not None and database_name in {None, stream.grant.database_name}
+        ]
+
+    def _idlest(self, database_name: str | None) -> list[Stream]:
+        free = [stream for stream in self._idle(database_name) if not stream.in_transaction]
+        return [min(free, key=lambda stream: stream.expires_at)] if free else []
 
     def _expire(self, streams: list[Stream]) -> list[Stream]:
         for stream in streams:

@@ -27,14 +27,16 @@ class Ticket:
         self._thread_id: int | None = None
         self._retires = False
 
-    def demote(self) -> None:
+    def demote(self) -> bool:
         """Let everything else on this machine go first. The thread ends after the job: it cannot rise again."""
         with self._lock:
-            if self._thread_id is None or self._retires or sys.platform != "linux":
-                return
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, self._thread_id, _LOW_PRIORITY)
-                self._retires = True
+            if self._thread_id is None or self._retires:
+                return False
+            self._retires = True
+            if sys.platform == "linux":  # elsewhere threads have no priority of their own to lower
+                with contextlib.suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, self._thread_id, _LOW_PRIORITY)
+            return True
 
     def run(self) -> tuple[Any, BaseException | None, bool]:
         """Result, error, and whether the thread is to end. In the worker's thread."""
@@ -55,7 +57,11 @@ class Ticket:
 
 
 class Workers:
-    """At most `limit` threads, started when they are needed. Jobs are handed in and come back on one event loop."""
+    """At most `limit` threads, started when they are needed. Jobs are handed in and come back on one event loop.
+
+    A demoted job gives its place up, so that those that take long (or wait for a lock) do not use up all places;
+    of such there are at most `limit` too.
+    """
 
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
@@ -63,15 +69,13 @@ class Workers:
         self._queue: queue.SimpleQueue[tuple[Ticket, asyncio.AbstractEventLoop] | None] = queue.SimpleQueue()
         self._threads = 0
         self._jobs = 0
+        self._demoted = 0
 
     def submit(self, job: Callable[[], Any], done: Done) -> Ticket:
         """Run `job` in a thread, then `done(result, error)` on the event loop."""
         ticket = Ticket(job, done)
         self._jobs += 1
-        if self._jobs > self._threads and self._threads < self._limit:
-            self._threads += 1
-            # A daemon: SQL that cannot be interrupted must not keep the process from ending.
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        self._start_thread()
         self._queue.put((ticket, asyncio.get_running_loop()))
         return ticket
 
@@ -90,11 +94,25 @@ class Workers:
         self.submit(job, done)
         return future
 
+    def demote(self, ticket: Ticket) -> None:
+        """Lower the priority of this job's thread and let another take its place."""
+        if self._demoted < self._limit and ticket.demote():
+            self._demoted += 1
+            self._threads -= 1
+            self._jobs -= 1
+            self._start_thread()
+
     def close(self) -> None:
         """Let the threads end when they have nothing to do any more."""
         for _ in range(self._threads):
             self._queue.put(None)
         self._threads = 0
+
+    def _start_thread(self) -> None:
+        if self._jobs > self._threads and self._threads < self._limit:
+            self._threads += 1
+            # A daemon: SQL that cannot be interrupted must not keep the process from ending.
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
 
     def _work(self) -> None:
         while (entry := self._queue.get()) is not None:
@@ -107,6 +125,8 @@ class Workers:
             del entry, ticket, result, error
 
     def _finish(self, ticket: Ticket, result: Any, error: BaseException | None, was_last: bool) -> None:
-        self._jobs -= 1
-        self._threads -= was_last
+        if was_last:
+            self._demoted -= 1  # it counts neither as a job nor as a thread since it was demoted
+        else:
+            self._jobs -= 1
         ticket.finish(result, error)

@@ -1,0 +1,85 @@
+"""Opens a tenant's file, and looks after the file and its write-ahead log. Blocking."""
+
+import os
+from pathlib import Path
+
+import apsw
+
+from freehold.errors import NotFound, ProviderUnavailable
+from freehold.providers.local.limits import Limits
+from freehold.providers.local.rules import Authorizer, restrict
+
+# The log may outgrow the database while a reader holds on to old pages; past this it is folded back in.
+LOG_TARGET_BYTES = 32_000_000
+PAGE_BYTES = 4096
+_CACHED_STATEMENTS = 32
+_BUSY_LIMIT_S = 5.0
+
+
+def open_connection(
+    path: Path, limits: Limits, authorizer: Authorizer, *, read_only: bool
+) -> apsw.Connection:
+    """A connection under the rules. The file must exist.
+
+    Raises:
+        NotFound: no such file.
+        ProviderUnavailable: it cannot be opened.
+    """
+    try:
+        return _open(path, limits, authorizer, read_only=read_only)
+    except (apsw.Error, OSError) as error:
+        identity_of(path)
+        raise ProviderUnavailable(f"cannot open a tenant's database: {error}") from error
+
+
+def _open(path: Path, limits: Limits, authorizer: Authorizer, *, read_only: bool) -> apsw.Connection:
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+    connection = apsw.Connection(str(path), flags=flags, statementcachesize=_CACHED_STATEMENTS)
+    try:
+        connection.set_busy_timeout(busy_ms(limits))
+        # Sorts and temporary results stay in memory, under the limit on all: no file but the tenant's own.
+        connection.execute("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1000; PRAGMA synchronous = FULL")
+        if not read_only:
+            pages = max(limits.database_bytes // PAGE_BYTES, 1)
+            connection.execute(
+                f"PRAGMA max_page_count = {pages}; PRAGMA journal_size_limit = {LOG_TARGET_BYTES}"
+            )
+        restrict(connection, authorizer)
+    except BaseException:
+        connection.close(True)
+        raise
+    return connection
+
+
+def log_bytes(path: Path) -> int:
+    """Size of the database's write-ahead log."""
+    try:
+        return os.stat(f"{path}-wal").st_size  # noqa: PTH116 - hot path
+    except OSError:
+        return 0
+
+
+def fold_log(connection: apsw.Connection, limits: Limits) -> None:
+    """Write the log back into the file and empty it, unless someone still reads old pages."""
+    connection.set_busy_timeout(0)
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except apsw.BusyError:
+        pass
+    finally:
+        connection.set_busy_timeout(busy_ms(limits))
+
+
+def busy_ms(limits: Limits) -> int:
+    """How long to wait for a lock: less than a statement may take, so that the answer says what was wrong."""
+    return int(min(limits.statement_s * 0.8, _BUSY_LIMIT_S) * 1000)
+
+
+def identity_of(path: Path) -> tuple[int, int]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - hot path
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound(f"database `{path.stem}` does not exist") from error
+    except OSError as error:
+        raise ProviderUnavailable(f"cannot look for a tenant's database: {error.strerror}") from error
+    return found.st_dev, found.st_ino

@@ -1,0 +1,49 @@
+"""What one tenant, and all tenants together, may use."""
+
+from msgspec import Struct
+
+from freehold.providers.local.failures import SqlFailure, megabytes
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What one tenant may use. Times in seconds, sizes in bytes."""
+
+    statement_s: float = 5.0
+    request_s: float = 30.0
+    database_bytes: int = 512_000_000
+    result_bytes: int = 10_000_000
+
+
+class Budget:
+    """How much may still go into one answer."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._left = limit_bytes
+
+    def spend(self, size_bytes: int) -> None:
+        """Count what goes into the answer.
+
+        Raises:
+            SqlFailure: it would be larger than the limit.
+        """
+        if size_bytes > self._left:
+            raise SqlFailure(
+                f"the answer would be larger than {megabytes(self._limit_bytes)}; ask for fewer rows at a time",
+                "RESPONSE_TOO_LARGE",
+            )
+        self._left -= size_bytes
+
+
+class EngineLimits(Struct, frozen=True, kw_only=True):
+    """What the process may use for all tenants together, and each tenant at once."""
+
+    threads: int = 64
+    connections: int = 256
+    connection_idle_s: float = 30.0
+    requests_each: int = 4
+    waiting_each: int = 64
+    streams: int = 128
+    streams_each: int = 16
+    stream_idle_s: float = 10.0
+    memory_bytes: int = 512_000_000

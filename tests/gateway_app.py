@@ -1,0 +1,150 @@
+"""The local provider behind its gateway, and nothing else, on a free loopback port."""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvicorn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from litestar import Litestar
+
+from freehold.http.gateway import Gateway, gateway_routes
+from freehold.keys import load_or_create_key
+from freehold.providers.local.provider import LocalProvider
+
+
+@dataclass(slots=True)
+class Served:
+    """A running gateway and what tests need to speak to it."""
+
+    url: str
+    provider: LocalProvider
+    key: Ed25519PrivateKey
+    http: aiohttp.ClientSession
+
+    async def database(self, name: str, level: Any = "full") -> "Caller":
+        """A database that exists, with a token for it."""
+        await self.provider.create(name)
+        return await self.caller(name, level)
+
+    async def caller(self, name: str, level: Any = "full") -> "Caller":
+        token = await self.provider.mint_token(name, level, "test")
+        return Caller(self, name, token.text)
+
+
+@dataclass(slots=True)
+class Caller:
+    """Raw Hrana calls with one token on one database."""
+
+    served: Served
+    name: str
+    token: str
+
+    @property
+    def url(self) -> str:
+        return f"{self.served.url}/db/{self.name}/"
+
+    async def post(self, endpoint: str, body: Any, **headers: str) -> tuple[int, Any]:
+        """Status and decoded body."""
+        data = body if isinstance(body, bytes) else None
+        async with self.served.http.post(
+            self.url + endpoint,
+            data=data,
+            json=None if data is not None else body,
+            headers={"authorization": f"Bearer {self.token}", **headers},
+        ) as reply:
+            return reply.status, await reply.json()
+
+    async def pipeline(self, *requests: Any, baton: str | None = None, version: int = 3) -> Any:
+        """The whole answer of a pipeline that must succeed as a call. A string stands for `execute`."""
+        status, body = await self.post(
+            f"v{version}/pipeline", {"baton": baton, "requests": [_request(each) for each in requests]}
+        )
+        assert status == 200, (status, body)
+        return body
+
+    async def run(self, sql: str, *args: Any) -> Any:
+        """The result of one statement that must succeed; or the error, as a dict with `code`."""
+        request = {"type": "execute", "stmt": {"sql": sql, "args": [value(arg) for arg in args]}}
+        body = await self.pipeline(request, {"type": "close"})
+        first = body["results"][0]
+        return first["response"]["result"] if first["type"] == "ok" else first["error"]
+
+    async def rows(self, sql: str, *args: Any) -> list[list[Any]]:
+        """The plain values of a result."""
+        result = await self.run(sql, *args)
+        assert "rows" in result, result
+        return [[plain(cell) for cell in row] for row in result["rows"]]
+
+
+def _request(each: Any) -> Any:
+    return {"type": "execute", "stmt": {"sql": each}} if isinstance(each, str) else each
+
+
+def value(arg: Any) -> Any:
+    """A Python value in Hrana's form."""
+    match arg:
+        case None:
+            return {"type": "null"}
+        case int():
+            return {"type": "integer", "value": str(arg)}
+        case float():
+            return {"type": "float", "value": arg}
+        case str():
+            return {"type": "text", "value": arg}
+    return arg
+
+
+def plain(cell: Any) -> Any:
+    """A value of Hrana as a Python value."""
+    match cell["type"]:
+        case "null":
+            return None
+        case "integer":
+            return int(cell["value"])
+        case "blob":
+            return cell["base64"]
+    return cell["value"]
+
+
+@contextlib.asynccontextmanager
+async def served(folder: Path, **options: Any) -> AsyncIterator[Served]:
+    """The gateway on this event loop, over databases in `folder`."""
+    # Named as TCP: asyncio switches off Nagle's delay only then, and each answer is two small packets.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(128)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        key = load_or_create_key(folder / "key.pem")
+        is_open = options.pop("is_open", None)
+        provider = LocalProvider(folder, url, key, **options)
+        gateway = Gateway(provider.engine, provider.verifier, is_open)
+        app = Litestar([gateway_routes(gateway)], openapi_config=None, logging_config=None)
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+        )
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as http:
+                yield Served(url, provider, key, http)
+        finally:
+            server.should_exit = True
+            await task
+            await provider.aclose()
+
+
+async def _main(folder: Path, name: str) -> None:
+    async with served(folder) as running:
+        caller = await running.database(name)
+        print(caller.url, caller.token, flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(Path(sys.argv[1]), sys.argv[2]))
