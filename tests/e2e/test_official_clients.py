@@ -1,0 +1,103 @@
+"""A user's own database through the three official clients, unmodified."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import libsql_client
+import pytest
+
+from tests.e2e.people import Person, sign_up
+from tests.servers import ROOT, Service, clean_environ, run_node
+
+_INSERT = (
+    "INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)"
+    " VALUES (?, ?, ?, 'noun', 1, 1)"
+)
+
+
+@pytest.fixture(scope="module")
+def person(service: Service) -> Person:
+    return sign_up(service.url)
+
+
+@pytest.fixture(scope="module")
+def credentials(person: Person) -> dict[str, Any]:
+    return person.credentials()
+
+
+def test_javascript_reads_and_writes_its_own_database(credentials: dict[str, Any]) -> None:
+    script = ROOT / "tests/e2e/node/libsql_client.mjs"
+    ended = run_node(script, credentials["url"], credentials["access_token"])
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    assert report["batchError"].pop("message")
+    assert report == {
+        "word": "كتاب",
+        "bigint": "9007199254740993",
+        "blob": [0, 255, 7],
+        "half": 0.5,
+        "absent": None,
+        "halves": [0.5, 3.5],
+        "batchError": {"code": "SQLITE_ERROR"},
+        "afterFailedBatch": "2",
+        "constraint": "SQLITE_CONSTRAINT",
+        "many": "2",
+        "migrated": 1,
+        "stranger": "BAD_DATABASE_TOKEN",
+    }
+
+
+async def test_libsql_client_for_python_reads_and_writes(credentials: dict[str, Any]) -> None:
+    async with libsql_client.create_client(credentials["url"], auth_token=credentials["access_token"]) as db:
+        await db.execute(_INSERT, ["py-1", "قلم", "pen"])
+        found = await db.execute("SELECT word, translation FROM dictionary_entries WHERE id = ?", ["py-1"])
+        assert tuple(found.rows[0]) == ("قلم", "pen")
+        many = await db.batch(
+            [
+                libsql_client.Statement(_INSERT, ["py-2", "باب", "door"]),
+                "SELECT count(*) FROM dictionary_entries WHERE id LIKE 'py-%'",
+            ]
+        )
+        assert many[1].rows[0][0] == 2
+        with pytest.raises(libsql_client.LibsqlError) as caught:
+            await db.batch(
+                [libsql_client.Statement(_INSERT, ["py-3", "x", "y"]), "SELECT * FROM no_such_table"]
+            )
+        assert "no such table" in str(caught.value)
+        left = await db.execute("SELECT count(*) FROM dictionary_entries WHERE id = 'py-3'")
+        assert left.rows[0][0] == 0
+
+
+_LIBSQL = """
+import libsql, os, sys
+db = libsql.connect(database=os.environ["URL"], auth_token=os.environ["TOKEN"])
+db.execute(os.environ["INSERT"], ("rs-1", "بيت", "house"))
+db.commit()
+print(db.execute("SELECT word FROM dictionary_entries WHERE id = 'rs-1'").fetchone()[0])
+db.execute("INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)"
+           " VALUES ('rs-2', 'x', 'y', 'noun', 1, 1)")
+db.rollback()
+print(db.execute("SELECT count(*) FROM dictionary_entries WHERE id = 'rs-2'").fetchone()[0])
+try:
+    db.execute("SELECT * FROM no_such_table").fetchall()
+except ValueError as error:
+    print("no such table" in str(error))
+"""
+
+
+def test_libsql_for_python_reads_and_writes(credentials: dict[str, Any]) -> None:
+    # A process of its own: this library holds Python's lock while it waits for the network.
+    ended = subprocess.run(
+        [sys.executable, "-c", _LIBSQL],
+        env=clean_environ(
+            URL=credentials["url"], TOKEN=credentials["access_token"], INSERT=_INSERT, PYTHONUTF8="1"
+        ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ["بيت", "0", "True"]
