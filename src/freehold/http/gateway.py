@@ -117,7 +117,7 @@ class Gateway:
 def gateway_routes(gateway: Gateway) -> ASGIRouteHandler:
     """The gateway as a part of the application."""
 
-    @asgi("/db", is_mount=True, opt={"exclude_from_auth": True})
+    @asgi("/db", is_mount=True, copy_scope=False, opt={"exclude_from_auth": True})
     async def database_gateway(scope: Scope, receive: Receive, send: Send) -> None:
         await gateway(scope, receive, send)
 

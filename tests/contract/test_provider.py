@@ -1,0 +1,156 @@
+"""Every adapter of `DatabaseProvider` keeps these words."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.gateway_app import served
+
+from freehold.errors import InvalidInput, NotFound
+from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
+from freehold.providers.local.provider import LocalProvider
+from freehold.tenants.ports import DatabaseProvider
+
+BAD_NAMES = ["", "..", "../x", "a/b", "A", "a.b", "a\0", "ä", "a" * 64, "%2e"]
+
+
+@pytest.fixture(params=["local"])
+async def provider(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DatabaseProvider]:
+    """The adapter, with its databases reachable at their URLs."""
+    assert request.param == "local"
+    async with served(tmp_path) as running:
+        yield running.provider
+
+
+def batch(*statements: str) -> Batch:
+    return Batch(steps=tuple(BatchStep(stmt=Stmt(sql=sql)) for sql in statements))
+
+
+async def run(provider: DatabaseProvider, name: str, *statements: str) -> BatchResult:
+    target = await provider.open(name)
+    return (await target.run([batch(*statements)]))[0]
+
+
+async def ask(url: str, token: str, sql: str) -> int:
+    body = {"requests": [{"type": "execute", "stmt": {"sql": sql}}, {"type": "close"}]}
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{url}v3/pipeline", json=body, headers={"authorization": f"Bearer {token}"}) as reply,
+    ):
+        return reply.status
+
+
+async def test_create_twice_gives_the_same_database(provider: DatabaseProvider) -> None:
+    first = await provider.create("t-1")
+    await run(provider, "t-1", "create table t(a)")
+    assert await provider.create("t-1") == first
+    assert (await run(provider, "t-1", "select * from t")).step_errors == [None]
+    assert first.name == "t-1"
+    assert first.url.endswith("/")
+    assert first.hostname in first.url
+
+
+async def test_twenty_creates_at_once_make_one_database(provider: DatabaseProvider) -> None:
+    made = await asyncio.gather(*(provider.create("t-1") for _ in range(20)))
+    assert len({each.url for each in made}) == 1
+    results = await asyncio.gather(
+        *(
+            run(provider, "t-1", "create table if not exists t(a)", "insert into t values(1)")
+            for _ in range(5)
+        )
+    )
+    assert all(result.step_errors == [None, None] for result in results)
+
+
+async def test_twenty_databases_are_made_at_once(provider: DatabaseProvider) -> None:
+    made = await asyncio.gather(*(provider.create(f"t-{number}") for number in range(20)))
+    assert len({each.url for each in made}) == 20
+    assert len({each.db_id for each in made}) == 20
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+async def test_a_bad_name_is_refused_before_anything_happens(provider: DatabaseProvider, name: str) -> None:
+    with pytest.raises(InvalidInput):
+        await provider.create(name)
+    with pytest.raises(InvalidInput):
+        await provider.mint_token(name, "full", "test")
+
+
+async def test_find_tells_what_is_there(provider: DatabaseProvider) -> None:
+    assert await provider.find("t-1") is None
+    made = await provider.create("t-1")
+    assert await provider.find("t-1") == made
+
+
+async def test_deleting_takes_all_data_and_works_twice(provider: DatabaseProvider) -> None:
+    await provider.delete("t-1")
+    await provider.create("t-1")
+    await run(provider, "t-1", "create table t(a)")
+    await provider.delete("t-1")
+    await provider.delete("t-1")
+    assert await provider.find("t-1") is None
+    await provider.create("t-1")
+    (error,) = (await run(provider, "t-1", "select * from t")).step_errors
+    assert error is not None
+    assert "no such table" in error.message
+
+
+async def test_a_missing_database_cannot_be_opened(provider: DatabaseProvider) -> None:
+    with pytest.raises(NotFound):
+        await provider.open("t-1")
+    await provider.create("t-1")
+    target = await provider.open("t-1")
+    await provider.delete("t-1")
+    with pytest.raises(NotFound):
+        await target.run([batch("select 1")])
+    assert await provider.find("t-1") is None
+
+
+async def test_a_target_runs_its_batches_on_one_connection_and_leaves_nothing_open(
+    provider: DatabaseProvider,
+) -> None:
+    await provider.create("t-1")
+    target = await provider.open("t-1")
+    results = await target.run(
+        [batch("create table t(a)", "begin immediate"), batch("insert into t values(1)")]
+    )
+    assert [result.step_errors for result in results] == [[None, None], [None]]
+    assert [
+        len(rows.rows) for rows in (await run(provider, "t-1", "select * from t")).step_results if rows
+    ] == [0]
+
+
+async def test_a_token_opens_only_its_own_database(provider: DatabaseProvider) -> None:
+    mine, theirs = await provider.create("t-1"), await provider.create("t-2")
+    token = await provider.mint_token("t-1", "full", "test")
+    assert await ask(mine.url, token.text, "create table t(a)") == 200
+    assert await ask(theirs.url, token.text, "select 1") == 404
+    assert await ask(mine.url, token.text + "x", "select 1") == 401
+
+
+async def test_a_read_only_token_reads(provider: DatabaseProvider) -> None:
+    database = await provider.create("t-1")
+    token = await provider.mint_token("t-1", "read_only", "test")
+    assert token.access_level == "read_only"
+    assert await ask(database.url, token.text, "select * from sqlite_schema") == 200
+    assert await ask(database.url, token.text, "create table t(a)") == 403
+
+
+async def test_a_token_of_a_deleted_database_opens_nothing(provider: DatabaseProvider) -> None:
+    database = await provider.create("t-1")
+    token = await provider.mint_token("t-1", "full", "test")
+    await provider.delete("t-1")
+    assert await ask(database.url, token.text, "select 1") == 404
+
+
+async def test_a_provider_that_works_says_so(provider: DatabaseProvider) -> None:
+    await provider.check()
+    assert provider.name
+
+
+def test_the_local_provider_is_one(tmp_path: Path) -> None:
+    provider: DatabaseProvider = LocalProvider(tmp_path, "http://x", Ed25519PrivateKey.generate())
+    assert provider.name == "local"
