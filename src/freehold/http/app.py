@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from litestar import Litestar
-from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
@@ -13,6 +12,7 @@ from litestar.types import ASGIApp
 from freehold import __version__
 from freehold.bootstrap import Services
 from freehold.http.auth import auth_routes
+from freehold.http.cors import Cors
 from freehold.http.databases import DatabasesController
 from freehold.http.gateway import Gateway, gateway_routes
 from freehold.http.guards import provide_signed_in
@@ -22,7 +22,6 @@ from freehold.http.registry import RegistryController
 from freehold.http.request_log import RequestLog
 
 _MAX_BODY_BYTES = 2 * 1024 * 1024
-_EXPOSED = ["ETag", "Retry-After", "X-Request-Id", "set-auth-token", "set-auth-jwt", "x-retry-after"]
 
 
 def create_app(services: Services) -> Litestar:
@@ -55,11 +54,6 @@ def create_app(services: Services) -> Litestar:
             "signed_in": Provide(provide_signed_in),
         },
         exception_handlers=EXCEPTION_HANDLERS,
-        cors_config=CORSConfig(
-            allow_origins=[settings.public_url, *settings.trusted_origins],
-            allow_credentials=True,
-            expose_headers=_EXPOSED,
-        ),
         openapi_config=OpenAPIConfig(title="Freehold", version=__version__, path="/schema"),
         request_max_body_size=_MAX_BODY_BYTES,
         lifespan=[background],
@@ -68,5 +62,5 @@ def create_app(services: Services) -> Litestar:
 
 
 def create_asgi(services: Services) -> ASGIApp:
-    """What a server runs: the application with its request log around it."""
-    return RequestLog(create_app(services))
+    """What a server runs: the application with CORS and the request log around it."""
+    return RequestLog(Cors(create_app(services), services.auth.origins))
