@@ -158,7 +158,12 @@ def _print_failure(outcome: Outcome) -> None:
 
 
 def _failure_line(outcome: Outcome) -> str:
-    return f"{outcome.tenant.tenant_id}: {describe(outcome.error)}" if outcome.error else ""
+    return _one_line(f"{outcome.tenant.tenant_id}: {describe(outcome.error)}") if outcome.error else ""
+
+
+def _one_line(text: str) -> str:
+    """The text without line ends, nor anything else that a terminal would act upon."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 async def _print_lines(found: AsyncIterator[Tenant]) -> None:
@@ -197,7 +202,7 @@ def _print_part(part: Sequence[Tenant], *, show_header: bool) -> None:
 
 
 def _cells(tenant: Tenant) -> list[str]:
-    error = " ".join((tenant.error or "").split())
+    error = _one_line(tenant.error or "")
     if tenant.attempts:
         error = f"{error} (failed {tenant.attempts} times)".strip()
     version = str(tenant.schema_version)
