@@ -22,14 +22,16 @@ from freehold.auth.ports import PasswordHasher
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
 from freehold.auth.types import SignedIn
+from freehold.bootstrap import open_services
 from freehold.central.changes import FileChanges
 from freehold.central.engine import Central, open_central
 from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
+from freehold.http.app import create_asgi
 from freehold.http.auth import auth_routes
 from freehold.http.guards import provide_signed_in, require_admin
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.settings import Settings
+from freehold.settings import Secret, Settings
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF-test-secret"
 TRUSTED = "http://trusted.example"
@@ -51,7 +53,6 @@ class AuthApp:
 
     auth: Auth
     central: Central
-    changes: FileChanges
     url: str
     http: httpx.AsyncClient
     created: list[None]
@@ -96,7 +97,7 @@ async def admin() -> dict[str, str]:
 @asynccontextmanager
 async def auth_parts(
     path: Path, public_url: str = "http://127.0.0.1", hasher: PasswordHasher | None = None
-) -> AsyncIterator[tuple[Auth, Central, FileChanges, list[None]]]:
+) -> AsyncIterator[tuple[Auth, Central, list[None]]]:
     """A service on a database file of its own, or on one that others use too."""
     central = open_central(path)
     await upgrade_central(central)
@@ -113,7 +114,7 @@ async def auth_parts(
         on_user_created=lambda: created.append(None),
     )
     try:
-        yield auth, central, changes, created
+        yield auth, central, created
     finally:
         scrypt.close()
         changes.close()
@@ -125,12 +126,10 @@ async def running_auth(
     folder: Path, public_url: str = "", hasher: PasswordHasher | None = None, **settings: Any
 ) -> AsyncIterator[AuthApp]:
     """Serve it on a free loopback port. `public_url` defaults to the address it is served on."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    # asyncio does not do it on a socket that it did not make; without, every answer waits 40 ms.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener = _listener()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     public_url = public_url or url
-    async with auth_parts(folder / "central.db", public_url, hasher) as (auth, central, changes, created):
+    async with auth_parts(folder / "central.db", public_url, hasher) as (auth, central, created):
         app = Litestar(
             [auth_routes(auth, Settings(better_auth_url=public_url, **settings)), me, change_me, admin],
             dependencies={
@@ -145,7 +144,32 @@ async def running_auth(
             _served(app, listener),
             httpx.AsyncClient(base_url=url, headers={"user-agent": ""}, cookies=_NoJar()) as http,
         ):
-            yield AuthApp(auth, central, changes, url, http, created)
+            yield AuthApp(auth, central, url, http, created)
+
+
+@asynccontextmanager
+async def running_service(folder: Path) -> AsyncIterator[AuthApp]:
+    """The whole service instead, as `serve` runs it."""
+    with _listener() as listener:
+        port = listener.getsockname()[1]
+        settings = Settings(
+            port=port, data_dir=folder, trusted_origins=(TRUSTED,), better_auth_secret=Secret(SECRET)
+        )
+        async with (
+            open_services(settings) as services,
+            _served(create_asgi(services), listener),
+            httpx.AsyncClient(
+                base_url=settings.public_url, headers={"user-agent": ""}, cookies=_NoJar()
+            ) as http,
+        ):
+            yield AuthApp(services.auth, services.central, settings.public_url, http, [])
+
+
+def _listener() -> socket.socket:
+    listener = socket.create_server(("127.0.0.1", 0))
+    # asyncio does not do it on a socket that it did not make; without, every answer waits 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 class _NoJar(CookieJar):

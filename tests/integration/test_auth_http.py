@@ -333,4 +333,6 @@ async def test_the_routes_are_described(app: AuthApp) -> None:
         (GET_SESSION, "get"),
         (SIGN_OUT, "post"),
     }
+    body = paths[SIGN_UP]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["required"] == ["name", "email", "password"]
     assert "emailVerified" in json.dumps((await app.http.get("/schema/openapi.json")).json())

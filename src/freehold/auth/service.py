@@ -98,7 +98,7 @@ class Auth:
         new = NewUser(name=name, email=email, password=ask_password())
         password_hash = await self._admit(new)
         user = self._new_user(new, ADMIN_ROLE, self.clock())
-        await self.store.add_user(user, password_hash, session=None)
+        await self.store.add_user(user, password_hash, None)
         self.on_user_created()
         log.info("user.admin_created", user_id=user.user_id)
         return AdminOutcome.CREATED

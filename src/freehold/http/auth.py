@@ -11,7 +11,7 @@ from litestar.types import Method, Receive, Scope, Send
 
 from freehold.auth.service import Auth
 from freehold.auth.types import Client, NewUser, Session, SignedIn, User
-from freehold.http.auth_bodies import Field, check, read_body, refuse_protected
+from freehold.http.auth_bodies import Field, check, documented, read_body, refuse_protected
 from freehold.http.auth_replies import (
     EXCEPTION_HANDLERS,
     NO_STORE,
@@ -181,12 +181,24 @@ def auth_routes(auth: Auth, settings: Settings) -> Router:
         """Auth is up."""
         return json_reply(OkReply())
 
-    @post("/sign-up/email", operation_id="sign_up_email", status_code=200, responses=_answers(SignUpReply))
+    @post(
+        "/sign-up/email",
+        operation_id="sign_up_email",
+        operation_class=documented(_SIGN_UP_FIELDS),
+        status_code=200,
+        responses=_answers(SignUpReply),
+    )
     async def sign_up_email(request: Request[Any, Any, Any]) -> AuthReply:
         """Make a user from `name`, `email` and `password` (also `image`, `rememberMe`), and sign them in."""
         return await endpoints.sign_up(request)
 
-    @post("/sign-in/email", operation_id="sign_in_email", status_code=200, responses=_answers(SignInReply))
+    @post(
+        "/sign-in/email",
+        operation_id="sign_in_email",
+        operation_class=documented(_SIGN_IN_FIELDS),
+        status_code=200,
+        responses=_answers(SignInReply),
+    )
     async def sign_in_email(request: Request[Any, Any, Any]) -> AuthReply:
         """Start a session with `email` and `password` (also `rememberMe`, `callbackURL`)."""
         return await endpoints.sign_in(request)

@@ -1,11 +1,14 @@
 """Reads and checks the bodies of `/api/auth`, with the words that better-auth's own checks use."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIFormat
 
 from freehold.auth.emails import is_email
 from freehold.http.auth_replies import Refusal
@@ -95,6 +98,30 @@ def check(body: Any, fields: Iterable[Field], *, shapes: Iterable[str] = ("objec
     if faults:
         raise _invalid(faults)
     return values
+
+
+def documented(fields: Sequence[Field]) -> type[Operation]:
+    """Tells the API description what a body holds; the framework cannot see it, as we read bodies ourselves."""
+    schema = Schema(
+        type=OpenAPIType.OBJECT,
+        required=[field.name for field in fields if field.is_required],
+        properties={
+            field.name: Schema(
+                type=OpenAPIType.BOOLEAN if field.kind == "boolean" else OpenAPIType.STRING,
+                format=OpenAPIFormat.EMAIL if field.kind == "email" else None,
+                min_length=1 if field.kind == "nonempty" else None,
+            )
+            for field in fields
+        },
+    )
+    content = {media_type: OpenAPIMediaType(schema=schema) for media_type in (_JSON, _FORM)}
+
+    @dataclass
+    class Documented(Operation):
+        def __post_init__(self) -> None:
+            self.request_body = RequestBody(content=content, required=True)
+
+    return Documented
 
 
 def refuse_protected(body: Mapping[str, Any], names: Iterable[str]) -> None:
