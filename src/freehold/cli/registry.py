@@ -69,7 +69,7 @@ async def lint(folder: Path | None, as_json: bool) -> int:
             echo_json(_described(migration, link))
         else:
             click.echo(
-                f"{_file_name(migration)}  {migration.checksum[:12]}  {len(migration.statements)} statements"
+                f"{_file_name(migration)}  {migration.checksum[:12]}  {len(migration.statements):>2} statement(s)"
             )
     click.echo(f"{len(migrations)} migrations are sound", err=True)
     return EXIT_DONE
