@@ -9,12 +9,11 @@ from typing import Any
 import httpx
 import pytest
 from litestar import Litestar
-from litestar.di import Provide
 
 from freehold.client import FreeholdClient
 from freehold.errors import InvalidInput, Unauthenticated, Unavailable
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.registry import RegistryController
+from freehold.http.registry import registry_routes
 from freehold.migrate.failures import MigrationFailed
 from freehold.migrate.signature import RegistryTampered
 from freehold.migrate.types import Migration
@@ -40,8 +39,7 @@ def database(tmp_path: Path) -> UserDatabase:
 @pytest.fixture
 async def client(registry: Registry, database: UserDatabase) -> AsyncIterator[FreeholdClient]:
     app = Litestar(
-        [RegistryController, *database.routes()],
-        dependencies={"registry": Provide(lambda: registry, sync_to_thread=False)},
+        [registry_routes(registry), *database.routes()],
         exception_handlers=EXCEPTION_HANDLERS,
         logging_config=None,
     )

@@ -8,12 +8,11 @@ import httpx
 import msgspec
 import pytest
 from litestar import Litestar
-from litestar.di import Provide
 
 from freehold.client import FileKeyStore, FreeholdClient, MemoryKeyStore
 from freehold.errors import InvalidInput, Unavailable
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.registry import RegistryController
+from freehold.http.registry import registry_routes
 from freehold.migrate.signature import RegistryTampered, signed_text
 from freehold.migrate.types import Migration, chains
 from freehold.registry.service import Registry
@@ -54,8 +53,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
 
 def app_of(registry: Registry) -> Litestar:
     return Litestar(
-        [RegistryController],
-        dependencies={"registry": Provide(lambda: registry, sync_to_thread=False)},
+        [registry_routes(registry)],
         exception_handlers=EXCEPTION_HANDLERS,
         logging_config=None,
     )

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from litestar import Litestar
-from litestar.di import Provide
 from litestar.testing import AsyncTestClient
 
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.registry import RegistryController
+from freehold.http.registry import registry_routes
 from freehold.migrate.signature import is_signed
 from freehold.registry.service import Registry
 from tests.integration.registry_parts import SIGNER, by_hand, history, open_registry
@@ -33,8 +32,7 @@ async def registry(path: Path) -> AsyncIterator[Registry]:
 
 def app_of(registry: Registry) -> Litestar:
     return Litestar(
-        [RegistryController],
-        dependencies={"registry": Provide(lambda: registry, sync_to_thread=False)},
+        [registry_routes(registry)],
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=2 * 1024 * 1024,
         logging_config=None,

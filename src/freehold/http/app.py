@@ -18,7 +18,7 @@ from freehold.http.gateway import Gateway, gateway_routes
 from freehold.http.guards import provide_signed_in
 from freehold.http.health import HealthController
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.registry import RegistryController
+from freehold.http.registry import registry_routes
 from freehold.http.request_log import RequestLog
 
 _MAX_BODY_BYTES = 2 * 1024 * 1024
@@ -43,14 +43,13 @@ def create_app(services: Services) -> Litestar:
             HealthController,
             auth_routes(services.auth, settings),
             DatabasesController,
-            RegistryController,
+            registry_routes(services.registry),
             gateway_routes(Gateway(services.server, services.verifier)),
         ],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "auth": Provide(lambda: services.auth, sync_to_thread=False),
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
-            "registry": Provide(lambda: services.registry, sync_to_thread=False),
             "signed_in": Provide(provide_signed_in),
         },
         exception_handlers=EXCEPTION_HANDLERS,
