@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps
+# Half a .venv, left by a set-up that was stopped, is completed.
+HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 # The suite uses all cores; PYTEST_ARGS adds to the command, e.g. `make test PYTEST_ARGS="-k ledger"`.
 PYTEST_ARGS ?=
 
@@ -16,7 +18,9 @@ help: ## list the targets
 
 $(VENV)/.run: requirements.lock pyproject.toml
 	@echo "== setting up $(VENV) from requirements.lock (about half a minute)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(HAS_PIP) || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Freehold needs Python 3.11 or newer; say which, as in: make run PYTHON=python3.12"; exit 1; }
+	@$(HAS_PIP) || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements.lock
 	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
 	@touch $@
@@ -28,6 +32,7 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 
 tests/e2e/node/node_modules/.ready: tests/e2e/node/package-lock.json
 	@echo "== installing the official JavaScript clients for the tests"
+	@command -v npm >/dev/null || { echo "the tests need Node with npm; install it and try again"; exit 1; }
 	@cd tests/e2e/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
@@ -35,8 +40,8 @@ run: $(VENV)/.run ## set up what is missing and start the service, embedded
 	@echo "== starting Freehold"
 	@exec $(BIN)/freehold serve
 
-demo: $(VENV)/.run ## play a client app against the running service
-	@$(BIN)/python scripts/demo.py
+demo: $(VENV)/.run ## play a client app against the running service, at URL if given
+	@$(BIN)/python scripts/demo.py $(if $(URL),--url $(URL))
 
 test: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## set up what is missing and run all tests
 	@echo "== running all tests"
@@ -64,7 +69,7 @@ bench: $(VENV)/.dev ## measure the hot paths beside a bare handler
 
 clean: ## remove what setting up and testing made (never data/)
 	rm -rf $(VENV) tests/e2e/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./data -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: ## write the lock files anew (needs uv)
 	uv pip compile pyproject.toml --extra server --group build --universal --generate-hashes \

@@ -1,6 +1,10 @@
 """`freehold serve`: the service in one process."""
 
+import contextlib
+import errno
+import signal
 import socket
+from collections.abc import Iterator
 
 import click
 import msgspec
@@ -13,6 +17,7 @@ from freehold.log import configure_logging
 from freehold.settings import BadSettings, Settings
 
 _SHUTDOWN_LIMIT_S = 10
+_DEFAULT_URL = "http://127.0.0.1:8000"
 
 _EPILOG = """\b
 Examples:
@@ -44,8 +49,21 @@ async def serve() -> int:
                 timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
             )
             _greet(settings)
-            await uvicorn.Server(config).serve(sockets=[listener])
+            await _Server(config).serve(sockets=[listener])
     return EXIT_DONE
+
+
+class _Server(uvicorn.Server):
+    """Ends at SIGINT and SIGTERM without raising them once more, so that the services are closed as well."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -53,23 +71,32 @@ def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise BadSettings(
-            [f"PORT: cannot listen on {settings.host}:{settings.port} ({reason.lower()}); choose another"]
-        ) from error
+    except (OSError, UnicodeError) as error:
+        raise BadSettings([_cannot_listen(settings, error)]) from error
     listener.setblocking(False)
     return listener
+
+
+def _cannot_listen(settings: Settings, error: OSError | UnicodeError) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return (
+            f"PORT: {settings.port} is in use on {settings.host}; stop what listens there or choose another"
+        )
+    if number == errno.EACCES:
+        return f"PORT: only root may listen on {settings.port}; choose another"
+    return f"HOST: cannot listen on `{settings.host}`; give an address of this machine, such as 127.0.0.1"
 
 
 def _greet(settings: Settings) -> None:
     """Where to go next, for the person who started it."""
     url = settings.public_url
+    demo = "make demo" if url == _DEFAULT_URL else f"make demo URL={url}"
     click.echo(
         f"Freehold listens on {url}\n"
         f"  is it up?           curl {url}/health\n"
         f"  API, described:     {url}/schema\n"
-        f"  play a client app:  make demo\n"
+        f"  play a client app:  {demo}\n"
         f"  its data:           {settings.data_dir.resolve()}\n"
         f"  stop:               Ctrl-C",
         err=True,
