@@ -1,6 +1,7 @@
 """The tenants' rows, in a real central database; the simulated store of other tests is held to the same words."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -261,6 +262,10 @@ async def test_every_call_says_so_when_the_central_database_is_away(tmp_path: Pa
         with pytest.raises(CentralUnavailable):
             await call()
     await gone.close()
+    # A connection that failed to open ends its thread a moment later, and wants our event loop for that.
+    async with asyncio.timeout(5):
+        while any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
+            await asyncio.sleep(0.01)
 
 
 async def test_no_call_reads_all_tenants_but_those_that_count(tmp_path: Path) -> None:
