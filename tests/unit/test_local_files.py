@@ -1,7 +1,7 @@
 """Tenant files: named safely, made whole, deleted with their logs."""
 
+import fcntl
 import os
-import time
 from pathlib import Path
 
 import apsw
@@ -79,14 +79,16 @@ def test_deleting_leaves_nothing_and_works_twice(files: TenantFiles) -> None:
     assert list(files.path_of("t-1").parent.iterdir()) == []
 
 
-def test_leftovers_of_a_crash_are_swept_and_young_drafts_kept(files: TenantFiles) -> None:
+def test_leftovers_of_a_crash_are_swept_and_drafts_in_work_are_kept(files: TenantFiles) -> None:
     files.check()
     drafts = files.root / ".drafts"
-    (drafts / "old").write_bytes(b"half")
-    os.utime(drafts / "old", (time.time() - 3600,) * 2)
-    (drafts / "young").write_bytes(b"half")
+    (drafts / "left").write_bytes(b"half")
+    with (drafts / "in-work").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        files.check()
+        assert [each.name for each in drafts.iterdir()] == ["in-work"]
     files.check()
-    assert [each.name for each in drafts.iterdir()] == ["young"]
+    assert list(drafts.iterdir()) == []
 
 
 def test_a_file_in_the_place_of_a_folder_is_said_to_operators(tmp_path: Path) -> None:

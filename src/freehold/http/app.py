@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import structlog
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
@@ -11,6 +12,7 @@ from litestar.types import ASGIApp
 
 from freehold import __version__
 from freehold.bootstrap import Services
+from freehold.errors import ProviderUnavailable
 from freehold.http.auth import auth_routes
 from freehold.http.cors import Cors
 from freehold.http.databases import DatabasesController
@@ -21,6 +23,8 @@ from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry import registry_routes
 from freehold.http.request_log import RequestLog
 
+log = structlog.get_logger()
+
 _MAX_BODY_BYTES = 2 * 1024 * 1024
 
 
@@ -29,7 +33,7 @@ def create_app(services: Services) -> Litestar:
 
     @contextlib.asynccontextmanager
     async def background(_app: Litestar) -> AsyncIterator[None]:
-        task = asyncio.create_task(services.provisioner.run())
+        task = asyncio.create_task(_work(services))
         try:
             yield
         finally:
@@ -58,6 +62,14 @@ def create_app(services: Services) -> Litestar:
         lifespan=[background],
         logging_config=None,
     )
+
+
+async def _work(services: Services) -> None:
+    try:
+        await services.provider.check()  # tidies up after a crash
+    except ProviderUnavailable as error:
+        log.warning("provider.unavailable", reason=str(error))
+    await services.provisioner.run()
 
 
 def create_asgi(services: Services) -> ASGIApp:

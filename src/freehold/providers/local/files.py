@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 from freehold.errors import InvalidInput, ProviderUnavailable
 
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
-_DRAFT_MAX_AGE_S = 600.0
 _PAGE_BYTES = 4096
 
 
@@ -115,19 +113,20 @@ class TenantFiles:
         try:
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # held while it is of use; the lock of who is killed is free
                 file.write(_EMPTY_DATABASE)
                 file.flush()
                 os.fsync(file.fileno())
-            yield draft
+                yield draft
         finally:
             draft.unlink(missing_ok=True)
 
     def _sweep_drafts(self) -> None:
-        oldest = time.time() - _DRAFT_MAX_AGE_S  # younger ones may belong to a process at work
+        """Whoever loses one before having locked it fails with an error that is tried again."""
         for draft in (self.root / ".drafts").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if draft.stat().st_mtime < oldest:
-                    draft.unlink()
+            with contextlib.suppress(FileNotFoundError, BlockingIOError), draft.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                draft.unlink()
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
