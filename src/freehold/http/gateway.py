@@ -5,8 +5,10 @@ Errors have Hrana's form, `{message, code}`, because official clients show them 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import msgspec
@@ -27,6 +29,7 @@ log = structlog.get_logger()
 
 _VERSIONS = frozenset({"v2", "v3"})  # clients probe these with GET
 _WATCH_AFTER_S = 0.1
+_SMALL_BODY_BYTES = 65_536
 _encode = msgspec.json.Encoder().encode
 
 IsOpen = Callable[[str], Awaitable[bool]]
@@ -52,6 +55,9 @@ class Gateway:
     verifier: TokenVerifier
     is_open: IsOpen | None = None
     max_body_bytes: int = 10_000_000
+    # Of large bodies, so that one database's clients cannot fill the memory.
+    max_bodies_bytes_each: int = 40_000_000
+    _held: Counter[str] = field(default_factory=Counter)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:  # Hrana over WebSocket is not served; clients fall back to HTTP
@@ -83,18 +89,36 @@ class Gateway:
         grant = self.verifier.verify(_bearer(scope), database_name)
         if self.is_open is not None and not await self.is_open(database_name):
             raise Suspended(f"database `{database_name}` is suspended; ask its operator")
-        body = await self._body(scope, receive)
-        call = Call(grant, cast(Endpoint, endpoint), body)
-        watch = _Watch(receive, interest)
-        try:
-            return await self.server.answer(call, interest)
-        finally:
-            watch.stop()
+        with self._room(scope, database_name):
+            body = await self._body(receive)
+            call = Call(grant, cast(Endpoint, endpoint), body)
+            watch = _Watch(receive, interest)
+            try:
+                return await self.server.answer(call, interest)
+            finally:
+                watch.stop()
 
-    async def _body(self, scope: HTTPScope, receive: Receive) -> bytes:
-        length = _header(scope, b"content-length") or b"0"
-        if length.isdigit() and int(length) > self.max_body_bytes:
+    @contextlib.contextmanager
+    def _room(self, scope: HTTPScope, database_name: str) -> Iterator[None]:
+        """Room for the body, as long as it is needed."""
+        length = _header(scope, b"content-length")
+        size = int(length) if length is not None and length.isdigit() else self.max_body_bytes
+        if size > self.max_body_bytes:
             raise self._too_large()
+        if size <= _SMALL_BODY_BYTES:
+            yield
+            return
+        if self._held[database_name] + size > self.max_bodies_bytes_each:
+            raise Overloaded("too much is being sent to this database at once; try again in a moment")
+        self._held[database_name] += size
+        try:
+            yield
+        finally:
+            self._held[database_name] -= size
+            if not self._held[database_name]:
+                del self._held[database_name]
+
+    async def _body(self, receive: Receive) -> bytes:
         parts: list[bytes] = []
         size = 0
         while True:

@@ -6,8 +6,10 @@ such a word is data. The same text may define a view or a trigger; names inside 
 """
 
 import functools
+import itertools
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from freehold.errors import Forbidden
 from freehold.libsql.tokens import Kind, Token, tokens
@@ -30,9 +32,12 @@ CALLS = frozenset({"edit", "eval"})
 MODULES = frozenset({"csv", "vsv", "dbstat"})
 STATEMENTS = frozenset({"attach", "detach", "vacuum"})
 
-# No SQL without one of these words can break a rule, and most SQL has none: one scan in C settles it.
+# No SQL without one of these words can break a rule, and most SQL has none: a few scans in C settle it.
+_WATCHED = NAMES | CALLS | MODULES | STATEMENTS
+_WORDS = tuple(sorted(_WATCHED))
+# As a whole word, so that `credit` is not `edit`. A byte order mark is no part of a word that follows it.
 _SUSPECT = re.compile(
-    "|".join(sorted(NAMES | CALLS | MODULES | STATEMENTS)) + "|\0", re.IGNORECASE | re.ASCII
+    rf"(?<![A-Za-z0-9_$\x80-\ufefe\uff00-\U0010ffff])(?:{'|'.join(_WORDS)})(?![A-Za-z0-9_$\x80-\U0010ffff])"
 )
 # A call cannot follow these, a table's column list can.
 _BEFORE_A_TABLE = frozenset({"table", "exists", "into", "references"})
@@ -40,6 +45,7 @@ _STARTS_TABLES = frozenset({"from", "join", "into", "update", "table", "using", 
 _ENDS_TABLES = frozenset(
     {"where", "group", "order", "having", "limit", "window", "set", "values", "select", "returning"}
 )
+_TURNS_TABLES = _ENDS_TABLES | {"from", "join"}
 _CACHED_LENGTH = 4096
 
 
@@ -61,70 +67,69 @@ def check_sql(sql: str) -> None:
 
 
 def _fault(sql: str) -> str | None:
-    return find_fault(tokens(sql)) if _SUSPECT.search(sql) else None
+    if "\0" in sql:
+        return "SQL text ends at a NUL character; remove it"
+    lowered = sql.lower()
+    if any(word in lowered for word in _WORDS) and _SUSPECT.search(lowered):
+        return find_fault(tokens(sql))
+    return None
 
 
 _cached_fault = functools.lru_cache(maxsize=2048)(_fault)
 
 
+class _Suspect(NamedTuple):
+    """A watched name, and what stood before it; what follows is not known yet."""
+
+    kind: Kind
+    name: str
+    before: str
+    is_table: bool
+
+
 def find_fault(words: Iterable[Token]) -> str | None:
-    """Why the tokens are refused, or None. One pass with one token of look-ahead."""
-    tables = _TableNames()
+    """Why the tokens are refused, or None. One pass; a name is judged when the token after it is seen."""
+    in_tables = [False]  # for each open parenthesis: whether a comma here leads to another table
     before = ""  # the token before, in lower case; "" where a statement starts
-    current: Token | None = None
-    for following in (*words, Token(Kind.OTHER, "")):
-        if current is not None:
-            fault = _fault_of(current, before, following, tables)
+    suspect: _Suspect | None = None
+    for kind, text in itertools.chain(words, [Token(Kind.OTHER, "")]):
+        if suspect is not None:
+            fault = _judge(suspect, is_call=kind is Kind.OTHER and text == "(")
             if fault is not None:
                 return fault
-            tables.see(current, before)
-            before = _key(current)
-        current = following
+            suspect = None
+        if kind is Kind.OTHER:
+            _follow(text, before, in_tables)
+            before = "" if text == ";" else text
+            continue
+        name = text if kind is Kind.WORD else text.lower()
+        if name in _WATCHED and kind is not Kind.VARIABLE:
+            is_table = before in _STARTS_TABLES or (in_tables[-1] and before in {",", "("})
+            suspect = _Suspect(kind, name, before, is_table or before == ".")
+        elif kind is Kind.WORD and name in _TURNS_TABLES:
+            in_tables[-1] = name in {"from", "join"}
+        before = name if kind is Kind.WORD else "name"  # a quoted word is never a keyword
     return None
 
 
-def _key(token: Token) -> str:
-    """What the next token needs to know of this one; a quoted word is never a keyword."""
-    if token.kind is Kind.OTHER:
-        return "" if token.text == ";" else token.text
-    return token.text if token.kind is Kind.WORD else "name"
+def _follow(text: str, before: str, in_tables: list[bool]) -> None:
+    if text == "(":
+        in_tables.append(before in {"from", "join"} or (in_tables[-1] and before in {",", "("}))
+    elif text == ")" and len(in_tables) > 1:
+        in_tables.pop()
+    elif text == ";":
+        in_tables[:] = [False]
 
 
-def _fault_of(token: Token, before: str, following: Token, tables: "_TableNames") -> str | None:
-    if token.kind is Kind.OTHER or token.kind is Kind.VARIABLE:
-        return "SQL text ends at a NUL character; remove it" if token.text == "\0" else None
-    name = token.text.lower()
-    is_call = following.text == "(" and following.kind is Kind.OTHER
-    if token.kind is Kind.WORD and name in STATEMENTS and before in {"", "explain", "plan"}:
+def _judge(suspect: _Suspect, *, is_call: bool) -> str | None:
+    kind, name, before, is_table = suspect
+    if kind is Kind.WORD and name in STATEMENTS and before in {"", "explain", "plan"}:
         return f"{name.upper()} is not allowed: a database is one file of its own, and it is kept for you"
     # SQLite takes a string for a name where only a table or a module can stand.
-    is_name = token.kind is not Kind.STRING or is_call or before == "." or tables.expected(before)
-    if is_name and (name in NAMES or (name in CALLS and is_call and before not in _BEFORE_A_TABLE)):
+    if kind is Kind.STRING and not (is_call or is_table):
+        return None
+    if name in NAMES or (name in CALLS and is_call and before not in _BEFORE_A_TABLE):
         return f"`{name}` is not allowed: it reaches outside the database; rename it if it is your own"
-    if is_name and name in MODULES and before == "using":
+    if name in MODULES and before == "using":
         return f"the table module `{name}` is not allowed: it reaches outside the database"
     return None
-
-
-class _TableNames:
-    """Whether a table's name may come next, followed through parentheses."""
-
-    def __init__(self) -> None:
-        self._stack = [False]
-
-    def expected(self, before: str) -> bool:
-        return before in _STARTS_TABLES or (self._stack[-1] and before in {",", "("})
-
-    def see(self, token: Token, before: str) -> None:
-        if token.kind is Kind.WORD:
-            if token.text in {"from", "join"}:
-                self._stack[-1] = True
-            elif token.text in _ENDS_TABLES:
-                self._stack[-1] = False
-        elif token.kind is Kind.OTHER:
-            if token.text == "(":
-                self._stack.append(before in {"from", "join"} or (self._stack[-1] and before in {",", "("}))
-            elif token.text == ")" and len(self._stack) > 1:
-                self._stack.pop()
-            elif token.text == ";":
-                self._stack[:] = [False]

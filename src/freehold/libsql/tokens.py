@@ -39,25 +39,25 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+# By the number of the group; space is nothing.
+_KINDS = (None, None, Kind.WORD, Kind.STRING, Kind.QUOTED, Kind.VARIABLE, Kind.OTHER)
 
 
 def tokens(sql: str) -> Iterator[Token]:
     """Tokens in order, without white space and comments."""
-    for match in _TOKEN.finditer(sql):
-        text = match.group()
-        match match.lastgroup:
-            case "space":
-                continue
-            case "word":
-                yield Token(Kind.WORD, text.lower())
-            case "string":
-                yield Token(Kind.STRING, _unquote(text))
-            case "quoted":
-                yield Token(Kind.QUOTED, _unquote(text))
-            case "variable":
-                yield Token(Kind.VARIABLE, text)
-            case _:
-                yield Token(Kind.OTHER, text)
+    for found in _TOKEN.finditer(sql):
+        kind = _KINDS[found.lastindex or 0]
+        if kind is Kind.WORD:
+            yield Token(kind, found[0].lower())
+        elif kind is Kind.STRING or kind is Kind.QUOTED:
+            yield Token(kind, _unquote(found[0]))
+        elif kind is not None:
+            yield Token(kind, found[0])
+
+
+def variables(sql: str) -> list[tuple[int, int]]:
+    """Where each variable (`?`, `?1`, `:a`, `@a`, `$a`) starts and ends, in order."""
+    return [match.span() for match in _TOKEN.finditer(sql) if match.lastgroup == "variable"]
 
 
 def _unquote(text: str) -> str:

@@ -334,7 +334,16 @@ class Engine:
 
     def _tick(self) -> None:
         """Ring the alarms that are due, end idle streams, close idle connections; again while there is any."""
-        now = time.monotonic()
+        self._timer = None
+        try:
+            self._look_after(time.monotonic())
+        finally:
+            if self._jobs:
+                self._start_timer()
+            elif len(self.streams) or self.pool.open_count:
+                self._timer = asyncio.get_running_loop().call_later(_IDLE_TICK_S, self._tick)
+
+    def _look_after(self, now: float) -> None:
         longest, longest_s = None, 0.0
         for job in self._jobs:
             if job.session is None:
@@ -348,11 +357,6 @@ class Engine:
             longest.alarm.stop(SqlFailure("the statement was stopped: memory is short", "SQLITE_NOMEM"))
         self._drop(self.streams.expired(now))
         self.pool.sweep(now)
-        self._timer = None
-        if self._jobs:
-            self._start_timer()
-        elif len(self.streams) or self.pool.open_count:
-            self._timer = asyncio.get_running_loop().call_later(_IDLE_TICK_S, self._tick)
 
 
 def _affordable_connections() -> int:

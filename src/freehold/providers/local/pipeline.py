@@ -46,6 +46,7 @@ from freehold.providers.local.session import Session
 from freehold.providers.local.statements import variables
 from freehold.providers.local.values import to_native_map, to_natives
 
+_MAX_ENTRIES = 20_000
 _MAX_STORED = 150
 _MAX_STORED_LENGTH = 1_000_000
 _ENTRY_BYTES = 200  # of JSON around each result
@@ -65,6 +66,7 @@ class Pipeline:
         Raises:
             FreeholdError: the whole call fails.
         """
+        _check_count(requests, "pipeline", "requests")
         return [self._result(request) for request in requests]
 
     def execute(self, stmt: Stmt) -> StmtResult:
@@ -84,6 +86,7 @@ class Pipeline:
         Raises:
             FreeholdError: the whole call fails.
         """
+        _check_count(batch.steps, "batch", "steps")
         results: list[StmtResult | None] = []
         errors: list[Error | None] = []
         for step in batch.steps:
@@ -169,6 +172,12 @@ def cursor_entries(result: BatchResult) -> list[CursorEntry]:
             entries.extend(RowEntry(row) for row in done.rows)
             entries.append(StepEndEntry(done.affected_row_count, done.last_insert_rowid))
     return entries
+
+
+def _check_count(entries: Sequence[object], what: str, of_what: str) -> None:
+    """Each has an entry in the answer, even when it is an error: many small ones would make it huge."""
+    if len(entries) > _MAX_ENTRIES:
+        raise InvalidInput(f"a {what} may have {_MAX_ENTRIES} {of_what}; send the rest in another")
 
 
 def _bindings(stmt: Stmt) -> Bindings:
