@@ -70,6 +70,8 @@ def test_trusts(origin: str) -> None:
         "http://127.0.0.12:5173",
         "myapp:evil",
         "other://open/cbx",
+        "other://open/cb/../evil",
+        "other://open/cb/%2E./evil",
         "other://evil",
         "auth.example.com",
         "//auth.example.com",

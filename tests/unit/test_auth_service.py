@@ -14,6 +14,7 @@ from freehold.auth.errors import (
     EmailTaken,
     InvalidEmail,
     NotAnAdmin,
+    PasswordTooLong,
     PasswordTooShort,
     WrongCredentials,
 )
@@ -149,6 +150,13 @@ async def test_a_hash_is_computed_for_unknown_users_too(scene: Scene) -> None:
         with pytest.raises(WrongCredentials):
             await scene.auth.sign_in(email, "wrong-horse-1", NOWHERE)
     assert scene.hasher.verified == [None, "hash of correct-horse-1"]
+
+
+async def test_what_is_too_long_for_a_password_is_not_hashed_at_all(scene: Scene) -> None:
+    await scene.auth.sign_up(ADA, NOWHERE)
+    with pytest.raises(PasswordTooLong):
+        await scene.auth.sign_in("ada@example.com", "x" * 129, NOWHERE)
+    assert scene.hasher.verified == []
 
 
 async def test_a_user_without_a_password_cannot_sign_in_by_one(scene: Scene) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ABSOLUTE = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)([^?#]*)", re.IGNORECASE)
 # Browsers take a backslash for a slash and drop control characters; `@` hides the host that is really meant.
-_TRICKS = re.compile(r"[\x00-\x20\x7f\\]")
+_TRICKS = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
+_CLIMBS = re.compile(r"(?:\.|%2e){2}", re.IGNORECASE)  # `/cb/../evil` begins with `/cb` and is not below it
 _ENCODED_SLASH = re.compile(r"%(2f|5c)", re.IGNORECASE)
 
 
@@ -38,7 +39,7 @@ class TrustedOrigins:
         return (
             any(pattern.fullmatch(whole) for pattern in self._origin_patterns)
             or (scheme in _DEFAULT_PORTS and any(pattern.fullmatch(host) for pattern in self._host_patterns))
-            or any(pattern.match(origin) for pattern in self._app_links)
+            or (not _CLIMBS.search(found[3]) and any(pattern.match(origin) for pattern in self._app_links))
         )
 
     def is_safe_redirect(self, url: str) -> bool:

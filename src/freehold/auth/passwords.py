@@ -29,17 +29,26 @@ T = TypeVar("T")
 
 
 def check_new_password(password: str) -> None:
-    """Refuse what is too short or too long, counted in UTF-16 units as browsers count.
+    """Refuse what is too short or too long.
 
     Raises:
-        PasswordTooShort: fewer than 8.
+        PasswordTooShort: fewer than 8 characters.
         PasswordTooLong: more than 128.
     """
-    length = len(password.encode("utf-16-le", "surrogatepass")) // 2
-    if length < MIN_LENGTH:
+    if _length(password) < MIN_LENGTH:
         raise PasswordTooShort(f"a password has at least {MIN_LENGTH} characters")
-    if length > MAX_LENGTH:
+    check_length(password)
+
+
+def check_length(password: str) -> None:
+    """Refuse what cannot be anybody's password, before it costs anything. Raises `PasswordTooLong`."""
+    if _length(password) > MAX_LENGTH:
         raise PasswordTooLong(f"a password has at most {MAX_LENGTH} characters")
+
+
+def _length(text: str) -> int:
+    """In UTF-16 units, as browsers count."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def hash_password(password: str, salt: str | None = None) -> str:

@@ -11,7 +11,7 @@ from freehold.auth.dates import from_iso, to_iso, utc_now
 from freehold.auth.emails import is_email
 from freehold.auth.errors import Banned, EmailTaken, InvalidEmail, NotAnAdmin, WrongCredentials
 from freehold.auth.origins import TrustedOrigins
-from freehold.auth.passwords import check_new_password
+from freehold.auth.passwords import check_length, check_new_password
 from freehold.auth.ports import PasswordHasher, UserStore
 from freehold.auth.sessions import LIFETIME, SHORT_LIFETIME, Sessions, extend_from
 from freehold.auth.tokens import random_id
@@ -56,12 +56,14 @@ class Auth:
 
         Raises:
             InvalidEmail: not an address.
+            PasswordTooLong: more than any password has. A short one is merely wrong.
             WrongCredentials: unknown address or wrong password; both take as long.
             Banned: the user is banned. A ban that has run out is lifted.
             Unavailable: too many are signing in, or the central database does not answer.
         """
         if not is_email(email):
             raise InvalidEmail("this is not an e-mail address")
+        check_length(password)
         found = await self.store.find_credential(email.lower())
         password_hash = found.password_hash if found else None
         if not await self.hasher.verify(password, password_hash) or found is None:

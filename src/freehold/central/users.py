@@ -34,7 +34,12 @@ _FIND_SESSION: Select[Any] = select(
 ).select_from(session.join(user, user.c.id == session.c.userId))
 
 _FIND_CREDENTIAL: Select[Any] = select(*_labelled(user), account.c.password).select_from(
-    user.outerjoin(account, (account.c.userId == user.c.id) & (account.c.providerId == _CREDENTIAL))
+    user.outerjoin(
+        account,
+        (account.c.userId == user.c.id)
+        & (account.c.providerId == _CREDENTIAL)
+        & (account.c.accountId == user.c.id),
+    )
 )
 
 
