@@ -19,6 +19,7 @@ from freehold.errors import (
     Unavailable,
 )
 from freehold.migrate.signature import RegistryTampered
+from freehold.tenants.errors import DatabaseDeleted
 
 log = structlog.get_logger()
 
@@ -27,6 +28,7 @@ STATUS: dict[type[FreeholdError], int] = {
     Unauthenticated: 401,
     Forbidden: 403,
     NotFound: 404,
+    DatabaseDeleted: 410,
     Conflict: 409,
     TooLarge: 413,
     Unavailable: 503,
