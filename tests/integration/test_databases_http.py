@@ -126,7 +126,7 @@ async def test_a_database_in_the_making_is_202_without_token_url_or_cause(
     [
         (TenantState.SUSPENDED, 403, "database_suspended"),
         (TenantState.DELETING, 409, "database_deleting"),
-        (TenantState.DELETED, 404, "database_deleted"),
+        (TenantState.DELETED, 410, "database_deleted"),
     ],
 )
 async def test_a_database_out_of_use_is_a_problem_with_its_own_code(
