@@ -7,17 +7,18 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 import click
 import msgspec
 from dotenv import dotenv_values
 
-from freehold.bootstrap import Services, open_services
 from freehold.errors import FreeholdError, Unavailable
 from freehold.keys import BadKeyFile
-from freehold.log import configure_logging
 from freehold.settings import BadSettings, Settings, load_settings
+
+if TYPE_CHECKING:
+    from freehold.bootstrap import Services
 
 EXIT_DONE, EXIT_NO, EXIT_USAGE, EXIT_SETTINGS, EXIT_UNREACHABLE = 0, 1, 2, 3, 4
 
@@ -69,9 +70,12 @@ def command_settings() -> Settings:
 
 
 @asynccontextmanager
-async def command_services() -> AsyncIterator[Services]:
+async def command_services() -> AsyncIterator["Services"]:
     """The same services that `serve` has, without its background work; logs only warnings."""
     settings = command_settings()
+    from freehold.bootstrap import open_services
+    from freehold.log import configure_logging
+
     level = settings.log_level if settings.log_level != "info" else "warning"
     configure_logging(level, settings.log_format)
     async with open_services(settings) as services:

@@ -10,10 +10,7 @@ import click
 import msgspec
 import uvicorn
 
-from freehold.bootstrap import open_services
 from freehold.cli.context import EXIT_DONE, async_command, command_settings
-from freehold.http.app import create_asgi
-from freehold.log import configure_logging
 from freehold.settings import BadSettings, Settings
 
 _SHUTDOWN_LIMIT_S = 10
@@ -34,8 +31,12 @@ async def serve() -> int:
     Embedded by default: it needs no account and no other server, and writes only below DATA_DIR.
     """
     settings = command_settings()
-    configure_logging(settings.log_level, settings.log_format)
     with _listen(settings) as listener:
+        from freehold.bootstrap import open_services
+        from freehold.http.app import create_asgi
+        from freehold.log import configure_logging
+
+        configure_logging(settings.log_level, settings.log_format)
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
         async with open_services(settings) as services:
             await services.publish_registry()

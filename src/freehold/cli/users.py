@@ -55,6 +55,6 @@ def _read_password() -> str:
 
 def _ask_password() -> str:
     if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask for the password; use --password-stdin")
+        raise click.ClickException("there is no terminal to ask for the password; use --password-stdin")
     password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return password
