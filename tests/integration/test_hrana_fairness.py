@@ -72,14 +72,18 @@ async def test_many_tenants_share_few_connections(tmp_path: Path) -> None:
         assert pool.open_count == 0
 
 
-async def test_tenants_at_work_at_once_beyond_the_limit_are_told_to_come_back(tmp_path: Path) -> None:
-    limits = EngineLimits(connections=3)
+async def test_tenants_beyond_the_limit_wait_their_turn_and_too_many_come_back(tmp_path: Path) -> None:
+    limits = EngineLimits(connections=4, streams=2, waiting=2)
     async with served(tmp_path, query_timeout_s=0.4, engine_limits=limits) as running:
-        callers = [await running.database(f"t-{number}") for number in range(5)]
+        callers = [await running.database(f"t-{number}") for number in range(6)]
         body = {"requests": [{"type": "execute", "stmt": {"sql": ENDLESS}}, CLOSE]}
         answers = await asyncio.gather(*(caller.post("v3/pipeline", body) for caller in callers))
-        assert sorted(status for status, _ in answers) == [200, 200, 200, 429, 429]
+        assert sorted(status for status, _ in answers) == [200, 200, 200, 200, 429, 429]
+        held = [(await caller.pipeline("begin"))["baton"] for caller in callers[:2]]
+        assert (await callers[2].post("v3/pipeline", {"requests": []}))[0] == 429  # no more streams
         assert await callers[4].rows("select 1") == [[1]]
+        for caller, baton in zip(callers, held, strict=False):
+            await caller.pipeline(CLOSE, baton=baton)
 
 
 async def test_a_burst_on_one_database_is_all_answered(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from freehold.providers.local.pipeline import Pipeline, cursor_entries
 from freehold.providers.local.pool import Pool
 from freehold.providers.local.session import Session
 from freehold.providers.local.streams import Stream, Streams
+from freehold.providers.local.turnstile import Turnstile
 from freehold.providers.local.workers import Workers
 from freehold.providers.serving import Call, Interest, Reply
 
@@ -73,6 +74,8 @@ class Engine:
         # Streams keep connections; half of them stay free for requests that do not.
         streams = min(engine_limits.streams, connections // 2)
         self.streams = Streams(engine_limits.stream_idle_s, streams, engine_limits.streams_each)
+        # What is left must do for all requests that do not continue a stream; the others wait their turn.
+        self._gate = Turnstile(connections - streams, engine_limits.waiting)
         self._tenants: dict[str, Tenant] = {}
         self._jobs: set[Job] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -116,7 +119,7 @@ class Engine:
     @contextlib.asynccontextmanager
     async def closed(self, database_name: str) -> AsyncIterator[None]:
         """No connection to the database is open here while this is entered; requests end with `NotFound`."""
-        tenant = self._tenants.setdefault(database_name, Tenant(database_name))
+        tenant = self._tenant(database_name)
         tenant.closing += 1
         try:
             tenant.refuse_all()
@@ -133,12 +136,10 @@ class Engine:
 
     async def close(self) -> None:
         """Stop everything, roll back what is open, close all connections."""
-        for tenant in list(self._tenants.values()):
-            for place in tenant.waiting:
-                if not place.done():
-                    place.set_exception(Unavailable("the server is stopping"))
+        for gate in (self._gate, *(tenant.gate for tenant in self._tenants.values())):
+            gate.refuse_all(_stopping)
         for job in list(self._jobs):
-            job.cancel(Unavailable("the server is stopping"))
+            job.cancel(_stopping())
         self._drop(self.streams.idle_of(None))
         until = time.monotonic() + _CLOSE_LIMIT_S
         while self.pool.open_count and time.monotonic() < until:
@@ -239,28 +240,21 @@ class Engine:
         is_ours: bool = False,
     ) -> Any:
         """Run `task` on a connection of the database; the stream keeps the connection if it goes on."""
-        tenant = self._tenants.get(database_name) or self._tenants.setdefault(
-            database_name, Tenant(database_name)
-        )
-        if tenant.closing:
-            raise tenant.gone()
-        session, needs_place = None, False
+        tenant = self._tenant(database_name)
+        tenant.check_open()
+        gates: list[Turnstile] = []
+        session = None
         if stream is not None and stream.session is not None:
             session, stream.session = stream.session, None
-        elif not is_ours:
-            limit = self._engine_limits
+        else:
             try:
-                await tenant.enter(limit.requests_each, limit.waiting_each, interest.when_lost)
-            finally:
-                self._forget_if_quiet(tenant)
-            needs_place = True
-        if session is None:
-            try:
-                if tenant.closing:  # since we waited
-                    raise tenant.gone()
+                for gate in (self._gate,) if is_ours else (tenant.gate, self._gate):
+                    await gate.enter(interest)
+                    gates.append(gate)
+                tenant.check_open()  # it may have been closed while we waited
                 session = self.pool.take(database_name, read_only=read_only)
-            except FreeholdError:
-                self._leave(tenant, needs_place)
+            except BaseException:
+                self._leave(tenant, gates)
                 raise
         job = Job(
             tenant,
@@ -270,10 +264,10 @@ class Engine:
             read_only=read_only,
             session=session,
             stream=stream if goes_on else None,
-            needs_place=needs_place,
+            gates=gates,
         )
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        lane = self._new if needs_place else self._continuing
+        lane = self._new if gates else self._continuing
         tenant.jobs.add(job)
         self._jobs.add(job)
         job.lane = lane
@@ -298,7 +292,7 @@ class Engine:
             self.pool.give_back(session)
         else:
             self._drop_session(session)
-        self._leave(tenant, job.needs_place)
+        self._leave(tenant, job.gates)
         if not future.done():
             if error is None:
                 future.set_result(result)
@@ -307,9 +301,17 @@ class Engine:
         elif error is not None and not isinstance(error, FreeholdError):
             asyncio.get_running_loop().call_exception_handler({"message": "a job failed", "exception": error})
 
-    def _leave(self, tenant: Tenant, had_place: bool) -> None:
-        if had_place:
-            tenant.leave()
+    def _tenant(self, database_name: str) -> Tenant:
+        tenant = self._tenants.get(database_name)
+        if tenant is None:
+            limit = self._engine_limits
+            tenant = Tenant(database_name, Turnstile(limit.requests_each, limit.waiting_each))
+            self._tenants[database_name] = tenant
+        return tenant
+
+    def _leave(self, tenant: Tenant, gates: Sequence[Turnstile]) -> None:
+        for gate in gates:
+            gate.leave()
         self._forget_if_quiet(tenant)
 
     def _forget_if_quiet(self, tenant: Tenant) -> None:
@@ -357,6 +359,10 @@ class Engine:
             longest.alarm.stop(SqlFailure("the statement was stopped: memory is short", "SQLITE_NOMEM"))
         self._drop(self.streams.expired(now))
         self.pool.sweep(now)
+
+
+def _stopping() -> Unavailable:
+    return Unavailable("the server is stopping")
 
 
 def _affordable_connections() -> int:

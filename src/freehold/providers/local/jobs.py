@@ -1,17 +1,14 @@
 """Jobs on tenant databases: who may run now, on which connection, and what becomes of it afterwards."""
 
-import asyncio
-import contextlib
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from freehold.errors import FreeholdError, NotFound
-from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.local.limits import Limits
 from freehold.providers.local.session import Session
 from freehold.providers.local.streams import Stream
+from freehold.providers.local.turnstile import Turnstile
 from freehold.providers.local.workers import Ticket, Workers
 
 Task = Callable[[Session], Any]
@@ -20,69 +17,32 @@ Task = Callable[[Session], Any]
 class Tenant:
     """What goes on at one database now. `closing` counts deletions under way."""
 
-    __slots__ = ("closing", "jobs", "name", "running", "waiting")
+    __slots__ = ("closing", "gate", "jobs", "name")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, gate: Turnstile) -> None:
         self.name = name
-        self.running = 0
+        self.gate = gate
         self.closing = 0
         self.jobs: set[Job] = set()
-        self.waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def is_quiet(self) -> bool:
         """Whether nothing would be lost by forgetting it."""
-        return not (self.jobs or self.waiting or self.running or self.closing)
+        return not self.jobs and not self.closing and self.gate.is_empty
 
     def gone(self) -> NotFound:
         return NotFound(f"database `{self.name}` does not exist")
 
-    async def enter(
-        self, limit: int, queue_limit: int, on_wait: Callable[[Callable[[], None]], None]
-    ) -> None:
-        """Wait for a place; `leave` gives it to the next. `on_wait` is told how to give up waiting.
-
-        Raises:
-            Overloaded: too many wait already, or waiting was given up.
-            NotFound: the database was deleted meanwhile.
-        """
-        if self.running < limit:
-            self.running += 1
-            return
-        if len(self.waiting) >= queue_limit:
-            raise Overloaded("too many requests at once for this database; try again in a moment")
-        place = asyncio.get_running_loop().create_future()
-        self.waiting.append(place)
-        on_wait(lambda: _fail(place, Gone("the client went away")))
-        try:
-            await place
-        except BaseException:
-            with contextlib.suppress(ValueError):
-                self.waiting.remove(place)
-            if place.done() and not place.cancelled() and place.exception() is None:
-                self.leave()  # the place was given to us in the very moment that we gave up
-            raise
-
-    def leave(self) -> None:
-        """Hand the place to the next who waits."""
-        while self.waiting:
-            place = self.waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                return
-        self.running -= 1
+    def check_open(self) -> None:
+        """Raise `NotFound` while the database is being deleted."""
+        if self.closing:
+            raise self.gone()
 
     def refuse_all(self) -> None:
         """The database is being deleted: nobody gets in, and who is in is stopped."""
-        for place in self.waiting:
-            _fail(place, self.gone())
+        self.gate.refuse_all(self.gone)
         for job in list(self.jobs):
             job.cancel(self.gone())
-
-
-def _fail(place: "asyncio.Future[None]", error: FreeholdError) -> None:
-    if not place.done():
-        place.set_exception(error)
 
 
 class Job:
@@ -93,10 +53,10 @@ class Job:
         "_path",
         "_read_only",
         "_task",
+        "gates",
         "is_clean",
         "lane",
         "limits",
-        "needs_place",
         "session",
         "stream",
         "tenant",
@@ -113,13 +73,13 @@ class Job:
         read_only: bool,
         session: Session | None,
         stream: Stream | None,
-        needs_place: bool,
+        gates: Sequence[Turnstile],
     ) -> None:
         self.tenant = tenant
         self.session = session
         self.stream = stream
         self.limits = limits
-        self.needs_place = needs_place
+        self.gates = gates
         self.is_clean = False
         self.lane: Workers | None = None
         self.ticket: Ticket | None = None

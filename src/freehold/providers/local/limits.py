@@ -41,6 +41,7 @@ class EngineLimits(Struct, frozen=True, kw_only=True):
     threads: int = 64
     connections: int = 256
     connection_idle_s: float = 30.0
+    waiting: int = 2000
     requests_each: int = 4
     waiting_each: int = 64
     streams: int = 128
