@@ -1,11 +1,13 @@
 """Hrana over HTTP as clients see it: results, errors, statuses."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -453,3 +455,33 @@ async def test_a_closed_database_is_refused_with_a_reason(tmp_path: Path) -> Non
         status, body = await (await running.database("t-1")).post("v3/pipeline", {"requests": []})
         assert (status, body["code"]) == (403, "BLOCKED")
         assert (await (await running.database("t-2")).rows("select 1")) == [[1]]
+
+
+async def test_many_large_bodies_at_once_are_told_to_come_back(db: Caller) -> None:
+    await db.run("create table t(a)")
+    text = "x" * 6_000_000
+    requests = [
+        {"type": "execute", "stmt": {"sql": "insert into t values (?)", "args": [value(text)]}},
+        CLOSE,
+    ]
+    body = json.dumps({"requests": requests}).encode()
+    answers = await asyncio.gather(*(db.post("v3/pipeline", body) for _ in range(12)))
+    statuses = [status for status, _ in answers]
+    assert set(statuses) <= {200, 429}
+    assert statuses.count(200) >= 6
+    assert await db.rows("select count(*) from t") == [[statuses.count(200)]]
+    assert (await db.post("v3/pipeline", body))[0] == 200  # the room is given back
+
+
+async def test_a_call_of_too_many_parts_is_refused_before_it_runs(db: Caller) -> None:
+    many = b",".join([b'{"type":"get_autocommit"}'] * 20_001)
+    status, error = await db.post("v3/pipeline", b'{"requests":[' + many + b"]}")
+    assert (status, error["code"]) == (400, "INVALID_INPUT")
+    steps = b",".join([b'{"stmt":{"sql":"select 1"}}'] * 20_001)
+    status, _ = await db.post("v1/batch", b'{"batch":{"steps":[' + steps + b"]}}")
+    assert status == 400
+
+
+async def test_a_web_socket_is_declined(running: Served, db: Caller) -> None:
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await running.http.ws_connect(db.url, protocols=("hrana3",))
