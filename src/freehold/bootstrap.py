@@ -111,7 +111,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             hasher=hasher,
             sessions=Sessions(users, changes),
             cookies=SessionCookies(secret, settings.public_url),
-            origins=TrustedOrigins(settings.public_url, settings.trusted_origins),
+            origins=TrustedOrigins(settings.public_url, [*settings.own_origins, *settings.trusted_origins]),
             on_user_created=provisioner.wake,
         )
         yield Services(

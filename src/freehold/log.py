@@ -5,6 +5,8 @@ import logging
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
@@ -75,6 +77,23 @@ class _Handler(logging.Handler):
 
 
 _writers: list[LineWriter] = []
+_quick_lines: list[LineWriter] = []  # the writer, when info events go out as JSON
+
+
+def quick_info(event: str) -> Callable[[dict[str, Any]], None]:
+    """Writes info events of one kind as structlog would, at a fifth of its cost: for the line of every request.
+
+    For configured logging; the facts must hold the context that is wanted, such as `request_id`.
+    """
+    if not _quick_lines:
+        info: Callable[..., None] = structlog.get_logger().bind().info
+        return lambda facts: info(event, **facts)
+    [writer] = _quick_lines
+
+    def write(facts: dict[str, Any]) -> None:
+        writer.msg(_to_json({**facts, "event": event, "level": "info", "timestamp": datetime.now(UTC)}))
+
+    return write
 
 
 def configure_logging(level: str, log_format: str) -> None:
@@ -104,6 +123,7 @@ def configure_logging(level: str, log_format: str) -> None:
         _writers.pop().close()
     writer = LineWriter(sys.stderr)
     _writers.append(writer)
+    _quick_lines[:] = [writer] if threshold <= logging.INFO and not pretty else []
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),

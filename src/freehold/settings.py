@@ -1,6 +1,7 @@
 """All configuration, read once from the environment. Nothing else touches `os.environ`."""
 
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
@@ -85,6 +86,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "auto"
 
     @property
+    def own_origins(self) -> tuple[str, ...]:
+        """Origins that are this service itself. On a loopback address people type `localhost` just as well."""
+        if self.better_auth_url or self.host not in {"127.0.0.1", "::1", "localhost"}:
+            return (self.public_url,)
+        return (self.public_url, f"http://localhost:{self.port}")
+
+    @property
     def public_url(self) -> str:
         """Origin that clients use, without a slash at the end."""
         return (self.better_auth_url or f"http://{self.host}:{self.port}").rstrip("/")
@@ -136,7 +144,7 @@ def _convert(text: str, hint: Any) -> Any:
     if kind is Path or kind == Path | None:
         return Path(text).expanduser()
     if get_origin(kind) is tuple:
-        return tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+        return tuple(part.strip() for part in text.split(",") if part.strip())
     return msgspec.convert(text, hint, strict=False)
 
 
@@ -156,9 +164,22 @@ def _check(settings: Settings) -> list[str]:
         faults.append(
             f"BETTER_AUTH_URL: expected an origin such as https://auth.example.com, got `{settings.better_auth_url}`"
         )
+    faults += [
+        f"TRUSTED_PROXIES: expected addresses or networks such as 10.0.0.0/8, got `{proxy}`"
+        for proxy in settings.trusted_proxies
+        if not _is_network(proxy)
+    ]
     if 0 < len(settings.better_auth_secret) < 32:
         faults.append("BETTER_AUTH_SECRET: expected 32 characters or more; try `openssl rand -base64 32`")
     return faults
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_origin(url: str) -> bool:

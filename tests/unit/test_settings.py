@@ -19,7 +19,9 @@ def test_an_empty_value_counts_as_unset() -> None:
 
 def test_every_bad_variable_is_reported_at_once_one_line_each() -> None:
     with pytest.raises(BadSettings) as caught:
-        load_settings({"PORT": "abc", "LOG_LEVEL": "loud", "TENANT_PROVIDER": "moon", "TENANT_MAX_SIZE_MB": "0"})
+        load_settings(
+            {"PORT": "abc", "LOG_LEVEL": "loud", "TENANT_PROVIDER": "moon", "TENANT_MAX_SIZE_MB": "0"}
+        )
     named = [fault.split(":")[0] for fault in caught.value.faults]
     assert sorted(named) == ["LOG_LEVEL", "PORT", "TENANT_MAX_SIZE_MB", "TENANT_PROVIDER"]
     assert all("\n" not in fault for fault in caught.value.faults)
@@ -45,7 +47,9 @@ def test_a_bad_secret_is_named_but_never_shown() -> None:
 
 def test_a_secret_prints_as_stars_everywhere() -> None:
     settings = load_settings({"BETTER_AUTH_SECRET": "s" * 40})
-    assert "ssss" not in f"{settings} {settings!r} {settings.better_auth_secret} {settings.better_auth_secret!r}"
+    assert (
+        "ssss" not in f"{settings} {settings!r} {settings.better_auth_secret} {settings.better_auth_secret!r}"
+    )
     assert f"{settings.better_auth_secret:>5}" == "  ***"
     assert settings.better_auth_secret.reveal() == "s" * 40
     assert Secret("") == ""
@@ -71,8 +75,24 @@ def test_the_public_url_must_be_an_origin(url: str) -> None:
 
 def test_lists_are_split_at_commas() -> None:
     origins = load_settings({"TRUSTED_ORIGINS": "https://a.example/, http://b.example ,"}).trusted_origins
-    assert origins == ("https://a.example", "http://b.example")
+    assert origins == ("https://a.example/", "http://b.example")
 
 
 def test_paths_may_start_at_home() -> None:
     assert load_settings({"DATA_DIR": "~/freehold"}).data_dir == Path.home() / "freehold"
+
+
+def test_every_bad_proxy_is_named() -> None:
+    with pytest.raises(BadSettings) as caught:
+        load_settings({"TRUSTED_PROXIES": "10.0.0.1, 10.0.0.0/8, ::1, nonsense, 300.1.1.1"})
+    assert [fault.split("`")[1] for fault in caught.value.faults] == ["nonsense", "300.1.1.1"]
+
+
+def test_an_apps_own_scheme_stays_whole() -> None:
+    assert load_settings({"TRUSTED_ORIGINS": "myapp://"}).trusted_origins == ("myapp://",)
+
+
+def test_on_loopback_localhost_is_the_same_service() -> None:
+    assert load_settings({}).own_origins == ("http://127.0.0.1:8000", "http://localhost:8000")
+    assert load_settings({"HOST": "0.0.0.0"}).own_origins == ("http://0.0.0.0:8000",)
+    assert load_settings({"BETTER_AUTH_URL": "https://a.example"}).own_origins == ("https://a.example",)

@@ -75,6 +75,8 @@ def _listen(settings: Settings) -> socket.socket:
     except (OSError, UnicodeError) as error:
         raise BadSettings([_cannot_listen(settings, error)]) from error
     listener.setblocking(False)
+    # A listener made here has no protocol number, by which asyncio knows that it may turn Nagle's delay off.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 

@@ -9,6 +9,8 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from freehold.log import quick_info
+
 _ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -22,9 +24,7 @@ class RequestLog:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._log: Any = (
-            structlog.get_logger().bind()
-        )  # bound once: the lazy proxy would be resolved each time
+        self._write_line = quick_info("request.finished")
         # Unique over processes and restarts, and cheaper than asking the system for randomness each time.
         self._prefix = secrets.token_hex(4)
         self._count = itertools.count(1)
@@ -53,10 +53,12 @@ class RequestLog:
         finally:
             path = scope["path"]
             if path not in _QUIET_PATHS or status >= 400:
-                self._log.info(
-                    "request.finished",
-                    method=scope["method"],
-                    path=path,
-                    status=status,
-                    duration_ms=round((time.perf_counter() - started) * 1000, 2),
+                self._write_line(
+                    {
+                        "request_id": request_id,
+                        "method": scope["method"],
+                        "path": path,
+                        "status": status,
+                        "duration_ms": round((time.perf_counter() - started) * 1000, 2),
+                    }
                 )

@@ -1,0 +1,100 @@
+"""The log: never in the way of the event loop, one shape whatever writes a line."""
+
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from freehold.log import LineWriter, configure_logging, quick_info
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
+
+
+class _Stuck(io.StringIO):
+    """A reader that does not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go_on = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.may_go_on.wait(5)
+        return super().write(text)
+
+
+def test_a_reader_that_does_not_read_holds_nobody_up() -> None:
+    stream = _Stuck()
+    writer = LineWriter(stream)
+    writer.msg("first")
+    time.sleep(0.1)  # the thread is stuck in it now
+    started = time.perf_counter()
+    for number in range(1000):
+        writer.msg(f"line {number}")
+    assert time.perf_counter() - started < 1
+    stream.may_go_on.set()
+    writer.close()
+    assert stream.getvalue().splitlines() == ["first", *(f"line {number}" for number in range(1000))]
+
+
+def test_lines_go_out_without_being_asked_for() -> None:
+    stream = io.StringIO()
+    writer = LineWriter(stream)
+    writer.msg("hello")
+    until = time.monotonic() + 5
+    while not stream.getvalue() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert stream.getvalue() == "hello\n"
+    writer.close()
+
+
+def _lines(stream: io.StringIO) -> list[dict[str, object]]:
+    configure_logging("error", "json")  # closes the writer, so that all is written
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_the_quick_line_has_the_shape_of_every_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    configure_logging("info", "json")
+    structlog.get_logger().info("thing.happened", request_id="r", status=200)
+    quick_info("thing.happened")({"request_id": "r", "status": 200})
+    slow, quick = _lines(stream)
+    assert quick.keys() == slow.keys()
+    timestamps = [str(line.pop("timestamp")) for line in (slow, quick)]
+    assert quick == slow
+    assert all(len(text) == 27 and text.endswith("Z") for text in timestamps)
+
+
+def test_the_quick_line_is_silent_below_its_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    configure_logging("warning", "json")
+    quick_info("thing.happened")({"status": 200})
+    assert _lines(stream) == []
+
+
+def test_a_traceback_on_a_terminal_shows_no_local_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    configure_logging("info", "console")
+
+    def fails() -> None:
+        password = "hunter2-hunter2"
+        raise ValueError(len(password))
+
+    try:
+        fails()
+    except ValueError:
+        structlog.get_logger().exception("thing.failed")
+    configure_logging("error", "json")
+    # The source line is there, the value of a variable is not repeated beside it.
+    assert "ValueError: 15" in stream.getvalue()
+    assert stream.getvalue().count("hunter2") == 0
