@@ -34,6 +34,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        path = scope["path"]  # mounted parts of the application are given the rest of it later
         request_id = f"{self._prefix}-{next(self._count):x}"
         extra: dict[str, Any] = scope  # type: ignore[assignment]  # ASGI lets servers add keys of their own
         extra["freehold_request_id"] = request_id
@@ -51,7 +52,6 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_and_note)
         finally:
-            path = scope["path"]
             if path not in _QUIET_PATHS or status >= 400:
                 self._write_line(
                     {
