@@ -135,7 +135,8 @@ def _central_path(settings: Settings) -> Path:
 
 def _make_folder(keys: Path) -> None:
     try:
-        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keys.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # users and hashes are in there too
+        keys.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise BadSettings(
