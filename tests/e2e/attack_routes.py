@@ -1,0 +1,113 @@
+"""Every route of the application, and who may use it. A route that is missing here fails the tests."""
+
+from dataclasses import dataclass
+from typing import Any
+
+Outcomes = dict[str, int]
+"""Status by who asks; see `WHO`."""
+
+WHO = ("anonymous", "signed out", "user", "admin", "database token")
+
+ALL_AUTH_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+"""Below /api/auth what is not offered is 404 without a body, as better-auth answers."""
+
+
+def same(status: int) -> Outcomes:
+    return dict.fromkeys(WHO, status)
+
+
+OPEN = same(200)
+ABSENT = same(404)
+DESCRIBED = same(204)  # OPTIONS: which methods there are
+SIGNED_IN = {**same(401), "user": 200, "admin": 200}
+ADMIN = {**same(401), "user": 403, "admin": 201}
+DATABASE_TOKEN = {**same(401), "database token": 200}
+
+PASSWORD = "a-long-password-2"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One route with one or more of its methods. `target` is what is asked for, if it is not the route itself."""
+
+    methods: frozenset[str]
+    route: str
+    outcomes: Outcomes
+    body: Any = None
+    target: str = ""
+    is_mount: bool = False
+
+    @property
+    def keys(self) -> set[tuple[str, str]]:
+        return {("mounted" if self.is_mount else method, self.route) for method in self.methods}
+
+
+def row(methods: str, route: str, outcomes: Outcomes, **more: Any) -> Row:
+    return Row(frozenset(methods.split()), route, outcomes, **more)
+
+
+def auth(offered: str, route: str, outcomes: Outcomes, body: Any = None) -> list[Row]:
+    """A route of /api/auth: what it offers, and nothing for all other methods."""
+    others = ALL_AUTH_METHODS - set(offered.split())
+    return [row(offered, route, outcomes, body=body), Row(others, route, ABSENT)]
+
+
+def read(route: str, outcomes: Outcomes = OPEN, target: str = "") -> list[Row]:
+    return [
+        row("GET", route, outcomes, target=target),
+        row("OPTIONS", route, DESCRIBED, target=target),
+    ]
+
+
+def write(route: str, outcomes: Outcomes, body: Any) -> list[Row]:
+    return [row("POST", route, outcomes, body=body), row("OPTIONS", route, DESCRIBED)]
+
+
+_STMT = {"sql": "SELECT 1"}
+_BATCH = {"batch": {"steps": [{"stmt": _STMT}]}}
+_PIPELINE = {"requests": [{"type": "execute", "stmt": _STMT}, {"type": "close"}]}
+
+# `{email}`, `{new}`, `{name}` and `{sql}` are filled in by the tests.
+ROUTES: list[Row] = [
+    *read("/health"),
+    *read("/ready"),
+    *auth("GET", "/api/auth/ok", OPEN),
+    *auth("POST", "/api/auth/sign-up/email", OPEN, {"name": "N", "email": "{new}", "password": PASSWORD}),
+    *auth("POST", "/api/auth/sign-in/email", OPEN, {"email": "{email}", "password": PASSWORD}),
+    *auth("POST", "/api/auth/sign-out", OPEN),
+    row("GET", "/api/auth/get-session", OPEN),
+    row("POST", "/api/auth/get-session", same(405)),
+    Row(ALL_AUTH_METHODS - {"GET", "POST"}, "/api/auth/get-session", ABSENT),
+    row("GET POST PUT DELETE", "/api/auth", ABSENT, target="/api/auth/admin/list-users", is_mount=True),
+    row("GET POST", "/api/auth", ABSENT, target="/api/auth/", is_mount=True),
+    row("POST", "/api/auth", ABSENT, target="/api/auth/update-user", is_mount=True),
+    *read("/databases/user", SIGNED_IN),
+    *read("/migrations"),
+    *read("/migrations/current-version"),
+    *read("/migrations/full"),
+    *read("/migrations/keys"),
+    *write("/migrations/verify", OPEN, {"version": 1}),
+    *write("/migrations/register", ADMIN, {"sqlScript": "{sql}", "description": "one more table"}),
+    row("POST", "/db", DATABASE_TOKEN, body=_PIPELINE, target="/db/{name}/v3/pipeline", is_mount=True),
+    row("POST", "/db", DATABASE_TOKEN, body=_PIPELINE, target="/db/{name}/v2/pipeline", is_mount=True),
+    row("POST", "/db", DATABASE_TOKEN, body=_BATCH, target="/db/{name}/v3/cursor", is_mount=True),
+    row("POST", "/db", DATABASE_TOKEN, body=_BATCH, target="/db/{name}/v1/batch", is_mount=True),
+    row("POST", "/db", DATABASE_TOKEN, body={"stmt": _STMT}, target="/db/{name}/v1/execute", is_mount=True),
+    row("GET HEAD", "/db", OPEN, target="/db/{name}/v3", is_mount=True),
+    row("GET HEAD", "/db", OPEN, target="/db/{name}/v2", is_mount=True),
+    row("GET PUT DELETE", "/db", same(405), target="/db/{name}/v3/pipeline", is_mount=True),
+    row("GET POST", "/db", ABSENT, target="/db/{name}/v1/other", is_mount=True),
+    row("GET POST DELETE", "/db", ABSENT, target="/db/{name}", is_mount=True),
+    row("GET POST", "/db", ABSENT, target="/db", is_mount=True),
+    *read("/schema"),
+    *read("/schema/openapi.json"),
+    *read("/schema/openapi.yml"),
+    *read("/schema/openapi.yaml"),
+    *read("/schema/redoc"),
+    *read("/schema/rapidoc"),
+    *read("/schema/swagger"),
+    *read("/schema/elements"),
+    *read("/schema/oauth2-redirect.html"),
+    row("GET", "/schema/{path}", ABSENT, target="/schema/nothing"),
+    row("OPTIONS", "/schema/{path}", DESCRIBED, target="/schema/nothing"),
+]

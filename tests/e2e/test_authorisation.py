@@ -1,0 +1,163 @@
+"""Who may call what: each route, with each kind of credential, on the running service."""
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from litestar.routes import HTTPRoute
+
+from freehold.bootstrap import open_services
+from freehold.http.app import create_app
+from freehold.providers.serving import ENDPOINTS
+from freehold.settings import load_settings
+from tests.e2e.attack_routes import PASSWORD, ROUTES, WHO, Row
+from tests.e2e.attack_wire import Answer, Wire, bearer
+from tests.e2e.people import Person
+from tests.servers import ROOT, Service
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """One of each kind."""
+
+    wire: Wire
+    user: Person
+    admin: Person
+    signed_out: str
+    name: str
+    database_token: str
+
+    def token(self, who: str) -> str:
+        return {
+            "anonymous": "",
+            "signed out": self.signed_out,
+            "user": self.user.token,
+            "admin": self.admin.token,
+            "database token": self.database_token,
+        }[who]
+
+    def fill(self, text: str) -> str:
+        number = next(_numbers)
+        words = {
+            "email": self.user.email,
+            "new": f"new-{number}@example.com",
+            "name": self.name,
+            "sql": f"CREATE TABLE extra_{number} (id INTEGER PRIMARY KEY)",
+        }
+        for word, value in words.items():
+            text = text.replace("{" + word + "}", value)
+        return text
+
+    def ask(self, row: Row, method: str, token: str) -> Answer:
+        target = self.fill(row.target or row.route)
+        headers = ((b"Content-Type", b"application/json"), *([bearer(token)] if token else []))
+        body = b"" if row.body is None else self.fill(json.dumps(row.body)).encode()
+        return self.wire.send(method, target, headers, body)
+
+
+@pytest.fixture(scope="module")
+def cast(service: Service) -> Cast:
+    def enter(path: str, email: str) -> Person:
+        body = {"name": "N", "email": email, "password": PASSWORD}
+        reply = httpx.post(f"{service.url}/api/auth/{path}/email", json=body, timeout=30)
+        assert reply.status_code == 200, reply.text
+        found = reply.json()
+        return Person(service.url, email, found["user"]["id"], found["token"])
+
+    made = service.run("users", "create-admin", "admin@example.com", "--password-stdin", stdin=PASSWORD)
+    assert made.returncode == 0, made.stderr
+    user = enter("sign-up", "user@example.com")
+    ended = enter("sign-in", "user@example.com")
+    httpx.post(f"{service.url}/api/auth/sign-out", headers=ended.headers).raise_for_status()
+    credentials = user.credentials()
+    admin = enter("sign-in", "admin@example.com")
+    admin.credentials()
+    name, token = credentials["db_name"], credentials["access_token"]
+    return Cast(Wire(service.port), user, admin, ended.token, name, token)
+
+
+async def test_every_route_is_in_the_table_and_nothing_else(tmp_path: Path) -> None:
+    settings = load_settings(
+        {"DATA_DIR": str(tmp_path), "SCHEMA_REGISTRY": str(ROOT / "schema_registry" / "bahar")}
+    )
+    async with open_services(settings) as services:
+        routes = create_app(services).routes
+    served = {
+        (method, route.path_format)
+        for route in routes
+        for method in (route.methods if isinstance(route, HTTPRoute) else ["mounted"])
+    }
+    listed = set().union(*(row.keys for row in ROUTES))
+    assert served - listed == set(), "say in attack_routes.py who may use these"
+    assert listed - served == set(), "these are no more"
+
+
+def test_every_endpoint_of_a_database_is_in_the_table() -> None:
+    listed = {row.target.removeprefix("/db/{name}/") for row in ROUTES if row.route == "/db"}
+    assert listed >= ENDPOINTS
+
+
+CALLS = [
+    pytest.param(row, method, id=f"{method} {row.target or row.route}")
+    for row in ROUTES
+    for method in sorted(row.methods)
+]
+
+
+@pytest.mark.parametrize(("row", "method"), CALLS)
+def test_each_may_do_what_the_table_says(cast: Cast, row: Row, method: str) -> None:
+    for who in WHO:
+        token = cast.token(who)
+        if row.route.endswith("/sign-out") and method == "POST" and who in {"user", "admin"}:
+            token = _another_session(cast, who)
+        answer = cast.ask(row, method, token)
+        assert answer.status == row.outcomes[who], (who, answer)
+        if answer.status == 401 and "json" in answer.header("content-type"):
+            assert answer.header("www-authenticate") == "Bearer"
+
+
+def _another_session(cast: Cast, who: str) -> str:
+    email = {"user": cast.user, "admin": cast.admin}[who].email
+    answer = cast.wire.post("/api/auth/sign-in/email", {"email": email, "password": PASSWORD})
+    assert answer.status == 200, answer
+    token: str = answer.json["token"]
+    return token
+
+
+def test_a_promise_of_admin_in_a_sign_up_is_not_kept(cast: Cast) -> None:
+    body = {"name": "N", "email": cast.fill("{new}"), "password": PASSWORD, "role": "admin"}
+    assert cast.wire.post("/api/auth/sign-up/email", body).status == 400
+    for trick in ({"Role": "admin"}, {"user": {"role": "admin"}}, {"isAdmin": True}, {"role": None}):
+        body = {"name": "N", "email": cast.fill("{new}"), "password": PASSWORD, **trick}  # type: ignore[dict-item]
+        answer = cast.wire.post("/api/auth/sign-up/email", body)
+        if answer.status == 200:
+            assert answer.json["user"]["role"] == "user"
+            refused = cast.wire.post("/migrations/register", {"sqlScript": "SELECT 1"}, answer.json["token"])
+            assert refused.status == 403, refused
+
+
+def test_an_admin_by_cookie_acts_from_a_trusted_page_only(service: Service, cast: Cast) -> None:
+    signed_in = httpx.post(
+        f"{service.url}/api/auth/sign-in/email", json={"email": cast.admin.email, "password": PASSWORD}
+    )
+    cookie = (b"Cookie", signed_in.headers["set-cookie"].split(";")[0].encode())
+    body = json.dumps({"sqlScript": cast.fill("{sql}"), "description": "by cookie"}).encode()
+    kind = (b"Content-Type", b"application/json")
+    for origin in (
+        b"",
+        b"null",
+        b"http://evil.example",
+        b"http://127.0.0.1:1",
+        service.url.encode() + b".evil.example",
+    ):
+        headers = (kind, cookie, *([(b"Origin", origin)] if origin else []))
+        assert cast.wire.send("POST", "/migrations/register", headers, body).status == 403
+    answer = cast.wire.send(
+        "POST", "/migrations/register", (kind, cookie, (b"Origin", service.url.encode())), body
+    )
+    assert answer.status == 201, answer
