@@ -1,6 +1,7 @@
 """Every error outside `/api/auth` as RFC 9457 problem details. The only file that knows our errors and HTTP both."""
 
 from http import HTTPStatus
+from traceback import walk_tb
 from typing import Any
 
 import msgspec
@@ -122,6 +123,13 @@ def from_recursion(request: Request[Any, Any, Any], error: RecursionError) -> Re
     return problem(request, 400, "invalid_input", "the body is nested too deeply")
 
 
+def from_bad_utf8(request: Request[Any, Any, Any], error: UnicodeDecodeError) -> Response[bytes]:
+    """Text in a JSON body that is not UTF-8: the decoder has no error of its own for it."""
+    if not any(frame.f_code.co_name == "decode_json" for frame, _ in walk_tb(error.__traceback__)):
+        return from_bug(request, error)
+    return problem(request, 400, "invalid_input", "the body is not valid UTF-8")
+
+
 def from_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Anything unexpected: logged whole, answered with the request's id only."""
     log.error("request.failed", path=request.url.path, exc_info=error)
@@ -134,5 +142,6 @@ EXCEPTION_HANDLERS: dict[type[Exception] | int, Any] = {
     FreeholdError: from_domain,
     HTTPException: from_framework,
     RecursionError: from_recursion,
+    UnicodeDecodeError: from_bad_utf8,
     Exception: from_bug,
 }
