@@ -22,6 +22,7 @@ from freehold.http.health import HealthController
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry import registry_routes
 from freehold.http.request_log import RequestLog
+from freehold.http.unread_bodies import UnreadBodies
 
 log = structlog.get_logger()
 
@@ -73,5 +74,5 @@ async def _work(services: Services) -> None:
 
 
 def create_asgi(services: Services) -> ASGIApp:
-    """What a server runs: the application with CORS and the request log around it."""
-    return RequestLog(Cors(create_app(services), services.auth.origins))
+    """What a server runs: the application with CORS, the request log and reading out around it."""
+    return RequestLog(UnreadBodies(Cors(create_app(services), services.auth.origins)))
