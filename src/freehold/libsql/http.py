@@ -1,4 +1,4 @@
-"""Runs Hrana batches on a database over HTTP, without blocking."""
+"""Runs Hrana batches on a database over HTTP, for whom only whole batches matter, such as the migration core."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
@@ -15,21 +15,20 @@ from freehold.errors import (
     Unauthenticated,
     Unavailable,
 )
+from freehold.libsql.endpoint import TIMEOUT_S, Endpoint
+from freehold.libsql.errors import LibsqlError, Refused
 from freehold.libsql.protocol import (
     Batch,
     BatchReq,
     BatchResp,
     BatchResult,
     CloseReq,
-    Error,
     PipelineReq,
     PipelineResp,
     StreamError,
     StreamOk,
     StreamReq,
 )
-
-TIMEOUT_S = 30.0
 
 _decoder = msgspec.json.Decoder(PipelineResp)
 _REFUSALS: dict[int, Callable[[str], FreeholdError]] = {
@@ -44,9 +43,9 @@ _REFUSALS: dict[int, Callable[[str], FreeholdError]] = {
 
 
 class HranaTarget:
-    """A database at `url`, which ends in `/`. `token` is the token's text, or what gives one when it is needed.
+    """A database at `url`. `token` is the token's text, or what gives one each time it is needed.
 
-    The session is the caller's, to share and to close.
+    The session is the caller's, to share and to close. Nothing is sent twice: who applies migrations decides that.
     """
 
     def __init__(
@@ -57,10 +56,14 @@ class HranaTarget:
         *,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        self._session = session
-        self._endpoint = f"{url.rstrip('/')}/v3/pipeline"
-        self._token = token
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._endpoint = Endpoint(
+            f"{url.rstrip('/')}/",
+            token,
+            session=session,
+            timeout_s=timeout_s,
+            retry_delays_s=(),
+            keep_token=False,
+        )
 
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
         """Run the batches in order on one connection, in one round trip.
@@ -70,32 +73,17 @@ class HranaTarget:
             Unavailable: no answer, or none that can be used; whether it ran is unknown.
         """
         requests: list[StreamReq] = [*(BatchReq(batch) for batch in batches), CloseReq()]
-        results = (await self._pipeline(PipelineReq(tuple(requests)))).results
+        body = msgspec.json.encode(PipelineReq(tuple(requests)))
+        try:
+            answer = await self._endpoint.post(lambda _: body)
+            results = _decoder.decode(answer).results
+        except LibsqlError as error:
+            raise _in_our_words(error) from error
+        except msgspec.MsgspecError as error:
+            raise Unavailable(f"the database's answer is not Hrana: {error}") from error
         if len(results) != len(requests):
             raise Unavailable("the database answered to another number of requests than it was sent")
         return [_batch_result(batch, result) for batch, result in zip(batches, results, strict=False)]
-
-    async def _pipeline(self, request: PipelineReq) -> PipelineResp:
-        token = self._token if isinstance(self._token, str) else await self._token()
-        headers = {"Content-Type": "application/json"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        body = msgspec.json.encode(request)
-        try:
-            # A redirect is not followed: it would carry the token to somebody else.
-            async with self._session.post(
-                self._endpoint, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
-            ) as reply:
-                answer = await reply.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            # Not the error's own text: it may hold the URL.
-            raise Unavailable(f"the database does not answer ({type(error).__name__})") from error
-        if reply.status != HTTPStatus.OK:
-            raise _refusal(reply.status, answer)
-        try:
-            return _decoder.decode(answer)
-        except msgspec.MsgspecError as error:
-            raise Unavailable(f"the database's answer is not Hrana: {error}") from error
 
 
 def _batch_result(batch: Batch, result: StreamOk | StreamError) -> BatchResult:
@@ -108,14 +96,8 @@ def _batch_result(batch: Batch, result: StreamOk | StreamError) -> BatchResult:
     return result.response.result
 
 
-def _refusal(status: int, answer: bytes) -> FreeholdError:
+def _in_our_words(error: LibsqlError) -> FreeholdError:
+    status = error.status if isinstance(error, Refused) else 0
     if make := _REFUSALS.get(status):
-        return make(_text(answer))
-    return Unavailable(f"the database answered with HTTP status {status}; try again")
-
-
-def _text(answer: bytes) -> str:
-    try:
-        return msgspec.json.decode(answer, type=Error).message[:200]
-    except msgspec.MsgspecError:
-        return " ".join(answer[:200].decode(errors="replace").split())
+        return make(error.explanation)
+    return Unavailable(f"{error.explanation}; try again" if status else error.explanation)

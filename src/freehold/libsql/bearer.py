@@ -1,0 +1,38 @@
+"""The token that a database is called with: a value, or what gives one when it is needed."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+
+Token = str | Callable[[], str | Awaitable[str]] | None
+
+
+class Bearer:
+    """Keeps the token that was given until the server refuses it; then a new one is asked for, once for all."""
+
+    def __init__(self, source: Token, *, keep: bool = True) -> None:
+        self._source = source
+        self._keep = keep
+        self._token = source if isinstance(source, str) else None
+        self._lock = asyncio.Lock()
+
+    @property
+    def can_renew(self) -> bool:
+        """Whether asking again may give another one."""
+        return callable(self._source)
+
+    async def get(self, *, refused: str | None = None) -> str:
+        """The token, "" for none. `refused` is one that is no good any more."""
+        if not callable(self._source):
+            return self._token or ""
+        if not self._keep:
+            return await self._ask()
+        async with self._lock:
+            if self._token is None or self._token == refused:
+                self._token = await self._ask()
+            return self._token
+
+    async def _ask(self) -> str:
+        assert callable(self._source)
+        given = self._source()
+        return await given if inspect.isawaitable(given) else given

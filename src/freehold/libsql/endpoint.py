@@ -1,0 +1,296 @@
+"""Sends Hrana pipelines to one database over HTTP: pooled connections, the token, what may be sent again."""
+
+import asyncio
+import base64
+import contextlib
+import random
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Literal
+from urllib.parse import urljoin
+
+import aiohttp
+import msgspec
+from multidict import CIMultiDict
+from yarl import URL
+
+from freehold.libsql.bearer import Bearer, Token
+from freehold.libsql.errors import LibsqlError, Refused, StreamLost, Unreachable
+
+TIMEOUT_S = 30.0
+RETRY_DELAYS_S = (0.05, 0.15, 0.4)
+BUSY_TIMEOUT_S = 5.0
+_CONNECT_TIMEOUT_S = 10.0
+_KEEPALIVE_S = 15.0  # shorter than any server's, so that a pooled connection is seldom found dead
+_MAX_CONNECTIONS = 64
+_SHOWN_CHARS = 300
+# Without TLS the server is near: compressing an answer costs more than sending it.
+_PLAIN = ("Accept-Encoding", "Accept", "User-Agent")
+_MAYBE_V2 = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
+
+Version = Literal["v3", "v2"]
+# Gives the body for a version of the protocol, since v2 lacks some requests.
+Encode = Callable[[Version], bytes]
+
+
+def never() -> bool:
+    """Nothing is to be sent twice."""
+    return False
+
+
+class Patience:
+    """Waits a little longer each time, up to a limit. For what was refused and did nothing, such as SQLITE_BUSY."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._until = time.monotonic() + limit_s
+        self._delay_s = 0.002
+
+    async def wait(self) -> bool:
+        """Wait before another try; False when it has been enough."""
+        if time.monotonic() > self._until:
+            return False
+        await asyncio.sleep(self._delay_s * random.uniform(0.5, 1.5))  # noqa: S311
+        self._delay_s = min(2 * self._delay_s, 0.1)
+        return True
+
+
+class Endpoint:
+    """One database at `base`, a URL that ends in `/`. Make it and use it on one event loop.
+
+    `session` is the caller's to share and to close; without one a session is made at the first request.
+    `missing_grace_s` is for a database that is known to exist: how long to ask again when it is not found.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        token: Token = None,
+        *,
+        namespace: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        session: aiohttp.ClientSession | None = None,
+        timeout_s: float = TIMEOUT_S,
+        retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+        missing_grace_s: float = 0.0,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        max_connections: int = _MAX_CONNECTIONS,
+        keep_token: bool = True,
+    ) -> None:
+        self.base = base
+        self._bearer = Bearer(token, keep=keep_token)
+        self._headers = dict(headers or {})
+        if namespace is not None:
+            name = base64.b64encode(namespace.encode()).rstrip(b"=").decode()
+            self._headers["x-namespace-bin"] = name
+        self._session = session
+        self._owns_session = session is None
+        self._timeout = aiohttp.ClientTimeout(
+            total=timeout_s, sock_connect=min(timeout_s, _CONNECT_TIMEOUT_S)
+        )
+        self._delays = tuple(retry_delays_s)
+        self._missing_grace_s = missing_grace_s
+        self._busy_timeout_s = busy_timeout_s
+        self._max_connections = max_connections
+        self._version: Version | None = None
+        self._urls: dict[tuple[str, str], URL] = {}
+        self._made: tuple[str, CIMultiDict[str]] = ("", CIMultiDict())
+        self._chores: set[asyncio.Task[None]] = set()
+        self.is_closed = False
+
+    @property
+    def speaks_v3(self) -> bool:
+        """False once the server was found to know version 2 only."""
+        return self._version != "v2"
+
+    async def post(
+        self,
+        encode: Encode,
+        *,
+        base: str | None = None,
+        is_new: bool = True,
+        repeatable: Callable[[], bool] = never,
+    ) -> bytes:
+        """Send one pipeline and give the body of the answer.
+
+        `is_new` tells that no stream is continued. `repeatable`, asked only when no answer came, that running it
+        twice is as good as once. What cannot have run is sent again by itself.
+
+        Raises:
+            Refused: nothing ran. `StreamLost` when it continued a stream.
+            Unreachable: no answer; `maybe_applied` tells whether it may have run.
+        """
+        loop = asyncio.get_running_loop()
+        missing_until = loop.time() + self._missing_grace_s
+        delays = iter(self._delays)
+        while True:
+            try:
+                return await self._post(encode, base or self.base)
+            except StreamLost:
+                raise
+            except Refused as error:
+                if error.status == HTTPStatus.NOT_FOUND and loop.time() < missing_until:
+                    delay: float | None = 0.02
+                elif error.status == HTTPStatus.TOO_MANY_REQUESTS:
+                    delay = next(delays, None)
+                else:
+                    raise
+                if delay is None or not is_new:
+                    raise
+            except Unreachable as error:
+                delay = next(delays, None)
+                if delay is None or error.code == "TIMEOUT" or (error.maybe_applied and not repeatable()):
+                    raise
+            await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311
+
+    def patience(self) -> "Patience":
+        """How long to try again what found the database locked."""
+        return Patience(self._busy_timeout_s)
+
+    def later(self, chore: Coroutine[Any, Any, None]) -> None:
+        """Run something that nobody waits for; `close` does, for a moment."""
+        task = asyncio.get_running_loop().create_task(chore)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
+
+    async def close(self, *, wait_s: float = 2.0) -> None:
+        """Let chores end, and close the connections that were made here."""
+        if self._chores:
+            _, late = await asyncio.wait(set(self._chores), timeout=wait_s)
+            for task in late:
+                task.cancel()
+        self.is_closed = True
+        if self._owns_session and self._session is not None:
+            await self._session.close()
+
+    def abort(self) -> None:
+        """Drop all connections at once, where nothing can be awaited."""
+        self.is_closed = True
+        if self._owns_session and self._session is not None:
+            with contextlib.suppress(RuntimeError):  # without a running loop its sockets are gone, too
+                self.later(self._session.close())
+
+    async def _post(self, encode: Encode, base: str) -> bytes:
+        token = await self._bearer.get()
+        version = self._version or "v3"
+        status, body = await self._send(encode(version), base, version, token)
+        if status == HTTPStatus.UNAUTHORIZED and self._bearer.can_renew:
+            token = await self._bearer.get(refused=token)
+            status, body = await self._send(encode(version), base, version, token)
+        if self._version is None and status in _MAYBE_V2 and await self._is_v2(base, token):
+            self._version = version = "v2"
+            status, body = await self._send(encode(version), base, version, token)
+        if status == HTTPStatus.OK:
+            self._version = version
+            return body
+        raise refusal(status, _reason(body, token))
+
+    async def _send(self, body: bytes, base: str, version: str, token: str) -> tuple[int, bytes]:
+        try:
+            # A redirect is not followed: it would carry the token to somebody else.
+            async with self._http().post(
+                self._url(base, f"{version}/pipeline"),
+                data=body,
+                headers=self._request_headers(token),
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as reply:
+                return reply.status, await reply.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _no_answer(error) from error
+
+    async def _is_v2(self, base: str, token: str) -> bool:
+        return not await self._has(base, "v3", token) and await self._has(base, "v2", token)
+
+    async def _has(self, base: str, version: str, token: str) -> bool:
+        try:
+            async with self._http().get(
+                self._url(base, version),
+                headers=self._request_headers(token),
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as reply:
+                return reply.status == HTTPStatus.OK
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _no_answer(error) from error
+
+    def _http(self) -> aiohttp.ClientSession:
+        if self.is_closed:
+            raise LibsqlError("the client is closed", "CLIENT_CLOSED")
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._max_connections, keepalive_timeout=_KEEPALIVE_S, force_close=False
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=_PLAIN if self.base.startswith("http:") else (),
+            )
+        return self._session
+
+    def _url(self, base: str, path: str) -> URL:
+        url = self._urls.get((base, path))
+        if url is None:
+            try:
+                url = URL(urljoin(base if base.endswith("/") else f"{base}/", path), encoded=True)
+            except ValueError:
+                raise LibsqlError("the database URL cannot be read", "URL_INVALID") from None
+            if len(self._urls) < 64:
+                self._urls[base, path] = url
+        return url
+
+    def _request_headers(self, token: str) -> CIMultiDict[str]:
+        made_for, headers = self._made
+        if not headers or made_for != token:
+            headers = CIMultiDict({"Content-Type": "application/json", **self._headers})
+            if token:
+                headers["Authorization"] = f"Bearer {token}"
+            self._made = (token, headers)
+        return headers
+
+
+def refusal(status: int, reason: tuple[str, str | None]) -> LibsqlError:
+    """The error for an HTTP status other than 200; `reason` is the server's message and code."""
+    message, code = reason
+    said = f": {message}" if message else ""
+    match status:
+        case HTTPStatus.UNAUTHORIZED:
+            return Refused.with_status(status, f"the database did not accept the token{said}", "UNAUTHORIZED")
+        case HTTPStatus.FORBIDDEN:
+            return Refused.with_status(status, f"the token does not allow this{said}", "FORBIDDEN")
+        case HTTPStatus.NOT_FOUND:
+            return Refused.with_status(status, f"there is no such database{said}", "NOT_FOUND")
+        case HTTPStatus.BAD_REQUEST if code == "STREAM_EXPIRED" or "baton" in message:
+            return StreamLost.with_status(status, message, code or "STREAM_LOST")
+        case _ if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            text = message or f"the database answered with HTTP status {status}"
+            return Refused.with_status(status, text, code or _CODES.get(status, "SERVER_ERROR"))
+    return Unreachable(f"the database answered with HTTP status {status}{said}", code or "SERVER_ERROR")
+
+
+_CODES: dict[int, str] = {
+    HTTPStatus.BAD_REQUEST: "HRANA_PROTO_ERROR",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "REQUEST_TOO_LARGE",
+    HTTPStatus.TOO_MANY_REQUESTS: "TOO_MANY_REQUESTS",
+}
+
+
+def _no_answer(error: Exception) -> Unreachable:
+    # Not the error's own text: it may hold the URL.
+    what = f"the database does not answer ({type(error).__name__})"
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return Unreachable.before_sending(what, "UNREACHABLE")
+    return Unreachable(what, "TIMEOUT" if isinstance(error, TimeoutError) else "CONNECTION_LOST")
+
+
+def _reason(body: bytes, token: str) -> tuple[str, str | None]:
+    """The server's message and code, if it tells any; an HTML page is none."""
+    code: str | None = None
+    try:
+        told = msgspec.json.decode(body, type=dict[str, Any])
+        message = str(told.get("message") or told.get("error") or "")
+        code = told["code"] if isinstance(told.get("code"), str) else None
+    except msgspec.MsgspecError:
+        text = body[: 4 * _SHOWN_CHARS].decode(errors="replace")
+        message = "" if "<" in text else text
+    message = " ".join(message.split())[:_SHOWN_CHARS]
+    return (message.replace(token, "***") if token else message), code

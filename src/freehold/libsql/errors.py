@@ -1,0 +1,47 @@
+"""What the driver raises. Not the service's own errors: adapters translate these where they catch them."""
+
+
+class LibsqlError(RuntimeError):
+    """The database said no. `code` is the server's word for it, `explanation` its message.
+
+    The shape is libsql-client's, so that code written for it keeps working.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.explanation = message
+
+    def __reduce__(self) -> tuple[type["LibsqlError"], tuple[str, str]]:
+        return type(self), (self.explanation, self.code)
+
+
+class Unreachable(LibsqlError):
+    """No answer, or none that can be used."""
+
+    # Whether the server may have done what it was asked; false only when nothing was sent.
+    maybe_applied = True
+
+    @classmethod
+    def before_sending(cls, message: str, code: str) -> "Unreachable":
+        """The request never left, so it is safe to repeat."""
+        error = cls(message, code)
+        error.maybe_applied = False
+        return error
+
+
+class Refused(LibsqlError):
+    """The server refused the whole request with an HTTP status; nothing of it ran."""
+
+    status = 0
+
+    @classmethod
+    def with_status(cls, status: int, message: str, code: str) -> "Refused":
+        """A refusal that remembers its HTTP status."""
+        error = cls(message, code)
+        error.status = status
+        return error
+
+
+class StreamLost(Refused):
+    """The server no longer has this stream; a transaction open on it was rolled back."""
