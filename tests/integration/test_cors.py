@@ -38,7 +38,7 @@ async def test_a_trusted_origin_may_read_the_answer(http: httpx.AsyncClient, ori
 )
 async def test_another_origin_gets_no_permission(http: httpx.AsyncClient, origin: str) -> None:
     for method in ("GET", "OPTIONS"):
-        headers = {"origin": origin.encode("latin-1"), "access-control-request-method": b"POST"}
+        headers = [(b"origin", origin.encode("latin-1")), (b"access-control-request-method", b"POST")]
         reply = await http.request(method, "/thing", headers=headers)
         assert "access-control-allow-origin" not in reply.headers
         assert "access-control-allow-credentials" not in reply.headers
