@@ -19,6 +19,7 @@ from freehold.auth.errors import (
     WrongCredentials,
 )
 from freehold.errors import FreeholdError, Unavailable
+from freehold.http.problems import CLIENT_LEFT
 
 log = structlog.get_logger()
 
@@ -108,6 +109,8 @@ def _from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> AuthR
 
 
 def _from_framework(request: Request[Any, Any, Any], error: HTTPException) -> AuthReply:
+    if error.detail == CLIENT_LEFT:
+        return _refused(request, Refusal(400, "BAD_REQUEST", "Incomplete request body"))
     if error.status_code >= 500:
         return _from_bug(request, error)
     if error.status_code == 413:

@@ -49,6 +49,14 @@ FRAMEWORK_CODES: dict[int, str] = {
     503: "unavailable",
 }
 
+# The framework's own are the bare titles.
+_DETAILS: dict[int, str] = {
+    404: "there is nothing at this path; /schema lists what there is",
+    405: "this path does not know the method",
+}
+# What the framework says when the client leaves before its body is whole; it takes that for a fault of ours.
+CLIENT_LEFT = "client disconnected prematurely"
+
 RETRY_AFTER_S = 2
 
 
@@ -101,10 +109,12 @@ def from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> Respon
 def from_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What Litestar found wrong with a request before it reached us."""
     status = error.status_code
+    if error.detail == CLIENT_LEFT:
+        return problem(request, 400, "invalid_input", "the connection ended before the body did")
     if status >= 500:
         return from_bug(request, error)
     more: dict[str, Any] = {}
-    detail = error.detail
+    detail = _DETAILS.get(status, error.detail)
     if isinstance(error, ValidationException):
         detail = "the request does not have the expected form; see `faults`"
         more["faults"] = [
