@@ -103,11 +103,6 @@ ROUTES: list[Row] = [
     *read("/schema/openapi.json"),
     *read("/schema/openapi.yml"),
     *read("/schema/openapi.yaml"),
-    *read("/schema/redoc"),
-    *read("/schema/rapidoc"),
-    *read("/schema/swagger"),
-    *read("/schema/elements"),
-    *read("/schema/oauth2-redirect.html"),
     row("GET", "/schema/{path}", ABSENT, target="/schema/nothing"),
-    row("OPTIONS", "/schema/{path}", DESCRIBED, target="/schema/nothing"),
+    row("OPTIONS", "/schema/{path}", ABSENT, target="/schema/nothing"),
 ]

@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator
 import structlog
 from litestar import Litestar
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
-from freehold import __version__
 from freehold.bootstrap import Services
 from freehold.errors import ProviderUnavailable
+from freehold.http.api_description import api_description
 from freehold.http.auth import auth_routes
 from freehold.http.cors import Cors
 from freehold.http.databases import DatabasesController
@@ -58,7 +57,7 @@ def create_app(services: Services) -> Litestar:
             "signed_in": Provide(provide_signed_in),
         },
         exception_handlers=EXCEPTION_HANDLERS,
-        openapi_config=OpenAPIConfig(title="Freehold", version=__version__, path="/schema"),
+        openapi_config=api_description(),
         request_max_body_size=_MAX_BODY_BYTES,
         lifespan=[background],
         logging_config=None,
