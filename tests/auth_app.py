@@ -1,8 +1,6 @@
 """Auth alone behind real HTTP: its routes on a Litestar application, a central database in a file, nothing else."""
 
-import asyncio
 import hmac
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from litestar import Litestar, get, post
 from litestar.di import NamedDependency, Provide
 
@@ -32,6 +29,7 @@ from freehold.http.auth import auth_routes
 from freehold.http.guards import provide_signed_in, require_admin
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.settings import Secret, Settings
+from tests.serving import listen, serving
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF-test-secret"
 TRUSTED = "http://trusted.example"
@@ -126,8 +124,7 @@ async def running_auth(
     folder: Path, public_url: str = "", hasher: PasswordHasher | None = None, **settings: Any
 ) -> AsyncIterator[AuthApp]:
     """Serve it on a free loopback port. `public_url` defaults to the address it is served on."""
-    listener = _listener()
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener, url = listen()
     public_url = public_url or url
     async with auth_parts(folder / "central.db", public_url, hasher) as (auth, central, created):
         app = Litestar(
@@ -141,7 +138,7 @@ async def running_auth(
             logging_config=None,
         )
         async with (
-            _served(app, listener),
+            serving(app, listener),
             httpx.AsyncClient(base_url=url, headers={"user-agent": ""}, cookies=_NoJar()) as http,
         ):
             yield AuthApp(auth, central, url, http, created)
@@ -150,14 +147,15 @@ async def running_auth(
 @asynccontextmanager
 async def running_service(folder: Path) -> AsyncIterator[AuthApp]:
     """The whole service instead, as `serve` runs it."""
-    with _listener() as listener:
+    listener, _url = listen()
+    with listener:
         port = listener.getsockname()[1]
         settings = Settings(
             port=port, data_dir=folder, trusted_origins=(TRUSTED,), better_auth_secret=Secret(SECRET)
         )
         async with (
             open_services(settings) as services,
-            _served(create_asgi(services), listener),
+            serving(create_asgi(services), listener),
             httpx.AsyncClient(
                 base_url=settings.public_url, headers={"user-agent": ""}, cookies=_NoJar()
             ) as http,
@@ -165,30 +163,8 @@ async def running_service(folder: Path) -> AsyncIterator[AuthApp]:
             yield AuthApp(services.auth, services.central, settings.public_url, http, [])
 
 
-def _listener() -> socket.socket:
-    listener = socket.create_server(("127.0.0.1", 0))
-    # asyncio does not do it on a socket that it did not make; without, every answer waits 40 ms.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
-
-
 class _NoJar(CookieJar):
     """Keeps nothing: tests say themselves which cookies they send."""
 
     def extract_cookies(self, *_: Any) -> None:
         return
-
-
-@asynccontextmanager
-async def _served(app: Any, listener: socket.socket) -> AsyncIterator[None]:
-    config = uvicorn.Config(app, log_level="error", access_log=False, proxy_headers=False, lifespan="on")
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not task.done():
-        await asyncio.sleep(0.01)
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await task

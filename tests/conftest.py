@@ -13,3 +13,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     running = Service(tmp_path_factory.mktemp("service")).start()
     yield running
     running.stop()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest first; the other workers do the rest meanwhile."""
+    items.sort(key=lambda item: "test_fresh_clone" not in item.nodeid)

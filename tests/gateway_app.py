@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from litestar import Litestar
 
 from freehold.http.gateway import Gateway, gateway_routes
 from freehold.keys import load_or_create_key
 from freehold.providers.local.provider import LocalProvider
+from tests.serving import listen, serving
 
 
 @dataclass(slots=True)
@@ -116,27 +115,20 @@ def plain(cell: Any) -> Any:
 @contextlib.asynccontextmanager
 async def served(folder: Path, **options: Any) -> AsyncIterator[Served]:
     """The gateway on this event loop, over databases in `folder`."""
-    # Named as TCP: asyncio switches off Nagle's delay only then, and each answer is two small packets.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        key = load_or_create_key(folder / "key.pem")
-        is_open = options.pop("is_open", None)
-        provider = LocalProvider(folder, url, key, **options)
-        gateway = Gateway(provider.engine, provider.verifier, is_open)
-        app = Litestar([gateway_routes(gateway)], openapi_config=None, logging_config=None)
-        server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
-        )
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        try:
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as http:
-                yield Served(url, provider, key, http)
-        finally:
-            server.should_exit = True
-            await task
-            await provider.aclose()
+    listener, url = listen()
+    key = load_or_create_key(folder / "key.pem")
+    is_open = options.pop("is_open", None)
+    provider = LocalProvider(folder, url, key, **options)
+    gateway = Gateway(provider.engine, provider.verifier, is_open)
+    app = Litestar([gateway_routes(gateway)], openapi_config=None, logging_config=None)
+    try:
+        async with (
+            serving(app, listener),
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as http,
+        ):
+            yield Served(url, provider, key, http)
+    finally:
+        await provider.aclose()
 
 
 async def _main(folder: Path, name: str) -> None:

@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
@@ -17,7 +19,7 @@ from freehold.central.registry import CentralRegistry
 from freehold.central.tenants import CentralTenants
 from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
-from freehold.keys import load_key, load_or_create_key, load_or_create_secret
+from freehold.keys import BadKeyFile, load_key, load_or_create_key, load_or_create_secret
 from freehold.migrate.apply import apply
 from freehold.migrate.target import Target
 from freehold.providers.local.provider import LocalProvider
@@ -72,13 +74,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             load_or_create_secret, keys / "auth-secret"
         )
         token_key = await asyncio.to_thread(load_or_create_key, keys / "database-tokens.pem")
-        signing_key = await (
-            asyncio.to_thread(load_key, settings.registry_signing_key_file)
-            if settings.registry_signing_key_file
-            else asyncio.to_thread(load_or_create_key, keys / "registry.pem")
-        )
+        signing_key = await asyncio.to_thread(_signing_key, settings, keys)
 
         database = _central_path(settings)
+        await asyncio.to_thread(_require_folder, database)
         central = open_central(database)
         stack.push_async_callback(central.close)
         await upgrade_central(central)
@@ -142,3 +141,19 @@ def _make_folder(keys: Path) -> None:
         raise BadSettings(
             [f"DATA_DIR: cannot make the folder `{keys}` ({reason}); choose another"]
         ) from error
+
+
+def _require_folder(database: Path) -> None:
+    if not database.parent.is_dir():
+        raise BadSettings(
+            [f"DATABASE_URL: there is no folder `{database.parent}`; make it or choose another"]
+        )
+
+
+def _signing_key(settings: Settings, keys: Path) -> Ed25519PrivateKey:
+    if settings.registry_signing_key_file is None:
+        return load_or_create_key(keys / "registry.pem")
+    try:
+        return load_key(settings.registry_signing_key_file)
+    except BadKeyFile as error:
+        raise BadSettings([f"REGISTRY_SIGNING_KEY_FILE: {error}"]) from error

@@ -95,7 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def public_url(self) -> str:
         """Origin that clients use, without a slash at the end."""
-        return (self.better_auth_url or f"http://{self.host}:{self.port}").rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.better_auth_url or f"http://{host}:{self.port}").rstrip("/")
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -116,12 +117,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
             values[field.name] = _convert(text, hints[field.name])
         except ValueError as error:
             faults.append(f"{name}: {_explain(error, text, secret=_is_secret(hints[field.name]))}")
-    if not faults:
-        settings = Settings(**values)
-        faults = _check(settings)
-        if not faults:
-            return settings
-    raise BadSettings(faults)
+    settings = Settings(**values)  # those that could not be read have their defaults, which are sound
+    faults += _check(settings)
+    if faults:
+        raise BadSettings(faults)
+    return settings
 
 
 def variables() -> dict[str, str]:

@@ -870,7 +870,7 @@ def _mangled(body: bytes, chance: random.Random) -> bytes:
     """The same with a few bytes changed."""
     found = bytearray(body)
     for _ in range(chance.randrange(1, 4)):
-        index = chance.randrange(len(found))
+        index = chance.randrange(len(found) + 1)
         found[index : index + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
     return bytes(found)
 

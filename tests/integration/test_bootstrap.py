@@ -75,7 +75,7 @@ async def test_a_damaged_secret_is_named(tmp_path: Path) -> None:
 
 async def test_a_signing_key_elsewhere_must_exist(tmp_path: Path) -> None:
     missing = tmp_path / "nowhere.pem"
-    with pytest.raises(BadKeyFile, match=r"nowhere\.pem"):
+    with pytest.raises(BadSettings, match=r"REGISTRY_SIGNING_KEY_FILE: .*nowhere\.pem"):
         async with open_services(settings(tmp_path, REGISTRY_SIGNING_KEY_FILE=str(missing))):
             pass
     assert not missing.exists()
@@ -86,3 +86,9 @@ async def test_the_registry_is_published_once(tmp_path: Path) -> None:
         first = await services.publish_registry()
         again = await services.publish_registry()
     assert (len(first.published), again.published) == (first.version, ())
+
+
+async def test_a_central_database_in_no_folder_is_a_fault_of_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(BadSettings, match="DATABASE_URL"):
+        async with open_services(settings(tmp_path, DATABASE_URL=f"sqlite:///{tmp_path}/none/x.db")):
+            pass

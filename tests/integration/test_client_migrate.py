@@ -19,6 +19,7 @@ from freehold.migrate.signature import RegistryTampered
 from freehold.migrate.types import Migration
 from freehold.registry.service import Registry
 from tests.integration.registry_parts import by_hand, history, open_registry
+from tests.serving import listen, serving
 from tests.simulators.hrana_service import SESSION, SqliteTarget, UserDatabase
 
 SERVICE = "http://freehold.test"
@@ -43,8 +44,12 @@ async def client(registry: Registry, database: UserDatabase) -> AsyncIterator[Fr
         exception_handlers=EXCEPTION_HANDLERS,
         logging_config=None,
     )
-    http = httpx.AsyncClient(transport=httpx.ASGITransport(app), cookies={"theirs": "kept"})  # type: ignore[arg-type]
-    async with FreeholdClient(SERVICE, http, session_token=SESSION) as opened:
+    listener, url = listen()
+    async with (
+        serving(app, listener),
+        httpx.AsyncClient(cookies={"theirs": "kept"}) as http,
+        FreeholdClient(url, http, session_token=SESSION) as opened,
+    ):
         yield opened
 
 

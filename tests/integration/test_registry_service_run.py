@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterator
 
+import aiohttp
 import httpx
 import pytest
 
 from freehold.client import FreeholdClient
-from freehold.client.calls import Calls
-from freehold.client.database import RemoteDatabase
 from freehold.errors import Conflict, Forbidden, InvalidInput, Unauthenticated
+from freehold.libsql.http import HranaTarget
 from tests.servers import Service
 
 PASSWORD = "correct horse battery"
@@ -141,11 +141,11 @@ async def test_the_sdk_tells_wrong_passwords_and_taken_addresses(running: Servic
 
 
 async def test_a_read_only_token_cannot_migrate(running: Service, admin_token: str) -> None:
-    async with FreeholdClient(running.url) as client, httpx.AsyncClient() as http:
+    async with FreeholdClient(running.url) as client, aiohttp.ClientSession() as session:
         await client.sign_up("reader@example.com", PASSWORD, "Reader")
         credentials = await client.credentials("read_only")
         new = register(running, admin_token, sqlScript="CREATE TABLE extra (x);", description="extra").json()
-        read_only = RemoteDatabase(Calls(http, credentials.url.rstrip("/")), credentials.access_token)
+        read_only = HranaTarget(session, credentials.url, credentials.access_token)
         with pytest.raises(Forbidden):
             await client.migrate(read_only)
         assert (await client.migrate()).applied == (new["version"],)

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+import aiohttp
 import httpx
 import msgspec
 
 from freehold.client.calls import Calls, retry_after_s, service_url
-from freehold.client.database import RemoteDatabase, database_url
 from freehold.client.keys import KeyStore, MemoryKeyStore
 from freehold.client.verify import VerifiedRegistry, require_start, verified
 from freehold.errors import Unauthenticated, Unavailable
+from freehold.libsql.http import HranaTarget
+from freehold.libsql.urls import http_url
 from freehold.migrate.apply import Applied, apply
 from freehold.migrate.ledger import read_ledger
 from freehold.migrate.signature import RegistryTampered, from_text, key_id_of
@@ -148,8 +150,12 @@ class FreeholdClient:
         """
         if target is None:
             credentials = await self.credentials()
-            calls = Calls(self._http, service_url(database_url(credentials.url)))
-            target = RemoteDatabase(calls, credentials.access_token)
+            async with aiohttp.ClientSession() as session:
+                own = HranaTarget(session, http_url(credentials.url), credentials.access_token)
+                return await self._migrate(own, to)
+        return await self._migrate(target, to)
+
+    async def _migrate(self, target: Target, to: int | None) -> Applied:
         ledger = await read_ledger(target)
         news = await self.pull(ledger.version, chain=ledger.chain)
         if not news.migrations and to is None:

@@ -56,6 +56,14 @@ def parse_url(url: str, *, token: str | None = None, tls: bool | None = None) ->
     )
 
 
+def http_url(url: str) -> str:
+    """The address behind a remote database URL, ending in `/`. Raises `LibsqlError` as `parse_url` does."""
+    place = parse_url(url)
+    if isinstance(place, FileUrl):
+        raise LibsqlError("the database URL leads to a file", "URL_INVALID")
+    return place.base
+
+
 def _file(parts: SplitResult) -> FileUrl:
     if parts.netloc not in {"", "localhost"}:
         raise LibsqlError("a `file:` URL names no host; for a path write file:/path", "URL_INVALID")

@@ -1,6 +1,7 @@
 """A tenant's database as its user and the operator see it."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -19,6 +20,7 @@ from freehold.tenants.types import (
 
 _PAGE = 500
 # Making a database takes milliseconds; after a failure the next try may be further away.
+_PATIENCE_S = (0.03, 0.06, 0.12, 0.24)
 _RETRY_AFTER_S = {TenantState.PROVISIONING: 1, TenantState.FAILED: 5}
 
 log = structlog.get_logger()
@@ -30,6 +32,7 @@ class Tenants:
 
     store: TenantStore
     provider: DatabaseProvider
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def database_of(
         self, user_id: str, session_id: str, access_level: AccessLevel = "full"
@@ -41,7 +44,7 @@ class Tenants:
             DatabaseSuspended, DatabaseDeleting, DatabaseDeleted: it is not to be used (any more).
             ProviderUnavailable: it cannot be reached at the moment.
         """
-        tenant = await self.store.of_user(user_id)
+        tenant = await self._settled(user_id)
         match tenant.state:
             case TenantState.PROVISIONING | TenantState.FAILED:
                 return PendingDatabase(tenant=tenant, retry_after_s=_RETRY_AFTER_S[tenant.state])
@@ -53,6 +56,16 @@ class Tenants:
                 raise DatabaseDeleting("your database is being deleted")
             case TenantState.DELETED:
                 raise DatabaseDeleted("your database was deleted")
+
+    async def _settled(self, user_id: str) -> Tenant:
+        """The tenant, after a moment if its database is just being made: that is quicker than asking again."""
+        tenant = await self.store.of_user(user_id)
+        for pause_s in _PATIENCE_S:
+            if tenant.state is not TenantState.PROVISIONING:
+                break
+            await self.sleep(pause_s)
+            tenant = await self.store.of_user(user_id)
+        return tenant
 
     async def each(
         self, *, after: str = "", limit: int | None = None, state: TenantState | None = None
