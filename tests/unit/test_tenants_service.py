@@ -13,7 +13,14 @@ class World:
     def __init__(self) -> None:
         self.store = MemoryTenants()
         self.provider = SimulatedProvider(SimulatedClock(), self.store)
-        self.tenants = Tenants(self.store, self.provider)
+        self.slept_s: list[float] = []
+        self.ready_after_s = 1000.0
+        self.tenants = Tenants(self.store, self.provider, self.sleep)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        if sum(self.slept_s) >= self.ready_after_s:
+            self.store.change("a", state=TenantState.READY)
 
     async def add(self, tenant_id: str, state: TenantState = TenantState.READY) -> None:
         self.store.add(tenant_id)
@@ -47,6 +54,22 @@ async def test_a_token_does_not_show_when_printed(world: World) -> None:
     found = await world.tenants.database_of("user-a", "session-1")
     assert "token-1" not in repr(found)
     assert "token-1" not in f"{found!s}"
+
+
+async def test_a_database_that_is_just_being_made_is_waited_for(world: World) -> None:
+    await world.add("a", TenantState.PROVISIONING)
+    world.ready_after_s = 0.1
+    assert isinstance(await world.tenants.database_of("user-a", "session-1"), ReadyDatabase)
+
+
+async def test_the_wait_ends_well_before_the_client_loses_patience(world: World) -> None:
+    await world.add("a", TenantState.PROVISIONING)
+    assert isinstance(await world.tenants.database_of("user-a", "session-1"), PendingDatabase)
+    assert 0.2 < sum(world.slept_s) < 1
+    world.slept_s.clear()
+    world.store.change("a", state=TenantState.FAILED)
+    await world.tenants.database_of("user-a", "session-1")
+    assert world.slept_s == []  # what has failed is not there in a moment
 
 
 @pytest.mark.parametrize("state", [TenantState.PROVISIONING, TenantState.FAILED])
