@@ -96,7 +96,7 @@ class World:
         return {
             str(path.relative_to(self.service.folder))
             for path in self.service.folder.rglob("*")
-            if not path.name.endswith(("-wal", "-shm", "-journal")) and ".drafts" not in path.parts
+            if path.is_file() and not path.name.endswith(("-wal", "-shm", "-journal"))
         }
 
 
