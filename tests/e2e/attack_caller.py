@@ -103,3 +103,4 @@ def caller_on(service: Service) -> Iterator[Caller]:
     assert faults == [], faults[0]
     assert not re.search(r'"level": ?"(error|critical)"', log)
     assert not re.search(r'"status": ?5', log)
+    assert max(map(len, log.splitlines())) < 4000, "a stranger fills the log"

@@ -4,7 +4,9 @@ import json
 import os
 import random
 import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from tests.e2e.attack_caller import ADMIN, JSON, ODD_VALUES, Caller, caller_on
 from tests.e2e.attack_routes import ABSENT, PASSWORD, ROUTES, same
 from tests.e2e.attack_shapes import check_refusal
-from tests.e2e.attack_wire import Headers, bearer
+from tests.e2e.attack_wire import Headers, Wire, bearer
 from tests.servers import Service
 
 
@@ -447,6 +449,33 @@ def test_half_a_request_holds_nobody_else_up(caller: Caller) -> None:
     finally:
         for peer in peers:
             peer.close()
+
+
+@pytest.mark.parametrize(
+    "target", ["/db/x/v3/pipeline", "/migrations/register", "/api/auth/none", "/none", "/health"]
+)
+def test_a_body_that_nobody_reads_is_not_taken_for_more_requests(caller: Caller, target: str) -> None:
+    inside = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 3000
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(inside)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", caller.service.port), timeout=5) as peer:
+        peer.sendall(head)
+        time.sleep(0.02)  # so that it may be refused already
+        peer.sendall(inside + b"GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        received = b"".join(iter(lambda: peer.recv(65_536), b""))
+    assert received.count(b"HTTP/1.1 ") == 2, received[:2000]
+    assert b'"ready"' in received
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_path_writes_lines_of_its_own_into_the_log(tmp_path: Path, log_format: str) -> None:
+    service = Service(tmp_path, LOG_FORMAT=log_format).start()
+    try:
+        Wire(service.port).get("/%0aFORGED%0d%0aFORGED%1b[2JFORGED%e2%80%a8FORGED%c2%85FORGED%c2%9b2J")
+    finally:
+        service.stop()
+    lines = [line for line in service.log().splitlines() if "FORGED" in line]
+    assert len(lines) == 1, lines
+    assert lines[0].isprintable(), lines
 
 
 def test_what_is_no_http_is_refused(caller: Caller) -> None:

@@ -18,6 +18,8 @@ _ALWAYS = [
 # Asked for every few seconds by machines; worth a line only when something is wrong.
 _QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
+_MAX_PATH = 500
+
 
 class RequestLog:
     """ASGI wrapper. Outermost, so that it also sees what no route answers."""
@@ -57,8 +59,15 @@ class RequestLog:
                     {
                         "request_id": request_id,
                         "method": scope["method"],
-                        "path": path,
+                        "path": _shown(path),
                         "status": status,
                         "duration_ms": round((time.perf_counter() - started) * 1000, 2),
                     }
                 )
+
+
+def _shown(path: str) -> str:
+    """Strangers choose it: neither may they fill the log, nor steer the terminal of who reads it."""
+    if len(path) > _MAX_PATH:
+        path = f"{path[:_MAX_PATH]}…"
+    return path if path.isprintable() else path.encode("unicode_escape").decode()
