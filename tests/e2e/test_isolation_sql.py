@@ -238,7 +238,7 @@ def test_greedy_sql_ends_soon_and_answers_stay_small(world: World, sql: str) -> 
     assert not any(error.startswith("INTERNAL") for error in errors)
     began = time.monotonic()
     still_whole(world)
-    assert time.monotonic() - began < 1, "the other one waited"
+    assert time.monotonic() - began < 2, "the other one waited"
     world.run("DROP TABLE greedy")
 
 
@@ -366,7 +366,7 @@ def test_a_reading_token_keeps_no_writer_waiting(world: World, reader: str, begi
     began = time.monotonic()
     written = world.run("INSERT INTO marker VALUES ('second')", "DELETE FROM marker WHERE x = 'second'")
     assert [each["type"] for each in written.json["results"]] == ["ok"] * 3, written
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - began < 2
     if held.status == 200 and held.json["baton"]:
         world.run("ROLLBACK", token=reader, baton=held.json["baton"])
 
