@@ -144,6 +144,8 @@ async def _sequences(target: Target) -> list[str]:
     """The numbers that AUTOINCREMENT goes on from; inserting rows has left others."""
     [found] = await ask(target, _SEQUENCES_SQL)
     lines = [f"({_quoted_text(str(name))}, {_literal('integer', number)})" for name, number in found]
+    if not lines:  # the table stays behind when the last that needs it is dropped, and cannot be made alone
+        return []
     return [
         "DELETE FROM sqlite_sequence",
         *_inserts("INSERT INTO sqlite_sequence (name, seq) VALUES\n", lines),
