@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from freehold.errors import FreeholdError
 from freehold.migrate.apply import apply
 from freehold.migrate.dump import quoted
-from freehold.migrate.snapshot import build_snapshot, load, sqlite_scratch
+from freehold.migrate.snapshot import SnapshotUnfit, build_snapshot, load, sqlite_scratch
 from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.types import Migration
 
@@ -230,7 +230,13 @@ async def compare(seed: int, length: int) -> int:
         migrations = await write_history(replayed, seed, length)
         if not migrations:
             return 0
-        snapshot = await build_snapshot(migrations, sqlite_scratch)
+        try:
+            snapshot = await build_snapshot(migrations, sqlite_scratch)
+        except SnapshotUnfit as error:
+            # A parent was dropped and made anew without its key: SQLite cannot check such a database.
+            if "foreign key mismatch" in str(error):
+                return 0
+            raise
         state = await load(SqliteTarget(loaded), snapshot)
         assert state is not None
         assert state.version == len(migrations)

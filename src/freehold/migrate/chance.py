@@ -26,9 +26,9 @@ class Frozen(Struct, frozen=True):
     number: int
 
 
-# Far apart in every part, and the numbers differ modulo anything.
-ONE = Frozen("2001-02-03", "04:05:06", 0)
-OTHER = Frozen("2013-12-21", "17:48:59", 1)
+# Different in every part; the numbers in sign, and modulo anything.
+ONE = Frozen("2001-02-03", "04:05:06", -(2**62))
+OTHER = Frozen("2013-12-21", "17:48:59", 2**62 + 1)
 
 
 class _Call(Struct):
@@ -72,7 +72,7 @@ def _freeze(sql: str, frozen: Frozen) -> str:
         if word in _WORDS:
             text = moments.get(word, moment)
         elif word == "RANDOM" and sql[end:].lstrip().startswith("("):
-            text = "abs"
+            text = "ifnull"
         elif kind in {Kind.STRING, Kind.QUOTED} and call.function in _CLOCKS:
             said = text[1:-1].lower()
             if said == "now":
@@ -92,7 +92,7 @@ def _sign(sign: str, word: str, calls: list[_Call], moment: str, number: int) ->
     elif sign == ")" and len(calls) > 1:
         call = calls.pop()
         if call.function == "RANDOM" and call.is_empty:
-            return f"{number})"
+            return f"{number}, 0)"
         if call.function == "STRFTIME" and not call.is_empty and not call.commas:
             return f", {moment})"
         if call.function in _CLOCKS and call.function != "STRFTIME" and call.is_empty:
