@@ -72,7 +72,7 @@ def test_a_frozen_migration_says_the_same_with_constants() -> None:
         ("CREATE VIRTUAL TABLE a USING fts5(x, content=''); INSERT INTO a VALUES ('y')", "keeps no content"),
         ("CREATE VIRTUAL TABLE a USING fts4(x); INSERT INTO a VALUES ('y')", "`fts4` is not known"),
         ("CREATE VIRTUAL TABLE a USING fts5(x); INSERT INTO a (a, rank) VALUES ('pgsz', 64)", "by replaying"),
-        ("CREATE TABLE b (x); INSERT INTO b VALUES ('y')"
+        ("CREATE TABLE b (x); INSERT INTO b VALUES ('y');"
          "CREATE VIRTUAL TABLE a USING fts5(x, content=b)", "malformed"),
         ("CREATE TABLE a (x) NO SUCH", "cannot be replayed"),
         ("SELECT nothing FROM nowhere", "cannot be replayed"),
