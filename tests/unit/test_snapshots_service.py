@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,52 @@ async def test_a_database_whose_engine_refuses_it_replays_and_that_is_said_once(
             target = Refusing(SqliteTarget(tmp_path / f"{number}.db"))
             assert await world.snapshots.bring_up_to_date(target) == 1
     assert events(lines) == ["snapshot.built", "snapshot.refused"]
+
+
+async def test_a_snapshot_of_another_engine_counts_when_the_first_tenant_has_proven_it(
+    tmp_path: Path,
+) -> None:
+    world = World(ONE, TWO)
+    world.snapshots = Snapshots(world.now, world.scratch, prove=True)
+    targets = [Counted(SqliteTarget(tmp_path / f"{number}.db")) for number in range(3)]
+    for target in targets:
+        assert await world.snapshots.bring_up_to_date(target) == 2
+    first, *others = targets
+    assert first.round_trips > 1
+    assert [target.round_trips for target in others] == [1, 1]
+
+
+async def test_a_tenant_that_others_worked_on_proves_nothing(tmp_path: Path) -> None:
+    world = World(ONE, TWO)
+    world.snapshots = Snapshots(world.now, world.scratch, prove=True)
+    await apply(SqliteTarget(tmp_path / "a.db"), world.registry.migrations, to=1)
+    change(tmp_path / "a.db", "INSERT INTO word VALUES ('mine')")
+    with capture_logs() as lines:
+        for _ in range(2):
+            assert await world.snapshots.bring_up_to_date(SqliteTarget(tmp_path / "a.db")) == 2
+    assert events(lines) == ["snapshot.built"]
+    assert world.snapshots._proven == set()
+
+
+async def test_an_engine_that_makes_something_else_of_the_migrations_goes_on_replaying(
+    tmp_path: Path,
+) -> None:
+    world = World("CREATE TABLE word (text)", "INSERT INTO word VALUES (upper('a'))")
+    world.snapshots = Snapshots(world.now, world.scratch, prove=True)
+
+    def other_engine(path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path)
+        connection.create_function("upper", 1, lambda text: f"{text}, but larger")
+        return connection
+
+    with capture_logs() as lines:
+        for number in range(3):
+            path = tmp_path / f"{number}.db"
+            target = SqliteTarget(partial(other_engine, path))
+            assert await world.snapshots.bring_up_to_date(target) == 2
+            assert query(path, "SELECT text FROM word") == [("a, but larger",)]
+    assert events(lines) == ["snapshot.built", "snapshot.refused"]
+    assert await world.snapshots.get() is None
 
 
 class Refusing(Counted):

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from freehold.errors import Conflict
 from freehold.libsql.values import SqlValue
-from freehold.migrate.fingerprint import OURS_SQL, ask
+from freehold.migrate.fingerprint import OURS_SQL, ask, fingerprint
 from freehold.migrate.target import Target
 
 _INSERT_CHARS = 64 * 1024
@@ -44,6 +44,11 @@ class Dump(Struct, frozen=True):
     rows: tuple[str, ...]
     rest: tuple[str, ...]
     state: tuple[SqlValue, ...] = ()
+
+    @property
+    def rows_fingerprint(self) -> str:
+        """Hex SHA-256 over every value, its type included."""
+        return fingerprint([self.rows, self.state])
 
 
 class _Table(Struct, frozen=True):

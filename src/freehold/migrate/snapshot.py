@@ -29,7 +29,7 @@ from freehold.migrate.apply import apply
 from freehold.migrate.chance import ONE, OTHER, freeze
 from freehold.migrate.dump import CannotBeDumped, Dump, dump
 from freehold.migrate.failures import circumstance
-from freehold.migrate.fingerprint import OURS_SQL, SchemaUnreadable, ask, fingerprint, schema_fingerprint
+from freehold.migrate.fingerprint import OURS_SQL, SchemaUnreadable, ask, schema_fingerprint
 from freehold.migrate.ledger import (
     CREATE_SQL,
     LAST_SQL,
@@ -133,6 +133,17 @@ def _raise_refusal(answer: BatchResult, snapshot: Snapshot) -> None:
         raise SnapshotUnfit(f"the database refuses the snapshot: {error.message} at `{step}`")
 
 
+async def is_result_of(target: Target, snapshot: Snapshot) -> bool:
+    """Whether a database to which all migrations were applied one by one is what the snapshot would have made it.
+
+    Raises:
+        CannotBeDumped, SchemaUnreadable, Unavailable: it cannot be told.
+    """
+    if await schema_fingerprint(target) != snapshot.fingerprint:
+        return False
+    return (await dump(target)).rows_fingerprint == snapshot.rows_fingerprint
+
+
 async def build_snapshot(migrations: Sequence[Migration], scratch: Scratch) -> Snapshot:
     """Replay the migrations, write down what comes of it, load that elsewhere and compare the two.
 
@@ -177,7 +188,7 @@ def _snapshot(
         statements=statements,
         ledger=ledger,
         fingerprint=schema,
-        rows_fingerprint=fingerprint([made.rows, made.state]),
+        rows_fingerprint=made.rows_fingerprint,
     )
 
 

@@ -11,7 +11,7 @@ from freehold.errors import FreeholdError, Unavailable
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import DatabaseBusy
 from freehold.migrate.ledger import LedgerState
-from freehold.migrate.snapshot import Scratch, Snapshot, SnapshotUnfit, build_snapshot, load
+from freehold.migrate.snapshot import Scratch, Snapshot, SnapshotUnfit, build_snapshot, is_result_of, load
 from freehold.migrate.target import Target
 from freehold.registry.snapshot import Snapshot as Published
 
@@ -20,6 +20,7 @@ log = structlog.get_logger()
 # A tenant rather waits for the history to be replayed than for a snapshot that takes this long.
 _PATIENCE_S = 20.0
 _RETRY_S = 30.0
+_CONSEQUENCE = "every new tenant replays all migrations"
 
 
 class _Build(NamedTuple):
@@ -29,19 +30,26 @@ class _Build(NamedTuple):
 
 
 class Snapshots:
-    """To be made and used on one event loop. `published` gives the registry as it is now, at no cost."""
+    """To be made and used on one event loop. `published` gives the registry as it is now, at no cost.
+
+    With `prove` the scratch databases are of another engine than the tenants': then the first tenant of each version
+    replays, and the snapshot is used for others only if that came to the same.
+    """
 
     def __init__(
         self,
         published: Callable[[], Awaitable[Published]],
         scratch: Scratch,
         *,
+        prove: bool = False,
         patience_s: float = _PATIENCE_S,
     ) -> None:
         self._published = published
         self._scratch = scratch
+        self._prove = prove
         self._patience_s = patience_s
         self._build: _Build | None = None
+        self._proven: set[str] = set()  # chains, as below
         self._refused: set[str] = set()
 
     async def get(self) -> Snapshot | None:
@@ -59,10 +67,26 @@ class Snapshots:
         """
         published = await self._published()
         snapshot = await self._of(published)
-        if snapshot is not None and await self._load(target, snapshot):
+        is_proven = snapshot is not None and (not self._prove or snapshot.chain in self._proven)
+        if snapshot is not None and is_proven and await self._load(target, snapshot):
             return snapshot.version
         # Not fresh, at another version, or overtaken: whatever is missing comes one by one.
-        return (await apply(target, published.migrations)).version
+        done = await apply(target, published.migrations)
+        if snapshot is not None and not is_proven and len(done.applied) == snapshot.version:
+            await self._compare(target, snapshot)
+        return done.version
+
+    async def _compare(self, target: Target, snapshot: Snapshot) -> None:
+        """Look whether replaying came to what the snapshot holds, on the tenants' own engine."""
+        try:
+            if await is_result_of(target, snapshot):
+                self._proven.add(snapshot.chain)
+            else:
+                self._refuse(snapshot, "the tenants' engine makes something else of the migrations")
+        except Unavailable:
+            pass  # the next tenant may tell
+        except FreeholdError as error:
+            self._refuse(snapshot, str(error))
 
     async def _load(self, target: Target, snapshot: Snapshot) -> bool:
         """Whether the database is at the snapshot's version now."""
@@ -71,14 +95,18 @@ class Snapshots:
         except DatabaseBusy:
             return False  # whoever is at work there may be doing just this
         except SnapshotUnfit as error:
-            if snapshot.chain not in self._refused:
-                self._refused.add(snapshot.chain)
-                log.warning("snapshot.refused", version=snapshot.version, reason=str(error))
+            self._refuse(snapshot, str(error))
             return False
         return state == LedgerState(snapshot.version, snapshot.chain)
 
+    def _refuse(self, snapshot: Snapshot, reason: str) -> None:
+        """Use it no more, and say so."""
+        if snapshot.chain not in self._refused:
+            self._refused.add(snapshot.chain)
+            log.warning("snapshot.refused", version=snapshot.version, reason=reason, consequence=_CONSEQUENCE)
+
     async def _of(self, published: Published) -> Snapshot | None:
-        if not published.version:
+        if not published.version or published.chain in self._refused:
             return None
         build = self._build
         if build is None or build.chain != published.chain or time.monotonic() > build.retry_at[0]:
@@ -105,7 +133,7 @@ class Snapshots:
                 "snapshot.unfit",
                 version=version,
                 reason=str(error),
-                consequence="every new tenant replays all migrations",
+                consequence=_CONSEQUENCE,
             )
             return None
         except Exception as error:  # a bug here must cost time, not tenants
