@@ -15,13 +15,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from structlog.testing import capture_logs
 
+from freehold.errors import Unavailable
 from freehold.migrate.apply import apply
-from freehold.migrate.snapshot import Snapshot, build_snapshot
+from freehold.migrate.snapshot import Snapshot, SnapshotUnfit, build_snapshot, sqlite_scratch
 from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.types import Migration
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.provider import LocalProvider
-from freehold.providers.local.scratch import local_scratch
+from freehold.providers.local.scratch import ScratchTarget, local_scratch
 from freehold.tenants.types import TenantState
 from tests.integration.migrate_parts import bahar, history, query
 from tests.integration.test_provisioning_crashes import House
@@ -195,3 +196,21 @@ async def test_a_disk_without_room_for_the_template_costs_no_tenant(
         await place.provider.create("a")
     assert [line["event"] for line in lines] == ["template.failed"]
     assert place.files.exists("a")
+
+
+ENDLESS = """CREATE TABLE a (i);
+INSERT INTO a WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT max(i) FROM n"""
+
+
+async def test_a_migration_without_end_ends_in_the_scratch_database(tmp_path: Path) -> None:
+    target = ScratchTarget(tmp_path / "scratch.db", limit_s=0.2)
+    with pytest.raises(SnapshotUnfit, match="longer than"):
+        await asyncio.to_thread(lambda: asyncio.run(apply(target, history(ENDLESS))))
+    assert (await apply(target, history("CREATE TABLE b (i)"))).version == 1
+    target.close()
+
+
+async def test_the_same_on_the_standard_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("freehold.migrate.snapshot._SCRATCH_S", 0.2)
+    with pytest.raises(Unavailable, match="interrupted"):
+        await build_snapshot(history(ENDLESS), sqlite_scratch)

@@ -5,6 +5,7 @@ It costs the same however many migrations led there. See docs/decisions/0006-sna
 
 import sqlite3
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
@@ -45,6 +46,7 @@ from freehold.migrate.types import GENESIS, Migration, chains
 
 # Above this the statements would fill a server's memory rather than save its time.
 _MAX_CHARS = 8 * 1024 * 1024
+_SCRATCH_S = 60.0
 
 # Gives a new empty database, gone at the end.
 Scratch = Callable[[], AbstractAsyncContextManager[Target]]
@@ -265,6 +267,8 @@ async def sqlite_scratch() -> AsyncIterator[Target]:
         def connect() -> sqlite3.Connection:
             connection = sqlite3.connect(path)
             connection.execute("PRAGMA synchronous = OFF")
+            end = time.monotonic() + _SCRATCH_S
+            connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
             return connection
 
         yield SqliteTarget(connect)

@@ -26,6 +26,7 @@ _CONSEQUENCE = "every new tenant replays all migrations"
 class _Build(NamedTuple):
     chain: str
     task: "asyncio.Task[Snapshot | None]"
+    wait_until: float
     retry_at: list[float]  # when to try again, if something outside was to blame
 
 
@@ -112,9 +113,9 @@ class Snapshots:
         if build is None or build.chain != published.chain or time.monotonic() > build.retry_at[0]:
             retry_at = [float("inf")]
             task = asyncio.create_task(self._try(published, retry_at))
-            build = self._build = _Build(published.chain, task, retry_at)
+            build = self._build = _Build(published.chain, task, time.monotonic() + self._patience_s, retry_at)
         # Several tenants wait for one build, and none of them ends it by giving up.
-        await asyncio.wait({build.task}, timeout=self._patience_s)
+        await asyncio.wait({build.task}, timeout=max(build.wait_until - time.monotonic(), 0))
         return build.task.result() if build.task.done() else None
 
     async def _try(self, published: Published, retry_at: list[float]) -> Snapshot | None:
