@@ -20,9 +20,8 @@ from freehold.central.tenants import CentralTenants
 from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
 from freehold.keys import BadKeyFile, load_key, load_or_create_key, load_or_create_secret
-from freehold.migrate.apply import apply
-from freehold.migrate.target import Target
 from freehold.providers.local.provider import LocalProvider
+from freehold.providers.local.scratch import local_scratch
 from freehold.providers.serving import DatabaseServer
 from freehold.providers.tokens import TokenVerifier
 from freehold.registry.cache import SnapshotCache
@@ -34,6 +33,7 @@ from freehold.settings import BadSettings, Settings
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provisioner import Provisioner
 from freehold.tenants.service import Tenants
+from freehold.tenants.snapshots import Snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +87,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         registry_store = CentralRegistry(central)
         registry = Registry(registry_store, SnapshotCache(registry_store, changes), signer_of(signing_key))
 
-        async def bring_up_to_date(target: Target) -> int:
-            return (await apply(target, await registry.migrations())).version
-
+        snapshots = Snapshots(registry.snapshot, local_scratch)
         provider = LocalProvider(
             settings.data_dir,
             settings.public_url,
@@ -97,10 +95,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             token_ttl_s=settings.tenant_token_ttl_s,
             max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
             query_timeout_s=settings.tenant_query_timeout_s,
+            snapshot=snapshots.get,
         )
         stack.push_async_callback(provider.aclose)
         tenant_store = CentralTenants(central)
-        provisioner = Provisioner(tenant_store, provider, bring_up_to_date)
+        provisioner = Provisioner(tenant_store, provider, snapshots.bring_up_to_date)
 
         users = SqlUserStore(central, provider.name)
         hasher = ScryptHasher()

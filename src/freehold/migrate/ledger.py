@@ -8,7 +8,7 @@ import re
 
 from msgspec import Struct
 
-from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt, StmtResult
+from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Error, Stmt, StmtResult
 from freehold.libsql.values import SqlValue, decode, encode
 from freehold.migrate.failures import LedgerUnreadable, circumstance
 from freehold.migrate.target import Target
@@ -41,7 +41,7 @@ _NEXT_SQL = _INSERT_SQL.format(
 # Only the text tells: engines give no code of its own to a missing table.
 _MISSING = re.compile(rf"no such table: {LEDGER_TABLE}\b")
 
-_LAST_SQL = "SELECT version, chain FROM freehold_ledger ORDER BY version DESC LIMIT 1"
+LAST_SQL = "SELECT version, chain FROM freehold_ledger ORDER BY version DESC LIMIT 1"
 _ROWS_SQL = "SELECT version, name, checksum, chain, applied_at FROM freehold_ledger ORDER BY version"
 
 
@@ -72,13 +72,17 @@ async def read_ledger(target: Target) -> LedgerState:
         LedgerUnreadable: the table is there and is no ledger; only a missing table means a fresh database.
         Unavailable: no answer, or busy.
     """
-    rows = await _read(target, _LAST_SQL)
-    if not rows:
-        return FRESH
-    version, chain = rows[0]
-    if not isinstance(version, int) or not isinstance(chain, str):
-        raise LedgerUnreadable("its last row holds values of other types")
-    return LedgerState(version, chain)
+    return _state(await _read(target, LAST_SQL))
+
+
+def state_of(answer: StmtResult) -> LedgerState:
+    """What the answer to `LAST_SQL` says. Raises `LedgerUnreadable`."""
+    return _state(_decoded(answer))
+
+
+def is_missing(error: Error) -> bool:
+    """Whether the database has no ledger; no other error may be taken for that."""
+    return _MISSING.search(error.message) is not None
 
 
 async def ledger_rows(target: Target) -> list[LedgerRow]:
@@ -103,13 +107,26 @@ def insert_stmt(migration: Migration, previous_chain: str, chain: str) -> Stmt:
 async def _read(target: Target, sql: str) -> list[list[SqlValue]]:
     [answer] = await target.run([Batch((BatchStep(Stmt(sql=sql)),))])
     result = _only_result(answer)
-    return [[decode(value) for value in row] for row in result.rows] if result else []
+    return _decoded(result) if result else []
+
+
+def _state(rows: list[list[SqlValue]]) -> LedgerState:
+    if not rows:
+        return FRESH
+    version, chain = rows[0]
+    if not isinstance(version, int) or not isinstance(chain, str):
+        raise LedgerUnreadable("its last row holds values of other types")
+    return LedgerState(version, chain)
+
+
+def _decoded(result: StmtResult) -> list[list[SqlValue]]:
+    return [[decode(value) for value in row] for row in result.rows]
 
 
 def _only_result(answer: BatchResult) -> StmtResult | None:
     [error] = answer.step_errors
     if error is None:
         return answer.step_results[0]
-    if _MISSING.search(error.message):
+    if is_missing(error):
         return None
     raise circumstance(error) or LedgerUnreadable(error.message)

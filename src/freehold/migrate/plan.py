@@ -19,7 +19,7 @@ from freehold.migrate.ledger import CREATE_SQL, insert_stmt
 from freehold.migrate.types import GENESIS, Migration
 
 # An orphan takes the value from a NOT NULL column, and that stops the commit.
-_CHECK_SQL = """UPDATE freehold_ledger SET previous_chain =
+CHECK_SQL = """UPDATE freehold_ledger SET previous_chain =
   CASE WHEN EXISTS (SELECT 1 FROM pragma_foreign_key_check) THEN NULL ELSE previous_chain END
 WHERE version = (SELECT max(version) FROM freehold_ledger)"""
 _ORPHANS_SQL = 'SELECT "table", "parent", count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 LIMIT 5'
@@ -67,7 +67,7 @@ def plan_one(migration: Migration, previous_chain: str, chain: str) -> Planned:
     check = orphans = None
     before_commit = CondOk(len(steps) - 1)
     if migration.foreign_keys_off:
-        check = add(_CHECK_SQL)
+        check = add(CHECK_SQL)
         before_commit = CondOk(check)
         orphans = add(Stmt(sql=_ORPHANS_SQL), CondError(check))
     commit = add("COMMIT", before_commit)

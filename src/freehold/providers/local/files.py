@@ -54,8 +54,8 @@ class TenantFiles:
         except OSError as error:
             raise unavailable("look for a database", error) from error
 
-    def create(self, database_name: str) -> None:
-        """Make an empty database, unless it exists. It is on disk when this returns.
+    def create(self, database_name: str, content: bytes | None = None) -> None:
+        """Make a database, empty or with this content, unless it exists. It is on disk when this returns.
 
         Raises:
             ProviderUnavailable: the folder cannot be written or the disk is full.
@@ -65,7 +65,7 @@ class TenantFiles:
             if path.is_file():
                 return
             self._make_folder(path.parent)
-            with self._draft() as draft, self._lock():
+            with self._draft(content or EMPTY_DATABASE) as draft, self._lock():
                 if path.is_file():
                     return
                 _remove_logs(path)  # of a deletion that was killed half-way
@@ -99,14 +99,14 @@ class TenantFiles:
         """
         try:
             self._make_folder(self.root)
-            with self._draft():
+            with self._draft(EMPTY_DATABASE):
                 self._sweep_drafts()
         except OSError as error:
             raise unavailable("write tenant databases", error) from error
 
     @contextlib.contextmanager
-    def _draft(self) -> Iterator[Path]:
-        """An empty database under a name of its own, written and synced; gone afterwards."""
+    def _draft(self, content: bytes) -> Iterator[Path]:
+        """A database file under a name of its own, written and synced; gone afterwards."""
         folder = self.root / ".drafts"
         self._make_folder(folder)
         draft = folder / secrets.token_hex(16)
@@ -114,7 +114,7 @@ class TenantFiles:
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # held while it is of use; the lock of who is killed is free
-                file.write(_EMPTY_DATABASE)
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
                 yield draft
@@ -191,4 +191,4 @@ def _empty_database() -> bytes:
     return page + bytes(_PAGE_BYTES - len(page))
 
 
-_EMPTY_DATABASE = _empty_database()
+EMPTY_DATABASE = _empty_database()

@@ -1,7 +1,7 @@
 """The `local` provider: one file a tenant on this machine, served by ourselves."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -10,10 +10,12 @@ from msgspec import Struct
 
 from freehold.errors import NotFound
 from freehold.libsql.protocol import Batch, BatchResult
+from freehold.migrate.snapshot import Snapshot
 from freehold.migrate.target import Target
 from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles, check_name
 from freehold.providers.local.limits import EngineLimits, Limits
+from freehold.providers.local.template import Template, Templates
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken
 
@@ -23,7 +25,8 @@ _MIGRATION_S = 60.0
 class LocalProvider:
     """Implements `DatabaseProvider`; `engine` and `verifier` are what the gateway needs besides.
 
-    To be made and used on one event loop; `aclose` ends it.
+    To be made and used on one event loop; `aclose` ends it. With `snapshot` new databases start at its version:
+    copying a file is several times faster than loading SQL.
     """
 
     name = "local"
@@ -38,10 +41,12 @@ class LocalProvider:
         max_size_bytes: int = 512_000_000,
         query_timeout_s: float = 5.0,
         engine_limits: EngineLimits | None = None,
+        snapshot: Callable[[], Awaitable[Snapshot | None]] | None = None,
     ) -> None:
         self._files = TenantFiles(data_dir.absolute() / "tenants")
         self._public_url = public_url.rstrip("/")
         self._token_ttl_s = token_ttl_s
+        self._templates = Templates(snapshot) if snapshot else None
         self._signer = TokenSigner(private_key)
         self._migration_limits = Limits(
             statement_s=_MIGRATION_S, request_s=2 * _MIGRATION_S, database_bytes=max_size_bytes
@@ -55,7 +60,8 @@ class LocalProvider:
     async def create(self, database_name: str) -> Database:
         """Create the database, or give it back if it exists."""
         check_name(database_name)
-        await asyncio.to_thread(self._files.create, database_name)
+        template = await self._templates.get() if self._templates else None
+        await asyncio.to_thread(self._create, database_name, template)
         return self._database(database_name)
 
     async def find(self, database_name: str) -> Database | None:
@@ -87,6 +93,9 @@ class LocalProvider:
     async def aclose(self) -> None:
         """Roll back what is open and close all files."""
         await self.engine.close()
+
+    def _create(self, database_name: str, template: Template | None) -> None:
+        self._files.create(database_name, template.fill() if template else None)
 
     def _database(self, database_name: str) -> Database:
         return Database(

@@ -1,0 +1,60 @@
+"""One hash for the schema that a database has, so that two of them can be compared."""
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from freehold.errors import Conflict
+from freehold.libsql.protocol import Batch, BatchStep, Stmt
+from freehold.libsql.values import SqlValue, decode
+from freehold.migrate.failures import circumstance
+from freehold.migrate.target import Target
+
+# What migrations made, and nothing of Freehold's or the engine's own. Shadow tables follow from the virtual
+# table they belong to, and may differ by engine.
+OURS_SQL = """sql IS NOT NULL AND tbl_name <> 'freehold_ledger'
+  AND name NOT GLOB 'sqlite_*' AND name NOT GLOB 'sqlite3_libsql_*'
+  AND name NOT GLOB 'libsql_*' AND name NOT GLOB '_litestream_*'
+  AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow')"""
+
+# By table and kind in the order of creation: it decides which of two triggers fires first. The order of the
+# tables among each other decides nothing.
+_SCHEMA_SQL = f"""SELECT type, name, lower(tbl_name), sql FROM sqlite_schema WHERE {OURS_SQL}
+ORDER BY lower(tbl_name), type, rowid"""
+
+
+class SchemaUnreadable(Conflict):
+    """The database does not tell what it holds."""
+
+    code = "schema_unreadable"
+
+
+async def schema_fingerprint(target: Target) -> str:
+    """Hex SHA-256 over all tables, indexes, views and triggers, by their exact text. One round trip.
+
+    Equal text on purpose: what looks alike may still act differently. The ledger, the engine's own tables and
+    shadow tables of virtual ones are left out; rows count for nothing.
+
+    Raises:
+        SchemaUnreadable: the database refuses the question.
+        Unavailable: no answer, or busy.
+    """
+    [rows] = await ask(target, _SCHEMA_SQL)
+    return fingerprint(rows)
+
+
+def fingerprint(values: Sequence[object]) -> str:
+    """Hex SHA-256 that tells apart any two sequences of plain values."""
+    return hashlib.sha256(msgspec.json.encode(values)).hexdigest()
+
+
+async def ask(target: Target, *queries: str) -> list[list[list[SqlValue]]]:
+    """The rows of each query, in one round trip. Raises as `schema_fingerprint` does."""
+    [answer] = await target.run([Batch(tuple(BatchStep(Stmt(sql=sql)) for sql in queries))])
+    found = []
+    for result, error in zip(answer.step_results, answer.step_errors, strict=True):
+        if error is not None:
+            raise circumstance(error) or SchemaUnreadable(f"the schema cannot be read: {error.message}")
+        found.append([[decode(value) for value in row] for row in result.rows] if result else [])
+    return found

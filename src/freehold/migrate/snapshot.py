@@ -1,0 +1,274 @@
+"""The schema and seed rows of the newest version in one batch, for databases that are fresh.
+
+It costs the same however many migrations led there. See docs/decisions/0006-snapshots.md.
+"""
+
+import sqlite3
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cached_property
+from pathlib import Path
+
+from msgspec import Struct
+
+from freehold.errors import Conflict, FreeholdError, Unavailable
+from freehold.libsql.protocol import (
+    Batch,
+    BatchResult,
+    BatchStep,
+    Cond,
+    CondAnd,
+    CondError,
+    CondIsAutocommit,
+    CondNot,
+    CondOk,
+    Stmt,
+)
+from freehold.migrate.apply import apply
+from freehold.migrate.chance import ONE, OTHER, freeze
+from freehold.migrate.dump import CannotBeDumped, Dump, dump
+from freehold.migrate.failures import circumstance
+from freehold.migrate.fingerprint import OURS_SQL, SchemaUnreadable, ask, schema_fingerprint
+from freehold.migrate.ledger import (
+    CREATE_SQL,
+    LAST_SQL,
+    LedgerState,
+    is_missing,
+    ledger_rows,
+    state_of,
+)
+from freehold.migrate.plan import CHECK_SQL
+from freehold.migrate.sqlite import SqliteTarget
+from freehold.migrate.target import Target
+from freehold.migrate.types import GENESIS, Migration, chains
+
+# Above this the statements would fill a server's memory rather than save its time.
+_MAX_CHARS = 8 * 1024 * 1024
+_SCRATCH_S = 60.0
+
+# Gives a new empty database, gone at the end.
+Scratch = Callable[[], AbstractAsyncContextManager[Target]]
+
+
+class SnapshotUnfit(Conflict):
+    """These migrations cannot be replaced by a snapshot: they have to be replayed in each database."""
+
+    code = "snapshot_unfit"
+
+
+class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
+    """What all migrations up to `version` leave in a fresh database. Only `build_snapshot` should make one.
+
+    `fingerprint` is that of the schema, `rows_fingerprint` that of every value in it.
+    """
+
+    version: int
+    chain: str
+    statements: tuple[str, ...]
+    ledger: tuple[tuple[int, str, str, str], ...]  # version, name, checksum, chain
+    fingerprint: str
+    rows_fingerprint: str
+
+    @cached_property
+    def batch(self) -> Batch:
+        """Reads the ledger; when there is none, makes everything in one transaction, unless anything is there."""
+        steps = [BatchStep(Stmt(sql=LAST_SQL))]
+
+        def add(sql: str, condition: Cond | None = None) -> int:
+            steps.append(BatchStep(Stmt(sql=sql, want_rows=False), condition or CondOk(len(steps) - 1)))
+            return len(steps) - 1
+
+        # Rows come in no order that foreign keys know of. The build has checked them, and so does `CHECK_SQL`.
+        off = add("PRAGMA foreign_keys = OFF", CondError(_READ))
+        begin = add("BEGIN IMMEDIATE")
+        add(CREATE_SQL)
+        add(_ledger_sql(self.ledger))
+        for sql in self.statements:
+            add(sql)
+        add(CHECK_SQL)
+        commit = add("COMMIT")
+        add("ROLLBACK", CondAnd((CondOk(begin), CondNot(CondOk(commit)), CondNot(CondIsAutocommit()))))
+        add("PRAGMA foreign_keys = ON", CondOk(off))
+        return Batch(tuple(steps))
+
+
+_READ, _LEDGER, _FIRST = 0, 4, 5  # steps of the batch; `COMMIT` is the third from its end
+_COMMIT = -3
+
+
+async def load(target: Target, snapshot: Snapshot) -> LedgerState | None:
+    """Make a fresh database what the snapshot is, or leave it alone; one round trip in both cases.
+
+    Gives the version that the database is at now. None: it has no ledger and is not empty, or somebody else was
+    there first; `apply` knows what to do then. Safe to race with `apply` and with itself.
+
+    Raises:
+        SnapshotUnfit: the database refuses a statement of it; nothing was changed.
+        DatabaseBusy, Unavailable: as `apply`.
+    """
+    [answer] = await target.run([snapshot.batch])
+    if len(answer.step_errors) != len(snapshot.batch.steps):
+        raise Unavailable("the database's answer does not fit what was sent; try again")
+    read = answer.step_results[_READ]
+    if read is not None:
+        return state_of(read)
+    if answer.step_results[_COMMIT] is not None:
+        return LedgerState(snapshot.version, snapshot.chain)
+    error = answer.step_errors[_READ]
+    if error is not None and is_missing(error):
+        _raise_refusal(answer, snapshot)
+    return None  # what is wrong with the ledger, `apply` says
+
+
+def _raise_refusal(answer: BatchResult, snapshot: Snapshot) -> None:
+    """Return if the reason is that the database is not fresh."""
+    failed = next((at for at, error in enumerate(answer.step_errors) if at > _READ and error), None)
+    error = answer.step_errors[failed] if failed is not None else None
+    if failed is None or error is None:
+        raise Unavailable("the database neither took the snapshot nor said why not; try again")
+    if circumstances := circumstance(error):
+        raise circumstances
+    if failed != _LEDGER:
+        step = (snapshot.batch.steps[failed].stmt.sql or "").split("\n", 1)[0][:100]
+        raise SnapshotUnfit(f"the database refuses the snapshot: {error.message} at `{step}`")
+
+
+async def is_result_of(target: Target, snapshot: Snapshot) -> bool:
+    """Whether a database to which all migrations were applied one by one is what the snapshot would have made it.
+
+    Raises:
+        CannotBeDumped, SchemaUnreadable, Unavailable: it cannot be told.
+    """
+    if await schema_fingerprint(target) != snapshot.fingerprint:
+        return False
+    return (await dump(target)).rows_fingerprint == snapshot.rows_fingerprint
+
+
+async def build_snapshot(migrations: Sequence[Migration], scratch: Scratch) -> Snapshot:
+    """Replay the migrations, write down what comes of it, load that elsewhere and compare the two.
+
+    `scratch` should give databases of the engine that the snapshot is for: engines differ in what the same SQL
+    does. Takes about as long as four new tenants without a snapshot; does its work on the calling thread.
+
+    Raises:
+        SnapshotUnfit: with the reason. The migrations themselves may be sound.
+        Unavailable: a scratch database cannot be had.
+    """
+    if not migrations:
+        raise SnapshotUnfit("there are no migrations")
+    try:
+        async with scratch() as replayed:
+            await apply(replayed, migrations)
+            made = await dump(replayed)
+            schema = await schema_fingerprint(replayed)
+            ledger = await _ledger(replayed)
+        await _require_no_chance(migrations, made, scratch)
+        snapshot = _snapshot(migrations, made, ledger, schema)
+        async with scratch() as loaded:
+            await load(loaded, snapshot)
+            await _require_equal(loaded, made, ledger, schema)
+    except (SchemaUnreadable, CannotBeDumped) as error:
+        raise SnapshotUnfit(str(error)) from error
+    except (SnapshotUnfit, Unavailable):
+        raise
+    except FreeholdError as error:
+        raise SnapshotUnfit(f"the migrations cannot be replayed here: {error}") from error
+    return snapshot
+
+
+def _snapshot(
+    migrations: Sequence[Migration], made: Dump, ledger: tuple[tuple[int, str, str, str], ...], schema: str
+) -> Snapshot:
+    statements = (*made.tables, *made.rows, *made.rest)
+    if (chars := sum(map(len, statements))) > _MAX_CHARS:
+        raise SnapshotUnfit(f"it would have {chars:,} characters, over the limit of {_MAX_CHARS:,}")
+    return Snapshot(
+        version=len(migrations),
+        chain=chains(migrations)[-1],
+        statements=statements,
+        ledger=ledger,
+        fingerprint=schema,
+        rows_fingerprint=made.rows_fingerprint,
+    )
+
+
+async def _ledger(target: Target) -> tuple[tuple[int, str, str, str], ...]:
+    return tuple((row.version, row.name, row.checksum, row.chain) for row in await ledger_rows(target))
+
+
+async def _require_no_chance(migrations: Sequence[Migration], made: Dump, scratch: Scratch) -> None:
+    if not made.rows:
+        return
+    rows = []
+    for frozen in (ONE, OTHER):
+        if (changed := freeze(migrations, frozen)) is None:
+            return
+        async with scratch() as target:
+            try:
+                await apply(target, changed)
+            except Unavailable:
+                raise
+            except FreeholdError as error:
+                raise SnapshotUnfit(
+                    f"it cannot be told whether seed rows depend on the time: {error}"
+                ) from error
+            rows.append((await dump(target)).rows)
+    if rows[0] != rows[1]:
+        raise SnapshotUnfit(
+            "seed rows depend on the time or on chance, so each database has to get its own; give the migrations "
+            "fixed values instead"
+        )
+
+
+async def _require_equal(
+    loaded: Target, made: Dump, ledger: tuple[tuple[int, str, str, str], ...], schema: str
+) -> None:
+    if await schema_fingerprint(loaded) != schema:
+        raise SnapshotUnfit("its schema comes out other than by replaying")
+    if await dump(loaded) != made:
+        raise SnapshotUnfit("its rows come out other than by replaying")
+    if await _ledger(loaded) != ledger:
+        raise SnapshotUnfit("its ledger comes out other than by replaying")
+    orphans, faults = await ask(
+        loaded, "SELECT 1 FROM pragma_foreign_key_check", "SELECT * FROM pragma_integrity_check"
+    )
+    if orphans or faults != [["ok"]]:
+        raise SnapshotUnfit("the database that it makes is not sound")
+
+
+def _ledger_sql(rows: Sequence[tuple[int, str, str, str]]) -> str:
+    """All rows at once, as single migrations would have left them.
+
+    The first gets NULL for its `previous`, which the ledger refuses, if anything at all is in the database.
+    """
+    anything = f"SELECT 1 FROM freehold_ledger UNION ALL SELECT 1 FROM sqlite_schema WHERE {OURS_SQL}"
+    first = f"CASE WHEN EXISTS ({anything}) THEN NULL ELSE 0 END"
+    lines = []
+    before = GENESIS
+    for version, name, checksum, chain in rows:
+        previous = str(version - 1) if version > 1 else first
+        lines.append(
+            f"({version}, {previous}, '{name}', '{checksum}', '{chain}', '{before}', "
+            "strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))"
+        )
+        before = chain
+    columns = "version, previous, name, checksum, chain, previous_chain, applied_at"
+    return f"INSERT INTO freehold_ledger ({columns}) VALUES\n" + ",\n".join(lines)
+
+
+@asynccontextmanager
+async def sqlite_scratch() -> AsyncIterator[Target]:
+    """A scratch database on the SQLite of the standard library."""
+    with tempfile.TemporaryDirectory(prefix="freehold-") as folder:
+        path = Path(folder) / "scratch.db"
+
+        def connect() -> sqlite3.Connection:
+            connection = sqlite3.connect(path)
+            connection.execute("PRAGMA synchronous = OFF")
+            end = time.monotonic() + _SCRATCH_S
+            connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
+            return connection
+
+        yield SqliteTarget(connect)

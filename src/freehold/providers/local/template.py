@@ -1,0 +1,91 @@
+"""A database file at the newest version, to be copied for each new tenant."""
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from msgspec import Struct
+
+from freehold.errors import FreeholdError
+from freehold.libsql.protocol import Batch, BatchStep, Stmt
+from freehold.migrate.ledger import LEDGER_TABLE, LedgerState
+from freehold.migrate.snapshot import Snapshot, SnapshotUnfit, load
+from freehold.providers.local.scratch import ScratchTarget
+
+log = structlog.get_logger()
+
+# Stands in the file wherever a ledger row says when it was written; as long as the real thing.
+_MARK = "@freehold-applied-at@@@@"
+
+
+class Template(Struct, frozen=True):
+    """The bytes of a database file between the moments in its ledger."""
+
+    parts: tuple[bytes, ...]
+
+    def fill(self) -> bytes:
+        """The file as if everything in its ledger were applied now."""
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        return now.encode().join(self.parts)
+
+
+class Templates:
+    """Holds the template of the newest snapshot; made when it is first asked for."""
+
+    def __init__(self, snapshot: Callable[[], Awaitable[Snapshot | None]]) -> None:
+        self._snapshot = snapshot
+        self._made: tuple[Snapshot, Template | None] | None = None
+        self._making = asyncio.Lock()
+
+    async def get(self) -> Template | None:
+        """The template, or None when a new database has to start empty."""
+        snapshot = await self._snapshot()
+        if snapshot is None:
+            return None
+        async with self._making:
+            if self._made is None or self._made[0] is not snapshot:
+                self._made = snapshot, await asyncio.to_thread(_try, snapshot)
+            return self._made[1]
+
+
+def _try(snapshot: Snapshot) -> Template | None:
+    try:
+        return make_template(snapshot)
+    except (FreeholdError, OSError) as error:
+        # Loading the snapshot does as well, only slower.
+        log.warning("template.failed", version=snapshot.version, reason=str(error))
+        return None
+
+
+def make_template(snapshot: Snapshot) -> Template:
+    """Load the snapshot into a file and read that. Blocking.
+
+    Raises:
+        SnapshotUnfit: it cannot be made into one.
+        OSError: no room for it.
+    """
+    with tempfile.TemporaryDirectory(prefix="freehold-") as folder:
+        path = Path(folder) / "template.db"
+        target = ScratchTarget(path)
+        try:
+            asyncio.run(_fill(target, snapshot))
+        finally:
+            target.close()
+        content = path.read_bytes()
+        has_log = path.with_name(path.name + "-wal").exists()
+    parts = tuple(content.split(_MARK.encode()))
+    if has_log or len(parts) != len(snapshot.ledger) + 1:
+        raise SnapshotUnfit("the file does not hold one moment for each version")
+    return Template(parts)
+
+
+async def _fill(target: ScratchTarget, snapshot: Snapshot) -> None:
+    if await load(target, snapshot) != LedgerState(snapshot.version, snapshot.chain):
+        raise SnapshotUnfit("an empty file does not take it")
+    mark = Stmt(sql=f"UPDATE {LEDGER_TABLE} SET applied_at = '{_MARK}'")
+    [answer] = await target.run([Batch((BatchStep(mark),))])
+    if error := answer.step_errors[0]:
+        raise SnapshotUnfit(f"its ledger cannot be marked: {error.message}")

@@ -1,0 +1,144 @@
+"""The snapshot of the newest published version: made once for each version and process, and put to use."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import structlog
+
+from freehold.errors import FreeholdError, Unavailable
+from freehold.migrate.apply import apply
+from freehold.migrate.failures import DatabaseBusy
+from freehold.migrate.ledger import LedgerState
+from freehold.migrate.snapshot import Scratch, Snapshot, SnapshotUnfit, build_snapshot, is_result_of, load
+from freehold.migrate.target import Target
+from freehold.registry.snapshot import Snapshot as Published
+
+log = structlog.get_logger()
+
+# A tenant rather waits for the history to be replayed than for a snapshot that takes this long.
+_PATIENCE_S = 20.0
+_RETRY_S = 30.0
+_CONSEQUENCE = "every new tenant replays all migrations"
+
+
+class _Build(NamedTuple):
+    chain: str
+    task: "asyncio.Task[Snapshot | None]"
+    wait_until: float
+    retry_at: list[float]  # when to try again, if something outside was to blame
+
+
+class Snapshots:
+    """To be made and used on one event loop. `published` gives the registry as it is now, at no cost.
+
+    With `prove` the scratch databases are of another engine than the tenants': then the first tenant of each version
+    replays, and the snapshot is used for others only if that came to the same.
+    """
+
+    def __init__(
+        self,
+        published: Callable[[], Awaitable[Published]],
+        scratch: Scratch,
+        *,
+        prove: bool = False,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        self._published = published
+        self._scratch = scratch
+        self._prove = prove
+        self._patience_s = patience_s
+        self._build: _Build | None = None
+        self._proven: set[str] = set()  # chains, as below
+        self._refused: set[str] = set()
+
+    async def get(self) -> Snapshot | None:
+        """The snapshot of the newest version, or None when tenants have to replay its history.
+
+        Raises:
+            RegistryTampered, CentralUnavailable: what is published cannot be told.
+        """
+        return await self._of(await self._published())
+
+    async def bring_up_to_date(self, target: Target) -> int:
+        """Bring a database to the newest version; see `BringUpToDate`. A fresh one takes the snapshot.
+
+        Raises as `apply` does.
+        """
+        published = await self._published()
+        snapshot = await self._of(published)
+        is_proven = snapshot is not None and (not self._prove or snapshot.chain in self._proven)
+        if snapshot is not None and is_proven and await self._load(target, snapshot):
+            return snapshot.version
+        # Not fresh, at another version, or overtaken: whatever is missing comes one by one.
+        done = await apply(target, published.migrations)
+        if snapshot is not None and not is_proven and len(done.applied) == snapshot.version:
+            await self._compare(target, snapshot)
+        return done.version
+
+    async def _compare(self, target: Target, snapshot: Snapshot) -> None:
+        """Look whether replaying came to what the snapshot holds, on the tenants' own engine."""
+        try:
+            if await is_result_of(target, snapshot):
+                self._proven.add(snapshot.chain)
+            else:
+                self._refuse(snapshot, "the tenants' engine makes something else of the migrations")
+        except Unavailable:
+            pass  # the next tenant may tell
+        except FreeholdError as error:
+            self._refuse(snapshot, str(error))
+
+    async def _load(self, target: Target, snapshot: Snapshot) -> bool:
+        """Whether the database is at the snapshot's version now."""
+        try:
+            state = await load(target, snapshot)
+        except DatabaseBusy:
+            return False  # whoever is at work there may be doing just this
+        except SnapshotUnfit as error:
+            self._refuse(snapshot, str(error))
+            return False
+        return state == LedgerState(snapshot.version, snapshot.chain)
+
+    def _refuse(self, snapshot: Snapshot, reason: str) -> None:
+        """Use it no more, and say so."""
+        if snapshot.chain not in self._refused:
+            self._refused.add(snapshot.chain)
+            log.warning("snapshot.refused", version=snapshot.version, reason=reason, consequence=_CONSEQUENCE)
+
+    async def _of(self, published: Published) -> Snapshot | None:
+        if not published.version or published.chain in self._refused:
+            return None
+        build = self._build
+        if build is None or build.chain != published.chain or time.monotonic() > build.retry_at[0]:
+            retry_at = [float("inf")]
+            task = asyncio.create_task(self._try(published, retry_at))
+            build = self._build = _Build(published.chain, task, time.monotonic() + self._patience_s, retry_at)
+        # Several tenants wait for one build, and none of them ends it by giving up.
+        await asyncio.wait({build.task}, timeout=max(build.wait_until - time.monotonic(), 0))
+        return build.task.result() if build.task.done() else None
+
+    async def _try(self, published: Published, retry_at: list[float]) -> Snapshot | None:
+        began = time.monotonic()
+        version, migrations = published.version, published.migrations
+        try:
+            # A loop of its own: replaying blocks, and the scratch database may block too.
+            snapshot = await asyncio.to_thread(lambda: asyncio.run(build_snapshot(migrations, self._scratch)))
+        except (Unavailable, OSError) as error:
+            retry_at[0] = time.monotonic() + _RETRY_S
+            reason = str(error) if isinstance(error, FreeholdError) else f"{type(error).__name__}: {error}"
+            log.warning("snapshot.failed", version=version, reason=reason, retry_in_s=_RETRY_S)
+            return None
+        except SnapshotUnfit as error:
+            log.warning(
+                "snapshot.unfit",
+                version=version,
+                reason=str(error),
+                consequence=_CONSEQUENCE,
+            )
+            return None
+        except Exception as error:  # a bug here must cost time, not tenants
+            log.error("snapshot.unfit", version=version, exc_info=error)  # noqa: TRY400 - no handler of ours
+            return None
+        log.info("snapshot.built", version=version, duration_ms=round((time.monotonic() - began) * 1000))
+        return snapshot
