@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from freehold.libsql.answers import BatchResult, Result, Rows
+from freehold.libsql.answers import Result, Rows
 from freehold.libsql.arguments import to_stmt
 from freehold.libsql.endpoint import Endpoint
-from freehold.libsql.errors import LibsqlError, Unreachable
+from freehold.libsql.errors import LibsqlError
 from freehold.libsql.interface import Client, InArgs, InStatement, Mode, Transaction
-from freehold.libsql.protocol import Batch, BatchReq, BatchStep, CondNot, CondOk, ExecuteReq, Stmt
+from freehold.libsql.protocol import BatchReq, ExecuteReq, Stmt
 from freehold.libsql.result import ResultSet, result_set
 from freehold.libsql.statements import reads_only
-from freehold.libsql.stream import Stream, failed, once
+from freehold.libsql.stream import Stream, all_or_none, batch_results, misfit, once
 
 _BEGIN: dict[Mode, str] = {"deferred": "BEGIN", "write": "BEGIN IMMEDIATE", "read": "BEGIN"}
 
@@ -28,7 +28,7 @@ class HranaClient(Client):
             self._endpoint, ExecuteReq(request), repeatable=_repeatable([request], idempotent)
         )
         if not isinstance(outcome, Result):
-            raise _misfit()
+            raise misfit()
         return _result_set(outcome)
 
     async def batch(
@@ -39,18 +39,10 @@ class HranaClient(Client):
         requests = [to_stmt(stmt) for stmt in stmts]
         outcome = await once(
             self._endpoint,
-            BatchReq(_all_or_none(requests, mode)),
+            BatchReq(all_or_none(requests, _BEGIN[mode])),
             repeatable=_repeatable(requests, idempotent),
         )
-        if not isinstance(outcome, BatchResult) or len(outcome.step_results) != len(requests) + 3:
-            raise _misfit()
-        for error in outcome.step_errors:
-            if error is not None:
-                raise failed(error)
-        results = [one for one in outcome.step_results[1:-2] if one is not None]
-        if len(results) != len(requests):
-            raise _misfit()
-        return [_result_set(one) for one in results]
+        return [_result_set(one) for one in batch_results(outcome, len(requests))]
 
     def transaction(self, mode: Mode = "deferred") -> "HranaTransaction":
         if self._endpoint.is_closed:
@@ -115,15 +107,6 @@ class HranaTransaction(Transaction):
         self._on_close(self)
 
 
-def _all_or_none(stmts: Sequence[Stmt], mode: Mode) -> Batch:
-    steps = [BatchStep(Stmt(sql=_BEGIN[mode]))]
-    steps += [BatchStep(stmt, CondOk(before)) for before, stmt in enumerate(stmts)]
-    committing = len(steps)
-    steps.append(BatchStep(Stmt(sql="COMMIT"), CondOk(committing - 1)))
-    steps.append(BatchStep(Stmt(sql="ROLLBACK"), CondNot(CondOk(committing))))
-    return Batch(tuple(steps))
-
-
 def _repeatable(stmts: Sequence[Stmt], idempotent: bool) -> Callable[[], bool]:
     return lambda: idempotent or all(reads_only(stmt.sql or "") for stmt in stmts)
 
@@ -131,7 +114,3 @@ def _repeatable(stmts: Sequence[Stmt], idempotent: bool) -> Callable[[], bool]:
 def _result_set(result: Result[Rows]) -> ResultSet:
     columns = tuple([col.name or "" for col in result.cols])
     return result_set(columns, result.rows, result.affected_row_count, result.last_insert_rowid)
-
-
-def _misfit() -> Unreachable:
-    return Unreachable("the database's answer does not fit what it was asked", "HRANA_PROTO_ERROR")

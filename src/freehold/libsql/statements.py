@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator
 from enum import Enum, auto
 
-from freehold.libsql.tokens import Kind, Token, tokens
+from freehold.libsql.tokens import Kind, tokens
 
 _READS = frozenset({"select", "values", "explain"})
 _WRITES = frozenset({"insert", "update", "delete", "replace"})
@@ -17,7 +17,8 @@ class Verb(Enum):
     COMMIT = auto()
     ROLLBACK = auto()  # of the whole transaction, not to a savepoint
     SAVEPOINT = auto()
-    PRAGMA = auto()  # and ATTACH, DETACH: acts on the connection
+    PRAGMA = auto()  # one that tells something
+    SETTING = auto()  # a PRAGMA that sets something, ATTACH, DETACH: acts on the connection from then on
     OTHER = auto()
 
 
@@ -26,10 +27,16 @@ _VERBS = {
     "commit": Verb.COMMIT,
     "end": Verb.COMMIT,
     "savepoint": Verb.SAVEPOINT,
-    "pragma": Verb.PRAGMA,
-    "attach": Verb.PRAGMA,
-    "detach": Verb.PRAGMA,
+    "attach": Verb.SETTING,
+    "detach": Verb.SETTING,
 }
+# PRAGMA name(argument) tells something for these; for others it is the same as PRAGMA name = argument.
+_TELLING = frozenset(
+    {
+        *("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"),
+        *("foreign_key_list", "foreign_key_check", "integrity_check", "quick_check"),
+    }
+)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -37,6 +44,8 @@ def verb(sql: str) -> Verb:
     """The verb of one statement."""
     words = _words(sql)
     first = next(words, "")
+    if first == "pragma":
+        return _pragma(list(words))
     if first == "rollback":
         # ROLLBACK, ROLLBACK TRANSACTION; or ROLLBACK [TRANSACTION] TO name
         return Verb.OTHER if "to" in (next(words, ""), next(words, "")) else Verb.ROLLBACK
@@ -53,13 +62,19 @@ def reads_only(sql: str) -> bool:
     return first in _READS
 
 
+def _pragma(words: list[str]) -> Verb:
+    # [schema .] name [= value | ( value )]
+    name, *rest = words[2:] if words[1:2] == ["."] else words or [""]
+    if not rest or rest[0] not in {"=", "("} or (rest[0] == "(" and name in _TELLING):
+        return Verb.PRAGMA
+    return Verb.SETTING
+
+
 def _words(sql: str) -> Iterator[str]:
+    """Words and signs in order; leading `;` are empty statements. A quoted name counts as a name, never as a word."""
+    has_begun = False
     for token in tokens(sql):
-        if token.kind is Kind.WORD:
-            yield token.text
-        elif not _is_empty_statement(token):
-            yield ""
-
-
-def _is_empty_statement(token: Token) -> bool:
-    return token.kind is Kind.OTHER and token.text == ";"
+        if token.kind is Kind.OTHER and token.text == ";" and not has_begun:
+            continue
+        has_begun = True
+        yield token.text if token.kind in {Kind.WORD, Kind.OTHER} else f"{token.kind.name}:{token.text}"

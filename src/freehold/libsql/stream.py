@@ -52,7 +52,7 @@ async def once(endpoint: Endpoint, request: StreamReq, *, repeatable: Callable[[
     while True:
         answer = await read_answer(await endpoint.post(lambda _: body, repeatable=repeatable))
         if len(answer.outcomes) != 2:
-            raise _misfit()
+            raise misfit()
         outcome = answer.outcomes[0]
         if not _found_lock(outcome):
             break
@@ -62,6 +62,29 @@ async def once(endpoint: Endpoint, request: StreamReq, *, repeatable: Callable[[
     if isinstance(outcome, Error):
         raise failed(outcome)
     return outcome
+
+
+def all_or_none(stmts: Sequence[Stmt], begin: str) -> Batch:
+    """A batch that runs the statements in one transaction, and rolls back when one fails."""
+    steps = [BatchStep(Stmt(sql=begin))]
+    steps += [BatchStep(stmt, CondOk(before)) for before, stmt in enumerate(stmts)]
+    committing = len(steps)
+    steps.append(BatchStep(Stmt(sql="COMMIT"), CondOk(committing - 1)))
+    steps.append(BatchStep(Stmt(sql="ROLLBACK"), CondNot(CondOk(committing))))
+    return Batch(tuple(steps))
+
+
+def batch_results(outcome: Outcome, count: int) -> list[Result[Rows]]:
+    """What each of the `count` statements given to `all_or_none` gave; raises the error of the one that failed."""
+    if not isinstance(outcome, BatchResult) or len(outcome.step_results) != count + 3:
+        raise misfit()
+    for error in outcome.step_errors:
+        if error is not None:
+            raise failed(error)
+    results = [one for one in outcome.step_results[1:-2] if one is not None]
+    if len(results) != count or outcome.step_results[-2] is None:
+        raise misfit()
+    return results
 
 
 def failed(error: Error) -> LibsqlError:
@@ -203,7 +226,7 @@ class Stream:
             )
             answer = await read_answer(body)
             if len(answer.outcomes) != work.count(v3=self._endpoint.speaks_v3):
-                raise _misfit()
+                raise misfit()
             self._follow(answer.base_url)
         except (LibsqlError, asyncio.CancelledError) as error:
             # Where nothing was sent the baton is still good and the same call may be made again.
@@ -292,7 +315,7 @@ class _Steps:
                 return cls(done, error, first_ran, error is not None and error.code in _ENDS_TRANSACTIONS)
             case Error():
                 return cls([], outcome, is_unclear=True)
-        raise _misfit()
+        raise misfit()
 
 
 def _found_lock(outcome: Outcome) -> bool:
@@ -305,5 +328,6 @@ def _found_lock(outcome: Outcome) -> bool:
     return False
 
 
-def _misfit() -> Unreachable:
+def misfit() -> Unreachable:
+    """The error for an answer that has another shape than was asked for."""
     return Unreachable("the database's answer does not fit what it was asked", "HRANA_PROTO_ERROR")
