@@ -433,3 +433,63 @@ def test_a_client_does_not_show_its_token() -> None:
     client = create_client("http://h/", auth_token="hidden")
     assert isinstance(client, HranaClient)
     assert "hidden" not in repr(client)
+
+
+@pytest.mark.parametrize("token", ["two words", "secret\n", "\r\nX-Evil: 1", "é", "nul\0"])
+async def test_a_token_that_no_header_can_carry_is_refused_unseen(hostile: Hostile, token: str) -> None:
+    hostile.answers = [results(ONE)]
+    with pytest.raises(LibsqlError) as caught:
+        create_client(hostile.url, auth_token=token)
+    assert token.strip() not in str(caught.value)
+    async with create_client(hostile.url, auth_token=lambda: token) as client:
+        with pytest.raises(LibsqlError, match="TOKEN_INVALID"):
+            await client.execute(READ)
+    assert hostile.seen == []
+
+
+@pytest.mark.parametrize("path", ["a b", "a%20b", "ä", "../../etc", "x HTTP/1.1"])
+async def test_a_path_of_any_characters_makes_one_request(hostile: Hostile, path: str) -> None:
+    hostile.answers = [results(ONE)]
+    async with create_client(hostile.url + path) as client:
+        await client.execute(READ)
+    assert len(hostile.seen) == 1
+    assert hostile.paths[0].endswith("/v3/pipeline")
+
+
+async def test_closing_while_a_statement_runs_closes_what_it_opened(hostile: Hostile) -> None:
+    async def slowly(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.1)
+        return await results(ONE)(request)
+
+    hostile.answers = [slowly, results()]
+    async with create_client(hostile.url) as client:
+        tx = client.transaction()
+        running = asyncio.create_task(tx.execute(WRITE))
+        await asyncio.sleep(0.03)
+        tx.close()
+        with pytest.raises(LibsqlError):
+            await running
+    assert hostile.pipelines[-1] == ["close"]
+
+
+async def test_a_server_that_hangs_does_not_hold_up_cancelling_or_closing(hostile: Hostile) -> None:
+    hostile.answers = [results(ONE), never_answer]
+    loop = asyncio.get_running_loop()
+    client = create_client(hostile.url)
+    tx = client.transaction()
+    await tx.execute(WRITE)
+    started = loop.time()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await tx.execute(WRITE)
+    assert loop.time() - started < 0.5
+    await client.close()
+    assert loop.time() - started < 3
+
+
+async def test_a_transaction_that_is_forgotten_holds_up_nothing(hostile: Hostile) -> None:
+    hostile.answers = [results(ONE)]
+    async with create_client(hostile.url) as client:
+        for _ in range(5):
+            await client.transaction().execute(WRITE)
+    assert client.closed

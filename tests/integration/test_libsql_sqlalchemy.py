@@ -610,3 +610,30 @@ async def test_the_central_database_speaks_in_its_own_words_when_the_server_is_a
         server.start()
         await central.check()
         await central.close()
+
+
+async def test_cancelling_does_not_wait_for_a_server_that_hangs() -> None:
+    with running_sqld() as server:
+        async with new_engine(server) as engine:
+            loop = asyncio.get_running_loop()
+
+            async def work() -> None:
+                async with engine.begin() as db:
+                    await db.execute(insert(item), {"name": "a"})
+                    server.pause()
+                    await db.execute(insert(item), {"name": "b"})
+
+            started = loop.time()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await work()
+            assert loop.time() - started < 1
+            server.resume()
+            assert await names(engine) == []
+
+
+async def test_an_engine_that_is_disposed_can_be_used_again(sqld: Sqld) -> None:
+    async with new_engine(sqld) as engine:
+        for _ in range(3):
+            assert await names(engine) == []
+            await engine.dispose()

@@ -18,8 +18,7 @@ from freehold.libsql.statements import Verb, reads_only, verb
         ("ROLLBACK TRANSACTION TO SAVEPOINT s", Verb.OTHER),
         ("savepoint s", Verb.SAVEPOINT),
         ("RELEASE s", Verb.OTHER),
-        ("pragma foreign_keys = off", Verb.PRAGMA),
-        ("attach x as y", Verb.PRAGMA),
+        ("attach x as y", Verb.SETTING),
         ("select 'begin'", Verb.OTHER),
         ("'begin'", Verb.OTHER),
         ("", Verb.OTHER),
@@ -50,3 +49,33 @@ def test_the_first_words_tell_the_verb(sql: str, expected: Verb) -> None:
 )
 def test_only_what_surely_changes_nothing_is_taken_for_reading(sql: str, expected: bool) -> None:
     assert reads_only(sql) is expected
+
+
+@pytest.mark.parametrize("sql", ["COMMIT; DROP TABLE t", "BEGIN; SELECT 1", "ROLLBACK; SELECT 1", "END x"])
+def test_what_is_more_than_one_statement_is_left_to_the_server(sql: str) -> None:
+    assert verb(sql) is Verb.OTHER
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("PRAGMA foreign_keys", Verb.PRAGMA),
+        ("PRAGMA main.foreign_keys;", Verb.PRAGMA),
+        ("PRAGMA foreign_keys = off", Verb.SETTING),
+        ("/* */ PRAGMA main . foreign_keys=off", Verb.SETTING),
+        ("PRAGMA foreign_keys(off)", Verb.SETTING),
+        ('PRAGMA table_info("a = b")', Verb.PRAGMA),
+        ('PRAGMA main.table_xinfo("t")', Verb.PRAGMA),
+        ("PRAGMA", Verb.PRAGMA),
+        ("DETACH x", Verb.SETTING),
+    ],
+)
+def test_a_pragma_sets_something_or_tells_something(sql: str, expected: Verb) -> None:
+    assert verb(sql) is expected
+
+
+def test_a_long_statement_is_told_alike() -> None:
+    filler = "/*" + "x" * 10_000 + "*/"
+    assert verb(filler + "COMMIT") is Verb.COMMIT
+    assert reads_only(filler + "SELECT 1")
+    assert not reads_only("WITH a AS (SELECT 1) " + filler + " DELETE FROM t")

@@ -4,6 +4,8 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 
+from freehold.libsql.errors import LibsqlError
+
 Token = str | Callable[[], str | Awaitable[str]] | None
 
 
@@ -13,7 +15,7 @@ class Bearer:
     def __init__(self, source: Token, *, keep: bool = True) -> None:
         self._source = source
         self._keep = keep
-        self._token = source if isinstance(source, str) else None
+        self._token = _usable(source) if isinstance(source, str) else None
         self._lock = asyncio.Lock()
 
     @property
@@ -35,4 +37,12 @@ class Bearer:
     async def _ask(self) -> str:
         assert callable(self._source)
         given = self._source()
-        return await given if inspect.isawaitable(given) else given
+        return _usable(await given if inspect.isawaitable(given) else given)
+
+
+def _usable(token: str) -> str:
+    if not isinstance(token, str) or not (token.isascii() and token.isprintable()) or " " in token:
+        raise LibsqlError(
+            "the token holds what no token has, such as a space or a line's end", "TOKEN_INVALID"
+        )
+    return token

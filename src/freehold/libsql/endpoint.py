@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -149,26 +148,29 @@ class Endpoint:
 
     def later(self, chore: Coroutine[Any, Any, None]) -> None:
         """Run something that nobody waits for; `close` does, for a moment."""
-        task = asyncio.get_running_loop().create_task(chore)
+        try:
+            task = asyncio.get_running_loop().create_task(chore)
+        except RuntimeError:  # no event loop runs any more, and with it went the sockets
+            chore.close()
+            return
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 
     async def close(self, *, wait_s: float = 2.0) -> None:
         """Let chores end, and close the connections that were made here."""
-        if self._chores:
-            _, late = await asyncio.wait(set(self._chores), timeout=wait_s)
+        self_too = asyncio.current_task()
+        chores = {task for task in self._chores if task is not self_too}
+        if chores:
+            _, late = await asyncio.wait(chores, timeout=wait_s)
             for task in late:
                 task.cancel()
         self.is_closed = True
         if self._owns_session and self._session is not None:
             await self._session.close()
 
-    def abort(self) -> None:
-        """Drop all connections at once, where nothing can be awaited."""
-        self.is_closed = True
-        if self._owns_session and self._session is not None:
-            with contextlib.suppress(RuntimeError):  # without a running loop its sockets are gone, too
-                self.later(self._session.close())
+    def close_later(self) -> None:
+        """Close without waiting for it."""
+        self.later(self.close())
 
     async def _post(self, encode: Encode, base: str) -> bytes:
         token = await self._bearer.get()
@@ -231,7 +233,7 @@ class Endpoint:
         url = self._urls.get((base, path))
         if url is None:
             try:
-                url = URL(urljoin(base if base.endswith("/") else f"{base}/", path), encoded=True)
+                url = URL(urljoin(base if base.endswith("/") else f"{base}/", path))
             except ValueError:
                 raise LibsqlError("the database URL cannot be read", "URL_INVALID") from None
             if len(self._urls) < 64:

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from freehold.libsql.errors import LibsqlError, Unreachable
 from freehold.libsql.interface import Client, InArgs, InStatement, Mode, Statement, Transaction
@@ -26,7 +27,7 @@ class FileClient(Client):
         self._path = path
         self._timeout_s = timeout_s
         self._worker = _Worker(path, timeout_s)
-        self._open: set[FileTransaction] = set()
+        self._open: WeakSet[FileTransaction] = WeakSet()
         self._is_closed = False
 
     async def execute(self, stmt: InStatement, args: InArgs = None, *, idempotent: bool = False) -> ResultSet:

@@ -1,6 +1,7 @@
 """The client for a database behind HTTP."""
 
 from collections.abc import Callable, Sequence
+from weakref import WeakSet
 
 from freehold.libsql.answers import Result, Rows
 from freehold.libsql.arguments import to_stmt
@@ -20,7 +21,7 @@ class HranaClient(Client):
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._open: set[HranaTransaction] = set()
+        self._open: WeakSet[HranaTransaction] = WeakSet()
 
     async def execute(self, stmt: InStatement, args: InArgs = None, *, idempotent: bool = False) -> ResultSet:
         request = to_stmt(stmt, args)

@@ -26,10 +26,16 @@ _VERBS = {
     "begin": Verb.BEGIN,
     "commit": Verb.COMMIT,
     "end": Verb.COMMIT,
+    "rollback": Verb.ROLLBACK,
     "savepoint": Verb.SAVEPOINT,
     "attach": Verb.SETTING,
     "detach": Verb.SETTING,
 }
+_WHOLE = frozenset({Verb.BEGIN, Verb.COMMIT, Verb.ROLLBACK})
+_OF_TRANSACTIONS = frozenset(
+    {"transaction", "deferred", "immediate", "exclusive", "concurrent", "readonly", "read", "write", ";"}
+)
+_CACHED_LENGTH = 4096
 # PRAGMA name(argument) tells something for these; for others it is the same as PRAGMA name = argument.
 _TELLING = frozenset(
     {
@@ -39,27 +45,37 @@ _TELLING = frozenset(
 )
 
 
-@functools.lru_cache(maxsize=1024)
 def verb(sql: str) -> Verb:
     """The verb of one statement."""
-    words = _words(sql)
-    first = next(words, "")
-    if first == "pragma":
-        return _pragma(list(words))
-    if first == "rollback":
-        # ROLLBACK, ROLLBACK TRANSACTION; or ROLLBACK [TRANSACTION] TO name
-        return Verb.OTHER if "to" in (next(words, ""), next(words, "")) else Verb.ROLLBACK
-    return _VERBS.get(first, Verb.OTHER)
+    return _cached_verb(sql) if len(sql) <= _CACHED_LENGTH else _verb(sql)
 
 
-@functools.lru_cache(maxsize=1024)
 def reads_only(sql: str) -> bool:
     """Whether one statement surely changes nothing. False when in doubt."""
+    return _cached_reads_only(sql) if len(sql) <= _CACHED_LENGTH else _reads_only(sql)
+
+
+def _verb(sql: str) -> Verb:
+    words = _words(sql)
+    first = next(words, "")
+    kind = _VERBS.get(first, Verb.OTHER)
+    if first == "pragma":
+        return _pragma(list(words))
+    if kind in _WHOLE and any(word not in _OF_TRANSACTIONS for word in words):
+        return Verb.OTHER  # ROLLBACK TO, or more than one statement: the server's to judge
+    return kind
+
+
+def _reads_only(sql: str) -> bool:
     words = _words(sql)
     first = next(words, "")
     if first == "with":
         return not any(word in _WRITES for word in words)
     return first in _READS
+
+
+_cached_verb = functools.lru_cache(maxsize=1024)(_verb)
+_cached_reads_only = functools.lru_cache(maxsize=1024)(_reads_only)
 
 
 def _pragma(words: list[str]) -> Verb:

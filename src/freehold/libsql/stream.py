@@ -29,6 +29,7 @@ from freehold.libsql.protocol import (
 )
 
 _encode = msgspec.json.Encoder().encode
+_CLOSE_TIMEOUT_S = 5.0
 _CLOSE = CloseReq()
 _ASK = GetAutocommitReq()
 _IN_TRANSACTION = CondNot(CondIsAutocommit())
@@ -106,6 +107,7 @@ class Stream:
         self._lock = asyncio.Lock()
         self._begin: str | None = None
         self._has_begun = False
+        self._is_closed = False
         self.is_lost = False
 
     @property
@@ -161,7 +163,8 @@ class Stream:
             await self._drop()
 
     def close_later(self) -> None:
-        """Close without waiting for it."""
+        """Close without waiting for it, for good."""
+        self._is_closed = True
         baton, self._baton = self._baton, None
         self._begin, self._has_begun = None, False
         if baton is not None:
@@ -236,6 +239,9 @@ class Stream:
             if not unused and not (is_new and isinstance(error, Refused)):
                 self._lose()
             raise
+        if self._is_closed and answer.baton is not None:  # closed by another task in the meantime
+            self._endpoint.later(self._close(answer.baton))
+            raise StreamLost(_LOST, "TRANSACTION_LOST")
         if work.close:
             self._baton = None
             return answer.outcomes[0], True
@@ -258,8 +264,9 @@ class Stream:
 
     async def _close(self, baton: str) -> None:
         body = _encode(PipelineReq((_CLOSE,), baton))
-        with contextlib.suppress(LibsqlError):
-            await self._endpoint.post(lambda _: body, base=self._base, is_new=False)
+        with contextlib.suppress(LibsqlError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                await self._endpoint.post(lambda _: body, base=self._base, is_new=False)
 
 
 class _Work:

@@ -1,19 +1,29 @@
 """Connection and cursor as SQLAlchemy's asyncio layer wants them: calls that look synchronous and await inside."""
 
-import asyncio
-import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Awaitable, Iterator, Sequence
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from sqlalchemy.engine import AdaptedConnection
-from sqlalchemy.util.concurrency import await_, in_greenlet
+from sqlalchemy.util.concurrency import await_
 
 from freehold.libsql.sqlalchemy.errors import translated
 from freehold.libsql.sqlalchemy.session import Done, Session
 
 T = TypeVar("T")
 Description = tuple[tuple[str, str | None, None, None, None, None, None], ...]
+
+
+class Lease(Protocol):
+    """A connection's part in the HTTP connections that an engine's connections share."""
+
+    async def give_back(self) -> None:
+        """The last one closes them."""
+        ...
+
+    def give_back_later(self) -> None:
+        """As `give_back`, without waiting."""
+        ...
 
 
 class Cursor:
@@ -89,13 +99,13 @@ class StreamingCursor(Cursor):
 class Connection(AdaptedConnection):
     """One DB-API connection. `session` may be used with `await` by who has an event loop."""
 
-    __slots__ = ("_on_close", "dbapi", "level", "session")
+    __slots__ = ("_lease", "dbapi", "level", "session")
 
-    def __init__(self, dbapi: Any, session: Session, on_close: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, dbapi: Any, session: Session, lease: "Lease") -> None:
         self.dbapi = dbapi
         self.session = session
         self._connection: Any = session
-        self._on_close = on_close
+        self._lease = lease
         self.level = "SERIALIZABLE"
 
     def cursor(self, server_side: bool = False) -> Cursor:
@@ -120,11 +130,8 @@ class Connection(AdaptedConnection):
 
     def terminate(self) -> None:
         """Close, where waiting may be impossible."""
-        if in_greenlet():
-            self.close()
-            return
-        with contextlib.suppress(RuntimeError):  # without an event loop its sockets are gone, too
-            asyncio.get_running_loop().create_task(self._close())
+        self.session.drop()
+        self._lease.give_back_later()
 
     @property
     def autocommit(self) -> bool:
@@ -149,7 +156,7 @@ class Connection(AdaptedConnection):
 
     async def _close(self) -> None:
         self.session.drop()
-        await self._on_close()
+        await self._lease.give_back()
 
 
 def _awaited(call: Awaitable[T]) -> T:

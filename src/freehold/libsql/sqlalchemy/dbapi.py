@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any
 
 from freehold.libsql.bearer import Token
@@ -10,12 +9,6 @@ from freehold.libsql.endpoint import Endpoint
 from freehold.libsql.sqlalchemy import errors
 from freehold.libsql.sqlalchemy.connection import Connection
 from freehold.libsql.sqlalchemy.session import Session
-
-
-@dataclass(slots=True)
-class _Shared:
-    endpoint: Endpoint
-    users: int = 0
 
 
 class HranaDbapi:
@@ -41,7 +34,7 @@ class HranaDbapi:
     Binary = bytes
 
     def __init__(self) -> None:
-        self._shared: dict[Hashable, _Shared] = {}
+        self._shared: dict[Hashable, tuple[Endpoint, set[_Lease]]] = {}
 
     def connect(
         self, base: str, *, auth_token: Token = None, begin: str = "BEGIN", **options: Any
@@ -49,14 +42,36 @@ class HranaDbapi:
         """A connection; nothing is sent yet. `options` are those of `Endpoint`."""
         # Sockets belong to an event loop, and an engine may be used on one after the other.
         key = (asyncio.get_running_loop(), base, auth_token, tuple(sorted(options.items())))
-        shared = self._shared.get(key)
-        if shared is None:
-            shared = self._shared[key] = _Shared(Endpoint(base, auth_token, **options))
-        shared.users += 1
+        if key not in self._shared:
+            self._shared[key] = (Endpoint(base, auth_token, **options), set())
+        endpoint, leases = self._shared[key]
+        lease = _Lease(self, key)
+        leases.add(lease)
+        return Connection(self, Session(endpoint, begin), lease)
 
-        async def on_close() -> None:
-            shared.users -= 1
-            if shared.users == 0 and self._shared.pop(key, None) is shared:
-                await shared.endpoint.close()
+    def end(self, lease: "_Lease") -> Endpoint | None:
+        """The endpoint, if nobody shares it any more; ending twice is the same as once."""
+        endpoint, leases = self._shared.get(lease.key, (None, set()))
+        if lease not in leases:
+            return None
+        leases.remove(lease)
+        if leases:
+            return None
+        del self._shared[lease.key]
+        return endpoint
 
-        return Connection(self, Session(shared.endpoint, begin), on_close)
+
+class _Lease:
+    """One connection's part in an endpoint."""
+
+    def __init__(self, dbapi: HranaDbapi, key: Hashable) -> None:
+        self._dbapi = dbapi
+        self.key = key
+
+    async def give_back(self) -> None:
+        if endpoint := self._dbapi.end(self):
+            await endpoint.close()
+
+    def give_back_later(self) -> None:
+        if endpoint := self._dbapi.end(self):
+            endpoint.close_later()
