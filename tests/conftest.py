@@ -3,8 +3,16 @@
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from tests.servers import Service
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """A command that a test ran in this process has configured logging for all of it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="module")

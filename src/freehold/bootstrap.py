@@ -85,7 +85,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stack.callback(changes.close)
 
         registry_store = CentralRegistry(central)
-        registry = Registry(registry_store, SnapshotCache(registry_store, changes), signer_of(signing_key))
+        registry = Registry(
+            registry_store,
+            SnapshotCache(registry_store, changes),
+            signer_of(signing_key),
+            scratch=local_scratch,
+        )
 
         snapshots = Snapshots(registry.snapshot, local_scratch)
         provider = LocalProvider(

@@ -150,21 +150,29 @@ async def never_answer(_: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-class Stalls:
-    """Measures the longest time in which the event loop did nothing else."""
+async def longest_stall_ms(work: Callable[[], Awaitable[None]], *, enough_ms: float) -> float:
+    """The longest time in which nothing else could run on the event loop while `work` did.
 
+    A busy machine stalls a process, too, so it is measured up to four times until it is `enough_ms`.
+    """
+    best = float("inf")
+    for _ in range(4):
+        stalls = _Stalls()
+        watching = asyncio.create_task(stalls.watch())
+        await asyncio.sleep(0.02)
+        await work()
+        watching.cancel()
+        best = min(best, stalls.longest_ms)
+        if best < enough_ms:
+            break
+    return best
+
+
+class _Stalls:
     def __init__(self) -> None:
         self.longest_ms = 0.0
 
-    async def __aenter__(self) -> "Stalls":
-        self._task = asyncio.create_task(self._watch())
-        await asyncio.sleep(0.02)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-
-    async def _watch(self) -> None:
+    async def watch(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             before = loop.time()

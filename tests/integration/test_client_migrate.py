@@ -122,9 +122,11 @@ async def test_a_version_that_is_not_published_is_refused(client: FreeholdClient
 async def test_a_migration_that_fails_leaves_the_version_before(
     client: FreeholdClient, registry: Registry, tmp_path: Path
 ) -> None:
-    bad = Migration(version=4, name="fails", sql="CREATE TABLE t9 (x);\nINSERT INTO nowhere VALUES (1);\n")
-    await registry.publish([*history(3), bad])
     target = SqliteTarget(tmp_path / "local.db")
+    await client.migrate(target)
+    by_hand(target.path, "CREATE TABLE mine (x)")
+    bad_here = Migration(version=4, name="fails", sql="CREATE TABLE t9 (x);\nCREATE TABLE mine (x);\n")
+    await registry.publish([*history(3), bad_here])
     with pytest.raises(MigrationFailed, match="statement 2, line 2"):
         await client.migrate(target)
     assert ledger(target.path) == [1, 2, 3]

@@ -4,18 +4,11 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from freehold.log import LineWriter, configure_logging, quick_info
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    yield
-    structlog.reset_defaults()
 
 
 class _Stuck(io.StringIO):

@@ -356,3 +356,24 @@ async def test_bad_input_is_not_registered(sql: str, description: str) -> None:
     with pytest.raises(BadRegistry):
         await registry_on(store).register(sql, description)
     assert store.rows == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason"),
+    [
+        ("this is not SQL", 'near "this": syntax error'),
+        ("CREATE TABLE t1 (x);", "table t1 already exists"),
+        ("CREATE TABLE fine (x); INSERT INTO nowhere VALUES (1);", "statement 2, line 1: no such table"),
+        ("CREATE TABLE u (x UNIQUE); INSERT INTO u VALUES (1), (1);", "UNIQUE constraint failed"),
+    ],
+)
+async def test_what_no_database_would_take_is_never_published(sql: str, reason: str) -> None:
+    store = Store()
+    registry = registry_on(store)
+    await registry.publish(history(2))
+    with pytest.raises(BadRegistry, match=reason):
+        await registry.register(sql, "cannot work")
+    with pytest.raises(BadRegistry, match=reason):
+        await registry.publish([*history(2), Migration(version=3, name="cannot_work", sql=sql)])
+    assert len(store.rows) == 2
+    assert (await registry.register("CREATE TABLE works (x);", "works")).version == 3

@@ -38,7 +38,7 @@ def failure(planned: Planned, answer: BatchResult) -> FreeholdError:
         statement=number + 1,
         line=piece.line,
         sql=shortened(piece.sql),
-        reason=error.message,
+        reason=shortened(error.message),
     )
 
 

@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 
 import structlog
 
+from freehold.errors import FreeholdError, Unavailable
+from freehold.migrate.apply import apply
 from freehold.migrate.check import check_migration, check_order
 from freehold.migrate.signature import signed_text
+from freehold.migrate.snapshot import Scratch, sqlite_scratch
 from freehold.migrate.types import Migration, chain, normalise
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.ports import RegistryStore, Signer
@@ -45,6 +48,8 @@ class Registry:
     cache: SnapshotCache
     signer: Signer
     now: Callable[[], datetime] = _now
+    # Gives a new empty database, of the tenants' engine if possible: what cannot be applied is never published.
+    scratch: Scratch = sqlite_scratch
 
     async def snapshot(self) -> Snapshot:
         """All that is published now, in one consistent and checked piece.
@@ -157,6 +162,9 @@ class Registry:
     async def _append(
         self, snapshot: Snapshot, new: Sequence[tuple[Migration, str]]
     ) -> Sequence[PublishedMigration]:
+        await asyncio.to_thread(
+            _rehearse, [*snapshot.migrations, *(migration for migration, _ in new)], self.scratch
+        )
         created_at = self.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         rows = await asyncio.to_thread(_signed, snapshot.chain, new, self.signer, created_at)
         key = RegistryKey(key_id=self.signer.key_id, public_key=self.signer.public_key, created_at=created_at)
@@ -164,6 +172,21 @@ class Registry:
         for row in rows:
             log.info("registry.migration_published", version=row.version, name=row.name, key_id=row.key_id)
         return rows
+
+
+def _rehearse(migrations: Sequence[Migration], scratch: Scratch) -> None:
+    """Apply all to a new database. A published migration that fails would fail for every new tenant, for ever."""
+
+    async def replay() -> None:
+        async with scratch() as target:
+            await apply(target, migrations)
+
+    try:
+        asyncio.run(replay())
+    except Unavailable:
+        raise
+    except FreeholdError as error:
+        raise BadRegistry([f"tried out on a new database: {error}"]) from error
 
 
 def _require_sound(migrations: Sequence[Migration]) -> None:
