@@ -11,7 +11,7 @@ HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test unit lint format types typecheck bench clean lock
+.PHONY: help run demo test unit dialect lint format types typecheck bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## set up what is missing 
 
 unit: $(VENV)/.dev ## run the quick tests only
 	@$(BIN)/python -m pytest tests/unit -n0 -q $(PYTEST_ARGS)
+
+dialect: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## SQLAlchemy's own suite against a real sqld
+	@$(BIN)/python -m tests.dialect
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, the import rule
 	@echo "== ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
