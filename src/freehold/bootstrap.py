@@ -13,13 +13,14 @@ from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
-from freehold.central.changes import FileChanges
-from freehold.central.engine import Central, open_central
+from freehold.central.changes import ChangeFeed, FileChanges
+from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.registry import CentralRegistry
 from freehold.central.tenants import CentralTenants
 from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
 from freehold.keys import BadKeyFile, load_key, load_or_create_key, load_or_create_secret
+from freehold.libsql.errors import LibsqlError
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.local.scratch import local_scratch
 from freehold.providers.serving import DatabaseServer
@@ -76,13 +77,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         token_key = await asyncio.to_thread(load_or_create_key, keys / "database-tokens.pem")
         signing_key = await asyncio.to_thread(_signing_key, settings, keys)
 
-        database = _central_path(settings)
-        await asyncio.to_thread(_require_folder, database)
-        central = open_central(database)
-        stack.push_async_callback(central.close)
-        await upgrade_central(central)
-        changes = FileChanges(central, database)
-        stack.callback(changes.close)
+        central, changes = await _open_central(settings, stack)
 
         registry_store = CentralRegistry(central)
         registry = Registry(
@@ -130,10 +125,27 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
 
 
-def _central_path(settings: Settings) -> Path:
+async def _open_central(settings: Settings, stack: AsyncExitStack) -> tuple[Central, ChangeFeed]:
+    if settings.has_remote_central:
+        try:
+            central = open_remote_central(
+                settings.database_url, settings.database_auth_token.reveal() or None
+            )
+        except LibsqlError as error:
+            raise BadSettings([f"DATABASE_URL: {error.explanation}"]) from error
+        stack.push_async_callback(central.close)
+        await upgrade_central(central)
+        return central, ChangeFeed(central)
+    path = settings.data_dir / "central.db"
     if settings.database_url:
-        return Path(settings.database_url.removeprefix("sqlite:///"))
-    return settings.data_dir / "central.db"
+        path = Path(settings.database_url.removeprefix("sqlite:///"))
+    await asyncio.to_thread(_require_folder, path)
+    central = open_central(path)
+    stack.push_async_callback(central.close)
+    await upgrade_central(central)
+    changes = FileChanges(central, path)
+    stack.callback(changes.close)
+    return central, changes
 
 
 def _make_folder(keys: Path) -> None:

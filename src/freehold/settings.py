@@ -29,6 +29,9 @@ class Secret(str):
         return str.__str__(self)
 
 
+_SERVERS = ("libsql://", "https://", "http://")
+
+
 class BadSettings(FreeholdError):
     """One or more variables are missing or wrong. `faults` has one line for each."""
 
@@ -46,8 +49,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on; 0 picks a free one.")] = 8000
     data_dir: Annotated[Path, Meta(description="All that the embedded mode writes.")] = Path("data")
     database_url: Annotated[
-        str, Meta(description="Central database: `sqlite:///path`; a file in DATA_DIR when unset.")
+        str,
+        Meta(
+            description="Central database: a `sqlite:///` file or a libSQL server; a file in DATA_DIR when unset."
+        ),
     ] = ""
+    database_auth_token: Annotated[Secret, Meta(description="Token of a central database on a server.")] = (
+        Secret("")
+    )
     tenant_provider: Annotated[Literal["local"], Meta(description="Where tenant databases live.")] = "local"
     tenant_max_size_mb: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Limit on one tenant database, in MB.")
@@ -84,6 +93,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto", "console", "json"],
         Meta(description="`auto` is `console` on a terminal, else `json`."),
     ] = "auto"
+
+    @property
+    def has_remote_central(self) -> bool:
+        """Whether the central database is on a libSQL server."""
+        return self.database_url.startswith(_SERVERS)
 
     @property
     def own_origins(self) -> tuple[str, ...]:
@@ -157,9 +171,11 @@ def _explain(error: ValueError, text: str, *, secret: bool) -> str:
 def _check(settings: Settings) -> list[str]:
     """Faults that need more than one look at a value, in our words."""
     faults: list[str] = []
-    if settings.database_url and not settings.database_url.startswith("sqlite:///"):
+    if settings.database_url and not settings.database_url.startswith(("sqlite:///", *_SERVERS)):
         scheme = settings.database_url.split(":", 1)[0]
-        faults.append(f"DATABASE_URL: expected `sqlite:///path`, got a `{scheme}:` URL")
+        faults.append(
+            f"DATABASE_URL: expected `sqlite:///path` or a libSQL server's URL, got a `{scheme}:` URL"
+        )
     if settings.better_auth_url and not _is_origin(settings.better_auth_url):
         faults.append(
             f"BETTER_AUTH_URL: expected an origin such as https://auth.example.com, got `{settings.better_auth_url}`"

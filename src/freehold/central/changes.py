@@ -1,8 +1,9 @@
-"""The change feed of a central database that is a SQLite file.
+"""The change feed of the central database.
 
 Triggers write a row into `change` in the transaction that changes a session, a user or the registry, whoever
-runs it. Whether anything was committed at all is what SQLite's `data_version` tells: a look at shared memory of
-some three microseconds that never waits, so a cached read costs no query. See docs/decisions/0002.
+runs it. Whether anything was committed at all is, for a file, what SQLite's `data_version` tells: a look at shared
+memory of some three microseconds that never waits, so a cached read costs no query. A server tells nothing of the
+kind, so there each reader asks for the news once, together with all who ask meanwhile. See docs/decisions/0002.
 """
 
 import asyncio
@@ -18,19 +19,17 @@ from freehold.central.tables import change
 from freehold.changes import Listener, Topic
 
 _PAGE = 1_000
+_NOTHING_SEEN, _NOT_TOLD = -1, -2
 
 
-class FileChanges:
-    """Follows the change feed of one SQLite file; one for each process. Implements `freehold.changes.Changes`."""
+class ChangeFeed:
+    """Follows the feed; one for each process. Implements `freehold.changes.Changes`."""
 
-    def __init__(self, central: Central, path: Path) -> None:
+    def __init__(self, central: Central) -> None:
         self._central = central
-        # Only ever asked for `data_version`; it holds no lock between two calls and waits for none.
-        self._probe = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        self._probe.set_busy_timeout(0)
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
         self._position = -1
-        self._seen_version = -1
+        self._seen_version = _NOTHING_SEEN
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -41,7 +40,8 @@ class FileChanges:
         self._listeners[topic].append(listener)
 
     def is_current(self) -> bool:
-        return self._data_version() == self._seen_version
+        version = self._data_version()
+        return version == self._seen_version and version != _NOT_TOLD
 
     async def catch_up(self) -> None:
         running = self._running
@@ -56,14 +56,11 @@ class FileChanges:
         await asyncio.shield(self._running)
 
     def close(self) -> None:
-        self._probe.close()
+        """Let go of what the feed holds."""
 
     def _data_version(self) -> int:
-        try:
-            # The statement stays prepared; `pragma()` would parse it anew, at four times the cost.
-            return int(self._probe.execute("PRAGMA data_version").get)
-        except apsw.Error:
-            return -2  # equal to nothing seen: the caller asks the database and gets its error there
+        """Changes with every commit. This one belongs to a server: it may have changed, so it always has."""
+        return _NOT_TOLD
 
     async def _catch_up(self) -> None:
         version = self._data_version()  # before reading, so that a commit in between is noticed next time
@@ -76,19 +73,19 @@ class FileChanges:
         self._seen_version = version
 
     async def _read_page(self) -> bool:
+        lowest = select(func.min(change.c.seq)).scalar_subquery()
         async with self._central.read() as db:
-            lowest = (await db.execute(select(func.min(change.c.seq)))).scalar()
             rows = (
                 await db.execute(
-                    select(change.c.seq, change.c.topic, change.c.key)
+                    select(change.c.seq, change.c.topic, change.c.key, lowest)
                     .where(change.c.seq > self._position)
                     .order_by(change.c.seq)
                     .limit(_PAGE)
                 )
             ).all()
-        if rows and lowest is not None and lowest > self._position + 1:
+        if rows and rows[0][3] > self._position + 1:
             self._tell_everything()  # older rows were pruned before we read them
-        for seq, topic, key in rows:
+        for seq, topic, key, _ in rows:
             for listener in self._listeners[topic]:
                 listener(key)
             self._position = seq
@@ -98,3 +95,23 @@ class FileChanges:
         for topic in get_args(Topic):
             for listener in self._listeners[topic]:
                 listener(None)
+
+
+class FileChanges(ChangeFeed):
+    """The feed of a central database in a SQLite file, which also tells when there is no news."""
+
+    def __init__(self, central: Central, path: Path) -> None:
+        super().__init__(central)
+        # Only ever asked for `data_version`; it holds no lock between two calls and waits for none.
+        self._probe = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        self._probe.set_busy_timeout(0)
+
+    def close(self) -> None:
+        self._probe.close()
+
+    def _data_version(self) -> int:
+        try:
+            # The statement stays prepared; `pragma()` would parse it anew, at four times the cost.
+            return int(self._probe.execute("PRAGMA data_version").get)
+        except apsw.Error:
+            return _NOT_TOLD  # the caller asks the database and gets its error there

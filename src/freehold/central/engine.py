@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from freehold.errors import CentralUnavailable
+from freehold.libsql.sqlalchemy.urls import engine_url
 
 _BUSY_TIMEOUT_MS = 5_000
 _READ = "read"
@@ -63,14 +64,9 @@ def open_central(path: Path) -> Central:
 
     The folder must exist; the file is made on first use.
     """
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=str(path)),
-        pool_size=8,
-        max_overflow=0,
-        pool_timeout=_BUSY_TIMEOUT_MS / 1000,
-    )
+    central = _central(URL.create("sqlite+aiosqlite", database=str(path)))
 
-    @event.listens_for(engine.sync_engine, "connect")
+    @event.listens_for(central.engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, see below
         cursor = connection.cursor()
@@ -79,6 +75,23 @@ def open_central(path: Path) -> Central:
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
+
+    return central
+
+
+def open_remote_central(url: str, auth_token: str | None = None) -> Central:
+    """The central database on a libSQL server: `libsql://…`, `https://…` or `http://…`. Foreign keys are on there.
+
+    How well a commit is kept is the server's setting; sqld's own default does not sync each one to disk.
+
+    Raises:
+        LibsqlError: the URL cannot be used.
+    """
+    return _central(engine_url(url, auth_token=auth_token))
+
+
+def _central(url: URL) -> Central:
+    engine = create_async_engine(url, pool_size=8, max_overflow=0, pool_timeout=_BUSY_TIMEOUT_MS / 1000)
 
     @event.listens_for(engine.sync_engine, "begin")
     def _on_begin(connection: Any) -> None:
