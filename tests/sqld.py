@@ -1,6 +1,7 @@
 """A real libSQL server for tests: its own ports, keys and data, stopped by its id."""
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -70,10 +71,13 @@ class Sqld:
 
     def pause(self) -> None:
         """SIGSTOP: connections stay open, nothing answers."""
-        self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # until it has stopped; it goes on for a moment
 
     def resume(self) -> None:
-        self._signal(signal.SIGCONT)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
@@ -123,10 +127,6 @@ class Sqld:
             time.sleep(0.02)
         self.kill()
         return False
-
-    def _signal(self, which: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(which)
 
     def _end(self, how: signal.Signals) -> int:
         if self._process is None:
