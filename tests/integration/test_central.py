@@ -155,6 +155,27 @@ async def test_a_reader_far_behind_is_told_to_forget_everything(
     assert kept <= 11_000
 
 
+async def test_a_database_that_was_set_back_is_noticed(
+    central: Central, changes: FileChanges, tmp_path: Path
+) -> None:
+    """From a backup, or after a power cut on a server that does not sync: the numbers come a second time."""
+    async with central.write() as db:
+        await db.execute(user.insert().values(_user("u1")))
+        await db.execute(change.insert(), [{"topic": "user", "key": "x"}] * 5)
+    await changes.catch_up()
+    told: list[str | None] = []
+    changes.subscribe("session", told.append)
+    async with central.write() as db:
+        await db.exec_driver_sql("DELETE FROM change WHERE seq > 2")
+        await db.exec_driver_sql("UPDATE sqlite_sequence SET seq = 2 WHERE name = 'change'")
+    await changes.catch_up()
+    assert told == [None]
+    async with central.write() as db:
+        await db.execute(change.insert().values(topic="session", key="t"))
+    await changes.catch_up()
+    assert told == [None, "t"]
+
+
 async def test_many_who_ask_at_once_all_see_a_commit_made_before_they_asked(
     central: Central, changes: FileChanges
 ) -> None:

@@ -64,28 +64,34 @@ class ChangeFeed:
 
     async def _catch_up(self) -> None:
         version = self._data_version()  # before reading, so that a commit in between is noticed next time
-        if self._position < 0:  # nothing is cached yet, so there is nobody to tell about the past
-            async with self._central.read() as db:
-                self._position = (await db.execute(select(func.max(change.c.seq)))).scalar() or 0
         more = True
         while more:
             more = await self._read_page()
         self._seen_version = version
 
     async def _read_page(self) -> bool:
-        lowest = select(func.min(change.c.seq)).scalar_subquery()
+        """Tell a page of news; whether there may be more."""
         async with self._central.read() as db:
+            lowest, newest = (await db.execute(select(func.min(change.c.seq), func.max(change.c.seq)))).one()
+            newest = newest or 0
+            if self._position < 0:  # nothing is cached yet, so there is nobody to tell about the past
+                self._position = newest
+            if newest < self._position:  # an older state was put back, and numbers will come again
+                self._tell_everything()
+                self._position = newest
+            if newest == self._position:
+                return False
             rows = (
                 await db.execute(
-                    select(change.c.seq, change.c.topic, change.c.key, lowest)
+                    select(change.c.seq, change.c.topic, change.c.key)
                     .where(change.c.seq > self._position)
                     .order_by(change.c.seq)
                     .limit(_PAGE)
                 )
             ).all()
-        if rows and rows[0][3] > self._position + 1:
+        if lowest > self._position + 1:
             self._tell_everything()  # older rows were pruned before we read them
-        for seq, topic, key, _ in rows:
+        for seq, topic, key in rows:
             for listener in self._listeners[topic]:
                 listener(key)
             self._position = seq
