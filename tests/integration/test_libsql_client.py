@@ -289,12 +289,12 @@ async def test_writers_in_each_others_way_wait_instead_of_failing(client: Client
     await client.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, by)")
 
     async def add(worker: int) -> None:
-        for _ in range(15):
+        for _ in range(10):
             await client.execute("INSERT INTO t (by) VALUES (?)", [worker])
             await client.batch([("INSERT INTO t (by) VALUES (?)", [worker])], mode="write")
             with client.transaction() as tx:
                 await tx.execute("INSERT INTO t (by) VALUES (?)", [worker])
                 await tx.commit()
 
-    await asyncio.gather(*(add(worker) for worker in range(12)))
-    assert (await client.execute("SELECT count(*) FROM t"))[0][0] == 12 * 15 * 3
+    await asyncio.gather(*(add(worker) for worker in range(8)))
+    assert (await client.execute("SELECT count(*) FROM t"))[0][0] == 8 * 10 * 3

@@ -1,6 +1,7 @@
 """The client for a database in a file: SQLite in threads, so that the event loop never waits for a disk or a lock."""
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ _BEGIN: dict[Mode, str] = {"deferred": "BEGIN", "write": "BEGIN IMMEDIATE", "rea
 
 
 class FileClient(Client):
-    """One SQLite file, made on first use. Foreign keys are on, as on a libSQL server."""
+    """One SQLite file, made on first use. Foreign keys are on and its journal is a WAL, as libSQL has them."""
 
     def __init__(self, path: Path, *, timeout_s: float) -> None:
         self._path = path
@@ -176,6 +177,10 @@ class _Worker:
                 timeout=min(_BUSY_TIMEOUT_S, self._timeout_s),
             )
             self._db.execute("PRAGMA foreign_keys = ON")
+            with contextlib.suppress(
+                sqlite3.OperationalError
+            ):  # a file that may not be written is read as it is
+                self._db.execute("PRAGMA journal_mode = WAL")
         return self._db
 
     def _interrupt(self, job: object | None) -> None:
