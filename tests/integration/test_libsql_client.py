@@ -9,17 +9,23 @@ from pathlib import Path
 import pytest
 
 from freehold.libsql.client import Client, InArgs, LibsqlError, Statement, create_client
+from tests.gateway_app import served
 from tests.integration.libsql_parts import SLOW, longest_stall_ms, new_client, sqld
 from tests.sqld import Sqld
 
 __all__ = ["sqld"]
 
 
-@pytest.fixture(params=["sqld", "file"])
+@pytest.fixture(params=["sqld", "local", "file"])
 async def client(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Client]:
     if request.param == "sqld":
         async with new_client(request.getfixturevalue("sqld")) as made:
             yield made
+    elif request.param == "local":
+        async with served(tmp_path / "local") as gateway:
+            caller = await gateway.database("t-1")
+            async with create_client(caller.url, auth_token=caller.token) as made:
+                yield made
     else:
         async with create_client(f"file:{tmp_path}/a.db") as made:
             yield made

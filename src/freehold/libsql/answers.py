@@ -9,7 +9,6 @@ import base64
 import binascii
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
@@ -111,8 +110,7 @@ Rows = tuple[Value, ...]
 Outcome = Result[Rows] | BatchResult[Rows] | bool | Error | None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """Answer to a pipeline: an outcome for each request, and how to go on."""
 
     outcomes: list[Outcome]
