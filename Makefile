@@ -51,7 +51,7 @@ unit: $(VENV)/.dev ## run the quick tests only
 	@$(BIN)/python -m pytest tests/unit -n0 -q $(PYTEST_ARGS)
 
 dialect: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## SQLAlchemy's own suite against a real sqld
-	@$(BIN)/python -m tests.dialect
+	@$(BIN)/python -m tests.dialect $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, the import rule
 	@echo "== ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -67,7 +67,7 @@ types: $(VENV)/.dev ## mypy --strict
 
 typecheck: types
 
-bench: $(VENV)/.dev ## measure the hot paths beside a bare handler
+bench: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## measure the hot paths beside a bare handler
 	@$(BIN)/python -m bench
 
 clean: ## remove what setting up and testing made (never data/)
