@@ -24,6 +24,12 @@ NAMES = frozenset(
         *("fileio_ls", "fileio_read", "fileio_scan", "fileio_write", "fileio_append", "fileio_mkdir"),
         *("fileio_symlink", "fileio_mode"),
         *("csv_read", "unionvtab", "swarmvtab"),
+        # Runs the text that it is given: `sha3_query('SELECT writefile(...)')` would pass a look at the text.
+        "sha3_query",
+        # Tells paths on the server's disk.
+        "pragma_database_list",
+        # The encryption extension that sqld is built with, and the server's log.
+        *("sqlite3mc_config", "sqlite3mc_codec_data", "sqlite_crypt", "sqlite_log"),
     }
 )
 # Also fair names for a column, so refused only where they are called.
@@ -31,9 +37,11 @@ CALLS = frozenset({"edit", "eval"})
 # Modules that read files; fair names elsewhere.
 MODULES = frozenset({"csv", "vsv", "dbstat"})
 STATEMENTS = frozenset({"attach", "detach", "vacuum"})
+# Tells paths on the server's disk; a fair name elsewhere.
+PRAGMAS = frozenset({"database_list"})
 
 # No SQL without one of these words can break a rule, and most SQL has none: a few scans in C settle it.
-_WATCHED = NAMES | CALLS | MODULES | STATEMENTS
+_WATCHED = NAMES | CALLS | MODULES | STATEMENTS | PRAGMAS
 _WORDS = tuple(sorted(_WATCHED))
 # As a whole word, so that `credit` is not `edit`. A byte order mark is no part of a word that follows it.
 _SUSPECT = re.compile(
@@ -46,6 +54,7 @@ _ENDS_TABLES = frozenset(
     {"where", "group", "order", "having", "limit", "window", "set", "values", "select", "returning"}
 )
 _TURNS_TABLES = _ENDS_TABLES | {"from", "join"}
+_BEFORE_A_VERB = frozenset({"", "explain", "plan"})
 _CACHED_LENGTH = 4096
 
 
@@ -85,12 +94,14 @@ class _Suspect(NamedTuple):
     name: str
     before: str
     is_table: bool
+    statement: str
 
 
 def find_fault(words: Iterable[Token]) -> str | None:
     """Why the tokens are refused, or None. One pass; a name is judged when the token after it is seen."""
     in_tables = [False]  # for each open parenthesis: whether a comma here leads to another table
     before = ""  # the token before, in lower case; "" where a statement starts
+    statement = ""  # its first word, and `virtual` for a virtual table
     suspect: _Suspect | None = None
     for kind, text in itertools.chain(words, [Token(Kind.OTHER, "")]):
         if suspect is not None:
@@ -105,9 +116,11 @@ def find_fault(words: Iterable[Token]) -> str | None:
         name = text if kind is Kind.WORD else text.lower()
         if name in _WATCHED and kind is not Kind.VARIABLE:
             is_table = before in _STARTS_TABLES or (in_tables[-1] and before in {",", "("})
-            suspect = _Suspect(kind, name, before, is_table or before == ".")
+            suspect = _Suspect(kind, name, before, is_table or before == ".", statement)
         elif kind is Kind.WORD and name in _TURNS_TABLES:
             in_tables[-1] = name in {"from", "join"}
+        if kind is Kind.WORD and (before in _BEFORE_A_VERB or (name == "virtual" and before == "create")):
+            statement = name
         before = name if kind is Kind.WORD else "name"  # a quoted word is never a keyword
     return None
 
@@ -122,11 +135,16 @@ def _follow(text: str, before: str, in_tables: list[bool]) -> None:
 
 
 def _judge(suspect: _Suspect, *, is_call: bool) -> str | None:
-    kind, name, before, is_table = suspect
-    if kind is Kind.WORD and name in STATEMENTS and before in {"", "explain", "plan"}:
+    kind, name, before, is_table, statement = suspect
+    if kind is Kind.WORD and name in STATEMENTS and before in _BEFORE_A_VERB:
         return f"{name.upper()} is not allowed: a database is one file of its own, and it is kept for you"
-    # SQLite takes a string for a name where only a table or a module can stand.
-    if kind is Kind.STRING and not (is_call or is_table):
+    if name in PRAGMAS:
+        return (
+            f"PRAGMA {name} is not allowed: it looks outside the database" if statement == "pragma" else None
+        )
+    # SQLite takes a string for a name where only a table or a module can stand, and full-text tables take one for
+    # the table whose content they show.
+    if kind is Kind.STRING and not (is_call or is_table or statement == "virtual"):
         return None
     if name in NAMES or (name in CALLS and is_call and before not in _BEFORE_A_TABLE):
         return f"`{name}` is not allowed: it reaches outside the database; rename it if it is your own"
