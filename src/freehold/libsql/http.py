@@ -76,14 +76,24 @@ class HranaTarget:
         body = msgspec.json.encode(PipelineReq(tuple(requests)))
         try:
             answer = await self._endpoint.post(lambda _: body)
-            results = _decoder.decode(answer).results
         except LibsqlError as error:
             raise _in_our_words(error) from error
-        except msgspec.MsgspecError as error:
-            raise Unavailable(f"the database's answer is not Hrana: {error}") from error
-        if len(results) != len(requests):
-            raise Unavailable("the database answered to another number of requests than it was sent")
-        return [_batch_result(batch, result) for batch, result in zip(batches, results, strict=False)]
+        return batch_results(batches, answer)
+
+
+def batch_results(batches: Sequence[Batch], answer: bytes) -> list[BatchResult]:
+    """What a pipeline of these batches and a `close` gave.
+
+    Raises:
+        Unavailable: the answer cannot be used; whether the batches ran is unknown.
+    """
+    try:
+        results = _decoder.decode(answer).results
+    except msgspec.MsgspecError as error:
+        raise Unavailable(f"the database's answer is not Hrana: {error}") from error
+    if len(results) != len(batches) + 1:
+        raise Unavailable("the database answered to another number of requests than it was sent")
+    return [_batch_result(batch, result) for batch, result in zip(batches, results, strict=False)]
 
 
 def _batch_result(batch: Batch, result: StreamOk | StreamError) -> BatchResult:

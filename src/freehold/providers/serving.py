@@ -1,7 +1,7 @@
 """What a provider that we serve ourselves offers to the gateway: Hrana calls in, bytes out."""
 
-from collections.abc import Callable
-from typing import Literal, Protocol
+from collections.abc import AsyncGenerator, Callable
+from typing import Literal, Protocol, get_args
 
 from msgspec import Struct
 
@@ -20,10 +20,14 @@ class Call(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """What goes back. `body` is JSON, for a cursor one document a line."""
+    """What goes back. `body` is JSON, for a cursor one document a line. `rest`, if any, is what follows it.
+
+    Whoever gets a `rest` reads it to its end or closes it.
+    """
 
     body: bytes
     status: int = 200
+    rest: AsyncGenerator[bytes, None] | None = None
 
 
 class Interest:
@@ -57,5 +61,47 @@ class DatabaseServer(Protocol):
 
         Raises:
             FreeholdError: the call as a whole fails, and its stream with it.
+        """
+        ...
+
+
+# What embedded replicas of libSQL call, and nothing else of what these services offer.
+ReplicaMethod = Literal[
+    "wal_log.ReplicationLog/Hello",
+    "wal_log.ReplicationLog/LogEntries",
+    "wal_log.ReplicationLog/BatchLogEntries",
+    "wal_log.ReplicationLog/Snapshot",
+    "proxy.Proxy/Execute",
+    "proxy.Proxy/Describe",
+    "proxy.Proxy/Disconnect",
+]
+REPLICA_METHODS: frozenset[str] = frozenset(get_args(ReplicaMethod))
+
+
+class ReplicaCall(Struct, frozen=True):
+    """One gRPC-web request of an embedded replica whose token was verified. `body` has its frames."""
+
+    grant: Grant
+    method: ReplicaMethod
+    body: bytes
+    session_token: str | None = None
+
+
+class ReplicaReply(Struct, frozen=True):
+    """A gRPC-web answer. A failure is in `grpc_status` when there is no body, in its last frame otherwise."""
+
+    rest: AsyncGenerator[bytes, None] | None = None
+    grpc_status: int | None = None
+    message: str = ""
+
+
+class ReplicaServer(Protocol):
+    """Serves embedded replicas."""
+
+    async def replicate(self, call: ReplicaCall, interest: Interest) -> ReplicaReply:
+        """Carry out one call.
+
+        Raises:
+            FreeholdError: it is refused, or the server does not answer.
         """
         ...

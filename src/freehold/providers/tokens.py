@@ -90,6 +90,25 @@ class TokenVerifier:
             BadToken: malformed, forged, expired, or without the claims that bind it to a database.
             NotFound: valid, but for another database; whether this one exists is not told.
         """
+        verified, digest = self._verified(token)
+        level = verified.levels.get(database_name)
+        if level is None:
+            raise NotFound(f"database `{database_name}` does not exist")
+        return Grant(database_name, level, digest)
+
+    def verify_only(self, token: str) -> Grant:
+        """What the token allows on the one database that it names.
+
+        Raises:
+            BadToken: as `verify`, or it names none or several.
+        """
+        verified, digest = self._verified(token)
+        if len(verified.levels) != 1:
+            raise BadToken("the token is not valid here: it must name one database")
+        ((database_name, level),) = verified.levels.items()
+        return Grant(database_name, level, digest)
+
+    def _verified(self, token: str) -> "tuple[_Verified, bytes]":
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         verified = self._known.get(digest)
         if verified is None:
@@ -98,10 +117,7 @@ class TokenVerifier:
         if self._now() > verified.expires_at + LEEWAY_S:
             self._known.pop(digest, None)
             raise BadToken("the token has expired; ask for a new one")
-        level = verified.levels.get(database_name)
-        if level is None:
-            raise NotFound(f"database `{database_name}` does not exist")
-        return Grant(database_name, level, digest)
+        return verified, digest
 
     def _remember(self, digest: bytes, verified: "_Verified") -> None:
         self._known[digest] = verified

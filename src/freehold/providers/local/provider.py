@@ -16,6 +16,7 @@ from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles, check_name
 from freehold.providers.local.limits import EngineLimits, Limits
 from freehold.providers.local.template import Template, Templates
+from freehold.providers.serving import DatabaseServer, ReplicaServer
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken
 
@@ -56,6 +57,8 @@ class LocalProvider:
         )
         self.verifier = TokenVerifier(private_key.public_key())
         self.engine = Engine(self._files, limits, engine_limits or EngineLimits())
+        self.server: DatabaseServer = self.engine
+        self.replicas: ReplicaServer | None = None  # there is no log here that one could follow
 
     async def create(self, database_name: str) -> Database:
         """Create the database, or give it back if it exists."""

@@ -1,0 +1,115 @@
+"""sqld's admin API, one method a call. Each has a time limit, since some of them can hang.
+
+Source: the admin server of sqld 0.24.32, by running it. An unknown path answers 200 there, so a status alone is
+believed only for paths that exist.
+"""
+
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from freehold.errors import ProviderUnavailable
+
+_PROBE = "freehold-probe"  # never made: its absence, told in sqld's words, shows that the admin API works
+
+
+class NamespaceConfig(msgspec.Struct, kw_only=True):
+    """What sqld keeps about a namespace. Posting it replaces all of it, so whoever changes one thing sends all."""
+
+    block_reads: bool = False
+    block_writes: bool = False
+    block_reason: str | None = None
+    max_db_size: str | None = None
+    heartbeat_url: str | None = None
+    jwt_key: str | None = None
+    allow_attach: bool = False
+    txn_timeout_s: int | None = None
+    durability_mode: str | None = None
+
+
+class SqldAdmin:
+    """Calls to the admin port. The session is the caller's; `key` is what sqld got as `--admin-auth-key`.
+
+    All raise `ProviderUnavailable` when there is no answer in time, or none that can be used.
+    """
+
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, key: str, *, timeout_s: float = 10.0
+    ) -> None:
+        self._session = session
+        self._url = url.rstrip("/")
+        # The key as it is, not base64 of `user:password`.
+        self._headers = {"Authorization": f"Basic {key}"} if key else {}
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+
+    async def create(self, name: str, config: dict[str, str]) -> bool:
+        """Make an empty namespace; False if there is one of that name."""
+        status, answer = await self._call("POST", f"/{name}/create", config)
+        if status == 400 and b"already exists" in answer:
+            return False
+        return _done(status, answer)
+
+    async def delete(self, name: str) -> None:
+        """Remove the namespace with its files; no error if there is none."""
+        status, answer = await self._call("DELETE", f"/{name}")
+        if not _is_missing(status, answer):
+            _done(status, answer)
+
+    async def fork(self, source: str, target: str) -> bool | None:
+        """Copy a namespace, its key included. False if the target exists, None if there is no source."""
+        status, answer = await self._call("POST", f"/{source}/fork/{target}")
+        if status == 400 and b"already exists" in answer:
+            return False
+        return None if _is_missing(status, answer) else _done(status, answer)
+
+    async def config(self, name: str) -> NamespaceConfig | None:
+        """The namespace's configuration, or None if there is no such namespace."""
+        status, answer = await self._call("GET", f"/{name}/config")
+        if _is_missing(status, answer):
+            return None
+        _done(status, answer)
+        try:
+            return msgspec.json.decode(answer, type=NamespaceConfig)
+        except msgspec.MsgspecError as error:
+            raise ProviderUnavailable("SQLD_ADMIN_URL does not answer like sqld's admin API") from error
+
+    async def set_config(self, name: str, config: NamespaceConfig) -> bool:
+        """Replace the configuration; False if there is no such namespace."""
+        status, answer = await self._call("POST", f"/{name}/config", msgspec.to_builtins(config))
+        return not _is_missing(status, answer) and _done(status, answer)
+
+    async def check(self) -> None:
+        """Return when the admin API answers and takes our key."""
+        status, answer = await self._call("GET", f"/{_PROBE}/config")
+        if not _is_missing(status, answer):
+            _done(status, answer)
+            raise ProviderUnavailable("SQLD_ADMIN_URL does not answer like sqld's admin API")
+
+    async def _call(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        try:
+            async with self._session.request(
+                method,
+                f"{self._url}/v1/namespaces{path}",
+                json={} if body is None and method == "POST" else body,
+                headers=self._headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as reply:
+                return reply.status, await reply.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            # Not the error's own text: it may hold the URL.
+            raise ProviderUnavailable(f"sqld's admin API does not answer ({type(error).__name__})") from error
+
+
+def _is_missing(status: int, answer: bytes) -> bool:
+    return status == 404 and b"doesn't exist" in answer
+
+
+def _done(status: int, answer: bytes) -> bool:
+    if status == 200:
+        return True
+    if status == 401:
+        raise ProviderUnavailable("sqld does not accept SQLD_ADMIN_KEY; it must be its --admin-auth-key")
+    text = " ".join(answer[:200].decode(errors="replace").split())
+    raise ProviderUnavailable(f"sqld's admin API answered with HTTP status {status}: {text}")

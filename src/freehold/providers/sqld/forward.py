@@ -1,0 +1,175 @@
+"""Hrana calls of clients, checked and handed on to sqld; its answers, streamed back without what is not theirs."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from freehold.errors import Forbidden, FreeholdError, InvalidInput, ProviderUnavailable
+from freehold.libsql.protocol import CloseReq, Error, PipelineReq
+from freehold.providers.local.failures import BadBaton, Gone, Overloaded, StreamExpired
+from freehold.providers.serving import Call, Interest, Reply
+from freehold.providers.sqld.batons import BatonSeal
+from freehold.providers.sqld.namespaces import Namespaces
+from freehold.providers.sqld.requests import Body, RefusedRequest, baton_of, checked, encoded
+from freehold.providers.sqld.upstream import Answer
+from freehold.providers.tokens import Grant
+
+_SMALL_BODY_BYTES = 32_768
+_CLOSE_S = 5.0
+# Every answer starts with these two; most have neither.
+_NO_BATON = b'{"baton":null,"base_url":null'
+_HEAD = re.compile(rb'\{"baton":(?:null|"([^"\\]*)"),"base_url":(?:null|"(?:[^"\\]|\\.)*")(?=[,}])')
+_HEAD_LIMIT_BYTES = 8192
+_ERROR_LIMIT_BYTES = 65_536
+
+
+class SqldServer:
+    """Implements `DatabaseServer` in front of sqld."""
+
+    def __init__(self, namespaces: Namespaces, baton_key: bytes, *, timeout_s: float = 60.0) -> None:
+        self._namespaces = namespaces
+        self._seal = BatonSeal(baton_key)
+        self._timeout_s = timeout_s
+
+    async def answer(self, call: Call, interest: Interest) -> Reply:
+        """Run one Hrana call; see `DatabaseServer`."""
+        try:
+            if len(call.body) <= _SMALL_BODY_BYTES:
+                request = checked(call.endpoint, call.body)
+            else:  # reading much SQL would hold everybody else up
+                request = await asyncio.to_thread(checked, call.endpoint, call.body)
+        except RefusedRequest as error:
+            await self._give_up(error.baton, call.grant)
+            raise
+        return await self._forward(call, request, interest)
+
+    async def _forward(self, call: Call, request: Body, interest: Interest) -> Reply:
+        grant = call.grant
+        theirs = baton_of(request)
+        body = encoded(request, None if theirs is None else self._seal.open(theirs, grant))
+        try:
+            async with limited(self._timeout_s, interest):
+                answer = await self._namespaces.post(
+                    grant.database_name, grant.access_level, f"/{call.endpoint}", body
+                )
+                if answer.status != 200:
+                    raise await _refusal(answer)
+                if answer.is_complete:
+                    return Reply(self._with_our_baton(await answer.read(), grant))
+        except TimeoutError as error:
+            raise ProviderUnavailable("sqld did not answer in time; whether it ran is unknown") from error
+        return await self._streamed(answer, grant, interest)
+
+    async def _streamed(self, answer: Answer, grant: Grant, interest: Interest) -> Reply:
+        interest.when_lost(answer.close)
+        chunks = answer.chunks()
+        start = b""
+        try:
+            async for chunk in chunks:
+                start += chunk
+                if len(start) >= _HEAD_LIMIT_BYTES or _HEAD.match(start):
+                    break
+            return Reply(self._with_our_baton(start, grant), rest=chunks)
+        except BaseException:
+            answer.close()
+            raise
+
+    def _with_our_baton(self, start: bytes, grant: Grant) -> bytes:
+        if start.startswith((_NO_BATON, b'{"result"')):
+            return start
+        head = _HEAD.match(start)
+        if head is None:
+            raise ProviderUnavailable("sqld's answer does not start as answers of Hrana do")
+        baton = b"null"
+        if head[1] is not None:
+            baton = f'"{self._seal.seal(head[1].decode(), grant)}"'.encode()
+        # `base_url` is an address behind us, for nobody else to know.
+        return b"".join((b'{"baton":', baton, b',"base_url":null', start[head.end() :]))
+
+    async def _give_up(self, theirs: str | None, grant: Grant) -> None:
+        """End a stream whose client gets an error for the whole call: by the protocol it is closed then."""
+        if theirs is None:
+            return
+        body = encoded(PipelineReq((CloseReq(),)), self._seal.open(theirs, grant))
+        with contextlib.suppress(FreeholdError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                answer = await self._namespaces.post(
+                    grant.database_name, grant.access_level, "/v3/pipeline", body
+                )
+                await answer.read()
+
+
+@contextlib.asynccontextmanager
+async def limited(timeout_s: float, interest: Interest) -> AsyncIterator[None]:
+    """Stop what runs inside when the time is over or nobody waits for it any more.
+
+    Raises:
+        TimeoutError: the time is over.
+        Gone: the client went away.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s) as scope:
+            interest.when_lost(lambda: scope.reschedule(loop.time()))
+            try:
+                yield
+            finally:
+                interest.when_lost(_nothing)
+    except TimeoutError as error:
+        if interest.is_lost:
+            raise Gone("the client went away") from error
+        raise
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""
+
+
+async def _refusal(answer: Answer) -> FreeholdError:  # noqa: PLR0911 - one for each kind
+    """sqld's refusal of a whole call in our words: its own name namespaces, keys and rights."""
+    error = _error_in(await answer.read())
+    code = error.code or ""
+    match answer.status:
+        case 401:
+            return ProviderUnavailable("sqld does not take our token; is SQLD_JWT_KEY_FILE another one now?")
+        case 403:
+            return Forbidden("the token allows reading only")
+        case 429:
+            return Overloaded("too many requests at once; try again in a moment")
+        case 400 if code == "STREAM_EXPIRED":
+            return StreamExpired("the stream was idle for too long; its transaction is rolled back")
+        case 400 if "baton" in error.message:
+            return BadBaton("the baton is not valid, or was used already")
+        case 400 | 404 | 413 | 422:
+            return Refusal(error.message, code or "INVALID_INPUT")
+        # Failures of SQL that fail the whole call come as 500 here.
+        case 500 if code.startswith(("SQL", "ARGS_", "BLOCKED", "TRANSACTION_", "RESPONSE_")):
+            return Refusal(error.message, code)
+    return ProviderUnavailable(f"sqld answered with HTTP status {answer.status}: {error.message}")
+
+
+class Refusal(InvalidInput):
+    """A call that sqld refuses as a whole. `code` is sqld's."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _AnyError(msgspec.Struct):
+    message: str = ""
+    error: str = ""
+    code: str | None = None
+
+
+def _error_in(body: bytes) -> Error:
+    """It may be `{"message", "code"}`, `{"error"}` or plain text."""
+    try:
+        found = msgspec.json.decode(body[:_ERROR_LIMIT_BYTES], type=_AnyError)
+        return Error(found.message or found.error or "the request was refused", found.code)
+    except msgspec.MsgspecError:
+        text = " ".join(body[:500].decode(errors="replace").split())
+        return Error(text or "the request was refused")

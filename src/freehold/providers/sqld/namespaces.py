@@ -1,0 +1,68 @@
+"""Posts to sqld for one namespace, with our own credentials, and never believes a false "doesn't exist".
+
+With more namespaces than it keeps open, sqld now and then denies the very one that is asked for. That is told apart
+here from one that is gone: the admin API knows, and a repetition some milliseconds later finds it.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+from freehold.errors import NotFound, ProviderUnavailable
+from freehold.providers.sqld.admin import SqldAdmin
+from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.upstream import Answer, Upstream
+from freehold.tenants.types import AccessLevel
+
+_DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+# How its gRPC services say it: no key of the namespace is found, so that ours seems to be wrong.
+_GRPC_DENIALS = frozenset({b"3", b"5", b"16"})
+
+
+class Namespaces:
+    """The user port of one sqld. What comes from clients is only `path`, out of a fixed list, and the body."""
+
+    def __init__(self, upstream: Upstream, admin: SqldAdmin, keys: NamespaceKeys) -> None:
+        self._upstream = upstream
+        self._admin = admin
+        self._keys = keys
+
+    async def post(
+        self,
+        database_name: str,
+        access_level: AccessLevel,
+        path: str,
+        body: bytes,
+        headers: Sequence[tuple[str, str]] = (("Content-Type", "application/json"),),
+    ) -> Answer:
+        """Post once; again only when sqld says that it did not get as far as the namespace.
+
+        Raises:
+            NotFound: there is no such namespace, as the admin API confirms.
+            ProviderUnavailable: no answer (whether it was carried out is unknown), or a denial that lasts.
+        """
+        for delay_s in (*_DELAYS_S, None):
+            own = self._keys.credentials(database_name, access_level)
+            answer = await self._upstream.post(
+                path,
+                (
+                    # Both ways to name a namespace say the same, and neither comes from a client.
+                    ("Host", f"{database_name}.db.internal"),
+                    ("x-namespace-bin", own.namespace),
+                    ("Authorization", f"Bearer {own.token}"),
+                    *headers,
+                ),
+                body,
+            )
+            if not _is_denial(answer):
+                return answer
+            answer.close()
+            if await self._admin.config(database_name) is None:
+                raise NotFound(f"database `{database_name}` does not exist")
+            if delay_s is not None:
+                await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
+        raise ProviderUnavailable(f"sqld denies the namespace `{database_name}`, which is there")
+
+
+def _is_denial(answer: Answer) -> bool:
+    return answer.status == 404 or answer.headers.get(b"grpc-status") in _GRPC_DENIALS

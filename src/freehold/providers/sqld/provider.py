@@ -1,0 +1,230 @@
+"""The `sqld` provider: one namespace a tenant on a self-hosted libSQL server."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from freehold.errors import Conflict, NotFound, ProviderUnavailable
+from freehold.libsql.http import batch_results
+from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq, StreamReq
+from freehold.migrate.target import Target
+from freehold.providers.local.files import check_name
+from freehold.providers.sqld.admin import NamespaceConfig, SqldAdmin
+from freehold.providers.sqld.forward import SqldServer
+from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.namespaces import Namespaces
+from freehold.providers.sqld.replicas import SqldReplicas
+from freehold.providers.sqld.upstream import Upstream
+from freehold.providers.tokens import TokenSigner, TokenVerifier
+from freehold.tenants.types import AccessLevel, Database, DatabaseToken
+
+# Each commit reaches the disk before it is acknowledged. sqld's default does not wait for that.
+DURABILITY = "strong"
+_MIGRATION_S = 120.0
+_HEALTH_S = 2.0
+_FORK_TRIES = 3
+
+
+class SqldProvider:
+    """Implements `DatabaseProvider`; `server`, `replicas` and `verifier` are what the gateway needs besides.
+
+    To be made and used on one event loop; `aclose` ends it. The private key signs the tokens that clients get, and
+    every namespace's own key is derived from it.
+    """
+
+    name = "sqld"
+
+    def __init__(
+        self,
+        url: str,
+        admin_url: str,
+        admin_key: str,
+        private_key: Ed25519PrivateKey,
+        public_url: str,
+        *,
+        token_ttl_s: int = 900,
+        max_size_bytes: int = 512_000_000,
+        admin_timeout_s: float = 10.0,
+        request_timeout_s: float = 60.0,
+    ) -> None:
+        self._public_url = public_url.rstrip("/")
+        self._token_ttl_s = token_ttl_s
+        self._max_size = str(max_size_bytes)
+        self._signer = TokenSigner(private_key)
+        self._keys = NamespaceKeys(private_key)
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self._upstream = Upstream(url)
+        self._admin = SqldAdmin(self._session, admin_url, admin_key, timeout_s=admin_timeout_s)
+        self._namespaces = Namespaces(self._upstream, self._admin, self._keys)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.verifier = TokenVerifier(private_key.public_key())
+        self.server = SqldServer(self._namespaces, self._keys.secret("batons"), timeout_s=request_timeout_s)
+        self.replicas = SqldReplicas(
+            self._namespaces, self._keys.secret("replicas"), timeout_s=request_timeout_s
+        )
+
+    async def create(self, database_name: str) -> Database:
+        """Create the namespace, or give it back if it exists; with its own key in either case."""
+        check_name(database_name)
+        wanted = {
+            "jwt_key": self._keys.public_text(database_name),
+            "max_db_size": self._max_size,
+            "durability_mode": DURABILITY,
+        }
+        if not await self._admin.create(database_name, wanted):
+            await self._adopt(database_name)
+        return self._database(database_name)
+
+    async def find(self, database_name: str) -> Database | None:
+        """The database, or None if there is no such namespace."""
+        check_name(database_name)
+        return self._database(database_name) if await self._admin.config(database_name) is not None else None
+
+    async def delete(self, database_name: str) -> None:
+        """Delete the namespace with all its data, and see that it is gone."""
+        check_name(database_name)
+        await self._admin.delete(database_name)
+        if await self._admin.config(database_name) is not None:
+            raise ProviderUnavailable(f"sqld still has the namespace `{database_name}` after deleting it")
+
+    async def open(self, database_name: str) -> Target:
+        """The database as a target for migrations."""
+        if await self.find(database_name) is None:
+            raise NotFound(f"database `{database_name}` does not exist")
+        return SqldTarget(self._namespaces, database_name)
+
+    async def mint_token(self, database_name: str, access_level: AccessLevel, subject: str) -> DatabaseToken:
+        """A new token that opens this database only, through our gateway; sqld itself does not take it."""
+        return self._signer.mint(check_name(database_name), access_level, subject, self._token_ttl_s)
+
+    async def check(self) -> None:
+        """Return when both ports answer and the admin key is right."""
+        await self._admin.check()
+        try:
+            async with asyncio.timeout(_HEALTH_S):
+                answer = await self._upstream.get("/health")
+                await answer.read()
+        except TimeoutError as error:
+            raise ProviderUnavailable("sqld does not answer at SQLD_URL in time") from error
+        if answer.status != 200:
+            raise ProviderUnavailable(f"sqld's health page answers with HTTP status {answer.status}")
+
+    async def suspend(self, database_name: str, reason: str = "") -> None:
+        """Refuse every statement, those of streams that are open too, until `resume`. The data stay.
+
+        Raises:
+            NotFound: no such database.
+        """
+        await self._change(database_name, block_reads=True, block_writes=True, block_reason=reason or None)
+
+    async def resume(self, database_name: str) -> None:
+        """End `suspend`. Raises `NotFound`."""
+        await self._change(database_name, block_reads=False, block_writes=False, block_reason=None)
+
+    async def fork(self, source_name: str, target_name: str) -> Database:
+        """Copy a database as it is now to a new one, which gets its own key and is not suspended.
+
+        A fork that was stopped before the copy had its own key is finished by the next call.
+
+        Raises:
+            NotFound: no such source.
+            Conflict: the target exists already.
+        """
+        check_name(source_name)
+        check_name(target_name)
+        made = await self._fork(source_name, target_name)
+        if made is None:
+            raise NotFound(f"database `{source_name}` does not exist")
+        if made is False:
+            config = await self._admin.config(target_name)
+            if config is None or config.jwt_key != self._keys.public_text(source_name):
+                raise Conflict(f"database `{target_name}` exists already; choose another name")
+        await self.resume(target_name)
+        return self._database(target_name)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        self._upstream.close()
+        await self._session.close()
+
+    async def _fork(self, source_name: str, target_name: str) -> bool | None:
+        """One fork in some dozens hangs when sqld holds more namespaces than it keeps open; the next try works."""
+        for _ in range(_FORK_TRIES - 1):
+            with contextlib.suppress(ProviderUnavailable):
+                return await self._admin.fork(source_name, target_name)
+        return await self._admin.fork(source_name, target_name)
+
+    async def _adopt(self, database_name: str) -> None:
+        """Give a namespace that was there its own key, should an earlier run have left it without."""
+        config = await self._admin.config(database_name)
+        if config is None:
+            raise ProviderUnavailable(f"the namespace `{database_name}` was deleted while it was made")
+        if (
+            config.jwt_key != self._keys.public_text(database_name)
+            or config.durability_mode != DURABILITY
+            or config.allow_attach
+        ):
+            await self._change(database_name)
+
+    async def _change(self, database_name: str, **changes: object) -> None:
+        """Read, change, write: what is not sent is reset, the key too. One at a time here for each database."""
+        check_name(database_name)
+        lock = self._locks[database_name]
+        try:
+            async with lock:
+                config = await self._admin.config(database_name)
+                if config is None or not await self._admin.set_config(
+                    database_name, self._ours(database_name, config, changes)
+                ):
+                    raise NotFound(f"database `{database_name}` does not exist")
+        finally:
+            if not lock.locked():
+                self._locks.pop(database_name, None)
+
+    def _ours(
+        self, database_name: str, config: NamespaceConfig, changes: dict[str, object]
+    ) -> NamespaceConfig:
+        return msgspec.structs.replace(
+            config,
+            jwt_key=self._keys.public_text(database_name),
+            max_db_size=self._max_size,  # what sqld tells of it is rounded
+            durability_mode=DURABILITY,
+            allow_attach=False,
+            **changes,
+        )
+
+    def _database(self, database_name: str) -> Database:
+        return Database(
+            db_id=database_name,
+            name=database_name,
+            hostname=urlsplit(self._public_url).netloc,
+            url=f"{self._public_url}/db/{database_name}/",
+        )
+
+
+class SqldTarget(msgspec.Struct, frozen=True):
+    """Implements `migrate.target.Target`: batches on one stream, in one round trip."""
+
+    namespaces: Namespaces
+    database_name: str
+
+    async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
+        """Run the batches in order; a transaction that is open at the end is rolled back."""
+        requests: list[StreamReq] = [*(BatchReq(batch) for batch in batches), CloseReq()]
+        body = msgspec.json.encode(PipelineReq(tuple(requests)))
+        try:
+            async with asyncio.timeout(_MIGRATION_S):
+                answer = await self.namespaces.post(self.database_name, "full", "/v3/pipeline", body)
+                text = await answer.read()
+        except TimeoutError as error:
+            raise ProviderUnavailable("sqld did not answer in time; whether it ran is unknown") from error
+        if answer.status != 200:
+            reason = " ".join(text[:200].decode(errors="replace").split())
+            raise ProviderUnavailable(f"sqld answered with HTTP status {answer.status}: {reason}")
+        return batch_results(batches, text)

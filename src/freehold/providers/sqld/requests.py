@@ -1,0 +1,125 @@
+"""Hrana requests on their way to sqld: read, checked, and written anew.
+
+What goes on is our own encoding of what was checked, never the bytes that came: nothing can mean one thing here and
+another there.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from freehold.errors import InvalidInput
+from freehold.libsql.guard import RefusedSql, check_sql
+from freehold.libsql.protocol import (
+    Batch,
+    BatchReq,
+    BatchV1Req,
+    CursorReq,
+    DescribeReq,
+    ExecuteReq,
+    ExecuteV1Req,
+    GetAutocommitReq,
+    PipelineReq,
+    SequenceReq,
+    StoreSqlReq,
+    StreamReq,
+)
+from freehold.providers.serving import Endpoint
+
+Body = PipelineReq | CursorReq | ExecuteV1Req | BatchV1Req
+
+_encode = msgspec.json.Encoder().encode
+_DECODERS: dict[Endpoint, Callable[[bytes], Any]] = {
+    "v1/execute": msgspec.json.Decoder(ExecuteV1Req).decode,
+    "v1/batch": msgspec.json.Decoder(BatchV1Req).decode,
+    "v2/pipeline": msgspec.json.Decoder(PipelineReq).decode,
+    "v3/pipeline": msgspec.json.Decoder(PipelineReq).decode,
+    "v3/cursor": msgspec.json.Decoder(CursorReq).decode,
+}
+
+
+class RefusedRequest(RefusedSql):
+    """SQL that no tenant may run. `baton` is the stream's that it was meant for, as it came."""
+
+    def __init__(self, message: str, baton: str | None) -> None:
+        super().__init__(message)
+        self.baton = baton
+
+
+def checked(endpoint: Endpoint, body: bytes) -> Body:
+    """The request, with all its SQL inside the rules. Blocking for as long as the body is large.
+
+    Raises:
+        InvalidInput: not a request of this endpoint.
+        RefusedRequest: some SQL reaches outside the tenant's own database.
+    """
+    request = _decoded(endpoint, body)
+    try:
+        for sql in _texts(request):
+            if sql is not None:
+                check_sql(sql)
+    except RefusedSql as error:
+        raise RefusedRequest(str(error), baton_of(request)) from error
+    if endpoint == "v2/pipeline" and isinstance(request, PipelineReq):
+        _check_version_2(request)
+    return request
+
+
+def baton_of(request: Body) -> str | None:
+    """The baton that the client sent."""
+    return request.baton if isinstance(request, PipelineReq | CursorReq) else None
+
+
+def encoded(request: Body, baton: str | None) -> bytes:
+    """What sqld gets, with its own baton."""
+    match request:
+        case PipelineReq():
+            request = PipelineReq(request.requests, baton)
+        case CursorReq():
+            request = CursorReq(request.batch, baton)
+    try:
+        return _encode(request)
+    except UnicodeEncodeError as error:
+        raise InvalidInput("a text holds half of a surrogate pair") from error
+
+
+def _decoded(endpoint: Endpoint, body: bytes) -> Body:
+    try:
+        request: Body = _DECODERS[endpoint](body)
+        return request
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the request does not have the form of the protocol: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput("the request is not valid JSON") from error
+
+
+def _texts(request: Body) -> Iterator[str | None]:
+    match request:
+        case PipelineReq(requests=requests):
+            for each in requests:
+                yield from _texts_of_step(each)
+        case ExecuteV1Req(stmt=stmt):
+            yield stmt.sql
+        case CursorReq(batch=batch) | BatchV1Req(batch=batch):
+            yield from _texts_of_batch(batch)
+
+
+def _texts_of_step(request: StreamReq) -> Iterator[str | None]:
+    match request:
+        case ExecuteReq(stmt=stmt):
+            yield stmt.sql
+        case BatchReq(batch=batch):
+            yield from _texts_of_batch(batch)
+        case SequenceReq(sql=sql) | DescribeReq(sql=sql) | StoreSqlReq(sql=sql):
+            yield sql
+
+
+def _texts_of_batch(batch: Batch) -> Iterator[str | None]:
+    for step in batch.steps:
+        yield step.stmt.sql
+
+
+def _check_version_2(request: PipelineReq) -> None:
+    if any(isinstance(each, GetAutocommitReq) for each in request.requests):
+        raise InvalidInput("`get_autocommit` needs version 3 of the protocol: use v3/pipeline")
