@@ -1,9 +1,9 @@
-"""The local provider behind its gateway, and nothing else, on a free loopback port."""
+"""A provider behind its gateway, and nothing else, on a free loopback port."""
 
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,13 @@ import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from litestar import Litestar
 
-from freehold.http.gateway import Gateway, gateway_routes
+from freehold.http.gateway import DatabasePaths, Gateway, gateway_routes
+from freehold.http.replicas import Replicas
 from freehold.keys import load_or_create_key
 from freehold.providers.local.provider import LocalProvider
+from freehold.providers.sqld.provider import SqldProvider
 from tests.serving import listen, serving
+from tests.sqld import ADMIN_KEY, Sqld
 
 
 @dataclass(slots=True)
@@ -23,7 +26,7 @@ class Served:
     """A running gateway and what tests need to speak to it."""
 
     url: str
-    provider: LocalProvider
+    provider: Any  # the adapter under test: `LocalProvider` or `SqldProvider`
     key: Ed25519PrivateKey
     http: aiohttp.ClientSession
 
@@ -115,12 +118,35 @@ def plain(cell: Any) -> Any:
 @contextlib.asynccontextmanager
 async def served(folder: Path, **options: Any) -> AsyncIterator[Served]:
     """The gateway on this event loop, over databases in `folder`."""
+    is_open = options.pop("is_open", None)
+    async with _served(
+        folder, lambda url, key: LocalProvider(folder, url, key, **options), is_open
+    ) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def served_by_sqld(folder: Path, sqld: Sqld, **options: Any) -> AsyncIterator[Served]:
+    """The gateway on this event loop, in front of a running sqld."""
+    async with _served(
+        folder, lambda url, key: SqldProvider(sqld.url, sqld.admin_url, ADMIN_KEY, key, url, **options)
+    ) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def _served(
+    folder: Path,
+    make: Callable[[str, Ed25519PrivateKey], LocalProvider | SqldProvider],
+    is_open: Any = None,
+) -> AsyncIterator[Served]:
     listener, url = listen()
     key = load_or_create_key(folder / "key.pem")
-    is_open = options.pop("is_open", None)
-    provider = LocalProvider(folder, url, key, **options)
-    gateway = Gateway(provider.engine, provider.verifier, is_open)
-    app = Litestar([gateway_routes(gateway)], openapi_config=None, logging_config=None)
+    provider = make(url, key)
+    replicas = None if provider.replicas is None else Replicas(provider.replicas, provider.verifier)
+    gateway = Gateway(provider.server, provider.verifier, is_open, replicas=replicas)
+    inner = Litestar([gateway_routes(gateway)], openapi_config=None, logging_config=None)
+    app = inner if replicas is None else DatabasePaths(inner, gateway)
     try:
         async with (
             serving(app, listener),

@@ -23,7 +23,8 @@ from freehold.keys import BadKeyFile, load_key, load_or_create_key, load_or_crea
 from freehold.libsql.errors import LibsqlError
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.local.scratch import local_scratch
-from freehold.providers.serving import DatabaseServer
+from freehold.providers.serving import DatabaseServer, ReplicaServer
+from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.tokens import TokenVerifier
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.files import load_folder
@@ -39,7 +40,7 @@ from freehold.tenants.snapshots import Snapshots
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """All that the edge may call. `server` and `verifier` are what the gateway is made of."""
+    """All that the edge may call. `server`, `verifier` and `replicas` are what the gateway is made of."""
 
     settings: Settings
     central: Central
@@ -50,6 +51,7 @@ class Services:
     provisioner: Provisioner
     server: DatabaseServer
     verifier: TokenVerifier
+    replicas: ReplicaServer | None
 
     async def publish_registry(self) -> PublishReport:
         """Publish the files of SCHEMA_REGISTRY, as the embedded mode does when it starts.
@@ -74,7 +76,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         secret = settings.better_auth_secret.reveal() or await asyncio.to_thread(
             load_or_create_secret, keys / "auth-secret"
         )
-        token_key = await asyncio.to_thread(load_or_create_key, keys / "database-tokens.pem")
         signing_key = await asyncio.to_thread(_signing_key, settings, keys)
 
         central, changes = await _open_central(settings, stack)
@@ -88,16 +89,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
 
         snapshots = Snapshots(registry.snapshot, local_scratch)
-        provider = LocalProvider(
-            settings.data_dir,
-            settings.public_url,
-            token_key,
-            token_ttl_s=settings.tenant_token_ttl_s,
-            max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
-            query_timeout_s=settings.tenant_query_timeout_s,
-            snapshot=snapshots.get,
-        )
-        stack.push_async_callback(provider.aclose)
+        provider = await _open_provider(settings, stack, snapshots)
         tenant_store = CentralTenants(central)
         provisioner = Provisioner(tenant_store, provider, snapshots.bring_up_to_date)
 
@@ -120,9 +112,38 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             provider=provider,
             tenants=Tenants(tenant_store, provider),
             provisioner=provisioner,
-            server=provider.engine,
+            server=provider.server,
             verifier=provider.verifier,
+            replicas=provider.replicas,
         )
+
+
+async def _open_provider(
+    settings: Settings, stack: AsyncExitStack, snapshots: Snapshots
+) -> LocalProvider | SqldProvider:
+    provider: LocalProvider | SqldProvider
+    if settings.tenant_provider == "sqld":
+        provider = SqldProvider(
+            settings.sqld_url,
+            settings.sqld_admin_url,
+            settings.sqld_admin_key.reveal(),
+            await asyncio.to_thread(_sqld_key, settings),
+            settings.public_url,
+            token_ttl_s=settings.tenant_token_ttl_s,
+            max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
+        )
+    else:
+        provider = LocalProvider(
+            settings.data_dir,
+            settings.public_url,
+            await asyncio.to_thread(load_or_create_key, settings.data_dir / "keys" / "database-tokens.pem"),
+            token_ttl_s=settings.tenant_token_ttl_s,
+            max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
+            query_timeout_s=settings.tenant_query_timeout_s,
+            snapshot=snapshots.get,
+        )
+    stack.push_async_callback(provider.aclose)
+    return provider
 
 
 async def _open_central(settings: Settings, stack: AsyncExitStack) -> tuple[Central, ChangeFeed]:
@@ -164,6 +185,14 @@ def _require_folder(database: Path) -> None:
         raise BadSettings(
             [f"DATABASE_URL: there is no folder `{database.parent}`; make it or choose another"]
         )
+
+
+def _sqld_key(settings: Settings) -> Ed25519PrivateKey:
+    assert settings.sqld_jwt_key_file is not None  # the settings were checked
+    try:
+        return load_key(settings.sqld_jwt_key_file)
+    except BadKeyFile as error:
+        raise BadSettings([f"SQLD_JWT_KEY_FILE: {error}"]) from error
 
 
 def _signing_key(settings: Settings, keys: Path) -> Ed25519PrivateKey:

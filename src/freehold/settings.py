@@ -57,7 +57,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_auth_token: Annotated[Secret, Meta(description="Token of a central database on a server.")] = (
         Secret("")
     )
-    tenant_provider: Annotated[Literal["local"], Meta(description="Where tenant databases live.")] = "local"
+    tenant_provider: Annotated[
+        Literal["local", "sqld"],
+        Meta(description="Where tenant databases live: files here, or a libSQL server."),
+    ] = "local"
+    sqld_url: Annotated[
+        str, Meta(description="sqld's user port, reachable from here only, e.g. http://127.0.0.1:8080.")
+    ] = ""
+    sqld_admin_url: Annotated[str, Meta(description="sqld's admin port, e.g. http://127.0.0.1:9090.")] = ""
+    sqld_admin_key: Annotated[Secret, Meta(description="What sqld got as --admin-auth-key.")] = Secret("")
+    sqld_jwt_key_file: Annotated[
+        Path | None,
+        Meta(
+            description="Ed25519 private key (PEM): signs database tokens, and all namespaces' keys come from it."
+        ),
+    ] = None
     tenant_max_size_mb: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Limit on one tenant database, in MB.")
     ] = 512
@@ -185,8 +199,29 @@ def _check(settings: Settings) -> list[str]:
         for proxy in settings.trusted_proxies
         if not _is_network(proxy)
     ]
+    if settings.tenant_provider == "sqld":
+        faults += _check_sqld(settings)
     if 0 < len(settings.better_auth_secret) < 32:
         faults.append("BETTER_AUTH_SECRET: expected 32 characters or more; try `openssl rand -base64 32`")
+    return faults
+
+
+def _check_sqld(settings: Settings) -> list[str]:
+    faults = [
+        f"{name}: expected an origin such as http://127.0.0.1:8080, as TENANT_PROVIDER is `sqld`, got `{value}`"
+        for name, value in (("SQLD_URL", settings.sqld_url), ("SQLD_ADMIN_URL", settings.sqld_admin_url))
+        if not _is_origin(value)
+    ]
+    if not settings.sqld_admin_key:
+        faults.append(
+            "SQLD_ADMIN_KEY: needed, as TENANT_PROVIDER is `sqld`; without one anybody is sqld's admin"
+        )
+    elif not settings.sqld_admin_key.reveal().isprintable():
+        faults.append("SQLD_ADMIN_KEY: must be one line of printable characters")
+    if settings.sqld_jwt_key_file is None:
+        faults.append(
+            "SQLD_JWT_KEY_FILE: needed, as TENANT_PROVIDER is `sqld`; try `openssl genpkey -algorithm ed25519`"
+        )
     return faults
 
 

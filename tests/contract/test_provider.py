@@ -7,7 +7,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.gateway_app import served
+from tests.gateway_app import served, served_by_sqld
+from tests.sqld import running_sqld
 
 from freehold.errors import InvalidInput, NotFound
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
@@ -17,12 +18,16 @@ from freehold.tenants.ports import DatabaseProvider
 BAD_NAMES = ["", "..", "../x", "a/b", "A", "a.b", "a\0", "ä", "a" * 64, "%2e"]
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(params=["local", "sqld"])
 async def provider(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DatabaseProvider]:
     """The adapter, with its databases reachable at their URLs."""
-    assert request.param == "local"
-    async with served(tmp_path) as running:
-        yield running.provider
+    if request.param == "local":
+        async with served(tmp_path) as running:
+            yield running.provider
+    else:
+        with running_sqld() as sqld:
+            async with served_by_sqld(tmp_path, sqld) as running:
+                yield running.provider
 
 
 def batch(*statements: str) -> Batch:

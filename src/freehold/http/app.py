@@ -15,11 +15,12 @@ from freehold.http.api_description import api_description
 from freehold.http.auth import auth_routes
 from freehold.http.cors import Cors
 from freehold.http.databases import DatabasesController
-from freehold.http.gateway import Gateway, gateway_routes
+from freehold.http.gateway import DatabasePaths, Gateway, gateway_routes
 from freehold.http.guards import provide_signed_in
 from freehold.http.health import HealthController
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry import registry_routes
+from freehold.http.replicas import Replicas
 from freehold.http.request_log import RequestLog
 from freehold.http.unread_bodies import UnreadBodies
 
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 _MAX_BODY_BYTES = 2 * 1024 * 1024
 
 
-def create_app(services: Services) -> Litestar:
+def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
     """All routes on one Litestar application; the provisioner runs while it does."""
 
     @contextlib.asynccontextmanager
@@ -48,7 +49,7 @@ def create_app(services: Services) -> Litestar:
             auth_routes(services.auth, settings),
             DatabasesController,
             registry_routes(services.registry),
-            gateway_routes(Gateway(services.server, services.verifier)),
+            gateway_routes(gateway or _gateway(services)),
         ],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
@@ -74,4 +75,11 @@ async def _work(services: Services) -> None:
 
 def create_asgi(services: Services) -> ASGIApp:
     """What a server runs: the application with CORS, the request log and reading out around it."""
-    return RequestLog(UnreadBodies(Cors(create_app(services), services.auth.origins)))
+    gateway = _gateway(services)
+    app = DatabasePaths(create_app(services, gateway), gateway)
+    return RequestLog(UnreadBodies(Cors(app, services.auth.origins)))
+
+
+def _gateway(services: Services) -> Gateway:
+    replicas = None if services.replicas is None else Replicas(services.replicas, services.verifier)
+    return Gateway(services.server, services.verifier, replicas=replicas)

@@ -4,7 +4,6 @@ The exact paths, a bearer token that is good for this database, a bounded body; 
 Errors have Hrana's form, `{message, code}`, because official clients show them to their users.
 """
 
-import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -16,20 +15,22 @@ import structlog
 from litestar import asgi
 from litestar.enums import ScopeType
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import HTTPScope, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from freehold.errors import Forbidden, FreeholdError, InvalidInput, NotFound, TooLarge
+from freehold.errors import Forbidden, FreeholdError, InvalidInput, NotFound
 from freehold.http.problems import RETRY_AFTER_S, status_of
+from freehold.http.replicas import Replicas
+from freehold.http.streaming import read_body, send_stream, too_large, watched
 from freehold.libsql.protocol import Error
 from freehold.providers.local.failures import Gone, Overloaded
-from freehold.providers.serving import ENDPOINTS, Call, DatabaseServer, Endpoint, Interest, Reply
+from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS, Call, DatabaseServer, Endpoint
 from freehold.providers.tokens import BadToken, TokenVerifier
 
 log = structlog.get_logger()
 
 _VERSIONS = frozenset({"v2", "v3"})  # clients probe these with GET
-_WATCH_AFTER_S = 0.1
 _SMALL_BODY_BYTES = 65_536
+_JSON = b"application/json"
 _encode = msgspec.json.Encoder().encode
 
 IsOpen = Callable[[str], Awaitable[bool]]
@@ -55,6 +56,7 @@ class Gateway:
     verifier: TokenVerifier
     is_open: IsOpen | None = None
     max_body_bytes: int = 10_000_000
+    replicas: Replicas | None = None
     # Of large bodies, so that one database's clients cannot fill the memory.
     max_bodies_bytes_each: int = 40_000_000
     _held: Counter[str] = field(default_factory=Counter)
@@ -63,10 +65,17 @@ class Gateway:
         if scope["type"] != ScopeType.HTTP:  # Hrana over WebSocket is not served; clients fall back to HTTP
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
-        interest = Interest()
+        await self.serve(scope, receive, send, *_split(scope["path"]))
+
+    async def serve(
+        self, scope: HTTPScope, receive: Receive, send: Send, database_name: str, endpoint: str
+    ) -> None:
+        """Answer one request for a database."""
+        if endpoint in REPLICA_METHODS and self.replicas is not None:
+            await self.replicas.serve(scope, receive, send, database_name, endpoint)
+            return
         try:
-            reply = await self._reply(scope, receive, interest)
-            await _send(send, reply.status, reply.body)
+            await self._answer(scope, receive, send, database_name, endpoint)
         except Gone:
             return
         except FreeholdError as error:
@@ -75,11 +84,13 @@ class Gateway:
             log.exception("gateway.failed", path=scope["path"], exc_info=error)
             await _send(send, 500, _encode(Error("something went wrong on our side", "INTERNAL")))
 
-    async def _reply(self, scope: HTTPScope, receive: Receive, interest: Interest) -> Reply:
-        database_name, endpoint = _split(scope["path"])
+    async def _answer(
+        self, scope: HTTPScope, receive: Receive, send: Send, database_name: str, endpoint: str
+    ) -> None:
         method = scope["method"]
         if endpoint in _VERSIONS and method in {"GET", "HEAD"}:
-            return Reply(b"")
+            await _send(send, 200, b"")
+            return
         if endpoint not in ENDPOINTS:
             raise NotFound(
                 "no such path; a database is served at v2/pipeline, v3/pipeline, v1/execute, v1/batch"
@@ -90,13 +101,14 @@ class Gateway:
         if self.is_open is not None and not await self.is_open(database_name):
             raise Suspended(f"database `{database_name}` is suspended; ask its operator")
         with self._room(scope, database_name):
-            body = await self._body(receive)
+            body = await read_body(receive, self.max_body_bytes)
             call = Call(grant, cast(Endpoint, endpoint), body)
-            watch = _Watch(receive, interest)
-            try:
-                return await self.server.answer(call, interest)
-            finally:
-                watch.stop()
+            with watched(receive) as interest:
+                reply = await self.server.answer(call, interest)
+                if reply.rest is None:
+                    await _send(send, reply.status, reply.body)
+                else:
+                    await send_stream(send, _JSON, reply.body, reply.rest)
 
     @contextlib.contextmanager
     def _room(self, scope: HTTPScope, database_name: str) -> Iterator[None]:
@@ -104,7 +116,7 @@ class Gateway:
         length = _header(scope, b"content-length")
         size = int(length) if length is not None and length.isdigit() else self.max_body_bytes
         if size > self.max_body_bytes:
-            raise self._too_large()
+            raise too_large(self.max_body_bytes)
         if size <= _SMALL_BODY_BYTES:
             yield
             return
@@ -118,24 +130,28 @@ class Gateway:
             if not self._held[database_name]:
                 del self._held[database_name]
 
-    async def _body(self, receive: Receive) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Gone("the client went away")
-            assert message["type"] == "http.request"
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self.max_body_bytes:
-                raise self._too_large()
-            parts.append(part)
-            if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"a request may have {self.max_body_bytes} bytes; send less at a time")
+class DatabasePaths:
+    """ASGI wrapper: requests for databases go to the gateway before the router looks at them.
+
+    Routing takes as long as the gateway's own work, and replicas may call at the root.
+    """
+
+    def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
+        self._app = app
+        self._gateway = gateway
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP:
+            path = scope["path"]
+            if path.startswith("/db/"):
+                await self._gateway.serve(scope, receive, send, *_split(path[3:]))
+                return
+            replicas = self._gateway.replicas
+            if replicas is not None and path[1:] in REPLICA_METHODS:
+                await replicas.serve(scope, receive, send, None, path[1:])
+                return
+        await self._app(scope, receive, send)
 
 
 def gateway_routes(gateway: Gateway) -> ASGIRouteHandler:
@@ -148,36 +164,13 @@ def gateway_routes(gateway: Gateway) -> ASGIRouteHandler:
     return database_gateway
 
 
-class _Watch:
-    """Notices that the client goes away while its statement runs. Quick answers are never watched."""
-
-    __slots__ = ("_interest", "_receive", "_task", "_timer")
-
-    def __init__(self, receive: Receive, interest: Interest) -> None:
-        self._receive = receive
-        self._interest = interest
-        self._task: asyncio.Task[None] | None = None
-        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._start)
-
-    def _start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def _run(self) -> None:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            self._interest.lose()
-
-    def stop(self) -> None:
-        """The answer is there."""
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-
 def _split(path: str) -> tuple[str, str]:
-    """Database name and endpoint of `/name/endpoint/`, the path below the mount."""
+    """Database name and endpoint of `/name/endpoint/`, the path below the mount.
+
+    Some clients add a slash of their own to the one at the end of a database's URL.
+    """
     database_name, _, endpoint = path[1:].partition("/")
-    return (database_name, endpoint.removesuffix("/")) if path.startswith("/") else ("", "")
+    return (database_name, endpoint.removeprefix("/").removesuffix("/")) if path.startswith("/") else ("", "")
 
 
 def _header(scope: HTTPScope, wanted: bytes) -> bytes | None:
@@ -220,6 +213,6 @@ def _status_of(error: FreeholdError) -> int:
 async def _send(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
     # A fresh list each time, as middleware adds to it in place. The official JavaScript client compares the
     # content type as a whole: no charset.
-    start = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
+    start = [(b"content-type", _JSON), (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body, "more_body": False})

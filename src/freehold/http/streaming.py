@@ -1,0 +1,100 @@
+"""Bodies as they come and go: read to a limit, streamed back, and whether the client is still there."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
+
+import structlog
+from litestar.types import Receive, Send
+
+from freehold.errors import TooLarge, Unavailable
+from freehold.providers.local.failures import Gone
+from freehold.providers.serving import Interest
+
+log = structlog.get_logger()
+
+_WATCH_AFTER_S = 0.1
+
+
+async def read_body(receive: Receive, max_bytes: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        TooLarge: it has more bytes; no more than that are kept.
+        Gone: the client went away.
+    """
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Gone("the client went away")
+        assert message["type"] == "http.request"
+        part = message.get("body", b"")
+        size += len(part)
+        if size > max_bytes:
+            raise too_large(max_bytes)
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"a request may have {max_bytes} bytes; send less at a time")
+
+
+async def send_stream(
+    send: Send, content_type: bytes, first: bytes, rest: AsyncGenerator[bytes, None]
+) -> None:
+    """Send an answer as it comes. Should it break off, the client sees the connection break, not a short answer."""
+    try:
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", content_type)]}
+        )
+        if first:
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+        async for part in rest:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    except Unavailable as error:
+        log.warning("gateway.broken_off", code=error.code, reason=str(error))
+        return  # without an end: the server closes the connection
+    finally:
+        await rest.aclose()
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+@contextlib.contextmanager
+def watched(receive: Receive) -> Iterator[Interest]:
+    """Whether the client is still there, for as long as its answer is made and sent."""
+    interest = Interest()
+    watch = _Watch(receive, interest)
+    try:
+        yield interest
+    finally:
+        watch.stop()
+
+
+class _Watch:
+    """Notices that the client goes away while its statement runs. Quick answers are never watched."""
+
+    __slots__ = ("_interest", "_receive", "_task", "_timer")
+
+    def __init__(self, receive: Receive, interest: Interest) -> None:
+        self._receive = receive
+        self._interest = interest
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._start)
+
+    def _start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._interest.lose()
+
+    def stop(self) -> None:
+        """The answer is there."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
