@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from bench import driver, hot_paths, provisioning
+from bench import driver, gateway, hot_paths, provisioning
 from bench.report import show
 
 
@@ -11,7 +11,7 @@ async def main(arguments: list[str]) -> int:
     """Run all; `--json` prints one object a line."""
     as_json = "--json" in arguments
     enough = True
-    for suite in (hot_paths, provisioning, driver):
+    for suite in (hot_paths, provisioning, driver, gateway):
         async for finding in suite.run():
             show(finding, as_json=as_json)
             enough &= finding.is_enough

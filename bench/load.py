@@ -113,6 +113,12 @@ def get(path: str, **headers: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
+def post(path: str, body: bytes, **headers: str) -> bytes:
+    """A POST request as bytes; underscores in header names stand for dashes."""
+    head = get(path, content_type="application/json", content_length=str(len(body)), **headers)
+    return head.replace(b"GET", b"POST", 1) + body
+
+
 if __name__ == "__main__":
     given = json.load(sys.stdin)
     print(

@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -158,6 +159,7 @@ class _Connection(asyncio.Protocol):
         self._is_paused = False
         self._is_busy = False
         self._has_head = False
+        self._keeps_alive = False
         self._waiter: asyncio.Future[None] | None = None
         self._fault: str | None = None
 
@@ -195,7 +197,7 @@ class _Connection(asyncio.Protocol):
         if not self._is_busy:
             return
         self._is_busy = False
-        if self.is_complete and self.is_usable and self._parser.should_keep_alive():
+        if self.is_complete and self.is_usable and self._keeps_alive:
             self._parts = []
             self._back(self)
         else:
@@ -226,8 +228,7 @@ class _Connection(asyncio.Protocol):
     # asyncio calls these
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not derived from it
         self.is_usable = True
 
     def data_received(self, data: bytes) -> None:
@@ -254,6 +255,7 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
         self._has_head = self.status >= 200
+        self._keeps_alive = self._parser.should_keep_alive()  # the parser knows only now
 
     def on_body(self, part: bytes) -> None:
         self._parts.append(part)
