@@ -1,0 +1,161 @@
+"""The service with its tenants on a real sqld: from signing up to an embedded replica that writes back."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.replica import replica
+from tests.servers import Service
+from tests.sqld import Sqld, running_sqld
+from tests.sqld_service import sqld_variables
+
+_PASSWORD = "correct-horse-1"
+
+
+@pytest.fixture(scope="module")
+def sqld() -> Iterator[Sqld]:
+    with running_sqld() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def service(sqld: Sqld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    running = Service(tmp_path_factory.mktemp("service"), **sqld_variables(sqld)).start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+async def sign_up(service: Service, who: str) -> httpx.AsyncClient:
+    http = httpx.AsyncClient(base_url=service.url, timeout=30)
+    person = {"name": who, "email": f"{who}@example.com", "password": _PASSWORD}
+    (await http.post("/api/auth/sign-up/email", json=person)).raise_for_status()
+    return http
+
+
+async def database(http: httpx.AsyncClient, access_level: str = "full") -> dict[str, Any]:
+    """The user's database once it is there."""
+    for _ in range(300):
+        reply = await http.get("/databases/user", params={"access_level": access_level})
+        if reply.status_code == 200:
+            return dict(reply.json())
+        await asyncio.sleep(0.1)
+    raise AssertionError(reply.text)
+
+
+def namespaces(sqld: Sqld) -> int:
+    """How many databases there are on sqld's disk."""
+    return len(list((sqld.folder / "data" / "dbs").iterdir()))
+
+
+async def run(mine: dict[str, Any], sql: str) -> Any:
+    body = {"requests": [{"type": "execute", "stmt": {"sql": sql}}, {"type": "close"}]}
+    headers = {"authorization": f"Bearer {mine['access_token']}"}
+    async with httpx.AsyncClient() as http:
+        reply = await http.post(f"{mine['url']}v3/pipeline", json=body, headers=headers)
+    assert reply.status_code == 200, reply.text
+    result = reply.json()["results"][0]
+    assert result["type"] == "ok", result
+    return [[cell.get("value") for cell in row] for row in result["response"]["result"]["rows"]]
+
+
+async def test_from_signing_up_to_a_replica_that_writes_back(service: Service, tmp_path: Path) -> None:
+    mine = await database(await sign_up(service, "replica"))
+    assert mine["schema_version"] > 0
+    await run(mine, "create table words (word text)")
+    await run(mine, "insert into words values ('one')")
+    file = tmp_path / "replica.db"
+    select = "select word from words order by rowid"
+
+    def play(*steps: str) -> list[Any]:
+        return replica(file, mine["url"], mine["access_token"], *steps)
+
+    assert (await asyncio.to_thread(play, "sync", select))[1] == [["one"]]
+    await run(mine, "insert into words values ('two')")
+    assert (await asyncio.to_thread(play, "sync", select))[1] == [["one"], ["two"]]
+    await asyncio.to_thread(play, "sync", "insert into words values ('three')", "sync")
+    assert await run(mine, select) == [["one"], ["two"], ["three"]]
+    assert (await asyncio.to_thread(play, "sync", select))[1] == [["one"], ["two"], ["three"]]
+
+
+async def test_what_a_replica_hands_on_goes_past_the_guard(service: Service, tmp_path: Path) -> None:
+    mine = await database(await sign_up(service, "guarded"))
+    target = tmp_path / "written"
+    _, refusal = await asyncio.to_thread(
+        replica,
+        tmp_path / "replica.db",
+        mine["url"],
+        mine["access_token"],
+        "sync",
+        f"create table t as select writefile('{target}', 'x')",
+    )
+    assert "writefile" in refusal
+    assert not target.exists()
+
+
+async def test_a_read_only_replica_reads_and_cannot_write(service: Service, tmp_path: Path) -> None:
+    http = await sign_up(service, "reader")
+    await run(await database(http), "create table words (word text)")
+    mine = await database(http, "read_only")
+    _, rows, refusal, _ = await asyncio.to_thread(
+        replica,
+        tmp_path / "replica.db",
+        mine["url"],
+        mine["access_token"],
+        "sync",
+        "select count(*) from words",
+        "insert into words values ('x')",
+        "sync",
+    )
+    assert rows == [[0]]
+    assert isinstance(refusal, str)
+    assert await run(mine, "select count(*) from words") == [["0"]]
+
+
+async def test_a_replica_follows_nobody_elses_database(service: Service, tmp_path: Path) -> None:
+    mine = await database(await sign_up(service, "mine"))
+    theirs = await database(await sign_up(service, "theirs"))
+    await run(theirs, "create table secrets (secret text)")
+    refusal, rows = await asyncio.to_thread(
+        replica, tmp_path / "a.db", theirs["url"], mine["access_token"], "sync", "select * from secrets"
+    )
+    assert isinstance(refusal, str), refusal
+    assert "no such table" in rows
+    # Without a name in the path the token says which database it is: one's own.
+    _, tables = await asyncio.to_thread(
+        replica,
+        tmp_path / "b.db",
+        service.url,
+        mine["access_token"],
+        "sync",
+        "select count(*) from sqlite_schema where name = 'secrets'",
+    )
+    assert tables == [[0]]
+
+
+async def test_sqld_stopped_while_fifty_tenants_are_made(sqld: Sqld, service: Service) -> None:
+    """Nothing is lost, nothing doubled: each has one database, whole, and its own."""
+    before = namespaces(sqld)
+    coming = [asyncio.create_task(sign_up(service, f"person{number}")) for number in range(50)]
+    while namespaces(sqld) < before + 10:
+        await asyncio.sleep(0.01)
+    sqld.kill()
+    assert namespaces(sqld) < before + 50
+    await asyncio.sleep(0.5)
+    sqld.start()
+    await asyncio.sleep(0.2)
+    sqld.stop()
+    sqld.start()
+    people = await asyncio.gather(*coming)  # signing up never waits for sqld
+    found = await asyncio.gather(*(database(http) for http in people))
+    assert len({each["db_name"] for each in found}) == 50
+    for each in found:
+        await run(each, "create table mine (a)")  # would be there already, were two users given one database
+        ledger = await run(each, "select version from freehold_ledger order by version")
+        assert ledger == [[str(version)] for version in range(1, each["schema_version"] + 1)]
+    assert namespaces(sqld) == before + 50

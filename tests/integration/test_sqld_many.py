@@ -1,0 +1,52 @@
+"""More tenants than sqld keeps open: it denies some that it has, and no client and no applier may believe it.
+
+`FREEHOLD_MANY_TENANTS=1000` makes it as long as one likes; sqld keeps 100 open by default.
+"""
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+from tests.gateway_app import Caller, served_by_sqld
+from tests.sqld import running_sqld
+
+from freehold.libsql.protocol import Batch, BatchStep, Stmt
+
+_TENANTS = int(os.environ.get("FREEHOLD_MANY_TENANTS", "300"))
+_TOUCHES = 6 * _TENANTS
+_WORKERS = 8
+_SELECT = Batch(steps=(BatchStep(stmt=Stmt(sql="select name from mine")),))
+
+
+async def test_no_tenant_is_ever_denied(tmp_path: Path) -> None:
+    denials = 0
+    with running_sqld() as sqld:
+        async with served_by_sqld(tmp_path, sqld) as served:
+            names = [f"t-{number}" for number in range(_TENANTS)]
+            made = asyncio.Semaphore(_WORKERS)
+
+            async def make(name: str) -> Caller:
+                async with made:
+                    caller = await served.database(name)
+                    await caller.run("create table mine(name)")
+                    await caller.run("insert into mine values (?)", name)
+                    return caller
+
+            callers = await asyncio.gather(*(make(name) for name in names))
+            chosen = random.Random(7)
+
+            async def touch() -> None:
+                for _ in range(_TOUCHES // _WORKERS):
+                    caller = chosen.choice(callers)
+                    if chosen.random() < 0.5:
+                        assert await caller.rows("select name from mine") == [[caller.name]]
+                    else:  # as an applier does
+                        target = await served.provider.open(caller.name)
+                        (result,) = await target.run([_SELECT])
+                        assert result.step_errors == [None], (caller.name, result)
+
+            await asyncio.gather(*(touch() for _ in range(_WORKERS)))
+        denials = sqld.log().count("404 Not Found, NamespaceDoesntExist")
+    # Or the test shows nothing: sqld did deny some, and none of that was seen.
+    assert denials > 0
