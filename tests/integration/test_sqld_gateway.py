@@ -269,7 +269,7 @@ async def test_replication_follows_the_token_and_no_header(mine: Caller, theirs:
     log_of_mine = (await grpc(mine, HELLO, frame(b"\x08\x01")))[2][_LOG_ID]
     assert len({log_of_mine, log_of_theirs}) == 2
     theirs_bin = base64.b64encode(theirs.name.encode()).decode().rstrip("=")
-    forged = {"x-namespace-bin": theirs_bin, "host": f"{theirs.name}.x"}
+    forged: dict[str, Any] = {"x-namespace-bin": theirs_bin, "host": f"{theirs.name}.x"}
     assert (await grpc(mine, HELLO, frame(b"\x08\x01"), **forged))[2][_LOG_ID] == log_of_mine
 
 

@@ -8,10 +8,9 @@ import os
 import random
 from pathlib import Path
 
+from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from tests.gateway_app import Caller, served_by_sqld
 from tests.sqld import running_sqld
-
-from freehold.libsql.protocol import Batch, BatchStep, Stmt
 
 _TENANTS = int(os.environ.get("FREEHOLD_MANY_TENANTS", "300"))
 _TOUCHES = 6 * _TENANTS

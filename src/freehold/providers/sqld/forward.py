@@ -5,14 +5,13 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 
-import msgspec
-
-from freehold.errors import Forbidden, FreeholdError, InvalidInput, ProviderUnavailable
-from freehold.libsql.protocol import CloseReq, Error, PipelineReq
-from freehold.providers.local.failures import BadBaton, Gone, Overloaded, StreamExpired
+from freehold.errors import Forbidden, FreeholdError, ProviderUnavailable
+from freehold.libsql.protocol import CloseReq, PipelineReq
+from freehold.providers.local.failures import Gone
 from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.sqld.batons import BatonSeal
 from freehold.providers.sqld.namespaces import Namespaces
+from freehold.providers.sqld.refusals import refusal
 from freehold.providers.sqld.requests import Body, RefusedRequest, baton_of, checked, encoded
 from freehold.providers.sqld.upstream import Answer
 from freehold.providers.tokens import Grant
@@ -23,7 +22,6 @@ _CLOSE_S = 5.0
 _NO_BATON = b'{"baton":null,"base_url":null'
 _HEAD = re.compile(rb'\{"baton":(?:null|"([^"\\]*)"),"base_url":(?:null|"(?:[^"\\]|\\.)*")(?=[,}])')
 _HEAD_LIMIT_BYTES = 8192
-_ERROR_LIMIT_BYTES = 65_536
 
 
 class SqldServer:
@@ -56,7 +54,7 @@ class SqldServer:
                     grant.database_name, grant.access_level, f"/{call.endpoint}", body
                 )
                 if answer.status != 200:
-                    raise await _refusal(answer)
+                    raise refusal(answer.status, await answer.read())
                 if answer.is_complete:
                     return Reply(self._with_our_baton(await answer.read(), grant))
         except TimeoutError as error:
@@ -136,50 +134,3 @@ def _is_begun(call: Call, start: bytes) -> bool:
 
 def _nothing() -> None:
     """Nobody is to be told."""
-
-
-async def _refusal(answer: Answer) -> FreeholdError:  # noqa: PLR0911 - one for each kind
-    """sqld's refusal of a whole call in our words: its own name namespaces, keys and rights."""
-    error = _error_in(await answer.read())
-    code = error.code or ""
-    match answer.status:
-        case 401:
-            return ProviderUnavailable("sqld does not take our token; is SQLD_JWT_KEY_FILE another one now?")
-        case 403:
-            return Forbidden("the token allows reading only")
-        case 429:
-            return Overloaded("too many requests at once; try again in a moment")
-        case 400 if code == "STREAM_EXPIRED":
-            return StreamExpired("the stream was idle for too long; its transaction is rolled back")
-        case 400 if "baton" in error.message:
-            return BadBaton("the baton is not valid, or was used already")
-        case 400 | 404 | 413 | 422:
-            return Refusal(error.message, code or "INVALID_INPUT")
-        # Failures of SQL that fail the whole call come as 500 here.
-        case 500 if code.startswith(("SQL", "ARGS_", "BLOCKED", "TRANSACTION_", "RESPONSE_")):
-            return Refusal(error.message, code)
-    return ProviderUnavailable(f"sqld answered with HTTP status {answer.status}: {error.message}")
-
-
-class Refusal(InvalidInput):
-    """A call that sqld refuses as a whole. `code` is sqld's."""
-
-    def __init__(self, message: str, code: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class _AnyError(msgspec.Struct):
-    message: str = ""
-    error: str = ""
-    code: str | None = None
-
-
-def _error_in(body: bytes) -> Error:
-    """It may be `{"message", "code"}`, `{"error"}` or plain text."""
-    try:
-        found = msgspec.json.decode(body[:_ERROR_LIMIT_BYTES], type=_AnyError)
-        return Error(found.message or found.error or "the request was refused", found.code)
-    except msgspec.MsgspecError:
-        text = " ".join(body[:500].decode(errors="replace").split())
-        return Error(text or "the request was refused")

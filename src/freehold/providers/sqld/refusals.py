@@ -1,0 +1,71 @@
+"""sqld's refusals of whole calls in our words: its own name namespaces, keys and rights."""
+
+import re
+
+import msgspec
+
+from freehold.errors import Forbidden, FreeholdError, InvalidInput, ProviderUnavailable
+from freehold.libsql.protocol import Error
+from freehold.providers.local.failures import BadBaton, Overloaded, StreamExpired
+
+_ERROR_LIMIT_BYTES = 65_536
+# A cursor's SQL that is no statement comes without a code, as an "internal" error. Seen with sqld 0.24.32.
+_INTERNAL = re.compile(r"Internal Error: `(SQL string .*)`", re.DOTALL)
+_CODES = {
+    "SQL string could not be parsed": "SQL_PARSE_ERROR",
+    "SQL string does not contain any statement": "SQL_NO_STATEMENT",
+    "SQL string contains more than one statement": "SQL_MANY_STATEMENTS",
+}
+
+
+def refusal(status: int, body: bytes) -> FreeholdError:  # noqa: PLR0911 - one for each kind
+    """What to raise for a refusal with this HTTP status and body."""
+    error = _error_in(body)
+    code = error.code or _code_of_cursor(error.message)
+    match status:
+        case 401:
+            return ProviderUnavailable("sqld does not take our token; is SQLD_JWT_KEY_FILE another one now?")
+        case 403:
+            return Forbidden("the token allows reading only")
+        case 429:
+            return Overloaded("too many requests at once; try again in a moment")
+        case 400 if code == "STREAM_EXPIRED":
+            return StreamExpired("the stream was idle for too long; its transaction is rolled back")
+        case 400 if "baton" in error.message:
+            return BadBaton("the baton is not valid, or was used already")
+        case 400 | 404 | 413 | 422:
+            return Refusal(error.message, code or "INVALID_INPUT")
+        # Failures of SQL that fail the whole call come as 500 here.
+        case 500 if code.startswith(("SQL", "ARGS_", "BLOCKED", "TRANSACTION_", "RESPONSE_")):
+            return Refusal(error.message, code)
+    return ProviderUnavailable(f"sqld answered with HTTP status {status}: {error.message}")
+
+
+class Refusal(InvalidInput):
+    """A call that sqld refuses as a whole. `code` is sqld's."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _AnyError(msgspec.Struct):
+    message: str = ""
+    error: str = ""
+    code: str | None = None
+
+
+def _error_in(body: bytes) -> Error:
+    """It may be `{"message", "code"}`, `{"error"}` or plain text."""
+    try:
+        found = msgspec.json.decode(body[:_ERROR_LIMIT_BYTES], type=_AnyError)
+        message = found.message or found.error or "the request was refused"
+        internal = _INTERNAL.fullmatch(message)
+        return Error(message if internal is None else internal[1], found.code)
+    except msgspec.MsgspecError:
+        text = " ".join(body[:500].decode(errors="replace").split())
+        return Error(text or "the request was refused")
+
+
+def _code_of_cursor(message: str) -> str:
+    return next((code for words, code in _CODES.items() if message.startswith(words)), "")
