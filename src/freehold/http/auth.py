@@ -10,20 +10,19 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import Method, Receive, Scope, Send
 
 from freehold.auth.service import Auth
-from freehold.auth.types import Client, NewUser, Session, SignedIn, User
-from freehold.http.auth_bodies import Field, check, documented, read_body, refuse_protected
+from freehold.auth.types import NewUser, Session, User
+from freehold.http.auth_bodies import Field, check, documented, refuse_protected
+from freehold.http.auth_edge import AuthEdge
 from freehold.http.auth_replies import (
     EXCEPTION_HANDLERS,
     NO_STORE,
     AuthReply,
-    HeaderPairs,
     Refusal,
     json_reply,
     not_found,
 )
 from freehold.http.client_address import ClientAddresses
-from freehold.http.headers import header, presented_by
-from freehold.http.origin_check import refuse_strange_origin, refuse_strange_redirects
+from freehold.http.headers import presented_by
 from freehold.settings import Settings
 
 BASE_PATH = "/api/auth"
@@ -47,9 +46,6 @@ _SIGN_IN_FIELDS = (
     Field("callbackURL", is_required=False),
     Field("rememberMe", "boolean", is_required=False),
 )
-
-# What browsers may read of a reply that starts or renews a session; others append to it.
-_EXPOSES_TOKEN: HeaderPairs = ((b"access-control-expose-headers", b"set-auth-token"),)
 
 
 class OkReply(msgspec.Struct, frozen=True):
@@ -83,12 +79,12 @@ _NOBODY = AuthReply(b"null", headers=((b"content-type", b"application/json"), *N
 class _Endpoints:
     """What the routes do. Holds its service itself: injecting it would cost get-session a tenth of its speed."""
 
-    def __init__(self, auth: Auth, addresses: ClientAddresses) -> None:
-        self._auth = auth
-        self._addresses = addresses
+    def __init__(self, edge: AuthEdge) -> None:
+        self._auth = edge.auth
+        self._edge = edge
 
     async def sign_up(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = await self._accept(request, takes_forms=True, starts_session=True)
+        body = await self._edge.accept(request, takes_forms=True, starts_session=True)
         values = check(body, _SIGN_UP_FIELDS, shapes=_SIGN_UP_SHAPES)
         refuse_protected(body, _PROTECTED_FIELDS)
         new = NewUser(
@@ -98,23 +94,23 @@ class _Endpoints:
             image=values.get("image"),
         )
         remember = values.get("rememberMe", True)
-        signed_in = await self._auth.sign_up(new, self._client(request.scope), remember=remember)
-        return self._session_started(
+        signed_in = await self._auth.sign_up(new, self._edge.client(request.scope), remember=remember)
+        return self._edge.session_started(
             signed_in, SignUpReply(signed_in.session.token, signed_in.user), remember=remember
         )
 
     async def sign_in(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = await self._accept(request, takes_forms=True, starts_session=True)
+        body = await self._edge.accept(request, takes_forms=True, starts_session=True)
         values = check(body, _SIGN_IN_FIELDS)
         remember = values.get("rememberMe", True)
         signed_in = await self._auth.sign_in(
-            values["email"], values["password"], self._client(request.scope), remember=remember
+            values["email"], values["password"], self._edge.client(request.scope), remember=remember
         )
         token, user, target = signed_in.session.token, signed_in.user, values.get("callbackURL")
         if not target:
-            return self._session_started(signed_in, SignInReply(False, token, user), remember=remember)
+            return self._edge.session_started(signed_in, SignInReply(False, token, user), remember=remember)
         location = quote(target, safe="/:?#[]@!$&'()*+,;=%~-._").encode()
-        return self._session_started(
+        return self._edge.session_started(
             signed_in, SignInReply(True, token, user, target), ((b"location", location),), remember=remember
         )
 
@@ -129,11 +125,11 @@ class _Endpoints:
         # A JWT of the user joins the headers here once there are signing keys: `set-auth-jwt`.
         body = SessionReply(found.session, found.user)
         if found.is_extended:
-            return self._session_started(found, body, NO_STORE)
+            return self._edge.session_started(found, body, NO_STORE)
         return json_reply(body, NO_STORE)
 
     async def post_session(self, request: Request[Any, Any, Any]) -> AuthReply:
-        await self._accept(request)
+        await self._edge.accept(request)
         raise Refusal(
             405,
             "METHOD_NOT_ALLOWED_DEFER_SESSION_REQUIRED",
@@ -142,39 +138,16 @@ class _Endpoints:
         )
 
     async def sign_out(self, request: Request[Any, Any, Any]) -> AuthReply:
-        await self._accept(request)
+        await self._edge.accept(request)
         presented = presented_by(request.scope, self._auth.cookies)
         if presented is not None:
             await self._auth.sign_out(presented.token)
         return json_reply(SignOutReply(), set_cookies=self._auth.cookies.clearing)
 
-    async def _accept(
-        self, request: Request[Any, Any, Any], *, takes_forms: bool = False, starts_session: bool = False
-    ) -> Any:
-        """The body of a request that may be let in, in better-auth's order of checks."""
-        body = await read_body(request, takes_forms=takes_forms)
-        refuse_strange_origin(request.scope, self._auth.origins, starts_session=starts_session)
-        refuse_strange_redirects(request.scope, body, self._auth.origins)
-        return body
-
-    def _client(self, scope: Scope) -> Client:
-        return Client(ip_address=self._addresses.of(scope), user_agent=header(scope, b"user-agent") or "")
-
-    def _session_started(
-        self, signed_in: SignedIn, content: Any, headers: HeaderPairs = (), *, remember: bool = True
-    ) -> AuthReply:
-        token, cookies = signed_in.session.token, self._auth.cookies
-        bearer = (b"set-auth-token", cookies.sign(token).encode())
-        return json_reply(
-            content,
-            (*headers, bearer, *_EXPOSES_TOKEN),
-            cookies.setting(token, is_remembered=remember),
-        )
-
 
 def auth_routes(auth: Auth, settings: Settings) -> Router:
     """The routes, with their own errors. Whatever else is asked for below `/api/auth` is a 404 without a body."""
-    endpoints = _Endpoints(auth, ClientAddresses(settings.trusted_proxies))
+    endpoints = _Endpoints(AuthEdge(auth, ClientAddresses(settings.trusted_proxies)))
 
     @get("/ok", operation_id="auth_ok", responses=_answers(OkReply))
     async def ok() -> AuthReply:

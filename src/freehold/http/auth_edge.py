@@ -1,0 +1,67 @@
+"""What every endpoint of `/api/auth` does: let a request in, say who asks, answer with a session."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
+from litestar.types import Scope
+
+from freehold.auth.service import Auth
+from freehold.auth.types import Client, SignedIn
+from freehold.http.auth_bodies import read_body
+from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply
+from freehold.http.client_address import ClientAddresses
+from freehold.http.headers import header, presented_by
+from freehold.http.origin_check import refuse_strange_origin, refuse_strange_redirects
+
+# What browsers may read of a reply that starts or renews a session; others append to it.
+_EXPOSES_TOKEN: HeaderPairs = ((b"access-control-expose-headers", b"set-auth-token"),)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthEdge:
+    """The same for all of them; each file of endpoints holds one."""
+
+    auth: Auth
+    addresses: ClientAddresses
+
+    async def accept(
+        self, request: Request[Any, Any, Any], *, takes_forms: bool = False, starts_session: bool = False
+    ) -> Any:
+        """The body of a request that may be let in, in better-auth's order of checks.
+
+        Raises:
+            Refusal: 400 or 415 for the body, 403 for where it comes from or wants to send a browser.
+        """
+        body = await read_body(request, takes_forms=takes_forms)
+        refuse_strange_origin(request.scope, self.auth.origins, starts_session=starts_session)
+        refuse_strange_redirects(request.scope, body, self.auth.origins)
+        return body
+
+    async def signed_in(self, scope: Scope) -> SignedIn:
+        """Who asks. Raises a `Refusal` (401) if nobody is signed in."""
+        found = await self.maybe_signed_in(scope)
+        if found is None:
+            raise Refusal(401, "UNAUTHORIZED", "Unauthorized")
+        return found
+
+    async def maybe_signed_in(self, scope: Scope) -> SignedIn | None:
+        """Who asks, if somebody is signed in. Only get-session lets a session live on."""
+        presented = presented_by(scope, self.auth.cookies)
+        return None if presented is None else await self.auth.sessions.current(presented.token, extend=False)
+
+    def client(self, scope: Scope) -> Client:
+        """Where the request comes from, as far as it is known."""
+        return Client(ip_address=self.addresses.of(scope), user_agent=header(scope, b"user-agent") or "")
+
+    def session_started(
+        self, signed_in: SignedIn, content: Any, headers: HeaderPairs = (), *, remember: bool = True
+    ) -> AuthReply:
+        """An answer that starts or renews a session: its cookie, and its token for who cannot keep cookies."""
+        token, cookies = signed_in.session.token, self.auth.cookies
+        bearer = (b"set-auth-token", cookies.sign(token).encode())
+        return json_reply(
+            content,
+            (*headers, bearer, *_EXPOSES_TOKEN),
+            cookies.setting(token, is_remembered=remember),
+        )
