@@ -131,6 +131,7 @@ async def _open_provider(
             settings.public_url,
             token_ttl_s=settings.tenant_token_ttl_s,
             max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
+            query_timeout_s=settings.tenant_query_timeout_s,
         )
     else:
         provider = LocalProvider(

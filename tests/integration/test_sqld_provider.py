@@ -26,7 +26,7 @@ def sqld() -> Iterator[Sqld]:
 
 @pytest.fixture
 async def served(sqld: Sqld, tmp_path: Path) -> AsyncIterator[Served]:
-    async with served_by_sqld(tmp_path, sqld, admin_timeout_s=1.0, request_timeout_s=1.0) as running:
+    async with served_by_sqld(tmp_path, sqld, admin_timeout_s=1.0, query_timeout_s=0.2) as running:
         yield running
 
 
@@ -175,6 +175,18 @@ async def test_a_transaction_that_a_restart_ends_leaves_nothing(served: Served, 
     assert await caller.rows("select * from t") == []
 
 
+async def test_a_statement_that_never_ends_is_stopped_and_told(served: Served, sqld: Sqld) -> None:
+    caller = await served.database("one")
+    await caller.run("create table t(a)")
+    slow = "insert into t with recursive n(x) as (select 1 union all select x + 1 from n) select x from n"
+    body = {"requests": [{"type": "execute", "stmt": {"sql": slow}}]}
+    status, answer = await caller.post("v3/pipeline", body)
+    assert (status, answer["code"]) == (400, "QUERY_TIMEOUT")
+    assert await caller.rows("select count(*) from t") == [[0]]
+    await caller.run("insert into t values (1)")  # nobody holds the lock
+    assert await caller.rows("select a from t") == [[1]]
+
+
 async def test_a_client_that_goes_away_ends_its_statement(served: Served) -> None:
     """Its connection to sqld is closed, and everybody else goes on."""
     caller = await served.database("one")
@@ -191,6 +203,19 @@ async def test_a_client_that_goes_away_ends_its_statement(served: Served) -> Non
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the statement's connection is still open")
+
+
+async def test_one_tenants_calls_leave_room_for_the_others(served: Served) -> None:
+    greedy = await served.database("one")
+    other = await served.database("two")
+    slow = "with recursive n(x) as (select 1 union all select x + 1 from n) select count(*) from n"
+    body = {"requests": [{"type": "execute", "stmt": {"sql": slow}}]}
+    calls = [asyncio.create_task(greedy.post("v3/pipeline", body)) for _ in range(130)]
+    await asyncio.sleep(0.3)
+    assert await other.rows("select 1") == [[1]]
+    statuses = {status for status, _ in await asyncio.gather(*calls)}
+    assert statuses <= {400, 429}
+    assert 429 in statuses
 
 
 async def test_a_large_answer_streams_through_whole(served: Served) -> None:

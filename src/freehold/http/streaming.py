@@ -14,6 +14,7 @@ from freehold.providers.serving import Interest
 log = structlog.get_logger()
 
 _WATCH_AFTER_S = 0.1
+_STALL_S = 30.0
 
 
 async def read_body(receive: Receive, max_bytes: int) -> bytes:
@@ -46,7 +47,10 @@ def too_large(max_bytes: int) -> TooLarge:
 async def send_stream(
     send: Send, content_type: bytes, first: bytes, rest: AsyncGenerator[bytes, None]
 ) -> None:
-    """Send an answer as it comes. Should it break off, the client sees the connection break, not a short answer."""
+    """Send an answer as it comes. Should it break off, the client sees the connection break, not a short answer.
+
+    A client that takes nothing for half a minute is given up: what it holds is not there for others.
+    """
     try:
         await send(
             {"type": "http.response.start", "status": 200, "headers": [(b"content-type", content_type)]}
@@ -54,7 +58,11 @@ async def send_stream(
         if first:
             await send({"type": "http.response.body", "body": first, "more_body": True})
         async for part in rest:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
+            async with asyncio.timeout(_STALL_S):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+    except TimeoutError:
+        log.info("gateway.reader_stalled")
+        return
     except Unavailable as error:
         log.warning("gateway.broken_off", code=error.code, reason=str(error))
         return  # without an end: the server closes the connection

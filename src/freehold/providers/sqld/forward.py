@@ -11,7 +11,7 @@ from freehold.providers.local.failures import Gone
 from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.sqld.batons import BatonSeal
 from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.refusals import refusal
+from freehold.providers.sqld.refusals import QueryTimeout, refusal
 from freehold.providers.sqld.requests import Body, RefusedRequest, baton_of, checked, encoded
 from freehold.providers.sqld.upstream import Answer
 from freehold.providers.tokens import Grant
@@ -58,7 +58,7 @@ class SqldServer:
                 if answer.is_complete:
                     return Reply(self._with_our_baton(await answer.read(), grant))
         except TimeoutError as error:
-            raise ProviderUnavailable("sqld did not answer in time; whether it ran is unknown") from error
+            raise await self._overtime() from error
         return await self._streamed(answer, call, interest)
 
     async def _streamed(self, answer: Answer, call: Call, interest: Interest) -> Reply:
@@ -77,6 +77,14 @@ class SqldServer:
                 # For want of a right sqld breaks a cursor off after its first line.
                 raise Forbidden("the token allows reading only") from error
             raise
+
+    async def _overtime(self) -> FreeholdError:
+        """Closing the connection has stopped the statement; if sqld is well, it was the statement's fault."""
+        if await self._namespaces.is_healthy():
+            return QueryTimeout(
+                f"the call was stopped after {self._timeout_s:g} s; see what it did before you repeat it"
+            )
+        return ProviderUnavailable("sqld did not answer in time; whether it ran is unknown")
 
     def _with_our_baton(self, start: bytes, grant: Grant) -> bytes:
         if start.startswith((_NO_BATON, b'{"result"')):

@@ -14,6 +14,7 @@ from freehold.providers.sqld.keys import NamespaceKeys
 from freehold.providers.sqld.upstream import Answer, Upstream
 from freehold.tenants.types import AccessLevel
 
+_HEALTH_S = 2.0
 _DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 # How its gRPC services say it: no key of the namespace is found, so that ours seems to be wrong.
 _GRPC_DENIALS = frozenset({b"3", b"5", b"16"})
@@ -53,6 +54,7 @@ class Namespaces:
                     *headers,
                 ),
                 body,
+                owner=database_name,
             )
             if not _is_denial(answer):
                 return answer
@@ -62,6 +64,16 @@ class Namespaces:
             if delay_s is not None:
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
         raise ProviderUnavailable(f"sqld denies the namespace `{database_name}`, which is there")
+
+    async def is_healthy(self) -> bool:
+        """Whether sqld itself answers, however busy some namespace is."""
+        try:
+            async with asyncio.timeout(_HEALTH_S):
+                answer = await self._upstream.get("/health")
+                await answer.read()
+        except (ProviderUnavailable, TimeoutError):
+            return False
+        return answer.status == 200
 
 
 def _is_denial(answer: Answer) -> bool:

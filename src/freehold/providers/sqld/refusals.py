@@ -49,6 +49,12 @@ class Refusal(InvalidInput):
         self.code = code
 
 
+class QueryTimeout(InvalidInput):
+    """A call that took longer than the calls of tenants may."""
+
+    code = "query_timeout"
+
+
 class _AnyError(msgspec.Struct):
     message: str = ""
     error: str = ""
