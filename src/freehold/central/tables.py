@@ -64,6 +64,19 @@ account = Table(
     Column("updatedAt", Text, nullable=False),
 )
 
+# Codes, links and states that wait to be used, once, before they expire. What is secret in a row is only its hash.
+verification = Table(
+    "verification",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    Column("identifier", Text, nullable=False, index=True),
+    Column("value", Text, nullable=False),
+    # Indexed, which better-auth's is not: each writer deletes a few rows that expired long ago.
+    Column("expiresAt", Text, nullable=False, index=True),
+    Column("createdAt", Text, nullable=False),
+    Column("updatedAt", Text, nullable=False),
+)
+
 tenant = Table(
     "tenant",
     metadata,
