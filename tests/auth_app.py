@@ -26,6 +26,8 @@ from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
 from freehold.http.app import create_asgi
 from freehold.http.auth import auth_routes
+from freehold.http.auth_edge import AuthEdge
+from freehold.http.client_address import ClientAddresses
 from freehold.http.guards import provide_signed_in, require_admin
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.settings import Secret, Settings
@@ -127,8 +129,10 @@ async def running_auth(
     listener, url = listen()
     public_url = public_url or url
     async with auth_parts(folder / "central.db", public_url, hasher) as (auth, central, created):
+        checked = Settings(better_auth_url=public_url, **settings)
+        edge = AuthEdge(auth, ClientAddresses(checked.trusted_proxies))
         app = Litestar(
-            [auth_routes(auth, Settings(better_auth_url=public_url, **settings)), me, change_me, admin],
+            [auth_routes(edge), me, change_me, admin],
             dependencies={
                 "auth": Provide(lambda: auth, sync_to_thread=False),
                 "signed_in": Provide(provide_signed_in),

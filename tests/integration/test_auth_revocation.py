@@ -10,6 +10,7 @@ import pytest
 
 from freehold.auth.service import Auth
 from freehold.auth.types import Client, NewUser, SignedIn
+from freehold.central.users import SqlUserStore
 from tests.auth_app import QuickHasher, auth_parts
 
 TWICE = 20
@@ -117,3 +118,27 @@ async def test_no_read_after_a_sign_out_finds_the_session_however_busy_it_is(
     is_over = True
     await asyncio.gather(*readers)
     assert found_after_its_end == []
+
+
+async def test_a_deleted_user_is_signed_out_everywhere_and_leaves_a_database_to_delete(
+    services: tuple[Auth, Auth],
+) -> None:
+    one, two = services
+    store = one.store
+    assert isinstance(store, SqlUserStore)
+    signed_in = await sign_up(one)
+    other = await sign_up(one, "other@example.com")
+    await two.sessions.current(signed_in.session.token)
+    assert await store.delete_user(signed_in.user_id, one.clock())
+    assert not await store.delete_user(signed_in.user_id, one.clock())
+    assert await two.sessions.current(signed_in.session.token) is None
+    assert await two.sessions.current(other.session.token) is not None
+    async with store.central.read() as db:
+        found = await db.exec_driver_sql(
+            "SELECT user_id, state, due_at_ms FROM tenant WHERE state = 'deleting'"
+        )
+        (row,) = found.all()
+        left = await db.exec_driver_sql("SELECT count(*) FROM account")
+        assert left.scalar() == 1
+    assert (row.user_id, row.state) == (signed_in.user_id, "deleting")
+    assert row.due_at_ms <= one.clock().timestamp() * 1000

@@ -44,12 +44,12 @@ class Auth:
         """
         password_hash = await self._admit(new)
         now = self.clock()
-        user = self._new_user(new, USER_ROLE, now)
-        session = self._new_session(user.user_id, client, now, remember=remember)
+        user = self.new_user(new, USER_ROLE, now)
+        session = self.new_session(user.user_id, client, now, remember=remember)
         await self.store.add_user(user, password_hash, session)
         log.info("user.signed_up", user_id=user.user_id)
         self.on_user_created()
-        return _signed_in(user, session)
+        return signed_in_by(user, session)
 
     async def sign_in(self, email: str, password: str, client: Client, *, remember: bool = True) -> SignedIn:
         """A new session for who knows the password.
@@ -68,14 +68,23 @@ class Auth:
         password_hash = found.password_hash if found else None
         if not await self.hasher.verify(password, password_hash) or found is None:
             raise WrongCredentials("the address or the password is wrong")
-        now = self.clock()
-        user = await self._not_banned(found.user, now)
-        session = self._new_session(user.user_id, client, now, remember=remember)
         try:
-            await self.store.add_session(session)
+            return await self.start_session(found.user, client, remember=remember)
         except NotFound as error:  # deleted while the password was being checked
             raise WrongCredentials("the address or the password is wrong") from error
-        return _signed_in(user, session)
+
+    async def start_session(self, user: User, client: Client, *, remember: bool = True) -> SignedIn:
+        """A new session for somebody who has proved, in whatever way, to be this user.
+
+        Raises:
+            Banned: the user is banned. A ban that has run out is lifted.
+            NotFound: the user is gone.
+        """
+        now = self.clock()
+        user = await self._not_banned(user, now)
+        session = self.new_session(user.user_id, client, now, remember=remember)
+        await self.store.add_session(session)
+        return signed_in_by(user, session)
 
     async def sign_out(self, token: str) -> None:
         """End the session; no error if there is none. Every process knows at once."""
@@ -99,7 +108,7 @@ class Auth:
             return await self._promoted(found.user, promote=promote)
         new = NewUser(name=name, email=email, password=ask_password())
         password_hash = await self._admit(new)
-        user = self._new_user(new, ADMIN_ROLE, self.clock())
+        user = self.new_user(new, ADMIN_ROLE, self.clock())
         await self.store.add_user(user, password_hash, None)
         self.on_user_created()
         log.info("user.admin_created", user_id=user.user_id)
@@ -133,7 +142,8 @@ class Auth:
         found = await self.store.find_credential(user.email)
         return found.user if found else user
 
-    def _new_user(self, new: NewUser, role: str, now: datetime) -> User:
+    def new_user(self, new: NewUser, role: str, now: datetime) -> User:
+        """A user with an id of their own; nothing is stored."""
         return User(
             user_id=self.new_id(),
             name=new.name,
@@ -144,7 +154,8 @@ class Auth:
             role=role,
         )
 
-    def _new_session(self, user_id: str, client: Client, now: datetime, *, remember: bool) -> Session:
+    def new_session(self, user_id: str, client: Client, now: datetime, *, remember: bool) -> Session:
+        """A session from now on, with a token of its own; nothing is stored."""
         return Session(
             session_id=self.new_id(),
             token=self.new_id(),
@@ -157,7 +168,8 @@ class Auth:
         )
 
 
-def _signed_in(user: User, session: Session) -> SignedIn:
+def signed_in_by(user: User, session: Session) -> SignedIn:
+    """What a session that has just been stored stands for."""
     expires_at = from_iso(session.expires_at)
     return SignedIn(
         user=user,

@@ -1,6 +1,7 @@
 """Users, accounts and sessions in the central database. Implements `freehold.auth.ports.UserStore`."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from freehold.auth.types import USER_ROLE, Credential, Session, SignedIn, User
 from freehold.central.engine import Central
 from freehold.central.tables import account, change, session, tenant, user
 from freehold.central.tenant_rows import new_tenant_row
+from freehold.central.user_deletion import delete_user_rows
 from freehold.errors import NotFound
 
 _CREDENTIAL = "credential"
@@ -104,6 +106,11 @@ class SqlUserStore:
     async def delete_session(self, token: str) -> None:
         async with self.central.write() as db:
             await db.execute(session.delete().where(session.c.token == token))
+
+    async def delete_user(self, user_id: str, now: datetime) -> bool:
+        """See `delete_user_rows`."""
+        async with self.central.write() as db:
+            return await delete_user_rows(db, user_id, now)
 
     async def lift_ban(self, user_id: str, updated_at: str) -> None:
         async with self.central.write() as db:

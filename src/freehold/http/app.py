@@ -13,6 +13,8 @@ from freehold.bootstrap import Services
 from freehold.errors import ProviderUnavailable
 from freehold.http.api_description import api_description
 from freehold.http.auth import auth_routes
+from freehold.http.auth_edge import AuthEdge
+from freehold.http.client_address import ClientAddresses
 from freehold.http.cors import Cors
 from freehold.http.databases import DatabasesController
 from freehold.http.gateway import DatabasePaths, Gateway, gateway_routes
@@ -42,11 +44,11 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    settings = services.settings
+    edge = AuthEdge(services.auth, ClientAddresses(services.settings.trusted_proxies))
     return Litestar(
         route_handlers=[
             HealthController,
-            auth_routes(services.auth, settings),
+            auth_routes(edge),
             DatabasesController,
             registry_routes(services.registry),
             gateway_routes(gateway or _gateway(services)),

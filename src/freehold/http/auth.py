@@ -1,18 +1,17 @@
 """`/api/auth`: sign-up, sign-in, get-session and sign-out, on the wire as better-auth's official client has them."""
 
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import quote
 
 import msgspec
 from litestar import Request, Router, asgi, get, post, route
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import Method, Receive, Scope, Send
 
-from freehold.auth.service import Auth
 from freehold.auth.types import NewUser, Session, User
 from freehold.http.auth_bodies import Field, check, documented, refuse_protected
-from freehold.http.auth_edge import AuthEdge
+from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_replies import (
     EXCEPTION_HANDLERS,
     NO_STORE,
@@ -21,9 +20,7 @@ from freehold.http.auth_replies import (
     json_reply,
     not_found,
 )
-from freehold.http.client_address import ClientAddresses
 from freehold.http.headers import presented_by
-from freehold.settings import Settings
 
 BASE_PATH = "/api/auth"
 
@@ -145,11 +142,14 @@ class _Endpoints:
         return json_reply(SignOutReply(), set_cookies=self._auth.cookies.clearing)
 
 
-def auth_routes(auth: Auth, settings: Settings) -> Router:
-    """The routes, with their own errors. Whatever else is asked for below `/api/auth` is a 404 without a body."""
-    endpoints = _Endpoints(AuthEdge(auth, ClientAddresses(settings.trusted_proxies)))
+def auth_routes(edge: AuthEdge, further: Sequence[HTTPRouteHandler] = ()) -> Router:
+    """These routes and `further` ones, with errors of their own.
 
-    @get("/ok", operation_id="auth_ok", responses=_answers(OkReply))
+    Whatever else is asked for below `/api/auth` is a 404 without a body.
+    """
+    endpoints = _Endpoints(edge)
+
+    @get("/ok", operation_id="auth_ok", responses=answers(OkReply))
     async def ok() -> AuthReply:
         """Auth is up."""
         return json_reply(OkReply())
@@ -159,7 +159,7 @@ def auth_routes(auth: Auth, settings: Settings) -> Router:
         operation_id="sign_up_email",
         operation_class=documented(_SIGN_UP_FIELDS),
         status_code=200,
-        responses=_answers(SignUpReply),
+        responses=answers(SignUpReply),
     )
     async def sign_up_email(request: Request[Any, Any, Any]) -> AuthReply:
         """Make a user from `name`, `email` and `password` (also `image`, `rememberMe`), and sign them in."""
@@ -170,13 +170,13 @@ def auth_routes(auth: Auth, settings: Settings) -> Router:
         operation_id="sign_in_email",
         operation_class=documented(_SIGN_IN_FIELDS),
         status_code=200,
-        responses=_answers(SignInReply),
+        responses=answers(SignInReply),
     )
     async def sign_in_email(request: Request[Any, Any, Any]) -> AuthReply:
         """Start a session with `email` and `password` (also `rememberMe`, `callbackURL`)."""
         return await endpoints.sign_in(request)
 
-    @get("/get-session", operation_id="get_session", responses=_answers(SessionReply | None))
+    @get("/get-session", operation_id="get_session", responses=answers(SessionReply | None))
     async def get_session(scope: Scope) -> AuthReply:
         """Who the session cookie or the bearer token belongs to, or null."""
         return await endpoints.get_session(scope)
@@ -185,12 +185,12 @@ def auth_routes(auth: Auth, settings: Settings) -> Router:
     async def post_session(request: Request[Any, Any, Any]) -> AuthReply:
         return await endpoints.post_session(request)
 
-    @post("/sign-out", operation_id="sign_out", status_code=200, responses=_answers(SignOutReply))
+    @post("/sign-out", operation_id="sign_out", status_code=200, responses=answers(SignOutReply))
     async def sign_out(request: Request[Any, Any, Any]) -> AuthReply:
         """End the session, if there is one, and clear its cookies."""
         return await endpoints.sign_out(request)
 
-    handlers = [ok, sign_up_email, sign_in_email, get_session, post_session, sign_out]
+    handlers = [ok, sign_up_email, sign_in_email, get_session, post_session, sign_out, *further]
     return Router(
         BASE_PATH,
         route_handlers=[*_other_methods(handlers), *handlers, _elsewhere()],
@@ -199,10 +199,6 @@ def auth_routes(auth: Auth, settings: Settings) -> Router:
         request_max_body_size=_MAX_BODY_BYTES,
         tags=["auth"],
     )
-
-
-def _answers(content: Any) -> dict[int, ResponseSpec]:
-    return {200: ResponseSpec(content, generate_examples=False, description="Done.")}
 
 
 def _other_methods(handlers: list[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
@@ -236,7 +232,4 @@ async def _refuse_trailing_slash(request: Request[Any, Any, Any]) -> AuthReply |
 
 
 def _asks(scope: Scope, option: str) -> bool:
-    query = scope["query_string"]
-    if option.encode() not in query:
-        return False
-    return parse_qs(query.decode("latin-1")).get(option, [""])[-1] not in {"", "false"}
+    return query_value(scope, option) not in {None, "", "false"}

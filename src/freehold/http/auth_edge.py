@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs
 
 from litestar import Request
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import Scope
 
 from freehold.auth.service import Auth
@@ -58,10 +60,25 @@ class AuthEdge:
         self, signed_in: SignedIn, content: Any, headers: HeaderPairs = (), *, remember: bool = True
     ) -> AuthReply:
         """An answer that starts or renews a session: its cookie, and its token for who cannot keep cookies."""
-        token, cookies = signed_in.session.token, self.auth.cookies
+        more, cookies = self.session_headers(signed_in.session.token, remember=remember)
+        return json_reply(content, (*headers, *more), cookies)
+
+    def session_headers(self, token: str, *, remember: bool = True) -> tuple[HeaderPairs, tuple[str, ...]]:
+        """Headers and `Set-Cookie` values that give a session to the client, for whatever answer."""
+        cookies = self.auth.cookies
         bearer = (b"set-auth-token", cookies.sign(token).encode())
-        return json_reply(
-            content,
-            (*headers, bearer, *_EXPOSES_TOKEN),
-            cookies.setting(token, is_remembered=remember),
-        )
+        return (bearer, *_EXPOSES_TOKEN), cookies.setting(token, is_remembered=remember)
+
+
+def answers(content: Any) -> dict[int, ResponseSpec]:
+    """What a 200 holds, for the API description."""
+    return {200: ResponseSpec(content, generate_examples=False, description="Done.")}
+
+
+def query_value(scope: Scope, name: str) -> str | None:
+    """The last value of this name in the query."""
+    query = scope["query_string"]
+    if name.encode() not in query:
+        return None
+    found = parse_qs(query.decode("latin-1"), keep_blank_values=True).get(name)
+    return found[-1] if found else None
