@@ -13,6 +13,7 @@ from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
+from freehold.central.catalogue import CentralCatalogue
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.registry import CentralRegistry
@@ -32,8 +33,10 @@ from freehold.registry.service import Registry
 from freehold.registry.signing import signer_of
 from freehold.registry.types import PublishReport
 from freehold.settings import BadSettings, Settings
+from freehold.tenants.clock import SystemClock
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provisioner import Provisioner
+from freehold.tenants.reconcile import Reconciler
 from freehold.tenants.service import Tenants
 from freehold.tenants.snapshots import Snapshots
 
@@ -49,6 +52,7 @@ class Services:
     provider: DatabaseProvider
     tenants: Tenants
     provisioner: Provisioner
+    reconciler: Reconciler
     server: DatabaseServer
     verifier: TokenVerifier
     replicas: ReplicaServer | None
@@ -88,6 +92,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             scratch=local_scratch,
         )
 
+        async def newest_version() -> int:
+            return (await registry.snapshot()).version
+
         snapshots = Snapshots(registry.snapshot, local_scratch)
         provider = await _open_provider(settings, stack, snapshots)
         tenant_store = CentralTenants(central)
@@ -112,6 +119,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             provider=provider,
             tenants=Tenants(tenant_store, provider),
             provisioner=provisioner,
+            reconciler=Reconciler(
+                catalogue=CentralCatalogue(central),
+                provider=provider,
+                bring_up_to_date=snapshots.bring_up_to_date,
+                drain=provisioner.drain,
+                newest=newest_version,
+                clock=SystemClock(),
+            ),
             server=provider.server,
             verifier=provider.verifier,
             replicas=provider.replicas,
@@ -132,6 +147,7 @@ async def _open_provider(
             token_ttl_s=settings.tenant_token_ttl_s,
             max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
             query_timeout_s=settings.tenant_query_timeout_s,
+            data_dir=settings.sqld_data_dir,
         )
     else:
         provider = LocalProvider(

@@ -72,6 +72,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             description="Ed25519 private key (PEM): signs database tokens, and all namespaces' keys come from it."
         ),
     ] = None
+    sqld_data_dir: Annotated[
+        Path | None,
+        Meta(description="sqld's folder, if it is on this machine: lets `tenants reconcile` find orphans."),
+    ] = None
     tenant_max_size_mb: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Limit on one tenant database, in MB.")
     ] = 512

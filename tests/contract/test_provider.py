@@ -26,7 +26,7 @@ async def provider(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
             yield running.provider
     else:
         with running_sqld() as sqld:
-            async with served_by_sqld(tmp_path, sqld) as running:
+            async with served_by_sqld(tmp_path, sqld, data_dir=sqld.folder / "data") as running:
                 yield running.provider
 
 
@@ -88,6 +88,21 @@ async def test_find_tells_what_is_there(provider: DatabaseProvider) -> None:
     assert await provider.find("t-1") is None
     made = await provider.create("t-1")
     assert await provider.find("t-1") == made
+
+
+async def test_names_are_those_of_all_databases_that_there_are(provider: DatabaseProvider) -> None:
+    assert await names_of(provider) == []
+    wanted = [f"t-{number}" for number in range(30)]
+    await asyncio.gather(*(provider.create(name) for name in wanted))
+    assert await names_of(provider) == sorted(wanted)
+    await provider.delete("t-7")
+    assert await names_of(provider) == sorted(set(wanted) - {"t-7"})
+
+
+async def names_of(provider: DatabaseProvider) -> list[str]:
+    pages = provider.names()
+    assert pages is not None
+    return sorted([name async for page in pages for name in page])
 
 
 async def test_deleting_takes_all_data_and_works_twice(provider: DatabaseProvider) -> None:

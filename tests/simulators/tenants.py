@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -296,6 +296,9 @@ class SimulatedProvider:
 
     async def delete(self, database_name: str) -> None:
         self.databases.pop(database_name, None)
+
+    async def names(self) -> AsyncIterator[Sequence[str]]:
+        yield list(self.databases)
 
     async def open(self, database_name: str) -> Target:
         return self.databases[database_name]

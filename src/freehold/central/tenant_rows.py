@@ -1,13 +1,11 @@
 """The tenant row that is written in its user's transaction: the name is chosen before any provider is asked."""
 
-import secrets
 from datetime import datetime
 from typing import Any
 
 from freehold.auth.dates import to_iso
 from freehold.auth.tokens import random_id
-
-_NAME_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # what every provider takes in a name
+from freehold.tenants.names import new_database_name
 
 
 def new_tenant_row(user_id: str, provider: str, now: datetime) -> dict[str, Any]:
@@ -15,7 +13,7 @@ def new_tenant_row(user_id: str, provider: str, now: datetime) -> dict[str, Any]
     return {
         "id": random_id(),
         "user_id": user_id,
-        "database_name": "t-" + "".join(secrets.choice(_NAME_ALPHABET) for _ in range(26)),
+        "database_name": new_database_name(),
         "provider": provider,
         "state": "provisioning",
         "schema_version": 0,

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import click
 
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+from freehold.cli.progress import one_line, progress
+from freehold.cli.reconcile import reconcile
 from freehold.tenants.crew import Outcome
 from freehold.tenants.provision import describe
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
@@ -25,6 +27,9 @@ Examples:
 )
 def tenants() -> None:
     """One database a user, and its life."""
+
+
+tenants.add_command(reconcile)
 
 
 @tenants.command(
@@ -116,25 +121,18 @@ class _Tally:
 @contextmanager
 def _progress(total: int, *, as_json: bool) -> Iterator[Callable[[Outcome], None]]:
     """What to do with each outcome: JSON lines, a bar on a terminal, or else a line for each failure."""
-    if as_json or not (total and sys.stderr.isatty()):
-        yield _print_json if as_json else _print_failure
+    if as_json:
+        yield _print_json
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = [
-        TextColumn("making databases"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    ]
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=total)
+    with progress("making databases", total) as bar:
+        done = 0
 
         def advance(outcome: Outcome) -> None:
-            bar.advance(task)
+            nonlocal done
+            done += 1
+            bar.reach(done)
             if outcome.error is not None:
-                bar.console.print(_failure_line(outcome), markup=False, highlight=False, soft_wrap=True)
+                bar.say(_failure_line(outcome))
 
         yield advance
 
@@ -152,18 +150,8 @@ def _print_json(outcome: Outcome) -> None:
     )
 
 
-def _print_failure(outcome: Outcome) -> None:
-    if outcome.error is not None:
-        click.echo(_failure_line(outcome), err=True)
-
-
 def _failure_line(outcome: Outcome) -> str:
-    return _one_line(f"{outcome.tenant.tenant_id}: {describe(outcome.error)}") if outcome.error else ""
-
-
-def _one_line(text: str) -> str:
-    """The text without line ends, nor anything else that a terminal would act upon."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return one_line(f"{outcome.tenant.tenant_id}: {describe(outcome.error)}") if outcome.error else ""
 
 
 async def _print_lines(found: AsyncIterator[Tenant]) -> None:
@@ -202,7 +190,7 @@ def _print_part(part: Sequence[Tenant], *, show_header: bool) -> None:
 
 
 def _cells(tenant: Tenant) -> list[str]:
-    error = _one_line(tenant.error or "")
+    error = one_line(tenant.error or "")
     if tenant.attempts:
         error = f"{error} (failed {tenant.attempts} times)".strip()
     version = str(tenant.schema_version)

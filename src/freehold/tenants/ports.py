@@ -1,6 +1,6 @@
 """What the tenants service needs of the outside, in its own words."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from freehold.migrate.target import Target
@@ -45,6 +45,14 @@ class DatabaseProvider(Protocol):
 
         Raises:
             ProviderUnavailable: no answer; whether it is gone is unknown.
+        """
+        ...
+
+    def names(self) -> AsyncIterator[Sequence[str]] | None:
+        """The names of all databases that there are, a page at a time, in no particular order.
+
+        Others may share the place, so names that are not ours may be among them. None where the provider keeps no
+        list: then the central database is the only catalogue. Reading raises `ProviderUnavailable`.
         """
         ...
 

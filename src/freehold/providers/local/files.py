@@ -91,6 +91,23 @@ class TenantFiles:
         except OSError as error:
             raise unavailable("delete a database", error) from error
 
+    def pages(self) -> Iterator[list[str]]:
+        """The names of all databases, a folder at a time.
+
+        Raises:
+            ProviderUnavailable: the disk does not say.
+        """
+        try:
+            if not self.root.is_dir():
+                return
+            for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]")):
+                yield [path.stem for path in folder.glob("*/*.db") if self._is_database(path)]
+        except OSError as error:
+            raise unavailable("list the databases", error) from error
+
+    def _is_database(self, path: Path) -> bool:
+        return bool(_NAME.fullmatch(path.stem)) and path == self.path_of(path.stem)
+
     def check(self) -> None:
         """Return if a database could be created now; also removes what a crash left behind.
 

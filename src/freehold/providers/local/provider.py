@@ -1,7 +1,7 @@
 """The `local` provider: one file a tenant on this machine, served by ourselves."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -78,6 +78,12 @@ class LocalProvider:
         check_name(database_name)
         async with self.engine.closed(database_name):
             await asyncio.to_thread(self._files.delete, database_name)
+
+    async def names(self) -> AsyncIterator[Sequence[str]]:
+        """The names of all databases, a folder at a time."""
+        pages = self._files.pages()
+        while (page := await asyncio.to_thread(next, pages, None)) is not None:
+            yield page
 
     async def open(self, database_name: str) -> Target:
         """The database as a target for migrations."""

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -16,6 +17,7 @@ from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, Pip
 from freehold.migrate.target import Target
 from freehold.providers.local.files import check_name
 from freehold.providers.sqld.admin import NamespaceConfig, SqldAdmin
+from freehold.providers.sqld.folders import namespace_pages
 from freehold.providers.sqld.forward import SqldServer
 from freehold.providers.sqld.keys import NamespaceKeys
 from freehold.providers.sqld.namespaces import Namespaces
@@ -35,7 +37,7 @@ class SqldProvider:
     """Implements `DatabaseProvider`; `server`, `replicas` and `verifier` are what the gateway needs besides.
 
     To be made and used on one event loop; `aclose` ends it. The private key signs the tokens that clients get, and
-    every namespace's own key is derived from it.
+    every namespace's own key is derived from it. With `data_dir`, sqld's own, its databases can be listed.
     """
 
     name = "sqld"
@@ -52,7 +54,9 @@ class SqldProvider:
         max_size_bytes: int = 512_000_000,
         admin_timeout_s: float = 10.0,
         query_timeout_s: float = 5.0,
+        data_dir: Path | None = None,
     ) -> None:
+        self._data_dir = data_dir
         self._public_url = public_url.rstrip("/")
         self._token_ttl_s = token_ttl_s
         self._max_size = str(max_size_bytes)
@@ -95,6 +99,10 @@ class SqldProvider:
         await self._admin.delete(database_name)
         if await self._admin.config(database_name) is not None:
             raise ProviderUnavailable(f"sqld still has the namespace `{database_name}` after deleting it")
+
+    def names(self) -> AsyncIterator[Sequence[str]] | None:
+        """The names of all namespaces, if sqld's folder is at hand: its admin API has no such call."""
+        return namespace_pages(self._data_dir) if self._data_dir else None
 
     async def open(self, database_name: str) -> Target:
         """The database as a target for migrations."""

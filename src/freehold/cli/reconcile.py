@@ -1,0 +1,65 @@
+"""`freehold tenants reconcile`: the provider's databases and the central database, made to agree."""
+
+from collections.abc import Mapping
+
+import click
+
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+from freehold.cli.progress import one_line, progress
+from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
+from freehold.tenants.reconcile import Options
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold tenants reconcile --dry-run
+  freehold tenants reconcile
+  freehold tenants reconcile --json | jq 'select(.kind == "missing")'
+"""
+)
+@click.option("--dry-run", is_flag=True, help="Say what is wrong, and change nothing.")
+@click.option(
+    "--yes", is_flag=True, help="Also what cannot be undone: delete databases that no tenant ever had."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@async_command
+async def reconcile(dry_run: bool, yes: bool, as_json: bool) -> int:
+    """Compare the provider's databases with the central database, both ways, and repair what differs.
+
+    Databases of deleted tenants are deleted, missing ones made anew, those behind brought to the newest version.
+    A database that no tenant ever had is deleted with --yes only, and only if its name is of Freehold's kind. With
+    sqld such orphans are found if SQLD_DATA_DIR is set. Exit code 1 when something is left. Safe to run twice, and
+    beside a running service.
+    """
+    async with command_services() as services:
+        if not dry_run:
+            await services.tenants.add_missing()
+        total = sum((await services.tenants.counts()).values())
+        with progress("looking at databases", total, is_wanted=not as_json) as bar:
+            done = await services.reconciler.run(
+                Options(dry_run=dry_run, yes=yes),
+                echo_json if as_json else lambda finding: bar.say(_line(finding)),
+                bar.reach,
+            )
+    if as_json:
+        echo_json(done)
+    else:
+        click.echo(_summary(done))
+    return EXIT_DONE if done.is_whole else EXIT_NO
+
+
+def _line(finding: Finding) -> str:
+    return one_line(
+        f"{finding.kind.value}: {finding.tenant_id or '-'} {finding.database_name}: {finding.detail}"
+    )
+
+
+def _summary(done: Reconciled) -> str:
+    repaired = {kind: count - done.left.get(kind, 0) for kind, count in done.found.items()}
+    ours = {kind: count for kind, count in repaired.items() if count and kind not in NOT_OURS}
+    return f"looked at {done.checked} tenants; repaired: {_counts(ours)}; left: {_counts(done.left)}"
+
+
+def _counts(counts: Mapping[Kind, int]) -> str:
+    return ", ".join(f"{count} {kind.value}" for kind, count in counts.items()) or "nothing"

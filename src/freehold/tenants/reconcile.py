@@ -1,0 +1,262 @@
+"""Compares the provider's databases with the central database, both ways, and repairs what can be repaired."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from freehold.errors import FreeholdError, NotFound, Unavailable
+from freehold.migrate.ledger import read_ledger
+from freehold.tenants.catalogue import Catalogue
+from freehold.tenants.crew import Outcome
+from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
+from freehold.tenants.names import is_ours
+from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
+from freehold.tenants.provision import describe
+from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
+
+log = structlog.get_logger()
+
+_PAGE = 500
+_AT_ONCE = 8
+_LEASE_MS = 15_000
+_LOOK_S = 0.2
+# So many that vanished are rather a wrong setting than that many accidents.
+_ALARMING = 10
+_ALARMING_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`dry_run` changes nothing; `yes` allows what cannot be undone: see `Reconciler.run`."""
+
+    dry_run: bool = False
+    yes: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciler:
+    """Safe to run beside the service and beside itself: each repair holds only if nothing changed meanwhile.
+
+    `drain` provisions what is due and tells each outcome; `newest` is the newest published version.
+    """
+
+    catalogue: Catalogue
+    provider: DatabaseProvider
+    bring_up_to_date: BringUpToDate
+    drain: Callable[[Callable[[Outcome], None]], Awaitable[object]]
+    newest: Callable[[], Awaitable[int]]
+    clock: Clock
+
+    async def run(
+        self,
+        options: Options,
+        on_finding: Callable[[Finding], None] = lambda _finding: None,
+        on_checked: Callable[[int], None] = lambda _checked: None,
+    ) -> Reconciled:
+        """Look at every database and every tenant once, and repair.
+
+        Without `yes` a database that no tenant ever had is only reported, and so are missing databases if they are
+        suspiciously many: then the settings may name the wrong place, and all would be made anew and empty.
+
+        Raises:
+            CentralUnavailable, ProviderUnavailable: nothing more can be told.
+        """
+        return await _Run(self, options, on_finding, on_checked).all()
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run and what it has found so far."""
+
+    parts: Reconciler
+    options: Options
+    on_finding: Callable[[Finding], None]
+    on_checked: Callable[[int], None]
+    checked: int = 0
+    ready: int = 0
+    found: Counter[Kind] = field(default_factory=Counter)
+    left: Counter[Kind] = field(default_factory=Counter)
+    missing: list[Tenant] = field(default_factory=list)
+    newest: int = 0
+
+    async def all(self) -> Reconciled:
+        self.newest = await self.parts.newest()
+        # Names first: a name is stored before its database is made, so that one found here and not in the central
+        # database afterwards was never anybody's.
+        names = self.parts.provider.names()
+        if names is not None:
+            await self._names(names)
+        await self._tenants(knows_orphans=names is not None)
+        await self._missing()
+        await self._pending()
+        return Reconciled(checked=self.checked, found=dict(self.found), left=dict(self.left))
+
+    def _note(
+        self, kind: Kind, database_name: str, tenant_id: str | None, *, repaired: bool, detail: str = ""
+    ) -> None:
+        self.found[kind] += 1
+        if not repaired and kind not in NOT_OURS:
+            self.left[kind] += 1
+        if kind is Kind.MISSING:
+            log.error("tenant.database_missing", tenant_id=tenant_id, database=database_name, detail=detail)
+        finding = Finding(
+            kind=kind, database_name=database_name, tenant_id=tenant_id, is_repaired=repaired, detail=detail
+        )
+        self.on_finding(finding)
+
+    # From the provider to the central database -----------------------------------------------------------
+
+    async def _names(self, pages: AsyncIterator[Sequence[str]]) -> None:
+        async for page in pages:
+            known = await self.parts.catalogue.known(page)
+            for name in page:
+                state = known.get(name)
+                if state is TenantState.DELETED:
+                    await self._orphan(name, "its tenant was deleted", may_delete=True)
+                elif state is None and not is_ours(name):
+                    self._note(Kind.FOREIGN, name, None, repaired=False, detail="not a name of Freehold's")
+                elif state is None:
+                    await self._orphan(name, "no tenant has it", may_delete=self.options.yes)
+
+    async def _orphan(self, name: str, reason: str, *, may_delete: bool) -> None:
+        provider = self.parts.provider
+        if await provider.find(name) is None:
+            return  # gone by now, or only a trace of it was left
+        if self.options.dry_run or not may_delete:
+            hint = "" if self.options.dry_run and may_delete else "; --yes deletes it"
+            self._note(Kind.ORPHAN, name, None, repaired=False, detail=reason + hint)
+            return
+        await provider.delete(name)
+        log.warning("database.orphan_deleted", database=name, reason=reason)
+        self._note(Kind.ORPHAN, name, None, repaired=True, detail=f"{reason}; deleted")
+
+    # From the central database to the provider -----------------------------------------------------------
+
+    async def _tenants(self, *, knows_orphans: bool) -> None:
+        after = ""
+        while page := await self.parts.catalogue.page(after=after, limit=_PAGE):
+            after = page[-1].tenant_id
+            for start in range(0, len(page), _AT_ONCE):
+                part = page[start : start + _AT_ONCE]
+                looks = [self._tenant(tenant, knows_orphans=knows_orphans) for tenant in part]
+                for error in await asyncio.gather(*looks, return_exceptions=True):
+                    if error is not None:
+                        raise error
+                self.checked += len(part)
+                self.on_checked(self.checked)
+
+    async def _tenant(self, tenant: Tenant, *, knows_orphans: bool) -> None:
+        if tenant.provider != self.parts.provider.name:
+            detail = f"its database is at the provider `{tenant.provider}`"
+            self._note(Kind.ELSEWHERE, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail)
+            return
+        match tenant.state:
+            case TenantState.READY:
+                await self._ready(tenant)
+            case TenantState.DELETING:
+                await self._deleting(tenant)
+            case TenantState.DELETED if not knows_orphans:
+                await self._orphan(tenant.database_name, "its tenant was deleted", may_delete=True)
+            case _:
+                pass  # pending ones come last; a suspended one is not looked into
+
+    async def _ready(self, tenant: Tenant) -> None:
+        self.ready += 1
+        try:
+            target = await self.parts.provider.open(tenant.database_name)
+            version = (await read_ledger(target)).version
+            if version < self.newest and not self.options.dry_run:
+                await self._bring_up(tenant, version, await self.parts.bring_up_to_date(target))
+            elif version < self.newest:
+                self._behind(tenant, version, repaired=False)
+            elif version != tenant.schema_version and not self.options.dry_run:
+                await self.parts.catalogue.record_version(tenant, version)
+        except NotFound:
+            self.missing.append(tenant)
+        except Unavailable as error:
+            self._unwell(Kind.UNCHECKED, tenant, error)
+        except FreeholdError as error:
+            self._unwell(Kind.BEHIND, tenant, error)
+
+    async def _bring_up(self, tenant: Tenant, before: int, version: int) -> None:
+        await self.parts.catalogue.record_version(tenant, version)
+        self._behind(tenant, before, repaired=version >= self.newest)
+
+    def _behind(self, tenant: Tenant, version: int, *, repaired: bool) -> None:
+        detail = f"at version {version} of {self.newest}"
+        if version < tenant.schema_version:
+            detail += f", and it was at {tenant.schema_version} before"
+        if repaired:
+            detail += "; brought up"
+        self._note(Kind.BEHIND, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=detail)
+
+    def _unwell(self, kind: Kind, tenant: Tenant, error: Exception) -> None:
+        self._note(kind, tenant.database_name, tenant.tenant_id, repaired=False, detail=describe(error))
+
+    async def _deleting(self, tenant: Tenant) -> None:
+        name = tenant.database_name
+        if self.options.dry_run:
+            self._note(Kind.DELETING, name, tenant.tenant_id, repaired=False, detail="to be deleted")
+            return
+        try:
+            await self.parts.provider.delete(name)
+            is_gone = await self.parts.provider.find(name) is None
+        except Unavailable as error:
+            self._unwell(Kind.DELETING, tenant, error)
+            return
+        repaired = is_gone and await self.parts.catalogue.mark_deleted(tenant)
+        detail = "deleted" if repaired else "the provider still has it"
+        self._note(Kind.DELETING, name, tenant.tenant_id, repaired=repaired, detail=detail)
+
+    # What follows ------------------------------------------------------------------------------------------
+
+    async def _missing(self) -> None:
+        many = len(self.missing) > max(_ALARMING, self.ready * _ALARMING_SHARE)
+        may_repair = not self.options.dry_run and (self.options.yes or not many)
+        detail = "its database is not there"
+        if many and not self.options.yes:
+            detail += "; so many are missing that the settings may be wrong: --yes makes them anew, empty"
+        for tenant in self.missing:
+            repaired = may_repair and await self.parts.catalogue.provision_again(
+                tenant, "its database was missing and is made anew"
+            )
+            text = "its database was missing and is made anew, empty" if repaired else detail
+            self._note(Kind.MISSING, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=text)
+
+    async def _pending(self) -> None:
+        if not self.options.dry_run:
+            await self._provision()
+        for state in UNPROVISIONED:
+            async for tenant in self._each(state):
+                detail = tenant.error or "waits for its database"
+                self._note(
+                    Kind.PENDING, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail
+                )
+
+    async def _provision(self) -> None:
+        catalogue, clock, provider = self.parts.catalogue, self.parts.clock, self.parts.provider.name
+        await catalogue.hurry(provider, clock.now_ms())
+        await self.parts.drain(self._provisioned)
+        # Others may be at work on some, or were and died: their leases end soon.
+        give_up_ms = clock.now_ms() + _LEASE_MS
+        while clock.now_ms() < min(await catalogue.in_work_until_ms(provider), give_up_ms):
+            await clock.sleep(_LOOK_S)
+        await self.parts.drain(self._provisioned)
+
+    def _provisioned(self, outcome: Outcome) -> None:
+        if outcome.error is None:  # the others are found again, in their rows
+            tenant = outcome.tenant
+            self._note(
+                Kind.PENDING, tenant.database_name, tenant.tenant_id, repaired=True, detail="provisioned"
+            )
+
+    async def _each(self, state: TenantState) -> AsyncIterator[Tenant]:
+        after = ""
+        while page := await self.parts.catalogue.page(after=after, limit=_PAGE, state=state):
+            after = page[-1].tenant_id
+            for tenant in page:
+                if tenant.provider == self.parts.provider.name:
+                    yield tenant
