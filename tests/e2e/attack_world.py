@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,11 @@ from freehold.providers.local.files import TenantFiles
 from tests.e2e.attack_wire import Answer, Wire
 from tests.e2e.people import Person, run_sql, sign_up
 from tests.servers import Service
+from tests.sqld import Sqld, running_sqld
+from tests.sqld_service import sqld_variables
 
+HOMES = ("local", "sqld")
+"""Where the tenants of a world may live."""
 MINE, THEIRS = "row-of-the-attacker", "row-of-the-victim-5f1c2ab9"
 
 
@@ -32,6 +36,7 @@ class World:
     """`a` attacks `b`. Both have a table `marker` with one row that tells whose it is."""
 
     service: Service
+    sqld: Sqld | None
     wire: Wire
     victims_wire: Wire
     a: Person
@@ -78,10 +83,14 @@ class World:
         return text
 
     def file_of(self, name: str) -> Path:
+        if self.sqld is not None:
+            return self.sqld.folder / "data" / "dbs" / name / "data"
         return TenantFiles(self.service.data_dir / "tenants").path_of(name)
 
     def key(self, name: str) -> Ed25519PrivateKey:
         """A private key of the service itself, for tokens that only it could have signed."""
+        if self.sqld is not None and name == "database-tokens.pem":
+            return self.sqld.key
         found = load_pem_private_key((self.service.data_dir / "keys" / name).read_bytes(), None)
         assert isinstance(found, Ed25519PrivateKey)
         return found
@@ -92,20 +101,32 @@ class World:
         return self.wire.post(target, pipeline(*sql, **more), token or self.a_token)
 
     def files(self) -> set[str]:
-        """All that lies in the service's folder, but for what SQLite keeps beside an open database."""
+        """All that lies in the folders of the service and of sqld, but for what these keep beside a database."""
+        folders = [self.service.folder, *([] if self.sqld is None else [self.sqld.folder])]
         return {
-            str(path.relative_to(self.service.folder))
-            for path in self.service.folder.rglob("*")
-            if path.is_file() and not path.name.endswith(("-wal", "-shm", "-journal"))
+            str(path)
+            for folder in folders
+            for path in folder.rglob("*")
+            if path.is_file() and not _is_passing(path)
         }
 
 
 @contextmanager
-def world_on(service: Service) -> Iterator[World]:
+def world_in(home: str, folder: Path, **variables: str) -> Iterator[World]:
+    """A service of its own, with its tenants in one of `HOMES`."""
+    with ExitStack() as stack:
+        sqld = stack.enter_context(running_sqld()) if home == "sqld" else None
+        service = Service(folder, **({} if sqld is None else sqld_variables(sqld)), **variables).start()
+        stack.callback(service.stop)
+        yield stack.enter_context(world_on(service, sqld))
+
+
+@contextmanager
+def world_on(service: Service, sqld: Sqld | None = None) -> Iterator[World]:
     """Two new people with ready databases, and everything watched."""
     wire = Wire(service.port)
     a, b = (sign_up(service.url, f"{who}-{secrets.token_hex(6)}@example.com") for who in ("eve", "bob"))
-    world = World(service, wire, Wire(service.port), a, b, a.credentials(), b.credentials())
+    world = World(service, sqld, wire, Wire(service.port), a, b, a.credentials(), b.credentials())
     for credentials, row in ((world.a_credentials, MINE), (world.b_credentials, THEIRS)):
         run_sql(credentials, "CREATE TABLE marker (x TEXT)", f"INSERT INTO marker VALUES ('{row}')")
     wire.secrets.update(
@@ -117,7 +138,16 @@ def world_on(service: Service) -> Iterator[World]:
             "a path of the service": str(service.data_dir).encode(),
         }
     )
+    if sqld is not None:
+        wire.secrets["a path of sqld"] = str(sqld.folder).encode()
     yield world
+
+
+def _is_passing(path: Path) -> bool:
+    """SQLite's own beside an open database, and what sqld writes by itself."""
+    return path.name.endswith(("-wal", "-shm", "-journal", ".log")) or (
+        "dbs" in path.parts and path.name != "data"
+    )
 
 
 def still_whole(world: World) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.attack_wire import Answer, Headers, bearer
 from tests.e2e.attack_world import (
+    HOMES,
     MINE,
     STRANGER,
     World,
@@ -27,17 +28,16 @@ from tests.e2e.attack_world import (
     spliced,
     still_whole,
     unsigned,
-    world_on,
+    world_in,
 )
-from tests.servers import Service
 
 JSON = (b"Content-Type", b"application/json")
 READ = json.dumps(pipeline("SELECT x FROM marker")).encode()
 
 
-@pytest.fixture(scope="module")
-def world(service: Service) -> Iterator[World]:
-    with world_on(service) as found:
+@pytest.fixture(scope="module", params=HOMES)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world_in(request.param, tmp_path_factory.mktemp("isolation")) as found:
         yield found
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freehold.libsql.guard import RefusedSql, check_sql
+from freehold.libsql.guard import RefusedSql, check_reading_sql, check_sql
 from freehold.libsql.tokens import tokens
 
 REFUSED = [
@@ -56,6 +56,18 @@ REFUSED = [
     "select edit('x')",
     "select sha3_query('select 1')",
     "pragma database_list",
+    "pragma temp_store_directory = '/x'",
+    "pragma main.temp_store_directory('/x')",
+    "pragma other.user_version",
+    "explain query plan pragma writable_schema = 1",
+    "select 1; pragma journal_mode = delete",
+    "pragma journal_mode(delete)",
+    "pragma \"key\" = 'x'",
+    "pragma",
+    "pragma ;",
+    "create virtual table main.z using 'fts4'(a)",
+    "create virtual table if not exists z using dbstat",
+    "select * from sqlite_stmt",
     "PRAGMA main.'database_list'",
     "explain pragma database_list",
     "select * from pragma_database_list",
@@ -76,6 +88,14 @@ REFUSED = [
 
 ALLOWED = [
     "select 1",
+    "pragma table_info(t)",
+    "pragma main.user_version = 3; select 1",
+    "pragma foreign_keys = off",
+    "explain pragma journal_mode",
+    "select pragma, virtual from t where pragma = 1",
+    "create table t(pragma, virtual)",
+    "create virtual table r using rtree(a, b, c)",
+    "select * from pragma_table_info('t')",
     "insert into notes(body) values ('call readfile(''x'') and attach it')",
     "insert into notes(body, more) values ('readfile', 'fsdir')",
     "select * from notes where body in ('readfile', 'vacuum')",
@@ -109,6 +129,27 @@ ALLOWED = [
 def test_refuses_what_reaches_outside(sql: str) -> None:
     with pytest.raises(RefusedSql):
         check_sql(sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("begin immediate", True),
+        ("/**/BEGIN/**/exclusive transaction", True),
+        ("select 1; begin immediate", True),
+        ("explain begin immediate", False),
+        ("begin", False),
+        ("begin; select immediate from t", False),
+        ("select 'begin immediate'", False),
+        ("begin deferred transaction", False),
+    ],
+)
+def test_tells_who_takes_the_write_lock(sql: str, expected: bool) -> None:
+    if expected:
+        with pytest.raises(RefusedSql):
+            check_reading_sql(sql)
+    else:
+        check_reading_sql(sql)
 
 
 @pytest.mark.parametrize("sql", ALLOWED)

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from freehold.errors import Forbidden
+from freehold.libsql.pragmas import pragma_fault
 from freehold.libsql.tokens import Kind, Token, tokens
 
 # Refused wherever they stand as an identifier. A table function needs no parentheses: `SELECT * FROM fsdir`.
@@ -28,25 +29,26 @@ NAMES = frozenset(
         "sha3_query",
         # Tells paths on the server's disk.
         "pragma_database_list",
+        # Tells what others run on the same connection.
+        "sqlite_stmt",
         # The encryption extension that sqld is built with, and the server's log.
         *("sqlite3mc_config", "sqlite3mc_codec_data", "sqlite_crypt", "sqlite_log"),
     }
 )
 # Also fair names for a column, so refused only where they are called.
 CALLS = frozenset({"edit", "eval"})
-# Modules that read files; fair names elsewhere.
-MODULES = frozenset({"csv", "vsv", "dbstat"})
+# Modules for tables of one's own: none of these reads a file or looks into the process.
+MODULES = ("fts5", "fts5vocab", "rtree", "rtree_i32", "geopoly")
 STATEMENTS = frozenset({"attach", "detach", "vacuum"})
-# Tells paths on the server's disk; a fair name elsewhere.
-PRAGMAS = frozenset({"database_list"})
 
 # No SQL without one of these words can break a rule, and most SQL has none: a few scans in C settle it.
-_WATCHED = NAMES | CALLS | MODULES | STATEMENTS | PRAGMAS
-_WORDS = tuple(sorted(_WATCHED))
+_WATCHED = NAMES | CALLS | STATEMENTS
+_WORDS = tuple(sorted(_WATCHED | {"pragma", "virtual"}))
 # As a whole word, so that `credit` is not `edit`. A byte order mark is no part of a word that follows it.
 _SUSPECT = re.compile(
     rf"(?<![A-Za-z0-9_$\x80-\ufefe\uff00-\U0010ffff])(?:{'|'.join(_WORDS)})(?![A-Za-z0-9_$\x80-\U0010ffff])"
 )
+_BEGIN = re.compile(r"begin\b(?s:.)*?(?:immediate|exclusive)", re.IGNORECASE)
 # A call cannot follow these, a table's column list can.
 _BEFORE_A_TABLE = frozenset({"table", "exists", "into", "references"})
 _STARTS_TABLES = frozenset({"from", "join", "into", "update", "table", "using", "in"})
@@ -73,6 +75,26 @@ def check_sql(sql: str) -> None:
     reason = _cached_fault(sql) if len(sql) <= _CACHED_LENGTH else _fault(sql)
     if reason is not None:
         raise RefusedSql(reason)
+
+
+def check_reading_sql(sql: str) -> None:
+    """Return if no `BEGIN` in the text asks for the write lock at once: sqld grants it to a token for reading.
+
+    Raises:
+        RefusedSql: one does.
+    """
+    if _BEGIN.search(sql) is not None and _takes_write_lock(sql):
+        raise RefusedSql("the token allows reading only; begin with BEGIN alone")
+
+
+def _takes_write_lock(sql: str) -> bool:
+    before = ""
+    for kind, text in tokens(sql):
+        if kind is Kind.WORD and before == "begin" and text in {"immediate", "exclusive"}:
+            return True
+        is_begin = kind is Kind.WORD and text == "begin" and before in _BEFORE_A_VERB
+        before = "begin" if is_begin else "" if text == ";" else "other"
+    return False
 
 
 def _fault(sql: str) -> str | None:
@@ -103,16 +125,27 @@ def find_fault(words: Iterable[Token]) -> str | None:
     before = ""  # the token before, in lower case; "" where a statement starts
     statement = ""  # its first word, and `virtual` for a virtual table
     suspect: _Suspect | None = None
+    pragma: list[Token] = []
     for kind, text in itertools.chain(words, [Token(Kind.OTHER, "")]):
         if suspect is not None:
             fault = _judge(suspect, is_call=kind is Kind.OTHER and text == "(")
             if fault is not None:
                 return fault
             suspect = None
+        if statement == "pragma":
+            if kind is not Kind.OTHER or text not in {";", ""}:
+                pragma.append(Token(kind, text))
+                continue
+            fault = pragma_fault(pragma)
+            if fault is not None:
+                return fault
+            pragma, statement = [], ""
         if kind is Kind.OTHER:
             _follow(text, before, in_tables)
             before = "" if text == ";" else text
             continue
+        if statement == "virtual" and before == "using" and text.lower() not in MODULES:
+            return f"the table module `{text}` is not allowed; these are: {', '.join(MODULES)}"
         name = text if kind is Kind.WORD else text.lower()
         if name in _WATCHED and kind is not Kind.VARIABLE:
             is_table = before in _STARTS_TABLES or (in_tables[-1] and before in {",", "("})
@@ -138,16 +171,10 @@ def _judge(suspect: _Suspect, *, is_call: bool) -> str | None:
     kind, name, before, is_table, statement = suspect
     if kind is Kind.WORD and name in STATEMENTS and before in _BEFORE_A_VERB:
         return f"{name.upper()} is not allowed: a database is one file of its own, and it is kept for you"
-    if name in PRAGMAS:
-        return (
-            f"PRAGMA {name} is not allowed: it looks outside the database" if statement == "pragma" else None
-        )
     # SQLite takes a string for a name where only a table or a module can stand, and full-text tables take one for
     # the table whose content they show.
     if kind is Kind.STRING and not (is_call or is_table or statement == "virtual"):
         return None
     if name in NAMES or (name in CALLS and is_call and before not in _BEFORE_A_TABLE):
         return f"`{name}` is not allowed: it reaches outside the database; rename it if it is your own"
-    if name in MODULES and before == "using":
-        return f"the table module `{name}` is not allowed: it reaches outside the database"
     return None

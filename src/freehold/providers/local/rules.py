@@ -9,33 +9,13 @@ from collections.abc import Iterator
 
 import apsw
 
-from freehold.libsql.guard import NAMES
+from freehold.libsql.guard import MODULES, NAMES
+from freehold.libsql.pragmas import ABOUT, PRAGMAS, READ, not_allowed
 from freehold.providers.local.failures import MAX_VALUE_BYTES
 
 MAX_SQL_BYTES = 4_000_000
 
-# Their argument names what to look at, so it may be given.
-_PRAGMAS_ABOUT = frozenset(
-    {
-        *("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"),
-        *("foreign_key_list", "foreign_key_check", "integrity_check", "quick_check"),
-        *("collation_list", "function_list"),
-    }
-)
-# Settings that may be read.
-_PRAGMAS_READ = frozenset(
-    {
-        *("application_id", "data_version", "encoding", "freelist_count", "journal_mode", "page_count"),
-        *("page_size", "schema_version"),
-    }
-)
-# Settings that may be changed too.
-_PRAGMAS_WRITE = frozenset({"foreign_keys", "defer_foreign_keys", "user_version"})
-PRAGMAS = _PRAGMAS_ABOUT | _PRAGMAS_READ | _PRAGMAS_WRITE
-
 _FUNCTIONS = NAMES | {"sqlite_log"}
-# None of these reads a file or looks into the process; the JSON functions are always there.
-_MODULES = ("fts5", "fts5vocab", "rtree", "rtree_i32", "geopoly")
 
 _READS = frozenset(
     {
@@ -127,16 +107,16 @@ class Authorizer:
             return f"{_words(action)} is not allowed"
         if schema == "temp" and (action, first) != _RENAMING:
             return "temporary tables are not allowed; use a common table expression or a table of your own"
-        if action == apsw.SQLITE_CREATE_VTABLE and (second or "").lower() not in _MODULES:
-            return f"the table module `{second}` is not allowed; these are: {', '.join(_MODULES)}"
+        if action == apsw.SQLITE_CREATE_VTABLE and (second or "").lower() not in MODULES:
+            return f"the table module `{second}` is not allowed; these are: {', '.join(MODULES)}"
         return self._refuse_write() if self._read_only else None
 
     def _reason_of_pragma(self, name: str, argument: str | None, schema: str | None) -> str | None:
         if name not in PRAGMAS or schema == "temp":
-            return f"PRAGMA {name} is not allowed; these are: {', '.join(sorted(PRAGMAS))}"
-        if argument is None or name in _PRAGMAS_ABOUT:
+            return not_allowed(name)
+        if argument is None or name in ABOUT:
             return None
-        if name in _PRAGMAS_READ:
+        if name in READ:
             return f"PRAGMA {name} can be read, not set"
         return self._refuse_write() if self._read_only and name == "user_version" else None
 
@@ -157,5 +137,5 @@ def restrict(connection: apsw.Connection, authorizer: Authorizer) -> None:
         connection.limit(limit, value)
     for switch, on in _SWITCHES.items():
         connection.config(switch, on)
-    connection.drop_modules(_MODULES)
+    connection.drop_modules(MODULES)  # all but these; the JSON functions are always there
     connection.authorizer = authorizer

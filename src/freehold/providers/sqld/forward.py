@@ -36,9 +36,9 @@ class SqldServer:
         """Run one Hrana call; see `DatabaseServer`."""
         try:
             if len(call.body) <= _SMALL_BODY_BYTES:
-                request = checked(call.endpoint, call.body)
+                request = checked(call.endpoint, call.body, call.grant.access_level)
             else:  # reading much SQL would hold everybody else up
-                request = await asyncio.to_thread(checked, call.endpoint, call.body)
+                request = await asyncio.to_thread(checked, call.endpoint, call.body, call.grant.access_level)
         except RefusedRequest as error:
             await self._give_up(error.baton, call.grant)
             raise

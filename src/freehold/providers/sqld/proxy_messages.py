@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from freehold.errors import InvalidInput
-from freehold.libsql.guard import check_sql
+from freehold.libsql.guard import check_reading_sql, check_sql
 from freehold.providers.tokens import Grant
 
 _VARINT, _BYTES = 0, 2
@@ -33,7 +33,10 @@ class ProxyMessages:
             _require(number == 1, "Program")
             query = _field(_fields(step, {1: _BYTES, 2: _BYTES}), 2)
             parts = _fields(query, {1: _BYTES, 2: _BYTES, 3: _BYTES, 4: _VARINT})
-            check_sql(_text(parts.get(1, b"")))
+            sql = _text(parts.get(1, b""))
+            check_sql(sql)
+            if grant.access_level == "read_only":
+                check_reading_sql(sql)
         return _encoded(1, self._own_id(fields, grant)) + _encoded(2, _field(fields, 2))
 
     def describe(self, message: bytes, grant: Grant) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from freehold.errors import InvalidInput
-from freehold.libsql.guard import RefusedSql, check_sql
+from freehold.libsql.guard import RefusedSql, check_reading_sql, check_sql
 from freehold.libsql.protocol import (
     Batch,
     BatchReq,
@@ -26,6 +26,7 @@ from freehold.libsql.protocol import (
     StreamReq,
 )
 from freehold.providers.serving import Endpoint
+from freehold.tenants.types import AccessLevel
 
 Body = PipelineReq | CursorReq | ExecuteV1Req | BatchV1Req
 
@@ -47,8 +48,10 @@ class RefusedRequest(RefusedSql):
         self.baton = baton
 
 
-def checked(endpoint: Endpoint, body: bytes) -> Body:
+def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Body:
     """The request, with all its SQL inside the rules. Blocking for as long as the body is large.
+
+    sqld lets a token for reading take the write lock, and everybody else wait for it; here it does not.
 
     Raises:
         InvalidInput: not a request of this endpoint.
@@ -59,6 +62,8 @@ def checked(endpoint: Endpoint, body: bytes) -> Body:
         for sql in _texts(request):
             if sql is not None:
                 check_sql(sql)
+                if access_level == "read_only":
+                    check_reading_sql(sql)
     except RefusedSql as error:
         raise RefusedRequest(str(error), baton_of(request)) from error
     if endpoint == "v2/pipeline" and isinstance(request, PipelineReq):
