@@ -13,6 +13,9 @@ from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
+from freehold.cache.memory_limiter import MemoryLimiter
+from freehold.cache.redis import RedisLink
+from freehold.cache.redis_limiter import RedisLimiter
 from freehold.central.catalogue import CentralCatalogue
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
@@ -22,6 +25,7 @@ from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
 from freehold.keys import BadKeyFile, load_key, load_or_create_key, load_or_create_secret
 from freehold.libsql.errors import LibsqlError
+from freehold.limiting import Limiter
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.local.scratch import local_scratch
 from freehold.providers.serving import DatabaseServer, ReplicaServer
@@ -48,6 +52,7 @@ class Services:
     settings: Settings
     central: Central
     auth: Auth
+    limiter: Limiter
     registry: Registry
     provider: DatabaseProvider
     tenants: Tenants
@@ -83,6 +88,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         signing_key = await asyncio.to_thread(_signing_key, settings, keys)
 
         central, changes = await _open_central(settings, stack)
+        cache = _open_cache(settings, stack)
+        limiter = MemoryLimiter() if cache is None else RedisLimiter(cache, MemoryLimiter())
 
         registry_store = CentralRegistry(central)
         registry = Registry(
@@ -115,6 +122,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             settings=settings,
             central=central,
             auth=auth,
+            limiter=limiter,
             registry=registry,
             provider=provider,
             tenants=Tenants(tenant_store, provider),
@@ -184,6 +192,14 @@ async def _open_central(settings: Settings, stack: AsyncExitStack) -> tuple[Cent
     changes = FileChanges(central, path)
     stack.callback(changes.close)
     return central, changes
+
+
+def _open_cache(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:
+    if not settings.cache_url:
+        return None
+    link = RedisLink(settings.cache_url, settings.cache_token)
+    stack.push_async_callback(link.close)
+    return link
 
 
 def _make_folder(keys: Path) -> None:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from freehold.errors import FreeholdError
+from freehold.limiting import Rate, parse_rate
 
 
 class Secret(str):
@@ -104,6 +105,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         tuple[str, ...], Meta(description="Addresses whose X-Forwarded-For is believed, separated by commas.")
     ] = ()
+    rate_limits: Annotated[
+        Literal["on", "off"],
+        Meta(description="`off` for benchmarks, and behind a limiter of one's own."),
+    ] = "on"
+    rate_limit_auth: Annotated[
+        Rate, Meta(description="/api/auth, each path and client address: NUMBER/SECONDS, or `off`.")
+    ] = Rate(100, 10)
+    rate_limit_sign_in: Annotated[
+        Rate, Meta(description="Signing in and up, changing password or address; likewise.")
+    ] = Rate(3, 10)
+    rate_limit_mail: Annotated[
+        Rate, Meta(description="What sends mail or checks a code from one; likewise.")
+    ] = Rate(3, 60)
+    rate_limit_codes: Annotated[
+        Rate, Meta(description="Codes sent to one e-mail address; also with RATE_LIMITS off.")
+    ] = Rate(3, 3600)
+    rate_limit_api: Annotated[Rate, Meta(description="The API, for one user.")] = Rate(100, 60)
+    rate_limit_api_address: Annotated[Rate, Meta(description="The API, for one client address.")] = Rate(
+        1000, 60
+    )
+    rate_limit_databases: Annotated[Rate, Meta(description="/db/, for one client address.")] = Rate(0, 0)
+    upstash_redis_rest_url: Annotated[
+        str, Meta(description="Redis over Upstash's REST API: sessions and rate limits for all processes.")
+    ] = ""
+    upstash_redis_rest_token: Annotated[Secret, Meta(description="Its token.")] = Secret("")
+    redis_url: Annotated[str, Meta(description="Another name for UPSTASH_REDIS_REST_URL.")] = ""
+    redis_token: Annotated[Secret, Meta(description="Another name for UPSTASH_REDIS_REST_TOKEN.")] = Secret(
+        ""
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
     ] = "info"
@@ -116,6 +146,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def has_remote_central(self) -> bool:
         """Whether the central database is on a libSQL server."""
         return self.database_url.startswith(_SERVERS)
+
+    @property
+    def cache_url(self) -> str:
+        """Where Redis answers; empty when there is none."""
+        return self.upstash_redis_rest_url or self.redis_url
+
+    @property
+    def cache_token(self) -> str:
+        return self.upstash_redis_rest_token.reveal() or self.redis_token.reveal()
 
     @property
     def own_origins(self) -> tuple[str, ...]:
@@ -173,6 +212,8 @@ def _convert(text: str, hint: Any) -> Any:
     kind = get_args(hint)[0]
     if kind is Secret:
         return Secret(text)
+    if kind is Rate:
+        return parse_rate(text)
     if kind is Path or kind == Path | None:
         return Path(text).expanduser()
     if get_origin(kind) is tuple:
@@ -203,6 +244,7 @@ def _check(settings: Settings) -> list[str]:
         for proxy in settings.trusted_proxies
         if not _is_network(proxy)
     ]
+    faults += _check_cache(settings)
     if settings.tenant_provider == "sqld":
         faults += _check_sqld(settings)
     if 0 < len(settings.better_auth_secret) < 32:
@@ -227,6 +269,24 @@ def _check_sqld(settings: Settings) -> list[str]:
             "SQLD_JWT_KEY_FILE: needed, as TENANT_PROVIDER is `sqld`; try `openssl genpkey -algorithm ed25519`"
         )
     return faults
+
+
+def _check_cache(settings: Settings) -> list[str]:
+    name = "UPSTASH_REDIS_REST" if settings.upstash_redis_rest_url else "REDIS"
+    if not settings.cache_url:
+        return ["UPSTASH_REDIS_REST_URL: needed, as there is a token"] if settings.cache_token else []
+    if not settings.cache_url.startswith(("https://", "http://")):
+        scheme = settings.cache_url.split(":", 1)[0]
+        return [f"{name}_URL: expected the https URL of an Upstash REST API, got a `{scheme}:` URL"]
+    if "@" in urlsplit(settings.cache_url).netloc:
+        return [f"{name}_URL: expected no password in it; the token goes into {name}_TOKEN"]
+    if (
+        not settings.cache_token
+        or not settings.cache_token.isascii()
+        or not settings.cache_token.isprintable()
+    ):
+        return [f"{name}_TOKEN: expected the token that goes with {name}_URL"]
+    return []
 
 
 def _is_network(text: str) -> bool:

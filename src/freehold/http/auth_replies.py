@@ -20,6 +20,7 @@ from freehold.auth.errors import (
 )
 from freehold.errors import FreeholdError, Unavailable
 from freehold.http.problems import CLIENT_LEFT
+from freehold.limiting import RateLimited
 
 log = structlog.get_logger()
 
@@ -93,6 +94,16 @@ def not_found() -> AuthReply:
     return AuthReply(status=404, headers=())
 
 
+def too_many(retry_after_s: int) -> AuthReply:
+    """429 in better-auth's words: a header of its own, and no code."""
+    seconds = str(retry_after_s).encode()
+    return AuthReply(
+        encode({"message": "Too many requests. Please try again later."}),
+        status=429,
+        headers=(*_JSON, (b"x-retry-after", seconds), (b"retry-after", seconds)),
+    )
+
+
 def _refused(_request: Request[Any, Any, Any], refusal: Refusal) -> AuthReply:
     body = encode({"message": refusal.message, "code": refusal.code})
     return AuthReply(body, status=refusal.status, headers=_JSON + refusal.headers)
@@ -102,6 +113,8 @@ def _from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> AuthR
     if isinstance(error, Unavailable):
         log.warning("request.unavailable", code=error.code, reason=str(error), cause=repr(error.__cause__))
         return _refused(request, Refusal(503, error.code.upper(), str(error), _RETRY_AFTER))
+    if isinstance(error, RateLimited):
+        return too_many(error.retry_after_s)
     found = _KNOWN.get(type(error))
     if found is None:
         return _from_bug(request, error)

@@ -19,6 +19,7 @@ from freehold.errors import (
     Unauthenticated,
     Unavailable,
 )
+from freehold.limiting import RateLimited
 from freehold.migrate.signature import RegistryTampered
 from freehold.tenants.errors import DatabaseDeleted
 
@@ -32,6 +33,7 @@ STATUS: dict[type[FreeholdError], int] = {
     DatabaseDeleted: 410,
     Conflict: 409,
     TooLarge: 413,
+    RateLimited: 429,
     Unavailable: 503,
     RegistryTampered: 503,
 }
@@ -97,6 +99,8 @@ def from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> Respon
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
         log.warning("request.unavailable", code=error.code, reason=str(error), cause=repr(error.__cause__))
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(error.retry_after_s)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status == 500:

@@ -1,0 +1,106 @@
+"""The way to Redis over Upstash's REST API: short waits, and a breaker that spares a server that does not answer."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import httpx
+import structlog
+from upstash_redis.asyncio import Redis
+from upstash_redis.errors import UpstashError
+
+log = structlog.get_logger()
+
+PREFIX = "better-auth:"  # before every key, as better-auth's own Redis adapter has it
+
+_TIMEOUT_S = 0.5
+_TRIES = 3  # failures in a row, then the server is left alone
+_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
+
+State = Literal["up", "down"]
+
+
+class CacheUnavailable(Exception):
+    """Redis does not answer, or not now. Nobody outside this package sees it: requests go on without."""
+
+
+class RedisLink:
+    """Runs single commands, which Redis carries out one at a time.
+
+    After three failures in a row nothing is sent for a second, then one command tries again; the pause doubles up to
+    a quarter of a minute. So a dead server costs a request half a second at most, and soon nothing.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        # Answers as they are, not in base64: every server of this API can do that.
+        self._redis = Redis(url, token, rest_encoding=None, rest_retries=0, allow_telemetry=False)
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._failures = 0
+        self._pause_s = _PAUSE_S
+        self._closed_until = 0.0
+        self.failed_commands = 0
+
+    @property
+    def state(self) -> State:
+        """`down` while commands are held back or the last ones failed."""
+        return "down" if self._failures >= _TRIES else "up"
+
+    async def run(self, *command: Any) -> Any:
+        """What Redis answers to one command.
+
+        Raises:
+            CacheUnavailable: no answer in time, an error, or a pause after those.
+        """
+        is_probe = self._failures >= _TRIES
+        if is_probe:
+            now = self._clock()
+            if now < self._closed_until:
+                raise CacheUnavailable("left alone for a moment")
+            self._closed_until = now + self._timeout_s + self._pause_s  # one tries, the others do without
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer: Any = await self._redis.execute(list(command))
+        except (
+            httpx.HTTPError,
+            UpstashError,
+            TimeoutError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+        ) as error:
+            self._failed(error, is_probe=is_probe)
+            raise CacheUnavailable("no answer") from error
+        if self._failures:
+            self._recovered()
+        return answer
+
+    async def close(self) -> None:
+        await self._redis.close()
+
+    def _failed(self, error: Exception, *, is_probe: bool) -> None:
+        self.failed_commands += 1
+        self._failures += 1
+        if is_probe:
+            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+        elif self._failures == _TRIES:
+            # Its kind only: the text of an error may hold what was sent.
+            log.warning("cache.lost", reason=type(error).__name__)
+            self._pause_s = _PAUSE_S
+        else:  # too few to tell, or on its way already when the server was given up
+            return
+        self._closed_until = self._clock() + self._pause_s
+
+    def _recovered(self) -> None:
+        if self._failures >= _TRIES:
+            log.info("cache.found_again")
+        self._failures = 0

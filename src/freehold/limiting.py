@@ -1,0 +1,72 @@
+"""How often something may be done: the rate, who counts, and what a caller is told."""
+
+import re
+from typing import Protocol
+
+from msgspec import Struct
+
+from freehold.errors import FreeholdError
+
+_RATE = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
+
+
+class Rate(Struct, frozen=True):
+    """At most so many hits in a window that opens with the first. No hits at all means: no limit.
+
+    A window that opens when another has closed lets the end of one and the start of the next follow each other. With
+    `is_exact` that counts too: there is no span of this length with more hits. It costs a number for each hit, so it
+    is for small numbers.
+    """
+
+    hits: int
+    window_s: int
+    is_exact: bool = False
+
+    @property
+    def is_off(self) -> bool:
+        return self.hits == 0
+
+
+NO_LIMIT = Rate(0, 0)
+
+
+class Verdict(Struct, frozen=True):
+    """The answer to one hit. `reset_s`: in so many seconds there is room again; at least 1."""
+
+    is_allowed: bool
+    remaining: int
+    reset_s: int
+
+
+UNLIMITED = Verdict(True, 0, 1)
+
+
+class Limiter(Protocol):
+    """Counts hits by key, for all processes together where they share a cache. Safe to call from many at once."""
+
+    async def hit(self, key: str, rate: Rate) -> Verdict:
+        """Count one hit on this key and say whether it is still within the rate. Never raises.
+
+        Keys may end up in a shared cache: no secret and no e-mail address in them in the clear.
+        """
+        ...
+
+
+class RateLimited(FreeholdError):
+    """Too often; the same call works again after `retry_after_s`."""
+
+    code = "rate_limited"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many requests; try again in {retry_after_s} seconds")
+        self.retry_after_s = retry_after_s
+
+
+def parse_rate(text: str) -> Rate:
+    """Reads `100/60`, a hundred in sixty seconds; or `off`. Raises `ValueError`."""
+    if text == "off":
+        return NO_LIMIT
+    found = _RATE.fullmatch(text.replace(" ", ""))
+    if found is None:
+        raise ValueError("expected NUMBER/SECONDS such as `100/60`, or `off`")
+    return Rate(int(found[1]), int(found[2]))
