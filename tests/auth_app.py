@@ -155,7 +155,11 @@ async def running_service(folder: Path) -> AsyncIterator[AuthApp]:
     with listener:
         port = listener.getsockname()[1]
         settings = Settings(
-            port=port, data_dir=folder, trusted_origins=(TRUSTED,), better_auth_secret=Secret(SECRET)
+            port=port,
+            data_dir=folder,
+            trusted_origins=(TRUSTED,),
+            better_auth_secret=Secret(SECRET),
+            rate_limits="off",
         )
         async with (
             open_services(settings) as services,

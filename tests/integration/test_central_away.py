@@ -30,7 +30,11 @@ def _quiet() -> Iterator[None]:
 
 @pytest.fixture
 async def services(tmp_path: Path) -> AsyncIterator[Services]:
-    given = {"DATA_DIR": str(tmp_path), "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar")}
+    given = {
+        "RATE_LIMITS": "off",
+        "DATA_DIR": str(tmp_path),
+        "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"),
+    }
     async with open_services(load_settings(given)) as opened:
         yield opened
 
@@ -108,7 +112,7 @@ _FULL = """
             return (await http.post("/api/auth/sign-up/email", json=body)).status_code
 
     async def main():
-        given = {"DATA_DIR": sys.argv[1], "SCHEMA_REGISTRY": sys.argv[2]}
+        given = {"RATE_LIMITS": "off", "DATA_DIR": sys.argv[1], "SCHEMA_REGISTRY": sys.argv[2]}
         async with open_services(load_settings(given)) as services:
             transport = httpx.ASGITransport(create_asgi(services))
             print(await sign_up(transport, 1))

@@ -37,6 +37,7 @@ def sqld() -> Iterator[Sqld]:
 async def service(folder: Path, url: str, token: str) -> AsyncIterator[tuple[Services, httpx.AsyncClient]]:
     """One process of several; only the central database is shared."""
     given = {
+        "RATE_LIMITS": "off",
         "DATA_DIR": str(folder),
         "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"),
         "DATABASE_URL": url,

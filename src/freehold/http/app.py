@@ -21,6 +21,8 @@ from freehold.http.gateway import DatabasePaths, Gateway, gateway_routes
 from freehold.http.guards import provide_signed_in
 from freehold.http.health import HealthController
 from freehold.http.problems import EXCEPTION_HANDLERS
+from freehold.http.rate_limits import RateLimits
+from freehold.http.rate_rules import Rules
 from freehold.http.registry import registry_routes
 from freehold.http.replicas import Replicas
 from freehold.http.request_log import RequestLog
@@ -76,9 +78,13 @@ async def _work(services: Services) -> None:
 
 
 def create_asgi(services: Services) -> ASGIApp:
-    """What a server runs: the application with CORS, the request log and reading out around it."""
+    """What a server runs: the application with limits, CORS, the request log and reading out around it."""
     gateway = _gateway(services)
-    app = DatabasePaths(create_app(services, gateway), gateway)
+    app: ASGIApp = DatabasePaths(create_app(services, gateway), gateway)
+    settings = services.settings
+    if settings.rate_limits == "on":
+        addresses = ClientAddresses(settings.trusted_proxies)
+        app = RateLimits(app, services.limiter, Rules(settings), addresses)
     return RequestLog(UnreadBodies(Cors(app, services.auth.origins)))
 
 

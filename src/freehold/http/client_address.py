@@ -1,6 +1,7 @@
 """Where a request comes from, as far as it can be believed."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from litestar.types import Scope
@@ -32,6 +33,14 @@ class ClientAddresses:
                 return str(address)
         return ""
 
+    def accountable(self, scope: Scope) -> str:
+        """Whose doing the request counts as: the client's address, else that of whoever connected to us.
+
+        Of IPv6 addresses the first 64 bits, for anybody has as many of the rest as they like.
+        """
+        peer = scope.get("client")
+        return _network(self.of(scope) or (peer[0] if peer else ""))
+
     def _is_ours(self, address: IPv4Address | IPv6Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)
 
@@ -42,3 +51,11 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
     except ValueError:
         return None
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+@lru_cache(4096)
+def _network(text: str) -> str:
+    address = _parse(text)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Address(int(address) >> 64 << 64))
+    return str(address) if address else text

@@ -13,7 +13,12 @@ from freehold.auth.origins import TrustedOrigins
 from freehold.http.headers import header
 
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_EXPOSED = b"ETag, Retry-After, X-Request-Id, set-auth-token, set-auth-jwt, x-retry-after"
+_EXPOSED = b", ".join(
+    (
+        b"ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
+        b"set-auth-token, set-auth-jwt, x-retry-after",
+    )
+)
 _PREFLIGHT_AGE_S = b"600"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1000}")
 

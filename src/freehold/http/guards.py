@@ -13,6 +13,7 @@ from freehold.auth.types import SignedIn
 from freehold.errors import Forbidden, Unauthenticated
 from freehold.http.headers import presented_by
 from freehold.http.origin_check import SAFE_METHODS, origin_fault
+from freehold.http.rate_limits import count_user
 
 
 async def provide_signed_in(request: Request[Any, Any, Any], auth: NamedDependency[Auth]) -> SignedIn:
@@ -21,6 +22,7 @@ async def provide_signed_in(request: Request[Any, Any, Any], auth: NamedDependen
     Raises:
         Unauthenticated: neither, or one that is not valid (any more).
         Forbidden: a cookie, sent to change something by a page that is not ours.
+        RateLimited: too many requests of this user.
         CentralUnavailable: the central database does not answer.
     """
     return await _signed_in(request.scope, auth)
@@ -32,6 +34,7 @@ async def require_admin(connection: ASGIConnection[Any, Any, Any, Any], handler:
     Raises:
         Unauthenticated: not signed in.
         Forbidden: signed in without the role `admin`.
+        RateLimited: too many requests of this user.
     """
     auth: Auth = await handler.resolve_dependencies()["auth"]()
     found = await _signed_in(connection.scope, auth)
@@ -53,4 +56,5 @@ async def _signed_in(scope: Scope, auth: Auth) -> SignedIn:
     found = await auth.sessions.current(presented.token, extend=not from_cookie)
     if found is None:
         raise Unauthenticated("this session has ended; sign in again")
+    await count_user(scope, found.user_id)
     return found

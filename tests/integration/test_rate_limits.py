@@ -1,0 +1,154 @@
+"""Rate limits of the running service: better-auth's answers, the API's, and two processes that share a Redis."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.people import PASSWORD, sign_up
+from tests.redis import running_redis
+from tests.servers import Service
+
+_AUTH_PATH = "/api/auth/sign-in/email"
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with the limits as they are by default, behind a proxy."""
+    folder = tmp_path_factory.mktemp("limited")
+    running = Service(folder, RATE_LIMITS="on", TRUSTED_PROXIES="127.0.0.1", RATE_LIMIT_API="5/600").start()
+    yield running
+    running.stop()
+
+
+def _from(address: str, **headers: str) -> dict[str, str]:
+    return {"x-forwarded-for": address, **headers}
+
+
+def _sign_in(url: str, address: str, email: str = "nobody@example.com") -> httpx.Response:
+    body = {"email": email, "password": "wrong-password-1"}
+    return httpx.post(f"{url}{_AUTH_PATH}", json=body, headers=_from(address), timeout=30)
+
+
+def test_the_fourth_sign_in_is_answered_as_better_auth_does(limited: Service) -> None:
+    replies = [_sign_in(limited.url, "198.51.100.1") for _ in range(4)]
+    assert [reply.status_code for reply in replies] == [401, 401, 401, 429]
+    refused = replies[3]
+    assert refused.json() == {"message": "Too many requests. Please try again later."}
+    assert 1 <= int(refused.headers["x-retry-after"]) <= 10
+    assert refused.headers["retry-after"] == refused.headers["x-retry-after"]
+    assert refused.headers["content-type"] == "application/json"
+    # Draft of the IETF: what the limit is, and what is left of it.
+    assert replies[0].headers["ratelimit-policy"] == '"sign-in";q=3;w=10'
+    assert replies[0].headers["ratelimit"].startswith('"sign-in";r=2;t=')
+    assert refused.headers["ratelimit"].startswith('"sign-in";r=0;t=')
+
+    body = {"name": "x", "email": "rl@example.com", "password": PASSWORD}
+    other_path = httpx.post(
+        f"{limited.url}/api/auth/sign-up/email", json=body, headers=_from("198.51.100.1"), timeout=30
+    )
+    assert other_path.status_code == 200
+    assert _sign_in(limited.url, "198.51.100.2").status_code == 401, "another address counts for itself"
+
+
+def test_the_101st_of_other_requests_is_refused(limited: Service) -> None:
+    with httpx.Client(base_url=limited.url, headers=_from("198.51.100.3"), timeout=30) as http:
+        statuses = Counter(http.get("/api/auth/get-session").status_code for _ in range(130))
+    assert statuses[200] >= 100  # the window may end meanwhile on a slow machine
+    assert statuses[429] > 0 or statuses[200] == 130
+
+
+def test_a_stranger_cannot_choose_an_address(tmp_path: Path) -> None:
+    service = Service(tmp_path, RATE_LIMITS="on", RATE_LIMIT_SIGN_IN="3/600").start()
+    try:
+        replies = [_sign_in(service.url, f"198.51.100.{number}") for number in range(4)]
+        assert [reply.status_code for reply in replies] == [401, 401, 401, 429]
+        spelt_otherwise = httpx.post(f"{service.url}/api/auth//sign-in//email", json={}, timeout=30)
+        assert spelt_otherwise.status_code in {404, 429}
+    finally:
+        service.stop()
+
+
+def test_a_user_has_so_many_calls_of_the_api_wherever_they_are(limited: Service) -> None:
+    body = {"name": "A", "email": "api@example.com", "password": PASSWORD}
+    reply = httpx.post(
+        f"{limited.url}/api/auth/sign-up/email", json=body, headers=_from("198.51.100.10"), timeout=30
+    )
+    bearer = f"Bearer {reply.json()['token']}"
+    replies = [
+        httpx.get(
+            f"{limited.url}/databases/user",
+            headers=_from(f"198.51.100.{20 + number}", authorization=bearer),
+            timeout=30,
+        )
+        for number in range(6)
+    ]
+    assert {reply.status_code for reply in replies[:5]} <= {200, 202}
+    refused = replies[5]
+    assert refused.status_code == 429
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["code"] == "rate_limited"
+    assert 1 <= int(refused.headers["retry-after"]) <= 600
+    assert '"user";q=5;w=600' in replies[0].headers["ratelimit-policy"]
+    assert '"api";q=1000;w=60' in replies[0].headers["ratelimit-policy"]
+
+    anonymous = httpx.get(f"{limited.url}/databases/user", headers=_from("198.51.100.20"), timeout=30)
+    assert anonymous.status_code == 401, "others are not held to it"
+
+
+def test_health_and_databases_are_not_limited(limited: Service) -> None:
+    health = httpx.get(f"{limited.url}/health", headers=_from("198.51.100.4"))
+    assert "ratelimit" not in health.headers
+    tenant = httpx.post(f"{limited.url}/db/none/v3/pipeline", headers=_from("198.51.100.4"), json={})
+    assert (tenant.status_code, "ratelimit" in tenant.headers) == (401, False)
+
+
+def test_a_refused_page_of_a_front_end_may_read_why(limited: Service) -> None:
+    origin = {"origin": limited.url}
+    for _ in range(4):
+        reply = httpx.post(
+            f"{limited.url}{_AUTH_PATH}",
+            json={"email": "a@example.com", "password": "wrong-password-1"},
+            headers=_from("198.51.100.5", **origin),
+            timeout=30,
+        )
+    assert reply.status_code == 429
+    assert reply.headers["access-control-allow-origin"] == limited.url
+    assert "x-retry-after" in reply.headers["access-control-expose-headers"]
+
+
+async def test_two_processes_count_together(tmp_path: Path) -> None:
+    with running_redis() as redis:
+        variables = {
+            "RATE_LIMITS": "on",
+            "RATE_LIMIT_SIGN_IN": "5/600",
+            "TRUSTED_PROXIES": "127.0.0.1",
+            **redis.variables,
+        }
+        services = [Service(tmp_path / name, **variables).start() for name in ("one", "two")]
+        try:
+            async with httpx.AsyncClient(timeout=60, headers=_from("198.51.100.7")) as http:
+                body = {"email": "nobody@example.com", "password": "wrong-password-1"}
+                replies = await asyncio.gather(
+                    *(http.post(f"{services[n % 2].url}{_AUTH_PATH}", json=body) for n in range(24))
+                )
+            counted = Counter(reply.status_code for reply in replies)
+            assert counted == {401: 5, 429: 19}
+            assert redis.run("GET", "better-auth:198.51.100.7|/sign-in/email") == "24"
+            assert 0 < redis.run("TTL", "better-auth:198.51.100.7|/sign-in/email") <= 600
+
+            # Without Redis there is a limit still: each process has its own.
+            redis.kill_redis()
+            alone = [_sign_in(services[0].url, "198.51.100.8").status_code for _ in range(7)]
+            assert alone == [401] * 5 + [429] * 2
+        finally:
+            for service in services:
+                service.stop()
+
+
+def test_people_sign_up_as_before_when_limits_are_off(service: Service) -> None:
+    for _ in range(5):
+        sign_up(service.url)
