@@ -46,7 +46,7 @@ def objects(result: Result) -> list[dict[str, object]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("words", [[], ["lint"], ["publish"], ["status"]])
+@pytest.mark.parametrize("words", [[], ["lint"], ["seal"], ["publish"], ["status"]])
 def test_every_verb_has_help_that_ends_with_examples(freehold: Freehold, words: list[str]) -> None:
     result = freehold.run(*words, "--help")
     assert result.exit_code == 0
@@ -54,14 +54,59 @@ def test_every_verb_has_help_that_ends_with_examples(freehold: Freehold, words: 
 
 
 def test_lint_says_that_sound_files_are_sound(freehold: Freehold) -> None:
-    result = freehold.run("lint")
+    assert "there is no such file in this folder" in freehold.run("lint").stderr
+    assert freehold.run("lint", "--strict").exit_code == 1
+    assert freehold.run("seal").stdout.splitlines() == [
+        "sealed 0001_create_a.sql",
+        "sealed 0002_create_b.sql",
+    ]
+    assert freehold.run("seal").stdout == ""
+    result = freehold.run("lint", "--strict")
     assert result.exit_code == 0
     assert [line.split()[0] for line in result.stdout.splitlines()] == [
         "0001_create_a.sql",
         "0002_create_b.sql",
     ]
-    assert "2 migrations are sound" in result.stderr
+    assert result.stderr == "2 migrations are sound\n"
     assert [each["version"] for each in objects(freehold.run("lint", "--json"))] == [1, 2]
+
+
+def test_a_sealed_file_is_sealed_again_only_when_told_so(freehold: Freehold) -> None:
+    freehold.run("seal")
+    freehold.write(_0002_create_b="CREATE TABLE b (x, y);\n")
+    refused = freehold.run("seal")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "say --again 2 if nobody has got it" in refused.stderr
+    assert freehold.run("lint").exit_code == 1
+    assert freehold.run("seal", "--again", "2").stdout == "sealed 0002_create_b.sql\n"
+    assert freehold.run("lint", "--strict").exit_code == 0
+
+
+def test_lint_writes_annotations_for_github(freehold: Freehold) -> None:
+    freehold.write(_0003_drop_a="-- why\nDROP TABLE a;\n")
+    result = freehold.run("lint", str(freehold.files), "--format", "github")
+    assert result.exit_code == 1
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("::error ")]
+    place = f"file={freehold.files}/0003_drop_a.sql,line=2,title=FH101 destructive-change"
+    assert line.startswith(f"::error {place}::table a is dropped, with all its rows%0A")
+
+
+def test_lint_compares_with_what_a_commit_had(freehold: Freehold) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+        subprocess.run(["git", *who, *words], cwd=freehold.files, check=True, capture_output=True)
+
+    git("init", "-q")
+    assert "git knows no commit `HEAD`" in freehold.run("lint", "--base", "HEAD").stderr
+    freehold.run("seal")
+    git("add", "-A")
+    git("commit", "-qm", "one")
+    assert freehold.run("lint", "--base", "HEAD").exit_code == 0
+    freehold.write(_0001_create_a="CREATE TABLE a (x, y);\n")
+    freehold.run("seal", "--again", "1")
+    assert freehold.run("lint").exit_code == 0
+    edited = freehold.run("lint", "--base", "HEAD")
+    assert (edited.exit_code, "FH023 edited" in edited.stderr) == (1, True)
 
 
 def test_lint_touches_no_installation(freehold: Freehold) -> None:
@@ -74,10 +119,12 @@ def test_lint_tells_every_fault_and_exits_1(freehold: Freehold) -> None:
     result = freehold.run("lint", str(freehold.files))
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert len(result.stderr.splitlines()) == 2
-    faults = objects(freehold.run("lint", "--json"))
-    assert len(faults) == 2
-    assert all(str(each["fault"]).startswith("0004_gap.sql: ") for each in faults)
+    faults = [each for each in objects(freehold.run("lint", "--json")) if each["severity"] == "error"]
+    assert [(each["file"], each["code"]) for each in faults] == [
+        ("0004_gap.sql", "FH021"),
+        ("0004_gap.sql", "FH003"),
+    ]
+    assert all(str(each["fault"]) in result.stderr and str(each["fix"]) in result.stderr for each in faults)
 
 
 def test_lint_of_a_folder_without_migrations_exits_1(freehold: Freehold, tmp_path: Path) -> None:

@@ -11,18 +11,13 @@ from freehold.cli.context import (
     EXIT_NO,
     async_command,
     command_services,
-    command_settings,
     echo_json,
 )
-from freehold.migrate.types import Migration, chains
-from freehold.registry.files import load_folder
+from freehold.cli.registry_check import FOLDER, JSON, lint, seal
+from freehold.migrate.types import Migration
+from freehold.registry.files import file_name, load_folder
 from freehold.registry.snapshot import Snapshot
 from freehold.registry.types import BadRegistry
-
-_FOLDER = click.argument(
-    "folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 
 
 @click.group(
@@ -33,46 +28,14 @@ Examples:
 """
 )
 def registry() -> None:
-    """Ordered migrations of the tenant databases: check the files, publish them, compare.
+    """Ordered migrations of the tenant databases: write, check and publish them, compare.
 
     FOLDER is SCHEMA_REGISTRY unless given.
     """
 
 
-@registry.command(
-    epilog="""\b
-Examples:
-  freehold registry lint
-  freehold registry lint schema_registry/bahar --json
-"""
-)
-@_FOLDER
-@_JSON
-@async_command
-async def lint(folder: Path | None, as_json: bool) -> int:
-    """Check the files of a folder without touching any database.
-
-    Names, gaps, duplicate versions, encoding, and what must not stand in a migration. Exit code 1 when there
-    is a fault; each is one line on stderr (with --json, one object on stdout).
-    """
-    folder = folder or command_settings().schema_registry
-    try:
-        migrations = await _load(folder)
-    except BadRegistry as error:
-        if not as_json:
-            raise
-        for fault in error.faults:
-            echo_json({"fault": fault})
-        return EXIT_NO
-    for migration, link in zip(migrations, chains(migrations), strict=True):
-        if as_json:
-            echo_json(_described(migration, link))
-        else:
-            click.echo(
-                f"{_file_name(migration)}  {migration.checksum[:12]}  {len(migration.statements):>2} statement(s)"
-            )
-    click.echo(f"{len(migrations)} migrations are sound", err=True)
-    return EXIT_DONE
+registry.add_command(lint)
+registry.add_command(seal)
 
 
 @registry.command(
@@ -82,9 +45,9 @@ Examples:
   freehold registry publish schema_registry/bahar
 """
 )
-@_FOLDER
+@FOLDER
 @click.option("--dry-run", is_flag=True, help="Say what would be published, and publish nothing.")
-@_JSON
+@JSON
 @async_command
 async def publish(folder: Path | None, dry_run: bool, as_json: bool) -> int:
     """Publish the migrations of a folder that are not published yet: all of them or none. Safe to run twice.
@@ -101,7 +64,7 @@ async def publish(folder: Path | None, dry_run: bool, as_json: bool) -> int:
         return EXIT_DONE
     done = "would publish" if dry_run else "published"
     for version in report.published:
-        click.echo(f"{done} {_file_name(migrations[version - 1])}")
+        click.echo(f"{done} {file_name(migrations[version - 1])}")
     summary = f"{report.already} were published before; the registry is at version {report.version}"
     click.echo(summary if not dry_run else summary.replace("is at", "would be at"), err=True)
     for version in report.without_file:
@@ -116,8 +79,8 @@ Examples:
   freehold registry status --json | jq 'select(.state != "published")'
 """
 )
-@_FOLDER
-@_JSON
+@FOLDER
+@JSON
 @async_command
 async def status(folder: Path | None, as_json: bool) -> int:
     """Compare the files of a folder with what is published.
@@ -160,18 +123,3 @@ def _states(snapshot: Snapshot, migrations: Sequence[Migration]) -> list[tuple[i
         named = migration or row
         found.append((version, named.name if named else "", state))
     return found
-
-
-def _file_name(migration: Migration) -> str:
-    return f"{migration.version:04}_{migration.name}.sql"
-
-
-def _described(migration: Migration, link: str) -> dict[str, object]:
-    return {
-        "version": migration.version,
-        "name": migration.name,
-        "description": migration.description,
-        "checksum": migration.checksum,
-        "chain": link,
-        "statements": len(migration.statements),
-    }

@@ -10,9 +10,13 @@ SHOWN_SQL_CHARS = 200
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """One reason why a migration cannot be used. `statement` and `line` count from 1; 0 is unknown."""
+    """One reason why a migration cannot be used. `statement` and `line` count from 1; 0 is unknown.
+
+    `code` names the rule in docs/lint.md.
+    """
 
     reason: str
+    code: str = "FH001"
     version: int = 0
     name: str = ""
     statement: int = 0

@@ -31,13 +31,15 @@ def sql_faults(sql: str, pieces: Sequence[Statement]) -> list[Fault]:
     """Every fault in the SQL, in the order of its lines; faults of the whole come first."""
     found = list(_front_matter_faults(sql))
     if not pieces:
-        found.append(Fault(reason="it holds no statement; write one, or leave the file out"))
+        found.append(Fault(code="FH002", reason="it holds no statement; write one, or leave the file out"))
     statements = [_words(piece.sql) for piece in pieces]
     is_off = any(directive(line) == ("foreign_keys", "off") for line in leading_comments(sql))
     rebuilds = _rebuild_faults(statements, is_off)
     for number, (piece, words) in enumerate(zip(pieces, statements, strict=True), start=1):
         reasons = [*_statement_reasons(words), *rebuilds.get(number, ())]
-        found += [Fault(reason=reason, statement=number, line=piece.line) for reason in reasons]
+        found += [
+            Fault(code=code, reason=reason, statement=number, line=piece.line) for code, reason in reasons
+        ]
     return found
 
 
@@ -53,23 +55,28 @@ def _words(sql: str) -> list[_Word]:
     return found
 
 
-def _statement_reasons(words: Sequence[_Word]) -> Iterator[str]:
+def _statement_reasons(words: Sequence[_Word]) -> Iterator[tuple[str, str]]:
+    """Code and reason of each fault."""
     first = words[0].keyword
     second = words[1].keyword if len(words) > 1 else ""
     if first in _TRANSACTION:
-        yield f"{first} is refused: a migration already runs in one transaction; leave it out"
+        yield "FH003", f"{first} is refused: a migration already runs in one transaction; leave it out"
     elif first in _OUTSIDE:
-        yield f"{first} is refused: it acts outside the transaction; leave it out"
+        yield "FH004", f"{first} is refused: it acts outside the transaction; leave it out"
     elif first == "ANALYZE":
-        yield "ANALYZE is refused: not every engine takes it from a client; leave it out"
+        yield "FH004", "ANALYZE is refused: not every engine takes it from a client; leave it out"
     elif first == "CREATE" and second in {"TEMP", "TEMPORARY"}:
-        yield "temporary objects are refused: not every engine has them; use a table and drop it again"
+        yield (
+            "FH004",
+            "temporary objects are refused: not every engine has them; use a table and drop it again",
+        )
     elif first == "PRAGMA":
-        yield from _pragma_reasons(words)
+        for reason in _pragma_reasons(words):
+            yield "FH005", reason
     if any(word.kind is Kind.PARAMETER for word in words):
-        yield "it has a parameter, and nothing is bound to it; write the value"
+        yield "FH006", "it has a parameter, and nothing is bound to it; write the value"
     if reserved := next((word.name for word in words if _is_reserved(word)), None):
-        yield f"`{reserved}` is refused: names that start with {RESERVED_PREFIX} are Freehold's own"
+        yield "FH007", f"`{reserved}` is refused: names that start with {RESERVED_PREFIX} are Freehold's own"
 
 
 def _is_reserved(word: _Word) -> bool:
@@ -91,22 +98,24 @@ def _pragma_reasons(words: Sequence[_Word]) -> Iterator[str]:
         yield f"PRAGMA {pragma} is refused: only defer_foreign_keys acts alike on every engine; leave it out"
 
 
-def _rebuild_faults(statements: Sequence[Sequence[_Word]], is_off: bool) -> dict[int, list[str]]:
-    """Reasons by statement number. Dropping a parent with foreign keys on deletes its children's rows."""
+def _rebuild_faults(statements: Sequence[Sequence[_Word]], is_off: bool) -> dict[int, list[tuple[str, str]]]:
+    """Codes and reasons by statement number. Dropping a parent with foreign keys on deletes its children's rows."""
     dropped = {name: number for number, words in enumerate(statements, 1) if (name := _dropped(words))}
-    found: dict[int, list[str]] = {}
+    found: dict[int, list[tuple[str, str]]] = {}
     for number, words in enumerate(statements, start=1):
         old, new = _renamed(words)
         if new in dropped and dropped[new] < number and not is_off:
-            found.setdefault(dropped[new], []).append(
+            reason = (
                 f"this rebuilds table {new}, and dropping it with foreign keys on would also delete rows that "
                 "reference it; start the file with the line `-- foreign_keys: off`"
             )
+            found.setdefault(dropped[new], []).append(("FH008", reason))
         if new in dropped and dropped[new] > number:
-            found.setdefault(number, []).append(
+            reason = (
                 f"renaming {old} away before it is dropped makes other tables reference {new}; create the new "
                 "table under another name, copy the rows, drop the old table, then rename the new one"
             )
+            found.setdefault(number, []).append(("FH009", reason))
     return found
 
 

@@ -14,7 +14,30 @@ from freehold.migrate.types import Migration, normalise
 from freehold.registry.types import BadRegistry
 
 _FILE_NAME = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)*)\.sql")
+BAD_FILE, MISSING_VERSION, DUPLICATE_VERSION = "FH020", "FH021", "FH022"
 _EXPECTED = "expected NNNN_snake_case_name.sql, e.g. 0001_create_decks.sql"
+
+
+class FileFault(msgspec.Struct, frozen=True, order=True):
+    """What is wrong with a file. `code` names the rule in docs/lint.md; `line` counts from 1, 0 is unknown."""
+
+    file: str
+    reason: str
+    code: str
+    line: int = 0
+    statement: int = 0
+
+    def __str__(self) -> str:
+        parts = [f"statement {self.statement}"] if self.statement else []
+        parts += [f"line {self.line}"] if self.line else []
+        return f"{self.file}: {', '.join(parts)}: {self.reason}" if parts else f"{self.file}: {self.reason}"
+
+
+class Folder(msgspec.Struct, frozen=True):
+    """The migrations that can be read, by version, and what is wrong with any file."""
+
+    migrations: tuple[Migration, ...]
+    faults: tuple[FileFault, ...]
 
 
 async def load_folder(folder: Path) -> list[Migration]:
@@ -23,37 +46,54 @@ async def load_folder(folder: Path) -> list[Migration]:
     Raises:
         BadRegistry: with every fault of every file, each starting with the file's name.
     """
+    found = await read_folder(folder)
+    if found.faults:
+        raise BadRegistry([str(fault) for fault in found.faults])
+    return list(found.migrations)
+
+
+async def read_folder(folder: Path) -> Folder:
+    """The same, with faults as they are. Raises `BadRegistry` only when the folder itself cannot be read."""
     return await asyncio.to_thread(_load, folder)
 
 
-def _load(folder: Path) -> list[Migration]:
+def file_name(migration: Migration) -> str:
+    """`0007_create_revlog.sql`."""
+    return f"{migration.version:04}_{migration.name}.sql"
+
+
+def _load(folder: Path) -> Folder:
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".sql")
     except OSError as error:
         raise BadRegistry(
             [f"{folder}: {_reason(error)}; give the folder that holds the migrations"]
         ) from error
-    faults: list[str] = []
+    faults: list[FileFault] = []
     found: dict[int, list[Path]] = defaultdict(list)
     migrations: list[Migration] = []
     for path in paths:
         match = _FILE_NAME.fullmatch(path.name)
         if match is None:
-            faults.append(f"{path.name}: {_EXPECTED}")
+            faults.append(FileFault(path.name, _EXPECTED, BAD_FILE))
             continue
         version = int(match["version"])
         found[version].append(path)
         try:
             migration = Migration(version=version, name=match["name"], sql=_read(path))
-        except BadRegistry as error:
-            faults += error.faults
+        except _Unreadable as error:
+            faults.append(error.fault)
             continue
         migrations.append(migration)
         faults += _check_text(path, migration)
     faults += _check_versions(found)
-    if faults:
-        raise BadRegistry(sorted(faults))
-    return sorted(migrations, key=lambda migration: migration.version)
+    return Folder(tuple(sorted(migrations, key=lambda migration: migration.version)), tuple(sorted(faults)))
+
+
+class _Unreadable(Exception):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(reason)
+        self.fault = FileFault(path.name, reason, BAD_FILE)
 
 
 def _read(path: Path) -> str:
@@ -61,39 +101,46 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_SCRIPT_BYTES + 1)
     except OSError as error:
-        raise BadRegistry([f"{path.name}: {_reason(error)}"]) from error
+        raise _Unreadable(path, _reason(error)) from error
     if len(data) > MAX_SCRIPT_BYTES:
-        raise BadRegistry([f"{path.name}: over the limit of {MAX_SCRIPT_BYTES} bytes; divide it"])
+        raise _Unreadable(path, f"over the limit of {MAX_SCRIPT_BYTES} bytes; divide it")
     if data.startswith(codecs.BOM_UTF8):
-        raise BadRegistry([f"{path.name}: starts with a byte order mark; save the file as UTF-8 without it"])
+        raise _Unreadable(path, "starts with a byte order mark; save the file as UTF-8 without it")
     try:
         return normalise(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise BadRegistry([f"{path.name}: line {line} is not UTF-8; save the file as UTF-8"]) from error
+        raise _Unreadable(path, f"line {line} is not UTF-8; save the file as UTF-8") from error
 
 
-def _check_text(path: Path, migration: Migration) -> list[str]:
+def _check_text(path: Path, migration: Migration) -> list[FileFault]:
     if migration.version < 1:
         return []  # said once, with the versions
-    # The file's name says which migration it is.
-    faults = [msgspec.structs.replace(fault, version=0, name="") for fault in check_migration(migration)]
-    return [f"{path.name}: {fault}" for fault in faults]
+    return [
+        FileFault(path.name, fault.reason, fault.code, fault.line, fault.statement)
+        for fault in check_migration(migration)
+    ]
 
 
-def _check_versions(found: dict[int, list[Path]]) -> list[str]:
+def _check_versions(found: dict[int, list[Path]]) -> list[FileFault]:
     faults = [
-        f"{path.name}: version {version} is taken by {paths[0].name}; give it the next free number"
+        FileFault(
+            path.name,
+            f"version {version} is taken by {paths[0].name}; give it the next free number",
+            DUPLICATE_VERSION,
+        )
         for version, paths in found.items()
         for path in paths[1:]
     ]
     if 0 in found:
-        faults.append(f"{found[0][0].name}: versions start at 1")
+        faults.append(FileFault(found[0][0].name, "versions start at 1", BAD_FILE))
     versions = sorted(version for version in found if version > 0)
     for previous, version in zip([0, *versions], versions, strict=False):
         if version != previous + 1:
             missing = f"{previous + 1}" if version == previous + 2 else f"{previous + 1} to {version - 1}"
-            faults.append(f"{found[version][0].name}: there is no file of version {missing}")
+            faults.append(
+                FileFault(found[version][0].name, f"there is no file of version {missing}", MISSING_VERSION)
+            )
     return faults
 
 

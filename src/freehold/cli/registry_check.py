@@ -1,0 +1,182 @@
+"""`freehold registry lint` and `seal`: the files of a folder, without touching any installation."""
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings, echo_json
+from freehold.migrate.types import Migration, chains
+from freehold.registry.files import file_name
+from freehold.registry.lint.findings import Finding, is_failed
+from freehold.registry.lint.run import Linted, fingerprints, lint_folder, require_replayed
+from freehold.registry.seal import SEAL_FILE, Seal, parse_seal, read_seal, sealed
+from freehold.registry.types import BadRegistry
+
+FOLDER = click.argument(
+    "folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold registry lint
+  freehold registry lint schema_registry/bahar --json
+  freehold registry lint --base origin/main --format github
+"""
+)
+@FOLDER
+@click.option("--base", metavar="REF", help="A git commit: what its registry.sum lists was released before.")
+@click.option("--strict", is_flag=True, help="Warnings fail too.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "github"]),
+    default="text",
+    help="`github` writes annotations for a pull request.",
+)
+@JSON
+@async_command
+async def lint(folder: Path | None, base: str | None, strict: bool, form: str, as_json: bool) -> int:
+    """Check the files of a folder; nothing but a scratch database is touched.
+
+    Names, versions, checksums, what must not stand in a migration, and what would break apps or other engines:
+    docs/lint.md has every rule. Exit code 1 when there is an error (with --strict, a warning); findings go to
+    stderr, with --json or --format github to stdout.
+    """
+    folder = folder or command_settings().schema_registry
+    before = None if base is None else await asyncio.to_thread(_seal_at, folder, base)
+    linted = await lint_folder(folder, before)
+    if not linted.migrations and not linted.findings:
+        raise BadRegistry([f"{folder}: there are no migrations in this folder"])
+    failed = is_failed(linted.findings, strict=strict)
+    for finding in linted.findings:
+        if as_json:
+            echo_json({**msgspec.structs.asdict(finding), "fault": str(finding)})
+        elif form == "github":
+            click.echo(_annotation(folder, finding))
+        else:
+            click.echo(f"{finding}\n    {finding.fix}", err=True)
+    if failed:
+        return EXIT_NO
+    if form == "text":
+        _show(linted, as_json=as_json)
+    click.echo(f"{len(linted.migrations)} migrations are sound", err=True)
+    return EXIT_DONE
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold registry seal
+  freehold registry seal --again 12
+"""
+)
+@FOLDER
+@click.option(
+    "--again",
+    type=click.IntRange(min=1),
+    multiple=True,
+    metavar="VERSION",
+    help="Take an edited file as it is now; only for versions that nobody has got.",
+)
+@JSON
+@async_command
+async def seal(folder: Path | None, again: tuple[int, ...], as_json: bool) -> int:
+    """Write registry.sum: the checksum of each file and of the schema that it leads to.
+
+    Commit it with the migrations. Two branches that take the same number conflict in it, and an edit of a sealed
+    file is noticed; this refuses to seal one again unless told so. Safe to run twice.
+    """
+    folder = folder or command_settings().schema_registry
+    before = await asyncio.to_thread(read_seal, folder) or Seal()
+    linted = await lint_folder(folder)
+    require_replayed(linted)
+    _require_kept(before, linted.migrations, again)
+    schemas = fingerprints(linted)
+    after = sealed(linted.migrations, [schemas[one.version] for one in linted.migrations])
+    await asyncio.to_thread((folder / SEAL_FILE).write_text, after.text, "utf-8")
+    new = [one for one in after.migrations if one not in before.migrations]
+    for one in new:
+        if as_json:
+            echo_json(
+                {"version": one.version, "file": one.file, "checksum": one.checksum, "schema": one.schema}
+            )
+        else:
+            click.echo(f"sealed {one.file}")
+    click.echo(f"{folder / SEAL_FILE} is at version {len(after.migrations)}", err=True)
+    return EXIT_DONE
+
+
+def _require_kept(before: Seal, migrations: Sequence[Migration], again: Sequence[int]) -> None:
+    files = {one.version: one for one in migrations}
+    faults = [
+        f"{line.file}: was sealed with other bytes; restore it, or say --again {line.version} if nobody has got it"
+        for line in before.migrations
+        if line.version not in again
+        and (line.version not in files or files[line.version].checksum != line.checksum)
+    ]
+    if faults:
+        raise BadRegistry(faults)
+
+
+def _seal_at(folder: Path, reference: str) -> Seal:
+    """The folder's seal as it was at a commit; empty when it had none."""
+    if reference.startswith("-"):
+        raise BadRegistry([f"--base: `{reference}` is not a commit"])
+    if _git(folder, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}") is None:
+        raise BadRegistry([f"--base: git knows no commit `{reference}`; fetch it first"])
+    return parse_seal(_git(folder, "show", f"{reference}:./{SEAL_FILE}") or "")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git prints, or None when it says no."""
+    git = shutil.which("git")
+    if git is None:
+        raise BadRegistry(["--base: git is not installed; install it or leave --base out"])
+    done = subprocess.run([git, "-C", folder, *words], capture_output=True, check=False)  # noqa: S603 - no shell
+    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+
+
+def _show(linted: Linted, *, as_json: bool) -> None:
+    for migration, link in zip(linted.migrations, chains(linted.migrations), strict=True):
+        if as_json:
+            echo_json(_described(migration, link))
+        else:
+            count = len(migration.statements)
+            click.echo(f"{file_name(migration)}  {migration.checksum[:12]}  {count:>2} statement(s)")
+
+
+def _annotation(folder: Path, finding: Finding) -> str:
+    """A workflow command. Source: docs.github.com, "Workflow commands", setting an error message."""
+    place = f"file={_property(str(folder / finding.file))}" + (
+        f",line={finding.line}" if finding.line else ""
+    )
+    title = _property(f"{finding.code} {finding.rule}")
+    text = _data(f"{finding.message}\n{finding.fix}")
+    return f"::{finding.severity} {place},title={title}::{text}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _described(migration: Migration, link: str) -> dict[str, object]:
+    return {
+        "version": migration.version,
+        "name": migration.name,
+        "description": migration.description,
+        "checksum": migration.checksum,
+        "chain": link,
+        "statements": len(migration.statements),
+    }

@@ -1,0 +1,89 @@
+"""SQL text without what means nothing: comments, white space, the case of names and keywords, quotes around names.
+
+Engines store what a migration said in different ways: SQLite quotes a table's name when it is renamed, Turso's
+engine writes every definition anew. Two texts with the same canonical words are the same definition.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from freehold.migrate.tokens import Kind, tokens
+
+_PLAIN = re.compile(r"[a-z_\x80-\U0010ffff][a-z0-9_$\x80-\U0010ffff]*")
+_CONSTRAINTS = {"constraint", "primary", "unique", "check", "foreign"}
+
+
+class Item(Struct, frozen=True):
+    """One column or constraint between the parentheses of a CREATE TABLE."""
+
+    words: tuple[str, ...]
+
+    @property
+    def column(self) -> str:
+        """The column's name in lower case; empty for a constraint of the table."""
+        return "" if self.words[0] in _CONSTRAINTS else unwrapped(self.words[0])
+
+
+def canonical(sql: str) -> tuple[str, ...]:
+    """The words of a statement: names and keywords in lower case, strings as they are, each sign alone."""
+    found: list[str] = []
+    for kind, start, end in tokens(sql):
+        text = sql[start:end]
+        if kind is Kind.QUOTED:
+            found.append(_name(text[1:-1].replace(text[0] * 2, text[0])))
+        elif kind is Kind.OTHER:
+            found += [sign for sign in text if not sign.isspace()]
+        else:
+            found.append(text if kind is Kind.STRING else text.lower())
+    while found and found[-1] == ";":
+        found.pop()
+    return tuple(found)
+
+
+def unwrapped(word: str) -> str:
+    """The name behind a canonical word."""
+    return word[1:-1] if word.startswith("\x02") else word
+
+
+def items(words: Sequence[str]) -> tuple[tuple[Item, ...], tuple[str, ...]]:
+    """The columns and constraints of a CREATE TABLE, and the words behind its last parenthesis."""
+    if "(" not in words or "select" in words[: words.index("(")]:
+        return (), ()
+    depth, start, found = 0, words.index("(") + 1, []
+    for at in range(start - 1, len(words)):
+        depth += (words[at] == "(") - (words[at] == ")")
+        if (words[at] == "," and depth == 1) or depth == 0:
+            found.append(Item(tuple(words[start:at])))
+            start = at + 1
+        if depth == 0:
+            break
+    return tuple(item for item in found if item.words), tuple(words[start:])
+
+
+def clauses(words: Sequence[str], keyword: str) -> Iterator[tuple[str, ...]]:
+    """What stands in the parentheses after each `keyword` of an item, e.g. of its CHECKs."""
+    at = 0
+    while at < len(words) - 1:
+        if words[at] == keyword and words[at + 1] == "(":
+            end = closing(words, at + 1)
+            yield tuple(words[at + 2 : end])
+            at = end
+        at += 1
+
+
+def closing(words: Sequence[str], opening: int) -> int:
+    """Where the parenthesis that opens at `opening` is closed."""
+    depth = 0
+    for at in range(opening, len(words)):
+        depth += (words[at] == "(") - (words[at] == ")")
+        if depth == 0:
+            return at
+    return len(words)
+
+
+def _name(name: str) -> str:
+    """A mark around those that only quotes make a name, so that they equal no other words."""
+    name = name.lower()
+    return name if _PLAIN.fullmatch(name) else f"\x02{name}\x03"

@@ -1,0 +1,140 @@
+"""Lints a folder: reads it, replays it on a scratch database, and lets each rule look at each migration."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from freehold.migrate.apply import apply
+from freehold.migrate.check import check_order
+from freehold.migrate.failures import MigrationFailed
+from freehold.migrate.schema import EMPTY, Schema, read_schema
+from freehold.migrate.snapshot import sqlite_scratch
+from freehold.migrate.types import Migration
+from freehold.registry.files import FileFault, file_name, read_folder
+from freehold.registry.lint.catalogue import CHECKS, RULES, WAIVABLE
+from freehold.registry.lint.findings import Finding, Problem
+from freehold.registry.lint.step import Step
+from freehold.registry.lint.waivers import waivers_of
+from freehold.registry.release import Waiver
+from freehold.registry.seal import SEAL_FILE, UNSEALED, Seal, read_seal, seal_faults, unpublished_changes
+from freehold.registry.types import BadRegistry
+
+_REFUSED, _WAIVER = "FH010", "FH113"
+
+
+class Linted(Struct, frozen=True):
+    """The migrations that could be read, and what was found. `schemas` are those after each, as far as they go."""
+
+    migrations: tuple[Migration, ...]
+    findings: tuple[Finding, ...]
+    schemas: tuple[Schema, ...] = ()
+
+
+async def lint_folder(folder: Path, base: Seal | None = None) -> Linted:
+    """Every rule over every file. `base` is the seal of what was released before; later versions are one batch.
+
+    Touches nothing but a scratch database. Takes a few milliseconds a migration.
+
+    Raises:
+        BadRegistry: the folder, `registry.sum` or `registry.toml` cannot be read.
+        Unavailable: no scratch database can be had.
+    """
+    found = await read_folder(folder)
+    seal = await asyncio.to_thread(read_seal, folder)
+    waivers = await asyncio.to_thread(waivers_of, folder, found.migrations)
+    faults = [*found.faults, *_seal_faults(seal, base, found.migrations)]
+    findings = [_of_fault(fault) for fault in faults]
+    schemas: list[Schema] = []
+    if not found.faults and not check_order(found.migrations):
+        released = len(base.migrations) if base else len(found.migrations)
+        batch = frozenset(one.version for one in found.migrations if one.version > released)
+        for one, step in await _replay(found.migrations, batch, findings, schemas):
+            findings += _checked(one, step, waivers.get(one.version, ()))
+    findings.sort(key=lambda finding: (finding.file, finding.line, finding.code))
+    return Linted(found.migrations, tuple(findings), tuple(schemas))
+
+
+def _seal_faults(seal: Seal | None, base: Seal | None, migrations: Sequence[Migration]) -> list[FileFault]:
+    if seal is None:
+        seal = Seal()
+        faults = (
+            [FileFault(SEAL_FILE, "there is no such file in this folder", UNSEALED)] if migrations else []
+        )
+    else:
+        faults = seal_faults(seal, migrations)
+    return faults + (unpublished_changes(seal, base) if base else [])
+
+
+async def _replay(
+    migrations: Sequence[Migration], batch: frozenset[int], findings: list[Finding], schemas: list[Schema]
+) -> list[tuple[Migration, Step]]:
+    """Each migration with the schema before and after it, up to the first that SQLite refuses."""
+    steps = []
+    before = EMPTY
+    async with sqlite_scratch() as target:
+        for at, one in enumerate(migrations):
+            try:
+                await apply(target, migrations, to=one.version, recorded=one.version - 1)
+            except MigrationFailed as error:
+                findings.append(
+                    _of_fault(FileFault(file_name(one), error.reason, _REFUSED, error.line, error.statement))
+                )
+                break
+            after = await read_schema(target)
+            schemas.append(after)
+            steps.append((one, Step(one, before, after, migrations[:at], batch)))
+            before = after
+    return steps
+
+
+def _checked(one: Migration, step: Step, waivers: Sequence[Waiver]) -> Iterator[Finding]:
+    used: set[str] = set()
+    waived = {waiver.rule for waiver in waivers} & WAIVABLE
+    for rule in CHECKS:
+        assert rule.check is not None
+        problems = list(rule.check(step))
+        if problems and rule.code in waived:
+            used.add(rule.code)
+            continue
+        for problem in problems:
+            yield _of_problem(one, rule.code, problem)
+    for waiver in waivers:
+        if waiver.rule not in used:
+            what = "found nothing here" if waiver.rule in WAIVABLE else "cannot be waived"
+            yield _of_problem(one, _WAIVER, Problem(f"{waiver.rule} {what}"))
+
+
+def _of_problem(one: Migration, code: str, problem: Problem) -> Finding:
+    line = one.pieces[problem.statement - 1].line if problem.statement else 0
+    return _of_fault(FileFault(file_name(one), problem.message, code, line, problem.statement))
+
+
+def _of_fault(fault: FileFault) -> Finding:
+    rule = RULES[fault.code]
+    return Finding(
+        code=rule.code,
+        rule=rule.slug,
+        severity=rule.severity,
+        file=fault.file,
+        line=fault.line,
+        statement=fault.statement,
+        message=fault.reason,
+        fix=rule.fix,
+    )
+
+
+def fingerprints(linted: Linted) -> Mapping[int, str]:
+    """The fingerprint of the schema at each version that could be replayed."""
+    return {
+        one.version: schema.fingerprint
+        for one, schema in zip(linted.migrations, linted.schemas, strict=False)
+    }
+
+
+def require_replayed(linted: Linted) -> None:
+    """Return if every version could be replayed. Raises `BadRegistry` with what stands against it."""
+    if len(linted.schemas) < len(linted.migrations) or not linted.migrations:
+        errors = [str(finding) for finding in linted.findings if finding.severity == "error"]
+        raise BadRegistry(errors or ["there are no migrations in this folder"])

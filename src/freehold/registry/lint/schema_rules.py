@@ -1,0 +1,163 @@
+"""Rules about what a migration makes of the schema, found by comparing the schema before and after it."""
+
+from collections.abc import Iterator
+
+from freehold.migrate.schema import Table
+from freehold.registry.lint.findings import Problem, Rule
+from freehold.registry.lint.step import Step
+
+
+def _destructive(step: Step) -> Iterator[Problem]:
+    if step.release.is_contract:
+        return
+    renamed = {old for one in step.statements for old, _ in [one.renamed] if old}
+    for name, table in step.before.tables.items():
+        if name not in step.after.tables:
+            if name not in renamed:
+                yield Problem(
+                    f"table {table.name} is dropped, with all its rows", step.number_of("drop", name)
+                )
+            continue
+        for column in _lost_columns(step, table, step.after.tables[name]):
+            at = step.number_of("alter", name, column) or step.number_of("drop", name)
+            yield Problem(f"column {table.name}.{column} is gone, with all its values", at)
+    for name, view in step.before.views.items():
+        if name not in step.after.views:
+            yield Problem(f"view {view.name} is dropped", step.number_of("drop", name))
+
+
+def _lost_columns(step: Step, before: Table, after: Table) -> Iterator[str]:
+    for column in before.columns:
+        is_renamed = any(
+            one.words[:2] == ("alter", "table") and "rename" in one.words and column.name in one.words
+            for one in step.statements
+        )
+        if after.column(column.name) is None and not is_renamed:
+            yield column.name
+
+
+DESTRUCTIVE = Rule(
+    code="FH101",
+    slug="destructive-change",
+    why="It drops a table, a column or a view. Apps in the field may still use it, and its rows cannot be brought "
+    "back: migrations only go forward.",
+    fix="Stop using it first. Drop it in a later release, in a file of its own that says `-- phase: contract` and "
+    "`-- min_app:` with the first app that does without.",
+    check=_destructive,
+)
+
+
+def _renames(step: Step) -> Iterator[Problem]:
+    for one in step.statements:
+        old, new = one.renamed
+        if old in step.before.tables and old not in step.after.tables:
+            yield Problem(f"table {old} is called {new} from here on", one.number)
+        elif not old and one.words[:2] == ("alter", "table") and "rename" in one.words:
+            yield Problem("a column gets another name", one.number)
+
+
+RENAME = Rule(
+    code="FH102",
+    slug="rename",
+    why="Apps that know the old name fail as soon as it is applied, and apps that know the new one fail until it "
+    "is. There is no moment at which both work.",
+    fix="Add the new table or column and fill it, let apps write both, and drop the old one in a later `contract` "
+    "migration.",
+    check=_renames,
+)
+
+
+def _required_columns(step: Step) -> Iterator[Problem]:
+    for name, table in step.after.tables.items():
+        before = step.before.tables.get(name)
+        if before is None or step.release.is_contract:
+            continue
+        for column in table.columns:
+            was = before.column(column.name)
+            is_required = column.not_null and column.default is None and not column.is_generated
+            was_required = was is not None and was.not_null and was.default is None
+            if is_required and not was_required and not _is_rowid(table, column.name):
+                yield Problem(
+                    f"{table.name}.{column.name} is NOT NULL without a default now, so an INSERT of an older app "
+                    "that does not name it fails",
+                    step.number_of(name, column.name) or step.number_of(f"{name}_new", column.name),
+                )
+
+
+def _is_rowid(table: Table, name: str) -> bool:
+    column = table.column(name)
+    return column is not None and column.primary == 1 and column.type == "integer"
+
+
+REQUIRED_COLUMN = Rule(
+    code="FH103",
+    slug="required-column",
+    why="A column of an existing table becomes NOT NULL and has no default. Apps that do not know of it cannot "
+    "insert rows any more, and SQLite refuses to add such a column to a table with rows.",
+    fix="Give it a DEFAULT, or leave it nullable until every app in the field writes it and then require it in a "
+    "`contract` migration.",
+    check=_required_columns,
+)
+
+
+def _tightened(step: Step) -> Iterator[Problem]:
+    if step.release.is_contract:
+        return
+    for name, table in step.after.tables.items():
+        before = step.before.tables.get(name)
+        if before is None:
+            continue
+        known = {column.name for column in before.columns}
+        # A check of new columns alone refuses nothing that an older app writes.
+        checks = [check for check in table.checks if check not in before.checks and known & set(check)]
+        uniques = [found for found in table.uniques if found not in before.uniques and known & set(found)]
+        keys = [
+            key for key in table.foreign_keys if key not in before.foreign_keys and known & set(key.columns)
+        ]
+        for what, found in (("CHECK", checks), ("UNIQUE", uniques), ("FOREIGN KEY", keys)):
+            if found:
+                yield Problem(
+                    f"{table.name} gets {len(found)} new {what} constraint(s) on columns that older apps write",
+                    step.number_of("create", "table"),
+                )
+    for name, index in step.after.indexes.items():
+        is_new = name not in step.before.indexes and index.table in step.before.tables
+        if is_new and index.shape[:2] == ("create", "unique"):
+            yield Problem(f"{index.table} gets a new UNIQUE index", step.number_of("create", "unique", name))
+
+
+TIGHTENED = Rule(
+    code="FH104",
+    slug="tightened-constraint",
+    why="An existing table takes less than before: a new CHECK, UNIQUE or FOREIGN KEY. Rows that are there may "
+    "break it, which stops the migration in that database, and apps in the field may still write such rows.",
+    fix="Mend the rows in this migration, make sure that no app in the field writes what will be refused, and say "
+    "`-- phase: contract`; or waive it with the reason why no app does.",
+    check=_tightened,
+)
+
+
+def _index_on_existing(step: Step) -> Iterator[Problem]:
+    for name, index in step.after.indexes.items():
+        rebuilt = step.before.tables.get(index.table) is not None and any(
+            new == index.table for one in step.statements for _, new in [one.renamed]
+        )
+        if name not in step.before.indexes and index.table in step.before.tables and not rebuilt:
+            yield Problem(
+                f"index {index.name} is built over all rows of {index.table} at once",
+                step.number_of("create", "index", name),
+            )
+
+
+INDEX_ON_EXISTING = Rule(
+    code="FH105",
+    slug="index-on-existing-table",
+    severity="warning",
+    why="Building an index reads and sorts the whole table while the write lock is held. On a phone with a large "
+    "table that is seconds in which the app cannot write.",
+    fix="Make the index in the migration that makes the table. For a table that stays small, or if the wait is "
+    "acceptable, waive it and say how large it gets.",
+    check=_index_on_existing,
+)
+
+SCHEMA_RULES = (DESTRUCTIVE, RENAME, REQUIRED_COLUMN, TIGHTENED, INDEX_ON_EXISTING)

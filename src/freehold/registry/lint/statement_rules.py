@@ -1,0 +1,189 @@
+"""Rules about single statements: what they do to rows, and on which engines they run alike."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from sqlglot import exp
+
+from freehold.migrate.chance import ONE, freeze
+from freehold.migrate.types import Migration
+from freehold.registry.lint.findings import Problem, Rule
+from freehold.registry.lint.step import Parsed, Step
+
+_DATA = {"insert", "update", "delete", "replace", "with"}
+_ENGINE_FUNCTIONS = {
+    "readfile": "only SQLite's shell has it",
+    "load_extension": "no server allows it",
+    "vector": "only libSQL and Turso have it",
+    "vector32": "only libSQL and Turso have it",
+    "vector64": "only libSQL and Turso have it",
+    "vector_extract": "only libSQL and Turso have it",
+    "vector_distance_cos": "only libSQL and Turso have it",
+    "libsql_vector_idx": "only libSQL has it",
+    "uuid4_str": "only Turso's engine has it",
+    "gen_random_uuid": "only Turso's engine has it",
+    "uuid7": "only Turso's engine has it",
+}
+
+
+def _chance(step: Step) -> Iterator[Problem]:
+    for one in step.statements:
+        if one.words[0] in _DATA or _is_copy(one):
+            if _depends_on_chance(one.piece.sql):
+                yield Problem("the rows it writes depend on the time or on chance", one.number)
+            elif (column := _chance_by_default(step, one)) is not None:
+                yield Problem(
+                    f"it leaves {column} to a default that depends on the time or on chance", one.number
+                )
+
+
+def _is_copy(one: Parsed) -> bool:
+    return one.words[:2] == ("create", "table") and "as" in one.words and "select" in one.words
+
+
+def _depends_on_chance(sql: str) -> bool:
+    return freeze([Migration(version=1, name="a", sql=sql)], ONE) is not None
+
+
+def _chance_by_default(step: Step, one: Parsed) -> str | None:
+    tree = one.tree
+    if not isinstance(tree, exp.Insert):
+        return None
+    table = step.after.tables.get(one.written) or step.before.tables.get(one.written)
+    named = (
+        {name.name.lower() for name in tree.this.expressions} if isinstance(tree.this, exp.Schema) else None
+    )
+    if table is None or (named is None and not tree.args.get("default")):
+        return None
+    for column in table.columns:
+        is_left_out = column.default is not None and column.name not in (named or ())
+        if is_left_out and _depends_on_chance(" ".join(("select", *(column.default or ())))):
+            return f"{table.name}.{column.name}"
+    return None
+
+
+NON_DETERMINISTIC = Rule(
+    code="FH106",
+    slug="non-deterministic",
+    why="CURRENT_TIMESTAMP, random() and their like give each database rows of its own: the server's copy and the "
+    "device's differ for ever, and new tenants cannot start from a snapshot.",
+    fix="Write a fixed value, or leave the column NULL and let the app fill it.",
+    check=_chance,
+)
+
+
+def _unbounded(step: Step) -> Iterator[Problem]:
+    for one in step.statements:
+        if not isinstance(one.tree, exp.Update | exp.Delete) or one.written not in step.before.tables:
+            continue
+        where = one.tree.args.get("where")
+        is_always_true = where is not None and isinstance(where.this, exp.Literal | exp.Boolean)
+        if (where is None or is_always_true) and one.tree.args.get("limit") is None:
+            what = "changes" if isinstance(one.tree, exp.Update) else "deletes"
+            yield Problem(f"it {what} every row of {one.written}", one.number)
+
+
+UNBOUNDED = Rule(
+    code="FH107",
+    slug="unbounded-data-change",
+    why="An UPDATE or DELETE without WHERE touches every row: it holds the write lock for as long as that takes, "
+    "and every row is sent again to every replica.",
+    fix="Say with WHERE which rows need it (`WHERE new_column IS NULL`), or waive it for a table that stays small.",
+    check=_unbounded,
+)
+
+
+def _not_repeatable(step: Step) -> Iterator[Problem]:
+    for one in step.statements:
+        if one.written not in step.before.tables:
+            continue
+        if isinstance(one.tree, exp.Update):
+            for change in one.tree.expressions:
+                if isinstance(change, exp.EQ) and isinstance(change.this, exp.Column) and _builds_on(change):
+                    yield Problem(f"{change.this.name} is computed from its own value", one.number)
+        elif isinstance(one.tree, exp.Insert) and not _has_conflict_clause(one):
+            is_guarded = one.tree.find(exp.Exists) is not None
+            if not is_guarded:
+                yield Problem(f"it inserts into {one.written} whatever is there already", one.number)
+
+
+def _builds_on(change: exp.EQ) -> bool:
+    """`n = n + 1` does, `tags = coalesce(tags, '')` and `kind = lower(kind)` come out the same a second time."""
+    name = change.this.name.lower()
+    return any(
+        column.name.lower() == name
+        for found in change.expression.find_all(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.DPipe)
+        for column in found.find_all(exp.Column)
+    )
+
+
+def _has_conflict_clause(one: Parsed) -> bool:
+    return "conflict" in one.words or one.words[:2] == ("insert", "or") or one.words[0] == "replace"
+
+
+NOT_REPEATABLE = Rule(
+    code="FH108",
+    slug="not-repeatable",
+    severity="warning",
+    why="The ledger sees to it that a migration runs once. Where rows come from elsewhere too (an import, a "
+    "restore, an app that made its own), a statement that builds on what it finds gives other rows the second time.",
+    fix="Write what the row shall be: `INSERT … ON CONFLICT DO NOTHING`, `WHERE NOT EXISTS`, `SET n = 1`.",
+    check=_not_repeatable,
+)
+
+
+def _engine_specific(step: Step) -> Iterator[Problem]:
+    for one in step.statements:
+        for reason in _engine_reasons(one.words):
+            yield Problem(reason, one.number)
+
+
+def _engine_reasons(words: tuple[str, ...]) -> Iterator[str]:
+    if words[:2] == ("create", "virtual"):
+        yield "Turso's engine has no such virtual tables (FTS5, R-tree)"
+    if words[:2] == ("create", "materialized"):
+        yield "only Turso's engine has materialized views"
+    if words[:2] == ("create", "table"):
+        if ("without", "rowid") in pairwise(words):
+            yield "Turso's engine refuses WITHOUT ROWID"
+        if "as" in words and "select" not in words:
+            yield "Turso's engine refuses generated columns"
+        if ("random", "rowid") in pairwise(words):
+            yield "only libSQL has RANDOM ROWID"
+        if "f32_blob" in words or "f64_blob" in words or "f1bit_blob" in words:
+            yield "only libSQL and Turso have vector types"
+    if words[:2] == ("alter", "table") and ("alter", "column") in pairwise(words[2:]):
+        yield "ALTER COLUMN is libSQL's alone"
+    for word, after in pairwise(words):
+        if after == "(" and word in _ENGINE_FUNCTIONS:
+            yield f"{word}(): {_ENGINE_FUNCTIONS[word]}"
+
+
+ENGINE_SPECIFIC = Rule(
+    code="FH109",
+    slug="engine-specific",
+    why="A tenant's database is SQLite on one device, libSQL on the server and Turso's engine on the next device. "
+    "SQL that one of them refuses, or understands otherwise, leaves the fleet with different schemas.",
+    fix="Use what all three have; `freehold registry test` runs it on each. Waive it if all your clients and "
+    "servers use the same engine.",
+    check=_engine_specific,
+)
+
+
+def _not_understood(step: Step) -> Iterator[Problem]:
+    for one in step.statements:
+        if one.words[0] in _DATA and one.tree is None:
+            yield Problem("the parser cannot read it, so FH106 to FH108 did not look at it", one.number)
+
+
+NOT_UNDERSTOOD = Rule(
+    code="FH110",
+    slug="not-understood",
+    severity="warning",
+    why="A statement that changes rows is written in a way that the parser does not know (REPLACE, UPDATE OR …). "
+    "SQLite took it, but the rules about rows could not look at it.",
+    fix="Write it in another way, or look yourself and waive it.",
+    check=_not_understood,
+)
+
+STATEMENT_RULES = (NON_DETERMINISTIC, UNBOUNDED, NOT_REPEATABLE, ENGINE_SPECIFIC, NOT_UNDERSTOOD)

@@ -1,0 +1,81 @@
+"""One migration as the rules see it: its statements, and the schema before and after."""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+
+import sqlglot
+from msgspec import Struct
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from freehold.migrate.canonical import canonical, unwrapped
+from freehold.migrate.schema import Schema
+from freehold.migrate.split import Statement
+from freehold.migrate.types import Migration
+from freehold.registry.release import Release, release_of
+
+# It warns of every trigger, which it leaves as it is; so do the rules, for a trigger runs later.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
+
+
+class Parsed(Struct, frozen=True, dict=True):
+    """One statement. `words` are its canonical words; `tree` is None where the parser does not know it."""
+
+    number: int
+    piece: Statement
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        return canonical(self.piece.sql)
+
+    @cached_property
+    def tree(self) -> exp.Expr | None:
+        try:
+            found = sqlglot.parse_one(self.piece.sql, dialect="sqlite")
+        except (SqlglotError, RecursionError):
+            return None
+        return None if isinstance(found, exp.Command | exp.Block) else found
+
+    @property
+    def written(self) -> str:
+        """The table whose rows an INSERT, UPDATE or DELETE changes, in lower case; else empty."""
+        tree = self.tree
+        if not isinstance(tree, exp.Insert | exp.Update | exp.Delete):
+            return ""
+        table = tree.this if isinstance(tree.this, exp.Table) else tree.find(exp.Table)
+        return table.name.lower() if table else ""
+
+    @property
+    def renamed(self) -> tuple[str, str]:
+        """Old and new name of a table that is renamed, in lower case; else empty."""
+        words = self.words
+        if words[:2] != ("alter", "table") or words[-3:-1] != ("rename", "to"):
+            return "", ""
+        return unwrapped(words[-4]), unwrapped(words[-1])
+
+
+class Step(Struct, frozen=True, dict=True):
+    """A migration between two schemas. `batch` are the versions that are released together with it."""
+
+    migration: Migration
+    before: Schema
+    after: Schema
+    earlier: Sequence[Migration]
+    batch: frozenset[int] = frozenset()
+
+    @cached_property
+    def statements(self) -> tuple[Parsed, ...]:
+        return tuple(Parsed(number, piece) for number, piece in enumerate(self.migration.pieces, start=1))
+
+    @cached_property
+    def release(self) -> Release:
+        return release_of(self.migration)
+
+    def number_of(self, *words: str) -> int:
+        """The first statement in whose words these stand, in this order; 0 if there is none."""
+        for one in self.statements:
+            rest = iter(unwrapped(word) for word in one.words)
+            if all(word in rest for word in words):
+                return one.number
+        return 0

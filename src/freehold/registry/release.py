@@ -1,0 +1,82 @@
+"""How a migration is released: what its front matter says of phases, of the apps it needs, and of waived rules."""
+
+import re
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from freehold.migrate.front_matter import release_lines
+from freehold.migrate.types import Migration
+
+_APP = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}")
+_ALLOW = re.compile(r"(?P<rule>FH[0-9]{3})\b[ \t:,-]*(?P<reason>.*)")
+PHASES = ("expand", "contract")
+
+
+class Waiver(Struct, frozen=True):
+    """A rule that one migration need not keep, and why."""
+
+    rule: str
+    reason: str
+
+
+class Release(Struct, frozen=True):
+    """`phase` is `expand` unless it says otherwise; `min_app` is the oldest app that can work with it, or empty."""
+
+    phase: str = "expand"
+    min_app: str = ""
+    waivers: tuple[Waiver, ...] = ()
+    faults: tuple[str, ...] = ()
+
+    @property
+    def is_contract(self) -> bool:
+        """Whether it takes something away that older apps use."""
+        return self.phase == "contract"
+
+
+def release_of(migration: Migration) -> Release:
+    """What the lines `-- phase:`, `-- min_app:` and `-- allow:` say; `faults` are lines that make no sense."""
+    said: dict[str, str] = {}
+    waivers: list[Waiver] = []
+    faults: list[str] = []
+    for key, value in release_lines(migration.sql):
+        if key == "allow":
+            match = _ALLOW.fullmatch(value)
+            if match is None or not match["reason"]:
+                faults.append(
+                    "`-- allow:` names a rule and says why, as in `-- allow: FH107 the table is small`"
+                )
+            else:
+                waivers.append(Waiver(match["rule"], match["reason"]))
+        elif key in said:
+            faults.append(f"`-- {key}:` stands there twice; keep one")
+        else:
+            said[key] = value
+    phase = said.get("phase", "expand").lower()
+    faults += _value_faults(phase, said.get("min_app"))
+    return Release(
+        phase if phase in PHASES else "expand", _app(said.get("min_app")), tuple(waivers), tuple(faults)
+    )
+
+
+def app_version(text: str) -> tuple[int, ...] | None:
+    """`2.10.0` as numbers to compare, without zeros at the end; None for what is no such version."""
+    if not _APP.fullmatch(text):
+        return None
+    numbers = [int(part) for part in text.split(".")]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _value_faults(phase: str, min_app: str | None) -> Iterator[str]:
+    if phase not in PHASES:
+        yield f"`-- phase:` is `expand` or `contract`, not `{phase[:40]}`"
+    if min_app is not None and app_version(min_app) is None:
+        yield f"`-- min_app:` is a version like 2.1.0, not `{min_app[:40]}`"
+    if phase == "contract" and min_app is None:
+        yield "a contract migration says which app it needs at least: add the line `-- min_app: 2.1.0`"
+
+
+def _app(text: str | None) -> str:
+    return text if text is not None and app_version(text) is not None else ""
