@@ -127,3 +127,28 @@ change = Table(
     Column("key", Text, nullable=False),
     sqlite_autoincrement=True,
 )
+
+# The audit trail, see docs/audit.md. Rows come in through the view `audit_append` only; triggers refuse the rest.
+audit_entry = Table(
+    "audit_entry",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("at", Text, nullable=False),
+    Column("action", Text, nullable=False, index=True),
+    Column("actor", Text, nullable=False, index=True),
+    Column("target", Text, nullable=False, index=True),
+    Column("ip_address", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+
+# One row: the newest entry, sealed with a key that the database does not hold.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("seal", Text, nullable=False),
+)
