@@ -20,6 +20,7 @@ from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
 from freehold.auth.types import SignedIn
 from freehold.bootstrap import open_services
+from freehold.central.audit import CentralAudit
 from freehold.central.changes import FileChanges
 from freehold.central.engine import Central, open_central
 from freehold.central.upgrade import upgrade_central
@@ -112,6 +113,7 @@ async def auth_parts(
         cookies=SessionCookies(SECRET, public_url),
         origins=TrustedOrigins(public_url, [TRUSTED]),
         on_user_created=lambda: created.append(None),
+        audit=CentralAudit(central),
     )
     try:
         yield auth, central, created

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from freehold.audit.chain import seal_key
+from freehold.audit.service import Audit
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
@@ -16,6 +18,7 @@ from freehold.auth.sessions import Sessions
 from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.cache.redis import RedisLink
 from freehold.cache.redis_limiter import RedisLimiter
+from freehold.central.audit import CentralAudit
 from freehold.central.catalogue import CentralCatalogue
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
@@ -51,6 +54,7 @@ class Services:
 
     settings: Settings
     central: Central
+    audit: Audit
     auth: Auth
     limiter: Limiter
     registry: Registry
@@ -87,7 +91,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         signing_key = await asyncio.to_thread(_signing_key, settings, keys)
 
-        central, changes = await _open_central(settings, stack)
+        central, changes = await _open_central(settings, stack, seal_key(secret))
+        audit = Audit(CentralAudit(central))
         cache = _open_cache(settings, stack)
         limiter = MemoryLimiter() if cache is None else RedisLimiter(cache, MemoryLimiter())
 
@@ -117,10 +122,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             cookies=SessionCookies(secret, settings.public_url),
             origins=TrustedOrigins(settings.public_url, [*settings.own_origins, *settings.trusted_origins]),
             on_user_created=provisioner.wake,
+            audit=audit,
         )
         yield Services(
             settings=settings,
             central=central,
+            audit=audit,
             auth=auth,
             limiter=limiter,
             registry=registry,
@@ -171,11 +178,13 @@ async def _open_provider(
     return provider
 
 
-async def _open_central(settings: Settings, stack: AsyncExitStack) -> tuple[Central, ChangeFeed]:
+async def _open_central(
+    settings: Settings, stack: AsyncExitStack, audit_key: bytes
+) -> tuple[Central, ChangeFeed]:
     if settings.has_remote_central:
         try:
             central = open_remote_central(
-                settings.database_url, settings.database_auth_token.reveal() or None
+                settings.database_url, settings.database_auth_token.reveal() or None, audit_key
             )
         except LibsqlError as error:
             raise BadSettings([f"DATABASE_URL: {error.explanation}"]) from error
@@ -186,7 +195,7 @@ async def _open_central(settings: Settings, stack: AsyncExitStack) -> tuple[Cent
     if settings.database_url:
         path = Path(settings.database_url.removeprefix("sqlite:///"))
     await asyncio.to_thread(_require_folder, path)
-    central = open_central(path)
+    central = open_central(path, audit_key)
     stack.push_async_callback(central.close)
     await upgrade_central(central)
     changes = FileChanges(central, path)

@@ -21,6 +21,7 @@ ABSENT = same(404)
 DESCRIBED = same(204)  # OPTIONS: which methods there are
 SIGNED_IN = {**same(401), "user": 200, "admin": 200}
 ADMIN = {**same(401), "user": 403, "admin": 201}
+ADMIN_READS = {**same(401), "user": 403, "admin": 200}
 DATABASE_TOKEN = {**same(401), "database token": 200}
 
 PASSWORD = "a-long-password-2"
@@ -82,6 +83,7 @@ ROUTES: list[Row] = [
     row("GET POST", "/api/auth", ABSENT, target="/api/auth/", is_mount=True),
     row("POST", "/api/auth", ABSENT, target="/api/auth/update-user", is_mount=True),
     *read("/databases/user", SIGNED_IN),
+    *read("/admin/audit", ADMIN_READS),
     *read("/migrations"),
     *read("/migrations/current-version"),
     *read("/migrations/full"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from freehold.audit.types import ANONYMOUS, Event
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.dates import to_iso
 from freehold.auth.errors import (
@@ -44,7 +45,7 @@ class Users:
         if session is not None:
             self.sessions.append(session)
 
-    async def add_session(self, session: Session) -> None:
+    async def add_session(self, session: Session, *, method: str = "password") -> None:
         if self.is_gone:
             raise NotFound("gone")
         self.sessions.append(session)
@@ -67,6 +68,9 @@ class Users:
 
     async def extend_session(self, token: str, expires_at: str, updated_at: str) -> bool:
         return False
+
+    async def sign_out(self, token: str) -> None:
+        await self.delete_session(token)
 
     async def delete_session(self, token: str) -> None:
         self.sessions = [session for session in self.sessions if session.token != token]
@@ -98,10 +102,21 @@ class NoChanges:
 
 
 @dataclass
+class Recorded:
+    """An audit trail in memory."""
+
+    events: list[Event] = field(default_factory=list)
+
+    async def record(self, event: Event) -> None:
+        self.events.append(event)
+
+
+@dataclass
 class Scene:
     users: Users = field(default_factory=Users)
     hasher: Hasher = field(default_factory=Hasher)
     created: list[None] = field(default_factory=list)
+    audit: Recorded = field(default_factory=Recorded)
 
     @property
     def auth(self) -> Auth:
@@ -112,6 +127,7 @@ class Scene:
             cookies=SessionCookies("secret", "http://x"),
             origins=TrustedOrigins("http://x"),
             on_user_created=lambda: self.created.append(None),
+            audit=self.audit,
             clock=lambda: NOW,
         )
 
@@ -142,6 +158,25 @@ async def test_a_refused_sign_up_hashes_and_makes_nothing(scene: Scene) -> None:
     with pytest.raises(EmailTaken):
         await scene.auth.sign_up(replace(ADA, email="ADA@example.com"), NOWHERE)
     assert len(scene.users.credentials) == len(scene.created) == 1
+
+
+async def test_a_refused_sign_in_is_recorded_without_the_address(scene: Scene) -> None:
+    signed_up = await scene.auth.sign_up(ADA, NOWHERE)
+    name = f"user:{signed_up.user_id}"
+    with pytest.raises(WrongCredentials):
+        await scene.auth.sign_in("ada@example.com", "wrong-horse-1", NOWHERE)
+    with pytest.raises(WrongCredentials):
+        await scene.auth.sign_in("eve@example.com", "wrong-horse-1", NOWHERE)
+    scene.users.change(banned=True)
+    with pytest.raises(Banned):
+        await scene.auth.sign_in("ada@example.com", ADA.password, NOWHERE)
+    assert [(event.target, event.details["reason"]) for event in scene.audit.events] == [
+        (name, "wrong_password"),
+        ("", "unknown_address"),
+        (name, "banned"),
+    ]
+    assert {event.actor for event in scene.audit.events} == {ANONYMOUS}
+    assert "example.com" not in repr(scene.audit.events)
 
 
 async def test_a_hash_is_computed_for_unknown_users_too(scene: Scene) -> None:

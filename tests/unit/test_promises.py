@@ -10,6 +10,7 @@ import click
 import pytest
 
 import freehold
+from freehold.audit.types import RESEALED, STARTED
 from freehold.cli.main import cli
 from freehold.errors import FreeholdError
 from freehold.http.problems import FRAMEWORK_CODES
@@ -55,6 +56,14 @@ def test_the_example_environment_lists_exactly_the_settings() -> None:
 def test_every_error_code_is_documented_and_every_documented_one_exists() -> None:
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE))
     assert documented == {kind.code for kind in _all_errors()} | set(FRAMEWORK_CODES.values())
+
+
+def test_every_action_of_the_audit_trail_is_documented_and_every_documented_one_exists() -> None:
+    text = (ROOT / "docs/audit.md").read_text()
+    listed = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", text, re.MULTILINE)
+    code = "".join(path.read_text() for path in (ROOT / "src/freehold").rglob("*.py"))
+    recorded = [*re.findall(r'\bEvent\(\s*"([a-z_.]+)"', code), STARTED, RESEALED]
+    assert sorted(listed) == sorted(set(recorded))
 
 
 def test_every_error_code_belongs_to_one_kind() -> None:

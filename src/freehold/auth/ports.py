@@ -44,8 +44,12 @@ class UserStore(SessionStore, Protocol):
         """Write user, account, session and tenant in one transaction. Raises `EmailTaken`."""
         ...
 
-    async def add_session(self, session: Session) -> None:
-        """Raises `NotFound` when the user is gone."""
+    async def add_session(self, session: Session, *, method: str = "password") -> None:
+        """Write the session, and to the audit trail how the user signed in. Raises `NotFound`: the user is gone."""
+        ...
+
+    async def sign_out(self, token: str) -> None:
+        """End the session; no error if there is none."""
         ...
 
     async def find_credential(self, email: str) -> Credential | None:

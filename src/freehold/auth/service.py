@@ -6,6 +6,8 @@ from datetime import datetime
 
 import structlog
 
+from freehold.audit.ports import Recorder
+from freehold.audit.types import ANONYMOUS, Event
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.dates import from_iso, to_iso, utc_now
 from freehold.auth.emails import is_email
@@ -15,7 +17,16 @@ from freehold.auth.passwords import check_length, check_new_password
 from freehold.auth.ports import PasswordHasher, UserStore
 from freehold.auth.sessions import LIFETIME, SHORT_LIFETIME, Sessions, extend_from
 from freehold.auth.tokens import random_id
-from freehold.auth.types import ADMIN_ROLE, USER_ROLE, AdminOutcome, Client, NewUser, Session, SignedIn, User
+from freehold.auth.types import (
+    ADMIN_ROLE,
+    USER_ROLE,
+    AdminOutcome,
+    Client,
+    NewUser,
+    Session,
+    SignedIn,
+    User,
+)
 from freehold.errors import NotFound
 
 log = structlog.get_logger()
@@ -31,6 +42,7 @@ class Auth:
     cookies: SessionCookies
     origins: TrustedOrigins
     on_user_created: Callable[[], None]
+    audit: Recorder
     clock: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = random_id
 
@@ -67,28 +79,35 @@ class Auth:
         found = await self.store.find_credential(email.lower())
         password_hash = found.password_hash if found else None
         if not await self.hasher.verify(password, password_hash) or found is None:
+            await self.audit.record(_failed_sign_in(found.user if found else None, "wrong_password"))
             raise WrongCredentials("the address or the password is wrong")
         try:
             return await self.start_session(found.user, client, remember=remember)
         except NotFound as error:  # deleted while the password was being checked
             raise WrongCredentials("the address or the password is wrong") from error
 
-    async def start_session(self, user: User, client: Client, *, remember: bool = True) -> SignedIn:
-        """A new session for somebody who has proved, in whatever way, to be this user.
+    async def start_session(
+        self, user: User, client: Client, *, remember: bool = True, method: str = "password"
+    ) -> SignedIn:
+        """A new session for somebody who has proved, by this method, to be this user.
 
         Raises:
             Banned: the user is banned. A ban that has run out is lifted.
             NotFound: the user is gone.
         """
         now = self.clock()
-        user = await self._not_banned(user, now)
+        try:
+            user = await self._not_banned(user, now)
+        except Banned:
+            await self.audit.record(_failed_sign_in(user, "banned"))
+            raise
         session = self.new_session(user.user_id, client, now, remember=remember)
-        await self.store.add_session(session)
+        await self.store.add_session(session, method=method)
         return signed_in_by(user, session)
 
     async def sign_out(self, token: str) -> None:
         """End the session; no error if there is none. Every process knows at once."""
-        await self.store.delete_session(token)
+        await self.store.sign_out(token)
 
     async def ensure_admin(
         self, email: str, name: str, ask_password: Callable[[], str], *, promote: bool = False
@@ -166,6 +185,12 @@ class Auth:
             ip_address=client.ip_address,
             user_agent=client.user_agent,
         )
+
+
+def _failed_sign_in(user: User | None, reason: str) -> Event:
+    """An address that nobody has is not kept: people mistype, and the trail is for ever."""
+    target, reason = (f"user:{user.user_id}", reason) if user else ("", "unknown_address")
+    return Event("user.sign_in_failed", target, {"reason": reason}, actor=ANONYMOUS)
 
 
 def signed_in_by(user: User, session: Session) -> SignedIn:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import structlog
 from msgspec.structs import replace
 
+from freehold.audit.origin import acting
 from freehold.auth.dates import to_iso, utc_now
 from freehold.auth.ports import SessionStore
 from freehold.auth.types import SignedIn
@@ -63,6 +64,7 @@ class Sessions:
         if found.expires_at <= now:
             await self._remove(token)
             return None
+        acting(found.user_id, found.session.impersonated_by)
         if extend and found.extend_from is not None and found.extend_from <= now:
             return await self._extend(found, now)
         return found

@@ -1,8 +1,9 @@
 """The central database: one engine, short transactions, errors in our words."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from freehold.audit.chain import draft, is_sealed
+from freehold.audit.origin import current_origin
+from freehold.audit.types import Draft, Event
+from freehold.auth.dates import to_iso, utc_now
+from freehold.central.audit_rows import append
 from freehold.errors import CentralUnavailable
 from freehold.libsql.sqlalchemy.urls import engine_url
 
@@ -27,6 +33,8 @@ class Central:
     """
 
     engine: AsyncEngine
+    seal_key: bytes = b""  # see `audit.chain.seal_key`
+    now: Callable[[], datetime] = utc_now
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -49,6 +57,22 @@ class Central:
             await db.execution_options(**{_READ: True})
             yield db
 
+    async def record(self, db: AsyncConnection, *events: Event) -> None:
+        """Add to the audit trail what this transaction of `write` does: both are committed, or neither."""
+        await self.record_drafts(db, [self.draft(event) for event in events])
+
+    async def record_drafts(self, db: AsyncConnection, drafts: Sequence[Draft]) -> None:
+        """The same for events whose origin was noted earlier."""
+        await append(db, drafts, self.seal_key)
+
+    def draft(self, event: Event) -> Draft:
+        """The event with the time and what is known of where it comes from."""
+        return draft(event, current_origin(), to_iso(self.now()))
+
+    def has_sealed(self, seq: int, newest_hash: str, found: str) -> bool:
+        """Whether this is the seal of a head of the audit trail, made with our key."""
+        return is_sealed(self.seal_key, seq, newest_hash, found)
+
     async def check(self) -> None:
         """Return when the database answers. Raises `CentralUnavailable`."""
         async with self.read() as db:
@@ -59,12 +83,12 @@ class Central:
         await self.engine.dispose()
 
 
-def open_central(path: Path) -> Central:
+def open_central(path: Path, seal_key: bytes = b"") -> Central:
     """The central database in a SQLite file (WAL, synced at each commit, foreign keys on).
 
     The folder must exist; the file is made on first use.
     """
-    central = _central(URL.create("sqlite+aiosqlite", database=str(path)))
+    central = _central(URL.create("sqlite+aiosqlite", database=str(path)), seal_key)
 
     @event.listens_for(central.engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
@@ -79,7 +103,7 @@ def open_central(path: Path) -> Central:
     return central
 
 
-def open_remote_central(url: str, auth_token: str | None = None) -> Central:
+def open_remote_central(url: str, auth_token: str | None = None, seal_key: bytes = b"") -> Central:
     """The central database on a libSQL server: `libsql://…`, `https://…` or `http://…`. Foreign keys are on there.
 
     How well a commit is kept is the server's setting; sqld's own default does not sync each one to disk.
@@ -87,10 +111,10 @@ def open_remote_central(url: str, auth_token: str | None = None) -> Central:
     Raises:
         LibsqlError: the URL cannot be used.
     """
-    return _central(engine_url(url, auth_token=auth_token))
+    return _central(engine_url(url, auth_token=auth_token), seal_key)
 
 
-def _central(url: URL) -> Central:
+def _central(url: URL, seal_key: bytes) -> Central:
     engine = create_async_engine(url, pool_size=8, max_overflow=0, pool_timeout=_BUSY_TIMEOUT_MS / 1000)
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -99,7 +123,7 @@ def _central(url: URL) -> Central:
         reads_only = connection.get_execution_options().get(_READ, False)
         connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
-    return Central(engine)
+    return Central(engine, seal_key)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
+from freehold.audit.types import Event
 from freehold.central.engine import Central
 from freehold.central.tables import published_migration, registry_key
 from freehold.registry.types import PublishedMigration, RegistryKey, RegistryMoved
@@ -45,8 +46,15 @@ class CentralRegistry:
                 is_known = select(registry_key.c.key_id).where(registry_key.c.key_id == key.key_id)
                 if (await db.execute(is_known)).first() is None:
                     await db.execute(insert(registry_key).values(**msgspec.structs.asdict(key)))
+                    await self.central.record(db, Event("registry.key_added", f"key:{key.key_id}"))
                 await db.execute(
                     insert(published_migration), [msgspec.structs.asdict(each) for each in migrations]
                 )
+                await self.central.record(db, *map(_published, migrations))
         except IntegrityError as error:
             raise RegistryMoved(_MOVED) from error
+
+
+def _published(row: PublishedMigration) -> Event:
+    facts = {"name": row.name, "checksum": row.checksum, "key_id": row.key_id}
+    return Event("registry.migration_published", f"migration:{row.version}", facts)

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import RowMapping, Select, Table, func, select
 from sqlalchemy.exc import IntegrityError
 
+from freehold.audit.types import Event
 from freehold.auth.dates import from_iso, to_iso
 from freehold.auth.errors import EmailTaken
 from freehold.auth.sessions import extend_from
@@ -70,15 +71,23 @@ class SqlUserStore:
                 await db.execute(tenant.insert(), tenant_row)
                 if new_session is not None:
                     await db.execute(session.insert(), msgspec.to_builtins(new_session))
+                await self.central.record(db, _added(new, has_session=new_session is not None))
         except IntegrityError as error:
             if "user.email" not in str(error.orig):
                 raise
             raise EmailTaken("there is a user with this address") from error
 
-    async def add_session(self, new: Session) -> None:
+    async def add_session(self, new: Session, *, method: str = "password") -> None:
+        signed_in = Event(
+            "user.signed_in",
+            f"user:{new.user_id}",
+            {"method": method, "session_id": new.session_id},
+            actor=f"user:{new.user_id}",
+        )
         try:
             async with self.central.write() as db:
                 await db.execute(session.insert(), msgspec.to_builtins(new))
+                await self.central.record(db, signed_in)
         except IntegrityError as error:
             if "FOREIGN KEY" not in str(error.orig):
                 raise
@@ -110,7 +119,22 @@ class SqlUserStore:
     async def delete_user(self, user_id: str, now: datetime) -> bool:
         """See `delete_user_rows`."""
         async with self.central.write() as db:
-            return await delete_user_rows(db, user_id, now)
+            is_deleted = await delete_user_rows(db, user_id, now)
+            if is_deleted:
+                await self.central.record(db, Event("user.removed", f"user:{user_id}"))
+            return is_deleted
+
+    async def sign_out(self, token: str) -> None:
+        ending = (
+            session.delete()
+            .where(session.c.token == token)
+            .returning(session.c.id, session.c.userId, session.c.impersonatedBy)
+        )
+        async with self.central.write() as db:
+            for row in (await db.execute(ending)).all():
+                actor = f"user:{row.impersonatedBy or row.userId}"  # nobody else knows the token
+                event = Event("user.signed_out", f"user:{row.userId}", {"session_id": row.id}, actor=actor)
+                await self.central.record(db, event)
 
     async def lift_ban(self, user_id: str, updated_at: str) -> None:
         async with self.central.write() as db:
@@ -119,12 +143,20 @@ class SqlUserStore:
                 .where(user.c.id == user_id)
                 .values(banned=0, banReason=None, banExpires=None, updatedAt=updated_at)
             )
+            await self.central.record(db, Event("user.unbanned", f"user:{user_id}"))
 
     async def set_role(self, user_id: str, role: str, updated_at: str) -> None:
         async with self.central.write() as db:
             await db.execute(
                 user.update().where(user.c.id == user_id).values(role=role, updatedAt=updated_at)
             )
+            await self.central.record(db, Event("user.role_changed", f"user:{user_id}", {"role": role}))
+
+
+def _added(new: User, *, has_session: bool) -> Event:
+    if has_session:
+        return Event("user.signed_up", f"user:{new.user_id}", actor=f"user:{new.user_id}")
+    return Event("user.created", f"user:{new.user_id}", {"role": new.role})
 
 
 def _user(row: RowMapping) -> User:

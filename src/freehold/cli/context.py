@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import getpass
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +14,7 @@ import click
 import msgspec
 from dotenv import dotenv_values
 
+from freehold.audit.origin import Origin, work_begins
 from freehold.errors import FreeholdError, Unavailable
 from freehold.keys import BadKeyFile
 from freehold.settings import BadSettings, Settings, load_settings
@@ -76,10 +78,19 @@ async def command_services() -> AsyncIterator["Services"]:
     from freehold.bootstrap import open_services
     from freehold.log import configure_logging
 
+    work_begins(Origin(f"operator:{_login()}"))
+
     level = settings.log_level if settings.log_level != "info" else "warning"
     configure_logging(level, settings.log_format)
     async with open_services(settings) as services:
         yield services
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user need not have a name
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
 
 def echo_json(record: object) -> None:

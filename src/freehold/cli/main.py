@@ -11,6 +11,7 @@ _VERBS = {
     "serve": ("freehold.cli.serve", "Run the service: auth, registry, databases."),
     "users": ("freehold.cli.users", "People who sign in."),
     "registry": ("freehold.cli.registry", "Ordered migrations of the tenant databases."),
+    "audit": ("freehold.cli.audit", "Who did what, and whether that record is whole."),
     "tenants": ("freehold.cli.tenants", "One database a user, and its life."),
 }
 

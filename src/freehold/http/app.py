@@ -12,6 +12,8 @@ from litestar.types import ASGIApp
 from freehold.bootstrap import Services
 from freehold.errors import ProviderUnavailable
 from freehold.http.api_description import api_description
+from freehold.http.audit import AuditController
+from freehold.http.audit_origin import AuditOrigins
 from freehold.http.auth import auth_routes
 from freehold.http.auth_edge import AuthEdge
 from freehold.http.client_address import ClientAddresses
@@ -38,13 +40,13 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
 
     @contextlib.asynccontextmanager
     async def background(_app: Litestar) -> AsyncIterator[None]:
-        task = asyncio.create_task(_work(services))
+        tasks = [asyncio.create_task(work) for work in (_work(services), services.audit.keep_anchoring())]
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     edge = AuthEdge(services.auth, ClientAddresses(services.settings.trusted_proxies))
     return Litestar(
@@ -52,11 +54,13 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
             HealthController,
             auth_routes(edge),
             DatabasesController,
+            AuditController,
             registry_routes(services.registry),
             gateway_routes(gateway or _gateway(services)),
         ],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
+            "audit": Provide(lambda: services.audit, sync_to_thread=False),
             "auth": Provide(lambda: services.auth, sync_to_thread=False),
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
             "signed_in": Provide(provide_signed_in),
@@ -82,10 +86,10 @@ def create_asgi(services: Services) -> ASGIApp:
     gateway = _gateway(services)
     app: ASGIApp = DatabasePaths(create_app(services, gateway), gateway)
     settings = services.settings
+    addresses = ClientAddresses(settings.trusted_proxies)
     if settings.rate_limits == "on":
-        addresses = ClientAddresses(settings.trusted_proxies)
         app = RateLimits(app, services.limiter, Rules(settings), addresses)
-    return RequestLog(UnreadBodies(Cors(app, services.auth.origins)))
+    return RequestLog(AuditOrigins(UnreadBodies(Cors(app, services.auth.origins)), addresses))
 
 
 def _gateway(services: Services) -> Gateway:

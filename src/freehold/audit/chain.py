@@ -1,0 +1,75 @@
+"""How entries are bound to each other. `docs/audit.md` says it so that anybody can check it."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from freehold.audit.origin import Origin
+from freehold.audit.types import MAX_DETAILS_CHARS, AuditDetailsTooLarge, Draft, Entry, Event
+
+
+def draft(event: Event, origin: Origin, at: str) -> Draft:
+    """The event as it will be kept, with what its origin adds.
+
+    Raises:
+        AuditDetailsTooLarge: more than 4,000 characters.
+    """
+    details = dict(event.details)
+    if origin.acts_as is not None and event.actor is None:
+        details["acts_as"] = origin.acts_as
+    text = msgspec.json.encode(details).decode()
+    if len(text) > MAX_DETAILS_CHARS:
+        raise AuditDetailsTooLarge(f"the details of `{event.action}` have {len(text)} characters")
+    return Draft(
+        at=at,
+        action=event.action,
+        actor=origin.actor if event.actor is None else event.actor,
+        target=event.target,
+        ip_address=origin.ip_address,
+        request_id=origin.request_id,
+        details=text,
+    )
+
+
+def chained(previous: str, after: int, drafts: Iterable[Draft]) -> Sequence[Entry]:
+    """The drafts in their places behind entry `after`, whose hash is `previous` (empty before the first)."""
+    entries = []
+    for seq, each in enumerate(drafts, after + 1):
+        previous = entry_hash(previous, seq, each)
+        entries.append(Entry(**msgspec.structs.asdict(each), seq=seq, hash=previous))
+    return entries
+
+
+def entry_hash(previous: str, seq: int, entry: Draft) -> str:
+    """SHA-256 in hex over netstrings, so that no two different entries give the same bytes."""
+    fields = (
+        previous,
+        str(seq),
+        entry.at,
+        entry.action,
+        entry.actor,
+        entry.target,
+        entry.ip_address,
+        entry.request_id,
+        entry.details,
+    )
+    # What a forger wrote may not even be UTF-8.
+    texts = (field.encode("utf-8", "surrogateescape") for field in fields)
+    return hashlib.sha256(b"".join(b"%d:%s," % (len(text), text) for text in texts)).hexdigest()
+
+
+def seal_key(secret: str) -> bytes:
+    """The key for seals, made from the service's secret, which the database does not hold."""
+    return hmac.new(secret.encode(), b"freehold audit head", "sha256").digest()
+
+
+def seal(key: bytes, seq: int, newest_hash: str) -> str:
+    """Proves that a head was written by who holds the key."""
+    return hmac.new(key, f"{seq}:{newest_hash}".encode(), "sha256").hexdigest()
+
+
+def is_sealed(key: bytes, seq: int, newest_hash: str, found: str) -> bool:
+    """Whether this is the head's seal."""
+    return hmac.compare_digest(seal(key, seq, newest_hash).encode(), found.encode("utf-8", "surrogateescape"))
