@@ -62,6 +62,8 @@ account = Table(
     Column("password", Text),
     Column("createdAt", Text, nullable=False),
     Column("updatedAt", Text, nullable=False),
+    # Not better-auth's: two callbacks at once must not give one identity to two users.
+    Index("account_providerId_accountId_idx", "providerId", "accountId", unique=True),
 )
 
 # Codes, links and states that wait to be used, once, before they expire. What is secret in a row is only its hash.
@@ -75,6 +77,15 @@ verification = Table(
     Column("expiresAt", Text, nullable=False, index=True),
     Column("createdAt", Text, nullable=False),
     Column("updatedAt", Text, nullable=False),
+)
+
+# A guest who signed in to an account they had: the user may open the guest's database, and delete it.
+guest_link = Table(
+    "guest_link",
+    metadata,
+    Column("guest_id", Text, ForeignKey("user.id", ondelete="CASCADE"), primary_key=True, nullable=False),
+    Column("user_id", Text, ForeignKey("user.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", Text, nullable=False),
 )
 
 tenant = Table(
