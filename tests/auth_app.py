@@ -13,6 +13,7 @@ from litestar import Litestar, get, post
 from litestar.di import NamedDependency, Provide
 
 from freehold.auth.cookies import SessionCookies
+from freehold.auth.guests import Guests
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
 from freehold.auth.ports import PasswordHasher
@@ -30,6 +31,7 @@ from freehold.http.auth import auth_routes
 from freehold.http.auth_edge import AuthEdge
 from freehold.http.client_address import ClientAddresses
 from freehold.http.guards import provide_signed_in, require_admin
+from freehold.http.guests import guest_handlers
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.settings import Secret, Settings
 from tests.serving import listen, serving
@@ -133,8 +135,9 @@ async def running_auth(
     async with auth_parts(folder / "central.db", public_url, hasher) as (auth, central, created):
         checked = Settings(better_auth_url=public_url, **settings)
         edge = AuthEdge(auth, ClientAddresses(checked.trusted_proxies))
+        guests = Guests(auth, SqlUserStore(central, "local"))
         app = Litestar(
-            [auth_routes(edge), me, change_me, admin],
+            [auth_routes(edge, guest_handlers(edge, guests)), me, change_me, admin],
             dependencies={
                 "auth": Provide(lambda: auth, sync_to_thread=False),
                 "signed_in": Provide(provide_signed_in),

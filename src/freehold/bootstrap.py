@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from freehold.audit.chain import seal_key
 from freehold.audit.service import Audit
 from freehold.auth.cookies import SessionCookies
+from freehold.auth.guests import Guests
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
 from freehold.auth.service import Auth
@@ -22,6 +23,7 @@ from freehold.central.audit import CentralAudit
 from freehold.central.catalogue import CentralCatalogue
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
+from freehold.central.guests import CentralGuestLinks
 from freehold.central.registry import CentralRegistry
 from freehold.central.tenants import CentralTenants
 from freehold.central.upgrade import upgrade_central
@@ -41,6 +43,7 @@ from freehold.registry.signing import signer_of
 from freehold.registry.types import PublishReport
 from freehold.settings import BadSettings, Settings
 from freehold.tenants.clock import SystemClock
+from freehold.tenants.guests import GuestDatabases
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provisioner import Provisioner
 from freehold.tenants.reconcile import Reconciler
@@ -57,9 +60,11 @@ class Services:
     audit: Audit
     auth: Auth
     limiter: Limiter
+    guests: Guests
     registry: Registry
     provider: DatabaseProvider
     tenants: Tenants
+    guest_databases: GuestDatabases
     provisioner: Provisioner
     reconciler: Reconciler
     server: DatabaseServer
@@ -124,15 +129,18 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             on_user_created=provisioner.wake,
             audit=audit,
         )
+        tenants = Tenants(tenant_store, provider)
         yield Services(
             settings=settings,
             central=central,
             audit=audit,
             auth=auth,
             limiter=limiter,
+            guests=Guests(auth, users),
             registry=registry,
             provider=provider,
-            tenants=Tenants(tenant_store, provider),
+            tenants=tenants,
+            guest_databases=GuestDatabases(CentralGuestLinks(central), tenants),
             provisioner=provisioner,
             reconciler=Reconciler(
                 catalogue=CentralCatalogue(central),

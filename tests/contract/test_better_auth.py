@@ -44,6 +44,7 @@ OWNERS = {
     "<token:26>": ("Setup User", "bearer@example.com"),
     "<token:27>": ("Setup User", "bearer-2@example.com"),
 }
+GUESTS = {"<token:35>"}
 # How much longer the session of `session-refresh.*` lives when the request is made.
 LIFE_LEFT = {
     "session-refresh.not-due": timedelta(days=6, minutes=1),
@@ -107,7 +108,9 @@ class Replay:
         """Make the users and sessions that must be there before the request."""
         sent = json.dumps(capture["request"])
         for token in re.findall(r"<token:\d+>", sent):
-            if token not in self.bound:
+            if token in GUESTS:
+                self.bound[token] = (await self.app.post("/api/auth/sign-in/anonymous")).json()["token"]
+            elif token not in self.bound:
                 name, email = OWNERS[token]
                 await self.sign_up(name, email, token)
         if capture["name"].startswith(("sign-in.", "csrf.", "sign-up.email.duplicate")):
@@ -201,7 +204,7 @@ class Replay:
         expected = expected.replace("{BASE}", self.app.url)
         if when := re.fullmatch(r"<iso:now(?:\+(\d+)d)?>", expected):
             return is_date(found, timedelta(days=int(when[1] or 0)))
-        parts = re.split(r"(<token:\d+>|<id:\d+>|<signature>|true)", expected)
+        parts = re.split(r"(<token:\d+>|<id:\d+>|<signature>|<random-32>|true)", expected)
         pattern = "".join(self.meaning(part) for part in parts)
         match = re.fullmatch(pattern, found)
         if match is None:
@@ -218,6 +221,8 @@ class Replay:
     def meaning(self, part: str) -> str:
         if part == "<signature>":
             return r"[A-Za-z0-9+/]{43}="
+        if part == "<random-32>":
+            return r"[A-Za-z0-9]{32}"
         if part in self.bound:
             return re.escape(self.bound[part])
         if placeholder := re.fullmatch(r"<(token|id):(\d+)>", part):

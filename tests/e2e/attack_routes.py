@@ -20,6 +20,7 @@ OPEN = same(200)
 ABSENT = same(404)
 DESCRIBED = same(204)  # OPTIONS: which methods there are
 SIGNED_IN = {**same(401), "user": 200, "admin": 200}
+STRANGERS = {**same(401), "user": 404, "admin": 404}
 ADMIN = {**same(401), "user": 403, "admin": 201}
 ADMIN_READS = {**same(401), "user": 403, "admin": 200}
 DATABASE_TOKEN = {**same(401), "database token": 200}
@@ -82,8 +83,13 @@ ROUTES: list[Row] = [
     row("GET POST PUT DELETE", "/api/auth", ABSENT, target="/api/auth/admin/list-users", is_mount=True),
     row("GET POST", "/api/auth", ABSENT, target="/api/auth/", is_mount=True),
     row("POST", "/api/auth", ABSENT, target="/api/auth/update-user", is_mount=True),
+    *auth("POST", "/api/auth/sign-in/anonymous", OPEN),
+    *auth("POST", "/api/auth/delete-anonymous-user", {**same(401), "user": 403, "admin": 403}),
     *read("/databases/user", SIGNED_IN),
     *read("/admin/audit", ADMIN_READS),
+    *read("/databases/guests", SIGNED_IN),
+    row("GET DELETE", "/databases/guests/{guest_id}", STRANGERS, target="/databases/guests/nobody"),
+    row("OPTIONS", "/databases/guests/{guest_id}", DESCRIBED, target="/databases/guests/nobody"),
     *read("/migrations"),
     *read("/migrations/current-version"),
     *read("/migrations/full"),

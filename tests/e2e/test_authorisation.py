@@ -117,7 +117,9 @@ def test_each_may_do_what_the_table_says(cast: Cast, row: Row, method: str) -> N
             token = _another_session(cast, who)
         answer = cast.ask(row, method, token)
         assert answer.status == row.outcomes[who], (who, answer)
-        if answer.status == 401 and "json" in answer.header("content-type"):
+        # better-auth's 401 has no such header, and browsers must not be asked for a password there.
+        is_auth = row.route.startswith("/api/auth")
+        if answer.status == 401 and "json" in answer.header("content-type") and not is_auth:
             assert answer.header("www-authenticate") == "Bearer"
 
 

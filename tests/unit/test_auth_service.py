@@ -22,6 +22,7 @@ from freehold.auth.errors import (
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
+from freehold.auth.social.types import Identity
 from freehold.auth.types import AdminOutcome, Client, Credential, NewUser, Session, SignedIn, User
 from freehold.errors import NotFound
 
@@ -38,14 +39,26 @@ class Users:
     sessions: list[Session] = field(default_factory=list)
     is_gone: bool = False
 
-    async def add_user(self, user: User, password_hash: str, session: Session | None) -> None:
+    async def add_user(
+        self,
+        user: User,
+        password_hash: str | None,
+        session: Session | None,
+        *,
+        identity: Identity | None = None,
+    ) -> None:
         if user.email in self.credentials:
             raise EmailTaken("taken")
         self.credentials[user.email] = Credential(user=user, password_hash=password_hash)
         if session is not None:
             self.sessions.append(session)
 
-    async def add_session(self, session: Session, *, method: str = "password") -> None:
+    async def upgrade_guest(
+        self, user: User, password_hash: str | None, session: Session, *, identity: Identity | None = None
+    ) -> bool:
+        return False
+
+    async def add_session(self, session: Session, *, method: str = "password", guest_id: str = "") -> None:
         if self.is_gone:
             raise NotFound("gone")
         self.sessions.append(session)

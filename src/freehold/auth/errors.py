@@ -9,6 +9,24 @@ class EmailTaken(Conflict):
     code = "email_taken"
 
 
+class IdentityTaken(Conflict):
+    """Somebody else signs in with this identity."""
+
+    code = "identity_taken"
+
+
+class IsGuest(Conflict):
+    """Guests are guests already."""
+
+    code = "is_guest"
+
+
+class NotAGuest(Forbidden):
+    """Only a guest may do this."""
+
+    code = "not_a_guest"
+
+
 class InvalidEmail(InvalidInput):
     """Not an e-mail address."""
 

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from freehold.auth.social.types import Identity
 from freehold.auth.types import Credential, Session, SignedIn, User
 
 
@@ -40,12 +41,40 @@ class SessionStore(Protocol):
 class UserStore(SessionStore, Protocol):
     """Users, their accounts and sessions in the central database."""
 
-    async def add_user(self, user: User, password_hash: str, session: Session | None) -> None:
-        """Write user, account, session and tenant in one transaction. Raises `EmailTaken`."""
+    async def add_user(
+        self,
+        user: User,
+        password_hash: str | None,
+        session: Session | None,
+        *,
+        identity: Identity | None = None,
+    ) -> None:
+        """Write user, accounts, session and tenant in one transaction.
+
+        Raises:
+            EmailTaken: the address is in use.
+            IdentityTaken: the identity belongs to somebody else.
+        """
         ...
 
-    async def add_session(self, session: Session, *, method: str = "password") -> None:
-        """Write the session, and to the audit trail how the user signed in. Raises `NotFound`: the user is gone."""
+    async def upgrade_guest(
+        self, user: User, password_hash: str | None, session: Session, *, identity: Identity | None = None
+    ) -> bool:
+        """Make the guest with this id this user; they keep their tenant, and have this session only.
+
+        False, and nothing is changed, if there is no such guest, or they have signed in to an account they had.
+
+        Raises:
+            EmailTaken: the address is in use.
+            IdentityTaken: the identity belongs to somebody else.
+        """
+        ...
+
+    async def add_session(self, session: Session, *, method: str = "password", guest_id: str = "") -> None:
+        """Write the session, and to the audit trail how the user signed in.
+
+        Also links this guest, whose sessions end, to the user. Raises `NotFound`: the user is gone.
+        """
         ...
 
     async def sign_out(self, token: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
+from msgspec.structs import replace
 
 from freehold.audit.ports import Recorder
 from freehold.audit.types import ANONYMOUS, Event
@@ -16,6 +17,7 @@ from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import check_length, check_new_password
 from freehold.auth.ports import PasswordHasher, UserStore
 from freehold.auth.sessions import LIFETIME, SHORT_LIFETIME, Sessions, extend_from
+from freehold.auth.social.types import Identity
 from freehold.auth.tokens import random_id
 from freehold.auth.types import (
     ADMIN_ROLE,
@@ -55,10 +57,35 @@ class Auth:
             Unavailable: too many are signing in, or the central database does not answer.
         """
         password_hash = await self._admit(new)
+        user = self.new_user(new, USER_ROLE, self.clock())
+        return await self.start_user(user, client, password_hash=password_hash, remember=remember)
+
+    async def start_user(
+        self,
+        user: User,
+        client: Client,
+        *,
+        password_hash: str | None = None,
+        identity: Identity | None = None,
+        remember: bool = True,
+    ) -> SignedIn:
+        """Store a new user, who has a password or an identity elsewhere, or neither; and sign them in.
+
+        A guest becomes this user and keeps id and database.
+
+        Raises:
+            EmailTaken: the address is in use.
+            IdentityTaken: another user has this identity.
+        """
         now = self.clock()
-        user = self.new_user(new, USER_ROLE, now)
+        if client.guest_id:
+            grown = replace(user, user_id=client.guest_id)
+            session = self.new_session(grown.user_id, client, now, remember=remember)
+            if await self.store.upgrade_guest(grown, password_hash, session, identity=identity):
+                log.info("user.guest_signed_up", user_id=grown.user_id)
+                return signed_in_by(grown, session)
         session = self.new_session(user.user_id, client, now, remember=remember)
-        await self.store.add_user(user, password_hash, session)
+        await self.store.add_user(user, password_hash, session, identity=identity)
         log.info("user.signed_up", user_id=user.user_id)
         self.on_user_created()
         return signed_in_by(user, session)
@@ -91,6 +118,8 @@ class Auth:
     ) -> SignedIn:
         """A new session for somebody who has proved, by this method, to be this user.
 
+        A guest's database is kept for the user, see `freehold.tenants.guests`.
+
         Raises:
             Banned: the user is banned. A ban that has run out is lifted.
             NotFound: the user is gone.
@@ -102,7 +131,7 @@ class Auth:
             await self.audit.record(_failed_sign_in(user, "banned"))
             raise
         session = self.new_session(user.user_id, client, now, remember=remember)
-        await self.store.add_session(session, method=method)
+        await self.store.add_session(session, method=method, guest_id=client.guest_id)
         return signed_in_by(user, session)
 
     async def sign_out(self, token: str) -> None:

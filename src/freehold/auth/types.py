@@ -78,10 +78,14 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept about where a sign-in came from; empty when unknown."""
+    """Where a sign-in comes from; empty when unknown.
+
+    `guest_id`: the guest who has used the app there until now, and whose database must not be lost.
+    """
 
     ip_address: str = ""
     user_agent: str = ""
+    guest_id: str = ""
 
 
 class NewUser(msgspec.Struct, frozen=True, kw_only=True):

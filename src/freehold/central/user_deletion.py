@@ -2,19 +2,24 @@
 
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.auth.dates import to_iso
-from freehold.central.tables import tenant, user
+from freehold.central.tables import guest_link, tenant, user
 
 _GONE = ("deleting", "deleted")
 
 
 async def delete_user_rows(db: AsyncConnection, user_id: str, now: datetime) -> bool:
-    """Delete the user with their accounts and sessions, and mark their tenant `deleting`, due at once.
+    """Delete the user with accounts, sessions and guests, and mark their tenants `deleting`, due at once.
 
     In the caller's transaction: a crash leaves both or neither. False if there is no such user.
     """
+    # What they left behind as a guest would have no owner any more.
+    guests = select(guest_link.c.guest_id).where(guest_link.c.user_id == user_id)
+    for guest_id in (await db.execute(guests)).scalars().all():
+        await delete_user_rows(db, guest_id, now)
     # Accounts and sessions go with their user: the tables say so.
     deleted = await db.execute(user.delete().where(user.c.id == user_id))
     await db.execute(

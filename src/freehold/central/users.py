@@ -1,5 +1,7 @@
 """Users, accounts and sessions in the central database. Implements `freehold.auth.ports.UserStore`."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -7,20 +9,22 @@ from typing import Any
 import msgspec
 from sqlalchemy import RowMapping, Select, Table, func, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.dates import from_iso, to_iso
-from freehold.auth.errors import EmailTaken
+from freehold.auth.errors import EmailTaken, IdentityTaken
 from freehold.auth.sessions import extend_from
-from freehold.auth.tokens import random_id
+from freehold.auth.social.types import Identity
 from freehold.auth.types import USER_ROLE, Credential, Session, SignedIn, User
+from freehold.central.account_rows import CREDENTIAL, identity_row, password_row
 from freehold.central.engine import Central
+from freehold.central.guests import grow_up, link_guest
 from freehold.central.tables import account, change, session, tenant, user
 from freehold.central.tenant_rows import new_tenant_row
 from freehold.central.user_deletion import delete_user_rows
 from freehold.errors import NotFound
 
-_CREDENTIAL = "credential"
 _SEEN = "seen"
 
 
@@ -40,7 +44,7 @@ _FIND_CREDENTIAL: Select[Any] = select(*_labelled(user), account.c.password).sel
     user.outerjoin(
         account,
         (account.c.userId == user.c.id)
-        & (account.c.providerId == _CREDENTIAL)
+        & (account.c.providerId == CREDENTIAL)
         & (account.c.accountId == user.c.id),
     )
 )
@@ -53,31 +57,32 @@ class SqlUserStore:
     central: Central
     provider_name: str
 
-    async def add_user(self, new: User, password_hash: str, new_session: Session | None) -> None:
-        account_row = {
-            "id": random_id(),
-            "accountId": new.user_id,
-            "providerId": _CREDENTIAL,
-            "userId": new.user_id,
-            "password": password_hash,
-            "createdAt": new.created_at,
-            "updatedAt": new.created_at,
-        }
+    async def add_user(
+        self,
+        new: User,
+        password_hash: str | None,
+        new_session: Session | None,
+        *,
+        identity: Identity | None = None,
+    ) -> None:
         tenant_row = new_tenant_row(new.user_id, self.provider_name, from_iso(new.created_at))
-        try:
-            async with self.central.write() as db:
-                await db.execute(user.insert(), msgspec.to_builtins(new))
-                await db.execute(account.insert(), account_row)
-                await db.execute(tenant.insert(), tenant_row)
-                if new_session is not None:
-                    await db.execute(session.insert(), msgspec.to_builtins(new_session))
-                await self.central.record(db, _added(new, has_session=new_session is not None))
-        except IntegrityError as error:
-            if "user.email" not in str(error.orig):
-                raise
-            raise EmailTaken("there is a user with this address") from error
+        async with _unique(), self.central.write() as db:
+            await db.execute(user.insert(), msgspec.to_builtins(new))
+            await db.execute(tenant.insert(), tenant_row)
+            await _add_ways_in(db, new, password_hash, identity, new_session)
+            await self.central.record(db, _added(new, has_session=new_session is not None))
 
-    async def add_session(self, new: Session, *, method: str = "password") -> None:
+    async def upgrade_guest(
+        self, new: User, password_hash: str | None, new_session: Session, *, identity: Identity | None = None
+    ) -> bool:
+        async with _unique(), self.central.write() as db:
+            if not await grow_up(db, new):
+                return False
+            await _add_ways_in(db, new, password_hash, identity, new_session)
+            await self.central.record(db, _added(new, has_session=True))
+        return True
+
+    async def add_session(self, new: Session, *, method: str = "password", guest_id: str = "") -> None:
         signed_in = Event(
             "user.signed_in",
             f"user:{new.user_id}",
@@ -88,6 +93,9 @@ class SqlUserStore:
             async with self.central.write() as db:
                 await db.execute(session.insert(), msgspec.to_builtins(new))
                 await self.central.record(db, signed_in)
+                if guest_id and await link_guest(db, guest_id, new.user_id, new.created_at):
+                    linked = Event("user.guest_linked", f"user:{guest_id}", actor=f"user:{new.user_id}")
+                    await self.central.record(db, linked)
         except IntegrityError as error:
             if "FOREIGN KEY" not in str(error.orig):
                 raise
@@ -96,7 +104,7 @@ class SqlUserStore:
     async def find_credential(self, email: str) -> Credential | None:
         async with self.central.read() as db:
             row = (await db.execute(_FIND_CREDENTIAL.where(user.c.email == email))).mappings().first()
-        return Credential(user=_user(row), password_hash=row["password"]) if row else None
+        return Credential(user=user_of(row), password_hash=row["password"]) if row else None
 
     async def find_session(self, token: str) -> tuple[SignedIn | None, int]:
         async with self.central.read() as db:
@@ -159,7 +167,35 @@ def _added(new: User, *, has_session: bool) -> Event:
     return Event("user.created", f"user:{new.user_id}", {"role": new.role})
 
 
-def _user(row: RowMapping) -> User:
+async def _add_ways_in(
+    db: AsyncConnection,
+    new: User,
+    password_hash: str | None,
+    identity: Identity | None,
+    new_session: Session | None,
+) -> None:
+    if password_hash is not None:
+        await db.execute(account.insert(), password_row(new.user_id, password_hash, new.created_at))
+    if identity is not None:
+        await db.execute(account.insert(), identity_row(new.user_id, identity, new.created_at))
+    if new_session is not None:
+        await db.execute(session.insert(), msgspec.to_builtins(new_session))
+
+
+@asynccontextmanager
+async def _unique() -> AsyncIterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        if "user.email" in str(error.orig):
+            raise EmailTaken("there is a user with this address") from error
+        if "account.providerId" in str(error.orig):
+            raise IdentityTaken("somebody else signs in with this identity") from error
+        raise
+
+
+def user_of(row: RowMapping) -> User:
+    """The user in a row of `LABELLED_USER`."""
     return User(
         user_id=row["user_id"],
         name=row["user_name"],
@@ -179,7 +215,7 @@ def _user(row: RowMapping) -> User:
 def _signed_in(row: RowMapping) -> SignedIn:
     expires_at = from_iso(row["session_expiresAt"])
     return SignedIn(
-        user=_user(row),
+        user=user_of(row),
         session=Session(
             session_id=row["session_id"],
             token=row["session_token"],

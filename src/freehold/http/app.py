@@ -21,6 +21,8 @@ from freehold.http.cors import Cors
 from freehold.http.databases import DatabasesController
 from freehold.http.gateway import DatabasePaths, Gateway, gateway_routes
 from freehold.http.guards import provide_signed_in
+from freehold.http.guest_databases import GuestDatabasesController
+from freehold.http.guests import guest_handlers
 from freehold.http.health import HealthController
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.rate_limits import RateLimits
@@ -52,9 +54,10 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
     return Litestar(
         route_handlers=[
             HealthController,
-            auth_routes(edge),
+            auth_routes(edge, guest_handlers(edge, services.guests)),
             DatabasesController,
             AuditController,
+            GuestDatabasesController,
             registry_routes(services.registry),
             gateway_routes(gateway or _gateway(services)),
         ],
@@ -63,6 +66,7 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
             "audit": Provide(lambda: services.audit, sync_to_thread=False),
             "auth": Provide(lambda: services.auth, sync_to_thread=False),
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
+            "guest_databases": Provide(lambda: services.guest_databases, sync_to_thread=False),
             "signed_in": Provide(provide_signed_in),
         },
         exception_handlers=EXCEPTION_HANDLERS,

@@ -91,7 +91,7 @@ class _Endpoints:
             image=values.get("image"),
         )
         remember = values.get("rememberMe", True)
-        signed_in = await self._auth.sign_up(new, self._edge.client(request.scope), remember=remember)
+        signed_in = await self._auth.sign_up(new, await self._edge.client(request.scope), remember=remember)
         return self._edge.session_started(
             signed_in, SignUpReply(signed_in.session.token, signed_in.user), remember=remember
         )
@@ -101,7 +101,7 @@ class _Endpoints:
         values = check(body, _SIGN_IN_FIELDS)
         remember = values.get("rememberMe", True)
         signed_in = await self._auth.sign_in(
-            values["email"], values["password"], self._edge.client(request.scope), remember=remember
+            values["email"], values["password"], await self._edge.client(request.scope), remember=remember
         )
         token, user, target = signed_in.session.token, signed_in.user, values.get("callbackURL")
         if not target:

@@ -52,9 +52,14 @@ class AuthEdge:
         presented = presented_by(scope, self.auth.cookies)
         return None if presented is None else await self.auth.sessions.current(presented.token, extend=False)
 
-    def client(self, scope: Scope) -> Client:
-        """Where the request comes from, as far as it is known."""
-        return Client(ip_address=self.addresses.of(scope), user_agent=header(scope, b"user-agent") or "")
+    async def client(self, scope: Scope) -> Client:
+        """Where a sign-in comes from, as far as it is known, and whether from a guest."""
+        found = await self.maybe_signed_in(scope)
+        return Client(
+            ip_address=self.addresses.of(scope),
+            user_agent=header(scope, b"user-agent") or "",
+            guest_id=found.user_id if found is not None and found.user.is_anonymous else "",
+        )
 
     def session_started(
         self, signed_in: SignedIn, content: Any, headers: HeaderPairs = (), *, remember: bool = True

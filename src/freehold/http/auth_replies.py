@@ -14,6 +14,8 @@ from freehold.auth.errors import (
     Banned,
     EmailTaken,
     InvalidEmail,
+    IsGuest,
+    NotAGuest,
     PasswordTooLong,
     PasswordTooShort,
     WrongCredentials,
@@ -38,6 +40,12 @@ _KNOWN: dict[type[FreeholdError], tuple[int, str, str]] = {
     PasswordTooShort: (400, "PASSWORD_TOO_SHORT", "Password too short"),
     PasswordTooLong: (400, "PASSWORD_TOO_LONG", "Password too long"),
     WrongCredentials: (401, "INVALID_EMAIL_OR_PASSWORD", "Invalid email or password"),
+    IsGuest: (
+        400,
+        "ANONYMOUS_USERS_CANNOT_SIGN_IN_AGAIN_ANONYMOUSLY",
+        "Anonymous users cannot sign in again anonymously",
+    ),
+    NotAGuest: (403, "USER_IS_NOT_ANONYMOUS", "User is not anonymous"),
     Banned: (
         403,
         "BANNED_USER",

@@ -15,7 +15,7 @@ from freehold.auth.dates import to_iso
 from freehold.auth.types import SignedIn
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.tenants.service import Tenants
-from freehold.tenants.types import AccessLevel, PendingDatabase, ReadyDatabase, TenantState
+from freehold.tenants.types import AccessLevel, PendingDatabase, ReadyDatabase, TenantState, UserDatabase
 from freehold.wire import DatabaseCredentials
 
 Access = Annotated[
@@ -28,7 +28,7 @@ _MESSAGES = {
     TenantState.FAILED: "Making your database takes longer than it should. We keep trying; ask again in a moment.",
 }
 # The answer holds a credential, and a refusal must not outlive its cause.
-_NEVER_STORED = {"Cache-Control": "no-store"}
+NEVER_STORED = {"Cache-Control": "no-store"}
 
 
 class DatabasePending(Struct, frozen=True, kw_only=True):
@@ -45,10 +45,14 @@ class DatabasePending(Struct, frozen=True, kw_only=True):
 def _unstored(handler: Callable[..., Response[Any]]) -> Callable[..., Response[Any]]:
     def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         response = handler(request, error)
-        response.headers.update(_NEVER_STORED)
+        response.headers.update(NEVER_STORED)
         return response
 
     return handle
+
+
+UNSTORED = {kind: _unstored(handler) for kind, handler in EXCEPTION_HANDLERS.items()}
+"""Exception handlers for routes whose answers nobody may keep."""
 
 
 class DatabasesController(Controller):
@@ -56,7 +60,7 @@ class DatabasesController(Controller):
 
     path = "/databases"
     tags = ("databases",)
-    exception_handlers = {kind: _unstored(handler) for kind, handler in EXCEPTION_HANDLERS.items()}  # noqa: RUF012
+    exception_handlers = UNSTORED
 
     @get(
         "/user",
@@ -82,13 +86,19 @@ class DatabasesController(Controller):
         Refusals: 403 `database_suspended`, 409 `database_deleting`, 404 `database_deleted`, and 404 `not_found`
         for a user that another tool brought in and who has no database yet.
         """
-        found = await tenants.database_of(signed_in.user_id, signed_in.session_id, access_level)
-        match found:
-            case ReadyDatabase():
-                return Response(_credentials(found), status_code=HTTP_200_OK, headers=_NEVER_STORED)
-            case PendingDatabase():
-                headers = {**_NEVER_STORED, "Retry-After": str(found.retry_after_s)}
-                return Response(_pending(found), status_code=HTTP_202_ACCEPTED, headers=headers)
+        return database_reply(
+            await tenants.database_of(signed_in.user_id, signed_in.session_id, access_level)
+        )
+
+
+def database_reply(found: UserDatabase) -> Response[DatabaseCredentials | DatabasePending]:
+    """200 with a token, or 202 while there is none to give; kept by nobody."""
+    match found:
+        case ReadyDatabase():
+            return Response(_credentials(found), status_code=HTTP_200_OK, headers=NEVER_STORED)
+        case PendingDatabase():
+            headers = {**NEVER_STORED, "Retry-After": str(found.retry_after_s)}
+            return Response(_pending(found), status_code=HTTP_202_ACCEPTED, headers=headers)
 
 
 def _credentials(found: ReadyDatabase) -> DatabaseCredentials:

@@ -1,0 +1,61 @@
+"""Guests: people who use the app before they say who they are. They have a user row and a database like others.
+
+A guest who signs up becomes the new user and keeps both. A guest who signs in to an account they had is linked to
+it, and their database is kept until that user decides; see `freehold.tenants.guests`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from msgspec.structs import replace
+
+from freehold.auth.errors import IsGuest, NotAGuest
+from freehold.auth.service import Auth
+from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn
+
+_NAME = "Anonymous"
+_DOMAIN = "anonymous.placeholder.invalid"  # RFC 2606: never delivered to anybody
+
+log = structlog.get_logger()
+
+
+class UserDeletion(Protocol):
+    """Deletes users from the central database."""
+
+    async def delete_user(self, user_id: str, now: datetime) -> bool:
+        """Delete the user and have their database deleted, in one transaction. Raises `CentralUnavailable`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Guests:
+    """Lets people in without a name."""
+
+    auth: Auth
+    store: UserDeletion
+
+    async def sign_in(self, client: Client) -> SignedIn:
+        """A new guest with a session.
+
+        Raises:
+            IsGuest: who asks is one.
+        """
+        if client.guest_id:
+            raise IsGuest("you are a guest already")
+        auth = self.auth
+        address = f"{auth.new_id().lower()}@{_DOMAIN}"
+        user = auth.new_user(NewUser(name=_NAME, email=address, password=""), USER_ROLE, auth.clock())
+        return await auth.start_user(replace(user, is_anonymous=True), client)
+
+    async def delete(self, guest: SignedIn) -> None:
+        """Delete the guest, their sessions, and their database.
+
+        Raises:
+            NotAGuest: this is a user with an account.
+        """
+        if not guest.user.is_anonymous:
+            raise NotAGuest("only guests can be deleted so")
+        await self.store.delete_user(guest.user_id, self.auth.clock())
+        log.info("user.guest_deleted", user_id=guest.user_id)

@@ -1,0 +1,82 @@
+"""Guests' rows: growing into users, being linked to users. See `freehold.auth.guests`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Select, exists, literal, select
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.audit.types import Event
+from freehold.auth.types import User
+from freehold.central.engine import Central
+from freehold.central.tables import guest_link, session, user
+from freehold.central.user_deletion import delete_user_rows
+from freehold.tenants.guests import GuestLink
+
+
+async def grow_up(db: AsyncConnection, new: User) -> bool:
+    """Overwrite the guest of this id, and end their sessions. False if there is no such guest any more."""
+    grown = await db.execute(
+        user.update()
+        .where(
+            user.c.id == new.user_id,
+            user.c.isAnonymous == 1,
+            ~exists().where(guest_link.c.guest_id == new.user_id),
+        )
+        .values(msgspec.to_builtins(new))
+    )
+    if not grown.rowcount:
+        return False
+    await db.execute(session.delete().where(session.c.userId == new.user_id))
+    return True
+
+
+async def link_guest(db: AsyncConnection, guest_id: str, user_id: str, now: str) -> bool:
+    """Let the user open the guest's database, and end the guest's sessions. False if it is no guest (any more)."""
+    row = select(user.c.id, literal(user_id), literal(now)).where(
+        user.c.id == guest_id, user.c.isAnonymous == 1
+    )
+    linked = await db.execute(
+        insert(guest_link).from_select(["guest_id", "user_id", "created_at"], row).on_conflict_do_nothing()
+    )
+    if linked.rowcount:
+        await db.execute(session.delete().where(session.c.userId == guest_id))
+    return linked.rowcount > 0
+
+
+@dataclass(frozen=True, slots=True)
+class CentralGuestLinks:
+    """Implements `tenants.guests.GuestLinks`."""
+
+    central: Central
+
+    async def of_user(self, user_id: str) -> Sequence[GuestLink]:
+        links = (
+            select(guest_link.c.guest_id, guest_link.c.created_at)
+            .where(guest_link.c.user_id == user_id)
+            .order_by(guest_link.c.created_at, guest_link.c.guest_id)
+        )
+        async with self.central.read() as db:
+            return [
+                GuestLink(guest_id=row.guest_id, linked_at=row.created_at) for row in await db.execute(links)
+            ]
+
+    async def has(self, user_id: str, guest_id: str) -> bool:
+        async with self.central.read() as db:
+            return (await db.execute(_link(user_id, guest_id))).first() is not None
+
+    async def delete(self, user_id: str, guest_id: str, now: datetime) -> bool:
+        async with self.central.write() as db:
+            if (await db.execute(_link(user_id, guest_id))).first() is None:
+                return False
+            await self.central.record(db, Event("user.removed", f"user:{guest_id}"))
+            return await delete_user_rows(db, guest_id, now)
+
+
+def _link(user_id: str, guest_id: str) -> Select[tuple[str]]:
+    return select(guest_link.c.guest_id).where(
+        guest_link.c.user_id == user_id, guest_link.c.guest_id == guest_id
+    )

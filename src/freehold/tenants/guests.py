@@ -1,0 +1,80 @@
+"""Databases that guests leave behind when they sign in to an account they had: kept until their user decides.
+
+Nothing is merged here, for only the app knows what its rows mean. It opens the guest's database, takes what it
+wants into the user's own, and then deletes the guest's; or leaves it as it is.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from freehold.auth.dates import utc_now
+from freehold.errors import NotFound
+from freehold.tenants.service import Tenants
+from freehold.tenants.types import AccessLevel, Tenant, UserDatabase
+
+log = structlog.get_logger()
+
+
+class GuestLink(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest who signed in to an account they had, and when."""
+
+    guest_id: str
+    linked_at: str
+
+
+class GuestLinks(Protocol):
+    """Which guests were whose. All methods raise `CentralUnavailable`."""
+
+    async def of_user(self, user_id: str) -> Sequence[GuestLink]:
+        """Those of this user, the oldest first."""
+        ...
+
+    async def has(self, user_id: str, guest_id: str) -> bool:
+        """Whether this guest is this user's."""
+        ...
+
+    async def delete(self, user_id: str, guest_id: str, now: datetime) -> bool:
+        """Delete the guest and have their database deleted, in one transaction. False if it is not this user's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GuestDatabases:
+    """What a user may do with the databases that they filled as a guest."""
+
+    links: GuestLinks
+    tenants: Tenants
+    clock: Callable[[], datetime] = utc_now
+
+    async def of_user(self, user_id: str) -> Sequence[tuple[GuestLink, Tenant]]:
+        """The user's guest databases, the oldest link first."""
+        links = await self.links.of_user(user_id)
+        return [(link, await self.tenants.store.of_user(link.guest_id)) for link in links]
+
+    async def open(
+        self, user_id: str, guest_id: str, session_id: str, access_level: AccessLevel
+    ) -> UserDatabase:
+        """The guest's database with a token for the user's session.
+
+        Raises:
+            NotFound: the user has no such guest.
+            DatabaseSuspended, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: as for the user's own.
+        """
+        if not await self.links.has(user_id, guest_id):
+            raise NotFound("you have no such guest database")
+        return await self.tenants.database_of(guest_id, session_id, access_level)
+
+    async def delete(self, user_id: str, guest_id: str) -> None:
+        """Delete the guest and their database, for good.
+
+        Raises:
+            NotFound: the user has no such guest.
+        """
+        if not await self.links.delete(user_id, guest_id, self.clock()):
+            raise NotFound("you have no such guest database")
+        log.info("tenant.guest_database_given_up", user_id=user_id, guest_id=guest_id)
