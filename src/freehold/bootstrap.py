@@ -28,12 +28,15 @@ from freehold.central.registry import CentralRegistry
 from freehold.central.tenants import CentralTenants
 from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
+from freehold.errors import CentralUnavailable, Conflict, ProviderUnavailable
 from freehold.keys import BadKeyFile, load_key, load_or_create_key, load_or_create_secret
+from freehold.libsql.bearer import Token
 from freehold.libsql.errors import LibsqlError
 from freehold.limiting import Limiter
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.local.scratch import local_scratch
 from freehold.providers.serving import DatabaseServer, ReplicaServer
+from freehold.providers.sqld.central import open_central_namespace
 from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.tokens import TokenVerifier
 from freehold.registry.cache import SnapshotCache
@@ -112,7 +115,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         async def newest_version() -> int:
             return (await registry.snapshot()).version
 
-        snapshots = Snapshots(registry.snapshot, local_scratch)
+        # The scratch database is not the tenants' own engine elsewhere: a snapshot is tried there first.
+        is_local = settings.tenant_provider == "local"
+        snapshots = Snapshots(registry.snapshot, local_scratch, prove=not is_local)
         provider = await _open_provider(settings, stack, snapshots)
         tenant_store = CentralTenants(central)
         provisioner = Provisioner(tenant_store, provider, snapshots.bring_up_to_date)
@@ -190,10 +195,9 @@ async def _open_central(
     settings: Settings, stack: AsyncExitStack, audit_key: bytes
 ) -> tuple[Central, ChangeFeed]:
     if settings.has_remote_central:
+        token = await _central_token(settings)
         try:
-            central = open_remote_central(
-                settings.database_url, settings.database_auth_token.reveal() or None, audit_key
-            )
+            central = open_remote_central(settings.database_url, token, audit_key)
         except LibsqlError as error:
             raise BadSettings([f"DATABASE_URL: {error.explanation}"]) from error
         stack.push_async_callback(central.close)
@@ -217,6 +221,23 @@ def _open_cache(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:
     link = RedisLink(settings.cache_url, settings.cache_token)
     stack.push_async_callback(link.close)
     return link
+
+
+async def _central_token(settings: Settings) -> Token:
+    name = settings.central_namespace
+    if name is None:
+        return settings.database_auth_token.reveal() or None
+    try:
+        return await open_central_namespace(
+            settings.sqld_admin_url,
+            settings.sqld_admin_key.reveal(),
+            await asyncio.to_thread(_sqld_key, settings),
+            name,
+        )
+    except Conflict as error:
+        raise BadSettings([f"DATABASE_URL: {error}"]) from error
+    except ProviderUnavailable as error:
+        raise CentralUnavailable(str(error)) from error
 
 
 def _make_folder(keys: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -155,6 +155,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def cache_token(self) -> str:
         return self.upstash_redis_rest_token.reveal() or self.redis_token.reveal()
+
+    @property
+    def central_namespace(self) -> str | None:
+        """The namespace of a central database that is on the tenants' own sqld and has no token of its own."""
+        parts = urlsplit(self.database_url)
+        is_there = f"{parts.scheme}://{parts.netloc}" == self.sqld_url.rstrip("/")
+        if self.tenant_provider != "sqld" or self.database_auth_token or not is_there:
+            return None
+        return dict(parse_qsl(parts.query)).get("namespace")
 
     @property
     def own_origins(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from freehold.errors import Conflict, NotFound, ProviderUnavailable
 from freehold.providers.sqld.keys import NamespaceKeys
 from freehold.providers.sqld.provider import SqldProvider
 from tests.gateway_app import Caller, Served, served_by_sqld
+from tests.integration.libsql_parts import SLOW, longest_stall_ms
 from tests.sqld import ADMIN_KEY, Sqld, running_sqld
 
 
@@ -173,6 +174,25 @@ async def test_a_transaction_that_a_restart_ends_leaves_nothing(served: Served, 
     )
     assert (status, body["code"]) == (400, "BAD_BATON")
     assert await caller.rows("select * from t") == []
+
+
+async def test_a_slow_statement_holds_up_nobody_else(sqld: Sqld, tmp_path: Path) -> None:
+    """Two seconds on the server, and the event loop of the service goes on all the while."""
+    async with served_by_sqld(tmp_path, sqld) as served:
+        caller = await served.database("one")
+        rows, took_s = 2_000_000, 0.0
+
+        async def work() -> None:
+            nonlocal took_s
+            began = time.monotonic()
+            assert await caller.rows(SLOW.format(n=rows)) == [[rows]]
+            took_s = time.monotonic() - began
+
+        await work()
+        rows = int(rows * 2.5 / took_s)
+        longest_ms = await longest_stall_ms(work, enough_ms=50)
+        assert took_s > 1.5
+        assert longest_ms < 50
 
 
 async def test_a_statement_that_never_ends_is_stopped_and_told(served: Served, sqld: Sqld) -> None:

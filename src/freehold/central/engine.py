@@ -18,6 +18,7 @@ from freehold.audit.types import Draft, Event
 from freehold.auth.dates import to_iso, utc_now
 from freehold.central.audit_rows import append
 from freehold.errors import CentralUnavailable
+from freehold.libsql.bearer import Token
 from freehold.libsql.sqlalchemy.urls import engine_url
 
 _BUSY_TIMEOUT_MS = 5_000
@@ -103,19 +104,23 @@ def open_central(path: Path, seal_key: bytes = b"") -> Central:
     return central
 
 
-def open_remote_central(url: str, auth_token: str | None = None, seal_key: bytes = b"") -> Central:
+def open_remote_central(url: str, auth_token: Token = None, seal_key: bytes = b"") -> Central:
     """The central database on a libSQL server: `libsql://…`, `https://…` or `http://…`. Foreign keys are on there.
+
+    A token that is a function is asked for again when the server refuses the last one.
 
     How well a commit is kept is the server's setting; sqld's own default does not sync each one to disk.
 
     Raises:
         LibsqlError: the URL cannot be used.
     """
-    return _central(engine_url(url, auth_token=auth_token), seal_key)
+    return _central(engine_url(url), seal_key, **({} if auth_token is None else {"auth_token": auth_token}))
 
 
-def _central(url: URL, seal_key: bytes) -> Central:
-    engine = create_async_engine(url, pool_size=8, max_overflow=0, pool_timeout=_BUSY_TIMEOUT_MS / 1000)
+def _central(url: URL, seal_key: bytes, **connect: object) -> Central:
+    engine = create_async_engine(
+        url, connect_args=connect, pool_size=8, max_overflow=0, pool_timeout=_BUSY_TIMEOUT_MS / 1000
+    )
 
     @event.listens_for(engine.sync_engine, "begin")
     def _on_begin(connection: Any) -> None:
