@@ -46,7 +46,7 @@ def objects(result: Result) -> list[dict[str, object]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("words", [[], ["lint"], ["seal"], ["publish"], ["status"]])
+@pytest.mark.parametrize("words", [[], ["lint"], ["seal"], ["test"], ["publish"], ["status"]])
 def test_every_verb_has_help_that_ends_with_examples(freehold: Freehold, words: list[str]) -> None:
     result = freehold.run(*words, "--help")
     assert result.exit_code == 0

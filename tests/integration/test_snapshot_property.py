@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from freehold.errors import FreeholdError
 from freehold.migrate.apply import apply
-from freehold.migrate.dump import quoted
+from freehold.migrate.names import quoted
 from freehold.migrate.snapshot import SnapshotUnfit, build_snapshot, load, sqlite_scratch
 from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.types import Migration

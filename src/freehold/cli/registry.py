@@ -14,6 +14,7 @@ from freehold.cli.context import (
     echo_json,
 )
 from freehold.cli.registry_check import FOLDER, JSON, lint, seal
+from freehold.cli.registry_trial import trial
 from freehold.migrate.types import Migration
 from freehold.registry.files import file_name, load_folder
 from freehold.registry.snapshot import Snapshot
@@ -36,6 +37,7 @@ def registry() -> None:
 
 registry.add_command(lint)
 registry.add_command(seal)
+registry.add_command(trial)
 
 
 @registry.command(

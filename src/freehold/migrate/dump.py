@@ -11,6 +11,7 @@ from msgspec import Struct
 from freehold.errors import Conflict
 from freehold.libsql.values import SqlValue
 from freehold.migrate.fingerprint import OURS_SQL, ask, fingerprint
+from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
 
 _INSERT_CHARS = 64 * 1024
@@ -217,11 +218,6 @@ def _text_literal(digits: str) -> str:
 
 def _quoted_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def quoted(name: str) -> str:
-    """The name as an identifier, whatever it holds."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _module(sql: str) -> str:

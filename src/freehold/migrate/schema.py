@@ -9,6 +9,7 @@ from msgspec import Struct
 from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import canonical, clauses, items
 from freehold.migrate.fingerprint import OURS_SQL, ask, fingerprint
+from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
 
 _TABLES = f"(SELECT name, rowid AS place FROM sqlite_schema WHERE type = 'table' AND {OURS_SQL}) AS owner"
@@ -128,6 +129,29 @@ async def read_schema(target: Target) -> Schema:
         else:
             found[kind][name.lower()] = Other(name, owner.lower(), sql)
     return Schema(tables, found["index"], found["view"], found["trigger"])
+
+
+def orphan_queries(schema: Schema) -> list[str]:
+    """For each foreign key a query that counts the rows whose parent is not there; engines without the PRAGMA too."""
+    found = []
+    for table in schema.tables.values():
+        for key in table.foreign_keys:
+            parent = schema.tables.get(key.parent)
+            primary = (
+                sorted((column for column in parent.columns if column.primary), key=_place) if parent else []
+            )
+            to = key.parent_columns or tuple(column.name for column in primary)
+            child = [f"child.{quoted(name)}" for name in key.columns]
+            filled = " AND ".join(f"{name} IS NOT NULL" for name in child)
+            same = " AND ".join(f"parent.{quoted(b)} = {a}" for a, b in zip(child, to, strict=False))
+            wanted = f"SELECT 1 FROM {quoted(key.parent)} AS parent WHERE {same or '0'}"
+            is_missing = f" AND NOT EXISTS ({wanted})" if parent else ""
+            found.append(f"SELECT count(*) FROM {quoted(table.name)} AS child WHERE {filled}{is_missing}")
+    return found
+
+
+def _place(column: Column) -> int:
+    return column.primary
 
 
 class _Parts(Struct, frozen=True):

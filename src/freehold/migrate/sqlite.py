@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from freehold.errors import Unavailable
 from freehold.libsql.conditions import holds
@@ -12,6 +13,7 @@ from freehold.libsql.protocol import Batch, BatchResult, Col, Error, Stmt, StmtR
 from freehold.libsql.values import SqlValue, decode, encode
 
 _BUSY_TIMEOUT_S = 5.0
+_FAILURES = (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError)
 
 
 class SqliteTarget:
@@ -41,7 +43,7 @@ class SqliteTarget:
                 connection.isolation_level = None
                 connection.row_factory = None
                 connection.execute("PRAGMA foreign_keys = ON")
-                return [_run_batch(connection, batch) for batch in batches]
+                return [run_batch(connection, batch, _FAILURES) for batch in batches]
         except sqlite3.Error as error:
             raise Unavailable(f"the database file cannot be opened: {error}") from error
 
@@ -51,7 +53,8 @@ class SqliteTarget:
         return sqlite3.connect(self._database, timeout=self._busy_timeout_s)
 
 
-def _run_batch(connection: sqlite3.Connection, batch: Batch) -> BatchResult:
+def run_batch(connection: Any, batch: Batch, failures: tuple[type[Exception], ...]) -> BatchResult:
+    """Run one batch on a DB-API connection in autocommit; `failures` are what a refused statement raises."""
     results: list[StmtResult | None] = []
     errors: list[Error | None] = []
     for step in batch.steps:
@@ -59,20 +62,20 @@ def _run_batch(connection: sqlite3.Connection, batch: Batch) -> BatchResult:
         if holds(step.condition, results, errors, lambda: not connection.in_transaction):
             try:
                 result = _execute(connection, step.stmt)
-            except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as raised:
+            except failures as raised:
                 error = _error(raised)
         results.append(result)
         errors.append(error)
     return BatchResult(results, errors)
 
 
-def _execute(connection: sqlite3.Connection, stmt: Stmt) -> StmtResult:
+def _execute(connection: Any, stmt: Stmt) -> StmtResult:
     with closing(connection.cursor()) as cursor:
         cursor.execute(stmt.sql or "", _arguments(stmt))
         cols = tuple(Col(name=column[0]) for column in cursor.description or ())
         rows: list[list[Value]] = []
         # Rows are read to the end even when nobody wants them: INSERT … RETURNING runs row by row.
-        for row in cursor:
+        for row in cursor.fetchall() if cursor.description else ():
             if stmt.want_rows:
                 rows.append([encode(value) for value in row])
         return StmtResult(

@@ -1,0 +1,98 @@
+"""`freehold registry test`: migrations on real engines, with rows in the databases."""
+
+import asyncio
+from pathlib import Path
+
+import click
+import msgspec
+
+from freehold.cli.context import (
+    EXIT_DONE,
+    EXIT_NO,
+    EXIT_SETTINGS,
+    async_command,
+    command_settings,
+    echo_json,
+    fail,
+)
+from freehold.cli.registry_check import FOLDER, JSON
+from freehold.providers.engines.engines import ENGINES, EngineMissing, open_engines
+from freehold.registry.files import load_folder
+from freehold.registry.seal import SEAL_FILE, read_seal
+from freehold.registry.trial import FIXTURES, Tried, load_fixtures, try_out
+from freehold.registry.types import BadRegistry
+
+
+@click.command(
+    "test",
+    epilog="""\b
+Examples:
+  freehold registry test
+  freehold registry test schema_registry/bahar --since 7
+  freehold registry test --engine sqlite --engine libsql --json
+""",
+)
+@FOLDER
+@click.option(
+    "--engine",
+    "engines",
+    type=click.Choice(ENGINES),
+    multiple=True,
+    help="Only on these; all three when left out. The first is what the others are compared with.",
+)
+@click.option("--since", type=click.IntRange(min=0), default=0, help="Only from this version and later ones.")
+@JSON
+@async_command
+async def trial(folder: Path | None, engines: tuple[str, ...], since: int, as_json: bool) -> int:
+    """Apply every migration from every earlier version, with rows, on SQLite, libSQL and Turso's engine.
+
+    The rows are those of FOLDER/fixtures/NNNN.sql, written once version NNNN is reached. Fails when schema or rows
+    differ between engines, the schema is not the one that registry.sum records, rows get lost outside a contract
+    migration, integrity_check or foreign_key_check finds something, or applying twice is not the same as once.
+    Exit code 1 then, and 3 when an engine is not installed.
+    """
+    folder = folder or command_settings().schema_registry
+    migrations = await load_folder(folder)
+    if not migrations:
+        raise BadRegistry([f"{folder}: there are no migrations in this folder"])
+    fixtures = await load_fixtures(folder)
+    seal = await asyncio.to_thread(read_seal, folder)
+    recorded = {} if seal is None else {one.version: one.schema for one in seal.migrations}
+    chosen = list(dict.fromkeys(engines)) or list(ENGINES)
+    failed = histories = 0
+    try:
+        async with open_engines(chosen) as opened:
+            async for tried in try_out(migrations, fixtures, opened, recorded, since=since):
+                histories += 1
+                failed += bool(tried.faults)
+                _show(tried, as_json=as_json)
+    except EngineMissing as error:
+        fail(error)
+        return EXIT_SETTINGS
+    _hint(recorded, fixtures, len(migrations))
+    click.echo(f"{histories} histories on {', '.join(chosen)}: {failed or 'none'} failed", err=True)
+    return EXIT_NO if failed else EXIT_DONE
+
+
+def _show(tried: Tried, *, as_json: bool) -> None:
+    if as_json:
+        echo_json(
+            {
+                "engine": tried.engine,
+                "from": tried.start,
+                "rows": tried.rows,
+                "faults": [msgspec.structs.asdict(fault)["reason"] for fault in tried.faults],
+            }
+        )
+        return
+    for fault in tried.faults:
+        click.echo(str(fault), err=True)
+
+
+def _hint(recorded: dict[int, str], fixtures: dict[int, tuple[str, ...]], head: int) -> None:
+    if len(recorded) < head:
+        click.echo(f"{SEAL_FILE} records no schema for some versions: run `freehold registry seal`", err=True)
+    if not fixtures:
+        click.echo(
+            f"there are no {FIXTURES}/NNNN.sql: the databases held only what migrations put there", err=True
+        )

@@ -1,0 +1,209 @@
+"""Tries migrations out on several engines: from every earlier version, with rows in it, and twice."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from freehold.errors import FreeholdError, Unavailable
+from freehold.libsql.protocol import Batch, BatchStep, CondOk, Stmt
+from freehold.libsql.values import SqlValue
+from freehold.migrate.apply import apply
+from freehold.migrate.fingerprint import ask
+from freehold.migrate.ledger import ledger_rows
+from freehold.migrate.names import quoted
+from freehold.migrate.schema import Schema, orphan_queries, read_schema
+from freehold.migrate.snapshot import Scratch
+from freehold.migrate.split import split
+from freehold.migrate.target import Target
+from freehold.migrate.types import BadMigration, Migration, chains, normalise
+from freehold.registry.release import release_of
+from freehold.registry.types import BadRegistry
+
+FIXTURES = "fixtures"
+
+
+class TrialFault(Struct, frozen=True):
+    """What went wrong on one engine. `start` is the version that the database came from."""
+
+    engine: str
+    start: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.engine}, from version {self.start}: {self.reason}"
+
+
+class Tried(Struct, frozen=True):
+    """One history: a database on one engine that was brought from `start` to the newest version."""
+
+    engine: str
+    start: int
+    rows: int
+    faults: tuple[TrialFault, ...]
+
+
+class _End(Struct, frozen=True):
+    """Where a history ended: the schema's fingerprint, and all rows by table."""
+
+    schema: Schema
+    rows: Mapping[str, list[str]]
+
+
+async def load_fixtures(folder: Path) -> dict[int, tuple[str, ...]]:
+    """The statements of `fixtures/NNNN.sql`: what an app writes into a database that is at version NNNN.
+
+    Raises:
+        BadRegistry: a file has another name, cannot be read or cut into statements.
+    """
+    return await asyncio.to_thread(_load, folder / FIXTURES)
+
+
+async def try_out(
+    migrations: Sequence[Migration],
+    fixtures: Mapping[int, Sequence[str]],
+    engines: Mapping[str, Scratch],
+    recorded: Mapping[int, str],
+    *,
+    since: int = 0,
+) -> AsyncIterator[Tried]:
+    """Each history as it ends; all engines must agree with the first. `recorded` are fingerprints by version.
+
+    Raises:
+        Unavailable: an engine does not answer.
+    """
+    plan = _Plan(migrations, fixtures, recorded)
+    for start in range(since, len(migrations) + 1):
+        first: tuple[str, _End] | None = None
+        for engine, scratch in engines.items():
+            faults: list[str] = []
+            end = None
+            try:
+                async with scratch() as target:
+                    end = await _history(target, plan, start, faults)
+            except Unavailable:
+                raise
+            except FreeholdError as error:
+                faults.append(str(error))
+            if end is not None and first is not None:
+                faults += _differences(end, first[1], first[0])
+            if end is not None and first is None:
+                first = (engine, end)
+            rows = sum(map(len, end.rows.values())) if end else 0
+            yield Tried(engine, start, rows, tuple(TrialFault(engine, start, each) for each in faults))
+
+
+class _Plan(Struct, frozen=True):
+    migrations: Sequence[Migration]
+    fixtures: Mapping[int, Sequence[str]]
+    recorded: Mapping[int, str]
+
+
+async def _history(target: Target, plan: _Plan, start: int, faults: list[str]) -> _End:
+    migrations, fixtures, recorded = plan.migrations, plan.fixtures, plan.recorded
+    for version in range(1, start + 1):
+        if version in fixtures or version == start:
+            await apply(target, migrations, to=version)
+            await _write(target, version, fixtures.get(version, ()))
+    before = await _end(target)
+    # One by one where there is nothing before, and otherwise at once, as databases that lag behind get them.
+    for version in range(1, len(migrations) + 1) if start == 0 else [len(migrations)]:
+        await apply(target, migrations, to=version)
+        schema = await read_schema(target)
+        if (wanted := recorded.get(version)) is not None and schema.fingerprint != wanted:
+            faults.append(f"version {version} comes out with another schema than registry.sum records")
+    again = await apply(target, migrations)
+    rows = await ledger_rows(target)
+    if again.applied or [row.chain for row in rows] != chains(migrations):
+        faults.append("applying once more was not the same as doing nothing")
+    after = await _end(target)
+    faults += await _soundness(target, after.schema)
+    if not any(release_of(one).is_contract for one in migrations[start:]):
+        faults += _lost_rows(before, after)
+    return after
+
+
+async def _write(target: Target, version: int, statements: Sequence[str]) -> None:
+    """Run the fixtures as an app does: foreign keys on, and all or nothing."""
+    if not statements:
+        return
+    steps = [BatchStep(Stmt(sql="PRAGMA foreign_keys = ON"))]
+    for sql in ("BEGIN IMMEDIATE", *statements, "COMMIT"):
+        steps.append(BatchStep(Stmt(sql=sql, want_rows=False), CondOk(len(steps) - 1)))
+    [answer] = await target.run([Batch(tuple(steps))])
+    for error in answer.step_errors:
+        if error is not None:
+            raise BadRegistry([f"{FIXTURES}/{version:04}.sql: {error.message}"])
+
+
+async def _end(target: Target) -> _End:
+    schema = await read_schema(target)
+    tables = [table for table in schema.tables.values() if not table.is_virtual]
+    queries = []
+    for table in tables:
+        names = [quoted(column.name) for column in sorted(table.columns, key=lambda column: column.name)]
+        queries.append(
+            f"SELECT {', '.join(f'typeof({name}), {name}' for name in names)} FROM {quoted(table.name)}"
+        )
+    found = await ask(target, *queries) if queries else []
+    return _End(
+        schema,
+        {table.name.lower(): sorted(map(_shown, rows)) for table, rows in zip(tables, found, strict=True)},
+    )
+
+
+def _shown(row: Sequence[SqlValue]) -> str:
+    return repr(tuple(row))
+
+
+async def _soundness(target: Target, schema: Schema) -> list[str]:
+    # Both ways: Turso's engine answers nothing to the second PRAGMA, whatever is in the database.
+    integrity, orphans, *counts = await ask(
+        target, "PRAGMA integrity_check", "PRAGMA foreign_key_check", *orphan_queries(schema)
+    )
+    faults = []
+    if integrity != [["ok"]]:
+        faults.append(f"integrity_check says {integrity[:3]}")
+    missing = len(orphans) or sum(int(str(rows[0][0])) for rows in counts)
+    if missing:
+        faults.append(f"foreign_key_check finds {missing} row(s) without their parent")
+    return faults
+
+
+def _lost_rows(before: _End, after: _End) -> list[str]:
+    return [
+        f"table {name} had {len(rows)} row(s) and has {len(after.rows[name])}; a migration that deletes rows "
+        "says `-- phase: contract`"
+        for name, rows in before.rows.items()
+        if name in after.rows and len(after.rows[name]) < len(rows)
+    ]
+
+
+def _differences(end: _End, other: _End, engine: str) -> list[str]:
+    faults = []
+    if end.schema.fingerprint != other.schema.fingerprint:
+        faults.append(f"its schema is another than on {engine}")
+    for name, rows in other.rows.items():
+        mine = end.rows.get(name, [])
+        if mine != rows:
+            odd = next(
+                iter([row for row in mine if row not in rows] or [row for row in rows if row not in mine]), ""
+            )
+            faults.append(f"table {name} has other rows than on {engine}, e.g. {odd[:200]}")
+    return faults
+
+
+def _load(folder: Path) -> dict[int, tuple[str, ...]]:
+    found = {}
+    for path in sorted(folder.glob("*")) if folder.is_dir() else ():
+        if path.suffix != ".sql" or not (path.stem.isdigit() and len(path.stem) == 4):
+            raise BadRegistry([f"{FIXTURES}/{path.name}: expected NNNN.sql, e.g. 0003.sql for version 3"])
+        try:
+            pieces = split(normalise(path.read_text("utf-8")))
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadRegistry([f"{FIXTURES}/{path.name}: cannot be read as UTF-8"]) from error
+        except BadMigration as error:
+            raise BadRegistry([f"{FIXTURES}/{path.name}: {fault}" for fault in error.faults]) from error
+        found[int(path.stem)] = tuple(piece.sql for piece in pieces)
+    return found

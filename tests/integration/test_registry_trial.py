@@ -1,0 +1,171 @@
+"""`registry test`: what SQLite, libSQL and Turso's engine make of the same migrations and rows."""
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from freehold.libsql.http import HranaTarget
+from freehold.migrate.snapshot import Scratch
+from freehold.migrate.target import Target
+from freehold.migrate.types import Migration
+from freehold.providers.engines.engines import ENGINES, PACKAGES, EngineMissing, open_engines, require_engines
+from freehold.registry.files import load_folder
+from freehold.registry.seal import read_seal
+from freehold.registry.trial import load_fixtures, try_out
+from freehold.registry.types import BadRegistry
+from tests.integration.migrate_parts import BAHAR, history
+from tests.servers import clean_environ, missing
+from tests.sqld import running_sqld
+
+PARENTS = """CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT);
+CREATE TABLE cards (id INTEGER PRIMARY KEY, word_id INTEGER REFERENCES words (id) ON DELETE CASCADE, n REAL)"""
+ROWS = {
+    1: ["INSERT INTO words VALUES (1, 'a'), (2, 'b')", "INSERT INTO cards VALUES (1, 1, 1.5), (2, 2, NULL)"]
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _engines() -> None:
+    try:
+        require_engines(ENGINES)
+    except EngineMissing as error:
+        missing(str(error))
+
+
+async def faults(
+    migrations: list[Migration], recorded: Mapping[int, str] | None = None, fixtures: object = ROWS
+) -> dict[str, list[str]]:
+    """By engine, what went wrong in any history."""
+    found: dict[str, list[str]] = {}
+    async with open_engines(ENGINES) as engines:
+        async for tried in try_out(migrations, fixtures, engines, recorded or {}):  # type: ignore[arg-type]
+            found.setdefault(tried.engine, []).extend(fault.reason for fault in tried.faults)
+    return found
+
+
+async def test_the_registry_that_ships_comes_out_alike_on_every_engine() -> None:
+    migrations, fixtures, seal = await load_folder(BAHAR), await load_fixtures(BAHAR), read_seal(BAHAR)
+    assert seal is not None
+    recorded = {one.version: one.schema for one in seal.migrations}
+    assert sorted(recorded) == list(range(1, len(migrations) + 1))
+    assert await faults(migrations, recorded, fixtures) == {engine: [] for engine in ENGINES}
+
+
+async def test_it_comes_out_alike_on_the_server_too() -> None:
+    with running_sqld() as server:
+        async with AsyncExitStack() as stack:
+            count = 0
+
+            @asynccontextmanager
+            async def scratch() -> AsyncIterator[Target]:
+                nonlocal count
+                count += 1
+                name = server.create(f"trial-{count}")
+                session = aiohttp.ClientSession(headers={"Host": f"{name}.db.internal"})
+                await stack.enter_async_context(session)
+                yield HranaTarget(session, f"{server.url}/", server.token(name))
+
+            engines: dict[str, Scratch] = {"sqld": scratch}
+            async with open_engines(["sqlite"]) as sqlite:
+                migrations = await load_folder(BAHAR)
+                run = try_out(migrations, await load_fixtures(BAHAR), {**sqlite, **engines}, {}, since=6)
+                assert [str(fault) async for tried in run for fault in tried.faults] == []
+            assert count == len(migrations) - 5
+
+
+async def test_rows_that_a_cascade_takes_are_missed() -> None:
+    # Not a rebuild, so no rule about text sees what it does to the children.
+    migrations = history(PARENTS, "CREATE TABLE b (a);\nDROP TABLE words")
+    found = await faults(migrations)
+    assert all("cards had 2 row(s) and has 0" in found[engine][0] for engine in ENGINES)
+    says = "-- phase: contract\n-- min_app: 2.0\n"
+    found = await faults(history(PARENTS, says + migrations[1].sql))
+    assert found == {engine: [] for engine in ENGINES}
+
+
+async def test_what_one_engine_refuses_is_told_with_the_engine() -> None:
+    found = await faults(history(PARENTS, "CREATE TABLE b (a TEXT PRIMARY KEY) WITHOUT ROWID"))
+    assert (found["sqlite"], found["libsql"]) == ([], [])
+    assert any("WITHOUT ROWID" in reason for reason in found["turso"])
+
+
+async def test_rows_that_differ_between_engines_or_runs_are_found() -> None:
+    found = await faults(history(PARENTS, "UPDATE words SET word = sqlite_version() WHERE id = 1"))
+    assert any("table words has other rows than on sqlite" in reason for reason in found["libsql"])
+
+
+async def test_a_rebuild_keeps_the_children_on_every_engine_and_an_orphan_stops_it() -> None:
+    rebuild = """-- foreign_keys: off
+CREATE TABLE words_new (id INTEGER PRIMARY KEY, word TEXT NOT NULL DEFAULT '');
+INSERT INTO words_new SELECT id, word FROM words{where};
+DROP TABLE words; ALTER TABLE words_new RENAME TO words"""
+    good = await faults(history(PARENTS, rebuild.format(where="")))
+    assert good == {engine: [] for engine in ENGINES}
+    bad = await faults(history(PARENTS, rebuild.format(where=" WHERE id > 1")))
+    for engine in ENGINES:
+        assert any("reference a row that is not there" in reason for reason in bad[engine]), engine
+
+
+async def test_a_schema_other_than_the_recorded_one_is_found() -> None:
+    found = await faults(history(PARENTS), {1: "0" * 64})
+    assert all("another schema than registry.sum records" in found[engine][0] for engine in ENGINES)
+
+
+async def test_bad_fixtures_are_told_with_their_file(tmp_path: Path) -> None:
+    found = await faults(history(PARENTS), {}, {1: ["INSERT INTO cards VALUES (1, 9, 0)"]})
+    assert all("fixtures/0001.sql: FOREIGN KEY" in found[engine][0] for engine in ("sqlite", "libsql"))
+    (tmp_path / "fixtures").mkdir()
+    (tmp_path / "fixtures" / "1.sql").write_text("SELECT 1")
+    with pytest.raises(BadRegistry, match=r"expected NNNN\.sql"):
+        await load_fixtures(tmp_path)
+    (tmp_path / "fixtures" / "1.sql").rename(tmp_path / "fixtures" / "0001.sql")
+    (tmp_path / "fixtures" / "0001.sql").write_text("SELECT 'open")
+    with pytest.raises(BadRegistry, match=r"0001.sql: line 1: this string is not closed"):
+        await load_fixtures(tmp_path)
+
+
+def run(folder: Path, *words: str, without: str = "") -> subprocess.CompletedProcess[str]:
+    """The command, as if a package were not installed."""
+    script = (
+        f"import sys; sys.modules.update({{{without!r}: None}}); from freehold.cli.main import main; main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, "registry", "test", str(folder), *words],
+        env=clean_environ(DATA_DIR=str(folder / "data")),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_the_command_tells_what_failed_and_never_passes_without_an_engine(tmp_path: Path) -> None:
+    (tmp_path / "0001_begin.sql").write_text(PARENTS)
+    (tmp_path / "fixtures").mkdir()
+    (tmp_path / "fixtures" / "0001.sql").write_text(";\n".join(ROWS[1]))
+    done = run(tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["engine"], line["from"], line["rows"]) for line in lines] == [
+        (engine, start, 4 * start) for start in (0, 1) for engine in ENGINES
+    ]
+    assert "6 histories on sqlite, libsql, turso: none failed" in done.stderr
+
+    (tmp_path / "0002_more.sql").write_text("CREATE TABLE b (a TEXT PRIMARY KEY) WITHOUT ROWID")
+    refused = run(tmp_path, "--since", "1")
+    assert (refused.returncode, "turso, from version 1: " in refused.stderr) == (1, True)
+    assert run(tmp_path, "--engine", "sqlite", "--engine", "libsql").returncode == 0
+
+    for name, (module, package) in PACKAGES.items():
+        absent = run(tmp_path, without=module)
+        assert absent.returncode == 3
+        assert f"not installed: {name}; `pip install {package}`" in absent.stderr
+        assert absent.stdout == ""
+    assert run(tmp_path, "--engine", "sqlite", without="turso").returncode == 0
