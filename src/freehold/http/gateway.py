@@ -24,7 +24,7 @@ from freehold.http.streaming import read_body, send_stream, too_large, watched
 from freehold.libsql.protocol import Error
 from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS, Call, DatabaseServer, Endpoint
-from freehold.providers.tokens import BadToken, TokenVerifier
+from freehold.providers.tokens import BadToken, Verifier
 
 log = structlog.get_logger()
 
@@ -53,7 +53,7 @@ class Gateway:
     """An ASGI application. `is_open`, if given, is asked before each call whether the database may be used."""
 
     server: DatabaseServer
-    verifier: TokenVerifier
+    verifier: Verifier
     is_open: IsOpen | None = None
     max_body_bytes: int = 10_000_000
     replicas: Replicas | None = None

@@ -25,7 +25,7 @@ from freehold.http.headers import header
 from freehold.http.streaming import read_body, send_stream, watched
 from freehold.providers.local.failures import Gone
 from freehold.providers.serving import ReplicaCall, ReplicaMethod, ReplicaServer
-from freehold.providers.tokens import BadToken, Grant, TokenVerifier
+from freehold.providers.tokens import BadToken, Grant, Verifier
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ class Replicas:
     """Answers calls of embedded replicas."""
 
     server: ReplicaServer
-    verifier: TokenVerifier
+    verifier: Verifier
     max_body_bytes: int = 10_000_000
 
     async def serve(

@@ -11,7 +11,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -38,6 +38,23 @@ class Grant(Struct, frozen=True):
     database_name: str
     access_level: AccessLevel
     token_digest: bytes
+
+
+class Verifier(Protocol):
+    """Tells what a token allows, without waiting."""
+
+    def verify(self, token: str, database_name: str) -> Grant:
+        """What the token allows on the database.
+
+        Raises:
+            BadToken: it opens nothing.
+            NotFound: it is for another database; whether this one exists is not told.
+        """
+        ...
+
+    def verify_only(self, token: str) -> Grant:
+        """What the token allows on the one database that it names. Raises `BadToken`."""
+        ...
 
 
 class TokenSigner:
@@ -69,7 +86,7 @@ class TokenSigner:
 
 
 class TokenVerifier:
-    """Tells what a token allows. A token seen before costs microseconds; it still expires on time.
+    """Implements `Verifier`. A token seen before costs microseconds; it still expires on time.
 
     For one thread, the event loop's.
     """

@@ -31,6 +31,23 @@ class NamespaceConfig(msgspec.Struct, kw_only=True):
     durability_mode: str | None = None
 
 
+class Query(msgspec.Struct, frozen=True):
+    """A statement that sqld remembers, with its literals."""
+
+    query: str = ""
+    rows_read: int = 0
+    rows_written: int = 0
+
+
+class NamespaceStats(msgspec.Struct, frozen=True):
+    """What sqld counted for a namespace. The size lags behind."""
+
+    rows_read_count: int = 0
+    rows_written_count: int = 0
+    storage_bytes_used: int = 0
+    top_queries: list[Query] = []
+
+
 class SqldAdmin:
     """Calls to the admin port. The session is the caller's; `key` is what sqld got as `--admin-auth-key`.
 
@@ -86,6 +103,17 @@ class SqldAdmin:
         """Replace the configuration; False if there is no such namespace."""
         status, answer = await self._call("POST", f"/{name}/config", msgspec.to_builtins(config))
         return not _is_missing(status, answer) and _done(status, answer)
+
+    async def stats(self, name: str) -> NamespaceStats | None:
+        """What the namespace did so far, or None if there is no such namespace."""
+        status, answer = await self._call("GET", f"/{name}/stats")
+        if _is_missing(status, answer):
+            return None
+        _done(status, answer)
+        try:
+            return msgspec.json.decode(answer, type=NamespaceStats)
+        except msgspec.MsgspecError as error:
+            raise ProviderUnavailable("SQLD_ADMIN_URL does not answer like sqld's admin API") from error
 
     async def check(self) -> None:
         """Return when the admin API answers and takes our key."""

