@@ -14,6 +14,7 @@ from freehold.auth.cookies import SessionCookies
 from freehold.auth.guests import Guests
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
+from freehold.auth.references import References
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
 from freehold.cache.memory_limiter import MemoryLimiter
@@ -24,6 +25,7 @@ from freehold.central.catalogue import CentralCatalogue
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.guests import CentralGuestLinks
+from freehold.central.references import CentralReferences
 from freehold.central.registry import CentralRegistry
 from freehold.central.tenants import CentralTenants
 from freehold.central.upgrade import upgrade_central
@@ -62,6 +64,7 @@ class Services:
     central: Central
     audit: Audit
     auth: Auth
+    references: References
     limiter: Limiter
     guests: Guests
     registry: Registry
@@ -140,6 +143,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             central=central,
             audit=audit,
             auth=auth,
+            references=References(CentralReferences(central), changes),
             limiter=limiter,
             guests=Guests(auth, users),
             registry=registry,

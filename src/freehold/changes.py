@@ -36,3 +36,14 @@ class Changes(Protocol):
     def subscribe(self, topic: Topic, listener: Listener) -> None:
         """Call `listener` from now on for each change of the topic."""
         ...
+
+
+class RecentChanges(Changes, Protocol):
+    """A feed for those who may be a little late with what other processes did."""
+
+    def is_recent(self, within_s: float) -> bool:
+        """Whether all is told that this process committed, and all that others did until `within_s` ago.
+
+        Never waits. Where `is_current` can tell for nothing, it is the same.
+        """
+        ...

@@ -86,7 +86,7 @@ async def test_a_ready_database_is_answered_as_the_contract_says(world: World) -
         "db_name": "db-a",
         "hostname": "127.0.0.1:8000",
         "url": "http://127.0.0.1:8000/db/db-a/",
-        "access_token": "token-1-db-a-session-of-user-a",
+        "access_token": "token-1-db-a-session:session-of-user-a",
         "access_level": "full",
         "expires_at": "2026-01-31T10:35:00.000Z",
         "schema_version": 7,

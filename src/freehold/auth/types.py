@@ -9,6 +9,9 @@ import msgspec
 ADMIN_ROLE = "admin"
 USER_ROLE = "user"
 
+# Before a session's id in the subject of a database token; such a token ends with its session.
+SESSION_REFERENCE = "session:"
+
 
 def _wire_names(own_id: str) -> Callable[[str], str]:
     """camelCase, with the struct's own id as plain `id`. The tables' columns have the same names."""
@@ -75,6 +78,11 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def session_id(self) -> str:
         return self.session.session_id
+
+    @property
+    def reference(self) -> str:
+        """For whom database tokens are made: they end with this session. No secret."""
+        return f"{SESSION_REFERENCE}{self.session_id}"
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ kind, so there each reader asks for the news once, together with all who ask mea
 
 import asyncio
 import sqlite3
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import get_args
@@ -31,6 +32,8 @@ class ChangeFeed:
         self._position = -1
         self._seen_version = _NOTHING_SEEN
         self._running: asyncio.Task[None] | None = None
+        self._read_at = float("-inf")
+        self._read_commits = -1
 
     @property
     def position(self) -> int:
@@ -42,6 +45,10 @@ class ChangeFeed:
     def is_current(self) -> bool:
         version = self._data_version()
         return version == self._seen_version and version != _NOT_TOLD
+
+    def is_recent(self, within_s: float) -> bool:
+        is_new = time.monotonic() - self._read_at <= within_s
+        return is_new and self._read_commits == self._central.commits.count
 
     async def catch_up(self) -> None:
         running = self._running
@@ -63,11 +70,13 @@ class ChangeFeed:
         return _NOT_TOLD
 
     async def _catch_up(self) -> None:
-        version = self._data_version()  # before reading, so that a commit in between is noticed next time
+        # All before reading, so that a commit in between is noticed next time.
+        version, commits, began_at = self._data_version(), self._central.commits.count, time.monotonic()
         more = True
         while more:
             more = await self._read_page()
         self._seen_version = version
+        self._read_commits, self._read_at = commits, began_at
 
     async def _read_page(self) -> bool:
         """Tell a page of news; whether there may be more."""
@@ -116,6 +125,9 @@ class FileChanges(ChangeFeed):
 
     def close(self) -> None:
         self._probe.close()
+
+    def is_recent(self, within_s: float) -> bool:  # noqa: ARG002
+        return self.is_current()
 
     def _data_version(self) -> int:
         try:

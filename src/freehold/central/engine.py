@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,13 @@ _BUSY_TIMEOUT_MS = 5_000
 _READ = "read"
 
 
+@dataclass(slots=True)
+class Commits:
+    """How often this process may have changed the database."""
+
+    count: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Central:
     """Hands out short transactions on the central database. Never await the network inside one.
@@ -36,6 +43,7 @@ class Central:
     engine: AsyncEngine
     seal_key: bytes = b""  # see `audit.chain.seal_key`
     now: Callable[[], datetime] = utc_now
+    commits: Commits = field(default_factory=Commits)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -44,8 +52,11 @@ class Central:
         Raises:
             CentralUnavailable: no answer, locked for too long, or nothing can be written.
         """
-        async with _in_our_words(), self.engine.begin() as db:
-            yield db
+        try:
+            async with _in_our_words(), self.engine.begin() as db:
+                yield db
+        finally:
+            self.commits.count += 1  # also when it failed: whether it did is not always known
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:

@@ -97,5 +97,8 @@ def create_asgi(services: Services) -> ASGIApp:
 
 
 def _gateway(services: Services) -> Gateway:
-    replicas = None if services.replicas is None else Replicas(services.replicas, services.verifier)
-    return Gateway(services.server, services.verifier, replicas=replicas)
+    is_live = services.references.is_live
+    replicas = None
+    if services.replicas is not None:
+        replicas = Replicas(services.replicas, services.verifier, is_live=is_live)
+    return Gateway(services.server, services.verifier, is_live=is_live, replicas=replicas)

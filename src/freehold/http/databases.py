@@ -86,9 +86,7 @@ class DatabasesController(Controller):
         Refusals: 403 `database_suspended`, 409 `database_deleting`, 404 `database_deleted`, and 404 `not_found`
         for a user that another tool brought in and who has no database yet.
         """
-        return database_reply(
-            await tenants.database_of(signed_in.user_id, signed_in.session_id, access_level)
-        )
+        return database_reply(await tenants.database_of(signed_in.user_id, signed_in.reference, access_level))
 
 
 def database_reply(found: UserDatabase) -> Response[DatabaseCredentials | DatabasePending]:

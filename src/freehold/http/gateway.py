@@ -19,7 +19,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from freehold.errors import Forbidden, FreeholdError, InvalidInput, NotFound
 from freehold.http.problems import RETRY_AFTER_S, status_of
-from freehold.http.replicas import Replicas
+from freehold.http.replicas import SESSION_ENDED, Replicas
 from freehold.http.streaming import read_body, send_stream, too_large, watched
 from freehold.libsql.protocol import Error
 from freehold.providers.local.failures import Gone, Overloaded
@@ -33,6 +33,8 @@ _SMALL_BODY_BYTES = 65_536
 _JSON = b"application/json"
 _encode = msgspec.json.Encoder().encode
 
+# Whether the subject of a token, e.g. a session, is still there.
+IsLive = Callable[[str], Awaitable[bool]]
 IsOpen = Callable[[str], Awaitable[bool]]
 
 
@@ -50,11 +52,14 @@ class MethodNotAllowed(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """An ASGI application. `is_open`, if given, is asked before each call whether the database may be used."""
+    """An ASGI application. Before each call `is_open`, if given, is asked whether the database may be used, and
+    `is_live` whether the session that the token was handed out to still lives.
+    """
 
     server: DatabaseServer
     verifier: Verifier
     is_open: IsOpen | None = None
+    is_live: IsLive | None = None
     max_body_bytes: int = 10_000_000
     replicas: Replicas | None = None
     # Of large bodies, so that one database's clients cannot fill the memory.
@@ -98,6 +103,8 @@ class Gateway:
         if method != "POST":
             raise MethodNotAllowed(f"use POST, not {method}")
         grant = self.verifier.verify(_bearer(scope), database_name)
+        if self.is_live is not None and not await self.is_live(grant.subject):
+            raise BadToken(SESSION_ENDED)
         if self.is_open is not None and not await self.is_open(database_name):
             raise Suspended(f"database `{database_name}` is suspended; ask its operator")
         with self._room(scope, database_name):

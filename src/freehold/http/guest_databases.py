@@ -78,7 +78,7 @@ class GuestDatabasesController(Controller):
     ) -> Response[DatabaseCredentials | DatabasePending]:
         """One of them, with a token made for this answer; the answer is that of `GET /databases/user`."""
         return database_reply(
-            await guest_databases.open(signed_in.user_id, guest_id, signed_in.session_id, access_level)
+            await guest_databases.open(signed_in.user_id, guest_id, signed_in.reference, access_level)
         )
 
     @delete("/{guest_id:str}", operation_id="delete_guest_database")

@@ -33,11 +33,15 @@ class BadToken(Unauthenticated):
 
 
 class Grant(Struct, frozen=True):
-    """What a valid token allows on one database. `token_digest` stands for the token; it cannot be turned back."""
+    """What a valid token allows on one database. `token_digest` stands for the token; it cannot be turned back.
+
+    `subject` says for whom the token was made, e.g. `session:ID`.
+    """
 
     database_name: str
     access_level: AccessLevel
     token_digest: bytes
+    subject: str = ""
 
 
 class Verifier(Protocol):
@@ -111,7 +115,7 @@ class TokenVerifier:
         level = verified.levels.get(database_name)
         if level is None:
             raise NotFound(f"database `{database_name}` does not exist")
-        return Grant(database_name, level, digest)
+        return Grant(database_name, level, digest, verified.subject)
 
     def verify_only(self, token: str) -> Grant:
         """What the token allows on the one database that it names.
@@ -123,7 +127,7 @@ class TokenVerifier:
         if len(verified.levels) != 1:
             raise BadToken("the token is not valid here: it must name one database")
         ((database_name, level),) = verified.levels.items()
-        return Grant(database_name, level, digest)
+        return Grant(database_name, level, digest, verified.subject)
 
     def _verified(self, token: str) -> "tuple[_Verified, bytes]":
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
@@ -145,6 +149,7 @@ class TokenVerifier:
 class _Verified(Struct, frozen=True):
     levels: Mapping[str, AccessLevel]
     expires_at: float
+    subject: str
 
 
 def _read(token: str, public_key: Ed25519PublicKey) -> _Verified:
@@ -170,7 +175,12 @@ def _read(token: str, public_key: Ed25519PublicKey) -> _Verified:
         raise BadToken("the token is not valid yet") from error
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
         raise BadToken("the token is not valid: ask for a new one") from error
-    return _Verified(levels=_levels(claims), expires_at=_expiry(claims))
+    subject = claims.get("sub")
+    return _Verified(
+        levels=_levels(claims),
+        expires_at=_expiry(claims),
+        subject=subject if isinstance(subject, str) else "",
+    )
 
 
 def _expiry(claims: Mapping[str, Any]) -> float:

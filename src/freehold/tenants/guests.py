@@ -57,7 +57,7 @@ class GuestDatabases:
         return [(link, await self.tenants.store.of_user(link.guest_id)) for link in links]
 
     async def open(
-        self, user_id: str, guest_id: str, session_id: str, access_level: AccessLevel
+        self, user_id: str, guest_id: str, subject: str, access_level: AccessLevel
     ) -> UserDatabase:
         """The guest's database with a token for the user's session.
 
@@ -67,7 +67,7 @@ class GuestDatabases:
         """
         if not await self.links.has(user_id, guest_id):
             raise NotFound("you have no such guest database")
-        return await self.tenants.database_of(guest_id, session_id, access_level)
+        return await self.tenants.database_of(guest_id, subject, access_level)
 
     async def delete(self, user_id: str, guest_id: str) -> None:
         """Delete the guest and their database, for good.

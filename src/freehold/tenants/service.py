@@ -35,9 +35,9 @@ class Tenants:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def database_of(
-        self, user_id: str, session_id: str, access_level: AccessLevel = "full"
+        self, user_id: str, subject: str, access_level: AccessLevel = "full"
     ) -> UserDatabase:
-        """The user's database with a fresh token for this session, or that it is not there yet.
+        """The user's database with a fresh token for this subject, e.g. a session, or that it is not there yet.
 
         Raises:
             NotFound: the user has no tenant.
@@ -49,7 +49,7 @@ class Tenants:
             case TenantState.PROVISIONING | TenantState.FAILED:
                 return PendingDatabase(tenant=tenant, retry_after_s=_RETRY_AFTER_S[tenant.state])
             case TenantState.READY:
-                return await self._ready(tenant, session_id, access_level)
+                return await self._ready(tenant, subject, access_level)
             case TenantState.SUSPENDED:
                 raise DatabaseSuspended("your database is suspended; ask the operator of this service")
             case TenantState.DELETING:
@@ -97,14 +97,14 @@ class Tenants:
             added += page
         return added
 
-    async def _ready(self, tenant: Tenant, session_id: str, access_level: AccessLevel) -> ReadyDatabase:
+    async def _ready(self, tenant: Tenant, subject: str, access_level: AccessLevel) -> ReadyDatabase:
         if tenant.provider != self.provider.name:
             # The same name at another provider would be another database.
             log.error("tenant.provider_not_served", tenant_id=tenant.tenant_id, provider=tenant.provider)
             raise ProviderUnavailable("your database lives where this service does not reach at the moment")
         try:
             database = await self.provider.find(tenant.database_name)
-            token = await self.provider.mint_token(tenant.database_name, access_level, session_id)
+            token = await self.provider.mint_token(tenant.database_name, access_level, subject)
         except ProviderUnavailable as error:
             # What the provider says is for operators: it may name paths and hosts.
             raise ProviderUnavailable(
