@@ -14,13 +14,14 @@ from litestar.di import NamedDependency, Provide
 
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.guests import Guests
+from freehold.auth.issuers import Issuers
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
 from freehold.auth.ports import PasswordHasher
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
 from freehold.auth.types import SignedIn
-from freehold.bootstrap import open_services
+from freehold.bootstrap import open_issuers, open_services
 from freehold.central.audit import CentralAudit
 from freehold.central.changes import FileChanges
 from freehold.central.engine import Central, open_central
@@ -29,7 +30,10 @@ from freehold.central.users import SqlUserStore
 from freehold.http.app import create_asgi
 from freehold.http.auth import auth_routes
 from freehold.http.auth_edge import AuthEdge
+from freehold.http.auth_jwts import jwt_routes
+from freehold.http.auth_pairs import pair_routes
 from freehold.http.client_address import ClientAddresses
+from freehold.http.form_auth import form_routes
 from freehold.http.guards import provide_signed_in, require_admin
 from freehold.http.guests import guest_handlers
 from freehold.http.problems import EXCEPTION_HANDLERS
@@ -55,6 +59,7 @@ class AuthApp:
     """A running application and the parts a test looks into."""
 
     auth: Auth
+    issuers: Issuers
     central: Central
     url: str
     http: httpx.AsyncClient
@@ -101,6 +106,15 @@ async def admin() -> dict[str, str]:
 async def auth_parts(
     path: Path, public_url: str = "http://127.0.0.1", hasher: PasswordHasher | None = None
 ) -> AsyncIterator[tuple[Auth, Central, list[None]]]:
+    """As `auth_and_issuers`, without these."""
+    async with auth_and_issuers(path, public_url, hasher) as (auth, _issuers, central, created):
+        yield auth, central, created
+
+
+@asynccontextmanager
+async def auth_and_issuers(
+    path: Path, public_url: str = "http://127.0.0.1", hasher: PasswordHasher | None = None
+) -> AsyncIterator[tuple[Auth, Issuers, Central, list[None]]]:
     """A service on a database file of its own, or on one that others use too."""
     central = open_central(path)
     await upgrade_central(central)
@@ -118,7 +132,7 @@ async def auth_parts(
         audit=CentralAudit(central),
     )
     try:
-        yield auth, central, created
+        yield auth, open_issuers(central, changes, auth.sessions, SECRET, public_url), central, created
     finally:
         scrypt.close()
         changes.close()
@@ -132,14 +146,26 @@ async def running_auth(
     """Serve it on a free loopback port. `public_url` defaults to the address it is served on."""
     listener, url = listen()
     public_url = public_url or url
-    async with auth_parts(folder / "central.db", public_url, hasher) as (auth, central, created):
+    async with auth_and_issuers(folder / "central.db", public_url, hasher) as (
+        auth,
+        issuers,
+        central,
+        created,
+    ):
         checked = Settings(better_auth_url=public_url, **settings)
-        edge = AuthEdge(auth, ClientAddresses(checked.trusted_proxies))
+        edge = AuthEdge(auth, ClientAddresses(checked.trusted_proxies), issuers)
         guests = Guests(auth, SqlUserStore(central, "local"))
         app = Litestar(
-            [auth_routes(edge, guest_handlers(edge, guests)), me, change_me, admin],
+            [
+                auth_routes(edge, [*guest_handlers(edge, guests), *jwt_routes(edge), *pair_routes(edge)]),
+                form_routes(edge),
+                me,
+                change_me,
+                admin,
+            ],
             dependencies={
                 "auth": Provide(lambda: auth, sync_to_thread=False),
+                "issuers": Provide(lambda: issuers, sync_to_thread=False),
                 "signed_in": Provide(provide_signed_in),
             },
             exception_handlers=EXCEPTION_HANDLERS,
@@ -150,7 +176,7 @@ async def running_auth(
             serving(app, listener),
             httpx.AsyncClient(base_url=url, headers={"user-agent": ""}, cookies=_NoJar()) as http,
         ):
-            yield AuthApp(auth, central, url, http, created)
+            yield AuthApp(auth, issuers, central, url, http, created)
 
 
 @asynccontextmanager
@@ -173,7 +199,7 @@ async def running_service(folder: Path) -> AsyncIterator[AuthApp]:
                 base_url=settings.public_url, headers={"user-agent": ""}, cookies=_NoJar()
             ) as http,
         ):
-            yield AuthApp(services.auth, services.central, settings.public_url, http, [])
+            yield AuthApp(services.auth, services.issuers, services.central, settings.public_url, http, [])
 
 
 class _NoJar(CookieJar):

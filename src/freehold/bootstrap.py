@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,11 +13,15 @@ from freehold.audit.chain import seal_key
 from freehold.audit.service import Audit
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.guests import Guests
+from freehold.auth.issuers import Issuers
+from freehold.auth.jwts import Jwts
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
 from freehold.auth.references import References
+from freehold.auth.refresh import TokenPairs
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
+from freehold.auth.signing_keys import MAX_AGE, SigningKeys
 from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.cache.redis import RedisLink
 from freehold.cache.redis_limiter import RedisLimiter
@@ -26,10 +31,13 @@ from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.guests import CentralGuestLinks
 from freehold.central.references import CentralReferences
+from freehold.central.refresh_tokens import SqlRefreshTokens
 from freehold.central.registry import CentralRegistry
+from freehold.central.signing_keys import SqlSigningKeys
 from freehold.central.tenants import CentralTenants
 from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
+from freehold.changes import Changes
 from freehold.errors import CentralUnavailable, Conflict, ProviderUnavailable
 from freehold.keys import BadKeyFile, load_key, load_or_create_key, load_or_create_secret
 from freehold.libsql.bearer import Token
@@ -67,6 +75,7 @@ class Services:
     references: References
     limiter: Limiter
     guests: Guests
+    issuers: Issuers
     registry: Registry
     provider: DatabaseProvider
     tenants: Tenants
@@ -146,6 +155,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             references=References(CentralReferences(central), changes),
             limiter=limiter,
             guests=Guests(auth, users),
+            issuers=open_issuers(
+                central,
+                changes,
+                auth.sessions,
+                secret,
+                settings.public_url,
+                signing_key_max_age=timedelta(days=settings.jwt_key_days),
+            ),
             registry=registry,
             provider=provider,
             tenants=tenants,
@@ -163,6 +180,22 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             verifier=provider.verifier,
             replicas=provider.replicas,
         )
+
+
+def open_issuers(
+    central: Central,
+    changes: Changes,
+    sessions: Sessions,
+    secret: str,
+    public_url: str,
+    *,
+    signing_key_max_age: timedelta = MAX_AGE,
+) -> Issuers:
+    """What issues tokens, on an open central database."""
+    signing_keys = SigningKeys(SqlSigningKeys(central), changes, secret, max_age=signing_key_max_age)
+    jwts = Jwts(signing_keys, public_url)
+    pairs = TokenPairs(SqlRefreshTokens(central), sessions, jwts, secret)
+    return Issuers(signing_keys=signing_keys, jwts=jwts, pairs=pairs)
 
 
 async def _open_provider(

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-Topic = Literal["session", "user", "registry"]
+Topic = Literal["session", "user", "registry", "jwks"]
 
-# Called with what changed: a session's token, a user's id, a migration's version. None: assume everything did.
+# Called with what changed: a session's token, a user's id, a migration's version, the id of a key that signs JWTs.
+# None: assume everything did.
 Listener = Callable[[str | None], None]
 
 

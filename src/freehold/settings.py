@@ -96,6 +96,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     better_auth_secret: Annotated[
         Secret, Meta(description="Signs session cookies, 32 characters or more; made in DATA_DIR when unset.")
     ] = Secret("")
+    jwt_key_days: Annotated[
+        int, Meta(ge=1, le=3650, description="Age at which the key that signs JWTs is replaced, in days.")
+    ] = 90
     better_auth_url: Annotated[
         str, Meta(description="Public origin, e.g. https://auth.example.com; http://HOST:PORT when unset.")
     ] = ""

@@ -39,7 +39,7 @@ POSTED = [
     for found in ROUTES
     if "POST" in found.methods and (found.outcomes not in (ABSENT, same(405)) or "get-session" in found.route)
 ]
-TAKES_ANY_JSON = {"/api/auth/sign-out"}
+TAKES_ANY_JSON = {"/api/auth/sign-out", "/api/auth/logout", "/api/v1/auth/logout"}
 
 NOT_JSON: dict[str, bytes] = {
     "cut": b'{"a": ',
@@ -129,6 +129,8 @@ LIMITS = {
     "/api/auth/sign-up/email": 64 * 1024,
     "/api/auth/sign-in/email": 64 * 1024,
     "/api/auth/sign-out": 64 * 1024,
+    "/api/auth/refresh": 64 * 1024,
+    "/api/v1/auth/login": 64 * 1024,
     "/migrations/verify": 2 * 1024 * 1024,
     "/migrations/register": 2 * 1024 * 1024,
     "/db/{name}/v3/pipeline": 10_000_000,
@@ -194,6 +196,8 @@ def _memory_mb(service: Service) -> float:
 COMPLETE: dict[str, dict[str, Any]] = {
     "/api/auth/sign-up/email": {"name": "N", "email": "{new}", "password": PASSWORD},
     "/api/auth/sign-in/email": {"email": ADMIN, "password": PASSWORD, "rememberMe": True, "callbackURL": "/"},
+    "/api/auth/refresh": {"refresh_token": "x"},
+    "/api/v1/auth/login": {"email": ADMIN, "password": PASSWORD},
     "/migrations/verify": {"version": 1},
     "/migrations/register": {"sqlScript": "{sql}", "description": "one more"},
 }

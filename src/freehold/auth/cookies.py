@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 _PREFIX = "better-auth"
+_FORM_NAME = "session_id"
 _MAX_AGE_S = 7 * 24 * 3600
 _REMEMBER_NOT = "true"
 _KNOWN_VALUES, _KNOWN_LENGTH = 20_000, 200  # what is remembered of verified cookies, at most
@@ -42,6 +43,8 @@ class SessionCookies:
         names = (self._session_name, f"{prefix}.session_data", self._remember_not_name)
         self.clearing = tuple(f"{name}=; Max-Age=0{self._attributes}" for name in names)
         """`Set-Cookie` values that end a session in the browser."""
+        self.form_clearing = f"{_FORM_NAME}=; Max-Age=0{self._attributes}"
+        """The same for the cookie of `form_setting`."""
         self._known: dict[str, str] = {}
 
     def sign(self, token: str) -> str:
@@ -57,13 +60,25 @@ class SessionCookies:
             f"{self._remember_not_name}={self._value(_REMEMBER_NOT)}{self._attributes}",
         )
 
-    def presented(self, authorization: str | None, cookies: str | None) -> Presented | None:
-        """The token in these two headers: a bearer token goes before a cookie, a bad signature counts as none."""
+    def form_setting(self, token: str) -> str:
+        """`Set-Cookie` value for clients that know the session's cookie as `session_id`."""
+        return f"{_FORM_NAME}={self._value(token)}; Max-Age={_MAX_AGE_S}{self._attributes}"
+
+    def presented(
+        self, authorization: str | None, cookies: str | None, *, takes_form_cookie: bool = False
+    ) -> Presented | None:
+        """The token in these two headers: a bearer token goes before a cookie, a bad signature counts as none.
+
+        `session_id` counts only with `takes_form_cookie`, and after the other cookie: its name has no prefix
+        that would keep plain `http` pages from setting it.
+        """
         remembered = cookies is None or self._signed_cookie(cookies, self._remember_not_name) != _REMEMBER_NOT
         if authorization is not None and (token := self._bearer(authorization)):
             return Presented(token=token, via="bearer", is_remembered=remembered)
         if cookies is not None and (token := self._signed_cookie(cookies, self._session_name)):
             return Presented(token=token, via="cookie", is_remembered=remembered)
+        if takes_form_cookie and cookies is not None and (token := self._signed_cookie(cookies, _FORM_NAME)):
+            return Presented(token=token, via="cookie")
         return None
 
     def _bearer(self, authorization: str) -> str | None:

@@ -57,3 +57,15 @@ class NotAnAdmin(Conflict):
     """The user exists and was not asked to be made an administrator."""
 
     code = "not_an_admin"
+
+
+class BadAccessToken(Unauthenticated):
+    """An access token that is forged, expired, of another kind, or whose session has ended."""
+
+    code = "bad_access_token"
+
+
+class BadRefreshToken(Unauthenticated):
+    """A refresh token that is unknown or expired, was used before, or whose session has ended."""
+
+    code = "bad_refresh_token"

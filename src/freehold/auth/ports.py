@@ -1,9 +1,18 @@
 """What auth needs of the outside, in its own words."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from freehold.auth.social.types import Identity
-from freehold.auth.types import Credential, Session, SignedIn, User
+from freehold.auth.types import (
+    Credential,
+    Session,
+    SignedIn,
+    StoredKey,
+    StoredRefreshToken,
+    UsedRefreshToken,
+    User,
+)
 
 
 class PasswordHasher(Protocol):
@@ -91,4 +100,51 @@ class UserStore(SessionStore, Protocol):
 
     async def set_role(self, user_id: str, role: str, updated_at: str) -> None:
         """Replace the user's roles."""
+        ...
+
+
+class SigningKeyStore(Protocol):
+    """The keys that sign JWTs. Every method raises `CentralUnavailable` when there is no answer."""
+
+    async def load_keys(self) -> tuple[Sequence[StoredKey], int]:
+        """All rows, the newest first; and how far the change feed was in the same view."""
+        ...
+
+    async def replace_keys(
+        self,
+        new: StoredKey,
+        *,
+        seen: Sequence[StoredKey],
+        retired: Sequence[StoredKey],
+        removed: Sequence[StoredKey],
+    ) -> bool:
+        """Add a key, retire some when it was made and remove others, in one transaction.
+
+        False, with nothing changed, when the rows are not (any more) those `seen`.
+        """
+        ...
+
+
+class RefreshTokenStore(Protocol):
+    """Refresh tokens by their hashes. Every method raises `CentralUnavailable` when there is no answer."""
+
+    async def add_refresh_token(self, new: StoredRefreshToken, session_id: str) -> None:
+        """Raises `NotFound` when the session is gone."""
+        ...
+
+    async def use_refresh_token(
+        self, token_hash: str, successor: StoredRefreshToken, *, repeatable_since: str, now: str
+    ) -> UsedRefreshToken | None:
+        """Mark it used and add its successor; None if it is unknown or expired. All in one transaction.
+
+        One that was used already gives REPEATED if that was after `repeatable_since`; before, its session is deleted.
+        """
+        ...
+
+    async def session_token_of_refresh(self, token_hash: str) -> str | None:
+        """The token of the session that it belongs to."""
+        ...
+
+    async def session_token_of_id(self, session_id: str) -> str | None:
+        """The token of the session with this id."""
         ...

@@ -184,7 +184,7 @@ class Auth:
     async def _not_banned(self, user: User, now: datetime) -> User:
         if not user.banned:
             return user
-        if user.ban_expires is None or from_iso(user.ban_expires) > now:
+        if user.is_banned_at(now):
             raise Banned("this user is banned")
         await self.store.lift_ban(user.user_id, to_iso(now))
         found = await self.store.find_credential(user.email)

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from freehold.auth.dates import from_iso
+
 ADMIN_ROLE = "admin"
 USER_ROLE = "user"
 
@@ -44,6 +46,10 @@ class User(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("user_i
     @property
     def is_admin(self) -> bool:
         return ADMIN_ROLE in (role.strip() for role in self.role.split(","))
+
+    def is_banned_at(self, moment: datetime) -> bool:
+        """Whether a ban is in force then; one that has run out is not."""
+        return self.banned and (self.ban_expires is None or from_iso(self.ban_expires) > moment)
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("session_id")):
@@ -94,6 +100,48 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     ip_address: str = ""
     user_agent: str = ""
     guest_id: str = ""
+
+
+class StoredKey(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("key_id")):
+    """A signing key as it is kept: `public_key` a JWK, `private_key` a sealed one; retired from `expires_at` on."""
+
+    key_id: str
+    public_key: str
+    private_key: str
+    created_at: str
+    expires_at: str | None = None
+    alg: str | None = None
+    crv: str | None = None
+
+    def __repr__(self) -> str:
+        return f"StoredKey({self.key_id})"
+
+
+class StoredRefreshToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A refresh token as it is kept."""
+
+    token_hash: str
+    created_at: str
+    expires_at: str
+
+
+class RefreshUse(StrEnum):
+    """What it meant to use a refresh token."""
+
+    FIRST = "first"
+    REPEATED = "repeated"  # again within the grace window
+    REUSED = "reused"  # again after it: the session has been ended
+
+
+class UsedRefreshToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A refresh token that was known when it was used, and its session."""
+
+    outcome: RefreshUse
+    session_id: str
+    session_token: str
+
+    def __repr__(self) -> str:
+        return f"UsedRefreshToken({self.outcome}, session_id={self.session_id!r})"
 
 
 class NewUser(msgspec.Struct, frozen=True, kw_only=True):

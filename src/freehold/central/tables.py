@@ -88,6 +88,57 @@ guest_link = Table(
     Column("created_at", Text, nullable=False),
 )
 
+jwks = Table(
+    "jwks",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    Column("publicKey", Text, nullable=False),
+    Column("privateKey", Text, nullable=False),
+    Column("createdAt", Text, nullable=False),
+    Column("expiresAt", Text),
+    Column("alg", Text),
+    Column("crv", Text),
+)
+
+apikey = Table(
+    "apikey",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    Column("configId", Text, nullable=False, index=True),
+    Column("name", Text),
+    Column("start", Text),
+    Column("referenceId", Text, ForeignKey("user.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("prefix", Text),
+    # SHA-256 of the whole key.
+    Column("key", Text, nullable=False, index=True),
+    Column("refillInterval", Integer),
+    Column("refillAmount", Integer),
+    Column("lastRefillAt", Text),
+    Column("enabled", Integer),
+    Column("rateLimitEnabled", Integer),
+    Column("rateLimitTimeWindow", Integer),
+    Column("rateLimitMax", Integer),
+    Column("requestCount", Integer),
+    Column("remaining", Integer),
+    Column("lastRequest", Text),
+    Column("expiresAt", Text),
+    Column("createdAt", Text, nullable=False),
+    Column("updatedAt", Text, nullable=False),
+    Column("permissions", Text),
+    Column("metadata", Text),
+)
+
+# All of one session are one family: each but the newest has been used, and the session takes them with it.
+refresh_token = Table(
+    "refresh_token",
+    metadata,
+    Column("token_hash", Text, primary_key=True, nullable=False),
+    Column("session_id", Text, ForeignKey("session.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("created_at", Text, nullable=False),
+    Column("expires_at", Text, nullable=False),
+    Column("used_at", Text),
+)
+
 tenant = Table(
     "tenant",
     metadata,

@@ -10,6 +10,7 @@ from freehold import __version__
 _VERBS = {
     "serve": ("freehold.cli.serve", "Run the service: auth, registry, databases."),
     "users": ("freehold.cli.users", "People who sign in."),
+    "keys": ("freehold.cli.keys", "The keys that sign JWTs."),
     "registry": ("freehold.cli.registry", "Ordered migrations of the tenant databases."),
     "audit": ("freehold.cli.audit", "Who did what, and whether that record is whole."),
     "tenants": ("freehold.cli.tenants", "One database a user, and its life."),

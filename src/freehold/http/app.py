@@ -16,9 +16,12 @@ from freehold.http.audit import AuditController
 from freehold.http.audit_origin import AuditOrigins
 from freehold.http.auth import auth_routes
 from freehold.http.auth_edge import AuthEdge
+from freehold.http.auth_jwts import jwt_routes
+from freehold.http.auth_pairs import pair_routes
 from freehold.http.client_address import ClientAddresses
 from freehold.http.cors import Cors
 from freehold.http.databases import DatabasesController
+from freehold.http.form_auth import form_routes
 from freehold.http.gateway import DatabasePaths, Gateway, gateway_routes
 from freehold.http.guards import provide_signed_in
 from freehold.http.guest_databases import GuestDatabasesController
@@ -50,11 +53,17 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    edge = AuthEdge(services.auth, ClientAddresses(services.settings.trusted_proxies))
+    edge = AuthEdge(services.auth, ClientAddresses(services.settings.trusted_proxies), services.issuers)
+    further = [
+        *guest_handlers(edge, services.guests),
+        *jwt_routes(edge),
+        *pair_routes(edge),
+    ]
     return Litestar(
         route_handlers=[
             HealthController,
-            auth_routes(edge, guest_handlers(edge, services.guests)),
+            auth_routes(edge, further),
+            form_routes(edge),
             DatabasesController,
             AuditController,
             GuestDatabasesController,
@@ -65,6 +74,7 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
             "services": Provide(lambda: services, sync_to_thread=False),
             "audit": Provide(lambda: services.audit, sync_to_thread=False),
             "auth": Provide(lambda: services.auth, sync_to_thread=False),
+            "issuers": Provide(lambda: services.issuers, sync_to_thread=False),
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
             "guest_databases": Provide(lambda: services.guest_databases, sync_to_thread=False),
             "signed_in": Provide(provide_signed_in),

@@ -12,6 +12,7 @@ from litestar.types import Method, Receive, Scope, Send
 from freehold.auth.types import NewUser, Session, User
 from freehold.http.auth_bodies import Field, check, documented, refuse_protected
 from freehold.http.auth_edge import AuthEdge, answers, query_value
+from freehold.http.auth_jwts import jwt_header
 from freehold.http.auth_replies import (
     EXCEPTION_HANDLERS,
     NO_STORE,
@@ -119,11 +120,11 @@ class _Endpoints:
         found = await self._auth.sessions.current(presented.token, extend=extend)
         if found is None:
             return json_reply(None, NO_STORE, self._auth.cookies.clearing)
-        # A JWT of the user joins the headers here once there are signing keys: `set-auth-jwt`.
         body = SessionReply(found.session, found.user)
+        headers = NO_STORE + await jwt_header(self._edge, found.user)
         if found.is_extended:
-            return self._edge.session_started(found, body, NO_STORE)
-        return json_reply(body, NO_STORE)
+            return self._edge.session_started(found, body, headers)
+        return json_reply(body, headers)
 
     async def post_session(self, request: Request[Any, Any, Any]) -> AuthReply:
         await self._edge.accept(request)

@@ -8,6 +8,7 @@ from litestar import Request
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import Scope
 
+from freehold.auth.issuers import Issuers
 from freehold.auth.service import Auth
 from freehold.auth.types import Client, SignedIn
 from freehold.http.auth_bodies import read_body
@@ -26,6 +27,7 @@ class AuthEdge:
 
     auth: Auth
     addresses: ClientAddresses
+    issuers: Issuers
 
     async def accept(
         self, request: Request[Any, Any, Any], *, takes_forms: bool = False, starts_session: bool = False
@@ -75,9 +77,9 @@ class AuthEdge:
         return (bearer, *_EXPOSES_TOKEN), cookies.setting(token, is_remembered=remember)
 
 
-def answers(content: Any) -> dict[int, ResponseSpec]:
-    """What a 200 holds, for the API description."""
-    return {200: ResponseSpec(content, generate_examples=False, description="Done.")}
+def answers(content: Any, *, status: int = 200) -> dict[int, ResponseSpec]:
+    """What a success holds, for the API description."""
+    return {status: ResponseSpec(content, generate_examples=False, description="Done.")}
 
 
 def query_value(scope: Scope, name: str) -> str | None:

@@ -11,6 +11,8 @@ from litestar.response.base import ASGIResponse
 from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
 
 from freehold.auth.errors import (
+    BadAccessToken,
+    BadRefreshToken,
     Banned,
     EmailTaken,
     InvalidEmail,
@@ -46,6 +48,8 @@ _KNOWN: dict[type[FreeholdError], tuple[int, str, str]] = {
         "Anonymous users cannot sign in again anonymously",
     ),
     NotAGuest: (403, "USER_IS_NOT_ANONYMOUS", "User is not anonymous"),
+    BadAccessToken: (401, "INVALID_TOKEN", "Invalid or expired token"),
+    BadRefreshToken: (401, "INVALID_REFRESH_TOKEN", "Invalid or expired refresh token"),
     Banned: (
         403,
         "BANNED_USER",
@@ -92,9 +96,11 @@ class Refusal(Exception):
         self.status, self.code, self.message, self.headers = status, code, message, headers
 
 
-def json_reply(content: Any, headers: HeaderPairs = (), set_cookies: Iterable[str] = ()) -> AuthReply:
+def json_reply(
+    content: Any, headers: HeaderPairs = (), set_cookies: Iterable[str] = (), *, status: int = 200
+) -> AuthReply:
     cookies = tuple((b"set-cookie", cookie.encode()) for cookie in set_cookies)
-    return AuthReply(encode(content), headers=_JSON + headers + cookies)
+    return AuthReply(encode(content), status=status, headers=_JSON + headers + cookies)
 
 
 def not_found() -> AuthReply:

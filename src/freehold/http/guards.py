@@ -8,16 +8,20 @@ from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 
+from freehold.auth.issuers import Issuers
+from freehold.auth.refresh import TokenPairs
 from freehold.auth.service import Auth
 from freehold.auth.types import SignedIn
 from freehold.errors import Forbidden, Unauthenticated
-from freehold.http.headers import presented_by
+from freehold.http.headers import access_token_of, presented_by
 from freehold.http.origin_check import SAFE_METHODS, origin_fault
 from freehold.http.rate_limits import count_user
 
 
-async def provide_signed_in(request: Request[Any, Any, Any], auth: NamedDependency[Auth]) -> SignedIn:
-    """The dependency `signed_in`: the user and session behind a cookie or a bearer token.
+async def provide_signed_in(
+    request: Request[Any, Any, Any], auth: NamedDependency[Auth], issuers: NamedDependency[Issuers]
+) -> SignedIn:
+    """The dependency `signed_in`: the user and session behind a cookie, a bearer token or an access token.
 
     Raises:
         Unauthenticated: neither, or one that is not valid (any more).
@@ -25,7 +29,7 @@ async def provide_signed_in(request: Request[Any, Any, Any], auth: NamedDependen
         RateLimited: too many requests of this user.
         CentralUnavailable: the central database does not answer.
     """
-    return await _signed_in(request.scope, auth)
+    return await _signed_in(request.scope, auth, issuers.pairs)
 
 
 async def require_admin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -36,14 +40,23 @@ async def require_admin(connection: ASGIConnection[Any, Any, Any, Any], handler:
         Forbidden: signed in without the role `admin`.
         RateLimited: too many requests of this user.
     """
-    auth: Auth = await handler.resolve_dependencies()["auth"]()
-    found = await _signed_in(connection.scope, auth)
+    dependencies = handler.resolve_dependencies()
+    auth: Auth = await dependencies["auth"]()
+    issuers: Issuers = await dependencies["issuers"]()
+    found = await _signed_in(connection.scope, auth, issuers.pairs)
     if not found.user.is_admin:
         raise Forbidden("only an administrator may do this")
 
 
-async def _signed_in(scope: Scope, auth: Auth) -> SignedIn:
-    presented = presented_by(scope, auth.cookies)
+async def _signed_in(scope: Scope, auth: Auth, pairs: TokenPairs) -> SignedIn:
+    access_token = access_token_of(scope)
+    found = await (_by_session(scope, auth) if access_token is None else pairs.read(access_token))
+    await count_user(scope, found.user_id)
+    return found
+
+
+async def _by_session(scope: Scope, auth: Auth) -> SignedIn:
+    presented = presented_by(scope, auth.cookies, takes_form_cookie=True)
     if presented is None:
         raise Unauthenticated(
             "sign in first: send the session cookie, or its token as `Authorization: Bearer`"
@@ -56,5 +69,4 @@ async def _signed_in(scope: Scope, auth: Auth) -> SignedIn:
     found = await auth.sessions.current(presented.token, extend=not from_cookie)
     if found is None:
         raise Unauthenticated("this session has ended; sign in again")
-    await count_user(scope, found.user_id)
     return found

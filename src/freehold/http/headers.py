@@ -13,8 +13,10 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-def presented_by(scope: Scope, cookies: SessionCookies) -> Presented | None:
-    """The session token that the request carries."""
+def presented_by(
+    scope: Scope, cookies: SessionCookies, *, takes_form_cookie: bool = False
+) -> Presented | None:
+    """The session token that the request carries; with `takes_form_cookie`, `session_id` will do as well."""
     authorization: str | None = None
     sent: str | None = None
     for key, value in scope["headers"]:
@@ -25,4 +27,11 @@ def presented_by(scope: Scope, cookies: SessionCookies) -> Presented | None:
             authorization = value.decode("latin-1")
     if authorization is None and sent is None:
         return None
-    return cookies.presented(authorization, sent)
+    return cookies.presented(authorization, sent, takes_form_cookie=takes_form_cookie)
+
+
+def access_token_of(scope: Scope) -> str | None:
+    """The bearer token that the request carries, if it has the form of a JWT; a session's token never has."""
+    scheme, _, text = (header(scope, b"authorization") or "").strip().partition(" ")
+    text = text.strip()
+    return text if scheme.lower() == "bearer" and text.count(".") == 2 else None

@@ -1,0 +1,16 @@
+"""All that is issued besides sessions."""
+
+from dataclasses import dataclass
+
+from freehold.auth.jwts import Jwts
+from freehold.auth.refresh import TokenPairs
+from freehold.auth.signing_keys import SigningKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Issuers:
+    """JWTs and the keys that sign them; pairs of access and refresh tokens."""
+
+    signing_keys: SigningKeys
+    jwts: Jwts
+    pairs: TokenPairs

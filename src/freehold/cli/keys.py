@@ -1,0 +1,62 @@
+"""`freehold keys`: the keys that sign JWTs."""
+
+from datetime import UTC, datetime
+
+import click
+
+from freehold.auth.dates import from_iso
+from freehold.auth.types import StoredKey
+from freehold.cli.context import async_command, command_services, echo_json
+
+
+@click.group(epilog="Example: freehold keys rotate")
+def keys() -> None:
+    """The keys that sign JWTs."""
+
+
+@keys.command("list", epilog="Example: freehold keys list --json")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each key.")
+@async_command
+async def list_keys(*, as_json: bool) -> None:
+    """Keys that are published, the newest first: those that sign, and those retired whose tokens still count."""
+    async with command_services() as services:
+        found = await services.issuers.signing_keys.listed()
+    for key in found:
+        state = _state(key)
+        if as_json:
+            record = {"id": key.key_id, "state": state, "created_at": key.created_at}
+            echo_json({**record, "retired_at": key.expires_at})
+        else:
+            click.echo(f"{key.key_id}  {state:8}  made {key.created_at}")
+
+
+@keys.command(
+    epilog="""\b
+Examples:
+  freehold keys rotate
+  freehold keys rotate --at-once --json"""
+)
+@click.option(
+    "--at-once",
+    is_flag=True,
+    help="Refuse all tokens signed until now, for a key that somebody else may have.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@async_command
+async def rotate(*, at_once: bool, as_json: bool) -> None:
+    """Sign with a new key from now on. All running processes follow at once.
+
+    The old keys stay published for 20 minutes, until the last token signed with them has expired. Keys are also
+    replaced by themselves when they are JWT_KEY_DAYS old.
+    """
+    async with command_services() as services:
+        key_id = await services.issuers.signing_keys.rotate(at_once=at_once)
+    if as_json:
+        echo_json({"id": key_id, "at_once": at_once})
+    else:
+        click.echo(f"JWTs are signed with key {key_id} from now on")
+
+
+def _state(key: StoredKey) -> str:
+    is_retired = key.expires_at is not None and from_iso(key.expires_at) <= datetime.now(UTC)
+    return "retired" if is_retired else "signing"
