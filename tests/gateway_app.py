@@ -118,10 +118,7 @@ def plain(cell: Any) -> Any:
 @contextlib.asynccontextmanager
 async def served(folder: Path, **options: Any) -> AsyncIterator[Served]:
     """The gateway on this event loop, over databases in `folder`."""
-    is_open = options.pop("is_open", None)
-    async with _served(
-        folder, lambda url, key: LocalProvider(folder, url, key, **options), is_open
-    ) as running:
+    async with _served(folder, lambda url, key: LocalProvider(folder, url, key, **options)) as running:
         yield running
 
 
@@ -138,13 +135,12 @@ async def served_by_sqld(folder: Path, sqld: Sqld, **options: Any) -> AsyncItera
 async def _served(
     folder: Path,
     make: Callable[[str, Ed25519PrivateKey], LocalProvider | SqldProvider],
-    is_open: Any = None,
 ) -> AsyncIterator[Served]:
     listener, url = listen()
     key = load_or_create_key(folder / "key.pem")
     provider = make(url, key)
     replicas = None if provider.replicas is None else Replicas(provider.replicas, provider.verifier)
-    gateway = Gateway(provider.server, provider.verifier, is_open, replicas=replicas)
+    gateway = Gateway(provider.server, provider.verifier, replicas=replicas)
     inner = Litestar([gateway_routes(gateway)], openapi_config=None, logging_config=None)
     app = inner if replicas is None else DatabasePaths(inner, gateway)
     try:

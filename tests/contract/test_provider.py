@@ -1,6 +1,8 @@
 """Every adapter of `DatabaseProvider` keeps these words."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.gateway_app import served, served_by_sqld
 from tests.sqld import running_sqld
 
-from freehold.errors import InvalidInput, NotFound
+from freehold.errors import Conflict, InvalidInput, NotFound
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
+from freehold.libsql.values import decode
 from freehold.providers.local.provider import LocalProvider
 from freehold.tenants.ports import DatabaseProvider
 
@@ -40,12 +43,22 @@ async def run(provider: DatabaseProvider, name: str, *statements: str) -> BatchR
 
 
 async def ask(url: str, token: str, sql: str) -> int:
+    """The status of a call."""
+    return (await call(url, token, sql))[0]
+
+
+async def answer(url: str, token: str, sql: str) -> str:
+    """The whole answer to a call."""
+    return (await call(url, token, sql))[1]
+
+
+async def call(url: str, token: str, sql: str) -> tuple[int, str]:
     body = {"requests": [{"type": "execute", "stmt": {"sql": sql}}, {"type": "close"}]}
     async with (
         aiohttp.ClientSession() as http,
         http.post(f"{url}v3/pipeline", json=body, headers={"authorization": f"Bearer {token}"}) as reply,
     ):
-        return reply.status
+        return reply.status, await reply.text()
 
 
 async def test_create_twice_gives_the_same_database(provider: DatabaseProvider) -> None:
@@ -164,6 +177,109 @@ async def test_a_token_of_a_deleted_database_opens_nothing(provider: DatabasePro
     token = await provider.mint_token("t-1", "full", "test")
     await provider.delete("t-1")
     assert await ask(database.url, token.text, "select 1") == 404
+
+
+async def test_a_suspended_database_refuses_everybody_until_it_is_resumed(provider: DatabaseProvider) -> None:
+    for missing in (provider.suspend("t-1"), provider.resume("t-1")):
+        with pytest.raises(NotFound):
+            await missing
+    database = await provider.create("t-1")
+    await provider.create("t-2")
+    await run(provider, "t-1", "create table t(a)")
+    token = await provider.mint_token("t-1", "full", "test")
+    for _ in range(2):
+        await provider.suspend("t-1", "unpaid")
+    found = await provider.find("t-1")
+    assert found is not None
+    assert found.is_suspended
+    for sql in ("select * from t", "insert into t values (1)"):
+        assert "BLOCKED" in await answer(database.url, token.text, sql)
+        (error,) = (await run(provider, "t-1", sql)).step_errors
+        assert error is not None
+        assert error.code == "BLOCKED"
+        assert "unpaid" in error.message
+    assert (await run(provider, "t-2", "select 1")).step_errors == [None]
+    assert (await provider.create("t-1")).url == database.url  # whoever comes by must not open it
+    assert "BLOCKED" in await answer(database.url, token.text, "select 1")
+    for _ in range(2):
+        await provider.resume("t-1")
+    assert await provider.find("t-1") == database
+    assert await numbers(provider, "t-1") == []
+
+
+async def test_a_suspended_database_can_be_deleted_and_its_name_used_again(
+    provider: DatabaseProvider,
+) -> None:
+    await provider.create("t-1")
+    await provider.suspend("t-1")
+    await provider.delete("t-1")
+    database = await provider.create("t-1")
+    assert not database.is_suspended
+    assert (await run(provider, "t-1", "select 1")).step_errors == [None]
+
+
+async def test_a_fork_is_a_database_of_its_own(provider: DatabaseProvider) -> None:
+    await filled(provider, "t-1", 3)
+    mine = await provider.mint_token("t-1", "full", "test")
+    await provider.suspend("t-1")
+    fork = await provider.fork("t-1", "t-2")
+    await provider.resume("t-1")
+    assert fork == await provider.find("t-2")
+    assert not fork.is_suspended
+    await run(provider, "t-1", "delete from t")
+    assert await numbers(provider, "t-2") == [1, 2, 3]
+    await run(provider, "t-2", "insert into t values (4)")
+    assert await numbers(provider, "t-1") == []
+    assert await ask(fork.url, mine.text, "select 1") == 404
+    theirs = await provider.mint_token("t-2", "full", "test")
+    assert await ask(fork.url, theirs.text, "select 1") == 200
+    await filled(provider, "t-3", 1)
+    with pytest.raises(Conflict):
+        await provider.fork("t-1", "t-3")
+    with pytest.raises(NotFound):
+        await provider.fork("missing", "t-4")
+    assert await numbers(provider, "t-3") == [1]
+    assert await provider.find("t-4") is None
+
+
+async def test_an_export_is_one_file_that_anybody_can_open(
+    provider: DatabaseProvider, tmp_path: Path
+) -> None:
+    await filled(provider, "t-1", 3000)
+    await provider.suspend("t-1")
+    path = tmp_path / "export.db"
+    path.write_text("something else")
+    copied = await provider.export("t-1", path, "t-scratch")
+    assert copied.skipped == ()
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith("export")] == ["export.db"]
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("select count(*), sum(a) from t").fetchone() == (3000, 4501500)
+        assert db.execute("pragma integrity_check").fetchone() == ("ok",)
+        assert db.execute("pragma journal_mode").fetchone() == ("delete",)
+    with pytest.raises(NotFound):
+        await provider.export("missing", path, "t-scratch")
+
+
+async def test_an_empty_database_has_no_table(provider: DatabaseProvider) -> None:
+    await provider.create_empty("t-1")
+    assert await numbers(provider, "t-1", "select count(*) from sqlite_schema") == [0]
+
+
+async def filled(provider: DatabaseProvider, name: str, rows: int) -> None:
+    await provider.create(name)
+    count = (
+        f"with recursive c(n) as (values (1) union all select n + 1 from c where n < {rows}) select n from c"
+    )
+    result = await run(provider, name, "create table t(a)", f"insert into t {count}")
+    assert result.step_errors == [None, None]
+
+
+async def numbers(
+    provider: DatabaseProvider, name: str, sql: str = "select a from t order by a"
+) -> list[object]:
+    (result,) = (await run(provider, name, sql)).step_results
+    assert result is not None
+    return [decode(row[0]) for row in result.rows]
 
 
 async def test_a_provider_that_works_says_so(provider: DatabaseProvider) -> None:

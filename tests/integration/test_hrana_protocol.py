@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -447,14 +446,29 @@ async def test_a_read_transaction_of_a_writer_does_not_write(db: Caller) -> None
     assert await db.rows("select a from t") == [[2]]
 
 
-async def test_a_closed_database_is_refused_with_a_reason(tmp_path: Path) -> None:
-    async def is_open(database_name: str) -> bool:
-        return database_name != "t-1"
-
-    async with served(tmp_path, is_open=is_open) as running:
-        status, body = await (await running.database("t-1")).post("v3/pipeline", {"requests": []})
-        assert (status, body["code"]) == (403, "BLOCKED")
-        assert (await (await running.database("t-2")).rows("select 1")) == [[1]]
+async def test_a_suspended_database_refuses_each_statement_with_the_reason(
+    running: Served, db: Caller
+) -> None:
+    await db.run("create table t(a)")
+    other = await running.database("t-other")
+    opened = await db.pipeline("begin immediate", "insert into t values (1)")
+    await running.provider.suspend(db.name, "unpaid")
+    body = await db.pipeline("insert into t values (2)", "commit", CLOSE, baton=opened["baton"])
+    assert outcomes(body) == ["BLOCKED", "BLOCKED", "ok"]
+    stored = {"type": "store_sql", "sql_id": 1, "sql": "select 1"}
+    for request in (
+        {"type": "execute", "stmt": {"sql": "select * from t"}},
+        {"type": "sequence", "sql": "insert into t values (3)"},
+        {"type": "describe", "sql": "select * from t"},
+        {"type": "execute", "stmt": {"sql": "pragma table_info(t)"}},
+    ):
+        assert outcomes(await db.pipeline(stored, request, CLOSE)) == ["ok", "BLOCKED", "ok"]
+    status, error = await db.post("v1/execute", {"stmt": {"sql": "select 1"}})
+    assert (status, error["code"]) == (400, "BLOCKED")
+    assert "unpaid" in error["message"]
+    assert await other.rows("select 1") == [[1]]
+    await running.provider.resume(db.name)
+    assert await db.rows("select * from t") == []
 
 
 async def test_many_large_bodies_at_once_are_told_to_come_back(db: Caller) -> None:

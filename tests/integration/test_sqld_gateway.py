@@ -12,6 +12,7 @@ import httpx
 import jwt
 import pytest
 
+from freehold.providers.serving import REPLICA_METHODS
 from tests.gateway_app import Caller, Served, served_by_sqld
 from tests.sqld import Sqld, running_sqld
 
@@ -358,5 +359,11 @@ async def test_a_suspended_database_answers_nothing_until_it_is_resumed(served: 
     await mine.run("create table t(a)")
     await served.provider.suspend(mine.name, "unpaid")
     assert (await mine.run("select * from t"))["code"] == "BLOCKED"
+    for method in REPLICA_METHODS:  # sqld itself would go on replicating
+        body = b"" if method.startswith("wal_log") else program("select * from t")
+        refused = await grpc(mine, method, frame(body))
+        assert refused == (200, "7", b"") or (
+            method.endswith(("Describe", "Disconnect")) and refused[1] == "3"
+        )
     await served.provider.resume(mine.name)
     assert await mine.rows("select * from t") == []

@@ -5,11 +5,13 @@ import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 
 from freehold.errors import CentralUnavailable, Conflict, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import Batch, BatchResult
+from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.tenants.types import (
     UNPROVISIONED,
@@ -259,6 +261,7 @@ class SimulatedProvider:
         self.broken: set[str] = set()
         self.poisoned: set[str] = set()
         self.hanging: set[str] = set()
+        self.suspended: set[str] = set()
         self.buggy: set[str] = set()
         self.trouble: Exception | None = None
         self.took_s = 0.0
@@ -297,6 +300,23 @@ class SimulatedProvider:
     async def delete(self, database_name: str) -> None:
         self.databases.pop(database_name, None)
 
+    async def create_empty(self, database_name: str) -> None:
+        await self._create(database_name)
+
+    async def suspend(self, database_name: str, reason: str = "") -> None:
+        if database_name not in self.databases:
+            raise NotFound("no such database")
+        self.suspended.add(database_name)
+
+    async def resume(self, database_name: str) -> None:
+        self.suspended.discard(database_name)
+
+    async def fork(self, source_name: str, target_name: str) -> Database:
+        raise NotImplementedError
+
+    async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
+        raise NotImplementedError
+
     async def names(self) -> AsyncIterator[Sequence[str]]:
         yield list(self.databases)
 
@@ -326,5 +346,9 @@ class SimulatedProvider:
 
     def _database(self, name: str) -> Database:
         return Database(
-            db_id=f"id-{name}", name=name, hostname="127.0.0.1:8000", url=f"http://127.0.0.1:8000/db/{name}/"
+            db_id=f"id-{name}",
+            name=name,
+            hostname="127.0.0.1:8000",
+            url=f"http://127.0.0.1:8000/db/{name}/",
+            is_suspended=name in self.suspended,
         )

@@ -17,7 +17,7 @@ from litestar.enums import ScopeType
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from freehold.errors import Forbidden, FreeholdError, InvalidInput, NotFound
+from freehold.errors import FreeholdError, InvalidInput, NotFound
 from freehold.http.problems import RETRY_AFTER_S, status_of
 from freehold.http.replicas import SESSION_ENDED, Replicas
 from freehold.http.streaming import read_body, send_stream, too_large, watched
@@ -35,13 +35,6 @@ _encode = msgspec.json.Encoder().encode
 
 # Whether the subject of a token, e.g. a session, is still there.
 IsLive = Callable[[str], Awaitable[bool]]
-IsOpen = Callable[[str], Awaitable[bool]]
-
-
-class Suspended(Forbidden):
-    """The database exists and may not be used now."""
-
-    code = "blocked"
 
 
 class MethodNotAllowed(InvalidInput):
@@ -52,13 +45,12 @@ class MethodNotAllowed(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """An ASGI application. Before each call `is_open`, if given, is asked whether the database may be used, and
-    `is_live` whether the session that the token was handed out to still lives.
+    """An ASGI application. Before each call `is_live`, if given, is asked whether the session that the token was
+    handed out to still lives.
     """
 
     server: DatabaseServer
     verifier: Verifier
-    is_open: IsOpen | None = None
     is_live: IsLive | None = None
     max_body_bytes: int = 10_000_000
     replicas: Replicas | None = None
@@ -105,8 +97,6 @@ class Gateway:
         grant = self.verifier.verify(_bearer(scope), database_name)
         if self.is_live is not None and not await self.is_live(grant.subject):
             raise BadToken(SESSION_ENDED)
-        if self.is_open is not None and not await self.is_open(database_name):
-            raise Suspended(f"database `{database_name}` is suspended; ask its operator")
         with self._room(scope, database_name):
             body = await read_body(receive, self.max_body_bytes)
             call = Call(grant, cast(Endpoint, endpoint), body)

@@ -3,30 +3,20 @@
 Meant for what migrations leave in a fresh database: definitions and seed rows, not a user's data.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from freehold.errors import Conflict
 from freehold.libsql.values import SqlValue
-from freehold.migrate.fingerprint import OURS_SQL, ask, fingerprint
+from freehold.migrate.content import Table, read_content
+from freehold.migrate.fingerprint import ask, fingerprint
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
 
 _INSERT_CHARS = 64 * 1024
 
-_SCHEMA_SQL = f"SELECT type, name, sql FROM sqlite_schema WHERE {OURS_SQL} ORDER BY rowid"
-_TABLES_SQL = "SELECT name, wr FROM pragma_table_list WHERE schema = 'main'"
-# 0 is an ordinary column; the others are generated, or a virtual table's own.
-_COLUMNS_SQL = f"""SELECT owner.name, found.name FROM
-  (SELECT rowid AS place, name FROM sqlite_schema WHERE type = 'table' AND {OURS_SQL}) AS owner,
-  pragma_table_xinfo(owner.name) AS found
-WHERE found.hidden = 0 ORDER BY owner.place, found.cid"""
 _SEQUENCES_SQL = "SELECT name, seq FROM sqlite_sequence ORDER BY name"
-
-_MODULE = re.compile(r"\bUSING\s+[\"`\[]?(\w+)", re.IGNORECASE)
-_FTS_CONTENT = re.compile(r"\bcontent\s*=\s*('(?:[^']|'')*'|\"[^\"]*\"|\w+)", re.IGNORECASE)
 
 
 class CannotBeDumped(Conflict):
@@ -52,14 +42,6 @@ class Dump(Struct, frozen=True):
         return fingerprint([self.rows, self.state])
 
 
-class _Table(Struct, frozen=True):
-    name: str
-    columns: tuple[str, ...]
-    module: str  # empty for an ordinary table
-    sql: str
-    has_rowid: bool
-
-
 async def dump(target: Target) -> Dump:
     """Everything but the ledger, in an order in which it can be run with foreign keys off.
 
@@ -67,20 +49,8 @@ async def dump(target: Target) -> Dump:
         CannotBeDumped: with the reason.
         SchemaUnreadable, Unavailable: it cannot be read.
     """
-    schema, kinds, columns = await ask(target, _SCHEMA_SQL, _TABLES_SQL, _COLUMNS_SQL)
-    objects = [(str(kind), str(name), str(sql)) for kind, name, sql in schema]
-    without_rowid = {str(name) for name, is_without in kinds if is_without}
-    tables = [
-        _Table(
-            name,
-            tuple(str(column) for owner, column in columns if owner == name),
-            _module(sql),
-            sql,
-            name not in without_rowid,
-        )
-        for kind, name, sql in objects
-        if kind == "table"
-    ]
+    content = await read_content(target)
+    tables = content.tables
     rows: list[str] = []
     state: list[SqlValue] = []
     for table in tables:
@@ -90,16 +60,14 @@ async def dump(target: Target) -> Dump:
             rows += await _virtual_rows(target, table)
             if table.module == "fts5":
                 state += await _flat(target, f"SELECT k, v FROM {quoted(table.name + '_config')} ORDER BY k")
-    if any(name == "sqlite_sequence" for name, _ in kinds):
+    if content.has_sequences:
         rows += await _sequences(target)
     # A trigger must not fire for rows that are already what it made of them, so the triggers come last.
-    rest = [sql for wanted in ("index", "view", "trigger") for kind, _, sql in objects if kind == wanted]
-    return Dump(tuple(table.sql for table in tables), tuple(rows), tuple(rest), tuple(state))
+    return Dump(tuple(table.sql for table in tables), tuple(rows), content.rest, tuple(state))
 
 
-async def _rows(target: Target, table: _Table, *, with_rowid: bool = True) -> list[str]:
-    taken = {column.lower() for column in table.columns}
-    rowid = next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), None)
+async def _rows(target: Target, table: Table, *, with_rowid: bool = True) -> list[str]:
+    rowid = table.rowid
     names = [quoted(column) for column in table.columns]
     if table.has_rowid and with_rowid:
         if rowid is None:
@@ -119,7 +87,7 @@ async def _rows(target: Target, table: _Table, *, with_rowid: bool = True) -> li
     return list(_inserts(head, lines))
 
 
-async def _virtual_rows(target: Target, table: _Table) -> list[str]:
+async def _virtual_rows(target: Target, table: Table) -> list[str]:
     match table.module:
         case "fts5":
             return await _text_rows(target, table)
@@ -132,11 +100,10 @@ async def _virtual_rows(target: Target, table: _Table) -> list[str]:
             return []
 
 
-async def _text_rows(target: Target, table: _Table) -> list[str]:
-    content = _FTS_CONTENT.search(table.sql)
-    if content is None:
+async def _text_rows(target: Target, table: Table) -> list[str]:
+    if table.fts_content is None:
         return await _rows(target, table)
-    if content[1] in {"''", '""'}:
+    if not table.fts_content:
         await _require_empty(target, table, "it keeps no content")
     if await _is_empty(target, table):
         return []
@@ -158,12 +125,12 @@ async def _sequences(target: Target) -> list[str]:
     ]
 
 
-async def _require_empty(target: Target, table: _Table, reason: str) -> None:
+async def _require_empty(target: Target, table: Table, reason: str) -> None:
     if not await _is_empty(target, table):
         raise CannotBeDumped(f"the rows of table {table.name} cannot be written down: {reason}")
 
 
-async def _is_empty(target: Target, table: _Table) -> bool:
+async def _is_empty(target: Target, table: Table) -> bool:
     return not await _flat(target, f"SELECT 1 FROM {quoted(table.name)} LIMIT 1")
 
 
@@ -218,10 +185,3 @@ def _text_literal(digits: str) -> str:
 
 def _quoted_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _module(sql: str) -> str:
-    if not sql.upper().startswith("CREATE VIRTUAL TABLE"):
-        return ""
-    found = _MODULE.search(sql)
-    return found[1].lower() if found else "unknown"

@@ -5,10 +5,17 @@ from typing import Literal, Protocol, get_args
 
 from msgspec import Struct
 
+from freehold.errors import Forbidden
 from freehold.providers.tokens import Grant
 
 Endpoint = Literal["v1/execute", "v1/batch", "v2/pipeline", "v3/pipeline", "v3/cursor"]
 ENDPOINTS: frozenset[str] = frozenset({"v1/execute", "v1/batch", "v2/pipeline", "v3/pipeline", "v3/cursor"})
+
+
+class Blocked(Forbidden):
+    """The database exists and may not be used now."""
+
+    code = "blocked"
 
 
 class Call(Struct, frozen=True):

@@ -1,8 +1,10 @@
 """What the tenants service needs of the outside, in its own words."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
+from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.tenants.types import (
     AccessLevel,
@@ -53,6 +55,51 @@ class DatabaseProvider(Protocol):
 
         Others may share the place, so names that are not ours may be among them. None where the provider keeps no
         list: then the central database is the only catalogue. Reading raises `ProviderUnavailable`.
+        """
+        ...
+
+    async def create_empty(self, database_name: str) -> None:
+        """Create the database without a single table in it. None of that name may exist.
+
+        Raises:
+            InvalidInput, ProviderUnavailable: as `create`.
+        """
+        ...
+
+    async def suspend(self, database_name: str, reason: str = "") -> None:
+        """Refuse every read and write, of streams that are open and of replicas too, until `resume`. Idempotent.
+
+        Statements fail with the code `BLOCKED`, whoever sends them; the data stay.
+
+        Raises:
+            NotFound: no such database.
+            ProviderUnavailable: no answer; whether it is suspended is unknown.
+        """
+        ...
+
+    async def resume(self, database_name: str) -> None:
+        """End `suspend`; nothing happens if it is not suspended. Raises as `suspend` does."""
+        ...
+
+    async def fork(self, source_name: str, target_name: str) -> Database:
+        """Copy the database as it is at one moment to a new one, which is not suspended. Works while suspended.
+
+        Raises:
+            NotFound: no such source.
+            Conflict: the target exists already.
+            ProviderUnavailable: no answer; the target may be there.
+        """
+        ...
+
+    async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
+        """Write the database as it is at one moment into a SQLite file. Works while suspended.
+
+        A file that is there is replaced. The provider may make a database `scratch_name` meanwhile; whatever
+        happens, it is the caller's to delete.
+
+        Raises:
+            NotFound: no such database.
+            CannotBeCopied, ProviderUnavailable: the file is not whole.
         """
         ...
 

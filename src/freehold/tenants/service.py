@@ -51,7 +51,7 @@ class Tenants:
             case TenantState.READY:
                 return await self._ready(tenant, subject, access_level)
             case TenantState.SUSPENDED:
-                raise DatabaseSuspended("your database is suspended; ask the operator of this service")
+                raise _suspended()
             case TenantState.DELETING:
                 raise DatabaseDeleting("your database is being deleted")
             case TenantState.DELETED:
@@ -113,4 +113,10 @@ class Tenants:
         if database is None:
             log.error("tenant.database_missing", tenant_id=tenant.tenant_id, database=tenant.database_name)
             raise ProviderUnavailable("your database cannot be found at the moment; try again later")
+        if database.is_suspended:  # being resumed or suspended just now, or by somebody at the provider
+            raise _suspended()
         return ReadyDatabase(tenant=tenant, database=database, token=token)
+
+
+def _suspended() -> DatabaseSuspended:
+    return DatabaseSuspended("your database is suspended; ask the operator of this service")

@@ -68,12 +68,16 @@ class DatabaseToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a tenant's database is. `url` is what official clients take; it ends in `/`."""
+    """Where a tenant's database is. `url` is what official clients take; it ends in `/`.
+
+    `is_suspended`: its provider refuses all reads and writes.
+    """
 
     db_id: str
     name: str
     hostname: str
     url: str
+    is_suspended: bool = False
 
 
 class ReadyDatabase(msgspec.Struct, frozen=True, kw_only=True):

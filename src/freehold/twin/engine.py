@@ -30,7 +30,7 @@ class Engine:
         self._keys = keys
         namespaces = Namespaces(upstream, admin, keys)
         self.server = SqldServer(namespaces, keys.secret("batons"))
-        self.replicas = SqldReplicas(namespaces, keys.secret("replicas"))
+        self.replicas = SqldReplicas(namespaces, admin, keys.secret("replicas"))
 
     async def create(self, db_id: str, size_bytes: int) -> None:
         """Make an empty database."""

@@ -15,6 +15,7 @@ from freehold.errors import InvalidInput, ProviderUnavailable
 
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
 _PAGE_BYTES = 4096
+MARK = "-suspended"
 
 
 def check_name(database_name: str) -> str:
@@ -68,14 +69,92 @@ class TenantFiles:
             with self._draft(content or EMPTY_DATABASE) as draft, self._lock():
                 if path.is_file():
                     return
-                _remove_logs(path)  # of a deletion that was killed half-way
+                _remove_traces(path)  # of a deletion that was killed half-way
                 os.link(draft, path)
             _sync_folder(path.parent)
         except OSError as error:
             raise unavailable("create a database", error) from error
 
+    def adopt(self, database_name: str, path: Path) -> bool:
+        """Make a database out of a whole file in `draft_folder`, which goes; False if there is one of that name.
+
+        Raises:
+            ProviderUnavailable: the disk refuses.
+        """
+        target = self.path_of(database_name)
+        try:
+            self._make_folder(target.parent)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            with self._lock():
+                if target.is_file():
+                    return False
+                _remove_traces(target)
+                os.link(path, target)
+            path.unlink()
+            _sync_folder(target.parent)
+        except OSError as error:
+            raise unavailable("create a database", error) from error
+        return True
+
+    @contextlib.contextmanager
+    def draft(self) -> Iterator[Path]:
+        """A path for a file that is to be adopted; what is left there at the end goes.
+
+        Raises:
+            ProviderUnavailable: the disk refuses.
+        """
+        try:
+            with self._draft(b"") as draft:
+                yield draft
+        except OSError as error:
+            raise unavailable("create a database", error) from error
+
+    def suspend(self, database_name: str, reason: str) -> bool:
+        """Leave the mark that all processes look for before each statement; False if there is no such database.
+
+        Raises:
+            ProviderUnavailable: the disk refuses.
+        """
+        path = self.path_of(database_name)
+        mark = mark_of(path)
+        try:
+            if not path.is_file():
+                return False
+            with self._lock():
+                if not path.is_file():
+                    return False
+                with mark.open("w") as file:
+                    file.write(reason)
+                    file.flush()
+                    os.fsync(file.fileno())
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise unavailable("suspend a database", error) from error
+        return True
+
+    def resume(self, database_name: str) -> bool:
+        """Take the mark away; False if there is no such database.
+
+        Raises:
+            ProviderUnavailable: the disk refuses.
+        """
+        path = self.path_of(database_name)
+        try:
+            if not path.is_file():
+                return False
+            mark_of(path).unlink(missing_ok=True)
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise unavailable("resume a database", error) from error
+        return True
+
+    def is_suspended(self, database_name: str) -> bool:
+        """Whether the mark is there."""
+        return mark_of(self.path_of(database_name)).exists()
+
     def delete(self, database_name: str) -> None:
-        """Remove the database and its logs; nothing happens if it is gone. No connection may be open here.
+        """Remove the database, its logs and its mark; nothing happens if it is gone. No connection may be open here.
 
         Raises:
             ProviderUnavailable: the disk refuses.
@@ -86,7 +165,7 @@ class TenantFiles:
                 return
             with self._lock():
                 path.unlink(missing_ok=True)
-                _remove_logs(path)
+                _remove_traces(path)
             _sync_folder(path.parent)
         except OSError as error:
             raise unavailable("delete a database", error) from error
@@ -173,8 +252,13 @@ def unavailable(doing: str, error: OSError) -> ProviderUnavailable:
     return ProviderUnavailable(f"cannot {doing}: {error.strerror or error}{where}")
 
 
-def _remove_logs(path: Path) -> None:
-    for suffix in ("-wal", "-shm", "-journal"):
+def mark_of(path: Path) -> Path:
+    """The file beside a database that says that it is suspended; it holds the reason."""
+    return path.with_name(path.name + MARK)
+
+
+def _remove_traces(path: Path) -> None:
+    for suffix in ("-wal", "-shm", "-journal", MARK):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 

@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
-from freehold.errors import NotFound
+from freehold.errors import Conflict, NotFound
 from freehold.libsql.protocol import Batch, BatchResult
+from freehold.migrate.copying import Copied
 from freehold.migrate.snapshot import Snapshot
 from freehold.migrate.target import Target
+from freehold.providers.local.copies import copy_file
 from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles, check_name
 from freehold.providers.local.limits import EngineLimits, Limits
@@ -67,17 +69,46 @@ class LocalProvider:
         await asyncio.to_thread(self._create, database_name, template)
         return self._database(database_name)
 
+    async def create_empty(self, database_name: str) -> None:
+        """Create the database without a table in it."""
+        check_name(database_name)
+        await asyncio.to_thread(self._files.create, database_name)
+
     async def find(self, database_name: str) -> Database | None:
         """The database, or None if there is no such one."""
         check_name(database_name)
-        exists = await asyncio.to_thread(self._files.exists, database_name)
-        return self._database(database_name) if exists else None
+        return await asyncio.to_thread(self._find, database_name)
 
     async def delete(self, database_name: str) -> None:
         """Delete the database with all its data, also while it is in use."""
         check_name(database_name)
         async with self.engine.closed(database_name):
             await asyncio.to_thread(self._files.delete, database_name)
+
+    async def suspend(self, database_name: str, reason: str = "") -> None:
+        """Refuse every statement, of any process on these files, until `resume`. One that runs comes to its end."""
+        check_name(database_name)
+        if not await asyncio.to_thread(self._files.suspend, database_name, reason):
+            raise _missing(database_name)
+
+    async def resume(self, database_name: str) -> None:
+        """End `suspend`."""
+        check_name(database_name)
+        if not await asyncio.to_thread(self._files.resume, database_name):
+            raise _missing(database_name)
+
+    async def fork(self, source_name: str, target_name: str) -> Database:
+        """Copy the database as it is at one moment to a new one."""
+        check_name(source_name)
+        check_name(target_name)
+        await asyncio.to_thread(self._fork, source_name, target_name)
+        return self._database(target_name)
+
+    async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:  # noqa: ARG002
+        """Write the database as it is at one moment into one SQLite file; no scratch database is needed."""
+        check_name(database_name)
+        await asyncio.to_thread(copy_file, self._files.path_of(database_name), path, for_reading=True)
+        return Copied(0, 0, ())
 
     async def names(self) -> AsyncIterator[Sequence[str]]:
         """The names of all databases, a folder at a time."""
@@ -88,7 +119,7 @@ class LocalProvider:
     async def open(self, database_name: str) -> Target:
         """The database as a target for migrations."""
         if await self.find(database_name) is None:
-            raise NotFound(f"database `{database_name}` does not exist")
+            raise _missing(database_name)
         return LocalTarget(self.engine, database_name, self._migration_limits)
 
     async def mint_token(self, database_name: str, access_level: AccessLevel, subject: str) -> DatabaseToken:
@@ -106,13 +137,31 @@ class LocalProvider:
     def _create(self, database_name: str, template: Template | None) -> None:
         self._files.create(database_name, template.fill() if template else None)
 
-    def _database(self, database_name: str) -> Database:
+    def _find(self, database_name: str) -> Database | None:
+        if not self._files.exists(database_name):
+            return None
+        return self._database(database_name, is_suspended=self._files.is_suspended(database_name))
+
+    def _fork(self, source_name: str, target_name: str) -> None:
+        if not self._files.exists(source_name):
+            raise _missing(source_name)
+        with self._files.draft() as draft:
+            copy_file(self._files.path_of(source_name), draft)
+            if not self._files.adopt(target_name, draft):
+                raise Conflict(f"database `{target_name}` exists already; choose another name")
+
+    def _database(self, database_name: str, *, is_suspended: bool = False) -> Database:
         return Database(
             db_id=database_name,
             name=database_name,
             hostname=urlsplit(self._public_url).netloc,
             url=f"{self._public_url}/db/{database_name}/",
+            is_suspended=is_suspended,
         )
+
+
+def _missing(database_name: str) -> NotFound:
+    return NotFound(f"database `{database_name}` does not exist")
 
 
 class LocalTarget(Struct, frozen=True):

@@ -21,6 +21,7 @@ from freehold.providers.local.connection import (
     open_connection,
 )
 from freehold.providers.local.failures import SqlFailure, failure_of, megabytes
+from freehold.providers.local.files import MARK
 from freehold.providers.local.limits import Budget, Limits
 from freehold.providers.local.rules import Authorizer
 from freehold.providers.local.run import Bindings, Description, Run
@@ -44,6 +45,7 @@ class Session:
         self.read_only = read_only
         self._limits = limits
         self._identity = identity_of(path)
+        self._mark = f"{path}{MARK}"
         self._authorizer = Authorizer(read_only=read_only)
         self._connection = open_connection(path, limits, self._authorizer, read_only=read_only)
         self._in_read_transaction = False
@@ -221,8 +223,16 @@ class Session:
             check_sql(sql)
         except RefusedSql as error:
             raise SqlFailure(str(error), "SQLITE_AUTH") from error
+        self._check_open()
         self._authorizer.forget()
         return self._connection.cursor()
+
+    def _check_open(self) -> None:
+        """Another process may suspend the database at any moment, so that each statement looks: 2 µs."""
+        if os.path.exists(self._mark):  # noqa: PTH110 - hot path
+            with contextlib.suppress(OSError):
+                reason = Path(self._mark).read_text()
+                raise SqlFailure(f"the database is suspended{reason and ': '}{reason}", "BLOCKED")
 
     def run_ours(self, sql: str) -> None:
         """Run a statement of our own."""

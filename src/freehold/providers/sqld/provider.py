@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
 from freehold.libsql.http import batch_results
 from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq, StreamReq
+from freehold.migrate.copying import Copied, copy_database
 from freehold.migrate.target import Target
+from freehold.providers.local.file_target import FileTarget
 from freehold.providers.local.files import check_name
 from freehold.providers.sqld.admin import NamespaceConfig, SqldAdmin
 from freehold.providers.sqld.folders import namespace_pages
@@ -74,7 +76,9 @@ class SqldProvider:
             self._keys.secret("batons"),
             timeout_s=6 * query_timeout_s,
         )
-        self.replicas = SqldReplicas(self._namespaces, self._keys.secret("replicas"), timeout_s=_REPLICA_S)
+        self.replicas = SqldReplicas(
+            self._namespaces, self._admin, self._keys.secret("replicas"), timeout_s=_REPLICA_S
+        )
 
     async def create(self, database_name: str) -> Database:
         """Create the namespace, or give it back if it exists; with its own key in either case."""
@@ -88,10 +92,18 @@ class SqldProvider:
             await self._adopt(database_name)
         return self._database(database_name)
 
+    async def create_empty(self, database_name: str) -> None:
+        """Create the namespace, which is empty."""
+        await self.create(database_name)
+
     async def find(self, database_name: str) -> Database | None:
         """The database, or None if there is no such namespace."""
         check_name(database_name)
-        return self._database(database_name) if await self._admin.config(database_name) is not None else None
+        config = await self._admin.config(database_name)
+        if config is None:
+            return None
+        is_suspended = config.block_reads and config.block_writes
+        return msgspec.structs.replace(self._database(database_name), is_suspended=is_suspended)
 
     async def delete(self, database_name: str) -> None:
         """Delete the namespace with all its data, and see that it is gone."""
@@ -152,6 +164,24 @@ class SqldProvider:
                 raise Conflict(f"database `{target_name}` exists already; choose another name")
         await self.resume(target_name)
         return self._database(target_name)
+
+    async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
+        """Write the database as it is at one moment into a SQLite file.
+
+        By way of a fork, which nobody writes to. sqld's own `/dump` breaks off at text that is not UTF-8 and at
+        quotes in names, and puts NUL and infinities down so that nothing can read them.
+        """
+        check_name(database_name)
+        await self.delete(scratch_name)
+        await self.fork(database_name, scratch_name)
+        file = await FileTarget.create(path)
+        try:
+            copied = await copy_database(await self.open(scratch_name), file)
+        except BaseException:
+            await file.close()
+            raise
+        await file.finish()
+        return copied
 
     async def aclose(self) -> None:
         """Close all connections."""

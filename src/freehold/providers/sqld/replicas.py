@@ -3,7 +3,8 @@
 import asyncio
 
 from freehold.errors import InvalidInput, ProviderUnavailable
-from freehold.providers.serving import Interest, ReplicaCall, ReplicaReply
+from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaReply
+from freehold.providers.sqld.admin import SqldAdmin
 from freehold.providers.sqld.forward import limited
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.proxy_messages import ProxyMessages, framed, unframed
@@ -16,8 +17,11 @@ _CONTENT_TYPE = "application/grpc-web"
 class SqldReplicas:
     """Implements `ReplicaServer` in front of sqld."""
 
-    def __init__(self, namespaces: Namespaces, secret: bytes, *, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, namespaces: Namespaces, admin: SqldAdmin, secret: bytes, *, timeout_s: float = 60.0
+    ) -> None:
         self._namespaces = namespaces
+        self._admin = admin
         self._messages = ProxyMessages(secret)
         self._timeout_s = timeout_s
 
@@ -31,6 +35,7 @@ class SqldReplicas:
         if call.session_token is not None:
             headers.append(("x-session-token", call.session_token))
         grant = call.grant
+        await self._check_open(grant.database_name)
         try:
             async with limited(self._timeout_s, interest):
                 answer = await self._namespaces.post(
@@ -48,6 +53,12 @@ class SqldReplicas:
             return ReplicaReply(grpc_status=int(status), message=message)
         interest.when_lost(answer.close)
         return ReplicaReply(rest=answer.chunks())
+
+    async def _check_open(self, database_name: str) -> None:
+        """sqld goes on replicating a namespace whose reads are blocked, so that is refused here."""
+        config = await self._admin.config(database_name)
+        if config is not None and config.block_reads:
+            raise Blocked(f"the database is suspended: {config.block_reason or 'ask the operator'}")
 
     def _checked(self, call: ReplicaCall) -> bytes:
         match call.method:
