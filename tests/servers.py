@@ -20,6 +20,8 @@ _START_LIMIT_S = 30.0
 class Service:
     """`freehold serve` as a child process. It can be killed and started again on the same data and port."""
 
+    verb: tuple[str, ...] = ("serve",)
+
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
@@ -48,7 +50,7 @@ class Service:
         seen = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [FREEHOLD, "serve"],
+                [FREEHOLD, *self.verb],
                 cwd=self.folder,
                 env={**self.environ, "PORT": str(self.port)},
                 stdin=subprocess.DEVNULL,

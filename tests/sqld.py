@@ -56,7 +56,7 @@ class Sqld:
         )
         for _ in range(5):  # a free port may be taken by somebody else before sqld has it
             if not self.port or self._process is None:
-                self.port, self.admin_port = _free_ports()
+                self.port, self.admin_port = free_ports()
             if self._started(key_file):
                 return self
         raise AssertionError(f"sqld did not start:\n{self.log()}")
@@ -152,6 +152,7 @@ def running_sqld(*options: str) -> Iterator[Sqld]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_ports() -> tuple[int, int]:
+def free_ports() -> tuple[int, int]:
+    """Two that nobody listens on, for now."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
         return one.getsockname()[1], two.getsockname()[1]

@@ -120,7 +120,7 @@ def test_a_second_twin_keeps_off_the_data_of_the_first(twin: Twin) -> None:
         check=False,
     )
     assert ended.returncode == 3
-    assert "another twin works on" in ended.stderr
+    assert "another sqld works on" in ended.stderr
 
 
 def test_without_sqld_it_says_how_to_get_it(tmp_path: Path) -> None:

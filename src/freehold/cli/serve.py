@@ -26,7 +26,11 @@ async def serve() -> int:
 
     Embedded by default: it needs no account and no other server, and writes only below DATA_DIR.
     """
-    settings = command_settings()
+    return await run_service(command_settings())
+
+
+async def run_service(settings: Settings) -> int:
+    """Serve with these settings until told to stop; gives the exit code."""
     with listen(settings.host, settings.port) as listener:
         from freehold.bootstrap import open_services
         from freehold.http.app import create_asgi

@@ -105,7 +105,7 @@ async def _locked(folder: Path) -> BinaryIO:
         else:
             return lock
     lock.close()
-    raise BadSettings([f"--data-dir: another twin works on `{folder}`; stop it or choose another folder"])
+    raise BadSettings([f"--data-dir: another sqld works on `{folder}`; stop it or choose another folder"])
 
 
 def _prepare(folder: Path, private_key: Ed25519PrivateKey) -> None:

@@ -1,0 +1,159 @@
+"""docker-compose.yml and docs/self-hosting.md, as far as they can be run without Docker: each with the real sqld."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from freehold.settings import load_settings, variables
+from tests.e2e.people import run_sql, sign_up
+from tests.servers import FREEHOLD, ROOT, clean_environ, missing, require
+from tests.sqld import BINARY, free_ports
+
+_BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def compose() -> Any:
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def test_only_freehold_is_reachable_and_all_else_has_no_way_out(compose: Any) -> None:
+    published = {name for name, service in compose["services"].items() if "ports" in service}
+    assert published == {"freehold"}
+    assert all(port.startswith("127.0.0.1:") for port in compose["services"]["freehold"]["ports"])
+    assert compose["networks"]["inside"] == {"internal": True}
+    for name in ("sqld", "redis", "redis-rest"):
+        assert compose["services"][name]["networks"] == ["inside"]
+
+
+def test_its_settings_are_settings_and_sound(compose: Any, tmp_path: Path) -> None:
+    given = {
+        name: re.sub(r"\$\{\w+(?::-([^}]*))?[^}]*\}", lambda found: found[1] or "x" * 64, value)
+        for name, value in compose["services"]["freehold"]["environment"].items()
+    }
+    assert given.keys() <= variables().keys()
+    settings = load_settings({**given, "DATA_DIR": str(tmp_path)})
+    assert settings.central_namespace == "central"  # made by Freehold itself, with no token
+
+
+def test_the_image_copies_what_is_there_and_the_package_has_its_migrations(tmp_path: Path) -> None:
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        if line.startswith("COPY "):
+            assert all((ROOT / source).exists() for source in line.split()[1:-1]), line
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+    ]
+    subprocess.run([*pip, "-q", "-w", tmp_path, ROOT], check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for migration in (ROOT / "migrations/versions").glob("*.py"):
+        assert f"freehold/central/migrations/versions/{migration.name}" in names
+
+
+def test_sqld_takes_the_options_of_the_compose_file(compose: Any, tmp_path: Path) -> None:
+    _require_sqld()
+    port, admin_port = free_ports()
+    (tmp_path / "keys").mkdir()
+    _make_keys(tmp_path / "keys")
+    where = {
+        "/var/lib/sqld": str(tmp_path / "data"),
+        "0.0.0.0:8080": f"127.0.0.1:{port}",
+        "0.0.0.0:9090": f"127.0.0.1:{admin_port}",
+        "/keys/sqld.pub.pem": str(tmp_path / "keys/sqld.pub.pem"),
+    }
+    words = [where.get(word, word) for word in compose["services"]["sqld"]["command"]]
+    assert set(where.values()) <= set(words)
+    environ = clean_environ(LIBSQL_ADMIN_AUTH_KEY="secret")
+    with _running([str(BINARY), *words], environ, tmp_path):
+        _wait_for(f"http://127.0.0.1:{port}/health")
+        url = f"http://127.0.0.1:{admin_port}/v1/namespaces/x/config"
+        assert httpx.get(url).status_code == 401
+        assert httpx.get(url, headers={"authorization": "Basic secret"}).status_code == 404
+
+
+def test_the_page_works_as_it_stands(tmp_path: Path) -> None:
+    """Its blocks for use without Docker, with other ports and in a folder of their own."""
+    _require_sqld()
+    page = (ROOT / "docs/self-hosting.md").read_text()
+    by_hand = [block for block in _BLOCK.findall(page) if "sqld.pem" in block or "freehold serve" in block]
+    assert len(by_hand) == 2
+    port, admin_port = free_ports()
+    start, serve = by_hand
+    script = f"set -e\n{start.rstrip()} &\n{serve}"
+    script = script.replace("8080", str(port)).replace("9090", str(admin_port))
+    script = script.replace("freehold serve", f"sleep 1; exec {FREEHOLD} serve")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sqld").symlink_to(BINARY)
+    registry = str(ROOT / "schema_registry/bahar")
+    environ = clean_environ(PORT="0", SCHEMA_REGISTRY=registry, BETTER_AUTH_SECRET="s" * 40)
+    environ["PATH"] = f"{tmp_path / 'bin'}:{environ['PATH']}"
+    with _running(["sh", "-c", script], environ, tmp_path) as log:
+        until = time.monotonic() + 30
+        while not (found := re.search(r"listens on (http://\S+)", log.read_text())):
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.05)
+        mine = sign_up(found[1]).credentials()
+        assert run_sql(mine, "SELECT 1") == [["1"]]
+    assert (tmp_path / "sqld-data/dbs/central").is_dir()
+    assert (tmp_path / "sqld-data/dbs" / mine["db_name"]).is_dir()
+
+
+def _make_keys(folder: Path) -> None:
+    openssl = require("openssl")
+    for words in (
+        ["genpkey", "-algorithm", "ed25519", "-out", "sqld.pem"],
+        ["pkey", "-in", "sqld.pem", "-pubout", "-out", "sqld.pub.pem"],
+    ):
+        subprocess.run([openssl, *words], cwd=folder, check=True, capture_output=True, timeout=20)
+
+
+def _require_sqld() -> None:
+    require("openssl")
+    if not BINARY.exists():
+        missing("sqld is not installed: run `make test` once")
+
+
+@contextmanager
+def _running(words: list[str], environ: dict[str, str], folder: Path) -> Iterator[Path]:
+    """A process group, and the file of its output; ended by its id."""
+    log = folder / "output.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            words, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield log
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+
+
+def _wait_for(url: str) -> None:
+    until = time.monotonic() + 20
+    while True:
+        try:
+            if httpx.get(url, timeout=2).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < until, url
+        time.sleep(0.05)
