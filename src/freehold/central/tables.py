@@ -214,3 +214,15 @@ audit_head = Table(
     Column("hash", Text, nullable=False),
     Column("seal", Text, nullable=False),
 )
+
+# How often wrong passwords were tried for an address, and from one place; keys are keyed hashes, see `auth.lockout`.
+# Rows exist for addresses of nobody too.
+wrong_password = Table(
+    "wrong_password",
+    metadata,
+    Column("key", Text, primary_key=True, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("failed_at_ms", Integer, nullable=False),
+    Column("locked_until_ms", Integer, nullable=False),
+    Column("succeeded_at_ms", Integer, nullable=False),
+)
