@@ -15,6 +15,7 @@ from litestar.di import NamedDependency, Provide
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.guests import Guests
 from freehold.auth.issuers import Issuers
+from freehold.auth.lockout import Lockout
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
 from freehold.auth.ports import PasswordHasher
@@ -27,6 +28,7 @@ from freehold.central.changes import FileChanges
 from freehold.central.engine import Central, open_central
 from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
+from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.http.app import create_asgi
 from freehold.http.auth import auth_routes
 from freehold.http.auth_edge import AuthEdge
@@ -128,6 +130,7 @@ async def auth_and_issuers(
         sessions=Sessions(store, changes),
         cookies=SessionCookies(SECRET, public_url),
         origins=TrustedOrigins(public_url, [TRUSTED]),
+        lockout=Lockout(CentralWrongPasswords(central), SECRET),
         on_user_created=lambda: created.append(None),
         audit=CentralAudit(central),
     )

@@ -15,6 +15,7 @@ from freehold.auth.cookies import SessionCookies
 from freehold.auth.guests import Guests
 from freehold.auth.issuers import Issuers
 from freehold.auth.jwts import Jwts
+from freehold.auth.lockout import Lockout
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
 from freehold.auth.references import References
@@ -37,6 +38,7 @@ from freehold.central.signing_keys import SqlSigningKeys
 from freehold.central.tenants import CentralTenants
 from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
+from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.changes import Changes
 from freehold.errors import CentralUnavailable, Conflict, ProviderUnavailable
 from freehold.keys import BadKeyFile, load_key, load_or_create_key, load_or_create_secret
@@ -144,6 +146,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             cookies=SessionCookies(secret, settings.public_url),
             origins=TrustedOrigins(settings.public_url, [*settings.own_origins, *settings.trusted_origins]),
             on_user_created=provisioner.wake,
+            lockout=Lockout(CentralWrongPasswords(central), secret),
             audit=audit,
         )
         tenants = Tenants(tenant_store, provider)

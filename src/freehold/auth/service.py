@@ -1,6 +1,7 @@
 """Sign-up, sign-in, sign-out, and the first administrator."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from freehold.auth.cookies import SessionCookies
 from freehold.auth.dates import from_iso, to_iso, utc_now
 from freehold.auth.emails import is_email
 from freehold.auth.errors import Banned, EmailTaken, InvalidEmail, NotAnAdmin, WrongCredentials
+from freehold.auth.lockout import Attempt, Lockout
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import check_length, check_new_password
 from freehold.auth.ports import PasswordHasher, UserStore
@@ -45,6 +47,7 @@ class Auth:
     origins: TrustedOrigins
     on_user_created: Callable[[], None]
     audit: Recorder
+    lockout: Lockout | None = None
     clock: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = random_id
 
@@ -97,6 +100,7 @@ class Auth:
             InvalidEmail: not an address.
             PasswordTooLong: more than any password has. A short one is merely wrong.
             WrongCredentials: unknown address or wrong password; both take as long.
+            LockedOut: too many wrong passwords; see `freehold.auth.lockout`.
             Banned: the user is banned. A ban that has run out is lifted.
             Unavailable: too many are signing in, or the central database does not answer.
         """
@@ -105,7 +109,9 @@ class Auth:
         check_length(password)
         found = await self.store.find_credential(email.lower())
         password_hash = found.password_hash if found else None
-        if not await self.hasher.verify(password, password_hash) or found is None:
+        async with self._attempt(email.lower(), client.source) as attempt:
+            attempt.is_right = await self.hasher.verify(password, password_hash) and found is not None
+        if not attempt.is_right or found is None:
             await self.audit.record(_failed_sign_in(found.user if found else None, "wrong_password"))
             raise WrongCredentials("the address or the password is wrong")
         try:
@@ -133,6 +139,15 @@ class Auth:
         session = self.new_session(user.user_id, client, now, remember=remember)
         await self.store.add_session(session, method=method, guest_id=client.guest_id)
         return signed_in_by(user, session)
+
+    @asynccontextmanager
+    async def _attempt(self, email: str, source: str) -> AsyncIterator[Attempt]:
+        """Around the check of a password; without delays where there is no lockout."""
+        if self.lockout is None:
+            yield Attempt()
+            return
+        async with self.lockout.attempt(email, source) as attempt:
+            yield attempt
 
     async def sign_out(self, token: str) -> None:
         """End the session; no error if there is none. Every process knows at once."""

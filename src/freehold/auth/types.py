@@ -95,11 +95,13 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     """Where a sign-in comes from; empty when unknown.
 
     `guest_id`: the guest who has used the app there until now, and whose database must not be lost.
+    `source`: the network address that is held to account for wrong passwords; it is not kept.
     """
 
     ip_address: str = ""
     user_agent: str = ""
     guest_id: str = ""
+    source: str = ""
 
 
 class StoredKey(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("key_id")):

@@ -60,6 +60,7 @@ class AuthEdge:
         return Client(
             ip_address=self.addresses.of(scope),
             user_agent=header(scope, b"user-agent") or "",
+            source=self.addresses.accountable(scope),
             guest_id=found.user_id if found is not None and found.user.is_anonymous else "",
         )
 

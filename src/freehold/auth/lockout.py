@@ -1,0 +1,239 @@
+"""Delays after wrong passwords, for an address from one place, and for an address from anywhere.
+
+From one place (a client's network address) five wrong passwords are free; each further one doubles a delay, from
+fifteen seconds up to a quarter of an hour. That stops guessing, and locks nobody out who is elsewhere. Who has many
+places to guess from meets the second count: fifty wrong ones for the address, then a delay of up to a minute for
+everybody whom the address has not signed in from before. So no attacker keeps the owner out for long.
+
+An address that nobody has is counted like any other: what is told depends on what was tried, never on who exists.
+Counts are in the central database, so that a restart resets nothing; a day without a wrong password does.
+"""
+
+import asyncio
+import hmac
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from msgspec import Struct
+
+from freehold.auth.dates import utc_now
+from freehold.limiting import RateLimited
+
+log = structlog.get_logger()
+
+_DAY_MS = 24 * 3600 * 1000
+_FORGET_AFTER_MS = _DAY_MS
+_KNOWN_FOR_MS = 90 * _DAY_MS
+_TIDY_EVERY = 500
+_WAITING = 64
+
+
+class LockedOut(RateLimited):
+    """Too many wrong passwords. Whether this one is right is not looked at."""
+
+    code = "locked_out"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(retry_after_s)
+        self.args = (f"too many wrong passwords; try again in {retry_after_s} seconds",)
+
+
+class Delays(Struct, frozen=True):
+    """So many failures are free; then the delay starts, and doubles with each further one up to the longest."""
+
+    free: int
+    first_ms: int
+    longest_ms: int
+
+    def after(self, failures: int) -> int:
+        """The delay in milliseconds after so many failures."""
+        if failures < self.free:
+            return 0
+        return min(self.longest_ms, self.first_ms << min(failures - self.free, 40))
+
+
+FROM_ONE_PLACE = Delays(free=5, first_ms=15_000, longest_ms=15 * 60_000)
+FROM_ANYWHERE = Delays(free=50, first_ms=1_000, longest_ms=60_000)
+
+
+class Tried(Struct, frozen=True):
+    """What is stored for a key. `succeeded_at_ms` is 0 if there was never a right password."""
+
+    failures: int = 0
+    failed_at_ms: int = 0
+    locked_until_ms: int = 0
+    succeeded_at_ms: int = 0
+
+
+class WrongPasswordStore(Protocol):
+    """The counts in the central database. Every method raises `CentralUnavailable` when it does not answer."""
+
+    async def find(self, keys: Sequence[str]) -> Mapping[str, Tried]:
+        """What is stored; keys without anything are left out."""
+        ...
+
+    async def add_failure(self, delays: Mapping[str, Delays], now_ms: int, forget_before_ms: int) -> None:
+        """Count one more failure on each key and set from when on the next may be; atomic.
+
+        Failures before `forget_before_ms` do not count any more.
+        """
+        ...
+
+    async def set_succeeded(self, key: str, now_ms: int) -> None:
+        """No failures any more, and one success now."""
+        ...
+
+    async def tidy(self, failed_before_ms: int, succeeded_before_ms: int) -> None:
+        """Drop what is older than both."""
+        ...
+
+
+class Attempt:
+    """One password being tried. Set `is_right` when it is known; left alone, nothing is counted."""
+
+    __slots__ = ("is_right",)
+
+    def __init__(self) -> None:
+        self.is_right: bool | None = None
+
+
+class _Going:
+    """What goes on for a key in this process, and is not in the store, or not in what was read of it."""
+
+    __slots__ = ("failed", "inside", "trying", "waiting")
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.trying = 0
+        self.failed = 0
+        self.waiting: deque[asyncio.Future[None]] = deque()
+
+    def wake_one(self) -> None:
+        while self.waiting:
+            waiter = self.waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+
+class Lockout:
+    """Decides whether a password may be tried now. One for each process."""
+
+    def __init__(
+        self, store: WrongPasswordStore, secret: str, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._store = store
+        self._secret = secret.encode()
+        self._clock = clock
+        self._going: dict[str, _Going] = {}
+        self._failures = 0
+
+    @asynccontextmanager
+    async def attempt(self, email: str, source: str) -> AsyncIterator[Attempt]:
+        """Around the check of one password for this address (in lower case) from this place.
+
+        Of many at once only as many are looked at together as are free; the others wait for what comes of those.
+
+        Raises:
+            LockedOut: not now. The password must not be looked at.
+            CentralUnavailable: it cannot be known whether it may.
+        """
+        here, anywhere = self._key("place", email, source), self._key("address", email)
+        with self._inside(here) as going_here, self._inside(anywhere) as going_anywhere:
+            try:
+                known, is_counted_anywhere = await self._admitted(here, going_here, anywhere, going_anywhere)
+                counted = {here: FROM_ONE_PLACE}
+                busy = [going_here]
+                if is_counted_anywhere:
+                    counted[anywhere] = FROM_ANYWHERE
+                    busy.append(going_anywhere)
+                tried = Attempt()
+                for going in busy:
+                    going.trying += 1
+                going_here.wake_one()  # there may be room for more than one
+                try:
+                    yield tried
+                    if tried.is_right is False:
+                        await self._failed(counted, busy)
+                    elif tried.is_right and _is_news(known, self._now_ms()):
+                        await self._store.set_succeeded(here, self._now_ms())
+                finally:
+                    for going in busy:
+                        going.trying -= 1
+            finally:
+                going_here.wake_one()
+
+    async def _admitted(
+        self, here: str, going_here: _Going, anywhere: str, going_anywhere: _Going
+    ) -> tuple[Tried, bool]:
+        """What is stored of the place, and whether it counts for the address as a whole too; once it is our turn."""
+        while True:
+            failed_here, failed_anywhere = going_here.failed, going_anywhere.failed
+            found = await self._store.find((here, anywhere))
+            now_ms = self._now_ms()
+            known = found.get(here, Tried())
+            has_room = _has_room(known, going_here, failed_here, FROM_ONE_PLACE, now_ms)
+            if has_room:
+                break
+            if len(going_here.waiting) >= _WAITING:
+                raise LockedOut(1)
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            going_here.waiting.append(waiter)
+            await waiter
+        if known.succeeded_at_ms >= now_ms - _KNOWN_FOR_MS:
+            return known, False
+        at_all = found.get(anywhere, Tried())
+        if not _has_room(at_all, going_anywhere, failed_anywhere, FROM_ANYWHERE, now_ms):
+            raise LockedOut(1)
+        return known, True
+
+    @contextmanager
+    def _inside(self, key: str) -> Iterator[_Going]:
+        going = self._going.setdefault(key, _Going())
+        going.inside += 1
+        try:
+            yield going
+        finally:
+            going.inside -= 1
+            if not going.inside:
+                del self._going[key]
+
+    async def _failed(self, counted: Mapping[str, Delays], busy: Sequence[_Going]) -> None:
+        now_ms = self._now_ms()
+        await self._store.add_failure(counted, now_ms, now_ms - _FORGET_AFTER_MS)
+        for going in busy:
+            going.failed += 1
+        self._failures += 1
+        if self._failures % _TIDY_EVERY == 0:
+            await self._store.tidy(now_ms - _FORGET_AFTER_MS, now_ms - _KNOWN_FOR_MS)
+
+    def _key(self, *parts: str) -> str:
+        """A keyed hash: the table tells nobody which addresses were tried."""
+        return hmac.digest(self._secret, "\0".join(("wrong-password", *parts)).encode(), "sha256").hex()
+
+    def _now_ms(self) -> int:
+        return int(self._clock().timestamp() * 1000)
+
+
+def _has_room(tried: Tried, going: _Going, failed_before: int, delays: Delays, now_ms: int) -> bool:
+    """Whether one more may be tried beside those on their way, which are no failures yet but must not be free either.
+
+    Raises:
+        LockedOut: the delay is not over.
+    """
+    if tried.locked_until_ms > now_ms:
+        raise LockedOut(-(-(tried.locked_until_ms - now_ms) // 1000))
+    stored = tried.failures if tried.failed_at_ms > now_ms - _FORGET_AFTER_MS else 0
+    meanwhile = going.failed - failed_before  # while the store was read, which may have missed them
+    free = delays.free - stored - meanwhile
+    if meanwhile and free <= 0:
+        raise LockedOut(1)
+    return going.trying < max(1, free)  # once the free ones are used up, one at a time
+
+
+def _is_news(tried: Tried, now_ms: int) -> bool:
+    return tried.failures > 0 or tried.succeeded_at_ms < now_ms - _DAY_MS
