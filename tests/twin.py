@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from freehold.providers.turso.provider import TursoProvider
 from tests.servers import FREEHOLD, clean_environ, missing
 from tests.sqld import BINARY
 
@@ -143,6 +144,11 @@ class Twin:
         finally:
             if self._process.stdout is not None:
                 self._process.stdout.close()
+
+
+def turso_provider(twin: Twin, **options: Any) -> TursoProvider:
+    """The adapter on this twin."""
+    return TursoProvider(twin.url, TOKEN, ORGANIZATION, "default", **options)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,7 @@ from freehold.providers.serving import DatabaseServer, ReplicaServer
 from freehold.providers.sqld.central import open_central_namespace
 from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.tokens import TokenVerifier
+from freehold.providers.turso.provider import TursoProvider
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.files import load_folder
 from freehold.registry.service import Registry
@@ -68,7 +69,10 @@ from freehold.tenants.snapshots import Snapshots
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """All that the edge may call. `server`, `verifier` and `replicas` are what the gateway is made of."""
+    """All that the edge may call.
+
+    `server`, `verifier` and `replicas` are what the gateway is made of; None where clients go to the provider.
+    """
 
     settings: Settings
     central: Central
@@ -84,8 +88,8 @@ class Services:
     guest_databases: GuestDatabases
     provisioner: Provisioner
     reconciler: Reconciler
-    server: DatabaseServer
-    verifier: TokenVerifier
+    server: DatabaseServer | None
+    verifier: TokenVerifier | None
     replicas: ReplicaServer | None
 
     async def publish_registry(self) -> PublishReport:
@@ -203,8 +207,8 @@ def open_issuers(
 
 async def _open_provider(
     settings: Settings, stack: AsyncExitStack, snapshots: Snapshots
-) -> LocalProvider | SqldProvider:
-    provider: LocalProvider | SqldProvider
+) -> LocalProvider | SqldProvider | TursoProvider:
+    provider: LocalProvider | SqldProvider | TursoProvider
     if settings.tenant_provider == "sqld":
         provider = SqldProvider(
             settings.sqld_url,
@@ -216,6 +220,15 @@ async def _open_provider(
             max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
             query_timeout_s=settings.tenant_query_timeout_s,
             data_dir=settings.sqld_data_dir,
+        )
+    elif settings.tenant_provider == "turso":
+        provider = TursoProvider(
+            settings.turso_api_url,
+            settings.turso_api_token.reveal(),
+            settings.turso_organization,
+            settings.turso_group,
+            token_ttl_s=settings.tenant_token_ttl_s,
+            max_size_mb=settings.tenant_max_size_mb,
         )
     else:
         provider = LocalProvider(

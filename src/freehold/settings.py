@@ -1,7 +1,8 @@
 """All configuration, read once from the environment. Nothing else touches `os.environ`."""
 
+import re
 from collections.abc import Mapping
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl, urlsplit
@@ -59,8 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Secret("")
     )
     tenant_provider: Annotated[
-        Literal["local", "sqld"],
-        Meta(description="Where tenant databases live: files here, or a libSQL server."),
+        Literal["local", "sqld", "turso"],
+        Meta(description="Where tenant databases live: files here, a libSQL server, or Turso."),
     ] = "local"
     sqld_url: Annotated[
         str, Meta(description="sqld's user port, reachable from here only, e.g. http://127.0.0.1:8080.")
@@ -77,6 +78,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(description="sqld's folder, if it is on this machine: lets `tenants reconcile` find orphans."),
     ] = None
+    turso_api_token: Annotated[
+        Secret, Meta(description="Platform token of Turso, from `turso auth api-tokens mint`.")
+    ] = Secret("")
+    turso_organization: Annotated[str, Meta(description="Slug of the organization on Turso.")] = ""
+    turso_group: Annotated[
+        str, Meta(min_length=1, description="Group that tenant databases are made in; it must exist.")
+    ] = "default"
+    turso_api_url: Annotated[
+        str, Meta(description="Turso's Platform API, or its local twin: `freehold dev turso`.")
+    ] = "https://api.turso.tech"
     tenant_max_size_mb: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Limit on one tenant database, in MB.")
     ] = 512
@@ -259,6 +270,8 @@ def _check(settings: Settings) -> list[str]:
     faults += _check_cache(settings)
     if settings.tenant_provider == "sqld":
         faults += _check_sqld(settings)
+    if settings.tenant_provider == "turso":
+        faults += _check_turso(settings)
     if 0 < len(settings.better_auth_secret) < 32:
         faults.append("BETTER_AUTH_SECRET: expected 32 characters or more; try `openssl rand -base64 32`")
     return faults
@@ -281,6 +294,42 @@ def _check_sqld(settings: Settings) -> list[str]:
             "SQLD_JWT_KEY_FILE: needed, as TENANT_PROVIDER is `sqld`; try `openssl genpkey -algorithm ed25519`"
         )
     return faults
+
+
+def _check_turso(settings: Settings) -> list[str]:
+    faults = []
+    token = settings.turso_api_token.reveal()
+    if not token:
+        faults.append(
+            "TURSO_API_TOKEN: needed, as TENANT_PROVIDER is `turso`; try `turso auth api-tokens mint`"
+        )
+    elif not token.isascii() or not token.isprintable() or " " in token:
+        faults.append("TURSO_API_TOKEN: must be one word of printable characters")
+    if not re.fullmatch(r"[a-z0-9-]{1,34}", settings.turso_organization):
+        # With a database's name it makes one part of a host's name, of 63 characters at most.
+        faults.append(
+            "TURSO_ORGANIZATION: expected the organization's slug, up to 34 characters out of a-z, 0-9 and -,"
+            f" as TENANT_PROVIDER is `turso`, got `{settings.turso_organization}`"
+        )
+    if not re.fullmatch(r"[a-z0-9-]{1,64}", settings.turso_group):
+        faults.append(f"TURSO_GROUP: expected a name out of a-z, 0-9 and -, got `{settings.turso_group}`")
+    if not _is_origin(settings.turso_api_url):
+        faults.append(
+            f"TURSO_API_URL: expected an origin such as https://api.turso.tech, got `{settings.turso_api_url}`"
+        )
+    elif settings.turso_api_url.startswith("http:") and not _is_loopback(settings.turso_api_url):
+        faults.append(
+            "TURSO_API_URL: expected https; without it only the local twin on this machine is called"
+        )
+    return faults
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_cache(settings: Settings) -> list[str]:

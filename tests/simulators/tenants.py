@@ -297,6 +297,9 @@ class SimulatedProvider:
             raise self.trouble
         return self._database(database_name) if database_name in self.databases else None
 
+    async def locate(self, database_name: str) -> Database | None:
+        return await self.find(database_name)
+
     async def delete(self, database_name: str) -> None:
         self.databases.pop(database_name, None)
 

@@ -100,3 +100,33 @@ def test_on_loopback_localhost_is_the_same_service() -> None:
 
 def test_an_ipv6_address_is_put_in_brackets() -> None:
     assert load_settings({"HOST": "::1"}).public_url == "http://[::1]:8000"
+
+
+def faults_of(**variables: str) -> list[str]:
+    with pytest.raises(BadSettings) as caught:
+        load_settings(variables)
+    return caught.value.faults
+
+
+def test_turso_needs_a_token_and_an_organization() -> None:
+    faults = faults_of(TENANT_PROVIDER="turso")
+    assert [fault.split(":")[0] for fault in faults] == ["TURSO_API_TOKEN", "TURSO_ORGANIZATION"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TURSO_API_TOKEN", "two words"),
+        ("TURSO_ORGANIZATION", "Acme/.."),
+        ("TURSO_ORGANIZATION", "a" * 35),
+        ("TURSO_GROUP", "../groups"),
+        ("TURSO_API_URL", "https://api.turso.tech/v1"),
+        ("TURSO_API_URL", "http://api.turso.tech"),
+    ],
+)
+def test_a_bad_setting_of_turso_is_named(name: str, value: str) -> None:
+    sound = {"TENANT_PROVIDER": "turso", "TURSO_API_TOKEN": "secret", "TURSO_ORGANIZATION": "acme"}
+    (fault,) = faults_of(**{**sound, name: value})
+    assert fault.startswith(f"{name}: ")
+    assert "secret" not in fault
+    assert "two words" not in fault

@@ -53,6 +53,7 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    gateway = gateway or _gateway(services)
     edge = AuthEdge(services.auth, ClientAddresses(services.settings.trusted_proxies), services.issuers)
     further = [
         *guest_handlers(edge, services.guests),
@@ -68,7 +69,7 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
             AuditController,
             GuestDatabasesController,
             registry_routes(services.registry),
-            gateway_routes(gateway or _gateway(services)),
+            *([] if gateway is None else [gateway_routes(gateway)]),
         ],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
@@ -98,7 +99,9 @@ async def _work(services: Services) -> None:
 def create_asgi(services: Services) -> ASGIApp:
     """What a server runs: the application with limits, CORS, the request log and reading out around it."""
     gateway = _gateway(services)
-    app: ASGIApp = DatabasePaths(create_app(services, gateway), gateway)
+    app: ASGIApp = create_app(services, gateway)
+    if gateway is not None:
+        app = DatabasePaths(app, gateway)
     settings = services.settings
     addresses = ClientAddresses(settings.trusted_proxies)
     if settings.rate_limits == "on":
@@ -106,7 +109,9 @@ def create_asgi(services: Services) -> ASGIApp:
     return RequestLog(AuditOrigins(UnreadBodies(Cors(app, services.auth.origins)), addresses))
 
 
-def _gateway(services: Services) -> Gateway:
+def _gateway(services: Services) -> Gateway | None:
+    if services.server is None or services.verifier is None:
+        return None  # clients go to the provider themselves
     is_live = services.references.is_live
     replicas = None
     if services.replicas is not None:

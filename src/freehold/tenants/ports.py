@@ -42,6 +42,10 @@ class DatabaseProvider(Protocol):
         """
         ...
 
+    async def locate(self, database_name: str) -> Database | None:
+        """As `find`, but perhaps from memory, some minutes old: where it is does not change while it is there."""
+        ...
+
     async def delete(self, database_name: str) -> None:
         """Delete the database with all its data; no error if it is already gone.
 
@@ -69,7 +73,8 @@ class DatabaseProvider(Protocol):
     async def suspend(self, database_name: str, reason: str = "") -> None:
         """Refuse every read and write, of streams that are open and of replicas too, until `resume`. Idempotent.
 
-        Statements fail with the code `BLOCKED`, whoever sends them; the data stay.
+        Statements fail with the code `BLOCKED`, whoever sends them, and the reason where the provider keeps one; the
+        data stay.
 
         Raises:
             NotFound: no such database.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from freehold.errors import ProviderUnavailable
+from freehold.errors import NotFound, ProviderUnavailable
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.ports import DatabaseProvider, TenantStore
 from freehold.tenants.types import (
@@ -103,13 +103,15 @@ class Tenants:
             log.error("tenant.provider_not_served", tenant_id=tenant.tenant_id, provider=tenant.provider)
             raise ProviderUnavailable("your database lives where this service does not reach at the moment")
         try:
-            database = await self.provider.find(tenant.database_name)
+            database = await self.provider.locate(tenant.database_name)
             token = await self.provider.mint_token(tenant.database_name, access_level, subject)
         except ProviderUnavailable as error:
             # What the provider says is for operators: it may name paths and hosts.
             raise ProviderUnavailable(
                 "your database cannot be reached at the moment; try again later"
             ) from error
+        except NotFound:
+            database = None
         if database is None:
             log.error("tenant.database_missing", tenant_id=tenant.tenant_id, database=tenant.database_name)
             raise ProviderUnavailable("your database cannot be found at the moment; try again later")

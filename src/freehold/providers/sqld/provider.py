@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
 from freehold.libsql.http import batch_results
 from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq, StreamReq
-from freehold.migrate.copying import Copied, copy_database
+from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
-from freehold.providers.local.file_target import FileTarget
+from freehold.providers.exporting import export_fork
 from freehold.providers.local.files import check_name
 from freehold.providers.sqld.admin import NamespaceConfig, SqldAdmin
 from freehold.providers.sqld.folders import namespace_pages
@@ -105,6 +105,10 @@ class SqldProvider:
         is_suspended = config.block_reads and config.block_writes
         return msgspec.structs.replace(self._database(database_name), is_suspended=is_suspended)
 
+    async def locate(self, database_name: str) -> Database | None:
+        """As `find`, which is quick here."""
+        return await self.find(database_name)
+
     async def delete(self, database_name: str) -> None:
         """Delete the namespace with all its data, and see that it is gone."""
         check_name(database_name)
@@ -171,17 +175,7 @@ class SqldProvider:
         By way of a fork, which nobody writes to. sqld's own `/dump` breaks off at text that is not UTF-8 and at
         quotes in names, and puts NUL and infinities down so that nothing can read them.
         """
-        check_name(database_name)
-        await self.delete(scratch_name)
-        await self.fork(database_name, scratch_name)
-        file = await FileTarget.create(path)
-        try:
-            copied = await copy_database(await self.open(scratch_name), file)
-        except BaseException:
-            await file.close()
-            raise
-        await file.finish()
-        return copied
+        return await export_fork(self, check_name(database_name), path, scratch_name)
 
     async def aclose(self) -> None:
         """Close all connections."""

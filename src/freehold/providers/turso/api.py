@@ -1,0 +1,178 @@
+"""Calls of Turso's Platform API: time limits, and the same call again after what may be over in a moment.
+
+Every call may be repeated: names are chosen before, so that "already exists" and "not found" tell what an earlier
+try has done. Source for what is worth repeating: Turso's command line tool (408, 429, 5xx, no answer).
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+import msgspec
+
+from freehold.errors import ProviderUnavailable
+from freehold.tenants.backoff import Backoff
+
+_BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
+_TIMEOUT = httpx.Timeout(20.0, connect=5.0)
+_LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=15.0)
+_AGAIN = frozenset({408, 425, 429})
+_SHOWN_CHARS = 200
+# What nobody can do anything about but whoever runs this service.
+_REFUSALS = {
+    401: "Turso does not accept TURSO_API_TOKEN; make a new one with `turso auth api-tokens mint`",
+    402: "Turso wants another plan for this",
+    403: "TURSO_API_TOKEN does not allow this in TURSO_ORGANIZATION",
+}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer that means something: success, or a refusal that the caller knows. `error` is "" for success."""
+
+    status: int
+    body: bytes
+    error: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        return self.status < 300
+
+    @property
+    def is_missing(self) -> bool:
+        return self.status == 404
+
+    @property
+    def says_exists(self) -> bool:
+        """Whether the name is taken: 409, 400 and 422 have all been seen for it."""
+        return self.status == 409 or (
+            self.status in {400, 422}
+            and any(text in self.error for text in ("already exists", "not available"))
+        )
+
+
+class PlatformApi:
+    """One client for the process. `give_up_s` bounds a call with all its repetitions."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        give_up_s: float = 30.0,
+        random: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._token = token
+        self._give_up_s = give_up_s
+        self._random = random
+        self._sleep = sleep
+        self._paused_until = 0.0
+        self.failed_at = 0.0  # when an answer last failed to come, on the monotonic clock
+        self._http = httpx.AsyncClient(
+            base_url=url.rstrip("/"),
+            headers={"authorization": f"Bearer {token}", "user-agent": "freehold"},
+            timeout=_TIMEOUT,
+            limits=_LIMITS,
+            follow_redirects=False,  # it would carry the token to somebody else
+            trust_env=False,
+        )
+
+    async def call(
+        self, method: str, path: str, *, body: object = None, params: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One call, repeated until it is answered or time is up.
+
+        Raises:
+            ProviderUnavailable: no answer, or one that only the operator can do something about.
+        """
+        if (pause_s := self._paused_until - time.monotonic()) > self._give_up_s:
+            raise ProviderUnavailable(f"Turso's API asked not to be called for another {pause_s:.0f} s")
+        until = time.monotonic() + self._give_up_s
+        failures = 0
+        while True:
+            reply, reason = await self._try(method, path, body, params)
+            if reply is not None and not _is_worth_repeating(reply.status_code):
+                return self._meaning(reply)
+            failures += 1
+            self.failed_at = time.monotonic()
+            delay_s = _BACKOFF.delay_s(failures, self._random)
+            if reply is not None and (asked_s := _retry_after_s(reply)) is not None:
+                delay_s = asked_s + delay_s / 4  # not all of those who were told the same at the same moment
+                # They all count against one limit, so all calls wait.
+                self._paused_until = max(self._paused_until, time.monotonic() + asked_s)
+            if time.monotonic() + delay_s > until:
+                what = f"Turso's API does not answer as it should ({reason})"
+                raise ProviderUnavailable(f"{what}; tried {failures} times")
+            await self._sleep(delay_s)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def _try(
+        self, method: str, path: str, body: object, params: Mapping[str, str] | None
+    ) -> tuple[httpx.Response | None, str]:
+        """The answer, or None, and what was wrong with it in words."""
+        pause_s = self._paused_until - time.monotonic()
+        if pause_s > 0:
+            await self._sleep(pause_s * (1 + self._random() / 4))
+        try:
+            reply = await self._http.request(
+                method,
+                path,
+                # No body where there is nothing to say: an empty one changes what a token may do.
+                content=None if body is None else msgspec.json.encode(body),
+                headers={} if body is None else {"content-type": "application/json"},
+                params=params,
+            )
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            # Not the error's own text: it may hold the URL.
+            return None, type(error).__name__
+        return reply, f"HTTP status {reply.status_code}"
+
+    def _meaning(self, reply: httpx.Response) -> Answer:
+        status = reply.status_code
+        if status < 300:
+            return Answer(status, reply.content)
+        text = self._error_text(reply)
+        if status in _REFUSALS:
+            raise ProviderUnavailable(f"{_REFUSALS[status]} ({text})" if text else _REFUSALS[status])
+        if status == 404 and "organization" in text:
+            raise ProviderUnavailable(
+                f"Turso knows no organization of the name in TURSO_ORGANIZATION ({text})"
+            )
+        if status in {400, 404, 409, 422}:
+            return Answer(status, b"", text or f"HTTP status {status}")
+        raise ProviderUnavailable(f"Turso's API answered with HTTP status {status}: {text}")
+
+    def _error_text(self, reply: httpx.Response) -> str:
+        """What the API says is wrong; a page for people says nothing."""
+        try:
+            told = msgspec.json.decode(reply.content, type=dict[str, Any]).get("error", "")
+        except msgspec.MsgspecError:
+            return ""
+        text = told if isinstance(told, str) else msgspec.json.encode(told).decode()
+        return " ".join(text.split())[:_SHOWN_CHARS].replace(self._token, "***")
+
+
+def _is_worth_repeating(status: int) -> bool:
+    return status in _AGAIN or status >= 500
+
+
+def _retry_after_s(reply: httpx.Response) -> float | None:
+    """Seconds to wait as the answer asks, from a number or a date (RFC 9110, section 10.2.3)."""
+    text = reply.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())

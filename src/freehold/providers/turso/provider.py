@@ -1,0 +1,359 @@
+"""The `turso` provider: one database a tenant on Turso, made through its Platform API."""
+
+import asyncio
+import re
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import aiohttp
+from msgspec import Struct
+
+from freehold.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    ProviderUnavailable,
+    Unauthenticated,
+    Unavailable,
+)
+from freehold.libsql.http import HranaTarget
+from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
+from freehold.migrate.copying import Copied
+from freehold.migrate.target import Target
+from freehold.providers.exporting import export_fork
+from freehold.providers.local.files import check_name
+from freehold.providers.turso.answers import (
+    DatabaseAnswer,
+    DatabasesAnswer,
+    RemoteDatabase,
+    TokenAnswer,
+    decoded,
+)
+from freehold.providers.turso.api import Answer, PlatformApi
+from freehold.providers.turso.tokens import TokenDesk, expiration
+from freehold.tenants.types import AccessLevel, Database, DatabaseToken
+
+_AUTHORIZATION: dict[AccessLevel, str] = {"full": "full-access", "read_only": "read-only"}
+# A host name as Turso gives them; the local twin's may have a port and a path.
+_HOSTNAME = re.compile(r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9/-]*)?", re.IGNORECASE)
+_KNOWN = 50_000
+_MIGRATION_S = 120.0
+_PROBE_S = 5.0
+_CHECK_HOLDS_S = 15.0
+_FIRST_POLL_S = 0.05
+_SLOWEST_POLL_S = 1.0
+
+
+class TursoProvider:
+    """Implements `DatabaseProvider`. Clients talk to Turso themselves, so there is nothing here for a gateway.
+
+    To be made and used on one event loop; `aclose` ends it. `ready_limit_s` is how long a new database may take
+    until it answers.
+    """
+
+    name = "turso"
+    server = None
+    verifier = None
+    replicas = None
+
+    def __init__(
+        self,
+        api_url: str,
+        api_token: str,
+        organization: str,
+        group: str,
+        *,
+        token_ttl_s: int = 900,
+        max_size_mb: int = 512,
+        ready_limit_s: float = 30.0,
+        give_up_s: float = 30.0,
+    ) -> None:
+        self._group = group
+        self._size_limit = f"{max_size_mb}mb"
+        self._token_ttl_s = token_ttl_s
+        self._ready_limit_s = ready_limit_s
+        self._api = PlatformApi(api_url, api_token, give_up_s=give_up_s)
+        self._path = f"/v1/organizations/{organization}/databases"
+        self._group_path = f"/v1/organizations/{organization}/groups/{group}"
+        # Only the twin, on this machine, is without TLS; its databases are too.
+        self._scheme = "http" if api_url.startswith("http:") else "https"
+        self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        self._desk = TokenDesk(self._mint, lifetime_s=token_ttl_s)
+        self._known: OrderedDict[str, tuple[RemoteDatabase, float]] = OrderedDict()
+        self._checked_at = float("-inf")
+
+    async def create(self, database_name: str) -> Database:
+        """Create the database, or give it back if it exists in our group; it answers when this returns."""
+        check_name(database_name)
+        body = {"name": database_name, "group": self._group, "size_limit": self._size_limit}
+        answer = await self._api.call("POST", self._path, body=body)
+        if answer.is_done:
+            made = decoded(answer.body, DatabaseAnswer).database
+        elif answer.says_exists:
+            made = await self._existing(database_name)
+        else:
+            raise self._cannot_create(answer)
+        return await self._when_ready(made)
+
+    async def find(self, database_name: str) -> Database | None:
+        """The database, or None if there is no such one."""
+        check_name(database_name)
+        found = await self._show(database_name)
+        return None if found is None else self._database(found)
+
+    async def locate(self, database_name: str) -> Database | None:
+        """As `find`, from memory if seen within a token's lifetime, so that a user's requests cost no call each."""
+        known = self._known.get(database_name)
+        if known is not None and known[1] > time.monotonic():
+            return self._database(known[0])
+        return await self.find(database_name)
+
+    async def delete(self, database_name: str) -> None:
+        """Delete the database with all its data, and see that it is gone."""
+        check_name(database_name)
+        self._forget(database_name)
+        answer = await self._api.call("DELETE", f"{self._path}/{database_name}")
+        if not answer.is_done and not answer.is_missing:
+            raise ProviderUnavailable(f"Turso did not delete `{database_name}`: {answer.error}")
+        if await self._show(database_name) is not None:
+            raise ProviderUnavailable(f"Turso still has `{database_name}` after deleting it")
+        self._forget(database_name)
+
+    async def create_empty(self, database_name: str) -> None:
+        """Create the database, which is empty."""
+        await self.create(database_name)
+
+    async def suspend(self, database_name: str, reason: str = "") -> None:  # noqa: ARG002 - Turso keeps none
+        """Have Turso refuse every statement until `resume`. The data stay; no reason is told to clients."""
+        await self._block(database_name, is_blocked=True)
+
+    async def resume(self, database_name: str) -> None:
+        """End `suspend`."""
+        await self._block(database_name, is_blocked=False)
+
+    async def fork(self, source_name: str, target_name: str) -> Database:
+        """Branch a database as it is now to a new one, which is not suspended."""
+        check_name(target_name)
+        source = await self._show(check_name(source_name))
+        if source is None:
+            raise _missing(source_name)
+        if await self._show(target_name) is not None:
+            raise _taken(target_name)
+        seed = {"type": "database", "name": source_name}
+        body = {"name": target_name, "group": self._group, "size_limit": self._size_limit, "seed": seed}
+        answer = await self._api.call("POST", self._path, body=body)
+        if answer.is_missing:
+            raise _missing(source_name)
+        if answer.is_done:
+            made = decoded(answer.body, DatabaseAnswer).database
+        elif answer.says_exists:
+            made = await self._existing(target_name)
+            if made.parent is None or made.parent.id != source.db_id:  # not what a try of ours has left
+                raise _taken(target_name)
+        else:
+            raise self._cannot_create(answer)
+        return await self._when_ready(made)
+
+    async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
+        """Write the database as it is at one moment into a SQLite file, by way of a branch."""
+        return await export_fork(self, check_name(database_name), path, scratch_name)
+
+    async def names(self) -> AsyncIterator[Sequence[str]]:
+        """The names of all databases in our group, a page at a time."""
+        params = {"group": self._group}
+        while True:
+            answer = await self._api.call("GET", self._path, params=params)
+            if not answer.is_done:
+                raise ProviderUnavailable(f"Turso did not list databases: {answer.error}")
+            page = decoded(answer.body, DatabasesAnswer)
+            # Should the filter be ignored: what is in another group is not ours.
+            yield [each.name for each in page.databases or () if each.group in {"", self._group}]
+            if page.pagination is None or not page.pagination.next:
+                return
+            params = {"group": self._group, "cursor": page.pagination.next}
+
+    async def open(self, database_name: str) -> Target:
+        """The database as a target for migrations."""
+        database = await self.find(database_name)
+        if database is None:
+            raise _missing(database_name)
+        return self._target(database)
+
+    async def mint_token(
+        self,
+        database_name: str,
+        access_level: AccessLevel,
+        subject: str,  # noqa: ARG002 - Turso's tokens name none
+        generation: int = 0,
+    ) -> DatabaseToken:
+        """A token that opens this database only; the same one for all sessions until shortly before its end."""
+        return await self._desk.get(check_name(database_name), access_level, generation)
+
+    async def invalidate_tokens(self, database_name: str) -> None:
+        """Replace the key of the database: every token of it stops working."""
+        check_name(database_name)
+        answer = await self._api.call("POST", f"{self._path}/{database_name}/auth/rotate")
+        self._desk.forget(database_name)
+        if answer.is_missing:
+            raise _missing(database_name)
+        if not answer.is_done:
+            raise ProviderUnavailable(f"Turso did not rotate `{database_name}`: {answer.error}")
+
+    async def check(self) -> None:
+        """Return when the API takes our token and has our group. Holds for some seconds, or until a call fails."""
+        if self._api.failed_at < self._checked_at > time.monotonic() - _CHECK_HOLDS_S:
+            return
+        answer = await self._api.call("GET", self._group_path)
+        if not answer.is_done:
+            raise ProviderUnavailable(
+                f"Turso has no group `{self._group}` in TURSO_ORGANIZATION ({answer.error})"
+            )
+        self._checked_at = time.monotonic()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._api.aclose()
+        await self._session.close()
+
+    async def _block(self, database_name: str, *, is_blocked: bool) -> None:
+        check_name(database_name)
+        path = f"{self._path}/{database_name}/configuration"
+        body = {"block_reads": is_blocked, "block_writes": is_blocked}
+        answer = await self._api.call("PATCH", path, body=body)
+        if answer.is_missing:
+            raise _missing(database_name)
+        if not answer.is_done:
+            raise ProviderUnavailable(f"Turso did not configure `{database_name}`: {answer.error}")
+        await self._show(database_name)  # for `locate`
+
+    async def _existing(self, database_name: str) -> RemoteDatabase:
+        """One that was there already, as an earlier try left it. Names are unguessable, so it is nobody else's."""
+        found = await self._eventually(database_name)
+        if found is None:
+            raise ProviderUnavailable(f"Turso says that `{database_name}` exists, but does not show it")
+        if found.group != self._group:
+            raise Conflict(
+                f"`{database_name}` exists in Turso's group `{found.group}`, not in TURSO_GROUP; set that back"
+            )
+        return found
+
+    async def _eventually(self, database_name: str) -> RemoteDatabase | None:
+        """A database that is known to exist and may not be shown yet."""
+        until = time.monotonic() + self._ready_limit_s
+        delay_s = _FIRST_POLL_S
+        while (found := await self._show(database_name)) is None and time.monotonic() < until:
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, _SLOWEST_POLL_S)
+        return found
+
+    async def _when_ready(self, made: RemoteDatabase) -> Database:
+        """The database once it answers a query; a new one may deny that it exists for some seconds."""
+        database = self._database(made)
+        target = self._target(database, timeout_s=_PROBE_S)
+        probe = [Batch(steps=(BatchStep(stmt=Stmt(sql="SELECT 1")),))]
+        until = time.monotonic() + self._ready_limit_s
+        delay_s = _FIRST_POLL_S
+        while True:
+            try:
+                self._remember(made)
+                await target.run(probe)
+                return database
+            except (NotFound, Unauthenticated, Forbidden, Unavailable) as error:
+                if time.monotonic() + delay_s > until:
+                    raise ProviderUnavailable(
+                        f"`{made.name}` on Turso does not answer yet: {error}"
+                    ) from error
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, _SLOWEST_POLL_S)
+
+    async def _show(self, database_name: str) -> RemoteDatabase | None:
+        answer = await self._api.call("GET", f"{self._path}/{database_name}")
+        if answer.is_missing:
+            self._forget(database_name)
+            return None
+        if not answer.is_done:
+            raise ProviderUnavailable(f"Turso did not show `{database_name}`: {answer.error}")
+        found = decoded(answer.body, DatabaseAnswer).database
+        self._remember(found)
+        return found
+
+    async def _mint(self, database_name: str, level: AccessLevel) -> tuple[str, str]:
+        known = self._known.get(database_name)
+        found = known[0] if known is not None else await self._show(database_name)
+        if found is None:
+            raise _missing(database_name)
+        answer = await self._api.call(
+            "POST",
+            f"{self._path}/{database_name}/auth/tokens",
+            params={"expiration": expiration(self._token_ttl_s), "authorization": _AUTHORIZATION[level]},
+        )
+        if answer.is_missing:
+            raise _missing(database_name)
+        if not answer.is_done:
+            raise ProviderUnavailable(f"Turso minted no token for `{database_name}`: {answer.error}")
+        return decoded(answer.body, TokenAnswer).jwt, found.db_id
+
+    def _cannot_create(self, answer: Answer) -> ProviderUnavailable:
+        if "group" in answer.error:
+            return ProviderUnavailable(
+                f"Turso has no group `{self._group}`; set TURSO_GROUP ({answer.error})"
+            )
+        return ProviderUnavailable(f"Turso does not make databases: {answer.error}")
+
+    def _remember(self, found: RemoteDatabase) -> None:
+        known = self._known.get(found.name)
+        if known is not None and known[0].db_id != found.db_id:
+            self._desk.forget(found.name)  # made anew: tokens of the one before are worthless
+        self._known[found.name] = (found, time.monotonic() + self._token_ttl_s)
+        self._known.move_to_end(found.name)
+        if len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
+
+    def _forget(self, database_name: str) -> None:
+        self._known.pop(database_name, None)
+        self._desk.forget(database_name)
+
+    def _target(self, database: Database, *, timeout_s: float = _MIGRATION_S) -> "TursoTarget":
+        async def token() -> str:
+            return (await self._desk.get(database.name, "full")).text
+
+        target = HranaTarget(self._session, database.url, token, timeout_s=timeout_s)
+        return TursoTarget(target, self._desk, database.name)
+
+    def _database(self, found: RemoteDatabase) -> Database:
+        if not _HOSTNAME.fullmatch(found.hostname):
+            raise ProviderUnavailable("Turso gave a host name that is none")
+        hostname = found.hostname.rstrip("/")
+        return Database(
+            db_id=found.db_id,
+            name=found.name,
+            hostname=hostname,
+            url=f"{self._scheme}://{hostname}/",
+            is_suspended=found.block_reads and found.block_writes,
+        )
+
+
+class TursoTarget(Struct, frozen=True):
+    """Implements `migrate.target.Target`, with a new token should the one in memory have been rotated away."""
+
+    target: HranaTarget
+    desk: TokenDesk
+    database_name: str
+
+    async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
+        """Run the batches in order; a transaction that is open at the end is rolled back."""
+        try:
+            return await self.target.run(batches)
+        except Unauthenticated:  # so nothing ran
+            self.desk.forget(self.database_name)
+            return await self.target.run(batches)
+
+
+def _taken(database_name: str) -> Conflict:
+    return Conflict(f"database `{database_name}` exists already; choose another name")
+
+
+def _missing(database_name: str) -> NotFound:
+    return NotFound(f"database `{database_name}` does not exist")

@@ -1,0 +1,150 @@
+"""Database tokens that Turso mints: kept in memory until shortly before their end, checked, asked for once.
+
+Turso's tokens name no session, so one serves all sessions of a user. A session that ends gets no new one, and what it
+has ends within the lifetime. A token is never written anywhere.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+import structlog
+from msgspec import Struct
+
+from freehold.errors import ProviderUnavailable
+from freehold.tenants.types import AccessLevel, DatabaseToken
+
+log = structlog.get_logger()
+
+_CLAIM: dict[AccessLevel, str] = {"full": "rw", "read_only": "ro"}
+_CACHED = 50_000
+_TRIES = 3
+_LEAST_LIFE_S = 30.0
+# How far its clock and ours may differ.
+_SKEW_S = 300.0
+
+# Gives the token's text and the id of its database.
+Mint = Callable[[str, AccessLevel], Awaitable[tuple[str, str]]]
+_Key = tuple[str, AccessLevel]
+
+
+class _Kept(Struct, frozen=True):
+    token: DatabaseToken
+    generation: int
+
+
+class TokenDesk:
+    """Tokens by database and level. For one event loop.
+
+    `generation` counts a database's rotations: a token of an earlier one is worthless and not handed out again,
+    whichever process rotated.
+    """
+
+    def __init__(
+        self,
+        mint: Mint,
+        *,
+        lifetime_s: int,
+        now: Callable[[], float] = time.time,
+        capacity: int = _CACHED,
+    ) -> None:
+        self._mint = mint
+        self._lifetime_s = lifetime_s
+        self._margin_s = min(300.0, lifetime_s / 3)
+        self._now = now
+        self._capacity = capacity
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._coming: dict[tuple[_Key, int], asyncio.Task[DatabaseToken]] = {}
+
+    async def get(self, database_name: str, level: AccessLevel, generation: int = 0) -> DatabaseToken:
+        """A token with at least the margin of its life left.
+
+        Raises:
+            NotFound: no such database.
+            ProviderUnavailable: none can be had, or only ones that allow something else than was asked for.
+        """
+        key = (database_name, level)
+        kept = self._kept.get(key)
+        if kept is not None and kept.generation >= generation and self._is_fresh(kept.token):
+            self._kept.move_to_end(key)
+            return kept.token
+        coming = self._coming.get((key, generation))
+        if coming is None:
+            coming = asyncio.create_task(self._new(key, generation))
+            self._coming[key, generation] = coming
+            coming.add_done_callback(lambda task: self._arrived(key, generation, task))
+        # Shielded: one who leaves does not take it from those who wait for the same.
+        return await asyncio.shield(coming)
+
+    def forget(self, database_name: str) -> None:
+        """Drop what is kept for a database, and what is on its way."""
+        for level in _CLAIM:
+            self._kept.pop((database_name, level), None)
+        for key, generation in [each for each in self._coming if each[0][0] == database_name]:
+            del self._coming[key, generation]
+
+    def _arrived(self, key: _Key, generation: int, task: asyncio.Task[DatabaseToken]) -> None:
+        if self._coming.get((key, generation)) is not task:
+            return  # forgotten meanwhile: it may have been minted before a rotation
+        del self._coming[key, generation]
+        if task.cancelled() or task.exception() is not None:
+            return
+        self._kept[key] = _Kept(task.result(), generation)
+        self._kept.move_to_end(key)
+        if len(self._kept) > self._capacity:
+            self._kept.popitem(last=False)
+
+    def _is_fresh(self, token: DatabaseToken) -> bool:
+        return token.expires_at.timestamp() - self._now() > self._margin_s
+
+    async def _new(self, key: _Key, generation: int) -> DatabaseToken:
+        database_name, level = key
+        fault = ""
+        for _ in range(_TRIES):
+            text, db_id = await self._mint(database_name, level)
+            claims = _claims(text)
+            fault = self._fault(claims, level, db_id)
+            if not fault:
+                return DatabaseToken(
+                    text=text, access_level=level, expires_at=datetime.fromtimestamp(claims["exp"], UTC)
+                )
+            log.warning("token.refused", database=database_name, fault=fault, generation=generation)
+        raise ProviderUnavailable(f"Turso minted a token that {fault}")
+
+    def _fault(self, claims: dict[str, Any], level: AccessLevel, db_id: str) -> str:
+        """What is wrong with the claims, or "". Unchecked, rights might be handed out that nobody asked for."""
+        if "gid" in claims or "p" in claims:
+            return "may open more than one database"
+        if claims.get("a") != _CLAIM[level]:
+            return "does not say in its `a` claim what was asked for"
+        if claims.get("id", db_id) != db_id:
+            return "is for another database"
+        return self._fault_of_time(claims.get("exp"))
+
+    def _fault_of_time(self, expires_at: object) -> str:
+        if not isinstance(expires_at, int | float) or isinstance(expires_at, bool):
+            return "does not expire"
+        left_s = expires_at - self._now()
+        if left_s < min(_LEAST_LIFE_S, self._lifetime_s / 2):
+            return "has expired already; are the clocks right?"
+        if left_s > self._lifetime_s + 60 + _SKEW_S:
+            return "lives longer than was asked for"
+        return ""
+
+
+def expiration(lifetime_s: int) -> str:
+    """The lifetime in whole minutes, as the API takes it; weeks, days and minutes are all that it documents."""
+    return f"{max(1, -(-lifetime_s // 60))}m"
+
+
+def _claims(text: str) -> dict[str, Any]:
+    """What the token says. Its signature is for the database to check: the key is Turso's."""
+    try:
+        claims: dict[str, Any] = jwt.decode(text, options={"verify_signature": False, "verify_exp": False})
+    except (jwt.PyJWTError, ValueError, TypeError) as error:
+        raise ProviderUnavailable("Turso minted something that is no token") from error
+    return claims
