@@ -1,0 +1,34 @@
+"""What auth writes to people. How it reads and how it travels is the mail adapter's."""
+
+from typing import Literal
+
+import msgspec
+
+Language = Literal["en", "ar", "km"]
+
+LetterKind = Literal[
+    "sign-in-code",
+    "verify-code",
+    "reset-code",
+    "change-email-code",
+    "verify-link",
+    "reset-link",
+    "change-email-link",
+    "delete-link",
+]
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """One mail to one person. `secret` is the code or the link, and theirs alone.
+
+    It holds nothing that somebody else has chosen, such as a name: a stranger who signs up with another's address
+    must not be able to have that other read what the stranger wrote.
+    """
+
+    to: str
+    kind: LetterKind
+    language: Language
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Letter(kind={self.kind!r}, language={self.language!r}, to='***', secret='***')"

@@ -1,0 +1,65 @@
+"""Mail into a file, for development and tests: one JSON line a message, the newest last."""
+
+import asyncio
+import errno
+import fcntl
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from freehold.auth.dates import to_iso, utc_now
+from freehold.auth.errors import MailUnavailable
+from freehold.auth.letters import Letter
+from freehold.mail.message import write_out
+
+
+class OutboxLine(msgspec.Struct, frozen=True):
+    """What a line holds. `text` has the code or the link in it."""
+
+    to: str
+    subject: str
+    text: str
+    sent_at: str
+
+
+class Outbox:
+    """Appends to the file. Implements `freehold.auth.ports.Mailer`."""
+
+    def __init__(self, path: Path, app: str, clock: Callable[[], datetime] = utc_now) -> None:
+        self._path = path
+        self._app = app
+        self._clock = clock
+
+    async def send(self, letter: Letter) -> None:
+        message = write_out(letter, self._app)
+        line = OutboxLine(message.to, message.subject, message.text, to_iso(self._clock()))
+        await asyncio.to_thread(self._append, msgspec.json.encode(line) + b"\n")
+
+    async def rehearse(self, letter: Letter) -> None:
+        write_out(letter, self._app)
+        await asyncio.to_thread(self._append, b"")
+
+    def _append(self, line: bytes) -> None:
+        try:
+            # Whoever reads it can sign in as anybody.
+            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                _append_whole(file, line)
+            finally:
+                os.close(file)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise MailUnavailable(f"the mail could not be written to the outbox ({reason})") from error
+
+
+def _append_whole(file: int, line: bytes) -> None:
+    """All of the line or nothing, between the lines of other processes, and on the disk."""
+    fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed
+    before = os.fstat(file).st_size
+    if os.write(file, line) < len(line):
+        os.ftruncate(file, before)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(file)

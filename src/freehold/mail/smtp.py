@@ -1,0 +1,186 @@
+"""Mail through an SMTP server. Sources: RFC 5321, RFC 8314 (TLS), RFC 3834 (mail from programs)."""
+
+import asyncio
+import random
+import ssl
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.utils import format_datetime, make_msgid, parseaddr
+from ipaddress import ip_address
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import aiosmtplib
+import structlog
+
+from freehold.auth.dates import utc_now
+from freehold.auth.errors import MailRefused, MailUnavailable
+from freehold.auth.letters import Letter
+from freehold.mail.message import Message, write_out
+
+_TIMEOUT_S = 10.0
+_AT_ONCE = 16  # servers close the door to who comes with more
+_PACES = 32
+_FAILURE_LASTS_S = 60.0
+
+# Not every server takes bytes over 127, and encoding them costs nothing that matters.
+_POLICY = SMTP_POLICY.clone(cte_type="7bit")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpServer:
+    """Where to hand in mail. `needs_starttls`: go no further in clear text."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password: str | None = None
+    is_tls: bool = False
+    needs_starttls: bool = False
+
+    def __repr__(self) -> str:
+        return f"SmtpServer(host={self.host!r}, port={self.port})"
+
+    @classmethod
+    def from_url(cls, url: str) -> "SmtpServer":
+        """`smtps://user:password@host:465` or `smtp://…:587`, as the settings have checked it.
+
+        With `smtp` the connection must turn to TLS, unless the host is this machine or `?starttls=off` is said.
+        """
+        parts = urlsplit(url)
+        host, is_tls = parts.hostname or "", parts.scheme == "smtps"
+        starttls = parse_qs(parts.query).get("starttls", ["off" if _is_loopback(host) else "required"])[-1]
+        return cls(
+            host=host,
+            port=parts.port or (465 if is_tls else 587),
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            is_tls=is_tls,
+            needs_starttls=not is_tls and starttls == "required",
+        )
+
+
+class SmtpMailer:
+    """One conversation with the server for each mail. Implements `freehold.auth.ports.Mailer`.
+
+    A rehearsal is the same conversation up to the point where the text would follow, so that neither the time it
+    takes nor an unwilling server tells whether a mail went out. For handing over the text, which it leaves out, it
+    waits as long as that took lately; and when that has just failed, it fails as well.
+    """
+
+    def __init__(
+        self,
+        server: SmtpServer,
+        sender: str,
+        app: str,
+        tls: ssl.SSLContext,
+        *,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> None:
+        """`sender` is the header From: `Name <address>`. `tls` says whose certificates are believed."""
+        self._server = server
+        self._sender = sender
+        self._address = parseaddr(sender)[1]
+        self._app = app
+        self._timeout_s = timeout_s
+        self._tls = tls
+        self._paces: deque[float] = deque(maxlen=_PACES)
+        self._failed_at: float | None = None
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def send(self, letter: Letter) -> None:
+        raw = to_mime(write_out(letter, self._app), self._sender)
+        async with self._conversation(letter.to) as smtp:
+            started = time.monotonic()
+            try:
+                await smtp.data(raw)
+            except BaseException:
+                self._failed_at = time.monotonic()
+                raise
+            self._failed_at = None
+            self._paces.append(time.monotonic() - started)
+
+    async def rehearse(self, letter: Letter) -> None:
+        to_mime(write_out(letter, self._app), self._sender)
+        async with self._conversation(letter.to):
+            if self._paces:
+                await asyncio.sleep(random.choice(self._paces))  # noqa: S311 - not a secret
+            if self._failed_at is not None and time.monotonic() - self._failed_at < _FAILURE_LASTS_S:
+                raise MailUnavailable("the mail server does not take mail; try again later")
+
+    @asynccontextmanager
+    async def _conversation(self, to: str) -> AsyncIterator[aiosmtplib.SMTP]:
+        """Connected, signed in, sender and recipient told.
+
+        Raises:
+            MailRefused: the server takes no mail for this address, now or later.
+            MailUnavailable: anything else that keeps it from being handed over.
+        """
+        smtp = self._client()
+        try:
+            async with asyncio.timeout(self._timeout_s), self._turns:
+                await smtp.connect()
+                await smtp.mail(self._address)
+                await _name_recipient(smtp, to)
+                yield smtp
+        except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
+            # What servers answer may name the address and more; the kind and the number are enough.
+            log.warning("mail.not_sent", reason=type(error).__name__, status=getattr(error, "code", None))
+            raise MailUnavailable("the mail could not be sent; try again in a moment") from error
+        finally:
+            smtp.close()  # it has acknowledged, which is all that a farewell could add
+
+    def _client(self) -> aiosmtplib.SMTP:
+        server = self._server
+        return aiosmtplib.SMTP(
+            hostname=server.host,
+            port=server.port,
+            username=server.username,
+            password=server.password,
+            use_tls=server.is_tls,
+            start_tls=server.needs_starttls,
+            tls_context=self._tls,
+            timeout=self._timeout_s,
+            # The library would ask the name service for this machine's name, and wait for it on the event loop.
+            local_hostname=self._address.rpartition("@")[2],
+        )
+
+
+async def _name_recipient(smtp: aiosmtplib.SMTP, to: str) -> None:
+    try:
+        await smtp.rcpt(to)
+    except aiosmtplib.SMTPRecipientRefused as error:
+        if 500 <= error.code < 600:
+            log.warning("mail.refused", status=error.code)
+            raise MailRefused("the mail server takes no mail for this address") from None
+        raise
+
+
+def to_mime(message: Message, sender: str) -> bytes:
+    """As it travels: text and HTML beside each other. Raises `ValueError` for a line break in a header."""
+    mime = EmailMessage(policy=_POLICY)
+    mime["From"] = sender
+    mime["To"] = Address(addr_spec=message.to)
+    mime["Subject"] = message.subject
+    mime["Date"] = format_datetime(utc_now())
+    mime["Message-ID"] = make_msgid(domain=parseaddr(sender)[1].rpartition("@")[2])
+    mime["Content-Language"] = message.language
+    # Keeps out-of-office programs and mailing lists from answering.
+    mime["Auto-Submitted"] = "auto-generated"
+    mime.set_content(message.text)
+    mime.add_alternative(message.html, subtype="html")
+    return mime.as_bytes()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

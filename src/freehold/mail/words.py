@@ -1,0 +1,105 @@
+"""The words of every mail in every language. `{app}` is whom the mail is from."""
+
+from dataclasses import dataclass
+
+from freehold.auth.letters import Language, LetterKind
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """One language. `letters` has a subject and a first sentence for each kind."""
+
+    direction: str
+    letters: dict[LetterKind, tuple[str, str]]
+    code_lasts: str
+    link_lasts: str
+    delete_link_lasts: str
+    caution: str
+    code_caution: str
+
+
+_ENGLISH = Words(
+    direction="ltr",
+    letters={
+        "sign-in-code": ("Your code for {app}", "Use this code to sign in to {app}:"),
+        "verify-code": ("Confirm your e-mail address", "Use this code to confirm your address at {app}:"),
+        "reset-code": ("Choose a new password", "Use this code to choose a new password at {app}:"),
+        "change-email-code": (
+            "Confirm your new e-mail address",
+            "Use this code to confirm your new address at {app}:",
+        ),
+        "verify-link": ("Confirm your e-mail address", "Open this link to confirm your address at {app}:"),
+        "reset-link": ("Choose a new password", "Open this link to choose a new password at {app}:"),
+        "change-email-link": (
+            "Confirm your new e-mail address",
+            "Open this link to confirm your new address at {app}:",
+        ),
+        "delete-link": (
+            "Confirm that your account is to be deleted",
+            "Open this link to delete your account at {app} and all that is in it:",
+        ),
+    },
+    code_lasts="It is valid for 5 minutes and works once.",
+    link_lasts="It is valid for one hour.",
+    delete_link_lasts="It is valid for one day.",
+    caution="If you did not ask for this, ignore this mail, and nothing will happen.",
+    code_caution="Nobody has a reason to ask you for this code.",
+)
+
+_ARABIC = Words(
+    direction="rtl",
+    letters={
+        "sign-in-code": ("رمزك لدى {app}", "استخدم هذا الرمز لتسجيل الدخول إلى {app}:"),
+        "verify-code": ("تأكيد عنوان بريدك الإلكتروني", "استخدم هذا الرمز لتأكيد عنوانك لدى {app}:"),
+        "reset-code": ("اختيار كلمة مرور جديدة", "استخدم هذا الرمز لاختيار كلمة مرور جديدة لدى {app}:"),
+        "change-email-code": (
+            "تأكيد عنوان بريدك الإلكتروني الجديد",
+            "استخدم هذا الرمز لتأكيد عنوانك الجديد لدى {app}:",
+        ),
+        "verify-link": ("تأكيد عنوان بريدك الإلكتروني", "افتح هذا الرابط لتأكيد عنوانك لدى {app}:"),
+        "reset-link": ("اختيار كلمة مرور جديدة", "افتح هذا الرابط لاختيار كلمة مرور جديدة لدى {app}:"),
+        "change-email-link": (
+            "تأكيد عنوان بريدك الإلكتروني الجديد",
+            "افتح هذا الرابط لتأكيد عنوانك الجديد لدى {app}:",
+        ),
+        "delete-link": ("تأكيد حذف حسابك", "افتح هذا الرابط لحذف حسابك لدى {app} وكل ما فيه:"),
+    },
+    code_lasts="الرمز صالح لمدة 5 دقائق ولمرة واحدة فقط.",
+    link_lasts="الرابط صالح لمدة ساعة واحدة.",
+    delete_link_lasts="الرابط صالح لمدة يوم واحد.",
+    caution="إن لم تطلب ذلك فتجاهل هذه الرسالة، ولن يحدث شيء.",
+    code_caution="لا يحق لأحد أن يطلب منك هذا الرمز.",
+)
+
+_KHMER = Words(
+    direction="ltr",
+    letters={
+        "sign-in-code": ("លេខកូដរបស់អ្នកសម្រាប់ {app}", "ប្រើលេខកូដនេះដើម្បីចូលទៅ {app}៖"),
+        "verify-code": (
+            "បញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នក",
+            "ប្រើលេខកូដនេះដើម្បីបញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នកនៅ {app}៖",
+        ),
+        "reset-code": ("ជ្រើសរើសពាក្យសម្ងាត់ថ្មី", "ប្រើលេខកូដនេះដើម្បីជ្រើសរើសពាក្យសម្ងាត់ថ្មីនៅ {app}៖"),
+        "change-email-code": (
+            "បញ្ជាក់អាសយដ្ឋានអ៊ីមែលថ្មីរបស់អ្នក",
+            "ប្រើលេខកូដនេះដើម្បីបញ្ជាក់អាសយដ្ឋានអ៊ីមែលថ្មីរបស់អ្នកនៅ {app}៖",
+        ),
+        "verify-link": (
+            "បញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នក",
+            "បើកតំណនេះដើម្បីបញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នកនៅ {app}៖",
+        ),
+        "reset-link": ("ជ្រើសរើសពាក្យសម្ងាត់ថ្មី", "បើកតំណនេះដើម្បីជ្រើសរើសពាក្យសម្ងាត់ថ្មីនៅ {app}៖"),
+        "change-email-link": (
+            "បញ្ជាក់អាសយដ្ឋានអ៊ីមែលថ្មីរបស់អ្នក",
+            "បើកតំណនេះដើម្បីបញ្ជាក់អាសយដ្ឋានអ៊ីមែលថ្មីរបស់អ្នកនៅ {app}៖",
+        ),
+        "delete-link": ("បញ្ជាក់ការលុបគណនីរបស់អ្នក", "បើកតំណនេះដើម្បីលុបគណនីរបស់អ្នកនៅ {app} និងអ្វីៗទាំងអស់នៅក្នុងនោះ៖"),
+    },
+    code_lasts="លេខកូដនេះមានសុពលភាព 5 នាទី ហើយប្រើបានតែម្តង។",
+    link_lasts="តំណនេះមានសុពលភាពមួយម៉ោង។",
+    delete_link_lasts="តំណនេះមានសុពលភាពមួយថ្ងៃ។",
+    caution="បើអ្នកមិនបានស្នើសុំទេ សូមកុំអើពើនឹងអ៊ីមែលនេះ ហើយគ្មានអ្វីកើតឡើងឡើយ។",
+    code_caution="គ្មាននរណាមានហេតុផលសួររកលេខកូដនេះពីអ្នកឡើយ។",
+)
+
+WORDS: dict[Language, Words] = {"en": _ENGLISH, "ar": _ARABIC, "km": _KHMER}
