@@ -22,7 +22,7 @@ from freehold.auth.ports import PasswordHasher
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
 from freehold.auth.types import SignedIn
-from freehold.bootstrap import open_issuers, open_services
+from freehold.bootstrap import email_services, open_issuers, open_services
 from freehold.central.audit import CentralAudit
 from freehold.central.changes import FileChanges
 from freehold.central.engine import Central, open_central
@@ -32,6 +32,7 @@ from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.http.app import create_asgi
 from freehold.http.auth import auth_routes
 from freehold.http.auth_edge import AuthEdge
+from freehold.http.auth_email import email_and_password_routes
 from freehold.http.auth_jwts import jwt_routes
 from freehold.http.auth_pairs import pair_routes
 from freehold.http.client_address import ClientAddresses
@@ -39,6 +40,7 @@ from freehold.http.form_auth import form_routes
 from freehold.http.guards import provide_signed_in, require_admin
 from freehold.http.guests import guest_handlers
 from freehold.http.problems import EXCEPTION_HANDLERS
+from freehold.mail.outbox import Outbox
 from freehold.settings import Secret, Settings
 from tests.serving import listen, serving
 
@@ -158,9 +160,17 @@ async def running_auth(
         checked = Settings(better_auth_url=public_url, **settings)
         edge = AuthEdge(auth, ClientAddresses(checked.trusted_proxies), issuers)
         guests = Guests(auth, SqlUserStore(central, "local"))
+        mailer = Outbox(folder / "outbox.jsonl", "Freehold")
+        email = email_services(auth, central, mailer, SECRET, checked)
+        further = [
+            *guest_handlers(edge, guests),
+            *jwt_routes(edge),
+            *pair_routes(edge),
+            *email_and_password_routes(edge, email, checked),
+        ]
         app = Litestar(
             [
-                auth_routes(edge, [*guest_handlers(edge, guests), *jwt_routes(edge), *pair_routes(edge)]),
+                auth_routes(edge, further),
                 form_routes(edge),
                 me,
                 change_me,
@@ -183,8 +193,8 @@ async def running_auth(
 
 
 @asynccontextmanager
-async def running_service(folder: Path) -> AsyncIterator[AuthApp]:
-    """The whole service instead, as `serve` runs it."""
+async def running_service(folder: Path, **more: Any) -> AsyncIterator[AuthApp]:
+    """The whole service instead, as `serve` runs it. `more` are settings."""
     listener, _url = listen()
     with listener:
         port = listener.getsockname()[1]
@@ -194,6 +204,7 @@ async def running_service(folder: Path) -> AsyncIterator[AuthApp]:
             trusted_origins=(TRUSTED,),
             better_auth_secret=Secret(SECRET),
             rate_limits="off",
+            **more,
         )
         async with (
             open_services(settings) as services,

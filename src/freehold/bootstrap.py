@@ -1,23 +1,34 @@
 """Settings in, services out: the only place that chooses adapters. Plain constructor calls, top to bottom."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from email.utils import parseaddr
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.audit.chain import seal_key
 from freehold.audit.service import Audit
+from freehold.auth.accounts import Accounts
+from freehold.auth.code_sign_in import CodeSignIn
+from freehold.auth.codes import Codes
 from freehold.auth.cookies import SessionCookies
+from freehold.auth.email_addresses import EmailAddresses
+from freehold.auth.email_services import EmailServices
 from freehold.auth.guests import Guests
 from freehold.auth.issuers import Issuers
 from freehold.auth.jwts import Jwts
+from freehold.auth.links import Links
 from freehold.auth.lockout import Lockout
 from freehold.auth.origins import TrustedOrigins
+from freehold.auth.password_resets import PasswordResets
 from freehold.auth.passwords import ScryptHasher
+from freehold.auth.ports import Mailer
 from freehold.auth.references import References
 from freehold.auth.refresh import TokenPairs
 from freehold.auth.service import Auth
@@ -26,11 +37,14 @@ from freehold.auth.signing_keys import MAX_AGE, SigningKeys
 from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.cache.redis import RedisLink
 from freehold.cache.redis_limiter import RedisLimiter
+from freehold.central.accounts import CentralAccounts
 from freehold.central.audit import CentralAudit
 from freehold.central.catalogue import CentralCatalogue
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.guests import CentralGuestLinks
+from freehold.central.own_sessions import CentralOwnSessions
+from freehold.central.pending import CentralPending
 from freehold.central.references import CentralReferences
 from freehold.central.refresh_tokens import SqlRefreshTokens
 from freehold.central.registry import CentralRegistry
@@ -45,6 +59,8 @@ from freehold.keys import BadKeyFile, load_key, load_or_create_key, load_or_crea
 from freehold.libsql.bearer import Token
 from freehold.libsql.errors import LibsqlError
 from freehold.limiting import Limiter
+from freehold.mail.outbox import Outbox
+from freehold.mail.smtp import SmtpMailer, SmtpServer
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.local.scratch import local_scratch
 from freehold.providers.serving import DatabaseServer, ReplicaServer
@@ -82,6 +98,7 @@ class Services:
     limiter: Limiter
     guests: Guests
     issuers: Issuers
+    email: EmailServices
     registry: Registry
     provider: DatabaseProvider
     tenants: Tenants
@@ -154,6 +171,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             audit=audit,
         )
         tenants = Tenants(tenant_store, provider)
+        mailer = await asyncio.to_thread(_open_mailer, settings)
         yield Services(
             settings=settings,
             central=central,
@@ -170,6 +188,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 settings.public_url,
                 signing_key_max_age=timedelta(days=settings.jwt_key_days),
             ),
+            email=email_services(auth, central, mailer, secret, settings),
             registry=registry,
             provider=provider,
             tenants=tenants,
@@ -203,6 +222,30 @@ def open_issuers(
     jwts = Jwts(signing_keys, public_url)
     pairs = TokenPairs(SqlRefreshTokens(central), sessions, jwts, secret)
     return Issuers(signing_keys=signing_keys, jwts=jwts, pairs=pairs)
+
+
+def email_services(
+    auth: Auth, central: Central, mailer: Mailer, secret: str, settings: Settings
+) -> EmailServices:
+    """All that works by e-mail address and password."""
+    pending, store = CentralPending(central), CentralAccounts(central)
+    rate, base_url = settings.rate_limit_codes, f"{settings.public_url}/api/auth"
+    codes, links = Codes(pending, mailer, secret, rate), Links(pending, mailer, rate)
+    return EmailServices(
+        accounts=Accounts(auth, store, CentralOwnSessions(central), links, base_url),
+        codes=codes,
+        code_sign_in=CodeSignIn(auth, store, codes),
+        email_addresses=EmailAddresses(store, codes, links, secret, base_url),
+        password_resets=PasswordResets(store, auth.hasher, codes, links, secret, base_url),
+    )
+
+
+def _open_mailer(settings: Settings) -> Mailer:
+    app = parseaddr(settings.mail_from)[0] or urlsplit(settings.public_url).hostname or "Freehold"
+    if not settings.smtp_url:
+        return Outbox(settings.data_dir / "outbox.jsonl", app)
+    server = SmtpServer.from_url(settings.smtp_url.reveal())
+    return SmtpMailer(server, settings.mail_from, app, ssl.create_default_context())
 
 
 async def _open_provider(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from email.utils import parseaddr
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -148,6 +149,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_token: Annotated[Secret, Meta(description="Another name for UPSTASH_REDIS_REST_TOKEN.")] = Secret(
         ""
     )
+    confirm_deletion: Annotated[
+        Literal["off", "mail"],
+        Meta(description="`mail`: without a password, users are deleted by a link in a mail only."),
+    ] = "off"
+    smtp_url: Annotated[
+        Secret, Meta(description="Mail server: smtps://user:password@host:465; an outbox file when unset.")
+    ] = Secret("")
+    mail_from: Annotated[
+        str, Meta(description="Sender of all mail, e.g. My App <no-reply@example.com>; needed with SMTP_URL.")
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
     ] = "info"
@@ -272,8 +283,23 @@ def _check(settings: Settings) -> list[str]:
         faults += _check_sqld(settings)
     if settings.tenant_provider == "turso":
         faults += _check_turso(settings)
+    faults += _check_mail(settings)
     if 0 < len(settings.better_auth_secret) < 32:
         faults.append("BETTER_AUTH_SECRET: expected 32 characters or more; try `openssl rand -base64 32`")
+    return faults
+
+
+def _check_mail(settings: Settings) -> list[str]:
+    faults = []
+    if settings.smtp_url:
+        if not _is_mail_server(settings.smtp_url.reveal()):
+            faults.append("SMTP_URL: expected a URL such as smtps://user:password@smtp.example.com:465")
+        if not settings.mail_from:
+            faults.append("MAIL_FROM: needed, as SMTP_URL is set, e.g. My App <no-reply@example.com>")
+    if settings.mail_from and not _is_sender(settings.mail_from):
+        faults.append(
+            f"MAIL_FROM: expected a sender such as My App <no-reply@example.com>, got `{settings.mail_from}`"
+        )
     return faults
 
 
@@ -348,6 +374,27 @@ def _check_cache(settings: Settings) -> list[str]:
     ):
         return [f"{name}_TOKEN: expected the token that goes with {name}_URL"]
     return []
+
+
+def _is_mail_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    return (
+        parts.scheme in {"smtp", "smtps"}
+        and bool(parts.hostname)
+        and parts.path in {"", "/"}
+        and parts.query in {"", "starttls=off", "starttls=required"}
+    )
+
+
+def _is_sender(text: str) -> bool:
+    address = parseaddr(text)[1]
+    local, _, domain = address.rpartition("@")
+    is_address = bool(local) and bool(domain) and address.isascii() and not set(address) & set(' <>"(),')
+    return text.isprintable() and is_address
 
 
 def _is_network(text: str) -> bool:

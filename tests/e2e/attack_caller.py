@@ -45,6 +45,9 @@ ODD_VALUES: list[Any] = [
 """To put where something else is expected."""
 
 
+ENDS_SESSIONS = ("/sign-out", "/logout", "/revoke-sessions", "/revoke-other-sessions", "/delete-user")
+
+
 @dataclass(frozen=True)
 class Caller:
     """Somebody with every credential, so that requests get as far as they can."""
@@ -59,8 +62,8 @@ class Caller:
         return target.replace("{name}", self.credentials["db_name"])
 
     def token_for(self, target: str) -> str:
-        if target.endswith(("/sign-out", "/logout")):
-            return "nobody"  # it would end the session
+        if target.endswith(ENDS_SESSIONS):
+            return "nobody"
         if target.startswith("/db"):
             return str(self.credentials["access_token"])
         return self.admin_token

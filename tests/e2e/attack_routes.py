@@ -25,6 +25,8 @@ ADMIN = {**same(401), "user": 403, "admin": 201}
 ADMIN_READS = {**same(401), "user": 403, "admin": 200}
 DATABASE_TOKEN = {**same(401), "database token": 200}
 
+REFUSED = {**same(401), "user": 400, "admin": 400}
+
 PASSWORD = "a-long-password-2"
 
 
@@ -48,10 +50,13 @@ def row(methods: str, route: str, outcomes: Outcomes, **more: Any) -> Row:
     return Row(frozenset(methods.split()), route, outcomes, **more)
 
 
-def auth(offered: str, route: str, outcomes: Outcomes, body: Any = None) -> list[Row]:
+def auth(offered: str, route: str, outcomes: Outcomes, body: Any = None, target: str = "") -> list[Row]:
     """A route of /api/auth: what it offers, and nothing for all other methods."""
     others = ALL_AUTH_METHODS - set(offered.split())
-    return [row(offered, route, outcomes, body=body), Row(others, route, ABSENT)]
+    return [
+        row(offered, route, outcomes, body=body, target=target),
+        Row(others, route, ABSENT, target=target),
+    ]
 
 
 def read(route: str, outcomes: Outcomes = OPEN, target: str = "") -> list[Row]:
@@ -69,6 +74,53 @@ _STMT = {"sql": "SELECT 1"}
 _BATCH = {"batch": {"steps": [{"stmt": _STMT}]}}
 _PIPELINE = {"requests": [{"type": "execute", "stmt": _STMT}, {"type": "close"}]}
 
+_NEW = {"email": "{new}"}
+_WRONG_CODE = {"email": "{new}", "otp": "000000"}
+# Mail to somebody else is not asked for by who is signed in.
+_OTHERS_MAIL = {**same(200), "user": 400, "admin": 400}
+
+EMAIL_ROUTES: list[Row] = [
+    *auth("POST", "/api/auth/email-otp/send-verification-otp", OPEN, {**_NEW, "type": "sign-in"}),
+    *auth("POST", "/api/auth/sign-in/email-otp", same(400), _WRONG_CODE),
+    *auth(
+        "POST", "/api/auth/email-otp/check-verification-otp", same(400), {**_WRONG_CODE, "type": "sign-in"}
+    ),
+    *auth("POST", "/api/auth/email-otp/verify-email", same(400), _WRONG_CODE),
+    *auth("POST", "/api/auth/email-otp/request-password-reset", OPEN, _NEW),
+    *auth("POST", "/api/auth/forget-password/email-otp", OPEN, _NEW),
+    *auth("POST", "/api/auth/email-otp/reset-password", same(400), {**_WRONG_CODE, "password": PASSWORD}),
+    *auth("POST", "/api/auth/email-otp/request-email-change", SIGNED_IN, {"newEmail": "{new}"}),
+    *auth("POST", "/api/auth/email-otp/change-email", REFUSED, {"newEmail": "{new}", "otp": "000000"}),
+    *auth(
+        "POST",
+        "/api/auth/change-password",
+        SIGNED_IN,
+        {"currentPassword": PASSWORD, "newPassword": PASSWORD},
+    ),
+    *auth("POST", "/api/auth/verify-password", SIGNED_IN, {"password": PASSWORD}),
+    *auth("POST", "/api/auth/request-password-reset", OPEN, _NEW),
+    *auth("POST", "/api/auth/forget-password", OPEN, _NEW),
+    *auth("POST", "/api/auth/reset-password", same(400), {"newPassword": PASSWORD, "token": "x"}),
+    *auth("GET", "/api/auth/reset-password/{token}", same(302), target="/api/auth/reset-password/x"),
+    *auth("POST", "/api/auth/send-verification-email", _OTHERS_MAIL, _NEW),
+    *auth("GET", "/api/auth/verify-email", same(401), target="/api/auth/verify-email?token=x"),
+    *auth("POST", "/api/auth/change-email", SIGNED_IN, {"newEmail": "{new}"}),
+    *auth("POST", "/api/auth/update-user", SIGNED_IN, {"name": "N"}),
+    *auth("POST", "/api/auth/update-session", REFUSED, {}),
+    *auth("GET", "/api/auth/list-accounts", SIGNED_IN),
+    *auth("POST", "/api/auth/delete-user", REFUSED, {"password": "not-this-one"}),
+    *auth(
+        "GET",
+        "/api/auth/delete-user/callback",
+        {**same(401), "user": 404, "admin": 404},
+        target="/api/auth/delete-user/callback?token=x",
+    ),
+    *auth("GET", "/api/auth/list-sessions", SIGNED_IN),
+    *auth("POST", "/api/auth/revoke-session", SIGNED_IN, {"token": "x"}),
+    *auth("POST", "/api/auth/revoke-sessions", SIGNED_IN),
+    *auth("POST", "/api/auth/revoke-other-sessions", SIGNED_IN),
+]
+
 # `{email}`, `{new}`, `{name}` and `{sql}` are filled in by the tests.
 ROUTES: list[Row] = [
     *read("/health"),
@@ -82,7 +134,8 @@ ROUTES: list[Row] = [
     Row(ALL_AUTH_METHODS - {"GET", "POST"}, "/api/auth/get-session", ABSENT),
     row("GET POST PUT DELETE", "/api/auth", ABSENT, target="/api/auth/admin/list-users", is_mount=True),
     row("GET POST", "/api/auth", ABSENT, target="/api/auth/", is_mount=True),
-    row("POST", "/api/auth", ABSENT, target="/api/auth/update-user", is_mount=True),
+    row("POST", "/api/auth", ABSENT, target="/api/auth/set-password", is_mount=True),
+    *EMAIL_ROUTES,
     *auth("POST", "/api/auth/sign-in/anonymous", OPEN),
     *auth("POST", "/api/auth/delete-anonymous-user", {**same(401), "user": 403, "admin": 403}),
     *auth("GET", "/api/auth/token", SIGNED_IN),

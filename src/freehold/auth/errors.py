@@ -1,6 +1,6 @@
-"""What sign-up and sign-in refuse."""
+"""What sign-up, sign-in and the care of an account refuse."""
 
-from freehold.errors import Conflict, Forbidden, InvalidInput, Unauthenticated
+from freehold.errors import Conflict, Forbidden, InvalidInput, Unauthenticated, Unavailable
 
 
 class EmailTaken(Conflict):
@@ -69,3 +69,79 @@ class BadRefreshToken(Unauthenticated):
     """A refresh token that is unknown or expired, was used before, or whose session has ended."""
 
     code = "bad_refresh_token"
+
+
+class MailUnavailable(Unavailable):
+    """The mail server does not answer, or does not take mail now."""
+
+    code = "mail_unavailable"
+
+
+class MailRefused(InvalidInput):
+    """The mail server takes no mail for this address."""
+
+    code = "mail_refused"
+
+
+class WrongCode(InvalidInput):
+    """Not the code that was sent last, or one that was used."""
+
+    code = "wrong_code"
+
+
+class CodeExpired(InvalidInput):
+    """A code that was not used within its five minutes."""
+
+    code = "code_expired"
+
+
+class TooManyTries(Forbidden):
+    """So many wrong codes that even the right one is not taken."""
+
+    code = "too_many_tries"
+
+
+class BadLink(InvalidInput):
+    """A link that is forged, was used, or is void since something changed."""
+
+    code = "bad_link"
+
+
+class LinkExpired(InvalidInput):
+    code = "link_expired"
+
+
+class WrongPassword(InvalidInput):
+    """Somebody who is signed in gave a wrong password."""
+
+    code = "wrong_password"
+
+
+class NoPassword(InvalidInput):
+    """The user signs in without one."""
+
+    code = "no_password"
+
+
+class SameEmail(InvalidInput):
+    """The new address is the present one."""
+
+    code = "same_email"
+
+
+class EmailMismatch(InvalidInput):
+    """Not the address of who is signed in."""
+
+    code = "email_mismatch"
+
+
+class EmailVerified(InvalidInput):
+    """The address is verified already."""
+
+    code = "email_verified"
+
+
+class SessionNotFresh(Forbidden):
+    """The sign-in was too long ago for something this serious."""
+
+    code = "session_not_fresh"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from freehold.auth.letters import Letter
 from freehold.auth.social.types import Identity
 from freehold.auth.types import (
     Credential,
@@ -147,4 +148,20 @@ class RefreshTokenStore(Protocol):
 
     async def session_token_of_id(self, session_id: str) -> str | None:
         """The token of the session with this id."""
+
+
+class Mailer(Protocol):
+    """Where letters go out. Both methods raise alike, and take about as long.
+
+    Raises:
+        MailUnavailable: the mail did not go out, or would not have.
+        MailRefused: no mail is taken for this address.
+    """
+
+    async def send(self, letter: Letter) -> None:
+        """Hand the letter over; when this returns, a server has it."""
+        ...
+
+    async def rehearse(self, letter: Letter) -> None:
+        """All but sending it: for an address that gets no mail, which nobody may see from outside."""
         ...

@@ -109,7 +109,7 @@ class Auth:
         check_length(password)
         found = await self.store.find_credential(email.lower())
         password_hash = found.password_hash if found else None
-        async with self._attempt(email.lower(), client.source) as attempt:
+        async with self.attempt(email.lower(), client.source) as attempt:
             attempt.is_right = await self.hasher.verify(password, password_hash) and found is not None
         if not attempt.is_right or found is None:
             await self.audit.record(_failed_sign_in(found.user if found else None, "wrong_password"))
@@ -141,7 +141,7 @@ class Auth:
         return signed_in_by(user, session)
 
     @asynccontextmanager
-    async def _attempt(self, email: str, source: str) -> AsyncIterator[Attempt]:
+    async def attempt(self, email: str, source: str) -> AsyncIterator[Attempt]:
         """Around the check of a password; without delays where there is no lockout."""
         if self.lockout is None:
             yield Attempt()

@@ -162,6 +162,25 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     password_hash: str | None
 
 
+class UserChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user may change of themselves; what is unset stays."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    image: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("row_id")):
+    """One way to sign in: with a password (`credential`), or through somebody else's service."""
+
+    row_id: str
+    account_id: str
+    provider_id: str
+    user_id: str
+    created_at: str
+    updated_at: str
+    scopes: list[str]
+
+
 class AdminOutcome(StrEnum):
     """What `ensure_admin` had to do."""
 

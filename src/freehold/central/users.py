@@ -40,7 +40,7 @@ _FIND_SESSION: Select[Any] = select(
     select(func.coalesce(func.max(change.c.seq), 0)).scalar_subquery().label(_SEEN),
 ).select_from(session.join(user, user.c.id == session.c.userId))
 
-_FIND_CREDENTIAL: Select[Any] = select(*_labelled(user), account.c.password).select_from(
+FIND_CREDENTIAL: Select[Any] = select(*_labelled(user), account.c.password).select_from(
     user.outerjoin(
         account,
         (account.c.userId == user.c.id)
@@ -103,7 +103,7 @@ class SqlUserStore:
 
     async def find_credential(self, email: str) -> Credential | None:
         async with self.central.read() as db:
-            row = (await db.execute(_FIND_CREDENTIAL.where(user.c.email == email))).mappings().first()
+            row = (await db.execute(FIND_CREDENTIAL.where(user.c.email == email))).mappings().first()
         return Credential(user=user_of(row), password_hash=row["password"]) if row else None
 
     async def find_session(self, token: str) -> tuple[SignedIn | None, int]:
@@ -212,21 +212,26 @@ def user_of(row: RowMapping) -> User:
     )
 
 
+def session_of(row: RowMapping) -> Session:
+    """The session in a row whose columns are labelled `session_…`."""
+    return Session(
+        session_id=row["session_id"],
+        token=row["session_token"],
+        user_id=row["session_userId"],
+        expires_at=_date(row["session_expiresAt"]),
+        created_at=_date(row["session_createdAt"]),
+        updated_at=_date(row["session_updatedAt"]),
+        ip_address=row["session_ipAddress"] or "",
+        user_agent=row["session_userAgent"] or "",
+        impersonated_by=row["session_impersonatedBy"],
+    )
+
+
 def _signed_in(row: RowMapping) -> SignedIn:
     expires_at = from_iso(row["session_expiresAt"])
     return SignedIn(
         user=user_of(row),
-        session=Session(
-            session_id=row["session_id"],
-            token=row["session_token"],
-            user_id=row["session_userId"],
-            expires_at=to_iso(expires_at),
-            created_at=_date(row["session_createdAt"]),
-            updated_at=_date(row["session_updatedAt"]),
-            ip_address=row["session_ipAddress"] or "",
-            user_agent=row["session_userAgent"] or "",
-            impersonated_by=row["session_impersonatedBy"],
-        ),
+        session=session_of(row),
         expires_at=expires_at,
         extend_from=extend_from(expires_at, from_iso(row["session_updatedAt"])),
     )

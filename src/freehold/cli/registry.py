@@ -15,7 +15,6 @@ from freehold.cli.context import (
 )
 from freehold.cli.registry_check import FOLDER, JSON, lint, seal
 from freehold.cli.registry_trial import trial
-from freehold.cli.registry_write import diff, new
 from freehold.migrate.types import Migration
 from freehold.registry.files import file_name, load_folder
 from freehold.registry.snapshot import Snapshot
@@ -36,8 +35,6 @@ def registry() -> None:
     """
 
 
-registry.add_command(new)
-registry.add_command(diff)
 registry.add_command(lint)
 registry.add_command(seal)
 registry.add_command(trial)

@@ -16,6 +16,7 @@ from freehold.http.audit import AuditController
 from freehold.http.audit_origin import AuditOrigins
 from freehold.http.auth import auth_routes
 from freehold.http.auth_edge import AuthEdge
+from freehold.http.auth_email import email_and_password_routes
 from freehold.http.auth_jwts import jwt_routes
 from freehold.http.auth_pairs import pair_routes
 from freehold.http.client_address import ClientAddresses
@@ -59,6 +60,7 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
         *guest_handlers(edge, services.guests),
         *jwt_routes(edge),
         *pair_routes(edge),
+        *email_and_password_routes(edge, services.email, services.settings),
     ]
     return Litestar(
         route_handlers=[

@@ -37,7 +37,6 @@ _SIGN_UP_FIELDS = (
     Field("rememberMe", "boolean", is_required=False),
 )
 _SIGN_UP_SHAPES = ("object", "record")
-_PROTECTED_FIELDS = ("role", "banned", "banReason", "banExpires", "isAnonymous")
 _SIGN_IN_FIELDS = (
     Field("email"),
     Field("password"),
@@ -84,7 +83,7 @@ class _Endpoints:
     async def sign_up(self, request: Request[Any, Any, Any]) -> AuthReply:
         body = await self._edge.accept(request, takes_forms=True, starts_session=True)
         values = check(body, _SIGN_UP_FIELDS, shapes=_SIGN_UP_SHAPES)
-        refuse_protected(body, _PROTECTED_FIELDS)
+        refuse_protected(body)
         new = NewUser(
             name=values["name"],
             email=values["email"],

@@ -28,30 +28,36 @@ _KINDS: dict[type, str] = {
     list: "array",
 }
 
+_PROTECTED = ("role", "banned", "banReason", "banExpires", "isAnonymous")
+
 # What there is when there is no body: what JavaScript calls undefined.
 ABSENT = msgspec.UNSET
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One member of a body and what it has to be."""
+    """One member of a body and what it has to be. `nullable` is a string or null; `choices` are all there are."""
 
     name: str
-    kind: Literal["string", "email", "nonempty", "boolean"] = "string"
+    kind: Literal["string", "email", "nonempty", "nullable", "boolean"] = "string"
     is_required: bool = True
+    choices: tuple[str, ...] = ()
 
     def fault(self, value: Any) -> str | None:
         """What is wrong with the value, without the field's name."""
-        if value is ABSENT and not self.is_required:
+        if (value is ABSENT and not self.is_required) or (value is None and self.kind == "nullable"):
             return None
+        if self.choices and value not in self.choices:
+            return "Invalid option: expected one of " + "|".join(f'"{choice}"' for choice in self.choices)
         wanted = "boolean" if self.kind == "boolean" else "string"
         found = _kind_of(value)
-        if found != wanted:
-            return f"Invalid input: expected {wanted}, received {found}"
+        return self._fault_of_text(value) if found == wanted else _mistaken(wanted, found)
+
+    def _fault_of_text(self, value: Any) -> str | None:
         if self.kind == "email" and not is_email(value):
             return "Invalid email address"
         if self.kind == "nonempty" and not value:
             return "Too small: expected string to have >=1 characters"
-        if self.kind == "string" and "\0" in value:
+        if self.kind in {"string", "nullable"} and "\0" in value:
             return "Invalid input: a NUL character is not allowed"
         return None
 
@@ -108,6 +114,7 @@ def documented(fields: Sequence[Field]) -> type[Operation]:
         properties={
             field.name: Schema(
                 type=OpenAPIType.BOOLEAN if field.kind == "boolean" else OpenAPIType.STRING,
+                enum=list(field.choices) or None,
                 format=OpenAPIFormat.EMAIL if field.kind == "email" else None,
                 min_length=1 if field.kind == "nonempty" else None,
             )
@@ -124,11 +131,15 @@ def documented(fields: Sequence[Field]) -> type[Operation]:
     return Documented
 
 
-def refuse_protected(body: Mapping[str, Any], names: Iterable[str]) -> None:
+def refuse_protected(body: Mapping[str, Any]) -> None:
     """Raises a `Refusal` if the body tries to set what only an operator may."""
-    for name in names:
+    for name in _PROTECTED:
         if body.get(name):
             raise Refusal(400, "FIELD_NOT_ALLOWED", f"{name} is not allowed to be set")
+
+
+def _mistaken(wanted: str, found: str) -> str:
+    return f"Invalid input: expected {wanted}, received {found}"
 
 
 def _invalid(faults: list[str]) -> Refusal:

@@ -42,6 +42,10 @@ class AuthEdge:
         refuse_strange_redirects(request.scope, body, self.auth.origins)
         return body
 
+    def accept_link(self, request: Request[Any, Any, Any]) -> None:
+        """Let in a GET that a browser follows out of a mail. Raises a `Refusal` (403) if it leads to a stranger."""
+        refuse_strange_redirects(request.scope, None, self.auth.origins)
+
     async def signed_in(self, scope: Scope) -> SignedIn:
         """Who asks. Raises a `Refusal` (401) if nobody is signed in."""
         found = await self.maybe_signed_in(scope)
@@ -70,6 +74,17 @@ class AuthEdge:
         """An answer that starts or renews a session: its cookie, and its token for who cannot keep cookies."""
         more, cookies = self.session_headers(signed_in.session.token, remember=remember)
         return json_reply(content, (*headers, *more), cookies)
+
+    def session_kept(self, scope: Scope, signed_in: SignedIn, content: Any) -> AuthReply:
+        """An answer that sends the session of this request once more, as short- or long-lived as it was."""
+        headers, cookies = self.session_headers_kept(scope, signed_in)
+        return json_reply(content, headers, cookies)
+
+    def session_headers_kept(self, scope: Scope, signed_in: SignedIn) -> tuple[HeaderPairs, tuple[str, ...]]:
+        """Headers and `Set-Cookie` values that send the session once more, as short- or long-lived as it was."""
+        presented = presented_by(scope, self.auth.cookies)
+        is_remembered = presented is None or presented.is_remembered
+        return self.session_headers(signed_in.session.token, remember=is_remembered)
 
     def session_headers(self, token: str, *, remember: bool = True) -> tuple[HeaderPairs, tuple[str, ...]]:
         """Headers and `Set-Cookie` values that give a session to the client, for whatever answer."""

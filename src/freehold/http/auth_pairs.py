@@ -22,7 +22,6 @@ from freehold.http.auth_replies import NO_STORE, AuthReply, json_reply
 from freehold.http.headers import access_token_of, presented_by
 
 _REGISTER_FIELDS = (Field("email", "email"), Field("password", "nonempty"), Field("name", is_required=False))
-_PROTECTED_FIELDS = ("role", "banned", "banReason", "banExpires", "isAnonymous")
 _LOGIN_FIELDS = (Field("email"), Field("password"))
 _REFRESH_FIELDS = (Field("refresh_token"),)
 _LOGOUT_FIELDS = (Field("refresh_token", is_required=False),)
@@ -59,7 +58,7 @@ class _Endpoints:
     async def register(self, request: Request[Any, Any, Any]) -> AuthReply:
         body = await self._edge.accept(request, takes_forms=True, starts_session=True)
         values = check(body, _REGISTER_FIELDS)
-        refuse_protected(body, _PROTECTED_FIELDS)
+        refuse_protected(body)
         new = NewUser(name=values.get("name", ""), email=values["email"], password=values["password"])
         signed_in = await self._auth.sign_up(new, await self._edge.client(request.scope))
         return _reply(await self._pairs.start(signed_in), status=201)

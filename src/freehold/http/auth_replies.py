@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -12,15 +13,27 @@ from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receiv
 
 from freehold.auth.errors import (
     BadAccessToken,
+    BadLink,
     BadRefreshToken,
     Banned,
+    CodeExpired,
+    EmailMismatch,
     EmailTaken,
+    EmailVerified,
     InvalidEmail,
     IsGuest,
+    LinkExpired,
+    MailRefused,
+    NoPassword,
     NotAGuest,
     PasswordTooLong,
     PasswordTooShort,
+    SameEmail,
+    SessionNotFresh,
+    TooManyTries,
+    WrongCode,
     WrongCredentials,
+    WrongPassword,
 )
 from freehold.errors import FreeholdError, Unavailable
 from freehold.http.problems import CLIENT_LEFT
@@ -36,11 +49,23 @@ _RETRY_AFTER: HeaderPairs = ((b"retry-after", b"2"),)
 
 encode = msgspec.json.Encoder().encode
 
-_KNOWN: dict[type[FreeholdError], tuple[int, str, str]] = {
+_KNOWN: dict[type[FreeholdError], tuple[int, str | None, str]] = {
     EmailTaken: (422, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL", "User already exists. Use another email."),
     InvalidEmail: (400, "INVALID_EMAIL", "Invalid email"),
     PasswordTooShort: (400, "PASSWORD_TOO_SHORT", "Password too short"),
     PasswordTooLong: (400, "PASSWORD_TOO_LONG", "Password too long"),
+    BadLink: (400, "INVALID_TOKEN", "Invalid token"),
+    LinkExpired: (401, "TOKEN_EXPIRED", "Token expired"),
+    WrongCode: (400, "INVALID_OTP", "Invalid OTP"),
+    CodeExpired: (400, "OTP_EXPIRED", "OTP expired"),
+    TooManyTries: (403, "TOO_MANY_ATTEMPTS", "Too many attempts"),
+    WrongPassword: (400, "INVALID_PASSWORD", "Invalid password"),
+    NoPassword: (400, "CREDENTIAL_ACCOUNT_NOT_FOUND", "Credential account not found"),
+    SameEmail: (400, None, "Email is the same"),
+    EmailMismatch: (400, "EMAIL_MISMATCH", "Email mismatch"),
+    EmailVerified: (400, "EMAIL_ALREADY_VERIFIED", "Email is already verified"),
+    SessionNotFresh: (403, "SESSION_NOT_FRESH", "Session is not fresh"),
+    MailRefused: (400, "MAIL_REFUSED", "The mail server takes no mail for this address"),
     WrongCredentials: (401, "INVALID_EMAIL_OR_PASSWORD", "Invalid email or password"),
     IsGuest: (
         400,
@@ -89,9 +114,9 @@ class AuthReply(ASGIResponse):
 
 
 class Refusal(Exception):
-    """An answer other than 200, in better-auth's words."""
+    """An answer other than 200, in better-auth's words. A few have no code."""
 
-    def __init__(self, status: int, code: str, message: str, headers: HeaderPairs = ()) -> None:
+    def __init__(self, status: int, code: str | None, message: str, headers: HeaderPairs = ()) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.headers = status, code, message, headers
 
@@ -101,6 +126,13 @@ def json_reply(
 ) -> AuthReply:
     cookies = tuple((b"set-cookie", cookie.encode()) for cookie in set_cookies)
     return AuthReply(encode(content), status=status, headers=_JSON + headers + cookies)
+
+
+def redirect(location: str, headers: HeaderPairs = (), set_cookies: Iterable[str] = ()) -> AuthReply:
+    """302 for a browser, to where it is known to be safe."""
+    cookies = tuple((b"set-cookie", cookie.encode()) for cookie in set_cookies)
+    target = (b"location", quote(location, safe="/:?#[]@!$&'()*+,;=%~-._").encode())
+    return AuthReply(status=302, headers=(*_JSON, target, *headers, *cookies))
 
 
 def not_found() -> AuthReply:
@@ -119,7 +151,10 @@ def too_many(retry_after_s: int) -> AuthReply:
 
 
 def _refused(_request: Request[Any, Any, Any], refusal: Refusal) -> AuthReply:
-    body = encode({"message": refusal.message, "code": refusal.code})
+    told = {"message": refusal.message}
+    if refusal.code is not None:
+        told["code"] = refusal.code
+    body = encode(told)
     return AuthReply(body, status=refusal.status, headers=_JSON + refusal.headers)
 
 

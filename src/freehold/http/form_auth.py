@@ -18,7 +18,6 @@ from freehold.http.problems import EXCEPTION_HANDLERS, FRAMEWORK_CODES, problem
 
 _MAX_BODY_BYTES = 64 * 1024
 _SIGN_UP_FIELDS = (Field("email", "email"), Field("password", "nonempty"), Field("name", is_required=False))
-_PROTECTED_FIELDS = ("role", "banned", "banReason", "banExpires", "isAnonymous")
 _LOGIN_FIELDS = (Field("email"), Field("password"))
 
 
@@ -40,7 +39,7 @@ class _Endpoints:
     async def signup(self, request: Request[Any, Any, Any]) -> AuthReply:
         body = await self._accept(request, starts_session=True)
         values = check(body, _SIGN_UP_FIELDS)
-        refuse_protected(body, _PROTECTED_FIELDS)
+        refuse_protected(body)
         new = NewUser(name=values.get("name", ""), email=values["email"], password=values["password"])
         return self._started(
             await self._auth.sign_up(new, await self._edge.client(request.scope)), status=201

@@ -19,6 +19,8 @@ _ALWAYS = [
 _QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
 _MAX_PATH = 500
+# What follows can set somebody's password.
+_SECRET_BELOW = "/api/auth/reset-password/"  # noqa: S105
 
 
 class RequestLog:
@@ -67,7 +69,12 @@ class RequestLog:
 
 
 def _shown(path: str) -> str:
-    """Strangers choose it: neither may they fill the log, nor steer the terminal of who reads it."""
+    """Strangers choose it: neither may they fill the log, nor steer the terminal of who reads it.
+
+    And nobody may learn a secret from it.
+    """
+    if path.startswith(_SECRET_BELOW):
+        path = f"{_SECRET_BELOW}***"
     if len(path) > _MAX_PATH:
         path = f"{path[:_MAX_PATH]}…"
     return path if path.isprintable() else path.encode("unicode_escape").decode()

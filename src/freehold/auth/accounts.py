@@ -1,0 +1,140 @@
+"""What users do with their own account: change it and its password, see how they sign in, delete it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import quote
+
+import structlog
+
+from freehold.auth.account_ports import AccountStore, OwnSessionStore
+from freehold.auth.dates import from_iso
+from freehold.auth.errors import BadLink, NoPassword, SessionNotFresh, WrongPassword
+from freehold.auth.letters import Language, Letter
+from freehold.auth.links import Links
+from freehold.auth.passwords import check_length, check_new_password
+from freehold.auth.service import Auth, signed_in_by
+from freehold.auth.types import Account, Client, Session, SignedIn, UserChanges
+from freehold.errors import NotFound
+
+FRESH_AGE = timedelta(days=1)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """`base_url` is where `/api/auth` is found from outside. Every method acts for who is signed in."""
+
+    auth: Auth
+    store: AccountStore
+    own_sessions: OwnSessionStore
+    links: Links
+    base_url: str
+
+    async def update(self, asking: SignedIn, changes: UserChanges) -> None:
+        """Change name or picture. Raises `NotFound` if the user is gone."""
+        if not await self.store.update_user(asking.user_id, changes, self.auth.clock()):
+            raise NotFound("there is no such user any more")
+
+    async def list_accounts(self, asking: SignedIn) -> list[Account]:
+        """The ways to sign in, the oldest first."""
+        return await self.store.list_accounts(asking.user_id)
+
+    async def check_password(self, asking: SignedIn, password: str, client: Client) -> str:
+        """The hash that the password has.
+
+        Raises:
+            PasswordTooLong, NoPassword, WrongPassword: it is not theirs.
+            LockedOut: too many wrong ones; those at sign-in count as well.
+        """
+        check_length(password)
+        found = await self.store.find_credential_of(asking.user_id)
+        password_hash = found.password_hash if found else None
+        async with self.auth.attempt(asking.user.email, client.source) as attempt:
+            attempt.is_right = await self.auth.hasher.verify(password, password_hash)
+        if found is not None and password_hash is None:
+            raise NoPassword("this account has no password; ask for a link to choose one")
+        if not attempt.is_right or password_hash is None:
+            raise WrongPassword("the password is wrong")
+        return password_hash
+
+    async def change_password(
+        self, asking: SignedIn, current: str, new: str, client: Client, *, ends_others: bool
+    ) -> SignedIn | None:
+        """Set another password. When all other sessions are to end, this one does too, and a new one is given.
+
+        Raises:
+            PasswordTooShort, PasswordTooLong: the new one.
+            NoPassword, WrongPassword: the current one, also when it has been changed meanwhile.
+        """
+        check_new_password(new)
+        old_hash = await self.check_password(asking, current, client)
+        new_hash = await self.auth.hasher.hash(new)
+        now = self.auth.clock()
+        session = self.auth.new_session(asking.user_id, client, now, remember=True) if ends_others else None
+        if not await self.store.replace_password(asking.user_id, old_hash, new_hash, now, session):
+            raise WrongPassword("the password was changed at this moment")
+        log.info("user.password_changed", user_id=asking.user_id)
+        return signed_in_by(asking.user, session) if session else None
+
+    async def list_sessions(self, asking: SignedIn) -> list[Session]:
+        """Their live sessions, tokens and all: so only for who has signed in within a day.
+
+        Raises:
+            SessionNotFresh: sign in again.
+        """
+        if not self._is_fresh(asking):
+            raise SessionNotFresh("sign in again to see your sessions")
+        return await self.own_sessions.list_sessions(asking.user_id, self.auth.clock())
+
+    async def end_session(self, asking: SignedIn, token: str) -> None:
+        """End one of theirs; nothing happens with anybody else's."""
+        await self.own_sessions.delete_own_session(asking.user_id, token)
+
+    async def end_sessions(self, asking: SignedIn) -> None:
+        """End all of theirs, this one too."""
+        await self.own_sessions.delete_own_sessions(asking.user_id)
+
+    async def end_other_sessions(self, asking: SignedIn) -> None:
+        """End all of theirs but this one."""
+        await self.own_sessions.delete_own_sessions(asking.user_id, but_token=asking.session.token)
+
+    async def delete(self, asking: SignedIn, password: str | None, client: Client) -> None:
+        """Delete the user; their database follows. Without a password the sign-in must be less than a day ago.
+
+        Raises:
+            NoPassword, WrongPassword, PasswordTooLong: it is not theirs.
+            SessionNotFresh: sign in again, or give the password.
+        """
+        if password is not None:
+            await self.check_password(asking, password, client)
+        elif not self._is_fresh(asking):
+            raise SessionNotFresh("sign in again to delete your account")
+        await self.store.delete_user(asking.user_id, self.auth.clock())
+        log.info("user.deleted", user_id=asking.user_id)
+
+    async def mail_deletion_link(self, asking: SignedIn, callback_url: str, language: Language) -> None:
+        """Mail a link that deletes the user, for who is signed in as them.
+
+        Raises:
+            RateLimited, MailUnavailable, MailRefused: see `Links.send`.
+        """
+        email, callback = asking.user.email, quote(callback_url or "/", safe="")
+
+        def letter(token: str) -> Letter:
+            url = f"{self.base_url}/delete-user/callback?token={token}&callbackURL={callback}"
+            return Letter(to=email, kind="delete-link", language=language, secret=url)
+
+        await self.links.send(letter, email, "delete-account", asking.user_id)
+
+    async def delete_by_link(self, asking: SignedIn, token: str) -> None:
+        """Delete the user whose link it is. Raises `BadLink` if that is not who asks, or the link is of no use."""
+        ticket = await self.links.find("delete-account", token)
+        if ticket.value != asking.user_id:
+            raise BadLink("this link is for another account")
+        if not await self.store.delete_user(asking.user_id, self.auth.clock(), ticket):
+            raise BadLink("this link was used at this moment")
+        log.info("user.deleted", user_id=asking.user_id)
+
+    def _is_fresh(self, asking: SignedIn) -> bool:
+        return self.auth.clock() - from_iso(asking.session.created_at) < FRESH_AGE

@@ -1,0 +1,80 @@
+"""Signing in with a code from a mail; who is new becomes a user by it."""
+
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from freehold.audit.types import ANONYMOUS, Event
+from freehold.auth.account_ports import AccountStore
+from freehold.auth.codes import Codes, Purpose
+from freehold.auth.emails import is_email
+from freehold.auth.errors import CodeExpired, EmailTaken, InvalidEmail, TooManyTries, WrongCode
+from freehold.auth.letters import Language
+from freehold.auth.service import Auth
+from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn, User
+from freehold.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSignIn:
+    """Whoever reads the mail of an address is its user."""
+
+    auth: Auth
+    store: AccountStore
+    codes: Codes
+
+    async def send(self, email: str, language: Language) -> None:
+        """Mail a code to this address, whether somebody has it here or not.
+
+        Raises:
+            InvalidEmail: not an address.
+            RateLimited, MailUnavailable, MailRefused: see `Codes.send`.
+        """
+        await self.codes.send(Purpose(kind="sign-in", email=checked_email(email)), language)
+
+    async def sign_in(self, email: str, code: str, new: NewUser, client: Client) -> SignedIn:
+        """A session for who has the code. `new` says what a new user is called.
+
+        A user who has never verified the address may not be the one who signed up with it: all that signs in to
+        that account, its password too, ends here.
+
+        Raises:
+            WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
+            Banned: the user is banned.
+        """
+        purpose = Purpose(kind="sign-in", email=email.lower())
+        found = await self.store.find_credential(purpose.email)
+        try:
+            await self.codes.use(purpose, code)
+        except (WrongCode, CodeExpired, TooManyTries) as error:
+            await self.auth.audit.record(_failed(found.user if found else None, error.code))
+            raise
+        if found is None:
+            user = self.auth.new_user(new, USER_ROLE, self.auth.clock())
+            try:
+                return await self.auth.start_user(replace(user, email_verified=True), client)
+            except EmailTaken:  # at this moment, by a sign-up with a password
+                found = await self.store.find_credential(purpose.email)
+        return await self._enter(found.user if found else None, client)
+
+    async def _enter(self, user: User | None, client: Client) -> SignedIn:
+        if user is not None and not user.email_verified:
+            user = await self.store.prove_email(user, self.auth.clock())
+        if user is None:
+            raise WrongCode("the user was deleted at this moment")
+        try:
+            return await self.auth.start_session(user, client, method="code")
+        except NotFound as error:
+            raise WrongCode("the user was deleted at this moment") from error
+
+
+def checked_email(email: str) -> str:
+    """In lower case. Raises `InvalidEmail`."""
+    if not is_email(email):
+        raise InvalidEmail("this is not an e-mail address")
+    return email.lower()
+
+
+def _failed(user: User | None, reason: str) -> Event:
+    target = f"user:{user.user_id}" if user else ""
+    return Event("user.sign_in_failed", target, {"reason": reason}, actor=ANONYMOUS)

@@ -1,0 +1,99 @@
+"""Links in mails: their secret tokens, and how many go to one address."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+import string
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from freehold.auth.dates import utc_now
+from freehold.auth.errors import BadLink, MailUnavailable
+from freehold.auth.letters import Letter
+from freehold.auth.mail_quota import MailQuota, forget_mail, note_mail
+from freehold.auth.pending import Pending, PendingStore, Rows, Ticket
+from freehold.auth.ports import Mailer
+from freehold.errors import CentralUnavailable
+from freehold.limiting import Rate, RateLimited
+
+LinkKind = Literal["reset-password", "delete-account"]
+
+LIFETIME: dict[LinkKind, timedelta] = {
+    "reset-password": timedelta(hours=1),
+    "delete-account": timedelta(days=1),
+}
+_ALPHABET = string.ascii_letters + string.digits
+
+
+def random_token() -> str:
+    """24 characters of `a-zA-Z0-9`, 142 bits."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(24))
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Tokens that work once, and the mails with them. In the database stand only their hashes."""
+
+    pending: PendingStore
+    mailer: Mailer
+    rate: Rate
+    clock: Callable[[], datetime] = utc_now
+    new_token: Callable[[], str] = random_token
+
+    async def send(
+        self,
+        letter: Callable[[str], Letter],
+        email: str,
+        kind: LinkKind | None = None,
+        value: str = "",
+        *,
+        has_reader: bool = True,
+    ) -> None:
+        """Mail what `letter` makes of a new token. With a kind, the token can be used once and stands for `value`.
+
+        Without a reader everything happens but the mail, and all that can be seen from outside is the same.
+
+        Raises:
+            RateLimited: too many links for this address.
+            MailUnavailable, MailRefused: the mail did not go out. The former does not count as sent.
+        """
+        token, now, quota = self.new_token(), self.clock(), MailQuota("link", email)
+
+        def note(rows: Rows) -> int:
+            if wait_s := note_mail(rows, quota, self.rate, now):
+                return wait_s
+            if kind is not None:
+                rows[_identifier(kind, token)] = Pending(value=value, expires_at=now + LIFETIME[kind])
+            return 0
+
+        if wait_s := await self.pending.settle([quota.identifier], note):
+            raise RateLimited(wait_s)
+        try:
+            written = letter(token)
+            await (self.mailer.send(written) if has_reader else self.mailer.rehearse(written))
+        except MailUnavailable:
+            with suppress(CentralUnavailable):
+                await self.pending.settle([quota.identifier], lambda rows: forget_mail(rows, quota, now))
+            raise
+
+    async def find(self, kind: LinkKind, token: str) -> Ticket:
+        """What the token stands for, in the ticket's value. Raises `BadLink`: unknown, used or expired."""
+        found = await self.pending.find(_identifier(kind, token))
+        if found is None or found.expires_at <= self.clock():
+            raise BadLink("this link was used, or is too old; ask for another one")
+        return Ticket(identifier=_identifier(kind, token), value=found.value)
+
+
+def fingerprint(secret: str, *parts: str) -> str:
+    """Changes with any of the parts and tells nothing of them."""
+    digest = hmac.digest(secret.encode(), "\0".join(("link", *parts)).encode(), "sha256")
+    return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+
+
+def _identifier(kind: LinkKind, token: str) -> str:
+    digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+    return f"{kind}:{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"

@@ -1,0 +1,110 @@
+"""A new password for who has forgotten the old one, by a link or a code in a mail."""
+
+import hmac
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import structlog
+
+from freehold.auth.account_ports import AccountStore
+from freehold.auth.code_sign_in import checked_email
+from freehold.auth.codes import Codes, Purpose
+from freehold.auth.errors import BadLink, WrongCode
+from freehold.auth.letters import Language, Letter
+from freehold.auth.links import Links, fingerprint
+from freehold.auth.passwords import check_new_password
+from freehold.auth.pending import Ticket
+from freehold.auth.ports import PasswordHasher
+from freehold.auth.types import Credential, User
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordResets:
+    """`base_url` is where `/api/auth` is found from outside."""
+
+    store: AccountStore
+    hasher: PasswordHasher
+    codes: Codes
+    links: Links
+    secret: str
+    base_url: str
+
+    async def mail_link(self, email: str, redirect_to: str, language: Language) -> None:
+        """Mail a link to the page that asks for the new password. Nobody learns whether there is such a user.
+
+        Raises:
+            InvalidEmail: not an address.
+            RateLimited, MailUnavailable, MailRefused: see `Links.send`.
+        """
+        email = checked_email(email)
+        found = await self.store.find_credential(email)
+
+        def letter(token: str) -> Letter:
+            url = f"{self.base_url}/reset-password/{token}?callbackURL={quote(redirect_to, safe='')}"
+            return Letter(to=email, kind="reset-link", language=language, secret=url)
+
+        # Nobody has a token for the empty value, but its row takes as long to write.
+        value = f"{found.user.user_id}:{self._stamp(found)}" if found else ":"
+        await self.links.send(letter, email, "reset-password", value, has_reader=found is not None)
+
+    async def mail_code(self, email: str, language: Language) -> None:
+        """Mail a code. Nobody learns whether there is such a user.
+
+        Raises:
+            InvalidEmail: not an address.
+            RateLimited, MailUnavailable, MailRefused: see `Codes.send`.
+        """
+        purpose = Purpose(kind="forget-password", email=checked_email(email))
+        found = await self.store.find_credential(purpose.email)
+        await self.codes.send(purpose, language, has_reader=found is not None)
+
+    async def check_link(self, token: str) -> None:
+        """Raises `BadLink` if it is of no use (any more)."""
+        await self._owner(await self.links.find("reset-password", token))
+
+    async def reset_by_link(self, token: str, password: str) -> None:
+        """Set the password. The link works once, and not at all after address or password have changed.
+
+        Raises:
+            PasswordTooShort, PasswordTooLong: the link can be used again.
+            BadLink: unknown, used, expired or void.
+        """
+        check_new_password(password)
+        ticket = await self.links.find("reset-password", token)
+        user = await self._owner(ticket)
+        if not await self._reset(user, password, ticket, verifies_email=False):
+            raise BadLink("this link was used at this moment")
+
+    async def reset_by_code(self, email: str, code: str, password: str) -> None:
+        """Set the password. Who has read the mail owns the address, so it is verified by this.
+
+        Raises:
+            PasswordTooShort, PasswordTooLong: the code can be used again.
+            WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
+        """
+        check_new_password(password)
+        purpose = Purpose(kind="forget-password", email=email.lower())
+        ticket = await self.codes.check(purpose, code)
+        found = await self.store.find_credential(purpose.email)
+        if found is None or not await self._reset(found.user, password, ticket, verifies_email=True):
+            raise WrongCode("this code was used at this moment")
+
+    async def _reset(self, user: User, password: str, ticket: Ticket, *, verifies_email: bool) -> bool:
+        new_hash = await self.hasher.hash(password)
+        now = self.links.clock()
+        is_done = await self.store.reset_password(user, new_hash, now, ticket, verifies_email=verifies_email)
+        if is_done:
+            log.info("user.password_reset", user_id=user.user_id)
+        return is_done
+
+    async def _owner(self, ticket: Ticket) -> User:
+        user_id, _, stamp = ticket.value.partition(":")
+        found = await self.store.find_credential_of(user_id)
+        if found is None or not hmac.compare_digest(stamp, self._stamp(found)):
+            raise BadLink("this link is void, as the account has changed; ask for another one")
+        return found.user
+
+    def _stamp(self, found: Credential) -> str:
+        return fingerprint(self.secret, found.user.email, found.password_hash or "")

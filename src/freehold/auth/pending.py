@@ -1,0 +1,47 @@
+"""What waits to be used once, before it expires: codes, links, and counts of how often they were asked for."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `verification`. No secret stands in it, only hashes."""
+
+    value: str
+    expires_at: datetime
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """Right to do one thing, once: it is used up by deleting the row with this value, in the same transaction.
+
+    `clears` are rows that are of no use any more then.
+    """
+
+    identifier: str
+    value: str
+    clears: tuple[str, ...] = ()
+
+
+Rows = dict[str, Pending]
+"""By identifier."""
+
+
+class PendingStore(Protocol):
+    """The table `verification`. Every method raises `CentralUnavailable` when it does not answer."""
+
+    async def find(self, identifier: str) -> Pending | None:
+        """The row, expired or not."""
+        ...
+
+    async def settle(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
+        """Hand the rows to `decide`, keep what it makes of them, and give what it answers.
+
+        `decide` adds, replaces and removes entries. Nobody reads or writes those rows between, in any process, so
+        of two who come at once one sees what the other left.
+        """
+        ...

@@ -1,0 +1,98 @@
+"""The table `verification`. Implements `freehold.auth.pending.PendingStore`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.auth.dates import from_iso, to_iso, utc_now
+from freehold.auth.pending import Pending, Rows, Ticket
+from freehold.auth.tokens import random_id
+from freehold.central.engine import Central
+from freehold.central.tables import verification
+
+T = TypeVar("T")
+
+# Whoever comes a little late is told that it expired; after this it is as if it had never been.
+_KEPT_EXPIRED = timedelta(days=1)
+_SWEPT_AT_ONCE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class CentralPending:
+    """Each method is one short transaction."""
+
+    central: Central
+    now: Callable[[], datetime] = utc_now
+
+    async def find(self, identifier: str) -> Pending | None:
+        async with self.central.read() as db:
+            return (await _read(db, [identifier])).get(identifier)
+
+    async def settle(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
+        now = self.now()
+        async with self.central.write() as db:
+            before = await _read(db, identifiers)
+            after = dict(before)
+            answer = decide(after)
+            await _write(db, before, after, now)
+            await _sweep(db, now)
+        return answer
+
+
+async def use_ticket(db: AsyncConnection, ticket: Ticket) -> bool:
+    """Use it up, in the caller's transaction; False if somebody else has done so."""
+    row = (verification.c.identifier == ticket.identifier) & (verification.c.value == ticket.value)
+    if (await db.execute(verification.delete().where(row))).rowcount == 0:
+        return False
+    if ticket.clears:
+        await db.execute(verification.delete().where(verification.c.identifier.in_(ticket.clears)))
+    return True
+
+
+async def _write(db: AsyncConnection, before: Rows, after: Rows, now: datetime) -> None:
+    """Make the rows what they are to be, in the caller's transaction."""
+    changed = [name for name in before if after.get(name) != before[name]]
+    if changed:
+        await db.execute(verification.delete().where(verification.c.identifier.in_(changed)))
+    added = [name for name in after if before.get(name) != after[name]]
+    if added:
+        await db.execute(
+            verification.insert(),
+            [
+                {
+                    "id": random_id(),
+                    "identifier": name,
+                    "value": after[name].value,
+                    "expiresAt": to_iso(after[name].expires_at),
+                    "createdAt": to_iso(now),
+                    "updatedAt": to_iso(now),
+                }
+                for name in added
+            ],
+        )
+
+
+async def _read(db: AsyncConnection, identifiers: list[str]) -> Rows:
+    rows = await db.execute(
+        select(verification)
+        .where(verification.c.identifier.in_(identifiers))
+        .order_by(verification.c.createdAt)
+    )
+    return {
+        row["identifier"]: Pending(value=row["value"], expires_at=from_iso(row["expiresAt"]))
+        for row in rows.mappings()
+    }
+
+
+async def _sweep(db: AsyncConnection, now: datetime) -> None:
+    """A few rows that nobody will ask for again, so that the table does not grow for ever."""
+    long_over = (
+        select(verification.c.id)
+        .where(verification.c.expiresAt < to_iso(now - _KEPT_EXPIRED))
+        .limit(_SWEPT_AT_ONCE)
+    )
+    await db.execute(verification.delete().where(verification.c.id.in_(long_over)))

@@ -1,0 +1,212 @@
+"""`/api/auth/email-otp/…` and signing in with a code: better-auth's plugin email-otp on the wire."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request, post
+from litestar.handlers import HTTPRouteHandler
+
+from freehold.auth.code_sign_in import CodeSignIn, checked_email
+from freehold.auth.codes import CodeKind, Codes, Purpose
+from freehold.auth.email_addresses import EmailAddresses
+from freehold.auth.password_resets import PasswordResets
+from freehold.auth.types import NewUser
+from freehold.http.auth_answers import Success, TokenUser, VerifiedByCode
+from freehold.http.auth_bodies import Field, check, documented
+from freehold.http.auth_edge import AuthEdge, answers
+from freehold.http.auth_replies import AuthReply, Refusal, json_reply
+from freehold.http.languages import language_of
+
+_KINDS = ("email-verification", "sign-in", "forget-password", "change-email")
+
+_EMAIL, _CODE = Field("email"), Field("otp")
+_TYPE = Field("type", choices=_KINDS)
+_SEND_FIELDS = (_EMAIL, _TYPE)
+_SIGN_IN_FIELDS = (
+    _EMAIL,
+    _CODE,
+    Field("name", is_required=False),
+    Field("image", is_required=False),
+)
+_CHECK_FIELDS = (_EMAIL, _TYPE, _CODE)
+_VERIFY_FIELDS = (_EMAIL, _CODE)
+_REQUEST_RESET_FIELDS = (_EMAIL,)
+_RESET_FIELDS = (_EMAIL, _CODE, Field("password"))
+_REQUEST_CHANGE_FIELDS = (Field("newEmail"), Field("otp", is_required=False))
+_CHANGE_FIELDS = (Field("newEmail"), _CODE)
+
+Asked = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoints:
+    edge: AuthEdge
+    codes: Codes
+    sign_ins: CodeSignIn
+    resets: PasswordResets
+    addresses: EmailAddresses
+
+    async def send(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request, starts_session=True), _SEND_FIELDS)
+        email, language = values["email"], language_of(request.scope)
+        match values["type"]:
+            case "sign-in":
+                await self.sign_ins.send(email, language)
+            case "email-verification":
+                await self.addresses.mail_code(email, language)
+            case "forget-password":
+                await self.resets.mail_code(email, language)
+            case _:
+                checked_email(email)
+                raise Refusal(400, None, "Invalid OTP type")
+        return json_reply(Success())
+
+    async def sign_in(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _SIGN_IN_FIELDS)
+        new = NewUser(
+            name=values.get("name", ""), email=values["email"], password="", image=values.get("image")
+        )
+        signed_in = await self.sign_ins.sign_in(
+            values["email"], values["otp"], new, await self.edge.client(request.scope)
+        )
+        return self.edge.session_started(signed_in, TokenUser(signed_in.session.token, signed_in.user))
+
+    async def check(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _CHECK_FIELDS)
+        kind: CodeKind = values["type"]
+        email = checked_email(values["email"])
+        if kind == "change-email":  # bound to two addresses, so it can only be used
+            raise Refusal(400, None, "Invalid OTP type")
+        await self.codes.check(Purpose(kind=kind, email=email), values["otp"])
+        if await self.resets.store.find_credential(email) is None:
+            raise Refusal(400, "USER_NOT_FOUND", "User not found")
+        return json_reply(Success())
+
+    async def verify_email(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _VERIFY_FIELDS)
+        user = await self.addresses.verify_by_code(values["email"], values["otp"])
+        return json_reply(VerifiedByCode(True, None, user))
+
+    async def request_reset(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _REQUEST_RESET_FIELDS)
+        await self.resets.mail_code(values["email"], language_of(request.scope))
+        return json_reply(Success())
+
+    async def reset(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _RESET_FIELDS)
+        await self.resets.reset_by_code(values["email"], values["otp"], values["password"])
+        return json_reply(Success())
+
+    async def request_change(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _REQUEST_CHANGE_FIELDS)
+        asking = await self.edge.signed_in(request.scope)
+        await self.addresses.mail_change_code(asking.user, values["newEmail"], language_of(request.scope))
+        return json_reply(Success())
+
+    async def change(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _CHANGE_FIELDS)
+        asking = await self.edge.signed_in(request.scope)
+        await self.addresses.change_by_code(asking.user, values["newEmail"], values["otp"])
+        return self.edge.session_kept(request.scope, asking, Success())
+
+
+def code_routes(
+    edge: AuthEdge, codes: Codes, sign_ins: CodeSignIn, resets: PasswordResets, addresses: EmailAddresses
+) -> list[HTTPRouteHandler]:
+    """What `auth_routes` takes as further routes."""
+    endpoints = _Endpoints(edge, codes, sign_ins, resets, addresses)
+
+    @post(
+        "/email-otp/send-verification-otp",
+        operation_id="send_code",
+        operation_class=documented(_SEND_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def send(request: Asked) -> AuthReply:
+        """Mail a code to `email` for what `type` says. The answer does not tell whether there is such a user."""
+        return await endpoints.send(request)
+
+    @post(
+        "/sign-in/email-otp",
+        operation_id="sign_in_code",
+        operation_class=documented(_SIGN_IN_FIELDS),
+        status_code=200,
+        responses=answers(TokenUser),
+    )
+    async def sign_in(request: Asked) -> AuthReply:
+        """Start a session with the code that was mailed; makes a user (`name`, `image`) if there is none."""
+        return await endpoints.sign_in(request)
+
+    @post(
+        "/email-otp/check-verification-otp",
+        operation_id="check_code",
+        operation_class=documented(_CHECK_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def check_code(request: Asked) -> AuthReply:
+        """Whether the code is right; it can still be used. A wrong one counts."""
+        return await endpoints.check(request)
+
+    @post(
+        "/email-otp/verify-email",
+        operation_id="verify_email_by_code",
+        operation_class=documented(_VERIFY_FIELDS),
+        status_code=200,
+        responses=answers(VerifiedByCode),
+    )
+    async def verify_email(request: Asked) -> AuthReply:
+        """Verify the address with the code that was mailed to it."""
+        return await endpoints.verify_email(request)
+
+    @post(
+        "/email-otp/request-password-reset",
+        operation_id="request_reset_by_code",
+        operation_class=documented(_REQUEST_RESET_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def request_reset(request: Asked) -> AuthReply:
+        """Mail a code for a new password. The answer does not tell whether there is such a user."""
+        return await endpoints.request_reset(request)
+
+    @post("/forget-password/email-otp", status_code=200, include_in_schema=False)
+    async def request_reset_of_old(request: Asked) -> AuthReply:
+        return await endpoints.request_reset(request)
+
+    @post(
+        "/email-otp/reset-password",
+        operation_id="reset_password_by_code",
+        operation_class=documented(_RESET_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def reset(request: Asked) -> AuthReply:
+        """Set a new password with the code that was mailed."""
+        return await endpoints.reset(request)
+
+    @post(
+        "/email-otp/request-email-change",
+        operation_id="request_email_change_by_code",
+        operation_class=documented(_REQUEST_CHANGE_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def request_change(request: Asked) -> AuthReply:
+        """Mail a code to `newEmail`, for who is signed in."""
+        return await endpoints.request_change(request)
+
+    @post(
+        "/email-otp/change-email",
+        operation_id="change_email_by_code",
+        operation_class=documented(_CHANGE_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def change(request: Asked) -> AuthReply:
+        """Change the address of who is signed in, with the code that was mailed to the new one."""
+        return await endpoints.change(request)
+
+    by_code = [request_reset, request_reset_of_old, reset]
+    return [send, sign_in, check_code, verify_email, *by_code, request_change, change]

@@ -1,0 +1,118 @@
+"""`/api/auth`: verifying an e-mail address, and changing to another, by links in mails."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request, get, post
+from litestar.handlers import HTTPRouteHandler
+
+from freehold.auth.email_addresses import EmailAddresses
+from freehold.auth.errors import BadLink, EmailTaken, LinkExpired
+from freehold.http.auth_answers import Status, StatusUser, with_query
+from freehold.http.auth_bodies import Field, check, documented
+from freehold.http.auth_edge import AuthEdge, answers, query_value
+from freehold.http.auth_replies import AuthReply, Refusal, json_reply, redirect
+from freehold.http.languages import language_of
+
+_SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False))
+_CHANGE_FIELDS = (Field("newEmail", "email"), Field("callbackURL", is_required=False))
+
+Asked = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoints:
+    edge: AuthEdge
+    addresses: EmailAddresses
+
+    async def send(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _SEND_FIELDS)
+        asking = await self.edge.maybe_signed_in(request.scope)
+        await self.addresses.mail_link(
+            values["email"],
+            values.get("callbackURL", ""),
+            language_of(request.scope),
+            asking.user if asking else None,
+        )
+        return json_reply(Status())
+
+    async def verify(self, request: Asked) -> AuthReply:
+        self.edge.accept_link(request)
+        token = query_value(request.scope, "token")
+        if token is None:
+            raise Refusal(
+                400, "VALIDATION_ERROR", "[query.token] Invalid input: expected string, received undefined"
+            )
+        target = query_value(request.scope, "callbackURL")
+        try:
+            return await self._follow(request, token, target)
+        except Refusal as refusal:
+            if not target or refusal.code is None:
+                raise
+            return redirect(with_query(target, "error", refusal.code))
+
+    async def _follow(self, request: Asked, token: str, target: str | None) -> AuthReply:
+        asking = await self.edge.maybe_signed_in(request.scope)
+        try:
+            if asking is not None and self.addresses.address_changed_by(token) not in {
+                None,
+                asking.user.email,
+            }:
+                raise Refusal(401, "UNAUTHORIZED", "Unauthorized")
+            user, is_changed = await self.addresses.follow_link(token)
+        except BadLink as error:
+            raise Refusal(401, "INVALID_TOKEN", "Invalid token") from error
+        except LinkExpired as error:
+            raise Refusal(401, "TOKEN_EXPIRED", "Token expired") from error
+        except EmailTaken as error:
+            raise Refusal(
+                422, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL", "User already exists. Use another email."
+            ) from error
+        told = StatusUser(True, user if is_changed else None)
+        if not is_changed or asking is None:
+            return redirect(target) if target else json_reply(told)
+        if not target:
+            return self.edge.session_kept(request.scope, asking, told)
+        return redirect(target, *self.edge.session_headers_kept(request.scope, asking))
+
+    async def change(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _CHANGE_FIELDS)
+        asking = await self.edge.signed_in(request.scope)
+        await self.addresses.mail_change_link(
+            asking.user, values["newEmail"], values.get("callbackURL", ""), language_of(request.scope)
+        )
+        return json_reply(Status())
+
+
+def email_routes(edge: AuthEdge, addresses: EmailAddresses) -> list[HTTPRouteHandler]:
+    """What `auth_routes` takes as further routes."""
+    endpoints = _Endpoints(edge, addresses)
+
+    @post(
+        "/send-verification-email",
+        operation_id="send_verification_email",
+        operation_class=documented(_SEND_FIELDS),
+        status_code=200,
+        responses=answers(Status),
+    )
+    async def send(request: Asked) -> AuthReply:
+        """Mail a link that verifies `email` and leads to `callbackURL`."""
+        return await endpoints.send(request)
+
+    @get("/verify-email", operation_id="verify_email", responses=answers(StatusUser))
+    async def verify(request: Asked) -> AuthReply:
+        """Where the link in the mail leads: verifies the address, or changes it, and goes on to `callbackURL`."""
+        return await endpoints.verify(request)
+
+    @post(
+        "/change-email",
+        operation_id="change_email",
+        operation_class=documented(_CHANGE_FIELDS),
+        status_code=200,
+        responses=answers(Status),
+    )
+    async def change(request: Asked) -> AuthReply:
+        """Mail a link to `newEmail`, for who is signed in. The answer does not tell whether somebody else has it."""
+        return await endpoints.change(request)
+
+    return [send, verify, change]

@@ -1,0 +1,82 @@
+"""`/api/auth`: a user's own sessions, seen and ended."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request, get, post
+from litestar.handlers import HTTPRouteHandler
+
+from freehold.auth.accounts import Accounts
+from freehold.auth.types import Session
+from freehold.http.auth_answers import Status
+from freehold.http.auth_bodies import Field, check, documented
+from freehold.http.auth_edge import AuthEdge, answers
+from freehold.http.auth_replies import AuthReply, json_reply
+
+_REVOKE_FIELDS = (Field("token"),)
+
+Asked = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoints:
+    edge: AuthEdge
+    accounts: Accounts
+
+    async def list_sessions(self, request: Asked) -> AuthReply:
+        asking = await self.edge.signed_in(request.scope)
+        return json_reply(await self.accounts.list_sessions(asking))
+
+    async def revoke(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _REVOKE_FIELDS)
+        asking = await self.edge.signed_in(request.scope)
+        await self.accounts.end_session(asking, values["token"])
+        return json_reply(Status())
+
+    async def revoke_all(self, request: Asked) -> AuthReply:
+        await self.edge.accept(request)
+        await self.accounts.end_sessions(await self.edge.signed_in(request.scope))
+        return json_reply(Status())
+
+    async def revoke_others(self, request: Asked) -> AuthReply:
+        await self.edge.accept(request)
+        await self.accounts.end_other_sessions(await self.edge.signed_in(request.scope))
+        return json_reply(Status())
+
+
+def session_routes(edge: AuthEdge, accounts: Accounts) -> list[HTTPRouteHandler]:
+    """What `auth_routes` takes as further routes."""
+    endpoints = _Endpoints(edge, accounts)
+
+    @get("/list-sessions", operation_id="list_sessions", responses=answers(list[Session]))
+    async def list_sessions(request: Asked) -> AuthReply:
+        """The live sessions of who is signed in, and has been for less than a day."""
+        return await endpoints.list_sessions(request)
+
+    @post(
+        "/revoke-session",
+        operation_id="revoke_session",
+        operation_class=documented(_REVOKE_FIELDS),
+        status_code=200,
+        responses=answers(Status),
+    )
+    async def revoke(request: Asked) -> AuthReply:
+        """End the session with this `token`, if it is one's own."""
+        return await endpoints.revoke(request)
+
+    @post("/revoke-sessions", operation_id="revoke_sessions", status_code=200, responses=answers(Status))
+    async def revoke_all(request: Asked) -> AuthReply:
+        """End all sessions of who is signed in, this one too."""
+        return await endpoints.revoke_all(request)
+
+    @post(
+        "/revoke-other-sessions",
+        operation_id="revoke_other_sessions",
+        status_code=200,
+        responses=answers(Status),
+    )
+    async def revoke_others(request: Asked) -> AuthReply:
+        """End all sessions of who is signed in but this one."""
+        return await endpoints.revoke_others(request)
+
+    return [list_sessions, revoke, revoke_all, revoke_others]
