@@ -180,6 +180,38 @@ registry_key = Table(
     Column("created_at", Text, nullable=False),
 )
 
+# The newest one says what the registry is; older ones are kept, for their counters are never used again.
+registry_manifest = Table(
+    "registry_manifest",
+    metadata,
+    Column("counter", Integer, primary_key=True, autoincrement=False, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("chain", Text, nullable=False),
+    Column("expires_at_s", Integer, nullable=False),
+    Column("key_id", Text, nullable=False),
+    Column("signature", Text, nullable=False),
+)
+
+registry_key_statement = Table(
+    "registry_key_statement",
+    metadata,
+    Column("key_id", Text, primary_key=True, nullable=False),
+    Column("kind", Text, primary_key=True, nullable=False),  # endorsed, retired
+    Column("by_key_id", Text, nullable=False),
+    Column("signature", Text, nullable=False),
+)
+
+# What apps say of themselves when they pull, one row a device.
+client_report = Table(
+    "client_report",
+    metadata,
+    Column("device", Text, primary_key=True, nullable=False),
+    Column("app_version", Text, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("seen_at_ms", Integer, nullable=False),
+    Index("client_report_seen_at_ms_idx", "seen_at_ms"),
+)
+
 # The feed that `central/changes.py` follows; written by triggers only (see migrations/), pruned by a trigger too.
 change = Table(
     "change",
