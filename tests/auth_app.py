@@ -24,9 +24,7 @@ from freehold.auth.sessions import Sessions
 from freehold.auth.types import SignedIn
 from freehold.bootstrap import email_services, open_issuers, open_services
 from freehold.central.audit import CentralAudit
-from freehold.central.changes import FileChanges
-from freehold.central.engine import Central, open_central
-from freehold.central.upgrade import upgrade_central
+from freehold.central.engine import Central
 from freehold.central.users import SqlUserStore
 from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.http.app import create_asgi
@@ -42,6 +40,7 @@ from freehold.http.guests import guest_handlers
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.mail.outbox import Outbox
 from freehold.settings import Secret, Settings
+from tests.central_place import CentralPlace
 from tests.serving import listen, serving
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF-test-secret"
@@ -108,7 +107,7 @@ async def admin() -> dict[str, str]:
 
 @asynccontextmanager
 async def auth_parts(
-    path: Path, public_url: str = "http://127.0.0.1", hasher: PasswordHasher | None = None
+    path: CentralPlace | Path, public_url: str = "http://127.0.0.1", hasher: PasswordHasher | None = None
 ) -> AsyncIterator[tuple[Auth, Central, list[None]]]:
     """As `auth_and_issuers`, without these."""
     async with auth_and_issuers(path, public_url, hasher) as (auth, _issuers, central, created):
@@ -117,41 +116,46 @@ async def auth_parts(
 
 @asynccontextmanager
 async def auth_and_issuers(
-    path: Path, public_url: str = "http://127.0.0.1", hasher: PasswordHasher | None = None
+    path: CentralPlace | Path, public_url: str = "http://127.0.0.1", hasher: PasswordHasher | None = None
 ) -> AsyncIterator[tuple[Auth, Issuers, Central, list[None]]]:
-    """A service on a database file of its own, or on one that others use too."""
-    central = open_central(path)
-    await upgrade_central(central)
-    changes = FileChanges(central, path)
-    store = SqlUserStore(central, "local")
+    """A service on a database of its own, or on one that others use too. A path is a file's."""
+    place = path if isinstance(path, CentralPlace) else CentralPlace(path=path)
     scrypt = ScryptHasher()
     created: list[None] = []
-    auth = Auth(
-        store=store,
-        hasher=hasher or scrypt,
-        sessions=Sessions(store, changes),
-        cookies=SessionCookies(SECRET, public_url),
-        origins=TrustedOrigins(public_url, [TRUSTED]),
-        lockout=Lockout(CentralWrongPasswords(central), SECRET),
-        on_user_created=lambda: created.append(None),
-        audit=CentralAudit(central),
-    )
-    try:
-        yield auth, open_issuers(central, changes, auth.sessions, SECRET, public_url), central, created
-    finally:
-        scrypt.close()
-        changes.close()
-        await central.close()
+    async with place.opened() as (central, changes):
+        store = SqlUserStore(central, "local")
+        auth = Auth(
+            store=store,
+            hasher=hasher or scrypt,
+            sessions=Sessions(store, changes),
+            cookies=SessionCookies(SECRET, public_url),
+            origins=TrustedOrigins(public_url, [TRUSTED]),
+            lockout=Lockout(CentralWrongPasswords(central), SECRET),
+            on_user_created=lambda: created.append(None),
+            audit=CentralAudit(central),
+        )
+        try:
+            yield auth, open_issuers(central, changes, auth.sessions, SECRET, public_url), central, created
+        finally:
+            scrypt.close()
 
 
 @asynccontextmanager
 async def running_auth(
-    folder: Path, public_url: str = "", hasher: PasswordHasher | None = None, **settings: Any
+    folder: Path,
+    public_url: str = "",
+    hasher: PasswordHasher | None = None,
+    place: CentralPlace | None = None,
+    **settings: Any,
 ) -> AsyncIterator[AuthApp]:
-    """Serve it on a free loopback port. `public_url` defaults to the address it is served on."""
+    """Serve it on a free loopback port. `public_url` defaults to the address it is served on.
+
+    The central database is a file in the folder where no other place is given.
+    """
+    place = place or CentralPlace(path=folder / "central.db")
     listener, url = listen()
     public_url = public_url or url
-    async with auth_and_issuers(folder / "central.db", public_url, hasher) as (
+    async with auth_and_issuers(place, public_url, hasher) as (
         auth,
         issuers,
         central,

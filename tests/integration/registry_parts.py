@@ -1,6 +1,5 @@
 """A registry on a real central file, as the tests here need it."""
 
-import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,31 +7,26 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from freehold.central.changes import FileChanges
-from freehold.central.engine import open_central
 from freehold.central.registry import CentralRegistry
-from freehold.central.upgrade import upgrade_central
 from freehold.migrate.types import Migration
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.service import Registry
 from freehold.registry.signing import Ed25519Signer, signer_of
+from tests.central_place import CentralPlace
 
 SIGNER = signer_of(Ed25519PrivateKey.generate())
 OTHER_SIGNER = signer_of(Ed25519PrivateKey.generate())
 
 
 @asynccontextmanager
-async def open_registry(path: Path, signer: Ed25519Signer = SIGNER) -> AsyncIterator[Registry]:
-    """As one process has it; several on the same file are like several processes."""
-    central = open_central(path)
-    await upgrade_central(central)
-    changes = FileChanges(central, path)
-    store = CentralRegistry(central)
-    try:
+async def open_registry(
+    place: CentralPlace | Path, signer: Ed25519Signer = SIGNER
+) -> AsyncIterator[Registry]:
+    """As one process has it; several on the same database are like several processes. A path is a file's."""
+    place = place if isinstance(place, CentralPlace) else CentralPlace(path=place)
+    async with place.opened() as (central, changes):
+        store = CentralRegistry(central)
         yield Registry(store, SnapshotCache(store, changes), signer)
-    finally:
-        changes.close()
-        await central.close()
 
 
 def history(count: int) -> list[Migration]:
@@ -51,6 +45,4 @@ def history(count: int) -> list[Migration]:
 
 def by_hand(path: Path, sql: str, values: Sequence[Any] = ()) -> None:
     """Change the central file behind the service's back."""
-    with sqlite3.connect(path) as db:
-        db.execute(sql, values)
-    db.close()
+    CentralPlace(path=path).by_hand(sql, values)

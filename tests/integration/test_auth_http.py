@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.auth_app import TRUSTED, AuthApp, QuickHasher, running_auth
+from tests.central_place import CentralPlace
 
 SIGN_UP, SIGN_IN = "/api/auth/sign-up/email", "/api/auth/sign-in/email"
 GET_SESSION, SIGN_OUT = "/api/auth/get-session", "/api/auth/sign-out"
@@ -20,8 +21,9 @@ CREDENTIALS = {"email": "ada@example.com", "password": "correct-horse-1"}
 
 
 @pytest.fixture
-async def app(tmp_path: Path) -> AsyncIterator[AuthApp]:
-    async with running_auth(tmp_path, hasher=QuickHasher(), trusted_proxies=("127.0.0.1",)) as running:
+async def app(tmp_path: Path, place: CentralPlace) -> AsyncIterator[AuthApp]:
+    quick = QuickHasher()
+    async with running_auth(tmp_path, hasher=quick, place=place, trusted_proxies=("127.0.0.1",)) as running:
         yield running
 
 
@@ -71,23 +73,33 @@ async def test_when_the_tenant_cannot_be_written_neither_is_the_user(app: AuthAp
 
 async def test_the_event_loop_is_never_held_up_by_passwords(hashing_app: AuthApp) -> None:
     await hashing_app.sign_up()
-    stalls: list[float] = []
+
+    async def sign_in_often() -> None:
+        replies = await asyncio.gather(*(hashing_app.post(SIGN_IN, CREDENTIALS) for _ in range(20)))
+        assert {reply.status_code for reply in replies} == {200}
+
+    # One hash takes some 60 ms. Others may be using this machine, so the calmest of some rounds counts.
+    late = [await _late_ticks(sign_in_often)]
+    while late[-1] >= 5 and len(late) < 4:
+        late.append(await _late_ticks(sign_in_often))
+    assert min(late) < 5, late
+
+
+async def _late_ticks(work: Callable[[], Awaitable[None]]) -> int:
+    """How often something else on the event loop came 50 ms late or later while `work` was done."""
+    late = 0
 
     async def tick() -> None:
+        nonlocal late
         while True:
             started = time.perf_counter()
             await asyncio.sleep(0.001)
-            stalls.append(time.perf_counter() - started - 0.001)
+            late += time.perf_counter() - started - 0.001 > 0.05
 
     ticker = asyncio.create_task(tick())
-    replies = await asyncio.gather(*(hashing_app.post(SIGN_IN, CREDENTIALS) for _ in range(20)))
+    await work()
     ticker.cancel()
-    assert {reply.status_code for reply in replies} == {200}
-    # One hash takes some 60 ms: on the loop, each of them would be a stall longer than this. Others may be using
-    # this machine, so a few of hundreds of ticks may be late.
-    late = sorted(stalls)[int(len(stalls) * 0.98)]
-    assert late < 0.05
-    assert sum(stall > 0.05 for stall in stalls) < 5
+    return late
 
 
 async def test_a_pile_of_sign_ins_is_refused_instead_of_kept_waiting(hashing_app: AuthApp) -> None:

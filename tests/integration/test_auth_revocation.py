@@ -1,10 +1,8 @@
-"""A session ended anywhere is ended everywhere, for the very next request: two services on one database file."""
+"""A session ended anywhere is ended everywhere, for the very next request: two services on one database."""
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -12,17 +10,17 @@ from freehold.auth.service import Auth
 from freehold.auth.types import Client, NewUser, SignedIn
 from freehold.central.users import SqlUserStore
 from tests.auth_app import QuickHasher, auth_parts
+from tests.central_place import CentralPlace
 
 TWICE = 20
 
 
 @pytest.fixture
-async def services(tmp_path: Path) -> AsyncIterator[tuple[Auth, Auth]]:
-    """Two services that share nothing but the file."""
+async def services(place: CentralPlace) -> AsyncIterator[tuple[Auth, Auth]]:
+    """Two services that share nothing but the database."""
     async with contextlib.AsyncExitStack() as stack:
-        path = tmp_path / "central.db"
-        one, *_ = await stack.enter_async_context(auth_parts(path, hasher=QuickHasher()))
-        two, *_ = await stack.enter_async_context(auth_parts(path, hasher=QuickHasher()))
+        one, *_ = await stack.enter_async_context(auth_parts(place, hasher=QuickHasher()))
+        two, *_ = await stack.enter_async_context(auth_parts(place, hasher=QuickHasher()))
         yield one, two
 
 
@@ -54,23 +52,17 @@ async def test_a_sign_out_in_one_service_is_seen_by_the_other_at_once(services: 
     ],
 )
 async def test_a_change_by_another_program_is_seen_at_once(
-    services: tuple[Auth, Auth], tmp_path: Path, sql: str
+    services: tuple[Auth, Auth], place: CentralPlace, sql: str
 ) -> None:
     token = (await sign_up(services[0])).session.token
     for auth in services:
         assert await auth.sessions.current(token) is not None
-    code = (
-        "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.executescript(sys.argv[2]); db.commit()"
-    )
-    other = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, str(tmp_path / "central.db"), sql
-    )
-    assert await other.wait() == 0
+    await asyncio.to_thread(place.by_hand, sql)
     for auth in services:
         assert await auth.sessions.current(token) is None
 
 
-async def test_a_new_name_is_seen_at_once(services: tuple[Auth, Auth], tmp_path: Path) -> None:
+async def test_a_new_name_is_seen_at_once(services: tuple[Auth, Auth]) -> None:
     one, two = services
     signed_in = await sign_up(one)
     await two.sessions.current(signed_in.session.token)

@@ -12,29 +12,22 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, select
 
-from freehold.central.changes import FileChanges
+from freehold.central.changes import ChangeFeed
 from freehold.central.engine import Central, open_central
 from freehold.central.tables import change, metadata, user
-from freehold.central.upgrade import upgrade_central
 from freehold.errors import CentralUnavailable
+from tests.central_place import CentralPlace
 
 _UPGRADE = """
 import asyncio, sys
 from pathlib import Path
-from freehold.central.engine import open_central
+from freehold.central.engine import open_central, open_remote_central
 from freehold.central.upgrade import upgrade_central
-async def main():
-    central = open_central(Path(sys.argv[1]))
+async def main(place, token):
+    central = open_remote_central(place, token) if token else open_central(Path(place))
     await upgrade_central(central)
     await central.close()
-asyncio.run(main())
-"""
-
-_RENAME = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1])
-db.execute('UPDATE "user" SET name = ? WHERE id = ?', ("by hand", sys.argv[2]))
-db.commit()
+asyncio.run(main(*sys.argv[1:]))
 """
 
 
@@ -46,19 +39,20 @@ def _user(user_id: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def central(tmp_path: Path) -> AsyncIterator[Central]:
-    opened = open_central(tmp_path / "central.db")
-    await upgrade_central(opened)
-    yield opened
-    await opened.close()
+async def both(place: CentralPlace) -> AsyncIterator[tuple[Central, ChangeFeed]]:
+    async with place.opened() as opened:
+        await opened[1].catch_up()
+        yield opened
 
 
 @pytest.fixture
-async def changes(central: Central, tmp_path: Path) -> AsyncIterator[FileChanges]:
-    feed = FileChanges(central, tmp_path / "central.db")
-    await feed.catch_up()
-    yield feed
-    feed.close()
+def central(both: tuple[Central, ChangeFeed]) -> Central:
+    return both[0]
+
+
+@pytest.fixture
+def changes(both: tuple[Central, ChangeFeed]) -> ChangeFeed:
+    return both[1]
 
 
 async def test_the_migrations_build_exactly_the_declared_tables(central: Central) -> None:
@@ -69,18 +63,18 @@ async def test_the_migrations_build_exactly_the_declared_tables(central: Central
         assert await db.run_sync(differences) == []
 
 
-async def test_processes_that_start_together_upgrade_once(tmp_path: Path) -> None:
-    path = str(tmp_path / "central.db")
+async def test_processes_that_start_together_upgrade_once(place: CentralPlace) -> None:
+    where = (str(place.path or place.url), place.token)
     children = [
-        await asyncio.create_subprocess_exec(sys.executable, "-c", _UPGRADE, path, stderr=subprocess.PIPE)
+        await asyncio.create_subprocess_exec(sys.executable, "-c", _UPGRADE, *where, stderr=subprocess.PIPE)
         for _ in range(4)
     ]
     ended = await asyncio.gather(*(child.communicate() for child in children))
     assert [child.returncode for child in children] == [0] * 4, ended
 
 
-async def test_commits_are_synced_and_foreign_keys_are_on(central: Central) -> None:
-    async with central.write() as db:
+async def test_commits_to_a_file_are_synced_and_foreign_keys_are_on(tmp_path: Path) -> None:
+    async with CentralPlace(path=tmp_path / "central.db").opened() as (central, _), central.write() as db:
         modes = [(await db.exec_driver_sql(f"PRAGMA {name}")).scalar() for name in
                  ("journal_mode", "synchronous", "foreign_keys")]  # fmt: skip
     assert modes == ["wal", 2, 1]
@@ -109,38 +103,37 @@ async def test_writers_at_once_wait_for_each_other(central: Central) -> None:
 
 
 async def test_another_process_is_noticed_at_once(
-    central: Central, changes: FileChanges, tmp_path: Path
+    central: Central, changes: ChangeFeed, place: CentralPlace
 ) -> None:
     async with central.write() as db:
         await db.execute(user.insert().values(_user("u1")))
     await changes.catch_up()
     told: list[str | None] = []
     changes.subscribe("user", told.append)
-    assert changes.is_current()
+    # Only a file tells that there is no news; a server may always have some.
+    assert changes.is_current() is (place.path is not None)
 
-    path = str(tmp_path / "central.db")
-    child = await asyncio.create_subprocess_exec(sys.executable, "-c", _RENAME, path, "u1")
-    assert await child.wait() == 0
+    await asyncio.to_thread(place.by_hand, 'UPDATE "user" SET name = ? WHERE id = ?', ("by hand", "u1"))
 
     assert not changes.is_current()
     await changes.catch_up()
     assert told == ["u1"]
-    assert changes.is_current()
+    assert changes.is_current() is (place.path is not None)
 
 
 async def test_a_commit_that_changes_nothing_cached_tells_nobody(
-    central: Central, changes: FileChanges
+    central: Central, changes: ChangeFeed
 ) -> None:
     told: list[str | None] = []
     changes.subscribe("user", told.append)
     async with central.write() as db:
         await db.execute(user.insert().values(_user("u1")))
     await changes.catch_up()
-    assert (told, changes.is_current()) == ([], True)
+    assert told == []
 
 
 async def test_a_reader_far_behind_is_told_to_forget_everything(
-    central: Central, changes: FileChanges
+    central: Central, changes: ChangeFeed
 ) -> None:
     told: list[str | None] = []
     changes.subscribe("session", told.append)
@@ -155,9 +148,7 @@ async def test_a_reader_far_behind_is_told_to_forget_everything(
     assert kept <= 11_000
 
 
-async def test_a_database_that_was_set_back_is_noticed(
-    central: Central, changes: FileChanges, tmp_path: Path
-) -> None:
+async def test_a_database_that_was_set_back_is_noticed(central: Central, changes: ChangeFeed) -> None:
     """From a backup, or after a power cut on a server that does not sync: the numbers come a second time."""
     async with central.write() as db:
         await db.execute(user.insert().values(_user("u1")))
@@ -177,7 +168,7 @@ async def test_a_database_that_was_set_back_is_noticed(
 
 
 async def test_many_who_ask_at_once_all_see_a_commit_made_before_they_asked(
-    central: Central, changes: FileChanges
+    central: Central, changes: ChangeFeed
 ) -> None:
     told: list[str | None] = []
     changes.subscribe("user", told.append)

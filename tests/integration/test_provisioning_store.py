@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from freehold.central.upgrade import upgrade_central
 from freehold.errors import CentralUnavailable, NotFound
 from freehold.tenants.ports import TenantStore
 from freehold.tenants.types import Claim, TenantState
+from tests.central_place import KINDS, new_place, servers
 from tests.simulators.tenants import MemoryTenants
+from tests.sqld import Sqld
 
 _MOMENT = "2026-01-01T00:00:00.000Z"
 _NOW = 1_000_000
@@ -90,12 +92,22 @@ async def _central(folder: Path) -> AsyncIterator[Central]:
     await opened.close()
 
 
-@pytest.fixture(params=["memory", "central"])
-async def rows(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Fixture]:
+@pytest.fixture(scope="module", params=["memory", *KINDS])
+def server(request: pytest.FixtureRequest) -> Iterator[Sqld | str | None]:
+    """What the rows of `params` need; `memory` needs nothing."""
     if request.param == "memory":
+        yield "memory"
+        return
+    with servers(request.param) as running:
+        yield running
+
+
+@pytest.fixture
+async def rows(server: Sqld | str | None, tmp_path: Path) -> AsyncIterator[Fixture]:
+    if isinstance(server, str):
         yield Fixture(MemoryTenants(published=0), None)
         return
-    async with _central(tmp_path) as opened:
+    async with new_place(server, tmp_path).opened() as (opened, _):
         yield Fixture(CentralTenants(opened), opened)
 
 

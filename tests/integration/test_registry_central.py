@@ -16,25 +16,27 @@ from freehold.registry.types import (
     PublishReport,
     RegistryMoved,
 )
-from tests.integration.registry_parts import OTHER_SIGNER, by_hand, history, open_registry
+from tests.central_place import CentralPlace
+from tests.integration.registry_parts import OTHER_SIGNER, history, open_registry
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
+    """Of a file, where a test needs what only a file has."""
     return tmp_path / "central.db"
 
 
-async def test_published_migrations_are_there_after_a_restart(path: Path) -> None:
-    async with open_registry(path) as registry:
+async def test_published_migrations_are_there_after_a_restart(place: CentralPlace) -> None:
+    async with open_registry(place) as registry:
         await registry.publish(history(3))
         before = await registry.full()
-    async with open_registry(path) as registry:
+    async with open_registry(place) as registry:
         assert await registry.full() == before
         assert await registry.migrations() == tuple(history(3))
 
 
-async def test_changed_history_is_refused(path: Path) -> None:
-    async with open_registry(path) as registry:
+async def test_changed_history_is_refused(place: CentralPlace) -> None:
+    async with open_registry(place) as registry:
         await registry.publish(history(3))
         edited = history(4)
         edited[0] = Migration(version=1, name="add_t1", sql="CREATE TABLE t1 (x, y);\n")
@@ -45,15 +47,15 @@ async def test_changed_history_is_refused(path: Path) -> None:
         assert (await registry.snapshot()).version == 3
 
 
-async def test_publishers_at_once_publish_once(path: Path) -> None:
-    async with open_registry(path) as one, open_registry(path) as two, open_registry(path) as three:
+async def test_publishers_at_once_publish_once(place: CentralPlace) -> None:
+    async with open_registry(place) as one, open_registry(place) as two, open_registry(place) as three:
         reports = await asyncio.gather(*(each.publish(history(5)) for each in (one, two, three)))
         assert sorted(report.already for report in reports) == [0, 5, 5]
         assert [row.version for row in await two.full()] == [1, 2, 3, 4, 5]
 
 
-async def test_the_same_registration_many_times_at_once_publishes_once(path: Path) -> None:
-    async with open_registry(path) as one, open_registry(path) as two:
+async def test_the_same_registration_many_times_at_once_publishes_once(place: CentralPlace) -> None:
+    async with open_registry(place) as one, open_registry(place) as two:
         outcomes = await asyncio.gather(
             *(each.register("CREATE TABLE a (x);", "add a") for each in (one, two) * 4),
             return_exceptions=True,
@@ -62,8 +64,8 @@ async def test_the_same_registration_many_times_at_once_publishes_once(path: Pat
         assert len(await one.full()) == 1
 
 
-async def test_different_registrations_at_once_never_share_a_version(path: Path) -> None:
-    async with open_registry(path) as one, open_registry(path) as two:
+async def test_different_registrations_at_once_never_share_a_version(place: CentralPlace) -> None:
+    async with open_registry(place) as one, open_registry(place) as two:
         outcomes = await asyncio.gather(
             one.register("CREATE TABLE a (x);", "add a"),
             two.register("CREATE TABLE b (x);", "add b"),
@@ -73,27 +75,27 @@ async def test_different_registrations_at_once_never_share_a_version(path: Path)
         assert len(await one.full()) == 2 - len(refused)
 
 
-def _publish_elsewhere(path: Path, count: int) -> PublishReport:
+def _publish_elsewhere(place: CentralPlace, count: int) -> PublishReport:
     async def main() -> PublishReport:
-        async with open_registry(path, OTHER_SIGNER) as registry:
+        async with open_registry(place, OTHER_SIGNER) as registry:
             return await registry.publish(history(count))
 
     return asyncio.run(main())
 
 
-async def test_another_process_publishes_and_the_next_read_sees_it(path: Path) -> None:
-    async with open_registry(path) as registry:
+async def test_another_process_publishes_and_the_next_read_sees_it(place: CentralPlace) -> None:
+    async with open_registry(place) as registry:
         await registry.publish(history(1))
         assert (await registry.snapshot()).version == 1
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             for count in (2, 3, 4):
-                report = await asyncio.to_thread(pool.apply, _publish_elsewhere, (path, count))
+                report = await asyncio.to_thread(pool.apply, _publish_elsewhere, (place, count))
                 assert report.published == (count,)
                 assert (await registry.snapshot()).version == count
 
 
-async def test_readers_never_see_half_of_a_publishing(path: Path) -> None:
-    async with open_registry(path) as reader, open_registry(path) as publisher:
+async def test_readers_never_see_half_of_a_publishing(place: CentralPlace) -> None:
+    async with open_registry(place) as reader, open_registry(place) as publisher:
         seen: set[int] = set()
         publishing = asyncio.create_task(publisher.publish(history(40)))
         while not publishing.done():
@@ -119,17 +121,17 @@ async def test_readers_never_see_half_of_a_publishing(path: Path) -> None:
         "UPDATE registry_key SET public_key = 'AAAA'",
     ],
 )
-async def test_tampering_with_the_file_is_noticed_at_the_next_read(path: Path, tampering: str) -> None:
-    async with open_registry(path) as registry:
+async def test_tampering_is_noticed_at_the_next_read(place: CentralPlace, tampering: str) -> None:
+    async with open_registry(place) as registry:
         await registry.publish(history(3))
         await registry.snapshot()
-        by_hand(path, tampering)
+        place.by_hand(tampering)
         # The feed tells of changed migrations; keys are only read together with them.
         if "registry_key" in tampering:
-            by_hand(path, "UPDATE published_migration SET name = name WHERE version = 1")
+            place.by_hand("UPDATE published_migration SET name = name WHERE version = 1")
         with pytest.raises(RegistryTampered):
             await registry.snapshot()
-    async with open_registry(path) as restarted:
+    async with open_registry(place) as restarted:
         with pytest.raises(RegistryTampered):
             await restarted.full()
 
