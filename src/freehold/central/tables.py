@@ -212,6 +212,15 @@ client_report = Table(
     Index("client_report_seen_at_ms_idx", "seen_at_ms"),
 )
 
+# One row for each database whose tokens were ever rotated.
+token_rotation = Table(
+    "token_rotation",
+    metadata,
+    Column("database_name", Text, primary_key=True, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("rotated_at", Text, nullable=False),
+)
+
 # The feed that `central/changes.py` follows; written by triggers only (see migrations/), pruned by a trigger too.
 change = Table(
     "change",
