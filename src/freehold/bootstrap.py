@@ -48,6 +48,7 @@ from freehold.central.pending import CentralPending
 from freehold.central.references import CentralReferences
 from freehold.central.refresh_tokens import SqlRefreshTokens
 from freehold.central.registry import CentralRegistry
+from freehold.central.rotations import CentralRotations
 from freehold.central.signing_keys import SqlSigningKeys
 from freehold.central.tenants import CentralTenants
 from freehold.central.upgrade import upgrade_central
@@ -79,6 +80,7 @@ from freehold.tenants.guests import GuestDatabases
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provisioner import Provisioner
 from freehold.tenants.reconcile import Reconciler
+from freehold.tenants.rotations import Rotations
 from freehold.tenants.service import Tenants
 from freehold.tenants.snapshots import Snapshots
 
@@ -102,6 +104,7 @@ class Services:
     registry: Registry
     provider: DatabaseProvider
     tenants: Tenants
+    rotations: Rotations
     guest_databases: GuestDatabases
     provisioner: Provisioner
     reconciler: Reconciler
@@ -170,7 +173,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             lockout=Lockout(CentralWrongPasswords(central), secret),
             audit=audit,
         )
-        tenants = Tenants(tenant_store, provider)
+        rotations = Rotations(CentralRotations(central), provider, changes)
+        tenants = Tenants(tenant_store, provider, generation=rotations.generation)
         mailer = await asyncio.to_thread(_open_mailer, settings)
         yield Services(
             settings=settings,
@@ -192,6 +196,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             registry=registry,
             provider=provider,
             tenants=tenants,
+            rotations=rotations,
             guest_databases=GuestDatabases(CentralGuestLinks(central), tenants),
             provisioner=provisioner,
             reconciler=Reconciler(

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-Topic = Literal["session", "user", "registry", "jwks"]
+Topic = Literal["session", "user", "registry", "jwks", "token_rotation"]
 
-# Called with what changed: a session's token, a user's id, a migration's version, the id of a key that signs JWTs.
+# Called with what changed: a session's token, a user's id, a migration's version, the id of a key that signs JWTs, a
+# database's name.
 # None: assume everything did.
 Listener = Callable[[str | None], None]
 

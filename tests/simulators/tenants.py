@@ -326,7 +326,12 @@ class SimulatedProvider:
     async def open(self, database_name: str) -> Target:
         return self.databases[database_name]
 
-    async def mint_token(self, database_name: str, access_level: AccessLevel, subject: str) -> DatabaseToken:
+    async def invalidate_tokens(self, database_name: str) -> None:
+        raise NotImplementedError
+
+    async def mint_token(
+        self, database_name: str, access_level: AccessLevel, subject: str, generation: int = 0
+    ) -> DatabaseToken:
         return DatabaseToken(
             text=f"token-{next(self.tokens)}-{database_name}-{subject}",
             access_level=access_level,

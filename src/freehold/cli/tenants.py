@@ -9,6 +9,7 @@ import click
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
 from freehold.cli.progress import one_line, progress
 from freehold.cli.reconcile import reconcile
+from freehold.cli.rotate import rotate
 from freehold.tenants.crew import Outcome
 from freehold.tenants.provision import describe
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
@@ -30,6 +31,7 @@ def tenants() -> None:
 
 
 tenants.add_command(reconcile)
+tenants.add_command(rotate)
 
 
 @tenants.command(

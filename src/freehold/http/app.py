@@ -34,6 +34,7 @@ from freehold.http.rate_rules import Rules
 from freehold.http.registry import registry_routes
 from freehold.http.replicas import Replicas
 from freehold.http.request_log import RequestLog
+from freehold.http.token_checks import TokenChecks
 from freehold.http.unread_bodies import UnreadBodies
 
 log = structlog.get_logger()
@@ -114,8 +115,8 @@ def create_asgi(services: Services) -> ASGIApp:
 def _gateway(services: Services) -> Gateway | None:
     if services.server is None or services.verifier is None:
         return None  # clients go to the provider themselves
-    is_live = services.references.is_live
+    checks = TokenChecks(services.references.is_live, services.rotations.generation)
     replicas = None
     if services.replicas is not None:
-        replicas = Replicas(services.replicas, services.verifier, is_live=is_live)
-    return Gateway(services.server, services.verifier, is_live=is_live, replicas=replicas)
+        replicas = Replicas(services.replicas, services.verifier, checks=checks)
+    return Gateway(services.server, services.verifier, checks, replicas=replicas)

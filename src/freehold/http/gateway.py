@@ -6,7 +6,7 @@ Errors have Hrana's form, `{message, code}`, because official clients show them 
 
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -19,8 +19,9 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from freehold.errors import FreeholdError, InvalidInput, NotFound
 from freehold.http.problems import RETRY_AFTER_S, status_of
-from freehold.http.replicas import SESSION_ENDED, Replicas
+from freehold.http.replicas import Replicas
 from freehold.http.streaming import read_body, send_stream, too_large, watched
+from freehold.http.token_checks import TokenChecks
 from freehold.libsql.protocol import Error
 from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS, Call, DatabaseServer, Endpoint
@@ -33,9 +34,6 @@ _SMALL_BODY_BYTES = 65_536
 _JSON = b"application/json"
 _encode = msgspec.json.Encoder().encode
 
-# Whether the subject of a token, e.g. a session, is still there.
-IsLive = Callable[[str], Awaitable[bool]]
-
 
 class MethodNotAllowed(InvalidInput):
     """The path exists, for another method."""
@@ -45,13 +43,11 @@ class MethodNotAllowed(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """An ASGI application. Before each call `is_live`, if given, is asked whether the session that the token was
-    handed out to still lives.
-    """
+    """An ASGI application. Before each call `checks`, if given, are asked whether the token may still be used."""
 
     server: DatabaseServer
     verifier: Verifier
-    is_live: IsLive | None = None
+    checks: TokenChecks | None = None
     max_body_bytes: int = 10_000_000
     replicas: Replicas | None = None
     # Of large bodies, so that one database's clients cannot fill the memory.
@@ -95,8 +91,8 @@ class Gateway:
         if method != "POST":
             raise MethodNotAllowed(f"use POST, not {method}")
         grant = self.verifier.verify(_bearer(scope), database_name)
-        if self.is_live is not None and not await self.is_live(grant.subject):
-            raise BadToken(SESSION_ENDED)
+        if self.checks is not None:
+            await self.checks.check(grant)
         with self._room(scope, database_name):
             body = await read_body(receive, self.max_body_bytes)
             call = Call(grant, cast(Endpoint, endpoint), body)

@@ -4,7 +4,7 @@ Some clients keep the path of a database's URL and some drop it, so a call may c
 a client asks for in a header counts for nothing.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import quote
@@ -23,13 +23,13 @@ from freehold.errors import (
 )
 from freehold.http.headers import header
 from freehold.http.streaming import read_body, send_stream, watched
+from freehold.http.token_checks import TokenChecks
 from freehold.providers.local.failures import Gone
 from freehold.providers.serving import ReplicaCall, ReplicaMethod, ReplicaServer
 from freehold.providers.tokens import BadToken, Grant, Verifier
 
 log = structlog.get_logger()
 
-SESSION_ENDED = "the session that this token was handed out to has ended; sign in again"
 
 _CONTENT_TYPE = b"application/grpc-web+proto"
 _CONTENT_TYPES = frozenset({"application/grpc-web", "application/grpc-web+proto"})
@@ -53,7 +53,7 @@ class Replicas:
     server: ReplicaServer
     verifier: Verifier
     max_body_bytes: int = 10_000_000
-    is_live: Callable[[str], Awaitable[bool]] | None = None
+    checks: TokenChecks | None = None
 
     async def serve(
         self, scope: HTTPScope, receive: Receive, send: Send, database_name: str | None, method: str
@@ -76,8 +76,8 @@ class Replicas:
         if scope["method"] != "POST" or content_type not in _CONTENT_TYPES:
             raise InvalidInput("replicas are served over gRPC-web: POST with `application/grpc-web`")
         grant = self._grant(scope, database_name)
-        if self.is_live is not None and not await self.is_live(grant.subject):
-            raise BadToken(SESSION_ENDED)
+        if self.checks is not None:
+            await self.checks.check(grant)
         session_token = header(scope, b"x-session-token")
         if session_token is not None and not _is_plain(session_token):
             raise InvalidInput("the session token is not one of ours")

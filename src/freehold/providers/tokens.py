@@ -35,13 +35,15 @@ class BadToken(Unauthenticated):
 class Grant(Struct, frozen=True):
     """What a valid token allows on one database. `token_digest` stands for the token; it cannot be turned back.
 
-    `subject` says for whom the token was made, e.g. `session:ID`.
+    `subject` says for whom the token was made, e.g. `session:ID`; `generation` after how many rotations of the
+    database's tokens.
     """
 
     database_name: str
     access_level: AccessLevel
     token_digest: bytes
     subject: str = ""
+    generation: int = 0
 
 
 class Verifier(Protocol):
@@ -69,7 +71,12 @@ class TokenSigner:
         self._now = now
 
     def mint(
-        self, database_name: str, access_level: AccessLevel, subject: str, lifetime_s: int
+        self,
+        database_name: str,
+        access_level: AccessLevel,
+        subject: str,
+        lifetime_s: int,
+        generation: int = 0,
     ) -> DatabaseToken:
         """A new token that opens this database only; `subject` says for whom."""
         issued_at = int(self._now())
@@ -81,6 +88,7 @@ class TokenSigner:
             "jti": uuid.uuid4().hex,
             "iat": issued_at,
             "exp": expires_at,
+            **({"gen": generation} if generation else {}),
         }
         return DatabaseToken(
             text=jwt.encode(claims, self._private_key, algorithm="EdDSA"),
@@ -115,7 +123,7 @@ class TokenVerifier:
         level = verified.levels.get(database_name)
         if level is None:
             raise NotFound(f"database `{database_name}` does not exist")
-        return Grant(database_name, level, digest, verified.subject)
+        return Grant(database_name, level, digest, verified.subject, verified.generation)
 
     def verify_only(self, token: str) -> Grant:
         """What the token allows on the one database that it names.
@@ -127,7 +135,7 @@ class TokenVerifier:
         if len(verified.levels) != 1:
             raise BadToken("the token is not valid here: it must name one database")
         ((database_name, level),) = verified.levels.items()
-        return Grant(database_name, level, digest, verified.subject)
+        return Grant(database_name, level, digest, verified.subject, verified.generation)
 
     def _verified(self, token: str) -> "tuple[_Verified, bytes]":
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
@@ -150,6 +158,7 @@ class _Verified(Struct, frozen=True):
     levels: Mapping[str, AccessLevel]
     expires_at: float
     subject: str
+    generation: int
 
 
 def _read(token: str, public_key: Ed25519PublicKey) -> _Verified:
@@ -175,11 +184,12 @@ def _read(token: str, public_key: Ed25519PublicKey) -> _Verified:
         raise BadToken("the token is not valid yet") from error
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
         raise BadToken("the token is not valid: ask for a new one") from error
-    subject = claims.get("sub")
+    subject, generation = claims.get("sub"), claims.get("gen")
     return _Verified(
         levels=_levels(claims),
         expires_at=_expiry(claims),
         subject=subject if isinstance(subject, str) else "",
+        generation=generation if isinstance(generation, int) else 0,
     )
 
 

@@ -116,8 +116,28 @@ class DatabaseProvider(Protocol):
         """
         ...
 
-    async def mint_token(self, database_name: str, access_level: AccessLevel, subject: str) -> DatabaseToken:
-        """A new token that opens this database only; `subject` says for whom, e.g. a session's id."""
+    async def mint_token(
+        self, database_name: str, access_level: AccessLevel, subject: str, generation: int = 0
+    ) -> DatabaseToken:
+        """A token that opens this database only; `subject` says for whom, e.g. a session's id.
+
+        `generation` counts how often the database's tokens were made worthless: never one of an earlier generation.
+
+        Raises:
+            NotFound: no such database, where the provider has to be asked.
+            ProviderUnavailable: no answer, or a token that allows something else.
+        """
+        ...
+
+    async def invalidate_tokens(self, database_name: str) -> None:
+        """Make every token that the provider has minted for the database so far worthless. Safe to repeat.
+
+        Providers that we serve ourselves leave that to the generation, which the gateway looks at.
+
+        Raises:
+            NotFound: no such database.
+            ProviderUnavailable: no answer; whether they are worthless is unknown.
+        """
         ...
 
     async def check(self) -> None:

@@ -26,13 +26,22 @@ _RETRY_AFTER_S = {TenantState.PROVISIONING: 1, TenantState.FAILED: 5}
 log = structlog.get_logger()
 
 
+async def never_rotated(_database_name: str) -> int:
+    """The generation of a database whose tokens were never made worthless."""
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Tenants:
-    """Hands out databases with tokens, and lists tenants. Making the databases is the provisioner's."""
+    """Hands out databases with tokens, and lists tenants. Making the databases is the provisioner's.
+
+    `generation` tells how often a database's tokens were made worthless.
+    """
 
     store: TenantStore
     provider: DatabaseProvider
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    generation: Callable[[str], Awaitable[int]] = never_rotated
 
     async def database_of(
         self, user_id: str, subject: str, access_level: AccessLevel = "full"
@@ -104,7 +113,8 @@ class Tenants:
             raise ProviderUnavailable("your database lives where this service does not reach at the moment")
         try:
             database = await self.provider.locate(tenant.database_name)
-            token = await self.provider.mint_token(tenant.database_name, access_level, subject)
+            generation = await self.generation(tenant.database_name)
+            token = await self.provider.mint_token(tenant.database_name, access_level, subject, generation)
         except ProviderUnavailable as error:
             # What the provider says is for operators: it may name paths and hosts.
             raise ProviderUnavailable(

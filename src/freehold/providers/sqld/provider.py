@@ -126,9 +126,17 @@ class SqldProvider:
             raise NotFound(f"database `{database_name}` does not exist")
         return SqldTarget(self._namespaces, database_name)
 
-    async def mint_token(self, database_name: str, access_level: AccessLevel, subject: str) -> DatabaseToken:
+    async def mint_token(
+        self, database_name: str, access_level: AccessLevel, subject: str, generation: int = 0
+    ) -> DatabaseToken:
         """A new token that opens this database only, through our gateway; sqld itself does not take it."""
-        return self._signer.mint(check_name(database_name), access_level, subject, self._token_ttl_s)
+        check_name(database_name)
+        return self._signer.mint(database_name, access_level, subject, self._token_ttl_s, generation)
+
+    async def invalidate_tokens(self, database_name: str) -> None:
+        """Nothing is to be done here: the gateway refuses tokens of an earlier generation."""
+        if await self.find(database_name) is None:
+            raise NotFound(f"database `{database_name}` does not exist")
 
     async def check(self) -> None:
         """Return when both ports answer and the admin key is right."""

@@ -1,0 +1,38 @@
+"""`freehold tenants rotate`: the emergency brake."""
+
+import click
+
+from freehold.cli.context import EXIT_DONE, async_command, command_services, echo_json
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold tenants list
+  freehold tenants rotate t-k3j9x2mpq7k3j9x2mpq7k3j9x2
+"""
+)
+@click.argument("database_name")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+@async_command
+async def rotate(database_name: str, dry_run: bool, as_json: bool) -> int:
+    """Make every token of a database worthless, at once; its user's apps ask for new ones.
+
+    For when a token got into wrong hands. Sessions go on: sign the user out as well if one of those did. On Turso,
+    tokens that others minted for this database end, too. Exit code 1 when there is no such database. Safe to run
+    twice.
+    """
+    async with command_services() as services:
+        if dry_run:
+            await services.rotations.check(database_name)
+            generation = await services.rotations.generation(database_name)
+        else:
+            generation = await services.rotations.rotate(database_name)
+    if as_json:
+        echo_json({"database_name": database_name, "generation": generation, "dry_run": dry_run})
+    elif dry_run:
+        click.echo(f"would make all tokens of {database_name} worthless")
+    else:
+        click.echo(f"all tokens of {database_name} are worthless now")
+    return EXIT_DONE

@@ -1,0 +1,108 @@
+"""The emergency brake: every token of a database becomes worthless at once, whoever has it.
+
+A database's generation counts how often that happened. Tokens of the providers that we serve ourselves say in their
+`gen` claim of which generation they are, and the gateway refuses those of an earlier one. Elsewhere the provider
+replaces its key, and the generation keeps a token from before out of the memory of other processes.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+import structlog
+
+from freehold.changes import RecentChanges
+from freehold.errors import CentralUnavailable
+from freehold.tenants.ports import DatabaseProvider
+
+log = structlog.get_logger()
+
+# As for sessions (docs/decisions/0002-session-cache.md): a central database in a file tells news in microseconds, one
+# on a server is asked this often.
+_RECENT_S = 1.0
+_PATIENCE_S = 1.0
+
+
+class RotationStore(Protocol):
+    """Generations in the central database. All raise `CentralUnavailable`."""
+
+    async def generations(self) -> tuple[Mapping[str, int], int]:
+        """The generation of each database that was ever rotated, and how far the change feed was in the same view."""
+        ...
+
+    async def check(self, database_name: str, provider: str) -> None:
+        """Return if the name is a tenant's database at this provider. Raises `NotFound`."""
+        ...
+
+    async def advance(self, database_name: str) -> int:
+        """Begin a new generation and record who did; gives it. Raises `NotFound`."""
+        ...
+
+
+class Rotations:
+    """Rotates, and tells which generation a database is at. One for each process; most databases are at 0."""
+
+    def __init__(self, store: RotationStore, provider: DatabaseProvider, changes: RecentChanges) -> None:
+        self._store = store
+        self._provider = provider
+        self._changes = changes
+        self._known: Mapping[str, int] | None = None
+        self._is_stale = True
+        self._alone_until = 0.0
+        changes.subscribe("token_rotation", self._note)
+
+    async def rotate(self, database_name: str) -> int:
+        """Make all tokens of the database worthless; gives the new generation. Safe to repeat after any failure.
+
+        Raises:
+            NotFound: no such tenant here.
+            ProviderUnavailable, CentralUnavailable: some tokens may still be good; call again.
+        """
+        await self.check(database_name)
+        # The provider first: a token minted between the two steps is good, and merely replaced early.
+        await self._provider.invalidate_tokens(database_name)
+        generation = await self._store.advance(database_name)
+        log.info("tenant.tokens_rotated", database=database_name, generation=generation)
+        return generation
+
+    async def check(self, database_name: str) -> None:
+        """Return if `rotate` has such a database. Raises `NotFound`, `CentralUnavailable`."""
+        await self._store.check(database_name, self._provider.name)
+
+    async def generation(self, database_name: str) -> int:
+        """How often the database was rotated, as far as is committed.
+
+        Raises:
+            CentralUnavailable: it was never read, and the central database does not answer.
+        """
+        if not self._changes.is_recent(_RECENT_S) or self._is_stale:
+            await self._catch_up()
+        assert self._known is not None
+        return self._known.get(database_name, 0)
+
+    def _note(self, _database_name: str | None) -> None:
+        self._is_stale = True
+
+    async def _catch_up(self) -> None:
+        """While the central database is away nothing can be rotated in it, so what is known stays true."""
+        if self._known is not None and time.monotonic() < self._alone_until:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._changes.catch_up()
+                if self._is_stale:
+                    await self._read()
+        except (CentralUnavailable, TimeoutError) as error:
+            self._alone_until = time.monotonic() + _RECENT_S
+            log.warning("rotations.not_checked", reason=type(error).__name__)
+            if self._known is None:
+                raise CentralUnavailable(
+                    "the central database does not answer; try again in a moment"
+                ) from error
+
+    async def _read(self) -> None:
+        known, seen = await self._store.generations()
+        self._known = known
+        # A change that this read did not see may have been told already; then it is read once more.
+        self._is_stale = self._changes.position > seen
