@@ -12,6 +12,7 @@ import httpx
 from litestar import Litestar, get, post
 from litestar.di import NamedDependency, Provide
 
+from freehold.auth.admin import UserAdmin
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.guests import Guests
 from freehold.auth.issuers import Issuers
@@ -23,12 +24,14 @@ from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
 from freehold.auth.types import SignedIn
 from freehold.bootstrap import email_services, open_issuers, open_services
+from freehold.central.administration import SqlAdminStore
 from freehold.central.audit import CentralAudit
 from freehold.central.engine import Central
 from freehold.central.users import SqlUserStore
 from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.http.app import create_asgi
 from freehold.http.auth import auth_routes
+from freehold.http.auth_admin import admin_handlers
 from freehold.http.auth_edge import AuthEdge
 from freehold.http.auth_email import email_and_password_routes
 from freehold.http.auth_jwts import jwt_routes
@@ -163,14 +166,15 @@ async def running_auth(
     ):
         checked = Settings(better_auth_url=public_url, **settings)
         edge = AuthEdge(auth, ClientAddresses(checked.trusted_proxies), issuers)
-        guests = Guests(auth, SqlUserStore(central, "local"))
+        users = SqlUserStore(central, "local")
         mailer = Outbox(folder / "outbox.jsonl", "Freehold")
         email = email_services(auth, central, mailer, SECRET, checked)
         further = [
-            *guest_handlers(edge, guests),
+            *guest_handlers(edge, Guests(auth, users)),
             *jwt_routes(edge),
             *pair_routes(edge),
             *email_and_password_routes(edge, email, checked),
+            *admin_handlers(edge, UserAdmin(auth, SqlAdminStore(central, users))),
         ]
         app = Litestar(
             [

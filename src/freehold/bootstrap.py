@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from freehold.audit.chain import seal_key
 from freehold.audit.service import Audit
 from freehold.auth.accounts import Accounts
+from freehold.auth.admin import UserAdmin
 from freehold.auth.code_sign_in import CodeSignIn
 from freehold.auth.codes import Codes
 from freehold.auth.cookies import SessionCookies
@@ -38,6 +39,7 @@ from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.cache.redis import RedisLink
 from freehold.cache.redis_limiter import RedisLimiter
 from freehold.central.accounts import CentralAccounts
+from freehold.central.administration import SqlAdminStore
 from freehold.central.audit import CentralAudit
 from freehold.central.catalogue import CentralCatalogue
 from freehold.central.changes import ChangeFeed, FileChanges
@@ -96,6 +98,7 @@ class Services:
     central: Central
     audit: Audit
     auth: Auth
+    user_admin: UserAdmin
     references: References
     limiter: Limiter
     guests: Guests
@@ -181,6 +184,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             central=central,
             audit=audit,
             auth=auth,
+            user_admin=UserAdmin(auth, SqlAdminStore(central, users)),
             references=References(CentralReferences(central), changes),
             limiter=limiter,
             guests=Guests(auth, users),

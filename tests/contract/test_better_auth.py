@@ -24,7 +24,8 @@ from tests.auth_app import SECRET, AuthApp, running_auth, running_service
 from freehold.auth.sealing import Seal
 
 RECORDED = json.loads((Path(__file__).parent / "captures/better_auth.json").read_text())
-GROUPS: dict[str, list[dict[str, Any]]] = RECORDED["groups"]
+ADMIN = json.loads((Path(__file__).parent / "captures/better_auth_admin.json").read_text())
+GROUPS: dict[str, list[dict[str, Any]]] = {**RECORDED["groups"], **ADMIN["groups"]}
 PASSWORD = "correct-horse-1"
 SECURE_ORIGIN = "https://auth.example.com"
 
@@ -154,14 +155,27 @@ class Replay:
                 await self.sign_up(name, email, token)
         if capture["name"].startswith(("sign-in.", "csrf.", "sign-up.email.duplicate")):
             await self.sign_up("Ada", "ada@example.com", "<token:1>")
-        if capture["name"] == "admin.banned-sign-in":
-            await self.app.sign_up("made@example.com", password="another-pass-1")
-            await self.app.write('UPDATE "user" SET banned = 1')
+        await self.prepare_admin(capture["name"])
         if left := LIFE_LEFT.get(capture["name"]):
             ends = (datetime.now(UTC) + left).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             await self.app.write(
                 'UPDATE "session" SET "expiresAt" = ? WHERE token = ?', ends, self.bound["<token:19>"]
             )
+
+    async def prepare_admin(self, name: str) -> None:
+        """The users that were there when administrators were recorded: 17, then one that they made."""
+        if name == "admin.sign-in":
+            await self.app.write('DELETE FROM "user"')
+            await self.app.sign_up("admin@example.com", name="Admin")
+            await self.app.write("""UPDATE "user" SET role = 'admin', "emailVerified" = 1""")
+            others = [f"other-{number}@example.com" for number in range(13)]
+            for email in (*others, "bearer2@example.com", "apikey@example.com"):
+                await self.app.sign_up(email, name="Setup User")
+            found = await self.app.sign_up("plain@example.com", name="Setup User")
+            self.bound.update({"<token:30>": found.json()["token"], "<id:28>": found.json()["user"]["id"]})
+        elif name == "admin.list-user-sessions":
+            body = {"email": "made@example.com", "password": "another-pass-1"}
+            await self.app.post("/api/auth/sign-in/email", body)
 
     async def sign_up(self, name: str, email: str, token: str) -> None:
         reply = await self.app.sign_up(email, name=name)
@@ -175,7 +189,7 @@ class Replay:
         if "body" in request:
             body = request["body"]
             if not isinstance(body, str):
-                body = json.dumps(body).replace("<129 characters>", "x" * 129)
+                body = self.filled("", json.dumps(body).replace("<129 characters>", "x" * 129))
             content = body.encode()
             if "content-type" not in request["headers"]:
                 headers["content-type"] = "application/json"
@@ -183,14 +197,17 @@ class Replay:
             scheme, token = headers["authorization"].split(" ")
             headers["authorization"] = f"{scheme} {quote(token, safe='')}"
         return await self.app.http.request(
-            request["method"], request["path"], headers=headers, content=content
+            request["method"], self.filled("", request["path"]), headers=headers, content=content
         )
 
     def filled(self, header: str, text: str) -> str:
         """A recorded request header with our own origin, tokens and signatures in it."""
 
         def signed(found: re.Match[str]) -> str:
-            token = self.bound.get(found[1], found[1])
+            name, colon, _ = found[1].partition(
+                ":@"
+            )  # the session that an administrator keeps has a colon behind
+            token = self.bound.get(name, name) + (":" if colon else "")
             if token == "<token-with-one-char-changed>":
                 token, signed_part = "X" + self.bound["<token:1>"][1:], signature(self.bound["<token:1>"])
             else:
@@ -199,7 +216,8 @@ class Replay:
             return quote(value, safe="") if header == "cookie" else value
 
         text = text.replace("{BASE}", self.app.url).replace("<session-data>", "of-no-meaning-here")
-        text = re.sub(r"([\w<>:-]+)\.<signature>", signed, text)
+        text = text.replace("%3A.<signature>", ":@.<signature>")
+        text = re.sub(r"([\w<>:@-]+)\.<signature>", signed, text)
         for placeholder, value in self.bound.items():
             text = text.replace(placeholder, value)
         return text
@@ -228,7 +246,7 @@ class Replay:
             name, _, value = name_and_value.partition("=")
             if value and "%" not in value:
                 faults.append(f"cookie {name} is not percent-encoded: {value}")
-            faults += self.compare(want, f"{name}={unquote(value)}; {attributes}", "cookie")
+            faults += self.compare(unquote(want), f"{name}={unquote(value)}; {attributes}", "cookie")
         return faults
 
     def compare(self, expected: Any, found: Any, where: str) -> list[str]:
@@ -248,8 +266,8 @@ class Replay:
 
     def matches(self, expected: str, found: str) -> bool:
         expected = expected.replace("{BASE}", self.app.url)
-        if when := re.fullmatch(r"<iso:now(?:\+(\d+)d)?>", expected):
-            return is_date(found, timedelta(days=int(when[1] or 0)))
+        if when := re.fullmatch(r"<iso:now(?:\+(?:(\d+)d|(\d+)h))?>", expected):
+            return is_date(found, timedelta(days=int(when[1] or 0), hours=int(when[2] or 0)))
         parts = re.split(r"(<[a-z0-9:-]+>|true)", expected)
         pattern = "".join(self.meaning(part) for part in parts)
         match = re.fullmatch(pattern, found)
@@ -260,7 +278,7 @@ class Replay:
                 kind, number = name.split("_")
                 self.bound[f"<{kind}:{number}>"] = value
         if "<signature>" in expected:
-            signed = re.search(r"(?:^|=)([A-Za-z0-9]+)\.([A-Za-z0-9+/]{43}=)", found)
+            signed = re.search(r"(?:^|=)([A-Za-z0-9:]+)\.([A-Za-z0-9+/]{43}=)", found)
             return signed is not None and signature(signed[1]) == signed[2]
         return True
 

@@ -23,6 +23,7 @@ SIGNED_IN = {**same(401), "user": 200, "admin": 200}
 STRANGERS = {**same(401), "user": 404, "admin": 404}
 ADMIN = {**same(401), "user": 403, "admin": 201}
 ADMIN_READS = {**same(401), "user": 403, "admin": 200}
+ADMIN_ACTS_ON_NOBODY = {**same(401), "user": 403, "admin": 404}
 DATABASE_TOKEN = {**same(401), "database token": 200}
 
 REFUSED = {**same(401), "user": 400, "admin": 400}
@@ -120,6 +121,7 @@ EMAIL_ROUTES: list[Row] = [
     *auth("POST", "/api/auth/revoke-sessions", SIGNED_IN),
     *auth("POST", "/api/auth/revoke-other-sessions", SIGNED_IN),
 ]
+_NOBODY = {"userId": "nobody"}
 
 # `{email}`, `{new}`, `{name}` and `{sql}` are filled in by the tests.
 ROUTES: list[Row] = [
@@ -132,7 +134,7 @@ ROUTES: list[Row] = [
     row("GET", "/api/auth/get-session", OPEN),
     row("POST", "/api/auth/get-session", same(405)),
     Row(ALL_AUTH_METHODS - {"GET", "POST"}, "/api/auth/get-session", ABSENT),
-    row("GET POST PUT DELETE", "/api/auth", ABSENT, target="/api/auth/admin/list-users", is_mount=True),
+    row("GET POST PUT DELETE", "/api/auth", ABSENT, target="/api/auth/admin/list-all", is_mount=True),
     row("GET POST", "/api/auth", ABSENT, target="/api/auth/", is_mount=True),
     row("POST", "/api/auth", ABSENT, target="/api/auth/set-password", is_mount=True),
     *EMAIL_ROUTES,
@@ -149,6 +151,27 @@ ROUTES: list[Row] = [
     *write("/api/v1/auth/login", OPEN, {"email": "{email}", "password": PASSWORD}),
     *write("/api/v1/auth/logout", OPEN, None),
     *read("/api/v1/auth/me", SIGNED_IN),
+    *auth("GET", "/api/auth/admin/list-users", ADMIN_READS),
+    row("GET", "/api/auth/admin/get-user", ADMIN_ACTS_ON_NOBODY, target="/api/auth/admin/get-user?id=nobody"),
+    Row(ALL_AUTH_METHODS - {"GET"}, "/api/auth/admin/get-user", ABSENT),
+    *auth("POST", "/api/auth/admin/create-user", ADMIN_READS, {"name": "N", "email": "{new}"}),
+    *auth("POST", "/api/auth/admin/update-user", ADMIN_ACTS_ON_NOBODY, {**_NOBODY, "data": {"name": "N"}}),
+    *auth("POST", "/api/auth/admin/set-role", ADMIN_ACTS_ON_NOBODY, {**_NOBODY, "role": "admin"}),
+    *auth(
+        "POST",
+        "/api/auth/admin/set-user-password",
+        ADMIN_ACTS_ON_NOBODY,
+        {**_NOBODY, "newPassword": PASSWORD},
+    ),
+    *auth("POST", "/api/auth/admin/ban-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
+    *auth("POST", "/api/auth/admin/unban-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
+    *auth("POST", "/api/auth/admin/list-user-sessions", ADMIN_READS, _NOBODY),
+    *auth("POST", "/api/auth/admin/revoke-user-session", ADMIN_READS, {"sessionToken": "none"}),
+    *auth("POST", "/api/auth/admin/revoke-user-sessions", ADMIN_READS, _NOBODY),
+    *auth("POST", "/api/auth/admin/impersonate-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
+    *auth("POST", "/api/auth/admin/stop-impersonating", {**same(401), "user": 400, "admin": 400}),
+    *auth("POST", "/api/auth/admin/remove-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
+    *auth("POST", "/api/auth/admin/has-permission", SIGNED_IN, {"permissions": {"user": ["list"]}}),
     *read("/databases/user", SIGNED_IN),
     *read("/admin/audit", ADMIN_READS),
     *read("/databases/guests", SIGNED_IN),

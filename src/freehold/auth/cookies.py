@@ -39,6 +39,7 @@ class SessionCookies:
         self._key = secret.encode()
         self._session_name = f"{prefix}.session_token"
         self._remember_not_name = f"{prefix}.dont_remember"
+        self._admin_name = f"{prefix}.admin_session"
         self._attributes = "; Path=/; HttpOnly" + ("; Secure" if is_secure else "") + "; SameSite=Lax"
         names = (self._session_name, f"{prefix}.session_data", self._remember_not_name)
         self.clearing = tuple(f"{name}=; Max-Age=0{self._attributes}" for name in names)
@@ -63,6 +64,22 @@ class SessionCookies:
     def form_setting(self, token: str) -> str:
         """`Set-Cookie` value for clients that know the session's cookie as `session_id`."""
         return f"{_FORM_NAME}={self._value(token)}; Max-Age={_MAX_AGE_S}{self._attributes}"
+
+    def setting_admin(self, token: str, *, is_remembered: bool) -> str:
+        """`Set-Cookie` value that keeps an administrator's own session while they act as somebody else."""
+        value = self._value(f"{token}:{'' if is_remembered else _REMEMBER_NOT}")
+        return f"{self._admin_name}={value}; Max-Age={_MAX_AGE_S}{self._attributes}"
+
+    @property
+    def clearing_admin(self) -> str:
+        return f"{self._admin_name}=; Max-Age=0{self._attributes}"
+
+    def admin_in(self, cookies: str) -> Presented | None:
+        """The administrator's own session."""
+        token, colon, remember_not = (self._signed_cookie(cookies, self._admin_name) or "").partition(":")
+        if not colon or not token:
+            return None
+        return Presented(token=token, via="cookie", is_remembered=remember_not != _REMEMBER_NOT)
 
     def presented(
         self, authorization: str | None, cookies: str | None, *, takes_form_cookie: bool = False

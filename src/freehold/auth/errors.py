@@ -1,6 +1,6 @@
 """What sign-up, sign-in and the care of an account refuse."""
 
-from freehold.errors import Conflict, Forbidden, InvalidInput, Unauthenticated, Unavailable
+from freehold.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated, Unavailable
 
 
 class EmailTaken(Conflict):
@@ -145,3 +145,45 @@ class SessionNotFresh(Forbidden):
     """The sign-in was too long ago for something this serious."""
 
     code = "session_not_fresh"
+
+
+class NoSuchUser(NotFound):
+    """There is no user with this id, or no longer."""
+
+    code = "no_such_user"
+
+
+class NoSuchField(InvalidInput):
+    """Users have no field of this name."""
+
+    code = "no_such_field"
+
+
+class CannotBanYourself(InvalidInput):
+    """An administrator would lock themself out."""
+
+    code = "cannot_ban_yourself"
+
+
+class CannotRemoveYourself(InvalidInput):
+    """An administrator would delete themself as if somebody else."""
+
+    code = "cannot_remove_yourself"
+
+
+class AdminsActAsThemselves(Forbidden):
+    """Nobody impersonates an administrator."""
+
+    code = "admins_act_as_themselves"
+
+
+class NotImpersonating(InvalidInput):
+    """This session is not one in which an administrator acts as somebody else."""
+
+    code = "not_impersonating"
+
+
+class AdminSessionGone(InvalidInput):
+    """The session that an impersonation was begun from is over, or its cookie was not sent."""
+
+    code = "admin_session_gone"

@@ -33,14 +33,16 @@ def _labelled(table: Table) -> list[Any]:
     return [column.label(f"{table.name}_{column.name}") for column in table.c]
 
 
+LABELLED_USER, LABELLED_SESSION = _labelled(user), _labelled(session)
+
 # The newest change is read in the same statement, hence in the same view, as the session itself.
 _FIND_SESSION: Select[Any] = select(
-    *_labelled(session),
-    *_labelled(user),
+    *LABELLED_SESSION,
+    *LABELLED_USER,
     select(func.coalesce(func.max(change.c.seq), 0)).scalar_subquery().label(_SEEN),
 ).select_from(session.join(user, user.c.id == session.c.userId))
 
-FIND_CREDENTIAL: Select[Any] = select(*_labelled(user), account.c.password).select_from(
+FIND_CREDENTIAL: Select[Any] = select(*LABELLED_USER, account.c.password).select_from(
     user.outerjoin(
         account,
         (account.c.userId == user.c.id)
@@ -213,7 +215,7 @@ def user_of(row: RowMapping) -> User:
 
 
 def session_of(row: RowMapping) -> Session:
-    """The session in a row whose columns are labelled `session_…`."""
+    """The session in a row of `LABELLED_SESSION`."""
     return Session(
         session_id=row["session_id"],
         token=row["session_token"],

@@ -15,6 +15,7 @@ from freehold.http.api_description import api_description
 from freehold.http.audit import AuditController
 from freehold.http.audit_origin import AuditOrigins
 from freehold.http.auth import auth_routes
+from freehold.http.auth_admin import admin_handlers
 from freehold.http.auth_edge import AuthEdge
 from freehold.http.auth_email import email_and_password_routes
 from freehold.http.auth_jwts import jwt_routes
@@ -59,6 +60,7 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
     edge = AuthEdge(services.auth, ClientAddresses(services.settings.trusted_proxies), services.issuers)
     further = [
         *guest_handlers(edge, services.guests),
+        *admin_handlers(edge, services.user_admin),
         *jwt_routes(edge),
         *pair_routes(edge),
         *email_and_password_routes(edge, services.email, services.settings),

@@ -38,7 +38,7 @@ class Field(msgspec.Struct, frozen=True):
     """One member of a body and what it has to be. `nullable` is a string or null; `choices` are all there are."""
 
     name: str
-    kind: Literal["string", "email", "nonempty", "nullable", "boolean"] = "string"
+    kind: Literal["string", "email", "nonempty", "nullable", "boolean", "number", "record"] = "string"
     is_required: bool = True
     choices: tuple[str, ...] = ()
 
@@ -48,8 +48,8 @@ class Field(msgspec.Struct, frozen=True):
             return None
         if self.choices and value not in self.choices:
             return "Invalid option: expected one of " + "|".join(f'"{choice}"' for choice in self.choices)
-        wanted = "boolean" if self.kind == "boolean" else "string"
-        found = _kind_of(value)
+        wanted = self.kind if self.kind in {"boolean", "number", "record"} else "string"
+        found = "record" if wanted == "record" and isinstance(value, dict) else _kind_of(value)
         return self._fault_of_text(value) if found == wanted else _mistaken(wanted, found)
 
     def _fault_of_text(self, value: Any) -> str | None:
@@ -106,6 +106,13 @@ def check(body: Any, fields: Iterable[Field], *, shapes: Iterable[str] = ("objec
     return values
 
 
+_DESCRIBED = {
+    "boolean": OpenAPIType.BOOLEAN,
+    "number": OpenAPIType.NUMBER,
+    "record": OpenAPIType.OBJECT,
+}
+
+
 def documented(fields: Sequence[Field]) -> type[Operation]:
     """Tells the API description what a body holds; the framework cannot see it, as we read bodies ourselves."""
     schema = Schema(
@@ -113,7 +120,7 @@ def documented(fields: Sequence[Field]) -> type[Operation]:
         required=[field.name for field in fields if field.is_required],
         properties={
             field.name: Schema(
-                type=OpenAPIType.BOOLEAN if field.kind == "boolean" else OpenAPIType.STRING,
+                type=_DESCRIBED.get(field.kind, OpenAPIType.STRING),
                 enum=list(field.choices) or None,
                 format=OpenAPIFormat.EMAIL if field.kind == "email" else None,
                 min_length=1 if field.kind == "nonempty" else None,

@@ -12,10 +12,14 @@ from litestar.response.base import ASGIResponse
 from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
 
 from freehold.auth.errors import (
+    AdminsActAsThemselves,
+    AdminSessionGone,
     BadAccessToken,
     BadLink,
     BadRefreshToken,
     Banned,
+    CannotBanYourself,
+    CannotRemoveYourself,
     CodeExpired,
     EmailMismatch,
     EmailTaken,
@@ -25,7 +29,9 @@ from freehold.auth.errors import (
     LinkExpired,
     MailRefused,
     NoPassword,
+    NoSuchUser,
     NotAGuest,
+    NotImpersonating,
     PasswordTooLong,
     PasswordTooShort,
     SameEmail,
@@ -75,6 +81,12 @@ _KNOWN: dict[type[FreeholdError], tuple[int, str | None, str]] = {
     NotAGuest: (403, "USER_IS_NOT_ANONYMOUS", "User is not anonymous"),
     BadAccessToken: (401, "INVALID_TOKEN", "Invalid or expired token"),
     BadRefreshToken: (401, "INVALID_REFRESH_TOKEN", "Invalid or expired refresh token"),
+    NoSuchUser: (404, "USER_NOT_FOUND", "User not found"),
+    CannotBanYourself: (400, "YOU_CANNOT_BAN_YOURSELF", "You cannot ban yourself"),
+    CannotRemoveYourself: (400, "YOU_CANNOT_REMOVE_YOURSELF", "You cannot remove yourself"),
+    AdminsActAsThemselves: (403, "YOU_CANNOT_IMPERSONATE_ADMINS", "You cannot impersonate admins"),
+    NotImpersonating: (400, "", "You are not impersonating anyone"),
+    AdminSessionGone: (400, "", "Failed to find admin session"),
     Banned: (
         403,
         "BANNED_USER",
@@ -114,7 +126,7 @@ class AuthReply(ASGIResponse):
 
 
 class Refusal(Exception):
-    """An answer other than 200, in better-auth's words. A few have no code."""
+    """An answer other than 200, in better-auth's words. A few have no code, and one has no body at all."""
 
     def __init__(self, status: int, code: str | None, message: str, headers: HeaderPairs = ()) -> None:
         super().__init__(message)
@@ -151,10 +163,8 @@ def too_many(retry_after_s: int) -> AuthReply:
 
 
 def _refused(_request: Request[Any, Any, Any], refusal: Refusal) -> AuthReply:
-    told = {"message": refusal.message}
-    if refusal.code is not None:
-        told["code"] = refusal.code
-    body = encode(told)
+    told = {"message": refusal.message, "code": refusal.code}
+    body = encode({name: text for name, text in told.items() if text}) if refusal.message else b""
     return AuthReply(body, status=refusal.status, headers=_JSON + refusal.headers)
 
 

@@ -1,0 +1,71 @@
+"""What administrators ask for and change."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from freehold.auth.types import User
+
+SearchOperator = Literal["contains", "starts_with", "ends_with"]
+FilterOperator = Literal[
+    "eq", "ne", "lt", "lte", "gt", "gte", "in", "not_in", "contains", "starts_with", "ends_with"
+]
+
+NO_REASON = "No reason"
+
+
+class Search(msgspec.Struct, frozen=True):
+    """Text that an address or a name has in it. Latin letters count alike in both cases."""
+
+    value: str
+    field: Literal["email", "name"] = "email"
+    operator: SearchOperator = "contains"
+
+
+class UserFilter(msgspec.Struct, frozen=True):
+    """A condition on one field, which has its name on the wire. Several values are for `in` and `not_in`."""
+
+    values: Sequence[str]
+    field: str = "email"
+    operator: FilterOperator = "eq"
+
+
+class UserQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """Which users, and in what order. `sort_by` is a field's name on the wire; without it, the oldest first."""
+
+    search: Search | None = None
+    filter: UserFilter | None = None
+    sort_by: str = "createdAt"
+    is_descending: bool = False
+    limit: int = 100
+    offset: int = 0
+
+
+class UserPage(msgspec.Struct, frozen=True):
+    """Some of the users that were asked for, and how many there are."""
+
+    users: Sequence[User]
+    total: int
+
+
+class UserEdit(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an administrator changes of a user; what is left out stays. Encoded, the table's columns."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    email: str | msgspec.UnsetType = msgspec.UNSET
+    email_verified: bool | msgspec.UnsetType = msgspec.UNSET
+    image: str | msgspec.UnsetType | None = msgspec.UNSET
+    role: str | msgspec.UnsetType = msgspec.UNSET
+    banned: bool | msgspec.UnsetType = msgspec.UNSET
+    ban_reason: str | msgspec.UnsetType | None = msgspec.UNSET
+    ban_expires: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class CreatedUser(msgspec.Struct, frozen=True, kw_only=True):
+    """A user as an administrator makes them. Without a password they sign in in some other way."""
+
+    name: str
+    email: str
+    password: str | None = None
+    more: UserEdit = UserEdit()

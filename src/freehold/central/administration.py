@@ -1,0 +1,161 @@
+"""Users as administrators see and change them. Implements `freehold.auth.admin_ports.AdminStore`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.audit.types import Event
+from freehold.auth.admin_types import UserEdit, UserPage, UserQuery
+from freehold.auth.dates import to_iso
+from freehold.auth.errors import EmailTaken
+from freehold.auth.types import ADMIN_ROLE, Session, User
+from freehold.central.account_rows import CREDENTIAL, password_row
+from freehold.central.engine import Central
+from freehold.central.tables import account, session, user
+from freehold.central.user_deletion import delete_user_rows
+from freehold.central.user_queries import matching, ordered
+from freehold.central.users import LABELLED_SESSION, LABELLED_USER, SqlUserStore, session_of, user_of
+from freehold.errors import NotFound
+
+_REASON_CHARS = 200
+_USERS: Select[Any] = select(*LABELLED_USER)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlAdminStore:
+    """Each method is one transaction; `users` writes the rows that every new user gets."""
+
+    central: Central
+    users: SqlUserStore
+
+    async def find_user(self, user_id: str) -> User | None:
+        async with self.central.read() as db:
+            return await _find(db, user_id)
+
+    async def list_users(self, query: UserQuery) -> UserPage:
+        conditions = matching(query)
+        page = _USERS.where(*conditions).order_by(*ordered(query)).limit(query.limit).offset(query.offset)
+        counting = select(func.count()).select_from(user).where(*conditions)
+        async with self.central.read() as db:
+            total = (await db.execute(counting)).scalar_one()
+            rows = (await db.execute(page)).mappings().all()
+        return UserPage([user_of(row) for row in rows], total)
+
+    async def create_user(self, new: User, password_hash: str | None) -> None:
+        await self.users.add_user(new, password_hash, None)
+
+    async def edit_user(self, user_id: str, edit: UserEdit, now: datetime) -> User | None:
+        values = {**msgspec.to_builtins(edit), "updatedAt": to_iso(now)}
+        try:
+            async with self.central.write() as db:
+                changed = await db.execute(user.update().where(user.c.id == user_id).values(values))
+                if not changed.rowcount:
+                    return None
+                await _end_what_is_no_longer_allowed(db, user_id, edit)
+                await self.central.record(db, *_edited(user_id, edit))
+                return await _find(db, user_id)
+        except IntegrityError as error:
+            if "user.email" not in str(error.orig):
+                raise
+            raise EmailTaken("there is a user with this address") from error
+
+    async def replace_password(self, user_id: str, password_hash: str, now: datetime) -> bool:
+        is_theirs = (account.c.userId == user_id) & (account.c.providerId == CREDENTIAL)
+        new = {"password": password_hash, "updatedAt": to_iso(now)}
+        async with self.central.write() as db:
+            if await _find(db, user_id) is None:
+                return False
+            changed = await db.execute(account.update().where(is_theirs).values(new))
+            if not changed.rowcount:
+                await db.execute(account.insert(), password_row(user_id, password_hash, to_iso(now)))
+            await _end_sessions(db, user_id)
+            await self.central.record(db, Event("user.password_changed", f"user:{user_id}"))
+        return True
+
+    async def list_sessions(self, user_id: str, now: datetime) -> Sequence[Session]:
+        live = (
+            select(*LABELLED_SESSION)
+            .where(session.c.userId == user_id, session.c.expiresAt > to_iso(now))
+            .order_by(session.c.createdAt)
+        )
+        async with self.central.read() as db:
+            return [session_of(row) for row in (await db.execute(live)).mappings()]
+
+    async def end_session(self, token: str) -> None:
+        ending = session.delete().where(session.c.token == token).returning(session.c.id, session.c.userId)
+        async with self.central.write() as db:
+            for row in (await db.execute(ending)).all():
+                event = Event("user.session_revoked", f"user:{row.userId}", {"session_id": row.id})
+                await self.central.record(db, event)
+
+    async def end_sessions(self, user_id: str) -> None:
+        async with self.central.write() as db:
+            count = await _end_sessions(db, user_id)
+            if count:
+                event = Event("user.sessions_revoked", f"user:{user_id}", {"count": count})
+                await self.central.record(db, event)
+
+    async def begin_impersonation(self, new: Session) -> None:
+        event = Event("user.impersonated", f"user:{new.user_id}", {"session_id": new.session_id})
+        try:
+            async with self.central.write() as db:
+                # The administrator's own rights may have ended since they were looked at.
+                admin = await _find(db, new.impersonated_by or "")
+                if admin is None or admin.banned or not admin.is_admin:
+                    raise NotFound("there is no such administrator any more")
+                await db.execute(session.insert(), msgspec.to_builtins(new))
+                await self.central.record(db, event)
+        except IntegrityError as error:
+            if "FOREIGN KEY" not in str(error.orig):
+                raise
+            raise NotFound("there is no such user any more") from error
+
+    async def remove_user(self, user_id: str, now: datetime) -> bool:
+        async with self.central.write() as db:
+            if not await delete_user_rows(db, user_id, now):
+                return False
+            await db.execute(session.delete().where(session.c.impersonatedBy == user_id))
+            await self.central.record(db, Event("user.removed", f"user:{user_id}"))
+        return True
+
+
+async def _find(db: AsyncConnection, user_id: str) -> User | None:
+    row = (await db.execute(_USERS.where(user.c.id == user_id))).mappings().first()
+    return user_of(row) if row else None
+
+
+async def _end_sessions(db: AsyncConnection, user_id: str) -> int:
+    """Their own sessions, and those in which they act as somebody else."""
+    theirs = or_(session.c.userId == user_id, session.c.impersonatedBy == user_id)
+    return (await db.execute(session.delete().where(theirs))).rowcount
+
+
+async def _end_what_is_no_longer_allowed(db: AsyncConnection, user_id: str, edit: UserEdit) -> None:
+    if edit.banned is True:
+        await _end_sessions(db, user_id)
+    elif isinstance(edit.role, str) and ADMIN_ROLE not in edit.role.split(","):
+        await db.execute(session.delete().where(session.c.impersonatedBy == user_id))
+
+
+def _edited(user_id: str, edit: UserEdit) -> list[Event]:
+    """What the audit trail is told: roles and bans by name, the rest as the names of the fields."""
+    target = f"user:{user_id}"
+    fields = set(msgspec.to_builtins(edit))
+    events = []
+    if isinstance(edit.role, str):
+        events.append(Event("user.role_changed", target, {"role": edit.role[:_REASON_CHARS]}))
+    if edit.banned is True:
+        reason = edit.ban_reason if isinstance(edit.ban_reason, str) else ""
+        until = edit.ban_expires if isinstance(edit.ban_expires, str) else None
+        events.append(Event("user.banned", target, {"reason": reason[:_REASON_CHARS], "until": until}))
+    elif edit.banned is False:
+        events.append(Event("user.unbanned", target))
+    if others := fields - {"role", "banned", "banReason", "banExpires"}:
+        events.append(Event("user.updated", target, {"fields": ",".join(sorted(others))}))
+    return events or [Event("user.updated", target, {"fields": ",".join(sorted(fields))})]
