@@ -1,19 +1,35 @@
-"""`make bench`: every benchmark, beside its floor, in one run. Exit code 1 when a ratio is too low."""
+"""`make bench`: benchmarks beside their floors, in one run. Exit code 1 when a ratio is too low.
+
+`python -m bench NAME…` runs some of them, `--json` prints one object a line.
+"""
 
 import asyncio
 import sys
 
-from bench import driver, gateway, hot_paths, provisioning
+from bench import driver, gateway, hot_paths, provisioning, provisioning_sqld
 from bench.report import show
+
+SUITES = {
+    "hot_paths": hot_paths,
+    "provisioning": provisioning,
+    "provisioning_sqld": provisioning_sqld,
+    "driver": driver,
+    "gateway": gateway,
+}
 
 
 async def main(arguments: list[str]) -> int:
-    """Run all; `--json` prints one object a line."""
-    as_json = "--json" in arguments
+    """Run those that are named, or all."""
+    names = [word for word in arguments if not word.startswith("-")] or list(SUITES)
+    if unknown := set(names) - SUITES.keys():
+        print(
+            f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}", file=sys.stderr
+        )
+        return 2
     enough = True
-    for suite in (hot_paths, provisioning, driver, gateway):
-        async for finding in suite.run():
-            show(finding, as_json=as_json)
+    for name in names:
+        async for finding in SUITES[name].run():
+            show(finding, as_json="--json" in arguments)
             enough &= finding.is_enough
     return 0 if enough else 1
 

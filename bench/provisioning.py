@@ -100,7 +100,7 @@ async def _flat(folder: Path) -> Finding:
     """Few migrations over many, in turn: at 1 the cost does not grow with their number."""
     ways = []
     for versions in (5, 200):
-        snapshots = _snapshots(history(versions))
+        snapshots = snapshots_of(history(versions))
         ways.append(_Way(folder / str(versions), snapshots.bring_up_to_date, snapshots))
     few: list[float] = []
     many: list[float] = []
@@ -124,7 +124,7 @@ async def _compare(folder: Path, versions: int) -> AsyncIterator[Finding]:
     began = time.perf_counter()
     snapshot = await asyncio.to_thread(lambda: asyncio.run(build_snapshot(migrations, local_scratch)))
     note(f"  the snapshot is built once, in {(time.perf_counter() - began) * 1000:.0f} ms")
-    copies, loads = _snapshots(migrations), _snapshots(migrations)
+    copies, loads = snapshots_of(migrations), snapshots_of(migrations)
     ways = {
         "file copied": _Way(folder / "copy", copies.bring_up_to_date, copies),
         "snapshot loaded": _Way(folder / "load", loads.bring_up_to_date),
@@ -167,7 +167,8 @@ def _floor_ms(folder: Path, snapshot: Snapshot) -> float:
     return statistics.median(took) * 1000
 
 
-def _snapshots(migrations: list[Migration]) -> Snapshots:
+def snapshots_of(migrations: list[Migration], *, prove: bool = False) -> Snapshots:
+    """As the service makes them, over these migrations as if they were published."""
     rows = tuple(
         PublishedMigration(
             version=each.version, name=each.name, description="", sql=each.sql, checksum=each.checksum,
@@ -180,4 +181,4 @@ def _snapshots(migrations: list[Migration]) -> Snapshots:
     async def registry() -> Published:
         return published
 
-    return Snapshots(registry, local_scratch)
+    return Snapshots(registry, local_scratch, prove=prove)
