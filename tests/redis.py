@@ -105,7 +105,7 @@ class Redis:
         assert "result" in answer, answer
         return answer["result"]
 
-    def keys(self, pattern: str = "*") -> list[str]:
+    def names(self, pattern: str = "*") -> list[str]:
         return sorted(self.run("KEYS", pattern))
 
     def _is_up(self) -> bool:

@@ -19,6 +19,7 @@ from freehold.auth.admin import UserAdmin
 from freehold.auth.code_sign_in import CodeSignIn
 from freehold.auth.codes import Codes
 from freehold.auth.cookies import SessionCookies
+from freehold.auth.copies import CopyCodec
 from freehold.auth.email_addresses import EmailAddresses
 from freehold.auth.email_services import EmailServices
 from freehold.auth.guests import Guests
@@ -33,11 +34,13 @@ from freehold.auth.ports import Mailer
 from freehold.auth.references import References
 from freehold.auth.refresh import TokenPairs
 from freehold.auth.service import Auth
+from freehold.auth.session_data import SessionData
 from freehold.auth.sessions import Sessions
 from freehold.auth.signing_keys import MAX_AGE, SigningKeys
 from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.cache.redis import RedisLink
 from freehold.cache.redis_limiter import RedisLimiter
+from freehold.cache.sessions import RedisSessions
 from freehold.central.accounts import CentralAccounts
 from freehold.central.administration import SqlAdminStore
 from freehold.central.audit import CentralAudit
@@ -100,6 +103,7 @@ class Services:
     auth: Auth
     user_admin: UserAdmin
     references: References
+    session_data: SessionData | None
     limiter: Limiter
     guests: Guests
     issuers: Issuers
@@ -143,6 +147,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         central, changes = await _open_central(settings, stack, seal_key(secret))
         audit = Audit(CentralAudit(central))
         cache = _open_cache(settings, stack)
+        shared = None if cache is None else RedisSessions(cache, CopyCodec(secret))
+        if shared is not None:
+            stack.push_async_callback(shared.close)
         limiter = MemoryLimiter() if cache is None else RedisLimiter(cache, MemoryLimiter())
 
         registry_store = CentralRegistry(central)
@@ -166,11 +173,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         users = SqlUserStore(central, provider.name)
         hasher = ScryptHasher()
         stack.callback(hasher.close)
+        cookies = SessionCookies(secret, settings.public_url)
+        strategy = settings.session_cookie_cache
+        session_data = None if strategy == "off" else SessionData(secret, cookies, strategy)
         auth = Auth(
             store=users,
             hasher=hasher,
-            sessions=Sessions(users, changes),
-            cookies=SessionCookies(secret, settings.public_url),
+            sessions=Sessions(users, changes, shared=shared, has_cookie_cache=session_data is not None),
+            cookies=cookies,
             origins=TrustedOrigins(settings.public_url, [*settings.own_origins, *settings.trusted_origins]),
             on_user_created=provisioner.wake,
             lockout=Lockout(CentralWrongPasswords(central), secret),
@@ -186,6 +196,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             auth=auth,
             user_admin=UserAdmin(auth, SqlAdminStore(central, users)),
             references=References(CentralReferences(central), changes),
+            session_data=session_data,
             limiter=limiter,
             guests=Guests(auth, users),
             issuers=open_issuers(
@@ -307,7 +318,7 @@ async def _open_central(
             raise BadSettings([f"DATABASE_URL: {error.explanation}"]) from error
         stack.push_async_callback(central.close)
         await upgrade_central(central)
-        return central, ChangeFeed(central)
+        return central, ChangeFeed(central, tells_past=settings.keeps_copies)
     path = settings.data_dir / "central.db"
     if settings.database_url:
         path = Path(settings.database_url.removeprefix("sqlite:///"))
@@ -315,7 +326,7 @@ async def _open_central(
     central = open_central(path, audit_key)
     stack.push_async_callback(central.close)
     await upgrade_central(central)
-    changes = FileChanges(central, path)
+    changes = FileChanges(central, path, tells_past=settings.keeps_copies)
     stack.callback(changes.close)
     return central, changes
 

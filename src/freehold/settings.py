@@ -120,6 +120,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         tuple[str, ...], Meta(description="Addresses whose X-Forwarded-For is believed, separated by commas.")
     ] = ()
+    session_cookie_cache: Annotated[
+        Literal["off", "compact", "jwt"],
+        Meta(description="better-auth's cookie cache, for front ends that read sessions from the cookie."),
+    ] = "off"
     rate_limits: Annotated[
         Literal["on", "off"],
         Meta(description="`off` for benchmarks, and behind a limiter of one's own."),
@@ -176,6 +180,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def cache_url(self) -> str:
         """Where Redis answers; empty when there is none."""
         return self.upstash_redis_rest_url or self.redis_url
+
+    @property
+    def keeps_copies(self) -> bool:
+        """Whether sessions are kept elsewhere than in the central database and in memory."""
+        return bool(self.cache_url) or self.session_cookie_cache != "off"
 
     @property
     def cache_token(self) -> str:

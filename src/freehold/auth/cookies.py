@@ -41,7 +41,8 @@ class SessionCookies:
         self._remember_not_name = f"{prefix}.dont_remember"
         self._admin_name = f"{prefix}.admin_session"
         self._attributes = "; Path=/; HttpOnly" + ("; Secure" if is_secure else "") + "; SameSite=Lax"
-        names = (self._session_name, f"{prefix}.session_data", self._remember_not_name)
+        self._data_name = f"{prefix}.session_data"
+        names = (self._session_name, self._data_name, self._remember_not_name)
         self.clearing = tuple(f"{name}=; Max-Age=0{self._attributes}" for name in names)
         """`Set-Cookie` values that end a session in the browser."""
         self.form_clearing = f"{_FORM_NAME}=; Max-Age=0{self._attributes}"
@@ -60,6 +61,17 @@ class SessionCookies:
             f"{self._session_name}={self._value(token)}{self._attributes}",
             f"{self._remember_not_name}={self._value(_REMEMBER_NOT)}{self._attributes}",
         )
+
+    def data_setting(self, value: str, max_age_s: int | None) -> str:
+        """`Set-Cookie` value for the session's copy, whose own signature is in it."""
+        age = "" if max_age_s is None else f"; Max-Age={max_age_s}"
+        return f"{self._data_name}={value}{age}{self._attributes}"
+
+    def data_in(self, cookies: str) -> str | None:
+        """The session's copy, as it was sent."""
+        if self._data_name not in cookies:
+            return None
+        return next(_cookies_named(self._data_name, cookies), None)
 
     def form_setting(self, token: str) -> str:
         """`Set-Cookie` value for clients that know the session's cookie as `session_id`."""

@@ -80,18 +80,18 @@ class Auth:
             EmailTaken: the address is in use.
             IdentityTaken: another user has this identity.
         """
-        now = self.clock()
+        now, seen = self.clock(), await self.sessions.seen()
         if client.guest_id:
             grown = replace(user, user_id=client.guest_id)
             session = self.new_session(grown.user_id, client, now, remember=remember)
             if await self.store.upgrade_guest(grown, password_hash, session, identity=identity):
                 log.info("user.guest_signed_up", user_id=grown.user_id)
-                return signed_in_by(grown, session)
+                return self._started(grown, session, seen)
         session = self.new_session(user.user_id, client, now, remember=remember)
         await self.store.add_user(user, password_hash, session, identity=identity)
         log.info("user.signed_up", user_id=user.user_id)
         self.on_user_created()
-        return signed_in_by(user, session)
+        return self._started(user, session, seen)
 
     async def sign_in(self, email: str, password: str, client: Client, *, remember: bool = True) -> SignedIn:
         """A new session for who knows the password.
@@ -107,6 +107,7 @@ class Auth:
         if not is_email(email):
             raise InvalidEmail("this is not an e-mail address")
         check_length(password)
+        seen = await self.sessions.seen()
         found = await self.store.find_credential(email.lower())
         password_hash = found.password_hash if found else None
         async with self.attempt(email.lower(), client.source) as attempt:
@@ -115,16 +116,17 @@ class Auth:
             await self.audit.record(_failed_sign_in(found.user if found else None, "wrong_password"))
             raise WrongCredentials("the address or the password is wrong")
         try:
-            return await self.start_session(found.user, client, remember=remember)
+            return await self.start_session(found.user, client, remember=remember, seen=seen)
         except NotFound as error:  # deleted while the password was being checked
             raise WrongCredentials("the address or the password is wrong") from error
 
     async def start_session(
-        self, user: User, client: Client, *, remember: bool = True, method: str = "password"
+        self, user: User, client: Client, *, remember: bool = True, method: str = "password", seen: int = -1
     ) -> SignedIn:
         """A new session for somebody who has proved, by this method, to be this user.
 
-        A guest's database is kept for the user, see `freehold.tenants.guests`.
+        A guest's database is kept for the user, see `freehold.tenants.guests`. `seen` is what `sessions.seen` gave
+        before the user was read, if anything.
 
         Raises:
             Banned: the user is banned. A ban that has run out is lifted.
@@ -138,7 +140,12 @@ class Auth:
             raise
         session = self.new_session(user.user_id, client, now, remember=remember)
         await self.store.add_session(session, method=method, guest_id=client.guest_id)
-        return signed_in_by(user, session)
+        return self._started(user, session, seen)
+
+    def _started(self, user: User, session: Session, seen: int) -> SignedIn:
+        found = replace(signed_in_by(user, session), seen=seen)
+        self.sessions.keep(found)
+        return found
 
     @asynccontextmanager
     async def attempt(self, email: str, source: str) -> AsyncIterator[Attempt]:
@@ -152,6 +159,7 @@ class Auth:
     async def sign_out(self, token: str) -> None:
         """End the session; no error if there is none. Every process knows at once."""
         await self.store.sign_out(token)
+        self.sessions.forget(token)
 
     async def ensure_admin(
         self, email: str, name: str, ask_password: Callable[[], str], *, promote: bool = False

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from freehold.audit.origin import acting
 from freehold.auth.dates import to_iso, utc_now
 from freehold.auth.ports import SessionStore
+from freehold.auth.told import SharedSessions, Told
 from freehold.auth.types import SignedIn
 from freehold.changes import Changes
 from freehold.errors import CentralUnavailable
@@ -35,17 +36,40 @@ class Sessions:
         store: SessionStore,
         changes: Changes,
         clock: Callable[[], datetime] = utc_now,
+        *,
         capacity: int = _CAPACITY,
+        shared: SharedSessions | None = None,
+        has_cookie_cache: bool = False,
     ) -> None:
         self._store = store
         self._changes = changes
         self._clock = clock
         self._cache = SessionCache(capacity)
-        changes.subscribe("session", self._cache.forget_token)
-        changes.subscribe("user", self._cache.forget_user)
+        self._told = Told(changes)
+        self._shared = shared
+        self._makes_copies = shared is not None or has_cookie_cache
+        changes.subscribe("session", self._forget_token)
+        changes.subscribe("user", self._forget_user)
 
-    async def current(self, token: str, *, extend: bool = True) -> SignedIn | None:
+    async def seen(self) -> int:
+        """How far the change feed is: what is read from now on is at least so new. -1 where nobody makes copies.
+
+        Raises:
+            CentralUnavailable: the central database does not answer.
+        """
+        if not self._makes_copies:
+            return -1
+        if not self._changes.is_current():
+            await self._changes.catch_up()
+        return self._changes.position
+
+    async def current(
+        self, token: str, *, extend: bool = True, copy: Callable[[], SignedIn | None] | None = None
+    ) -> SignedIn | None:
         """Who holds this token now; None if it is unknown or expired.
+
+        `copy` gives the caller's own copy, if it has one; asked for where the session is not in memory, and believed
+        only if nothing has changed since.
 
         A session that is used lives on: unless `extend` is off, a read on the second day or later sets its end
         to a week from now, and says so in `is_extended`.
@@ -57,7 +81,7 @@ class Sessions:
             await self._changes.catch_up()
         found = self._cache.get(token)
         if found is None:
-            found = await self._read(token)
+            found = await self._find(token, copy)
             if found is None:
                 return None
         now = self._clock()
@@ -67,6 +91,38 @@ class Sessions:
         acting(found.user_id, found.session.impersonated_by)
         if extend and found.extend_from is not None and found.extend_from <= now:
             return await self._extend(found, now)
+        return found
+
+    def keep(self, found: SignedIn) -> None:
+        """Let other processes know a session that was just made; `seen` must be set."""
+        if self._shared is not None and found.seen >= 0:
+            self._shared.put(found)
+
+    def forget(self, token: str) -> None:
+        """The session was ended here: drop its copies now rather than when the feed tells."""
+        self._forget_token(token)
+
+    def _forget_token(self, token: str | None) -> None:
+        self._cache.forget_token(token)
+        if self._shared is not None and token is not None:
+            self._shared.forget(token)
+
+    def _forget_user(self, user_id: str | None) -> None:
+        self._cache.forget_user(user_id)
+        if self._shared is not None and user_id is not None:
+            self._shared.forget_user(user_id)
+
+    async def _find(self, token: str, copy: Callable[[], SignedIn | None] | None) -> SignedIn | None:
+        """From a copy that may be believed, else from the store."""
+        found = copy() if copy is not None else None
+        if found is None or not self._told.is_fresh(found):
+            found = await self._shared.get(token) if self._shared is not None else None
+        if found is not None and self._told.is_fresh(found):
+            self._cache.put(token, found)
+            return found
+        found = await self._read(token)
+        if found is not None and self._shared is not None:
+            self._shared.put(found)
         return found
 
     async def _read(self, token: str) -> SignedIn | None:

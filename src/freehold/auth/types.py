@@ -76,6 +76,8 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
     extend_from: datetime | None = None
     # This read did so: the client's cookie must be sent anew.
     is_extended: bool = False
+    # The change feed was at least so far when this was read; -1: not known.
+    seen: int = -1
 
     @property
     def user_id(self) -> str:

@@ -26,8 +26,10 @@ _NOTHING_SEEN, _NOT_TOLD = -1, -2
 class ChangeFeed:
     """Follows the feed; one for each process. Implements `freehold.changes.Changes`."""
 
-    def __init__(self, central: Central) -> None:
+    def __init__(self, central: Central, *, tells_past: bool = False) -> None:
+        """With `tells_past` listeners hear first what the feed still holds, for copies made before this process."""
         self._central = central
+        self._tells_past = tells_past
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
         self._position = -1
         self._seen_version = _NOTHING_SEEN
@@ -83,8 +85,8 @@ class ChangeFeed:
         async with self._central.read() as db:
             lowest, newest = (await db.execute(select(func.min(change.c.seq), func.max(change.c.seq)))).one()
             newest = newest or 0
-            if self._position < 0:  # nothing is cached yet, so there is nobody to tell about the past
-                self._position = newest
+            if self._position < 0:  # nothing is in memory yet
+                self._position = lowest - 1 if self._tells_past and lowest is not None else newest
             if newest < self._position:  # an older state was put back, and numbers will come again
                 self._tell_everything()
                 self._position = newest
@@ -101,9 +103,9 @@ class ChangeFeed:
         if lowest > self._position + 1:
             self._tell_everything()  # older rows were pruned before we read them
         for seq, topic, key in rows:
+            self._position = seq
             for listener in self._listeners[topic]:
                 listener(key)
-            self._position = seq
         return len(rows) == _PAGE
 
     def _tell_everything(self) -> None:
@@ -115,8 +117,8 @@ class ChangeFeed:
 class FileChanges(ChangeFeed):
     """The feed of a central database in a SQLite file, which also tells when there is no news."""
 
-    def __init__(self, central: Central, path: Path) -> None:
-        super().__init__(central)
+    def __init__(self, central: Central, path: Path, *, tells_past: bool = False) -> None:
+        super().__init__(central, tells_past=tells_past)
         # Only ever asked for `data_version`; it holds no lock between two calls and waits for none. It has to be
         # the library that all of this process has the file open with: a second copy of SQLite does not see the
         # first one's locks, takes itself for the first user of the log's index, and cuts it off under the other.

@@ -111,7 +111,10 @@ class SqlUserStore:
     async def find_session(self, token: str) -> tuple[SignedIn | None, int]:
         async with self.central.read() as db:
             row = (await db.execute(_FIND_SESSION.where(session.c.token == token))).mappings().first()
-        return (_signed_in(row), int(row[_SEEN])) if row else (None, 0)
+        if row is None:
+            return None, 0
+        seen = int(row[_SEEN])
+        return msgspec.structs.replace(_signed_in(row), seen=seen), seen
 
     async def extend_session(self, token: str, expires_at: str, updated_at: str) -> bool:
         async with self.central.write() as db:

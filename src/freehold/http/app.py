@@ -57,7 +57,12 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     gateway = gateway or _gateway(services)
-    edge = AuthEdge(services.auth, ClientAddresses(services.settings.trusted_proxies), services.issuers)
+    edge = AuthEdge(
+        services.auth,
+        ClientAddresses(services.settings.trusted_proxies),
+        services.issuers,
+        services.session_data,
+    )
     further = [
         *guest_handlers(edge, services.guests),
         *admin_handlers(edge, services.user_admin),

@@ -9,8 +9,10 @@ from litestar import Request, Router, asgi, get, post, route
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.types import Method, Receive, Scope, Send
 
+from freehold.auth.cookies import Presented
 from freehold.auth.types import NewUser, Session, User
 from freehold.http.auth_bodies import Field, check, documented, refuse_protected
+from freehold.http.auth_copies import SentCopy
 from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_jwts import jwt_header
 from freehold.http.auth_replies import (
@@ -116,14 +118,23 @@ class _Endpoints:
         if presented is None:
             return _NOBODY
         extend = presented.is_remembered and not _asks(scope, "disableRefresh")
-        found = await self._auth.sessions.current(presented.token, extend=extend)
+        copy = self._sent_copy(scope, presented)
+        found = await self._auth.sessions.current(presented.token, extend=extend, copy=copy)
         if found is None:
             return json_reply(None, NO_STORE, self._auth.cookies.clearing)
         body = SessionReply(found.session, found.user)
         headers = NO_STORE + await jwt_header(self._edge, found.user)
         if found.is_extended:
             return self._edge.session_started(found, body, headers)
+        if copy is not None and copy.is_wanted(found):
+            return json_reply(body, headers, self._edge.data_cookies(found, remember=presented.is_remembered))
         return json_reply(body, headers)
+
+    def _sent_copy(self, scope: Scope, presented: Presented) -> SentCopy | None:
+        """The cookie cache of a request with cookies, unless it is not to be used."""
+        if self._edge.data is None or presented.via != "cookie" or _asks(scope, "disableCookieCache"):
+            return None
+        return SentCopy(self._edge.data, self._auth, scope, presented.token)
 
     async def post_session(self, request: Request[Any, Any, Any]) -> AuthReply:
         await self._edge.accept(request)

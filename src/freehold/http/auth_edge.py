@@ -10,6 +10,7 @@ from litestar.types import Scope
 
 from freehold.auth.issuers import Issuers
 from freehold.auth.service import Auth
+from freehold.auth.session_data import SessionData
 from freehold.auth.types import Client, SignedIn
 from freehold.http.auth_bodies import read_body
 from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply
@@ -28,6 +29,7 @@ class AuthEdge:
     auth: Auth
     addresses: ClientAddresses
     issuers: Issuers
+    data: SessionData | None = None  # the cookie cache
 
     async def accept(
         self, request: Request[Any, Any, Any], *, takes_forms: bool = False, starts_session: bool = False
@@ -73,7 +75,15 @@ class AuthEdge:
     ) -> AuthReply:
         """An answer that starts or renews a session: its cookie, and its token for who cannot keep cookies."""
         more, cookies = self.session_headers(signed_in.session.token, remember=remember)
-        return json_reply(content, (*headers, *more), cookies)
+        return json_reply(
+            content, (*headers, *more), (*cookies, *self.data_cookies(signed_in, remember=remember))
+        )
+
+    def data_cookies(self, signed_in: SignedIn, *, remember: bool = True) -> tuple[str, ...]:
+        """`Set-Cookie` values of the cookie cache, where there is one."""
+        if self.data is None or signed_in.seen < 0:
+            return ()
+        return self.data.setting(signed_in, self.auth.clock(), is_remembered=remember)
 
     def session_kept(self, scope: Scope, signed_in: SignedIn, content: Any) -> AuthReply:
         """An answer that sends the session of this request once more, as short- or long-lived as it was."""
