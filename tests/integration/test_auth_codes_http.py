@@ -392,12 +392,13 @@ async def test_nobody_ends_anothers_session(app: AuthApp) -> None:
 
 async def test_of_two_password_changes_at_once_one_holds(app: AuthApp) -> None:
     token = await sign_up(app)
-    bodies = [{"currentPassword": PASSWORD, "newPassword": f"new-password-{n}"} for n in range(8)]
+    # So few that the delay after wrong passwords does not begin: who is late gives one.
+    bodies = [{"currentPassword": PASSWORD, "newPassword": f"new-password-{n}"} for n in range(4)]
     replies = await asyncio.gather(
         *(app.post("/api/auth/change-password", body, **bearer(token)) for body in bodies)
     )
     statuses = [reply.status_code for reply in replies]
-    assert sorted(statuses) == [200] + [400] * 7
+    assert sorted(statuses) == [200] + [400] * 3
     assert await can_sign_in(app, bodies[statuses.index(200)]["newPassword"])
 
 

@@ -183,7 +183,8 @@ class EmailAddresses:
 
     def _token(self, **claims: str) -> str:
         now = self.clock()
-        return jwt.encode({**claims, "iat": now, "exp": now + LINK_LIFETIME}, self.secret, algorithm="HS256")
+        full = {**claims, "iat": now, "exp": now + LINK_LIFETIME}
+        return jwt.encode(full, self.secret, algorithm="HS256", headers={"typ": None})
 
     def _claims(self, token: str) -> dict[str, Any]:
         try:

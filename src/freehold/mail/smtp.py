@@ -171,11 +171,11 @@ def to_mime(message: Message, sender: str) -> bytes:
     mime["Subject"] = message.subject
     mime["Date"] = format_datetime(utc_now())
     mime["Message-ID"] = make_msgid(domain=parseaddr(sender)[1].rpartition("@")[2])
-    mime["Content-Language"] = message.language
     # Keeps out-of-office programs and mailing lists from answering.
     mime["Auto-Submitted"] = "auto-generated"
     mime.set_content(message.text)
     mime.add_alternative(message.html, subtype="html")
+    mime["Content-Language"] = message.language  # last: what is there before goes into the first part
     return mime.as_bytes()
 
 
