@@ -156,6 +156,28 @@ tenant = Table(
     Column("created_at", Text, nullable=False),
     Column("updated_at", Text, nullable=False),
     Index("tenant_due_at_ms_idx", "due_at_ms"),
+    Index("tenant_state_idx", "state", "id"),
+)
+
+# Databases that no tenant has: `making` for one (until `due_at_ms`), `waiting` for one, or `discarded` by one. A
+# name is here or in `tenant` before its provider is asked for it, and leaves only when the provider says it is gone.
+unowned_database = Table(
+    "unowned_database",
+    metadata,
+    Column("name", Text, primary_key=True, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("tenant_id", Text),
+    Column("schema_version", Integer, nullable=False),
+    Column("chain", Text),
+    Column("fingerprint", Text),
+    Column("error", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at_ms", Integer),
+    Column("created_at", Text, nullable=False),
+    Column("updated_at", Text, nullable=False),
+    Index("unowned_database_due_at_ms_idx", "due_at_ms"),
+    Index("unowned_database_state_idx", "state"),
 )
 
 published_migration = Table(
