@@ -46,8 +46,10 @@ from freehold.central.administration import SqlAdminStore
 from freehold.central.audit import CentralAudit
 from freehold.central.catalogue import CentralCatalogue
 from freehold.central.changes import ChangeFeed, FileChanges
+from freehold.central.duties import CentralDuties
 from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.guests import CentralGuestLinks
+from freehold.central.life import CentralLife
 from freehold.central.own_sessions import CentralOwnSessions
 from freehold.central.pending import CentralPending
 from freehold.central.references import CentralReferences
@@ -67,6 +69,7 @@ from freehold.libsql.errors import LibsqlError
 from freehold.limiting import Limiter
 from freehold.mail.outbox import Outbox
 from freehold.mail.smtp import SmtpMailer, SmtpServer
+from freehold.providers.local.file_target import open_file
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.local.scratch import local_scratch
 from freehold.providers.serving import DatabaseServer, ReplicaServer
@@ -80,8 +83,11 @@ from freehold.registry.service import Registry
 from freehold.registry.signing import signer_of
 from freehold.registry.types import PublishReport
 from freehold.settings import BadSettings, Settings
+from freehold.tenants.backup import BackupCheck
+from freehold.tenants.caretaker import Caretaker
 from freehold.tenants.clock import SystemClock
 from freehold.tenants.guests import GuestDatabases
+from freehold.tenants.life import Life
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provisioner import Provisioner
 from freehold.tenants.reconcile import Reconciler
@@ -114,6 +120,8 @@ class Services:
     rotations: Rotations
     guest_databases: GuestDatabases
     provisioner: Provisioner
+    caretaker: Caretaker
+    life: Life
     reconciler: Reconciler
     server: DatabaseServer | None
     verifier: TokenVerifier | None
@@ -189,6 +197,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         rotations = Rotations(CentralRotations(central), provider, changes)
         tenants = Tenants(tenant_store, provider, generation=rotations.generation)
         mailer = await asyncio.to_thread(_open_mailer, settings)
+        caretaker = Caretaker(CentralDuties(central), provider)
         yield Services(
             settings=settings,
             central=central,
@@ -214,11 +223,22 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             rotations=rotations,
             guest_databases=GuestDatabases(CentralGuestLinks(central), tenants),
             provisioner=provisioner,
+            caretaker=caretaker,
+            life=Life(
+                store=CentralLife(central),
+                provider=provider,
+                bring_up_to_date=snapshots.bring_up_to_date,
+                published=registry.snapshot,
+                caretaker=caretaker,
+                backups=BackupCheck(local_scratch),
+                open_file=open_file,
+            ),
             reconciler=Reconciler(
                 catalogue=CentralCatalogue(central),
                 provider=provider,
                 bring_up_to_date=snapshots.bring_up_to_date,
                 drain=provisioner.drain,
+                caretaker=caretaker,
                 newest=newest_version,
                 clock=SystemClock(),
             ),

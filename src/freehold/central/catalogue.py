@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select, update
 
 from freehold.auth.dates import to_iso
-from freehold.central.tables import tenant
+from freehold.central.tables import tenant, unowned_database
 from freehold.central.tenants import CentralTenants
 from freehold.tenants.types import Tenant, TenantState
 
@@ -19,12 +19,14 @@ _AT_ONCE = 200
 class CentralCatalogue(CentralTenants):
     """Each method is one short transaction."""
 
-    async def known(self, database_names: Sequence[str]) -> Mapping[str, TenantState]:
-        found: dict[str, TenantState] = {}
+    async def known(self, database_names: Sequence[str]) -> Mapping[str, TenantState | None]:
+        found: dict[str, TenantState | None] = {}
         for start in range(0, len(database_names), _AT_ONCE):
             part = database_names[start : start + _AT_ONCE]
             states = select(tenant.c.database_name, tenant.c.state).where(tenant.c.database_name.in_(part))
+            unowned = select(unowned_database.c.name).where(unowned_database.c.name.in_(part))
             async with self.central.read() as db:
+                found |= dict.fromkeys((await db.execute(unowned)).scalars())
                 found |= {name: TenantState(state) for name, state in await db.execute(states)}
         return found
 
@@ -40,16 +42,6 @@ class CentralCatalogue(CentralTenants):
             error=reason,
             attempts=0,
             due_at_ms=int(self.now().timestamp() * 1000),
-        )
-
-    async def mark_deleted(self, tenant: Tenant) -> bool:
-        return await self._change(
-            tenant,
-            (TenantState.DELETING,),
-            state=TenantState.DELETED.value,
-            error=None,
-            attempts=0,
-            due_at_ms=None,
         )
 
     async def hurry(self, provider: str, now_ms: int) -> int:

@@ -5,7 +5,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    Select,
+    and_,
+    exists,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 
 from freehold.auth.dates import to_iso, utc_now
 from freehold.central.engine import Central
@@ -14,7 +25,7 @@ from freehold.central.tenant_rows import new_tenant_row
 from freehold.errors import NotFound
 from freehold.tenants.types import UNPROVISIONED, Claim, Marked, Tenant, TenantState
 
-_COLUMNS = (
+COLUMNS = (
     tenant.c.id.label("tenant_id"),
     tenant.c.user_id,
     tenant.c.database_name,
@@ -26,7 +37,8 @@ _COLUMNS = (
     tenant.c.created_at,
     tenant.c.updated_at,
 )
-_UNPROVISIONED = tenant.c.state.in_([state.value for state in UNPROVISIONED])
+# With the plus SQLite looks for what is due by its time, and not for all that are in these states.
+_UNPROVISIONED = literal_column("+tenant.state").in_([state.value for state in UNPROVISIONED])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +54,10 @@ class CentralTenants:
 
     async def of_user(self, user_id: str) -> Tenant:
         async with self.central.read() as db:
-            row = (await db.execute(select(*_COLUMNS).where(tenant.c.user_id == user_id))).mappings().first()
+            row = (await db.execute(select(*COLUMNS).where(tenant.c.user_id == user_id))).mappings().first()
         if row is None:
             raise NotFound("this user has no database; ask the operator of this service")
-        return _to_tenant(row)
+        return to_tenant(row)
 
     async def claim_due(
         self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int
@@ -57,11 +69,11 @@ class CentralTenants:
             update(tenant)
             .where(tenant.c.id.in_(longest_due))
             .values(due_at_ms=lease_until_ms)
-            .returning(*_COLUMNS)
+            .returning(*COLUMNS)
         )
         async with self.central.write() as db:
             rows = (await db.execute(claim)).mappings().all()
-        return [Claim(tenant=_to_tenant(row), lease_until_ms=lease_until_ms) for row in rows]
+        return [Claim(tenant=to_tenant(row), lease_until_ms=lease_until_ms) for row in rows]
 
     async def renew(self, claim: Claim, lease_until_ms: int) -> Claim | None:
         if not await self._change_claimed(claim, due_at_ms=lease_until_ms):
@@ -116,11 +128,11 @@ class CentralTenants:
     async def page(
         self, *, after: str = "", limit: int = 500, state: TenantState | None = None
     ) -> Sequence[Tenant]:
-        page = select(*_COLUMNS).where(tenant.c.id > after).order_by(tenant.c.id).limit(limit)
+        page = select(*COLUMNS).where(tenant.c.id > after).order_by(tenant.c.id).limit(limit)
         if state is not None:
             page = page.where(tenant.c.state == state.value)
         async with self.central.read() as db:
-            return [_to_tenant(row) for row in (await db.execute(page)).mappings()]
+            return [to_tenant(row) for row in (await db.execute(page)).mappings()]
 
     async def counts(self) -> Mapping[TenantState, int]:
         by_state = select(tenant.c.state, func.count()).group_by(tenant.c.state)
@@ -164,5 +176,5 @@ def _has_no_tenant() -> ColumnElement[bool]:
     return ~exists().where(tenant.c.user_id == user.c.id)
 
 
-def _to_tenant(row: RowMapping) -> Tenant:
+def to_tenant(row: RowMapping) -> Tenant:
     return Tenant(**{**row, "state": TenantState(row["state"])})

@@ -48,7 +48,8 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
 
     @contextlib.asynccontextmanager
     async def background(_app: Litestar) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(work) for work in (_work(services), services.audit.keep_anchoring())]
+        works = (_work(services), services.caretaker.run(), services.audit.keep_anchoring())
+        tasks = [asyncio.create_task(work) for work in works]
         try:
             yield
         finally:

@@ -9,8 +9,8 @@ from freehold.tenants.types import Tenant, TenantState
 class Catalogue(Protocol):
     """Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer."""
 
-    async def known(self, database_names: Sequence[str]) -> Mapping[str, TenantState]:
-        """Those of the names that belong to a tenant, deleted ones too, and its state."""
+    async def known(self, database_names: Sequence[str]) -> Mapping[str, TenantState | None]:
+        """Those of the names that are in use, deleted tenants' too, and the state of the tenant if there is one."""
         ...
 
     async def page(
@@ -29,10 +29,6 @@ class Catalogue(Protocol):
 
     async def provision_again(self, tenant: Tenant, reason: str) -> bool:
         """A ready tenant has no database: it waits for one again, due at once. False as above."""
-        ...
-
-    async def mark_deleted(self, tenant: Tenant) -> bool:
-        """The provider has confirmed that the database is gone. False if the tenant was not being deleted."""
         ...
 
     async def hurry(self, provider: str, now_ms: int) -> int:

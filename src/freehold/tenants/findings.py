@@ -14,6 +14,8 @@ class Kind(StrEnum):
     BEHIND = "behind"  # a database below the newest published version
     PENDING = "pending"  # a tenant that waits for its database
     DELETING = "deleting"  # a tenant whose database is to be deleted
+    OPEN = "open"  # a suspended tenant whose database answers
+    CLOSED = "closed"  # a ready tenant whose database is suspended
     UNCHECKED = "unchecked"  # a tenant whose database did not say how it is
     ELSEWHERE = "elsewhere"  # a tenant at another provider than this service's
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from freehold.errors import FreeholdError, Unavailable
 from freehold.tenants.backoff import SLOWLY, SOON
 from freehold.tenants.ports import BringUpToDate, DatabaseProvider, TenantStore
-from freehold.tenants.types import Tenant
+from freehold.tenants.types import Tenant, TenantState
 
 # Migrations published while we work are rare; that many in a row mean that we do not see the registry's end.
 _ROUNDS = 5
@@ -34,9 +34,21 @@ class Provision:
         target = await self.provider.open(tenant.database_name)
         for _ in range(_ROUNDS):
             version = await self.bring_up_to_date(target)
-            if await self.store.mark_ready(tenant.tenant_id, version) != "behind":
+            marked = await self.store.mark_ready(tenant.tenant_id, version)
+            if marked == "not_pending":
+                await self._take_back(tenant)
+            if marked != "behind":
                 return version
         raise Unavailable(f"newer migrations than {version} are published, but the database stays there")
+
+    async def _take_back(self, tenant: Tenant) -> None:
+        """Its user was deleted, or it got another database, while we worked: whoever did that may have looked for
+        ours before it was there.
+        """
+        found = await self.store.of_user(tenant.user_id)
+        is_going = found.state in (TenantState.DELETING, TenantState.DELETED)
+        if is_going or found.database_name != tenant.database_name:
+            await self.provider.delete(tenant.database_name)
 
 
 def describe(error: Exception) -> str:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from freehold.errors import FreeholdError, NotFound, Unavailable
+from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable, Unavailable
 from freehold.migrate.ledger import read_ledger
+from freehold.tenants.caretaker import Caretaker
 from freehold.tenants.catalogue import Catalogue
 from freehold.tenants.crew import Outcome
+from freehold.tenants.duties import DutyKind
 from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
 from freehold.tenants.names import is_ours
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
@@ -47,6 +49,7 @@ class Reconciler:
     provider: DatabaseProvider
     bring_up_to_date: BringUpToDate
     drain: Callable[[Callable[[Outcome], None]], Awaitable[object]]
+    caretaker: Caretaker
     newest: Callable[[], Awaitable[int]]
     clock: Clock
 
@@ -84,6 +87,8 @@ class _Run:
 
     async def all(self) -> Reconciled:
         self.newest = await self.parts.newest()
+        if not self.options.dry_run:
+            await self._duties()
         # Names first: a name is stored before its database is made, so that one found here and not in the central
         # database afterwards was never anybody's.
         names = self.parts.provider.names()
@@ -93,6 +98,16 @@ class _Run:
         await self._missing()
         await self._pending()
         return Reconciled(checked=self.checked, found=dict(self.found), left=dict(self.left))
+
+    async def _duties(self) -> None:
+        await self.parts.caretaker.hurry()
+        for done in await self.parts.caretaker.drain():
+            duty = done.duty
+            if duty.kind is DutyKind.SUSPEND or (duty.kind is DutyKind.DELETE and done.error):
+                continue  # found again in the tenant's row
+            kind = Kind.DELETING if duty.kind is DutyKind.DELETE else Kind.ORPHAN
+            detail = done.error or "deleted"
+            self._note(kind, duty.database_name, duty.tenant_id, repaired=not done.error, detail=detail)
 
     def _note(
         self, kind: Kind, database_name: str, tenant_id: str | None, *, repaired: bool, detail: str = ""
@@ -113,12 +128,13 @@ class _Run:
         async for page in pages:
             known = await self.parts.catalogue.known(page)
             for name in page:
-                state = known.get(name)
-                if state is TenantState.DELETED:
+                if known.get(name) is TenantState.DELETED:
                     await self._orphan(name, "its tenant was deleted", may_delete=True)
-                elif state is None and not is_ours(name):
+                elif name in known:
+                    continue
+                elif not is_ours(name):
                     self._note(Kind.FOREIGN, name, None, repaired=False, detail="not a name of Freehold's")
-                elif state is None:
+                else:
                     await self._orphan(name, "no tenant has it", may_delete=self.options.yes)
 
     async def _orphan(self, name: str, reason: str, *, may_delete: bool) -> None:
@@ -156,12 +172,17 @@ class _Run:
         match tenant.state:
             case TenantState.READY:
                 await self._ready(tenant)
+            case TenantState.SUSPENDED:
+                await self._suspended(tenant)
             case TenantState.DELETING:
-                await self._deleting(tenant)
+                detail = tenant.error or "to be deleted"
+                self._note(
+                    Kind.DELETING, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail
+                )
             case TenantState.DELETED if not knows_orphans:
                 await self._orphan(tenant.database_name, "its tenant was deleted", may_delete=True)
             case _:
-                pass  # pending ones come last; a suspended one is not looked into
+                pass  # pending ones come last
 
     async def _ready(self, tenant: Tenant) -> None:
         self.ready += 1
@@ -176,10 +197,18 @@ class _Run:
                 await self.parts.catalogue.record_version(tenant, version)
         except NotFound:
             self.missing.append(tenant)
+        except Forbidden:
+            await self._closed(tenant)
         except Unavailable as error:
             self._unwell(Kind.UNCHECKED, tenant, error)
         except FreeholdError as error:
             self._unwell(Kind.BEHIND, tenant, error)
+
+    async def _closed(self, tenant: Tenant) -> None:
+        try:
+            await self._reopen(tenant)
+        except FreeholdError as error:
+            self._unwell(Kind.UNCHECKED, tenant, error)
 
     async def _bring_up(self, tenant: Tenant, before: int, version: int) -> None:
         await self.parts.catalogue.record_version(tenant, version)
@@ -196,20 +225,32 @@ class _Run:
     def _unwell(self, kind: Kind, tenant: Tenant, error: Exception) -> None:
         self._note(kind, tenant.database_name, tenant.tenant_id, repaired=False, detail=describe(error))
 
-    async def _deleting(self, tenant: Tenant) -> None:
-        name = tenant.database_name
-        if self.options.dry_run:
-            self._note(Kind.DELETING, name, tenant.tenant_id, repaired=False, detail="to be deleted")
-            return
+    async def _suspended(self, tenant: Tenant) -> None:
         try:
-            await self.parts.provider.delete(name)
-            is_gone = await self.parts.provider.find(name) is None
+            found = await self.parts.provider.find(tenant.database_name)
+            if found is not None and not found.is_suspended:
+                await self._close(tenant)
         except Unavailable as error:
-            self._unwell(Kind.DELETING, tenant, error)
-            return
-        repaired = is_gone and await self.parts.catalogue.mark_deleted(tenant)
-        detail = "deleted" if repaired else "the provider still has it"
-        self._note(Kind.DELETING, name, tenant.tenant_id, repaired=repaired, detail=detail)
+            self._unwell(Kind.UNCHECKED, tenant, error)
+
+    async def _close(self, tenant: Tenant) -> None:
+        if not self.options.dry_run:
+            await self.parts.provider.suspend(tenant.database_name, tenant.error or "")
+        self._tell(Kind.OPEN, tenant, "its tenant is suspended, but it answers", "suspended again")
+
+    async def _reopen(self, tenant: Tenant) -> None:
+        """A ready tenant whose database refuses."""
+        found = await self.parts.provider.find(tenant.database_name)
+        if found is None or not found.is_suspended:
+            raise ProviderUnavailable("its database refuses to be read")
+        if not self.options.dry_run:
+            await self.parts.provider.resume(tenant.database_name)
+        self._tell(Kind.CLOSED, tenant, "its tenant is ready, but it is suspended", "resumed")
+
+    def _tell(self, kind: Kind, tenant: Tenant, what: str, repair: str) -> None:
+        repaired = not self.options.dry_run
+        detail = f"{what}; {repair}" if repaired else what
+        self._note(kind, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=detail)
 
     # What follows ------------------------------------------------------------------------------------------
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from freehold.errors import Unavailable
+from freehold.errors import NotFound, ProviderUnavailable, Unavailable
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.providers.local.files import EMPTY_DATABASE
 from freehold.providers.local.limits import Budget, Limits
 from freehold.providers.local.pipeline import Pipeline
 from freehold.providers.local.session import Session
+from freehold.tenants.backup import BadBackup
 
 # Far above any tenant's: the file is read by whoever runs the service, and only the time is limited.
 _LIMIT_S = 600.0
@@ -68,6 +70,19 @@ class FileTarget:
     def _finish(self) -> None:
         self._session.run_ours("PRAGMA journal_mode = DELETE")
         self._session.close()
+
+
+@asynccontextmanager
+async def open_file(path: Path) -> AsyncIterator[FileTarget]:
+    """The file, for reading only. Raises `BadBackup` when it is none."""
+    try:
+        target = await FileTarget.read(path)
+    except (NotFound, ProviderUnavailable) as error:
+        raise BadBackup([f"`{path}` is no SQLite file that can be read"]) from error
+    try:
+        yield target
+    finally:
+        await target.close()
 
 
 def _create(path: Path) -> Session:

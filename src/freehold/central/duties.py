@@ -1,0 +1,170 @@
+"""Rows of tenants and of databases without one, as duties. Implements `tenants.duties.Duties`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, delete, literal_column, or_, select, true, update
+
+from freehold.audit.types import Event
+from freehold.auth.dates import to_iso
+from freehold.central.engine import Central
+from freehold.central.tables import tenant, unowned_database
+from freehold.tenants.duties import Duty, DutyKind
+from freehold.tenants.types import TenantState
+
+_KINDS = {TenantState.DELETING.value: DutyKind.DELETE, TenantState.SUSPENDED.value: DutyKind.SUSPEND}
+_STATES = {kind: state for state, kind in _KINDS.items()}
+MAKING, WAITING, DISCARDED = "making", "waiting", "discarded"
+
+
+@dataclass(frozen=True, slots=True)
+class CentralDuties:
+    """A claim is the row's due time, as for provisioning: it only ever grows."""
+
+    central: Central
+
+    async def claim(
+        self,
+        provider: str,
+        *,
+        due_by_ms: int,
+        lease_until_ms: int,
+        limit: int,
+        only_of: str | None = None,
+    ) -> Sequence[Duty]:
+        lease = {"due_at_ms": lease_until_ms}
+        async with self.central.write() as db:
+            tenants = _due(tenant, _of_tenants(), provider, due_by_ms) & _is_of(tenant.c.id, only_of)
+            found = await db.execute(
+                _claiming(tenant, tenant.c.id, tenants, limit).values(lease).returning(tenant)
+            )
+            duties = [_of_tenant(row, lease_until_ms) for row in found.mappings()]
+            if len(duties) < limit:
+                others = _due(unowned_database, _of_nobody(), provider, due_by_ms)
+                others &= _is_of(unowned_database.c.tenant_id, only_of)
+                name = unowned_database.c.name
+                found = await db.execute(
+                    _claiming(unowned_database, name, others, limit - len(duties))
+                    .values(**lease, state=DISCARDED)
+                    .returning(unowned_database)
+                )
+                duties += [_of_unowned(row, lease_until_ms) for row in found.mappings()]
+        return duties
+
+    async def next_due_ms(self, provider: str) -> int | None:
+        async with self.central.read() as db:
+            found = []
+            for table, kinds in ((tenant, _of_tenants()), (unowned_database, _of_nobody())):
+                first = (
+                    select(table.c.due_at_ms)
+                    .where(table.c.due_at_ms.is_not(None), kinds, table.c.provider == provider)
+                    .order_by(table.c.due_at_ms)
+                    .limit(1)
+                )
+                found.append((await db.execute(first)).scalar())
+        return min((due_ms for due_ms in found if due_ms is not None), default=None)
+
+    async def done(self, duty: Duty) -> bool:
+        about = (f"tenant:{duty.tenant_id}", {"database": duty.database_name})
+        async with self.central.write() as db:
+            match duty.kind:
+                case DutyKind.DISCARD:
+                    done = await db.execute(delete(unowned_database).where(_held(duty)))
+                    event = Event("tenant.database_discarded", *about) if duty.tenant_id else None
+                case DutyKind.DELETE:
+                    values = {**_end(TenantState.DELETED), "updated_at": to_iso(self.central.now())}
+                    done = await db.execute(update(tenant).where(_held(duty)).values(values))
+                    event = Event("tenant.deleted", *about)
+                case DutyKind.SUSPEND:
+                    told = {"due_at_ms": None, "attempts": 0}
+                    done = await db.execute(update(tenant).where(_held(duty)).values(told))
+                    event = None
+            if done.rowcount and event is not None:
+                await self.central.record(db, event)
+        return done.rowcount == 1
+
+    async def failed(self, duty: Duty, error: str, retry_at_ms: int) -> None:
+        table = unowned_database if duty.kind is DutyKind.DISCARD else tenant
+        values: dict[str, Any] = {"attempts": table.c.attempts + 1, "due_at_ms": retry_at_ms}
+        if duty.kind is not DutyKind.SUSPEND:  # that row says why it is suspended
+            values["error"] = error
+        async with self.central.write() as db:
+            await db.execute(update(table).where(_held(duty)).values(**values))
+
+    async def is_ready(self, tenant_id: str) -> bool:
+        ready = select(tenant.c.id).where(tenant.c.id == tenant_id, tenant.c.state == TenantState.READY.value)
+        async with self.central.read() as db:
+            return (await db.execute(ready)).first() is not None
+
+    async def hurry(self, provider: str, now_ms: int) -> None:
+        async with self.central.write() as db:
+            for table, kinds in ((tenant, _of_tenants()), (unowned_database, _of_nobody())):
+                failed = and_(
+                    kinds, table.c.provider == provider, table.c.attempts > 0, table.c.due_at_ms > now_ms
+                )
+                await db.execute(update(table).where(failed).values(due_at_ms=now_ms))
+
+
+# With the plus SQLite looks for what is due by its time, and not for all that are in these states.
+def _of_tenants() -> ColumnElement[bool]:
+    return literal_column("+tenant.state").in_(list(_KINDS))
+
+
+def _of_nobody() -> ColumnElement[bool]:
+    return literal_column("+unowned_database.state").in_([MAKING, DISCARDED])
+
+
+def _due(table: Table, kinds: ColumnElement[bool], provider: str, due_by_ms: int) -> ColumnElement[bool]:
+    return and_(table.c.due_at_ms <= due_by_ms, kinds, table.c.provider == provider)
+
+
+def _is_of(owner: ColumnElement[Any], tenant_id: str | None) -> ColumnElement[bool]:
+    return true() if tenant_id is None else owner == tenant_id
+
+
+def _claiming(table: Table, key: ColumnElement[Any], due: ColumnElement[bool], limit: int) -> Any:
+    return update(table).where(key.in_(select(key).where(due).order_by(table.c.due_at_ms).limit(limit)))
+
+
+def _held(duty: Duty) -> ColumnElement[bool]:
+    """The row, if nobody has taken the duty or changed what is to be done."""
+    if duty.kind is DutyKind.DISCARD:
+        table, state = (
+            unowned_database,
+            and_(unowned_database.c.name == duty.database_name, unowned_database.c.state == DISCARDED),
+        )
+        return and_(state, table.c.due_at_ms == duty.lease_until_ms)
+    return and_(
+        tenant.c.id == duty.tenant_id,
+        tenant.c.database_name == duty.database_name,
+        tenant.c.state == _STATES[duty.kind],
+        # A deletion that the provider has confirmed is done, whoever asked it meanwhile.
+        or_(tenant.c.due_at_ms == duty.lease_until_ms, tenant.c.state == TenantState.DELETING.value),
+    )
+
+
+def _end(state: TenantState) -> dict[str, Any]:
+    return {"state": state.value, "error": None, "attempts": 0, "due_at_ms": None}
+
+
+def _of_tenant(row: Any, lease_until_ms: int) -> Duty:
+    return Duty(
+        kind=_KINDS[row["state"]],
+        database_name=row["database_name"],
+        tenant_id=row["id"],
+        reason=row["error"] or "",
+        attempts=row["attempts"],
+        lease_until_ms=lease_until_ms,
+    )
+
+
+def _of_unowned(row: Any, lease_until_ms: int) -> Duty:
+    return Duty(
+        kind=DutyKind.DISCARD,
+        database_name=row["name"],
+        tenant_id=row["tenant_id"],
+        reason="",
+        attempts=row["attempts"],
+        lease_until_ms=lease_until_ms,
+    )

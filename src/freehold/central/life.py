@@ -1,0 +1,199 @@
+"""Single tenants' rows as operators change them. Implements `tenants.life_store.LifeStore`."""
+
+import contextlib
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, delete, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.audit.types import Event, Facts
+from freehold.auth.dates import to_iso
+from freehold.central.duties import DISCARDED, MAKING
+from freehold.central.engine import Central
+from freehold.central.tables import tenant, unowned_database, user
+from freehold.central.tenant_rows import new_tenant_row
+from freehold.central.tenants import COLUMNS, to_tenant
+from freehold.errors import NotFound
+from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
+
+_LEASE_MS = 15_000  # a provisioner may be at work on the database for so long
+
+
+class _OvertakenError(Exception):
+    """Ends a transaction without a trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class CentralLife:
+    """Each method is one short transaction."""
+
+    central: Central
+
+    async def find(self, reference: str) -> Tenant:
+        by_email = select(user.c.id).where(user.c.email == reference.lower())
+        wanted = select(*COLUMNS).where(
+            or_(
+                tenant.c.id == reference,
+                tenant.c.user_id == reference,
+                tenant.c.database_name == reference,
+                tenant.c.user_id.in_(by_email),
+            )
+        )
+        async with self.central.read() as db:
+            row = (await db.execute(wanted)).mappings().first()
+        if row is None:
+            raise NotFound(f"there is no tenant `{reference}`; give its id, its user or its database")
+        return to_tenant(row)
+
+    async def suspend(self, tenant: Tenant, reason: str, due_at_ms: int) -> bool:
+        values = {
+            "state": TenantState.SUSPENDED.value,
+            "error": reason,
+            "attempts": 0,
+            "due_at_ms": due_at_ms,
+        }
+        event = Event("tenant.suspended", *_about(tenant, reason=reason))
+        return await self._move(tenant, (TenantState.READY, TenantState.SUSPENDED), values, event)
+
+    async def suspended(self, tenant: Tenant) -> None:
+        await self._move(tenant, (TenantState.SUSPENDED,), {"due_at_ms": None})
+
+    async def resume(self, tenant: Tenant) -> bool:
+        values = {"state": TenantState.READY.value, "error": None, "attempts": 0, "due_at_ms": None}
+        return await self._move(
+            tenant, (TenantState.SUSPENDED,), values, Event("tenant.resumed", *_about(tenant))
+        )
+
+    async def delete(self, tenant: Tenant, now_ms: int) -> bool:
+        states = [state for state in TenantState if state not in (TenantState.DELETING, TenantState.DELETED)]
+        values = {"state": TenantState.DELETING.value, "error": None, "attempts": 0, "due_at_ms": now_ms}
+        if tenant.state in UNPROVISIONED:
+            values["due_at_ms"] = now_ms + _LEASE_MS
+        return await self._move(tenant, states, values, Event("tenant.deletion_started", *_about(tenant)))
+
+    async def reserve(self, database_name: str, provider: str, tenant_id: str | None, until_ms: int) -> None:
+        now = to_iso(self.central.now())
+        row = {
+            "name": database_name,
+            "provider": provider,
+            "state": MAKING,
+            "tenant_id": tenant_id,
+            "schema_version": 0,
+            "attempts": 0,
+            "due_at_ms": until_ms,
+            "created_at": now,
+            "updated_at": now,
+        }
+        async with self.central.write() as db:
+            await db.execute(insert(unowned_database), row)
+
+    async def keep(self, database_name: str, until_ms: int) -> bool:
+        return await self._change_reserved(database_name, due_at_ms=until_ms)
+
+    async def discard(self, database_name: str, now_ms: int) -> None:
+        await self._change_reserved(database_name, due_at_ms=now_ms, state=DISCARDED)
+
+    async def replace(
+        self, tenant: Tenant, states: Collection[TenantState], database_name: str, schema_version: int
+    ) -> bool:
+        now = self.central.now()
+        values = {"database_name": database_name, "schema_version": schema_version}
+        if tenant.state in UNPROVISIONED:
+            values |= {"state": TenantState.READY.value, "error": None, "attempts": 0, "due_at_ms": None}
+        async with self._all_or_nothing() as db:
+            if not (await self._changed(db, tenant, states, values) and await _take(db, database_name)):
+                raise _OvertakenError
+            old = {
+                "name": tenant.database_name,
+                "provider": tenant.provider,
+                "state": DISCARDED,
+                "tenant_id": tenant.tenant_id,
+                "schema_version": tenant.schema_version,
+                "attempts": 0,
+                "due_at_ms": int(now.timestamp() * 1000),
+                "created_at": tenant.created_at,
+                "updated_at": to_iso(now),
+            }
+            await db.execute(insert(unowned_database), old)
+            about = _about(tenant, database=database_name, instead_of=tenant.database_name)
+            await self.central.record(db, Event("tenant.restored", *about))
+            return True
+        return False
+
+    async def adopt(self, source: Tenant, database_name: str, schema_version: int) -> Tenant | None:
+        row = new_tenant_row("", source.provider, self.central.now())
+        row |= {
+            "user_id": f"fork:{source.tenant_id}:{row['id']}",
+            "database_name": database_name,
+            "state": TenantState.READY.value,
+            "schema_version": schema_version,
+            "due_at_ms": None,
+        }
+        async with self.central.write() as db:
+            if not await _take(db, database_name):
+                return None
+            await db.execute(insert(tenant), row)
+            found = (await db.execute(select(*COLUMNS).where(tenant.c.id == row["id"]))).mappings().one()
+            made = to_tenant(found)
+            about = _about(made, **{"from": source.tenant_id})
+            await self.central.record(db, Event("tenant.forked", *about))
+        return made
+
+    async def note_version(self, tenant: Tenant, schema_version: int) -> None:
+        await self._move(tenant, (TenantState.READY,), {"schema_version": schema_version})
+
+    async def exported(self, tenant: Tenant) -> None:
+        async with self.central.write() as db:
+            await self.central.record(db, Event("tenant.exported", *_about(tenant)))
+
+    @asynccontextmanager
+    async def _all_or_nothing(self) -> AsyncIterator[AsyncConnection]:
+        with contextlib.suppress(_OvertakenError):
+            async with self.central.write() as db:
+                yield db
+
+    async def _move(
+        self,
+        about: Tenant,
+        states: Collection[TenantState],
+        values: Mapping[str, Any],
+        event: Event | None = None,
+    ) -> bool:
+        async with self.central.write() as db:
+            moved = await self._changed(db, about, states, values)
+            if moved and event is not None:
+                await self.central.record(db, event)
+        return moved
+
+    async def _changed(
+        self, db: AsyncConnection, about: Tenant, states: Collection[TenantState], values: Mapping[str, Any]
+    ) -> bool:
+        is_so = and_(
+            tenant.c.id == about.tenant_id,
+            tenant.c.database_name == about.database_name,
+            tenant.c.state.in_([state.value for state in states]),
+        )
+        changed = update(tenant).where(is_so).values(**values, updated_at=to_iso(self.central.now()))
+        return (await db.execute(changed)).rowcount == 1
+
+    async def _change_reserved(self, database_name: str, **values: Any) -> bool:
+        is_kept = and_(unowned_database.c.name == database_name, unowned_database.c.state == MAKING)
+        changed = (
+            update(unowned_database).where(is_kept).values(**values, updated_at=to_iso(self.central.now()))
+        )
+        async with self.central.write() as db:
+            return (await db.execute(changed)).rowcount == 1
+
+
+def _about(tenant: Tenant, **details: str) -> tuple[str, Facts]:
+    """Target and details of an event."""
+    return f"tenant:{tenant.tenant_id}", {"database": tenant.database_name, **details}
+
+
+async def _take(db: AsyncConnection, database_name: str) -> bool:
+    """The reserved name gets an owner in this transaction."""
+    is_kept = and_(unowned_database.c.name == database_name, unowned_database.c.state == MAKING)
+    return (await db.execute(delete(unowned_database).where(is_kept))).rowcount == 1

@@ -1,0 +1,105 @@
+"""Looks at a SQLite file before a tenant's database is made from it."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from freehold.errors import FreeholdError, InvalidInput, Unavailable
+from freehold.migrate.apply import apply
+from freehold.migrate.fingerprint import ask
+from freehold.migrate.ledger import LEDGER_TABLE, ledger_rows
+from freehold.migrate.schema import Schema, read_schema
+from freehold.migrate.snapshot import Scratch
+from freehold.migrate.target import Target
+from freehold.registry.snapshot import Snapshot
+
+_SHOWN = 5
+
+
+class BadBackup(InvalidInput):
+    """The file cannot become this service's database. `faults` has a line for each reason."""
+
+    code = "bad_backup"
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = list(faults)
+
+
+class OpenFile(Protocol):
+    """Opens a SQLite file as a target, for reading only. Raises `BadBackup`."""
+
+    def __call__(self, path: Path, /) -> AbstractAsyncContextManager[Target]: ...
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sound file holds. `changed` names what is not as the migrations up to its version made it."""
+
+    schema_version: int
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupCheck:
+    """`scratch` gives an empty database to replay the registry in, to compare with."""
+
+    scratch: Scratch
+
+    async def check(self, file: Target, published: Snapshot) -> Checked:
+        """Whether the file is whole, and a state that this registry leads through.
+
+        Raises:
+            BadBackup: it is damaged, has no ledger, another history, or is ahead of the registry.
+            Unavailable: it takes too long to read.
+        """
+        try:
+            await _require_whole(file)
+            version = await _version(file, published)
+            found = await read_schema(file)
+        except BadBackup:
+            raise
+        except Unavailable:
+            raise
+        except FreeholdError as error:
+            raise BadBackup([f"the file cannot be read as a database: {error}"]) from error
+        return Checked(schema_version=version, changed=await self._changed(found, published, version))
+
+    async def _changed(self, found: Schema, published: Snapshot, version: int) -> tuple[str, ...]:
+        """What users added is theirs; what the registry made must be there, unchanged."""
+        async with self.scratch() as replayed:
+            await apply(replayed, published.migrations, to=version)
+            wanted = await read_schema(replayed)
+        changed = []
+        for kind in ("tables", "indexes", "views", "triggers"):
+            there = getattr(found, kind)
+            for name, each in getattr(wanted, kind).items():
+                if name not in there:
+                    changed.append(f"{each.name} is missing")
+                elif there[name].shape != each.shape:
+                    changed.append(f"{each.name} is not as the migrations made it")
+        return tuple(changed)
+
+
+async def _require_whole(file: Target) -> None:
+    [found] = await ask(file, "PRAGMA integrity_check")
+    faults = [str(fault) for (fault,) in found]
+    if faults != ["ok"]:
+        raise BadBackup([f"the file is damaged: {fault}" for fault in faults[:_SHOWN]])
+
+
+async def _version(file: Target, published: Snapshot) -> int:
+    rows = await ledger_rows(file)
+    if not rows:
+        raise BadBackup([f"the file has no table {LEDGER_TABLE}: it is no tenant's database"])
+    if len(rows) > published.version:
+        raise BadBackup(
+            [f"the file is at version {len(rows)}, and the newest published one is {published.version}"]
+        )
+    for at, (row, known) in enumerate(zip(rows, published.rows, strict=False), start=1):
+        if row.version != at or row.chain != known.chain:
+            raise BadBackup([f"the file has another history than this registry, from version {at} on"])
+    return len(rows)

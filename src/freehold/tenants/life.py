@@ -1,0 +1,248 @@
+"""What operators do with single tenants: suspend, resume, fork, export, restore, migrate, delete."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from freehold.errors import CentralUnavailable, Conflict, FreeholdError
+from freehold.migrate.copying import CannotBeCopied, Copied, copy_database
+from freehold.migrate.ledger import read_ledger
+from freehold.migrate.target import Target
+from freehold.registry.snapshot import Snapshot
+from freehold.tenants.backup import BackupCheck, BadBackup, Checked, OpenFile
+from freehold.tenants.caretaker import Caretaker, Done
+from freehold.tenants.clock import SystemClock
+from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting
+from freehold.tenants.life_store import LifeStore
+from freehold.tenants.names import new_database_name
+from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
+from freehold.tenants.types import Tenant, TenantState
+
+log = structlog.get_logger()
+
+_LEASE_MS = 30_000
+_RENEW_S = 8.0
+_WHOLE = (TenantState.READY, TenantState.SUSPENDED)
+_RESTORABLE = (*_WHOLE, TenantState.FAILED)
+
+
+class WrongState(Conflict):
+    """The tenant is in a state in which this cannot be done."""
+
+    code = "wrong_state"
+
+
+class ReservationLost(Conflict):
+    """It took so long that the new database was given up, or the tenant was changed meanwhile; nothing changed."""
+
+    code = "reservation_lost"
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant whose database was made from a file: how much came, and the version before and after."""
+
+    tenant: Tenant
+    checked: Checked
+    copied: Copied
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """Every method may be repeated after an error or a crash: what was begun is finished or cleaned up.
+
+    `published` is the registry as it is now.
+    """
+
+    store: LifeStore
+    provider: DatabaseProvider
+    bring_up_to_date: BringUpToDate
+    published: Callable[[], Awaitable[Snapshot]]
+    caretaker: Caretaker
+    backups: BackupCheck
+    open_file: OpenFile
+    clock: Clock = field(default_factory=SystemClock)
+
+    async def find(self, reference: str) -> Tenant:
+        """The tenant of this id, user id, e-mail address or database name. Raises `NotFound`."""
+        return await self.store.find(reference)
+
+    async def suspend(self, reference: str, reason: str = "") -> Tenant:
+        """Have all reads and writes refused. Twice is as good as once, and replaces the reason.
+
+        Raises:
+            NotFound, WrongState, DatabaseDeleting, DatabaseDeleted: it cannot be suspended.
+            ProviderUnavailable: it is suspended for its user, and the provider is told as soon as it answers.
+        """
+        tenant = await self._here(reference, _WHOLE, "suspended")
+        if not await self.store.suspend(tenant, reason, self.clock.now_ms() + _LEASE_MS):
+            raise _overtaken(tenant)
+        await self.provider.suspend(tenant.database_name, reason)
+        await self.store.suspended(tenant)
+        return await self.store.find(tenant.tenant_id)
+
+    async def resume(self, reference: str) -> Tenant:
+        """End `suspend`, and bring the database to the newest version if it missed some.
+
+        Raises:
+            NotFound, WrongState, DatabaseDeleting, DatabaseDeleted: it cannot be resumed.
+            ProviderUnavailable: it is suspended as before.
+            FreeholdError: a migration fails on it; it is resumed, at the version before.
+        """
+        tenant = await self._here(reference, _WHOLE, "resumed")
+        await self.provider.resume(tenant.database_name)
+        if tenant.state is TenantState.READY:
+            return tenant
+        if not await self.store.resume(tenant):
+            raise _overtaken(tenant)
+        return await self.migrate(tenant.tenant_id)
+
+    async def migrate(self, reference: str) -> Tenant:
+        """Bring the database to the newest published version; its ledger says where it stands.
+
+        Raises:
+            NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: it is not at hand.
+            FreeholdError: a migration fails on it; it is at the version before.
+        """
+        tenant = await self._here(reference, (TenantState.READY,), "migrated")
+        target = await self.provider.open(tenant.database_name)
+        try:
+            await self.bring_up_to_date(target)
+        finally:
+            with contextlib.suppress(FreeholdError):  # some may have been applied before one failed
+                await self.store.note_version(tenant, (await read_ledger(target)).version)
+        return await self.store.find(tenant.tenant_id)
+
+    async def delete(self, reference: str) -> list[Done]:
+        """Delete the database for good. The user stays, without one.
+
+        Gives what came of it here; with an error in it, or nothing, the service goes on until the database is gone.
+
+        Raises:
+            NotFound: no such tenant.
+        """
+        tenant = await self.store.find(reference)
+        await self.store.delete(tenant, self.clock.now_ms())
+        return await self.caretaker.drain(only_of=tenant.tenant_id)
+
+    async def fork(self, reference: str) -> Tenant:
+        """A copy of the database as it is now, as a tenant of no user. Works while it is suspended.
+
+        Raises:
+            NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: it cannot be copied.
+        """
+        tenant = await self._here(reference, _WHOLE, "forked")
+        async with self._reserved(tenant) as name:
+            await self.provider.fork(tenant.database_name, name)
+            version = (await read_ledger(await self.provider.open(name))).version
+            made = await self.store.adopt(tenant, name, version)
+            if made is None:
+                raise _overtaken(tenant)
+        log.info("tenant.forked", tenant_id=tenant.tenant_id, fork=made.tenant_id)
+        return made
+
+    async def export(self, reference: str, path: Path) -> tuple[Tenant, Copied]:
+        """Write the database as it is at one moment into a SQLite file. Works while it is suspended.
+
+        Raises:
+            NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: it cannot be read.
+            CannotBeCopied: the file is not whole.
+        """
+        tenant = await self._here(reference, _WHOLE, "exported")
+        async with self._reserved(tenant) as scratch_name:
+            copied = await self.provider.export(tenant.database_name, path, scratch_name)
+        await self.store.exported(tenant)
+        return tenant, copied
+
+    async def check_file(self, path: Path) -> Checked:
+        """Look at a file as `restore` does. Raises `BadBackup`."""
+        async with self.open_file(path) as file:
+            return await self.backups.check(file, await self.published())
+
+    async def restore(
+        self,
+        reference: str,
+        path: Path,
+        *,
+        accept_changes: bool = False,
+        on_rows: Callable[[int], None] = lambda _rows: None,
+    ) -> Restored:
+        """Give the tenant a new database with the content of this file, at the newest version.
+
+        The old one is kept until the new one is whole, and then discarded. What is written to the old one meanwhile
+        is lost, and its address changes. With `accept_changes` tables may differ from what the migrations made.
+
+        Raises:
+            BadBackup, NotFound: the file is not fit; nothing was changed.
+            CannotBeCopied, MigrationFailed, ReservationLost, ProviderUnavailable: the tenant is as it was before.
+        """
+        tenant = await self._here(reference, _RESTORABLE, "restored")
+        async with self.open_file(path) as file:
+            checked = await self.backups.check(file, await self.published())
+            if checked.changed and not accept_changes:
+                raise BadBackup([*checked.changed, "say that this is accepted, or restore another file"])
+            async with self._reserved(tenant) as name:
+                copied = await self._fill(name, file, on_rows)
+                version = await self.bring_up_to_date(await self.provider.open(name))
+                if tenant.state is TenantState.SUSPENDED:
+                    await self.provider.suspend(name, tenant.error or "")
+                if not await self.store.replace(tenant, (tenant.state,), name, version):
+                    raise _overtaken(tenant)
+        log.info("tenant.restored", tenant_id=tenant.tenant_id, database=name, schema_version=version)
+        await self._tidy(tenant)
+        return Restored(tenant=await self.store.find(tenant.tenant_id), checked=checked, copied=copied)
+
+    async def _fill(self, name: str, file: Target, on_rows: Callable[[int], None]) -> Copied:
+        await self.provider.create_empty(name)
+        copied = await copy_database(file, await self.provider.open(name), on_rows)
+        if copied.skipped:
+            raise CannotBeCopied(f"the provider does not take all of it: {'; '.join(copied.skipped)}")
+        return copied
+
+    async def _here(self, reference: str, states: tuple[TenantState, ...], what: str) -> Tenant:
+        tenant = await self.store.find(reference)
+        if tenant.state is TenantState.DELETED:
+            raise DatabaseDeleted("the database was deleted")
+        if tenant.state is TenantState.DELETING:
+            raise DatabaseDeleting("the database is being deleted")
+        if tenant.state not in states:
+            raise WrongState(f"a tenant that is {tenant.state.value} cannot be {what}")
+        if tenant.provider != self.provider.name:
+            raise WrongState(
+                f"its database is at the provider `{tenant.provider}`, not `{self.provider.name}`"
+            )
+        return tenant
+
+    @asynccontextmanager
+    async def _reserved(self, tenant: Tenant) -> AsyncIterator[str]:
+        """A name for a new database. Unless a tenant has it in the end, the database is deleted."""
+        name = new_database_name()
+        await self.store.reserve(name, self.provider.name, tenant.tenant_id, self.clock.now_ms() + _LEASE_MS)
+        keeping = asyncio.create_task(self._keep(name))
+        try:
+            yield name
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            with contextlib.suppress(CentralUnavailable):  # its lease runs out
+                await self.store.discard(name, self.clock.now_ms())
+            await self._tidy(tenant)
+
+    async def _keep(self, name: str) -> None:
+        while True:
+            await self.clock.sleep(_RENEW_S)
+            with contextlib.suppress(CentralUnavailable):
+                await self.store.keep(name, self.clock.now_ms() + _LEASE_MS)
+
+    async def _tidy(self, tenant: Tenant) -> None:
+        with contextlib.suppress(FreeholdError):  # the service goes on trying
+            await self.caretaker.drain(only_of=tenant.tenant_id)
+
+
+def _overtaken(tenant: Tenant) -> ReservationLost:
+    return ReservationLost(f"the tenant {tenant.tenant_id} was changed meanwhile; look again")
