@@ -110,6 +110,7 @@ class Services:
     user_admin: UserAdmin
     references: References
     session_data: SessionData | None
+    cache: RedisLink | None
     limiter: Limiter
     guests: Guests
     issuers: Issuers
@@ -206,6 +207,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             user_admin=UserAdmin(auth, SqlAdminStore(central, users)),
             references=References(CentralReferences(central), changes),
             session_data=session_data,
+            cache=cache,
             limiter=limiter,
             guests=Guests(auth, users),
             issuers=open_issuers(

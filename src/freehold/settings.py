@@ -163,6 +163,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_from: Annotated[
         str, Meta(description="Sender of all mail, e.g. My App <no-reply@example.com>; needed with SMTP_URL.")
     ] = ""
+    metrics_token: Annotated[
+        Secret, Meta(description="Who has it may read /metrics; when unset, only this machine may.")
+    ] = Secret("")
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
     ] = "info"

@@ -127,6 +127,7 @@ _NOBODY = {"userId": "nobody"}
 ROUTES: list[Row] = [
     *read("/health"),
     *read("/ready"),
+    *read("/metrics"),  # asked from this machine; see tests/integration/test_metrics.py
     *auth("GET", "/api/auth/ok", OPEN),
     *auth("POST", "/api/auth/sign-up/email", OPEN, {"name": "N", "email": "{new}", "password": PASSWORD}),
     *auth("POST", "/api/auth/sign-in/email", OPEN, {"email": "{email}", "password": PASSWORD}),

@@ -51,6 +51,11 @@ class Sessions:
         changes.subscribe("session", self._forget_token)
         changes.subscribe("user", self._forget_user)
 
+    @property
+    def remembered(self) -> int:
+        """How many sessions are in memory."""
+        return len(self._cache)
+
     async def seen(self) -> int:
         """How far the change feed is: what is read from now on is at least so new. -1 where nobody makes copies.
 

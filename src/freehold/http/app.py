@@ -29,11 +29,13 @@ from freehold.http.guards import provide_signed_in
 from freehold.http.guest_databases import GuestDatabasesController
 from freehold.http.guests import guest_handlers
 from freehold.http.health import HealthController
+from freehold.http.metrics import metrics_route
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.rate_limits import RateLimits
 from freehold.http.rate_rules import Rules
 from freehold.http.registry import registry_routes
 from freehold.http.replicas import Replicas
+from freehold.http.request_counts import RequestCounts
 from freehold.http.request_log import RequestLog
 from freehold.http.token_checks import TokenChecks
 from freehold.http.unread_bodies import UnreadBodies
@@ -43,7 +45,9 @@ log = structlog.get_logger()
 _MAX_BODY_BYTES = 2 * 1024 * 1024
 
 
-def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
+def create_app(
+    services: Services, gateway: Gateway | None = None, counts: RequestCounts | None = None
+) -> Litestar:
     """All routes on one Litestar application; the provisioner runs while it does."""
 
     @contextlib.asynccontextmanager
@@ -74,6 +78,7 @@ def create_app(services: Services, gateway: Gateway | None = None) -> Litestar:
     return Litestar(
         route_handlers=[
             HealthController,
+            metrics_route(services, counts or RequestCounts()),
             auth_routes(edge, further),
             form_routes(edge),
             DatabasesController,
@@ -110,14 +115,16 @@ async def _work(services: Services) -> None:
 def create_asgi(services: Services) -> ASGIApp:
     """What a server runs: the application with limits, CORS, the request log and reading out around it."""
     gateway = _gateway(services)
-    app: ASGIApp = create_app(services, gateway)
+    counts = RequestCounts()
+    app: ASGIApp = create_app(services, gateway, counts)
     if gateway is not None:
         app = DatabasePaths(app, gateway)
     settings = services.settings
     addresses = ClientAddresses(settings.trusted_proxies)
     if settings.rate_limits == "on":
-        app = RateLimits(app, services.limiter, Rules(settings), addresses)
-    return RequestLog(AuditOrigins(UnreadBodies(Cors(app, services.auth.origins)), addresses))
+        app = RateLimits(app, services.limiter, Rules(settings), addresses, counts.note_refusal)
+    app = AuditOrigins(UnreadBodies(Cors(app, services.auth.origins)), addresses)
+    return RequestLog(app, counts)
 
 
 def _gateway(services: Services) -> Gateway | None:

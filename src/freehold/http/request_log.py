@@ -9,6 +9,7 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from freehold.http.request_counts import RequestCounts
 from freehold.log import quick_info
 
 _ALWAYS = [
@@ -26,8 +27,9 @@ _SECRET_BELOW = "/api/auth/reset-password/"  # noqa: S105
 class RequestLog:
     """ASGI wrapper. Outermost, so that it also sees what no route answers."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, counts: RequestCounts) -> None:
         self._app = app
+        self._note = counts.note
         self._write_line = quick_info("request.finished")
         # Unique over processes and restarts, and cheaper than asking the system for randomness each time.
         self._prefix = secrets.token_hex(4)
@@ -56,6 +58,8 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_and_note)
         finally:
+            seconds = time.perf_counter() - started
+            self._note(path, status, seconds)
             if path not in _QUIET_PATHS or status >= 400:
                 self._write_line(
                     {
@@ -63,7 +67,7 @@ class RequestLog:
                         "method": scope["method"],
                         "path": _shown(path),
                         "status": status,
-                        "duration_ms": round((time.perf_counter() - started) * 1000, 2),
+                        "duration_ms": round(seconds * 1000, 2),
                     }
                 )
 
