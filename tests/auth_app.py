@@ -32,6 +32,7 @@ from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.http.app import create_asgi
 from freehold.http.auth import auth_routes
 from freehold.http.auth_admin import admin_handlers
+from freehold.http.auth_api_keys import api_key_routes
 from freehold.http.auth_edge import AuthEdge
 from freehold.http.auth_email import email_and_password_routes
 from freehold.http.auth_jwts import jwt_routes
@@ -173,6 +174,7 @@ async def running_auth(
             *guest_handlers(edge, Guests(auth, users)),
             *jwt_routes(edge),
             *pair_routes(edge),
+            *api_key_routes(edge),
             *email_and_password_routes(edge, email, checked),
             *admin_handlers(edge, UserAdmin(auth, SqlAdminStore(central, users))),
         ]

@@ -16,6 +16,7 @@ from freehold.audit.chain import seal_key
 from freehold.audit.service import Audit
 from freehold.auth.accounts import Accounts
 from freehold.auth.admin import UserAdmin
+from freehold.auth.api_keys import ApiKeys
 from freehold.auth.code_sign_in import CodeSignIn
 from freehold.auth.codes import Codes
 from freehold.auth.cookies import SessionCookies
@@ -43,6 +44,7 @@ from freehold.cache.redis_limiter import RedisLimiter
 from freehold.cache.sessions import RedisSessions
 from freehold.central.accounts import CentralAccounts
 from freehold.central.administration import SqlAdminStore
+from freehold.central.api_keys import SqlApiKeys
 from freehold.central.audit import CentralAudit
 from freehold.central.catalogue import CentralCatalogue
 from freehold.central.changes import ChangeFeed, FileChanges
@@ -263,7 +265,7 @@ def open_issuers(
     signing_keys = SigningKeys(SqlSigningKeys(central), changes, secret, max_age=signing_key_max_age)
     jwts = Jwts(signing_keys, public_url)
     pairs = TokenPairs(SqlRefreshTokens(central), sessions, jwts, secret)
-    return Issuers(signing_keys=signing_keys, jwts=jwts, pairs=pairs)
+    return Issuers(signing_keys=signing_keys, jwts=jwts, pairs=pairs, api_keys=ApiKeys(SqlApiKeys(central)))
 
 
 def email_services(

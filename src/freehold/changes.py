@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-Topic = Literal["session", "user", "registry", "jwks", "token_rotation"]
+Topic = Literal["session", "user", "registry", "jwks", "token_rotation", "apikey"]
 
 # Called with what changed: a session's token, a user's id, a migration's version, the id of a key that signs JWTs, a
 # database's name.

@@ -2,6 +2,7 @@
 
 What is left out, and why:
 - the header `set-auth-jwt` where a recording gives one for a session that has expired: nobody is signed in there;
+- `api-key.session.other-endpoint`, where a key lists its owner's sessions with their tokens: a key is no session;
 - `options-preflight` on the whole service, and what it exposes to browsers: CORS is the app's own, see there;
 - the cookie `session_data` where a recording sets it: that cache outlives a revocation, so there is none here.
 """
@@ -21,11 +22,13 @@ import jwt
 import pytest
 from tests.auth_app import SECRET, AuthApp, running_auth, running_service
 
+from freehold.auth.api_key_types import NewApiKey
 from freehold.auth.sealing import Seal
 
 RECORDED = json.loads((Path(__file__).parent / "captures/better_auth.json").read_text())
+API_KEYS = json.loads((Path(__file__).parent / "captures/better_auth_api_keys.json").read_text())
 ADMIN = json.loads((Path(__file__).parent / "captures/better_auth_admin.json").read_text())
-GROUPS: dict[str, list[dict[str, Any]]] = {**RECORDED["groups"], **ADMIN["groups"]}
+GROUPS: dict[str, list[dict[str, Any]]] = {**RECORDED["groups"], **API_KEYS["groups"], **ADMIN["groups"]}
 PASSWORD = "correct-horse-1"
 SECURE_ORIGIN = "https://auth.example.com"
 
@@ -44,6 +47,7 @@ MEANT = {
 PATTERNS = {
     "<signature>": r"[A-Za-z0-9+/]{43}=",
     "<random-32>": r"[A-Za-z0-9]{32}",
+    "<first-6-chars-of-key>": r"[A-Za-z0-9_-]{6}",
     "<jwt>": r"[\w-]+\.[\w-]+\.[\w-]{86}",
     "<base64url-32-bytes>": r"[\w-]{43}",
 }
@@ -53,6 +57,7 @@ OWNERS = {
     "<token:14>": ("Setup User", "out@example.com"),
     "<token:19>": ("Setup User", "refresh@example.com"),
     "<token:26>": ("Setup User", "bearer@example.com"),
+    "<token:28>": ("Setup User", "apikey@example.com"),
     "<token:27>": ("Setup User", "bearer-2@example.com"),
 }
 GUESTS = {"<token:35>"}
@@ -93,6 +98,18 @@ def test_what_better_auth_has_sealed_is_read() -> None:
     seal = Seal(vector["secret"])
     assert seal.open(vector["ciphertext_hex"]) == vector["plaintext"]
     assert seal.open(seal.close("كتاب")) == "كتاب"
+
+
+async def test_a_key_is_stored_as_recorded(tmp_path: Path) -> None:
+    vector = API_KEYS["vectors"]["api_key"]
+    async with running_auth(tmp_path) as app:
+        await app.sign_up()
+        ((owner,),) = await app.rows("SELECT id FROM user")
+        made, text = await app.issuers.api_keys.create(owner, NewApiKey(prefix="app_"))
+        assert len(text) == len("app_") + vector["default_key_length"]
+        assert made.start == text[:6]
+        await app.write("UPDATE apikey SET key = ?", vector["stored"])
+        assert (await app.issuers.api_keys.recognise(vector["key"])).user_id == owner
 
 
 async def test_a_jwt_has_the_recorded_header_and_claims(tmp_path: Path) -> None:
@@ -156,6 +173,7 @@ class Replay:
         if capture["name"].startswith(("sign-in.", "csrf.", "sign-up.email.duplicate")):
             await self.sign_up("Ada", "ada@example.com", "<token:1>")
         await self.prepare_admin(capture["name"])
+        await self.prepare_api_keys(capture["name"])
         if left := LIFE_LEFT.get(capture["name"]):
             ends = (datetime.now(UTC) + left).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             await self.app.write(
@@ -165,6 +183,7 @@ class Replay:
     async def prepare_admin(self, name: str) -> None:
         """The users that were there when administrators were recorded: 17, then one that they made."""
         if name == "admin.sign-in":
+            self.bound.clear()
             await self.app.write('DELETE FROM "user"')
             await self.app.sign_up("admin@example.com", name="Admin")
             await self.app.write("""UPDATE "user" SET role = 'admin', "emailVerified" = 1""")
@@ -176,6 +195,19 @@ class Replay:
         elif name == "admin.list-user-sessions":
             body = {"email": "made@example.com", "password": "another-pass-1"}
             await self.app.post("/api/auth/sign-in/email", body)
+
+    async def prepare_api_keys(self, name: str) -> None:
+        if name == "api-key.update.disable":  # the use that is left out
+            await self.app.http.get("/api/auth/get-session", headers={"x-api-key": self.bound["<api-key:1>"]})
+        if name == "api-key.session.expired":
+            await self.app.write("UPDATE apikey SET enabled = 1, \"expiresAt\" = '2020-01-01T00:00:00.000Z'")
+        if name == "api-key.session.rate-limited":
+            ((owner,),) = await self.app.rows("SELECT id FROM user WHERE email = 'apikey@example.com'")
+            limits = NewApiKey(rate_limit_max=2, rate_limit_window_ms=60_000)
+            _, key = await self.app.issuers.api_keys.create(owner, limits)
+            for _ in range(2):
+                await self.app.issuers.api_keys.recognise(key)
+            self.bound["<api-key:3>"] = key
 
     async def sign_up(self, name: str, email: str, token: str) -> None:
         reply = await self.app.sign_up(email, name=name)
@@ -260,14 +292,17 @@ class Replay:
             return [f for i, (want, got) in pairs for f in self.compare(want, got, f"{where}[{i}]")]
         if isinstance(expected, str) and isinstance(found, str):
             return [] if self.matches(expected, found) else [f"{where}: expected {expected}, got {found}"]
+        if expected == "<milliseconds>":
+            return [] if isinstance(found, int) and found > 0 else [f"{where}: no milliseconds: {found!r}"]
         if expected != found or type(expected) is not type(found):
             return [f"{where}: expected {expected!r}, got {found!r}"]
         return []
 
     def matches(self, expected: str, found: str) -> bool:
         expected = expected.replace("{BASE}", self.app.url)
-        if when := re.fullmatch(r"<iso:now(?:\+(?:(\d+)d|(\d+)h))?>", expected):
-            return is_date(found, timedelta(days=int(when[1] or 0), hours=int(when[2] or 0)))
+        if when := re.fullmatch(r"<iso:now(?:\+(?:(\d+)d|(\d+)h|(\d+)min))?>", expected):
+            days, hours, minutes = (int(number or 0) for number in when.groups())
+            return is_date(found, timedelta(days=days, hours=hours, minutes=minutes))
         parts = re.split(r"(<[a-z0-9:-]+>|true)", expected)
         pattern = "".join(self.meaning(part) for part in parts)
         match = re.fullmatch(pattern, found)
@@ -275,8 +310,8 @@ class Replay:
             return False
         for name, value in match.groupdict().items():
             if name != "signature":
-                kind, number = name.split("_")
-                self.bound[f"<{kind}:{number}>"] = value
+                kind, _, number = name.rpartition("_")
+                self.bound[f"<{kind.replace('_', '-')}:{number}>"] = value
         if "<signature>" in expected:
             signed = re.search(r"(?:^|=)([A-Za-z0-9:]+)\.([A-Za-z0-9+/]{43}=)", found)
             return signed is not None and signature(signed[1]) == signed[2]
@@ -289,6 +324,8 @@ class Replay:
             return re.escape(self.bound[part])
         if placeholder := re.fullmatch(r"<(token|id|kid):(\d+)>", part):
             return rf"(?P<{placeholder[1]}_{placeholder[2]}>[A-Za-z0-9]{{32}})"
+        if placeholder := re.fullmatch(r"<api-key:(\d+)>", part):
+            return rf"(?P<api_key_{placeholder[1]}>[A-Za-z0-9_-]*[A-Za-z]{{64}})"
         return re.escape(part)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 Outcomes = dict[str, int]
 """Status by who asks; see `WHO`."""
 
-WHO = ("anonymous", "signed out", "user", "admin", "database token")
+WHO = ("anonymous", "signed out", "user", "admin", "database token", "api key")
 
 ALL_AUTH_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 """Below /api/auth what is not offered is 404 without a body, as better-auth answers."""
@@ -20,6 +20,7 @@ OPEN = same(200)
 ABSENT = same(404)
 DESCRIBED = same(204)  # OPTIONS: which methods there are
 SIGNED_IN = {**same(401), "user": 200, "admin": 200}
+OWNERS = {**SIGNED_IN, "api key": 200}
 STRANGERS = {**same(401), "user": 404, "admin": 404}
 ADMIN = {**same(401), "user": 403, "admin": 201}
 ADMIN_READS = {**same(401), "user": 403, "admin": 200}
@@ -173,7 +174,13 @@ ROUTES: list[Row] = [
     *auth("POST", "/api/auth/admin/stop-impersonating", {**same(401), "user": 400, "admin": 400}),
     *auth("POST", "/api/auth/admin/remove-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
     *auth("POST", "/api/auth/admin/has-permission", SIGNED_IN, {"permissions": {"user": ["list"]}}),
-    *read("/databases/user", SIGNED_IN),
+    *auth("POST", "/api/auth/api-key/create", SIGNED_IN, {"name": "one more"}),
+    *auth("GET", "/api/auth/api-key/list", SIGNED_IN),
+    row("GET", "/api/auth/api-key/get", STRANGERS, target="/api/auth/api-key/get?id=none"),
+    Row(ALL_AUTH_METHODS - {"GET"}, "/api/auth/api-key/get", ABSENT),
+    *auth("POST", "/api/auth/api-key/update", STRANGERS, {"keyId": "none", "enabled": False}),
+    *auth("POST", "/api/auth/api-key/delete", STRANGERS, {"keyId": "none"}),
+    *read("/databases/user", OWNERS),
     *read("/admin/audit", ADMIN_READS),
     *read("/databases/guests", SIGNED_IN),
     row("GET DELETE", "/databases/guests/{guest_id}", STRANGERS, target="/databases/guests/nobody"),

@@ -39,7 +39,13 @@ POSTED = [
     for found in ROUTES
     if "POST" in found.methods and (found.outcomes not in (ABSENT, same(405)) or "get-session" in found.route)
 ]
-TAKES_ANY_JSON = {"/api/auth/sign-out", "/api/auth/logout", "/api/v1/auth/logout"}
+TAKES_ANY_JSON = {
+    "/api/auth/sign-in/anonymous",
+    "/api/auth/api-key/create",
+    "/api/auth/sign-out",
+    "/api/auth/logout",
+    "/api/v1/auth/logout",
+}
 
 NOT_JSON: dict[str, bytes] = {
     "cut": b'{"a": ',
@@ -197,6 +203,8 @@ COMPLETE: dict[str, dict[str, Any]] = {
     "/api/auth/sign-up/email": {"name": "N", "email": "{new}", "password": PASSWORD},
     "/api/auth/sign-in/email": {"email": ADMIN, "password": PASSWORD, "rememberMe": True, "callbackURL": "/"},
     "/api/auth/refresh": {"refresh_token": "x"},
+    "/api/auth/api-key/create": {"name": "n", "prefix": "p_", "expiresIn": 90_000, "metadata": {"a": 1}},
+    "/api/auth/api-key/update": {"keyId": "none", "name": "n", "enabled": True, "expiresIn": 90_000},
     "/api/v1/auth/login": {"email": ADMIN, "password": PASSWORD},
     "/api/auth/email-otp/send-verification-otp": {"email": "{new}", "type": "sign-in"},
     "/api/auth/sign-in/email-otp": {"email": "{new}", "otp": "000000", "name": "N", "image": "x"},

@@ -9,10 +9,9 @@ import pytest
 from litestar import Litestar, Request
 from litestar.di import Provide
 
-from freehold.auth.dates import from_iso
-from freehold.auth.types import Session, SignedIn, User
 from freehold.errors import CentralUnavailable, Unauthenticated
 from freehold.http.databases import DatabasesController
+from freehold.http.guards import DatabaseCaller
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import TenantState
@@ -22,22 +21,13 @@ from tests.simulators.tenants import MemoryTenants, SimulatedClock, SimulatedPro
 _MOMENT = "2026-01-01T00:00:00.000Z"
 
 
-async def _signed_in(request: Request[Any, Any, Any]) -> SignedIn:
-    """Stands for auth: the header `user` says who asks."""
+async def _caller(request: Request[Any, Any, Any]) -> DatabaseCaller:
+    """Stands for auth: the header `user` says who asks, `key` that it is with a key for reading."""
     user_id = request.headers.get("user")
     if not user_id:
         raise Unauthenticated("sign in first")
-    return SignedIn(
-        user=User(user_id=user_id, name="n", email="n@example.com", created_at=_MOMENT, updated_at=_MOMENT),
-        session=Session(
-            session_id=f"session-of-{user_id}",
-            token="t",
-            user_id=user_id,
-            expires_at=_MOMENT,
-            created_at=_MOMENT,
-            updated_at=_MOMENT,
-        ),
-        expires_at=from_iso(_MOMENT),
+    return DatabaseCaller(
+        user_id=user_id, reference=f"session:session-of-{user_id}", may_write="key" not in request.headers
     )
 
 
@@ -49,7 +39,7 @@ class World:
             [DatabasesController],
             dependencies={
                 "tenants": Provide(lambda: Tenants(self.store, self.provider), sync_to_thread=False),
-                "signed_in": Provide(_signed_in),
+                "database_caller": Provide(_caller),
             },
             exception_handlers=EXCEPTION_HANDLERS,
             logging_config=None,

@@ -55,6 +55,9 @@ class World:
         self.while_reading()
         return found, seen
 
+    async def find_referred_key(self, key_id: str) -> tuple[Referred | None, int]:
+        return await self.find_referred(key_id)
+
     def sign_in(self, session_id: str, user_id: str = "alice") -> None:
         self.rows[session_id] = Referred(f"token-{session_id}", user_id, self.now + timedelta(days=7))
 
@@ -128,10 +131,11 @@ async def test_an_expired_session_is_over(world: World, references: References) 
 
 
 async def test_other_subjects_are_not_sessions(world: World, references: References) -> None:
-    for subject in ("", "test", "key:some-key", "alice-1"):
+    for subject in ("", "test", "alice-1"):
         assert await references.is_live(subject)
     assert not await references.is_live("session:")
     assert not await references.is_live("session:nobody")
+    assert not await references.is_live("key:nothing")
 
 
 async def test_while_the_central_database_is_away_nothing_ends_and_nothing_new_is_believed(

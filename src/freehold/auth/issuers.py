@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from freehold.auth.api_keys import ApiKeys
 from freehold.auth.jwts import Jwts
 from freehold.auth.refresh import TokenPairs
 from freehold.auth.signing_keys import SigningKeys
@@ -9,8 +10,9 @@ from freehold.auth.signing_keys import SigningKeys
 
 @dataclass(frozen=True, slots=True)
 class Issuers:
-    """JWTs and the keys that sign them; pairs of access and refresh tokens."""
+    """JWTs and the keys that sign them; pairs of access and refresh tokens; API keys."""
 
     signing_keys: SigningKeys
     jwts: Jwts
     pairs: TokenPairs
+    api_keys: ApiKeys

@@ -1,7 +1,7 @@
-"""Whether what a database token refers to is still there: the session it was handed out to.
+"""Whether what a database token refers to is still there: the session or the API key it was handed out to.
 
-A database token says in its `sub` claim for whom it was made, as `session:ID`; the id of a session is no secret.
-The gateway asks here at each call, so that a token ends with its session and not only at its own end. Answers are
+A database token says in its `sub` claim for whom it was made, as `session:ID` or `key:ID`; neither id is a secret.
+The gateway asks here at each call, so that a token ends with those and not only at its own end. Answers are
 kept in memory, right by the change feed as sessions are (docs/decisions/0002-session-cache.md).
 """
 
@@ -15,6 +15,7 @@ from typing import Protocol
 import structlog
 from msgspec import Struct
 
+from freehold.auth.api_key_types import KEY_REFERENCE
 from freehold.auth.dates import utc_now
 from freehold.auth.types import SESSION_REFERENCE
 from freehold.changes import RecentChanges
@@ -30,7 +31,7 @@ _PATIENCE_S = 1.0
 
 
 class Referred(Struct, frozen=True):
-    """A session that is there. `token` is by what the change feed names it."""
+    """A session or a key that is there. `token` is by what the change feed names it."""
 
     token: str
     user_id: str
@@ -42,6 +43,10 @@ class ReferenceStore(Protocol):
 
     async def find_referred(self, session_id: str) -> tuple[Referred | None, int]:
         """The session and how far the change feed was in the same view. Raises `CentralUnavailable`."""
+        ...
+
+    async def find_referred_key(self, key_id: str) -> tuple[Referred | None, int]:
+        """As for a session, an API key that may be used."""
         ...
 
 
@@ -68,17 +73,18 @@ class References:
         self._of_user: defaultdict[str, set[str]] = defaultdict(set)
         changes.subscribe("session", self._forget_token)
         changes.subscribe("user", self._forget_user)
+        changes.subscribe("apikey", self._forget_token)
 
     async def is_live(self, subject: str) -> bool:
         """Whether a token made for this subject may still be used.
 
-        Other subjects than sessions are always live. While the central database is away nothing can be ended in it,
-        so what was live stays so; what is not known yet is refused.
+        Other subjects than sessions and API keys are always live. While the central database is away nothing can be
+        ended in it, so what was live stays so; what is not known yet is refused.
 
         Raises:
             CentralUnavailable: it is not known, and the central database does not answer.
         """
-        if not subject.startswith(SESSION_REFERENCE):
+        if not subject.startswith((SESSION_REFERENCE, KEY_REFERENCE)):
             return True
         if not self._changes.is_recent(_RECENT_S):
             await self._catch_up(is_known=subject in self._live)
@@ -102,7 +108,10 @@ class References:
                 ) from error
 
     async def _read(self, subject: str) -> Referred | None:
-        found, seen = await self._store.find_referred(subject.removeprefix(SESSION_REFERENCE))
+        if subject.startswith(KEY_REFERENCE):
+            found, seen = await self._store.find_referred_key(subject.removeprefix(KEY_REFERENCE))
+        else:
+            found, seen = await self._store.find_referred(subject.removeprefix(SESSION_REFERENCE))
         # As for sessions: a change that this read did not see may have been told already.
         if found is not None and self._changes.position <= seen:
             self._put(subject, found)

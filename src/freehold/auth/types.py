@@ -15,7 +15,7 @@ USER_ROLE = "user"
 SESSION_REFERENCE = "session:"
 
 
-def _wire_names(own_id: str) -> Callable[[str], str]:
+def wire_names(own_id: str) -> Callable[[str], str]:
     """camelCase, with the struct's own id as plain `id`. The tables' columns have the same names."""
 
     def rename(field: str) -> str:
@@ -27,7 +27,7 @@ def _wire_names(own_id: str) -> Callable[[str], str]:
     return rename
 
 
-class User(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("user_id")):
+class User(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("user_id")):
     """A person. `email` is lower case; `role` may be several, joined by commas."""
 
     user_id: str
@@ -52,7 +52,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("user_i
         return self.banned and (self.ban_expires is None or from_iso(self.ban_expires) > moment)
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("session_id")):
+class Session(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("session_id")):
     """One sign-in. `token` is its secret, `session_id` is not."""
 
     session_id: str
@@ -106,7 +106,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     source: str = ""
 
 
-class StoredKey(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("key_id")):
+class StoredKey(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("key_id")):
     """A signing key as it is kept: `public_key` a JWK, `private_key` a sealed one; retired from `expires_at` on."""
 
     key_id: str
@@ -171,7 +171,7 @@ class UserChanges(msgspec.Struct, frozen=True, kw_only=True):
     image: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True, rename=_wire_names("row_id")):
+class Account(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("row_id")):
     """One way to sign in: with a password (`credential`), or through somebody else's service."""
 
     row_id: str

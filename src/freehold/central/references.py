@@ -1,13 +1,15 @@
-"""Sessions by their ids, for the gateway. Implements `freehold.auth.references.ReferenceStore`."""
+"""Sessions and API keys by their ids, for the gateway. Implements `freehold.auth.references.ReferenceStore`."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import func, select
 
-from freehold.auth.dates import from_iso
+from freehold.auth.dates import from_iso, utc_now
 from freehold.auth.references import Referred
 from freehold.central.engine import Central
-from freehold.central.tables import change, session
+from freehold.central.tables import apikey, change, session, user
+from freehold.central.users import LABELLED_USER, user_of
 
 # The newest change is read in the same statement, hence in the same view.
 _FIND = select(
@@ -16,6 +18,15 @@ _FIND = select(
     session.c.expiresAt,
     select(func.coalesce(func.max(change.c.seq), 0)).scalar_subquery(),
 )
+
+_FIND_KEY = (
+    select(
+        apikey.c.enabled,
+        apikey.c.expiresAt,
+        *LABELLED_USER,
+        select(func.coalesce(func.max(change.c.seq), 0)).scalar_subquery().label("seen"),
+    )
+).select_from(apikey.join(user, user.c.id == apikey.c.referenceId))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +40,13 @@ class CentralReferences:
             return None, 0
         token, user_id, expires_at, seen = row
         return Referred(token, user_id, from_iso(expires_at)), int(seen)
+
+    async def find_referred_key(self, key_id: str) -> tuple[Referred | None, int]:
+        async with self.central.read() as db:
+            row = (await db.execute(_FIND_KEY.where(apikey.c.id == key_id))).mappings().first()
+        if row is None or not row["enabled"] or user_of(row).is_banned_at(utc_now()):
+            return None, 0
+        expires_at = (
+            datetime.max.replace(tzinfo=UTC) if row["expiresAt"] is None else from_iso(row["expiresAt"])
+        )
+        return Referred(key_id, row["user_id"], expires_at), int(row["seen"])

@@ -7,6 +7,7 @@ from sqlalchemy import RowMapping, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from freehold.audit.types import ANONYMOUS, Event
 from freehold.auth.types import RefreshUse, StoredRefreshToken, UsedRefreshToken
 from freehold.central.engine import Central
 from freehold.central.tables import refresh_token, session
@@ -15,6 +16,7 @@ from freehold.errors import NotFound
 _WITH_SESSION = select(
     refresh_token.c.used_at,
     refresh_token.c.expires_at,
+    session.c.userId.label("user_id"),
     session.c.id.label("session_id"),
     session.c.token.label("session_token"),
 ).select_from(refresh_token.join(session, session.c.id == refresh_token.c.session_id))
@@ -59,6 +61,8 @@ class SqlRefreshTokens:
                 outcome = RefreshUse.REPEATED
             else:
                 outcome = RefreshUse.REUSED
+                reused = Event("user.refresh_token_reused", f"user:{row['user_id']}", actor=ANONYMOUS)
+                await self.central.record(db, reused)
                 await db.execute(session.delete().where(session.c.id == session_id))
         return UsedRefreshToken(outcome=outcome, session_id=session_id, session_token=row["session_token"])
 

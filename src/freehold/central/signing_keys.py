@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 from sqlalchemy import RowMapping, func, select
 
+from freehold.audit.types import Event
 from freehold.auth.types import StoredKey
 from freehold.central.engine import Central
 from freehold.central.tables import change, jwks
@@ -43,6 +44,7 @@ class SqlSigningKeys:
             )
             await db.execute(jwks.delete().where(jwks.c.id.in_(_ids(removed))))
             await db.execute(jwks.insert(), msgspec.to_builtins(new))
+            await self.central.record(db, _added(new, retired, removed))
         return True
 
 
@@ -56,6 +58,10 @@ def _stored(row: RowMapping) -> StoredKey:
         alg=row["alg"],
         crv=row["crv"],
     )
+
+
+def _added(new: StoredKey, retired: Sequence[StoredKey], removed: Sequence[StoredKey]) -> Event:
+    return Event("jwt.key_added", f"key:{new.key_id}", {"retired": len(retired), "removed": len(removed)})
 
 
 def _ids(keys: Sequence[StoredKey]) -> list[str]:

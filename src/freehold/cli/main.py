@@ -10,6 +10,7 @@ from freehold import __version__
 _VERBS = {
     "serve": ("freehold.cli.serve", "Run the service: auth, registry, databases."),
     "users": ("freehold.cli.users", "People who sign in."),
+    "api-keys": ("freehold.cli.api_keys", "API keys, with scopes and limits that users cannot set."),
     "keys": ("freehold.cli.keys", "The keys that sign JWTs."),
     "registry": ("freehold.cli.registry", "Ordered migrations of the tenant databases."),
     "audit": ("freehold.cli.audit", "Who did what, and whether that record is whole."),
@@ -25,7 +26,7 @@ class _LazyGroup(click.Group):
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
         if name not in _VERBS:
             return None
-        command: click.Command = getattr(importlib.import_module(_VERBS[name][0]), name)
+        command: click.Command = getattr(importlib.import_module(_VERBS[name][0]), name.replace("-", "_"))
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -16,6 +16,7 @@ from freehold.http.audit import AuditController
 from freehold.http.audit_origin import AuditOrigins
 from freehold.http.auth import auth_routes
 from freehold.http.auth_admin import admin_handlers
+from freehold.http.auth_api_keys import api_key_routes
 from freehold.http.auth_edge import AuthEdge
 from freehold.http.auth_email import email_and_password_routes
 from freehold.http.auth_jwts import jwt_routes
@@ -25,7 +26,7 @@ from freehold.http.cors import Cors
 from freehold.http.databases import DatabasesController
 from freehold.http.form_auth import form_routes
 from freehold.http.gateway import DatabasePaths, Gateway, gateway_routes
-from freehold.http.guards import provide_signed_in
+from freehold.http.guards import provide_database_caller, provide_signed_in
 from freehold.http.guest_databases import GuestDatabasesController
 from freehold.http.guests import guest_handlers
 from freehold.http.health import HealthController
@@ -74,6 +75,7 @@ def create_app(
         *jwt_routes(edge),
         *pair_routes(edge),
         *email_and_password_routes(edge, services.email, services.settings),
+        *api_key_routes(edge),
     ]
     return Litestar(
         route_handlers=[
@@ -95,6 +97,7 @@ def create_app(
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
             "guest_databases": Provide(lambda: services.guest_databases, sync_to_thread=False),
             "signed_in": Provide(provide_signed_in),
+            "database_caller": Provide(provide_database_caller),
         },
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=api_description(),

@@ -11,6 +11,7 @@ from litestar.types import Method, Receive, Scope, Send
 
 from freehold.auth.cookies import Presented
 from freehold.auth.types import NewUser, Session, User
+from freehold.http.auth_api_keys import session_of_key
 from freehold.http.auth_bodies import Field, check, documented, refuse_protected
 from freehold.http.auth_copies import SentCopy
 from freehold.http.auth_edge import AuthEdge, answers, query_value
@@ -23,7 +24,7 @@ from freehold.http.auth_replies import (
     json_reply,
     not_found,
 )
-from freehold.http.headers import presented_by
+from freehold.http.headers import API_KEY_HEADER, header, presented_by
 
 BASE_PATH = "/api/auth"
 
@@ -114,6 +115,8 @@ class _Endpoints:
         )
 
     async def get_session(self, scope: Scope) -> AuthReply:
+        if (api_key := header(scope, API_KEY_HEADER)) is not None:
+            return await session_of_key(self._edge, scope, api_key)
         presented = presented_by(scope, self._auth.cookies)
         if presented is None:
             return _NOBODY

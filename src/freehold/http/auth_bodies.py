@@ -30,6 +30,7 @@ _KINDS: dict[type, str] = {
 
 _PROTECTED = ("role", "banned", "banReason", "banExpires", "isAnonymous")
 
+
 # What there is when there is no body: what JavaScript calls undefined.
 ABSENT = msgspec.UNSET
 
@@ -57,6 +58,8 @@ class Field(msgspec.Struct, frozen=True):
             return "Invalid email address"
         if self.kind == "nonempty" and not value:
             return "Too small: expected string to have >=1 characters"
+        if self.kind == "number" and value < 1:
+            return "Too small: expected number to be >=1"
         if self.kind in {"string", "nullable"} and "\0" in value:
             return "Invalid input: a NUL character is not allowed"
         return None

@@ -1,6 +1,6 @@
 """What `/api/auth` answers: replies that cost little, and errors in better-auth's shape."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +11,19 @@ from litestar.exceptions import HTTPException
 from litestar.response.base import ASGIResponse
 from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
 
+from freehold.auth.api_key_errors import (
+    ApiKeyDisabled,
+    ApiKeyExpired,
+    ApiKeyLifeTooLong,
+    ApiKeyLifeTooShort,
+    ApiKeyNotFound,
+    ApiKeyPrefixTooLong,
+    ApiKeyTooShort,
+    BadApiKeyName,
+    BadApiKeyPrefix,
+    InvalidApiKey,
+    TooManyApiKeys,
+)
 from freehold.auth.errors import (
     AdminsActAsThemselves,
     AdminSessionGone,
@@ -79,6 +92,33 @@ _KNOWN: dict[type[FreeholdError], tuple[int, str | None, str]] = {
         "Anonymous users cannot sign in again anonymously",
     ),
     NotAGuest: (403, "USER_IS_NOT_ANONYMOUS", "User is not anonymous"),
+    ApiKeyNotFound: (404, "KEY_NOT_FOUND", "API Key not found"),
+    TooManyApiKeys: (400, "TOO_MANY_API_KEYS", "Delete an API key before you make another"),
+    BadApiKeyName: (400, "INVALID_NAME_LENGTH", "The name length is either too large or too small."),
+    BadApiKeyPrefix: (
+        400,
+        "VALIDATION_ERROR",
+        "[body.prefix] Invalid prefix format, must be alphanumeric and contain only underscores and hyphens.",
+    ),
+    ApiKeyPrefixTooLong: (
+        400,
+        "INVALID_PREFIX_LENGTH",
+        "The prefix length is either too large or too small.",
+    ),
+    ApiKeyLifeTooShort: (
+        400,
+        "EXPIRES_IN_IS_TOO_SMALL",
+        "The expiresIn is smaller than the predefined minimum value.",
+    ),
+    ApiKeyLifeTooLong: (
+        400,
+        "EXPIRES_IN_IS_TOO_LARGE",
+        "The expiresIn is larger than the predefined maximum value.",
+    ),
+    ApiKeyTooShort: (403, "INVALID_API_KEY", "Invalid API key."),
+    InvalidApiKey: (401, "INVALID_API_KEY", "Invalid API key."),
+    ApiKeyDisabled: (401, "KEY_DISABLED", "API Key is disabled"),
+    ApiKeyExpired: (401, "KEY_EXPIRED", "API Key has expired"),
     BadAccessToken: (401, "INVALID_TOKEN", "Invalid or expired token"),
     BadRefreshToken: (401, "INVALID_REFRESH_TOKEN", "Invalid or expired refresh token"),
     NoSuchUser: (404, "USER_NOT_FOUND", "User not found"),
@@ -128,9 +168,17 @@ class AuthReply(ASGIResponse):
 class Refusal(Exception):
     """An answer other than 200, in better-auth's words. A few have no code, and one has no body at all."""
 
-    def __init__(self, status: int, code: str | None, message: str, headers: HeaderPairs = ()) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str | None,
+        message: str,
+        headers: HeaderPairs = (),
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.headers = status, code, message, headers
+        self.more = more or {}
 
 
 def json_reply(
@@ -163,8 +211,8 @@ def too_many(retry_after_s: int) -> AuthReply:
 
 
 def _refused(_request: Request[Any, Any, Any], refusal: Refusal) -> AuthReply:
-    told = {"message": refusal.message, "code": refusal.code}
-    body = encode({name: text for name, text in told.items() if text}) if refusal.message else b""
+    told = {"message": refusal.message, "code": refusal.code, **refusal.more}
+    body = encode({name: value for name, value in told.items() if value}) if refusal.message else b""
     return AuthReply(body, status=refusal.status, headers=_JSON + refusal.headers)
 
 

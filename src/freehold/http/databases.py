@@ -12,7 +12,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 from msgspec import Struct
 
 from freehold.auth.dates import to_iso
-from freehold.auth.types import SignedIn
+from freehold.http.guards import DatabaseCaller
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import AccessLevel, PendingDatabase, ReadyDatabase, TenantState, UserDatabase
@@ -56,7 +56,7 @@ UNSTORED = {kind: _unstored(handler) for kind, handler in EXCEPTION_HANDLERS.ite
 
 
 class DatabasesController(Controller):
-    """Needs a session. There is no way to name another user's database here."""
+    """Needs a session or an API key. There is no way to name another user's database here."""
 
     path = "/databases"
     tags = ("databases",)
@@ -78,15 +78,19 @@ class DatabasesController(Controller):
     async def user_database(
         self,
         tenants: NamedDependency[Tenants],
-        signed_in: NamedDependency[SignedIn],
+        database_caller: NamedDependency[DatabaseCaller],
         access_level: Access = "full",
     ) -> Response[DatabaseCredentials | DatabasePending]:
         """The signed-in user's database, with a token made for this answer; 202 while the database is made.
 
+        An API key (`x-api-key`) gets a `read_only` token, unless it has the scope `databases:write`.
+
         Refusals: 403 `database_suspended`, 409 `database_deleting`, 404 `database_deleted`, and 404 `not_found`
         for a user that another tool brought in and who has no database yet.
         """
-        return database_reply(await tenants.database_of(signed_in.user_id, signed_in.reference, access_level))
+        caller = database_caller
+        level: AccessLevel = access_level if caller.may_write else "read_only"
+        return database_reply(await tenants.database_of(caller.user_id, caller.reference, level))
 
 
 def database_reply(found: UserDatabase) -> Response[DatabaseCredentials | DatabasePending]:

@@ -7,13 +7,15 @@ from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
+from msgspec import Struct
 
+from freehold.auth.api_key_types import DATABASES, READ, WRITE
 from freehold.auth.issuers import Issuers
 from freehold.auth.refresh import TokenPairs
 from freehold.auth.service import Auth
 from freehold.auth.types import SignedIn
 from freehold.errors import Forbidden, Unauthenticated
-from freehold.http.headers import access_token_of, presented_by
+from freehold.http.headers import API_KEY_HEADER, access_token_of, header, presented_by
 from freehold.http.origin_check import SAFE_METHODS, origin_fault
 from freehold.http.rate_limits import count_user
 
@@ -30,6 +32,38 @@ async def provide_signed_in(
         CentralUnavailable: the central database does not answer.
     """
     return await _signed_in(request.scope, auth, issuers.pairs)
+
+
+class DatabaseCaller(Struct, frozen=True, kw_only=True):
+    """Who asks for their database: by a session, or with an API key, which says whether it may write."""
+
+    user_id: str
+    reference: str
+    may_write: bool = True
+
+
+async def provide_database_caller(
+    request: Request[Any, Any, Any], auth: NamedDependency[Auth], issuers: NamedDependency[Issuers]
+) -> DatabaseCaller:
+    """The dependency `database_caller`. With an API key in the request nothing else counts.
+
+    Raises:
+        Forbidden: the key has no scope for databases.
+        RateLimited: the key, or its user, is used too often.
+        Unauthenticated, CentralUnavailable: as `provide_signed_in`.
+    """
+    api_key = header(request.scope, API_KEY_HEADER)
+    if api_key is None:
+        found = await _signed_in(request.scope, auth, issuers.pairs)
+        return DatabaseCaller(user_id=found.user_id, reference=found.reference)
+    holder = await issuers.api_keys.recognise(api_key)
+    await count_user(request.scope, holder.user_id)
+    holder.require(DATABASES, READ)
+    return DatabaseCaller(
+        user_id=holder.user_id,
+        reference=holder.reference,
+        may_write=holder.api_key.allows(DATABASES, WRITE),
+    )
 
 
 async def require_admin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

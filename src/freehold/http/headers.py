@@ -4,6 +4,8 @@ from litestar.types import Scope
 
 from freehold.auth.cookies import Presented, SessionCookies
 
+API_KEY_HEADER = b"x-api-key"
+
 
 def header(scope: Scope, name: bytes) -> str | None:
     """The first header of this (lower-case) name."""
