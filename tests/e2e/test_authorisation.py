@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from litestar.routes import HTTPRoute
 
 from freehold.bootstrap import open_services
 from freehold.http.app import create_app
-from freehold.providers.serving import ENDPOINTS
+from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS
 from freehold.settings import load_settings
 from tests.e2e.attack_routes import PASSWORD, ROUTES, WHO, Row
 from tests.e2e.attack_wire import Answer, Wire, bearer
 from tests.e2e.people import Person
 from tests.servers import ROOT, Service
+from tests.sqld import running_sqld
+from tests.sqld_service import sqld_variables
 
 _numbers = itertools.count(1)
 
@@ -65,6 +68,21 @@ class Cast:
 
 @pytest.fixture(scope="module")
 def cast(service: Service) -> Cast:
+    return cast_on(service)
+
+
+@pytest.fixture(scope="module")
+def cast_on_sqld(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
+    """In front of sqld, which serves replicas as well."""
+    with running_sqld() as sqld:
+        running = Service(tmp_path_factory.mktemp("service"), **sqld_variables(sqld)).start()
+        yield cast_on(running)
+        running.stop()
+
+
+def cast_on(service: Service) -> Cast:
+    """Everybody, on this service."""
+
     def enter(path: str, email: str) -> Person:
         body = {"name": "N", "email": email, "password": PASSWORD}
         reply = httpx.post(f"{service.url}/api/auth/{path}/email", json=body, timeout=30)
@@ -135,6 +153,30 @@ def _somebody(cast: Cast) -> str:
     body = {"name": "N", "email": cast.fill("{new}"), "password": PASSWORD}
     token: str = cast.wire.post("/api/auth/sign-up/email", body).json["token"]
     return token
+
+
+@pytest.mark.parametrize("place", ["/db/{name}/", "/"])
+@pytest.mark.parametrize("method", sorted(REPLICA_METHODS))
+def test_replicas_need_a_database_token(cast_on_sqld: Cast, method: str, place: str) -> None:
+    """Their calls are gRPC: refusals are 200 with `grpc-status`, 16 for want of a token that counts."""
+    target = cast_on_sqld.fill(place) + method
+    for who in WHO:
+        token = cast_on_sqld.token(who)
+        headers = ((b"Content-Type", b"application/grpc-web"), *([bearer(token)] if token else []))
+        answer = cast_on_sqld.wire.send("POST", target, headers, b"\0\0\0\0\0")
+        assert answer.status == 200, (who, answer)
+        is_refused = answer.header("grpc-status") == "16"
+        assert is_refused is (who != "database token"), (who, answer)
+
+
+@pytest.mark.parametrize("place", ["/db/{name}/", "/"])
+@pytest.mark.parametrize(
+    "method", ["proxy.Proxy/StreamExec", "wal_log.ReplicationLog/Other", "wal_log.ReplicationLog/"]
+)
+def test_no_other_call_of_replication_is_served(cast_on_sqld: Cast, method: str, place: str) -> None:
+    headers = ((b"Content-Type", b"application/grpc-web"), bearer(cast_on_sqld.database_token))
+    target = cast_on_sqld.fill(place) + method
+    assert cast_on_sqld.wire.send("POST", target, headers, b"\0\0\0\0\0").status == 404
 
 
 def _another_session(cast: Cast, who: str) -> str:

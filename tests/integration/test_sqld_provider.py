@@ -225,6 +225,24 @@ async def test_a_client_that_goes_away_ends_its_statement(served: Served) -> Non
     raise AssertionError("the statement's connection is still open")
 
 
+async def test_a_cursor_whose_rows_never_end_is_stopped(served: Served) -> None:
+    """After its first rows nothing more comes: the answer has begun, and its time is limited all the same."""
+    caller = await served.database("one")
+    some = "select printf('%05000d', value) from generate_series(1, 500)"
+    forever = "with recursive n(x) as (select 1 union all select x + 1 from n) select count(*) from n"
+    body = {
+        "batch": {"steps": [{"stmt": {"sql": f"select * from ({some}) union all select * from ({forever})"}}]}
+    }
+    headers = {"authorization": f"Bearer {caller.token}"}
+    async with asyncio.timeout(20):
+        async with served.http.post(f"{caller.url}v3/cursor", json=body, headers=headers) as reply:
+            assert reply.status == 200
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await reply.read()
+    assert not any(connection._is_busy for connection in served.provider._upstream._open)
+    assert await caller.rows("select 1") == [[1]]
+
+
 async def test_one_tenants_calls_leave_room_for_the_others(served: Served) -> None:
     greedy = await served.database("one")
     other = await served.database("two")

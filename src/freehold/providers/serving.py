@@ -72,10 +72,10 @@ class DatabaseServer(Protocol):
         ...
 
 
-# What embedded replicas of libSQL call, and nothing else of what these services offer.
+# What embedded replicas of libSQL call, and nothing else of what these services offer: `LogEntries` would be an
+# answer without end.
 ReplicaMethod = Literal[
     "wal_log.ReplicationLog/Hello",
-    "wal_log.ReplicationLog/LogEntries",
     "wal_log.ReplicationLog/BatchLogEntries",
     "wal_log.ReplicationLog/Snapshot",
     "proxy.Proxy/Execute",

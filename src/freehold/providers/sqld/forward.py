@@ -63,7 +63,7 @@ class SqldServer:
 
     async def _streamed(self, answer: Answer, call: Call, interest: Interest) -> Reply:
         interest.when_lost(answer.close)
-        chunks = answer.chunks()
+        chunks = answer.chunks(self._timeout_s)
         start = b""
         try:
             async for chunk in chunks:

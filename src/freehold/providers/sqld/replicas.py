@@ -52,7 +52,7 @@ class SqldReplicas:
             answer.close()
             return ReplicaReply(grpc_status=int(status), message=message)
         interest.when_lost(answer.close)
-        return ReplicaReply(rest=answer.chunks())
+        return ReplicaReply(rest=answer.chunks(self._timeout_s))
 
     async def _check_open(self, database_name: str) -> None:
         """sqld goes on replicating a namespace whose reads are blocked, so that is refused here."""

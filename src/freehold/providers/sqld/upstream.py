@@ -45,10 +45,27 @@ class Answer:
         connection.give_back()
         return b"".join(parts)
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body as it comes."""
+    async def chunks(self, patience_s: float | None = None) -> AsyncGenerator[bytes, None]:
+        """The body as it comes. `patience_s` bounds the waiting for the server in all; a slow reader is its own.
+
+        Raises:
+            ProviderUnavailable: the connection broke, or the patience is over.
+        """
+        left_s = patience_s
+        parts = self._connection.chunks()
+        loop = asyncio.get_running_loop()
         try:
-            async for part in self._connection.chunks():
+            while True:
+                began = loop.time()
+                try:
+                    async with asyncio.timeout(left_s):
+                        part = await anext(parts)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError as error:
+                    raise ProviderUnavailable("the rest of sqld's answer took too long") from error
+                if left_s is not None:
+                    left_s -= loop.time() - began
                 yield part
         finally:
             self._connection.give_back()
