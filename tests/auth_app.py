@@ -204,8 +204,8 @@ async def running_auth(
 
 @asynccontextmanager
 async def running_service(folder: Path, **more: Any) -> AsyncIterator[AuthApp]:
-    """The whole service instead, as `serve` runs it. `more` are settings."""
-    listener, _url = listen()
+    """The whole service instead, as `serve` runs it; `more` are settings."""
+    listener, url = listen()
     with listener:
         port = listener.getsockname()[1]
         settings = Settings(
@@ -219,11 +219,9 @@ async def running_service(folder: Path, **more: Any) -> AsyncIterator[AuthApp]:
         async with (
             open_services(settings) as services,
             serving(create_asgi(services), listener),
-            httpx.AsyncClient(
-                base_url=settings.public_url, headers={"user-agent": ""}, cookies=_NoJar()
-            ) as http,
+            httpx.AsyncClient(base_url=url, headers={"user-agent": ""}, cookies=_NoJar()) as http,
         ):
-            yield AuthApp(services.auth, services.issuers, services.central, settings.public_url, http, [])
+            yield AuthApp(services.auth, services.issuers, services.central, url, http, [])
 
 
 class _NoJar(CookieJar):

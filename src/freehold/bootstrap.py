@@ -38,6 +38,8 @@ from freehold.auth.service import Auth
 from freehold.auth.session_data import SessionData
 from freehold.auth.sessions import Sessions
 from freehold.auth.signing_keys import MAX_AGE, SigningKeys
+from freehold.auth.social.attempts import Secrets
+from freehold.auth.social.service import Social
 from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.cache.redis import RedisLink
 from freehold.cache.redis_limiter import RedisLimiter
@@ -59,12 +61,14 @@ from freehold.central.refresh_tokens import SqlRefreshTokens
 from freehold.central.registry import CentralRegistry
 from freehold.central.rotations import CentralRotations
 from freehold.central.signing_keys import SqlSigningKeys
+from freehold.central.social import CentralAttempts, CentralSocialAccounts
 from freehold.central.tenants import CentralTenants
 from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
 from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.changes import Changes
 from freehold.errors import CentralUnavailable, Conflict, ProviderUnavailable
+from freehold.identity.open import open_providers
 from freehold.keys import BadKeyFile, load_key, load_or_create_key, load_or_create_secret
 from freehold.libsql.bearer import Token
 from freehold.libsql.errors import LibsqlError
@@ -115,6 +119,7 @@ class Services:
     cache: RedisLink | None
     limiter: Limiter
     guests: Guests
+    social: Social
     issuers: Issuers
     email: EmailServices
     registry: Registry
@@ -212,6 +217,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             cache=cache,
             limiter=limiter,
             guests=Guests(auth, users),
+            social=Social(
+                auth=auth,
+                providers=await stack.enter_async_context(open_providers(settings)),
+                attempts=CentralAttempts(central),
+                accounts=CentralSocialAccounts(central),
+                secrets=Secrets(secret.encode()),
+                base_url=f"{settings.public_url}/api/auth",
+            ),
             issuers=open_issuers(
                 central,
                 changes,

@@ -163,6 +163,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_from: Annotated[
         str, Meta(description="Sender of all mail, e.g. My App <no-reply@example.com>; needed with SMTP_URL.")
     ] = ""
+    github_client_id: Annotated[
+        str, Meta(description="Sign-in with GitHub is on when this and its secret are set.")
+    ] = ""
+    github_client_secret: Annotated[Secret, Meta(description="Secret of the OAuth app at GitHub.")] = Secret(
+        ""
+    )
+    github_url: Annotated[
+        str, Meta(description="Where people sign in: GitHub, or a GitHub Enterprise Server.")
+    ] = "https://github.com"
+    github_api_url: Annotated[
+        str, Meta(description="Its API; https://HOST/api/v3 on a GitHub Enterprise Server.")
+    ] = "https://api.github.com"
+    google_client_id: Annotated[
+        str, Meta(description="Sign-in with Google is on when this and its secret are set.")
+    ] = ""
+    google_client_secret: Annotated[Secret, Meta(description="Secret of the OAuth client at Google.")] = (
+        Secret("")
+    )
+    oidc_issuer: Annotated[
+        str, Meta(description="Any OpenID Connect issuer, exactly as it calls itself; on when set.")
+    ] = ""
+    oidc_id: Annotated[
+        str, Meta(pattern="^[a-z0-9-]{1,32}$", description="What clients call this provider.")
+    ] = "oidc"
+    oidc_client_id: Annotated[str, Meta(description="What the issuer calls this service.")] = ""
+    oidc_client_secret: Annotated[Secret, Meta(description="Its secret there.")] = Secret("")
+    oidc_scopes: Annotated[
+        tuple[str, ...], Meta(description="What to ask the issuer for, separated by commas.")
+    ] = ("openid", "email", "profile")
     metrics_token: Annotated[
         Secret, Meta(description="Who has it may read /metrics; when unset, only this machine may.")
     ] = Secret("")
@@ -291,6 +320,7 @@ def _check(settings: Settings) -> list[str]:
         if not _is_network(proxy)
     ]
     faults += _check_cache(settings)
+    faults += _check_social(settings)
     if settings.tenant_provider == "sqld":
         faults += _check_sqld(settings)
     if settings.tenant_provider == "turso":
@@ -407,6 +437,49 @@ def _is_sender(text: str) -> bool:
     local, _, domain = address.rpartition("@")
     is_address = bool(local) and bool(domain) and address.isascii() and not set(address) & set(' <>"(),')
     return text.isprintable() and is_address
+
+
+def _check_social(settings: Settings) -> list[str]:
+    pairs = (
+        ("GITHUB", settings.github_client_id, settings.github_client_secret),
+        ("GOOGLE", settings.google_client_id, settings.google_client_secret),
+        ("OIDC", settings.oidc_client_id, settings.oidc_client_secret),
+    )
+    faults = [
+        f"{name}_CLIENT_{'SECRET' if client_id else 'ID'}: needed, as the other half is set"
+        for name, client_id, secret in pairs
+        if bool(client_id) != bool(secret)
+    ]
+    urls = (
+        ("GITHUB_URL", settings.github_url),
+        ("GITHUB_API_URL", settings.github_api_url),
+        ("OIDC_ISSUER", settings.oidc_issuer),
+    )
+    faults += [
+        f"{name}: expected an https URL such as https://login.example.com, got `{url}`"
+        for name, url in urls
+        if url and not _is_private_to(url)
+    ]
+    if bool(settings.oidc_issuer) != bool(settings.oidc_client_id):
+        name = "OIDC_CLIENT_ID" if settings.oidc_issuer else "OIDC_ISSUER"
+        faults.append(f"{name}: needed, as the other half is set")
+    if settings.oidc_id in {"github", "google", "credential"}:
+        faults.append(f"OIDC_ID: `{settings.oidc_id}` means something else; choose another")
+    if "openid" not in settings.oidc_scopes:
+        faults.append("OIDC_SCOPES: `openid` must be among them")
+    return faults
+
+
+def _is_private_to(url: str) -> bool:
+    """Whether nobody in between can read or change what is said there: TLS, or this very machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    if not host or parts.query or parts.fragment or "@" in parts.netloc:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and host in {"127.0.0.1", "::1", "localhost"})
 
 
 def _is_network(text: str) -> bool:

@@ -313,7 +313,7 @@ class Replay:
                 kind, _, number = name.rpartition("_")
                 self.bound[f"<{kind.replace('_', '-')}:{number}>"] = value
         if "<signature>" in expected:
-            signed = re.search(r"(?:^|=)([A-Za-z0-9:]+)\.([A-Za-z0-9+/]{43}=)", found)
+            signed = re.search(r"(?:^|=)([\w:-]+)\.([A-Za-z0-9+/]{43}=)", found)
             return signed is not None and signature(signed[1]) == signed[2]
         return True
 

@@ -21,6 +21,7 @@ ABSENT = same(404)
 DESCRIBED = same(204)  # OPTIONS: which methods there are
 SIGNED_IN = {**same(401), "user": 200, "admin": 200}
 OWNERS = {**SIGNED_IN, "api key": 200}
+NOT_THEIRS = {**same(401), "user": 400, "admin": 400}
 STRANGERS = {**same(401), "user": 404, "admin": 404}
 ADMIN = {**same(401), "user": 403, "admin": 201}
 ADMIN_READS = {**same(401), "user": 403, "admin": 200}
@@ -140,6 +141,21 @@ ROUTES: list[Row] = [
     row("GET POST", "/api/auth", ABSENT, target="/api/auth/", is_mount=True),
     row("POST", "/api/auth", ABSENT, target="/api/auth/set-password", is_mount=True),
     *EMAIL_ROUTES,
+    # No provider is set up here: tests/e2e/test_social.py has one.
+    *auth("POST", "/api/auth/sign-in/social", ABSENT, {"provider": "github"}),
+    *auth("POST", "/api/auth/link-social", STRANGERS, {"provider": "github"}),
+    row("GET POST", "/api/auth/callback/{provider_id}", same(302), target="/api/auth/callback/github"),
+    Row(
+        ALL_AUTH_METHODS - {"GET", "POST"},
+        "/api/auth/callback/{provider_id}",
+        ABSENT,
+        target="/api/auth/callback/github",
+    ),
+    *auth("GET", "/api/auth/error", OPEN),
+    *auth("POST", "/api/auth/unlink-account", NOT_THEIRS, {"accountId": "x"}),
+    *auth("POST", "/api/auth/get-access-token", NOT_THEIRS, {"accountId": "x"}),
+    *auth("POST", "/api/auth/refresh-token", NOT_THEIRS, {"accountId": "x"}),
+    *auth("GET", "/api/auth/account-info", NOT_THEIRS),
     *auth("POST", "/api/auth/sign-in/anonymous", OPEN),
     *auth("POST", "/api/auth/delete-anonymous-user", {**same(401), "user": 403, "admin": 403}),
     *auth("GET", "/api/auth/token", SIGNED_IN),

@@ -45,6 +45,7 @@ TAKES_ANY_JSON = {
     "/api/auth/sign-out",
     "/api/auth/logout",
     "/api/v1/auth/logout",
+    "/api/auth/callback/github",  # passes on what a provider's form may hold, nothing else
 }
 
 NOT_JSON: dict[str, bytes] = {
@@ -100,7 +101,7 @@ def test_a_body_that_cannot_be_used_is_refused(caller: Caller, target: str, name
     for chunked in (False, True):
         answer = caller.post(target, body, chunked=chunked)
         if target in TAKES_ANY_JSON and name in NOT_THE_FORM:
-            assert answer.status in {200, 400}, answer
+            assert answer.status in {200, 302, 400}, answer
         else:
             check_refusal(answer, target)
 
@@ -126,7 +127,7 @@ def test_a_type_that_is_not_known_is_no_fault_of_ours(caller: Caller, target: st
     for kind in TYPES:
         for body in (b"email=a%40example.com&password=x", b"--x\r\n\r\n\r\n--x--", b"\x0a\x03abc"):
             answer = caller.post(target, body, (b"Content-Type", kind))
-            if target in TAKES_ANY_JSON and answer.status == 200:
+            if target in TAKES_ANY_JSON and answer.status in {200, 302}:
                 continue
             check_refusal(answer, target)
 
@@ -365,7 +366,7 @@ def test_a_method_that_is_not_known_is_refused(caller: Caller, method: str) -> N
         target = caller.target(route)
         answer = caller.wire.send(method, target, (JSON, bearer(caller.token_for(target))), b"{}")
         if method == "OPTIONS" and answer.status == 204:
-            assert "GET" in answer.header("allow") or "POST" in answer.header("allow"), answer
+            assert {"GET", "POST", "DELETE"} & set(answer.header("allow").split(", ")), answer
         elif method == "HEAD":
             assert answer.status in {200, 400, 404, 405}, (route, answer)
             assert answer.body in {b"", b"Invalid HTTP request received."} or answer.status == 400, answer

@@ -15,6 +15,7 @@ import msgspec
 _PREFIX = "better-auth"
 _FORM_NAME = "session_id"
 _MAX_AGE_S = 7 * 24 * 3600
+_STATE_MAX_AGE_S = 300
 _REMEMBER_NOT = "true"
 _KNOWN_VALUES, _KNOWN_LENGTH = 20_000, 200  # what is remembered of verified cookies, at most
 
@@ -40,6 +41,7 @@ class SessionCookies:
         self._session_name = f"{prefix}.session_token"
         self._remember_not_name = f"{prefix}.dont_remember"
         self._admin_name = f"{prefix}.admin_session"
+        self._state_name = f"{prefix}.state"
         self._attributes = "; Path=/; HttpOnly" + ("; Secure" if is_secure else "") + "; SameSite=Lax"
         self._data_name = f"{prefix}.session_data"
         names = (self._session_name, self._data_name, self._remember_not_name)
@@ -72,6 +74,18 @@ class SessionCookies:
         if self._data_name not in cookies:
             return None
         return next(_cookies_named(self._data_name, cookies), None)
+
+    def setting_state(self, state: str) -> str:
+        """`Set-Cookie` value that binds a browser to a sign-in which it has begun elsewhere."""
+        return f"{self._state_name}={self._value(state)}; Max-Age={_STATE_MAX_AGE_S}{self._attributes}"
+
+    @property
+    def clearing_state(self) -> str:
+        return f"{self._state_name}=; Max-Age=0{self._attributes}"
+
+    def state_in(self, cookies: str) -> str | None:
+        """The state that this browser is bound to."""
+        return self._signed_cookie(cookies, self._state_name)
 
     def form_setting(self, token: str) -> str:
         """`Set-Cookie` value for clients that know the session's cookie as `session_id`."""

@@ -15,6 +15,18 @@ class IdentityTaken(Conflict):
     code = "identity_taken"
 
 
+class AccountNotFound(InvalidInput):
+    """The user has no such account."""
+
+    code = "account_not_found"
+
+
+class LastAccount(InvalidInput):
+    """The user's only account; without it there would be no way in."""
+
+    code = "last_account"
+
+
 class IsGuest(Conflict):
     """Guests are guests already."""
 

@@ -200,7 +200,7 @@ async def _unique() -> AsyncIterator[None]:
 
 
 def user_of(row: RowMapping) -> User:
-    """The user in a row of `LABELLED_USER`."""
+    """The user in a row with the columns `LABELLED_USER`."""
     return User(
         user_id=row["user_id"],
         name=row["user_name"],

@@ -32,12 +32,14 @@ from freehold.http.guests import guest_handlers
 from freehold.http.health import HealthController
 from freehold.http.metrics import metrics_route
 from freehold.http.problems import EXCEPTION_HANDLERS
+from freehold.http.provider_accounts import provider_account_handlers
 from freehold.http.rate_limits import RateLimits
 from freehold.http.rate_rules import Rules
 from freehold.http.registry import registry_routes
 from freehold.http.replicas import Replicas
 from freehold.http.request_counts import RequestCounts
 from freehold.http.request_log import RequestLog
+from freehold.http.social import social_handlers
 from freehold.http.token_checks import TokenChecks
 from freehold.http.unread_bodies import UnreadBodies
 
@@ -72,6 +74,8 @@ def create_app(
     further = [
         *guest_handlers(edge, services.guests),
         *admin_handlers(edge, services.user_admin),
+        *social_handlers(edge, services.social),
+        *provider_account_handlers(edge, services.social),
         *jwt_routes(edge),
         *pair_routes(edge),
         *email_and_password_routes(edge, services.email, services.settings),

@@ -25,6 +25,7 @@ from freehold.auth.api_key_errors import (
     TooManyApiKeys,
 )
 from freehold.auth.errors import (
+    AccountNotFound,
     AdminsActAsThemselves,
     AdminSessionGone,
     BadAccessToken,
@@ -39,6 +40,7 @@ from freehold.auth.errors import (
     EmailVerified,
     InvalidEmail,
     IsGuest,
+    LastAccount,
     LinkExpired,
     MailRefused,
     NoPassword,
@@ -54,6 +56,7 @@ from freehold.auth.errors import (
     WrongCredentials,
     WrongPassword,
 )
+from freehold.auth.social.errors import UnknownProvider
 from freehold.errors import FreeholdError, Unavailable
 from freehold.http.problems import CLIENT_LEFT
 from freehold.limiting import RateLimited
@@ -86,6 +89,9 @@ _KNOWN: dict[type[FreeholdError], tuple[int, str | None, str]] = {
     SessionNotFresh: (403, "SESSION_NOT_FRESH", "Session is not fresh"),
     MailRefused: (400, "MAIL_REFUSED", "The mail server takes no mail for this address"),
     WrongCredentials: (401, "INVALID_EMAIL_OR_PASSWORD", "Invalid email or password"),
+    UnknownProvider: (404, "PROVIDER_NOT_FOUND", "Provider not found"),
+    LastAccount: (400, "FAILED_TO_UNLINK_LAST_ACCOUNT", "You can't unlink your last account"),
+    AccountNotFound: (400, "ACCOUNT_NOT_FOUND", "Account not found"),
     IsGuest: (
         400,
         "ANONYMOUS_USERS_CANNOT_SIGN_IN_AGAIN_ANONYMOUSLY",

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from freehold.auth.types import SignedIn
+
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who somebody is at a provider. `subject` never changes there; everything else may.
@@ -62,3 +64,11 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     error: str = ""
     issuer: str = ""
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a browser that came back goes. `is_over`: its try is used up, so its cookie may go."""
+
+    url: str
+    is_over: bool = False
+    signed_in: SignedIn | None = None

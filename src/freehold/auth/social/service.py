@@ -1,0 +1,201 @@
+"""Sign-in with GitHub, Google or any OpenID Connect issuer."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import structlog
+from msgspec.structs import replace
+
+from freehold.auth.dates import from_iso
+from freehold.auth.errors import Banned, EmailTaken, IdentityTaken, SessionNotFresh
+from freehold.auth.service import Auth
+from freehold.auth.social.attempts import Secrets
+from freehold.auth.social.errors import IdentityProviderUnavailable, SocialRefusal, UnknownProvider
+from freehold.auth.social.ports import AttemptStore, IdentityProvider, SocialAccountStore
+from freehold.auth.social.types import Arrival, Attempt, Identity, Redirects, Returned, Started
+from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn, User
+from freehold.errors import NotFound
+
+_LIFETIME = timedelta(minutes=10)
+_FRESH_AGE = timedelta(days=1)
+_TRIES = 3  # of a race for the same address or identity; each loser finds the winner's row
+_ERROR_CODE = re.compile(r"[a-z0-9_.-]{1,64}", re.IGNORECASE)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Social:
+    """Sends browsers to providers and receives them back. `base_url` is where `/api/auth` is, for the world."""
+
+    auth: Auth
+    providers: Mapping[str, IdentityProvider]
+    attempts: AttemptStore
+    accounts: SocialAccountStore
+    secrets: Secrets
+    base_url: str
+
+    async def start(
+        self,
+        provider_id: str,
+        redirects: Redirects,
+        *,
+        link_user_id: str = "",
+        guest_id: str = "",
+        login_hint: str = "",
+    ) -> Started:
+        """A new try; `redirects` have been found safe.
+
+        Raises:
+            UnknownProvider: it is not set up.
+            IdentityProviderUnavailable: it does not answer.
+        """
+        provider = self.providers.get(provider_id)
+        if provider is None:
+            raise UnknownProvider("no such provider is set up here")
+        state = self.secrets.new_state()
+        url = await provider.authorize_url(
+            self.secrets.question(state, self._redirect_uri(provider_id), login_hint)
+        )
+        attempt = Attempt(
+            provider_id=provider_id, redirects=redirects, link_user_id=link_user_id, guest_id=guest_id
+        )
+        now = self.auth.clock()
+        await self.attempts.save(self.secrets.row_key(state), attempt, now, now + _LIFETIME)
+        return Started(url=url, state=state)
+
+    async def finish(
+        self,
+        provider_id: str,
+        returned: Returned,
+        cookie_state: str | None,
+        client: Client,
+        signed_in: SignedIn | None,
+    ) -> Arrival:
+        """Where to send a browser that comes back, and its new session if it gets one.
+
+        `cookie_state` is from the browser's signed cookie, `signed_in` who has a session in it.
+
+        Raises:
+            CentralUnavailable: the central database does not answer.
+        """
+        if not returned.state:
+            return Arrival(url=self._error_url("state_not_found"))
+        key, now = self.secrets.row_key(returned.state), self.auth.clock()
+        attempt = await self.attempts.find(key, now)
+        # Another browser than the one that started is told so, and does not use up the other's try.
+        is_bound = attempt is not None and cookie_state == returned.state
+        if attempt is None or not is_bound or not await self.attempts.take(key, now):
+            return Arrival(url=self._error_url("state_mismatch", attempt))
+        try:
+            return await self._finish(provider_id, attempt, returned, client, signed_in)
+        except SocialRefusal as refusal:
+            log.info("user.social_sign_in_refused", provider=attempt.provider_id, reason=str(refusal))
+            reason = refusal.reason
+        except IdentityProviderUnavailable as error:
+            log.warning("identity_provider.unavailable", provider=attempt.provider_id, reason=str(error))
+            reason = "temporarily_unavailable"
+        except Banned:
+            reason = "banned"
+        return Arrival(url=self._error_url(reason, attempt), is_over=True)
+
+    async def unlink(self, asking: SignedIn, account_row_id: str) -> None:
+        """Remove one of the asking user's accounts.
+
+        Raises:
+            SessionNotFresh: they signed in more than a day ago.
+            LastAccount, AccountNotFound: see `SocialAccountStore.unlink`.
+        """
+        if self.auth.clock() - from_iso(asking.session.created_at) >= _FRESH_AGE:
+            raise SessionNotFresh("sign in again to remove a way to sign in")
+        await self.accounts.unlink(account_row_id, asking.user_id)
+
+    async def _finish(
+        self,
+        provider_id: str,
+        attempt: Attempt,
+        returned: Returned,
+        client: Client,
+        signed_in: SignedIn | None,
+    ) -> Arrival:
+        if attempt.provider_id != provider_id:
+            raise SocialRefusal("state_mismatch", "the browser came back from another provider")
+        if attempt.link_user_id and (signed_in is None or signed_in.user_id != attempt.link_user_id):
+            raise SocialRefusal("state_mismatch", "the browser is not signed in as who wanted to link")
+        if returned.error:
+            code = returned.error if _ERROR_CODE.fullmatch(returned.error) else "invalid_callback_request"
+            raise SocialRefusal(code, "the provider refused")
+        if not returned.code:
+            raise SocialRefusal("no_code", "the provider gave no code")
+        provider = self.providers.get(provider_id)
+        if provider is None:
+            raise SocialRefusal("oauth_provider_not_found", "the provider is not set up any more")
+        question = self.secrets.question(returned.state, self._redirect_uri(provider_id))
+        identity = await provider.identify(returned.code, returned.issuer, question)
+        usual = attempt.redirects.callback_url or "/"
+        if signed_in is not None and attempt.link_user_id:
+            await self._link(identity, signed_in.user)
+            return Arrival(url=usual, is_over=True)
+        found, is_new = await self._sign_in(identity, replace(client, guest_id=attempt.guest_id))
+        url = attempt.redirects.new_user_url or usual if is_new else usual
+        return Arrival(url=url, is_over=True, signed_in=found)
+
+    async def _sign_in(self, identity: Identity, client: Client) -> tuple[SignedIn, bool]:
+        """A session for the identity's user, who is made if need be; and whether they were."""
+        for _ in range(_TRIES):
+            try:
+                user = await self._user_of(identity)
+                if user is not None:
+                    method = f"social:{identity.provider_id}"
+                    return await self.auth.start_session(user, client, method=method), False
+                return await self.auth.start_user(self._new_user(identity), client, identity=identity), True
+            except (EmailTaken, IdentityTaken, NotFound):
+                continue
+        raise SocialRefusal("temporarily_unavailable", "too many wanted the same at once")
+
+    async def _user_of(self, identity: Identity) -> User | None:
+        """Who has the identity, or may have it now; None if somebody new is to be made.
+
+        Raises:
+            SocialRefusal: `account_not_linked`, the address is a user's who has not shown that it is theirs, or
+                the provider does not vouch for it.
+        """
+        now = self.auth.clock()
+        user = await self.accounts.find_user(identity.provider_id, identity.subject)
+        if user is not None:
+            if identity.email_verified and not user.email_verified and identity.email == user.email:
+                await self.accounts.mark_verified(user.user_id, user.email, now)
+                return replace(user, email_verified=True)
+            return user
+        found = await self.auth.store.find_credential(identity.email)
+        if found is None:
+            return None
+        if identity.email_verified and await self.accounts.link_verified(identity, found.user.user_id, now):
+            return found.user
+        raise SocialRefusal("account_not_linked", "there is a user with this address, who must sign in first")
+
+    async def _link(self, identity: Identity, user: User) -> None:
+        """Add the identity to the account of who asked for it."""
+        if not identity.email_verified:
+            raise SocialRefusal("unable_to_link_account", "the provider does not vouch for the address")
+        if identity.email != user.email:
+            raise SocialRefusal("email_does_not_match", "the provider knows another address of this user")
+        await self.accounts.link(identity, user.user_id, self.auth.clock())
+        log.info("user.social_account_linked", user_id=user.user_id, provider=identity.provider_id)
+
+    def _new_user(self, identity: Identity) -> User:
+        new = NewUser(name=identity.name, email=identity.email, password="", image=identity.image)
+        user = self.auth.new_user(new, USER_ROLE, self.auth.clock())
+        return replace(user, email_verified=identity.email_verified)
+
+    def _redirect_uri(self, provider_id: str) -> str:
+        return f"{self.base_url}/callback/{provider_id}"
+
+    def _error_url(self, reason: str, attempt: Attempt | None = None) -> str:
+        url = attempt.redirects.error_url if attempt is not None else ""
+        parts = urlsplit(url or f"{self.base_url}/error")
+        query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), ("error", reason)])
+        return urlunsplit(parts._replace(query=query))

@@ -1,0 +1,150 @@
+"""Identities at providers and tries to sign in there. Implements the ports of `freehold.auth.social`."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.audit.types import Event
+from freehold.auth.dates import to_iso
+from freehold.auth.errors import AccountNotFound, IdentityTaken, LastAccount
+from freehold.auth.social.errors import SocialRefusal
+from freehold.auth.social.types import Attempt, Identity
+from freehold.auth.tokens import random_id
+from freehold.auth.types import User
+from freehold.central.account_rows import identity_row
+from freehold.central.engine import Central
+from freehold.central.tables import account, user, verification
+from freehold.central.users import LABELLED_USER, user_of
+
+_SWEPT = 20  # how many expired rows a new one takes away: more than come, so that they do not pile up
+
+
+@dataclass(frozen=True, slots=True)
+class CentralAttempts:
+    """Implements `AttemptStore` in better-auth's table for such things."""
+
+    central: Central
+
+    async def save(self, key: str, attempt: Attempt, now: datetime, expires_at: datetime) -> None:
+        row = {
+            "id": random_id(),
+            "identifier": _identifier(key),
+            "value": msgspec.json.encode(attempt).decode(),
+            "expiresAt": to_iso(expires_at),
+            "createdAt": to_iso(now),
+            "updatedAt": to_iso(now),
+        }
+        long_over = (
+            select(verification.c.id)
+            .where(verification.c.expiresAt < to_iso(now))
+            .order_by(verification.c.expiresAt)
+            .limit(_SWEPT)
+        )
+        async with self.central.write() as db:
+            await db.execute(verification.delete().where(verification.c.id.in_(long_over)))
+            await db.execute(verification.insert(), row)
+
+    async def find(self, key: str, now: datetime) -> Attempt | None:
+        waiting = select(verification.c.value).where(
+            verification.c.identifier == _identifier(key), verification.c.expiresAt > to_iso(now)
+        )
+        async with self.central.read() as db:
+            value = (await db.execute(waiting)).scalar()
+        return None if value is None else msgspec.json.decode(value, type=Attempt)
+
+    async def take(self, key: str, now: datetime) -> bool:
+        taking = verification.delete().where(
+            verification.c.identifier == _identifier(key), verification.c.expiresAt > to_iso(now)
+        )
+        async with self.central.write() as db:
+            return (await db.execute(taking)).rowcount > 0
+
+
+@dataclass(frozen=True, slots=True)
+class CentralSocialAccounts:
+    """Implements `SocialAccountStore`."""
+
+    central: Central
+
+    async def find_user(self, provider_id: str, subject: str) -> User | None:
+        owner = (
+            select(*LABELLED_USER)
+            .join(account, account.c.userId == user.c.id)
+            .where(account.c.providerId == provider_id, account.c.accountId == subject)
+        )
+        async with self.central.read() as db:
+            row = (await db.execute(owner)).mappings().first()
+        return None if row is None else user_of(row)
+
+    async def link_verified(self, identity: Identity, user_id: str, now: datetime) -> bool:
+        still = select(user.c.id).where(
+            user.c.id == user_id, user.c.email == identity.email, user.c.emailVerified == 1
+        )
+        async with self.central.write() as db:
+            if (await db.execute(still)).first() is None:
+                return False
+            if await _owner(db, identity) is not None:
+                raise IdentityTaken("somebody has this identity by now")
+            await db.execute(account.insert(), identity_row(user_id, identity, to_iso(now)))
+            await self.central.record(db, _linked(user_id, identity))
+        return True
+
+    async def link(self, identity: Identity, user_id: str, now: datetime) -> None:
+        async with self.central.write() as db:
+            owner = await _owner(db, identity)
+            if owner not in {None, user_id}:
+                raise SocialRefusal(
+                    "account_already_linked_to_different_user", "somebody else has this identity"
+                )
+            if owner is None:
+                await db.execute(account.insert(), identity_row(user_id, identity, to_iso(now)))
+                await self.central.record(db, _linked(user_id, identity))
+
+    async def mark_verified(self, user_id: str, email: str, now: datetime) -> None:
+        marking = (
+            user.update()
+            .where(user.c.id == user_id, user.c.email == email)
+            .values(emailVerified=1, updatedAt=to_iso(now))
+        )
+        async with self.central.write() as db:
+            await db.execute(marking)
+
+    async def owns(self, account_row_id: str, user_id: str) -> bool:
+        one = select(account.c.id).where(account.c.id == account_row_id, account.c.userId == user_id)
+        async with self.central.read() as db:
+            return (await db.execute(one)).first() is not None
+
+    async def unlink(self, account_row_id: str, user_id: str) -> None:
+        async with self.central.write() as db:
+            rows = await db.execute(
+                select(account.c.id, account.c.providerId).where(account.c.userId == user_id)
+            )
+            found = {row.id: row.providerId for row in rows}
+            if len(found) == 1:
+                raise LastAccount("this is the only way in that the user has")
+            if account_row_id not in found:
+                raise AccountNotFound("the user has no such account")
+            await db.execute(account.delete().where(account.c.id == account_row_id))
+            details = {"provider": found[account_row_id]}
+            await self.central.record(db, Event("user.account_unlinked", f"user:{user_id}", details))
+
+
+async def _owner(db: AsyncConnection, identity: Identity) -> str | None:
+    owner = select(account.c.userId).where(
+        account.c.providerId == identity.provider_id, account.c.accountId == identity.subject
+    )
+    return (await db.execute(owner)).scalar()
+
+
+def _linked(user_id: str, identity: Identity) -> Event:
+    # At an implicit link nobody is signed in yet: it is the user who does it.
+    return Event(
+        "user.account_linked", f"user:{user_id}", {"provider": identity.provider_id}, actor=f"user:{user_id}"
+    )
+
+
+def _identifier(key: str) -> str:
+    return f"auth-state:{key}"
