@@ -138,10 +138,17 @@ class Services:
     async def publish_registry(self) -> PublishReport:
         """Publish the files of SCHEMA_REGISTRY, as the embedded mode does when it starts.
 
+        Where the key is elsewhere, only what was signed there is published, and nothing here.
+
         Raises:
             BadRegistry, PublishedMigrationChanged: the files are not fit to be served.
         """
-        return await self.registry.publish(await load_folder(self.settings.schema_registry))
+        migrations = await load_folder(self.settings.schema_registry)
+        if self.registry.signer is None:
+            return await self.registry.plan(migrations)
+        report = await self.registry.publish(migrations)
+        await self.registry.renew()
+        return report
 
 
 @asynccontextmanager
@@ -172,7 +179,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         registry = Registry(
             registry_store,
             SnapshotCache(registry_store, changes),
-            signer_of(signing_key),
+            signer_of(signing_key) if signing_key else None,
+            lifetime_days=settings.registry_signature_days,
             scratch=local_scratch,
         )
 
@@ -419,7 +427,9 @@ def _sqld_key(settings: Settings) -> Ed25519PrivateKey:
         raise BadSettings([f"SQLD_JWT_KEY_FILE: {error}"]) from error
 
 
-def _signing_key(settings: Settings, keys: Path) -> Ed25519PrivateKey:
+def _signing_key(settings: Settings, keys: Path) -> Ed25519PrivateKey | None:
+    if settings.registry_signing == "elsewhere":
+        return None
     if settings.registry_signing_key_file is None:
         return load_or_create_key(keys / "registry.pem")
     try:

@@ -37,6 +37,12 @@ class Conflict(FreeholdError):
     code = "conflict"
 
 
+class AppTooOld(FreeholdError):
+    """The database's schema needs a newer app than this one: its user has to update it."""
+
+    code = "app_too_old"
+
+
 class TooLarge(FreeholdError):
     """A request, result or database over its limit."""
 

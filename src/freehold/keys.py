@@ -63,6 +63,21 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
     return load_key(path)
 
 
+def replace_key(path: Path, successor: Path) -> None:
+    """Put the successor's file in the place of the other, which is kept beside it under its own name. Blocking.
+
+    Raises:
+        BadKeyFile: it cannot be written.
+    """
+    try:
+        kept = path.with_name(f"{path.stem}.retired-{secrets.token_hex(4)}{path.suffix}")
+        os.link(path, kept)
+        successor.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise BadKeyFile(f"cannot replace the key file {path}: {error.strerror}") from error
+
+
 def load_or_create_secret(path: Path) -> str:
     """The random text in this file, 43 characters or more, made (mode 0600) if there is none. Blocking.
 

@@ -105,6 +105,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(description="Ed25519 private key (PEM) that signs the registry; made in DATA_DIR when unset."),
     ] = None
+    registry_signing: Annotated[
+        Literal["here", "elsewhere"],
+        Meta(description="`elsewhere`: no key here; what `freehold registry sign` signed is published."),
+    ] = "here"
+    registry_signature_days: Annotated[
+        int,
+        Meta(ge=1, le=3650, description="Life of the registry's signature, renewed at half of it, in days."),
+    ] = 30
     better_auth_secret: Annotated[
         Secret, Meta(description="Signs session cookies, 32 characters or more; made in DATA_DIR when unset.")
     ] = Secret("")

@@ -77,28 +77,54 @@ class SignedMigration(Struct, frozen=True, kw_only=True):
     statements: tuple[str, ...]
     foreign_keys: Literal["on", "off"]
     created_at: str
+    phase: Literal["expand", "contract"] = "expand"
+    min_app: str = ""
 
 
 class MigrationPage(Struct, frozen=True, kw_only=True):
     """`GET /migrations?after=N`: what comes after N, and the newest version with its signature.
 
-    `signature` is Ed25519 over `freehold-registry-v1\\n<version>\\n<chain>\\n`, as unpadded base64url. With
-    nothing published, `version` is 0 and `chain`, `signature` and `key_id` are empty.
+    `signature` is Ed25519 over `freehold-registry-v2\\n<version>\\n<chain>\\n<counter>\\n<expires_at_s>\\n`, as
+    unpadded base64url. `counter` never falls: a page with a lower one than seen before is an old one, replayed.
+    Nothing may be applied after `expires_at_s` (seconds since 1970). With nothing published, all are 0 or empty.
+
+    `withheld` are the checksums of the versions behind the last of `migrations` that an app of the version in
+    the header `Freehold-App-Version` is too old for; `needs_app` is the version that it would have to be.
     """
 
     version: int
     chain: str
+    counter: int
+    expires_at_s: int
     signature: str
     key_id: str
     migrations: tuple[SignedMigration, ...]
+    withheld: tuple[str, ...] = ()
+    needs_app: str = ""
 
 
-class PublicKey(Struct, frozen=True, kw_only=True):
-    """One entry of `GET /migrations/keys`. `public_key` is the raw key as unpadded base64url."""
+class KeyWord(Struct, frozen=True, kw_only=True):
+    """What another key says of this one: Ed25519 over `freehold-registry-key-v1\\n<kind>\\n<subject>\\n`.
+
+    The subject is the public key where it is endorsed, its id where it is retired.
+    """
+
+    by_key_id: str
+    signature: str
+
+
+class PublicKey(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One entry of `GET /migrations/keys`. `public_key` is the raw key as unpadded base64url.
+
+    `endorsed` is the word of its predecessor, by which clients that trust that one trust it too. Once `retired`
+    it signs no more, by the word of its successor.
+    """
 
     key_id: str
     algorithm: Literal["ed25519"]
     public_key: str
+    endorsed: KeyWord | None = None
+    retired: KeyWord | None = None
 
 
 # Auth --------------------------------------------------------------------------------------------

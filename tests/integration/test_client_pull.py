@@ -13,7 +13,7 @@ from freehold.client import FileKeyStore, FreeholdClient, MemoryKeyStore
 from freehold.errors import InvalidInput, Unavailable
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry import registry_routes
-from freehold.migrate.signature import RegistryTampered, signed_text
+from freehold.migrate.signature import RegistryTampered, manifest_text
 from freehold.migrate.types import Migration, chains
 from freehold.registry.service import Registry
 from tests.integration.registry_parts import OTHER_SIGNER, SIGNER, by_hand, history, open_registry
@@ -112,15 +112,19 @@ def a_history_of_its_own(page: Page) -> None:
     page["chain"] = page["migrations"][-1]["chain"]
 
 
+def _text(page: Page) -> bytes:
+    return manifest_text(page["version"], page["chain"], page["counter"], page["expires_at_s"])
+
+
 def its_own_history_under_another_key(page: Page) -> None:
     a_history_of_its_own(page)
     page["key_id"] = OTHER_SIGNER.key_id
-    page["signature"] = OTHER_SIGNER.sign(signed_text(page["version"], page["chain"]))
+    page["signature"] = OTHER_SIGNER.sign(_text(page))
 
 
 def its_own_history_under_a_borrowed_key_id(page: Page) -> None:
     a_history_of_its_own(page)
-    page["signature"] = OTHER_SIGNER.sign(signed_text(page["version"], page["chain"]))
+    page["signature"] = OTHER_SIGNER.sign(_text(page))
 
 
 def a_dropped_version(page: Page) -> None:
@@ -162,6 +166,28 @@ def no_signature(page: Page) -> None:
     page["signature"] = ""
 
 
+def a_later_expiry(page: Page) -> None:
+    page["expires_at_s"] += 1
+
+
+def a_higher_counter(page: Page) -> None:
+    page["counter"] += 1
+
+
+def a_head_kept_back(page: Page) -> None:
+    a_dropped_head(page)
+    page["withheld"] = ["ab" * 32]
+
+
+def a_withheld_version_made_up(page: Page) -> None:
+    page["withheld"] = ["ab" * 32]
+
+
+def withheld_nonsense(page: Page) -> None:
+    a_dropped_head(page)
+    page["withheld"] = ["nonsense"]
+
+
 @pytest.mark.parametrize(
     ("tamper", "reason"),
     [
@@ -177,6 +203,11 @@ def no_signature(page: Page) -> None:
         (swapped_order_renumbered, "chain at migration 1"),
         (an_added_version, "chain at migration 4"),
         (nothing_but_scripts, "newest version is 0, but the migrations end at 3"),
+        (a_later_expiry, "signature over version 3 is not valid"),
+        (a_higher_counter, "signature over version 3 is not valid"),
+        (a_head_kept_back, "chain at version 3 does not follow"),
+        (a_withheld_version_made_up, "newest version is 3, but the migrations end at 4"),
+        (withheld_nonsense, "is not hex"),
         (no_signature, "signature over version 3 is not valid"),
     ],
 )

@@ -11,7 +11,7 @@ from litestar.testing import AsyncTestClient
 
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry import registry_routes
-from freehold.migrate.signature import is_signed
+from freehold.migrate.signature import is_text_signed, manifest_text
 from freehold.registry.service import Registry
 from tests.integration.registry_parts import SIGNER, by_hand, history, open_registry
 
@@ -69,13 +69,17 @@ async def test_full_holds_every_script(client: Client, registry: Registry) -> No
 
 async def test_the_signed_form_can_be_checked(client: Client) -> None:
     page = (await client.get("/migrations")).json()
-    assert list(page) == ["version", "chain", "signature", "key_id", "migrations"]
+    assert list(page) == [
+        *("version", "chain", "counter", "expires_at_s", "signature", "key_id"),
+        *("migrations", "withheld", "needs_app"),
+    ]
     assert page["version"] == 3
     assert [entry["version"] for entry in page["migrations"]] == [1, 2, 3]
     assert page["chain"] == page["migrations"][-1]["chain"]
     [key] = (await client.get("/migrations/keys")).json()
     assert key == {"key_id": page["key_id"], "algorithm": "ed25519", "public_key": SIGNER.public_key}
-    assert is_signed(3, page["chain"], page["signature"], key["public_key"])
+    text = manifest_text(3, page["chain"], page["counter"], page["expires_at_s"])
+    assert is_text_signed(text, page["signature"], key["public_key"])
     second = page["migrations"][1]
     assert second["statements"] == ["DROP TABLE t1", "CREATE TABLE t1 (x, y)", "CREATE TABLE t2 (x)"]
     assert [entry["foreign_keys"] for entry in page["migrations"]] == ["on", "off", "on"]
@@ -93,7 +97,8 @@ async def test_an_empty_registry_is_version_0(path: Path) -> None:
         assert (await client.get("/migrations/current-version")).json() == {"version": 0}
         assert (await client.get("/migrations/full")).json() == []
         assert (await client.get("/migrations/keys")).json() == []
-        empty = {"version": 0, "chain": "", "signature": "", "key_id": "", "migrations": []}
+        empty = {"version": 0, "chain": "", "counter": 0, "expires_at_s": 0, "signature": "", "key_id": ""}
+        empty |= {"migrations": [], "withheld": [], "needs_app": ""}
         assert (await client.get("/migrations?after=0")).json() == empty
 
 

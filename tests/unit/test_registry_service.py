@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from freehold.audit.types import Event
 from freehold.changes import Listener, Topic
 from freehold.errors import CentralUnavailable
 from freehold.migrate.signature import RegistryTampered, is_signed, signed_text
@@ -19,10 +20,13 @@ from freehold.registry.types import (
     AlreadyPublished,
     BadRegistry,
     ClientAhead,
+    KeyStatement,
+    Manifest,
     PublishedMigration,
     PublishedMigrationChanged,
     RegistryKey,
     RegistryMoved,
+    Stored,
 )
 
 SIGNER = signer_of(Ed25519PrivateKey.generate())
@@ -35,6 +39,8 @@ class Store:
     def __init__(self) -> None:
         self.rows: list[PublishedMigration] = []
         self.keys: list[RegistryKey] = []
+        self.statements: list[KeyStatement] = []
+        self.manifests: list[Manifest] = []
         self.listeners: list[Listener] = []
         self.position = 0
         self.seen = -1
@@ -42,22 +48,43 @@ class Store:
         self.is_down = False
         self.gate: asyncio.Event | None = None
 
-    async def load(self) -> tuple[Sequence[PublishedMigration], Sequence[RegistryKey]]:
+    async def load(self) -> Stored:
         self.loads += 1
         if self.is_down:
             raise CentralUnavailable("away")
-        found = list(self.rows), list(self.keys)
+        found = Stored(
+            rows=list(self.rows),
+            keys=list(self.keys),
+            statements=list(self.statements),
+            manifest=self.manifests[-1] if self.manifests else None,
+        )
         if self.gate:
             await self.gate.wait()
         return found
 
-    async def append(self, migrations: Sequence[PublishedMigration], key: RegistryKey, after: str) -> None:
+    async def append(
+        self,
+        migrations: Sequence[PublishedMigration],
+        manifest: Manifest,
+        key: RegistryKey,
+        *,
+        after: str,
+        statements: Sequence[KeyStatement] = (),
+        events: Sequence[Event] = (),
+    ) -> None:
         await asyncio.sleep(0)
         if (self.rows[-1].chain if self.rows else "") != after:
             raise RegistryMoved("moved")
+        if self.manifests and self.manifests[-1].counter >= manifest.counter:
+            raise RegistryMoved("signed meanwhile")
         self.rows += migrations
+        self.manifests.append(manifest)
+        await self.add_key(key, statements)
+
+    async def add_key(self, key: RegistryKey, statements: Sequence[KeyStatement]) -> None:
         if key.key_id not in {each.key_id for each in self.keys}:
             self.keys.append(key)
+        self.statements += statements
         self.position += 1
 
     def edit(self, at: int, /, **changes: object) -> None:
@@ -191,11 +218,10 @@ async def test_what_was_read_before_a_change_was_told_is_not_kept() -> None:
     store.gate = asyncio.Event()
     slow = asyncio.create_task(registry.snapshot())  # has read version 1 and waits
     await asyncio.sleep(0.01)
-    await registry_on(store).store.append(
-        [_row(version, SIGNER) for version in (2,)], store.keys[0], after=store.rows[-1].chain
-    )
+    gate, store.gate = store.gate, None
+    await registry_on(store).publish(history(2))
     await store.catch_up()
-    store.gate.set()
+    gate.set()
     assert (await slow).version == 1  # it asked before the change
     assert (await registry.snapshot()).version == 2
 

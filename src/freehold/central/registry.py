@@ -5,14 +5,29 @@ from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.central.engine import Central
-from freehold.central.tables import published_migration, registry_key
-from freehold.registry.types import PublishedMigration, RegistryKey, RegistryMoved
+from freehold.central.tables import (
+    published_migration,
+    registry_key,
+    registry_key_statement,
+    registry_manifest,
+)
+from freehold.registry.types import (
+    KeyStatement,
+    Manifest,
+    PublishedMigration,
+    RegistryKey,
+    RegistryMoved,
+    Stored,
+)
 
 _MOVED = "another migration was published at the same moment; look at it, then try again"
+_NEWEST = select(registry_manifest).order_by(registry_manifest.c.counter.desc()).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,18 +36,31 @@ class CentralRegistry:
 
     central: Central
 
-    async def load(self) -> tuple[Sequence[PublishedMigration], Sequence[RegistryKey]]:
+    async def load(self) -> Stored:
         async with self.central.read() as db:
             rows = (
                 await db.execute(select(published_migration).order_by(published_migration.c.version))
             ).all()
             keys = (await db.execute(select(registry_key).order_by(registry_key.c.created_at))).all()
-        return (
-            [PublishedMigration(**row._mapping) for row in rows],
-            [RegistryKey(**key._mapping) for key in keys],
+            said = (await db.execute(select(registry_key_statement))).all()
+            manifest = (await db.execute(_NEWEST)).first()
+        return Stored(
+            rows=[PublishedMigration(**row._mapping) for row in rows],
+            keys=[RegistryKey(**key._mapping) for key in keys],
+            statements=[KeyStatement(**each._mapping) for each in said],
+            manifest=None if manifest is None else Manifest(**manifest._mapping),
         )
 
-    async def append(self, migrations: Sequence[PublishedMigration], key: RegistryKey, after: str) -> None:
+    async def append(
+        self,
+        migrations: Sequence[PublishedMigration],
+        manifest: Manifest,
+        key: RegistryKey,
+        *,
+        after: str,
+        statements: Sequence[KeyStatement] = (),
+        events: Sequence[Event] = (),
+    ) -> None:
         try:
             async with self.central.write() as db:
                 # The write lock is held from here on, so the newest row stays the newest.
@@ -43,16 +71,39 @@ class CentralRegistry:
                 )
                 if ((await db.execute(newest)).scalar() or "") != after:
                     raise RegistryMoved(_MOVED)
-                is_known = select(registry_key.c.key_id).where(registry_key.c.key_id == key.key_id)
-                if (await db.execute(is_known)).first() is None:
-                    await db.execute(insert(registry_key).values(**msgspec.structs.asdict(key)))
-                    await self.central.record(db, Event("registry.key_added", f"key:{key.key_id}"))
-                await db.execute(
-                    insert(published_migration), [msgspec.structs.asdict(each) for each in migrations]
-                )
-                await self.central.record(db, *map(_published, migrations))
+                before = (await db.execute(_NEWEST)).first()
+                if before is not None and before.counter >= manifest.counter:
+                    raise RegistryMoved(
+                        "a newer state of the registry was signed; look at it, then try again"
+                    )
+                await self._put_key(db, key, statements)
+                if migrations:
+                    await db.execute(
+                        insert(published_migration), [msgspec.structs.asdict(each) for each in migrations]
+                    )
+                await db.execute(insert(registry_manifest).values(**msgspec.structs.asdict(manifest)))
+                if said := [*map(_published, migrations), *events]:
+                    await self.central.record(db, *said)
         except IntegrityError as error:
             raise RegistryMoved(_MOVED) from error
+
+    async def add_key(self, key: RegistryKey, statements: Sequence[KeyStatement]) -> None:
+        async with self.central.write() as db:
+            await self._put_key(db, key, statements)
+
+    async def _put_key(
+        self, db: AsyncConnection, key: RegistryKey, statements: Sequence[KeyStatement]
+    ) -> None:
+        is_known = select(registry_key.c.key_id).where(registry_key.c.key_id == key.key_id)
+        if (await db.execute(is_known)).first() is None:
+            await db.execute(insert(registry_key).values(**msgspec.structs.asdict(key)))
+            await self.central.record(db, Event("registry.key_added", f"key:{key.key_id}"))
+        for each in statements:
+            said = upsert(registry_key_statement).values(**msgspec.structs.asdict(each))
+            is_new = (await db.execute(said.on_conflict_do_nothing())).rowcount > 0
+            if is_new and each.kind == "retired":
+                facts = {"by_key_id": each.by_key_id}
+                await self.central.record(db, Event("registry.key_retired", f"key:{each.key_id}", facts))
 
 
 def _published(row: PublishedMigration) -> Event:

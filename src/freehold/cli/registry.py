@@ -1,5 +1,6 @@
 """`freehold registry`: ordered migrations of the tenant databases."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from freehold.cli.context import (
     echo_json,
 )
 from freehold.cli.registry_check import FOLDER, JSON, lint, seal
+from freehold.cli.registry_keys import keys, read_release, sign
 from freehold.cli.registry_trial import trial
 from freehold.migrate.types import Migration
 from freehold.registry.files import file_name, load_folder
@@ -38,6 +40,8 @@ def registry() -> None:
 registry.add_command(lint)
 registry.add_command(seal)
 registry.add_command(trial)
+registry.add_command(sign)
+registry.add_command(keys)
 
 
 @registry.command(
@@ -45,13 +49,19 @@ registry.add_command(trial)
 Examples:
   freehold registry publish --dry-run
   freehold registry publish schema_registry/bahar
+  freehold registry publish --signed release.json
 """
 )
 @FOLDER
 @click.option("--dry-run", is_flag=True, help="Say what would be published, and publish nothing.")
+@click.option(
+    "--signed",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What `freehold registry sign` wrote; no key is needed here then.",
+)
 @JSON
 @async_command
-async def publish(folder: Path | None, dry_run: bool, as_json: bool) -> int:
+async def publish(folder: Path | None, dry_run: bool, signed: Path | None, as_json: bool) -> int:
     """Publish the migrations of a folder that are not published yet: all of them or none. Safe to run twice.
 
     A published migration never changes: if a file has other SQL than what was published, nothing happens and
@@ -59,8 +69,12 @@ async def publish(folder: Path | None, dry_run: bool, as_json: bool) -> int:
     """
     async with command_services() as services:
         migrations = await _load(folder or services.settings.schema_registry)
-        act = services.registry.plan if dry_run else services.registry.publish
-        report = await act(migrations)
+        release = None if signed is None else await asyncio.to_thread(read_release, signed)
+        if dry_run:
+            report = await services.registry.plan(migrations)
+        else:
+            report = await services.registry.publish(migrations, release)
+            await services.registry.renew()
     if as_json:
         echo_json({**msgspec.structs.asdict(report), "dry_run": dry_run})
         return EXIT_DONE

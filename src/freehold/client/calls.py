@@ -9,6 +9,7 @@ import httpx
 import msgspec
 
 from freehold.errors import (
+    AppTooOld,
     Conflict,
     Forbidden,
     FreeholdError,
@@ -31,6 +32,7 @@ _KINDS: dict[int, type[FreeholdError]] = {
     413: TooLarge,
     415: InvalidInput,
     422: InvalidInput,
+    426: AppTooOld,
     429: Unavailable,
 }
 
@@ -59,6 +61,7 @@ class Calls:
         token: str | None = None,
         body: object = None,
         params: Mapping[str, int | str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         """The answer, if it is a 2xx.
 
@@ -71,7 +74,7 @@ class Calls:
             f"{self.service}{path}",
             params=params,
             content=None if body is None else msgspec.json.encode(body),
-            headers={"Accept": "application/json"},
+            headers={"Accept": "application/json", **(headers or {})},
         )
         if body is not None:
             request.headers["Content-Type"] = "application/json"

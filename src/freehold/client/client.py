@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -12,13 +12,13 @@ import msgspec
 
 from freehold.client.calls import Calls, retry_after_s, service_url
 from freehold.client.keys import KeyStore, MemoryKeyStore
-from freehold.client.verify import VerifiedRegistry, require_start, verified
+from freehold.client.trust import Learnt, first_key, followed_key, learn
+from freehold.client.verify import Known, VerifiedRegistry, require_start, verified
 from freehold.errors import Unauthenticated, Unavailable
 from freehold.libsql.http import HranaTarget
 from freehold.libsql.urls import http_url
 from freehold.migrate.apply import Applied, apply
 from freehold.migrate.ledger import read_ledger
-from freehold.migrate.signature import RegistryTampered, from_text, key_id_of
 from freehold.migrate.target import Target
 from freehold.migrate.types import GENESIS
 from freehold.wire import AccessLevel, DatabaseCredentials, MigrationPage, PublicKey, SignedIn
@@ -38,6 +38,11 @@ class FreeholdClient:
 
     `trusted_keys` maps key ids to public keys, as `GET /migrations/keys` gives them. Without it, the key that
     signs the registry when the client first sees it is pinned in `key_store`, and no other is taken later.
+    A key that a trusted one endorses is taken too, so that the operator can replace it. Keep the `key_store`: it
+    also remembers how far the registry had got, by which an old one is refused.
+
+    `app_version`, like 2.1.0, is the app's own: the service then offers no schema that this app cannot work with.
+    It and `device`, a random id of this installation, are the census by which the operator sees what is in use.
     `session_token` takes up a session from before; `http` is for settings of one's own and is not closed.
     """
 
@@ -49,6 +54,9 @@ class FreeholdClient:
         *,
         key_store: KeyStore | None = None,
         session_token: str | None = None,
+        app_version: str | None = None,
+        device: str | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.session_token = session_token
         self._own_http = http is None
@@ -56,6 +64,9 @@ class FreeholdClient:
         self._calls = Calls(self._http, service_url(base_url))
         self._trusted_keys = trusted_keys
         self._key_store = key_store or MemoryKeyStore()
+        self._now = now
+        said = {"Freehold-App-Version": app_version, "Freehold-Device": device}
+        self._about_us = {name: value for name, value in said.items() if value is not None}
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,25 +128,21 @@ class FreeholdClient:
         """The migrations after a version, proved genuine. `chain` is the ledger's at that version, empty for 0.
 
         Raises:
-            RegistryTampered: something does not fit; nothing of it may be applied.
+            RegistryTampered: something does not fit, it expired, or is an old one; nothing may be applied.
+            FreeholdError: `app_too_old`: the database needs a newer app than this one.
             Unavailable: no answer.
         """
         require_start(after, chain)
-        reply = await self._calls.send("GET", "/migrations", params={"after": after})
+        reply = await self._calls.send("GET", "/migrations", params={"after": after}, headers=self._about_us)
         page = self._calls.read(reply, MigrationPage)
-        trusted = await self._trusted()
-        public_key = trusted.get(page.key_id)
-        first_use = self._trusted_keys is None and not trusted and page.version > 0
-        if first_use:
-            public_key = await self._announced_key(page.key_id)
-        elif public_key is None and page.version > 0:
-            raise RegistryTampered(
-                f"the registry is signed with key {page.key_id!r}, which is not trusted; "
-                "if its operator replaced the key, add the new one to the trusted keys"
-            )
-        registry = verified(page, after, chain, public_key)
-        if first_use and public_key is not None:
-            await self._key_store.pin(self._calls.service, page.key_id, public_key)
+        service = self._calls.service
+        public_key, learnt = await self._trust(page)
+        known = Known(
+            after=after, chain=chain, counter=await self._key_store.counter(service), now_s=self._now()
+        )
+        registry = verified(page, known, public_key)
+        await learn(self._key_store, service, learnt)
+        await self._key_store.remember(service, registry.counter)
         return registry
 
     async def migrate(self, target: Target | None = None, to: int | None = None) -> Applied:
@@ -179,32 +186,28 @@ class FreeholdClient:
             raise Unauthenticated("sign in first")
         return self.session_token
 
-    async def _trusted(self) -> Mapping[str, str]:
-        if self._trusted_keys is not None:
-            return self._trusted_keys
-        return await self._key_store.load(self._calls.service)
+    async def _trust(self, page: MigrationPage) -> tuple[str | None, Learnt]:
+        """The key that the page names, if it may be trusted, and what has to be remembered once all fits.
 
-    async def _announced_key(self, key_id: str) -> str:
-        """The public key of this name, as the service itself announces it."""
+        Raises:
+            RegistryTampered: neither is it trusted, nor does a trusted key speak for it.
+        """
+        if page.version == 0 and not page.signature:
+            return None, Learnt()
+        given = self._trusted_keys
+        trusted = given if given is not None else await self._key_store.load(self._calls.service)
+        if given is not None and page.key_id not in given:
+            # Keys that were learnt from those given; what they had retired is not in the store any more.
+            trusted = {**await self._key_store.load(self._calls.service), **given}
+        if page.key_id in trusted:
+            return trusted[page.key_id], Learnt()
         reply = await self._calls.send("GET", "/migrations/keys")
-        for key in self._calls.read(reply, list[PublicKey]):
-            if key.key_id == key_id:
-                return _require_named(key_id, key.public_key)
-        raise RegistryTampered(
-            f"the registry is signed with key {key_id!r}, which the service does not announce"
-        )
+        announced = self._calls.read(reply, list[PublicKey])
+        if not trusted and given is None:
+            return first_key(page.key_id, announced)
+        return followed_key(page.key_id, announced, trusted)
 
 
 class _Session(msgspec.Struct):
     user: SignedIn
     token: str | None = None
-
-
-def _require_named(key_id: str, public_key: str) -> str:
-    try:
-        is_named_so = key_id_of(from_text(public_key)) == key_id
-    except ValueError:
-        is_named_so = False
-    if not is_named_so:
-        raise RegistryTampered(f"the key that the service announces as {key_id!r} does not fit its name")
-    return public_key

@@ -6,44 +6,112 @@ from collections.abc import Iterator
 import msgspec
 
 from freehold.errors import InvalidInput
-from freehold.migrate.signature import RegistryTampered, is_signed
+from freehold.migrate.signature import (
+    RegistryExpired,
+    RegistryReplayed,
+    RegistryTampered,
+    is_text_signed,
+    manifest_text,
+)
 from freehold.migrate.types import GENESIS, Migration, chain
 from freehold.wire import MigrationPage, SignedMigration
 
 
 class VerifiedRegistry(msgspec.Struct, frozen=True, kw_only=True):
-    """Migrations `after` a version up to the newest, `version`, whose whole history is named by `chain`."""
+    """Migrations `after` a version up to `version`, whose whole history is named by `chain`.
+
+    `newest` is the newest version that is published; it is above `version` when this app is too old for the
+    rest, and `needs_app` says what it would have to be.
+    """
 
     after: int
     version: int
     chain: str
     key_id: str
     migrations: tuple[Migration, ...]
+    counter: int = 0
+    newest: int = 0
+    needs_app: str = ""
 
 
-def verified(page: MigrationPage, after: int, known_chain: str, public_key: str | None) -> VerifiedRegistry:
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known before a page comes: the chain at a version, the highest counter seen, and the time."""
+
+    after: int
+    chain: str
+    counter: int
+    now_s: float
+
+
+def verified(page: MigrationPage, known: Known, public_key: str | None) -> VerifiedRegistry:
     """The page, when every script, their order and the signature fit together and follow from what is known.
 
-    `known_chain` is the chain at version `after`, empty for 0. `public_key` is the trusted key that the page
-    names, None if there is none: only an empty registry needs no signature.
+    `public_key` is the trusted key that the page names, None if there is none: only an empty registry needs no
+    signature.
 
     Raises:
         RegistryTampered: something does not fit; the message says what.
+        RegistryReplayed: it was signed before one that was seen already.
+        RegistryExpired: it was signed too long ago.
     """
+    after = known.after
     if page.version < after:
         raise RegistryTampered(
             f"the service offers version {page.version}, older than version {after} that is already known"
         )
-    migrations = tuple(_linked(page, after, known_chain))
-    if page.version > 0 and (
-        public_key is None or not is_signed(page.version, page.chain, page.signature, public_key)
-    ):
+    migrations = tuple(_linked(page, after, known.chain))
+    link = page.migrations[-1].chain if page.migrations else known.chain
+    _require_whole(page, after + len(migrations), link)
+    if page.version > 0 or page.signature or known.counter:
+        _require_signed(page, known, public_key)
+    return VerifiedRegistry(
+        after=after,
+        version=after + len(migrations),
+        chain=link,
+        key_id=page.key_id,
+        migrations=migrations,
+        counter=page.counter,
+        newest=page.version,
+        needs_app=page.needs_app,
+    )
+
+
+def _require_signed(page: MigrationPage, known: Known, public_key: str | None) -> None:
+    try:
+        text = manifest_text(page.version, page.chain, page.counter, page.expires_at_s)
+        is_genuine = public_key is not None and is_text_signed(text, page.signature, public_key)
+    except UnicodeEncodeError:
+        is_genuine = False
+    if not is_genuine:
         raise RegistryTampered(
             f"the signature over version {page.version} is not valid for key {page.key_id}"
         )
-    return VerifiedRegistry(
-        after=after, version=page.version, chain=page.chain, key_id=page.key_id, migrations=migrations
-    )
+    if page.counter < known.counter:
+        raise RegistryReplayed(
+            f"the registry was signed before a state that was seen already ({page.counter} < {known.counter}): "
+            "an old one is being replayed"
+        )
+    if page.expires_at_s <= known.now_s:
+        raise RegistryExpired(
+            "the registry was signed too long ago; its operator has to sign it again, or this device's clock is wrong"
+        )
+
+
+def _require_whole(page: MigrationPage, version: int, link: str) -> None:
+    """The chain that is signed follows from the migrations, and from the checksums of those that are withheld."""
+    if version + len(page.withheld) != page.version:
+        raise RegistryTampered(
+            f"the newest version is {page.version}, but the migrations end at {version + len(page.withheld)}"
+        )
+    try:
+        for checksum in page.withheld:
+            link = chain(link, checksum)
+    except ValueError as error:
+        raise RegistryTampered("a checksum of the migrations that are withheld is not hex") from error
+    if not _same(link, page.chain):
+        raise RegistryTampered(
+            f"the chain at version {page.version} does not follow from the history that is known"
+        )
 
 
 def require_start(after: int, known_chain: str) -> None:
@@ -66,14 +134,6 @@ def _linked(page: MigrationPage, after: int, known_chain: str) -> Iterator[Migra
             raise RegistryTampered(f"the SQL of migration {version} does not have its checksum")
         link = _next_link(link, migration, entry)
         yield migration
-    if after + len(page.migrations) != page.version:
-        raise RegistryTampered(
-            f"the newest version is {page.version}, but the migrations end at {after + len(page.migrations)}"
-        )
-    if not _same(link, page.chain):
-        raise RegistryTampered(
-            f"the chain at version {page.version} does not follow from the migrations before it"
-        )
 
 
 def _next_link(previous: str, migration: Migration, entry: SignedMigration) -> str:

@@ -55,7 +55,12 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def background(_app: Litestar) -> AsyncIterator[None]:
-        works = (_work(services), services.caretaker.run(), services.audit.keep_anchoring())
+        works = (
+            _work(services),
+            services.caretaker.run(),
+            services.audit.keep_anchoring(),
+            services.registry.keep_signed(),
+        )
         tasks = [asyncio.create_task(work) for work in works]
         try:
             yield

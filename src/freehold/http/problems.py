@@ -10,6 +10,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from freehold.errors import (
+    AppTooOld,
     Conflict,
     Forbidden,
     FreeholdError,
@@ -32,6 +33,7 @@ STATUS: dict[type[FreeholdError], int] = {
     NotFound: 404,
     DatabaseDeleted: 410,
     Conflict: 409,
+    AppTooOld: 426,
     TooLarge: 413,
     RateLimited: 429,
     Unavailable: 503,

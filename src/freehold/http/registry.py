@@ -1,22 +1,21 @@
 """The schema registry over HTTP."""
 
 import asyncio
-import hashlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Router, get, post
+from litestar import Request, Router, get, post
 from litestar.openapi import ResponseSpec
-from litestar.params import JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK
-from litestar.types import ASGIApp
+from litestar.types import ASGIApp, Scope
 
+from freehold.errors import NotFound
 from freehold.http.guards import require_admin
-from freehold.http.prebuilt import Prebuilt
-from freehold.migrate.signature import ALGORITHM
+from freehold.http.headers import header
+from freehold.http.registry_pages import Pages, script
 from freehold.registry.service import Registry
-from freehold.registry.snapshot import Snapshot
-from freehold.registry.types import MAX_VERSION, PublishedMigration
+from freehold.registry.types import MAX_VERSION
 from freehold.wire import (
     CurrentVersion,
     MigrationPage,
@@ -29,33 +28,12 @@ from freehold.wire import (
     VerifyRequest,
 )
 
+APP_HEADER = b"freehold-app-version"
+_MAX_SAID_CHARS = 64
+
 After = Annotated[
     int, QueryParameter(ge=0, le=MAX_VERSION, description="The schema version that the client is at.")
 ]
-
-
-class Pages:
-    """The answers that one snapshot gives, encoded as far as possible. Building them may take milliseconds."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
-        self._entries = [msgspec.json.encode(_signed(snapshot, index)) for index in range(snapshot.version)]
-        self._start = msgspec.json.encode(_empty_page(snapshot)).removesuffix(b"]}")
-        self._digest = hashlib.sha256(b"\n".join([self._start, *self._entries])).hexdigest()[:32]
-        self.current_version = _prebuilt(CurrentVersion(snapshot.version))
-        self.full = _prebuilt([_script(row) for row in snapshot.rows])
-        self.keys = _prebuilt(
-            [
-                PublicKey(key_id=key.key_id, algorithm=ALGORITHM, public_key=key.public_key)
-                for key in snapshot.keys
-            ]
-        )
-
-    def after(self, version: int) -> Prebuilt:
-        """Joined anew each time, which takes microseconds: kept pages would need memory by the square."""
-        version = min(version, self.snapshot.version)
-        body = b"".join((self._start, b",".join(self._entries[version:]), b"]}"))
-        return Prebuilt(body, b'"%s-%d"' % (self._digest.encode(), version))
 
 
 class Pulls:
@@ -83,9 +61,26 @@ def registry_routes(registry: Registry) -> Router:
         operation_id="list_migrations",
         responses={200: ResponseSpec(MigrationPage, description="Signed migrations; strong ETag")},
     )
-    async def list_migrations(after: After = 0) -> ASGIApp:
-        """What a database at version `after` still has to apply, oldest first, with what proves it genuine."""
-        return (await pulls.pages()).after(after)
+    async def list_migrations(request: Request[Any, Any, Any], after: After = 0) -> ASGIApp:
+        """What a database at version `after` still has to apply, oldest first, with what proves it genuine.
+
+        An app that says its version in `Freehold-App-Version` gets the newest schema that it can work with; if
+        the database is beyond that, 426 `app_too_old`.
+        """
+        app = _said(request.scope, APP_HEADER)
+        return await (await pulls.pages()).after(after, app)
+
+    @get(
+        "/{version:int}",
+        operation_id="one_migration",
+        responses={200: ResponseSpec(SignedMigration, description="One migration; immutable, strong ETag")},
+    )
+    async def one_migration(version: FromPath[int]) -> ASGIApp:
+        """One published migration. It never changes: caches may keep it for ever."""
+        found = (await pulls.pages()).single(version)
+        if found is None:
+            raise NotFound(f"there is no published migration {version}")
+        return found
 
     @get(
         "/current-version",
@@ -122,58 +117,23 @@ def registry_routes(registry: Registry) -> Router:
             status="update_required" if verdict.required else "latest",
             current_version=verdict.current_version,
             client_version=verdict.client_version,
-            required_migrations=[_script(row) for row in verdict.required] or None,
+            required_migrations=[script(row) for row in verdict.required] or None,
         )
 
     @post("/register", operation_id="register_migration", guards=[require_admin])
     async def register(data: JSONBody[RegisterRequest]) -> RegisteredMigration:
         """Publish one migration as the next version. The newest one's SQL again is 409 `already_published`."""
         row = await registry.register(data.sql_script, data.description)
-        return RegisteredMigration(**msgspec.structs.asdict(_script(row)), name=row.name, chain=row.chain)
+        return RegisteredMigration(**msgspec.structs.asdict(script(row)), name=row.name, chain=row.chain)
 
     return Router(
         "/migrations",
-        route_handlers=[list_migrations, current_version, full, keys, verify, register],
+        route_handlers=[list_migrations, one_migration, current_version, full, keys, verify, register],
         tags=["migrations"],
     )
 
 
-def _prebuilt(answer: object) -> Prebuilt:
-    body = msgspec.json.encode(answer)
-    return Prebuilt(body, b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode())
-
-
-def _script(row: PublishedMigration) -> MigrationScript:
-    return MigrationScript(
-        version=row.version,
-        description=row.description,
-        sql_script=row.sql,
-        checksum=row.checksum,
-        created_at=row.created_at,
-    )
-
-
-def _signed(snapshot: Snapshot, index: int) -> SignedMigration:
-    row, migration = snapshot.rows[index], snapshot.migrations[index]
-    return SignedMigration(
-        version=row.version,
-        name=row.name,
-        description=row.description,
-        sql=row.sql,
-        checksum=row.checksum,
-        chain=row.chain,
-        statements=migration.statements,
-        foreign_keys="off" if migration.foreign_keys_off else "on",
-        created_at=row.created_at,
-    )
-
-
-def _empty_page(snapshot: Snapshot) -> MigrationPage:
-    head = snapshot.head
-    return MigrationPage(
-        version=snapshot.version,
-        chain=snapshot.chain,
-        signature=head.signature if head else "",
-        key_id=head.key_id if head else "",
-        migrations=(),
-    )
+def _said(scope: Scope, name: bytes) -> str:
+    """What a client says of itself, if it can be what it should be; else nothing."""
+    text = header(scope, name) or ""
+    return text if len(text) <= _MAX_SAID_CHARS and text.isascii() and text.isprintable() else ""

@@ -12,7 +12,10 @@ from freehold.errors import FreeholdError
 
 ALGORITHM: Final = "ed25519"
 
-_CONTEXT = b"freehold-registry-v1"  # so that a signature made for anything else is worth nothing here
+# So that a signature made for anything else is worth nothing here.
+_CONTEXT = b"freehold-registry-v1"
+_MANIFEST = b"freehold-registry-v2"
+_KEY = b"freehold-registry-key-v1"
 
 
 class RegistryTampered(FreeholdError):
@@ -21,8 +24,38 @@ class RegistryTampered(FreeholdError):
     code = "registry_tampered"
 
 
+class RegistryExpired(RegistryTampered):
+    """The newest state of the registry was signed too long ago: somebody may be keeping a newer one back."""
+
+    code = "registry_expired"
+
+
+class RegistryReplayed(RegistryTampered):
+    """A state of the registry that is older than one that was seen before."""
+
+    code = "registry_replayed"
+
+
+def manifest_text(version: int, chain: str, counter: int, expires_at_s: int) -> bytes:
+    """The exact bytes under the signature of a page.
+
+    `counter` grows with every signature; `expires_at_s` is seconds since 1970.
+    """
+    return b"%s\n%d\n%s\n%d\n%d\n" % (_MANIFEST, version, chain.encode("ascii"), counter, expires_at_s)
+
+
+def endorsement_text(public_key: str) -> bytes:
+    """What a trusted key signs to say that this one speaks for the registry too."""
+    return b"%s\nendorsed\n%s\n" % (_KEY, public_key.encode("ascii"))
+
+
+def retirement_text(key_id: str) -> bytes:
+    """What a key signs to say that its predecessor speaks for the registry no more."""
+    return b"%s\nretired\n%s\n" % (_KEY, key_id.encode("ascii"))
+
+
 def signed_text(version: int, chain: str) -> bytes:
-    """The exact bytes under a signature. The chain stands for all SQL up to the version."""
+    """The exact bytes under the signature of one row. The chain stands for all SQL up to the version."""
     return b"%s\n%d\n%s\n" % (_CONTEXT, version, chain.encode("ascii"))
 
 
@@ -49,9 +82,13 @@ def from_text(text: str) -> bytes:
 
 def is_signed(version: int, chain: str, signature: str, public_key: str) -> bool:
     """Whether the signature is the key's, over this version and chain. False for malformed text too."""
+    return is_text_signed(signed_text(version, chain), signature, public_key)
+
+
+def is_text_signed(text: bytes, signature: str, public_key: str) -> bool:
+    """Whether the signature is the key's, over this text. False for malformed signatures and keys too."""
     try:
-        key = Ed25519PublicKey.from_public_bytes(from_text(public_key))
-        key.verify(from_text(signature), signed_text(version, chain))
+        Ed25519PublicKey.from_public_bytes(from_text(public_key)).verify(from_text(signature), text)
     except (ValueError, InvalidSignature):
         return False
     return True

@@ -42,10 +42,10 @@ class SnapshotCache:
             if self._held is not None:  # read by another request while this one waited
                 return self._held
             told = self._told
-            rows, keys = await self._store.load()
+            stored = await self._store.load()
             found: Snapshot | RegistryTampered
             try:
-                found = await asyncio.to_thread(checked, rows, keys)
+                found = await asyncio.to_thread(checked, stored)
             except RegistryTampered as error:
                 log.error("registry.tampered", reason=str(error))  # noqa: TRY400 - the reason says it all
                 found = error.with_traceback(None)

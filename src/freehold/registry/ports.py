@@ -3,29 +3,43 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from freehold.registry.types import PublishedMigration, RegistryKey
+from freehold.audit.types import Event
+from freehold.registry.types import KeyStatement, Manifest, PublishedMigration, RegistryKey, Stored
 
 
 class RegistryStore(Protocol):
     """The published migrations in the central database. Rows are only ever added."""
 
-    async def load(self) -> tuple[Sequence[PublishedMigration], Sequence[RegistryKey]]:
-        """All rows by version and all keys, as of one moment. Nothing is checked.
+    async def load(self) -> Stored:
+        """All rows by version, all keys, and the manifest with the highest counter. Nothing is checked.
 
         Raises:
             CentralUnavailable: no answer.
         """
         ...
 
-    async def append(self, migrations: Sequence[PublishedMigration], key: RegistryKey, after: str) -> None:
-        """Add the rows, and the key if it is new, in one transaction.
+    async def append(
+        self,
+        migrations: Sequence[PublishedMigration],
+        manifest: Manifest,
+        key: RegistryKey,
+        *,
+        after: str,
+        statements: Sequence[KeyStatement] = (),
+        events: Sequence[Event] = (),
+    ) -> None:
+        """Add the rows, the manifest, the key if it is new, the statements and the events, in one transaction.
 
         `after` is the chain of the newest row, empty when there is none.
 
         Raises:
-            RegistryMoved: the newest row is another one; nothing was written.
+            RegistryMoved: the newest row is another one, or a higher counter is there; nothing was written.
             CentralUnavailable: nothing can be written.
         """
+        ...
+
+    async def add_key(self, key: RegistryKey, statements: Sequence[KeyStatement]) -> None:
+        """Add a key if it is new, and what is said of it. Raises `CentralUnavailable`."""
         ...
 
 

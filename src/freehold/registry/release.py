@@ -1,7 +1,7 @@
 """How a migration is released: what its front matter says of phases, of the apps it needs, and of waived rules."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
@@ -57,6 +57,25 @@ def release_of(migration: Migration) -> Release:
     return Release(
         phase if phase in PHASES else "expand", _app(said.get("min_app")), tuple(waivers), tuple(faults)
     )
+
+
+class Contract(Struct, frozen=True):
+    """A contract migration; `needs` is `min_app` as numbers to compare."""
+
+    version: int
+    min_app: str
+    needs: tuple[int, ...]
+
+
+def contracts(migrations: Sequence[Migration]) -> tuple[Contract, ...]:
+    """Those of the migrations that older apps cannot work with, oldest first."""
+    found = []
+    for one in migrations:
+        release = release_of(one)
+        needs = app_version(release.min_app)
+        if release.is_contract and needs is not None:
+            found.append(Contract(one.version, release.min_app, needs))
+    return tuple(found)
 
 
 def app_version(text: str) -> tuple[int, ...] | None:

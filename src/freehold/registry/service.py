@@ -3,7 +3,7 @@
 import asyncio
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,27 +12,42 @@ import structlog
 from freehold.errors import FreeholdError, Unavailable
 from freehold.migrate.apply import apply
 from freehold.migrate.check import check_migration, check_order
-from freehold.migrate.signature import signed_text
+from freehold.migrate.signature import from_text, key_id_of, signed_text
 from freehold.migrate.snapshot import Scratch, sqlite_scratch
 from freehold.migrate.types import Migration, chain, normalise
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.ports import RegistryStore, Signer
+from freehold.registry.signed import (
+    LIFETIME_DAYS,
+    SignedRelease,
+    endorsement,
+    expiry_s,
+    is_stale,
+    next_counter,
+    require_release,
+    retirement,
+    sign_state,
+)
 from freehold.registry.snapshot import Snapshot
 from freehold.registry.types import (
     AlreadyPublished,
     BadRegistry,
     ClientAhead,
+    KeyRetired,
+    Manifest,
     PublishedMigration,
     PublishedMigrationChanged,
     PublishReport,
     RegistryKey,
     RegistryMoved,
+    SignedElsewhere,
     Verdict,
 )
 
 log = structlog.get_logger()
 
 _PUBLISH_TRIES = 5
+_RENEW_EVERY_S = 3_600.0
 _NAME_CHARS = 60
 
 
@@ -46,8 +61,10 @@ class Registry:
 
     store: RegistryStore
     cache: SnapshotCache
-    signer: Signer
+    # None where the key that signs is elsewhere.
+    signer: Signer | None
     now: Callable[[], datetime] = _now
+    lifetime_days: float = LIFETIME_DAYS
     # Gives a new empty database, of the tenants' engine if possible: what cannot be applied is never published.
     scratch: Scratch = sqlite_scratch
 
@@ -108,25 +125,31 @@ class Registry:
         """
         return await asyncio.to_thread(_compare, await self.snapshot(), migrations)
 
-    async def publish(self, migrations: Sequence[Migration]) -> PublishReport:
+    async def publish(
+        self, migrations: Sequence[Migration], signed: SignedRelease | None = None
+    ) -> PublishReport:
         """Append those that are not published yet, all or none. `migrations` starts at version 1.
 
         Safe to repeat, and for several publishers at once: one wins, the others find its rows already there.
+        `signed` stands in for a key of our own; with nothing new to publish it renews the registry's signature.
 
         Raises:
             BadRegistry: they cannot be published as they are.
             PublishedMigrationChanged: one is published already with other SQL.
             RegistryMoved: others kept publishing in between; try again.
+            SignedElsewhere: there is no key here, and nothing was signed elsewhere.
+            BadRelease: what was signed elsewhere cannot be published.
         """
         for _ in range(_PUBLISH_TRIES):
             snapshot = await self.snapshot()
             report = await asyncio.to_thread(_compare, snapshot, migrations)
-            if not report.published:
+            if signed is not None:
+                await asyncio.to_thread(require_release, signed, migrations, snapshot, self._now_ms())
+            elif not report.published:
                 return report
             try:
-                await self._append(
-                    snapshot, [(each, each.description) for each in migrations[snapshot.version :]]
-                )
+                new = [(each, each.description) for each in migrations[snapshot.version :]]
+                await self._append(snapshot, new, signed)
             except RegistryMoved:
                 continue
             return report
@@ -159,19 +182,140 @@ class Registry:
             raise
         return rows[0]
 
+    async def renew(self) -> bool:
+        """Sign the state anew if half of its life is over, or it never was; whether that was done.
+
+        Safe to repeat and for several processes at once. Does nothing where the key is elsewhere, which has to see
+        to it then, nor while nothing is published.
+        """
+        snapshot = await self.snapshot()
+        if self.signer is None or not snapshot.rows:
+            return False
+        if not is_stale(snapshot.manifest, self._now_ms(), self.lifetime_days):
+            return False
+        try:
+            await self._append(snapshot, [])
+        except RegistryMoved:
+            return False  # somebody else did it, or published
+        return True
+
+    async def keep_signed(self) -> None:
+        """Renew the signature whenever it is time, until cancelled."""
+        while True:
+            try:
+                if await self.renew():
+                    log.info("registry.signature_renewed")
+            except FreeholdError as error:  # the next look may find it mended
+                log.warning("registry.not_renewed", code=error.code, reason=str(error))
+            await asyncio.sleep(_RENEW_EVERY_S)
+
+    async def add_key(self, public_key: str) -> RegistryKey:
+        """Let another key publish here; ours says so to the clients, if we have one. Safe to repeat.
+
+        Raises:
+            BadRegistry: not an Ed25519 public key in unpadded base64url.
+        """
+        try:
+            raw = from_text(public_key)
+        except ValueError:
+            raw = b""
+        if len(raw) != 32:
+            raise BadRegistry(
+                ["a public key is 32 bytes in unpadded base64url, as `registry keys list` shows them"]
+            )
+        key = RegistryKey(key_id=key_id_of(raw), public_key=public_key, created_at=self._created_at())
+        statements = [] if self.signer is None else [endorsement(public_key, self.signer)]
+        await self.store.add_key(key, statements)
+        return key
+
+    async def rotate(self, successor: Signer) -> None:
+        """Sign with another key from now on: ours endorses it, and it retires ours. Safe to repeat.
+
+        The caller puts the successor in our place afterwards. Clients that trust our key follow by themselves.
+
+        Raises:
+            SignedElsewhere: there is no key here to hand over from.
+            RegistryMoved: something was published at the same moment; try again.
+        """
+        if self.signer is None:
+            raise SignedElsewhere("the key is elsewhere; rotate it where it is")
+        snapshot = await self.snapshot()
+        if snapshot.manifest is not None and snapshot.manifest.key_id == successor.key_id:
+            return
+        state = self._state(snapshot.version, snapshot.chain, successor, snapshot.manifest)
+        said = [endorsement(successor.public_key, self.signer), retirement(self.signer.key_id, successor)]
+        # Before anything was published the old key may not be known yet, and its word would count for nothing.
+        created_at = self._created_at()
+        for each in (self.signer, successor):
+            key = RegistryKey(key_id=each.key_id, public_key=each.public_key, created_at=created_at)
+            await self.store.add_key(key, [])
+        if snapshot.rows:
+            await self.store.append([], state, key, after=snapshot.chain, statements=said)
+        else:
+            await self.store.add_key(key, said)
+        log.info("registry.key_rotated", key_id=successor.key_id, retired_key_id=self.signer.key_id)
+
+    def _now_ms(self) -> int:
+        return int(self.now().timestamp() * 1000)
+
+    def _created_at(self) -> str:
+        return self.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _state(self, version: int, link: str, signer: Signer, before: Manifest | None) -> Manifest:
+        now_ms = self._now_ms()
+        counter, expires_at_s = next_counter(now_ms, before), expiry_s(now_ms, self.lifetime_days)
+        return sign_state(version, link, signer, counter, expires_at_s)
+
     async def _append(
-        self, snapshot: Snapshot, new: Sequence[tuple[Migration, str]]
+        self,
+        snapshot: Snapshot,
+        new: Sequence[tuple[Migration, str]],
+        signed: SignedRelease | None = None,
     ) -> Sequence[PublishedMigration]:
-        await asyncio.to_thread(
-            _rehearse, [*snapshot.migrations, *(migration for migration, _ in new)], self.scratch
-        )
-        created_at = self.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        rows = await asyncio.to_thread(_signed, snapshot.chain, new, self.signer, created_at)
-        key = RegistryKey(key_id=self.signer.key_id, public_key=self.signer.public_key, created_at=created_at)
-        await self.store.append(rows, key, after=snapshot.chain)
+        signer = self._signer(snapshot) if signed is None else None
+        if new:
+            await asyncio.to_thread(
+                _rehearse, [*snapshot.migrations, *(migration for migration, _ in new)], self.scratch
+            )
+        created_at = self._created_at()
+        if signer is not None:
+            rows = await asyncio.to_thread(_signed, snapshot.chain, new, signer, created_at)
+            link = rows[-1].chain if rows else snapshot.chain
+            state = self._state(snapshot.version + len(rows), link, signer, snapshot.manifest)
+            public_key = signer.public_key
+        else:
+            assert signed is not None
+            state, public_key = signed.manifest, signed.public_key
+            given = _Given(state.key_id, public_key, iter(signed.rows[snapshot.version :]))
+            rows = _signed(snapshot.chain, new, given, created_at)
+        key = RegistryKey(key_id=state.key_id, public_key=public_key, created_at=created_at)
+        await self.store.append(rows, state, key, after=snapshot.chain)
         for row in rows:
             log.info("registry.migration_published", version=row.version, name=row.name, key_id=row.key_id)
         return rows
+
+    def _signer(self, snapshot: Snapshot) -> Signer:
+        if self.signer is None:
+            raise SignedElsewhere(
+                "the key that signs the registry is not here; sign in CI with `registry sign` and publish that"
+            )
+        if self.signer.key_id in snapshot.retired:
+            raise KeyRetired(
+                f"key {self.signer.key_id} was replaced: start this process again with the one that replaced it"
+            )
+        return self.signer
+
+
+class _Given:
+    """A signer that hands out what another place has signed, in order; it was checked before."""
+
+    def __init__(self, key_id: str, public_key: str, signatures: Iterator[str]) -> None:
+        self.key_id = key_id
+        self.public_key = public_key
+        self._signatures = signatures
+
+    def sign(self, _text: bytes) -> str:
+        return next(self._signatures)
 
 
 def _rehearse(migrations: Sequence[Migration], scratch: Scratch) -> None:

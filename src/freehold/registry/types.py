@@ -1,6 +1,7 @@
 """Published migrations and what can go wrong with them."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -32,6 +33,35 @@ class RegistryKey(msgspec.Struct, frozen=True, kw_only=True):
     key_id: str
     public_key: str
     created_at: str
+
+
+class KeyStatement(msgspec.Struct, frozen=True, kw_only=True):
+    """What one key says of another: it is `endorsed` (by its predecessor) or `retired` (by its successor)."""
+
+    key_id: str
+    kind: Literal["endorsed", "retired"]
+    by_key_id: str
+    signature: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of the registry as it was signed last. `counter` grows with each; `expires_at_s` is since 1970."""
+
+    version: int
+    chain: str
+    counter: int
+    expires_at_s: int
+    key_id: str
+    signature: str
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the central database holds of the registry, as of one moment; nothing of it is checked."""
+
+    rows: Sequence[PublishedMigration]
+    keys: Sequence[RegistryKey]
+    statements: Sequence[KeyStatement] = ()
+    manifest: Manifest | None = None
 
 
 class PublishReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +110,24 @@ class RegistryMoved(Conflict):
     """Somebody else published between our look and our write; nothing was written."""
 
     code = "registry_moved"
+
+
+class SignedElsewhere(Conflict):
+    """This service holds no key that signs the registry: sign in CI and publish what was signed."""
+
+    code = "signed_elsewhere"
+
+
+class BadRelease(Conflict):
+    """A signed release that cannot be published: another key, an older counter, another history, or expired."""
+
+    code = "bad_release"
+
+
+class KeyRetired(Conflict):
+    """The key that should sign was replaced by another."""
+
+    code = "registry_key_retired"
 
 
 class ClientAhead(Conflict):

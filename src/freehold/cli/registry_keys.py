@@ -1,0 +1,153 @@
+"""`freehold registry sign` and `keys`: which key speaks for the registry, and signing where it is."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import click
+import msgspec
+
+from freehold.cli.context import EXIT_DONE, async_command, command_services, command_settings, echo_json
+from freehold.cli.registry_check import FOLDER, JSON
+from freehold.keys import load_key, load_or_create_key, replace_key
+from freehold.registry.files import load_folder
+from freehold.registry.signed import LIFETIME_DAYS, SignedRelease, expiry_s, sign_release
+from freehold.registry.signing import signer_of
+from freehold.registry.types import BadRegistry, SignedElsewhere
+from freehold.settings import Settings
+
+_KEY_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold registry sign --key-file registry.pem > release.json
+  freehold registry sign schema_registry/bahar --key-file registry.pem --days 7 > release.json
+"""
+)
+@FOLDER
+@click.option("--key-file", type=_KEY_FILE, required=True, help="Ed25519 private key (PEM) that signs.")
+@click.option(
+    "--days", type=click.IntRange(min=1, max=3650), default=LIFETIME_DAYS, help="Life of the signature."
+)
+@async_command
+async def sign(folder: Path | None, key_file: Path, days: int) -> int:
+    """Sign the migrations of a folder without reaching any server, and print the signed release.
+
+    For a key that never leaves CI: `freehold registry publish --signed release.json` needs no key. Sign and publish
+    again before the signature expires, also when nothing changed: clients refuse an expired registry.
+    """
+    migrations = await load_folder(folder or command_settings().schema_registry)
+    if not migrations:
+        raise BadRegistry([f"{folder}: there are no migrations in this folder"])
+    signer = signer_of(await asyncio.to_thread(load_key, key_file))
+    now_ms = int(time.time() * 1000)
+    # Time is the counter: of two releases the one that was signed later wins.
+    release = await asyncio.to_thread(
+        sign_release, migrations, signer, counter=now_ms, expires_at_s=expiry_s(now_ms, days)
+    )
+    echo_json(release)
+    return EXIT_DONE
+
+
+def read_release(path: Path) -> SignedRelease:
+    """What `sign` printed. Blocking. Raises `BadRegistry`."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=SignedRelease)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRegistry([f"{path}: is no file that `freehold registry sign` wrote"]) from error
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  freehold registry keys list
+  freehold registry keys rotate
+"""
+)
+def keys() -> None:
+    """The keys that speak for the registry: show them, hand over to another, let CI's key publish."""
+
+
+@keys.command(
+    "list",
+    epilog="""\b
+Examples:
+  freehold registry keys list
+  freehold registry keys list --json | jq -r .public_key
+""",
+)
+@JSON
+@async_command
+async def list_(as_json: bool) -> int:
+    """Show every key: which one signs now, and which were retired."""
+    async with command_services() as services:
+        snapshot = await services.registry.snapshot()
+    signing = snapshot.manifest.key_id if snapshot.manifest else ""
+    for key in snapshot.keys:
+        state = "retired" if key.key_id in snapshot.retired else "signs" if key.key_id == signing else "known"
+        if as_json:
+            echo_json({**msgspec.structs.asdict(key), "state": state})
+        else:
+            click.echo(f"{key.key_id}  {state:<7}  {key.public_key}  {key.created_at}")
+    return EXIT_DONE
+
+
+@keys.command(
+    "add",
+    epilog="""\b
+Example: freehold registry keys add 0nTqK8Zc2Y0c5f5c1m9m0m8Xo2Z8s4b5Hq3n6c7w8x0
+""",
+)
+@click.argument("public_key")
+@JSON
+@async_command
+async def add(public_key: str, as_json: bool) -> int:
+    """Let another key publish here, such as one that only CI has. Safe to run twice.
+
+    If this service has a key of its own, it endorses the other, so that clients follow without being told.
+    PUBLIC_KEY is unpadded base64url, as `freehold registry sign` prints it.
+    """
+    async with command_services() as services:
+        key = await services.registry.add_key(public_key)
+    if as_json:
+        echo_json(key)
+    else:
+        click.echo(f"added {key.key_id}")
+    return EXIT_DONE
+
+
+@keys.command(
+    "rotate",
+    epilog="""\b
+Examples:
+  freehold registry keys rotate
+  REGISTRY_SIGNING_KEY_FILE=/etc/freehold/registry.pem freehold registry keys rotate
+""",
+)
+@JSON
+@async_command
+async def rotate(as_json: bool) -> int:
+    """Replace the key that signs by a new one, and sign with that from now on. Safe to run again after a crash.
+
+    The old key endorses the new one and is retired by it: clients that trusted the old one follow at their next
+    pull and forget it. The old file stays beside the new one. Start running services again afterwards.
+    """
+    async with command_services() as services:
+        if services.registry.signer is None:
+            raise SignedElsewhere("the key is elsewhere (REGISTRY_SIGNING); rotate it where it is")
+        path = _key_path(services.settings)
+        successor_path = path.with_name(f"{path.stem}.next{path.suffix}")
+        successor = signer_of(await asyncio.to_thread(load_or_create_key, successor_path))
+        await services.registry.rotate(successor)
+        await asyncio.to_thread(replace_key, path, successor_path)
+    if as_json:
+        echo_json({"key_id": successor.key_id, "public_key": successor.public_key, "file": str(path)})
+    else:
+        click.echo(f"{successor.key_id} signs from now on; start running services again", err=True)
+    return EXIT_DONE
+
+
+def _key_path(settings: Settings) -> Path:
+    return settings.registry_signing_key_file or settings.data_dir / "keys" / "registry.pem"
