@@ -96,6 +96,18 @@ async def test_the_first_key_is_made_once_however_many_ask() -> None:
     assert store.writes == 1
 
 
+async def test_what_was_read_before_the_feed_was_followed_is_not_kept() -> None:
+    store, clock = Keys(), Clock()
+    feed = Feed(store, position=-1)
+    keys = SigningKeys(store, feed, SECRET, clock=clock)
+    old = (await keys.signer()).key_id
+    clock.now += timedelta(seconds=1)
+    new = await process(store, clock).rotate()
+    feed.position = store.seq  # it begins to follow, and tells nobody about the past
+    assert old != new
+    assert [jwk["kid"] for jwk in await keys.published()] == [new, old]
+
+
 async def test_a_private_key_is_not_stored_in_the_clear_and_not_shown() -> None:
     store, clock = Keys(), Clock()
     keys = process(store, clock)

@@ -130,8 +130,9 @@ class SigningKeys:
             signer=next((key for key in usable if key is not None), None),
             verifying={key_id: key for key_id, key in found.items() if key is not None},
         )
-        # If the feed has moved on meanwhile, a change that this read did not see may already have been told.
-        if self._changes.position <= seen:
+        # If the feed has moved on meanwhile, a change that this read did not see may already have been told; and
+        # before it is first followed, it will never tell what happens from here to there.
+        if 0 <= self._changes.position <= seen:
             self._ring = ring
         return ring
 
