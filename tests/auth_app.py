@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from freehold.auth.ports import PasswordHasher
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
 from freehold.auth.types import SignedIn
-from freehold.bootstrap import email_services, open_issuers, open_services
+from freehold.bootstrap import email_addresses, email_services, open_issuers, open_services
 from freehold.central.administration import SqlAdminStore
 from freehold.central.audit import CentralAudit
 from freehold.central.engine import Central
@@ -160,16 +160,18 @@ async def running_auth(
     listener, url = listen()
     public_url = public_url or url
     async with auth_and_issuers(place, public_url, hasher) as (
-        auth,
+        parts,
         issuers,
         central,
         created,
     ):
         checked = Settings(better_auth_url=public_url, **settings)
+        addresses = email_addresses(central, Outbox(folder / "outbox.jsonl", "Freehold"), SECRET, checked)
+        must_verify = checked.email_verification == "required"
+        auth = replace(parts, verification=addresses if must_verify else None)
         edge = AuthEdge(auth, ClientAddresses(checked.trusted_proxies), issuers)
         users = SqlUserStore(central, "local")
-        mailer = Outbox(folder / "outbox.jsonl", "Freehold")
-        email = email_services(auth, central, mailer, SECRET, checked)
+        email = email_services(auth, central, addresses)
         further = [
             *guest_handlers(edge, Guests(auth, users)),
             *jwt_routes(edge),

@@ -200,6 +200,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         cookies = SessionCookies(secret, settings.public_url)
         strategy = settings.session_cookie_cache
         session_data = None if strategy == "off" else SessionData(secret, cookies, strategy)
+        mailer = await asyncio.to_thread(_open_mailer, settings)
+        addresses = email_addresses(central, mailer, secret, settings)
         auth = Auth(
             store=users,
             hasher=hasher,
@@ -209,10 +211,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             on_user_created=provisioner.wake,
             lockout=Lockout(CentralWrongPasswords(central), secret),
             audit=audit,
+            verification=addresses if settings.email_verification == "required" else None,
         )
         rotations = Rotations(CentralRotations(central), provider, changes)
         tenants = Tenants(tenant_store, provider, generation=rotations.generation)
-        mailer = await asyncio.to_thread(_open_mailer, settings)
         caretaker = Caretaker(CentralDuties(central), provider)
         yield Services(
             settings=settings,
@@ -241,7 +243,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 settings.public_url,
                 signing_key_max_age=timedelta(days=settings.jwt_key_days),
             ),
-            email=email_services(auth, central, mailer, secret, settings),
+            email=email_services(auth, central, addresses),
             registry=registry,
             provider=provider,
             tenants=tenants,
@@ -289,19 +291,27 @@ def open_issuers(
     return Issuers(signing_keys=signing_keys, jwts=jwts, pairs=pairs, api_keys=ApiKeys(SqlApiKeys(central)))
 
 
-def email_services(
-    auth: Auth, central: Central, mailer: Mailer, secret: str, settings: Settings
-) -> EmailServices:
+def email_addresses(central: Central, mailer: Mailer, secret: str, settings: Settings) -> EmailAddresses:
+    """Codes and links in mails, and what they say of an address."""
+    pending, rate = CentralPending(central), settings.rate_limit_codes
+    return EmailAddresses(
+        store=CentralAccounts(central),
+        codes=Codes(pending, mailer, secret, rate),
+        links=Links(pending, mailer, rate),
+        secret=secret,
+        base_url=f"{settings.public_url}/api/auth",
+    )
+
+
+def email_services(auth: Auth, central: Central, addresses: EmailAddresses) -> EmailServices:
     """All that works by e-mail address and password."""
-    pending, store = CentralPending(central), CentralAccounts(central)
-    rate, base_url = settings.rate_limit_codes, f"{settings.public_url}/api/auth"
-    codes, links = Codes(pending, mailer, secret, rate), Links(pending, mailer, rate)
+    store, codes, links, base_url = addresses.store, addresses.codes, addresses.links, addresses.base_url
     return EmailServices(
         accounts=Accounts(auth, store, CentralOwnSessions(central), links, base_url),
         codes=codes,
         code_sign_in=CodeSignIn(auth, store, codes),
-        email_addresses=EmailAddresses(store, codes, links, secret, base_url),
-        password_resets=PasswordResets(store, auth.hasher, codes, links, secret, base_url),
+        email_addresses=addresses,
+        password_resets=PasswordResets(store, auth.hasher, codes, links, addresses.secret, base_url),
     )
 
 

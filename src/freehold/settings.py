@@ -161,6 +161,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_token: Annotated[Secret, Meta(description="Another name for UPSTASH_REDIS_REST_TOKEN.")] = Secret(
         ""
     )
+    email_verification: Annotated[
+        Literal["optional", "required"],
+        Meta(description="`required`: nobody signs in with a password before their address is verified."),
+    ] = "optional"
     confirm_deletion: Annotated[
         Literal["off", "mail"],
         Meta(description="`mail`: without a password, users are deleted by a link in a mail only."),

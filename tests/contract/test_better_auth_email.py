@@ -3,6 +3,9 @@
 Two recorded habits are not ours. better-auth sends codes to an address without end, and gives three more guesses with
 each: between recordings that need more than we allow, the counts are set back. And `<otp>` stands for the code of the
 newest mail, which is read from the outbox.
+
+One answer of better-auth gives away what it is made to hide: the user that it makes up for a sign-up with an
+address that is taken has no role, where a real one has. Ours has.
 """
 
 import json
@@ -38,7 +41,10 @@ SENT_BEFORE = {
     "email-otp.sign-in.unverified-password-user": ("sign-in", "unproven@example.com"),
     "email-otp.check": ("email-verification", "otpverify@example.com"),
 }
-SETTINGS = {"deletion-by-mail": {"confirm_deletion": "mail"}}
+SETTINGS = {
+    "deletion-by-mail": {"confirm_deletion": "mail"},
+    "required-verification": {"email_verification": "required"},
+}
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -74,6 +80,8 @@ class MailReplay(Replay):
     async def play(self, capture: dict[str, Any]) -> list[str]:
         await self.arrange(capture)
         text = json.dumps(capture)
+        if capture["name"] == "require-verification.sign-up.duplicate":
+            text = text.replace('"role": null', '"role": "user"')
         for placeholder, value in self.secrets(capture["name"]).items():
             text = text.replace(placeholder, value)
         filled = json.loads(text)

@@ -330,6 +330,25 @@ async def test_a_code_for_anothers_new_address_changes_nothing_of_mine(
     assert (await app.get_session(ada))["user"]["email"] == "new@example.com"
 
 
+async def test_a_guest_who_has_to_verify_an_address_keeps_their_database(
+    tmp_path: Path, outbox: OutboxReader
+) -> None:
+    async with running_auth(tmp_path, hasher=QuickHasher(), email_verification="required") as app:
+        guest = (await app.post("/api/auth/sign-in/anonymous")).json()
+        body = {"name": "Ada", "email": ADA, "password": PASSWORD}
+        reply = await app.post("/api/auth/sign-up/email", body, **bearer(guest["token"]))
+        assert reply.json()["token"] is None
+        assert await app.get_session(guest["token"]) is not None
+        done = await app.http.get(outbox.link(ADA), headers=bearer(guest["token"]))
+        assert (done.status_code, done.headers["location"]) == (302, "/")
+        session = await app.get_session(done.headers["set-auth-token"])
+        assert session["user"]["email"] == ADA
+        ((guest_id, user_id),) = await app.rows("SELECT guest_id, user_id FROM guest_link")
+        assert (guest_id, user_id) == (guest["user"]["id"], session["user"]["id"])
+        again = await app.http.get(outbox.link(ADA))
+        assert "set-auth-token" not in again.headers, "a link signs in once"
+
+
 # Where links lead ----------------------------------------------------------------------------------
 
 EVIL = (

@@ -106,6 +106,37 @@ async def test_nor_who_has_the_address_that_one_wants(app: AuthApp, mailbox: Mai
     assert mailbox.recipients == [[NOBODY]] * 2
 
 
+async def test_nor_by_signing_up_where_addresses_must_be_verified(tmp_path: Path, mailbox: Mailbox) -> None:
+    async with service(tmp_path, mailbox.url, email_verification="required") as app:
+        await app.write('UPDATE "user" SET "emailVerified" = 1')
+        mailbox.recipients.clear()
+        body = {"name": "N", "password": "another-pass-22"}
+        doors = {
+            "/api/auth/sign-up/email": 200,
+            "/api/auth/register": 403,
+            "/api/v1/auth/signup": 403,
+        }
+        for number, (path, status) in enumerate(doors.items()):
+            fresh = f"new-{number}@example.com"
+            replies = [await app.post(path, {**body, "email": email}) for email in (ADA, fresh)]
+            assert [reply.status_code for reply in replies] == [status] * 2, path
+            assert ["set-cookie" in reply.headers for reply in replies] == [False] * 2
+            taken, free = (reply.text.replace(ADA, "?").replace(fresh, "?") for reply in replies)
+            assert len(taken) == len(free), path
+            assert mailbox.recipients[-1] == [fresh]
+            await forget_mails(app)
+        assert len(mailbox.recipients) == len(doors)
+        assert await app.rows("SELECT count(*) FROM session") == [(0,)]
+        credentials = {"email": "new-0@example.com", "password": "another-pass-22"}
+        for path in ("/api/auth/sign-in/email", "/api/auth/login", "/api/v1/auth/login"):
+            reply = await app.post(path, credentials)
+            assert reply.status_code == 403, path
+            assert reply.json()["code"].lower() == "email_not_verified"
+            wrong = await app.post(path, {**credentials, "password": "not-this-one"})
+            assert wrong.status_code == 401, "who does not know the password is told nothing more"
+        assert (await app.post("/api/auth/sign-in/email", {**credentials, "email": ADA})).status_code == 401
+
+
 async def test_nor_by_the_time_that_it_takes(app: AuthApp, mailbox: Mailbox) -> None:
     """The server thinks for a fifth of a second about each mail; a machine in use adds its own noise."""
     mailbox.slow_s = 0.2

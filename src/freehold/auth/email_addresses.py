@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import jwt
+import msgspec
 import structlog
 
 from freehold.auth.account_ports import AccountStore
@@ -34,6 +35,14 @@ LINK_LIFETIME = timedelta(hours=1)
 _CHANGE = "change-email-verification"
 
 log = structlog.get_logger()
+
+
+class Followed(msgspec.Struct, frozen=True, kw_only=True):
+    """What following a link has done: the user now; whether the address is another, or was never verified."""
+
+    user: User
+    is_changed: bool
+    is_first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +92,8 @@ class EmailAddresses:
             "change-email-link", new_email, token, callback_url, language, has_reader=is_free
         )
 
-    async def follow_link(self, token: str) -> tuple[User, bool]:
-        """Do what the link is for: the user as they are now, and whether the address has changed.
+    async def follow_link(self, token: str) -> Followed:
+        """Do what the link is for.
 
         Following a link that verifies again does no harm.
 
@@ -105,7 +114,7 @@ class EmailAddresses:
         if user is None:
             raise BadLink("this link is void, as the account has changed")
         log.info("user.email_verified", user_id=user.user_id, is_new=new_email is not None)
-        return user, new_email is not None
+        return Followed(user=user, is_changed=new_email is not None, is_first=not found.user.email_verified)
 
     def address_changed_by(self, token: str) -> str | None:
         """The address that a link replaces; None if it replaces none. Raises `LinkExpired`, `BadLink`."""

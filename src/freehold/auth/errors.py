@@ -1,5 +1,6 @@
 """What sign-up, sign-in and the care of an account refuse."""
 
+from freehold.auth.types import User
 from freehold.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated, Unavailable
 
 
@@ -93,6 +94,19 @@ class MailRefused(InvalidInput):
     """The mail server takes no mail for this address."""
 
     code = "mail_refused"
+
+
+class EmailNotVerified(Forbidden):
+    """Nobody gets in with this address before its owner has followed the link in a mail.
+
+    `user` is who would have signed in or up; after a sign-up with an address that is taken, nobody's.
+    """
+
+    code = "email_not_verified"
+
+    def __init__(self, user: User) -> None:
+        super().__init__("follow the link in the mail to verify your address first")
+        self.user = user
 
 
 class WrongCode(InvalidInput):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from freehold.auth.letters import Letter
+from freehold.auth.letters import Language, Letter
 from freehold.auth.social.types import Identity
 from freehold.auth.types import (
     Credential,
@@ -148,6 +148,14 @@ class RefreshTokenStore(Protocol):
 
     async def session_token_of_id(self, session_id: str) -> str | None:
         """The token of the session with this id."""
+
+
+class VerificationMail(Protocol):
+    """Letters with links that verify an address."""
+
+    async def mail_link(self, email: str, callback_url: str, language: Language, asking: User | None) -> None:
+        """Mail one, if a user has not verified this address. Raises as `Mailer` does, and `RateLimited`."""
+        ...
 
 
 class Mailer(Protocol):

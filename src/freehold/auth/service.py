@@ -1,7 +1,7 @@
 """Sign-up, sign-in, sign-out, and the first administrator."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,11 +13,18 @@ from freehold.audit.types import ANONYMOUS, Event
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.dates import from_iso, to_iso, utc_now
 from freehold.auth.emails import is_email
-from freehold.auth.errors import Banned, EmailTaken, InvalidEmail, NotAnAdmin, WrongCredentials
+from freehold.auth.errors import (
+    Banned,
+    EmailNotVerified,
+    EmailTaken,
+    InvalidEmail,
+    NotAnAdmin,
+    WrongCredentials,
+)
 from freehold.auth.lockout import Attempt, Lockout
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import check_length, check_new_password
-from freehold.auth.ports import PasswordHasher, UserStore
+from freehold.auth.ports import PasswordHasher, UserStore, VerificationMail
 from freehold.auth.sessions import LIFETIME, SHORT_LIFETIME, Sessions, extend_from
 from freehold.auth.social.types import Identity
 from freehold.auth.tokens import random_id
@@ -48,6 +55,8 @@ class Auth:
     on_user_created: Callable[[], None]
     audit: Recorder
     lockout: Lockout | None = None
+    # Where there is one, nobody signs in with a password before their address is verified.
+    verification: VerificationMail | None = None
     clock: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = random_id
 
@@ -57,11 +66,30 @@ class Auth:
         Raises:
             InvalidEmail, PasswordTooShort, PasswordTooLong: bad input.
             EmailTaken: the address is in use.
+            EmailNotVerified: the user was made, or is there; a mail to them tells the rest.
+            RateLimited, MailUnavailable, MailRefused: that mail did not go out.
             Unavailable: too many are signing in, or the central database does not answer.
         """
+        if self.verification is not None:
+            raise EmailNotVerified(await self._sign_up_unverified(new, client, self.verification))
         password_hash = await self._admit(new)
         user = self.new_user(new, USER_ROLE, self.clock())
         return await self.start_user(user, client, password_hash=password_hash, remember=remember)
+
+    async def _sign_up_unverified(self, new: NewUser, client: Client, mail: VerificationMail) -> User:
+        """The user without a session; made up if the address is in use, so that nobody learns that it is.
+
+        A guest stays one: their database is linked to the user at the first sign-in.
+        """
+        _check_new(new)
+        password_hash = await self.hasher.hash(new.password)
+        user = self.new_user(new, USER_ROLE, self.clock())
+        with suppress(EmailTaken):
+            await self.store.add_user(user, password_hash, None)
+            log.info("user.signed_up", user_id=user.user_id)
+            self.on_user_created()
+        await mail.mail_link(user.email, new.callback_url, client.language, None)
+        return user
 
     async def start_user(
         self,
@@ -101,6 +129,7 @@ class Auth:
             PasswordTooLong: more than any password has. A short one is merely wrong.
             WrongCredentials: unknown address or wrong password; both take as long.
             LockedOut: too many wrong passwords; see `freehold.auth.lockout`.
+            EmailNotVerified: the password is right, but that comes first here.
             Banned: the user is banned. A ban that has run out is lifted.
             Unavailable: too many are signing in, or the central database does not answer.
         """
@@ -115,6 +144,9 @@ class Auth:
         if not attempt.is_right or found is None:
             await self.audit.record(_failed_sign_in(found.user if found else None, "wrong_password"))
             raise WrongCredentials("the address or the password is wrong")
+        if self.verification is not None and not found.user.email_verified:
+            await self.audit.record(_failed_sign_in(found.user, "email_not_verified"))
+            raise EmailNotVerified(found.user)
         try:
             return await self.start_session(found.user, client, remember=remember, seen=seen)
         except NotFound as error:  # deleted while the password was being checked
@@ -180,6 +212,8 @@ class Auth:
         new = NewUser(name=name, email=email, password=ask_password())
         password_hash = await self._admit(new)
         user = self.new_user(new, ADMIN_ROLE, self.clock())
+        if self.verification is not None:  # who runs the service vouches for the address
+            user = replace(user, email_verified=True)
         await self.store.add_user(user, password_hash, None)
         self.on_user_created()
         log.info("user.admin_created", user_id=user.user_id)
@@ -187,9 +221,7 @@ class Auth:
 
     async def _admit(self, new: NewUser) -> str:
         """The hash of a new user's password, after all that can be refused cheaply has been."""
-        if not is_email(new.email):
-            raise InvalidEmail("this is not an e-mail address")
-        check_new_password(new.password)
+        _check_new(new)
         if await self.store.find_credential(new.email.lower()) is not None:
             raise EmailTaken("there is a user with this address")
         return await self.hasher.hash(new.password)
@@ -237,6 +269,12 @@ class Auth:
             ip_address=client.ip_address,
             user_agent=client.user_agent,
         )
+
+
+def _check_new(new: NewUser) -> None:
+    if not is_email(new.email):
+        raise InvalidEmail("this is not an e-mail address")
+    check_new_password(new.password)
 
 
 def _failed_sign_in(user: User | None, reason: str) -> Event:

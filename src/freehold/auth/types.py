@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from freehold.auth.dates import from_iso
+from freehold.auth.letters import Language
 
 ADMIN_ROLE = "admin"
 USER_ROLE = "user"
@@ -98,12 +99,14 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
     `guest_id`: the guest who has used the app there until now, and whose database must not be lost.
     `source`: the network address that is held to account for wrong passwords; it is not kept.
+    `language`: what mail to them is written in; it is not kept.
     """
 
     ip_address: str = ""
     user_agent: str = ""
     guest_id: str = ""
     source: str = ""
+    language: Language = "en"
 
 
 class StoredKey(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("key_id")):
@@ -149,12 +152,13 @@ class UsedRefreshToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewUser(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person gives to sign up."""
+    """What a person gives to sign up. `callback_url` is where a link in a mail to them leads."""
 
     name: str
     email: str
     password: str
     image: str | None = None
+    callback_url: str = ""
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.types import Method, Receive, Scope, Send
 
 from freehold.auth.cookies import Presented
+from freehold.auth.errors import EmailNotVerified
 from freehold.auth.types import NewUser, Session, User
 from freehold.http.auth_api_keys import session_of_key
 from freehold.http.auth_bodies import Field, check, documented, refuse_protected
@@ -92,9 +93,14 @@ class _Endpoints:
             email=values["email"],
             password=values["password"],
             image=values.get("image"),
+            callback_url=values.get("callbackURL", ""),
         )
         remember = values.get("rememberMe", True)
-        signed_in = await self._auth.sign_up(new, await self._edge.client(request.scope), remember=remember)
+        client = await self._edge.client(request.scope)
+        try:
+            signed_in = await self._auth.sign_up(new, client, remember=remember)
+        except EmailNotVerified as waits:
+            return json_reply(SignUpReply(None, waits.user))
         return self._edge.session_started(
             signed_in, SignUpReply(signed_in.session.token, signed_in.user), remember=remember
         )

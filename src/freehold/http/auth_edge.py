@@ -16,6 +16,7 @@ from freehold.http.auth_bodies import read_body
 from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply
 from freehold.http.client_address import ClientAddresses
 from freehold.http.headers import header, presented_by
+from freehold.http.languages import language_of
 from freehold.http.origin_check import refuse_strange_origin, refuse_strange_redirects
 
 # What browsers may read of a reply that starts or renews a session; others append to it.
@@ -67,6 +68,7 @@ class AuthEdge:
             ip_address=self.addresses.of(scope),
             user_agent=header(scope, b"user-agent") or "",
             source=self.addresses.accountable(scope),
+            language=language_of(scope),
             guest_id=found.user_id if found is not None and found.user.is_anonymous else "",
         )
 

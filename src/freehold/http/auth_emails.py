@@ -5,13 +5,15 @@ from typing import Any
 
 from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import Scope
 
-from freehold.auth.email_addresses import EmailAddresses
+from freehold.auth.email_addresses import EmailAddresses, Followed
 from freehold.auth.errors import BadLink, EmailTaken, LinkExpired
+from freehold.auth.types import SignedIn
 from freehold.http.auth_answers import Status, StatusUser, with_query
 from freehold.http.auth_bodies import Field, check, documented
 from freehold.http.auth_edge import AuthEdge, answers, query_value
-from freehold.http.auth_replies import AuthReply, Refusal, json_reply, redirect
+from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
 from freehold.http.languages import language_of
 
 _SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False))
@@ -59,7 +61,7 @@ class _Endpoints:
                 asking.user.email,
             }:
                 raise Refusal(401, "UNAUTHORIZED", "Unauthorized")
-            user, is_changed = await self.addresses.follow_link(token)
+            followed = await self.addresses.follow_link(token)
         except BadLink as error:
             raise Refusal(401, "INVALID_TOKEN", "Invalid token") from error
         except LinkExpired as error:
@@ -68,12 +70,23 @@ class _Endpoints:
             raise Refusal(
                 422, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL", "User already exists. Use another email."
             ) from error
-        told = StatusUser(True, user if is_changed else None)
-        if not is_changed or asking is None:
-            return redirect(target) if target else json_reply(told)
-        if not target:
-            return self.edge.session_kept(request.scope, asking, told)
-        return redirect(target, *self.edge.session_headers_kept(request.scope, asking))
+        headers, cookies = await self._session(request.scope, followed, asking)
+        if target:
+            return redirect(target, headers, cookies)
+        told = StatusUser(True, followed.user if followed.is_changed else None)
+        return json_reply(told, headers, cookies)
+
+    async def _session(
+        self, scope: Scope, followed: Followed, asking: SignedIn | None
+    ) -> tuple[HeaderPairs, tuple[str, ...]]:
+        """The session goes on with the new address; a first one begins where verifying was all that kept it back."""
+        if followed.is_changed:
+            return self.edge.session_headers_kept(scope, asking) if asking else ((), ())
+        if self.edge.auth.verification is None or not followed.is_first:
+            return (), ()
+        client = await self.edge.client(scope)
+        started = await self.edge.auth.start_session(followed.user, client, method="link")
+        return self.edge.session_headers(started.session.token)
 
     async def change(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
