@@ -9,9 +9,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --requir
 HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 # The suite uses all cores; PYTEST_ARGS adds to the command, e.g. `make test PYTEST_ARGS="-k ledger"`.
 PYTEST_ARGS ?=
+# As in `make campaign CAMPAIGN_ARGS="--people 60 --seed 3"`.
+CAMPAIGN_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-sqld demo test unit dialect lint format types typecheck bench clean lock
+.PHONY: help run run-sqld demo test unit dialect campaign lint format types typecheck bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +72,9 @@ types: $(VENV)/.dev ## mypy --strict
 	@$(BIN)/mypy
 
 typecheck: types
+
+campaign: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## 300 people on a Turso where everything fails at random
+	@$(BIN)/python -m tests.campaign $(CAMPAIGN_ARGS)
 
 bench: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## measure the hot paths beside a bare handler
 	@$(BIN)/python -m bench

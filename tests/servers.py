@@ -29,6 +29,7 @@ class Service:
         # Tests do more in a second than people do, and all come from one address.
         self.variables = {"RATE_LIMITS": "off", **variables}
         self.port = 0
+        self.command_limit_s = 60.0
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -99,7 +100,7 @@ class Service:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=self.command_limit_s,
             check=False,
         )
 

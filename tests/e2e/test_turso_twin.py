@@ -287,7 +287,7 @@ def test_a_database_made_anew_under_a_name_is_another_one(twin: Twin) -> None:
     twin.call("DELETE", "databases/db").raise_for_status()
     second = twin.create("db")
     assert second["DbId"] != first["DbId"]
-    assert twin.run(second["Hostname"], token, "select 1")[0] == 401
+    assert twin.run(second["Hostname"], token, "select 1")[0] == 404
     assert "error" in twin.run(second["Hostname"], twin.token("db"), "select * from t")[1]["results"][0]
 
 

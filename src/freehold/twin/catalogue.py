@@ -87,6 +87,7 @@ class Catalogue:
         self._file = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._file.execute("PRAGMA journal_mode = WAL")
         self._file.execute(_SCHEMA)
+        self._names: dict[str, str] = {}
         self.groups: Shelf[GroupRecord] = Shelf("group", self._write)
         self.databases: Shelf[DatabaseRecord] = Shelf("database", self._write)
         self.api_tokens: Shelf[ApiTokenRecord] = Shelf("api_token", self._write)
@@ -108,7 +109,13 @@ class Catalogue:
 
     def by_id(self, db_id: str) -> DatabaseRecord | None:
         """The database with this id."""
-        return next((each for each in list(self.databases.values()) if each.db_id == db_id), None)
+        name = self._names.get(db_id)
+        record = None if name is None else self.databases.get(name)
+        if record is None or record.db_id != db_id:
+            record = next((each for each in self.databases.values() if each.db_id == db_id), None)
+            if record is not None:
+                self._names[db_id] = record.name
+        return record
 
     def of_group(self, name: str) -> list[DatabaseRecord]:
         """The databases in a group, by name."""

@@ -74,35 +74,37 @@ class DatabaseTokens:
 
     def verify(self, token: str, database_name: str) -> Grant:
         """What the token allows on the database. Raises `BadToken`, or `NotFound` when it is another's."""
+        claims = self._claims(token)
         record = self._catalogue.databases.get(database_name)
-        if record is None or record.ready_at_s > time.time():
+        if record is None or record.ready_at_s > time.time() or not self._is_for(claims, record):
             raise NotFound(f"Namespace `{database_name}` doesn't exist")
-        return self._granted(token, record)
+        return _grant(token, claims, record)
 
     def verify_only(self, token: str) -> Grant:
         """What the token allows on the database that it names itself."""
-        record = self._catalogue.by_id(str(_unverified(token).get("id")))
-        if record is None:
+        claims = self._claims(token)
+        record = self._catalogue.by_id(str(claims.get("id")))
+        if record is None or "gid" in claims:
             raise BadToken("the token is not valid here: it must name one database")
-        return self._granted(token, record)
+        return _grant(token, claims, record)
 
-    def _granted(self, token: str, record: DatabaseRecord) -> Grant:
-        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
-        group = self._catalogue.groups[record.group]
+    def _claims(self, token: str) -> dict[str, Any]:
+        """What the token says, verified with the key of its database or group."""
         named = _unverified(token)
+        owner: DatabaseRecord | GroupRecord | None
         if "gid" in named:
-            if named["gid"] != group.uuid:
-                raise NotFound(f"Namespace `{record.name}` doesn't exist")
-            claims = self._verified(token, group)
+            groups = self._catalogue.groups.values()
+            owner = next((each for each in groups if each.uuid == named["gid"]), None)
         else:
             owner = self._catalogue.by_id(str(named.get("id")))
-            if owner is None:
-                raise BadToken("the token is not valid: it names no database")
-            claims = self._verified(token, owner)
-            if owner.db_id != record.db_id:
-                raise NotFound(f"Namespace `{record.name}` doesn't exist")
-        level: AccessLevel = "read_only" if claims.get("a") == "ro" else "full"
-        return Grant(record.db_id, level, digest)
+        if owner is None:  # as sqld says it of a namespace that is gone
+            raise NotFound("Namespace doesn't exist")
+        return self._verified(token, owner)
+
+    def _is_for(self, claims: dict[str, Any], record: DatabaseRecord) -> bool:
+        if "gid" in claims:
+            return bool(claims["gid"] == self._catalogue.groups[record.group].uuid)
+        return bool(claims.get("id") == record.db_id)
 
     def _verified(self, token: str, owner: DatabaseRecord | GroupRecord) -> dict[str, Any]:
         try:
@@ -132,6 +134,12 @@ class DatabaseTokens:
             raw = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"freehold/twin/" + name.encode())
             key = self._keys[name] = Ed25519PrivateKey.from_private_bytes(raw.derive(self._seed))
         return key
+
+
+def _grant(token: str, claims: dict[str, Any], record: DatabaseRecord) -> Grant:
+    digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+    level: AccessLevel = "read_only" if claims.get("a") == "ro" else "full"
+    return Grant(record.db_id, level, digest)
 
 
 def _unverified(token: str) -> dict[str, Any]:
