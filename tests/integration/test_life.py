@@ -1,4 +1,4 @@
-"""A tenant's whole life, on files and on a real sqld."""
+"""A tenant's whole life, on files, on a real sqld and on the local twin of Turso."""
 
 import contextlib
 import dataclasses
@@ -23,6 +23,7 @@ from freehold.tenants.provision import Provision
 from freehold.tenants.types import ReadyDatabase, Tenant, TenantState
 from tests.house import FALL_BACK, HEAD, House, opened
 from tests.sqld import Sqld, running_sqld
+from tests.twin import Twin, running_twin
 
 _WORD = """INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)
 VALUES ('{0}', '{0}', 'x', 'noun', 1, 1)"""
@@ -35,10 +36,21 @@ def sqld() -> Iterator[Sqld]:
         yield running
 
 
-@pytest.fixture(params=["local", "sqld"])
+@pytest.fixture(scope="module")
+def twin() -> Iterator[Twin]:
+    """Turso's Platform API, on this machine."""
+    with running_twin() as running:
+        yield running
+
+
+@pytest.fixture(params=["local", "sqld", "turso"])
 async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
     server: Sqld | None = request.getfixturevalue("sqld") if request.param == "sqld" else None
-    async with opened(tmp_path, server) as running:
+    more = {}
+    if request.param == "turso":
+        request.getfixturevalue("twin").clear()
+        more = request.getfixturevalue("twin").variables
+    async with opened(tmp_path, server, **more) as running:
         yield running
 
 
@@ -280,7 +292,7 @@ async def test_a_restored_tenant_has_what_is_in_the_file_and_the_old_database_go
     assert now.database_name != mine.database_name
     assert not await house.exists(mine.database_name)
     if state == "suspended":
-        with pytest.raises(AssertionError, match="unpaid"):
+        with pytest.raises(AssertionError, match=r"unpaid|BLOCKED"):
             await house.run(now.database_name, "SELECT 1")
         await house.services.life.resume(mine.tenant_id)
     assert await house.rows_of(now.database_name, _WORDS) == [["ada"]]

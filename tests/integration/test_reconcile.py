@@ -14,6 +14,7 @@ from freehold.tenants.reconcile import Options
 from tests.house import FALL_BACK, HEAD, House, opened
 from tests.servers import Service
 from tests.sqld import Sqld, running_sqld
+from tests.twin import Twin, running_twin
 
 _FAR_MS = 9_999_999_999_999
 
@@ -24,13 +25,23 @@ def sqld() -> Iterator[Sqld]:
         yield running
 
 
-@pytest.fixture(params=["local", "sqld", "sqld with its folder"])
+@pytest.fixture(scope="module")
+def twin() -> Iterator[Twin]:
+    """Turso's Platform API, on this machine."""
+    with running_twin() as running:
+        yield running
+
+
+@pytest.fixture(params=["local", "sqld", "sqld with its folder", "turso"])
 async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
     with contextlib.ExitStack() as stack:
         server: Sqld | None = None
         more = {}
         if request.param == "sqld":
             server = request.getfixturevalue("sqld")
+        elif request.param == "turso":
+            request.getfixturevalue("twin").clear()
+            more = request.getfixturevalue("twin").variables
         elif request.param != "local":
             server = stack.enter_context(running_sqld())
             more = {"SQLD_DATA_DIR": str(server.folder / "data")}

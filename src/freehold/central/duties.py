@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, literal_column, or_, select, true, update
+from sqlalchemy import ColumnElement, Table, and_, delete, func, literal_column, or_, select, true, update
 
 from freehold.audit.types import Event
 from freehold.auth.dates import to_iso
@@ -97,13 +97,25 @@ class CentralDuties:
         async with self.central.read() as db:
             return (await db.execute(ready)).first() is not None
 
-    async def hurry(self, provider: str, now_ms: int) -> None:
+    async def hurry(self, provider: str, now_ms: int, *, leases_until_ms: int | None = None) -> None:
         async with self.central.write() as db:
             for table, kinds in ((tenant, _of_tenants()), (unowned_database, _of_nobody())):
                 failed = and_(
                     kinds, table.c.provider == provider, table.c.attempts > 0, table.c.due_at_ms > now_ms
                 )
                 await db.execute(update(table).where(failed).values(due_at_ms=now_ms))
+            if leases_until_ms is not None:
+                long = and_(_is_deletion(provider), tenant.c.due_at_ms > leases_until_ms)
+                await db.execute(update(tenant).where(long).values(due_at_ms=leases_until_ms))
+
+    async def in_work_until_ms(self, provider: str) -> int:
+        untried = and_(_is_deletion(provider), tenant.c.attempts == 0)
+        async with self.central.read() as db:
+            return (await db.execute(select(func.max(tenant.c.due_at_ms)).where(untried))).scalar() or 0
+
+
+def _is_deletion(provider: str) -> ColumnElement[bool]:
+    return and_(tenant.c.state == TenantState.DELETING.value, tenant.c.provider == provider)
 
 
 # With the plus SQLite looks for what is due by its time, and not for all that are in these states.

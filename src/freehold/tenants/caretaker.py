@@ -83,9 +83,11 @@ class Caretaker:
             found += await asyncio.gather(*(self._see_to(duty) for duty in duties))
         return found
 
-    async def hurry(self) -> None:
-        """What failed before is due at once."""
-        await self.duties.hurry(self.provider.name, self.clock.now_ms())
+    async def hurry(self, *, lease_limit_ms: int | None = None) -> None:
+        """What failed before is due at once; leases of deletions end within the limit, if one is given."""
+        now_ms = self.clock.now_ms()
+        until_ms = None if lease_limit_ms is None else now_ms + lease_limit_ms
+        await self.duties.hurry(self.provider.name, now_ms, leases_until_ms=until_ms)
 
     async def _see_to(self, duty: Duty) -> Done:
         try:

@@ -60,6 +60,14 @@ class Duties(Protocol):
         """Whether the tenant is `ready` now."""
         ...
 
-    async def hurry(self, provider: str, now_ms: int) -> None:
-        """What failed is due at once; leases are kept."""
+    async def hurry(self, provider: str, now_ms: int, *, leases_until_ms: int | None = None) -> None:
+        """What failed is due at once; leases are kept, those of deletions until `leases_until_ms` at the most.
+
+        Two that delete one database do no harm, so nobody need wait for the lease of one that may be dead. Only a
+        provisioner that was at work must have ended: its lease is short.
+        """
+        ...
+
+    async def in_work_until_ms(self, provider: str) -> int:
+        """When the last lease of a deletion ends that has not failed yet; 0 without any."""
         ...

@@ -9,7 +9,7 @@ import structlog
 
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable, Unavailable
 from freehold.migrate.ledger import read_ledger
-from freehold.tenants.caretaker import Caretaker
+from freehold.tenants.caretaker import Caretaker, Done
 from freehold.tenants.catalogue import Catalogue
 from freehold.tenants.crew import Outcome
 from freehold.tenants.duties import DutyKind
@@ -100,8 +100,18 @@ class _Run:
         return Reconciled(checked=self.checked, found=dict(self.found), left=dict(self.left))
 
     async def _duties(self) -> None:
-        await self.parts.caretaker.hurry()
-        for done in await self.parts.caretaker.drain():
+        caretaker, clock = self.parts.caretaker, self.parts.clock
+        await caretaker.hurry(lease_limit_ms=_LEASE_MS)
+        self._done(await caretaker.drain())
+        # Others may be at work on some, or were and died.
+        give_up_ms = clock.now_ms() + _LEASE_MS
+        name = self.parts.provider.name
+        while clock.now_ms() < min(await caretaker.duties.in_work_until_ms(name), give_up_ms):
+            await clock.sleep(_LOOK_S)
+        self._done(await caretaker.drain())
+
+    def _done(self, what: Sequence[Done]) -> None:
+        for done in what:
             duty = done.duty
             if duty.kind is DutyKind.SUSPEND or (duty.kind is DutyKind.DELETE and done.error):
                 continue  # found again in the tenant's row
