@@ -28,6 +28,7 @@ from freehold.auth.issuers import Issuers
 from freehold.auth.jwts import Jwts
 from freehold.auth.links import Links
 from freehold.auth.lockout import Lockout
+from freehold.auth.moving.service import MovingIn
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.password_resets import PasswordResets
 from freehold.auth.passwords import ScryptHasher
@@ -54,6 +55,7 @@ from freehold.central.duties import CentralDuties
 from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.guests import CentralGuestLinks
 from freehold.central.life import CentralLife
+from freehold.central.newcomers import SqlNewcomers
 from freehold.central.own_sessions import CentralOwnSessions
 from freehold.central.pending import CentralPending
 from freehold.central.references import CentralReferences
@@ -114,6 +116,7 @@ class Services:
     audit: Audit
     auth: Auth
     user_admin: UserAdmin
+    moving_in: MovingIn
     references: References
     session_data: SessionData | None
     cache: RedisLink | None
@@ -221,6 +224,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             central=central,
             audit=audit,
             auth=auth,
+            moving_in=MovingIn(SqlNewcomers(central, provider.name)),
             user_admin=UserAdmin(auth, SqlAdminStore(central, users)),
             references=References(CentralReferences(central), changes),
             session_data=session_data,

@@ -6,6 +6,7 @@ import click
 
 from freehold.auth.types import AdminOutcome
 from freehold.cli.context import async_command, command_services, echo_json
+from freehold.cli.users_import import import_users
 
 _WORDS = {
     AdminOutcome.CREATED: "{email} is now an administrator",
@@ -17,6 +18,9 @@ _WORDS = {
 @click.group(epilog="Example: freehold users create-admin ada@example.com")
 def users() -> None:
     """People who sign in."""
+
+
+users.add_command(import_users)
 
 
 @users.command(

@@ -1,0 +1,142 @@
+"""An existing better-auth database, only read: a SQLite file, or a database on a libSQL server.
+
+Implements `freehold.auth.moving.ports.UserSource`.
+"""
+
+import asyncio
+import sqlite3
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from freehold.auth.moving.records import Record
+from freehold.auth.moving.types import SourceUnavailable, UnusableSource
+from freehold.libsql.client import Client, create_client
+from freehold.libsql.errors import LibsqlError, Refused, Unreachable
+
+_NOT_THERE = "this is no database of better-auth: "
+_Row = Mapping[str, Any]
+
+
+class _Database(Protocol):
+    async def query(self, sql: str, values: Sequence[Any] = ()) -> list[_Row]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BetterAuthDatabase:
+    """Its tables `user`, `account` and `session`, with the columns of whatever plugins it had."""
+
+    database: _Database
+
+    async def count(self) -> int:
+        [row] = await self.database.query('SELECT count(*) AS n FROM "user"')
+        return int(row["n"])
+
+    async def batches(self, size: int) -> AsyncGenerator[Sequence[Record], None]:
+        after: Any = None
+        while True:
+            where, values = ("", []) if after is None else ("WHERE id > ? ", [after])
+            users = await self.database.query(f'SELECT * FROM "user" {where}ORDER BY id LIMIT {size}', values)
+            if users:
+                yield await self._with_belongings(users)
+            if len(users) < size:
+                return
+            after = users[-1]["id"]
+
+    async def _with_belongings(self, users: Sequence[_Row]) -> Sequence[Record]:
+        ids = [row["id"] for row in users]
+        marks = ",".join("?" * len(ids))
+        accounts = await self.database.query(f'SELECT * FROM "account" WHERE "userId" IN ({marks})', ids)
+        # Those that have ended are left out later: dates are kept in more than one form.
+        sessions = await self.database.query(f'SELECT * FROM "session" WHERE "userId" IN ({marks})', ids)
+        accounts_of, sessions_of = _by_user(accounts), _by_user(sessions)
+        return [
+            Record(user=row, accounts=accounts_of[row["id"]], sessions=sessions_of[row["id"]])
+            for row in users
+        ]
+
+
+@asynccontextmanager
+async def open_better_auth(url: str, auth_token: str | None = None) -> AsyncIterator[BetterAuthDatabase]:
+    """The database at a path, a `file:` URL, or a `libsql:`, `https:` or `http:` URL.
+
+    Raises:
+        UnusableSource: there is none, or it is no database of better-auth.
+        SourceUnavailable: it does not answer.
+    """
+    if urlsplit(url).scheme in {"libsql", "https", "http", "wss", "ws"}:
+        try:
+            client = create_client(url, auth_token=auth_token)
+        except LibsqlError as error:
+            raise UnusableSource(f"the URL cannot be used: {error.explanation}") from error
+        try:
+            yield BetterAuthDatabase(_Server(client))
+        finally:
+            await client.close()
+        return
+    file = await asyncio.to_thread(_open_file, url)
+    try:
+        yield BetterAuthDatabase(_File(file))
+    finally:
+        await asyncio.to_thread(file.close)
+
+
+def _open_file(url: str) -> sqlite3.Connection:
+    path = Path(unquote(urlsplit(url).path)) if url.startswith("file:") else Path(url)
+    if not path.is_file():
+        raise UnusableSource(f"there is no file `{path}`")
+    try:
+        file = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        file.row_factory = sqlite3.Row
+        file.execute("PRAGMA query_only = ON")
+        # One view of all of it, whoever writes meanwhile.
+        file.execute("BEGIN")
+        file.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except sqlite3.Error as error:
+        raise UnusableSource(f"{_NOT_THERE}{error}") from error
+    return file
+
+
+class _File:
+    def __init__(self, file: sqlite3.Connection) -> None:
+        self._file = file
+
+    async def query(self, sql: str, values: Sequence[Any] = ()) -> list[_Row]:
+        return await asyncio.to_thread(self._query, sql, values)
+
+    def _query(self, sql: str, values: Sequence[Any]) -> list[_Row]:
+        try:
+            return [dict(row) for row in self._file.execute(sql, values)]
+        except sqlite3.OperationalError as error:
+            raise UnusableSource(f"{_NOT_THERE}{error}") from error
+        except sqlite3.Error as error:
+            raise UnusableSource(f"the file cannot be read: {error}") from error
+
+
+class _Server:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def query(self, sql: str, values: Sequence[Any] = ()) -> list[_Row]:
+        try:
+            found = await self._client.execute(sql, list(values))
+        except Unreachable as error:
+            raise SourceUnavailable("the database that users are to come from does not answer") from error
+        except Refused as error:
+            raise UnusableSource(
+                f"the database refuses us with status {error.status}; look at the URL and the token"
+            ) from error
+        except LibsqlError as error:
+            raise UnusableSource(f"{_NOT_THERE}{error.explanation}") from error
+        return [row.asdict() for row in found.rows]
+
+
+def _by_user(rows: Sequence[_Row]) -> Mapping[Any, list[_Row]]:
+    found: defaultdict[Any, list[_Row]] = defaultdict(list)
+    for row in rows:
+        found[row["userId"]].append(row)
+    return found

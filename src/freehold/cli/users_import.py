@@ -1,0 +1,122 @@
+"""`freehold users import`: users of another installation move in."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import IO
+
+import click
+import msgspec
+
+from freehold.auth.moving.ports import UserSource
+from freehold.auth.moving.types import Ending, MoveReport, Outcome
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+
+TOKEN_VARIABLE = "BETTER_AUTH_DATABASE_TOKEN"  # noqa: S105
+
+
+@click.command(
+    "import",
+    epilog="""\b
+Examples:
+  freehold users import --from-better-auth ./sqlite.db --dry-run
+  BETTER_AUTH_DATABASE_TOKEN=… freehold users import --from-better-auth libsql://auth-acme.turso.io
+  freehold users import users.jsonl --json > report.jsonl
+  pg_dump_users | freehold users import -
+""",
+)
+@click.argument("file", type=click.File("rb"), required=False)
+@click.option(
+    "--from-better-auth",
+    "url",
+    metavar="URL",
+    help=f"A better-auth database: a file, or a libSQL URL with its token in {TOKEN_VARIABLE}. Only read.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would come of it, and change nothing.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line: each problem, then the report."
+)
+@async_command
+async def import_users(file: IO[bytes] | None, url: str | None, dry_run: bool, as_json: bool) -> int:
+    """Take in users with their accounts, password hashes and sessions; each gets a database of their own.
+
+    FILE has one JSON object a line: `email`, and if known `id`, `name`, `emailVerified`, `image`, `role`,
+    `createdAt`, `password` (a hash as better-auth writes it), `accounts` and `sessions` with better-auth's columns.
+
+    Whoever is here already is left as they are, so it is safe to repeat, and to stop and run again. Sessions that
+    have ended stay behind, as do tokens of other providers. Exit code 1 if somebody could not be taken in.
+    """
+    if (file is None) == (url is None):
+        raise click.UsageError("give either FILE or --from-better-auth")
+    report = MoveReport()
+    async with command_services() as services, _source(file, url) as source:
+        with _progress(await source.count(), quiet=as_json) as on_batch:
+            async for outcomes in services.moving_in.run(source, dry_run=dry_run):
+                for outcome in outcomes:
+                    report.count(outcome)
+                    if outcome.reasons:
+                        _tell(outcome, as_json=as_json)
+                on_batch(len(outcomes))
+    if as_json:
+        echo_json({"report": _numbers(report, dry_run=dry_run)})
+    else:
+        _print_report(report, dry_run=dry_run)
+    return EXIT_DONE if report.is_whole else EXIT_NO
+
+
+@asynccontextmanager
+async def _source(file: IO[bytes] | None, url: str | None) -> AsyncIterator[UserSource]:
+    from freehold.central.better_auth import open_better_auth
+    from freehold.central.user_lines import UserLines
+
+    if url is None:
+        assert file is not None
+        yield UserLines(file)
+        return
+    async with open_better_auth(url, os.environ.get(TOKEN_VARIABLE)) as source:
+        yield source
+
+
+def _tell(outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        echo_json({"problem": msgspec.to_builtins(outcome)})
+        return
+    who = outcome.email or outcome.user_id or "somebody"
+    line = f"{who}: {outcome.ending.value}: {'; '.join(outcome.reasons)}"
+    click.echo(line if line.isprintable() else line.encode("unicode_escape").decode(), err=True)
+
+
+def _numbers(report: MoveReport, *, dry_run: bool) -> dict[str, int | bool]:
+    endings = {ending.value: report.endings[ending] for ending in Ending}
+    return {**endings, "accounts": report.accounts, "sessions": report.sessions,
+            "with_notes": report.notes, "dry_run": dry_run}  # fmt: skip
+
+
+def _print_report(report: MoveReport, *, dry_run: bool) -> None:
+    word = "would move in" if dry_run else "moved in"
+    click.echo(
+        f"{report.endings[Ending.ADDED]} users {word}, with {report.accounts} accounts and"
+        f" {report.sessions} sessions"
+    )
+    click.echo(f"{report.endings[Ending.KNOWN]} were here already")
+    for ending, words in (
+        (Ending.CONFLICT, "contradict somebody who is here"),
+        (Ending.UNUSABLE, "cannot be used as they are"),
+    ):
+        if report.endings[ending]:
+            click.echo(f"{report.endings[ending]} {words}", err=True)
+
+
+@contextmanager
+def _progress(total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = [TextColumn("moving in"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)
