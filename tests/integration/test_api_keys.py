@@ -12,6 +12,7 @@ import pytest
 from freehold.auth.api_key_types import NewApiKey
 from freehold.auth.dates import to_iso
 from tests.auth_app import AuthApp, running_service
+from tests.mailed import OutboxReader
 
 SELECT = {"requests": [{"type": "execute", "stmt": {"sql": "SELECT 1"}}, {"type": "close"}]}
 
@@ -272,6 +273,29 @@ async def test_an_owner_changes_a_key(app: AuthApp) -> None:
     assert (await database(app, made["key"])).json()["code"] == "api_key_disabled"
     assert (await update(enabled=True)).json()["enabled"] is True
     assert (await database(app, made["key"])).status_code == 200
+
+
+async def test_an_administrator_who_acts_as_somebody_makes_no_key_of_theirs(app: AuthApp) -> None:
+    headers = await sign_up(app)
+    await app.write('UPDATE "session" SET "impersonatedBy" = "userId"')
+    refused = await app.http.post("/api/auth/api-key/create", headers=headers, json={})
+    assert (refused.status_code, refused.json()["code"]) == (403, "IMPERSONATED_SESSION")
+
+
+async def test_who_signed_up_with_anothers_address_loses_their_keys_when_its_owner_comes(
+    app: AuthApp, tmp_path: Path
+) -> None:
+    owner, outbox = "ada@example.com", OutboxReader(tmp_path / "outbox.jsonl")
+    for path, kind, more in (
+        ("sign-in/email-otp", "sign-in", {}),
+        ("email-otp/reset-password", "forget-password", {"password": "correct-horse-2"}),
+    ):
+        await app.write('DELETE FROM "user"')
+        key = (await create(app, await sign_up(app, owner)))["key"]
+        await app.post("/api/auth/email-otp/send-verification-otp", {"email": owner, "type": kind})
+        body = {"email": owner, "otp": outbox.code(owner), **more}
+        assert (await app.post(f"/api/auth/{path}", body)).status_code == 200
+        assert (await database(app, key)).status_code == 401, path
 
 
 async def test_making_and_deleting_a_key_is_in_the_audit_trail(app: AuthApp) -> None:

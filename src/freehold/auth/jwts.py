@@ -15,7 +15,7 @@ import msgspec
 
 from freehold.auth.dates import utc_now
 from freehold.auth.errors import BadAccessToken
-from freehold.auth.jwks import ALGORITHM
+from freehold.auth.jwks import ALGORITHM, SigningKey
 from freehold.auth.signing_keys import SigningKeys
 from freehold.auth.types import SignedIn, User
 
@@ -53,7 +53,7 @@ class Jwts:
         self._keys = keys
         self._issuer = issuer
         self._clock = clock
-        self._known: OrderedDict[str, tuple[User, str, datetime, str]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[User, SigningKey, datetime, str]] = OrderedDict()
 
     async def of_user(self, user: User) -> str:
         """A JWT that tells who the user is, made at most a minute ago.
@@ -61,15 +61,16 @@ class Jwts:
         Raises:
             CentralUnavailable: there is no key in memory and the central database does not answer.
         """
-        key = await self._keys.signer()
         now = self._clock()
         if (known := self._known.get(user.user_id)) is not None:
-            known_user, key_id, made_at, text = known
-            if key_id == key.key_id and now - made_at < _REUSED_FOR and known_user == user:
+            known_user, key, made_at, text = known
+            is_same = known_user is user or known_user == user
+            if is_same and key is self._keys.signer_in_memory and now - made_at < _REUSED_FOR:
                 return text
+        key = await self._keys.signer()
         claims = {**msgspec.to_builtins(user), **self._standard(user.user_id, now)}
         text = jwt.encode(claims, key.private_key, ALGORITHM, headers={"kid": key.key_id, "typ": None})
-        self._known[user.user_id] = (user, key.key_id, now, text)
+        self._known[user.user_id] = (user, key, now, text)
         if len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return text

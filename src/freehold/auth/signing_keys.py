@@ -57,6 +57,11 @@ class SigningKeys:
         self._ring: KeyRing | None = None
         changes.subscribe("jwks", self._forget)
 
+    @property
+    def signer_in_memory(self) -> SigningKey | None:
+        """The key that signed last, unless news of another came; it may be too old by now."""
+        return None if self._ring is None else self._ring.signer
+
     async def signer(self) -> SigningKey:
         """The key to sign with; made if there is none, replaced if it is too old.
 

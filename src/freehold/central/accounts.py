@@ -17,7 +17,7 @@ from freehold.auth.types import Account, Credential, Session, User, UserChanges
 from freehold.central.account_rows import CREDENTIAL, password_row
 from freehold.central.engine import Central
 from freehold.central.pending import use_ticket
-from freehold.central.tables import account, session, user
+from freehold.central.tables import account, apikey, session, user
 from freehold.central.user_deletion import delete_user_rows
 from freehold.central.users import FIND_CREDENTIAL, user_of
 
@@ -64,7 +64,7 @@ class CentralAccounts:
             found = await _find(db, _is_still(owner))
             if found is not None and not found.user.email_verified:
                 await db.execute(account.delete().where(account.c.userId == owner.user_id))
-                await db.execute(session.delete().where(session.c.userId == owner.user_id))
+                await _end_access(db, owner.user_id)
                 await self._verify(db, owner, to_iso(now))
                 found = await _find(db, _is_still(owner))
         return found.user if found else None
@@ -117,7 +117,7 @@ class CentralAccounts:
             await _set_password(db, owner.user_id, new_hash, to_iso(now))
             await self.central.record(db, Event("user.password_reset", _who(owner), actor=_who(owner)))
             if not found.user.email_verified:
-                await db.execute(session.delete().where(session.c.userId == owner.user_id))
+                await _end_access(db, owner.user_id)
             if verifies_email:
                 await self._verify(db, owner, to_iso(now))
         return True
@@ -147,6 +147,12 @@ class CentralAccounts:
 async def _find(db: AsyncConnection, which: ColumnElement[bool]) -> Credential | None:
     row = (await db.execute(FIND_CREDENTIAL.where(which))).mappings().first()
     return Credential(user=user_of(row), password_hash=row["password"]) if row else None
+
+
+async def _end_access(db: AsyncConnection, user_id: str) -> None:
+    """Put out whoever is in: they may have signed up with an address that was not theirs."""
+    await db.execute(session.delete().where(session.c.userId == user_id))
+    await db.execute(apikey.delete().where(apikey.c.referenceId == user_id))
 
 
 async def _set_password(db: AsyncConnection, user_id: str, new_hash: str, now: str) -> None:

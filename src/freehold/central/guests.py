@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event
 from freehold.auth.types import User
 from freehold.central.engine import Central
-from freehold.central.tables import guest_link, session, user
+from freehold.central.tables import apikey, guest_link, session, user
 from freehold.central.user_deletion import delete_user_rows
 from freehold.tenants.guests import GuestLink
 
@@ -35,7 +35,10 @@ async def grow_up(db: AsyncConnection, new: User) -> bool:
 
 
 async def link_guest(db: AsyncConnection, guest_id: str, user_id: str, now: str) -> bool:
-    """Let the user open the guest's database, and end the guest's sessions. False if it is no guest (any more)."""
+    """Let the user open the guest's database, and end the guest's sessions and keys.
+
+    False if it is no guest (any more).
+    """
     row = select(user.c.id, literal(user_id), literal(now)).where(
         user.c.id == guest_id, user.c.isAnonymous == 1
     )
@@ -44,6 +47,7 @@ async def link_guest(db: AsyncConnection, guest_id: str, user_id: str, now: str)
     )
     if linked.rowcount:
         await db.execute(session.delete().where(session.c.userId == guest_id))
+        await db.execute(apikey.delete().where(apikey.c.referenceId == guest_id))
     return linked.rowcount > 0
 
 

@@ -90,6 +90,9 @@ class _Endpoints:
         if "userId" in body:
             raise Refusal(401, "UNAUTHORIZED_SESSION", "Unauthorized or invalid session")
         signed_in = await self._signed_in(request.scope)
+        if signed_in.session.impersonated_by is not None:
+            # It would outlive the hour, and nobody could tell it from the user's own.
+            raise Refusal(403, "IMPERSONATED_SESSION", "Only the user may make a key of theirs")
         new = NewApiKey(
             name=values.get("name"),
             prefix=values.get("prefix"),
