@@ -6,11 +6,12 @@
 import asyncio
 import sys
 
-from bench import driver, gateway, hot_paths, provisioning, provisioning_sqld
+from bench import driver, gateway, hot_paths, provisioning, provisioning_sqld, sign_in
 from bench.report import show
 
 SUITES = {
     "hot_paths": hot_paths,
+    "sign_in": sign_in,
     "provisioning": provisioning,
     "provisioning_sqld": provisioning_sqld,
     "driver": driver,

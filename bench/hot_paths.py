@@ -44,9 +44,11 @@ async def _floor(database: Path) -> AsyncIterator[int]:
 async def run() -> AsyncIterator[Finding]:
     """Start both servers, load them in turn, and give a finding for each path."""
     with tempfile.TemporaryDirectory() as folder:
-        service = Service(Path(folder) / "service").start()
+        service = Service(Path(folder) / "service", RATE_LIMITS="off").start()
+        cached = Service(Path(folder) / "cached", RATE_LIMITS="off", SESSION_COOKIE_CACHE="compact")
         try:
             paths = await _prepare(service)
+            paths["get-session, cookie cache"] = await _with_cookie_cache(cached.start())
             # A copy: the floor must not share the file that the service writes.
             copy = Path(folder) / "floor.db"
             for suffix in ("", "-wal"):
@@ -56,33 +58,47 @@ async def run() -> AsyncIterator[Finding]:
             async with _floor(copy) as floor_port:
                 nothing = await measure(floor_port, get("/nothing"), seconds=_SECONDS)
                 note(f"Litestar doing nothing, for scale: {nothing.per_second:,.0f} a second")
-                for name, (request, status) in paths.items():
+                for name, (port, request, status) in paths.items():
                     note(f"measuring {name}")
                     ours: list[Load] = []
                     floor: list[Load] = []
                     for _ in range(_ROUNDS):
                         floor.append(await measure(floor_port, get("/lookup"), seconds=_SECONDS))
-                        ours.append(await measure(service.port, request, seconds=_SECONDS))
+                        ours.append(await measure(port, request, seconds=_SECONDS))
                     _must_be(ours, status)
                     yield compare(
                         name, "/s", [x.per_second for x in ours], [x.per_second for x in floor], at_least=0.8
                     )
         finally:
             service.stop()
+            cached.stop()
 
 
-async def _prepare(service: Service) -> dict[str, tuple[bytes, str]]:
+async def _with_cookie_cache(service: Service) -> tuple[int, bytes, str]:
     async with httpx.AsyncClient(base_url=service.url) as http:
-        reply = await http.post(
-            "/api/auth/sign-up/email",
-            json={"name": "Bench", "email": "bench@example.com", "password": "correct-horse-1"},
-        )
-        reply.raise_for_status()
+        reply = await _sign_up(http)
+    sent = reply.headers.get_list("set-cookie")
+    cookies = "; ".join(cookie.partition(";")[0] for cookie in sent)
+    assert "session_data" in cookies
+    return service.port, get("/api/auth/get-session", cookie=cookies), "200"
+
+
+async def _sign_up(http: httpx.AsyncClient) -> httpx.Response:
+    reply = await http.post(
+        "/api/auth/sign-up/email",
+        json={"name": "Bench", "email": "bench@example.com", "password": "correct-horse-1"},
+    )
+    return reply.raise_for_status()
+
+
+async def _prepare(service: Service) -> dict[str, tuple[int, bytes, str]]:
+    async with httpx.AsyncClient(base_url=service.url) as http:
+        reply = await _sign_up(http)
         cookie = f"better-auth.session_token={reply.cookies['better-auth.session_token']}"
         token = reply.json()["token"]
         pull = await http.get("/migrations", params={"after": 0})
         full = await http.get("/migrations/full")
-    return {
+    requests = {
         "get-session, cookie": (get("/api/auth/get-session", cookie=cookie), "200"),
         "get-session, bearer": (get("/api/auth/get-session", authorization=f"Bearer {token}"), "200"),
         "registry pull, 200": (get("/migrations?after=0"), "200"),
@@ -90,6 +106,7 @@ async def _prepare(service: Service) -> dict[str, tuple[bytes, str]]:
         "registry in full, 200": (get("/migrations/full"), "200"),
         "registry in full, 304": (get("/migrations/full", if_none_match=full.headers["etag"]), "304"),
     }
+    return {name: (service.port, *request) for name, request in requests.items()}
 
 
 def _must_be(loads: list[Load], status: str) -> None:

@@ -5,9 +5,12 @@ cores the server under test is the slower of the two.
 """
 
 import asyncio
+import functools
+import itertools
 import json
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +30,22 @@ class Load:
     statuses: dict[str, int]
 
 
+COUNTER = "@@COUNTER@@"
+"""Stands in a request for a number of as many digits, another one each time."""
+
+
 class _Connection(asyncio.Protocol):
-    def __init__(self, request: bytes, until: float, times: list[float], statuses: dict[str, int]) -> None:
+    def __init__(
+        self,
+        request: Iterator[bytes],
+        until: float,
+        pause_s: float,
+        times: list[float],
+        statuses: dict[str, int],
+    ) -> None:
         self._request = request
         self._until = until
+        self._pause_s = pause_s
         self._times = times
         self._statuses = statuses
         self._buffer = b""
@@ -56,7 +71,9 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         now = time.perf_counter()
         self._times.append(now - self._sent_at)
-        if now < self._until:
+        if now < self._until and self._pause_s:
+            asyncio.get_running_loop().call_later(self._pause_s, self._send)
+        elif now < self._until:
             self._send()
         else:
             self._transport.close()
@@ -67,19 +84,39 @@ class _Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         self._sent_at = time.perf_counter()
-        self._transport.write(self._request)
+        self._transport.write(next(self._request))
 
 
-async def _run(port: int, request: bytes, connections: int, seconds: float) -> Load:
+def _numbered(request: bytes, numbers: Iterator[int]) -> Iterator[bytes]:
+    """The request over and over, with another number each time if it asks for one."""
+    placeholder = COUNTER.encode()
+    if placeholder not in request:
+        return itertools.repeat(request)
+    return (request.replace(placeholder, b"%0*d" % (len(placeholder), number)) for number in numbers)
+
+
+async def _run(
+    port: int, requests: list[bytes], connections: int, seconds: float, first: int, pause_s: float
+) -> Load:
+    numbers = itertools.count(first)
     loop = asyncio.get_running_loop()
     times: list[float] = []
     statuses: dict[str, int] = {}
     started = time.perf_counter()
     made = [
         await loop.create_connection(
-            lambda: _Connection(request, started + seconds, times, statuses), "127.0.0.1", port
+            functools.partial(
+                _Connection,
+                _numbered(requests[number % len(requests)], numbers),
+                started + seconds,
+                pause_s,
+                times,
+                statuses,
+            ),
+            "127.0.0.1",
+            port,
         )
-        for _ in range(connections)
+        for number in range(connections)
     ]
     await asyncio.wait_for(asyncio.gather(*(protocol.finished for _, protocol in made)), seconds + 30)
     took = time.perf_counter() - started
@@ -94,10 +131,30 @@ async def _run(port: int, request: bytes, connections: int, seconds: float) -> L
     )
 
 
-async def measure(port: int, request: bytes, *, connections: int = 16, seconds: float = 3.0) -> Load:
-    """Load a server on loopback from a child process."""
+async def measure(
+    port: int,
+    request: bytes | list[bytes],
+    *,
+    connections: int = 16,
+    seconds: float = 3.0,
+    first: int = 0,
+    pause_s: float = 0.0,
+) -> Load:
+    """Load a server on loopback from a child process.
+
+    Of several requests each connection has one. `first` is where `COUNTER` starts. With `pause_s` each connection
+    waits so long between an answer and its next request.
+    """
+    requests = [request] if isinstance(request, bytes) else request
     job = json.dumps(
-        {"port": port, "request": request.decode(), "connections": connections, "seconds": seconds}
+        {
+            "port": port,
+            "requests": [each.decode() for each in requests],
+            "connections": connections,
+            "seconds": seconds,
+            "first": first,
+            "pause_s": pause_s,
+        }
     )
     child = await asyncio.create_subprocess_exec(
         sys.executable, str(Path(__file__)), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -121,12 +178,5 @@ def post(path: str, body: bytes, **headers: str) -> bytes:
 
 if __name__ == "__main__":
     given = json.load(sys.stdin)
-    print(
-        json.dumps(
-            asdict(
-                uvloop.run(
-                    _run(given["port"], given["request"].encode(), given["connections"], given["seconds"])
-                )
-            )
-        )
-    )
+    given["requests"] = [each.encode() for each in given["requests"]]
+    print(json.dumps(asdict(uvloop.run(_run(**given)))))

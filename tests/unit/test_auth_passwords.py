@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,17 @@ async def test_a_caller_that_gives_up_frees_its_place() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
     assert ":" in await hasher.hash("correct-horse-1")
     hasher.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there has a thread a priority of its own")
+async def test_threads_that_hash_give_way_and_nobody_else_does() -> None:
+    hasher = ScryptHasher(threads=1)
+    try:
+        before = os.getpriority(os.PRIO_PROCESS, 0)
+        of_hasher = await asyncio.get_running_loop().run_in_executor(
+            hasher._executor, lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        )
+        assert of_hasher > before or before == 19
+        assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+    finally:
+        hasher.close()
