@@ -50,6 +50,7 @@ from freehold.central.administration import SqlAdminStore
 from freehold.central.api_keys import SqlApiKeys
 from freehold.central.audit import CentralAudit
 from freehold.central.catalogue import CentralCatalogue
+from freehold.central.census import CentralCensus
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.duties import CentralDuties
 from freehold.central.engine import Central, open_central, open_remote_central
@@ -86,6 +87,7 @@ from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.tokens import TokenVerifier
 from freehold.providers.turso.provider import TursoProvider
 from freehold.registry.cache import SnapshotCache
+from freehold.registry.census import Reports
 from freehold.registry.files import load_folder
 from freehold.registry.service import Registry
 from freehold.registry.signing import signer_of
@@ -126,6 +128,7 @@ class Services:
     issuers: Issuers
     email: EmailServices
     registry: Registry
+    reports: Reports
     provider: DatabaseProvider
     tenants: Tenants
     rotations: Rotations
@@ -179,11 +182,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         limiter = MemoryLimiter() if cache is None else RedisLimiter(cache, MemoryLimiter())
 
         registry_store = CentralRegistry(central)
+        reports = Reports(CentralCensus(central))
         registry = Registry(
             registry_store,
             SnapshotCache(registry_store, changes),
             signer_of(signing_key) if signing_key else None,
             lifetime_days=settings.registry_signature_days,
+            reports=reports,
             scratch=local_scratch,
         )
 
@@ -249,6 +254,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             ),
             email=email_services(auth, central, addresses),
             registry=registry,
+            reports=reports,
             provider=provider,
             tenants=tenants,
             rotations=rotations,

@@ -205,6 +205,8 @@ ROUTES: list[Row] = [
     *read("/migrations/current-version"),
     *read("/migrations/full"),
     *read("/migrations/keys"),
+    *read("/migrations/{version}", target="/migrations/1"),
+    *read("/admin/registry/census", ADMIN_READS),
     *write("/migrations/verify", OPEN, {"version": 1}),
     *write("/migrations/register", ADMIN, {"sqlScript": "{sql}", "description": "one more table"}),
     row("POST", "/db", DATABASE_TOKEN, body=_PIPELINE, target="/db/{name}/v3/pipeline", is_mount=True),

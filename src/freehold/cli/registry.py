@@ -18,6 +18,7 @@ from freehold.cli.registry_check import FOLDER, JSON, lint, seal
 from freehold.cli.registry_keys import keys, read_release, sign
 from freehold.cli.registry_trial import trial
 from freehold.migrate.types import Migration
+from freehold.registry.census import Census
 from freehold.registry.files import file_name, load_folder
 from freehold.registry.snapshot import Snapshot
 from freehold.registry.types import BadRegistry
@@ -59,13 +60,16 @@ Examples:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="What `freehold registry sign` wrote; no key is needed here then.",
 )
+@click.option(
+    "--force", is_flag=True, help="Publish contract migrations although older apps are live; it is recorded."
+)
 @JSON
 @async_command
-async def publish(folder: Path | None, dry_run: bool, signed: Path | None, as_json: bool) -> int:
+async def publish(folder: Path | None, dry_run: bool, signed: Path | None, force: bool, as_json: bool) -> int:
     """Publish the migrations of a folder that are not published yet: all of them or none. Safe to run twice.
 
     A published migration never changes: if a file has other SQL than what was published, nothing happens and
-    the exit code is 1.
+    the exit code is 1. So it is when a contract migration needs a newer app than some that were seen lately.
     """
     async with command_services() as services:
         migrations = await _load(folder or services.settings.schema_registry)
@@ -73,7 +77,7 @@ async def publish(folder: Path | None, dry_run: bool, signed: Path | None, as_js
         if dry_run:
             report = await services.registry.plan(migrations)
         else:
-            report = await services.registry.publish(migrations, release)
+            report = await services.registry.publish(migrations, release, force=force)
             await services.registry.renew()
     if as_json:
         echo_json({**msgspec.structs.asdict(report), "dry_run": dry_run})
@@ -92,30 +96,47 @@ async def publish(folder: Path | None, dry_run: bool, signed: Path | None, as_js
     epilog="""\b
 Examples:
   freehold registry status
+  freehold registry status --census
   freehold registry status --json | jq 'select(.state != "published")'
 """
 )
 @FOLDER
+@click.option("--census", "with_census", is_flag=True, help="Show which versions are in use, too.")
 @JSON
 @async_command
-async def status(folder: Path | None, as_json: bool) -> int:
+async def status(folder: Path | None, with_census: bool, as_json: bool) -> int:
     """Compare the files of a folder with what is published.
 
     Each version is `published`, `pending` (a file that is not published yet), `changed` (published with other
-    SQL) or `no file`. Exit code 0 when all are published, else 1.
+    SQL) or `no file`. Exit code 0 when all are published, else 1. With --census it also shows which versions are
+    in use: tenants by what was last seen in their ledgers, devices by what they said when they pulled.
     """
     async with command_services() as services:
         migrations = await _load(folder or services.settings.schema_registry)
         snapshot = await services.registry.snapshot()
+        census = await services.reports.census(snapshot.version) if with_census else None
     states = _states(snapshot, migrations)
     for version, name, state in states:
         if as_json:
             echo_json({"version": version, "name": name, "state": state})
         else:
             click.echo(f"{version:04}  {state:<9}  {name}")
+    if census is not None:
+        _show_census(census, as_json=as_json)
     click.echo(f"published: version {snapshot.version}; files: version {len(migrations)}", err=True)
     # A version without a file came over HTTP: worth telling, and nothing to act upon.
     return EXIT_DONE if all(state in {"published", "no file"} for _, _, state in states) else EXIT_NO
+
+
+def _show_census(census: Census, *, as_json: bool) -> None:
+    if as_json:
+        echo_json({"census": census})
+        return
+    for each in census.tenants:
+        click.echo(f"{each.tenants:>7} tenants at version {each.schema_version}, {each.state}")
+    for app in census.apps:
+        named = f"app {app.app_version}" if app.app_version else "an app that did not say its version"
+        click.echo(f"{app.devices:>7} devices at version {app.schema_version} with {named}")
 
 
 async def _load(folder: Path) -> list[Migration]:

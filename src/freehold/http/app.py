@@ -21,6 +21,7 @@ from freehold.http.auth_edge import AuthEdge
 from freehold.http.auth_email import email_and_password_routes
 from freehold.http.auth_jwts import jwt_routes
 from freehold.http.auth_pairs import pair_routes
+from freehold.http.census import CensusController
 from freehold.http.client_address import ClientAddresses
 from freehold.http.cors import Cors
 from freehold.http.databases import DatabasesController
@@ -60,6 +61,7 @@ def create_app(
             services.caretaker.run(),
             services.audit.keep_anchoring(),
             services.registry.keep_signed(),
+            services.reports.run(),
         )
         tasks = [asyncio.create_task(work) for work in works]
         try:
@@ -95,7 +97,8 @@ def create_app(
             DatabasesController,
             AuditController,
             GuestDatabasesController,
-            registry_routes(services.registry),
+            registry_routes(services.registry, services.reports),
+            CensusController,
             *([] if gateway is None else [gateway_routes(gateway)]),
         ],
         dependencies={
@@ -103,6 +106,8 @@ def create_app(
             "audit": Provide(lambda: services.audit, sync_to_thread=False),
             "auth": Provide(lambda: services.auth, sync_to_thread=False),
             "issuers": Provide(lambda: services.issuers, sync_to_thread=False),
+            "registry": Provide(lambda: services.registry, sync_to_thread=False),
+            "reports": Provide(lambda: services.reports, sync_to_thread=False),
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
             "guest_databases": Provide(lambda: services.guest_databases, sync_to_thread=False),
             "signed_in": Provide(provide_signed_in),

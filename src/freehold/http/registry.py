@@ -14,6 +14,7 @@ from freehold.errors import NotFound
 from freehold.http.guards import require_admin
 from freehold.http.headers import header
 from freehold.http.registry_pages import Pages, script
+from freehold.registry.census import Reports
 from freehold.registry.service import Registry
 from freehold.registry.types import MAX_VERSION
 from freehold.wire import (
@@ -28,7 +29,7 @@ from freehold.wire import (
     VerifyRequest,
 )
 
-APP_HEADER = b"freehold-app-version"
+APP_HEADER, DEVICE_HEADER = b"freehold-app-version", b"freehold-device"
 _MAX_SAID_CHARS = 64
 
 After = Annotated[
@@ -52,7 +53,7 @@ class Pulls:
         return pages
 
 
-def registry_routes(registry: Registry) -> Router:
+def registry_routes(registry: Registry, reports: Reports | None = None) -> Router:
     """`/migrations`. Open to everyone: the schema is what an app ships anyway. Publishing is for admins."""
     pulls = Pulls(registry)
 
@@ -68,6 +69,8 @@ def registry_routes(registry: Registry) -> Router:
         the database is beyond that, 426 `app_too_old`.
         """
         app = _said(request.scope, APP_HEADER)
+        if reports is not None:
+            reports.note(_said(request.scope, DEVICE_HEADER), app, after)
         return await (await pulls.pages()).after(after, app)
 
     @get(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import structlog
 
+from freehold.audit.types import Event
 from freehold.errors import FreeholdError, Unavailable
 from freehold.migrate.apply import apply
 from freehold.migrate.check import check_migration, check_order
@@ -16,6 +17,7 @@ from freehold.migrate.signature import from_text, key_id_of, signed_text
 from freehold.migrate.snapshot import Scratch, sqlite_scratch
 from freehold.migrate.types import Migration, chain, normalise
 from freehold.registry.cache import SnapshotCache
+from freehold.registry.census import Reports
 from freehold.registry.ports import RegistryStore, Signer
 from freehold.registry.signed import (
     LIFETIME_DAYS,
@@ -65,6 +67,8 @@ class Registry:
     signer: Signer | None
     now: Callable[[], datetime] = _now
     lifetime_days: float = LIFETIME_DAYS
+    # Who knows which apps are in use; None where nobody reports.
+    reports: Reports | None = None
     # Gives a new empty database, of the tenants' engine if possible: what cannot be applied is never published.
     scratch: Scratch = sqlite_scratch
 
@@ -126,7 +130,11 @@ class Registry:
         return await asyncio.to_thread(_compare, await self.snapshot(), migrations)
 
     async def publish(
-        self, migrations: Sequence[Migration], signed: SignedRelease | None = None
+        self,
+        migrations: Sequence[Migration],
+        signed: SignedRelease | None = None,
+        *,
+        force: bool = False,
     ) -> PublishReport:
         """Append those that are not published yet, all or none. `migrations` starts at version 1.
 
@@ -139,6 +147,7 @@ class Registry:
             RegistryMoved: others kept publishing in between; try again.
             SignedElsewhere: there is no key here, and nothing was signed elsewhere.
             BadRelease: what was signed elsewhere cannot be published.
+            ContractTooEarly: apps that a contract migration would break are in use; `force` records that instead.
         """
         for _ in range(_PUBLISH_TRIES):
             snapshot = await self.snapshot()
@@ -149,7 +158,7 @@ class Registry:
                 return report
             try:
                 new = [(each, each.description) for each in migrations[snapshot.version :]]
-                await self._append(snapshot, new, signed)
+                await self._append(snapshot, new, signed, force=force)
             except RegistryMoved:
                 continue
             return report
@@ -271,9 +280,14 @@ class Registry:
         snapshot: Snapshot,
         new: Sequence[tuple[Migration, str]],
         signed: SignedRelease | None = None,
+        *,
+        force: bool = False,
     ) -> Sequence[PublishedMigration]:
         signer = self._signer(snapshot) if signed is None else None
+        events: list[Event] = []
         if new:
+            if self.reports is not None:
+                events = await self.reports.require_no_older_apps([each for each, _ in new], force=force)
             await asyncio.to_thread(
                 _rehearse, [*snapshot.migrations, *(migration for migration, _ in new)], self.scratch
             )
@@ -289,7 +303,7 @@ class Registry:
             given = _Given(state.key_id, public_key, iter(signed.rows[snapshot.version :]))
             rows = _signed(snapshot.chain, new, given, created_at)
         key = RegistryKey(key_id=state.key_id, public_key=public_key, created_at=created_at)
-        await self.store.append(rows, state, key, after=snapshot.chain)
+        await self.store.append(rows, state, key, after=snapshot.chain, events=events)
         for row in rows:
             log.info("registry.migration_published", version=row.version, name=row.name, key_id=row.key_id)
         return rows
