@@ -46,7 +46,9 @@ def objects(result: Result) -> list[dict[str, object]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("words", [[], ["lint"], ["seal"], ["test"], ["publish"], ["status"]])
+@pytest.mark.parametrize(
+    "words", [[], ["new"], ["diff"], ["lint"], ["seal"], ["test"], ["publish"], ["status"]]
+)
 def test_every_verb_has_help_that_ends_with_examples(freehold: Freehold, words: list[str]) -> None:
     result = freehold.run(*words, "--help")
     assert result.exit_code == 0
@@ -218,3 +220,102 @@ def test_the_script_that_operators_know_publishes_too(freehold: Freehold) -> Non
         [*script, str(freehold.files)], env=environ, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == ["published 0001_create_a.sql", "published 0002_create_b.sql"]
+
+
+# Writing the next one ------------------------------------------------------------------------------
+
+
+def test_new_writes_the_next_file_and_never_over_another(freehold: Freehold) -> None:
+    result = freehold.run("new", "add_tags")
+    assert result.stdout == f"{freehold.files}/0003_add_tags.sql\n"
+    text = (freehold.files / "0003_add_tags.sql").read_text()
+    assert text.startswith("-- description: Add tags\n-- phase: expand\n")
+    assert "FH002 empty" in freehold.run("lint").stderr
+    (freehold.files / "0003_add_tags.sql").write_text(text + "CREATE TABLE tags (x);\n")
+    assert freehold.run("lint").exit_code == 0
+    assert freehold.run("new", "Bad Name").exit_code == 1
+    [made] = objects(freehold.run("new", "more", "--folder", str(freehold.files), "--json"))
+    assert (made["version"], made["path"]) == (4, f"{freehold.files}/0004_more.sql")
+
+
+def test_diff_writes_what_adds_first_and_the_rest_only_for_newer_apps(freehold: Freehold) -> None:
+    schema = freehold.files.parent / "schema.sql"
+    schema.write_text(
+        "CREATE TABLE a (x, y TEXT NOT NULL DEFAULT 'n');\nCREATE TABLE c (id INTEGER PRIMARY KEY);\n"
+    )
+    words = ("--schema", str(schema))
+    assert freehold.run("diff", "tidy_up", *words, "--check").exit_code == 1
+    shown = freehold.run("diff", "add_c", *words, "--dry-run")
+    assert "CREATE TABLE c (id INTEGER PRIMARY KEY);" in shown.stdout
+    assert freehold.run("diff", "drop_b", *words, "--min-app", "2.0").exit_code == 1  # not before what adds
+
+    first = freehold.run("diff", "add_c", *words)
+    assert first.stdout == f"{freehold.files}/0003_add_c.sql\n"
+    assert "left for a contract migration (--min-app): table b is dropped" in first.stderr
+    again = freehold.run("diff", "add_c", *words)
+    assert (again.exit_code, again.stdout, "nothing to add" in again.stderr) == (0, "", True)
+    assert freehold.run("diff", "drop_b", *words, "--min-app", "2.0").exit_code == 0
+    text = (freehold.files / "0004_drop_b.sql").read_text()
+    assert "-- phase: contract\n-- min_app: 2.0\n" in text
+    assert 'DROP TABLE "b";' in text
+    same = freehold.run("diff", "more", *words, "--check")
+    assert (same.exit_code, "leads to this schema already" in same.stderr) == (0, True)
+    assert freehold.run("lint").exit_code == 0
+    assert freehold.run("publish").exit_code == 0
+
+
+def test_diff_reads_sqlalchemy_metadata_and_rebuilds_where_it_must(
+    freehold: Freehold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (freehold.files.parent / "shop_models.py").write_text(
+        """from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+class Base(DeclarativeBase): ...
+
+class Shop(Base):
+    __tablename__ = "shop"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(index=True)
+
+class Item(Base):
+    __tablename__ = "item"
+    __table_args__ = (CheckConstraint("price >= 0"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    shop_id: Mapped[int] = mapped_column(ForeignKey("shop.id", ondelete="CASCADE"))
+    price: Mapped[float]
+"""
+    )
+    for file in freehold.files.iterdir():
+        file.unlink()
+    freehold.write(
+        _0001_begin="CREATE TABLE shop (id INTEGER PRIMARY KEY, name VARCHAR);\n"
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, shop_id INTEGER NOT NULL REFERENCES shop (id) ON DELETE CASCADE,"
+        " price FLOAT NOT NULL);\n"
+    )
+    words = ("--schema", "shop_models:Base")
+    assert freehold.run("diff", "index_names", *words).exit_code == 0
+    assert (
+        "CREATE INDEX ix_shop_name ON shop (name);" in (freehold.files / "0002_index_names.sql").read_text()
+    )
+    rest = freehold.run("diff", "tighten", *words, "--min-app", "3")
+    assert "made up: shop.name becomes NOT NULL: rows without a value get ''" in rest.stderr
+    text = (freehold.files / "0003_tighten.sql").read_text()
+    assert "-- foreign_keys: off\n" in text
+    assert 'DROP TABLE "shop";' in text
+    assert freehold.run("diff", "more", *words, "--check").exit_code == 0
+    for wrong in ("shop_models:Nobody", "shop_models:Mapped", "nowhere:Base", "nowhere.sql"):
+        assert freehold.run("diff", "more", "--schema", wrong).exit_code == 1
+
+
+def test_diff_renames_only_what_it_is_told_to(freehold: Freehold) -> None:
+    schema = freehold.files.parent / "schema.sql"
+    schema.write_text("CREATE TABLE words (word);\nCREATE TABLE b (x);\n")
+    words = ("--schema", str(schema), "--rename", "a=words", "--rename", "words.x=word")
+    assert "needs --min-app" in freehold.run("diff", "name_words", *words).stderr
+    assert freehold.run("diff", "name_words", *words, "--min-app", "2").exit_code == 0
+    text = (freehold.files / "0003_name_words.sql").read_text()
+    assert 'ALTER TABLE "a" RENAME TO "words";\n\nALTER TABLE "words" RENAME COLUMN "x" TO "word";' in text
+    assert freehold.run("diff", "more", *words[:2], "--check").exit_code == 0
+    assert freehold.run("diff", "more", *words[:2], "--rename", "x", "--min-app", "2").exit_code == 1
+    assert freehold.run("diff", "more", *words[:2], "--rename", "no=yes", "--min-app", "2").exit_code == 1

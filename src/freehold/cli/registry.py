@@ -17,6 +17,7 @@ from freehold.cli.context import (
 from freehold.cli.registry_check import FOLDER, JSON, lint, seal
 from freehold.cli.registry_keys import keys, read_release, sign
 from freehold.cli.registry_trial import trial
+from freehold.cli.registry_write import diff, new
 from freehold.migrate.types import Migration
 from freehold.registry.census import Census
 from freehold.registry.files import file_name, load_folder
@@ -38,6 +39,8 @@ def registry() -> None:
     """
 
 
+registry.add_command(new)
+registry.add_command(diff)
 registry.add_command(lint)
 registry.add_command(seal)
 registry.add_command(trial)

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+import msgspec
 from msgspec import Struct
 
 from freehold.libsql.values import SqlValue
@@ -178,13 +179,24 @@ def _table(name: str, sql: str, parts: _Parts) -> Table:
     return Table(
         name,
         sql,
-        tuple(_column(row, by_column) for row in parts.columns.get(name, ())),
+        _columns(parts.columns.get(name, ()), by_column),
         _foreign_keys(parts.keys.get(name, ())),
         _uniques(parts.uniques.get(name, ())),
         tuple(checks),
         (*marks, *sorted(conflicts), *sorted(word for word in tail if word in {"strict", "without"})),
         is_virtual,
     )
+
+
+def _columns(rows: Sequence[list[SqlValue]], by_column: Mapping[str, tuple[str, ...]]) -> tuple[Column, ...]:
+    found = [_column(row, by_column) for row in rows]
+    primary = [column for column in found if column.primary]
+    if len(primary) == 1 and primary[0].type == "integer":
+        # It is the row's number, which is never NULL whether NOT NULL stands there or not.
+        found = [
+            msgspec.structs.replace(column, not_null=False) if column.primary else column for column in found
+        ]
+    return tuple(found)
 
 
 def _column(row: Sequence[SqlValue], by_column: Mapping[str, tuple[str, ...]]) -> Column:

@@ -1,0 +1,140 @@
+"""`freehold registry new` and `diff`: the next migration, as a file to be looked at."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings, echo_json
+from freehold.cli.declared import declared_statements
+from freehold.cli.registry_check import JSON
+from freehold.migrate.types import Migration
+from freehold.registry.diff.author import Drafted, blank, draft, write
+from freehold.registry.diff.difference import schema_of
+from freehold.registry.files import file_name, load_folder
+from freehold.registry.release import app_version
+from freehold.registry.types import BadRegistry
+
+FOLDER_OPTION = click.option(
+    "--folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The migrations' folder; SCHEMA_REGISTRY when left out.",
+)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold registry new add_tags
+  freehold registry new add_tags --folder schema_registry/bahar
+"""
+)
+@click.argument("name")
+@FOLDER_OPTION
+@JSON
+@async_command
+async def new(name: str, folder: Path | None, as_json: bool) -> int:
+    """Write the next migration as an empty file with its front matter, to be filled in.
+
+    NAME is snake_case and says what it does. The number is the next free one; `freehold registry seal` enters it in
+    registry.sum once the file has its statements.
+    """
+    folder = folder or command_settings().schema_registry
+    migration = blank(await load_folder(folder), name)
+    path = await asyncio.to_thread(write, folder, migration)
+    _say(path, migration, as_json=as_json)
+    return EXIT_DONE
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold registry diff add_tags --schema schema.sql
+  freehold registry diff add_tags --schema app.models:Base --dry-run
+  freehold registry diff drop_notes --schema app.models:metadata --min-app 2.1.0
+"""
+)
+@click.argument("name")
+@click.option(
+    "--schema",
+    "declaration",
+    required=True,
+    help="What the newest version shall be: a file of CREATE statements, or SQLAlchemy metadata as module:attribute.",
+)
+@FOLDER_OPTION
+@click.option(
+    "--min-app",
+    default="",
+    metavar="VERSION",
+    help="Write what takes something away, as a contract migration; this is the oldest app that works without it.",
+)
+@click.option(
+    "--rename",
+    "renames",
+    multiple=True,
+    metavar="OLD=NEW",
+    help="A table, or table.column, that only changes its name; without this it is dropped and made.",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 when the folder does not lead there.")
+@click.option("--dry-run", is_flag=True, help="Print the migration and write nothing.")
+@JSON
+@async_command
+async def diff(
+    *,
+    name: str,
+    declaration: str,
+    folder: Path | None,
+    min_app: str,
+    renames: tuple[str, ...],
+    check: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    """Write the next migration from the folder's schema to a declared one, with rebuilds where SQLite needs them.
+
+    The order of columns is no difference. What only adds comes first, as an expand migration; what takes something
+    away from apps in the field (a drop, a new constraint, a rename) is told, and written with --min-app. The
+    result was tried out: it leads exactly there. Whether values that had to be made up are right, only you know.
+    """
+    if min_app and app_version(min_app) is None:
+        raise click.UsageError("--min-app is a version like 2.1.0")
+    folder = folder or command_settings().schema_registry
+    declared = await schema_of(await asyncio.to_thread(declared_statements, declaration))
+    migrations = await load_folder(folder)
+    drafted = await draft(migrations, declared, name, renames=_pairs(renames), min_app=min_app)
+    if drafted.migration is None:
+        click.echo(
+            "the folder leads to this schema already" if not drafted.left else "nothing to add", err=True
+        )
+    elif check:
+        click.echo(f"the folder does not lead to this schema: {file_name(drafted.migration)} would", err=True)
+    elif dry_run:
+        click.echo(drafted.migration.sql)
+    else:
+        _say(await asyncio.to_thread(write, folder, drafted.migration), drafted.migration, as_json=as_json)
+    _tell(drafted)
+    return EXIT_NO if check and (drafted.migration or drafted.left) else EXIT_DONE
+
+
+def _pairs(renames: tuple[str, ...]) -> list[tuple[str, str]]:
+    found = []
+    for rename in renames:
+        old, equals, new_name = rename.partition("=")
+        if not (old and equals and new_name):
+            raise BadRegistry([f"--rename: expected OLD=NEW, got `{rename}`"])
+        found.append((old, new_name))
+    return found
+
+
+def _say(path: Path, migration: Migration, *, as_json: bool) -> None:
+    if as_json:
+        echo_json({"version": migration.version, "name": migration.name, "path": str(path)})
+    else:
+        click.echo(str(path))
+
+
+def _tell(drafted: Drafted) -> None:
+    for note in drafted.notes:
+        click.echo(f"made up: {note}", err=True)
+    for left in drafted.left:
+        click.echo(f"left for a contract migration (--min-app): {left}", err=True)

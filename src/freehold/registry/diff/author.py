@@ -1,0 +1,159 @@
+"""Writes the next migration of a folder: an empty one, or one that leads to a declared schema."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from freehold.migrate.apply import apply
+from freehold.migrate.check import check_migration
+from freehold.migrate.names import quoted
+from freehold.migrate.schema import Schema, read_schema
+from freehold.migrate.snapshot import sqlite_scratch
+from freehold.migrate.types import Migration
+from freehold.registry.diff.difference import CannotDiff, Difference, difference, run_all
+from freehold.registry.files import file_name
+from freehold.registry.lint.schema_rules import DESTRUCTIVE, RENAME, REQUIRED_COLUMN, TIGHTENED
+from freehold.registry.lint.step import Step
+from freehold.registry.types import MAX_VERSION, BadRegistry
+
+_BREAKING = (DESTRUCTIVE, RENAME, REQUIRED_COLUMN, TIGHTENED)
+
+
+class Drafted(Struct, frozen=True):
+    """The next migration, or None when the folder leads to the declared schema already.
+
+    `notes` are values that were made up. `left` says what takes something away from older apps and is therefore
+    not in it: a contract migration of its own has to do that, later.
+    """
+
+    migration: Migration | None
+    notes: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+async def schema_at_head(migrations: Sequence[Migration]) -> Schema:
+    """What the migrations leave in a fresh database."""
+    async with sqlite_scratch() as target:
+        await apply(target, migrations)
+        return await read_schema(target)
+
+
+async def draft(
+    migrations: Sequence[Migration],
+    declared: Schema,
+    name: str,
+    *,
+    renames: Sequence[tuple[str, str]] = (),
+    min_app: str = "",
+) -> Drafted:
+    """The next step from the folder's schema to the declared one: what older apps bear first, the rest after it.
+
+    `renames` are pairs of names, `table.column` or `table`; nothing else tells a rename from a loss. With
+    `min_app` the rest is written, as a contract migration.
+
+    Raises:
+        CannotDiff: the change cannot be written without a person.
+        BadRegistry: a rename names what is not there, or the earlier step is still to be taken.
+    """
+    head = await schema_at_head(migrations)
+    if renames:
+        if not min_app:
+            raise BadRegistry(["a rename breaks every app that knows the old name: it needs --min-app"])
+        change = await _with_renames(head, declared, renames)
+        return Drafted(_migration(migrations, name, change, "contract", min_app), change.notes)
+    expand = await difference(head, declared, is_additive=True)
+    rest = await difference(expand.result, declared)
+    breaks = await _breaks(migrations, expand.result, rest)
+    if not breaks:  # nobody is hurt, so one step does it
+        whole = await difference(head, declared)
+        return Drafted(_migration(migrations, name, whole, "expand", ""), whole.notes)
+    if min_app and expand.statements:
+        raise BadRegistry(
+            ["there is something to add first: write and release that without --min-app, then come back"]
+        )
+    if min_app:
+        return Drafted(_migration(migrations, name, rest, "contract", min_app), rest.notes)
+    return Drafted(_migration(migrations, name, expand, "expand", ""), expand.notes, tuple(breaks))
+
+
+async def _with_renames(head: Schema, declared: Schema, renames: Sequence[tuple[str, str]]) -> Difference:
+    statements = [_rename_sql(old, new) for old, new in renames]
+    kinds = (head.tables, head.indexes, head.views, head.triggers)
+    async with sqlite_scratch() as target:
+        made = [one.sql for kind in kinds for one in kind.values()]
+        if refused := await run_all(target, [*made, *statements], is_off=True):
+            raise BadRegistry([f"--rename: {refused[1]}"])
+        renamed = await read_schema(target)
+    rest = await difference(renamed, declared)
+    return Difference((*statements, *rest.statements), rest.foreign_keys_off, rest.result, rest.notes)
+
+
+def _rename_sql(old: str, new: str) -> str:
+    table, dot, column = old.partition(".")
+    if dot:
+        return f"ALTER TABLE {quoted(table)} RENAME COLUMN {quoted(column)} TO {quoted(new)}"
+    return f"ALTER TABLE {quoted(table)} RENAME TO {quoted(new)}"
+
+
+async def _breaks(migrations: Sequence[Migration], before: Schema, rest: Difference) -> list[str]:
+    """What the change would do to apps in the field, by the rules of lint."""
+    if not rest.statements:
+        return []
+    one = _migration(migrations, "draft", rest, "expand", "")
+    assert one is not None
+    step = Step(one, before, rest.result, migrations)
+    return [problem.message for rule in _BREAKING if rule.check is not None for problem in rule.check(step)]
+
+
+def blank(migrations: Sequence[Migration], name: str) -> Migration:
+    """A migration to be filled by hand."""
+    text = [
+        f"-- description: {_words(name)}",
+        "-- phase: expand",
+        "--",
+        "-- Why: say it for the next person.",
+        "",
+        "",
+    ]
+    return _checked(Migration(version=len(migrations) + 1, name=name, sql="\n".join(text)))
+
+
+def write(folder: Path, migration: Migration) -> Path:
+    """Put it in the folder; never over another file. Blocking. Raises `BadRegistry`."""
+    path = folder / file_name(migration)
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(migration.sql)
+    except FileExistsError as error:
+        raise BadRegistry([f"{path.name}: is there already"]) from error
+    except OSError as error:
+        raise BadRegistry([f"{path.name}: cannot be written ({error.strerror})"]) from error
+    return path
+
+
+def _migration(
+    migrations: Sequence[Migration], name: str, change: Difference, phase: str, min_app: str
+) -> Migration | None:
+    if not change.statements:
+        return None
+    head = [f"-- description: {_words(name)}", f"-- phase: {phase}"]
+    head += [f"-- min_app: {min_app}"] if min_app else []
+    head += ["-- foreign_keys: off"] if change.foreign_keys_off else []
+    head += ["--", "-- Why: say it for the next person."]
+    head += [f"-- Made up, look at it: {note}" for note in change.notes]
+    body = "".join(f"\n{sql};\n" for sql in change.statements)
+    return _checked(Migration(version=len(migrations) + 1, name=name, sql="\n".join(head) + "\n" + body))
+
+
+def _checked(migration: Migration) -> Migration:
+    if migration.version > MAX_VERSION:
+        raise BadRegistry([f"versions go up to {MAX_VERSION}"])
+    faults = [fault.reason for fault in check_migration(migration) if fault.code != "FH002"]
+    if faults:
+        raise CannotDiff("; ".join(faults)) if migration.pieces else BadRegistry(faults)
+    return migration
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ").capitalize()

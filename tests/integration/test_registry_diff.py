@@ -1,0 +1,225 @@
+"""Differences between schemas: applied to the one they give the other, and no row is lost."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from freehold.libsql.values import SqlValue
+from freehold.migrate.fingerprint import ask
+from freehold.migrate.names import quoted
+from freehold.migrate.schema import Schema, Table, read_schema
+from freehold.migrate.snapshot import sqlite_scratch
+from freehold.migrate.target import Target
+from freehold.registry.diff.difference import Difference, difference, run_all, schema_of
+from freehold.registry.types import BadRegistry
+
+TYPES = ["INTEGER", "TEXT", "REAL", "BLOB", "VARCHAR(20)", ""]
+NAMES = ["a", "b", "c", "d", "odd name", "order"]
+TABLES = ["t", "u", "v_w", "Group"]
+KEYS = ["INTEGER PRIMARY KEY", "INTEGER PRIMARY KEY AUTOINCREMENT", "TEXT NOT NULL PRIMARY KEY"]
+EXTRAS = [
+    "",
+    "",
+    "NOT NULL DEFAULT 'x'",
+    "DEFAULT 7",
+    "DEFAULT (1 + 2)",
+    "NOT NULL",
+    "COLLATE NOCASE",
+    "CHECK (1)",
+]
+ORDER = ["TABLE", "INDEX", "VIEW", "TRIGGER"]
+
+
+@st.composite
+def objects(draw: st.DrawFn, name: str, names: list[str]) -> list[str]:
+    """A table and what belongs to it."""
+    columns = draw(st.lists(st.sampled_from(NAMES), unique=True, min_size=1, max_size=5))
+    parts = [f"id {draw(st.sampled_from(KEYS))}"]
+    for column in columns:
+        words = [quoted(column), draw(st.sampled_from(TYPES)), draw(st.sampled_from(EXTRAS))]
+        parts.append(" ".join(words).strip())
+    if draw(st.booleans()):
+        parts.append("twin INTEGER")
+    if draw(st.booleans()):
+        parts.append(f"parent TEXT REFERENCES {quoted(draw(st.sampled_from(names)))} (id) ON DELETE CASCADE")
+    if draw(st.booleans()):
+        parts.append(f"CHECK ({quoted(columns[0])} IS NOT 'never (;)' OR id IS NULL)")
+    if draw(st.booleans()):
+        parts.append(f"UNIQUE (id, {quoted(columns[0])})")
+    made = [f"CREATE TABLE {quoted(name)} ({', '.join(parts)})"]
+    if draw(st.booleans()):
+        made.append(f"CREATE INDEX {quoted('i ' + name)} ON {quoted(name)} ({quoted(columns[0])})")
+    if draw(st.booleans()):
+        made.append(f"CREATE VIEW {quoted('see ' + name)} AS SELECT id FROM {quoted(name)}")
+    if draw(st.booleans()):
+        body = f"DELETE FROM {quoted(draw(st.sampled_from(names)))} WHERE id = OLD.id;"
+        made.append(f"CREATE TRIGGER {quoted('on ' + name)} AFTER DELETE ON {quoted(name)} BEGIN {body} END")
+    return made
+
+
+@st.composite
+def schemas(draw: st.DrawFn) -> list[str]:
+    """A schema in which all rows of another such schema fit: checks hold always, references may be NULL."""
+    names = draw(st.lists(st.sampled_from(TABLES), unique=True, max_size=4))
+    made = [sql for name in names for sql in draw(objects(name, names))]
+    return sorted(made, key=lambda sql: ORDER.index(sql.split()[1]))
+
+
+def filled(schema: Schema) -> list[str]:
+    """Three rows for each table; the second references the first."""
+    statements = []
+    for table in schema.tables.values():
+        columns = [column for column in table.columns if column.name != "id" and not column.is_generated]
+        for number in (1, 2, 3):
+            values = [str(number)]
+            for column in columns:
+                if column.name == "parent":
+                    values.append("'1'" if number == 2 else "NULL")
+                else:
+                    values.append(f"'{number}{column.name[0]}'" if number != 3 or column.not_null else "NULL")
+            names = ", ".join(["id", *(quoted(column.name) for column in columns)])
+            statements.append(f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({', '.join(values)})")
+    return statements
+
+
+async def rows(target: Target, schema: Schema, kept: Schema) -> dict[str, list[list[SqlValue]]]:
+    """By table, the columns that both schemas have and that need not hold other values."""
+    found = {}
+    for name, table in schema.tables.items():
+        if (other := kept.tables.get(name)) is not None and not table.is_virtual:
+            names = sorted(column.name for column in table.columns if _same_value(table, other, column.name))
+            shown = ", ".join(map(quoted, names)) or "1"
+            [found[name]] = await ask(target, f"SELECT {shown} FROM {quoted(table.name)} ORDER BY 1")
+    return found
+
+
+def _same_value(table: Table, other: Table, name: str) -> bool:
+    one, two = table.column(name), other.column(name)
+    if one is None or two is None or one.is_generated:
+        return False
+    return (one.type, one.not_null) == (two.type, two.not_null)
+
+
+async def tried(before: Sequence[str], after: Sequence[str]) -> Difference:
+    """The difference, applied to a database with rows; asserts what must hold."""
+    one, other = await schema_of(before), await schema_of(after)
+    found = await difference(one, other)
+    async with sqlite_scratch() as target:
+        assert await run_all(target, before, is_off=True) is None
+        assert await run_all(target, filled(one), is_off=True) is None
+        was = await rows(target, one, other)
+        refused = await run_all(target, found.statements, is_off=found.foreign_keys_off)
+        assert refused is None, (refused, found.statements)
+        assert (await read_schema(target)).fingerprint == other.fingerprint
+        assert await rows(target, other, one) == was
+        assert await ask(target, "PRAGMA integrity_check") == [[["ok"]]]
+    return found
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(schemas(), schemas())
+async def test_a_difference_gives_the_other_schema_and_keeps_the_rows(
+    before: list[str], after: list[str]
+) -> None:
+    await tried(before, after)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(schemas())
+async def test_nothing_leads_from_a_schema_to_itself(before: list[str]) -> None:
+    other = [sql.replace("CREATE", "create  /* again */") for sql in before]
+    found = await difference(await schema_of(before), await schema_of(other))
+    assert found.statements == ()
+
+
+T = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT{})"
+CHILD = "CREATE TABLE u (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) ON DELETE CASCADE)"
+KEYED = "CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL)"
+VIEW = "CREATE VIEW v AS SELECT a FROM t"
+
+
+async def test_what_alter_table_can_do_is_not_a_rebuild() -> None:
+    found = await tried([T.format("")], [T.format(", b TEXT NOT NULL DEFAULT 'x', -- why\n c REAL")])
+    assert found.statements == (
+        """ALTER TABLE "t" ADD COLUMN b TEXT NOT NULL DEFAULT 'x'""",
+        'ALTER TABLE "t" ADD COLUMN c REAL',
+    )
+    found = await tried([T.format(", b TEXT")], [T.format("")])
+    assert found.statements == ('ALTER TABLE "t" DROP COLUMN "b"',)
+    assert not found.foreign_keys_off
+
+
+async def test_the_order_of_columns_is_no_difference() -> None:
+    found = await tried([T.format(", b TEXT")], ["CREATE TABLE T (b text, id integer primary key, [a] text)"])
+    assert found.statements == ()
+
+
+async def test_a_rebuild_keeps_children_and_says_what_it_made_up() -> None:
+    found = await tried([T.format(""), CHILD], [T.format(" NOT NULL CHECK (a <> 'never')"), CHILD])
+    assert found.foreign_keys_off
+    assert found.statements[1] == (
+        """INSERT INTO "t_new" ("id", "a")\nSELECT "id", coalesce("a", '')\nFROM "t\""""
+    )
+    assert found.notes == ("t.a becomes NOT NULL: rows without a value get ''",)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([T.format(", g AS (id + 1)")], [T.format(", g AS (id + 2)")]),
+        ([T.format("")], ["CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT) STRICT"]),
+        ([KEYED], [KEYED + " WITHOUT ROWID"]),
+        ([T.format(""), VIEW], [T.format(""), "CREATE VIEW v AS SELECT id FROM t"]),
+        ([T.format(""), VIEW], [T.format(" COLLATE NOCASE"), VIEW]),
+        ([T.format(", UNIQUE (a)")], [T.format(", UNIQUE (a) ON CONFLICT REPLACE")]),
+        (
+            [T.format(""), CHILD],
+            [CHILD.replace("REFERENCES t (id) ON DELETE CASCADE", ""), "CREATE TABLE w (a)"],
+        ),
+        ([T.format(""), "CREATE TABLE v (id, a)"], [T.format(""), "CREATE VIEW v AS SELECT id, a FROM t"]),
+        (["CREATE VIRTUAL TABLE f USING fts5(id, a)"], ["CREATE VIRTUAL TABLE f USING fts5(id, a, b)"]),
+        ([T.format("")], [T.format(", b BLOB DEFAULT (randomblob(2))")]),
+        (
+            [T.format(", t_new TEXT"), "CREATE TABLE t_new (id)"],
+            [T.format(" CHECK (1)"), "CREATE TABLE t_new (id)"],
+        ),
+        (
+            [T.format(", b")],
+            ["CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, c TEXT UNIQUE, CHECK (a <> '(,'))"],
+        ),
+    ],
+)
+async def test_other_changes_come_out_as_wanted(before: list[str], after: list[str]) -> None:
+    found = await tried(before, after)
+    assert found.statements
+
+
+async def test_numbers_of_autoincrement_are_never_given_out_again() -> None:
+    sql = "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, a TEXT{})"
+    found = await difference(await schema_of([sql.format("")]), await schema_of([sql.format(" CHECK (1)")]))
+    async with sqlite_scratch() as target:
+        before = [sql.format(""), "INSERT INTO t VALUES (41, 'x')", "DELETE FROM t"]
+        assert await run_all(target, [*before, *found.statements], is_off=True) is None
+        assert await run_all(target, ["INSERT INTO t (a) VALUES ('y')"], is_off=True) is None
+        assert await ask(target, "SELECT id FROM t") == [[[42]]]
+
+
+async def test_an_additive_difference_takes_nothing_away() -> None:
+    before = [T.format(", gone TEXT"), "CREATE TABLE old (a)", "CREATE VIEW v AS SELECT gone FROM t"]
+    after = [
+        T.format(" NOT NULL, b TEXT, c TEXT NOT NULL"),
+        "CREATE TABLE fresh (a)",
+        "CREATE UNIQUE INDEX i ON t (a)",
+    ]
+    wanted = await schema_of(after)
+    found = await difference(await schema_of(before), wanted, is_additive=True)
+    assert found.statements == ('ALTER TABLE "t" ADD COLUMN b TEXT', "CREATE TABLE fresh (a)")
+    rest = await difference(found.result, wanted)
+    assert rest.result.fingerprint == wanted.fingerprint
+
+
+async def test_a_declared_schema_that_is_refused_says_where() -> None:
+    with pytest.raises(BadRegistry, match="syntax error at `CREATE TABEL t"):
+        await schema_of(["CREATE TABEL t (a)"])
