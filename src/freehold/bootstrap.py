@@ -96,6 +96,7 @@ from freehold.settings import BadSettings, Settings
 from freehold.tenants.backup import BackupCheck
 from freehold.tenants.caretaker import Caretaker
 from freehold.tenants.clock import SystemClock
+from freehold.tenants.drift import DriftCheck
 from freehold.tenants.guests import GuestDatabases
 from freehold.tenants.life import Life
 from freehold.tenants.ports import DatabaseProvider
@@ -129,6 +130,7 @@ class Services:
     email: EmailServices
     registry: Registry
     reports: Reports
+    drift: DriftCheck
     provider: DatabaseProvider
     tenants: Tenants
     rotations: Rotations
@@ -255,6 +257,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             email=email_services(auth, central, addresses),
             registry=registry,
             reports=reports,
+            drift=DriftCheck(provider, registry.migrations, local_scratch),
             provider=provider,
             tenants=tenants,
             rotations=rotations,

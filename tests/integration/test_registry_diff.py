@@ -181,6 +181,7 @@ async def test_a_rebuild_keeps_children_and_says_what_it_made_up() -> None:
         ([T.format(""), "CREATE TABLE v (id, a)"], [T.format(""), "CREATE VIEW v AS SELECT id, a FROM t"]),
         (["CREATE VIRTUAL TABLE f USING fts5(id, a)"], ["CREATE VIRTUAL TABLE f USING fts5(id, a, b)"]),
         ([T.format("")], [T.format(", b BLOB DEFAULT (randomblob(2))")]),
+        ([T.format("")], [T.format(", b INTEGER DEFAULT (1 + 2), c REAL DEFAULT -1.5e3, d DEFAULT x'00'")]),
         (
             [T.format(", t_new TEXT"), "CREATE TABLE t_new (id)"],
             [T.format(" CHECK (1)"), "CREATE TABLE t_new (id)"],

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import click
 
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+from freehold.cli.drift import check
 from freehold.cli.progress import one_line, progress
 from freehold.cli.reconcile import reconcile
 from freehold.cli.rotate import rotate
@@ -30,6 +31,7 @@ def tenants() -> None:
     """One database a user, and its life."""
 
 
+tenants.add_command(check)
 tenants.add_command(reconcile)
 tenants.add_command(rotate)
 

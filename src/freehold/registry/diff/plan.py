@@ -1,5 +1,6 @@
 """The statements that lead from one schema to another, in an order in which they can run."""
 
+import re
 from collections.abc import Iterator, Mapping, Set
 from functools import cached_property
 
@@ -9,6 +10,11 @@ from freehold.migrate.canonical import canonical, item_texts, items, unwrapped
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Other, Schema, Table
 from freehold.registry.diff.rebuild import rebuild
+
+# What ALTER TABLE takes as a default; expressions stand without their parentheses here.
+_LITERAL = re.compile(
+    r"[+-]?[0-9]*\.?[0-9]*(?:e[+-]?[0-9]+)?|[+-]?0x[0-9a-f]+|x?'(?:[^']|'')*'|null|true|false", re.IGNORECASE
+)
 
 
 class Change(Struct, frozen=True):
@@ -146,7 +152,7 @@ def is_addable(table: Table, column: Column) -> bool:
     Source: https://www.sqlite.org/lang_altertable.html, section 4.
     """
     default = column.default or ()
-    is_constant = "(" not in default and not any(word.startswith("current_") for word in default)
+    is_constant = not default or _LITERAL.fullmatch("".join(default)) is not None
     is_reference = any(column.name in key.columns for key in table.foreign_keys)
     has_value = column.default is not None and default != ("null",)
     is_filled = has_value or not column.not_null

@@ -1,0 +1,111 @@
+"""Compares each tenant's database with the schema that its version must have, and says what would repair it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from msgspec import Struct
+
+from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
+from freehold.migrate.apply import apply
+from freehold.migrate.ledger import read_ledger
+from freehold.migrate.schema import EMPTY, Schema, read_schema
+from freehold.migrate.snapshot import Scratch
+from freehold.migrate.types import Migration, chains
+from freehold.registry.diff.describe import differences
+from freehold.registry.diff.difference import CannotDiff, difference
+from freehold.tenants.ports import DatabaseProvider
+from freehold.tenants.provision import describe
+from freehold.tenants.types import Tenant
+
+# Databases of one server share its disk; more at once only wait there.
+_AT_ONCE = 8
+
+# `drifted`: the schema is not its version's. `diverged`: the ledger holds another history, or one that goes
+# further than what is published. `unreadable`: it could not be looked at.
+Verdict = Literal["same", "drifted", "diverged", "unreadable"]
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    """One database. `repair` are statements that would make it what it should be, to be looked at before."""
+
+    tenant: Tenant
+    verdict: Verdict
+    version: int = 0
+    reasons: tuple[str, ...] = ()
+    repair: tuple[str, ...] = ()
+    foreign_keys_off: bool = False
+
+
+@dataclass(slots=True)
+class DriftCheck:
+    """Reads only. `published` gives all published migrations, `scratch` an empty database to replay them on."""
+
+    provider: DatabaseProvider
+    published: Callable[[], Awaitable[Sequence[Migration]]]
+    scratch: Scratch
+    _wanted: dict[int, Schema] = field(default_factory=dict)
+
+    async def run(self, tenants: AsyncIterator[Tenant]) -> AsyncIterator[Checked]:
+        """Each tenant's database, some at once, in no order. One that cannot be read does not stop the others.
+
+        Raises:
+            CentralUnavailable: nothing more can be told.
+        """
+        migrations = tuple(await self.published())
+        await self._replay(migrations)
+        links = chains(migrations)
+        running: set[asyncio.Task[Checked]] = set()
+        try:
+            async for tenant in tenants:
+                running.add(asyncio.create_task(self._check(tenant, links)))
+                if len(running) >= _AT_ONCE:
+                    done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        yield task.result()
+            for finished in asyncio.as_completed(running):
+                yield await finished
+        finally:
+            for task in running:
+                task.cancel()
+
+    async def _replay(self, migrations: Sequence[Migration]) -> None:
+        """The schema of every version, by replaying once."""
+        self._wanted = {0: EMPTY}
+        async with self.scratch() as target:
+            for version in range(1, len(migrations) + 1):
+                await apply(target, migrations, to=version, recorded=version - 1)
+                self._wanted[version] = await read_schema(target)
+
+    async def _check(self, tenant: Tenant, links: Sequence[str]) -> Checked:
+        try:
+            target = await self.provider.open(tenant.database_name)
+            ledger = await read_ledger(target)
+            found = await read_schema(target)
+        except CentralUnavailable:
+            raise
+        except FreeholdError as error:
+            return Checked(tenant=tenant, verdict="unreadable", reasons=(describe(error),))
+        if ledger.version > len(links) or (ledger.version and links[ledger.version - 1] != ledger.chain):
+            reason = f"its ledger has another history at version {ledger.version} than the registry"
+            return Checked(tenant=tenant, verdict="diverged", version=ledger.version, reasons=(reason,))
+        return await self._compare(tenant, ledger.version, found)
+
+    async def _compare(self, tenant: Tenant, version: int, found: Schema) -> Checked:
+        wanted = self._wanted[version]
+        if found.fingerprint == wanted.fingerprint:
+            return Checked(tenant=tenant, verdict="same", version=version)
+        reasons = tuple(differences(found, wanted))
+        try:
+            repair = await difference(found, wanted, scratch=self.scratch)
+        except (CannotDiff, Unavailable) as error:
+            return Checked(tenant=tenant, verdict="drifted", version=version, reasons=(*reasons, str(error)))
+        return Checked(
+            tenant=tenant,
+            verdict="drifted",
+            version=version,
+            reasons=(*reasons, *(f"made up by the repair: {note}" for note in repair.notes)),
+            repair=repair.statements,
+            foreign_keys_off=repair.foreign_keys_off,
+        )
