@@ -12,7 +12,6 @@ from litestar.types import Method, Receive, Scope, Send
 from freehold.auth.cookies import Presented
 from freehold.auth.errors import EmailNotVerified
 from freehold.auth.types import NewUser, Session, User
-from freehold.http.auth_api_keys import session_of_key
 from freehold.http.auth_bodies import Field, check, documented, refuse_protected
 from freehold.http.auth_copies import SentCopy
 from freehold.http.auth_edge import AuthEdge, answers, query_value
@@ -26,6 +25,7 @@ from freehold.http.auth_replies import (
     not_found,
 )
 from freehold.http.headers import API_KEY_HEADER, header, presented_by
+from freehold.http.key_sessions import session_of_key
 
 BASE_PATH = "/api/auth"
 

@@ -1,7 +1,6 @@
-"""API keys: `/api/auth/api-key/*` for their owners, and what the header `x-api-key` gives at get-session."""
+"""API keys for their owners: `/api/auth/api-key/*`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -10,14 +9,11 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 from msgspec import UNSET
 
-from freehold.auth.api_key_errors import ApiKeyRateLimited, ApiKeyUsedUp
 from freehold.auth.api_key_types import SORTABLE, ApiKey, ApiKeyChanges, ApiKeyPage, NewApiKey
-from freehold.auth.dates import to_iso, utc_now
-from freehold.auth.types import SignedIn, User
+from freehold.auth.types import SignedIn
 from freehold.http.auth_bodies import Field, check, documented
 from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_replies import AuthReply, Refusal, json_reply
-from freehold.http.headers import header
 
 _CREATE_FIELDS = (
     Field("name", is_required=False),
@@ -40,8 +36,6 @@ _SERVER_ONLY = (
     "rateLimitTimeWindow",
     "rateLimitEnabled",
 )
-# What better-auth tells of a key that never expires.
-_ENDLESS = timedelta(minutes=10)
 _MAX_COUNT = 2**31
 
 
@@ -58,24 +52,6 @@ class ApiKeysReply(msgspec.Struct, frozen=True, kw_only=True):
 
 class DeletedReply(msgspec.Struct, frozen=True):
     success: bool = True
-
-
-class KeySession(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What get-session tells instead of a session; there is none behind a key."""
-
-    id: str
-    token: str
-    user_id: str
-    user_agent: str | None
-    ip_address: str | None
-    created_at: str
-    updated_at: str
-    expires_at: str
-
-
-class KeySessionReply(msgspec.Struct, frozen=True):
-    user: User
-    session: KeySession
 
 
 class _Endpoints:
@@ -196,29 +172,6 @@ def api_key_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
         return await endpoints.delete(request)
 
     return [create, list_keys, get_key, update, delete]
-
-
-async def session_of_key(edge: AuthEdge, scope: Scope, text: str) -> AuthReply:
-    """What get-session answers to a key: whose it is. It counts as a use."""
-    try:
-        holder = await edge.issuers.api_keys.recognise(text)
-    except ApiKeyRateLimited as error:
-        details = {"tryAgainIn": error.retry_after_ms}
-        raise Refusal(429, "RATE_LIMITED", "Rate limit exceeded.", more={"details": details}) from error
-    except ApiKeyUsedUp as error:
-        raise Refusal(429, "USAGE_EXCEEDED", "API Key has reached its usage limit") from error
-    key, now = holder.api_key, utc_now()
-    session = KeySession(
-        id=key.key_id,
-        token=text,
-        user_id=holder.user_id,
-        user_agent=header(scope, b"user-agent") or None,
-        ip_address=edge.addresses.of(scope) or None,
-        created_at=to_iso(now),
-        updated_at=to_iso(now),
-        expires_at=key.expires_at or to_iso(now + _ENDLESS),
-    )
-    return json_reply(KeySessionReply(holder.user, session))
 
 
 def _without_null(body: Any, *names: str) -> Any:
