@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from freehold.auth.dates import to_iso
 from freehold.errors import NotFound, ProviderUnavailable
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.ports import DatabaseProvider, TenantStore
@@ -127,6 +128,13 @@ class Tenants:
             raise ProviderUnavailable("your database cannot be found at the moment; try again later")
         if database.is_suspended:  # being resumed or suspended just now, or by somebody at the provider
             raise _suspended()
+        log.info(  # who may hold a token until when; the token itself is written nowhere
+            "database_token.issued",
+            tenant_id=tenant.tenant_id,
+            subject=subject,
+            access_level=access_level,
+            expires_at=to_iso(token.expires_at),
+        )
         return ReadyDatabase(tenant=tenant, database=database, token=token)
 
 

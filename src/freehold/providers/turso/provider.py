@@ -42,6 +42,7 @@ _KNOWN = 50_000
 _MIGRATION_S = 120.0
 _PROBE_S = 5.0
 _CHECK_HOLDS_S = 15.0
+_JUST_S = 10.0
 _FIRST_POLL_S = 0.05
 _SLOWEST_POLL_S = 1.0
 
@@ -105,10 +106,7 @@ class TursoProvider:
 
     async def locate(self, database_name: str) -> Database | None:
         """As `find`, from memory if seen within a token's lifetime, so that a user's requests cost no call each."""
-        known = self._known.get(database_name)
-        if known is not None and known[1] > time.monotonic():
-            return self._database(known[0])
-        return await self.find(database_name)
+        return self._remembered(database_name, self._token_ttl_s) or await self.find(database_name)
 
     async def delete(self, database_name: str) -> None:
         """Delete the database with all its data, and see that it is gone."""
@@ -176,7 +174,8 @@ class TursoProvider:
 
     async def open(self, database_name: str) -> Target:
         """The database as a target for migrations."""
-        database = await self.find(database_name)
+        # It is opened mostly when it was just made. One that is gone says so when it is used.
+        database = self._remembered(database_name, _JUST_S) or await self.find(database_name)
         if database is None:
             raise _missing(database_name)
         return self._target(database)
@@ -306,10 +305,16 @@ class TursoProvider:
         known = self._known.get(found.name)
         if known is not None and known[0].db_id != found.db_id:
             self._desk.forget(found.name)  # made anew: tokens of the one before are worthless
-        self._known[found.name] = (found, time.monotonic() + self._token_ttl_s)
+        self._known[found.name] = (found, time.monotonic())
         self._known.move_to_end(found.name)
         if len(self._known) > _KNOWN:
             self._known.popitem(last=False)
+
+    def _remembered(self, database_name: str, within_s: float) -> Database | None:
+        known = self._known.get(database_name)
+        if known is None or known[1] < time.monotonic() - within_s:
+            return None
+        return self._database(known[0])
 
     def _forget(self, database_name: str) -> None:
         self._known.pop(database_name, None)
