@@ -6,7 +6,7 @@
 import asyncio
 import sys
 
-from bench import driver, gateway, hot_paths, provisioning, provisioning_sqld, sign_in
+from bench import driver, gateway, hot_paths, provisioning, provisioning_sqld, sign_in, tenants
 from bench.report import show
 
 SUITES = {
@@ -16,6 +16,7 @@ SUITES = {
     "provisioning_sqld": provisioning_sqld,
     "driver": driver,
     "gateway": gateway,
+    "tenants": tenants,
 }
 
 

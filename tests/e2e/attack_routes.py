@@ -125,6 +125,8 @@ EMAIL_ROUTES: list[Row] = [
 ]
 _NOBODY = {"userId": "nobody"}
 
+_TENANT = "/admin/tenants/{reference}"
+
 # `{email}`, `{new}`, `{name}` and `{sql}` are filled in by the tests.
 ROUTES: list[Row] = [
     *read("/health"),
@@ -220,6 +222,31 @@ ROUTES: list[Row] = [
     row("GET POST", "/db", ABSENT, target="/db/{name}/v1/other", is_mount=True),
     row("GET POST DELETE", "/db", ABSENT, target="/db/{name}", is_mount=True),
     row("GET POST", "/db", ABSENT, target="/db", is_mount=True),
+    *read("/admin/tenants", ADMIN_READS),
+    *read("/admin/tenants/counts", ADMIN_READS),
+    row("GET DELETE", _TENANT, ADMIN_ACTS_ON_NOBODY, target="/admin/tenants/nobody"),
+    row("OPTIONS", _TENANT, DESCRIBED, target="/admin/tenants/nobody"),
+    *(
+        each
+        for method, verb in (
+            ("POST", "suspend"),
+            ("POST", "resume"),
+            ("POST", "migrate"),
+            ("POST", "fork"),
+            ("GET", "export"),
+            ("POST", "restore"),
+        )
+        for each in (
+            row(
+                method,
+                f"{_TENANT}/{verb}",
+                ADMIN_ACTS_ON_NOBODY,
+                body={},
+                target=f"/admin/tenants/nobody/{verb}",
+            ),
+            row("OPTIONS", f"{_TENANT}/{verb}", DESCRIBED, target=f"/admin/tenants/nobody/{verb}"),
+        )
+    ),
     *read("/schema"),
     *read("/schema/openapi.json"),
     *read("/schema/openapi.yml"),

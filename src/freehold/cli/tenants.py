@@ -11,6 +11,7 @@ from freehold.cli.drift import check
 from freehold.cli.progress import one_line, progress
 from freehold.cli.reconcile import reconcile
 from freehold.cli.rotate import rotate
+from freehold.cli.tenant_life import COMMANDS
 from freehold.tenants.crew import Outcome
 from freehold.tenants.provision import describe
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
@@ -31,8 +32,8 @@ def tenants() -> None:
     """One database a user, and its life."""
 
 
-tenants.add_command(check)
-tenants.add_command(reconcile)
+for _command in (*COMMANDS, check, reconcile):
+    tenants.add_command(_command)
 tenants.add_command(rotate)
 
 

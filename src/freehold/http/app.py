@@ -41,6 +41,7 @@ from freehold.http.replicas import Replicas
 from freehold.http.request_counts import RequestCounts
 from freehold.http.request_log import RequestLog
 from freehold.http.social import social_handlers
+from freehold.http.tenants import TenantsController
 from freehold.http.token_checks import TokenChecks
 from freehold.http.unread_bodies import UnreadBodies
 
@@ -96,6 +97,7 @@ def create_app(
             form_routes(edge),
             DatabasesController,
             AuditController,
+            TenantsController,
             GuestDatabasesController,
             registry_routes(services.registry, services.reports),
             CensusController,
@@ -109,6 +111,7 @@ def create_app(
             "registry": Provide(lambda: services.registry, sync_to_thread=False),
             "reports": Provide(lambda: services.reports, sync_to_thread=False),
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
+            "life": Provide(lambda: services.life, sync_to_thread=False),
             "guest_databases": Provide(lambda: services.guest_databases, sync_to_thread=False),
             "signed_in": Provide(provide_signed_in),
             "database_caller": Provide(provide_database_caller),

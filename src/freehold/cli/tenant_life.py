@@ -1,0 +1,301 @@
+"""`freehold tenants` on single tenants: show, migrate, suspend, resume, fork, export, restore, delete."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from freehold.cli.context import (
+    EXIT_DONE,
+    EXIT_NO,
+    EXIT_UNREACHABLE,
+    async_command,
+    command_services,
+    echo_json,
+)
+from freehold.cli.progress import Bar, one_line, progress
+from freehold.errors import FreeholdError, Unavailable
+from freehold.tenants.types import Tenant, TenantState
+
+if TYPE_CHECKING:
+    from freehold.bootstrap import Services
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+_YES = click.option("--yes", is_flag=True, help="Do not ask.")
+_TENANT = click.argument("tenant", metavar="TENANT")
+_TENANTS = click.argument("tenants", metavar="TENANT...", nargs=-1, required=True)
+
+Act = Callable[[str], Awaitable[Tenant]]
+
+
+@click.command(epilog="Example: freehold tenants show ada@example.com --json")
+@_TENANT
+@_JSON
+@async_command
+async def show(tenant: str, as_json: bool) -> int:
+    """Show one tenant: by its id, its user's id or address, or its database's name.
+
+    Says also whether the database is there and at which version its own ledger stands. Exit code 1 if it is not.
+    """
+    async with command_services() as services:
+        found = await services.life.find(tenant)
+        database = await services.provider.find(found.database_name) if _is_here(found, services) else None
+        facts = {
+            **msgspec.to_builtins(found),
+            "is_there": database is not None,
+            "is_refusing": database is not None and database.is_suspended,
+            "url": database.url if database else None,
+        }
+    if as_json:
+        echo_json(facts)
+    else:
+        for name, value in facts.items():
+            click.echo(f"{name:<16} {'-' if value is None else one_line(str(value))}")
+    return EXIT_DONE if database is not None else EXIT_NO
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold tenants migrate ada@example.com
+  freehold tenants migrate --all --dry-run
+  freehold tenants migrate --all --json | jq 'select(.error)'
+"""
+)
+@click.argument("tenants", metavar="[TENANT...]", nargs=-1)
+@click.option("--all", "everybody", is_flag=True, help="Every tenant that is below the newest version.")
+@_DRY_RUN
+@_JSON
+@async_command
+async def migrate(tenants: tuple[str, ...], everybody: bool, dry_run: bool, as_json: bool) -> int:
+    """Bring databases to the newest published version. Each is tried once; exit code 1 when one failed.
+
+    Safe to run twice, and beside a running service: a migration is applied once, whoever applies it.
+    """
+    if everybody == bool(tenants):
+        raise click.UsageError("say which: tenants, or --all")
+    async with command_services() as services:
+        newest = (await services.registry.snapshot()).version
+        references = list(tenants) or [
+            each.tenant_id
+            async for each in services.tenants.each(state=TenantState.READY)
+            if each.schema_version < newest and _is_here(each, services)
+        ]
+        if dry_run:
+            click.echo(f"would bring {len(references)} databases to version {newest}")
+            return EXIT_DONE
+        return await _each(references, services.life.migrate, "migrating", as_json=as_json)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold tenants suspend ada@example.com --reason 'unpaid since May'
+  freehold tenants suspend k3J9x2mPq7 t-4mz3 --json
+"""
+)
+@_TENANTS
+@click.option("--reason", default="", help="What the database answers; its user reads it.")
+@_JSON
+@async_command
+async def suspend(tenants: tuple[str, ...], reason: str, as_json: bool) -> int:
+    """Have all reads and writes of these tenants refused, by the database's own engine. The data stay.
+
+    If a provider does not answer (exit code 4), the service tells it as soon as it does. Safe to run twice.
+    """
+    async with command_services() as services:
+        return await _each(
+            tenants, lambda each: services.life.suspend(each, reason), "suspending", as_json=as_json
+        )
+
+
+@click.command(epilog="Example: freehold tenants resume ada@example.com")
+@_TENANTS
+@_JSON
+@async_command
+async def resume(tenants: tuple[str, ...], as_json: bool) -> int:
+    """End the suspension of these tenants, and bring them to the newest version. Safe to run twice."""
+    async with command_services() as services:
+        return await _each(tenants, services.life.resume, "resuming", as_json=as_json)
+
+
+@click.command(epilog="Example: freehold tenants fork ada@example.com --json | jq -r .database_name")
+@_TENANT
+@_JSON
+@async_command
+async def fork(tenant: str, as_json: bool) -> int:
+    """Copy a tenant's database as it is now; the copy is a tenant of its own that belongs to no user.
+
+    To try a migration on real data, or to look into something. `freehold tenants delete` removes it.
+    """
+    async with command_services() as services:
+        _print(await services.life.fork(tenant), as_json=as_json)
+    return EXIT_DONE
+
+
+@click.command(epilog="Example: freehold tenants export ada@example.com ada.db")
+@_TENANT
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@_JSON
+@async_command
+async def export(tenant: str, file: Path, force: bool, as_json: bool) -> int:
+    """Write a tenant's database as it is at one moment into FILE, which any SQLite opens.
+
+    Works while the tenant is suspended, and while others write to it.
+    """
+    _check_target(file, force=force)
+    part = file.with_name(f".{file.name}.part")
+    async with command_services() as services:
+        try:
+            found, copied = await services.life.export(tenant, part)
+            part.replace(file)
+        finally:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                part.with_name(part.name + suffix).unlink(missing_ok=True)
+    for line in copied.skipped:
+        click.echo(f"left out: {one_line(line)}", err=True)
+    facts = {"tenant_id": found.tenant_id, "file": str(file), "left_out": copied.skipped}
+    _say(f"wrote {file}", facts, as_json=as_json)
+    return EXIT_DONE
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold tenants restore ada@example.com ada.db --dry-run
+  freehold tenants restore ada@example.com ada.db --yes
+"""
+)
+@_TENANT
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--accept-changes", is_flag=True, help="Also if tables are not as the migrations made them.")
+@_DRY_RUN
+@_YES
+@_JSON
+@async_command
+async def restore(
+    tenant: str, file: Path, *, accept_changes: bool, dry_run: bool, yes: bool, as_json: bool
+) -> int:
+    """Give a tenant a new database with the content of FILE, at the newest version; the old one is then deleted.
+
+    FILE is checked first: whole, with a history that this registry knows, not ahead of it. The old database is kept
+    until the new one is complete. Its address changes: clients ask for it again.
+    """
+    async with command_services() as services:
+        found = await services.life.find(tenant)
+        checked = await services.life.check_file(file)
+        for line in checked.changed:
+            click.echo(one_line(line), err=True)
+        if dry_run:
+            _say(f"{file} is sound, at version {checked.schema_version}", checked, as_json=as_json)
+            return EXIT_NO if checked.changed and not accept_changes else EXIT_DONE
+        _confirm(f"replace the database of {found.tenant_id} with {file}?", yes=yes)
+        with progress("copying rows", 1, is_wanted=not as_json) as bar:
+            done = await services.life.restore(tenant, file, accept_changes=accept_changes, on_rows=bar.reach)
+    _print(done.tenant, as_json=as_json)
+    return EXIT_DONE
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold tenants delete k3J9x2mPq7
+  freehold tenants delete k3J9x2mPq7 x8Kd0aQw3n --yes --json
+"""
+)
+@_TENANTS
+@_DRY_RUN
+@_YES
+@_JSON
+@async_command
+async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> int:
+    """Delete these tenants' databases with all their data. Their users stay, without a database.
+
+    Exit code 0 when the provider has confirmed that all are gone; else the service goes on until it does.
+    """
+    async with command_services() as services:
+        found = [await services.life.find(each) for each in tenants]
+        if dry_run:
+            for each in found:
+                _print(each, as_json=as_json)
+            return EXIT_DONE
+        _confirm(f"delete {len(found)} databases for good?", yes=yes)
+
+        async def gone(reference: str) -> Tenant:
+            await services.life.delete(reference)
+            return await services.life.find(reference)
+
+        code = await _each([each.tenant_id for each in found], gone, "deleting", as_json=as_json)
+        waiting = [
+            each
+            for each in [await services.life.find(each.tenant_id) for each in found]
+            if each.state is not TenantState.DELETED
+        ]
+    if waiting:
+        click.echo(f"{len(waiting)} are not gone yet; the service goes on trying", err=True)
+    return EXIT_NO if waiting else code
+
+
+def _check_target(file: Path, *, force: bool) -> None:
+    if file.exists() and not force:
+        raise click.UsageError(f"`{file}` is there already; say --force to replace it")
+
+
+async def _each(references: list[str] | tuple[str, ...], act: Act, label: str, *, as_json: bool) -> int:
+    """Act on each, go on after a failure; 1 when one failed, 4 when all that failed did not answer."""
+    failures: list[FreeholdError] = []
+    with progress(label, len(references), is_wanted=not as_json and len(references) > 1) as bar:
+        for done, reference in enumerate(references, start=1):
+            try:
+                tenant = await act(reference)
+            except FreeholdError as error:
+                failures.append(error)
+                _tell_failure(reference, error, bar, as_json=as_json)
+            else:
+                if as_json or len(references) == 1:
+                    _print(tenant, as_json=as_json)
+            bar.reach(done)
+    if len(references) > 1 and not as_json:
+        click.echo(f"{len(references) - len(failures)} done, {len(failures)} failed", err=True)
+    if failures and all(isinstance(error, Unavailable) for error in failures):
+        return EXIT_UNREACHABLE
+    return EXIT_NO if failures else EXIT_DONE
+
+
+def _tell_failure(reference: str, error: FreeholdError, bar: Bar, *, as_json: bool) -> None:
+    if as_json:
+        echo_json({"tenant": reference, "error": str(error), "code": error.code})
+    else:
+        bar.say(one_line(f"{reference}: {error}"))
+
+
+def _print(tenant: Tenant, *, as_json: bool) -> None:
+    text = f"{tenant.tenant_id} {tenant.state.value} {tenant.database_name} version {tenant.schema_version}"
+    _say(text, tenant, as_json=as_json)
+
+
+def _say(text: str, facts: object, *, as_json: bool) -> None:
+    if as_json:
+        echo_json(facts)
+    else:
+        click.echo(text)
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask on; say --yes")
+    click.confirm(question, abort=True, err=True)
+
+
+def _is_here(tenant: Tenant, services: "Services") -> bool:
+    return tenant.provider == services.provider.name
+
+
+COMMANDS = (show, migrate, suspend, resume, fork, export, restore, delete)
