@@ -59,6 +59,7 @@ from freehold.central.life import CentralLife
 from freehold.central.newcomers import SqlNewcomers
 from freehold.central.own_sessions import CentralOwnSessions
 from freehold.central.pending import CentralPending
+from freehold.central.pool import CentralPool
 from freehold.central.references import CentralReferences
 from freehold.central.refresh_tokens import SqlRefreshTokens
 from freehold.central.registry import CentralRegistry
@@ -99,6 +100,7 @@ from freehold.tenants.clock import SystemClock
 from freehold.tenants.drift import DriftCheck
 from freehold.tenants.guests import GuestDatabases
 from freehold.tenants.life import Life
+from freehold.tenants.pool import Pool
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provisioner import Provisioner
 from freehold.tenants.reconcile import Reconciler
@@ -136,6 +138,7 @@ class Services:
     rotations: Rotations
     guest_databases: GuestDatabases
     provisioner: Provisioner
+    pool: Pool | None
     caretaker: Caretaker
     life: Life
     reconciler: Reconciler
@@ -202,7 +205,19 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         snapshots = Snapshots(registry.snapshot, local_scratch, prove=not is_local)
         provider = await _open_provider(settings, stack, snapshots)
         tenant_store = CentralTenants(central)
-        provisioner = Provisioner(tenant_store, provider, snapshots.bring_up_to_date)
+        pool = None
+        if settings.tenant_pool_size:
+            pool = Pool(
+                size=settings.tenant_pool_size,
+                store=CentralPool(central),
+                provider=provider,
+                bring_up_to_date=snapshots.bring_up_to_date,
+                snapshot=snapshots.get,
+                clock=SystemClock(),
+            )
+        provisioner = Provisioner(
+            tenant_store, provider, snapshots.bring_up_to_date, take_waiting=pool.take if pool else None
+        )
 
         users = SqlUserStore(central, provider.name)
         hasher = ScryptHasher()
@@ -225,7 +240,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         rotations = Rotations(CentralRotations(central), provider, changes)
         tenants = Tenants(tenant_store, provider, generation=rotations.generation)
-        caretaker = Caretaker(CentralDuties(central), provider)
+        caretaker = Caretaker(CentralDuties(central), provider, also=pool.refill if pool else None)
         yield Services(
             settings=settings,
             central=central,
@@ -263,6 +278,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             rotations=rotations,
             guest_databases=GuestDatabases(CentralGuestLinks(central), tenants),
             provisioner=provisioner,
+            pool=pool,
             caretaker=caretaker,
             life=Life(
                 store=CentralLife(central),

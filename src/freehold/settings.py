@@ -92,6 +92,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenant_max_size_mb: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Limit on one tenant database, in MB.")
     ] = 512
+    tenant_pool_size: Annotated[
+        int,
+        Meta(
+            ge=0, le=1000, description="Databases kept ready for new users; 0 makes each when it is needed."
+        ),
+    ] = 0
     tenant_query_timeout_s: Annotated[
         float, Meta(gt=0, le=600, description="Limit on one statement of a tenant, in seconds.")
     ] = 5.0

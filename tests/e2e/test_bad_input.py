@@ -334,7 +334,7 @@ BAD_PATHS: list[bytes] = [
     b"/health#" + b"x" * 100,
     b"/.env",
     b"/.git/config",
-    b"/admin/tenants",
+    b"/admin/nothing",
     b"/console",
     b"/metrics/",
 ]

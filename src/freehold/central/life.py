@@ -104,7 +104,9 @@ class CentralLife:
         if tenant.state in UNPROVISIONED:
             values |= {"state": TenantState.READY.value, "error": None, "attempts": 0, "due_at_ms": None}
         async with self._all_or_nothing() as db:
-            if not (await self._changed(db, tenant, states, values) and await _take(db, database_name)):
+            if not (
+                await self._changed(db, tenant, states, values) and await take_reserved(db, database_name)
+            ):
                 raise _OvertakenError
             old = {
                 "name": tenant.database_name,
@@ -133,7 +135,7 @@ class CentralLife:
             "due_at_ms": None,
         }
         async with self.central.write() as db:
-            if not await _take(db, database_name):
+            if not await take_reserved(db, database_name):
                 return None
             await db.execute(insert(tenant), row)
             found = (await db.execute(select(*COLUMNS).where(tenant.c.id == row["id"]))).mappings().one()
@@ -193,7 +195,7 @@ def _about(tenant: Tenant, **details: str) -> tuple[str, Facts]:
     return f"tenant:{tenant.tenant_id}", {"database": tenant.database_name, **details}
 
 
-async def _take(db: AsyncConnection, database_name: str) -> bool:
+async def take_reserved(db: AsyncConnection, database_name: str) -> bool:
     """The reserved name gets an owner in this transaction."""
     is_kept = and_(unowned_database.c.name == database_name, unowned_database.c.state == MAKING)
     return (await db.execute(delete(unowned_database).where(is_kept))).rowcount == 1

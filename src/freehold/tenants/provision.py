@@ -1,7 +1,9 @@
 """Giving one tenant its database: three steps, each of which may be repeated."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+
+import msgspec
 
 from freehold.errors import FreeholdError, Unavailable
 from freehold.tenants.backoff import SLOWLY, SOON
@@ -20,6 +22,7 @@ class Provision:
     store: TenantStore
     provider: DatabaseProvider
     bring_up_to_date: BringUpToDate
+    take_waiting: Callable[[Tenant], Awaitable[str | None]] | None = None
 
     async def run(self, tenant: Tenant) -> int:
         """The version that the database is at. Safe to call again after any failure, and twice at once.
@@ -30,7 +33,7 @@ class Provision:
             FreeholdError: a migration that fails on this database, and says why.
         """
         # No transaction is open here: a slow provider must not hold the central write lock.
-        await self.provider.create(tenant.database_name)
+        tenant = await self._with_database(tenant)
         target = await self.provider.open(tenant.database_name)
         for _ in range(_ROUNDS):
             version = await self.bring_up_to_date(target)
@@ -40,6 +43,15 @@ class Provision:
             if marked != "behind":
                 return version
         raise Unavailable(f"newer migrations than {version} are published, but the database stays there")
+
+    async def _with_database(self, tenant: Tenant) -> Tenant:
+        """The tenant, once there is its database: one that was waiting, if it is new and there is one, or its own."""
+        if self.take_waiting is not None and not tenant.attempts:
+            name = await self.take_waiting(tenant)
+            if name is not None:
+                return msgspec.structs.replace(tenant, database_name=name)
+        await self.provider.create(tenant.database_name)
+        return tenant
 
     async def _take_back(self, tenant: Tenant) -> None:
         """Its user was deleted, or it got another database, while we worked: whoever did that may have looked for

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from freehold.errors import ProviderUnavailable
 from freehold.tenants.clock import SystemClock
@@ -12,6 +12,7 @@ from freehold.tenants.outage import Outage
 from freehold.tenants.pace import Pace
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider, TenantStore
 from freehold.tenants.provision import Provision
+from freehold.tenants.types import Tenant
 
 
 class Provisioner:
@@ -29,10 +30,11 @@ class Provisioner:
         pace: Pace | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = random.random,
+        take_waiting: Callable[[Tenant], Awaitable[str | None]] | None = None,
     ) -> None:
         self._store = store
         self._provider = provider
-        self._provision = Provision(store, provider, bring_up_to_date)
+        self._provision = Provision(store, provider, bring_up_to_date, take_waiting)
         self._pace = pace or Pace()
         self._clock = clock or SystemClock()
         self._random = random

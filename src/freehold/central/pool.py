@@ -1,0 +1,125 @@
+"""Databases that wait for a tenant. Implements `tenants.pool.PoolStore`."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
+
+from freehold.auth.dates import to_iso
+from freehold.central.duties import DISCARDED, MAKING, WAITING
+from freehold.central.engine import Central
+from freehold.central.life import take_reserved
+from freehold.central.tables import tenant as tenants
+from freehold.central.tables import unowned_database as unowned
+from freehold.tenants.pool import Shape
+from freehold.tenants.types import UNPROVISIONED, Tenant
+
+_LEASE_MS = 15_000  # another provisioner may be at work on the name that the tenant had
+
+
+@dataclass(frozen=True, slots=True)
+class CentralPool:
+    """Each method is one short transaction."""
+
+    central: Central
+
+    async def reserve(self, name: str, provider: str, shape: Shape, *, size: int, until_ms: int) -> bool:
+        now = to_iso(self.central.now())
+        row = {
+            "name": name,
+            "provider": provider,
+            "state": MAKING,
+            "schema_version": shape.schema_version,
+            "chain": shape.chain,
+            "fingerprint": shape.fingerprint,
+            "attempts": 0,
+            "due_at_ms": until_ms,
+            "created_at": now,
+            "updated_at": now,
+        }
+        ours = and_(
+            unowned.c.provider == provider, unowned.c.chain.is_not(None), unowned.c.tenant_id.is_(None)
+        )
+        counting = (
+            select(func.count()).select_from(unowned).where(ours, unowned.c.state.in_([MAKING, WAITING]))
+        )
+        async with self.central.write() as db:
+            if (await db.execute(counting)).scalar_one() >= size:
+                return False
+            await db.execute(insert(unowned), row)
+        return True
+
+    async def put(self, name: str, shape: Shape) -> bool:
+        is_kept = and_(unowned.c.name == name, unowned.c.state == MAKING)
+        values = {**_columns(shape), "state": WAITING, "due_at_ms": None}
+        async with self.central.write() as db:
+            return (await db.execute(update(unowned).where(is_kept).values(values))).rowcount == 1
+
+    async def claim(self, provider: str, shape: Shape, tenant_id: str, until_ms: int) -> str | None:
+        waits = and_(unowned.c.state == WAITING, unowned.c.provider == provider, _is(shape))
+        first = select(unowned.c.name).where(waits).limit(1).scalar_subquery()
+        claiming = (
+            update(unowned)
+            .where(unowned.c.name == first, unowned.c.state == WAITING)
+            .values(state=MAKING, tenant_id=tenant_id, due_at_ms=until_ms)
+            .returning(unowned.c.name)
+        )
+        async with self.central.write() as db:
+            name: str | None = (await db.execute(claiming)).scalar()
+            return name
+
+    async def give(self, name: str, tenant: Tenant) -> bool:
+        now = self.central.now()
+        waits = and_(
+            tenants.c.id == tenant.tenant_id,
+            tenants.c.database_name == tenant.database_name,
+            tenants.c.state.in_([state.value for state in UNPROVISIONED]),
+        )
+        old = {
+            "name": tenant.database_name,
+            "provider": tenant.provider,
+            "state": DISCARDED,
+            "schema_version": 0,
+            "attempts": 0,
+            "due_at_ms": int(now.timestamp() * 1000) + _LEASE_MS,
+            "created_at": tenant.created_at,
+            "updated_at": to_iso(now),
+        }
+        async with self.central.write() as db:
+            if (await db.execute(select(tenants.c.id).where(waits))).first() is None:
+                return False
+            if not await take_reserved(db, name):
+                return False
+            await db.execute(update(tenants).where(waits).values(database_name=name))
+            await db.execute(insert(unowned), old)
+        return True
+
+    async def discard(self, name: str) -> None:
+        is_kept = and_(unowned.c.name == name, unowned.c.state == MAKING)
+        values = {"state": DISCARDED, "due_at_ms": int(self.central.now().timestamp() * 1000)}
+        async with self.central.write() as db:
+            await db.execute(update(unowned).where(is_kept).values(values))
+
+    async def discard_others(self, provider: str, shape: Shape) -> int:
+        others = and_(
+            unowned.c.state == WAITING,
+            unowned.c.provider == provider,
+            or_(unowned.c.chain != shape.chain, unowned.c.fingerprint != shape.fingerprint),
+        )
+        async with self.central.read() as db:
+            if (await db.execute(select(unowned.c.name).where(others).limit(1))).first() is None:
+                return 0
+        values = {"state": DISCARDED, "due_at_ms": int(self.central.now().timestamp() * 1000)}
+        async with self.central.write() as db:
+            return (await db.execute(update(unowned).where(others).values(values))).rowcount
+
+
+def _is(shape: Shape) -> ColumnElement[bool]:
+    return and_(*(unowned.c[name] == value for name, value in _columns(shape).items()))
+
+
+def _columns(shape: Shape) -> dict[str, str | int]:
+    return {
+        "schema_version": shape.schema_version,
+        "chain": shape.chain,
+        "fingerprint": shape.fingerprint,
+    }

@@ -1,0 +1,135 @@
+"""Ready databases at the newest version that wait for a tenant, so that a sign-up need not wait for its provider."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from freehold.errors import FreeholdError
+from freehold.migrate.fingerprint import schema_fingerprint
+from freehold.migrate.ledger import LedgerState, read_ledger
+from freehold.migrate.snapshot import Snapshot
+from freehold.tenants.names import new_database_name
+from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
+from freehold.tenants.types import Tenant
+
+log = structlog.get_logger()
+
+_MAKING_MS = 120_000  # longer than a provider may take to make one
+_CLAIM_MS = 30_000
+_AT_ONCE = 4
+_TRIES = 3
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What a waiting database must be: at this version by this history, with this schema."""
+
+    schema_version: int
+    chain: str
+    fingerprint: str
+
+
+class PoolStore(Protocol):
+    """Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer."""
+
+    async def reserve(self, name: str, provider: str, shape: Shape, *, size: int, until_ms: int) -> bool:
+        """Note a name to be made for the pool, unless so many are made or waiting already."""
+        ...
+
+    async def put(self, name: str, shape: Shape) -> bool:
+        """The database is made and waits from now on. False if it took too long."""
+        ...
+
+    async def claim(self, provider: str, shape: Shape, tenant_id: str, until_ms: int) -> str | None:
+        """Take a waiting database of this shape, by one conditional update: of two callers only one gets it."""
+        ...
+
+    async def give(self, name: str, tenant: Tenant) -> bool:
+        """The claimed database is the tenant's, in place of the one not made yet. False if either is gone."""
+        ...
+
+    async def discard(self, name: str) -> None:
+        """It is not fit; it is deleted."""
+        ...
+
+    async def discard_others(self, provider: str, shape: Shape) -> int:
+        """Those of another shape are deleted; gives how many that are."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """`snapshot` is that of the newest version, None while there is none: then nothing is put in or taken out."""
+
+    size: int
+    store: PoolStore
+    provider: DatabaseProvider
+    bring_up_to_date: BringUpToDate
+    snapshot: Callable[[], Awaitable[Snapshot | None]]
+    clock: Clock
+
+    async def refill(self) -> int:
+        """Throw away what is out of date and make some of what is missing; gives how many were made.
+
+        Raises:
+            CentralUnavailable, ProviderUnavailable: nothing can be made at the moment.
+        """
+        shape = await self._shape()
+        if shape is None:
+            return 0
+        if outdated := await self.store.discard_others(self.provider.name, shape):
+            log.info("pool.outdated", databases=outdated, schema_version=shape.schema_version)
+        made = 0
+        for _ in range(_AT_ONCE):
+            name, until_ms = new_database_name(), self.clock.now_ms() + _MAKING_MS
+            if not await self.store.reserve(
+                name, self.provider.name, shape, size=self.size, until_ms=until_ms
+            ):
+                break
+            made += await self._make(name, shape)
+        return made
+
+    async def take(self, tenant: Tenant) -> str | None:
+        """Give the tenant a waiting database; its name, or None when none is fit. Looked at before it is given."""
+        shape = await self._shape()
+        if shape is None or not self.size:
+            return None
+        for _ in range(_TRIES):
+            until_ms = self.clock.now_ms() + _CLAIM_MS
+            name = await self.store.claim(self.provider.name, shape, tenant.tenant_id, until_ms)
+            if name is None:
+                return None
+            if await self._is_fit(name, shape):
+                return name if await self.store.give(name, tenant) else None
+            log.error("pool.database_unfit", database=name)
+            await self.store.discard(name)
+        return None
+
+    async def _make(self, name: str, shape: Shape) -> bool:
+        try:
+            await self.provider.create(name)
+            await self.bring_up_to_date(await self.provider.open(name))
+            if not await self._is_fit(name, shape):
+                log.warning("pool.database_differs", database=name, schema_version=shape.schema_version)
+                await self.store.discard(name)
+                return False
+        except BaseException:
+            await self.store.discard(name)
+            raise
+        return await self.store.put(name, shape)
+
+    async def _is_fit(self, name: str, shape: Shape) -> bool:
+        """The database itself is asked: rows in the central database are what was true once."""
+        try:
+            target = await self.provider.open(name)
+            if await read_ledger(target) != LedgerState(shape.schema_version, shape.chain):
+                return False
+            return await schema_fingerprint(target) == shape.fingerprint
+        except FreeholdError:
+            return False
+
+    async def _shape(self) -> Shape | None:
+        found = await self.snapshot()
+        return None if found is None else Shape(found.version, found.chain, found.fingerprint)
