@@ -15,6 +15,7 @@ from freehold.auth.dates import to_iso
 from freehold.auth.signing_keys import STAYS_PUBLISHED, SigningKeys
 from freehold.auth.types import StoredKey
 from freehold.changes import Listener, Topic
+from freehold.errors import CentralUnavailable
 
 SECRET = "s" * 32
 
@@ -35,6 +36,8 @@ class Keys:
     seq: int = 0
     feeds: list["Feed"] = field(default_factory=list)
     writes: int = 0
+    refused: int = 0
+    is_read_only: bool = False
 
     async def load_keys(self) -> tuple[Sequence[StoredKey], int]:
         rows, seq = sorted(self.rows, key=lambda row: row.created_at, reverse=True), self.seq
@@ -50,6 +53,9 @@ class Keys:
         removed: Sequence[StoredKey],
     ) -> bool:
         await asyncio.sleep(0)
+        if self.is_read_only:
+            self.refused += 1
+            raise CentralUnavailable("read only")
         state = {(row.key_id, row.expires_at) for row in self.rows}
         if state != {(row.key_id, row.expires_at) for row in seen}:
             return False
@@ -160,6 +166,25 @@ async def test_a_key_that_is_too_old_is_replaced_by_one_process() -> None:
     assert len({key.key_id for key in found}) == 1
     assert store.writes == 2
     assert [jwk["kid"] for jwk in await processes[2].published()] == [found[0].key_id, old]
+
+
+async def test_while_nothing_can_be_written_an_old_key_goes_on_and_nobody_waits_twice() -> None:
+    store, clock = Keys(), Clock()
+    keys = process(store, clock)
+    old = await keys.signer()
+    clock.now += timedelta(days=90)
+    store.is_read_only = True
+    for _ in range(5):
+        assert (await keys.signer()).key_id == old.key_id
+    assert store.refused == 1
+    fresh = process(Keys(is_read_only=True), clock)
+    for _ in range(3):
+        with pytest.raises(CentralUnavailable):
+            await fresh.signer()
+    store.is_read_only = False
+    assert (await keys.signer()).key_id == old.key_id
+    clock.now += timedelta(seconds=30)
+    assert (await keys.signer()).key_id != old.key_id
 
 
 async def test_rotations_at_once_all_count() -> None:

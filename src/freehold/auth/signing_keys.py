@@ -6,7 +6,7 @@ kind, in a database that moved in) is published too, so that its tokens can be c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import structlog
@@ -18,12 +18,13 @@ from freehold.auth.ports import SigningKeyStore
 from freehold.auth.sealing import Seal
 from freehold.auth.types import StoredKey
 from freehold.changes import Changes
-from freehold.errors import Unavailable
+from freehold.errors import CentralUnavailable, Unavailable
 
 # Longer than any token lives, by as much as clocks may differ.
 STAYS_PUBLISHED = timedelta(minutes=20)
 MAX_AGE = timedelta(days=90)
 _TRIES = 5
+_PAUSE = timedelta(seconds=30)
 
 log = structlog.get_logger()
 
@@ -55,6 +56,7 @@ class SigningKeys:
         self._max_age = max_age
         self._clock = clock
         self._ring: KeyRing | None = None
+        self._not_before = datetime.min.replace(tzinfo=UTC)
         changes.subscribe("jwks", self._forget)
 
     @property
@@ -72,9 +74,13 @@ class SigningKeys:
             ring = self._ring or await self._load()
             if ring.signer is not None and not self._is_too_old(ring.signer.created_at):
                 return ring.signer
-            # A young key that another secret has sealed may be the signer of another service.
-            too_old = [row for row in ring.current if self._is_too_old(from_iso(row.created_at))]
-            await self._replace(ring, retired=too_old)
+            try:
+                await self._make_signer(ring)
+            except CentralUnavailable as error:
+                if ring.signer is None:
+                    raise
+                log.warning("signing_key.not_replaced", reason=str(error))
+                return ring.signer
         raise Unavailable("the signing keys keep changing; try again in a moment")
 
     async def rotate(self, *, at_once: bool = False) -> str:
@@ -141,13 +147,25 @@ class SigningKeys:
             self._ring = ring
         return ring
 
+    async def _make_signer(self, ring: KeyRing) -> None:
+        """Nobody waits for a database that has just failed to write: `signer` is asked at every get-session."""
+        if self._clock() < self._not_before:
+            raise CentralUnavailable("the central database could not write a moment ago; try again")
+        # A young key that another secret has sealed may be the signer of another service.
+        too_old = [row for row in ring.current if self._is_too_old(from_iso(row.created_at))]
+        try:
+            await self._replace(ring, retired=too_old)
+        except CentralUnavailable:
+            self._not_before = self._clock() + _PAUSE
+            raise
+
     async def _replace(
         self, ring: KeyRing, *, retired: Sequence[StoredKey], removed: Sequence[StoredKey] = ()
     ) -> str | None:
         """Add a key, unless others were added or retired since the ring was read: then None."""
-        self._ring = None
         new = new_key(self._seal, self._clock())
         done = await self._store.replace_keys(new, seen=ring.rows, retired=retired, removed=removed)
+        self._ring = None
         return new.key_id if done else None
 
     def _is_too_old(self, created_at: datetime) -> bool:
