@@ -1,0 +1,116 @@
+"""docs/ci.md and the workflow do what they say: the recipe is run as a CI would run it."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from freehold.cli.main import cli
+from freehold.providers.engines.engines import ENGINES, EngineMissing, require_engines
+from tests.servers import FREEHOLD, ROOT, clean_environ, missing, require
+
+PAGE = (ROOT / "docs/ci.md").read_text()
+WORKFLOW = (ROOT / ".github/workflows/registry.yml").read_text()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+NEW = "-- description: Notes of a learner\nCREATE TABLE notes (id TEXT NOT NULL PRIMARY KEY, body TEXT NOT NULL);\n"
+
+
+class Repository:
+    """A clone with a remote, as CI checks it out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "clone"
+        self.files = self.folder / "registry"
+        self.remote = folder / "remote.git"
+        self.key_file = folder / "registry.pem"
+        self.environ = clean_environ(
+            SCHEMA_REGISTRY="registry",
+            DATA_DIR=str(folder / "data"),
+            REGISTRY_KEY=str(self.key_file),
+            REGISTRY_SIGNING="elsewhere",
+        )
+        self.environ["PATH"] = f"{FREEHOLD.parent}:{self.environ['PATH']}"
+        self.folder.mkdir()
+        shutil.copytree(ROOT / "schema_registry/bahar", self.files)
+        self.key_file.write_bytes(
+            Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+        self.run(f"git init -q --bare {self.remote}; git init -q; git remote add origin {self.remote}")
+        self.commit("the registry as it is")
+        self.run("git push -q origin HEAD:main")
+
+    def commit(self, message: str) -> None:
+        who = "-c user.name=a -c user.email=a@example.com"
+        self.run(f"git add -A && git {who} commit -qm '{message}'")
+
+    def run(self, script: str) -> str:
+        done = self.try_to(script)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def try_to(self, script: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    require("git")
+    try:
+        require_engines(ENGINES)
+    except EngineMissing as error:
+        missing(str(error))
+    return Repository(tmp_path)
+
+
+def test_the_recipe_checks_a_pull_request_and_publishes_it(repository: Repository) -> None:
+    (repository.files / "0010_create_notes.sql").write_text(NEW)
+    assert repository.try_to(BLOCKS[0]).returncode == 1  # not sealed
+    repository.run("freehold registry seal")
+    repository.commit("add notes")
+    repository.run(BLOCKS[0])
+    repository.run("git push -q origin HEAD:main")
+
+    published = repository.run(BLOCKS[1])
+    assert "published 0010_create_notes.sql" in published
+    assert "0010  published" in published
+    repository.run(BLOCKS[1])  # on a schedule: renews the signature
+
+
+def test_the_recipe_refuses_a_pull_request_that_edits_what_main_has(repository: Repository) -> None:
+    path = repository.files / "0003_create_decks.sql"
+    path.write_text(path.read_text().replace("position", "place"))
+    repository.run("freehold registry seal --again 3")
+    repository.commit("edit history")
+    refused = repository.try_to(BLOCKS[0])
+    assert refused.returncode == 1
+    assert "0003_create_decks.sql: error FH023 edited" in refused.stderr
+
+
+def test_the_workflow_runs_the_same_commands_with_options_that_exist() -> None:
+    commands = re.findall(r"freehold (registry \w+)([^\n>|#`]*)", WORKFLOW + PAGE)
+    verbs = {verb for verb, _ in commands}
+    assert {"registry lint", "registry test", "registry sign", "registry publish", "registry status"} <= verbs
+    for verb, rest in commands:
+        command: click.Command = cli
+        for name in verb.split():
+            assert isinstance(command, click.Group)
+            found = command.get_command(click.Context(command), name)
+            assert found is not None, verb
+            command = found
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known, (verb, rest)
+    used = set(re.findall(r"^ +([A-Z_]+):", WORKFLOW, re.MULTILINE))
+    assert used - {"SCHEMA_REGISTRY"} == set(re.findall(r"`([A-Z_]+)`", PAGE)) - {"SCHEMA_REGISTRY"}
