@@ -1,24 +1,30 @@
 """Publishing migrations, and telling who needs which."""
 
 import asyncio
-import re
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
 
 from freehold.audit.types import Event
-from freehold.errors import FreeholdError, Unavailable
-from freehold.migrate.apply import apply
-from freehold.migrate.check import check_migration, check_order
-from freehold.migrate.signature import from_text, key_id_of, signed_text
+from freehold.errors import FreeholdError
+from freehold.migrate.signature import from_text, key_id_of
 from freehold.migrate.snapshot import Scratch, sqlite_scratch
-from freehold.migrate.types import Migration, chain, normalise
+from freehold.migrate.types import Migration, normalise
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.census import Reports
 from freehold.registry.ports import RegistryStore, Signer
+from freehold.registry.publishing import (
+    GivenSignatures,
+    checksum_of,
+    compare,
+    name_of,
+    refuse_repeat,
+    rehearse,
+    require_sound,
+    signed_rows,
+)
 from freehold.registry.signed import (
     LIFETIME_DAYS,
     SignedRelease,
@@ -32,13 +38,11 @@ from freehold.registry.signed import (
 )
 from freehold.registry.snapshot import Snapshot
 from freehold.registry.types import (
-    AlreadyPublished,
     BadRegistry,
     ClientAhead,
     KeyRetired,
     Manifest,
     PublishedMigration,
-    PublishedMigrationChanged,
     PublishReport,
     RegistryKey,
     RegistryMoved,
@@ -50,7 +54,6 @@ log = structlog.get_logger()
 
 _PUBLISH_TRIES = 5
 _RENEW_EVERY_S = 3_600.0
-_NAME_CHARS = 60
 
 
 def _now() -> datetime:
@@ -127,7 +130,7 @@ class Registry:
             BadRegistry: they cannot be published as they are.
             PublishedMigrationChanged: one is published already with other SQL.
         """
-        return await asyncio.to_thread(_compare, await self.snapshot(), migrations)
+        return await asyncio.to_thread(compare, await self.snapshot(), migrations)
 
     async def publish(
         self,
@@ -151,7 +154,7 @@ class Registry:
         """
         for _ in range(_PUBLISH_TRIES):
             snapshot = await self.snapshot()
-            report = await asyncio.to_thread(_compare, snapshot, migrations)
+            report = await asyncio.to_thread(compare, snapshot, migrations)
             if signed is not None:
                 await asyncio.to_thread(require_release, signed, migrations, snapshot, self._now_ms())
             elif not report.published:
@@ -180,14 +183,14 @@ class Registry:
         description = " ".join(description.split())
         if not description:
             raise BadRegistry(["description: say in a few words what the migration does"])
-        migration = Migration(version=version, name=_name_of(description, version), sql=normalise(sql_script))
-        checksum = await asyncio.to_thread(_checksum, migration)
-        _refuse_repeat(snapshot.head, checksum)
-        await asyncio.to_thread(_require_sound, [migration])
+        migration = Migration(version=version, name=name_of(description, version), sql=normalise(sql_script))
+        checksum = await asyncio.to_thread(checksum_of, migration)
+        refuse_repeat(snapshot.head, checksum)
+        await asyncio.to_thread(require_sound, [migration])
         try:
             rows = await self._append(snapshot, [(migration, description)])
         except RegistryMoved:
-            _refuse_repeat(await self.head(), checksum)  # perhaps by the same request, sent twice
+            refuse_repeat(await self.head(), checksum)  # perhaps by the same request, sent twice
             raise
         return rows[0]
 
@@ -289,19 +292,19 @@ class Registry:
             if self.reports is not None:
                 events = await self.reports.require_no_older_apps([each for each, _ in new], force=force)
             await asyncio.to_thread(
-                _rehearse, [*snapshot.migrations, *(migration for migration, _ in new)], self.scratch
+                rehearse, [*snapshot.migrations, *(migration for migration, _ in new)], self.scratch
             )
         created_at = self._created_at()
         if signer is not None:
-            rows = await asyncio.to_thread(_signed, snapshot.chain, new, signer, created_at)
+            rows = await asyncio.to_thread(signed_rows, snapshot.chain, new, signer, created_at)
             link = rows[-1].chain if rows else snapshot.chain
             state = self._state(snapshot.version + len(rows), link, signer, snapshot.manifest)
             public_key = signer.public_key
         else:
             assert signed is not None
             state, public_key = signed.manifest, signed.public_key
-            given = _Given(state.key_id, public_key, iter(signed.rows[snapshot.version :]))
-            rows = _signed(snapshot.chain, new, given, created_at)
+            given = GivenSignatures(state.key_id, public_key, iter(signed.rows[snapshot.version :]))
+            rows = signed_rows(snapshot.chain, new, given, created_at)
         key = RegistryKey(key_id=state.key_id, public_key=public_key, created_at=created_at)
         await self.store.append(rows, state, key, after=snapshot.chain, events=events)
         for row in rows:
@@ -318,101 +321,3 @@ class Registry:
                 f"key {self.signer.key_id} was replaced: start this process again with the one that replaced it"
             )
         return self.signer
-
-
-class _Given:
-    """A signer that hands out what another place has signed, in order; it was checked before."""
-
-    def __init__(self, key_id: str, public_key: str, signatures: Iterator[str]) -> None:
-        self.key_id = key_id
-        self.public_key = public_key
-        self._signatures = signatures
-
-    def sign(self, _text: bytes) -> str:
-        return next(self._signatures)
-
-
-def _rehearse(migrations: Sequence[Migration], scratch: Scratch) -> None:
-    """Apply all to a new database. A published migration that fails would fail for every new tenant, for ever."""
-
-    async def replay() -> None:
-        async with scratch() as target:
-            await apply(target, migrations)
-
-    try:
-        asyncio.run(replay())
-    except Unavailable:
-        raise
-    except FreeholdError as error:
-        raise BadRegistry([f"tried out on a new database: {error}"]) from error
-
-
-def _require_sound(migrations: Sequence[Migration]) -> None:
-    if faults := [str(fault) for migration in migrations for fault in check_migration(migration)]:
-        raise BadRegistry(faults)
-
-
-def _refuse_repeat(head: PublishedMigration | None, checksum: str) -> None:
-    if head and head.checksum == checksum:
-        raise AlreadyPublished(f"already published as version {head.version}; there is nothing left to do")
-
-
-def _checksum(migration: Migration) -> str:
-    try:
-        return migration.checksum
-    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can carry
-        raise BadRegistry(["the SQL is not valid Unicode text"]) from error
-
-
-def _compare(snapshot: Snapshot, migrations: Sequence[Migration]) -> PublishReport:
-    if misplaced := check_order(migrations):
-        raise BadRegistry([str(fault) for fault in misplaced])
-    pairs = list(zip(snapshot.rows, migrations, strict=False))
-    changed = [row.version for row, migration in pairs if row.checksum != migration.checksum]
-    if changed:
-        raise PublishedMigrationChanged(
-            "\n".join(
-                f"migration {version} was already published with other SQL; restore the file or publish a new one"
-                for version in changed
-            )
-        )
-    new = migrations[snapshot.version :]
-    _require_sound(new)  # what is published already was sound by the rules of its day
-    published = tuple(migration.version for migration in new)
-    return PublishReport(
-        published=published,
-        already=len(pairs),
-        version=snapshot.version + len(published),
-        without_file=tuple(row.version for row in snapshot.rows[len(migrations) :]),
-    )
-
-
-def _signed(
-    previous: str, new: Sequence[tuple[Migration, str]], signer: Signer, created_at: str
-) -> list[PublishedMigration]:
-    rows = []
-    for migration, description in new:
-        previous = chain(previous, migration.checksum)
-        rows.append(
-            PublishedMigration(
-                version=migration.version,
-                name=migration.name,
-                description=description,
-                sql=migration.sql,
-                checksum=migration.checksum,
-                chain=previous,
-                key_id=signer.key_id,
-                signature=signer.sign(signed_text(migration.version, previous)),
-                created_at=created_at,
-            )
-        )
-    return rows
-
-
-def _name_of(description: str, version: int) -> str:
-    """`Add word roots (v2)` is `add_word_roots_v2`; a description without Latin letters is named by its number."""
-    plain = unicodedata.normalize("NFKD", description).encode("ascii", "ignore").decode().lower()
-    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:_NAME_CHARS].rstrip("_")
-    if not name or not name[0].isalpha():
-        name = f"migration_{version}" + (f"_{name}" if name else "")
-    return name

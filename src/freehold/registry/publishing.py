@@ -1,0 +1,127 @@
+"""The steps of publishing: comparing with what is there, trying it out, signing the rows."""
+
+import asyncio
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from freehold.errors import FreeholdError, Unavailable
+from freehold.migrate.apply import apply
+from freehold.migrate.check import check_migration, check_order
+from freehold.migrate.signature import signed_text
+from freehold.migrate.snapshot import Scratch
+from freehold.migrate.types import Migration, chain
+from freehold.registry.ports import Signer
+from freehold.registry.snapshot import Snapshot
+from freehold.registry.types import (
+    AlreadyPublished,
+    BadRegistry,
+    PublishedMigration,
+    PublishedMigrationChanged,
+    PublishReport,
+)
+
+_NAME_CHARS = 60
+
+
+class GivenSignatures:
+    """A signer that hands out what another place has signed, in order; it was checked before."""
+
+    def __init__(self, key_id: str, public_key: str, signatures: Iterator[str]) -> None:
+        self.key_id = key_id
+        self.public_key = public_key
+        self._signatures = signatures
+
+    def sign(self, _text: bytes) -> str:
+        return next(self._signatures)
+
+
+def rehearse(migrations: Sequence[Migration], scratch: Scratch) -> None:
+    """Apply all to a new database. A published migration that fails would fail for every new tenant, for ever."""
+
+    async def replay() -> None:
+        async with scratch() as target:
+            await apply(target, migrations)
+
+    try:
+        asyncio.run(replay())
+    except Unavailable:
+        raise
+    except FreeholdError as error:
+        raise BadRegistry([f"tried out on a new database: {error}"]) from error
+
+
+def require_sound(migrations: Sequence[Migration]) -> None:
+    """Return when every applier would take them. Raises `BadRegistry`."""
+    if faults := [str(fault) for migration in migrations for fault in check_migration(migration)]:
+        raise BadRegistry(faults)
+
+
+def refuse_repeat(head: PublishedMigration | None, checksum: str) -> None:
+    """Raise `AlreadyPublished` if this is the newest published migration once more."""
+    if head and head.checksum == checksum:
+        raise AlreadyPublished(f"already published as version {head.version}; there is nothing left to do")
+
+
+def checksum_of(migration: Migration) -> str:
+    """The checksum. Raises `BadRegistry` for what is no Unicode text."""
+    try:
+        return migration.checksum
+    except UnicodeEncodeError as error:  # a lone surrogate, which JSON can carry
+        raise BadRegistry(["the SQL is not valid Unicode text"]) from error
+
+
+def compare(snapshot: Snapshot, migrations: Sequence[Migration]) -> PublishReport:
+    """What publishing these would do. Raises `BadRegistry`, `PublishedMigrationChanged`."""
+    if misplaced := check_order(migrations):
+        raise BadRegistry([str(fault) for fault in misplaced])
+    pairs = list(zip(snapshot.rows, migrations, strict=False))
+    changed = [row.version for row, migration in pairs if row.checksum != migration.checksum]
+    if changed:
+        raise PublishedMigrationChanged(
+            "\n".join(
+                f"migration {version} was already published with other SQL; restore the file or publish a new one"
+                for version in changed
+            )
+        )
+    new = migrations[snapshot.version :]
+    require_sound(new)  # what is published already was sound by the rules of its day
+    published = tuple(migration.version for migration in new)
+    return PublishReport(
+        published=published,
+        already=len(pairs),
+        version=snapshot.version + len(published),
+        without_file=tuple(row.version for row in snapshot.rows[len(migrations) :]),
+    )
+
+
+def signed_rows(
+    previous: str, new: Sequence[tuple[Migration, str]], signer: Signer, created_at: str
+) -> list[PublishedMigration]:
+    """The rows to append after this chain; `new` are migrations with their descriptions."""
+    rows = []
+    for migration, description in new:
+        previous = chain(previous, migration.checksum)
+        rows.append(
+            PublishedMigration(
+                version=migration.version,
+                name=migration.name,
+                description=description,
+                sql=migration.sql,
+                checksum=migration.checksum,
+                chain=previous,
+                key_id=signer.key_id,
+                signature=signer.sign(signed_text(migration.version, previous)),
+                created_at=created_at,
+            )
+        )
+    return rows
+
+
+def name_of(description: str, version: int) -> str:
+    """`Add word roots (v2)` is `add_word_roots_v2`; a description without Latin letters is named by its number."""
+    plain = unicodedata.normalize("NFKD", description).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:_NAME_CHARS].rstrip("_")
+    if not name or not name[0].isalpha():
+        name = f"migration_{version}" + (f"_{name}" if name else "")
+    return name
