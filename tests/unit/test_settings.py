@@ -130,3 +130,27 @@ def test_a_bad_setting_of_turso_is_named(name: str, value: str) -> None:
     assert fault.startswith(f"{name}: ")
     assert "secret" not in fault
     assert "two words" not in fault
+
+
+@pytest.mark.parametrize(
+    ("variables", "fault"),
+    [
+        ({"GITHUB_CLIENT_ID": "a"}, "GITHUB_CLIENT_SECRET: needed"),
+        ({"GOOGLE_CLIENT_SECRET": "a-secret"}, "GOOGLE_CLIENT_ID: needed"),
+        ({"OIDC_ISSUER": "https://login.example.com"}, "OIDC_CLIENT_ID: needed"),
+        ({"OIDC_CLIENT_ID": "a", "OIDC_CLIENT_SECRET": "b"}, "OIDC_ISSUER: needed"),
+        ({"OIDC_ISSUER": "http://login.example.com"}, "OIDC_ISSUER: expected an https URL"),
+        ({"OIDC_ISSUER": "https://login.example.com?x"}, "OIDC_ISSUER: expected an https URL"),
+        ({"GITHUB_API_URL": "https://user@example.com"}, "GITHUB_API_URL: expected an https URL"),
+        ({"OIDC_ID": "google"}, "OIDC_ID: `google` means something else"),
+        ({"OIDC_ID": "Login!"}, "OIDC_ID: "),
+        ({"OIDC_SCOPES": "email"}, "OIDC_SCOPES: `openid` must be among them"),
+    ],
+)
+def test_a_provider_to_sign_in_with_is_set_up_whole_or_not_at_all(
+    variables: dict[str, str], fault: str
+) -> None:
+    with pytest.raises(BadSettings) as bad:
+        load_settings(variables)
+    assert any(line.startswith(fault) for line in bad.value.faults), bad.value.faults
+    assert "a-secret" not in str(bad.value)

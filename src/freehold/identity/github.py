@@ -42,7 +42,9 @@ class GitHubProvider:
             auth_method="client_secret_post",
         )
         user = await self._get("/user", tokens)
-        if not isinstance(user, dict) or not isinstance(user.get("id"), int):
+        if (
+            not isinstance(user, dict) or type(user.get("id")) is not int
+        ):  # a bool is one, too, for isinstance
             raise SocialRefusal("unable_to_get_user_info", "GitHub does not say who this is")
         email, is_verified = _address(user, await self._get("/user/emails", tokens))
         return identity(
