@@ -14,7 +14,7 @@ from freehold.errors import ProviderUnavailable
 from freehold.http.api_description import api_description
 from freehold.http.audit import AuditController
 from freehold.http.audit_origin import AuditOrigins
-from freehold.http.auth import auth_routes
+from freehold.http.auth import auth_routes, session_reader
 from freehold.http.auth_admin import admin_handlers
 from freehold.http.auth_api_keys import api_key_routes
 from freehold.http.auth_edge import AuthEdge
@@ -34,6 +34,7 @@ from freehold.http.health import HealthController
 from freehold.http.metrics import metrics_route
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.provider_accounts import provider_account_handlers
+from freehold.http.quick_session import QuickSession
 from freehold.http.rate_limits import RateLimits
 from freehold.http.rate_rules import Rules
 from freehold.http.registry import registry_routes
@@ -73,12 +74,7 @@ def create_app(
             await asyncio.gather(*tasks, return_exceptions=True)
 
     gateway = gateway or _gateway(services)
-    edge = AuthEdge(
-        services.auth,
-        ClientAddresses(services.settings.trusted_proxies),
-        services.issuers,
-        services.session_data,
-    )
+    edge = _edge(services)
     further = [
         *guest_handlers(edge, services.guests),
         *admin_handlers(edge, services.user_admin),
@@ -136,7 +132,7 @@ def create_asgi(services: Services) -> ASGIApp:
     """What a server runs: the application with limits, CORS, the request log and reading out around it."""
     gateway = _gateway(services)
     counts = RequestCounts()
-    app: ASGIApp = create_app(services, gateway, counts)
+    app: ASGIApp = QuickSession(create_app(services, gateway, counts), session_reader(_edge(services)))
     if gateway is not None:
         app = DatabasePaths(app, gateway)
     settings = services.settings
@@ -145,6 +141,15 @@ def create_asgi(services: Services) -> ASGIApp:
         app = RateLimits(app, services.limiter, Rules(settings), addresses, counts.note_refusal)
     app = AuditOrigins(UnreadBodies(Cors(app, services.auth.origins)), addresses)
     return RequestLog(app, counts)
+
+
+def _edge(services: Services) -> AuthEdge:
+    return AuthEdge(
+        services.auth,
+        ClientAddresses(services.settings.trusted_proxies),
+        services.issuers,
+        services.session_data,
+    )
 
 
 def _gateway(services: Services) -> Gateway | None:

@@ -1,6 +1,6 @@
 """`/api/auth`: sign-up, sign-in, get-session and sign-out, on the wire as better-auth's official client has them."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -160,6 +160,11 @@ class _Endpoints:
         if presented is not None:
             await self._auth.sign_out(presented.token)
         return json_reply(SignOutReply(), set_cookies=self._auth.cookies.clearing)
+
+
+def session_reader(edge: AuthEdge) -> Callable[[Scope], Awaitable[AuthReply]]:
+    """What answers `GET /get-session`, for those who call it without the router."""
+    return _Endpoints(edge).get_session
 
 
 def auth_routes(edge: AuthEdge, further: Sequence[HTTPRouteHandler] = ()) -> Router:
