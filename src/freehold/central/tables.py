@@ -156,6 +156,7 @@ tenant = Table(
     Column("created_at", Text, nullable=False),
     Column("updated_at", Text, nullable=False),
     Index("tenant_due_at_ms_idx", "due_at_ms"),
+    Index("tenant_schema_version_idx", "provider", "state", "schema_version"),
     Index("tenant_state_idx", "state", "id"),
 )
 
@@ -241,6 +242,46 @@ token_rotation = Table(
     Column("database_name", Text, primary_key=True, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("rotated_at", Text, nullable=False),
+)
+
+rollout = Table(
+    "rollout",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("to_version", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("wave", Integer, nullable=False),
+    Column("waves", Integer, nullable=False),
+    Column("tenants", Integer, nullable=False),
+    Column("budget", Integer, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("updated_at", Text, nullable=False),
+)
+
+rollout_step = Table(
+    "rollout_step",
+    metadata,
+    Column(
+        "rollout_id", Text, ForeignKey("rollout.id", ondelete="CASCADE"), primary_key=True, nullable=False
+    ),
+    Column("tenant_id", Text, primary_key=True, nullable=False),
+    Column("wave", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("from_version", Integer, nullable=False),
+    Column("version", Integer),
+    Column("error", Text),
+    Column("cause", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("requests", Integer, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    # When a worker may (again) take it, in milliseconds since 1970; NULL when it has ended.
+    Column("due_at_ms", Integer),
+    Column("restore_point", Text),
+    Index("rollout_step_due_idx", "rollout_id", "wave", "due_at_ms"),
+    Index("rollout_step_state_idx", "rollout_id", "wave", "state"),
 )
 
 # The feed that `central/changes.py` follows; written by triggers only (see migrations/), pruned by a trigger too.
