@@ -63,6 +63,7 @@ from freehold.central.pool import CentralPool
 from freehold.central.references import CentralReferences
 from freehold.central.refresh_tokens import SqlRefreshTokens
 from freehold.central.registry import CentralRegistry
+from freehold.central.rollouts import CentralRollouts
 from freehold.central.rotations import CentralRotations
 from freehold.central.signing_keys import SqlSigningKeys
 from freehold.central.social import CentralAttempts, CentralSocialAccounts
@@ -93,6 +94,8 @@ from freehold.registry.files import load_folder
 from freehold.registry.service import Registry
 from freehold.registry.signing import signer_of
 from freehold.registry.types import PublishReport
+from freehold.rollouts.rehearsal import Copies
+from freehold.rollouts.service import Rollouts
 from freehold.settings import BadSettings, Settings
 from freehold.tenants.backup import BackupCheck
 from freehold.tenants.caretaker import Caretaker
@@ -142,6 +145,7 @@ class Services:
     caretaker: Caretaker
     life: Life
     reconciler: Reconciler
+    rollouts: Rollouts
     server: DatabaseServer | None
     verifier: TokenVerifier | None
     replicas: ReplicaServer | None
@@ -297,6 +301,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 caretaker=caretaker,
                 newest=newest_version,
                 clock=SystemClock(),
+            ),
+            rollouts=Rollouts(
+                store=CentralRollouts(central),
+                provider=provider,
+                published=registry.snapshot,
+                copies=Copies(CentralLife(central), provider, SystemClock()),
             ),
             server=provider.server,
             verifier=provider.verifier,

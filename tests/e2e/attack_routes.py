@@ -200,6 +200,27 @@ ROUTES: list[Row] = [
     *auth("POST", "/api/auth/api-key/delete", STRANGERS, {"keyId": "none"}),
     *read("/databases/user", OWNERS),
     *read("/admin/audit", ADMIN_READS),
+    *read("/admin/rollouts", ADMIN_READS),
+    row("GET", "/admin/rollouts/{rollout_id}", ADMIN_ACTS_ON_NOBODY, target="/admin/rollouts/nobody"),
+    row("OPTIONS", "/admin/rollouts/{rollout_id}", DESCRIBED, target="/admin/rollouts/nobody"),
+    *(
+        each
+        for verb in ("pause", "resume", "abort")
+        for each in (
+            row(
+                "POST",
+                f"/admin/rollouts/{{rollout_id}}/{verb}",
+                ADMIN_ACTS_ON_NOBODY,
+                target=f"/admin/rollouts/no/{verb}",
+            ),
+            row(
+                "OPTIONS",
+                f"/admin/rollouts/{{rollout_id}}/{verb}",
+                DESCRIBED,
+                target=f"/admin/rollouts/no/{verb}",
+            ),
+        )
+    ),
     *read("/databases/guests", SIGNED_IN),
     row("GET DELETE", "/databases/guests/{guest_id}", STRANGERS, target="/databases/guests/nobody"),
     row("OPTIONS", "/databases/guests/{guest_id}", DESCRIBED, target="/databases/guests/nobody"),

@@ -14,6 +14,7 @@ _VERBS = {
     "keys": ("freehold.cli.keys", "The keys that sign JWTs."),
     "registry": ("freehold.cli.registry", "Ordered migrations of the tenant databases."),
     "audit": ("freehold.cli.audit", "Who did what, and whether that record is whole."),
+    "rollout": ("freehold.cli.rollout", "Bring the whole fleet to a version, in waves."),
     "tenants": ("freehold.cli.tenants", "One database a user, and its life."),
     "dev": ("freehold.cli.dev", "Servers to develop against, with no account."),
 }

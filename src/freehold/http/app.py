@@ -41,6 +41,7 @@ from freehold.http.registry import registry_routes
 from freehold.http.replicas import Replicas
 from freehold.http.request_counts import RequestCounts
 from freehold.http.request_log import RequestLog
+from freehold.http.rollouts import RolloutsController
 from freehold.http.social import social_handlers
 from freehold.http.tenants import TenantsController
 from freehold.http.token_checks import TokenChecks
@@ -94,6 +95,7 @@ def create_app(
             DatabasesController,
             AuditController,
             TenantsController,
+            RolloutsController,
             GuestDatabasesController,
             registry_routes(services.registry, services.reports),
             CensusController,

@@ -1,0 +1,376 @@
+"""Rollouts in the central database. Implements `rollouts.ports.RolloutStore`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.audit.types import Event, Facts
+from freehold.auth.dates import to_iso
+from freehold.auth.tokens import random_id
+from freehold.central.engine import Central
+from freehold.central.rollout_sql import START_SQL, progress_of
+from freehold.central.tables import rollout, rollout_step, tenant
+from freehold.errors import NotFound
+from freehold.rollouts.errors import BadRollout, RolloutOpen
+from freehold.rollouts.types import (
+    OPEN,
+    Census,
+    Ended,
+    Failure,
+    Options,
+    Progress,
+    Rollout,
+    RolloutState,
+    Standing,
+    Step,
+)
+from freehold.rollouts.waves import amount, wave_ends
+from freehold.tenants.types import TenantState
+
+_OPEN = tuple(state.value for state in OPEN)
+_EXAMPLES = 3
+_CAUSES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class CentralRollouts:
+    """A claim is the step's due time, as with tenants: it only ever grows from one claim to the next."""
+
+    central: Central
+
+    async def census(self, provider: str) -> Census:
+        counting = (
+            select(tenant.c.state, tenant.c.schema_version, func.count())
+            .where(tenant.c.provider == provider)
+            .group_by(tenant.c.state, tenant.c.schema_version)
+        )
+        ready: dict[int, int] = {}
+        left_out: dict[str, int] = {}
+        async with self.central.read() as db:
+            for state, version, count in await db.execute(counting):
+                if state == TenantState.READY.value:
+                    ready[version] = count
+                elif state != TenantState.DELETED.value:
+                    left_out[state] = left_out.get(state, 0) + count
+        return Census(ready=ready, left_out=left_out)
+
+    async def behind(self, provider: str, to_version: int, limit: int) -> Sequence[tuple[str, str]]:
+        some = select(tenant.c.id, tenant.c.database_name).where(_is_behind(provider, to_version))
+        async with self.central.read() as db:
+            return [(row.id, row.database_name) for row in await db.execute(some.limit(limit))]
+
+    async def start(self, provider: str, to_version: int, options: Options) -> Rollout:
+        rollout_id, now = random_id(), self.central.now()
+        canaries = tuple(dict.fromkeys(options.canaries))
+        is_behind = _is_behind(provider, to_version)
+        async with self.central.write() as db:
+            if (await db.execute(select(rollout.c.id).where(rollout.c.state.in_(_OPEN)))).first():
+                raise RolloutOpen("another rollout is running or paused; resume it or abort it first")
+            tenants = int((await db.execute(select(func.count()).where(is_behind))).scalar_one())
+            known = set(
+                (await db.execute(select(tenant.c.id).where(is_behind, tenant.c.id.in_(canaries)))).scalars()
+            )
+            if missing := [each for each in canaries if each not in known]:
+                raise BadRollout(f"`{missing[0]}` is no ready tenant below version {to_version}")
+            ends = wave_ends(options.waves, len(canaries), tenants)
+            values = {
+                "id": rollout_id,
+                "provider": provider,
+                "to_version": to_version,
+                "state": (RolloutState.RUNNING if tenants else RolloutState.DONE).value,
+                "wave": 1,
+                "waves": len(ends),
+                "tenants": tenants,
+                "budget": amount(options.failure_budget, tenants),
+                "options": msgspec.json.encode(options).decode(),
+                "created_at": to_iso(now),
+                "updated_at": to_iso(now),
+            }
+            await db.execute(insert(rollout), values)
+            await db.execute(
+                text(START_SQL),
+                {
+                    "rollout_id": rollout_id,
+                    "provider": provider,
+                    "to_version": to_version,
+                    "canaries": msgspec.json.encode(canaries).decode(),
+                    "ends": msgspec.json.encode(ends).decode(),
+                    "now_ms": int(now.timestamp() * 1000),
+                },
+            )
+            await self._note(db, "rollout.started", rollout_id, to_version=to_version, tenants=tenants)
+        return await self.find(rollout_id)
+
+    async def find(self, rollout_id: str | None = None) -> Rollout:
+        wanted = select(rollout).order_by(rollout.c.created_at.desc(), rollout.c.id).limit(1)
+        if rollout_id is not None:
+            wanted = select(rollout).where(rollout.c.id == rollout_id)
+        async with self.central.read() as db:
+            row = (await db.execute(wanted)).first()
+        if row is None:
+            raise NotFound("there is no such rollout; `freehold rollout plan` says what one would do")
+        return _rollout(row)
+
+    async def newest(self, limit: int) -> Sequence[Rollout]:
+        newest = select(rollout).order_by(rollout.c.created_at.desc(), rollout.c.id).limit(limit)
+        async with self.central.read() as db:
+            return [_rollout(row) for row in await db.execute(newest)]
+
+    async def move(
+        self, rollout_id: str, sources: Sequence[RolloutState], target: RolloutState, reason: str | None
+    ) -> bool:
+        is_in = and_(rollout.c.id == rollout_id, rollout.c.state.in_([state.value for state in sources]))
+        values = {"state": target.value, "reason": reason, "updated_at": to_iso(self.central.now())}
+        async with self.central.write() as db:
+            moved = (await db.execute(update(rollout).where(is_in).values(**values))).rowcount == 1
+            if moved:
+                await self._note(db, f"rollout.{_VERBS[target]}", rollout_id, reason=reason)
+        return moved
+
+    async def advance(self, rollout_id: str, wave: int) -> bool:
+        is_there = and_(
+            rollout.c.id == rollout_id, rollout.c.wave == wave, rollout.c.state == RolloutState.RUNNING.value
+        )
+        now = to_iso(self.central.now())
+        async with self.central.write() as db:
+            next_wave = update(rollout).where(is_there, rollout.c.waves > wave)
+            if (await db.execute(next_wave.values(wave=wave + 1, updated_at=now))).rowcount:
+                await self._note(db, "rollout.wave_finished", rollout_id, wave=wave)
+                return True
+            done = update(rollout).where(is_there).values(state=RolloutState.DONE.value, updated_at=now)
+            if not (await db.execute(done)).rowcount:
+                return False
+            await self._note(db, "rollout.done", rollout_id)
+        return True
+
+    async def claim(
+        self, rollout_id: str, wave: int, *, now_ms: int, lease_until_ms: int, limit: int
+    ) -> Sequence[Step]:
+        is_running = (
+            select(rollout.c.id)
+            .where(rollout.c.id == rollout_id, rollout.c.state == RolloutState.RUNNING.value)
+            .exists()
+        )
+        longest_due = (
+            select(rollout_step.c.tenant_id)
+            .where(
+                rollout_step.c.rollout_id == rollout_id,
+                rollout_step.c.wave == wave,
+                rollout_step.c.due_at_ms <= now_ms,
+                is_running,
+            )
+            .order_by(rollout_step.c.due_at_ms)
+            .limit(limit)
+        )
+        claim = (
+            update(rollout_step)
+            .where(rollout_step.c.rollout_id == rollout_id, rollout_step.c.tenant_id.in_(longest_due))
+            .values(due_at_ms=lease_until_ms)
+            .returning(
+                rollout_step.c.tenant_id,
+                rollout_step.c.attempts,
+                rollout_step.c.restore_point,
+                *(
+                    select(column).where(tenant.c.id == rollout_step.c.tenant_id).scalar_subquery()
+                    for column in (tenant.c.database_name, tenant.c.schema_version)
+                ),
+            )
+        )
+        async with self.central.write() as db:
+            rows = (await db.execute(claim)).all()
+        return [
+            Step(
+                tenant_id=tenant_id,
+                database_name=name or "",
+                recorded_version=version or 0,
+                attempts=attempts,
+                lease_until_ms=lease_until_ms,
+                restore_point=restore_point,
+            )
+            for tenant_id, attempts, restore_point, name, version in rows
+        ]
+
+    async def renew(self, rollout_id: str, steps: Sequence[Step], lease_until_ms: int) -> Sequence[Step]:
+        renewing = _claimed(rollout_id).values(due_at_ms=lease_until_ms)
+        kept = []
+        async with self.central.write() as db:
+            for step in steps:
+                if (await db.execute(renewing, _claim_of(step))).rowcount:
+                    kept.append(msgspec.structs.replace(step, lease_until_ms=lease_until_ms))
+        return kept
+
+    async def record(self, rollout_id: str, ended: Sequence[Ended]) -> Standing:
+        recording = _claimed(rollout_id).values(
+            state=bindparam("new_state"),
+            version=bindparam("new_version"),
+            error=bindparam("new_error"),
+            cause=bindparam("new_cause"),
+            attempts=rollout_step.c.attempts + bindparam("failures"),
+            requests=rollout_step.c.requests + bindparam("new_requests"),
+            duration_ms=bindparam("new_duration_ms"),
+            due_at_ms=bindparam("new_due_at_ms"),
+        )
+        moving = (
+            update(tenant)
+            .where(
+                tenant.c.id == bindparam("of_tenant"),
+                tenant.c.database_name == bindparam("of_database"),
+                tenant.c.schema_version < bindparam("new_version"),
+            )
+            .values(schema_version=bindparam("new_version"), updated_at=to_iso(self.central.now()))
+        )
+        moved = [one for one in ended if one.version is not None]
+        async with self.central.write() as db:
+            if ended:
+                await db.execute(recording, [_values(one) for one in ended])
+            if moved:
+                await db.execute(
+                    moving,
+                    [
+                        {
+                            "of_tenant": one.step.tenant_id,
+                            "of_database": one.step.database_name,
+                            "new_version": one.version,
+                        }
+                        for one in moved
+                    ],
+                )
+            state = (await db.execute(select(rollout.c.state).where(rollout.c.id == rollout_id))).scalar_one()
+            failed = select(func.count()).where(
+                rollout_step.c.rollout_id == rollout_id, rollout_step.c.state == "failed"
+            )
+            return Standing(state=RolloutState(state), failed=int((await db.execute(failed)).scalar_one()))
+
+    async def note_restore_point(self, rollout_id: str, step: Step, database_name: str) -> None:
+        noting = (
+            update(rollout_step)
+            .where(rollout_step.c.rollout_id == rollout_id, rollout_step.c.tenant_id == step.tenant_id)
+            .values(restore_point=database_name)
+        )
+        async with self.central.write() as db:
+            await db.execute(noting)
+
+    async def next_due_ms(self, rollout_id: str, wave: int) -> int | None:
+        soonest = select(func.min(rollout_step.c.due_at_ms)).where(
+            rollout_step.c.rollout_id == rollout_id,
+            rollout_step.c.wave == wave,
+            rollout_step.c.due_at_ms.is_not(None),
+        )
+        async with self.central.read() as db:
+            found: int | None = (await db.execute(soonest)).scalar()
+        return found
+
+    async def sample(self, rollout_id: str, wave: int, limit: int) -> Sequence[str]:
+        names = (
+            select(tenant.c.database_name)
+            .join(rollout_step, rollout_step.c.tenant_id == tenant.c.id)
+            .where(
+                rollout_step.c.rollout_id == rollout_id,
+                rollout_step.c.wave == wave,
+                rollout_step.c.state == "migrated",
+            )
+            .limit(limit)
+        )
+        async with self.central.read() as db:
+            return list((await db.execute(names)).scalars())
+
+    async def progress(self, rollout_id: str) -> Progress:
+        found = await self.find(rollout_id)
+        counting = (
+            select(rollout_step.c.wave, rollout_step.c.state, func.count(), func.sum(rollout_step.c.requests))
+            .where(rollout_step.c.rollout_id == rollout_id)
+            .group_by(rollout_step.c.wave, rollout_step.c.state)
+        )
+        async with self.central.read() as db:
+            rows = (await db.execute(counting)).all()
+        return progress_of(found, rows, self.central.now())
+
+    async def failures(self, rollout_id: str) -> Sequence[Failure]:
+        is_failed = and_(rollout_step.c.rollout_id == rollout_id, rollout_step.c.state == "failed")
+        by_cause = (
+            select(rollout_step.c.cause, func.count(), func.min(rollout_step.c.error))
+            .where(is_failed)
+            .group_by(rollout_step.c.cause)
+            .order_by(func.count().desc())
+            .limit(_CAUSES)
+        )
+        found = []
+        async with self.central.read() as db:
+            for cause, count, error in (await db.execute(by_cause)).all():
+                some = select(rollout_step.c.tenant_id).where(is_failed, rollout_step.c.cause == cause)
+                examples = (await db.execute(some.limit(_EXAMPLES))).scalars()
+                found.append(Failure(cause=cause, tenants=count, error=error or "", examples=tuple(examples)))
+        return found
+
+    async def retry_failed(self, rollout_id: str, now_ms: int) -> int:
+        is_failed = and_(rollout_step.c.rollout_id == rollout_id, rollout_step.c.state == "failed")
+        again = update(rollout_step).where(is_failed).values(state="pending", attempts=0, due_at_ms=now_ms)
+        async with self.central.write() as db:
+            first = (await db.execute(select(func.min(rollout_step.c.wave)).where(is_failed))).scalar()
+            if first is None:
+                return 0
+            count = (await db.execute(again)).rowcount
+            back = update(rollout).where(rollout.c.id == rollout_id, rollout.c.wave > first)
+            await db.execute(back.values(wave=first))
+            await self._note(db, "rollout.retried", rollout_id, tenants=count)
+        return count
+
+    async def _note(self, db: AsyncConnection, action: str, rollout_id: str, **facts: Any) -> None:
+        details: Facts = {name: value for name, value in facts.items() if value is not None}
+        await self.central.record(db, Event(action, f"rollout:{rollout_id}", details))
+
+
+_VERBS = {
+    RolloutState.RUNNING: "resumed",
+    RolloutState.PAUSED: "paused",
+    RolloutState.DONE: "done",
+    RolloutState.ABORTED: "aborted",
+}
+
+
+def _is_behind(provider: str, to_version: int) -> ColumnElement[bool]:
+    return and_(
+        tenant.c.provider == provider,
+        tenant.c.state == TenantState.READY.value,
+        tenant.c.schema_version < to_version,
+    )
+
+
+def _claimed(rollout_id: str) -> Any:
+    return update(rollout_step).where(
+        rollout_step.c.rollout_id == rollout_id,
+        rollout_step.c.tenant_id == bindparam("of_tenant"),
+        rollout_step.c.due_at_ms == bindparam("of_lease"),
+    )
+
+
+def _claim_of(step: Step) -> dict[str, Any]:
+    return {"of_tenant": step.tenant_id, "of_lease": step.lease_until_ms}
+
+
+def _values(ended: Ended) -> dict[str, Any]:
+    return {
+        **_claim_of(ended.step),
+        "new_state": ended.state,
+        "new_version": ended.version,
+        "new_error": ended.error,
+        "new_cause": ended.cause,
+        "failures": 0 if ended.error is None else 1,
+        "new_requests": ended.requests,
+        "new_duration_ms": ended.duration_ms,
+        "new_due_at_ms": ended.due_at_ms,
+    }
+
+
+def _rollout(row: Row[Any]) -> Rollout:
+    found = dict(row._mapping)
+    return Rollout(
+        rollout_id=found.pop("id"),
+        state=RolloutState(found.pop("state")),
+        options=msgspec.json.decode(found.pop("options"), type=Options),
+        **found,
+    )

@@ -1,0 +1,47 @@
+"""Rollouts for administrators: how they stand, and steering. `freehold rollout` starts them and carries them out."""
+
+from typing import Annotated
+
+from litestar import Controller, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
+from litestar.status_codes import HTTP_200_OK
+
+from freehold.bootstrap import Services
+from freehold.http.guards import require_admin
+from freehold.rollouts.types import Progress, Rollout
+
+_ADMIN = [require_admin]
+Limit = Annotated[int, QueryParameter(ge=1, le=100, description="At most so many.")]
+
+
+class RolloutsController(Controller):
+    """Needs the role `admin`."""
+
+    path = "/admin/rollouts"
+    tags = ("admin",)
+
+    @get(operation_id="list_rollouts", guards=_ADMIN)
+    async def list_rollouts(self, services: NamedDependency[Services], limit: Limit = 20) -> list[Rollout]:
+        """The newest rollouts, newest first."""
+        return list(await services.rollouts.store.newest(limit))
+
+    @get("/{rollout_id:str}", operation_id="show_rollout", guards=_ADMIN)
+    async def show(self, services: NamedDependency[Services], rollout_id: FromPath[str]) -> Progress:
+        """How far a rollout is, with failures grouped by cause."""
+        return await services.rollouts.progress(rollout_id)
+
+    @post("/{rollout_id:str}/pause", operation_id="pause_rollout", status_code=HTTP_200_OK, guards=_ADMIN)
+    async def pause(self, services: NamedDependency[Services], rollout_id: FromPath[str]) -> Rollout:
+        """Have it take on no more tenants; those at work end."""
+        return await services.rollouts.pause(rollout_id, "paused by an administrator")
+
+    @post("/{rollout_id:str}/resume", operation_id="resume_rollout", status_code=HTTP_200_OK, guards=_ADMIN)
+    async def resume(self, services: NamedDependency[Services], rollout_id: FromPath[str]) -> Rollout:
+        """Let it run again; a `freehold rollout work` carries it out."""
+        return await services.rollouts.resume(rollout_id)
+
+    @post("/{rollout_id:str}/abort", operation_id="abort_rollout", status_code=HTTP_200_OK, guards=_ADMIN)
+    async def abort(self, services: NamedDependency[Services], rollout_id: FromPath[str]) -> Rollout:
+        """End it where it is."""
+        return await services.rollouts.abort(rollout_id, "aborted by an administrator")

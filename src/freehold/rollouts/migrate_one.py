@@ -1,0 +1,72 @@
+"""One tenant's part of a rollout."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from freehold.errors import FreeholdError, Unavailable
+from freehold.libsql.protocol import Batch, BatchResult
+from freehold.migrate.apply import apply
+from freehold.migrate.target import Target
+from freehold.migrate.types import Migration
+from freehold.rollouts.types import Ended, Step
+from freehold.tenants.backoff import Backoff
+from freehold.tenants.ports import Clock
+
+log = structlog.get_logger()
+
+_MOST_ATTEMPTS = 8
+_ERROR_CHARS = 500
+_BACKOFF = Backoff(base_s=0.5, cap_s=30.0)
+
+
+class _Counting:
+    """A target that counts its round trips."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.requests = 0
+
+    async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
+        self.requests += 1
+        return await self._target.run(batches)
+
+
+@dataclass(frozen=True, slots=True)
+class MigrateOne:
+    """Brings a tenant to the version, whoever else does so at the same moment. Never raises."""
+
+    open: Callable[[str], Awaitable[Target]]
+    migrations: Sequence[Migration]
+    to_version: int
+    clock: Clock
+    random: Callable[[], float]
+
+    async def run(self, step: Step) -> Ended:
+        """Apply what is missing, in one round trip if the recorded version was right."""
+        began_ms = self.clock.now_ms()
+        counting: _Counting | None = None
+        try:
+            counting = _Counting(await self.open(step.database_name))
+            done = await apply(counting, self.migrations, to=self.to_version, recorded=step.recorded_version)
+            ended = Ended(step=step, state="migrated" if done.applied else "skipped", version=done.version)
+        except Exception as error:  # whatever one tenant meets must not stop the others
+            ended = self._failed(step, error)
+        return msgspec.structs.replace(
+            ended,
+            requests=0 if counting is None else counting.requests,
+            duration_ms=self.clock.now_ms() - began_ms,
+        )
+
+    def _failed(self, step: Step, error: Exception) -> Ended:
+        failures = step.attempts + 1
+        if not isinstance(error, FreeholdError):
+            log.error("rollout.tenant_failed", tenant_id=step.tenant_id, exc_info=error)
+        cause = error.code if isinstance(error, FreeholdError) else "internal"
+        text = str(error)[:_ERROR_CHARS] if isinstance(error, FreeholdError) else type(error).__name__
+        if isinstance(error, Unavailable) and failures < _MOST_ATTEMPTS:
+            due_at_ms = self.clock.now_ms() + int(_BACKOFF.delay_s(failures, self.random) * 1000)
+            return Ended(step=step, state="pending", error=text, cause=cause, due_at_ms=due_at_ms)
+        return Ended(step=step, state="failed", error=text, cause=cause)

@@ -1,0 +1,91 @@
+"""What rollouts need of the outside."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from freehold.rollouts.types import (
+    Census,
+    Ended,
+    Failure,
+    Options,
+    Progress,
+    Rollout,
+    RolloutState,
+    Standing,
+    Step,
+)
+
+
+class RolloutStore(Protocol):
+    """Rollouts in the central database. Each method is one short transaction; what changes one is in the audit trail.
+
+    All raise `CentralUnavailable` when the database does not answer.
+    """
+
+    async def census(self, provider: str) -> Census:
+        """Where the provider's tenants are."""
+        ...
+
+    async def behind(self, provider: str, to_version: int, limit: int) -> Sequence[tuple[str, str]]:
+        """Id and database of some ready tenants below the version."""
+        ...
+
+    async def start(self, provider: str, to_version: int, options: Options) -> Rollout:
+        """A new, running rollout over all ready tenants below the version. Raises `RolloutOpen`, `BadRollout`."""
+        ...
+
+    async def find(self, rollout_id: str | None = None) -> Rollout:
+        """This one, or the newest. Raises `NotFound`."""
+        ...
+
+    async def newest(self, limit: int) -> Sequence[Rollout]:
+        """The newest first."""
+        ...
+
+    async def move(
+        self, rollout_id: str, sources: Sequence[RolloutState], target: RolloutState, reason: str | None
+    ) -> bool:
+        """Change its state. False if it is in none of `sources`."""
+        ...
+
+    async def advance(self, rollout_id: str, wave: int) -> bool:
+        """The running rollout goes on from this wave to the next, or is done after the last. False if it has."""
+        ...
+
+    async def claim(
+        self, rollout_id: str, wave: int, *, now_ms: int, lease_until_ms: int, limit: int
+    ) -> Sequence[Step]:
+        """Steps of this wave that are due, nobody else's until then; none unless the rollout is running."""
+        ...
+
+    async def renew(self, rollout_id: str, steps: Sequence[Step], lease_until_ms: int) -> Sequence[Step]:
+        """Those that are still ours, with the longer lease."""
+        ...
+
+    async def record(self, rollout_id: str, ended: Sequence[Ended]) -> Standing:
+        """Write down what came of steps, unless they were lost; and the tenants' versions."""
+        ...
+
+    async def note_restore_point(self, rollout_id: str, step: Step, database_name: str) -> None:
+        """Where the copy of the database from before its change is."""
+        ...
+
+    async def next_due_ms(self, rollout_id: str, wave: int) -> int | None:
+        """When the next step of the wave is due; None when all have ended."""
+        ...
+
+    async def sample(self, rollout_id: str, wave: int, limit: int) -> Sequence[str]:
+        """Names of databases that this wave migrated."""
+        ...
+
+    async def progress(self, rollout_id: str) -> Progress:
+        """How far it is, without failures."""
+        ...
+
+    async def failures(self, rollout_id: str) -> Sequence[Failure]:
+        """Failed tenants by cause, the most first."""
+        ...
+
+    async def retry_failed(self, rollout_id: str, now_ms: int) -> int:
+        """Failed steps are due again, with the rollout back at the first of their waves and paused; how many."""
+        ...

@@ -1,0 +1,138 @@
+"""Copies of tenants' databases: to rehearse a rollout on, and to go back to."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+
+from freehold.errors import FreeholdError
+from freehold.libsql.protocol import Batch, BatchStep, Stmt
+from freehold.libsql.values import decode
+from freehold.migrate.apply import apply
+from freehold.migrate.target import Target
+from freehold.migrate.types import Migration
+from freehold.tenants.life_store import LifeStore
+from freehold.tenants.names import new_database_name
+from freehold.tenants.ports import Clock, DatabaseProvider
+
+_COPY_MS = 15 * 60_000
+# How long a copy from before a change is kept.
+_KEEP_MS = 7 * 24 * 3_600_000
+_TABLES = (
+    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    " AND name NOT LIKE '\\_litestream%' ESCAPE '\\' AND name <> 'freehold_ledger' ORDER BY name"
+)
+
+
+class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
+    """One rehearsal: rows by table before and after. `faults` is empty if all went well."""
+
+    tenant_id: str
+    from_version: int
+    duration_ms: int
+    rows_before: dict[str, int]
+    rows_after: dict[str, int]
+    faults: tuple[str, ...] = ()
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Tables that are still there with fewer rows, and how many fewer."""
+        return {
+            table: before - self.rows_after[table]
+            for table, before in self.rows_before.items()
+            if self.rows_after.get(table, before) < before
+        }
+
+    @property
+    def summary(self) -> str:
+        """One line for people."""
+        changed = ", ".join(
+            f"{table} {self.rows_before.get(table, 0)} to {after} rows"
+            for table, after in self.rows_after.items()
+            if self.rows_before.get(table, 0) != after
+        )
+        faults = "; ".join(self.faults) or "sound"
+        return f"from version {self.from_version} in {self.duration_ms} ms, {changed or 'rows as before'}, {faults}"
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Makes copies that are cleaned up whatever happens: their names are noted before they are made."""
+
+    store: LifeStore
+    provider: DatabaseProvider
+    clock: Clock
+
+    async def keep(self, database_name: str, tenant_id: str) -> str:
+        """A copy as the database is now, kept for a week; its name."""
+        name = new_database_name()
+        until_ms = self.clock.now_ms() + _KEEP_MS
+        await self.store.reserve(name, self.provider.name, tenant_id, until_ms)
+        await self.provider.fork(database_name, name)
+        return name
+
+    async def rehearse(
+        self, database_name: str, tenant_id: str, migrations: Sequence[Migration], to_version: int
+    ) -> Rehearsed:
+        """Migrate a copy and look what became of it. The tenant's own database is only read."""
+        async with self._copy(database_name, tenant_id) as target:
+            before, faults = await _rows(target), []
+            began_ms = self.clock.now_ms()
+            from_version = to_version
+            try:
+                done = await apply(target, migrations, to=to_version)
+                from_version = done.version - len(done.applied)
+            except FreeholdError as error:
+                faults.append(str(error))
+            duration_ms = self.clock.now_ms() - began_ms
+            faults += await _unsound(target)
+            return Rehearsed(
+                tenant_id=tenant_id,
+                from_version=from_version,
+                duration_ms=duration_ms,
+                rows_before=before,
+                rows_after=await _rows(target),
+                faults=tuple(faults),
+            )
+
+    @asynccontextmanager
+    async def _copy(self, database_name: str, tenant_id: str) -> AsyncIterator[Target]:
+        name = new_database_name()
+        await self.store.reserve(name, self.provider.name, tenant_id, self.clock.now_ms() + _COPY_MS)
+        try:
+            await self.provider.fork(database_name, name)
+            yield await self.provider.open(name)
+        finally:
+            with contextlib.suppress(FreeholdError):  # else it is discarded when its time is over
+                await self.store.discard(name, self.clock.now_ms())
+
+
+async def _rows(target: Target) -> dict[str, int]:
+    """How many rows each table has."""
+    names = [str(row[0]) for row in await _ask(target, _TABLES)]
+    if not names:
+        return {}
+    quoted = [name.replace('"', '""') for name in names]
+    steps = tuple(BatchStep(Stmt(sql=f'SELECT count(*) FROM "{name}"')) for name in quoted)
+    (answer,) = await target.run([Batch(steps)])
+    counts: dict[str, int] = {}
+    for name, result in zip(names, answer.step_results, strict=True):
+        value = decode(result.rows[0][0]) if result is not None else None
+        if isinstance(value, int):  # a module of virtual tables need not be able to count
+            counts[name] = value
+    return counts
+
+
+async def _unsound(target: Target) -> list[str]:
+    """What integrity and foreign keys have to say."""
+    found = [str(row[0]) for row in await _ask(target, "PRAGMA integrity_check(5)") if row[0] != "ok"]
+    orphans = await _ask(target, "PRAGMA foreign_key_check")
+    return found + ([f"{len(orphans)} rows reference rows that are not there"] if orphans else [])
+
+
+async def _ask(target: Target, sql: str) -> list[list[object]]:
+    (answer,) = await target.run([Batch((BatchStep(Stmt(sql=sql)),))])
+    result = answer.step_results[0]
+    return [[decode(value) for value in row] for row in result.rows] if result is not None else []

@@ -1,0 +1,189 @@
+"""Planning, starting, working on and steering rollouts."""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from freehold.errors import FreeholdError
+from freehold.registry.snapshot import Snapshot
+from freehold.rollouts.errors import BadRollout, RolloutEnded
+from freehold.rollouts.health import unhealthy
+from freehold.rollouts.migrate_one import MigrateOne
+from freehold.rollouts.ports import RolloutStore
+from freehold.rollouts.rehearsal import Copies, Rehearsed
+from freehold.rollouts.types import OPEN, Options, Plan, Progress, Rollout, RolloutState, Step
+from freehold.rollouts.waves import amount, wave_ends
+from freehold.rollouts.worker import Worker, WorkerPace
+from freehold.tenants.clock import SystemClock
+from freehold.tenants.ports import Clock, DatabaseProvider
+
+log = structlog.get_logger()
+
+_HEALTH_SAMPLE = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollouts:
+    """All state is in rows: whoever runs a rollout may be stopped and started again, here or elsewhere.
+
+    `published` is the registry as it is now.
+    """
+
+    store: RolloutStore
+    provider: DatabaseProvider
+    published: Callable[[], Awaitable[Snapshot]]
+    copies: Copies
+    clock: Clock = field(default_factory=SystemClock)
+    random: Callable[[], float] = random.random
+
+    async def plan(self, options: Options, to_version: int | None = None) -> Plan:
+        """What a rollout to this version, the newest by default, would do now. Changes nothing.
+
+        Raises:
+            BadRollout: there is no such version, or the waves make no sense.
+        """
+        published = await self.published()
+        to_version = self._wanted(published, to_version)
+        census = await self.store.census(self.provider.name)
+        behind = {version: count for version, count in sorted(census.ready.items()) if version < to_version}
+        tenants = sum(behind.values())
+        pending = published.migrations[min(behind, default=to_version) : to_version]
+        return Plan(
+            to_version=to_version,
+            tenants=tenants,
+            behind=behind,
+            left_out=census.left_out,
+            migrations=tuple(f"{each.version:04}_{each.name}" for each in pending),
+            statements=sum(
+                count * sum(len(each.statements) for each in published.migrations[version:to_version])
+                for version, count in behind.items()
+            ),
+            rebuilds=tuple(f"{each.version:04}_{each.name}" for each in pending if each.foreign_keys_off),
+            waves=wave_ends(options.waves, len(options.canaries), tenants),
+            budget=amount(options.failure_budget, tenants),
+        )
+
+    async def rehearse(self, to_version: int, count: int) -> AsyncIterator[Rehearsed]:
+        """Migrate copies of some tenants that are behind, one after the other. Their own databases are only read."""
+        migrations = (await self.published()).migrations
+        for tenant_id, database_name in await self.store.behind(self.provider.name, to_version, count):
+            yield await self.copies.rehearse(database_name, tenant_id, migrations, to_version)
+
+    async def start(self, options: Options, to_version: int | None = None) -> Rollout:
+        """A new rollout over all ready tenants below the version; `work` carries it out.
+
+        Raises:
+            BadRollout: as `plan`, or a canary is no tenant that is behind.
+            RolloutOpen: another one is not over.
+        """
+        published = await self.published()
+        rollout = await self.store.start(self.provider.name, self._wanted(published, to_version), options)
+        log.info("rollout.started", rollout_id=rollout.rollout_id, tenants=rollout.tenants)
+        return rollout
+
+    async def work(
+        self,
+        rollout_id: str,
+        *,
+        pace: WorkerPace | None = None,
+        on_progress: Callable[[], Awaitable[None]] | None = None,
+    ) -> Rollout:
+        """Carry it out, together with whoever else does, until it is done, paused or aborted.
+
+        Raises:
+            NotFound: no such rollout.
+            CentralUnavailable: call again later; nothing is lost.
+        """
+        rollout = await self.store.find(rollout_id)
+        migrations = (await self.published()).migrations
+        migrate = MigrateOne(self.provider.open, migrations, rollout.to_version, self.clock, self.random)
+        while rollout.state is RolloutState.RUNNING:
+            worker = Worker(
+                self.store,
+                rollout,
+                migrate,
+                clock=self.clock,
+                pace=pace or WorkerPace(),
+                prepare=self._preparing(rollout),
+                on_flush=on_progress or _nothing,
+            )
+            if await worker.run():
+                await self._end_wave(rollout)
+            rollout = await self.store.find(rollout_id)
+        return rollout
+
+    async def pause(self, rollout_id: str, reason: str = "paused by an operator") -> Rollout:
+        """Have it take on no more tenants; those at work end. Raises `NotFound`, `RolloutEnded`."""
+        return await self._move(rollout_id, OPEN, RolloutState.PAUSED, reason)
+
+    async def resume(self, rollout_id: str) -> Rollout:
+        """Let it run again; `work` carries it out. Raises `NotFound`, `RolloutEnded`."""
+        return await self._move(rollout_id, OPEN, RolloutState.RUNNING, None)
+
+    async def abort(self, rollout_id: str, reason: str = "aborted by an operator") -> Rollout:
+        """End it where it is: no tenant is taken back. Raises `NotFound`, `RolloutEnded`."""
+        return await self._move(rollout_id, OPEN, RolloutState.ABORTED, reason)
+
+    async def retry(self, rollout_id: str) -> int:
+        """Try the failed ones again; gives how many there are. Raises `NotFound`, `RolloutEnded`."""
+        rollout = await self.store.find(rollout_id)
+        if rollout.state not in OPEN:
+            raise _over(rollout)
+        return await self.store.retry_failed(rollout_id, self.clock.now_ms())
+
+    async def progress(self, rollout_id: str | None = None) -> Progress:
+        """How far it, or the newest one, is, with failures by cause. Raises `NotFound`."""
+        rollout = await self.store.find(rollout_id)
+        found = await self.store.progress(rollout.rollout_id)
+        failures = tuple(await self.store.failures(rollout.rollout_id))
+        return msgspec.structs.replace(found, failures=failures)
+
+    async def _end_wave(self, rollout: Rollout) -> None:
+        """Look at the wave's health, and go on to the next."""
+        sql = rollout.options.health_sql
+        if sql is not None:
+            names = await self.store.sample(rollout.rollout_id, rollout.wave, _HEALTH_SAMPLE)
+            if reason := await unhealthy(self.provider.open, names, sql):
+                running = (RolloutState.RUNNING,)
+                await self.store.move(rollout.rollout_id, running, RolloutState.PAUSED, reason)
+                return
+        if await self.store.advance(rollout.rollout_id, rollout.wave):
+            log.info("rollout.wave_finished", rollout_id=rollout.rollout_id, wave=rollout.wave)
+
+    def _preparing(self, rollout: Rollout) -> Callable[[Step], Awaitable[Step]]:
+        async def prepare(step: Step) -> Step:
+            if rollout.options.restore_points and step.restore_point is None:
+                name = await self.copies.keep(step.database_name, step.tenant_id)
+                await self.store.note_restore_point(rollout.rollout_id, step, name)
+                return msgspec.structs.replace(step, restore_point=name)
+            return step
+
+        return prepare
+
+    async def _move(
+        self,
+        rollout_id: str,
+        sources: tuple[RolloutState, ...],
+        target: RolloutState,
+        reason: str | None,
+    ) -> Rollout:
+        if not await self.store.move(rollout_id, sources, target, reason):
+            raise _over(await self.store.find(rollout_id))
+        return await self.store.find(rollout_id)
+
+    def _wanted(self, published: Snapshot, to_version: int | None) -> int:
+        wanted = published.version if to_version is None else to_version
+        if not 0 < wanted <= published.version:
+            raise BadRollout(f"there is no version {wanted}; the newest published one is {published.version}")
+        return wanted
+
+
+async def _nothing() -> None:
+    """Nobody is to be told."""
+
+
+def _over(rollout: Rollout) -> FreeholdError:
+    return RolloutEnded(f"the rollout is {rollout.state.value}; start another one")

@@ -1,0 +1,195 @@
+"""Works on a rollout: any number of these may share one, and each may be killed at any moment."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from freehold.rollouts.migrate_one import MigrateOne
+from freehold.rollouts.ports import RolloutStore
+from freehold.rollouts.throttle import Throttle
+from freehold.rollouts.types import Ended, Rollout, RolloutState, Step
+from freehold.tenants.ports import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPace:
+    """`lease_s` is how long a killed worker keeps others from its tenants."""
+
+    concurrency: int = 16
+    lease_s: float = 15.0
+    poll_s: float = 0.5
+    flush_s: float = 0.25
+    flush_at: int = 100
+
+
+class Worker:
+    """One wave of one rollout, from the claims to the last outcome written."""
+
+    def __init__(
+        self,
+        store: RolloutStore,
+        rollout: Rollout,
+        migrate: MigrateOne,
+        *,
+        clock: Clock,
+        pace: WorkerPace,
+        prepare: Callable[[Step], Awaitable[Step]],
+        on_flush: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._rollout = rollout
+        self._migrate = migrate
+        self._clock = clock
+        self._pace = pace
+        self._prepare = prepare
+        self._on_flush = on_flush
+        self._throttle = Throttle(most=pace.concurrency)
+        self._held: dict[str, Step] = {}  # claimed and not yet written down, with the newest lease
+        self._waiting: deque[str] = deque()
+        self._tasks: set[asyncio.Task[Ended]] = set()
+        self._ended: list[Ended] = []
+        self._flushed_ms = self._renewed_ms = clock.now_ms()
+        self._is_stopping = False
+
+    async def run(self) -> bool:
+        """Work until the wave is over (True), or the rollout is not running any more (False).
+
+        Cancelled once, it lets those at work end and writes them down first: a claim or an outcome on its way to the
+        central database is not lost. Cancelled twice, it stops at once, and leases run out.
+
+        Raises:
+            CentralUnavailable: what is under way ends by itself, and its leases run out.
+        """
+        working = asyncio.create_task(self._run())
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            self._is_stopping = True
+            try:
+                await working
+            finally:
+                working.cancel()
+            raise
+
+    async def _run(self) -> bool:
+        try:
+            while True:
+                await self._take_on()
+                if not self._tasks and not self._ended:
+                    if self._is_stopping:
+                        return False
+                    due_ms = await self._store.next_due_ms(self._rollout.rollout_id, self._rollout.wave)
+                    if due_ms is None:
+                        return True
+                    await self._wait_for_others(due_ms)
+                    continue
+                await self._some_end()
+                await self._flush_if_due()
+                await self._renew_if_due()
+        finally:
+            await self._stop()
+
+    async def _take_on(self) -> None:
+        """Keep as many at work as there is room for, with as many claimed and waiting."""
+        room = self._throttle.room
+        if not self._is_stopping and len(self._waiting) < room:
+            claimed = await self._store.claim(
+                self._rollout.rollout_id,
+                self._rollout.wave,
+                now_ms=self._clock.now_ms(),
+                lease_until_ms=self._lease_end_ms(),
+                limit=4 * room,
+            )
+            for step in claimed:
+                # A lease of our own that ran out meanwhile comes back as a new claim: once is enough.
+                if step.tenant_id not in self._held:
+                    self._waiting.append(step.tenant_id)
+                self._held[step.tenant_id] = step
+        while self._waiting and len(self._tasks) < room and not self._is_stopping:
+            step = self._held[self._waiting.popleft()]
+            self._tasks.add(asyncio.create_task(self._one(step)))
+
+    async def _one(self, step: Step) -> Ended:
+        return await self._migrate.run(await self._prepare(step))
+
+    async def _some_end(self) -> None:
+        if not self._tasks:
+            return
+        done, self._tasks = await asyncio.wait(
+            self._tasks, timeout=self._pace.poll_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in done:
+            ended = task.result()
+            self._ended.append(ended)
+            if ended.state == "pending":
+                self._throttle.refused(self._clock.now_ms() / 1000)
+            else:
+                self._throttle.served(ended.duration_ms)
+
+    async def _flush_if_due(self) -> None:
+        is_due = self._clock.now_ms() - self._flushed_ms >= self._pace.flush_s * 1000
+        if self._ended and (is_due or len(self._ended) >= self._pace.flush_at or not self._tasks):
+            await self._flush()
+
+    async def _flush(self) -> None:
+        """Write down what has ended, in one transaction, and see whether to go on."""
+        ended, self._ended = self._ended, []
+        current = [_under_lease(one, self._held.pop(one.step.tenant_id)) for one in ended]
+        standing = await self._store.record(self._rollout.rollout_id, current)
+        self._flushed_ms = self._clock.now_ms()
+        if standing.state is not RolloutState.RUNNING:
+            self._is_stopping = True
+        elif standing.failed > self._rollout.budget:
+            self._is_stopping = True
+            await self._store.move(
+                self._rollout.rollout_id,
+                (RolloutState.RUNNING,),
+                RolloutState.PAUSED,
+                f"{standing.failed} failed, and {self._rollout.budget} may; see the failures,"
+                " then `freehold rollout retry` or `abort`",
+            )
+        await self._on_flush()
+
+    async def _renew_if_due(self) -> None:
+        if not self._held or self._clock.now_ms() - self._renewed_ms < self._pace.lease_s * 1000 / 3:
+            return
+        self._renewed_ms = self._clock.now_ms()
+        for step in await self._store.renew(
+            self._rollout.rollout_id, list(self._held.values()), self._lease_end_ms()
+        ):
+            self._held[step.tenant_id] = step
+
+    async def _wait_for_others(self, due_ms: int) -> None:
+        """What is left is claimed by others, or to be tried again later."""
+        await self._on_flush()
+        until_due_s = max(due_ms - self._clock.now_ms(), 10) / 1000
+        await self._clock.sleep(min(until_due_s, self._pace.poll_s))
+        if (await self._store.find(self._rollout.rollout_id)).state is not RolloutState.RUNNING:
+            self._is_stopping = True
+
+    async def _stop(self) -> None:
+        """Let those under way end, write them down, give the others back."""
+        if self._tasks:
+            done, _ = await asyncio.wait(self._tasks)
+            self._tasks = set()
+            self._ended += [task.result() for task in done if not task.cancelled()]
+        back = [self._held[tenant_id] for tenant_id in self._waiting]
+        self._waiting.clear()
+        now_ms = self._clock.now_ms()
+        given_back = [Ended(step=step, state="pending", due_at_ms=now_ms) for step in back]
+        ended = [_under_lease(one, self._held[one.step.tenant_id]) for one in self._ended]
+        self._ended = []
+        self._held.clear()
+        if ended or given_back:
+            await self._store.record(self._rollout.rollout_id, [*ended, *given_back])
+
+    def _lease_end_ms(self) -> int:
+        return self._clock.now_ms() + int(self._pace.lease_s * 1000)
+
+
+def _under_lease(ended: Ended, held: Step) -> Ended:
+    """The outcome under the lease as it was renewed meanwhile."""
+    return msgspec.structs.replace(ended, step=held)

@@ -1,0 +1,318 @@
+"""Rollouts on real databases: waves, budget, several workers, stopping and going on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from freehold.auth.dates import utc_now
+from freehold.bootstrap import Services, open_services
+from freehold.central.tables import audit_entry, tenant
+from freehold.central.tenant_rows import new_tenant_row
+from freehold.errors import NotFound
+from freehold.libsql.protocol import Batch, BatchStep, Stmt
+from freehold.libsql.values import decode
+from freehold.migrate.apply import apply
+from freehold.migrate.ledger import ledger_rows
+from freehold.migrate.types import Migration
+from freehold.rollouts.errors import BadRollout, RolloutEnded, RolloutOpen
+from freehold.rollouts.types import Options, RolloutState
+from freehold.rollouts.waves import wave_ends
+from freehold.rollouts.worker import WorkerPace
+from freehold.settings import load_settings
+from freehold.tenants.life_store import LifeStore
+from tests.servers import ROOT
+from tests.sqld import running_sqld
+from tests.sqld_service import sqld_variables
+
+FIRST = (
+    "CREATE TABLE decks (id INTEGER PRIMARY KEY, name TEXT)",
+    "CREATE TABLE cards (id INTEGER PRIMARY KEY, deck_id INTEGER REFERENCES decks (id) ON DELETE CASCADE)",
+)
+LATER = (
+    "ALTER TABLE decks ADD COLUMN colour TEXT",
+    "CREATE UNIQUE INDEX decks_name ON decks (name)",
+    # A rebuild: dropping the old table must not take its children along.
+    "-- foreign_keys: off\nCREATE TABLE new_decks (id INTEGER PRIMARY KEY, name TEXT NOT NULL, colour TEXT);"
+    " INSERT INTO new_decks SELECT id, coalesce(name, ''), colour FROM decks; DROP TABLE decks;"
+    " ALTER TABLE new_decks RENAME TO decks; CREATE UNIQUE INDEX decks_name ON decks (name)",
+)
+QUICK = WorkerPace(poll_s=0.05, flush_s=0.02, lease_s=1.5)
+
+
+def history(*scripts: str) -> list[Migration]:
+    return [
+        Migration(version=version, name=f"step_{version}", sql=f"{sql};\n")
+        for version, sql in enumerate(scripts, start=1)
+    ]
+
+
+@dataclass
+class Fleet:
+    """An installation with ready tenants at version 2, and three migrations published since."""
+
+    services: Services
+    names: dict[str, str]  # by tenant
+
+    async def run(self, tenant_id: str, *sql: str) -> list[list[Any]]:
+        """Rows of the last statement."""
+        target = await self.services.provider.open(self.names[tenant_id])
+        (answer,) = await target.run([Batch(tuple(BatchStep(Stmt(sql=each)) for each in sql))])
+        assert not any(answer.step_errors), answer.step_errors
+        result = answer.step_results[-1]
+        assert result is not None
+        return [[decode(value) for value in row] for row in result.rows]
+
+    async def versions(self) -> set[tuple[int, ...]]:
+        """The ledgers that there are."""
+        found = set()
+        for name in self.names.values():
+            rows = await ledger_rows(await self.services.provider.open(name))
+            found.add(tuple(row.version for row in rows))
+        return found
+
+    async def recorded(self) -> set[int]:
+        async with self.services.central.read() as db:
+            return set((await db.execute(select(tenant.c.schema_version))).scalars())
+
+
+async def fill(services: Services, count: int) -> Fleet:
+    await services.registry.publish(history(*FIRST))
+    async with services.central.write() as db:
+        rows = [
+            new_tenant_row(f"user-{number}", services.provider.name, utc_now()) for number in range(count)
+        ]
+        await db.execute(insert(tenant), rows)
+    assert await services.provisioner.drain() == []
+    fleet = Fleet(services, {row["id"]: row["database_name"] for row in rows})
+    for tenant_id in fleet.names:
+        await fleet.run(
+            tenant_id, "INSERT INTO decks VALUES (1, 'verbs')", "INSERT INTO cards VALUES (1, 1), (2, 1)"
+        )
+    await services.registry.publish(history(*FIRST, *LATER))
+    return fleet
+
+
+@pytest.fixture(params=["local", "sqld"])
+async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Fleet]:
+    variables = {"DATA_DIR": str(tmp_path), "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar")}
+    if request.param == "local":
+        async with open_services(load_settings(variables)) as services:
+            yield await fill(services, 12)
+        return
+    with running_sqld() as sqld:
+        variables |= {"BETTER_AUTH_SECRET": "s" * 40, "DATABASE_URL": f"{sqld.url}/?namespace=central"}
+        async with open_services(load_settings({**variables, **sqld_variables(sqld)})) as services:
+            yield await fill(services, 12)
+
+
+async def work(fleet: Fleet, rollout_id: str) -> Any:
+    return await fleet.services.rollouts.work(rollout_id, pace=QUICK)
+
+
+async def test_every_tenant_ends_at_the_version_with_one_request_each(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    plan = await rollouts.plan(Options())
+    assert (plan.tenants, plan.behind, plan.waves, plan.rebuilds) == (
+        12,
+        {2: 12},
+        (1, 2, 12),
+        ("0005_step_5",),
+    )
+    started = await rollouts.start(Options())
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+    done = await rollouts.progress()
+    assert done.counts == {"pending": 0, "migrated": 12, "skipped": 0, "failed": 0}
+    assert [sum(wave.values()) for wave in done.waves] == [1, 1, 10]
+    assert done.requests == 12
+    assert await fleet.versions() == {(1, 2, 3, 4, 5)}
+    assert await fleet.recorded() == {5}
+    for tenant_id in fleet.names:
+        assert await fleet.run(tenant_id, "SELECT count(*) FROM cards") == [[2]]
+    again = await rollouts.start(Options())
+    assert (again.tenants, again.state) == (0, RolloutState.DONE)
+
+
+async def test_a_wrong_belief_costs_a_request_and_nothing_else(fleet: Fleet) -> None:
+    migrations = history(*FIRST, *LATER)
+    ahead, behind, *_ = fleet.names
+    await apply(await fleet.services.provider.open(fleet.names[ahead]), migrations)
+    async with fleet.services.central.write() as db:
+        await db.execute(update(tenant).where(tenant.c.id == behind).values(schema_version=3))
+    started = await fleet.services.rollouts.start(Options())
+    await work(fleet, started.rollout_id)
+    done = await fleet.services.rollouts.progress()
+    assert (done.counts["migrated"], done.counts["skipped"]) == (11, 1)
+    assert done.requests <= 12 + 2 * 2
+    assert await fleet.versions() == {(1, 2, 3, 4, 5)}
+
+
+async def test_a_failing_tenant_pauses_it_and_once_repaired_it_goes_on(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    broken = sorted(fleet.names, key=lambda each: fleet.names[each])[5]
+    await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
+    started = await rollouts.start(Options(waves=("4",)))
+    paused = await work(fleet, started.rollout_id)
+    assert (paused.state, paused.wave) == (RolloutState.PAUSED, 2)
+    (failure,) = (await rollouts.progress()).failures
+    assert (failure.cause, failure.tenants, failure.examples) == ("migration_failed", 1, (broken,))
+    assert "UNIQUE" in failure.error
+    with pytest.raises(RolloutOpen):
+        await rollouts.start(Options())
+
+    await fleet.run(broken, "DELETE FROM decks WHERE id = 2")
+    assert await rollouts.retry(started.rollout_id) == 1
+    await rollouts.resume(started.rollout_id)
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+    assert await fleet.versions() == {(1, 2, 3, 4, 5)}
+    with pytest.raises(RolloutEnded):
+        await rollouts.resume(started.rollout_id)
+
+
+async def test_within_its_budget_it_goes_on_and_says_who_failed(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    broken = list(fleet.names)[:2]
+    for tenant_id in broken:
+        await fleet.run(tenant_id, "INSERT INTO decks VALUES (2, 'verbs')")
+    started = await rollouts.start(Options(failure_budget="20%"))
+    assert started.budget == 3
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+    done = await rollouts.progress()
+    assert (done.counts["migrated"], done.counts["failed"]) == (10, 2)
+    assert await fleet.recorded() == {2, 5}
+
+
+async def test_workers_share_it_and_each_tenant_is_done_once(fleet: Fleet) -> None:
+    started = await fleet.services.rollouts.start(Options(waves=()))
+    ended = await asyncio.gather(*(work(fleet, started.rollout_id) for _ in range(3)))
+    assert {each.state for each in ended} == {RolloutState.DONE}
+    done = await fleet.services.rollouts.progress()
+    assert (done.counts["migrated"], done.requests) == (12, 12)
+
+
+async def test_a_worker_that_vanishes_is_replaced_when_its_lease_is_over(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    started = await rollouts.start(Options(waves=()))
+    now_ms = rollouts.clock.now_ms()
+    taken = await rollouts.store.claim(
+        started.rollout_id, 1, now_ms=now_ms, lease_until_ms=now_ms + 1000, limit=5
+    )
+    assert len(taken) == 5
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+    assert rollouts.clock.now_ms() >= now_ms + 1000
+    assert await fleet.versions() == {(1, 2, 3, 4, 5)}
+
+
+async def test_stopped_in_the_middle_it_gives_back_what_it_had(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    started = await rollouts.start(Options(waves=()))
+    slow = WorkerPace(concurrency=1, poll_s=0.05, flush_s=0.02, lease_s=600)
+    task = asyncio.create_task(rollouts.work(started.rollout_id, pace=slow))
+    while (await rollouts.progress()).ended < 2:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (
+        await work(fleet, started.rollout_id)
+    ).state is RolloutState.DONE  # in no time: nobody holds a lease
+    assert (await rollouts.progress()).requests == 12
+
+
+async def test_paused_by_an_operator_it_takes_on_no_more(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    started = await rollouts.start(Options(waves=()))
+    await rollouts.pause(started.rollout_id)
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.PAUSED
+    assert await fleet.versions() == {(1, 2)}
+    await rollouts.resume(started.rollout_id)
+    await rollouts.abort(started.rollout_id)
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.ABORTED
+    async with fleet.services.central.read() as db:
+        actions = (await db.execute(select(audit_entry.c.action).order_by(audit_entry.c.seq))).scalars().all()
+    assert [each for each in actions if each.startswith("rollout.")] == [
+        "rollout.started", "rollout.paused", "rollout.resumed", "rollout.aborted",
+    ]  # fmt: skip
+
+
+async def test_canaries_go_first_and_the_wave_is_looked_at(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    canaries = tuple(list(fleet.names)[7:9])
+    await fleet.run(canaries[1], "DELETE FROM cards")
+    options = Options(canaries=canaries, waves=("50%",), health_sql="SELECT count(*) > 0 FROM cards")
+    started = await rollouts.start(options)
+    assert started.waves == 3
+    paused = await work(fleet, started.rollout_id)
+    assert paused.state is RolloutState.PAUSED
+    assert paused.reason == f"the health query is not true on {fleet.names[canaries[1]]}"
+    assert (await rollouts.progress()).counts["migrated"] == 2
+    await fleet.run(canaries[1], "INSERT INTO cards VALUES (9, 1)")
+    await rollouts.resume(started.rollout_id)
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+
+
+async def test_a_restore_point_holds_what_was_there_before(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    started = await rollouts.start(Options(restore_points=True, waves=()))
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+    async with fleet.services.central.read() as db:
+        rows = (await db.exec_driver_sql("SELECT tenant_id, restore_point FROM rollout_step")).all()
+    assert len({row.restore_point for row in rows}) == 12
+    for row in rows[:3]:
+        before = await ledger_rows(await fleet.services.provider.open(row.restore_point))
+        assert [each.version for each in before] == [1, 2]
+    store: LifeStore = fleet.services.life.store
+    await store.discard(rows[0].restore_point, rollouts.clock.now_ms())
+    await fleet.services.caretaker.drain()
+    with pytest.raises(NotFound):
+        await ledger_rows(await fleet.services.provider.open(rows[0].restore_point))
+
+
+async def test_a_rehearsal_changes_only_copies_and_tells_what_would_happen(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    broken = next(iter(fleet.names))
+    await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
+    found = [each async for each in rollouts.rehearse(5, 12)]
+    assert await fleet.versions() == {(1, 2)}
+    faults = {each.tenant_id: each.faults for each in found if each.faults}
+    assert set(faults) == {broken}
+    assert "UNIQUE" in faults[broken][0]
+    assert all(each.rows_after["cards"] == each.rows_before["cards"] == 2 and not each.lost for each in found)
+    await fleet.services.caretaker.drain()  # the copies are gone
+    async with fleet.services.central.read() as db:
+        left = (
+            await db.exec_driver_sql("SELECT count(*) FROM unowned_database WHERE due_at_ms IS NOT NULL")
+        ).scalar()
+    assert left == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "to", "fault"),
+    [
+        (Options(), 6, "no version 6"),
+        (Options(), 0, "no version 0"),
+        (Options(waves=("many",)), None, "neither a number"),
+        (Options(waves=("101%",)), None, "more than all"),
+        (Options(failure_budget="-1"), None, "neither a number"),
+        (Options(canaries=("nobody",)), None, "no ready tenant"),
+    ],
+)
+async def test_what_makes_no_sense_is_refused(
+    fleet: Fleet, options: Options, to: int | None, fault: str
+) -> None:
+    with pytest.raises(BadRollout, match=fault):
+        await fleet.services.rollouts.start(options, to)
+    with pytest.raises(NotFound):
+        await fleet.services.rollouts.progress()
+
+
+def test_waves_grow_and_end_with_all() -> None:
+    assert wave_ends(("1", "10%"), 0, 300) == (1, 30, 300)
+    assert wave_ends(("10%", "5", "1000"), 2, 40) == (2, 4, 5, 40)
+    assert wave_ends(("1", "10%"), 0, 1) == (1,)
+    assert wave_ends(("0", "0%"), 0, 7) == (7,)
+    assert wave_ends(("1",), 0, 0) == ()
