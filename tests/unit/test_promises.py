@@ -66,6 +66,17 @@ def test_every_action_of_the_audit_trail_is_documented_and_every_documented_one_
     assert sorted(listed) == sorted(set(recorded))
 
 
+def test_every_listed_requirement_of_asvs_has_its_test_and_every_test_is_listed() -> None:
+    text = (ROOT / "docs/security.md").read_text()
+    listed = dict(re.findall(r"^\| V(\d+\.\d+\.\d+) \| (\w+) \|", text, re.MULTILINE))
+    assert set(listed.values()) == {"met", "open"}
+    sources = "".join(path.read_text() for path in (ROOT / "tests/e2e").glob("test_asvs_*.py"))
+    tests = re.findall(r"^(@OPEN\n)?(?:@.*\n)*(?:async )?def test_v(\d+)_(\d+)_(\d+)_", sources, re.MULTILINE)
+    found = {".".join(number): "open" if mark else "met" for mark, *number in tests}
+    assert found == listed
+    assert len(found) == len(tests), "a requirement has two tests"
+
+
 def test_every_error_code_belongs_to_one_kind() -> None:
     codes = [kind.__dict__["code"] for kind in _all_errors() if "code" in kind.__dict__]
     assert sorted(codes) == sorted(set(codes))
