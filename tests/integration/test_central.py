@@ -102,6 +102,27 @@ async def test_writers_at_once_wait_for_each_other(central: Central) -> None:
     assert sorted(int(name) for name in names) == list(range(30))  # nobody read a stale count
 
 
+async def test_writers_wait_in_turn_and_not_for_ever(
+    central: Central, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freehold.central.engine._BUSY_TIMEOUT_MS", 50)
+
+    async def write() -> None:
+        async with central.write():
+            pass
+
+    async with central.write():
+        waiting = [asyncio.create_task(write()) for _ in range(3)]
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [CentralUnavailable] * 3
+    leaving = asyncio.create_task(write())
+    async with central.write():
+        await asyncio.sleep(0)
+        leaving.cancel()
+    await asyncio.wait([leaving])
+    await write()  # nobody took the turn along
+
+
 async def test_another_process_is_noticed_at_once(
     central: Central, changes: ChangeFeed, place: CentralPlace
 ) -> None:
