@@ -231,6 +231,42 @@ async def test_nobody_raises_themself(scene: Scene) -> None:
     assert (await scene.app.rows('SELECT role FROM "user" WHERE id = ?', scene.user_id)) == [("user",)]
 
 
+class SlowHasher(QuickHasher):
+    """Says when a password is being checked, and waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.checking, self.go_on = asyncio.Event(), asyncio.Event()
+        self.go_on.set()
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        self.checking.set()
+        await self.go_on.wait()
+        return await super().verify(password, password_hash)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("ban-user", {}), ("set-user-password", {"newPassword": "another-horse-2"}), ("remove-user", {})],
+)
+async def test_what_comes_while_a_password_is_checked_counts(
+    tmp_path: Path, path: str, body: dict[str, Any]
+) -> None:
+    hasher = SlowHasher()
+    async with running_auth(tmp_path, hasher=hasher) as app:
+        admin = (await app.sign_up("admin@example.com")).json()
+        await app.write("""UPDATE "user" SET role = 'admin'""")
+        user = (await app.sign_up("user@example.com")).json()
+        scene = Scene(app, admin, user)
+        hasher.go_on.clear()
+        known = {"email": "user@example.com", "password": "correct-horse-1"}
+        signing_in = asyncio.create_task(app.post("/api/auth/sign-in/email", known))
+        await hasher.checking.wait()
+        assert (await scene.ask(path, userId=scene.user_id, **body)).status_code == 200
+        hasher.go_on.set()
+        assert (await signing_in).status_code in {401, 403}
+        assert await app.rows('SELECT count(*) FROM session WHERE "userId" = ?', scene.user_id) == [(0,)]
+
+
 async def test_permissions_are_all_or_nothing(scene: Scene) -> None:
     for wanted, expected in (
         ({"user": ["list", "ban"]}, True),

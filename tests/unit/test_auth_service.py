@@ -58,7 +58,14 @@ class Users:
     ) -> bool:
         return False
 
-    async def add_session(self, session: Session, *, method: str = "password", guest_id: str = "") -> None:
+    async def add_session(
+        self,
+        session: Session,
+        *,
+        method: str = "password",
+        guest_id: str = "",
+        password_hash: str | None = None,
+    ) -> None:
         if self.is_gone:
             raise NotFound("gone")
         self.sessions.append(session)

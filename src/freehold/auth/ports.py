@@ -80,7 +80,14 @@ class UserStore(SessionStore, Protocol):
         """
         ...
 
-    async def add_session(self, session: Session, *, method: str = "password", guest_id: str = "") -> None:
+    async def add_session(
+        self,
+        session: Session,
+        *,
+        method: str = "password",
+        guest_id: str = "",
+        password_hash: str | None = None,
+    ) -> None:
         """Write the session, and to the audit trail how the user signed in.
 
         Also links this guest, whose sessions end, to the user. Raises `NotFound`: the user is gone.

@@ -148,21 +148,30 @@ class Auth:
             await self.audit.record(_failed_sign_in(found.user, "email_not_verified"))
             raise EmailNotVerified(found.user)
         try:
-            return await self.start_session(found.user, client, remember=remember, seen=seen)
-        except NotFound as error:  # deleted while the password was being checked
+            return await self.start_session(
+                found.user, client, remember=remember, seen=seen, password_hash=password_hash
+            )
+        except NotFound as error:  # deleted, or the password replaced, while it was being checked
             raise WrongCredentials("the address or the password is wrong") from error
 
     async def start_session(
-        self, user: User, client: Client, *, remember: bool = True, method: str = "password", seen: int = -1
+        self,
+        user: User,
+        client: Client,
+        *,
+        remember: bool = True,
+        method: str = "password",
+        seen: int = -1,
+        password_hash: str | None = None,
     ) -> SignedIn:
         """A new session for somebody who has proved, by this method, to be this user.
 
         A guest's database is kept for the user, see `freehold.tenants.guests`. `seen` is what `sessions.seen` gave
-        before the user was read, if anything.
+        before the user was read, if anything; `password_hash` what they have proved to know.
 
         Raises:
             Banned: the user is banned. A ban that has run out is lifted.
-            NotFound: the user is gone.
+            NotFound: the user is gone, or has another password by now.
         """
         now = self.clock()
         try:
@@ -171,7 +180,9 @@ class Auth:
             await self.audit.record(_failed_sign_in(user, "banned"))
             raise
         session = self.new_session(user.user_id, client, now, remember=remember)
-        await self.store.add_session(session, method=method, guest_id=client.guest_id)
+        await self.store.add_session(
+            session, method=method, guest_id=client.guest_id, password_hash=password_hash
+        )
         return self._started(user, session, seen)
 
     def _started(self, user: User, session: Session, seen: int) -> SignedIn:

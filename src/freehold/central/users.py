@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.dates import from_iso, to_iso
-from freehold.auth.errors import EmailTaken, IdentityTaken
+from freehold.auth.errors import Banned, EmailTaken, IdentityTaken
 from freehold.auth.sessions import extend_from
 from freehold.auth.social.types import Identity
 from freehold.auth.types import USER_ROLE, Credential, Session, SignedIn, User
@@ -84,7 +84,9 @@ class SqlUserStore:
             await self.central.record(db, _added(new, has_session=True))
         return True
 
-    async def add_session(self, new: Session, *, method: str = "password", guest_id: str = "") -> None:
+    async def add_session(
+        self, new: Session, *, method: str = "password", guest_id: str = "", password_hash: str | None = None
+    ) -> None:
         signed_in = Event(
             "user.signed_in",
             f"user:{new.user_id}",
@@ -93,6 +95,7 @@ class SqlUserStore:
         )
         try:
             async with self.central.write() as db:
+                await _require_still_welcome(db, new, password_hash)
                 await db.execute(session.insert(), msgspec.to_builtins(new))
                 await self.central.record(db, signed_in)
                 if guest_id and await link_guest(db, guest_id, new.user_id, new.created_at):
@@ -164,6 +167,17 @@ class SqlUserStore:
                 user.update().where(user.c.id == user_id).values(role=role, updatedAt=updated_at)
             )
             await self.central.record(db, Event("user.role_changed", f"user:{user_id}", {"role": role}))
+
+
+async def _require_still_welcome(db: AsyncConnection, new: Session, password_hash: str | None) -> None:
+    """A ban, or a new password, that came while the old one was being checked counts."""
+    found = FIND_CREDENTIAL.where(user.c.id == new.user_id)
+    row = (await db.execute(found)).mappings().first()
+    if row is None or (password_hash is not None and row["password"] != password_hash):
+        raise NotFound("the user, or their password, is another by now")
+    who = user_of(row)
+    if who.banned and (who.ban_expires is None or who.ban_expires > new.created_at):
+        raise Banned("this user is banned")
 
 
 def _added(new: User, *, has_session: bool) -> Event:
