@@ -12,6 +12,7 @@ import jwt
 import pytest
 
 from tests.auth_app import SECRET, AuthApp, QuickHasher, running_auth
+from tests.central_place import CentralPlace
 from tests.mailed import OutboxReader
 
 ADA, EVE = "ada@example.com", "eve@example.com"
@@ -24,6 +25,13 @@ REQUEST_RESET, VERIFY = "/api/auth/request-password-reset", "/api/auth/verify-em
 @pytest.fixture
 async def app(tmp_path: Path) -> AsyncIterator[AuthApp]:
     async with running_auth(tmp_path, hasher=QuickHasher()) as running:
+        yield running
+
+
+@pytest.fixture
+async def anywhere(tmp_path: Path, place: CentralPlace) -> AsyncIterator[AuthApp]:
+    """With the central database in a file, and on a server: for what depends on its transactions."""
+    async with running_auth(tmp_path, hasher=QuickHasher(), place=place) as running:
         yield running
 
 
@@ -54,42 +62,46 @@ async def can_sign_in(app: AuthApp, password: str, email: str = ADA) -> bool:
 
 
 async def test_of_twenty_sign_ins_with_one_code_at_once_one_succeeds(
-    app: AuthApp, outbox: OutboxReader
+    anywhere: AuthApp, outbox: OutboxReader
 ) -> None:
     for new in (True, False):
-        await app.post(SEND, {"email": ADA, "type": "sign-in"})
+        await anywhere.post(SEND, {"email": ADA, "type": "sign-in"})
         body = {"email": ADA, "otp": outbox.code(ADA)}
-        replies = await asyncio.gather(*(app.post(SIGN_IN_CODE, body) for _ in range(20)))
+        replies = await asyncio.gather(*(anywhere.post(SIGN_IN_CODE, body) for _ in range(20)))
         assert sorted(reply.status_code for reply in replies) == [200] + [400] * 19, new
-    counts = [(await app.rows(f'SELECT count(*) FROM "{table}"'))[0][0] for table in ("user", "tenant")]
+    counts = [(await anywhere.rows(f'SELECT count(*) FROM "{table}"'))[0][0] for table in ("user", "tenant")]
     assert counts == [1, 1]
-    assert (await app.rows("SELECT count(*) FROM session"))[0][0] == 2
+    assert (await anywhere.rows("SELECT count(*) FROM session"))[0][0] == 2
 
 
-async def test_of_thirty_guesses_at_once_three_are_looked_at(app: AuthApp, outbox: OutboxReader) -> None:
-    await app.post(SEND, {"email": ADA, "type": "sign-in"})
+async def test_of_thirty_guesses_at_once_three_are_looked_at(anywhere: AuthApp, outbox: OutboxReader) -> None:
+    await anywhere.post(SEND, {"email": ADA, "type": "sign-in"})
     code = outbox.code(ADA)
     wrong = [f"{(int(code) + number) % 1_000_000:06}" for number in range(1, 31)]
-    replies = await asyncio.gather(*(app.post(SIGN_IN_CODE, {"email": ADA, "otp": otp}) for otp in wrong))
+    replies = await asyncio.gather(
+        *(anywhere.post(SIGN_IN_CODE, {"email": ADA, "otp": otp}) for otp in wrong)
+    )
     codes = [reply.json()["code"] for reply in replies]
     assert codes.count("TOO_MANY_ATTEMPTS") == 1, "the fourth makes the code void"
     assert set(codes) == {"INVALID_OTP", "TOO_MANY_ATTEMPTS"}
-    assert (await app.rows("SELECT value FROM verification WHERE identifier LIKE 'code-tries-%'")) == [("3",)]
-    assert (await app.post(SIGN_IN_CODE, {"email": ADA, "otp": code})).status_code == 400
+    assert (await anywhere.rows("SELECT value FROM verification WHERE identifier LIKE 'code-tries-%'")) == [
+        ("3",)
+    ]
+    assert (await anywhere.post(SIGN_IN_CODE, {"email": ADA, "otp": code})).status_code == 400
 
 
 async def test_of_twenty_requests_for_a_code_at_once_three_send_one(
-    app: AuthApp, outbox: OutboxReader
+    anywhere: AuthApp, outbox: OutboxReader
 ) -> None:
     body = {"email": ADA, "type": "sign-in"}
-    replies = await asyncio.gather(*(app.post(SEND, body) for _ in range(20)))
+    replies = await asyncio.gather(*(anywhere.post(SEND, body) for _ in range(20)))
     assert sorted(reply.status_code for reply in replies) == [200] * 3 + [429] * 17
     assert len(outbox.mails(ADA)) == 3
     refused = next(reply for reply in replies if reply.status_code == 429)
     assert 3500 < int(refused.headers["x-retry-after"]) <= 3600
     assert refused.headers["retry-after"] == refused.headers["x-retry-after"]
     assert set(refused.json()) == {"message"}
-    assert (await app.post(SEND, {"email": EVE, "type": "sign-in"})).status_code == 200
+    assert (await anywhere.post(SEND, {"email": EVE, "type": "sign-in"})).status_code == 200
 
 
 async def test_the_limit_holds_over_processes_and_restarts(tmp_path: Path) -> None:
@@ -138,15 +150,17 @@ async def test_a_code_from_the_database_is_of_no_use(app: AuthApp, outbox: Outbo
 # Forgotten passwords -------------------------------------------------------------------------------
 
 
-async def test_of_ten_resets_with_one_link_at_once_one_succeeds(app: AuthApp, outbox: OutboxReader) -> None:
-    await sign_up(app)
-    await app.post(REQUEST_RESET, {"email": ADA, "redirectTo": "/reset"})
+async def test_of_ten_resets_with_one_link_at_once_one_succeeds(
+    anywhere: AuthApp, outbox: OutboxReader
+) -> None:
+    await sign_up(anywhere)
+    await anywhere.post(REQUEST_RESET, {"email": ADA, "redirectTo": "/reset"})
     bodies = [{"token": outbox.token(ADA), "newPassword": f"new-password-{n}"} for n in range(10)]
-    replies = await asyncio.gather(*(app.post(RESET, body) for body in bodies))
+    replies = await asyncio.gather(*(anywhere.post(RESET, body) for body in bodies))
     statuses = [reply.status_code for reply in replies]
     assert sorted(statuses) == [200] + [400] * 9
-    assert await can_sign_in(app, bodies[statuses.index(200)]["newPassword"])
-    assert not await can_sign_in(app, PASSWORD)
+    assert await can_sign_in(anywhere, bodies[statuses.index(200)]["newPassword"])
+    assert not await can_sign_in(anywhere, PASSWORD)
 
 
 @pytest.mark.parametrize("change", ["password", "email", "reset", "user"])
@@ -302,19 +316,21 @@ async def test_a_change_link_is_for_who_asked_and_for_once(app: AuthApp, outbox:
 
 
 async def test_an_address_that_was_taken_meanwhile_is_not_taken_away(
-    app: AuthApp, outbox: OutboxReader
+    anywhere: AuthApp, outbox: OutboxReader
 ) -> None:
-    ada = await sign_up(app)
-    link = await change_link(app, outbox, ada)
-    await app.post("/api/auth/email-otp/request-email-change", {"newEmail": "new@example.com"}, **bearer(ada))
+    ada = await sign_up(anywhere)
+    link = await change_link(anywhere, outbox, ada)
+    await anywhere.post(
+        "/api/auth/email-otp/request-email-change", {"newEmail": "new@example.com"}, **bearer(ada)
+    )
     code = outbox.code("new@example.com")
-    await sign_up(app, "new@example.com")
-    reply = await app.http.get(VERIFY, params={"token": link})
+    await sign_up(anywhere, "new@example.com")
+    reply = await anywhere.http.get(VERIFY, params={"token": link})
     assert reply.status_code == 422
     body = {"newEmail": "new@example.com", "otp": code}
-    reply = await app.post("/api/auth/email-otp/change-email", body, **bearer(ada))
+    reply = await anywhere.post("/api/auth/email-otp/change-email", body, **bearer(ada))
     assert (reply.status_code, reply.json()["code"]) == (400, "INVALID_OTP")
-    assert (await app.get_session(ada))["user"]["email"] == ADA
+    assert (await anywhere.get_session(ada))["user"]["email"] == ADA
 
 
 async def test_a_code_for_anothers_new_address_changes_nothing_of_mine(
@@ -409,39 +425,39 @@ async def test_nobody_ends_anothers_session(app: AuthApp) -> None:
     assert await app.get_session(eve) is None
 
 
-async def test_of_two_password_changes_at_once_one_holds(app: AuthApp) -> None:
-    token = await sign_up(app)
+async def test_of_two_password_changes_at_once_one_holds(anywhere: AuthApp) -> None:
+    token = await sign_up(anywhere)
     # So few that the delay after wrong passwords does not begin: who is late gives one.
     bodies = [{"currentPassword": PASSWORD, "newPassword": f"new-password-{n}"} for n in range(4)]
     replies = await asyncio.gather(
-        *(app.post("/api/auth/change-password", body, **bearer(token)) for body in bodies)
+        *(anywhere.post("/api/auth/change-password", body, **bearer(token)) for body in bodies)
     )
     statuses = [reply.status_code for reply in replies]
     assert sorted(statuses) == [200] + [400] * 3
-    assert await can_sign_in(app, bodies[statuses.index(200)]["newPassword"])
+    assert await can_sign_in(anywhere, bodies[statuses.index(200)]["newPassword"])
 
 
 async def test_a_deleted_user_leaves_nothing_but_a_database_to_delete(
-    app: AuthApp, outbox: OutboxReader
+    anywhere: AuthApp, outbox: OutboxReader
 ) -> None:
-    token = await sign_up(app)
-    other = await sign_up(app, EVE)
+    token = await sign_up(anywhere)
+    other = await sign_up(anywhere, EVE)
     before = datetime.now(UTC).timestamp() * 1000
     replies = await asyncio.gather(
-        *(app.post("/api/auth/delete-user", {"password": PASSWORD}, **bearer(token)) for _ in range(5))
+        *(anywhere.post("/api/auth/delete-user", {"password": PASSWORD}, **bearer(token)) for _ in range(5))
     )
     assert 200 in {reply.status_code for reply in replies}
-    assert await app.get_session(token) is None
-    assert await app.get_session(other) is not None
-    assert [await app.rows(f"SELECT count(*) FROM {t}") for t in ('"user"', "account", "session")] == [
+    assert await anywhere.get_session(token) is None
+    assert await anywhere.get_session(other) is not None
+    assert [await anywhere.rows(f"SELECT count(*) FROM {t}") for t in ('"user"', "account", "session")] == [
         [(1,)]
     ] * 3
-    ((state, due_at_ms),) = await app.rows(
+    ((state, due_at_ms),) = await anywhere.rows(
         "SELECT state, due_at_ms FROM tenant WHERE state <> 'provisioning'"
     )
     assert state == "deleting"
     assert before - 1000 <= due_at_ms <= datetime.now(UTC).timestamp() * 1000
-    assert len(await app.rows("SELECT 1 FROM audit_entry WHERE action = 'user.removed'")) == 1
+    assert len(await anywhere.rows("SELECT 1 FROM audit_entry WHERE action = 'user.removed'")) == 1
 
 
 async def test_when_the_tenant_cannot_be_marked_the_user_stays(app: AuthApp) -> None:
