@@ -190,6 +190,15 @@ async def test_three_codes_an_hour_go_to_one_address_for_whatever(world: World) 
     assert refused.value.retry_after_s == 10 * 60
 
 
+async def test_who_comes_with_an_earlier_time_than_the_others_waits_no_longer_than_they(world: World) -> None:
+    for _ in range(3):
+        await world.send()
+    world.wait(seconds=-2)
+    with pytest.raises(RateLimited) as refused:
+        await world.send()
+    assert refused.value.retry_after_s == 3600
+
+
 async def test_who_gets_no_mail_is_limited_just_the_same(world: World) -> None:
     for _ in range(3):
         await world.codes.send(SIGN_IN, "en", has_reader=False)

@@ -27,9 +27,11 @@ def note_mail(rows: Rows, quota: MailQuota, rate: Rate, now: datetime) -> int:
     if rate.is_off:
         return 0
     now_ms, window_ms = _ms(now), rate.window_s * 1000
-    sent = [time for time in _times(rows, quota) if time > now_ms - window_ms]
+    sent = sorted(time for time in _times(rows, quota) if time > now_ms - window_ms)
     if len(sent) >= rate.hits:
-        return max(1, math.ceil((sent[-rate.hits] + window_ms - now_ms) / 1000))
+        # Who has waited for the others to write comes with an earlier time than theirs.
+        wait_s = math.ceil((sent[-rate.hits] + window_ms - now_ms) / 1000)
+        return min(max(1, wait_s), rate.window_s)
     _keep(rows, quota, [*sent, now_ms], now + timedelta(seconds=rate.window_s))
     return 0
 
