@@ -86,6 +86,7 @@ class Campaign:
         self.folder = folder
         self.report = Report()
         self._counts = threading.Lock()
+        self._is_broken = threading.Event()
 
     def run(self) -> Report:
         """Play it all, then look."""
@@ -97,7 +98,11 @@ class Campaign:
             with ThreadPoolExecutor(_AT_ONCE + 1) as pool:
                 plans = [(number, self.random.random()) for number in range(self.people)]
                 killer = pool.submit(self._kill)
-                list(pool.map(self._person, plans))
+                try:
+                    list(pool.map(self._person, plans))
+                except BaseException:
+                    self._is_broken.set()
+                    raise
                 killer.result()
             self.service.kill()
             self.twin.call("DELETE", "/__faults").raise_for_status()
@@ -163,9 +168,10 @@ class Campaign:
         """Kill now the service, now the twin, spread over the people's coming."""
         for number in range(self.kills):
             wanted = (number + 1) * self.people // (self.kills + 1)
-            until = time.monotonic() + _PATIENCE_S
-            while self.report.signed_up < wanted and time.monotonic() < until:
-                time.sleep(0.005)
+            while self.report.signed_up < wanted and not self._is_broken.wait(0.005):
+                pass
+            if self._is_broken.is_set():
+                return
             time.sleep(self.random.random() / 4)
             if number % 3 == 1:
                 self.twin.kill()
