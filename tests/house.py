@@ -1,5 +1,6 @@
 """An installation in this process, on files or on a real sqld, and ways to bring it into disorder."""
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -90,6 +91,11 @@ class House:
     def found(self, kind: Kind) -> dict[str, bool]:
         """Names of this kind, and whether they are repaired."""
         return {each.database_name: each.is_repaired for each in self.findings if each.kind is kind}
+
+
+def central_on(sqld: Sqld) -> str:
+    """A new central database beside the tenants' own."""
+    return f"{sqld.url}/?namespace=central-{secrets.token_hex(4)}"
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseS
 from freehold.tenants.life import WrongState
 from freehold.tenants.provision import Provision
 from freehold.tenants.types import ReadyDatabase, Tenant, TenantState
-from tests.house import FALL_BACK, HEAD, House, opened
+from tests.house import FALL_BACK, HEAD, House, central_on, opened
 from tests.sqld import Sqld, running_sqld
 from tests.twin import Twin, running_twin
 
@@ -46,7 +46,7 @@ def twin() -> Iterator[Twin]:
 @pytest.fixture(params=["local", "sqld", "turso"])
 async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
     server: Sqld | None = request.getfixturevalue("sqld") if request.param == "sqld" else None
-    more = {}
+    more = {} if server is None else {"DATABASE_URL": central_on(server)}  # all of it on one server
     if request.param == "turso":
         request.getfixturevalue("twin").clear()
         more = request.getfixturevalue("twin").variables
