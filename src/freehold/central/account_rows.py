@@ -22,7 +22,7 @@ def password_row(user_id: str, password_hash: str, now: str) -> dict[str, Any]:
 
 
 def identity_row(user_id: str, identity: Identity, now: str) -> dict[str, Any]:
-    """Without any token of the provider: see docs/decisions/0007-social-sign-in.md."""
+    """Without any token of the provider: see docs/decisions/0019-social-sign-in.md."""
     return {
         "id": random_id(),
         "accountId": identity.subject,

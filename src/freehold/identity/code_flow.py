@@ -28,7 +28,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tokens(msgspec.Struct, frozen=True, kw_only=True):
-    """What a code was worth. Used to ask who it is, then dropped: see docs/decisions/0007-social-sign-in.md."""
+    """What a code was worth. Used to ask who it is, then dropped: see docs/decisions/0019-social-sign-in.md."""
 
     access_token: str
     id_token: str = ""
