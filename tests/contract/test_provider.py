@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -17,6 +18,7 @@ from freehold.errors import Conflict, InvalidInput, NotFound
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
 from freehold.libsql.values import decode
 from freehold.providers.local.provider import LocalProvider
+from freehold.tenants.errors import NoPointInTime
 from freehold.tenants.ports import DatabaseProvider
 
 BAD_NAMES = ["", "..", "../x", "a/b", "A", "a.b", "a\0", "ä", "a" * 64, "%2e"]
@@ -255,6 +257,25 @@ async def test_a_fork_is_a_database_of_its_own(provider: DatabaseProvider) -> No
         await provider.fork("missing", "t-4")
     assert await numbers(provider, "t-3") == [1]
     assert await provider.find("t-4") is None
+
+
+async def test_where_no_past_is_kept_nothing_is_made_of_it(provider: DatabaseProvider) -> None:
+    """The twin keeps none either; Turso itself does."""
+    await filled(provider, "t-1", 3)
+    await filled(provider, "t-2", 1)
+    at = datetime.now(UTC) - timedelta(seconds=5)
+    with pytest.raises(NoPointInTime, match=r"restore from an export|point-in-time"):
+        await provider.fork_at("t-1", "t-3", at)
+    with pytest.raises(Conflict) as taken:
+        await provider.fork_at("t-1", "t-2", at)
+    assert not isinstance(taken.value, NoPointInTime)
+    with pytest.raises(NotFound):
+        await provider.fork_at("missing", "t-3", at)
+    for bad in (("../x", "t-3"), ("t-1", "../x")):
+        with pytest.raises(InvalidInput):
+            await provider.fork_at(*bad, at)
+    assert await names_of(provider) == ["t-1", "t-2"]
+    assert (await numbers(provider, "t-1"), await numbers(provider, "t-2")) == ([1, 2, 3], [1])
 
 
 async def test_an_export_is_one_file_that_anybody_can_open(

@@ -112,6 +112,35 @@ def test_a_life_by_command(office: Office, tmp_path: Path) -> None:
     assert office.json("show", tenant_id, code=1)[0]["is_there"] is False
 
 
+def test_a_moment_that_is_not_kept_is_refused_and_nothing_changes(office: Office, tmp_path: Path) -> None:
+    person, credentials = office.person()
+    before = office.json("show", person.email)
+
+    def restore(*words: str) -> tuple[int, str]:
+        done = office.service.run("tenants", "restore", person.email, *words, "--yes")
+        return done.returncode, done.stderr
+
+    (tmp_path / "any.db").touch()
+    at = ("--at", "2026-01-31T10:20:30Z")
+    for wrong in (
+        [],
+        [str(tmp_path / "any.db"), *at],
+        ["--accept-changes", *at],
+        ["--at", "yesterday"],
+        ["--at", "2026-01-31T10:20:30"],
+        ["--at", "0001-01-01T00:00:00+14:00"],
+    ):
+        assert restore(*wrong)[0] == 2, wrong
+    assert office.service.run("tenants", "restore", person.email, *at).returncode == 2  # nobody to ask
+    assert restore("--at", "9999-01-31T10:20:30Z")[0] == 1
+    code, text = restore(*at)
+    assert code == 1
+    assert "restore from an export" in text
+    assert office.json("restore", person.email, *at, "--dry-run")[0]["at"] == "2026-01-31T10:20:30+00:00"
+    assert office.json("show", person.email) == before
+    assert run_sql(credentials, _WORDS) == [["before"]]
+
+
 def test_several_at_once_and_one_that_fails(office: Office) -> None:
     (first, _), (second, _) = office.person(), office.person()
     found = office.json("suspend", first.email, "nobody@example.com", second.email, code=1)

@@ -269,6 +269,17 @@ def test_it_never_gives_other_data_than_were_asked_for(twin: Twin) -> None:
     reply = twin.call("POST", "databases", json={"name": "past", "group": "default", "seed": seed})
     assert reply.status_code == 400
     assert "point-in-time" in reply.json()["error"]
+    for malformed in (
+        "",
+        "yesterday",
+        "2024-01-01",
+        "2024-01-01T00:00:00",
+        "2024-13-01T00:00:00Z",
+        "1704067200",
+    ):
+        body = {"name": "past", "group": "default", "seed": seed | {"timestamp": malformed}}
+        reply = twin.call("POST", "databases", json=body)
+        assert (reply.status_code, reply.json()["error"]) == (400, f"invalid timestamp: {malformed}")
     assert twin.call("GET", "databases/past").status_code == 404
 
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from freehold.audit.types import Entry
 from freehold.auth.dates import utc_now
 from freehold.auth.types import Client, NewUser
 from freehold.central.tables import tenant, unowned_database
-from freehold.errors import NotFound, ProviderUnavailable
+from freehold.errors import InvalidInput, NotFound, ProviderUnavailable
 from freehold.migrate.ledger import LEDGER_TABLE
 from freehold.tenants.backup import BadBackup
-from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
+from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended, NoPointInTime
 from freehold.tenants.life import WrongState
 from freehold.tenants.provision import Provision
 from freehold.tenants.types import ReadyDatabase, Tenant, TenantState
 from tests.house import FALL_BACK, HEAD, House, central_on, opened
+from tests.simulators.turso_past import past_of
 from tests.sqld import Sqld, running_sqld
 from tests.twin import Twin, running_twin
 
@@ -381,3 +383,68 @@ async def test_a_tenant_that_is_deleted_while_it_is_restored_stays_deleted(
     assert (await house.rows())[mine.database_name][0] == "deleted"
     assert await unowned(house) == []
     assert (await house.reconcile(yes=True)).found == {}
+
+
+# As of a moment ------------------------------------------------------------------------------------------
+
+
+async def test_a_moment_that_cannot_be_had_leaves_the_tenant_as_it_was(house: House, mine: Tenant) -> None:
+    life, now = house.services.life, utc_now()
+    with pytest.raises(NoPointInTime):  # the twin keeps no past either
+        await life.restore_at("ada@example.com", now - timedelta(seconds=5))
+    for never in (now + timedelta(minutes=5), datetime.max.replace(tzinfo=UTC), datetime(2026, 1, 1)):  # noqa: DTZ001
+        with pytest.raises(InvalidInput):
+            await life.restore_at(mine.tenant_id, never)
+    assert await life.find(mine.tenant_id) == mine
+    assert await house.rows_of(mine.database_name, _WORDS) == [["ada"]]
+    assert await unowned(house) == []
+    assert (await house.reconcile(yes=True)).found == {}
+    assert "tenant.restored" not in await trail(house, mine)
+
+
+@pytest.mark.parametrize("state", ["ready", "suspended"])
+async def test_a_tenant_goes_back_to_a_moment(tmp_path: Path, twin: Twin, state: str) -> None:
+    twin.clear()
+    async with (
+        past_of(twin) as past,
+        opened(tmp_path, None, **(twin.variables | {"TURSO_API_URL": past.url})) as house,
+    ):
+        life = house.services.life
+        mine = await signed_up(house, "ada")
+        kept = await life.fork(mine.tenant_id)
+        await house.run(kept.database_name, *FALL_BACK)
+        past.kept["2026-01-31T10:20:30Z"] = kept.database_name
+        await house.run(mine.database_name, _WORD.format("later"))
+        if state == "suspended":
+            await life.suspend(mine.tenant_id, "unpaid")
+        now = await life.restore_at(mine.tenant_id, datetime(2026, 1, 31, 10, 20, 30, tzinfo=UTC))
+        assert now == await life.find(mine.tenant_id)
+        assert (now.state.value, now.schema_version) == (state, HEAD)
+        assert now.database_name not in {mine.database_name, kept.database_name}
+        assert not await house.exists(mine.database_name)
+        if state == "suspended":
+            with pytest.raises(AssertionError, match="BLOCKED"):
+                await house.run(now.database_name, "SELECT 1")
+            await life.resume(mine.tenant_id)
+        assert await house.rows_of(now.database_name, _WORDS) == [["ada"]]
+        assert await house.version(now.database_name) == HEAD
+        assert await unowned(house) == []
+        assert "tenant.restored" in await trail(house, mine)
+
+
+async def test_a_moment_before_the_first_migration_is_refused(tmp_path: Path, twin: Twin) -> None:
+    twin.clear()
+    async with (
+        past_of(twin) as past,
+        opened(tmp_path, None, **(twin.variables | {"TURSO_API_URL": past.url})) as house,
+    ):
+        mine = await signed_up(house, "ada")
+        twin.create("empty")
+        past.kept["2026-01-31T10:20:30Z"] = "empty"
+        with pytest.raises(NoPointInTime, match="nothing in it yet"):
+            await house.services.life.restore_at(
+                mine.tenant_id, datetime(2026, 1, 31, 10, 20, 30, tzinfo=UTC)
+            )
+        assert await house.services.life.find(mine.tenant_id) == mine
+        assert await house.rows_of(mine.database_name, _WORDS) == [["ada"]]
+        assert await unowned(house) == []

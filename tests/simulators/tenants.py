@@ -317,6 +317,9 @@ class SimulatedProvider:
     async def fork(self, source_name: str, target_name: str) -> Database:
         raise NotImplementedError
 
+    async def fork_at(self, source_name: str, target_name: str, at: datetime) -> Database:
+        raise NotImplementedError
+
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
         raise NotImplementedError
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,18 @@ _TENANT = click.argument("tenant", metavar="TENANT")
 _TENANTS = click.argument("tenants", metavar="TENANT...", nargs=-1, required=True)
 
 Act = Callable[[str], Awaitable[Tenant]]
+
+
+def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise click.BadParameter("not a moment with a time zone; write 2026-11-21T10:00:00Z")
 
 
 @click.command(epilog="Example: freehold tenants show ada@example.com --json")
@@ -169,23 +182,44 @@ async def export(tenant: str, file: Path, force: bool, as_json: bool) -> int:
 Examples:
   freehold tenants restore ada@example.com ada.db --dry-run
   freehold tenants restore ada@example.com ada.db --yes
+  freehold tenants restore ada@example.com --at 2026-11-21T10:00:00Z --yes
 """
 )
 @_TENANT
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--at", callback=_moment, metavar="MOMENT", help="As it was then, where the provider can.")
 @click.option("--accept-changes", is_flag=True, help="Also if tables are not as the migrations made them.")
 @_DRY_RUN
 @_YES
 @_JSON
 @async_command
 async def restore(
-    tenant: str, file: Path, *, accept_changes: bool, dry_run: bool, yes: bool, as_json: bool
+    tenant: str,
+    file: Path | None,
+    *,
+    at: datetime | None,
+    accept_changes: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
 ) -> int:
     """Give a tenant a new database with the content of FILE, at the newest version; the old one is then deleted.
 
     FILE is checked first: whole, with a history that this registry knows, not ahead of it. The old database is kept
     until the new one is complete. Its address changes: clients ask for it again.
+
+    With --at instead of FILE, as the database itself was at that moment, or up to some 15 s before. Only Turso keeps
+    a past, for as long as its plan says; exit code 1, and nothing is changed, where there is none. The past of the
+    old database goes with it: no other moment can be chosen afterwards.
     """
+    if at is not None:
+        if file is not None or accept_changes:
+            raise click.UsageError("say either FILE, perhaps with --accept-changes, or --at")
+        return await _restore_at(tenant, at, dry_run=dry_run, yes=yes, as_json=as_json)
+    if file is None:
+        raise click.UsageError("say from what: FILE, or --at")
     async with command_services() as services:
         found = await services.life.find(tenant)
         checked = await services.life.check_file(file)
@@ -239,6 +273,20 @@ async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bo
     if waiting:
         click.echo(f"{len(waiting)} are not gone yet; the service goes on trying", err=True)
     return EXIT_NO if waiting else code
+
+
+async def _restore_at(tenant: str, at: datetime, *, dry_run: bool, yes: bool, as_json: bool) -> int:
+    async with command_services() as services:
+        found = await services.life.find(tenant)
+        services.life.check_moment(at)
+        if dry_run:
+            text = f"would ask `{found.provider}` for {found.database_name} as of {at.isoformat()}"
+            _say(text, {"tenant_id": found.tenant_id, "at": at.isoformat()}, as_json=as_json)
+            return EXIT_DONE
+        _confirm(f"put {found.tenant_id} back to {at.isoformat()}? What came after is lost.", yes=yes)
+        done = await services.life.restore_at(tenant, at)
+    _print(done, as_json=as_json)
+    return EXIT_DONE
 
 
 def _check_target(file: Path, *, force: bool) -> None:

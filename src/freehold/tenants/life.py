@@ -5,12 +5,13 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from freehold.errors import CentralUnavailable, Conflict, FreeholdError
+from freehold.errors import CentralUnavailable, Conflict, FreeholdError, InvalidInput
 from freehold.migrate.copying import CannotBeCopied, Copied, copy_database
 from freehold.migrate.ledger import read_ledger
 from freehold.migrate.target import Target
@@ -18,7 +19,7 @@ from freehold.registry.snapshot import Snapshot
 from freehold.tenants.backup import BackupCheck, BadBackup, Checked, OpenFile
 from freehold.tenants.caretaker import Caretaker, Done
 from freehold.tenants.clock import SystemClock
-from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting
+from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, NoPointInTime
 from freehold.tenants.life_store import LifeStore
 from freehold.tenants.names import new_database_name
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
@@ -188,14 +189,45 @@ class Life:
                 raise BadBackup([*checked.changed, "say that this is accepted, or restore another file"])
             async with self._reserved(tenant) as name:
                 copied = await self._fill(name, file, on_rows)
-                version = await self.bring_up_to_date(await self.provider.open(name))
-                if tenant.state is TenantState.SUSPENDED:
-                    await self.provider.suspend(name, tenant.error or "")
-                if not await self.store.replace(tenant, (tenant.state,), name, version):
-                    raise _overtaken(tenant)
-        log.info("tenant.restored", tenant_id=tenant.tenant_id, database=name, schema_version=version)
+                await self._put_in_place(tenant, name)
         await self._tidy(tenant)
         return Restored(tenant=await self.store.find(tenant.tenant_id), checked=checked, copied=copied)
+
+    async def restore_at(self, reference: str, at: datetime) -> Tenant:
+        """Give the tenant a new database as its own was at `at`, an aware moment, at the newest version.
+
+        Where the provider can. As with `restore`, the old one is kept until the new one is whole, and then discarded:
+        the provider may forget its past with it.
+
+        Raises:
+            InvalidInput, NotFound: the moment is not over; nothing was changed.
+            NoPointInTime, MigrationFailed, ReservationLost, ProviderUnavailable: the tenant is as it was before.
+        """
+        self.check_moment(at)
+        tenant = await self._here(reference, _RESTORABLE, "restored")
+        async with self._reserved(tenant) as name:
+            await self.provider.fork_at(tenant.database_name, name, at)
+            copy = await self.provider.open(name)
+            if tenant.schema_version and not (await read_ledger(copy)).version:
+                raise NoPointInTime(f"at {at.isoformat()} the database had nothing in it yet")
+            await self._put_in_place(tenant, name)
+        await self._tidy(tenant)
+        return await self.store.find(tenant.tenant_id)
+
+    def check_moment(self, at: datetime) -> None:
+        """Look at a moment as `restore_at` does. Raises `InvalidInput`."""
+        if at.tzinfo is None:
+            raise InvalidInput("the moment has no time zone; write 2026-01-31T10:20:30Z")
+        if at.timestamp() * 1000 > self.clock.now_ms():
+            raise InvalidInput(f"{at.isoformat()} is in the future")
+
+    async def _put_in_place(self, tenant: Tenant, name: str) -> None:
+        version = await self.bring_up_to_date(await self.provider.open(name))
+        if tenant.state is TenantState.SUSPENDED:
+            await self.provider.suspend(name, tenant.error or "")
+        if not await self.store.replace(tenant, (tenant.state,), name, version):
+            raise _overtaken(tenant)
+        log.info("tenant.restored", tenant_id=tenant.tenant_id, database=name, schema_version=version)
 
     async def _fill(self, name: str, file: Target, on_rows: Callable[[int], None]) -> Copied:
         await self.provider.create_empty(name)

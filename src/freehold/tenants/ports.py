@@ -1,6 +1,7 @@
 """What the tenants service needs of the outside, in its own words."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -92,6 +93,17 @@ class DatabaseProvider(Protocol):
         Raises:
             NotFound: no such source.
             Conflict: the target exists already.
+            ProviderUnavailable: no answer; the target may be there.
+        """
+        ...
+
+    async def fork_at(self, source_name: str, target_name: str, at: datetime) -> Database:
+        """As `fork`, but as the database was at `at`, an aware moment, or up to some seconds before it.
+
+        Raises:
+            NotFound: no such source.
+            Conflict: the target exists already.
+            NoPointInTime: the provider keeps no past, or none of that moment; there is no target.
             ProviderUnavailable: no answer; the target may be there.
         """
         ...

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 from msgspec import UNSET
@@ -29,6 +30,7 @@ from freehold.twin.types import (
 Drawn = Mapping[Kind, Fault]
 
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _SIZE = re.compile(r"(\d{1,15})\s*(b|kb|mb|gb|tb)?", re.IGNORECASE)
 _FACTORS = {"b": 1, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30, "tb": 1 << 40}
 _DEFAULT_SIZE = 9 << 30
@@ -186,7 +188,9 @@ class Platform:
         name = seed.name or seed.value
         if not name:
             raise Refusal(400, "seed name is required")
-        if seed.timestamp:
+        if seed.timestamp is not None:
+            if not _is_moment(seed.timestamp):
+                raise Refusal(400, f"invalid timestamp: {seed.timestamp}")
             # Never the newest data in place of those asked for.
             raise Refusal(
                 400, "point-in-time restore is not supported by this local twin; leave `timestamp` out"
@@ -196,6 +200,17 @@ class Platform:
 
 def _branched(source: DatabaseRecord | None) -> Parent | None:
     return None if source is None else Parent(id=source.db_id, name=source.name, branched_at=rfc3339())
+
+
+def _is_moment(text: str) -> bool:
+    """Whether this is a moment of RFC 3339, such as `2024-01-01T00:00:00Z`."""
+    if not _MOMENT.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _exists(name: str, drawn: Drawn) -> Refusal:

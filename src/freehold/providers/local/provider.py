@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles, check_name
 from freehold.providers.local.limits import EngineLimits, Limits
 from freehold.providers.local.template import Template, Templates
+from freehold.providers.no_past import refuse_fork_at
 from freehold.providers.serving import DatabaseServer, ReplicaServer
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken
@@ -107,6 +109,10 @@ class LocalProvider:
         check_name(target_name)
         await asyncio.to_thread(self._fork, source_name, target_name)
         return self._database(target_name)
+
+    async def fork_at(self, source_name: str, target_name: str, at: datetime) -> Database:  # noqa: ARG002
+        """Refuse: no past is kept."""
+        return await refuse_fork_at(self, source_name, target_name)
 
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:  # noqa: ARG002
         """Write the database as it is at one moment into one SQLite file; no scratch database is needed."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.providers.exporting import export_fork
 from freehold.providers.local.files import check_name
+from freehold.providers.no_past import refuse_fork_at
 from freehold.providers.sqld.admin import NamespaceConfig, SqldAdmin
 from freehold.providers.sqld.folders import namespace_pages
 from freehold.providers.sqld.forward import SqldServer
@@ -176,6 +178,10 @@ class SqldProvider:
                 raise Conflict(f"database `{target_name}` exists already; choose another name")
         await self.resume(target_name)
         return self._database(target_name)
+
+    async def fork_at(self, source_name: str, target_name: str, at: datetime) -> Database:  # noqa: ARG002
+        """Refuse: no past is kept."""
+        return await refuse_fork_at(self, source_name, target_name)
 
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
         """Write the database as it is at one moment into a SQLite file.

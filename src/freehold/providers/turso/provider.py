@@ -5,6 +5,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -33,6 +34,7 @@ from freehold.providers.turso.answers import (
 )
 from freehold.providers.turso.api import Answer, PlatformApi
 from freehold.providers.turso.tokens import TokenDesk, expiration
+from freehold.tenants.errors import NoPointInTime
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken
 
 _AUTHORIZATION: dict[AccessLevel, str] = {"full": "full-access", "read_only": "read-only"}
@@ -133,6 +135,18 @@ class TursoProvider:
 
     async def fork(self, source_name: str, target_name: str) -> Database:
         """Branch a database as it is now to a new one, which is not suspended."""
+        return await self._branch(source_name, target_name)
+
+    async def fork_at(self, source_name: str, target_name: str, at: datetime) -> Database:
+        """Branch a database as it was at `at`, or up to some 15 s before. The plan says how far back Turso keeps it.
+
+        Source: https://docs.turso.tech/features/point-in-time-recovery
+        """
+        # Seconds are all that its documentation shows. Cut off: nothing from after the moment may come along.
+        timestamp = at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+        return await self._branch(source_name, target_name, timestamp)
+
+    async def _branch(self, source_name: str, target_name: str, timestamp: str = "") -> Database:
         check_name(target_name)
         source = await self._show(check_name(source_name))
         if source is None:
@@ -140,6 +154,8 @@ class TursoProvider:
         if await self._show(target_name) is not None:
             raise _taken(target_name)
         seed = {"type": "database", "name": source_name}
+        if timestamp:
+            seed["timestamp"] = timestamp
         body = {"name": target_name, "group": self._group, "size_limit": self._size_limit, "seed": seed}
         answer = await self._api.call("POST", self._path, body=body)
         if answer.is_missing:
@@ -150,6 +166,8 @@ class TursoProvider:
             made = await self._existing(target_name)
             if made.parent is None or made.parent.id != source.db_id:  # not what a try of ours has left
                 raise _taken(target_name)
+        elif timestamp and answer.status in {400, 422} and "group" not in answer.error:
+            raise NoPointInTime(f"Turso does not give `{source_name}` as of {timestamp}: {answer.error}")
         else:
             raise self._cannot_create(answer)
         return await self._when_ready(made)
