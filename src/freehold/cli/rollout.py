@@ -145,9 +145,7 @@ Examples:
     "--restore-points", is_flag=True, help="Keep a copy of each database from before its change, a week."
 )
 @click.option("--wait", is_flag=True, help="Carry it out here, until it is done or pauses.")
-@click.option(
-    "--concurrency", type=click.IntRange(1, 256), default=16, show_default=True, help="At the most."
-)
+@_workers
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and change nothing.")
 @_as_json
 @async_command
@@ -198,9 +196,7 @@ Examples:
 """
 )
 @_which
-@click.option(
-    "--concurrency", type=click.IntRange(1, 256), default=16, show_default=True, help="At the most."
-)
+@_workers
 @_as_json
 @async_command
 async def work(rollout_id: str | None, concurrency: int, lease_s: float, as_json: bool) -> int:
@@ -252,9 +248,7 @@ async def pause(rollout_id: str | None) -> int:
 @rollout.command(epilog="\b\nExamples:\n  freehold rollout resume\n  freehold rollout resume --wait")
 @_which
 @click.option("--wait", is_flag=True, help="Carry it out here, until it is done or pauses.")
-@click.option(
-    "--concurrency", type=click.IntRange(1, 256), default=16, show_default=True, help="At the most."
-)
+@_workers
 @_as_json
 @async_command
 async def resume(rollout_id: str | None, wait: bool, concurrency: int, lease_s: float, as_json: bool) -> int:
