@@ -6,7 +6,7 @@
 import asyncio
 import sys
 
-from bench import driver, gateway, hot_paths, provisioning, provisioning_sqld, sign_in, tenants
+from bench import driver, gateway, hot_paths, provisioning, provisioning_sqld, rollouts, sign_in, tenants
 from bench.report import show
 
 SUITES = {
@@ -17,6 +17,7 @@ SUITES = {
     "driver": driver,
     "gateway": gateway,
     "tenants": tenants,
+    "rollouts": rollouts,
 }
 
 
