@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps
 # Half a .venv, left by a set-up that was stopped, is completed.
 HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
-# The suite uses all cores; PYTEST_ARGS adds to the command, e.g. `make test PYTEST_ARGS="-k ledger"`.
+# Many tests wait for processes that they start, so there are two workers a core. PYTEST_ARGS adds to the command, e.g. `make test PYTEST_ARGS="-k ledger"`.
 PYTEST_ARGS ?=
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(2 * (os.cpu_count() or 1), 16))')
 # As in `make campaign CAMPAIGN_ARGS="--people 60 --seed 3"`.
 CAMPAIGN_ARGS ?=
 
@@ -51,7 +52,7 @@ demo: $(VENV)/.run ## play a client app against the running service, at URL if g
 
 test: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## set up what is missing and run all tests
 	@echo "== running all tests"
-	@$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 unit: $(VENV)/.dev ## run the quick tests only
 	@$(BIN)/python -m pytest tests/unit -n0 -q $(PYTEST_ARGS)

@@ -52,4 +52,3 @@ def upgrade() -> None:
     )
     op.create_index("rollout_step_due_idx", "rollout_step", ["rollout_id", "wave", "due_at_ms"])
     op.create_index("rollout_step_state_idx", "rollout_step", ["rollout_id", "wave", "state"])
-    op.create_index("tenant_schema_version_idx", "tenant", ["provider", "state", "schema_version"])

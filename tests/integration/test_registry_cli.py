@@ -137,7 +137,7 @@ def test_lint_of_a_folder_without_migrations_exits_1(freehold: Freehold, tmp_pat
 
 def test_wrong_use_exits_2(freehold: Freehold) -> None:
     assert freehold.run("lint", "nowhere").exit_code == 2
-    assert freehold.run("publish", "--force").exit_code == 2
+    assert freehold.run("publish", "--overwrite").exit_code == 2
     assert freehold.run("unpublish").exit_code == 2
 
 

@@ -156,7 +156,6 @@ tenant = Table(
     Column("created_at", Text, nullable=False),
     Column("updated_at", Text, nullable=False),
     Index("tenant_due_at_ms_idx", "due_at_ms"),
-    Index("tenant_schema_version_idx", "provider", "state", "schema_version"),
     Index("tenant_state_idx", "state", "id"),
 )
 
