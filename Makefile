@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps
 # Half a .venv, left by a set-up that was stopped, is completed.
 HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
-# Many tests wait for processes that they start, so there are two workers a core. PYTEST_ARGS adds to the command,
+# Many tests wait for processes that they start, so there is a worker more than cores. PYTEST_ARGS adds to the command,
 # e.g. `make test PYTEST_ARGS="-k ledger"`.
 PYTEST_ARGS ?=
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(2 * (os.cpu_count() or 1), 16))')
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 16))')
 # As in `make campaign CAMPAIGN_ARGS="--people 60 --seed 3"`.
 CAMPAIGN_ARGS ?=
 

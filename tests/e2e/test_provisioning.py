@@ -121,7 +121,11 @@ def test_a_service_killed_again_and_again_loses_nobody(own_service: Service) -> 
     crowd = threading.Thread(target=keep_signing_up)
     crowd.start()
     try:
-        for _ in range(_KILLS):
+        for kills in range(_KILLS):
+            until = time.monotonic() + 20
+            while len(people) <= kills:  # a busy machine needs longer for each of them
+                assert time.monotonic() < until
+                time.sleep(0.02)
             time.sleep(chance.uniform(0.1, 0.8))
             own_service.kill()
             own_service.start()
@@ -129,7 +133,7 @@ def test_a_service_killed_again_and_again_loses_nobody(own_service: Service) -> 
         stopping.set()
         crowd.join()
     try:
-        assert len(people) > _KILLS
+        assert len(people) >= _KILLS
         found = {person.credentials(within_s=60)["db_name"] for person in people}
         assert len(found) == len(people)
         # Somebody whose answer was lost with the connection is a user all the same, and has a database too.
