@@ -52,6 +52,7 @@ class Worker:
         self._tasks: set[asyncio.Task[Ended]] = set()
         self._ended: list[Ended] = []
         self._flushed_ms = self._renewed_ms = clock.now_ms()
+        self._claim_from_ms = self._flushed_ms  # before that there is nothing to be had
         self._is_stopping = False
 
     async def run(self) -> bool:
@@ -95,14 +96,18 @@ class Worker:
     async def _take_on(self) -> None:
         """Keep as many at work as there is room for, with as many claimed and waiting."""
         room = self._throttle.room
-        if not self._is_stopping and len(self._waiting) < room:
+        now_ms = self._clock.now_ms()
+        if not self._is_stopping and len(self._waiting) < room and now_ms >= self._claim_from_ms:
             claimed = await self._store.claim(
                 self._rollout.rollout_id,
                 self._rollout.wave,
-                now_ms=self._clock.now_ms(),
+                now_ms=now_ms,
                 lease_until_ms=self._lease_end_ms(),
                 limit=4 * room,
             )
+            if len(claimed) < 4 * room:
+                # That was all for now: asking again after each tenant would be a transaction for nothing.
+                self._claim_from_ms = now_ms + int(self._pace.poll_s * 1000)
             for step in claimed:
                 # A lease of our own that ran out meanwhile comes back as a new claim: once is enough.
                 if step.tenant_id not in self._held:
@@ -167,6 +172,7 @@ class Worker:
         await self._on_flush()
         until_due_s = max(due_ms - self._clock.now_ms(), 10) / 1000
         await self._clock.sleep(min(until_due_s, self._pace.poll_s))
+        self._claim_from_ms = 0
         if (await self._store.find(self._rollout.rollout_id)).state is not RolloutState.RUNNING:
             self._is_stopping = True
 
