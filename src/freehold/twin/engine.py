@@ -8,18 +8,15 @@ from pathlib import Path
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from freehold.errors import NotFound, ProviderUnavailable
+from freehold.errors import NotFound
 from freehold.providers.sqld.admin import NamespaceConfig, NamespaceStats, SqldAdmin
 from freehold.providers.sqld.forward import SqldServer
 from freehold.providers.sqld.keys import NamespaceKeys
 from freehold.providers.sqld.namespaces import Namespaces
+from freehold.providers.sqld.provider import DURABILITY
 from freehold.providers.sqld.replicas import SqldReplicas
 from freehold.providers.sqld.upstream import Upstream
 from freehold.twin.sqld_process import running_sqld
-
-_FORK_TRIES = 3
-# Turso acknowledges a commit when it is safe.
-_DURABILITY = "strong"
 
 
 class Engine:
@@ -37,19 +34,13 @@ class Engine:
         config = {
             "jwt_key": self._keys.public_text(db_id),
             "max_db_size": str(size_bytes),
-            "durability_mode": _DURABILITY,
+            "durability_mode": DURABILITY,
         }
         await self._admin.create(db_id, config)
 
     async def fork(self, source_id: str, db_id: str, size_bytes: int) -> None:
         """Copy a database as it is now. Raises `NotFound` without a source."""
-        for attempt in range(_FORK_TRIES):
-            try:
-                made = await self._admin.fork(source_id, db_id)
-                break
-            except ProviderUnavailable:  # a fork that hangs works the next time
-                if attempt == _FORK_TRIES - 1:
-                    raise
+        made = await self._admin.fork(source_id, db_id)
         if made is None:
             raise NotFound("the source is gone")
         await self.configure(db_id, size_bytes, block_reads=False, block_writes=False)
@@ -61,7 +52,7 @@ class Engine:
             block_writes=block_writes,
             max_db_size=str(size_bytes),
             jwt_key=self._keys.public_text(db_id),
-            durability_mode=_DURABILITY,
+            durability_mode=DURABILITY,
         )
         await self._admin.set_config(db_id, config)
 

@@ -6,6 +6,7 @@ here as on its user port, so an absence is believed only when it lasts.
 """
 
 import asyncio
+import contextlib
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ import msgspec
 from freehold.errors import ProviderUnavailable
 
 _DENIALS_S = (0.01, 0.02, 0.04, 0.08, 0.16)  # waits between the questions that make an absence believed
+_FORK_TRIES = 3
 _PROBE = "freehold-probe"  # never made: its absence, told in sqld's words, shows that the admin API works
 
 
@@ -77,7 +79,16 @@ class SqldAdmin:
             _done(status, answer)
 
     async def fork(self, source: str, target: str) -> bool | None:
-        """Copy a namespace, its key included. False if the target exists, None if there is no source."""
+        """Copy a namespace, its key included. False if the target exists, None if there is no source.
+
+        One fork in some dozens hangs when sqld holds more namespaces than it keeps open; the next try works.
+        """
+        for _ in range(_FORK_TRIES - 1):
+            with contextlib.suppress(ProviderUnavailable):
+                return await self._fork(source, target)
+        return await self._fork(source, target)
+
+    async def _fork(self, source: str, target: str) -> bool | None:
         status, answer = await self._call("POST", f"/{source}/fork/{target}")
         if status == 400 and b"already exists" in answer:
             return False

@@ -1,7 +1,6 @@
 """The `sqld` provider: one namespace a tenant on a self-hosted libSQL server."""
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
@@ -34,7 +33,6 @@ from freehold.tenants.types import AccessLevel, Database, DatabaseToken
 DURABILITY = "strong"
 _MIGRATION_S = 120.0
 _REPLICA_S = 60.0
-_FORK_TRIES = 3
 
 
 class SqldProvider:
@@ -169,7 +167,7 @@ class SqldProvider:
         """
         check_name(source_name)
         check_name(target_name)
-        made = await self._fork(source_name, target_name)
+        made = await self._admin.fork(source_name, target_name)
         if made is None:
             raise NotFound(f"database `{source_name}` does not exist")
         if made is False:
@@ -195,13 +193,6 @@ class SqldProvider:
         """Close all connections."""
         self._upstream.close()
         await self._session.close()
-
-    async def _fork(self, source_name: str, target_name: str) -> bool | None:
-        """One fork in some dozens hangs when sqld holds more namespaces than it keeps open; the next try works."""
-        for _ in range(_FORK_TRIES - 1):
-            with contextlib.suppress(ProviderUnavailable):
-                return await self._admin.fork(source_name, target_name)
-        return await self._admin.fork(source_name, target_name)
 
     async def _adopt(self, database_name: str) -> None:
         """Give a namespace that was there its own key, should an earlier run have left it without."""
