@@ -85,9 +85,9 @@ async def turso(
         _print_variables(port, organization, token, as_json=as_json)
         return EXIT_DONE
     from freehold.log import configure_logging
+    from freehold.providers.sqld.process import find_sqld
     from freehold.twin.hosts import Place, best_place
     from freehold.twin.serve import TwinOptions, open_twin
-    from freehold.twin.sqld_process import find_sqld
 
     configure_logging("warning", "auto")
     with listen(_HOST, port, "--port") as listener:
@@ -136,7 +136,7 @@ async def sqld(given: str | None) -> int:
     are those of `serve`; data and keys are below DATA_DIR and are there again at the next start.
     """
     from freehold.keys import load_or_create_key
-    from freehold.twin.sqld_process import find_sqld, running_sqld
+    from freehold.providers.sqld.process import find_sqld, running_sqld
 
     binary = find_sqld(given, Path())
     # Whatever the environment says of another sqld does not count here.
