@@ -8,28 +8,32 @@ from freehold.auth.tokens import random_id
 CREDENTIAL = "credential"
 
 
-def password_row(user_id: str, password_hash: str, now: str) -> dict[str, Any]:
+def account_row(
+    user_id: str,
+    provider_id: str,
+    account_id: str,
+    now: str,
+    *,
+    password_hash: str | None = None,
+    scope: str | None = None,
+) -> dict[str, Any]:
+    """A way to sign in. Without any token of a provider: see docs/decisions/0019-social-sign-in.md."""
     return {
         "id": random_id(),
-        "accountId": user_id,
-        "providerId": CREDENTIAL,
+        "accountId": account_id,
+        "providerId": provider_id,
         "userId": user_id,
         "password": password_hash,
-        "scope": None,
+        "scope": scope,
         "createdAt": now,
         "updatedAt": now,
     }
+
+
+def password_row(user_id: str, password_hash: str, now: str) -> dict[str, Any]:
+    return account_row(user_id, CREDENTIAL, user_id, now, password_hash=password_hash)
 
 
 def identity_row(user_id: str, identity: Identity, now: str) -> dict[str, Any]:
-    """Without any token of the provider: see docs/decisions/0019-social-sign-in.md."""
-    return {
-        "id": random_id(),
-        "accountId": identity.subject,
-        "providerId": identity.provider_id,
-        "userId": user_id,
-        "password": None,
-        "scope": ",".join(identity.scopes),
-        "createdAt": now,
-        "updatedAt": now,
-    }
+    scope = ",".join(identity.scopes)
+    return account_row(user_id, identity.provider_id, identity.subject, now, scope=scope)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.moving.types import Ending, Newcomer, Outcome, WayIn
-from freehold.auth.tokens import random_id
+from freehold.central.account_rows import account_row
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, tenant, user
 from freehold.central.tenant_rows import new_tenant_row
@@ -141,17 +141,9 @@ def _is_free(taken: set[Any], wanted: Any) -> bool:
 
 
 def _account_row(user_id: str, way: WayIn, now: str) -> dict[str, Any]:
-    """Without any token of the provider."""
-    return {
-        "id": random_id(),
-        "accountId": way.subject,
-        "providerId": way.provider_id,
-        "userId": user_id,
-        "password": way.password_hash,
-        "scope": way.scope,
-        "createdAt": now,
-        "updatedAt": now,
-    }
+    return account_row(
+        user_id, way.provider_id, way.subject, now, password_hash=way.password_hash, scope=way.scope
+    )
 
 
 def _conflict(outcome: Outcome, reason: str) -> Outcome:
