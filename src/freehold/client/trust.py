@@ -8,9 +8,8 @@ from freehold.client.keys import KeyStore
 from freehold.migrate.signature import (
     RegistryTampered,
     endorsement_text,
-    from_text,
+    is_named_after,
     is_text_signed,
-    key_id_of,
     retirement_text,
 )
 from freehold.wire import PublicKey
@@ -77,9 +76,5 @@ def _is_retired(key: PublicKey, believed: Mapping[str, str]) -> bool:
 
 
 def _require_named(key: PublicKey) -> None:
-    try:
-        is_named_so = key_id_of(from_text(key.public_key)) == key.key_id
-    except ValueError:
-        is_named_so = False
-    if not is_named_so:
+    if not is_named_after(key.key_id, key.public_key):
         raise RegistryTampered(f"the key that the service announces as {key.key_id!r} does not fit its name")

@@ -64,6 +64,14 @@ def key_id_of(public_key: bytes) -> str:
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
+def is_named_after(key_id: str, public_key: str) -> bool:
+    """Whether the public key, in text, has this short name."""
+    try:
+        return key_id_of(from_text(public_key)) == key_id
+    except ValueError:
+        return False
+
+
 def to_text(data: bytes) -> str:
     """Keys and signatures as they are stored and sent: base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from freehold.migrate.signature import (
     RegistryTampered,
     endorsement_text,
-    from_text,
+    is_named_after,
     is_signed,
     is_text_signed,
-    key_id_of,
     manifest_text,
     retirement_text,
 )
@@ -113,11 +112,7 @@ def _checked_statements(
 def _checked_keys(keys: Iterable[RegistryKey]) -> dict[str, str]:
     found = {}
     for key in keys:
-        try:
-            is_named_so = key_id_of(from_text(key.public_key)) == key.key_id
-        except ValueError:
-            is_named_so = False
-        if not is_named_so:
+        if not is_named_after(key.key_id, key.public_key):
             raise RegistryTampered(f"the registry's public key {key.key_id} does not fit its name")
         found[key.key_id] = key.public_key
     return found
