@@ -55,6 +55,6 @@ async def ask(target: Target, *queries: str) -> list[list[list[SqlValue]]]:
     found = []
     for result, error in zip(answer.step_results, answer.step_errors, strict=True):
         if error is not None:
-            raise circumstance(error) or SchemaUnreadable(f"the schema cannot be read: {error.message}")
+            raise circumstance(error) or SchemaUnreadable(f"the database cannot be read: {error.message}")
         found.append([[decode(value) for value in row] for row in result.rows] if result else [])
     return found

@@ -11,6 +11,7 @@ from freehold.errors import FreeholdError
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.libsql.values import decode
 from freehold.migrate.apply import apply
+from freehold.migrate.fingerprint import ask
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.tenants.life_store import LifeStore
@@ -111,7 +112,8 @@ class Copies:
 
 async def _rows(target: Target) -> dict[str, int]:
     """How many rows each table has."""
-    names = [str(row[0]) for row in await _ask(target, _TABLES)]
+    [tables] = await ask(target, _TABLES)
+    names = [str(row[0]) for row in tables]
     if not names:
         return {}
     quoted = [name.replace('"', '""') for name in names]
@@ -127,12 +129,9 @@ async def _rows(target: Target) -> dict[str, int]:
 
 async def _unsound(target: Target) -> list[str]:
     """What integrity and foreign keys have to say."""
-    found = [str(row[0]) for row in await _ask(target, "PRAGMA integrity_check(5)") if row[0] != "ok"]
-    orphans = await _ask(target, "PRAGMA foreign_key_check")
+    try:
+        checked, orphans = await ask(target, "PRAGMA integrity_check(5)", "PRAGMA foreign_key_check")
+    except FreeholdError as error:
+        return [f"it could not be checked: {error}"]
+    found = [str(row[0]) for row in checked if row[0] != "ok"]
     return found + ([f"{len(orphans)} rows reference rows that are not there"] if orphans else [])
-
-
-async def _ask(target: Target, sql: str) -> list[list[object]]:
-    (answer,) = await target.run([Batch((BatchStep(Stmt(sql=sql)),))])
-    result = answer.step_results[0]
-    return [[decode(value) for value in row] for row in result.rows] if result is not None else []
