@@ -148,9 +148,10 @@ async def test_deleting_takes_all_data_and_works_twice(provider: DatabaseProvide
     assert "no such table" in error.message
 
 
-async def test_a_missing_database_cannot_be_opened(provider: DatabaseProvider) -> None:
+async def test_a_missing_database_cannot_be_used(provider: DatabaseProvider) -> None:
     with pytest.raises(NotFound):
-        await provider.open("t-1")
+        await (await provider.open("t-1")).run([batch("select 1")])
+    assert await provider.find("t-1") is None
     await provider.create("t-1")
     target = await provider.open("t-1")
     await provider.delete("t-1")

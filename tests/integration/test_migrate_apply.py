@@ -128,6 +128,121 @@ async def test_what_the_caller_believes_saves_the_reading_and_does_no_harm_when_
         assert done == Applied(recorded, ())
 
 
+@pytest.mark.parametrize(("at", "recorded"), [(2, 0), (2, 3), (0, 2), (4, 1)])
+async def test_a_wrong_belief_costs_one_round_trip_and_no_more(
+    target: SqliteTarget, path: Path, at: int, recorded: int
+) -> None:
+    migrations = history(PARENTS, CHILDREN, SEED, "DELETE FROM parents", SEED)
+    await apply(target, migrations, to=at)
+    counted = Counted(target)
+    done = await apply(counted, migrations, recorded=recorded)
+    assert (done.version, counted.round_trips) == (5, 2)
+    assert ledger_versions(path) == [1, 2, 3, 4, 5]
+    assert query(path, "SELECT count(*) FROM parents") == [(2,)]
+
+
+# Together, and one by one ------------------------------------------------------------------------
+
+
+def transactions(counted: Counted) -> list[int]:
+    """How many migrations each batch that was sent has."""
+    inserts = [
+        step.stmt.sql
+        for batch in counted.sent
+        for step in batch.steps
+        if "INTO freehold_ledger" in (step.stmt.sql or "")
+    ]
+    return [1 + str(sql).count("UNION ALL") for sql in inserts]
+
+
+async def test_short_migrations_in_a_row_share_a_transaction(target: SqliteTarget, path: Path) -> None:
+    index = "CREATE INDEX by_name ON parents (name)"
+    view = "CREATE VIEW named AS SELECT name FROM parents"
+    migrations = history(
+        PARENTS, CHILDREN, SEED, "UPDATE parents SET name = 'c'", index, view, "DROP VIEW named"
+    )
+    counted = Counted(target)
+    await apply(counted, migrations, recorded=0)
+    assert transactions(counted) == [3, 1, 3]
+    assert ledger_versions(path) == [1, 2, 3, 4, 5, 6, 7]
+    assert query(path, "SELECT name FROM parents") == [("c",), ("c",)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE parents SET name = 'x'",
+        "DELETE FROM parents",
+        "INSERT INTO parents (name) SELECT name FROM parents",
+        "INSERT INTO parents (id) VALUES ((SELECT max(id) + 1 FROM parents))",
+        "WITH n AS (SELECT 7 AS i) INSERT INTO parents (id) SELECT i FROM n",
+        "CREATE TABLE copies AS SELECT * FROM parents",
+        "DROP TABLE children",
+        REBUILD.format(where=""),
+    ],
+)
+async def test_one_that_may_take_long_has_a_transaction_of_its_own(
+    target: SqliteTarget, path: Path, sql: str
+) -> None:
+    migrations = history(PARENTS, CHILDREN, SEED, sql, "CREATE TABLE more (a)")
+    counted = Counted(target)
+    assert (await apply(counted, migrations, recorded=0)).version == 5
+    assert transactions(counted) == [3, 1, 1]
+
+
+async def test_nothing_is_put_together_where_constraints_wait_for_the_end(
+    target: SqliteTarget, path: Path
+) -> None:
+    """Alone the third fails; together with the fourth it would not, and devices would differ."""
+    deferred = CHILDREN.replace("CASCADE", "CASCADE DEFERRABLE INITIALLY DEFERRED")
+    migrations = history(
+        PARENTS, deferred, "INSERT INTO children VALUES (1, 7)", "INSERT INTO parents VALUES (7, 'x')"
+    )
+    with pytest.raises(MigrationFailed, match="FOREIGN KEY constraint failed at COMMIT"):
+        await apply(target, migrations)
+    assert ledger_versions(path) == [1, 2]
+
+
+async def test_if_one_of_several_fails_those_before_it_stay_and_it_is_named(
+    target: SqliteTarget, path: Path
+) -> None:
+    migrations = history(
+        PARENTS, SEED, CHILDREN, "INSERT INTO children VALUES (1, 9)", "CREATE TABLE more (a)"
+    )
+    counted = Counted(target)
+    with pytest.raises(MigrationFailed, match=r"migration 4 \(step_4\), statement 1, line 1: FOREIGN KEY"):
+        await apply(counted, migrations, recorded=0)
+    assert transactions(counted) == [5, 1, 1, 1, 1, 1]
+    assert ledger_versions(path) == [1, 2, 3]
+    change(path, "INSERT INTO parents VALUES (9, 'x')")
+    assert await apply(target, migrations) == Applied(5, (4, 5))
+
+
+async def test_those_after_a_long_one_that_was_committed_are_not_sent_again(
+    target: SqliteTarget, path: Path
+) -> None:
+    migrations = history(
+        PARENTS, SEED, "UPDATE parents SET name = name || '!'", CHILDREN, "CREATE TABLE parents (a)"
+    )
+    counted = Counted(target)
+    with pytest.raises(MigrationFailed, match="parents already exists"):
+        await apply(counted, migrations, recorded=0)
+    assert transactions(counted) == [2, 1, 2, 1, 1]
+    assert ledger_versions(path) == [1, 2, 3, 4]
+    assert query(path, "SELECT name FROM parents") == [("a!",), ("b!",)]
+
+
+async def test_whoever_meets_a_lock_goes_on_one_by_one(target: SqliteTarget, path: Path) -> None:
+    await apply(target, history(PARENTS))
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        counted = Counted(target)
+        with pytest.raises(DatabaseBusy):
+            await apply(counted, history(PARENTS, SEED, CHILDREN), recorded=1, retries=QUICK)
+        assert transactions(counted) == [2, 1, 1, 1, 1]
+        other.execute("ROLLBACK")
+
+
 async def test_a_huge_history_is_sent_in_several_round_trips(target: SqliteTarget, path: Path) -> None:
     big = f"INSERT INTO parents (name) VALUES ('{'x' * 200_000}')"
     counted = Counted(target)

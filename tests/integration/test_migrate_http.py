@@ -35,7 +35,9 @@ from freehold.libsql.protocol import (
 )
 from freehold.migrate.apply import Applied, apply
 from freehold.migrate.failures import DatabaseBusy, MigrationFailed
+from freehold.migrate.plan import plan
 from freehold.migrate.sqlite import SqliteTarget
+from freehold.migrate.types import chains
 from tests.integration.migrate_parts import QUICK, bahar, history, ledger_versions, query
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -102,7 +104,10 @@ async def test_all_pending_migrations_take_one_request_after_the_one_that_reads(
     target = HranaTarget(session, server.url, "secret")
     head = len(bahar())
     assert await apply(target, bahar()) == Applied(head, tuple(range(1, head + 1)))
-    assert [len(pipeline.requests) for pipeline in server.pipelines] == [2, head + 1]
+    # One batch for each transaction, and the end of the stream.
+    transactions = len(plan(bahar(), chains(bahar()), 0, head, together=True))
+    assert 1 < transactions < head
+    assert [len(pipeline.requests) for pipeline in server.pipelines] == [2, transactions + 1]
     assert ledger_versions(path) == list(range(1, head + 1))
     assert {request.headers["Authorization"] for request in server.requests} == {"Bearer secret"}
     assert all(request.query_string == "" for request in server.requests)

@@ -131,7 +131,12 @@ def house(tmp_path: Path, published: Path) -> House:
 
 @pytest.mark.parametrize(
     ("step", "nth"),
-    [*((step, 1) for step in STEPS), ("after create", 3), ("after migration 2", 3), ("before mark_ready", 3)],
+    [
+        *((step, 1) for step in STEPS),
+        ("after create", 3),
+        ("after transaction 2", 3),
+        ("before mark_ready", 3),
+    ],
 )
 async def test_what_a_killed_process_left_is_found_and_finished(house: House, step: str, nth: int) -> None:
     house.add_tenants(4)

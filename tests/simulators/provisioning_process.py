@@ -39,8 +39,8 @@ MIGRATIONS = (
 
 STEPS = (
     "before claim_due", "after claim_due", "before create", "after create", "before open", "after open",
-    "before read", "after read", "before migration 1", "after migration 1", "after migration 2",
-    "before migration 4", "after migration 4", "before mark_ready", "after mark_ready",
+    "before read", "after read", "before transaction 1", "after transaction 1", "after transaction 2",
+    "before transaction 3", "after transaction 3", "before mark_ready", "after mark_ready",
 )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ class DoomedStore(CentralTenants):
 
 
 class DoomedProvider(LocalProvider):
-    """The real provider, likewise; its migrations go one by one, so that the process may end between two."""
+    """The real provider, likewise; its transactions go one by one, so that the process may end between two."""
 
     fate = Fate()
 
@@ -102,7 +102,7 @@ class DoomedProvider(LocalProvider):
 
 @dataclass
 class DoomedTarget:
-    """One round trip for each migration, in place of one for all."""
+    """One round trip for each transaction, in place of one for all. The first two migrations share one."""
 
     target: Target
     fate: Fate
@@ -110,8 +110,7 @@ class DoomedTarget:
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
         results: list[BatchResult] = []
         for number, batch in enumerate(batches, start=1):
-            is_migration = len(batch.steps) > 2
-            step = f"migration {number}" if is_migration else "read"
+            step = f"transaction {number}" if len(batch.steps) > 2 else "read"
             self.fate.reach(f"before {step}")
             results += await self.target.run([batch])
             self.fate.reach(f"after {step}")

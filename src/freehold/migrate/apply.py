@@ -8,15 +8,15 @@ from msgspec import Struct
 
 from freehold.errors import InvalidInput, Unavailable
 from freehold.migrate.check import require_order, require_sound
-from freehold.migrate.failures import DatabaseBusy, HistoryDiverged, LedgerRefused
-from freehold.migrate.ledger import ledger_rows, read_ledger
+from freehold.migrate.failures import DatabaseBusy, FailedTogether, HistoryDiverged, LedgerRefused
+from freehold.migrate.ledger import LedgerState, ledger_rows, read_ledger
 from freehold.migrate.outcome import failure, is_committed
-from freehold.migrate.plan import Planned, plan
+from freehold.migrate.plan import TOGETHER_CHARS, Planned, plan
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration, chains
 
 # Sent in one round trip; more than this goes in several, so that no server's limit on a body is met.
-_ROUND_TRIP_CHARS = 512 * 1024
+_ROUND_TRIP_CHARS = TOGETHER_CHARS
 
 
 class Applied(Struct, frozen=True):
@@ -47,8 +47,8 @@ async def apply(
     `migrations` are all of them, from version 1. `recorded` is the version that the caller believes it is at:
     then nothing is read first, and a wrong belief costs a round trip and nothing else.
 
-    Safe to repeat after any error. Each migration is a transaction of its own, so those before a failed one
-    stay applied.
+    Safe to repeat after any error: a migration is there with its ledger row, or not at all. Those before a failed
+    one stay applied. Several short ones may share a transaction; if anything is in its way, they go one by one.
 
     Raises:
         BadMigration: a pending migration is not sound, or a version is missing; nothing was sent.
@@ -67,23 +67,28 @@ async def apply(
     refusal: LedgerRefused | None = None
     applied: list[int] = []
     tries = 0
+    together = True
     while True:
         try:
             if at is None:
-                at = await _read_version(target, migrations, links)
+                state = refusal.state if refusal else None
+                at = await _version(target, state or await read_ledger(target), migrations, links)
                 if refusal and at <= last_read:
                     raise refusal  # nobody else moved the ledger on, so another try would end alike
                 last_read, refusal = at, None
             if at >= wanted:
                 return Applied(at, tuple(applied))
             require_sound(migrations[at:wanted])
-            await _send(target, plan(migrations, links, at, wanted), applied)
+            await _send(target, plan(migrations, links, at, wanted, together=together), applied)
             at = wanted
         except LedgerRefused as error:
             if error is refusal:
                 raise
             at, refusal = None, error
+        except FailedTogether:
+            at, together = applied[-1] if applied else at, False
         except DatabaseBusy:
+            together = False
             tries += 1
             if tries >= retries.attempts:
                 raise
@@ -100,15 +105,18 @@ async def _send(target: Target, planned: Sequence[Planned], applied: list[int]) 
         outcomes = [
             (one, answer, is_committed(one, answer)) for one, answer in zip(sent, answers, strict=True)
         ]
-        applied += [one.migration.version for one, _, committed in outcomes if committed]
+        applied += [
+            migration.version for one, _, committed in outcomes if committed for migration in one.migrations
+        ]
         for one, answer, committed in outcomes:
             if not committed:
                 raise failure(one, answer)
 
 
-async def _read_version(target: Target, migrations: Sequence[Migration], links: Sequence[str]) -> int:
+async def _version(
+    target: Target, state: LedgerState, migrations: Sequence[Migration], links: Sequence[str]
+) -> int:
     """The version that the ledger is at. Raises `HistoryDiverged` unless it got there by these migrations."""
-    state = await read_ledger(target)
     if state.version == 0 or (state.version <= len(links) and state.chain == links[state.version - 1]):
         return state.version
     rows = await ledger_rows(target)
@@ -127,10 +135,10 @@ def _round_trips(planned: Sequence[Planned]) -> Iterator[list[Planned]]:
     part: list[Planned] = []
     chars = 0
     for one in planned:
-        chars += len(one.migration.sql)
+        chars += one.chars
         if part and chars > _ROUND_TRIP_CHARS:
             yield part
-            part, chars = [], len(one.migration.sql)
+            part, chars = [], one.chars
         part.append(one)
     if part:
         yield part

@@ -1,8 +1,13 @@
 """Why a database was not migrated, and how a database's own error is read."""
 
+from typing import TYPE_CHECKING
+
 from freehold.errors import Conflict, Forbidden, FreeholdError, Unavailable
 from freehold.libsql.protocol import Error
 from freehold.migrate.types import Migration
+
+if TYPE_CHECKING:
+    from freehold.migrate.ledger import LedgerState
 
 
 class MigrationFailed(Conflict):
@@ -31,7 +36,18 @@ class MigrationFailed(Conflict):
 
 
 class LedgerRefused(MigrationFailed):
-    """The ledger did not take the row: the database is not at the version before, or not by this history."""
+    """The ledger did not take the row: the database is not at the version before, or not by this history.
+
+    `state` is where the ledger stands, if the same answer told.
+    """
+
+    def __init__(self, *, migration: Migration, reason: str, state: "LedgerState | None") -> None:
+        super().__init__(migration=migration, reason=reason)
+        self.state = state
+
+
+class FailedTogether(MigrationFailed):
+    """One of several migrations in one transaction was refused: tried one by one, those before it will stay."""
 
 
 class HistoryDiverged(Conflict):

@@ -5,6 +5,7 @@ made for. See docs/decisions/0001-ledger.md.
 """
 
 import re
+from collections.abc import Sequence
 
 from msgspec import Struct
 
@@ -37,6 +38,8 @@ _FIRST_SQL = _INSERT_SQL.format(previous_chain="?")
 _NEXT_SQL = _INSERT_SQL.format(
     previous_chain="(SELECT chain FROM freehold_ledger WHERE version = ? AND chain = ?)"
 )
+# Those that follow in the same statement stand on the one before them there.
+_MORE_SQL = " UNION ALL SELECT ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 
 # Only the text tells: engines give no code of its own to a missing table.
 _MISSING = re.compile(rf"no such table: {LEDGER_TABLE}\b")
@@ -96,11 +99,19 @@ async def ledger_rows(target: Target) -> list[LedgerRow]:
     return found
 
 
-def insert_stmt(migration: Migration, previous_chain: str, chain: str) -> Stmt:
-    """Writes the migration's row, and fails when the database is not exactly at the version before."""
-    values: list[SqlValue] = [migration.version, migration.name, migration.checksum, chain]
-    values += [GENESIS] if migration.version == 1 else [migration.version - 1, previous_chain]
-    sql = _FIRST_SQL if migration.version == 1 else _NEXT_SQL
+def insert_stmt(migrations: Sequence[Migration], chains: Sequence[str]) -> Stmt:
+    """Writes the rows of migrations that follow each other; fails unless the database is at the version before.
+
+    `chains` start at version 1.
+    """
+    first, *others = migrations
+    sql = _FIRST_SQL if first.version == 1 else _NEXT_SQL
+    values: list[SqlValue] = [first.version, first.name, first.checksum, chains[first.version - 1]]
+    values += [GENESIS] if first.version == 1 else [first.version - 1, chains[first.version - 2]]
+    for migration in others:
+        sql += _MORE_SQL
+        before, own = chains[migration.version - 2 : migration.version]
+        values += [migration.version, migration.version - 1, migration.name, migration.checksum, own, before]
     return Stmt(sql=sql, args=tuple(encode(value) for value in values), want_rows=False)
 
 

@@ -1,20 +1,21 @@
-"""Reads what a database answered to a planned migration."""
+"""Reads what a database answered to a planned transaction."""
 
 from freehold.errors import FreeholdError, Unavailable
 from freehold.libsql.protocol import BatchResult
 from freehold.libsql.values import decode
-from freehold.migrate.failures import LedgerRefused, MigrationFailed, circumstance
+from freehold.migrate.failures import FailedTogether, LedgerRefused, MigrationFailed, circumstance
 from freehold.migrate.faults import shortened
+from freehold.migrate.ledger import FRESH, LedgerState, is_missing, state_of
 from freehold.migrate.plan import Planned
 
 
 def is_committed(planned: Planned, answer: BatchResult) -> bool:
-    """Whether the migration is in the database now."""
+    """Whether its migrations are in the database now."""
     return answer.step_results[planned.commit] is not None
 
 
 def failure(planned: Planned, answer: BatchResult) -> FreeholdError:
-    """The error to raise for a migration that was not committed."""
+    """The error to raise for a transaction that was not committed."""
     # The first error is the cause: every later step waited for the one before it.
     failed = next((at for at, error in enumerate(answer.step_errors) if error is not None), None)
     error = answer.step_errors[failed] if failed is not None else None
@@ -22,24 +23,42 @@ def failure(planned: Planned, answer: BatchResult) -> FreeholdError:
         return Unavailable("the database neither ran the migration nor said why not; try again")
     if circumstances := circumstance(error):
         return circumstances
+    migration = planned.migrations[0]
     if failed == planned.ledger:
-        return LedgerRefused(migration=planned.migration, reason=f"the ledger refused it ({error.message})")
-    if failed == planned.check:
-        return MigrationFailed(migration=planned.migration, reason=_orphans(planned, answer))
-    number = failed - planned.first_statement
-    if not 0 <= number < len(planned.migration.pieces):
-        step = planned.batch.steps[failed].stmt.sql or ""
-        return MigrationFailed(
-            migration=planned.migration, reason=f"{error.message} at {step.split(None, 1)[0]}"
+        return LedgerRefused(
+            migration=migration,
+            reason=f"the ledger refused it ({error.message})",
+            state=_state(planned, answer),
         )
-    piece = planned.migration.pieces[number]
+    if len(planned.migrations) > 1:
+        return FailedTogether(migration=migration, reason=shortened(error.message))
+    if failed == planned.check:
+        return MigrationFailed(migration=migration, reason=_orphans(planned, answer))
+    return _failed_statement(planned, failed, error.message)
+
+
+def _failed_statement(planned: Planned, failed: int, message: str) -> MigrationFailed:
+    [migration] = planned.migrations
+    number = failed - planned.first_statement
+    if not 0 <= number < len(migration.pieces):
+        step = planned.batch.steps[failed].stmt.sql or ""
+        return MigrationFailed(migration=migration, reason=f"{message} at {step.split(None, 1)[0]}")
+    piece = migration.pieces[number]
     return MigrationFailed(
-        migration=planned.migration,
+        migration=migration,
         statement=number + 1,
         line=piece.line,
         sql=shortened(piece.sql),
-        reason=shortened(error.message),
+        reason=shortened(message),
     )
+
+
+def _state(planned: Planned, answer: BatchResult) -> LedgerState | None:
+    """Where the ledger that refused stands, or None when that must be asked for."""
+    result, error = answer.step_results[planned.state], answer.step_errors[planned.state]
+    if result is not None:
+        return state_of(result)
+    return FRESH if error is not None and is_missing(error) else None
 
 
 def _orphans(planned: Planned, answer: BatchResult) -> str:

@@ -1,6 +1,6 @@
-"""Turns a migration into one Hrana batch: its statements and its ledger row, all or nothing."""
+"""Turns migrations into Hrana batches: their statements and their ledger rows, all or nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
@@ -15,8 +15,8 @@ from freehold.libsql.protocol import (
     CondOk,
     Stmt,
 )
-from freehold.migrate.ledger import CREATE_SQL, insert_stmt
-from freehold.migrate.types import GENESIS, Migration
+from freehold.migrate.ledger import CREATE_SQL, LAST_SQL, insert_stmt
+from freehold.migrate.types import Migration
 
 # An orphan takes the value from a NOT NULL column, and that stops the commit.
 CHECK_SQL = """UPDATE freehold_ledger SET previous_chain =
@@ -24,28 +24,62 @@ CHECK_SQL = """UPDATE freehold_ledger SET previous_chain =
 WHERE version = (SELECT max(version) FROM freehold_ledger)"""
 _ORPHANS_SQL = 'SELECT "table", "parent", count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 LIMIT 5'
 
+# How many may share a transaction: they go in one round trip, and their rows in one statement.
+TOGETHER_CHARS = 512 * 1024
+_TOGETHER = 100
 
-class Planned(Struct, frozen=True):
-    """A migration as a batch, and where in the batch its parts are. Indices count from 0."""
 
-    migration: Migration
+class Planned(Struct, frozen=True, kw_only=True):
+    """One transaction as a batch: one migration, or several that follow each other.
+
+    The numbers say which steps are what. `state` reads the ledger's last row, should the ledger have refused.
+    """
+
+    migrations: tuple[Migration, ...]
     batch: Batch
     ledger: int
     first_statement: int
     commit: int
+    state: int
     check: int | None
     orphans: int | None
 
-
-def plan(migrations: Sequence[Migration], chains: Sequence[str], after: int, to: int) -> list[Planned]:
-    """Batches for the versions above `after` up to `to`; both sequences start at version 1."""
-    return [
-        plan_one(migrations[at], chains[at - 1] if at else GENESIS, chains[at]) for at in range(after, to)
-    ]
+    @property
+    def chars(self) -> int:
+        return sum(len(migration.sql) for migration in self.migrations)
 
 
-def plan_one(migration: Migration, previous_chain: str, chain: str) -> Planned:
-    """The batch that takes a database from the version before to this one, or changes nothing."""
+def plan(
+    migrations: Sequence[Migration], chains: Sequence[str], after: int, to: int, *, together: bool = False
+) -> list[Planned]:
+    """Batches for the versions above `after` up to `to`; both sequences start at version 1.
+
+    With `together`, migrations that follow each other share a transaction where that makes no difference but the
+    time it takes: none of them is long, and none leaves anything to be looked at when its transaction ends.
+    """
+    pending = migrations[after:to]
+    is_strict = not together or any(migration.defers for migration in migrations[:to])
+    groups = [[migration] for migration in pending] if is_strict else list(_groups(pending))
+    return [_transaction(group, chains) for group in groups]
+
+
+def _groups(pending: Sequence[Migration]) -> Iterator[list[Migration]]:
+    group: list[Migration] = []
+    chars = 0
+    for migration in pending:
+        chars += len(migration.sql)
+        is_room = chars <= TOGETHER_CHARS and len(group) < _TOGETHER
+        if group and not (is_room and migration.is_brief and group[-1].is_brief):
+            yield group
+            group, chars = [], len(migration.sql)
+        group.append(migration)
+    if group:
+        yield group
+
+
+def _transaction(migrations: Sequence[Migration], chains: Sequence[str]) -> Planned:
+    """The batch that takes a database from the version before the first to the last, or changes nothing."""
+    is_off = migrations[0].foreign_keys_off  # then it is alone
     steps: list[BatchStep] = []
 
     def add(stmt: Stmt | str, condition: Cond | None = None) -> int:
@@ -57,22 +91,33 @@ def plan_one(migration: Migration, previous_chain: str, chain: str) -> Planned:
         return len(steps) - 1
 
     # Said both ways, since a connection's default differs by engine. It has no effect inside a transaction.
-    add(f"PRAGMA foreign_keys = {'OFF' if migration.foreign_keys_off else 'ON'}")
+    add(f"PRAGMA foreign_keys = {'OFF' if is_off else 'ON'}")
     begin = add("BEGIN IMMEDIATE")
-    add(CREATE_SQL)
-    ledger = add(insert_stmt(migration, previous_chain, chain))
-    first_statement = len(steps)
-    for sql in migration.statements:
-        add(sql)
+    if migrations[0].version == 1:
+        add(CREATE_SQL)
+    ledger = add(insert_stmt(migrations, chains))
+    for migration in migrations:
+        for sql in migration.statements:
+            add(sql)
     check = orphans = None
     before_commit = CondOk(len(steps) - 1)
-    if migration.foreign_keys_off:
+    if is_off:
         check = add(CHECK_SQL)
         before_commit = CondOk(check)
         orphans = add(Stmt(sql=_ORPHANS_SQL), CondError(check))
     commit = add("COMMIT", before_commit)
     # Some errors have rolled back already, and then there is nothing to end.
     add("ROLLBACK", CondAnd((CondOk(begin), CondNot(CondOk(commit)), CondNot(CondIsAutocommit()))))
-    if migration.foreign_keys_off:
+    state = add(Stmt(sql=LAST_SQL), CondError(ledger))
+    if is_off:
         steps.append(BatchStep(Stmt(sql="PRAGMA foreign_keys = ON", want_rows=False)))
-    return Planned(migration, Batch(tuple(steps)), ledger, first_statement, commit, check, orphans)
+    return Planned(
+        migrations=tuple(migrations),
+        batch=Batch(tuple(steps)),
+        ledger=ledger,
+        first_statement=ledger + 1,
+        commit=commit,
+        state=state,
+        check=check,
+        orphans=orphans,
+    )

@@ -17,6 +17,13 @@ from freehold.migrate.tokens import Kind, tokens
 RESERVED_PREFIX = "freehold_"
 _TRANSACTION = {"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"}
 _OUTSIDE = {"ATTACH", "DETACH", "VACUUM"}
+_OF_SCHEMA = {
+    *(("CREATE", what) for what in ("INDEX", "TABLE", "UNIQUE", "VIRTUAL")),
+    ("ALTER", "TABLE"),
+    ("DROP", "INDEX"),
+}
+_OF_TEXT = {"INSERT", "REPLACE"}
+_WITH_SELECT_INSIDE = {"TRIGGER", "VIEW"}
 
 
 class _Word(Struct, frozen=True):
@@ -41,6 +48,21 @@ def sql_faults(sql: str, pieces: Sequence[Statement]) -> list[Fault]:
             Fault(code=code, reason=reason, statement=number, line=piece.line) for code, reason in reasons
         ]
     return found
+
+
+def is_brief(pieces: Sequence[Statement]) -> bool:
+    """Whether every statement changes the schema only, or writes rows that stand in its own text.
+
+    But for indexes, how long that takes does not depend on how many rows a user has.
+    """
+    return all(_is_brief([word.keyword for word in _words(piece.sql)]) for piece in pieces)
+
+
+def _is_brief(keywords: Sequence[str]) -> bool:
+    first, second = (*keywords[:2], "")[:2]
+    if second in _WITH_SELECT_INSIDE:  # which nothing runs yet
+        return first in {"CREATE", "DROP"}
+    return (first in _OF_TEXT or (first, second) in _OF_SCHEMA) and "SELECT" not in keywords
 
 
 def _words(sql: str) -> list[_Word]:

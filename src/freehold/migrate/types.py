@@ -8,7 +8,7 @@ import msgspec
 
 from freehold.migrate.faults import BadMigration, Fault
 from freehold.migrate.front_matter import front_matter
-from freehold.migrate.rules import sql_faults
+from freehold.migrate.rules import is_brief, sql_faults
 from freehold.migrate.split import Statement, split
 
 __all__ = ["GENESIS", "BadMigration", "Fault", "Migration", "chain", "chains", "normalise"]
@@ -56,6 +56,16 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return tuple(self._located(fault) for fault in sql_faults(self.sql, self.pieces))
         except BadMigration as error:
             return error.faults
+
+    @cached_property
+    def is_brief(self) -> bool:
+        """Whether what it does is quick however much a user has stored. Raises `BadMigration`."""
+        return not self.foreign_keys_off and is_brief(self.pieces)
+
+    @cached_property
+    def defers(self) -> bool:
+        """Whether its text speaks of constraints that are looked at when a transaction ends, and not before."""
+        return "deferr" in self.sql.lower()
 
     @cached_property
     def statements(self) -> tuple[str, ...]:

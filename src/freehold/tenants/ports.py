@@ -124,7 +124,7 @@ class DatabaseProvider(Protocol):
         """The database as a target for migrations, with full rights.
 
         Raises:
-            NotFound: no such database.
+            NotFound: no such database; told here, or only when the target is used.
         """
         ...
 

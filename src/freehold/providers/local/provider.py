@@ -128,8 +128,7 @@ class LocalProvider:
 
     async def open(self, database_name: str) -> Target:
         """The database as a target for migrations."""
-        if await self.find(database_name) is None:
-            raise _missing(database_name)
+        check_name(database_name)
         return LocalTarget(self.engine, database_name, self._migration_limits)
 
     async def mint_token(

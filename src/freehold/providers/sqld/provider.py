@@ -122,8 +122,7 @@ class SqldProvider:
 
     async def open(self, database_name: str) -> Target:
         """The database as a target for migrations."""
-        if await self.find(database_name) is None:
-            raise NotFound(f"database `{database_name}` does not exist")
+        check_name(database_name)
         return SqldTarget(self._namespaces, database_name)
 
     async def mint_token(
