@@ -51,6 +51,9 @@ class Worker:
         self._waiting: deque[str] = deque()
         self._tasks: set[asyncio.Task[Ended]] = set()
         self._ended: list[Ended] = []
+        # Claiming and writing down go on beside the work: it never waits for the central database.
+        self._claiming: asyncio.Task[None] | None = None
+        self._flushing: asyncio.Task[None] | None = None
         self._flushed_ms = self._renewed_ms = clock.now_ms()
         self._claim_from_ms = self._flushed_ms  # before that there is nothing to be had
         self._is_stopping = False
@@ -78,54 +81,70 @@ class Worker:
     async def _run(self) -> bool:
         try:
             while True:
-                await self._take_on()
-                if not self._tasks and not self._ended:
-                    if self._is_stopping:
-                        return False
-                    due_ms = await self._store.next_due_ms(self._rollout.rollout_id, self._rollout.wave)
-                    if due_ms is None:
-                        return True
-                    await self._wait_for_others(due_ms)
+                self._begin_what_can_begin()
+                if under_way := self._under_way():
+                    await asyncio.wait(
+                        under_way, timeout=self._pace.poll_s, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    self._take_in()
+                    await self._renew_if_due()
                     continue
-                await self._some_end()
-                await self._flush_if_due()
-                await self._renew_if_due()
+                if self._is_stopping:
+                    return False
+                due_ms = await self._store.next_due_ms(self._rollout.rollout_id, self._rollout.wave)
+                if due_ms is None:
+                    return True
+                await self._wait_for_others(due_ms)
         finally:
             await self._stop()
 
-    async def _take_on(self) -> None:
-        """Keep as many at work as there is room for, with as many claimed and waiting."""
+    def _begin_what_can_begin(self) -> None:
         room = self._throttle.room
+        if not self._is_stopping:
+            while self._waiting and len(self._tasks) < room:
+                step = self._held[self._waiting.popleft()]
+                self._tasks.add(asyncio.create_task(self._one(step)))
+            ahead = self._throttle.in_a_second
+            is_low = len(self._waiting) < max(ahead // 2, room)
+            if is_low and self._claiming is None and self._clock.now_ms() >= self._claim_from_ms:
+                self._claiming = asyncio.create_task(self._claim(ahead))
+        if self._ended and self._flushing is None and self._is_flush_due():
+            self._flushing = asyncio.create_task(self._flush())
+
+    def _under_way(self) -> set[asyncio.Task[Ended] | asyncio.Task[None]]:
+        return {*self._tasks, *(task for task in (self._claiming, self._flushing) if task is not None)}
+
+    def _is_flush_due(self) -> bool:
+        is_time = self._clock.now_ms() - self._flushed_ms >= self._pace.flush_s * 1000
+        is_rest = not (self._tasks or self._waiting or self._claiming)
+        return is_time or is_rest or len(self._ended) >= self._pace.flush_at
+
+    async def _claim(self, limit: int) -> None:
+        """Have as many waiting as are done in a second: others share the rollout, and each claim is a transaction."""
         now_ms = self._clock.now_ms()
-        if not self._is_stopping and len(self._waiting) < room and now_ms >= self._claim_from_ms:
-            claimed = await self._store.claim(
-                self._rollout.rollout_id,
-                self._rollout.wave,
-                now_ms=now_ms,
-                lease_until_ms=self._lease_end_ms(),
-                limit=4 * room,
-            )
-            if len(claimed) < 4 * room:
-                # That was all for now: asking again after each tenant would be a transaction for nothing.
-                self._claim_from_ms = now_ms + int(self._pace.poll_s * 1000)
-            for step in claimed:
-                # A lease of our own that ran out meanwhile comes back as a new claim: once is enough.
-                if step.tenant_id not in self._held:
-                    self._waiting.append(step.tenant_id)
-                self._held[step.tenant_id] = step
-        while self._waiting and len(self._tasks) < room and not self._is_stopping:
-            step = self._held[self._waiting.popleft()]
-            self._tasks.add(asyncio.create_task(self._one(step)))
+        claimed = await self._store.claim(
+            self._rollout.rollout_id,
+            self._rollout.wave,
+            now_ms=now_ms,
+            lease_until_ms=self._lease_end_ms(),
+            limit=limit,
+        )
+        if len(claimed) < limit:
+            # That was all for now: asking again after each tenant would be a transaction for nothing.
+            self._claim_from_ms = now_ms + int(self._pace.poll_s * 1000)
+        for step in claimed:
+            # A lease of our own that ran out meanwhile comes back as a new claim: once is enough.
+            if step.tenant_id not in self._held:
+                self._waiting.append(step.tenant_id)
+            self._held[step.tenant_id] = step
 
     async def _one(self, step: Step) -> Ended:
         return await self._migrate.run(await self._prepare(step))
 
-    async def _some_end(self) -> None:
-        if not self._tasks:
-            return
-        done, self._tasks = await asyncio.wait(
-            self._tasks, timeout=self._pace.poll_s, return_when=asyncio.FIRST_COMPLETED
-        )
+    def _take_in(self) -> None:
+        """What has come to its end. Raises what claiming or writing down raised."""
+        done = {task for task in self._tasks if task.done()}
+        self._tasks -= done
         for task in done:
             ended = task.result()
             self._ended.append(ended)
@@ -133,11 +152,12 @@ class Worker:
                 self._throttle.refused(self._clock.now_ms() / 1000)
             else:
                 self._throttle.served(ended.duration_ms)
-
-    async def _flush_if_due(self) -> None:
-        is_due = self._clock.now_ms() - self._flushed_ms >= self._pace.flush_s * 1000
-        if self._ended and (is_due or len(self._ended) >= self._pace.flush_at or not self._tasks):
-            await self._flush()
+        if self._claiming is not None and self._claiming.done():
+            claiming, self._claiming = self._claiming, None
+            claiming.result()
+        if self._flushing is not None and self._flushing.done():
+            flushing, self._flushing = self._flushing, None
+            flushing.result()
 
     async def _flush(self) -> None:
         """Write down what has ended, in one transaction, and see whether to go on."""
@@ -165,7 +185,8 @@ class Worker:
         for step in await self._store.renew(
             self._rollout.rollout_id, list(self._held.values()), self._lease_end_ms()
         ):
-            self._held[step.tenant_id] = step
+            if step.tenant_id in self._held:  # else it was written down meanwhile
+                self._held[step.tenant_id] = step
 
     async def _wait_for_others(self, due_ms: int) -> None:
         """What is left is claimed by others, or to be tried again later."""
@@ -177,11 +198,15 @@ class Worker:
             self._is_stopping = True
 
     async def _stop(self) -> None:
-        """Let those under way end, write them down, give the others back."""
-        if self._tasks:
-            done, _ = await asyncio.wait(self._tasks)
-            self._tasks = set()
-            self._ended += [task.result() for task in done if not task.cancelled()]
+        """Let what is under way end, write it down, give the others back."""
+        self._is_stopping = True
+        if under_way := self._under_way():
+            await asyncio.wait(under_way)
+        for task in (self._claiming, self._flushing):
+            if task is not None and not task.cancelled():
+                task.exception()  # is on its way up already, or is met again when the rest is written down
+        self._ended += [task.result() for task in self._tasks if not task.cancelled()]
+        self._tasks = set()
         back = [self._held[tenant_id] for tenant_id in self._waiting]
         self._waiting.clear()
         now_ms = self._clock.now_ms()
