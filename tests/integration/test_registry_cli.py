@@ -155,7 +155,14 @@ def test_a_dry_run_publishes_nothing(freehold: Freehold) -> None:
         "would publish 0002_create_b.sql",
     ]
     [report] = objects(freehold.run("publish", "--dry-run", "--json"))
-    assert report == {"published": [1, 2], "already": 0, "version": 2, "without_file": [], "dry_run": True}
+    assert report == {
+        "published": [1, 2],
+        "already": 0,
+        "version": 2,
+        "without_file": [],
+        "renewed": True,
+        "dry_run": True,
+    }
 
 
 def test_publishing_twice_is_safe(freehold: Freehold) -> None:

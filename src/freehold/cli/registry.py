@@ -78,10 +78,12 @@ async def publish(folder: Path | None, dry_run: bool, signed: Path | None, force
         migrations = await _load(folder or services.settings.schema_registry)
         release = None if signed is None else await asyncio.to_thread(read_release, signed)
         if dry_run:
-            report = await services.registry.plan(migrations)
+            report = await services.registry.plan(migrations, release, force=force)
         else:
             report = await services.registry.publish(migrations, release, force=force)
-            await services.registry.renew()
+            report = msgspec.structs.replace(
+                report, renewed=await services.registry.renew() or report.renewed
+            )
     if as_json:
         echo_json({**msgspec.structs.asdict(report), "dry_run": dry_run})
         return EXIT_DONE
@@ -90,6 +92,8 @@ async def publish(folder: Path | None, dry_run: bool, signed: Path | None, force
         click.echo(f"{done} {file_name(migrations[version - 1])}")
     summary = f"{report.already} were published before; the registry is at version {report.version}"
     click.echo(summary if not dry_run else summary.replace("is at", "would be at"), err=True)
+    if not report.renewed:
+        click.echo("there is nothing to do", err=True)
     for version in report.without_file:
         click.echo(f"version {version} is published but has no file in this folder", err=True)
     return EXIT_DONE

@@ -73,6 +73,8 @@ def checksum_of(migration: Migration) -> str:
 
 def compare(snapshot: Snapshot, migrations: Sequence[Migration]) -> PublishReport:
     """What publishing these would do. Raises `BadRegistry`, `PublishedMigrationChanged`."""
+    for migration in migrations:
+        checksum_of(migration)
     if misplaced := check_order(migrations):
         raise BadRegistry([str(fault) for fault in misplaced])
     pairs = list(zip(snapshot.rows, migrations, strict=False))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
+from msgspec.structs import replace
 
 from freehold.audit.types import Event
 from freehold.errors import FreeholdError
@@ -30,6 +31,7 @@ from freehold.registry.signed import (
     SignedRelease,
     endorsement,
     expiry_s,
+    is_outdone,
     is_stale,
     next_counter,
     require_release,
@@ -123,14 +125,21 @@ class Registry:
             required=snapshot.after(client_version),
         )
 
-    async def plan(self, migrations: Sequence[Migration]) -> PublishReport:
-        """What `publish` would do now, without doing it.
+    async def plan(
+        self,
+        migrations: Sequence[Migration],
+        signed: SignedRelease | None = None,
+        *,
+        force: bool = False,
+    ) -> PublishReport:
+        """What `publish` would do now, without doing it; it tries the new ones out as well.
 
         Raises:
-            BadRegistry: they cannot be published as they are.
-            PublishedMigrationChanged: one is published already with other SQL.
+            BadRegistry, PublishedMigrationChanged, BadRelease, ContractTooEarly: as `publish` would.
         """
-        return await asyncio.to_thread(compare, await self.snapshot(), migrations)
+        snapshot, report = await self._compared(migrations, signed)
+        await self._try_out(snapshot, migrations[snapshot.version :], force=force)
+        return report
 
     async def publish(
         self,
@@ -143,6 +152,7 @@ class Registry:
 
         Safe to repeat, and for several publishers at once: one wins, the others find its rows already there.
         `signed` stands in for a key of our own; with nothing new to publish it renews the registry's signature.
+        A release that was published before changes nothing.
 
         Raises:
             BadRegistry: they cannot be published as they are.
@@ -153,11 +163,8 @@ class Registry:
             ContractTooEarly: apps that a contract migration would break are in use; `force` records that instead.
         """
         for _ in range(_PUBLISH_TRIES):
-            snapshot = await self.snapshot()
-            report = await asyncio.to_thread(compare, snapshot, migrations)
-            if signed is not None:
-                await asyncio.to_thread(require_release, signed, migrations, snapshot, self._now_ms())
-            elif not report.published:
+            snapshot, report = await self._compared(migrations, signed)
+            if not report.renewed:
                 return report
             try:
                 new = [(each, each.description) for each in migrations[snapshot.version :]]
@@ -278,6 +285,25 @@ class Registry:
         counter, expires_at_s = next_counter(now_ms, before), expiry_s(now_ms, self.lifetime_days)
         return sign_state(version, link, signer, counter, expires_at_s)
 
+    async def _compared(
+        self, migrations: Sequence[Migration], signed: SignedRelease | None
+    ) -> tuple[Snapshot, PublishReport]:
+        snapshot = await self.snapshot()
+        report = await asyncio.to_thread(compare, snapshot, migrations)
+        if signed is None:
+            return snapshot, replace(report, renewed=bool(report.published))
+        await asyncio.to_thread(require_release, signed, migrations, snapshot, self._now_ms())
+        return snapshot, replace(report, renewed=not is_outdone(signed.manifest, snapshot))
+
+    async def _try_out(self, snapshot: Snapshot, new: Sequence[Migration], *, force: bool) -> list[Event]:
+        if not new:
+            return []
+        events = []
+        if self.reports is not None:
+            events = await self.reports.require_no_older_apps(new, force=force)
+        await asyncio.to_thread(rehearse, [*snapshot.migrations, *new], self.scratch)
+        return events
+
     async def _append(
         self,
         snapshot: Snapshot,
@@ -287,13 +313,7 @@ class Registry:
         force: bool = False,
     ) -> Sequence[PublishedMigration]:
         signer = self._signer(snapshot) if signed is None else None
-        events: list[Event] = []
-        if new:
-            if self.reports is not None:
-                events = await self.reports.require_no_older_apps([each for each, _ in new], force=force)
-            await asyncio.to_thread(
-                rehearse, [*snapshot.migrations, *(migration for migration, _ in new)], self.scratch
-            )
+        events = await self._try_out(snapshot, [migration for migration, _ in new], force=force)
         created_at = self._created_at()
         if signer is not None:
             rows = await asyncio.to_thread(signed_rows, snapshot.chain, new, signer, created_at)

@@ -77,9 +77,10 @@ def sign_release(
 def require_release(
     release: SignedRelease, migrations: Sequence[Migration], snapshot: Snapshot, now_ms: int
 ) -> None:
-    """Return if the release is of these migrations, by a key that may publish here, and newer than what is there.
+    """Return if the release is of these migrations and by a key that may publish here, and may be what comes next.
 
     The first key that publishes to an empty registry is taken; later ones have to be added by `registry keys add`.
+    One that `is_outdone` passes: it came before.
 
     Raises:
         BadRelease: with the reason.
@@ -97,12 +98,34 @@ def require_release(
         raise BadRelease(f"its key {state.key_id} was retired; sign with the one that replaced it")
     if not _is_genuine(release, links):
         raise BadRelease("its signatures are not valid; sign again")
+    if state.expires_at_s * 1000 <= now_ms:
+        raise BadRelease("it has expired; sign again")
+    if is_outdone(state, snapshot):
+        return
     if snapshot.manifest is not None and state.counter <= snapshot.manifest.counter:
         raise BadRelease(
             f"its counter {state.counter} is not above {snapshot.manifest.counter}, which is published; sign again"
         )
-    if state.expires_at_s * 1000 <= now_ms:
-        raise BadRelease("it has expired; sign again")
+    if state.version < snapshot.version:
+        raise BadRelease(
+            f"it ends at version {state.version}, and {snapshot.version} is published; "
+            "sign a folder that has all of them"
+        )
+
+
+def is_outdone(state: Manifest, snapshot: Snapshot) -> bool:
+    """Whether the registry has all that this state brings: its versions, and a signature that lasts as long.
+
+    So it is when the same release comes again, and for the earlier of two that were signed at the same time. Its
+    history has to be the registry's, see `publishing.compare`.
+    """
+    newest = snapshot.manifest
+    return (
+        newest is not None
+        and state.version <= newest.version
+        and state.counter <= newest.counter
+        and state.expires_at_s <= newest.expires_at_s
+    )
 
 
 def _is_genuine(release: SignedRelease, links: Sequence[str]) -> bool:

@@ -67,13 +67,15 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 class PublishReport(msgspec.Struct, frozen=True, kw_only=True):
     """What publishing did: `published` now, `already` there with the same SQL, and the `version` reached.
 
-    `without_file` are versions that are published but were not given, e.g. those registered over HTTP.
+    `without_file` are versions that are published but were not given, e.g. those registered over HTTP. `renewed` says
+    whether the registry has a newer signature now: clients take it until that expires.
     """
 
     published: tuple[int, ...]
     already: int
     version: int
     without_file: tuple[int, ...] = ()
+    renewed: bool = False
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
