@@ -79,6 +79,33 @@ async def test_it_comes_out_alike_on_the_server_too() -> None:
             assert count == len(migrations) - 5
 
 
+WIDE = r"""CREATE TABLE t (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, a VARCHAR(20) CHECK (a <> 'x' AND a != 'y'),
+  b DECIMAL( 10, 2 ) CHECK (b == 1 OR b IS NULL),
+  c REAL DEFAULT -1.5, d DEFAULT (1 + 2), e TEXT DEFAULT 'it''s; so' COLLATE NOCASE,
+  f CHECK (CAST(f AS INTEGER) > 0),
+  at TEXT DEFAULT CURRENT_TIMESTAMP, CONSTRAINT pair UNIQUE (a, b));
+CREATE TABLE u (id INTEGER PRIMARY KEY, t INTEGER, n INTEGER REFERENCES t ON DELETE SET NULL,
+  FOREIGN KEY (t) REFERENCES t);
+CREATE UNIQUE INDEX i1 ON t (a COLLATE NOCASE DESC, b) WHERE a IS NOT NULL AND b <> 3;
+CREATE INDEX i2 ON t (lower(a), c + 1);
+CREATE VIEW v AS SELECT t.a AS z, count(*) FROM t LEFT JOIN u ON u.t = t.id WHERE u.n != 1
+  GROUP BY 1 HAVING count(*) > 1;
+CREATE TRIGGER g AFTER UPDATE OF a ON t WHEN NEW.a <> OLD.a BEGIN
+  DELETE FROM u WHERE n == 3; SELECT RAISE(ABORT, 'no') WHERE NEW.b > 5; END"""
+
+
+async def test_what_engines_write_otherwise_is_the_same_schema() -> None:
+    more = "ALTER TABLE t ADD COLUMN g REAL NOT NULL DEFAULT 1.5"
+    rows = {1: ["INSERT INTO t (a, b, at) VALUES ('p', 1, 'then'), ('q', NULL, 'then')"]}
+    assert await faults(history(WIDE, more), {}, rows) == {engine: [] for engine in ENGINES}
+
+
+async def test_a_schema_that_differs_is_told_with_what_differs() -> None:
+    found = await faults(history(PARENTS, "CREATE TABLE b AS SELECT sqlite_version() AS a"))
+    assert any("its schema is another" in reason or "other rows" in reason for reason in found["libsql"])
+
+
 async def test_rows_that_a_cascade_takes_are_missed() -> None:
     # Not a rebuild, so no rule about text sees what it does to the children.
     migrations = history(PARENTS, "CREATE TABLE b (a);\nDROP TABLE words")

@@ -9,10 +9,14 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from freehold.migrate.tokens import Kind, tokens
+from freehold.migrate.tokens import Kind, Token, tokens
 
 _PLAIN = re.compile(r"[a-z_\x80-\U0010ffff][a-z0-9_$\x80-\U0010ffff]*")
-_CONSTRAINTS = {"constraint", "primary", "unique", "check", "foreign"}
+# How a constraint of the table begins: a column may be called `check`, and is followed by other words then.
+_CONSTRAINTS = {("primary", "key"), ("foreign", "key"), ("unique", "("), ("check", "(")}
+_NAMED_CONSTRAINTS = {"primary", "unique", "check", "foreign"}
+# Words that a DEFAULT may consist of without being a string.
+_VALUES = {"null", "true", "false", "current_time", "current_date", "current_timestamp"}
 
 
 class Item(Struct, frozen=True):
@@ -23,20 +27,29 @@ class Item(Struct, frozen=True):
     @property
     def column(self) -> str:
         """The column's name in lower case; empty for a constraint of the table."""
-        return "" if self.words[0] in _CONSTRAINTS else unwrapped(self.words[0])
+        words = self.words
+        is_named = words[0] == "constraint" and words[2:3] and words[2] in _NAMED_CONSTRAINTS
+        return "" if is_named or words[:2] in _CONSTRAINTS else unwrapped(words[0])
 
 
 def canonical(sql: str) -> tuple[str, ...]:
-    """The words of a statement: names and keywords in lower case, strings as they are, each sign alone."""
+    """The words of a statement: names and keywords in lower case, strings as they are, each sign alone.
+
+    Turso's engine writes `<>` as `!=`, `==` as `=` and LEFT JOIN as LEFT OUTER JOIN; here they are the same.
+    """
     found: list[str] = []
     for kind, start, end in tokens(sql):
         text = sql[start:end]
         if kind is Kind.QUOTED:
             found.append(_name(text[1:-1].replace(text[0] * 2, text[0])))
         elif kind is Kind.OTHER:
-            found += [sign for sign in text if not sign.isspace()]
+            same = text.replace("!=", "<>").replace("==", "=")
+            found += [sign for sign in same if not sign.isspace()]
         else:
-            found.append(text if kind is Kind.STRING else text.lower())
+            word = text if kind is Kind.STRING else text.lower()
+            if word == "join" and found[-1:] in (["outer"], ["inner"]):
+                found.pop()
+            found.append(word)
     while found and found[-1] == ";":
         found.pop()
     return tuple(found)
@@ -81,6 +94,54 @@ def item_texts(sql: str) -> list[str]:
             if sign == ")" and depth == 0:
                 return found
     return found
+
+
+def default_text(item_text: str) -> str | None:
+    """What stands behind DEFAULT in a column's text, as an expression; None if nothing does."""
+    found = iter(tokens(item_text))
+    depth = 0
+    for kind, start, end in found:
+        text = item_text[start:end]
+        depth += text.count("(") - text.count(")") if kind is Kind.OTHER else 0
+        if kind is Kind.WORD and text.lower() == "default" and not depth:
+            return _expression(item_text, list(found))
+    return None
+
+
+def _expression(sql: str, found: Sequence[Token]) -> str | None:
+    if not found:
+        return None
+    kind, start, end = found[0]
+    if kind is Kind.QUOTED:  # a string here, and a name anywhere else
+        return _string(sql[start + 1 : end - 1].replace(sql[start] * 2, sql[start]))
+    if kind is Kind.STRING:
+        return sql[start:end]
+    if sql[start] == "(":
+        return sql[start : _closed(sql, found)]
+    for following in found[1:]:  # 1.5, x'00' and -1e-3 are several tokens, with no space between
+        if following.start > end and sql[start:end].strip("+-"):
+            break
+        end = following.end
+    text = sql[start:end]
+    is_string = (
+        kind is Kind.WORD and not text[0].isdigit() and text.lower() not in _VALUES and "'" not in text
+    )
+    return _string(text) if is_string else text
+
+
+def _closed(sql: str, found: Sequence[Token]) -> int:
+    """Behind the parenthesis that closes the first one."""
+    depth = 0
+    for kind, start, end in found:
+        for at in range(start, end) if kind is Kind.OTHER else ():
+            depth += (sql[at] == "(") - (sql[at] == ")")
+            if not depth:
+                return at + 1
+    return len(sql)
+
+
+def _string(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def renamed(sql: str, name: str) -> str:

@@ -15,7 +15,7 @@ from freehold.migrate.target import Target
 # table they belong to, and may differ by engine.
 OURS_SQL = """sql IS NOT NULL AND tbl_name <> 'freehold_ledger'
   AND name NOT GLOB 'sqlite_*' AND name NOT GLOB 'sqlite3_libsql_*'
-  AND name NOT GLOB 'libsql_*' AND name NOT GLOB '_litestream_*'
+  AND name NOT GLOB 'libsql_*' AND name NOT GLOB '_litestream_*' AND name NOT GLOB '__turso_internal_*'
   AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow')"""
 
 # By table and kind in the order of creation: it decides which of two triggers fires first. The order of the

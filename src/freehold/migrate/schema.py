@@ -1,5 +1,6 @@
 """What a database holds, as the engine itself tells it: tables, indexes, views and triggers, ready to compare."""
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -8,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from freehold.libsql.values import SqlValue
-from freehold.migrate.canonical import canonical, clauses, items
+from freehold.migrate.canonical import canonical, clauses, closing, items
 from freehold.migrate.fingerprint import OURS_SQL, ask, fingerprint
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
@@ -23,6 +24,7 @@ _UNIQUES_SQL = f"""SELECT owner.name, x.name, i.name
 FROM {_TABLES}, pragma_index_list(owner.name) AS x, pragma_index_info(x.name) AS i
 WHERE x.origin = 'u' ORDER BY owner.place, x.name, i.seqno"""
 
+_AROUND_SIGNS = re.compile(r"\s*([(),])\s*")
 _OPTIONS = ("collate", "conflict")
 
 
@@ -39,6 +41,17 @@ class Column(Struct, frozen=True):
     primary: int
     is_generated: bool
     options: tuple[str, ...] = ()
+
+    @property
+    def affinity(self) -> str:
+        """What its values are turned into. Source: https://www.sqlite.org/datatype3.html, section 3.1."""
+        if "int" in self.type:
+            return "integer"
+        if any(word in self.type for word in ("char", "clob", "text")):
+            return "text"
+        if not self.type or "blob" in self.type:
+            return "blob"
+        return "real" if any(word in self.type for word in ("real", "floa", "doub")) else "numeric"
 
 
 class ForeignKey(Struct, frozen=True, order=True):
@@ -212,13 +225,28 @@ def _column(row: Sequence[SqlValue], by_column: Mapping[str, tuple[str, ...]]) -
         options += [word for word in words if word == "stored"]
     return Column(
         str(name).lower(),
-        str(kind).lower(),
+        _type(str(kind).lower(), words),
         bool(not_null),
-        None if default is None else canonical(str(default)),
+        None if default is None else _bare(canonical(str(default))),
         int(str(primary)),
         bool(hidden),
         tuple(options),
     )
+
+
+def _type(kind: str, words: Sequence[str]) -> str:
+    """The type with its numbers, `varchar(20)`: Turso's engine leaves them out of its answer."""
+    at = 1 + len(kind.split())
+    if "(" not in kind and kind and words[at : at + 1] == ("(",):
+        kind += "".join(words[at : closing(words, at) + 1])
+    return _AROUND_SIGNS.sub(r"\1", kind)
+
+
+def _bare(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Without parentheses around all: some engines keep those of a default."""
+    while words[:1] == ("(",) and closing(words, 0) == len(words) - 1:
+        words = words[1:-1]
+    return words
 
 
 def _foreign_keys(rows: Sequence[list[SqlValue]]) -> tuple[ForeignKey, ...]:
@@ -228,7 +256,8 @@ def _foreign_keys(rows: Sequence[list[SqlValue]]) -> tuple[ForeignKey, ...]:
     found = []
     for parts in by_id.values():
         parent, _, _, on_update, on_delete = parts[0]
-        to = tuple(str(part[2]).lower() for part in parts if part[2] is not None)
+        # Turso's engine says an empty name where the others say none.
+        to = tuple(str(part[2]).lower() for part in parts if part[2])
         columns = tuple(str(part[1]).lower() for part in parts)
         found.append(ForeignKey(columns, str(parent).lower(), to, str(on_update), str(on_delete)))
     return tuple(sorted(found))

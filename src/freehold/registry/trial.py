@@ -18,6 +18,7 @@ from freehold.migrate.snapshot import Scratch
 from freehold.migrate.split import split
 from freehold.migrate.target import Target
 from freehold.migrate.types import BadMigration, Migration, chains, normalise
+from freehold.registry.diff.describe import differences
 from freehold.registry.release import release_of
 from freehold.registry.types import BadRegistry
 
@@ -163,12 +164,30 @@ async def _soundness(target: Target, schema: Schema) -> list[str]:
         target, "PRAGMA integrity_check", "PRAGMA foreign_key_check", *orphan_queries(schema)
     )
     faults = []
-    if integrity != [["ok"]]:
-        faults.append(f"integrity_check says {integrity[:3]}")
+    complaints = [str(row[0]) for row in integrity if row != ["ok"]]
+    if complaints and (real := await _without_false_nulls(target, schema, complaints)):
+        faults.append(f"integrity_check says: {'; '.join(real[:3])}")
     missing = len(orphans) or sum(int(str(rows[0][0])) for rows in counts)
     if missing:
         faults.append(f"foreign_key_check finds {missing} row(s) without their parent")
     return faults
+
+
+async def _without_false_nulls(target: Target, schema: Schema, complaints: Sequence[str]) -> list[str]:
+    """Those that are true. libSQL's check finds NULL in a REAL column that ALTER TABLE added with its default."""
+    queries = {
+        f"null value in {table.name}.{column.name}".lower(): (
+            f"SELECT 1 FROM {quoted(table.name)} WHERE {quoted(column.name)} IS NULL LIMIT 1"
+        )
+        for table in schema.tables.values()
+        for column in table.columns
+    }
+    found = []
+    for complaint in dict.fromkeys(complaints):
+        query = queries.get(complaint.lower())
+        if query is None or any(await ask(target, query)):
+            found.append(complaint)
+    return found
 
 
 def _lost_rows(before: _End, after: _End) -> list[str]:
@@ -183,7 +202,8 @@ def _lost_rows(before: _End, after: _End) -> list[str]:
 def _differences(end: _End, other: _End, engine: str) -> list[str]:
     faults = []
     if end.schema.fingerprint != other.schema.fingerprint:
-        faults.append(f"its schema is another than on {engine}")
+        odd_parts = "; ".join(differences(end.schema, other.schema)[:5])
+        faults.append(f"its schema is another than on {engine}: {odd_parts}")
     for name, rows in other.rows.items():
         mine = end.rows.get(name, [])
         if mine != rows:
