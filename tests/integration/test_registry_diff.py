@@ -7,11 +7,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from freehold.libsql.values import SqlValue
+from freehold.migrate.apply import apply
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Schema, Table, read_schema
 from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.target import Target
+from freehold.migrate.types import Migration
+from freehold.registry.diff.author import draft
 from freehold.registry.diff.difference import Difference, difference, run_all, schema_of
 from freehold.registry.types import BadRegistry
 
@@ -138,6 +141,9 @@ T = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT{})"
 CHILD = "CREATE TABLE u (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t (id) ON DELETE CASCADE)"
 KEYED = "CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL)"
 VIEW = "CREATE VIEW v AS SELECT a FROM t"
+VIEW_ON_VIEW = "CREATE VIEW w AS SELECT count(*) AS n FROM v"
+OTHER = "CREATE TABLE o (id INTEGER PRIMARY KEY, a TEXT)"
+CLEAN_UP = "CREATE TRIGGER g AFTER INSERT ON o BEGIN DELETE FROM o WHERE a = (SELECT n FROM w); END"
 
 
 async def test_what_alter_table_can_do_is_not_a_rebuild() -> None:
@@ -190,6 +196,24 @@ async def test_a_rebuild_keeps_children_and_says_what_it_made_up() -> None:
             [T.format(", b")],
             ["CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, c TEXT UNIQUE, CHECK (a <> '(,'))"],
         ),
+        ([T.format(""), VIEW, VIEW_ON_VIEW], [T.format(" CHECK (a <> 'q')"), VIEW, VIEW_ON_VIEW]),
+        (
+            [T.format(""), OTHER, VIEW, VIEW_ON_VIEW, CLEAN_UP],
+            [T.format(" COLLATE NOCASE"), OTHER, VIEW, VIEW_ON_VIEW, CLEAN_UP],
+        ),
+        ([T.format(", b REAL")], [T.format(", b REAL NOT NULL DEFAULT 1.5")]),
+        ([T.format(", b REAL")], [T.format(", b REAL NOT NULL DEFAULT -.5e-3")]),
+        ([T.format(", b")], [T.format(", b NOT NULL DEFAULT - 7")]),
+        ([T.format(", b BLOB")], [T.format(", b BLOB NOT NULL DEFAULT x'00ff'")]),
+        ([T.format(", b")], [T.format(", b NOT NULL DEFAULT ('a' || (1 <= 2)) CHECK (b <> ')')")]),
+        ([T.format(", b")], [T.format(", b NOT NULL DEFAULT 'it''s; so'")]),
+        ([T.format(", b")], [T.format(', b TEXT NOT NULL DEFAULT "odd \'text"')]),
+        ([T.format(", b")], [T.format(", b TEXT NOT NULL DEFAULT word")]),
+        ([T.format(", b")], [T.format(", b NOT NULL DEFAULT CURRENT_TIMESTAMP")]),
+        ([T.format("")], [T.format(", b TEXT AS (a || 1) STORED")]),
+        ([T.format("")], [T.format(', "check" TEXT COLLATE NOCASE, "primary" TEXT, "constraint" TEXT')]),
+        ([T.format(', "check" TEXT COLLATE NOCASE')], [T.format(', "check" TEXT')]),
+        ([T.format(""), "CREATE INDEX i ON t (lower(a))"], [T.format(""), "CREATE INDEX i ON t (upper(a))"]),
     ],
 )
 async def test_other_changes_come_out_as_wanted(before: list[str], after: list[str]) -> None:
@@ -219,6 +243,42 @@ async def test_an_additive_difference_takes_nothing_away() -> None:
     assert found.statements == ('ALTER TABLE "t" ADD COLUMN b TEXT', "CREATE TABLE fresh (a)")
     rest = await difference(found.result, wanted)
     assert rest.result.fingerprint == wanted.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("after", "steps"),
+    [
+        (
+            [T.format(", b TEXT NOT NULL, c TEXT"), "CREATE INDEX i ON t (b)", "CREATE VIEW v AS SELECT b FROM t",
+             VIEW_ON_VIEW, CLEAN_UP.replace("ON o", "ON t").replace("FROM o", "FROM t")],
+            ["expand", "contract"],
+        ),
+        ([T.format(", b TEXT UNIQUE")], ["expand"]),
+        ([T.format(", b TEXT, c TEXT, UNIQUE (b, c)")], ["expand"]),
+        ([T.format(", b TEXT AS (a || 1) STORED"), "CREATE INDEX i ON t (b)"], ["expand"]),
+        ([T.format(" CHECK (a <> 'x'), b TEXT UNIQUE, c TEXT")], ["expand", "contract"]),
+    ],
+)  # fmt: skip
+async def test_what_older_apps_bear_comes_first_and_stands_by_itself(
+    after: list[str], steps: list[str]
+) -> None:
+    migrations = [Migration(version=1, name="begin", sql=T.format(""))]
+    declared = await schema_of(after)
+    found = []
+    for min_app in ("", "2.0"):
+        drafted = await draft(migrations, declared, "change", min_app=min_app)
+        if drafted.migration is not None:
+            migrations.append(drafted.migration)
+            found.append("contract" if "-- phase: contract" in drafted.migration.sql else "expand")
+            async with sqlite_scratch() as target:  # an older app can write between the two
+                await apply(target, migrations)
+                if found[-1] == "expand":
+                    assert await run_all(target, ["INSERT INTO t (a) VALUES (NULL)"], is_off=False) is None
+        if not drafted.left:
+            break
+    assert found == steps
+    again = await draft(migrations, declared, "change")
+    assert (again.migration, again.left) == (None, ())
 
 
 async def test_a_declared_schema_that_is_refused_says_where() -> None:

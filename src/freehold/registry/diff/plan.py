@@ -6,10 +6,10 @@ from functools import cached_property
 
 from msgspec import Struct
 
-from freehold.migrate.canonical import canonical, item_texts, items, unwrapped
+from freehold.migrate.canonical import unwrapped
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Other, Schema, Table
-from freehold.registry.diff.rebuild import rebuild
+from freehold.registry.diff.rebuild import column_texts, rebuild
 
 # What ALTER TABLE takes as a default; expressions stand without their parentheses here.
 _LITERAL = re.compile(
@@ -62,7 +62,12 @@ class Plan(Struct, frozen=True, dict=True):
                 found += [Change(sql, name) for sql in rebuild(before, table, self._draft_name(table))]
             elif before.shape != table.shape:
                 found += self._altered(name, before, table)
-        found += [Change(f"DROP TABLE {quoted(self.before.tables[name].name)}") for name in self.gone]
+        # Children were made after their parents.
+        found += [
+            Change(f"DROP TABLE {quoted(table.name)}")
+            for name, table in reversed([*self.before.tables.items()])
+            if name in self.gone
+        ]
         found += [
             Change(table.sql)
             for name, table in self.after.tables.items()
@@ -71,7 +76,7 @@ class Plan(Struct, frozen=True, dict=True):
         return (*found, *self._rest())
 
     def _altered(self, name: str, before: Table, after: Table) -> Iterator[Change]:
-        texts = _column_texts(after)
+        texts = column_texts(after)
         for column in after.columns:
             if before.column(column.name) is None and (not self.is_additive or is_addable(after, column)):
                 yield Change(f"ALTER TABLE {quoted(before.name)} ADD COLUMN {texts[column.name]}", name)
@@ -90,36 +95,63 @@ class Plan(Struct, frozen=True, dict=True):
     def _drops(self) -> Iterator[Change]:
         """Triggers before views before indexes: what is dropped first cannot stand in the way of the next."""
         for kind in ("trigger", "view", "index"):
-            before = self._of(self.before, kind)
-            for name in self._stale(kind):
-                yield Change(f"DROP {kind.upper()} {quoted(before[name].name)}")
+            stale = self._stale(kind)
+            for name, other in self._of(self.before, kind).items():
+                if name in stale:
+                    yield Change(f"DROP {kind.upper()} {quoted(other.name)}")
 
     def _rest(self) -> Iterator[Change]:
+        waits = set(self._waiting_columns()) if self.is_additive else set()
         for kind in ("index", "view", "trigger"):
             before, after = self._of(self.before, kind), self._of(self.after, kind)
             stale = frozenset() if self.is_additive else self._stale(kind) | self._lost(kind)
             for name, other in after.items():
+                if name in before and name not in stale:
+                    continue
                 is_unique = kind == "index" and other.shape[:2] == ("create", "unique")
-                if (name not in before and not (self.is_additive and is_unique)) or name in stale:
+                if self.is_additive and (is_unique or self._mentions(other, waits)):
+                    waits.add(name)  # so does what builds on it
+                else:
                     yield Change(other.sql)
+
+    def _waiting_columns(self) -> Iterator[str]:
+        """Columns that only a rebuild can add. What uses them has to wait, for SQLite may not notice at first."""
+        for name, table in self.after.tables.items():
+            if (before := self.before.tables.get(name)) is not None:
+                for column in table.columns:
+                    if before.column(column.name) is None and not is_addable(table, column):
+                        yield column.name
 
     def _stale(self, kind: str) -> Set[str]:
         """What has to be dropped: it is gone or another, or stands in the way of a rebuild."""
-        before, after = self._of(self.before, kind), self._of(self.after, kind)
+        return self._staleness[kind]
+
+    @cached_property
+    def _staleness(self) -> Mapping[str, Set[str]]:
+        """By kind. A rebuild is refused while a view or trigger uses what is not there, if only through a view."""
         touched = self.rebuilt | self.gone
         # Dropping a table takes its indexes along.
-        stays = {name for name, other in before.items() if kind == "index" and other.table in touched}
-        return {
+        indexes = {name for name in self._changed("index") if self.before.indexes[name].table not in touched}
+        views = set(self._changed("view"))
+        found = -1
+        while found != len(views):
+            found = len(views)
+            views |= {
+                name for name, view in self.before.views.items() if self._mentions(view, touched | views)
+            }
+        triggers = set(self._changed("trigger")) | {
             name
-            for name, other in before.items()
-            if name not in stays
-            and (
-                name not in after
-                or other.shape != after[name].shape
-                or (kind != "index" and self._mentions(other, touched))
-                or (kind == "trigger" and other.table in self._stale("view"))
-            )
+            for name, trigger in self.before.triggers.items()
+            if trigger.table in views or self._mentions(trigger, touched | views)
         }
+        return {"index": indexes, "view": views, "trigger": triggers}
+
+    def _changed(self, kind: str) -> Iterator[str]:
+        """Those that are gone or another."""
+        after = self._of(self.after, kind)
+        for name, other in self._of(self.before, kind).items():
+            if name not in after or other.shape != after[name].shape:
+                yield name
 
     def _lost(self, kind: str) -> Set[str]:
         """Indexes that went with their table."""
@@ -147,20 +179,19 @@ def needs_rebuild(before: Table, after: Table) -> bool:
 
 
 def is_addable(table: Table, column: Column) -> bool:
-    """Whether ALTER TABLE takes the column for a table with rows. What else it refuses, trying it shows.
+    """Whether ALTER TABLE takes the column for a table with rows. What else it refuses, trying it shows."""
+    is_reference = any(column.name in key.columns for key in table.foreign_keys)
+    is_unique = any(column.name in found for found in table.uniques)
+    return fits_rows(column, is_reference=is_reference) and not column.primary and not is_unique
+
+
+def fits_rows(column: Column, *, is_reference: bool) -> bool:
+    """Whether ALTER TABLE takes the column when there are rows; without any, these things do not matter to it.
 
     Source: https://www.sqlite.org/lang_altertable.html, section 4.
     """
     default = column.default or ()
     is_constant = not default or _LITERAL.fullmatch("".join(default)) is not None
-    is_reference = any(column.name in key.columns for key in table.foreign_keys)
     has_value = column.default is not None and default != ("null",)
-    is_filled = has_value or not column.not_null
-    return is_constant and is_filled and not column.primary and not (is_reference and has_value)
-
-
-def _column_texts(table: Table) -> dict[str, str]:
-    found, _ = items(canonical(table.sql))
-    return {
-        item.column: text for item, text in zip(found, item_texts(table.sql), strict=False) if item.column
-    }
+    is_filled = has_value or not column.not_null or column.is_generated
+    return is_constant and is_filled and "stored" not in column.options and not (is_reference and has_value)

@@ -3,9 +3,9 @@
 Source: https://www.sqlite.org/lang_altertable.html, section 7, "Making Other Kinds Of Table Schema Changes".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from freehold.migrate.canonical import renamed
+from freehold.migrate.canonical import canonical, default_text, item_texts, items, renamed
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Table
 
@@ -13,8 +13,10 @@ from freehold.migrate.schema import Column, Table
 def rebuild(before: Table, after: Table, draft_name: str) -> list[str]:
     """Statements that make `before` into `after` and keep its rows. Foreign keys must be off while they run."""
     names, values = [], []
+    texts = column_texts(after)
     for column in after.columns:
-        value = None if column.is_generated else _value(column, before.column(column.name))
+        default = default_text(texts.get(column.name, ""))
+        value = None if column.is_generated else _value(column, before.column(column.name), default)
         if value is not None:
             names.append(quoted(column.name))
             values.append(value)
@@ -43,9 +45,17 @@ def guesses(before: Table, after: Table) -> Iterator[str]:
             yield f"{after.name}.{column.name} becomes NOT NULL: rows without a value get {_zero(column)}"
 
 
-def _value(column: Column, was: Column | None) -> str | None:
+def column_texts(table: Table) -> Mapping[str, str]:
+    """By column, what its CREATE TABLE says of it."""
+    found, _ = items(canonical(table.sql))
+    return {
+        item.column: text for item, text in zip(found, item_texts(table.sql), strict=False) if item.column
+    }
+
+
+def _value(column: Column, was: Column | None, default: str | None) -> str | None:
     """What the new column is filled with; None leaves it to its default."""
-    fallback = " ".join(column.default) if column.default is not None else _zero(column)
+    fallback = _zero(column) if default is None else default
     if was is None:
         return fallback if column.not_null and column.default is None and not column.primary else None
     if column.not_null and not was.not_null and not column.primary:
@@ -54,15 +64,8 @@ def _value(column: Column, was: Column | None) -> str | None:
 
 
 def _zero(column: Column) -> str:
-    """The empty value of its affinity. Source: https://www.sqlite.org/datatype3.html, section 3.1."""
-    kind = column.type
-    if "int" in kind:
-        return "0"
-    if any(word in kind for word in ("char", "clob", "text")):
-        return "''"
-    if not kind or "blob" in kind:
-        return "x''"
-    return "0"
+    """The empty value of its affinity."""
+    return {"text": "''", "blob": "x''"}.get(column.affinity, "0")
 
 
 def _kept_sequence(name: str, draft_name: str) -> list[str]:
