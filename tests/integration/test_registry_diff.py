@@ -257,6 +257,8 @@ async def test_an_additive_difference_takes_nothing_away() -> None:
         ([T.format(", b TEXT, c TEXT, UNIQUE (b, c)")], ["expand"]),
         ([T.format(", b TEXT AS (a || 1) STORED"), "CREATE INDEX i ON t (b)"], ["expand"]),
         ([T.format(" CHECK (a <> 'x'), b TEXT UNIQUE, c TEXT")], ["expand", "contract"]),
+        ([T.format(" NOT NULL DEFAULT 'x'")], ["contract"]),
+        (["CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)"], ["contract"]),
     ],
 )  # fmt: skip
 async def test_what_older_apps_bear_comes_first_and_stands_by_itself(

@@ -17,6 +17,7 @@ BEFORE = """CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT NOT NULL, note
 CREATE TABLE cards (id INTEGER PRIMARY KEY, word_id INTEGER REFERENCES words (id) ON DELETE CASCADE, n INTEGER);
 CREATE TABLE stamps (id INTEGER PRIMARY KEY, at TEXT DEFAULT CURRENT_TIMESTAMP, kind TEXT DEFAULT 'a');
 CREATE VIEW noted AS SELECT id FROM words WHERE note IS NOT NULL;
+CREATE INDEX cards_n ON cards (n);
 """
 REBUILD = """CREATE TABLE words_new (id INTEGER PRIMARY KEY, word TEXT NOT NULL, note TEXT{column});
 INSERT INTO words_new (id, word, note) SELECT id, word, note FROM words;
@@ -42,8 +43,10 @@ BAD = {
     "FH101": [
         "DROP TABLE cards",
         "DROP VIEW noted; DROP TABLE stamps",
-        "ALTER TABLE cards DROP COLUMN n",
+        "DROP INDEX cards_n; ALTER TABLE cards DROP COLUMN n",
         "DROP VIEW noted",
+        # Another table's column of that name is renamed; this one is dropped.
+        "DROP INDEX cards_n; ALTER TABLE cards DROP COLUMN n; ALTER TABLE stamps RENAME COLUMN kind TO n",
         OFF
         + REBUILD.format(column="")
         .replace(", note TEXT)", ")")
@@ -64,8 +67,14 @@ BAD = {
         OFF + REBUILD.format(column=", UNIQUE (word)"),
         "CREATE UNIQUE INDEX one_word ON words (word)",
         OFF + REBUILD.format(column=" REFERENCES words (id)"),
+        OFF + REBUILD.format(column=" NOT NULL DEFAULT ''"),
+        OFF + REBUILD.format(column="").replace("note TEXT);", "note TEXT) STRICT;"),
+        "DROP INDEX cards_n; CREATE UNIQUE INDEX cards_n ON cards (n)",
     ],
-    "FH105": ["CREATE INDEX words_note ON words (note)"],
+    "FH105": [
+        "CREATE INDEX words_note ON words (note)",
+        "DROP INDEX cards_n; CREATE INDEX cards_n ON cards (n, word_id)",
+    ],
     "FH106": [
         "INSERT INTO words (id, word) VALUES (1, CURRENT_TIMESTAMP) ON CONFLICT DO NOTHING",
         "UPDATE words SET note = hex(randomblob(4)) WHERE note IS NULL",
@@ -79,6 +88,7 @@ BAD = {
         "DELETE FROM cards",
         "DELETE FROM cards WHERE 1",
         "DELETE FROM cards WHERE true",
+        "UPDATE cards SET n = 0 WHERE 1 = 1",
     ],
     "FH108": [
         "UPDATE cards SET n = n + 1 WHERE n > 0",
@@ -92,6 +102,7 @@ BAD = {
         "CREATE TABLE a (b INTEGER, c INTEGER GENERATED ALWAYS AS (b + 1))",
         "CREATE TABLE a (b INTEGER, c AS (b + 1))",
         "CREATE TABLE a (v F32_BLOB(3))",
+        "ALTER TABLE cards ADD COLUMN twice INTEGER AS (n + n)",
     ],
     "FH110": [
         "REPLACE INTO words (id, word) VALUES (1, 'a')",
@@ -103,6 +114,15 @@ BAD = {
         "-- min_app: two\nSELECT 1",
         "-- phase: expand\n-- phase: expand\nSELECT 1",
         "-- allow: FH107\nDELETE FROM cards",
+    ],
+    "FH114": [OFF + REBUILD.format(column="").replace("note TEXT", "note INTEGER")],
+    "FH115": [
+        "ALTER TABLE words ADD COLUMN made_at TEXT DEFAULT CURRENT_TIMESTAMP",
+        "ALTER TABLE words ADD made_at TEXT DEFAULT (1 + 1)",
+        "ALTER TABLE words ADD COLUMN kind TEXT NOT NULL",
+        CONTRACT + "ALTER TABLE words ADD COLUMN kind TEXT NOT NULL",
+        "ALTER TABLE cards ADD COLUMN other INTEGER DEFAULT 1 REFERENCES words (id)",
+        "ALTER TABLE cards ADD COLUMN twice INTEGER AS (n + n) STORED",
     ],
     "FH113": [
         "-- allow: FH107 because\nSELECT 1",
@@ -124,7 +144,14 @@ GOOD = [
     "CREATE TABLE a (at TEXT DEFAULT CURRENT_TIMESTAMP)",
     "INSERT INTO stamps (id, at) VALUES (1, 'then') ON CONFLICT DO NOTHING",
     CONTRACT + "DROP TABLE cards",
-    CONTRACT + "ALTER TABLE cards DROP COLUMN n",
+    CONTRACT + "DROP INDEX cards_n; ALTER TABLE cards DROP COLUMN n",
+    CONTRACT + "ALTER TABLE cards RENAME COLUMN n TO number; ALTER TABLE stamps RENAME TO dates",
+    CONTRACT + OFF + REBUILD.format(column="").replace("note TEXT", "note INTEGER"),
+    OFF + REBUILD.format(column="").replace("note TEXT", "note VARCHAR(20)"),
+    "ALTER TABLE words ADD COLUMN word_id INTEGER REFERENCES words (id)",
+    "ALTER TABLE words ADD COLUMN kind TEXT NOT NULL DEFAULT 'a' CHECK (kind IS NOT NULL)",
+    "CREATE TABLE a (b TEXT CHECK (CAST(b AS INTEGER) > 0), c TEXT)",
+    "DELETE FROM cards WHERE EXISTS (SELECT 1 FROM words)",
     CONTRACT + OFF + REBUILD.format(column=" NOT NULL CHECK (note <> '')"),
     "-- allow: FH107 it has ten rows\nDELETE FROM cards",
 ]

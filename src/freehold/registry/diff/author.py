@@ -13,11 +13,11 @@ from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.types import Migration
 from freehold.registry.diff.difference import CannotDiff, Difference, difference, run_all
 from freehold.registry.files import file_name
-from freehold.registry.lint.schema_rules import DESTRUCTIVE, RENAME, REQUIRED_COLUMN, TIGHTENED
+from freehold.registry.lint.schema_rules import DESTRUCTIVE, RENAME, REQUIRED_COLUMN, RETYPED, TIGHTENED
 from freehold.registry.lint.step import Step
 from freehold.registry.types import MAX_VERSION, BadRegistry
 
-_BREAKING = (DESTRUCTIVE, RENAME, REQUIRED_COLUMN, TIGHTENED)
+_BREAKING = (DESTRUCTIVE, RENAME, REQUIRED_COLUMN, TIGHTENED, RETYPED)
 
 
 class Drafted(Struct, frozen=True):

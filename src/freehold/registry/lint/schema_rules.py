@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from freehold.migrate.schema import Table
+from freehold.migrate.schema import Column, Table
+from freehold.registry.diff.plan import fits_rows
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.step import Step
 
@@ -29,7 +30,7 @@ def _destructive(step: Step) -> Iterator[Problem]:
 def _lost_columns(step: Step, before: Table, after: Table) -> Iterator[str]:
     for column in before.columns:
         is_renamed = any(
-            one.words[:2] == ("alter", "table") and "rename" in one.words and column.name in one.words
+            one.renamed_column[1] == column.name and after.column(one.renamed_column[2])
             for one in step.statements
         )
         if after.column(column.name) is None and not is_renamed:
@@ -48,12 +49,13 @@ DESTRUCTIVE = Rule(
 
 
 def _renames(step: Step) -> Iterator[Problem]:
-    for one in step.statements:
+    for one in () if step.release.is_contract else step.statements:
         old, new = one.renamed
+        table, column, other = one.renamed_column
         if old in step.before.tables and old not in step.after.tables:
             yield Problem(f"table {old} is called {new} from here on", one.number)
-        elif not old and one.words[:2] == ("alter", "table") and "rename" in one.words:
-            yield Problem("a column gets another name", one.number)
+        elif table in step.before.tables:
+            yield Problem(f"column {table}.{column} is called {other} from here on", one.number)
 
 
 RENAME = Rule(
@@ -62,7 +64,7 @@ RENAME = Rule(
     why="Apps that know the old name fail as soon as it is applied, and apps that know the new one fail until it "
     "is. There is no moment at which both work.",
     fix="Add the new table or column and fill it, let apps write both, and drop the old one in a later `contract` "
-    "migration.",
+    "migration. Or rename in a `contract` migration whose `min_app` is the first app that knows both names.",
     check=_renames,
 )
 
@@ -114,23 +116,42 @@ def _tightened(step: Step) -> Iterator[Problem]:
         keys = [
             key for key in table.foreign_keys if key not in before.foreign_keys and known & set(key.columns)
         ]
-        for what, found in (("CHECK", checks), ("UNIQUE", uniques), ("FOREIGN KEY", keys)):
+        # Without a default it is a required column; one that is filled still refuses a NULL that an app writes.
+        filled = [
+            column
+            for column in table.columns
+            if column.not_null and column.default is not None and _took_null(before, column)
+        ]
+        stricter = ["strict"] if "strict" in table.options and "strict" not in before.options else []
+        for what, found in (
+            ("CHECK", checks), ("UNIQUE", uniques), ("FOREIGN KEY", keys), ("NOT NULL", filled), ("STRICT", stricter),
+        ):  # fmt: skip
             if found:
                 yield Problem(
                     f"{table.name} gets {len(found)} new {what} constraint(s) on columns that older apps write",
                     step.number_of("create", "table"),
                 )
     for name, index in step.after.indexes.items():
-        is_new = name not in step.before.indexes and index.table in step.before.tables
-        if is_new and index.shape[:2] == ("create", "unique"):
+        if index.table in step.before.tables and _is_new(step, name) and index.shape[1] == "unique":
             yield Problem(f"{index.table} gets a new UNIQUE index", step.number_of("create", "unique", name))
+
+
+def _took_null(before: Table, column: Column) -> bool:
+    was = before.column(column.name)
+    return was is not None and not was.not_null and not was.primary
+
+
+def _is_new(step: Step, index: str) -> bool:
+    was = step.before.indexes.get(index)
+    return was is None or was.shape != step.after.indexes[index].shape
 
 
 TIGHTENED = Rule(
     code="FH104",
     slug="tightened-constraint",
-    why="An existing table takes less than before: a new CHECK, UNIQUE or FOREIGN KEY. Rows that are there may "
-    "break it, which stops the migration in that database, and apps in the field may still write such rows.",
+    why="An existing table takes less than before: a new CHECK, UNIQUE, FOREIGN KEY or NOT NULL, or it is STRICT. "
+    "Rows that are there may break it, which stops the migration in that database, and apps in the field may still "
+    "write such rows.",
     fix="Mend the rows in this migration, make sure that no app in the field writes what will be refused, and say "
     "`-- phase: contract`; or waive it with the reason why no app does.",
     check=_tightened,
@@ -142,7 +163,7 @@ def _index_on_existing(step: Step) -> Iterator[Problem]:
         rebuilt = step.before.tables.get(index.table) is not None and any(
             new == index.table for one in step.statements for _, new in [one.renamed]
         )
-        if name not in step.before.indexes and index.table in step.before.tables and not rebuilt:
+        if _is_new(step, name) and index.table in step.before.tables and not rebuilt:
             yield Problem(
                 f"index {index.name} is built over all rows of {index.table} at once",
                 step.number_of("create", "index", name),
@@ -160,4 +181,50 @@ INDEX_ON_EXISTING = Rule(
     check=_index_on_existing,
 )
 
-SCHEMA_RULES = (DESTRUCTIVE, RENAME, REQUIRED_COLUMN, TIGHTENED, INDEX_ON_EXISTING)
+
+def _retyped(step: Step) -> Iterator[Problem]:
+    for name, table in step.after.tables.items():
+        before = step.before.tables.get(name)
+        for column in table.columns if before is not None and not step.release.is_contract else ():
+            was = before.column(column.name) if before else None
+            if was is not None and was.affinity != column.affinity and not column.is_generated:
+                yield Problem(
+                    f"{table.name}.{column.name} was {was.type or 'of any type'} and is "
+                    f"{column.type or 'of any type'} now",
+                    step.number_of(name, column.name) or step.number_of(f"{name}_new", column.name),
+                )
+
+
+RETYPED = Rule(
+    code="FH114",
+    slug="retyped-column",
+    why="A column gets a type of another affinity, so that its values are stored otherwise: the number 7 becomes the "
+    "text '7'. Apps in the field read something else than they wrote.",
+    fix="Add a column of the new type and fill it, let apps write both, and drop the old one in a later `contract` "
+    "migration. Or say `-- phase: contract`.",
+    check=_retyped,
+)
+
+
+def _refused_with_rows(step: Step) -> Iterator[Problem]:
+    for one in step.statements:
+        name, added = one.added_column
+        table = step.after.tables.get(name)
+        column = table.column(added) if table and name in step.before.tables else None
+        if column is not None and not fits_rows(column, is_reference="references" in one.words):
+            yield Problem(f"{name}.{added} cannot be added to a table that has rows", one.number)
+
+
+REFUSED_WITH_ROWS = Rule(
+    code="FH115",
+    slug="refused-with-rows",
+    why="ALTER TABLE adds no column to a table with rows that is NOT NULL without a default, has a default that is "
+    "not constant (CURRENT_TIMESTAMP, an expression), REFERENCES with a default other than NULL, or is STORED. In an "
+    "empty database it does, so that new tenants have it and all others are stuck.",
+    fix="Give it a constant default or none, or rebuild the table. `freehold registry diff` writes the rebuild.",
+    check=_refused_with_rows,
+)
+
+SCHEMA_RULES = (
+    DESTRUCTIVE, RENAME, REQUIRED_COLUMN, TIGHTENED, INDEX_ON_EXISTING, RETYPED, REFUSED_WITH_ROWS,
+)  # fmt: skip

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from sqlglot import exp
 
+from freehold.migrate.canonical import items
 from freehold.migrate.chance import ONE, freeze
 from freehold.migrate.types import Migration
 from freehold.registry.lint.findings import Problem, Rule
@@ -77,7 +78,8 @@ def _unbounded(step: Step) -> Iterator[Problem]:
         if not isinstance(one.tree, exp.Update | exp.Delete) or one.written not in step.before.tables:
             continue
         where = one.tree.args.get("where")
-        is_always_true = where is not None and isinstance(where.this, exp.Literal | exp.Boolean)
+        # `WHERE 1 = 1` picks nothing out either.
+        is_always_true = where is not None and where.find(exp.Column, exp.Query) is None
         if (where is None or is_always_true) and one.tree.args.get("limit") is None:
             what = "changes" if isinstance(one.tree, exp.Update) else "deletes"
             yield Problem(f"it {what} every row of {one.written}", one.number)
@@ -146,7 +148,7 @@ def _engine_reasons(words: tuple[str, ...]) -> Iterator[str]:
     if words[:2] == ("create", "table"):
         if ("without", "rowid") in pairwise(words):
             yield "Turso's engine refuses WITHOUT ROWID"
-        if "as" in words and "select" not in words:
+        if any(("as", "(") in pairwise(item.words) for item in items(words)[0]):
             yield "Turso's engine refuses generated columns"
         if ("random", "rowid") in pairwise(words):
             yield "only libSQL has RANDOM ROWID"
@@ -154,6 +156,8 @@ def _engine_reasons(words: tuple[str, ...]) -> Iterator[str]:
             yield "only libSQL and Turso have vector types"
     if words[:2] == ("alter", "table") and ("alter", "column") in pairwise(words[2:]):
         yield "ALTER COLUMN is libSQL's alone"
+    if words[:2] == ("alter", "table") and "add" in words and ("as", "(") in pairwise(words):
+        yield "Turso's engine refuses generated columns"
     for word, after in pairwise(words):
         if after == "(" and word in _ENGINE_FUNCTIONS:
             yield f"{word}(): {_ENGINE_FUNCTIONS[word]}"

@@ -54,6 +54,25 @@ class Parsed(Struct, frozen=True, dict=True):
             return "", ""
         return unwrapped(words[-4]), unwrapped(words[-1])
 
+    @property
+    def renamed_column(self) -> tuple[str, str, str]:
+        """Table, old and new name of a column that is renamed, in lower case; else empty."""
+        words = self.words
+        if words[:2] != ("alter", "table") or "rename" not in words or self.renamed[0]:
+            return "", "", ""
+        table = words[words.index("rename", 2) - 1]
+        return unwrapped(table), unwrapped(words[-3]), unwrapped(words[-1])
+
+    @property
+    def added_column(self) -> tuple[str, str]:
+        """Table and name of a column that is added, in lower case; else empty."""
+        words = self.words
+        if words[:2] != ("alter", "table") or "add" not in words:
+            return "", ""
+        at = words.index("add", 3)
+        name = words[at + 2] if words[at + 1] == "column" and len(words) > at + 2 else words[at + 1]
+        return unwrapped(words[at - 1]), unwrapped(name)
+
 
 class Step(Struct, frozen=True, dict=True):
     """A migration between two schemas. `batch` are the versions that are released together with it."""
