@@ -39,11 +39,9 @@ class Service:
     @property
     def environ(self) -> dict[str, str]:
         """What a command needs in its environment to work on the same installation."""
-        return clean_environ(
-            DATA_DIR=str(self.data_dir),
-            SCHEMA_REGISTRY=str(ROOT / "schema_registry" / "bahar"),
-            **self.variables,
-        )
+        folder = str(ROOT / "schema_registry" / "bahar")
+        variables = {"DATA_DIR": str(self.data_dir), "SCHEMA_REGISTRY": folder, **self.variables}
+        return clean_environ(**variables)
 
     def start(self) -> "Service":
         """Start and wait until `/health` answers."""

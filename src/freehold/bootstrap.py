@@ -150,17 +150,17 @@ class Services:
     verifier: TokenVerifier | None
     replicas: ReplicaServer | None
 
-    async def publish_registry(self) -> PublishReport:
+    async def publish_registry(self) -> PublishReport | None:
         """Publish the files of SCHEMA_REGISTRY, as the embedded mode does when it starts.
 
-        Where the key is elsewhere, only what was signed there is published, and nothing here.
+        Where the key is elsewhere so are the files: what was signed there is published, and nothing here.
 
         Raises:
             BadRegistry, PublishedMigrationChanged: the files are not fit to be served.
         """
-        migrations = await load_folder(self.settings.schema_registry)
         if self.registry.signer is None:
-            return await self.registry.plan(migrations)
+            return None
+        migrations = await load_folder(self.settings.schema_registry)
         report = await self.registry.publish(migrations)
         await self.registry.renew()
         return report

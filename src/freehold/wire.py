@@ -61,6 +61,64 @@ class RegisteredMigration(MigrationScript, frozen=True, kw_only=True):
     chain: str
 
 
+_Base64url = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,128}\Z")]
+_Whole = Annotated[int, Meta(ge=0, le=2**53)]
+
+
+class ReleaseState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The state of a registry as it was signed; see `MigrationPage`."""
+
+    version: SchemaVersion
+    chain: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    counter: _Whole
+    expires_at_s: _Whole
+    key_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
+    signature: _Base64url
+
+
+class Release(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `freehold registry sign` writes. `rows` are the signatures of each version from 1 on."""
+
+    manifest: ReleaseState
+    public_key: _Base64url
+    rows: Annotated[tuple[_Base64url, ...], Meta(max_length=9_999)]
+
+
+class MigrationFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file `NNNN_name.sql`; `version` is NNNN."""
+
+    version: Annotated[int, Meta(ge=1, le=9_999)]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9]+(?:_[a-z0-9]+)*\Z", max_length=100)]
+    sql: Annotated[str, Meta(min_length=1)]
+
+
+class PublishRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /migrations/publish`: a signed release and all the files that it was signed for, from 1 on.
+
+    What is misspelt is refused: a `dry_run` that is not understood would publish.
+    """
+
+    signed: Release
+    migrations: Annotated[tuple[MigrationFile, ...], Meta(min_length=1, max_length=9_999)]
+    force: bool = False
+    dry_run: bool = False
+
+
+class PublishAnswer(Struct, frozen=True, kw_only=True):
+    """Answer of `POST /migrations/publish`; with `dry_run`, what it would be.
+
+    `published` now, `already` there with the same SQL, and the `version` reached. `without_file` are published and
+    were not sent. `renewed`: the registry has a newer signature now; when not, there was nothing to do.
+    """
+
+    published: tuple[int, ...]
+    already: int
+    version: int
+    without_file: tuple[int, ...]
+    renewed: bool
+    dry_run: bool
+
+
 class SignedMigration(Struct, frozen=True, kw_only=True):
     """One entry of `MigrationPage`.
 

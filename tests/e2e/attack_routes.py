@@ -77,6 +77,24 @@ _STMT = {"sql": "SELECT 1"}
 _BATCH = {"batch": {"steps": [{"stmt": _STMT}]}}
 _PIPELINE = {"requests": [{"type": "execute", "stmt": _STMT}, {"type": "close"}]}
 
+STRANGERS_RELEASE = {
+    "signed": {
+        "manifest": {
+            "version": 1,
+            "chain": "0" * 64,
+            "counter": 2**52,
+            "expires_at_s": 2**52,
+            "key_id": "0" * 16,
+            "signature": "AAAA",
+        },
+        "public_key": "AAAA",
+        "rows": ["AAAA"],
+    },
+    "migrations": [{"version": 1, "name": "extra", "sql": "{sql}"}],
+}
+# Who may publish learns that version 1 was published with other SQL; a key without the scope may not.
+PUBLISHERS = {**same(401), "user": 403, "api key": 403, "admin": 409}
+
 _NEW = {"email": "{new}"}
 _WRONG_CODE = {"email": "{new}", "otp": "000000"}
 # Mail to somebody else is not asked for by who is signed in.
@@ -231,6 +249,7 @@ ROUTES: list[Row] = [
     *read("/migrations/{version}", target="/migrations/1"),
     *read("/admin/registry/census", ADMIN_READS),
     *write("/migrations/verify", OPEN, {"version": 1}),
+    *write("/migrations/publish", PUBLISHERS, STRANGERS_RELEASE),
     *write("/migrations/register", ADMIN, {"sqlScript": "{sql}", "description": "one more table"}),
     row("POST", "/db", DATABASE_TOKEN, body=_PIPELINE, target="/db/{name}/v3/pipeline", is_mount=True),
     row("POST", "/db", DATABASE_TOKEN, body=_PIPELINE, target="/db/{name}/v2/pipeline", is_mount=True),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.attack_caller import ADMIN, JSON, ODD_VALUES, Caller, caller_on
-from tests.e2e.attack_routes import ABSENT, PASSWORD, ROUTES, same
+from tests.e2e.attack_routes import ABSENT, PASSWORD, ROUTES, STRANGERS_RELEASE, same
 from tests.e2e.attack_shapes import check_refusal
 from tests.e2e.attack_wire import Headers, Wire, bearer
 from tests.servers import Service
@@ -140,6 +140,7 @@ LIMITS = {
     "/api/v1/auth/login": 64 * 1024,
     "/migrations/verify": 2 * 1024 * 1024,
     "/migrations/register": 2 * 1024 * 1024,
+    "/migrations/publish": 8 * 1024 * 1024,
     "/db/{name}/v3/pipeline": 10_000_000,
     "/db/{name}/v1/execute": 10_000_000,
 }
@@ -157,7 +158,8 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read_whole(
 
 
 @pytest.mark.parametrize(
-    "target", ["/db/{name}/v3/pipeline", "/migrations/register", "/api/auth/sign-in/email"]
+    "target",
+    ["/db/{name}/v3/pipeline", "/migrations/register", "/migrations/publish", "/api/auth/sign-in/email"],
 )
 @pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "in chunks"])
 def test_even_who_sends_much_more_gets_to_see_why_it_is_refused(
@@ -218,6 +220,7 @@ COMPLETE: dict[str, dict[str, Any]] = {
     "/api/auth/revoke-session": {"token": "x"},
     "/migrations/verify": {"version": 1},
     "/migrations/register": {"sqlScript": "{sql}", "description": "one more"},
+    "/migrations/publish": {**STRANGERS_RELEASE, "force": False, "dry_run": False},
 }
 
 

@@ -85,7 +85,15 @@ async def test_the_registry_is_published_once(tmp_path: Path) -> None:
     async with open_services(settings(tmp_path)) as services:
         first = await services.publish_registry()
         again = await services.publish_registry()
+    assert first is not None
+    assert again is not None
     assert (len(first.published), again.published) == (first.version, ())
+
+
+async def test_where_the_key_is_elsewhere_no_files_are_needed(tmp_path: Path) -> None:
+    nowhere = {"REGISTRY_SIGNING": "elsewhere", "SCHEMA_REGISTRY": str(tmp_path / "nowhere")}
+    async with open_services(settings(tmp_path, **nowhere)) as services:
+        assert await services.publish_registry() is None
 
 
 async def test_a_central_database_in_no_folder_is_a_fault_of_the_setting(tmp_path: Path) -> None:

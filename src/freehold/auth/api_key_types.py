@@ -13,6 +13,7 @@ Metadata = dict[str, Any] | list[Any]
 
 DAY_MS = 86_400_000
 DATABASES, READ, WRITE = "databases", "read", "write"
+REGISTRY, PUBLISH, FORCE = "registry", "publish", "force"
 # Before a key's id in the subject of a database token; such a token ends with its key.
 KEY_REFERENCE = "key:"
 

@@ -38,6 +38,7 @@ from freehold.http.quick_session import QuickSession
 from freehold.http.rate_limits import RateLimits
 from freehold.http.rate_rules import Rules
 from freehold.http.registry import registry_routes
+from freehold.http.registry_publishing import PublishingController
 from freehold.http.replicas import Replicas
 from freehold.http.request_counts import RequestCounts
 from freehold.http.request_log import RequestLog
@@ -98,6 +99,7 @@ def create_app(
             RolloutsController,
             GuestDatabasesController,
             registry_routes(services.registry, services.reports),
+            PublishingController,
             CensusController,
             *([] if gateway is None else [gateway_routes(gateway)]),
         ],

@@ -9,7 +9,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 from msgspec import Struct
 
-from freehold.auth.api_key_types import DATABASES, READ, WRITE
+from freehold.auth.api_key_types import DATABASES, READ, WRITE, KeyHolder
 from freehold.auth.issuers import Issuers
 from freehold.auth.refresh import TokenPairs
 from freehold.auth.service import Auth
@@ -56,14 +56,26 @@ async def provide_database_caller(
     if api_key is None:
         found = await _signed_in(request.scope, auth, issuers.pairs)
         return DatabaseCaller(user_id=found.user_id, reference=found.reference)
-    holder = await issuers.api_keys.recognise(api_key)
-    await count_user(request.scope, holder.user_id)
+    holder = await key_holder(request.scope, issuers, api_key)
     holder.require(DATABASES, READ)
     return DatabaseCaller(
         user_id=holder.user_id,
         reference=holder.reference,
         may_write=holder.api_key.allows(DATABASES, WRITE),
     )
+
+
+async def key_holder(scope: Scope, issuers: Issuers, api_key: str) -> KeyHolder:
+    """Who shows this API key; what it may do is still to be asked.
+
+    Raises:
+        Unauthenticated: the key is not valid (any more).
+        RateLimited: the key, or its user, is used too often.
+        CentralUnavailable: the central database does not answer.
+    """
+    holder = await issuers.api_keys.recognise(api_key)
+    await count_user(scope, holder.user_id)
+    return holder
 
 
 async def require_admin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

@@ -1,0 +1,79 @@
+"""Publishing a signed release over HTTP: CI needs neither the central database nor a secret of the service."""
+
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, post
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
+from litestar.params import JSONBody
+from litestar.status_codes import HTTP_200_OK
+
+from freehold.auth.api_key_types import FORCE, PUBLISH, REGISTRY
+from freehold.auth.issuers import Issuers
+from freehold.http.guards import key_holder, require_admin
+from freehold.http.headers import API_KEY_HEADER, header
+from freehold.migrate.types import Migration, normalise
+from freehold.registry.service import Registry
+from freehold.registry.signed import SignedRelease
+from freehold.wire import PublishAnswer, PublishRequest
+
+# A release comes whole. Every new client pulls as much.
+_MAX_BODY_BYTES = 8 * 1024 * 1024
+
+
+async def require_publisher(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
+    """Guard: administrators get past, and API keys with the scope `registry:publish`. The body is not read yet.
+
+    With an API key in the request nothing else counts.
+
+    Raises:
+        Forbidden: neither.
+        Unauthenticated, RateLimited, CentralUnavailable: as `require_admin` and `key_holder`.
+    """
+    api_key = header(connection.scope, API_KEY_HEADER)
+    connection.state.key_holder = None
+    if api_key is None:
+        await require_admin(connection, handler)
+        return
+    issuers: Issuers = await handler.resolve_dependencies()["issuers"]()
+    holder = await key_holder(connection.scope, issuers, api_key)
+    holder.require(REGISTRY, PUBLISH)
+    connection.state.key_holder = holder
+
+
+class PublishingController(Controller):
+    """For CI, which holds the key that signs and a narrow API key, and nothing else."""
+
+    path = "/migrations/publish"
+    tags = ("migrations",)
+
+    @post(
+        operation_id="publish_release",
+        guards=[require_publisher],
+        status_code=HTTP_200_OK,
+        request_max_body_size=_MAX_BODY_BYTES,
+    )
+    async def publish(
+        self,
+        request: Request[Any, Any, Any],
+        registry: NamedDependency[Registry],
+        data: JSONBody[PublishRequest],
+    ) -> PublishAnswer:
+        """Publish what CI has signed: all that is new or nothing. Safe to repeat; `dry_run` writes nothing.
+
+        For administrators and API keys with the scope `registry:publish`; `force` needs `registry:force` too.
+        """
+        if data.force and request.state.key_holder is not None:
+            request.state.key_holder.require(REGISTRY, FORCE)
+        signed = msgspec.convert(data.signed, SignedRelease, from_attributes=True)
+        migrations = [
+            Migration(version=file.version, name=file.name, sql=normalise(file.sql))
+            for file in data.migrations
+        ]
+        do = registry.plan if data.dry_run else registry.publish
+        report = await do(migrations, signed, force=data.force)
+        return PublishAnswer(**msgspec.structs.asdict(report), dry_run=data.dry_run)
