@@ -115,6 +115,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["here", "elsewhere"],
         Meta(description="`elsewhere`: no key here; what `freehold registry sign` signed is published."),
     ] = "here"
+    registry_token: Annotated[
+        Secret,
+        Meta(description="API key with the scope `registry:publish`, for `freehold registry publish --to`."),
+    ] = Secret("")
     registry_signature_days: Annotated[
         int,
         Meta(ge=1, le=3650, description="Life of the registry's signature, renewed at half of it, in days."),
@@ -476,7 +480,7 @@ def _check_social(settings: Settings) -> list[str]:
     faults += [
         f"{name}: expected an https URL such as https://login.example.com, got `{url}`"
         for name, url in urls
-        if url and not _is_private_to(url)
+        if url and not is_private_to(url)
     ]
     if bool(settings.oidc_issuer) != bool(settings.oidc_client_id):
         name = "OIDC_CLIENT_ID" if settings.oidc_issuer else "OIDC_ISSUER"
@@ -488,7 +492,7 @@ def _check_social(settings: Settings) -> list[str]:
     return faults
 
 
-def _is_private_to(url: str) -> bool:
+def is_private_to(url: str) -> bool:
     """Whether nobody in between can read or change what is said there: TLS, or this very machine."""
     try:
         parts = urlsplit(url)

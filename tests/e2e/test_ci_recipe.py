@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from freehold.cli.main import cli
 from freehold.providers.engines.engines import ENGINES, EngineMissing, require_engines
+from tests.e2e.releases import Publisher
 from tests.servers import FREEHOLD, ROOT, clean_environ, missing, require
 
 PAGE = (ROOT / "docs/ci.md").read_text()
@@ -30,9 +31,7 @@ class Repository:
         self.key_file = folder / "registry.pem"
         self.environ = clean_environ(
             SCHEMA_REGISTRY="registry",
-            DATA_DIR=str(folder / "data"),
             REGISTRY_KEY=str(self.key_file),
-            REGISTRY_SIGNING="elsewhere",
         )
         self.environ["PATH"] = f"{FREEHOLD.parent}:{self.environ['PATH']}"
         self.folder.mkdir()
@@ -83,10 +82,35 @@ def test_the_recipe_checks_a_pull_request_and_publishes_it(repository: Repositor
     repository.run(BLOCKS[0])
     repository.run("git push -q origin HEAD:main")
 
+    publisher = Publisher(repository.folder.parent / "service")
+    [token] = publisher.ci.values()
+    repository.environ |= {"SERVICE_URL": publisher.service.url, "REGISTRY_TOKEN": token}
     published = repository.run(BLOCKS[1])
     assert "published 0010_create_notes.sql" in published
-    assert "0010  published" in published
+    first = publisher.page()
+    assert first["version"] == 10
     repository.run(BLOCKS[1])  # on a schedule: renews the signature
+    again = publisher.page()
+    assert (again["version"], again["chain"]) == (10, first["chain"])
+    assert again["counter"] > first["counter"]
+    # CI holds no database of the service, and did not make one either.
+    assert not (repository.folder / "data").exists()
+
+    # Another commit meanwhile; then the job of this one is run again.
+    (repository.files / "0011_create_more.sql").write_text(NEW.replace("notes", "more"))
+    repository.run(BLOCKS[1])
+    (repository.files / "0011_create_more.sql").unlink()
+    refused = repository.try_to(BLOCKS[1])
+    assert (refused.returncode, "has all of them" in refused.stderr) == (1, True)
+    assert publisher.version == 11
+    publisher.service.stop()
+
+
+def test_the_recipe_publishes_without_a_running_service(repository: Repository) -> None:
+    repository.environ["DATA_DIR"] = str(repository.folder.parent / "data")
+    assert "published 0009_" in (published := repository.run(BLOCKS[2]))
+    assert "0009  published" in published
+    repository.run(BLOCKS[2])
 
 
 def test_the_recipe_refuses_a_pull_request_that_edits_what_main_has(repository: Repository) -> None:
@@ -113,4 +137,6 @@ def test_the_workflow_runs_the_same_commands_with_options_that_exist() -> None:
         known = {option for parameter in command.params for option in parameter.opts}
         assert set(re.findall(r"--[a-z-]+", rest)) <= known, (verb, rest)
     used = set(re.findall(r"^ +([A-Z_]+):", WORKFLOW, re.MULTILINE))
-    assert used - {"SCHEMA_REGISTRY"} == set(re.findall(r"`([A-Z_]+)`", PAGE)) - {"SCHEMA_REGISTRY"}
+    assert used - {"SCHEMA_REGISTRY"} == set(re.findall(r"^\| `([A-Z_]+)` \|", PAGE, re.MULTILINE))
+    # Nothing of the service's own is given to a CI.
+    assert not re.findall("DATABASE|AUTH_SECRET", WORKFLOW)

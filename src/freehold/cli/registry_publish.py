@@ -1,0 +1,179 @@
+"""`freehold registry publish`: into the central database, or to a service over HTTP."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from freehold.cli.context import EXIT_DONE, async_command, command_services, command_settings, echo_json
+from freehold.cli.registry_check import FOLDER, JSON
+from freehold.cli.registry_keys import read_release
+from freehold.errors import Unauthenticated, Unavailable
+from freehold.migrate.types import Migration
+from freehold.registry.files import file_name, load_folder
+from freehold.registry.signed import SignedRelease
+from freehold.registry.types import BadRegistry, PublishReport
+from freehold.settings import BadSettings, is_private_to
+
+if TYPE_CHECKING:
+    from httpx import Response
+
+# While a service is started again it does not answer; the same release twice is published once.
+_PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+# Trying migrations out takes as long as their statements do.
+_TIMEOUT_S = 120.0
+_KEY_LETTERS = 64  # an API key has at least so many, and a session's token or a JWT has fewer, or dots
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold registry publish --dry-run
+  freehold registry publish schema_registry/bahar
+  freehold registry publish --signed release.json
+  REGISTRY_TOKEN=... freehold registry publish --signed release.json --to https://auth.example.com
+"""
+)
+@FOLDER
+@click.option("--dry-run", is_flag=True, help="Say what would be published, and publish nothing.")
+@click.option(
+    "--signed",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What `freehold registry sign` wrote; no key is needed here then.",
+)
+@click.option(
+    "--to",
+    "service",
+    metavar="URL",
+    help="Publish to this service, which needs --signed; the API key is in REGISTRY_TOKEN.",
+)
+@click.option(
+    "--force", is_flag=True, help="Publish contract migrations although older apps are live; it is recorded."
+)
+@JSON
+@async_command
+async def publish(
+    *,
+    folder: Path | None,
+    dry_run: bool,
+    signed: Path | None,
+    service: str | None,
+    force: bool,
+    as_json: bool,
+) -> int:
+    """Publish the migrations of a folder that are not published yet: all of them or none. Safe to run twice.
+
+    A published migration never changes: if a file has other SQL than what was published, nothing happens and
+    the exit code is 1. So it is when a contract migration needs a newer app than some that were seen lately.
+
+    With --to nothing but the service is needed: no central database and no secret of it. REGISTRY_TOKEN is an API key
+    with the scope registry:publish (`freehold api-keys create`), and registry:force for --force. A service that does
+    not answer is asked again for some seconds.
+    """
+    if service is not None and (signed is None or not is_private_to(service)):
+        raise click.UsageError(
+            "--to needs --signed: the key that signs stays here"
+            if signed is None
+            else "--to is a URL like https://auth.example.com; without https only on this machine"
+        )
+    release = None if signed is None else await asyncio.to_thread(read_release, signed)
+    if service is not None and release is not None:
+        settings = command_settings()
+        migrations = await load_migrations(folder or settings.schema_registry)
+        token = _checked_token(settings.registry_token.reveal())
+        report = await _publish_to(service, token, migrations, release, force=force, dry_run=dry_run)
+    else:
+        migrations, report = await _publish_here(folder, release, force=force, dry_run=dry_run)
+    _tell(report, migrations, dry_run=dry_run, as_json=as_json)
+    return EXIT_DONE
+
+
+async def load_migrations(folder: Path) -> list[Migration]:
+    """The migrations of a folder. Raises `BadRegistry` when there are none too."""
+    migrations = await load_folder(folder)
+    if not migrations:
+        raise BadRegistry([f"{folder}: there are no migrations in this folder"])
+    return migrations
+
+
+async def _publish_here(
+    folder: Path | None, release: SignedRelease | None, *, force: bool, dry_run: bool
+) -> tuple[list[Migration], PublishReport]:
+    async with command_services() as services:
+        migrations = await load_migrations(folder or services.settings.schema_registry)
+        if dry_run:
+            return migrations, await services.registry.plan(migrations, release, force=force)
+        report = await services.registry.publish(migrations, release, force=force)
+        renewed = await services.registry.renew() or report.renewed
+        return migrations, msgspec.structs.replace(report, renewed=renewed)
+
+
+async def _publish_to(
+    service: str,
+    token: str,
+    migrations: Sequence[Migration],
+    release: SignedRelease,
+    *,
+    force: bool,
+    dry_run: bool,
+) -> PublishReport:
+    import httpx
+
+    from freehold.client.calls import Calls, service_url
+    from freehold.wire import PublishAnswer
+
+    body = {"signed": release, "migrations": migrations, "force": force, "dry_run": dry_run}
+    is_api_key = len(token) >= _KEY_LETTERS and "." not in token
+    shown = {"x-api-key": token} if is_api_key else {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(timeout=_TIMEOUT_S) as http:
+        calls = Calls(http, service_url(service))
+        ask = partial(calls.send, "POST", "/migrations/publish", body=body, headers=shown)
+        try:
+            answer = calls.read(await _until_it_answers(ask), PublishAnswer)
+        except Unauthenticated as error:
+            raise BadSettings([f"REGISTRY_TOKEN: the service does not know it ({error})"]) from error
+    return PublishReport(
+        published=answer.published,
+        already=answer.already,
+        version=answer.version,
+        without_file=answer.without_file,
+        renewed=answer.renewed,
+    )
+
+
+async def _until_it_answers(ask: Callable[[], Awaitable["Response"]]) -> "Response":
+    for pause_s in _PAUSES_S:
+        try:
+            return await ask()
+        except Unavailable:
+            await asyncio.sleep(pause_s)
+    return await ask()
+
+
+def _checked_token(token: str) -> str:
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise BadSettings(
+            ["REGISTRY_TOKEN: expected an API key, from `freehold api-keys create --scope registry:publish`"]
+        )
+    return token
+
+
+def _tell(report: PublishReport, migrations: Sequence[Migration], *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        echo_json({**msgspec.structs.asdict(report), "dry_run": dry_run})
+        return
+    done = "would publish" if dry_run else "published"
+    for version in report.published:
+        click.echo(f"{done} {file_name(migrations[version - 1])}")
+    summary = f"{report.already} were published before; the registry is at version {report.version}"
+    click.echo(summary if not dry_run else summary.replace("is at", "would be at"), err=True)
+    if not report.renewed:
+        click.echo("there is nothing to do", err=True)
+    elif not report.published:
+        click.echo(f"the signature {'would be' if dry_run else 'was'} renewed", err=True)
+    for version in report.without_file:
+        click.echo(f"version {version} is published but has no file in this folder", err=True)
