@@ -36,8 +36,8 @@ _LIMIT_S = 30.0
 _processes = multiprocessing.get_context("forkserver")
 
 STEPS = [
-    "after claim_due", "before create", "after create", "before open", "after open", "before migration 1",
-    "after migration 1", "before mark_ready", "after mark_ready",
+    "after claim_due", "before create", "after create", "before open", "after open", "before transaction 1",
+    "after transaction 1", "before mark_ready", "after mark_ready",
 ]  # fmt: skip
 
 

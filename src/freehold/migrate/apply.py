@@ -2,21 +2,18 @@
 
 import asyncio
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from freehold.errors import InvalidInput, Unavailable
-from freehold.migrate.check import require_order, require_sound
 from freehold.migrate.failures import DatabaseBusy, FailedTogether, HistoryDiverged, LedgerRefused
+from freehold.migrate.history import History
 from freehold.migrate.ledger import LedgerState, ledger_rows, read_ledger
 from freehold.migrate.outcome import failure, is_committed
-from freehold.migrate.plan import TOGETHER_CHARS, Planned, plan
+from freehold.migrate.plan import Planned
 from freehold.migrate.target import Target
-from freehold.migrate.types import Migration, chains
-
-# Sent in one round trip; more than this goes in several, so that no server's limit on a body is met.
-_ROUND_TRIP_CHARS = TOGETHER_CHARS
+from freehold.migrate.types import Migration
 
 
 class Applied(Struct, frozen=True):
@@ -36,7 +33,7 @@ class Retries(Struct, frozen=True):
 
 async def apply(
     target: Target,
-    migrations: Sequence[Migration],
+    migrations: Sequence[Migration] | History,
     *,
     to: int | None = None,
     recorded: int | None = None,
@@ -44,8 +41,9 @@ async def apply(
 ) -> Applied:
     """Bring the database to version `to`, the newest by default; one that is already further is left alone.
 
-    `migrations` are all of them, from version 1. `recorded` is the version that the caller believes it is at:
-    then nothing is read first, and a wrong belief costs a round trip and nothing else.
+    `migrations` are all of them, from version 1; as a `History` if many databases get them. `recorded` is the
+    version that the caller believes it is at: then nothing is read first, and a wrong belief costs a round trip and
+    nothing else.
 
     Safe to repeat after any error: a migration is there with its ledger row, or not at all. Those before a failed
     one stay applied. Several short ones may share a transaction; if anything is in its way, they go one by one.
@@ -56,13 +54,13 @@ async def apply(
         HistoryDiverged: its ledger holds another history; nothing was sent, or nothing was changed.
         Unavailable: no answer, or it stayed busy; some may have been applied.
     """
-    require_order(migrations)
-    wanted = len(migrations) if to is None else to
-    if not 0 <= wanted <= len(migrations):
-        raise InvalidInput(f"there is no version {to}; versions go up to {len(migrations)}")
+    history = migrations if isinstance(migrations, History) else History(migrations)
+    newest = len(history.migrations)
+    wanted = newest if to is None else to
+    if not 0 <= wanted <= newest:
+        raise InvalidInput(f"there is no version {to}; versions go up to {newest}")
     if recorded is not None and recorded < 0:
         raise InvalidInput("the recorded version is 0 or more")
-    links = chains(migrations)
     at, last_read = recorded, -1
     refusal: LedgerRefused | None = None
     applied: list[int] = []
@@ -72,14 +70,14 @@ async def apply(
         try:
             if at is None:
                 state = refusal.state if refusal else None
-                at = await _version(target, state or await read_ledger(target), migrations, links)
+                at = await _version(target, state or await read_ledger(target), history)
                 if refusal and at <= last_read:
                     raise refusal  # nobody else moved the ledger on, so another try would end alike
                 last_read, refusal = at, None
             if at >= wanted:
                 return Applied(at, tuple(applied))
-            require_sound(migrations[at:wanted])
-            await _send(target, plan(migrations, links, at, wanted, together=together), applied)
+            for planned in history.round_trips(at, wanted, together=together):
+                await _send(target, planned, applied)
             at = wanted
         except LedgerRefused as error:
             if error is refusal:
@@ -98,29 +96,27 @@ async def apply(
 
 async def _send(target: Target, planned: Sequence[Planned], applied: list[int]) -> None:
     """Send the batches and note in `applied` which were committed; raise for the first that was not."""
-    for sent in _round_trips(planned):
-        answers = await target.run([one.batch for one in sent])
-        if [len(answer.step_errors) for answer in answers] != [len(one.batch.steps) for one in sent]:
-            raise Unavailable("the database's answer does not fit what was sent; try again")
-        outcomes = [
-            (one, answer, is_committed(one, answer)) for one, answer in zip(sent, answers, strict=True)
-        ]
-        applied += [
-            migration.version for one, _, committed in outcomes if committed for migration in one.migrations
-        ]
-        for one, answer, committed in outcomes:
-            if not committed:
-                raise failure(one, answer)
+    answers = await target.run([one.batch for one in planned])
+    if [len(answer.step_errors) for answer in answers] != [len(one.batch.steps) for one in planned]:
+        raise Unavailable("the database's answer does not fit what was sent; try again")
+    outcomes = [
+        (one, answer, is_committed(one, answer)) for one, answer in zip(planned, answers, strict=True)
+    ]
+    applied += [
+        migration.version for one, _, committed in outcomes if committed for migration in one.migrations
+    ]
+    for one, answer, committed in outcomes:
+        if not committed:
+            raise failure(one, answer)
 
 
-async def _version(
-    target: Target, state: LedgerState, migrations: Sequence[Migration], links: Sequence[str]
-) -> int:
+async def _version(target: Target, state: LedgerState, history: History) -> int:
     """The version that the ledger is at. Raises `HistoryDiverged` unless it got there by these migrations."""
+    links = history.links
     if state.version == 0 or (state.version <= len(links) and state.chain == links[state.version - 1]):
         return state.version
     rows = await ledger_rows(target)
-    for row, migration, link in zip(rows, migrations, links, strict=False):
+    for row, migration, link in zip(rows, history.migrations, links, strict=False):
         if row.version != migration.version or row.chain != link:
             raise HistoryDiverged(
                 version=migration.version,
@@ -128,20 +124,6 @@ async def _version(
                 given=f"`{migration.name}` ({migration.checksum[:12]})",
             )
     return state.version
-
-
-def _round_trips(planned: Sequence[Planned]) -> Iterator[list[Planned]]:
-    """Divide the batches so that each part stays below the limit, or is one batch."""
-    part: list[Planned] = []
-    chars = 0
-    for one in planned:
-        chars += one.chars
-        if part and chars > _ROUND_TRIP_CHARS:
-            yield part
-            part, chars = [], one.chars
-        part.append(one)
-    if part:
-        yield part
 
 
 def _pause_s(retries: Retries, tries: int) -> float:

@@ -9,8 +9,8 @@ import structlog
 from freehold.errors import FreeholdError, Unavailable
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.apply import apply
+from freehold.migrate.history import History
 from freehold.migrate.target import Target
-from freehold.migrate.types import Migration
 from freehold.rollouts.types import Ended, Step
 from freehold.tenants.backoff import Backoff
 from freehold.tenants.ports import Clock
@@ -39,7 +39,7 @@ class MigrateOne:
     """Brings a tenant to the version, whoever else does so at the same moment. Never raises."""
 
     open: Callable[[str], Awaitable[Target]]
-    migrations: Sequence[Migration]
+    migrations: History
     to_version: int
     clock: Clock
     random: Callable[[], float]

@@ -8,6 +8,7 @@ import msgspec
 import structlog
 
 from freehold.errors import FreeholdError
+from freehold.migrate.history import History
 from freehold.registry.snapshot import Snapshot
 from freehold.rollouts.errors import BadRollout, RolloutEnded
 from freehold.rollouts.health import unhealthy
@@ -98,21 +99,22 @@ class Rollouts:
             CentralUnavailable: call again later; nothing is lost.
         """
         rollout = await self.store.find(rollout_id)
-        migrations = (await self.published()).migrations
-        migrate = MigrateOne(self.provider.open, migrations, rollout.to_version, self.clock, self.random)
-        while rollout.state is RolloutState.RUNNING:
-            worker = Worker(
-                self.store,
-                rollout,
-                migrate,
-                clock=self.clock,
-                pace=pace or WorkerPace(),
-                prepare=self._preparing(rollout),
-                on_flush=on_progress or _nothing,
-            )
-            if await worker.run():
-                await self._end_wave(rollout)
-            rollout = await self.store.find(rollout_id)
+        history = History((await self.published()).migrations)
+        async with self.provider.many(rollout.tenants) as open_target:
+            migrate = MigrateOne(open_target, history, rollout.to_version, self.clock, self.random)
+            while rollout.state is RolloutState.RUNNING:
+                worker = Worker(
+                    self.store,
+                    rollout,
+                    migrate,
+                    clock=self.clock,
+                    pace=pace or WorkerPace(),
+                    prepare=self._preparing(rollout),
+                    on_flush=on_progress or _nothing,
+                )
+                if await worker.run():
+                    await self._end_wave(rollout)
+                rollout = await self.store.find(rollout_id)
         return rollout
 
     async def pause(self, rollout_id: str, reason: str = "paused by an operator") -> Rollout:
