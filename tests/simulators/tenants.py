@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from freehold.errors import CentralUnavailable, Conflict, NotFound, ProviderUnav
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
+from freehold.tenants.ports import Open
 from freehold.tenants.types import (
     UNPROVISIONED,
     AccessLevel,
@@ -296,6 +298,9 @@ class SimulatedProvider:
         if self.trouble:
             raise self.trouble
         return self._database(database_name) if database_name in self.databases else None
+
+    def many(self, count: int) -> nullcontext[Open]:
+        return nullcontext(self.open)
 
     async def locate(self, database_name: str) -> Database | None:
         return await self.find(database_name)

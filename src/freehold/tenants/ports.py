@@ -1,6 +1,7 @@
 """What the tenants service needs of the outside, in its own words."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,8 @@ from freehold.tenants.types import (
     Tenant,
     TenantState,
 )
+
+Open = Callable[[str], Awaitable[Target]]  # a database by its name, as a target for migrations
 
 
 class DatabaseProvider(Protocol):
@@ -126,6 +129,10 @@ class DatabaseProvider(Protocol):
         Raises:
             NotFound: no such database; told here, or only when the target is used.
         """
+        ...
+
+    def many(self, count: int) -> AbstractAsyncContextManager[Open]:
+        """`open` for whoever is about to use so many databases: the provider gets ready for that, until the end."""
         ...
 
     async def mint_token(

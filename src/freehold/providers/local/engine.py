@@ -108,7 +108,7 @@ class Engine:
         """
 
         def task(session: Session) -> list[BatchResult]:
-            pipeline = Pipeline(session, {}, Budget(limits.result_bytes))
+            pipeline = Pipeline(session, {}, Budget(limits.result_bytes), is_ours=True)
             return [pipeline.batch(batch) for batch in batches]
 
         found: list[BatchResult] = await self._run(

@@ -50,12 +50,19 @@ _MAX_ENTRIES = 20_000
 _MAX_STORED = 150
 _MAX_STORED_LENGTH = 1_000_000
 _ENTRY_BYTES = 200  # of JSON around each result
+_NOTHING = StmtResult()
 
 
 class Pipeline:
-    """Runs the requests of one stream. `stored_sql` is the stream's and lives as long as it does."""
+    """Runs the requests of one stream. `stored_sql` is the stream's and lives as long as it does.
 
-    def __init__(self, session: Session, stored_sql: dict[int, str], budget: Budget) -> None:
+    With `is_ours` they come from our own code, which sends one statement in each text.
+    """
+
+    def __init__(
+        self, session: Session, stored_sql: dict[int, str], budget: Budget, *, is_ours: bool = False
+    ) -> None:
+        self._is_ours = is_ours
         self._session = session
         self._stored_sql = stored_sql
         self._budget = budget
@@ -78,6 +85,9 @@ class Pipeline:
         """
         self._budget.spend(_ENTRY_BYTES)
         sql = self._text(stmt.sql, stmt.sql_id)
+        if self._is_ours and not stmt.want_rows:
+            self._session.perform(sql, _bindings(stmt))
+            return _NOTHING
         return self._session.execute(sql, _bindings(stmt), self._budget, want_rows=stmt.want_rows)
 
     def batch(self, batch: Batch) -> BatchResult:

@@ -1,7 +1,9 @@
 """The `local` provider: one file a tenant on this machine, served by ourselves."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.copying import Copied
 from freehold.migrate.snapshot import Snapshot
 from freehold.migrate.target import Target
+from freehold.providers.local.batch_processes import BatchTarget, batch_processes
 from freehold.providers.local.copies import copy_file
 from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles, check_name
@@ -22,9 +25,13 @@ from freehold.providers.local.template import Template, Templates
 from freehold.providers.no_past import refuse_fork_at
 from freehold.providers.serving import DatabaseServer, ReplicaServer
 from freehold.providers.tokens import TokenSigner, TokenVerifier
+from freehold.tenants.ports import Open
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken
 
 _MIGRATION_S = 60.0
+# Each takes a tenth of a second to start. Every second of two on a core waits for the disk.
+_WORTH_PROCESSES = 100
+_PROCESSES = 2 * min(os.cpu_count() or 1, 8)
 
 
 class LocalProvider:
@@ -130,6 +137,19 @@ class LocalProvider:
         """The database as a target for migrations."""
         check_name(database_name)
         return LocalTarget(self.engine, database_name, self._migration_limits)
+
+    @asynccontextmanager
+    async def many(self, count: int) -> AsyncIterator[Open]:
+        """`open` for a few, and processes for more."""
+        if count < _WORTH_PROCESSES:
+            yield self.open
+            return
+        async with batch_processes(_PROCESSES) as processes:
+
+            async def open_there(database_name: str) -> Target:
+                return BatchTarget(processes, self._files.path_of(database_name), self._migration_limits)
+
+            yield open_there
 
     async def mint_token(
         self, database_name: str, access_level: AccessLevel, subject: str, generation: int = 0

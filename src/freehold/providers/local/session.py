@@ -90,6 +90,31 @@ class Session:
             query_duration_ms=round((time.perf_counter() - began) * 1000, 3),
         )
 
+    def perform(self, sql: str, bindings: Bindings) -> None:
+        """Run a statement of our own code whose rows nobody wants: the same rules, and nothing found out about it.
+
+        It must be one statement with all its values.
+
+        Raises:
+            SqlFailure, FreeholdError: as `execute`.
+        """
+        _guard(sql)
+        if self.is_autocommit:  # else that was looked at when the transaction began
+            self._check_open()
+            self.check_log()
+        self._authorizer.forget()
+        self.alarm.arm()
+        try:
+            # A PRAGMA may act while it is prepared, so a prepared one must not be found again.
+            for _row in self._connection.execute(
+                sql, bindings or None, can_cache=not sql.startswith("PRAGMA")
+            ):
+                pass
+        except (apsw.Error, MemoryError, UnicodeError) as error:
+            raise self.failure_of(error) from error
+        finally:
+            self.alarm.disarm()
+
     def run_all(self, sql: str) -> None:
         """Run statements separated by `;` up to the first error; what went before it stays.
 
@@ -219,10 +244,7 @@ class Session:
 
     def start(self, sql: str) -> apsw.Cursor:
         """A cursor for the next statements, with all that is kept about the last ones forgotten."""
-        try:
-            check_sql(sql)
-        except RefusedSql as error:
-            raise SqlFailure(str(error), "SQLITE_AUTH") from error
+        _guard(sql)
         self._check_open()
         self._authorizer.forget()
         return self._connection.cursor()
@@ -238,3 +260,10 @@ class Session:
         """Run a statement of our own."""
         with self._authorizer.our_own():
             self._connection.execute(sql)
+
+
+def _guard(sql: str) -> None:
+    try:
+        check_sql(sql)
+    except RefusedSql as error:
+        raise SqlFailure(str(error), "SQLITE_AUTH") from error

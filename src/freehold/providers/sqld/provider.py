@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.replicas import SqldReplicas
 from freehold.providers.sqld.upstream import Upstream
 from freehold.providers.tokens import TokenSigner, TokenVerifier
+from freehold.tenants.ports import Open
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken
 
 # Each commit reaches the disk before it is acknowledged. sqld's default does not wait for that.
@@ -124,6 +126,10 @@ class SqldProvider:
         """The database as a target for migrations."""
         check_name(database_name)
         return SqldTarget(self._namespaces, database_name)
+
+    def many(self, count: int) -> nullcontext[Open]:  # noqa: ARG002
+        """`open` as it is."""
+        return nullcontext(self.open)
 
     async def mint_token(
         self, database_name: str, access_level: AccessLevel, subject: str, generation: int = 0

@@ -5,6 +5,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from freehold.providers.turso.answers import (
 from freehold.providers.turso.api import Answer, PlatformApi
 from freehold.providers.turso.tokens import TokenDesk, expiration
 from freehold.tenants.errors import NoPointInTime
+from freehold.tenants.ports import Open
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken
 
 _AUTHORIZATION: dict[AccessLevel, str] = {"full": "full-access", "read_only": "read-only"}
@@ -197,6 +199,10 @@ class TursoProvider:
         if database is None:
             raise _missing(database_name)
         return self._target(database)
+
+    def many(self, count: int) -> nullcontext[Open]:  # noqa: ARG002
+        """`open` as it is."""
+        return nullcontext(self.open)
 
     async def mint_token(
         self,

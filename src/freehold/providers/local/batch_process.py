@@ -1,0 +1,91 @@
+"""A process that runs batches on tenants' files for another one, a file at a time: see `batch_processes`.
+
+Frames go both ways, each a length of 4 bytes, the most significant first, and MessagePack. It ends with its input.
+"""
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import apsw
+import msgspec
+
+from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
+from freehold.libsql.protocol import Batch, BatchResult
+from freehold.providers.local.limits import Budget, Limits
+from freehold.providers.local.pipeline import Pipeline
+from freehold.providers.local.session import Session
+
+LENGTH_BYTES = 4
+_TICK_S = 0.05
+_MEMORY_BYTES = 256_000_000
+
+
+class Work(msgspec.Struct, frozen=True):
+    """Batches to run in order on one connection to the file."""
+
+    path: str
+    limits: Limits
+    batches: tuple[Batch, ...]
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What came of it, or the code and the text of the error that ended all of it."""
+
+    results: list[BatchResult] = []
+    code: str | None = None
+    message: str = ""
+
+
+class _Watch:
+    """Ends statements whose time is over, from a thread of its own."""
+
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(_TICK_S)
+            if (session := self.session) is not None:
+                session.alarm.check_time(time.monotonic())
+
+
+def frame(message: Work | Done) -> bytes:
+    """The message as it is sent."""
+    body = msgspec.msgpack.encode(message)
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def serve(incoming: BinaryIO, outgoing: BinaryIO) -> None:
+    """Answer each piece of work until there is no more."""
+    apsw.hard_heap_limit(_MEMORY_BYTES)
+    decoder = msgspec.msgpack.Decoder(Work)
+    watch = _Watch()
+    while len(head := incoming.read(LENGTH_BYTES)) == LENGTH_BYTES:
+        work = decoder.decode(incoming.read(int.from_bytes(head, "big")))
+        outgoing.write(frame(_done(work, watch)))
+        outgoing.flush()
+
+
+def _done(work: Work, watch: _Watch) -> Done:
+    try:
+        session = Session(Path(work.path), work.limits, read_only=False)
+    except (NotFound, ProviderUnavailable) as error:
+        return Done(code=error.code, message=str(error))
+    try:
+        session.start_request(work.limits)
+        watch.session = session
+        pipeline = Pipeline(session, {}, Budget(work.limits.result_bytes), is_ours=True)
+        return Done([pipeline.batch(batch) for batch in work.batches])
+    except FreeholdError as error:
+        return Done(code=error.code, message=str(error))
+    finally:
+        watch.session = None
+        session.close()  # which rolls back what is open
+
+
+if __name__ == "__main__":
+    serve(sys.stdin.buffer, sys.stdout.buffer)
