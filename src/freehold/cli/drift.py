@@ -1,14 +1,22 @@
 """`freehold tenants check`: does every database have the schema of its version?"""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
 from freehold.cli.progress import one_line, progress
 from freehold.tenants.drift import Checked
-from freehold.tenants.types import TenantState
+from freehold.tenants.types import Tenant, TenantState
+
+if TYPE_CHECKING:
+    from freehold.bootstrap import Services
+
+
+_CHECKED = (TenantState.READY, TenantState.SUSPENDED)
+_FINE = ("same", "suspended")
 
 
 @click.command(
@@ -16,22 +24,28 @@ from freehold.tenants.types import TenantState
 Examples:
   freehold tenants check
   freehold tenants check --json | jq 'select(.verdict != "same")'
-  freehold tenants check > repair.sql
+  freehold tenants check amal@example.com > repair.sql
+  sqlite3 -bail data/tenants/…/t-4c1d….db < repair.sql
 """
 )
+@click.argument("tenants", nargs=-1, metavar="[TENANT...]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a database, for programs.")
 @async_command
-async def check(as_json: bool) -> int:
-    """Compare each ready tenant's database with the schema that its version must have. Changes nothing.
+async def check(tenants: tuple[str, ...], as_json: bool) -> int:
+    """Compare each tenant's database with the schema that its version must have. Changes nothing.
 
-    What differs goes to stderr, and the SQL that would repair it to stdout: look at it before you run it, for a
-    table that should not be there is dropped by it. Exit code 1 when a database differs or cannot be read.
+    TENANT is an id, a database's name or its user's id or e-mail address; all ready and suspended ones when left out.
+    What differs goes to stderr, and the SQL that would repair it to stdout, a script for each database: look at it
+    before you run it, for what should not be there is dropped by it, and run it so that it stops at the first error.
+    Exit code 1 when a database differs or cannot be read; a suspended one is only told.
     """
     verdicts: Counter[str] = Counter()
     async with command_services() as services:
-        total = (await services.tenants.counts()).get(TenantState.READY, 0)
+        chosen = [await services.life.find(tenant) for tenant in tenants]
+        counts = await services.tenants.counts()
+        total = len(chosen) if chosen else sum(counts.get(state, 0) for state in _CHECKED)
         with progress("checking databases", total) as bar:
-            async for checked in services.drift.run(services.tenants.each(state=TenantState.READY)):
+            async for checked in services.drift.run(_fleet(services, chosen)):
                 verdicts[checked.verdict] += 1
                 bar.reach(verdicts.total())
                 if as_json:
@@ -42,9 +56,18 @@ async def check(as_json: bool) -> int:
                     bar.say(one_line(f"{name} at version {checked.version}: {reason}"))
                 for line in _script(checked):
                     click.echo(line)
-    odd = verdicts.total() - verdicts["same"]
-    click.echo(f"{verdicts.total()} databases: {odd or 'none'} not as they should be", err=True)
+    odd = verdicts.total() - sum(verdicts[fine] for fine in _FINE)
+    unseen = f", {verdicts['suspended']} suspended and not looked at" if verdicts["suspended"] else ""
+    click.echo(f"{verdicts.total()} databases: {odd or 'none'} not as they should be{unseen}", err=True)
     return EXIT_NO if odd else EXIT_DONE
+
+
+async def _fleet(services: "Services", chosen: Sequence[Tenant]) -> AsyncIterator[Tenant]:
+    for tenant in chosen:
+        yield tenant
+    for state in () if chosen else _CHECKED:
+        async for tenant in services.tenants.each(state=state):
+            yield tenant
 
 
 def _shown(checked: Checked) -> dict[str, object]:
@@ -62,7 +85,9 @@ def _script(checked: Checked) -> Iterator[str]:
     """SQL to run in that database."""
     if not checked.repair:
         return
-    yield f"-- {checked.tenant.database_name}, version {checked.version}"
+    yield f"-- {checked.tenant.database_name}, version {checked.version}; stop at the first error (sqlite3 -bail)"
+    # Names in that database are its user's: a line end in one must not end the comment.
+    yield from (one_line(f"-- {loss}") for loss in checked.losses)
     if checked.foreign_keys_off:
         yield "PRAGMA foreign_keys = OFF;"
     yield "BEGIN IMMEDIATE;"

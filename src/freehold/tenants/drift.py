@@ -1,7 +1,7 @@
 """Compares each tenant's database with the schema that its version must have, and says what would repair it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.migrate.apply import apply
-from freehold.migrate.ledger import read_ledger
+from freehold.migrate.ledger import LedgerRow, ledger_rows
 from freehold.migrate.schema import EMPTY, Schema, read_schema
 from freehold.migrate.snapshot import Scratch
 from freehold.migrate.types import Migration, chains
@@ -17,24 +17,29 @@ from freehold.registry.diff.describe import differences
 from freehold.registry.diff.difference import CannotDiff, difference
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provision import describe
-from freehold.tenants.types import Tenant
+from freehold.tenants.types import Tenant, TenantState
 
 # Databases of one server share its disk; more at once only wait there.
 _AT_ONCE = 8
 
 # `drifted`: the schema is not its version's. `diverged`: the ledger holds another history, or one that goes
-# further than what is published. `unreadable`: it could not be looked at.
-Verdict = Literal["same", "drifted", "diverged", "unreadable"]
+# further than what is published, or is not this schema's. `unreadable`: it could not be looked at, and
+# `suspended`: nor can it be until it is resumed.
+Verdict = Literal["same", "drifted", "diverged", "unreadable", "suspended"]
 
 
 class Checked(Struct, frozen=True, kw_only=True):
-    """One database. `repair` are statements that would make it what it should be, to be looked at before."""
+    """One database. `repair` are statements that would make it what it should be, to be looked at before.
+
+    `losses` is what they take away for good.
+    """
 
     tenant: Tenant
     verdict: Verdict
     version: int = 0
     reasons: tuple[str, ...] = ()
     repair: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
     foreign_keys_off: bool = False
 
 
@@ -81,16 +86,35 @@ class DriftCheck:
     async def _check(self, tenant: Tenant, links: Sequence[str]) -> Checked:
         try:
             target = await self.provider.open(tenant.database_name)
-            ledger = await read_ledger(target)
+            ledger = await ledger_rows(target)
             found = await read_schema(target)
         except CentralUnavailable:
             raise
         except FreeholdError as error:
-            return Checked(tenant=tenant, verdict="unreadable", reasons=(describe(error),))
-        if ledger.version > len(links) or (ledger.version and links[ledger.version - 1] != ledger.chain):
-            reason = f"its ledger has another history at version {ledger.version} than the registry"
-            return Checked(tenant=tenant, verdict="diverged", version=ledger.version, reasons=(reason,))
-        return await self._compare(tenant, ledger.version, found)
+            is_away = tenant.state is TenantState.SUSPENDED
+            verdict: Verdict = "suspended" if is_away else "unreadable"
+            return Checked(tenant=tenant, verdict=verdict, reasons=(describe(error),))
+        version = ledger[-1].version if ledger else 0
+        if reason := self._other_history(ledger, links, found):
+            return Checked(tenant=tenant, verdict="diverged", version=version, reasons=(reason,))
+        return await self._compare(tenant, version, found)
+
+    def _other_history(self, ledger: Sequence[LedgerRow], links: Sequence[str], found: Schema) -> str:
+        """Why no schema is known that it should have: a repair to the wrong one would drop what holds its rows."""
+        for number, row in enumerate(ledger, start=1):
+            if number > len(links):
+                return f"its ledger is at version {ledger[-1].version}, and the registry ends at {len(links)}"
+            if row.version != number or row.chain != links[number - 1]:
+                return f"its ledger has another history at version {number} than the registry"
+        if found.fingerprint == self._wanted[len(ledger)].fingerprint:
+            return ""
+        # That of an earlier version is drift: a repair only adds then.
+        for version in range(len(links), len(ledger), -1):
+            if found.fingerprint == self._wanted[version].fingerprint:
+                return f"its ledger is at version {len(ledger)}, and its schema is that of version {version}"
+        if not ledger and found.tables:
+            return "it has tables, and its ledger says that nothing was applied"
+        return ""
 
     async def _compare(self, tenant: Tenant, version: int, found: Schema) -> Checked:
         wanted = self._wanted[version]
@@ -100,12 +124,24 @@ class DriftCheck:
         try:
             repair = await difference(found, wanted, scratch=self.scratch)
         except (CannotDiff, Unavailable) as error:
-            return Checked(tenant=tenant, verdict="drifted", version=version, reasons=(*reasons, str(error)))
+            reasons = (*reasons, f"no repair is known: {error}")
+            return Checked(tenant=tenant, verdict="drifted", version=version, reasons=reasons)
         return Checked(
             tenant=tenant,
             verdict="drifted",
             version=version,
             reasons=(*reasons, *(f"made up by the repair: {note}" for note in repair.notes)),
             repair=repair.statements,
+            losses=tuple(_losses(found, wanted)),
             foreign_keys_off=repair.foreign_keys_off,
         )
+
+
+def _losses(found: Schema, wanted: Schema) -> Iterator[str]:
+    for name, table in found.tables.items():
+        if name not in wanted.tables:
+            yield f"drops the table {table.name} with all its rows"
+            continue
+        for column in table.columns:
+            if wanted.tables[name].column(column.name) is None and not column.is_generated:
+                yield f"drops the column {table.name}.{column.name} with all its values"
