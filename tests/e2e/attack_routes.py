@@ -92,7 +92,7 @@ STRANGERS_RELEASE = {
     },
     "migrations": [{"version": 1, "name": "extra", "sql": "{sql}"}],
 }
-# Who may publish learns that version 1 was published with other SQL; a key without the scope may not.
+# Who may publish learns that the release is none; a key without the scope may not.
 PUBLISHERS = {**same(401), "user": 403, "api key": 403, "admin": 409}
 
 _NEW = {"email": "{new}"}

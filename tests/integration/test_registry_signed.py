@@ -22,6 +22,7 @@ from freehold.registry.service import Registry
 from freehold.registry.signed import SignedRelease, expiry_s, sign_release
 from freehold.registry.signing import Ed25519Signer, signer_of
 from freehold.registry.types import BadRegistry, BadRelease, KeyRetired, SignedElsewhere
+from tests.central_place import CentralPlace
 from tests.integration.registry_parts import OTHER_SIGNER, SIGNER, by_hand, history, open_registry
 from tests.integration.test_client_pull import SERVICE, Between, app_of
 from tests.integration.test_registry_cli import Freehold, freehold, objects  # noqa: F401 - a fixture
@@ -275,16 +276,16 @@ async def test_a_release_that_came_before_changes_nothing(path: Path, made: Sign
             await registry.publish(history(2), release(2, counter=NOW_MS - 1, days=60))
 
 
-async def test_the_same_release_at_once_is_published_once(path: Path) -> None:
-    async with open_registry(path) as one, open_registry(path) as two:
+async def test_the_same_release_at_once_is_published_once(place: CentralPlace) -> None:
+    async with open_registry(place) as one, open_registry(place) as two:
         registries = [with_changes(each, signer=None) for each in (one, two, one, two)]
         reports = await asyncio.gather(*(each.publish(history(2), release(2)) for each in registries))
         assert sorted(report.published for report in reports) == [(), (), (), (1, 2)]
         assert [report.renewed for report in reports].count(True) == 1
 
 
-async def test_two_releases_at_once_leave_the_later_one(path: Path) -> None:
-    async with open_registry(path) as one, open_registry(path) as two:
+async def test_two_releases_at_once_leave_the_later_one(place: CentralPlace) -> None:
+    async with open_registry(place) as one, open_registry(place) as two:
         made = [release(2, counter=NOW_MS + at) for at in range(6)]
         registries = [with_changes(each, signer=None) for each in (one, two) * 3]
         await asyncio.gather(*(r.publish(history(2), m) for r, m in zip(registries, made, strict=True)))

@@ -71,10 +71,14 @@ def checksum_of(migration: Migration) -> str:
         raise BadRegistry(["the SQL is not valid Unicode text"]) from error
 
 
-def compare(snapshot: Snapshot, migrations: Sequence[Migration]) -> PublishReport:
-    """What publishing these would do. Raises `BadRegistry`, `PublishedMigrationChanged`."""
+def require_text(migrations: Sequence[Migration]) -> None:
+    """Return when each has a checksum. Raises `BadRegistry`."""
     for migration in migrations:
         checksum_of(migration)
+
+
+def compare(snapshot: Snapshot, migrations: Sequence[Migration]) -> PublishReport:
+    """What publishing these would do. Raises `BadRegistry`, `PublishedMigrationChanged`."""
     if misplaced := check_order(migrations):
         raise BadRegistry([str(fault) for fault in misplaced])
     pairs = list(zip(snapshot.rows, migrations, strict=False))

@@ -24,6 +24,7 @@ from freehold.registry.publishing import (
     refuse_repeat,
     rehearse,
     require_sound,
+    require_text,
     signed_rows,
 )
 from freehold.registry.signed import (
@@ -289,11 +290,13 @@ class Registry:
         self, migrations: Sequence[Migration], signed: SignedRelease | None
     ) -> tuple[Snapshot, PublishReport]:
         snapshot = await self.snapshot()
+        await asyncio.to_thread(require_text, migrations)
+        if signed is not None:
+            # Before anything that costs more than hashing: only who has the key that signs may ask for it.
+            await asyncio.to_thread(require_release, signed, migrations, snapshot, self._now_ms())
         report = await asyncio.to_thread(compare, snapshot, migrations)
-        if signed is None:
-            return snapshot, replace(report, renewed=bool(report.published))
-        await asyncio.to_thread(require_release, signed, migrations, snapshot, self._now_ms())
-        return snapshot, replace(report, renewed=not is_outdone(signed.manifest, snapshot))
+        renewed = bool(report.published) if signed is None else not is_outdone(signed.manifest, snapshot)
+        return snapshot, replace(report, renewed=renewed)
 
     async def _try_out(self, snapshot: Snapshot, new: Sequence[Migration], *, force: bool) -> list[Event]:
         if not new:
