@@ -149,7 +149,8 @@ async def _until_it_answers(ask: Callable[[], Awaitable["Response"]]) -> "Respon
     for pause_s in _PAUSES_S:
         try:
             return await ask()
-        except Unavailable:
+        except Unavailable as error:
+            click.echo(f"{error}; asking again", err=True)
             await asyncio.sleep(pause_s)
     return await ask()
 
