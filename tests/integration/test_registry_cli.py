@@ -315,6 +315,114 @@ class Item(Base):
         assert freehold.run("diff", "more", "--schema", wrong).exit_code == 1
 
 
+MODELS = """from sqlalchemy import DDL, ForeignKey, event
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+class Base(DeclarativeBase): ...
+
+class Owner(Base):
+    __tablename__ = "owner"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(index=True, unique=True)
+    first_pet: Mapped[int | None] = mapped_column(ForeignKey("pet.id"))
+
+class Pet(Base):
+    __tablename__ = "pet"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("owner.id"))
+    age: Mapped[int]
+
+event.listen(Base.metadata, "after_create", DDL("CREATE VIEW young AS SELECT id FROM pet WHERE age < 2"))
+"""
+
+
+def test_metadata_gives_all_that_it_would_create_and_leaves_views_and_triggers_that_it_cannot_know(
+    freehold: Freehold, recwarn: pytest.WarningsRecorder
+) -> None:
+    for file in freehold.files.iterdir():
+        file.unlink()
+    models = freehold.files.parent / "pet_models.py"
+    models.write_text(MODELS)
+    first = freehold.run("diff", "begin", "--schema", "pet_models:Base", "--json")
+    [made] = objects(first)
+    assert (made["version"], made["left"], first.exit_code) == (1, [], 0), first.stderr
+    sql = str(made["sql"])
+    assert "CREATE UNIQUE INDEX ix_owner_email" in sql
+    assert "CREATE VIEW young" in sql
+    assert not recwarn.list  # of tables that reference each other
+    freehold.write(
+        _0002_by_hand="CREATE TRIGGER aged AFTER UPDATE ON pet BEGIN DELETE FROM pet WHERE age > 99; END;\n"
+        "CREATE VIEW emails AS SELECT email FROM owner;\nCREATE VIEW ages AS SELECT age FROM pet;\n"
+    )
+    words = ("--schema", "pet_models:Base")
+    assert freehold.run("diff", "more", *words, "--check").exit_code == 0
+    # Another name for the file: a module is read once in a process.
+    (freehold.files.parent / "older_pet_models.py").write_text(
+        MODELS.replace("age: Mapped[int]", "age: Mapped[str]")
+    )
+    words = ("--schema", "older_pet_models:Base")
+    told = freehold.run("diff", "more", *words, "--check", "--json")
+    assert (told.exit_code, objects(told)[0]["left"]) == (1, ["pet.age was integer and is varchar now"])
+    assert freehold.run("diff", "more", *words, "--min-app", "2").exit_code == 0
+    assert freehold.run("diff", "again", *words, "--check").exit_code == 0
+    assert 'DROP VIEW "emails"' not in (freehold.files / "0003_more.sql").read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import nothing_there", "cannot be imported (ModuleNotFoundError: No module named 'nothing_there')"),
+        ("def f(:", "cannot be imported (SyntaxError"),
+        ("1 / 0", "cannot be imported (ZeroDivisionError"),
+        ("raise SystemExit(0)", "cannot be imported (SystemExit"),
+        ("from sqlalchemy import *\nm = MetaData()", "has no tables; import the modules that declare them"),
+        (
+            "from sqlalchemy import *\nfrom sqlalchemy.dialects.postgresql import ARRAY\nm = MetaData()\n"
+            "Table('t', m, Column('a', ARRAY(Integer)))",
+            "can't render element of type ARRAY",
+        ),
+        (
+            "from sqlalchemy import *\nm = MetaData()\nTable('t', m, Column('a', Integer, ForeignKey('nope.id')))",
+            "could not find table 'nope'",
+        ),
+    ],
+)
+def test_models_that_cannot_be_used_are_told_in_a_line(freehold: Freehold, code: str, told: str) -> None:
+    name = f"models_{abs(hash(code))}"
+    (freehold.files.parent / f"{name}.py").write_text(code)
+    done = freehold.run("diff", "more", "--schema", f"{name}:m")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{name}:m: ")
+    assert told in done.stderr
+    assert isinstance(done.exception, SystemExit)
+
+
+def test_what_cannot_be_read_as_a_schema_is_told_with_its_reason(freehold: Freehold) -> None:
+    (freehold.files.parent / "latin.sql").write_bytes(b"CREATE TABLE caf\xe9 (x);")
+    (freehold.files.parent / "open.sql").write_text("CREATE TABLE a (x 'b);")
+    for name, told in (
+        ("nowhere.sql", "No such file or directory"),
+        ("files", "Is a directory"),
+        ("latin.sql", "is not UTF-8 text"),
+        ("open.sql", "line 1: this string is not closed"),
+    ):
+        done = freehold.run("diff", "more", "--schema", name)
+        assert (done.exit_code, done.stdout, told in done.stderr) == (1, "", True), done.stderr
+
+
+def test_diff_says_as_json_what_it_would_write(freehold: Freehold) -> None:
+    schema = freehold.files.parent / "schema.sql"
+    schema.write_text("CREATE TABLE a (x);\nCREATE TABLE b (x, y);\n")
+    for words in (("--dry-run",), ("--check",)):
+        [shown] = objects(freehold.run("diff", "add_y", "--schema", str(schema), "--json", *words))
+        assert 'ALTER TABLE "b" ADD COLUMN y;' in str(shown.pop("sql"))
+        assert shown == {"version": 3, "name": "add_y", "path": None, "made_up": [], "left": []}
+    assert not (freehold.files / "0003_add_y.sql").exists()
+    schema.write_text("CREATE TABLE a (x);\nCREATE TABLE b (x);\n")
+    [shown] = objects(freehold.run("diff", "add_y", "--schema", str(schema), "--json"))
+    assert (shown["version"], shown["sql"], shown["left"]) == (None, None, [])
+
+
 def test_diff_renames_only_what_it_is_told_to(freehold: Freehold) -> None:
     schema = freehold.files.parent / "schema.sql"
     schema.write_text("CREATE TABLE words (word);\nCREATE TABLE b (x);\n")
@@ -323,6 +431,7 @@ def test_diff_renames_only_what_it_is_told_to(freehold: Freehold) -> None:
     assert freehold.run("diff", "name_words", *words, "--min-app", "2").exit_code == 0
     text = (freehold.files / "0003_name_words.sql").read_text()
     assert 'ALTER TABLE "a" RENAME TO "words";\n\nALTER TABLE "words" RENAME COLUMN "x" TO "word";' in text
+    assert freehold.run("lint").exit_code == 0
     assert freehold.run("diff", "more", *words[:2], "--check").exit_code == 0
     assert freehold.run("diff", "more", *words[:2], "--rename", "x", "--min-app", "2").exit_code == 1
     assert freehold.run("diff", "more", *words[:2], "--rename", "no=yes", "--min-app", "2").exit_code == 1

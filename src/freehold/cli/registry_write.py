@@ -6,9 +6,8 @@ from pathlib import Path
 import click
 
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings, echo_json
-from freehold.cli.declared import declared_statements
+from freehold.cli.declared import declared
 from freehold.cli.registry_check import JSON
-from freehold.migrate.types import Migration
 from freehold.registry.diff.author import Drafted, blank, draft, write
 from freehold.registry.diff.difference import schema_of
 from freehold.registry.files import file_name, load_folder
@@ -42,7 +41,10 @@ async def new(name: str, folder: Path | None, as_json: bool) -> int:
     folder = folder or command_settings().schema_registry
     migration = blank(await load_folder(folder), name)
     path = await asyncio.to_thread(write, folder, migration)
-    _say(path, migration, as_json=as_json)
+    if as_json:
+        echo_json({"version": migration.version, "name": migration.name, "path": str(path)})
+    else:
+        click.echo(str(path))
     return EXIT_DONE
 
 
@@ -95,25 +97,44 @@ async def diff(
     The order of columns is no difference. What only adds comes first, as an expand migration; what takes something
     away from apps in the field (a drop, a new constraint, a rename) is told, and written with --min-app. The
     result was tried out: it leads exactly there. Whether values that had to be made up are right, only you know.
+    SQLAlchemy metadata need not tell of views and triggers: those that it does not name stay.
     """
     if min_app and app_version(min_app) is None:
         raise click.UsageError("--min-app is a version like 2.1.0")
     folder = folder or command_settings().schema_registry
-    declared = await schema_of(await asyncio.to_thread(declared_statements, declaration))
+    found = await asyncio.to_thread(declared, declaration)
+    wanted = await schema_of(found.statements)
     migrations = await load_folder(folder)
-    drafted = await draft(migrations, declared, name, renames=_pairs(renames), min_app=min_app)
+    drafted = await draft(
+        migrations, wanted, name, renames=_pairs(renames), min_app=min_app, is_partial=found.is_partial
+    )
+    path = None
     if drafted.migration is None:
         click.echo(
             "the folder leads to this schema already" if not drafted.left else "nothing to add", err=True
         )
     elif check:
         click.echo(f"the folder does not lead to this schema: {file_name(drafted.migration)} would", err=True)
-    elif dry_run:
-        click.echo(drafted.migration.sql)
-    else:
-        _say(await asyncio.to_thread(write, folder, drafted.migration), drafted.migration, as_json=as_json)
+    elif not dry_run:
+        path = await asyncio.to_thread(write, folder, drafted.migration)
+    if as_json:
+        echo_json(_described(drafted, path))
+    elif drafted.migration is not None and not check:
+        click.echo(drafted.migration.sql if path is None else str(path))
     _tell(drafted)
     return EXIT_NO if check and (drafted.migration or drafted.left) else EXIT_DONE
+
+
+def _described(drafted: Drafted, path: Path | None) -> dict[str, object]:
+    made = drafted.migration
+    return {
+        "version": made and made.version,
+        "name": made and made.name,
+        "sql": made and made.sql,
+        "path": path and str(path),
+        "made_up": drafted.notes,
+        "left": drafted.left,
+    }
 
 
 def _pairs(renames: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -124,13 +145,6 @@ def _pairs(renames: tuple[str, ...]) -> list[tuple[str, str]]:
             raise BadRegistry([f"--rename: expected OLD=NEW, got `{rename}`"])
         found.append((old, new_name))
     return found
-
-
-def _say(path: Path, migration: Migration, *, as_json: bool) -> None:
-    if as_json:
-        echo_json({"version": migration.version, "name": migration.name, "path": str(path)})
-    else:
-        click.echo(str(path))
 
 
 def _tell(drafted: Drafted) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from freehold.migrate.apply import apply
+from freehold.migrate.canonical import unwrapped
 from freehold.migrate.check import check_migration
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Schema, read_schema
@@ -46,11 +47,13 @@ async def draft(
     *,
     renames: Sequence[tuple[str, str]] = (),
     min_app: str = "",
+    is_partial: bool = False,
 ) -> Drafted:
     """The next step from the folder's schema to the declared one: what older apps bear first, the rest after it.
 
     `renames` are pairs of names, `table.column` or `table`; nothing else tells a rename from a loss. With
-    `min_app` the rest is written, as a contract migration.
+    `min_app` the rest is written, as a contract migration. With `is_partial`, the views and triggers that
+    `declared` does not name stay as they are.
 
     Raises:
         CannotDiff: the change cannot be written without a person.
@@ -60,8 +63,10 @@ async def draft(
     if renames:
         if not min_app:
             raise BadRegistry(["a rename breaks every app that knows the old name: it needs --min-app"])
-        change = await _with_renames(head, declared, renames)
+        change = await _with_renames(head, declared, renames, is_partial=is_partial)
         return Drafted(_migration(migrations, name, change, "contract", min_app), change.notes)
+    if is_partial:
+        declared = _completed(head, declared)
     expand = await difference(head, declared, is_additive=True)
     rest = await difference(expand.result, declared)
     breaks = await _breaks(migrations, expand.result, rest)
@@ -77,7 +82,28 @@ async def draft(
     return Drafted(_migration(migrations, name, expand, "expand", ""), expand.notes, tuple(breaks))
 
 
-async def _with_renames(head: Schema, declared: Schema, renames: Sequence[tuple[str, str]]) -> Difference:
+def _completed(head: Schema, declared: Schema) -> Schema:
+    """With the views, triggers and virtual tables of the folder, as far as what they stand on is still declared."""
+    virtual = {name: table for name, table in head.tables.items() if table.is_virtual}
+    tables = {**virtual, **declared.tables}
+    gone = head.tables.keys() - tables.keys()
+    views = {
+        name: view
+        for name, view in head.views.items()
+        if not any(unwrapped(word) in gone for word in view.shape)
+    }
+    views.update(declared.views)
+    triggers = {
+        name: trigger
+        for name, trigger in head.triggers.items()
+        if trigger.table in tables.keys() | views.keys()
+    }
+    return Schema(tables, declared.indexes, views, {**triggers, **declared.triggers})
+
+
+async def _with_renames(
+    head: Schema, declared: Schema, renames: Sequence[tuple[str, str]], *, is_partial: bool
+) -> Difference:
     statements = [_rename_sql(old, new) for old, new in renames]
     kinds = (head.tables, head.indexes, head.views, head.triggers)
     async with sqlite_scratch() as target:
@@ -85,7 +111,7 @@ async def _with_renames(head: Schema, declared: Schema, renames: Sequence[tuple[
         if refused := await run_all(target, [*made, *statements], is_off=True):
             raise BadRegistry([f"--rename: {refused[1]}"])
         renamed = await read_schema(target)
-    rest = await difference(renamed, declared)
+    rest = await difference(renamed, _completed(renamed, declared) if is_partial else declared)
     return Difference((*statements, *rest.statements), rest.foreign_keys_off, rest.result, rest.notes)
 
 

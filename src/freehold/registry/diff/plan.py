@@ -108,7 +108,7 @@ class Plan(Struct, frozen=True, dict=True):
             for name, other in after.items():
                 if name in before and name not in stale:
                     continue
-                is_unique = kind == "index" and other.shape[:2] == ("create", "unique")
+                is_unique = other.shape[:2] == ("create", "unique") and other.table in self.before.tables
                 if self.is_additive and (is_unique or self._mentions(other, waits)):
                     waits.add(name)  # so does what builds on it
                 else:
