@@ -1,4 +1,4 @@
-"""A rollout over a fleet on sqld, with workers killed, sqld killed, and clients who migrate at the same moment.
+"""A rollout over a fleet, on sqld and in files: workers and servers are killed, and clients migrate meanwhile.
 
 The seed is fixed, so that a failure can be played again. `FREEHOLD_ROLLOUT_TENANTS` and `_KILLS` make it longer.
 """
@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -79,20 +80,24 @@ async def ask(target: Target, sql: str) -> list[list[Any]]:
     return [[decode(value) for value in row] for row in result.rows]
 
 
-@pytest.fixture
-def sqld() -> Iterator[Sqld]:
+@pytest.fixture(params=["sqld", "files"])
+def sqld(request: pytest.FixtureRequest) -> Iterator[Sqld | None]:
+    """None for the fleet in files."""
+    if request.param == "files":
+        yield None
+        return
     with running_sqld("--max-active-namespaces", "2000") as running:
         yield running
 
 
 @pytest.fixture
-def variables(sqld: Sqld, tmp_path: Path) -> dict[str, str]:
+def variables(sqld: Sqld | None, tmp_path: Path) -> dict[str, str]:
     (tmp_path / "registry").mkdir()
     return {
         "DATA_DIR": str(tmp_path / "data"),
         "SCHEMA_REGISTRY": str(tmp_path / "registry"),
         "BETTER_AUTH_SECRET": "s" * 40,
-        **sqld_variables(sqld),
+        **(sqld_variables(sqld) if sqld else {}),
     }
 
 
@@ -102,7 +107,7 @@ async def services(variables: dict[str, str]) -> AsyncIterator[Services]:
     async with open_services(load_settings(variables)) as opened:
         await opened.registry.publish(history(FIRST))
         async with opened.central.write() as db:
-            rows = [new_tenant_row(f"user-{number}", "sqld", utc_now()) for number in range(TENANTS)]
+            rows = [new_tenant_row(f"user-{at}", opened.provider.name, utc_now()) for at in range(TENANTS)]
             await db.execute(insert(tenant), rows)
         assert await opened.provisioner.drain() == []
         for row in rows:
@@ -112,7 +117,7 @@ async def services(variables: dict[str, str]) -> AsyncIterator[Services]:
 
 
 async def test_every_database_ends_at_the_head_whoever_is_killed(
-    services: Services, sqld: Sqld, variables: dict[str, str]
+    services: Services, sqld: Sqld | None, variables: dict[str, str]
 ) -> None:
     chance = random.Random(SEED)
     names = await _names(services)
@@ -126,9 +131,7 @@ async def test_every_database_ends_at_the_head_whoever_is_killed(
             await asyncio.sleep(chance.uniform(0.1, 0.5))
             if killed < KILLS and now.ended < TENANTS * 0.9:
                 if killed in restart_at:
-                    sqld.kill()
-                    await asyncio.sleep(0.2)
-                    sqld.start()
+                    await _strike(sqld, workers)
                 victim = workers[chance.randrange(WORKERS)]
                 if victim.returncode is None:
                     victim.kill()
@@ -147,6 +150,20 @@ async def test_every_database_ends_at_the_head_whoever_is_killed(
     assert done.rollout.state.value == "done", done
     assert done.counts["failed"] == done.counts["pending"] == 0
     await _look_at_all(services, names)
+
+
+async def _strike(sqld: Sqld | None, workers: list[asyncio.subprocess.Process]) -> None:
+    """Kill what the workers depend on: the server, or on files the processes that they have."""
+    if sqld is not None:
+        sqld.kill()
+        await asyncio.sleep(0.2)
+        sqld.start()
+        return
+    parents = {worker.pid for worker in workers}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int((process / "stat").read_text().rpartition(")")[2].split()[1]) in parents:
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 async def _worker(variables: dict[str, str]) -> asyncio.subprocess.Process:
