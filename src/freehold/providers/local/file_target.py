@@ -1,7 +1,6 @@
 """A SQLite file that is no tenant's, e.g. a copy for its user, as a target: under the same rules as the tenants'."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,9 +8,9 @@ from pathlib import Path
 from freehold.errors import NotFound, ProviderUnavailable, Unavailable
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.providers.local.files import EMPTY_DATABASE
-from freehold.providers.local.limits import Budget, Limits
-from freehold.providers.local.pipeline import Pipeline
+from freehold.providers.local.limits import Limits
 from freehold.providers.local.session import Session
+from freehold.providers.local.timed import run_timed
 from freehold.tenants.backup import BadBackup
 
 # Far above any tenant's: the file is read by whoever runs the service, and only the time is limited.
@@ -54,18 +53,8 @@ class FileTarget:
         await asyncio.to_thread(self._session.close)
 
     def _run(self, batches: Sequence[Batch]) -> list[BatchResult]:
-        self._session.start_request(_LIMITS)
-        pipeline = Pipeline(self._session, {}, Budget(_LIMITS.result_bytes))
-        # No event loop looks after the time here.
         reason = Unavailable(f"the file takes longer than {_LIMIT_S:g} s to answer")
-        timer = threading.Timer(_LIMIT_S, self._session.alarm.cancel, [reason])
-        timer.daemon = True
-        timer.start()
-        try:
-            return [pipeline.batch(batch) for batch in batches]
-        finally:
-            timer.cancel()
-            self._session.reset()
+        return run_timed(self._session, batches, _LIMITS, _LIMIT_S, reason)
 
     def _finish(self) -> None:
         self._session.run_ours("PRAGMA journal_mode = DELETE")

@@ -1,7 +1,6 @@
 """Databases for trying things out, on the same engine and under the same rules as the tenants' own. Blocking."""
 
 import tempfile
-import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,9 +9,9 @@ from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.snapshot import SnapshotUnfit
 from freehold.migrate.target import Target
 from freehold.providers.local.files import EMPTY_DATABASE
-from freehold.providers.local.limits import Budget, Limits
-from freehold.providers.local.pipeline import Pipeline
+from freehold.providers.local.limits import Limits
 from freehold.providers.local.session import Session
+from freehold.providers.local.timed import run_timed
 
 _LIMIT_S = 60.0
 # Twice that: what counts is the timer below.
@@ -32,18 +31,8 @@ class ScratchTarget:
 
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
         """Run the batches as `Target` says."""
-        self._session.start_request(_LIMITS)
-        pipeline = Pipeline(self._session, {}, Budget(_LIMITS.result_bytes))
-        # No event loop looks after the time here, and a statement without end would keep the process from ending.
         reason = SnapshotUnfit(f"the migrations take longer than {self._limit_s:g} s")
-        timer = threading.Timer(self._limit_s, self._session.alarm.cancel, [reason])
-        timer.daemon = True
-        timer.start()
-        try:
-            return [pipeline.batch(batch) for batch in batches]
-        finally:
-            timer.cancel()
-            self._session.reset()
+        return run_timed(self._session, batches, _LIMITS, self._limit_s, reason)
 
     def close(self) -> None:
         self._session.close()
