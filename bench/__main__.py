@@ -8,6 +8,7 @@ import sys
 
 from bench import driver, gateway, hot_paths, provisioning, provisioning_sqld, rollouts, sign_in, tenants
 from bench.report import show
+from freehold.cli.context import new_loop
 
 SUITES = {
     "hot_paths": hot_paths,
@@ -37,4 +38,5 @@ async def main(arguments: list[str]) -> int:
     return 0 if enough else 1
 
 
-sys.exit(asyncio.run(main(sys.argv[1:])))
+with asyncio.Runner(loop_factory=new_loop) as runner:  # as the commands themselves run
+    sys.exit(runner.run(main(sys.argv[1:])))

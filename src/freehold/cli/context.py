@@ -36,7 +36,7 @@ def async_command(verb: Callable[P, Awaitable[int | None]]) -> Callable[P, None]
             return await verb(*args, **kwargs) or EXIT_DONE
 
         try:
-            with asyncio.Runner(loop_factory=_new_loop) as runner:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
                 code = runner.run(main())
         except FreeholdError as error:
             code = fail(error)
@@ -47,7 +47,8 @@ def async_command(verb: Callable[P, Awaitable[int | None]]) -> Callable[P, None]
     return run
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that commands run on, the quickest there is."""
     try:
         import uvloop
     except ImportError:  # no wheel on Windows
