@@ -10,6 +10,7 @@ from email.utils import parseaddr
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.audit.chain import seal_key
@@ -89,7 +90,7 @@ from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.tokens import TokenVerifier
 from freehold.providers.turso.provider import TursoProvider
 from freehold.registry.cache import SnapshotCache
-from freehold.registry.census import Reports
+from freehold.registry.census import ContractTooEarly, Reports
 from freehold.registry.files import load_folder
 from freehold.registry.service import Registry
 from freehold.registry.signing import signer_of
@@ -110,6 +111,8 @@ from freehold.tenants.reconcile import Reconciler
 from freehold.tenants.rotations import Rotations
 from freehold.tenants.service import Tenants
 from freehold.tenants.snapshots import Snapshots
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +157,7 @@ class Services:
         """Publish the files of SCHEMA_REGISTRY, as the embedded mode does when it starts.
 
         Where the key is elsewhere so are the files: what was signed there is published, and nothing here.
+        A contract migration that older apps stand against waits, with those after it: they need the service.
 
         Raises:
             BadRegistry, PublishedMigrationChanged: the files are not fit to be served.
@@ -161,7 +165,11 @@ class Services:
         if self.registry.signer is None:
             return None
         migrations = await load_folder(self.settings.schema_registry)
-        report = await self.registry.publish(migrations)
+        try:
+            report = await self.registry.publish(migrations)
+        except ContractTooEarly as error:
+            log.warning("registry.contract_waits", version=error.version, reason=str(error))
+            report = await self.registry.publish(migrations[: error.version - 1])
         await self.registry.renew()
         return report
 

@@ -122,6 +122,37 @@ async def test_what_one_engine_refuses_is_told_with_the_engine() -> None:
     assert any("WITHOUT ROWID" in reason for reason in found["turso"])
 
 
+STAMPED = "CREATE TABLE stamps (id INTEGER PRIMARY KEY, at TEXT DEFAULT CURRENT_TIMESTAMP)"
+
+
+@pytest.mark.parametrize(
+    ("sql", "table"),
+    [
+        ("UPDATE words SET word = CURRENT_TIMESTAMP WHERE id = 1", "words"),  # only there are rows in it
+        ("INSERT INTO stamps (id) VALUES (1)", "stamps"),
+        ("UPDATE words SET word = hex(randomblob(8)) WHERE id = 1", "words"),
+        ("INSERT INTO stamps VALUES (1, random() & 1)", "stamps"),
+    ],
+)
+async def test_a_migration_that_gives_other_rows_each_time_is_found(sql: str, table: str) -> None:
+    found = await faults(history(f"{PARENTS};\n{STAMPED}", sql))
+    assert (
+        f"table {table} gets other rows each time: a migration depends on the time or on chance"
+        in found["sqlite"]
+    )
+
+
+async def test_an_app_may_leave_rows_to_the_clock_and_a_fixture_may_not() -> None:
+    touch = "CREATE TRIGGER touch AFTER UPDATE ON stamps BEGIN UPDATE words SET word = CURRENT_TIMESTAMP; END"
+    migrations = history(PARENTS, f"{STAMPED};\n{touch}", "UPDATE cards SET n = 1 WHERE n IS NULL")
+    assert await faults(migrations) == {engine: [] for engine in ENGINES}
+    found = await faults(migrations, {}, {**ROWS, 2: ["SELECT 1", "INSERT INTO stamps (id) VALUES (1)"]})
+    told = "fixtures/0002.sql: statement 2: it leaves stamps.at to a default that depends on the time"
+    assert sum(told in reason for reason in found["sqlite"]) == 1
+    with pytest.raises(BadRegistry, match=r"fixtures/0004\.sql: there is no version 4"):
+        await faults(migrations, {}, {4: ["SELECT 1"]})
+
+
 async def test_rows_that_differ_between_engines_or_runs_are_found() -> None:
     found = await faults(history(PARENTS, "UPDATE words SET word = sqlite_version() WHERE id = 1"))
     assert any("table words has other rows than on sqlite" in reason for reason in found["libsql"])
@@ -189,6 +220,13 @@ def test_the_command_tells_what_failed_and_never_passes_without_an_engine(tmp_pa
     refused = run(tmp_path, "--since", "1")
     assert (refused.returncode, "turso, from version 1: " in refused.stderr) == (1, True)
     assert run(tmp_path, "--engine", "sqlite", "--engine", "libsql").returncode == 0
+
+    (tmp_path / "0002_more.sql").write_text("UPDATE words SET word = CURRENT_TIMESTAMP")
+    assert run(tmp_path, "--engine", "sqlite").returncode == 1
+    (tmp_path / "registry.toml").write_text(
+        '[[waiver]]\nversion = 2\nrule = "FH106"\nreason = "each has its own"\n'
+    )
+    assert run(tmp_path, "--engine", "sqlite").returncode == 0
 
     for name, (module, package) in PACKAGES.items():
         absent = run(tmp_path, without=module)

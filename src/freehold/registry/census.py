@@ -26,9 +26,13 @@ _DAY_MS = 86_400_000
 
 
 class ContractTooEarly(Conflict):
-    """Apps that a contract migration would break are still in use."""
+    """Apps that the contract migration `version` would break are still in use."""
 
     code = "contract_too_early"
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message)
+        self.version = version
 
 
 class ClientReport(Struct, frozen=True):
@@ -161,7 +165,8 @@ class Reports:
             if not force:
                 raise ContractTooEarly(
                     f"migration {contract.version} needs app {contract.min_app}, and {devices} device(s) with older "
-                    f"ones ({versions}) were seen in the last {LIVE_DAYS} days; wait, or say --force and break them"
+                    f"ones ({versions}) were seen in the last {LIVE_DAYS} days; wait, or say --force and break them",
+                    contract.version,
                 )
             facts: Facts = {"min_app": contract.min_app, "older_devices": devices}
             events.append(Event("registry.contract_forced", f"migration:{contract.version}", facts))

@@ -1,7 +1,7 @@
 """Tries migrations out on several engines: from every earlier version, with rows in it, and twice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from msgspec import Struct
@@ -10,6 +10,7 @@ from freehold.errors import FreeholdError, Unavailable
 from freehold.libsql.protocol import Batch, BatchStep, CondOk, Stmt
 from freehold.libsql.values import SqlValue
 from freehold.migrate.apply import apply
+from freehold.migrate.chance import ONE, OTHER, Frozen, freeze
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.ledger import ledger_rows
 from freehold.migrate.names import quoted
@@ -19,6 +20,8 @@ from freehold.migrate.split import split
 from freehold.migrate.target import Target
 from freehold.migrate.types import BadMigration, Migration, chains, normalise
 from freehold.registry.diff.describe import differences
+from freehold.registry.lint.statement_rules import NON_DETERMINISTIC
+from freehold.registry.lint.step import Step
 from freehold.registry.release import release_of
 from freehold.registry.types import BadRegistry
 
@@ -68,13 +71,19 @@ async def try_out(
     recorded: Mapping[int, str],
     *,
     since: int = 0,
+    chancy: Set[int] = frozenset(),
 ) -> AsyncIterator[Tried]:
     """Each history as it ends; all engines must agree with the first. `recorded` are fingerprints by version.
 
+    The versions in `chancy` may write what depends on the time or on chance.
+
     Raises:
+        BadRegistry: there are fixtures of a version that there is not.
         Unavailable: an engine does not answer.
     """
-    plan = _Plan(migrations, fixtures, recorded)
+    if lost := [version for version in fixtures if not 1 <= version <= len(migrations)]:
+        raise BadRegistry([f"{FIXTURES}/{version:04}.sql: there is no version {version}" for version in lost])
+    plan = _Plan(migrations, fixtures, recorded, chancy)
     for start in range(since, len(migrations) + 1):
         first: tuple[str, _End] | None = None
         for engine, scratch in engines.items():
@@ -83,6 +92,8 @@ async def try_out(
             try:
                 async with scratch() as target:
                     end = await _history(target, plan, start, faults)
+                if first is None:  # what follows from the text is the same on the others
+                    faults += await _chances(plan, start, scratch)
             except Unavailable:
                 raise
             except FreeholdError as error:
@@ -99,14 +110,12 @@ class _Plan(Struct, frozen=True):
     migrations: Sequence[Migration]
     fixtures: Mapping[int, Sequence[str]]
     recorded: Mapping[int, str]
+    chancy: Set[int]
 
 
 async def _history(target: Target, plan: _Plan, start: int, faults: list[str]) -> _End:
-    migrations, fixtures, recorded = plan.migrations, plan.fixtures, plan.recorded
-    for version in range(1, start + 1):
-        if version in fixtures or version == start:
-            await apply(target, migrations, to=version)
-            await _write(target, version, fixtures.get(version, ()))
+    migrations, recorded = plan.migrations, plan.recorded
+    await _grow(target, plan, migrations, start)
     before = await _end(target)
     # One by one where there is nothing before, and otherwise at once, as databases that lag behind get them.
     for version in range(1, len(migrations) + 1) if start == 0 else [len(migrations)]:
@@ -123,6 +132,55 @@ async def _history(target: Target, plan: _Plan, start: int, faults: list[str]) -
     if not any(release_of(one).is_contract for one in migrations[start:]):
         faults += _lost_rows(before, after)
     return after
+
+
+async def _grow(target: Target, plan: _Plan, migrations: Sequence[Migration], start: int) -> None:
+    """Bring it to `start`, with the rows of each version on the way."""
+    for version in range(1, start + 1):
+        if version in plan.fixtures or version == start:
+            await apply(target, migrations, to=version)
+            await _write(target, version, plan.fixtures.get(version, ()))
+
+
+async def _chances(plan: _Plan, start: int, scratch: Scratch) -> list[str]:
+    """What would come out otherwise at another time: fixtures of this version, and the migrations after it."""
+    faults = []
+    if plan.fixtures.get(start):
+        async with scratch() as target:
+            await apply(target, plan.migrations, to=start)
+            faults = _chancy_fixtures(plan, start, await read_schema(target))
+    after = [one for one in plan.migrations[start:] if one.version not in plan.chancy]
+    if freeze(after, ONE) is None:
+        return faults
+    ends = []
+    for moment in (ONE, OTHER):
+        migrations = _frozen(plan, start, moment)
+        async with scratch() as target:
+            await _grow(target, plan, migrations, start)
+            await apply(target, migrations)
+            ends.append(await _end(target))
+    return faults + [
+        f"table {name} gets other rows each time: a migration depends on the time or on chance"
+        for name, rows in ends[0].rows.items()
+        if ends[-1].rows.get(name) != rows
+    ]
+
+
+def _frozen(plan: _Plan, start: int, moment: Frozen) -> list[Migration]:
+    """The migrations with the clock and the dice stopped: after `start` at this moment, else always at the same."""
+    return [
+        (freeze([one], moment if one.version > start and one.version not in plan.chancy else ONE) or [one])[0]
+        for one in plan.migrations
+    ]
+
+
+def _chancy_fixtures(plan: _Plan, version: int, schema: Schema) -> list[str]:
+    rows = Migration(version=max(version, 1), name="rows", sql=";\n".join(plan.fixtures.get(version, ())))
+    assert NON_DETERMINISTIC.check is not None
+    return [
+        f"{FIXTURES}/{version:04}.sql: statement {problem.statement}: {problem.message}; give it a value"
+        for problem in NON_DETERMINISTIC.check(Step(rows, schema, schema, ()))
+    ]
 
 
 async def _write(target: Target, version: int, statements: Sequence[str]) -> None:
