@@ -272,6 +272,16 @@ async def test_a_restore_point_holds_what_was_there_before(fleet: Fleet) -> None
         await ledger_rows(await fleet.services.provider.open(rows[0].restore_point))
 
 
+async def test_a_tenant_that_has_no_restore_point_is_left_as_it_is_and_the_others_go_on(fleet: Fleet) -> None:
+    lost = next(iter(fleet.names))
+    await fleet.services.provider.delete(fleet.names[lost])
+    made = await fleet.services.rollouts.start(Options(waves=(), restore_points=True, failure_budget="1"))
+    done = await work(fleet, made.rollout_id)
+    progress = await fleet.services.rollouts.progress()
+    assert (done.state, progress.counts["migrated"], progress.counts["failed"]) == (RolloutState.DONE, 11, 1)
+    assert [(each.cause, each.examples) for each in progress.failures] == [("not_found", (lost,))]
+
+
 async def test_a_rehearsal_changes_only_copies_and_tells_what_would_happen(fleet: Fleet) -> None:
     rollouts = fleet.services.rollouts
     broken = next(iter(fleet.names))

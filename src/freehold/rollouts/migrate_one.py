@@ -36,19 +36,24 @@ class _Counting:
 
 @dataclass(frozen=True, slots=True)
 class MigrateOne:
-    """Brings a tenant to the version, whoever else does so at the same moment. Never raises."""
+    """Brings a tenant to the version, whoever else does so at the same moment. Never raises.
+
+    `prepare` is what comes before the tenant's change.
+    """
 
     open: Callable[[str], Awaitable[Target]]
     migrations: History
     to_version: int
     clock: Clock
     random: Callable[[], float]
+    prepare: Callable[[Step], Awaitable[Step]]
 
     async def run(self, step: Step) -> Ended:
         """Apply what is missing, in one round trip if the recorded version was right."""
         began_ms = self.clock.now_ms()
         counting: _Counting | None = None
         try:
+            step = await self.prepare(step)
             counting = _Counting(await self.open(step.database_name))
             done = await apply(counting, self.migrations, to=self.to_version, recorded=step.recorded_version)
             ended = Ended(step=step, state="migrated" if done.applied else "skipped", version=done.version)

@@ -101,7 +101,9 @@ class Rollouts:
         rollout = await self.store.find(rollout_id)
         history = History((await self.published()).migrations)
         async with self.provider.many(rollout.tenants) as open_target:
-            migrate = MigrateOne(open_target, history, rollout.to_version, self.clock, self.random)
+            migrate = MigrateOne(
+                open_target, history, rollout.to_version, self.clock, self.random, self._preparing(rollout)
+            )
             while rollout.state is RolloutState.RUNNING:
                 worker = Worker(
                     self.store,
@@ -109,7 +111,6 @@ class Rollouts:
                     migrate,
                     clock=self.clock,
                     pace=pace or WorkerPace(),
-                    prepare=self._preparing(rollout),
                     on_flush=on_progress or _nothing,
                 )
                 if await worker.run():

@@ -36,7 +36,6 @@ class Worker:
         *,
         clock: Clock,
         pace: WorkerPace,
-        prepare: Callable[[Step], Awaitable[Step]],
         on_flush: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store
@@ -44,7 +43,6 @@ class Worker:
         self._migrate = migrate
         self._clock = clock
         self._pace = pace
-        self._prepare = prepare
         self._on_flush = on_flush
         self._throttle = Throttle(most=pace.concurrency)
         self._held: dict[str, Step] = {}  # claimed and not yet written down, with the newest lease
@@ -103,7 +101,7 @@ class Worker:
         if not self._is_stopping:
             while self._waiting and len(self._tasks) < room:
                 step = self._held[self._waiting.popleft()]
-                self._tasks.add(asyncio.create_task(self._one(step)))
+                self._tasks.add(asyncio.create_task(self._migrate.run(step)))
             ahead = self._throttle.in_a_second
             is_low = len(self._waiting) < max(ahead // 2, room)
             if is_low and self._claiming is None and self._clock.now_ms() >= self._claim_from_ms:
@@ -137,9 +135,6 @@ class Worker:
             if step.tenant_id not in self._held:
                 self._waiting.append(step.tenant_id)
             self._held[step.tenant_id] = step
-
-    async def _one(self, step: Step) -> Ended:
-        return await self._migrate.run(await self._prepare(step))
 
     def _take_in(self) -> None:
         """What has come to its end. Raises what claiming or writing down raised."""
