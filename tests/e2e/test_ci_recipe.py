@@ -87,6 +87,7 @@ def test_the_recipe_checks_a_pull_request_and_publishes_it(repository: Repositor
     repository.environ |= {"SERVICE_URL": publisher.service.url, "REGISTRY_TOKEN": token}
     published = repository.run(BLOCKS[1])
     assert "published 0010_create_notes.sql" in published
+    assert "0010  published" in published
     first = publisher.page()
     assert first["version"] == 10
     repository.run(BLOCKS[1])  # on a schedule: renews the signature

@@ -139,6 +139,31 @@ def test_wrong_use_is_2_bad_settings_3_and_no_answer_4(ci: Ci) -> None:
     assert ci.publisher.version == 0
 
 
+def test_the_status_at_a_service_is_what_apps_get(ci: Ci) -> None:
+    assert ci.run("status", "--at", ci.url)[:2] == (1, "0001  pending    step_1\n")
+    assert ci.publish()[0] == 0
+    ci.write(2, "CREATE TABLE two (x);\n")
+    code, stdout, _ = ci.run("status", "--at", ci.url, "--json")
+    assert code == 1
+    assert [json.loads(line)["state"] for line in stdout.splitlines()] == ["published", "pending"]
+    ci.write(1, "CREATE TABLE one (y);\n")
+    assert ci.run("status", "--at", ci.url)[1].startswith("0001  changed")
+    ci.write(1, "CREATE TABLE one (x);\n")
+    ci.sign()
+    assert ci.publish()[0] == 0
+    assert ci.run("status", "--at", ci.url)[0] == 0
+    for words in (("--at", ci.url, "--census"), ("--at", "auth.example.com")):
+        assert ci.run("status", *words)[0] == 2, words
+    assert ci.run("status", "--at", "http://127.0.0.1:9")[0] == 4
+
+    with closing(sqlite3.connect(ci.publisher.service.data_dir / "central.db")) as central, central:
+        central.execute("UPDATE registry_manifest SET expires_at_s = expires_at_s + 1")
+    ci.publisher.service.kill()
+    ci.publisher.service.start()
+    code, stdout, stderr = ci.run("status", "--at", ci.url)
+    assert (code, stdout, "tampered" in stderr) == (1, "", True)
+
+
 def test_a_service_that_is_killed_and_started_again_gets_it_once(ci: Ci) -> None:
     service = ci.publisher.service
     session = ci.publisher.admin["authorization"].removeprefix("Bearer ")

@@ -10,6 +10,7 @@ from freehold.cli.context import (
     EXIT_NO,
     async_command,
     command_services,
+    command_settings,
     echo_json,
 )
 from freehold.cli.registry_check import FOLDER, JSON, lint, seal
@@ -17,9 +18,10 @@ from freehold.cli.registry_keys import keys, sign
 from freehold.cli.registry_publish import load_migrations, publish
 from freehold.cli.registry_trial import trial
 from freehold.cli.registry_write import diff, new
+from freehold.errors import InvalidInput
 from freehold.migrate.types import Migration
 from freehold.registry.census import Census
-from freehold.registry.snapshot import Snapshot
+from freehold.registry.types import PublishedMigration
 
 
 @click.group(
@@ -51,25 +53,40 @@ registry.add_command(keys)
 Examples:
   freehold registry status
   freehold registry status --census
+  freehold registry status --at https://auth.example.com
   freehold registry status --json | jq 'select(.state != "published")'
 """
 )
 @FOLDER
 @click.option("--census", "with_census", is_flag=True, help="Show which versions are in use, too.")
+@click.option("--at", "service", metavar="URL", help="What this service serves to apps; it needs no token.")
 @JSON
 @async_command
-async def status(folder: Path | None, with_census: bool, as_json: bool) -> int:
+async def status(*, folder: Path | None, with_census: bool, service: str | None, as_json: bool) -> int:
     """Compare the files of a folder with what is published.
 
     Each version is `published`, `pending` (a file that is not published yet), `changed` (published with other
     SQL) or `no file`. Exit code 0 when all are published, else 1. With --census it also shows which versions are
     in use: tenants by what was last seen in their ledgers, devices by what they said when they pulled.
+
+    With --at it pulls as an app does and checks checksums, chain, signature and expiry; what does not fit is exit
+    code 1. It trusts the key that signs there: apps have it pinned.
     """
-    async with command_services() as services:
-        migrations = await load_migrations(folder or services.settings.schema_registry)
-        snapshot = await services.registry.snapshot()
-        census = await services.reports.census(snapshot.version) if with_census else None
-    states = _states(snapshot, migrations)
+    if service is not None and with_census:
+        raise click.UsageError(
+            "--census counts in the central database; --at asks a service that tells it nobody"
+        )
+    census = None
+    published: Sequence[Migration | PublishedMigration]
+    if service is not None:
+        migrations = await load_migrations(folder or command_settings().schema_registry)
+        published = await _served_by(service)
+    else:
+        async with command_services() as services:
+            migrations = await load_migrations(folder or services.settings.schema_registry)
+            published = (await services.registry.snapshot()).rows
+            census = await services.reports.census(len(published)) if with_census else None
+    states = _states(published, migrations)
     for version, name, state in states:
         if as_json:
             echo_json({"version": version, "name": name, "state": state})
@@ -77,9 +94,21 @@ async def status(folder: Path | None, with_census: bool, as_json: bool) -> int:
             click.echo(f"{version:04}  {state:<9}  {name}")
     if census is not None:
         _show_census(census, as_json=as_json)
-    click.echo(f"published: version {snapshot.version}; files: version {len(migrations)}", err=True)
+    click.echo(f"published: version {len(published)}; files: version {len(migrations)}", err=True)
     # A version without a file came over HTTP: worth telling, and nothing to act upon.
     return EXIT_DONE if all(state in {"published", "no file"} for _, _, state in states) else EXIT_NO
+
+
+async def _served_by(service: str) -> tuple[Migration, ...]:
+    from freehold.client import FreeholdClient
+    from freehold.client.calls import service_url
+
+    try:
+        service_url(service)
+    except InvalidInput as error:
+        raise click.UsageError(f"--at: {error}") from error
+    async with FreeholdClient(service) as client:
+        return (await client.pull()).migrations
 
 
 def _show_census(census: Census, *, as_json: bool) -> None:
@@ -93,10 +122,12 @@ def _show_census(census: Census, *, as_json: bool) -> None:
         click.echo(f"{app.devices:>7} devices at version {app.schema_version} with {named}")
 
 
-def _states(snapshot: Snapshot, migrations: Sequence[Migration]) -> list[tuple[int, str, str]]:
+def _states(
+    published: Sequence[Migration | PublishedMigration], migrations: Sequence[Migration]
+) -> list[tuple[int, str, str]]:
     found = []
-    for version in range(1, max(snapshot.version, len(migrations)) + 1):
-        row = snapshot.rows[version - 1] if version <= snapshot.version else None
+    for version in range(1, max(len(published), len(migrations)) + 1):
+        row = published[version - 1] if version <= len(published) else None
         migration = migrations[version - 1] if version <= len(migrations) else None
         if row is None:
             state = "pending"
