@@ -70,7 +70,8 @@ def test_lint_says_that_sound_files_are_sound(freehold: Freehold) -> None:
         "0002_create_b.sql",
     ]
     assert result.stderr == "2 migrations are sound\n"
-    assert [each["version"] for each in objects(freehold.run("lint", "--json"))] == [1, 2]
+    for words in ((), ("--format", "github")):
+        assert [each["version"] for each in objects(freehold.run("lint", "--json", *words))] == [1, 2]
 
 
 def test_a_sealed_file_is_sealed_again_only_when_told_so(freehold: Freehold) -> None:
@@ -78,6 +79,7 @@ def test_a_sealed_file_is_sealed_again_only_when_told_so(freehold: Freehold) -> 
     freehold.write(_0002_create_b="CREATE TABLE b (x, y);\n")
     refused = freehold.run("seal")
     assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "--again 7: there is no such version" in freehold.run("seal", "--again", "7").stderr
     assert "say --again 2 if nobody has got it" in refused.stderr
     assert freehold.run("lint").exit_code == 1
     assert freehold.run("seal", "--again", "2").stdout == "sealed 0002_create_b.sql\n"

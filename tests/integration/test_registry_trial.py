@@ -216,6 +216,9 @@ def test_the_command_tells_what_failed_and_never_passes_without_an_engine(tmp_pa
     ]
     assert "6 histories on sqlite, libsql, turso: none failed" in done.stderr
 
+    nothing = run(tmp_path, "--since", "2")
+    assert (nothing.returncode, "there is no version 2 to start from" in nothing.stderr) == (1, True)
+
     (tmp_path / "0002_more.sql").write_text("CREATE TABLE b (a TEXT PRIMARY KEY) WITHOUT ROWID")
     refused = run(tmp_path, "--since", "1")
     assert (refused.returncode, "turso, from version 1: " in refused.stderr) == (1, True)

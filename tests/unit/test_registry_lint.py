@@ -152,6 +152,8 @@ GOOD = [
     "ALTER TABLE words ADD COLUMN kind TEXT NOT NULL DEFAULT 'a' CHECK (kind IS NOT NULL)",
     "CREATE TABLE a (b TEXT CHECK (CAST(b AS INTEGER) > 0), c TEXT)",
     "DELETE FROM cards WHERE EXISTS (SELECT 1 FROM words)",
+    'CREATE TABLE "add" (id INTEGER PRIMARY KEY); ALTER TABLE "add" RENAME TO "rename";'
+    'ALTER TABLE "rename" ADD COLUMN "add" TEXT; ALTER TABLE main.words ADD COLUMN "rename" TEXT',
     CONTRACT + OFF + REBUILD.format(column=" NOT NULL CHECK (note <> '')"),
     "-- allow: FH107 it has ten rows\nDELETE FROM cards",
 ]
@@ -288,6 +290,9 @@ async def test_a_waiver_for_published_files_is_taken_from_the_folder_and_must_be
     (tmp_path / "registry.toml").write_text(waiver)
     assert await found(tmp_path, "DELETE FROM cards") == []
     assert {one.code for one in await found(tmp_path, "SELECT 1")} == {"FH113"}
+    (tmp_path / "registry.toml").write_text(waiver.replace("version = 2", "version = 7"))
+    linted = await lint_folder(tmp_path)
+    assert "registry.toml: warning FH113 waiver: there is no version 7 to waive" in map(str, linted.findings)
     (tmp_path / "registry.toml").write_text(waiver.replace("reason", "because"))
     with pytest.raises(BadRegistry, match=r"registry.toml: .*because"):
         await found(tmp_path, "SELECT 1")

@@ -65,7 +65,7 @@ async def lint(folder: Path | None, base: str | None, strict: bool, form: str, a
             click.echo(f"{finding}\n    {finding.fix}", err=True)
     if failed:
         return EXIT_NO
-    if form == "text":
+    if form == "text" or as_json:
         _show(linted, as_json=as_json)
     click.echo(f"{len(linted.migrations)} migrations are sound", err=True)
     return EXIT_DONE
@@ -98,6 +98,8 @@ async def seal(folder: Path | None, again: tuple[int, ...], as_json: bool) -> in
     before = await asyncio.to_thread(read_seal, folder) or Seal()
     linted = await lint_folder(folder)
     require_replayed(linted)
+    if lost := sorted(set(again) - {one.version for one in linted.migrations}):
+        raise BadRegistry([f"--again {version}: there is no such version" for version in lost])
     _require_kept(before, linted.migrations, again)
     schemas = fingerprints(linted)
     after = sealed(linted.migrations, [schemas[one.version] for one in linted.migrations])

@@ -78,11 +78,13 @@ async def try_out(
     The versions in `chancy` may write what depends on the time or on chance.
 
     Raises:
-        BadRegistry: there are fixtures of a version that there is not.
+        BadRegistry: there are fixtures of a version that there is not, or `since` is none.
         Unavailable: an engine does not answer.
     """
     if lost := [version for version in fixtures if not 1 <= version <= len(migrations)]:
         raise BadRegistry([f"{FIXTURES}/{version:04}.sql: there is no version {version}" for version in lost])
+    if since > len(migrations):  # to try nothing is not to pass
+        raise BadRegistry([f"there is no version {since} to start from; the newest is {len(migrations)}"])
     plan = _Plan(migrations, fixtures, recorded, chancy)
     for start in range(since, len(migrations) + 1):
         first: tuple[str, _End] | None = None

@@ -16,7 +16,7 @@ from freehold.registry.files import FileFault, file_name, read_folder
 from freehold.registry.lint.catalogue import CHECKS, RULES, WAIVABLE
 from freehold.registry.lint.findings import Finding, Problem
 from freehold.registry.lint.step import Step
-from freehold.registry.lint.waivers import waivers_of
+from freehold.registry.lint.waivers import CONFIG_FILE, waivers_of
 from freehold.registry.release import Waiver
 from freehold.registry.seal import SEAL_FILE, UNSEALED, Seal, read_seal, seal_faults, unpublished_changes
 from freehold.registry.types import BadRegistry
@@ -45,6 +45,9 @@ async def lint_folder(folder: Path, base: Seal | None = None) -> Linted:
     seal = await asyncio.to_thread(read_seal, folder)
     waivers = await asyncio.to_thread(waivers_of, folder, found.migrations)
     faults = [*found.faults, *_seal_faults(seal, base, found.migrations)]
+    known = {one.version for one in found.migrations}
+    lost = [version for version in waivers if version not in known]
+    faults += [FileFault(CONFIG_FILE, f"there is no version {version} to waive", _WAIVER) for version in lost]
     findings = [_of_fault(fault) for fault in faults]
     schemas: list[Schema] = []
     if not found.faults and not check_order(found.migrations):

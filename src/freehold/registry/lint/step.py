@@ -57,21 +57,27 @@ class Parsed(Struct, frozen=True, dict=True):
     @property
     def renamed_column(self) -> tuple[str, str, str]:
         """Table, old and new name of a column that is renamed, in lower case; else empty."""
-        words = self.words
-        if words[:2] != ("alter", "table") or "rename" not in words or self.renamed[0]:
+        table, action = self._altered
+        if action[:1] != ("rename",) or self.renamed[0]:
             return "", "", ""
-        table = words[words.index("rename", 2) - 1]
-        return unwrapped(table), unwrapped(words[-3]), unwrapped(words[-1])
+        return table, unwrapped(action[-3]), unwrapped(action[-1])
 
     @property
     def added_column(self) -> tuple[str, str]:
         """Table and name of a column that is added, in lower case; else empty."""
-        words = self.words
-        if words[:2] != ("alter", "table") or "add" not in words:
+        table, action = self._altered
+        if action[:1] != ("add",):
             return "", ""
-        at = words.index("add", 3)
-        name = words[at + 2] if words[at + 1] == "column" and len(words) > at + 2 else words[at + 1]
-        return unwrapped(words[at - 1]), unwrapped(name)
+        return table, unwrapped(action[2 if action[1:2] == ("column",) and len(action) > 2 else 1])
+
+    @property
+    def _altered(self) -> tuple[str, tuple[str, ...]]:
+        """The table of an ALTER TABLE, and what follows its name; else empty."""
+        words = self.words
+        if words[:2] != ("alter", "table"):
+            return "", ()
+        at = 4 if words[3:4] == (".",) else 2
+        return unwrapped(words[at]), words[at + 1 :]
 
 
 class Step(Struct, frozen=True, dict=True):
