@@ -238,6 +238,7 @@ def altered(made: SignedRelease, **changes: Any) -> SignedRelease:
         (release(2), "signed for other files"),
         (release(3, counter=NOW_MS - 10**9), "is not above"),
         (release(3, counter=NOW_MS + 9, days=-1), "has expired"),
+        (release(3, counter=NOW_MS + 2 * 86_400_000), "a clock that is more than a day ahead"),
         (release(1, counter=NOW_MS + 9), "sign a folder that has all of them"),
         (altered(release(3, counter=NOW_MS + 9), expires_at_s=2**40), "signatures are not valid"),
         (altered(release(3), counter=NOW_MS + 10), "signatures are not valid"),
@@ -290,6 +291,35 @@ async def test_two_releases_at_once_leave_the_later_one(place: CentralPlace) -> 
         registries = [with_changes(each, signer=None) for each in (one, two) * 3]
         await asyncio.gather(*(r.publish(history(2), m) for r, m in zip(registries, made, strict=True)))
         assert (await one.snapshot()).manifest == made[-1].manifest
+
+
+async def test_of_two_first_keys_at_once_one_is_taken(place: CentralPlace) -> None:
+    async with open_registry(place) as one, open_registry(place) as two:
+        signers = (SIGNER, OTHER_SIGNER)
+        outcomes = await asyncio.gather(
+            *(
+                with_changes(each, signer=None).publish(history(2), release(2, signer))
+                for each, signer in zip((one, two), signers, strict=True)
+            ),
+            return_exceptions=True,
+        )
+        [refused] = [each for each in outcomes if isinstance(each, BaseException)]
+        assert isinstance(refused, BadRelease)
+        assert "is not known here" in str(refused)
+        taken = signers[outcomes.index(refused) - 1]
+        assert [key.key_id for key in await two.keys()] == [taken.key_id]
+
+
+async def test_a_retired_key_publishes_no_more(path: Path) -> None:
+    async with open_registry(path) as registry:
+        await registry.publish(history(2))
+        before = release(2, SIGNER, counter=NOW_MS - 1, days=1)
+        assert not (await registry.publish(history(2), before)).renewed
+        await registry.rotate(OTHER_SIGNER)
+        for made in (before, release(3, SIGNER, counter=NOW_MS + 10**6)):
+            with pytest.raises(BadRelease, match="was retired"):
+                await registry.publish(history(made.manifest.version), made)
+        assert (await registry.publish(history(3), release(3, counter=NOW_MS + 10**6))).published == (3,)
 
 
 async def test_a_plan_says_what_would_be_refused(path: Path) -> None:

@@ -24,6 +24,8 @@ from freehold.registry.types import BadRelease, KeyStatement, Manifest
 
 LIFETIME_DAYS = 30
 _DAY_S = 86_400
+# A counter is the time of signing. One far ahead would keep out all that is signed by a right clock until then.
+_MAX_AHEAD_MS = 86_400_000
 
 
 class SignedRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +102,8 @@ def require_release(
         raise BadRelease("its signatures are not valid; sign again")
     if state.expires_at_s * 1000 <= now_ms:
         raise BadRelease("it has expired; sign again")
+    if state.counter > now_ms + _MAX_AHEAD_MS:
+        raise BadRelease("it was signed by a clock that is more than a day ahead; set that and sign again")
     if is_outdone(state, snapshot):
         return
     if snapshot.manifest is not None and state.counter <= snapshot.manifest.counter:
