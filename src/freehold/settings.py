@@ -1,9 +1,6 @@
 """All configuration, read once from the environment. Nothing else touches `os.environ`."""
 
-import re
 from collections.abc import Mapping
-from email.utils import parseaddr
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl, urlsplit
@@ -13,6 +10,7 @@ from msgspec import Meta
 
 from freehold.errors import FreeholdError
 from freehold.limiting import Rate, parse_rate
+from freehold.settings_checks import SERVERS, check
 
 
 class Secret(str):
@@ -30,9 +28,6 @@ class Secret(str):
 
     def reveal(self) -> str:
         return str.__str__(self)
-
-
-_SERVERS = ("libsql://", "https://", "http://")
 
 
 class BadSettings(FreeholdError):
@@ -228,7 +223,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_remote_central(self) -> bool:
         """Whether the central database is on a libSQL server."""
-        return self.database_url.startswith(_SERVERS)
+        return self.database_url.startswith(SERVERS)
 
     @property
     def cache_url(self) -> str:
@@ -286,7 +281,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         except ValueError as error:
             faults.append(f"{name}: {_explain(error, text, secret=_is_secret(hints[field.name]))}")
     settings = Settings(**values)  # those that could not be read have their defaults, which are sound
-    faults += _check(settings)
+    faults += check(settings)
     if faults:
         raise BadSettings(faults)
     return settings
@@ -322,201 +317,3 @@ def _explain(error: ValueError, text: str, *, secret: bool) -> str:
     reason = str(error).split(", got ")[0].removesuffix(f" {text!r}")
     reason = reason[0].lower() + reason[1:]
     return reason if secret else f"{reason}, got `{text}`"
-
-
-def _check(settings: Settings) -> list[str]:
-    """Faults that need more than one look at a value, in our words."""
-    faults: list[str] = []
-    if settings.database_url and not settings.database_url.startswith(("sqlite:///", *_SERVERS)):
-        scheme = settings.database_url.split(":", 1)[0]
-        faults.append(
-            f"DATABASE_URL: expected `sqlite:///path` or a libSQL server's URL, got a `{scheme}:` URL"
-        )
-    if settings.better_auth_url and not _is_origin(settings.better_auth_url):
-        faults.append(
-            f"BETTER_AUTH_URL: expected an origin such as https://auth.example.com, got `{settings.better_auth_url}`"
-        )
-    faults += [
-        f"TRUSTED_PROXIES: expected addresses or networks such as 10.0.0.0/8, got `{proxy}`"
-        for proxy in settings.trusted_proxies
-        if not _is_network(proxy)
-    ]
-    faults += _check_cache(settings)
-    faults += _check_social(settings)
-    if settings.tenant_provider == "sqld":
-        faults += _check_sqld(settings)
-    if settings.tenant_provider == "turso":
-        faults += _check_turso(settings)
-    faults += _check_mail(settings)
-    if 0 < len(settings.better_auth_secret) < 32:
-        faults.append("BETTER_AUTH_SECRET: expected 32 characters or more; try `openssl rand -base64 32`")
-    return faults
-
-
-def _check_mail(settings: Settings) -> list[str]:
-    faults = []
-    if settings.smtp_url:
-        if not _is_mail_server(settings.smtp_url.reveal()):
-            faults.append("SMTP_URL: expected a URL such as smtps://user:password@smtp.example.com:465")
-        if not settings.mail_from:
-            faults.append("MAIL_FROM: needed, as SMTP_URL is set, e.g. My App <no-reply@example.com>")
-    if settings.mail_from and not _is_sender(settings.mail_from):
-        faults.append(
-            f"MAIL_FROM: expected a sender such as My App <no-reply@example.com>, got `{settings.mail_from}`"
-        )
-    return faults
-
-
-def _check_sqld(settings: Settings) -> list[str]:
-    faults = [
-        f"{name}: expected an origin such as http://127.0.0.1:8080, as TENANT_PROVIDER is `sqld`, got `{value}`"
-        for name, value in (("SQLD_URL", settings.sqld_url), ("SQLD_ADMIN_URL", settings.sqld_admin_url))
-        if not _is_origin(value)
-    ]
-    if not settings.sqld_admin_key:
-        faults.append(
-            "SQLD_ADMIN_KEY: needed, as TENANT_PROVIDER is `sqld`; without one anybody is sqld's admin"
-        )
-    elif not settings.sqld_admin_key.reveal().isprintable():
-        faults.append("SQLD_ADMIN_KEY: must be one line of printable characters")
-    if settings.sqld_jwt_key_file is None:
-        faults.append(
-            "SQLD_JWT_KEY_FILE: needed, as TENANT_PROVIDER is `sqld`; try `openssl genpkey -algorithm ed25519`"
-        )
-    return faults
-
-
-def _check_turso(settings: Settings) -> list[str]:
-    faults = []
-    token = settings.turso_api_token.reveal()
-    if not token:
-        faults.append(
-            "TURSO_API_TOKEN: needed, as TENANT_PROVIDER is `turso`; try `turso auth api-tokens mint`"
-        )
-    elif not token.isascii() or not token.isprintable() or " " in token:
-        faults.append("TURSO_API_TOKEN: must be one word of printable characters")
-    if not re.fullmatch(r"[a-z0-9-]{1,34}", settings.turso_organization):
-        # With a database's name it makes one part of a host's name, of 63 characters at most.
-        faults.append(
-            "TURSO_ORGANIZATION: expected the organization's slug, up to 34 characters out of a-z, 0-9 and -,"
-            f" as TENANT_PROVIDER is `turso`, got `{settings.turso_organization}`"
-        )
-    if not re.fullmatch(r"[a-z0-9-]{1,64}", settings.turso_group):
-        faults.append(f"TURSO_GROUP: expected a name out of a-z, 0-9 and -, got `{settings.turso_group}`")
-    if not _is_origin(settings.turso_api_url):
-        faults.append(
-            f"TURSO_API_URL: expected an origin such as https://api.turso.tech, got `{settings.turso_api_url}`"
-        )
-    elif settings.turso_api_url.startswith("http:") and not _is_loopback(settings.turso_api_url):
-        faults.append(
-            "TURSO_API_URL: expected https; without it only the local twin on this machine is called"
-        )
-    return faults
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _check_cache(settings: Settings) -> list[str]:
-    name = "UPSTASH_REDIS_REST" if settings.upstash_redis_rest_url else "REDIS"
-    if not settings.cache_url:
-        return ["UPSTASH_REDIS_REST_URL: needed, as there is a token"] if settings.cache_token else []
-    if not settings.cache_url.startswith(("https://", "http://")):
-        scheme = settings.cache_url.split(":", 1)[0]
-        return [f"{name}_URL: expected the https URL of an Upstash REST API, got a `{scheme}:` URL"]
-    if "@" in urlsplit(settings.cache_url).netloc:
-        return [f"{name}_URL: expected no password in it; the token goes into {name}_TOKEN"]
-    if (
-        not settings.cache_token
-        or not settings.cache_token.isascii()
-        or not settings.cache_token.isprintable()
-    ):
-        return [f"{name}_TOKEN: expected the token that goes with {name}_URL"]
-    return []
-
-
-def _is_mail_server(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return False
-    return (
-        parts.scheme in {"smtp", "smtps"}
-        and bool(parts.hostname)
-        and parts.path in {"", "/"}
-        and parts.query in {"", "starttls=off", "starttls=required"}
-    )
-
-
-def _is_sender(text: str) -> bool:
-    address = parseaddr(text)[1]
-    local, _, domain = address.rpartition("@")
-    is_address = bool(local) and bool(domain) and address.isascii() and not set(address) & set(' <>"(),')
-    return text.isprintable() and is_address
-
-
-def _check_social(settings: Settings) -> list[str]:
-    pairs = (
-        ("GITHUB", settings.github_client_id, settings.github_client_secret),
-        ("GOOGLE", settings.google_client_id, settings.google_client_secret),
-        ("OIDC", settings.oidc_client_id, settings.oidc_client_secret),
-    )
-    faults = [
-        f"{name}_CLIENT_{'SECRET' if client_id else 'ID'}: needed, as the other half is set"
-        for name, client_id, secret in pairs
-        if bool(client_id) != bool(secret)
-    ]
-    urls = (
-        ("GITHUB_URL", settings.github_url),
-        ("GITHUB_API_URL", settings.github_api_url),
-        ("OIDC_ISSUER", settings.oidc_issuer),
-    )
-    faults += [
-        f"{name}: expected an https URL such as https://login.example.com, got `{url}`"
-        for name, url in urls
-        if url and not is_private_to(url)
-    ]
-    if bool(settings.oidc_issuer) != bool(settings.oidc_client_id):
-        name = "OIDC_CLIENT_ID" if settings.oidc_issuer else "OIDC_ISSUER"
-        faults.append(f"{name}: needed, as the other half is set")
-    if settings.oidc_id in {"github", "google", "credential"}:
-        faults.append(f"OIDC_ID: `{settings.oidc_id}` means something else; choose another")
-    if "openid" not in settings.oidc_scopes:
-        faults.append("OIDC_SCOPES: `openid` must be among them")
-    return faults
-
-
-def is_private_to(url: str) -> bool:
-    """Whether nobody in between can read or change what is said there: TLS, or this very machine."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        return False
-    if not host or parts.query or parts.fragment or "@" in parts.netloc:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and host in {"127.0.0.1", "::1", "localhost"})
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ip_network(text, strict=False)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_origin(url: str) -> bool:
-    parts = urlsplit(url)
-    return (
-        parts.scheme in {"http", "https"}
-        and bool(parts.netloc)
-        and parts.path in {"", "/"}
-        and not parts.query
-    )

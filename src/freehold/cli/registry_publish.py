@@ -17,7 +17,8 @@ from freehold.migrate.types import Migration
 from freehold.registry.files import file_name, load_folder
 from freehold.registry.signed import SignedRelease
 from freehold.registry.types import BadRegistry, PublishReport
-from freehold.settings import BadSettings, is_private_to
+from freehold.settings import BadSettings
+from freehold.settings_checks import is_private_to
 
 if TYPE_CHECKING:
     from httpx import Response
