@@ -15,11 +15,11 @@ from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.registry.diff.author import draft
-from freehold.registry.diff.difference import Difference, difference, run_all, schema_of
+from freehold.registry.diff.difference import CannotDiff, Difference, difference, run_all, schema_of
 from freehold.registry.types import BadRegistry
 
 TYPES = ["INTEGER", "TEXT", "REAL", "BLOB", "VARCHAR(20)", ""]
-NAMES = ["a", "b", "c", "d", "odd name", "order"]
+NAMES = ["a", "b", "c", "d", "odd name", "order", "check"]
 TABLES = ["t", "u", "v_w", "Group"]
 KEYS = ["INTEGER PRIMARY KEY", "INTEGER PRIMARY KEY AUTOINCREMENT", "TEXT NOT NULL PRIMARY KEY"]
 EXTRAS = [
@@ -31,6 +31,9 @@ EXTRAS = [
     "NOT NULL",
     "COLLATE NOCASE",
     "CHECK (1)",
+    "UNIQUE",
+    "NOT NULL DEFAULT 1.5",
+    "NOT NULL DEFAULT x'00'",
 ]
 ORDER = ["TABLE", "INDEX", "VIEW", "TRIGGER"]
 
@@ -56,6 +59,7 @@ def objects(draw: st.DrawFn, name: str, names: list[str]) -> list[str]:
         made.append(f"CREATE INDEX {quoted('i ' + name)} ON {quoted(name)} ({quoted(columns[0])})")
     if draw(st.booleans()):
         made.append(f"CREATE VIEW {quoted('see ' + name)} AS SELECT id FROM {quoted(name)}")
+        made.append(f"CREATE VIEW {quoted('over ' + name)} AS SELECT count(*) FROM {quoted('see ' + name)}")
     if draw(st.booleans()):
         body = f"DELETE FROM {quoted(draw(st.sampled_from(names)))} WHERE id = OLD.id;"
         made.append(f"CREATE TRIGGER {quoted('on ' + name)} AFTER DELETE ON {quoted(name)} BEGIN {body} END")
@@ -135,6 +139,31 @@ async def test_nothing_leads_from_a_schema_to_itself(before: list[str]) -> None:
     other = [sql.replace("CREATE", "create  /* again */") for sql in before]
     found = await difference(await schema_of(before), await schema_of(other))
     assert found.statements == ()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(schemas().filter(bool), schemas())
+async def test_an_expand_and_a_contract_lead_there_and_nothing_is_broken_between(
+    before: list[str], after: list[str]
+) -> None:
+    migrations = [Migration(version=1, name="begin", sql=";\n".join(before))]
+    declared = await schema_of(after)
+    for min_app in ("", "2.0"):
+        drafted = await draft(migrations, declared, "change", min_app=min_app)
+        if drafted.migration is not None:
+            migrations.append(drafted.migration)
+        async with sqlite_scratch() as target:
+            await apply(target, migrations)
+            now = await read_schema(target)
+            # A view or trigger that uses what is not there is refused here, not when it is made.
+            for name in now.views:
+                await ask(target, f"SELECT * FROM {quoted(name)} LIMIT 0")
+            for name in now.tables:
+                await ask(target, f"EXPLAIN DELETE FROM {quoted(name)}")
+        if not drafted.left:
+            break
+    again = await draft(migrations, declared, "change")
+    assert (again.migration, again.left) == (None, ())
 
 
 T = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT{})"
@@ -281,6 +310,35 @@ async def test_what_older_apps_bear_comes_first_and_stands_by_itself(
     assert found == steps
     again = await draft(migrations, declared, "change")
     assert (again.migration, again.left) == (None, ())
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [T.format(", b TEXT NOT NULL UNIQUE")],
+        [T.format(", b TEXT DEFAULT 'x', c INTEGER NOT NULL, UNIQUE (b, c)")],
+        [T.format(", b TEXT NOT NULL DEFAULT 'x'"), "CREATE UNIQUE INDEX i ON t (b)"],
+    ],
+)
+async def test_what_would_give_all_rows_the_same_value_for_a_unique_column_is_refused(
+    after: list[str],
+) -> None:
+    with pytest.raises(
+        CannotDiff, match=r"t \(b.*\) is new and UNIQUE, and each row would get the same value"
+    ):
+        await difference(await schema_of([T.format("")]), await schema_of(after))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        [T.format(", b TEXT NOT NULL, UNIQUE (a, b)")],
+        [T.format(", b TEXT NOT NULL DEFAULT (hex(randomblob(8))) UNIQUE")],
+        [T.format(", b TEXT DEFAULT 'x'"), "CREATE UNIQUE INDEX i ON t (b) WHERE b <> 'x'"],
+    ],
+)
+async def test_what_is_unique_with_the_rest_or_by_chance_is_not(after: list[str]) -> None:
+    await tried([T.format("")], after)
 
 
 async def test_a_declared_schema_that_is_refused_says_where() -> None:

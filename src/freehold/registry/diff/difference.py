@@ -6,10 +6,11 @@ from msgspec import Struct
 
 from freehold.errors import Conflict
 from freehold.libsql.protocol import Batch, BatchStep, CondOk, Stmt
+from freehold.migrate.canonical import items
 from freehold.migrate.schema import EMPTY, Schema, read_schema
 from freehold.migrate.snapshot import Scratch, sqlite_scratch
 from freehold.migrate.target import Target
-from freehold.registry.diff.plan import Change, Plan, needs_rebuild
+from freehold.registry.diff.plan import Change, Plan, fills_alike, needs_rebuild
 from freehold.registry.diff.rebuild import guesses
 from freehold.registry.types import BadRegistry
 
@@ -42,6 +43,8 @@ async def difference(
     Raises:
         CannotDiff: with the statement that is refused, or what comes out other than wanted.
     """
+    if not is_additive:
+        _require_values(before, after)
     rebuilt = frozenset(
         name
         for name, table in after.tables.items()
@@ -65,6 +68,34 @@ async def difference(
         if is_additive or not wrong - rebuilt:
             raise CannotDiff(f"this change cannot be written by itself: {reason}")
         rebuilt |= wrong
+
+
+def _require_values(before: Schema, after: Schema) -> None:
+    """Raise `CannotDiff` where all rows of a table would get the same value for what is UNIQUE."""
+    for name, table in after.tables.items():
+        was = before.tables.get(name)
+        if was is None or table.is_virtual:
+            continue
+        same = {
+            column.name for column in table.columns if was.column(column.name) is None and fills_alike(column)
+        }
+        indexes = [index.shape for index in after.indexes.values() if index.table == name]
+        keys = [
+            shape_columns for shape in indexes if shape[1] == "unique" and (shape_columns := _indexed(shape))
+        ]
+        for key in [*table.uniques, *keys]:
+            if same.issuperset(key):
+                raise CannotDiff(
+                    f"{table.name} ({', '.join(key)}) is new and UNIQUE, and each row would get the same value: "
+                    "add it without NOT NULL and DEFAULT, fill it, and require it in a later migration"
+                )
+
+
+def _indexed(shape: Sequence[str]) -> tuple[str, ...]:
+    """The columns of an index; empty if it is not over plain columns of all rows."""
+    found, tail = items(shape)
+    is_plain = not tail and all(len(item.words) == 1 for item in found)
+    return tuple(item.column for item in found) if is_plain else ()
 
 
 def _finished(plan: Plan, result: Schema) -> Difference:

@@ -195,3 +195,11 @@ def fits_rows(column: Column, *, is_reference: bool) -> bool:
     has_value = column.default is not None and default != ("null",)
     is_filled = has_value or not column.not_null or column.is_generated
     return is_constant and is_filled and "stored" not in column.options and not (is_reference and has_value)
+
+
+def fills_alike(column: Column) -> bool:
+    """Whether a new column has the same value in all rows that there are, other than NULL."""
+    if column.is_generated or column.primary:
+        return False
+    default = column.default or ("null",)
+    return _LITERAL.fullmatch("".join(default)) is not None and (column.not_null or default != ("null",))
