@@ -14,8 +14,9 @@ from freehold.migrate.chance import ONE, OTHER, Frozen, freeze
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.ledger import ledger_rows
 from freehold.migrate.names import quoted
-from freehold.migrate.schema import Schema, orphan_queries, read_schema
+from freehold.migrate.schema import Schema, read_schema
 from freehold.migrate.snapshot import Scratch
+from freehold.migrate.soundness import unsoundness
 from freehold.migrate.split import split
 from freehold.migrate.target import Target
 from freehold.migrate.types import BadMigration, Migration, chains, normalise
@@ -130,7 +131,7 @@ async def _history(target: Target, plan: _Plan, start: int, faults: list[str]) -
     if again.applied or [row.chain for row in rows] != chains(migrations):
         faults.append("applying once more was not the same as doing nothing")
     after = await _end(target)
-    faults += await _soundness(target, after.schema)
+    faults += await unsoundness(target, after.schema)
     if not any(release_of(one).is_contract for one in migrations[start:]):
         faults += _lost_rows(before, after)
     return after
@@ -216,38 +217,6 @@ async def _end(target: Target) -> _End:
 
 def _shown(row: Sequence[SqlValue]) -> str:
     return repr(tuple(row))
-
-
-async def _soundness(target: Target, schema: Schema) -> list[str]:
-    # Both ways: Turso's engine answers nothing to the second PRAGMA, whatever is in the database.
-    integrity, orphans, *counts = await ask(
-        target, "PRAGMA integrity_check", "PRAGMA foreign_key_check", *orphan_queries(schema)
-    )
-    faults = []
-    complaints = [str(row[0]) for row in integrity if row != ["ok"]]
-    if complaints and (real := await _without_false_nulls(target, schema, complaints)):
-        faults.append(f"integrity_check says: {'; '.join(real[:3])}")
-    missing = len(orphans) or sum(int(str(rows[0][0])) for rows in counts)
-    if missing:
-        faults.append(f"foreign_key_check finds {missing} row(s) without their parent")
-    return faults
-
-
-async def _without_false_nulls(target: Target, schema: Schema, complaints: Sequence[str]) -> list[str]:
-    """Those that are true. libSQL's check finds NULL in a REAL column that ALTER TABLE added with its default."""
-    queries = {
-        f"null value in {table.name}.{column.name}".lower(): (
-            f"SELECT 1 FROM {quoted(table.name)} WHERE {quoted(column.name)} IS NULL LIMIT 1"
-        )
-        for table in schema.tables.values()
-        for column in table.columns
-    }
-    found = []
-    for complaint in dict.fromkeys(complaints):
-        query = queries.get(complaint.lower())
-        if query is None or any(await ask(target, query)):
-            found.append(complaint)
-    return found
 
 
 def _lost_rows(before: _End, after: _End) -> list[str]:
