@@ -20,7 +20,7 @@ from freehold.migrate.apply import apply
 from freehold.migrate.ledger import ledger_rows
 from freehold.migrate.types import Migration
 from freehold.rollouts.errors import BadRollout, RolloutEnded, RolloutOpen
-from freehold.rollouts.types import Options, RolloutState
+from freehold.rollouts.types import Ended, Options, RolloutState
 from freehold.rollouts.waves import wave_ends
 from freehold.rollouts.worker import WorkerPace
 from freehold.settings import load_settings
@@ -207,19 +207,38 @@ async def test_a_worker_that_vanishes_is_replaced_when_its_lease_is_over(fleet: 
     assert await fleet.versions() == {(1, 2, 3, 4, 5)}
 
 
+async def test_a_lease_is_renewed_for_what_is_still_held_and_only_that_counts(fleet: Fleet) -> None:
+    store = fleet.services.rollouts.store
+    made = (await fleet.services.rollouts.start(Options(waves=()))).rollout_id
+    now_ms = fleet.services.rollouts.clock.now_ms()
+    mine = await store.claim(made, 1, now_ms=now_ms, lease_until_ms=now_ms + 1_000, limit=12)
+    theirs = await store.claim(made, 1, now_ms=now_ms + 2_000, lease_until_ms=now_ms + 5_000, limit=4)
+    kept = await store.renew(made, mine, now_ms + 9_000)
+    lost = {step.tenant_id for step in theirs}
+    assert (len(mine), len(lost)) == (12, 4)
+    assert {step.tenant_id for step in kept} == set(fleet.names) - lost
+    assert {step.lease_until_ms for step in kept} == {now_ms + 9_000}
+    ended = [Ended(step=step, state="migrated", version=4, requests=2) for step in (*mine, *kept[:3])]
+    assert (await store.record(made, ended)).failed == 0
+    progress = await fleet.services.rollouts.progress()
+    assert (progress.counts["migrated"], progress.requests) == (3, 6)
+    assert await store.renew(made, kept[:3], now_ms + 10_000) == []
+
+
 async def test_stopped_in_the_middle_it_gives_back_what_it_had(fleet: Fleet) -> None:
     rollouts = fleet.services.rollouts
     started = await rollouts.start(Options(waves=()))
-    slow = WorkerPace(concurrency=1, poll_s=0.05, flush_s=0.02, lease_s=600)
-    task = asyncio.create_task(rollouts.work(started.rollout_id, pace=slow))
-    while (await rollouts.progress()).ended < 2:
-        await asyncio.sleep(0.01)
-    task.cancel()
+    each = WorkerPace(concurrency=1, poll_s=0.05, flush_at=1, lease_s=600)
+
+    async def stop() -> None:
+        task.cancel()
+
+    task = asyncio.create_task(rollouts.work(started.rollout_id, pace=each, on_progress=stop))
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (
-        await work(fleet, started.rollout_id)
-    ).state is RolloutState.DONE  # in no time: nobody holds a lease
+    assert 0 < (await rollouts.progress()).ended < 12
+    done = await work(fleet, started.rollout_id)
+    assert done.state is RolloutState.DONE  # in no time: nobody holds a lease
     assert (await rollouts.progress()).requests == 12
 
 
@@ -280,6 +299,14 @@ async def test_a_tenant_that_has_no_restore_point_is_left_as_it_is_and_the_other
     progress = await fleet.services.rollouts.progress()
     assert (done.state, progress.counts["migrated"], progress.counts["failed"]) == (RolloutState.DONE, 11, 1)
     assert [(each.cause, each.examples) for each in progress.failures] == [("not_found", (lost,))]
+
+
+async def test_a_rehearsal_believes_no_false_alarm(fleet: Fleet) -> None:
+    """SQLite 3.45, in sqld, says that a REAL column with a default, added to rows, holds NULL."""
+    real = "ALTER TABLE cards ADD COLUMN ease REAL NOT NULL DEFAULT 2.5"
+    await fleet.services.registry.publish(history(*FIRST, *LATER, real))
+    [found] = [each async for each in fleet.services.rollouts.rehearse(6, 1)]
+    assert (found.faults, found.from_version) == ((), 2)
 
 
 async def test_a_rehearsal_changes_only_copies_and_tells_what_would_happen(fleet: Fleet) -> None:

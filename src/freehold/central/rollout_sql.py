@@ -24,6 +24,15 @@ FROM (
 """
 
 
+# `held` are pairs of tenant and lease: one statement, and one round trip, for however many there are.
+RENEW_SQL = """
+UPDATE rollout_step SET due_at_ms = :lease_until_ms
+WHERE rollout_id = :rollout_id AND (tenant_id, due_at_ms) IN
+  (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:held))
+RETURNING tenant_id
+"""
+
+
 def progress_of(rollout: Rollout, rows: Iterable[Sequence[Any]], now: datetime) -> Progress:
     """From rows of wave, state, how many, and their requests."""
     waves: list[dict[StepState, int]] = [{} for _ in range(rollout.waves)]

@@ -12,7 +12,7 @@ from freehold.audit.types import Event, Facts
 from freehold.auth.dates import to_iso
 from freehold.auth.tokens import random_id
 from freehold.central.engine import Central
-from freehold.central.rollout_sql import START_SQL, progress_of
+from freehold.central.rollout_sql import RENEW_SQL, START_SQL, progress_of
 from freehold.central.tables import rollout, rollout_step, tenant
 from freehold.errors import NotFound
 from freehold.rollouts.errors import BadRollout, RolloutOpen
@@ -195,13 +195,19 @@ class CentralRollouts:
         ]
 
     async def renew(self, rollout_id: str, steps: Sequence[Step], lease_until_ms: int) -> Sequence[Step]:
-        renewing = _claimed(rollout_id).values(due_at_ms=lease_until_ms)
-        kept = []
+        held = [(step.tenant_id, step.lease_until_ms) for step in steps]
+        values = {
+            "rollout_id": rollout_id,
+            "held": msgspec.json.encode(held).decode(),
+            "lease_until_ms": lease_until_ms,
+        }
         async with self.central.write() as db:
-            for step in steps:
-                if (await db.execute(renewing, _claim_of(step))).rowcount:
-                    kept.append(msgspec.structs.replace(step, lease_until_ms=lease_until_ms))
-        return kept
+            kept = set((await db.execute(text(RENEW_SQL), values)).scalars())
+        return [
+            msgspec.structs.replace(step, lease_until_ms=lease_until_ms)
+            for step in steps
+            if step.tenant_id in kept
+        ]
 
     async def record(self, rollout_id: str, ended: Sequence[Ended]) -> Standing:
         recording = _claimed(rollout_id).values(

@@ -12,6 +12,8 @@ from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.libsql.values import decode
 from freehold.migrate.apply import apply
 from freehold.migrate.fingerprint import ask
+from freehold.migrate.schema import read_schema
+from freehold.migrate.soundness import unsoundness
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.tenants.life_store import LifeStore
@@ -130,8 +132,6 @@ async def _rows(target: Target) -> dict[str, int]:
 async def _unsound(target: Target) -> list[str]:
     """What integrity and foreign keys have to say."""
     try:
-        checked, orphans = await ask(target, "PRAGMA integrity_check(5)", "PRAGMA foreign_key_check")
+        return await unsoundness(target, await read_schema(target))
     except FreeholdError as error:
         return [f"it could not be checked: {error}"]
-    found = [str(row[0]) for row in checked if row[0] != "ok"]
-    return found + ([f"{len(orphans)} rows reference rows that are not there"] if orphans else [])

@@ -42,7 +42,7 @@ class TenantFiles:
     def path_of(self, database_name: str) -> Path:
         """Where the database is or would be."""
         digest = hashlib.sha256(check_name(database_name).encode()).hexdigest()
-        return self.root / digest[:2] / digest[2:4] / f"{database_name}.db"
+        return Path(f"{self.root}/{digest[:2]}/{digest[2:4]}/{database_name}.db")
 
     def exists(self, database_name: str) -> bool:
         """Whether there is such a database.
