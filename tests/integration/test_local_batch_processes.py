@@ -189,6 +189,21 @@ async def kill_the_one_at_work(path: Path, candidates: set[int], running: "async
     raise AssertionError("none had the file open")
 
 
+async def test_those_that_were_killed_while_they_had_nothing_to_do_are_replaced(
+    processes: BatchProcesses, files: TenantFiles
+) -> None:
+    one = target(processes, files)
+    await asyncio.gather(*(one.run([batch("SELECT 1")]) for _ in range(4)))
+    before = children()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    while children() & before:  # until they were waited for
+        await asyncio.sleep(0.01)
+    answers = await asyncio.gather(*(one.run([batch("SELECT 1")]) for _ in range(4)))
+    assert [answer[0].step_errors for answer in answers] == [[None]] * 4
+    assert len(children()) == 2
+
+
 async def test_an_answer_that_nobody_waits_for_goes_to_nobody_else(
     processes: BatchProcesses, files: TenantFiles
 ) -> None:
@@ -206,7 +221,6 @@ async def test_an_answer_that_nobody_waits_for_goes_to_nobody_else(
 
 async def test_none_is_left_when_it_is_over(files: TenantFiles) -> None:
     async with batch_processes(3) as processes:
-        assert children() == set()  # nothing is started before it is needed
         await asyncio.gather(*(target(processes, files).run([batch("SELECT 1")]) for _ in range(9)))
         assert len(children()) == 3
     assert children() == set()

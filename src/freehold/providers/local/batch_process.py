@@ -1,6 +1,7 @@
 """A process that runs batches on tenants' files for another one, a file at a time: see `batch_processes`.
 
-Frames go both ways, each a length of 4 bytes, the most significant first, and MessagePack. It ends with its input.
+It says that it is ready, then answers, and ends with its input. Frames go both ways: a length of 4 bytes, the most
+significant first, and MessagePack.
 """
 
 import sys
@@ -64,10 +65,15 @@ def serve(incoming: BinaryIO, outgoing: BinaryIO) -> None:
     apsw.hard_heap_limit(_MEMORY_BYTES)
     decoder = msgspec.msgpack.Decoder(Work)
     watch = _Watch()
+    _send(Done(), outgoing)  # ready
     while len(head := incoming.read(LENGTH_BYTES)) == LENGTH_BYTES:
         work = decoder.decode(incoming.read(int.from_bytes(head, "big")))
-        outgoing.write(frame(_done(work, watch)))
-        outgoing.flush()
+        _send(_done(work, watch), outgoing)
+
+
+def _send(done: Done, outgoing: BinaryIO) -> None:
+    outgoing.write(frame(done))
+    outgoing.flush()
 
 
 def _done(work: Work, watch: _Watch) -> Done:

@@ -5,6 +5,7 @@ each of them a thread has to get the interpreter back.
 """
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,17 +20,30 @@ from freehold.providers.local.batch_process import LENGTH_BYTES, Done, Work, fra
 from freehold.providers.local.limits import Limits
 
 _GRACE_S = 10.0
+_START_S = 30.0
 
 _decoder = msgspec.msgpack.Decoder(Done)
 
 
 class BatchProcesses:
-    """At most `count` processes, each started when it is first needed, and again if it ended by itself."""
+    """`count` processes; one that ended by itself is started again when it is needed. `are_up` once one answers."""
 
     def __init__(self, count: int) -> None:
+        self.are_up = False
+        self._count = count
         self._free: asyncio.LifoQueue[_Process | None] = asyncio.LifoQueue()
-        for _ in range(count):
-            self._free.put_nowait(None)
+
+    async def start(self) -> None:
+        """Start them all; none that cannot be started is an error yet."""
+
+        async def one() -> None:
+            process = None
+            with contextlib.suppress(ProviderUnavailable):
+                process = await _Process.start()
+                self.are_up = True
+            self._free.put_nowait(process)
+
+        await asyncio.gather(*(one() for _ in range(self._count)))
 
     async def run(self, work: Work) -> list[BatchResult]:
         """Run the batches; what is open at the end is rolled back.
@@ -41,7 +55,9 @@ class BatchProcesses:
         """
         process = await self._free.get()
         try:
-            process = process or await _Process.start()
+            if process is None or process.has_ended:
+                process = None
+                process = await _Process.start()
             done = await process.ask(work)
         except BaseException:  # being cancelled too: what it would answer next belongs to nobody
             if process is not None:
@@ -75,11 +91,13 @@ class BatchTarget(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def batch_processes(count: int) -> AsyncIterator[BatchProcesses]:
-    """Processes that end with this."""
+    """Processes that are being started, and end with this."""
     processes = BatchProcesses(count)
+    starting = asyncio.create_task(processes.start())
     try:
         yield processes
     finally:
+        await starting
         await processes.close()
 
 
@@ -92,8 +110,9 @@ class _Process:
 
     @classmethod
     async def start(cls) -> "_Process":
+        """One that is ready: it says so when it has come that far."""
         try:
-            return cls(
+            process = cls(
                 await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", batch_process.__name__),
                     stdin=asyncio.subprocess.PIPE,
@@ -104,25 +123,45 @@ class _Process:
             )
         except OSError as error:
             raise ProviderUnavailable(f"cannot start a process for migrations: {error.strerror}") from error
+        try:
+            await process._answer(_START_S)
+        except BaseException:
+            process.kill()
+            raise
+        return process
 
     async def ask(self, work: Work) -> Done:
         try:
             self._to.write(frame(work))
-            async with asyncio.timeout(work.limits.request_s + _GRACE_S):
+        except (OSError, RuntimeError) as error:  # which of them depends on the event loop
+            raise _gone() from error
+        return await self._answer(work.limits.request_s + _GRACE_S)
+
+    async def _answer(self, limit_s: float) -> Done:
+        try:
+            async with asyncio.timeout(limit_s):
                 head = await self._from.readexactly(LENGTH_BYTES)
                 return _decoder.decode(await self._from.readexactly(int.from_bytes(head, "big")))
         except (OSError, EOFError, TimeoutError) as error:
-            raise ProviderUnavailable(
-                "the process that migrates ended, or does not answer; whether it ran is unknown"
-            ) from error
+            raise _gone() from error
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.returncode is not None
 
     def kill(self) -> None:
-        if self._process.returncode is None:
+        if not self.has_ended:
             self._process.kill()
 
     async def end(self) -> None:
         self._to.close()
         await self._process.wait()
+
+
+def _gone() -> ProviderUnavailable:
+    return ProviderUnavailable(
+        "the process that migrates ended, or does not answer; whether it ran is unknown"
+    )
 
 
 def _error(done: Done) -> FreeholdError:

@@ -147,6 +147,8 @@ class LocalProvider:
         async with batch_processes(_PROCESSES) as processes:
 
             async def open_there(database_name: str) -> Target:
+                if not processes.are_up:
+                    return await self.open(database_name)
                 return BatchTarget(processes, self._files.path_of(database_name), self._migration_limits)
 
             yield open_there
