@@ -30,20 +30,19 @@ class BatchProcesses:
 
     def __init__(self, count: int) -> None:
         self.are_up = False
-        self._count = count
-        self._free: asyncio.LifoQueue[_Process | None] = asyncio.LifoQueue()
+        self._seats = [_Seat() for _ in range(count)]
+        # The next piece of work is with a process before it has done the last: it never waits for us.
+        self._room = asyncio.Semaphore(2 * count)
 
     async def start(self) -> None:
         """Start them all; none that cannot be started is an error yet."""
 
-        async def one() -> None:
-            process = None
+        async def one(seat: _Seat) -> None:
             with contextlib.suppress(ProviderUnavailable):
-                process = await _Process.start()
+                await seat.process()
                 self.are_up = True
-            self._free.put_nowait(process)
 
-        await asyncio.gather(*(one() for _ in range(self._count)))
+        await asyncio.gather(*(one(seat) for seat in self._seats))
 
     async def run(self, work: Work) -> list[BatchResult]:
         """Run the batches; what is open at the end is rolled back.
@@ -53,28 +52,26 @@ class BatchProcesses:
             ProviderUnavailable: it cannot be opened, or the process ended; then it is unknown whether they ran.
             FreeholdError: nothing is left open; what ran before may have been committed.
         """
-        process = await self._free.get()
-        try:
-            if process is None or process.has_ended:
-                process = None
-                process = await _Process.start()
-            done = await process.ask(work)
-        except BaseException:  # being cancelled too: what it would answer next belongs to nobody
-            if process is not None:
-                process.kill()
-            process = None
-            raise
-        finally:
-            self._free.put_nowait(process)
+        async with self._room:
+            seat = min(self._seats, key=lambda each: each.asked)
+            seat.asked += 1
+            try:
+                process = await seat.process()
+                try:
+                    done = await process.ask(work)
+                except BaseException:  # being cancelled too: what it would answer next belongs to nobody
+                    process.kill()
+                    raise
+            finally:
+                seat.asked -= 1
         if done.code is not None:
             raise _error(done)
         return done.results
 
     async def close(self) -> None:
         """Let all end that are not at work."""
-        while not self._free.empty():
-            if process := self._free.get_nowait():
-                await process.end()
+        for seat in self._seats:
+            await seat.close()
 
 
 class BatchTarget(msgspec.Struct, frozen=True):
@@ -101,12 +98,35 @@ async def batch_processes(count: int) -> AsyncIterator[BatchProcesses]:
         await processes.close()
 
 
+class _Seat:
+    """A process, or the place of one. `asked` is how much it has to do."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self._process: _Process | None = None
+        self._starting = asyncio.Lock()
+
+    async def process(self) -> "_Process":
+        """One that runs. Raises `ProviderUnavailable`."""
+        async with self._starting:
+            if self._process is None or self._process.is_over:
+                self._process = None
+                self._process = await _Process.start()
+            return self._process
+
+    async def close(self) -> None:
+        if self._process is not None:
+            await self._process.end()
+
+
 class _Process:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
         self._to, self._from = process.stdin, process.stdout
+        self._turn = asyncio.Lock()  # answers come in the order of the questions
+        self._was_killed = False
 
     @classmethod
     async def start(cls) -> "_Process":
@@ -135,7 +155,8 @@ class _Process:
             self._to.write(frame(work))
         except (OSError, RuntimeError) as error:  # which of them depends on the event loop
             raise _gone() from error
-        return await self._answer(work.limits.request_s + _GRACE_S)
+        async with self._turn:
+            return await self._answer(work.limits.request_s + _GRACE_S)
 
     async def _answer(self, limit_s: float) -> Done:
         try:
@@ -146,11 +167,13 @@ class _Process:
             raise _gone() from error
 
     @property
-    def has_ended(self) -> bool:
-        return self._process.returncode is not None
+    def is_over(self) -> bool:
+        """Whether nothing more is to be asked of it."""
+        return self._was_killed or self._process.returncode is not None or self._from.at_eof()
 
     def kill(self) -> None:
-        if not self.has_ended:
+        if not self.is_over:
+            self._was_killed = True
             self._process.kill()
 
     async def end(self) -> None:
