@@ -50,6 +50,9 @@ from tests.serving import listen, serving
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF-test-secret"
 TRUSTED = "http://trusted.example"
 
+_NO_AGENT = {"user-agent": ""}
+_PATIENCE_S = 60.0  # twenty hashes at once take a while on a busy machine, and no test is about that
+
 
 class QuickHasher:
     """For tests that are not about passwords: takes no time, so that many arrive at the database at once."""
@@ -199,7 +202,7 @@ async def running_auth(
         )
         async with (
             serving(app, listener),
-            httpx.AsyncClient(base_url=url, headers={"user-agent": ""}, cookies=_NoJar()) as http,
+            httpx.AsyncClient(base_url=url, headers=_NO_AGENT, cookies=_NoJar(), timeout=_PATIENCE_S) as http,
         ):
             yield AuthApp(auth, issuers, central, url, http, created)
 
@@ -221,7 +224,7 @@ async def running_service(folder: Path, **more: Any) -> AsyncIterator[AuthApp]:
         async with (
             open_services(settings) as services,
             serving(create_asgi(services), listener),
-            httpx.AsyncClient(base_url=url, headers={"user-agent": ""}, cookies=_NoJar()) as http,
+            httpx.AsyncClient(base_url=url, headers=_NO_AGENT, cookies=_NoJar(), timeout=_PATIENCE_S) as http,
         ):
             yield AuthApp(services.auth, services.issuers, services.central, url, http, [])
 
