@@ -223,6 +223,23 @@ async def test_an_answer_that_nobody_waits_for_goes_to_nobody_else(
         assert [value and value.rows for value in values] == [[[encode(n)]] for n in range(8)]
 
 
+async def test_whoever_is_next_does_not_get_the_answer_that_was_given_up(files: TenantFiles) -> None:
+    async with batch_processes(1) as processes:
+        one = target(processes, files)
+        await one.run([batch("SELECT 1")])
+        first = asyncio.create_task(one.run([batch("SELECT 'first'")]))
+        second = asyncio.create_task(one.run([batch("SELECT 'second'")]))
+        await asyncio.sleep(0)  # both have asked
+        await asyncio.sleep(0)
+        time.sleep(0.5)  # and both are answered, which nobody has read
+        first.cancel()
+        with pytest.raises(ProviderUnavailable, match="unknown"):
+            await second
+        [again] = await one.run([batch("SELECT 'again'")])
+        assert again.step_results[0] is not None
+        assert again.step_results[0].rows == [[encode("again")]]
+
+
 async def test_none_is_left_when_it_is_over(files: TenantFiles) -> None:
     async with batch_processes(3) as processes:
         await asyncio.gather(*(target(processes, files).run([batch("SELECT 1")]) for _ in range(9)))

@@ -156,6 +156,8 @@ class _Process:
         except (OSError, RuntimeError) as error:  # which of them depends on the event loop
             raise _gone() from error
         async with self._turn:
+            if self._was_killed:  # for one who gave up waiting: the next answer may be to that one's question
+                raise _gone()
             return await self._answer(work.limits.request_s + _GRACE_S)
 
     async def _answer(self, limit_s: float) -> Done:
