@@ -4,11 +4,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from freehold.migrate.check import require_order, require_sound
-from freehold.migrate.plan import TOGETHER_CHARS, Planned, plan
+from freehold.migrate.plan import ROUND_TRIP_CHARS, Planned, plan
 from freehold.migrate.types import Migration, chains
 
-# Sent in one round trip; more than this goes in several, so that no server's limit on a body is met.
-_ROUND_TRIP_CHARS = TOGETHER_CHARS
 _REMEMBERED = 16  # a fleet is at a few versions mostly
 
 
@@ -38,7 +36,7 @@ def _divided(planned: Sequence[Planned]) -> Iterator[tuple[Planned, ...]]:
     chars = 0
     for one in planned:
         chars += one.chars
-        if part and chars > _ROUND_TRIP_CHARS:
+        if part and chars > ROUND_TRIP_CHARS:
             yield tuple(part)
             part, chars = [], one.chars
         part.append(one)

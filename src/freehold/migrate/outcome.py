@@ -39,7 +39,7 @@ def failure(planned: Planned, answer: BatchResult) -> FreeholdError:
 
 def _failed_statement(planned: Planned, failed: int, message: str) -> MigrationFailed:
     [migration] = planned.migrations
-    number = failed - planned.first_statement
+    number = failed - planned.ledger - 1
     if not 0 <= number < len(migration.pieces):
         step = planned.batch.steps[failed].stmt.sql or ""
         return MigrationFailed(migration=migration, reason=f"{message} at {step.split(None, 1)[0]}")

@@ -24,21 +24,21 @@ CHECK_SQL = """UPDATE freehold_ledger SET previous_chain =
 WHERE version = (SELECT max(version) FROM freehold_ledger)"""
 _ORPHANS_SQL = 'SELECT "table", "parent", count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 LIMIT 5'
 
-# How many may share a transaction: they go in one round trip, and their rows in one statement.
-TOGETHER_CHARS = 512 * 1024
-_TOGETHER = 100
+# Sent in one round trip; more than this goes in several, so that no server's limit on a body is met.
+ROUND_TRIP_CHARS = 512 * 1024
+_TOGETHER = 100  # may share a transaction: their rows are one statement
 
 
 class Planned(Struct, frozen=True, kw_only=True):
     """One transaction as a batch: one migration, or several that follow each other.
 
-    The numbers say which steps are what. `state` reads the ledger's last row, should the ledger have refused.
+    The numbers say which steps are what; the statements follow the ledger's. `state` reads the ledger's last row,
+    should the ledger have refused.
     """
 
     migrations: tuple[Migration, ...]
     batch: Batch
     ledger: int
-    first_statement: int
     commit: int
     state: int
     check: int | None
@@ -68,7 +68,7 @@ def _groups(pending: Sequence[Migration]) -> Iterator[list[Migration]]:
     chars = 0
     for migration in pending:
         chars += len(migration.sql)
-        is_room = chars <= TOGETHER_CHARS and len(group) < _TOGETHER
+        is_room = chars <= ROUND_TRIP_CHARS and len(group) < _TOGETHER
         if group and not (is_room and migration.is_brief and group[-1].is_brief):
             yield group
             group, chars = [], len(migration.sql)
@@ -115,7 +115,6 @@ def _transaction(migrations: Sequence[Migration], chains: Sequence[str]) -> Plan
         migrations=tuple(migrations),
         batch=Batch(tuple(steps)),
         ledger=ledger,
-        first_statement=ledger + 1,
         commit=commit,
         state=state,
         check=check,

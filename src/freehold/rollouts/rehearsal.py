@@ -12,6 +12,7 @@ from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.libsql.values import decode
 from freehold.migrate.apply import apply
 from freehold.migrate.fingerprint import ask
+from freehold.migrate.names import quoted
 from freehold.migrate.schema import read_schema
 from freehold.migrate.soundness import unsoundness
 from freehold.migrate.target import Target
@@ -118,8 +119,7 @@ async def _rows(target: Target) -> dict[str, int]:
     names = [str(row[0]) for row in tables]
     if not names:
         return {}
-    quoted = [name.replace('"', '""') for name in names]
-    steps = tuple(BatchStep(Stmt(sql=f'SELECT count(*) FROM "{name}"')) for name in quoted)
+    steps = tuple(BatchStep(Stmt(sql=f"SELECT count(*) FROM {quoted(name)}")) for name in names)
     (answer,) = await target.run([Batch(steps)])
     counts: dict[str, int] = {}
     for name, result in zip(names, answer.step_results, strict=True):

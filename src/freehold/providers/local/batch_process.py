@@ -7,13 +7,14 @@ significant first, and MessagePack.
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
 import apsw
 import msgspec
 
-from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
+from freehold.errors import FreeholdError
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.providers.local.limits import Budget, Limits
 from freehold.providers.local.pipeline import Pipeline
@@ -78,19 +79,21 @@ def _send(done: Done, outgoing: BinaryIO) -> None:
 
 def _done(work: Work, watch: _Watch) -> Done:
     try:
-        session = Session(Path(work.path), work.limits, read_only=False)
-    except (NotFound, ProviderUnavailable) as error:
-        return Done(code=error.code, message=str(error))
-    try:
-        session.start_request(work.limits)
-        watch.session = session
-        pipeline = Pipeline(session, {}, Budget(work.limits.result_bytes), is_ours=True)
-        return Done([pipeline.batch(batch) for batch in work.batches])
+        return Done(_results(work, watch))
     except FreeholdError as error:
         return Done(code=error.code, message=str(error))
-    finally:
-        watch.session = None
-        session.close()  # which rolls back what is open
+
+
+def _results(work: Work, watch: _Watch) -> list[BatchResult]:
+    # Closing rolls back what is open.
+    with closing(Session(Path(work.path), work.limits, read_only=False)) as session:
+        session.start_request(work.limits)
+        watch.session = session
+        try:
+            pipeline = Pipeline(session, {}, Budget(work.limits.result_bytes), is_ours=True)
+            return [pipeline.batch(batch) for batch in work.batches]
+        finally:
+            watch.session = None
 
 
 if __name__ == "__main__":
