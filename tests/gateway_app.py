@@ -123,10 +123,13 @@ async def served(folder: Path, **options: Any) -> AsyncIterator[Served]:
 
 
 @contextlib.asynccontextmanager
-async def served_by_sqld(folder: Path, sqld: Sqld, **options: Any) -> AsyncIterator[Served]:
-    """The gateway on this event loop, in front of a running sqld."""
+async def served_by_sqld(
+    folder: Path, sqld: Sqld, *, by_way_of: str | None = None, **options: Any
+) -> AsyncIterator[Served]:
+    """The gateway on this event loop, in front of a running sqld, or of what stands between the two."""
+    sqld_url = by_way_of or sqld.url
     async with _served(
-        folder, lambda url, key: SqldProvider(sqld.url, sqld.admin_url, ADMIN_KEY, key, url, **options)
+        folder, lambda url, key: SqldProvider(sqld_url, sqld.admin_url, ADMIN_KEY, key, url, **options)
     ) as running:
         yield running
 

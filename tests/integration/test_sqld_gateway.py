@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -353,6 +354,41 @@ async def test_a_read_only_token_cannot_write(served: Served, mine: Caller) -> N
         assert mine.name not in str(answer)
     await grpc(reader, "proxy.Proxy/Execute", frame(program("insert into t values (1)")))
     assert await mine.rows("select * from t") == []
+
+
+@contextlib.asynccontextmanager
+async def cutting_cursors(sqld: Sqld) -> AsyncIterator[str]:
+    """The URL of what stands before sqld and closes a cursor's connection before its answer, as busy machines do."""
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: asyncio.Event) -> None:
+        while data := await reader.read(65536):
+            if data.startswith(b"POST /v3/cursor"):
+                cut.set()
+            elif cut.is_set():
+                break
+            writer.write(data)
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection("127.0.0.1", sqld.port)
+        cut = asyncio.Event()
+        await asyncio.gather(pass_on(reader, forth, cut), pass_on(back, writer, cut))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_a_read_only_cursor_that_writes_is_forbidden_even_if_sqld_closes_before_it_answers(
+    sqld: Sqld, tmp_path: Path
+) -> None:
+    endpoint, body = carriers("insert into t values (1)")["cursor"]
+    async with cutting_cursors(sqld) as url, served_by_sqld(tmp_path, sqld, by_way_of=url) as served:
+        mine = await served.database(fresh())
+        await mine.run("create table t(a)")
+        reader = await served.caller(mine.name, "read_only")
+        assert (await reader.post(endpoint, body))[0] == 403
+        assert (await mine.post(endpoint, body))[0] == 503  # whether it ran is unknown
 
 
 async def test_a_suspended_database_answers_nothing_until_it_is_resumed(served: Served, mine: Caller) -> None:
