@@ -1,4 +1,4 @@
-"""What is long about rollouts' SQL: a whole fleet is written down by one statement."""
+"""What is long about rollouts' SQL, and what workers run many times a second: its text is put together once."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -23,6 +23,40 @@ FROM (
 )
 """
 
+
+# Those that are due for longest, and each tenant's database and version as they are now.
+CLAIM_SQL = """
+UPDATE rollout_step SET due_at_ms = :lease_until_ms
+WHERE rollout_id = :rollout_id AND tenant_id IN (
+  SELECT tenant_id FROM rollout_step
+  WHERE rollout_id = :rollout_id AND wave = :wave AND due_at_ms <= :now_ms
+    AND EXISTS (SELECT 1 FROM rollout WHERE id = :rollout_id AND state = 'running')
+  ORDER BY due_at_ms
+  LIMIT :limit
+)
+RETURNING tenant_id, attempts, restore_point,
+  (SELECT database_name FROM tenant WHERE id = rollout_step.tenant_id),
+  (SELECT schema_version FROM tenant WHERE id = rollout_step.tenant_id)
+"""
+
+# Only under the lease that it was claimed with.
+RECORD_SQL = """
+UPDATE rollout_step SET
+  state = :state, version = :version, error = :error, cause = :cause, attempts = attempts + :failures,
+  requests = requests + :requests, duration_ms = :duration_ms, due_at_ms = :due_at_ms
+WHERE rollout_id = :rollout_id AND tenant_id = :tenant_id AND due_at_ms = :lease_until_ms
+"""
+
+# The tenant may have another database by now.
+MOVE_SQL = """
+UPDATE tenant SET schema_version = :version, updated_at = :now
+WHERE id = :tenant_id AND database_name = :database_name AND schema_version < :version
+"""
+
+STANDING_SQL = """
+SELECT state, (SELECT count(*) FROM rollout_step WHERE rollout_id = :rollout_id AND state = 'failed')
+FROM rollout WHERE id = :rollout_id
+"""
 
 # `held` are pairs of tenant and lease: one statement, and one round trip, for however many there are.
 RENEW_SQL = """

@@ -5,14 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, bindparam, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Row, and_, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
 from freehold.auth.dates import to_iso
 from freehold.auth.tokens import random_id
 from freehold.central.engine import Central
-from freehold.central.rollout_sql import RENEW_SQL, START_SQL, progress_of
+from freehold.central.rollout_sql import (
+    CLAIM_SQL,
+    MOVE_SQL,
+    RECORD_SQL,
+    RENEW_SQL,
+    STANDING_SQL,
+    START_SQL,
+    progress_of,
+)
 from freehold.central.tables import rollout, rollout_step, tenant
 from freehold.errors import NotFound
 from freehold.rollouts.errors import BadRollout, RolloutOpen
@@ -34,6 +42,8 @@ from freehold.tenants.types import TenantState
 _OPEN = tuple(state.value for state in OPEN)
 _EXAMPLES = 3
 _CAUSES = 50
+_START, _CLAIM, _RENEW = text(START_SQL), text(CLAIM_SQL), text(RENEW_SQL)
+_RECORD, _MOVE, _STANDING = text(RECORD_SQL), text(MOVE_SQL), text(STANDING_SQL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +100,9 @@ class CentralRollouts:
                 "created_at": to_iso(now),
                 "updated_at": to_iso(now),
             }
-            await db.execute(insert(rollout), values)
+            started = (await db.execute(insert(rollout).returning(*rollout.c), values)).one()
             await db.execute(
-                text(START_SQL),
+                _START,
                 {
                     "rollout_id": rollout_id,
                     "provider": provider,
@@ -103,7 +113,7 @@ class CentralRollouts:
                 },
             )
             await self._note(db, "rollout.started", rollout_id, to_version=to_version, tenants=tenants)
-        return await self.find(rollout_id)
+        return _rollout(started)
 
     async def find(self, rollout_id: str | None = None) -> Rollout:
         wanted = select(rollout).order_by(rollout.c.created_at.desc(), rollout.c.id).limit(1)
@@ -150,38 +160,15 @@ class CentralRollouts:
     async def claim(
         self, rollout_id: str, wave: int, *, now_ms: int, lease_until_ms: int, limit: int
     ) -> Sequence[Step]:
-        is_running = (
-            select(rollout.c.id)
-            .where(rollout.c.id == rollout_id, rollout.c.state == RolloutState.RUNNING.value)
-            .exists()
-        )
-        longest_due = (
-            select(rollout_step.c.tenant_id)
-            .where(
-                rollout_step.c.rollout_id == rollout_id,
-                rollout_step.c.wave == wave,
-                rollout_step.c.due_at_ms <= now_ms,
-                is_running,
-            )
-            .order_by(rollout_step.c.due_at_ms)
-            .limit(limit)
-        )
-        claim = (
-            update(rollout_step)
-            .where(rollout_step.c.rollout_id == rollout_id, rollout_step.c.tenant_id.in_(longest_due))
-            .values(due_at_ms=lease_until_ms)
-            .returning(
-                rollout_step.c.tenant_id,
-                rollout_step.c.attempts,
-                rollout_step.c.restore_point,
-                *(
-                    select(column).where(tenant.c.id == rollout_step.c.tenant_id).scalar_subquery()
-                    for column in (tenant.c.database_name, tenant.c.schema_version)
-                ),
-            )
-        )
+        values = {
+            "rollout_id": rollout_id,
+            "wave": wave,
+            "now_ms": now_ms,
+            "lease_until_ms": lease_until_ms,
+            "limit": limit,
+        }
         async with self.central.write() as db:
-            rows = (await db.execute(claim)).all()
+            rows = (await db.execute(_CLAIM, values)).all()
         return [
             Step(
                 tenant_id=tenant_id,
@@ -202,7 +189,7 @@ class CentralRollouts:
             "lease_until_ms": lease_until_ms,
         }
         async with self.central.write() as db:
-            kept = set((await db.execute(text(RENEW_SQL), values)).scalars())
+            kept = set((await db.execute(_RENEW, values)).scalars())
         return [
             msgspec.structs.replace(step, lease_until_ms=lease_until_ms)
             for step in steps
@@ -210,46 +197,16 @@ class CentralRollouts:
         ]
 
     async def record(self, rollout_id: str, ended: Sequence[Ended]) -> Standing:
-        recording = _claimed(rollout_id).values(
-            state=bindparam("new_state"),
-            version=bindparam("new_version"),
-            error=bindparam("new_error"),
-            cause=bindparam("new_cause"),
-            attempts=rollout_step.c.attempts + bindparam("failures"),
-            requests=rollout_step.c.requests + bindparam("new_requests"),
-            duration_ms=bindparam("new_duration_ms"),
-            due_at_ms=bindparam("new_due_at_ms"),
-        )
-        moving = (
-            update(tenant)
-            .where(
-                tenant.c.id == bindparam("of_tenant"),
-                tenant.c.database_name == bindparam("of_database"),
-                tenant.c.schema_version < bindparam("new_version"),
-            )
-            .values(schema_version=bindparam("new_version"), updated_at=to_iso(self.central.now()))
-        )
-        moved = [one for one in ended if one.version is not None]
+        now = to_iso(self.central.now())
+        written = [_written(rollout_id, one) for one in ended]
+        moved = [_moved(one, now) for one in ended if one.version is not None]
         async with self.central.write() as db:
-            if ended:
-                await db.execute(recording, [_values(one) for one in ended])
+            if written:
+                await db.execute(_RECORD, written)
             if moved:
-                await db.execute(
-                    moving,
-                    [
-                        {
-                            "of_tenant": one.step.tenant_id,
-                            "of_database": one.step.database_name,
-                            "new_version": one.version,
-                        }
-                        for one in moved
-                    ],
-                )
-            state = (await db.execute(select(rollout.c.state).where(rollout.c.id == rollout_id))).scalar_one()
-            failed = select(func.count()).where(
-                rollout_step.c.rollout_id == rollout_id, rollout_step.c.state == "failed"
-            )
-            return Standing(state=RolloutState(state), failed=int((await db.execute(failed)).scalar_one()))
+                await db.execute(_MOVE, moved)
+            state, failed = (await db.execute(_STANDING, {"rollout_id": rollout_id})).one()
+        return Standing(state=RolloutState(state), failed=failed)
 
     async def note_restore_point(self, rollout_id: str, step: Step, database_name: str) -> None:
         noting = (
@@ -346,29 +303,29 @@ def _is_behind(provider: str, to_version: int) -> ColumnElement[bool]:
     )
 
 
-def _claimed(rollout_id: str) -> Any:
-    return update(rollout_step).where(
-        rollout_step.c.rollout_id == rollout_id,
-        rollout_step.c.tenant_id == bindparam("of_tenant"),
-        rollout_step.c.due_at_ms == bindparam("of_lease"),
-    )
-
-
-def _claim_of(step: Step) -> dict[str, Any]:
-    return {"of_tenant": step.tenant_id, "of_lease": step.lease_until_ms}
-
-
-def _values(ended: Ended) -> dict[str, Any]:
+def _written(rollout_id: str, ended: Ended) -> dict[str, Any]:
     return {
-        **_claim_of(ended.step),
-        "new_state": ended.state,
-        "new_version": ended.version,
-        "new_error": ended.error,
-        "new_cause": ended.cause,
+        "rollout_id": rollout_id,
+        "tenant_id": ended.step.tenant_id,
+        "lease_until_ms": ended.step.lease_until_ms,
+        "state": ended.state,
+        "version": ended.version,
+        "error": ended.error,
+        "cause": ended.cause,
         "failures": 0 if ended.error is None else 1,
-        "new_requests": ended.requests,
-        "new_duration_ms": ended.duration_ms,
-        "new_due_at_ms": ended.due_at_ms,
+        "requests": ended.requests,
+        "duration_ms": ended.duration_ms,
+        "due_at_ms": ended.due_at_ms,
+    }
+
+
+def _moved(ended: Ended, now: str) -> dict[str, Any]:
+    step = ended.step
+    return {
+        "tenant_id": step.tenant_id,
+        "database_name": step.database_name,
+        "version": ended.version,
+        "now": now,
     }
 
 

@@ -23,9 +23,9 @@ class Throttle:
 
     @property
     def in_a_second(self) -> int:
-        """How many are probably done in a second: 1 to 16 times `room`, and 4 times while nothing is known."""
+        """How many are probably done in a second: 1 to 100 times `room`, and 4 times while nothing is known."""
         rounds = 1000 / self.smooth_ms if self.smooth_ms else 4.0
-        return int(self.room * min(max(rounds, 1.0), 16.0))
+        return int(self.room * min(max(rounds, 1.0), 100.0))
 
     def served(self, duration_ms: float) -> None:
         """One was migrated in this time: a little more is tried as long as answers do not get slow for it."""
