@@ -1,18 +1,21 @@
 """Settings in, services out: the only place that chooses adapters. Plain constructor calls, top to bottom."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from email.utils import parseaddr
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from freehold.adapters import (
+    make_folder,
+    open_cache,
+    open_central_of,
+    open_mailer,
+    open_provider,
+    registry_key,
+)
 from freehold.audit.chain import seal_key
 from freehold.audit.service import Audit
 from freehold.auth.accounts import Accounts
@@ -52,9 +55,8 @@ from freehold.central.api_keys import SqlApiKeys
 from freehold.central.audit import CentralAudit
 from freehold.central.catalogue import CentralCatalogue
 from freehold.central.census import CentralCensus
-from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.duties import CentralDuties
-from freehold.central.engine import Central, open_central, open_remote_central
+from freehold.central.engine import Central
 from freehold.central.guests import CentralGuestLinks
 from freehold.central.life import CentralLife
 from freehold.central.newcomers import SqlNewcomers
@@ -69,26 +71,16 @@ from freehold.central.rotations import CentralRotations
 from freehold.central.signing_keys import SqlSigningKeys
 from freehold.central.social import CentralAttempts, CentralSocialAccounts
 from freehold.central.tenants import CentralTenants
-from freehold.central.upgrade import upgrade_central
 from freehold.central.users import SqlUserStore
 from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.changes import Changes
-from freehold.errors import CentralUnavailable, Conflict, ProviderUnavailable
 from freehold.identity.open import open_providers
-from freehold.keys import BadKeyFile, load_key, load_or_create_key, load_or_create_secret
-from freehold.libsql.bearer import Token
-from freehold.libsql.errors import LibsqlError
+from freehold.keys import load_or_create_secret
 from freehold.limiting import Limiter
-from freehold.mail.outbox import Outbox
-from freehold.mail.smtp import SmtpMailer, SmtpServer
 from freehold.providers.local.file_target import open_file
-from freehold.providers.local.provider import LocalProvider
 from freehold.providers.local.scratch import local_scratch
 from freehold.providers.serving import DatabaseServer, ReplicaServer
-from freehold.providers.sqld.central import open_central_namespace
-from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.tokens import TokenVerifier
-from freehold.providers.turso.provider import TursoProvider
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.census import ContractTooEarly, Reports
 from freehold.registry.files import load_folder
@@ -97,7 +89,7 @@ from freehold.registry.signing import signer_of
 from freehold.registry.types import PublishReport
 from freehold.rollouts.rehearsal import Copies
 from freehold.rollouts.service import Rollouts
-from freehold.settings import BadSettings, Settings
+from freehold.settings import Settings
 from freehold.tenants.backup import BackupCheck
 from freehold.tenants.caretaker import Caretaker
 from freehold.tenants.clock import SystemClock
@@ -184,15 +176,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """
     async with AsyncExitStack() as stack:
         keys = settings.data_dir / "keys"
-        await asyncio.to_thread(_make_folder, keys)
+        await asyncio.to_thread(make_folder, keys)
         secret = settings.better_auth_secret.reveal() or await asyncio.to_thread(
             load_or_create_secret, keys / "auth-secret"
         )
-        signing_key = await asyncio.to_thread(_signing_key, settings, keys)
+        signing_key = await asyncio.to_thread(registry_key, settings, keys)
 
-        central, changes = await _open_central(settings, stack, seal_key(secret))
+        central, changes = await open_central_of(settings, stack, seal_key(secret))
         audit = Audit(CentralAudit(central))
-        cache = _open_cache(settings, stack)
+        cache = open_cache(settings, stack)
         shared = None if cache is None else RedisSessions(cache, CopyCodec(secret))
         if shared is not None:
             stack.push_async_callback(shared.close)
@@ -215,7 +207,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         # The scratch database is not the tenants' own engine elsewhere: a snapshot is tried there first.
         is_local = settings.tenant_provider == "local"
         snapshots = Snapshots(registry.snapshot, local_scratch, prove=not is_local)
-        provider = await _open_provider(settings, stack, snapshots)
+        provider = await open_provider(settings, stack, snapshots)
         tenant_store = CentralTenants(central)
         pool = None
         if settings.tenant_pool_size:
@@ -237,7 +229,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         cookies = SessionCookies(secret, settings.public_url)
         strategy = settings.session_cookie_cache
         session_data = None if strategy == "off" else SessionData(secret, cookies, strategy)
-        mailer = await asyncio.to_thread(_open_mailer, settings)
+        mailer = await asyncio.to_thread(open_mailer, settings)
         addresses = email_addresses(central, mailer, secret, settings)
         auth = Auth(
             store=users,
@@ -360,136 +352,3 @@ def email_services(auth: Auth, central: Central, addresses: EmailAddresses) -> E
         email_addresses=addresses,
         password_resets=PasswordResets(store, auth.hasher, codes, links, addresses.secret, base_url),
     )
-
-
-def _open_mailer(settings: Settings) -> Mailer:
-    app = parseaddr(settings.mail_from)[0] or urlsplit(settings.public_url).hostname or "Freehold"
-    if not settings.smtp_url:
-        return Outbox(settings.data_dir / "outbox.jsonl", app)
-    server = SmtpServer.from_url(settings.smtp_url.reveal())
-    return SmtpMailer(server, settings.mail_from, app, ssl.create_default_context())
-
-
-async def _open_provider(
-    settings: Settings, stack: AsyncExitStack, snapshots: Snapshots
-) -> LocalProvider | SqldProvider | TursoProvider:
-    provider: LocalProvider | SqldProvider | TursoProvider
-    if settings.tenant_provider == "sqld":
-        provider = SqldProvider(
-            settings.sqld_url,
-            settings.sqld_admin_url,
-            settings.sqld_admin_key.reveal(),
-            await asyncio.to_thread(_sqld_key, settings),
-            settings.public_url,
-            token_ttl_s=settings.tenant_token_ttl_s,
-            max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
-            query_timeout_s=settings.tenant_query_timeout_s,
-            data_dir=settings.sqld_data_dir,
-        )
-    elif settings.tenant_provider == "turso":
-        provider = TursoProvider(
-            settings.turso_api_url,
-            settings.turso_api_token.reveal(),
-            settings.turso_organization,
-            settings.turso_group,
-            token_ttl_s=settings.tenant_token_ttl_s,
-            max_size_mb=settings.tenant_max_size_mb,
-        )
-    else:
-        provider = LocalProvider(
-            settings.data_dir,
-            settings.public_url,
-            await asyncio.to_thread(load_or_create_key, settings.data_dir / "keys" / "database-tokens.pem"),
-            token_ttl_s=settings.tenant_token_ttl_s,
-            max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
-            query_timeout_s=settings.tenant_query_timeout_s,
-            snapshot=snapshots.get,
-        )
-    stack.push_async_callback(provider.aclose)
-    return provider
-
-
-async def _open_central(
-    settings: Settings, stack: AsyncExitStack, audit_key: bytes
-) -> tuple[Central, ChangeFeed]:
-    if settings.has_remote_central:
-        token = await _central_token(settings)
-        try:
-            central = open_remote_central(settings.database_url, token, audit_key)
-        except LibsqlError as error:
-            raise BadSettings([f"DATABASE_URL: {error.explanation}"]) from error
-        stack.push_async_callback(central.close)
-        await upgrade_central(central)
-        return central, ChangeFeed(central, tells_past=settings.keeps_copies)
-    path = settings.data_dir / "central.db"
-    if settings.database_url:
-        path = Path(settings.database_url.removeprefix("sqlite:///"))
-    await asyncio.to_thread(_require_folder, path)
-    central = open_central(path, audit_key)
-    stack.push_async_callback(central.close)
-    await upgrade_central(central)
-    changes = FileChanges(central, path, tells_past=settings.keeps_copies)
-    stack.callback(changes.close)
-    return central, changes
-
-
-def _open_cache(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:
-    if not settings.cache_url:
-        return None
-    link = RedisLink(settings.cache_url, settings.cache_token)
-    stack.push_async_callback(link.close)
-    return link
-
-
-async def _central_token(settings: Settings) -> Token:
-    name = settings.central_namespace
-    if name is None:
-        return settings.database_auth_token.reveal() or None
-    try:
-        return await open_central_namespace(
-            settings.sqld_admin_url,
-            settings.sqld_admin_key.reveal(),
-            await asyncio.to_thread(_sqld_key, settings),
-            name,
-        )
-    except Conflict as error:
-        raise BadSettings([f"DATABASE_URL: {error}"]) from error
-    except ProviderUnavailable as error:
-        raise CentralUnavailable(str(error)) from error
-
-
-def _make_folder(keys: Path) -> None:
-    try:
-        keys.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # users and hashes are in there too
-        keys.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise BadSettings(
-            [f"DATA_DIR: cannot make the folder `{keys}` ({reason}); choose another"]
-        ) from error
-
-
-def _require_folder(database: Path) -> None:
-    if not database.parent.is_dir():
-        raise BadSettings(
-            [f"DATABASE_URL: there is no folder `{database.parent}`; make it or choose another"]
-        )
-
-
-def _sqld_key(settings: Settings) -> Ed25519PrivateKey:
-    assert settings.sqld_jwt_key_file is not None  # the settings were checked
-    try:
-        return load_key(settings.sqld_jwt_key_file)
-    except BadKeyFile as error:
-        raise BadSettings([f"SQLD_JWT_KEY_FILE: {error}"]) from error
-
-
-def _signing_key(settings: Settings, keys: Path) -> Ed25519PrivateKey | None:
-    if settings.registry_signing == "elsewhere":
-        return None
-    if settings.registry_signing_key_file is None:
-        return load_or_create_key(keys / "registry.pem")
-    try:
-        return load_key(settings.registry_signing_key_file)
-    except BadKeyFile as error:
-        raise BadSettings([f"REGISTRY_SIGNING_KEY_FILE: {error}"]) from error

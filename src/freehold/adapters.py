@@ -1,0 +1,176 @@
+"""What the settings choose: where tenants are, the central database, the cache, mails, keys."""
+
+import asyncio
+import ssl
+from contextlib import AsyncExitStack
+from email.utils import parseaddr
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from freehold.auth.ports import Mailer
+from freehold.cache.redis import RedisLink
+from freehold.central.changes import ChangeFeed, FileChanges
+from freehold.central.engine import Central, open_central, open_remote_central
+from freehold.central.upgrade import upgrade_central
+from freehold.errors import CentralUnavailable, Conflict, ProviderUnavailable
+from freehold.keys import BadKeyFile, load_key, load_or_create_key
+from freehold.libsql.bearer import Token
+from freehold.libsql.errors import LibsqlError
+from freehold.mail.outbox import Outbox
+from freehold.mail.smtp import SmtpMailer, SmtpServer
+from freehold.providers.local.provider import LocalProvider
+from freehold.providers.sqld.central import open_central_namespace
+from freehold.providers.sqld.provider import SqldProvider
+from freehold.providers.turso.provider import TursoProvider
+from freehold.settings import BadSettings, Settings
+from freehold.tenants.snapshots import Snapshots
+
+
+def open_mailer(settings: Settings) -> Mailer:
+    """SMTP, or a file in DATA_DIR for whoever has none. Blocks: it looks into certificates."""
+    app = parseaddr(settings.mail_from)[0] or urlsplit(settings.public_url).hostname or "Freehold"
+    if not settings.smtp_url:
+        return Outbox(settings.data_dir / "outbox.jsonl", app)
+    server = SmtpServer.from_url(settings.smtp_url.reveal())
+    return SmtpMailer(server, settings.mail_from, app, ssl.create_default_context())
+
+
+async def open_provider(
+    settings: Settings, stack: AsyncExitStack, snapshots: Snapshots
+) -> LocalProvider | SqldProvider | TursoProvider:
+    """Where the tenants are; closed with the stack. Raises `BadSettings` if a key file cannot be used."""
+    provider: LocalProvider | SqldProvider | TursoProvider
+    if settings.tenant_provider == "sqld":
+        provider = SqldProvider(
+            settings.sqld_url,
+            settings.sqld_admin_url,
+            settings.sqld_admin_key.reveal(),
+            await asyncio.to_thread(_sqld_key, settings),
+            settings.public_url,
+            token_ttl_s=settings.tenant_token_ttl_s,
+            max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
+            query_timeout_s=settings.tenant_query_timeout_s,
+            data_dir=settings.sqld_data_dir,
+        )
+    elif settings.tenant_provider == "turso":
+        provider = TursoProvider(
+            settings.turso_api_url,
+            settings.turso_api_token.reveal(),
+            settings.turso_organization,
+            settings.turso_group,
+            token_ttl_s=settings.tenant_token_ttl_s,
+            max_size_mb=settings.tenant_max_size_mb,
+        )
+    else:
+        provider = LocalProvider(
+            settings.data_dir,
+            settings.public_url,
+            await asyncio.to_thread(load_or_create_key, settings.data_dir / "keys" / "database-tokens.pem"),
+            token_ttl_s=settings.tenant_token_ttl_s,
+            max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
+            query_timeout_s=settings.tenant_query_timeout_s,
+            snapshot=snapshots.get,
+        )
+    stack.push_async_callback(provider.aclose)
+    return provider
+
+
+async def open_central_of(
+    settings: Settings, stack: AsyncExitStack, audit_key: bytes
+) -> tuple[Central, ChangeFeed]:
+    """The central database at its newest schema, and what tells of its changes; closed with the stack.
+
+    Raises:
+        BadSettings: DATABASE_URL or DATA_DIR cannot be used.
+        CentralUnavailable: it does not answer.
+    """
+    if settings.has_remote_central:
+        token = await _central_token(settings)
+        try:
+            central = open_remote_central(settings.database_url, token, audit_key)
+        except LibsqlError as error:
+            raise BadSettings([f"DATABASE_URL: {error.explanation}"]) from error
+        stack.push_async_callback(central.close)
+        await upgrade_central(central)
+        return central, ChangeFeed(central, tells_past=settings.keeps_copies)
+    path = settings.data_dir / "central.db"
+    if settings.database_url:
+        path = Path(settings.database_url.removeprefix("sqlite:///"))
+    await asyncio.to_thread(_require_folder, path)
+    central = open_central(path, audit_key)
+    stack.push_async_callback(central.close)
+    await upgrade_central(central)
+    changes = FileChanges(central, path, tells_past=settings.keeps_copies)
+    stack.callback(changes.close)
+    return central, changes
+
+
+def open_cache(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:
+    """Redis, if there is one; closed with the stack."""
+    if not settings.cache_url:
+        return None
+    link = RedisLink(settings.cache_url, settings.cache_token)
+    stack.push_async_callback(link.close)
+    return link
+
+
+def registry_key(settings: Settings, keys: Path) -> Ed25519PrivateKey | None:
+    """What signs the registry; None where that is done elsewhere. Blocks.
+
+    Raises:
+        BadSettings: REGISTRY_SIGNING_KEY_FILE cannot be used.
+    """
+    if settings.registry_signing == "elsewhere":
+        return None
+    if settings.registry_signing_key_file is None:
+        return load_or_create_key(keys / "registry.pem")
+    try:
+        return load_key(settings.registry_signing_key_file)
+    except BadKeyFile as error:
+        raise BadSettings([f"REGISTRY_SIGNING_KEY_FILE: {error}"]) from error
+
+
+def make_folder(keys: Path) -> None:
+    """DATA_DIR with its folder for keys, for nobody else to look into. Blocks. Raises `BadSettings`."""
+    try:
+        keys.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # users and hashes are in there too
+        keys.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BadSettings(
+            [f"DATA_DIR: cannot make the folder `{keys}` ({reason}); choose another"]
+        ) from error
+
+
+async def _central_token(settings: Settings) -> Token:
+    name = settings.central_namespace
+    if name is None:
+        return settings.database_auth_token.reveal() or None
+    try:
+        return await open_central_namespace(
+            settings.sqld_admin_url,
+            settings.sqld_admin_key.reveal(),
+            await asyncio.to_thread(_sqld_key, settings),
+            name,
+        )
+    except Conflict as error:
+        raise BadSettings([f"DATABASE_URL: {error}"]) from error
+    except ProviderUnavailable as error:
+        raise CentralUnavailable(str(error)) from error
+
+
+def _require_folder(database: Path) -> None:
+    if not database.parent.is_dir():
+        raise BadSettings(
+            [f"DATABASE_URL: there is no folder `{database.parent}`; make it or choose another"]
+        )
+
+
+def _sqld_key(settings: Settings) -> Ed25519PrivateKey:
+    assert settings.sqld_jwt_key_file is not None  # the settings were checked
+    try:
+        return load_key(settings.sqld_jwt_key_file)
+    except BadKeyFile as error:
+        raise BadSettings([f"SQLD_JWT_KEY_FILE: {error}"]) from error
