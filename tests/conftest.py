@@ -1,11 +1,23 @@
 """Fixtures that more than one folder of tests uses."""
 
 from collections.abc import Iterator
+from functools import cache
 
+import httpx
 import pytest
 import structlog
 
 from tests.servers import Service
+
+
+def pytest_configure() -> None:
+    """One TLS context for all of httpx's clients: each would read all certificate authorities again, some 20 ms.
+
+    A worker made thousands of clients, and did little else.
+    """
+    pytest.MonkeyPatch().setattr(
+        "httpx._transports.default.create_ssl_context", cache(httpx.create_ssl_context)
+    )
 
 
 @pytest.fixture(autouse=True)

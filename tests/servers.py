@@ -5,15 +5,15 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-ROOT = Path(__file__).parents[1]
-FREEHOLD = Path(sys.executable).with_name("freehold")
+from tests import warm
+
+ROOT, FREEHOLD = warm.ROOT, warm.FREEHOLD
 _START_LIMIT_S = 30.0
 
 
@@ -30,7 +30,7 @@ class Service:
         self.variables = {"RATE_LIMITS": "off", **variables}
         self.port = 0
         self.command_limit_s = 60.0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: warm.Started | subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -48,14 +48,8 @@ class Service:
         self.folder.mkdir(parents=True, exist_ok=True)
         seen = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [FREEHOLD, *self.verb],
-                cwd=self.folder,
-                env={**self.environ, "PORT": str(self.port)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+            environ = {**self.environ, "PORT": str(self.port)}
+            self._process = warm.start(self.verb, folder=self.folder, environ=environ, stdout=log, stderr=log)
         until = time.monotonic() + _START_LIMIT_S
         while time.monotonic() < until:
             if self._process.poll() is not None:
@@ -91,16 +85,8 @@ class Service:
 
     def run(self, *words: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the installed `freehold` command on the same installation."""
-        return subprocess.run(
-            [FREEHOLD, *words],
-            cwd=self.folder,
-            env={**self.environ, "PORT": str(self.port), **variables},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=self.command_limit_s,
-            check=False,
-        )
+        environ = {**self.environ, "PORT": str(self.port), **variables}
+        return warm.run(words, folder=self.folder, environ=environ, stdin=stdin, limit_s=self.command_limit_s)
 
     def _answers(self) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 
 from freehold.providers.turso.provider import TursoProvider
+from tests import warm
 from tests.servers import FREEHOLD, clean_environ, missing
 from tests.sqld import BINARY
 
@@ -29,7 +31,7 @@ class Twin:
         self.options = options
         self.port = 0
         self.variables: dict[str, str] = {}
-        self._process: subprocess.Popen[str] | None = None
+        self._process: warm.Started | subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -50,19 +52,16 @@ class Twin:
             missing("sqld is not installed: run `make test` once")
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "twin.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                self.command(),
-                cwd=self.folder,
-                env=clean_environ(SQLD_BINARY=str(BINARY)),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self._process.stdout is not None
+            told, tell = os.pipe()
+            self._told = os.fdopen(told)
+            with os.fdopen(tell) as output:
+                environ = clean_environ(SQLD_BINARY=str(BINARY))
+                self._process = warm.start(
+                    self.command()[1:], folder=self.folder, environ=environ, stdout=output, stderr=log
+                )
         watch = threading.Timer(60, self._process.kill)
         watch.start()
-        line = self._process.stdout.readline()
+        line = self._told.readline()
         watch.cancel()
         assert line, f"the twin did not start:\n{self.log()}"
         self.variables = json.loads(line)
@@ -142,8 +141,7 @@ class Twin:
             self._process.kill()
             return self._process.wait(timeout=10)
         finally:
-            if self._process.stdout is not None:
-                self._process.stdout.close()
+            self._told.close()
 
 
 def turso_provider(twin: Twin, **options: Any) -> TursoProvider:

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from freehold.auth.dates import utc_now
 from freehold.central.tenant_rows import new_tenant_row
 from freehold.cli.tenants import tenants
+from tests import warm
 from tests.servers import FREEHOLD, ROOT, clean_environ
 
 _NEVER_MS = 9_999_999_999_999
@@ -32,16 +33,7 @@ class Place:
         self.environ = clean_environ(DATA_DIR=str(data_dir), SCHEMA_REGISTRY=str(_REGISTRY))
 
     def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [FREEHOLD, *words],
-            cwd=self.data_dir.parent,
-            env={**self.environ, **variables},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return warm.run(words, folder=self.data_dir.parent, environ={**self.environ, **variables})
 
     def add(self, tenant_id: str, **columns: Any) -> None:
         row = {**new_tenant_row(f"user-{tenant_id}", "local", utc_now()), "id": tenant_id, **columns}

@@ -1,0 +1,103 @@
+"""Reads the modules of the installed command once, then forks into it whenever `tests.warm` asks.
+
+What is forked is a process like any other: it has the arguments, environment, folder and standard streams that it was
+asked for, ends by itself or by signals, and shares nothing but the modules that were read.
+"""
+
+import gc
+import importlib
+import os
+import pkgutil
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+
+import msgspec
+
+MOST_BYTES = 100_000
+_EAGER = ("freehold.bootstrap", "freehold.http.app", "freehold.twin.app", "uvicorn.lifespan.on")
+_EAGER_PROTOCOLS = (
+    "uvicorn.loops.auto",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.protocols.websockets.auto",
+)
+
+
+class Order(msgspec.Struct, frozen=True):
+    """A command that is to run. With it come four descriptors: its three streams, and where to tell how it went."""
+
+    argv: list[str]
+    environ: dict[str, str]
+    folder: str
+
+
+@dataclass(frozen=True)
+class _Received:
+    order: Order
+    streams: list[int]
+    told: int
+
+
+def main() -> None:
+    sys.path[0] = os.path.dirname(sys.executable)  # noqa: PTH120 - as for the installed command
+    _read_modules()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    _become(_next_order(socket.socket(fileno=int(sys.argv[1]))))
+    from freehold.cli.main import main as command
+
+    command()
+
+
+def _read_modules() -> None:
+    import freehold.cli
+
+    verbs = [f"freehold.cli.{each.name}" for each in pkgutil.iter_modules(freehold.cli.__path__)]
+    for name in (*_EAGER, *_EAGER_PROTOCOLS, *verbs):
+        importlib.import_module(name)
+    gc.freeze()  # or each process looks through all that was read here when it ends
+
+
+def _next_order(channel: socket.socket) -> _Received:
+    """Returns in the process that is to carry it out; the others end here."""
+    while True:
+        text, descriptors, _, _ = socket.recv_fds(channel, MOST_BYTES, 4)
+        if not text:  # nobody is left who could ask
+            os._exit(0)
+        received = _Received(msgspec.json.decode(text, type=Order), descriptors[:3], descriptors[3])
+        if not os.fork():
+            break
+        for each in descriptors:
+            os.close(each)
+    channel.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if child := os.fork():
+        _tell_end(child, received)
+    os.close(received.told)
+    return received
+
+
+def _tell_end(child: int, received: _Received) -> None:
+    for each in (0, 1, 2, *received.streams):
+        os.close(each)
+    os.write(received.told, b"%d\n" % child)
+    _, status = os.waitpid(child, 0)
+    os.write(received.told, b"%d\n" % os.waitstatus_to_exitcode(status))
+    os._exit(0)
+
+
+def _become(received: _Received) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream, descriptor in enumerate(received.streams):
+        os.dup2(descriptor, stream)
+        os.close(descriptor)
+    os.environ.clear()
+    os.environ.update(received.order.environ)
+    os.chdir(received.order.folder)
+    sys.argv[:] = received.order.argv
+    sys.modules["__main__"].__package__ = None  # or click calls the command `python -m tests.freehold`
+
+
+if __name__ == "__main__":
+    main()
