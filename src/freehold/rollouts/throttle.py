@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 _SLOWER = 2.0
 _SMOOTH = 0.1
+_FIRST = 4.0  # as many saturate a small server; being slow alone never takes it below
 
 
 @dataclass(slots=True)
@@ -11,7 +12,7 @@ class Throttle:
     """Additive increase, multiplicative decrease, as TCP does (RFC 5681). `most` is the operator's limit."""
 
     most: int
-    limit: float = 4.0
+    limit: float = _FIRST
     best_ms: float = float("inf")
     smooth_ms: float = 0.0
     refused_at_s: float = float("-inf")
@@ -33,8 +34,8 @@ class Throttle:
         self.best_ms = min(self.best_ms, self.smooth_ms)
         if self.smooth_ms <= _SLOWER * self.best_ms:
             self.limit = min(self.limit + 1 / self.limit, float(self.most))
-        elif self.limit > 4:
-            self.limit -= 1 / self.limit
+        elif self.limit > _FIRST:
+            self.limit = max(self.limit - 1 / self.limit, _FIRST)
 
     def refused(self, now_s: float) -> None:
         """Too many requests, or no answer. Those that were under way together count once."""
