@@ -5,19 +5,25 @@ import contextlib
 import re
 from collections.abc import AsyncIterator
 
-from freehold.errors import Forbidden, FreeholdError, ProviderUnavailable
-from freehold.libsql.protocol import CloseReq, PipelineReq
-from freehold.providers.local.failures import Gone
+from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable
+from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.sqld.batons import BatonSeal
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import QueryTimeout, refusal
-from freehold.providers.sqld.requests import Body, RefusedRequest, baton_of, checked, encoded
+from freehold.providers.sqld.requests import (
+    Body,
+    RefusedRequest,
+    baton_of,
+    checked,
+    encoded,
+    may_leave_stream,
+)
+from freehold.providers.sqld.streams import Place
 from freehold.providers.sqld.upstream import Answer
 from freehold.providers.tokens import Grant
 
 _SMALL_BODY_BYTES = 32_768
-_CLOSE_S = 5.0
 # Every answer starts with these two; most have neither.
 _NO_BATON = b'{"baton":null,"base_url":null'
 _HEAD = re.compile(rb'\{"baton":(?:null|"([^"\\]*)"),"base_url":(?:null|"(?:[^"\\]|\\.)*")(?=[,}])')
@@ -45,25 +51,43 @@ class SqldServer:
         return await self._forward(call, request, interest)
 
     async def _forward(self, call: Call, request: Body, interest: Interest) -> Reply:
-        grant = call.grant
         theirs = baton_of(request)
-        body = encoded(request, None if theirs is None else self._seal.open(theirs, grant))
+        baton = None if theirs is None else self._seal.open(theirs, call.grant)
+        body = encoded(request, baton)
+        place = await self._namespaces.place(call.grant.database_name, baton)
+        if may_leave_stream(request):
+            place.keep_unseen()  # until its baton is seen
+        try:
+            reply = await self._asked(call, body, place, interest)
+        except BaseException as error:
+            if isinstance(error, NotFound | Overloaded):  # it did not get as far as a stream
+                place.keep(None)
+            place.leave()
+            raise
+        if reply.rest is None:
+            place.leave()
+        return reply
+
+    async def _asked(self, call: Call, body: bytes, place: Place, interest: Interest) -> Reply:
+        grant = call.grant
         try:
             async with limited(self._timeout_s, interest):
                 answer = await self._namespaces.post(
                     grant.database_name, grant.access_level, f"/{call.endpoint}", body
                 )
                 if answer.status != 200:
-                    raise refusal(answer.status, await answer.read())
+                    error = refusal(answer.status, await answer.read())
+                    place.keep(None)
+                    raise error
                 if answer.is_complete:
-                    return Reply(self._with_our_baton(await answer.read(), grant))
+                    return Reply(self._with_our_baton(await answer.read(), grant, place))
         except TimeoutError as error:
             raise await self._overtime() from error
         except ProviderUnavailable as error:
             raise await self._broken_off(error, call) from error
-        return await self._streamed(answer, call, interest)
+        return await self._streamed(answer, call, place, interest)
 
-    async def _streamed(self, answer: Answer, call: Call, interest: Interest) -> Reply:
+    async def _streamed(self, answer: Answer, call: Call, place: Place, interest: Interest) -> Reply:
         interest.when_lost(answer.close)
         chunks = answer.chunks(self._timeout_s)
         start = b""
@@ -72,9 +96,17 @@ class SqldServer:
                 start += chunk
                 if len(start) >= _HEAD_LIMIT_BYTES or _is_begun(call, start):
                     break
-            return Reply(self._with_our_baton(start, call.grant), rest=chunks)
+            else:
+                return Reply(self._with_our_baton(start, call.grant, place))
+            body = self._with_our_baton(start, call.grant, place)
+            answer.when_done(place.leave)
+            return Reply(body, rest=chunks)
         except BaseException as error:
             answer.close()
+            head = _HEAD.match(start)
+            if head is not None and head[1] is not None:  # nobody else will learn of this stream
+                await self._namespaces.close_stream(call.grant.database_name, head[1].decode())
+                place.keep(None)
             if isinstance(error, ProviderUnavailable):
                 raise await self._broken_off(error, call) from error
             raise
@@ -94,15 +126,17 @@ class SqldServer:
             )
         return ProviderUnavailable("sqld did not answer in time; whether it ran is unknown")
 
-    def _with_our_baton(self, start: bytes, grant: Grant) -> bytes:
+    def _with_our_baton(self, start: bytes, grant: Grant, place: Place) -> bytes:
+        """The start of an answer for the client; `place` learns which stream is left."""
         if start.startswith((_NO_BATON, b'{"result"')):
+            place.keep(None)
             return start
         head = _HEAD.match(start)
         if head is None:
             raise ProviderUnavailable("sqld's answer does not start as answers of Hrana do")
-        baton = b"null"
-        if head[1] is not None:
-            baton = f'"{self._seal.seal(head[1].decode(), grant)}"'.encode()
+        theirs = None if head[1] is None else head[1].decode()
+        place.keep(theirs)
+        baton = b"null" if theirs is None else f'"{self._seal.seal(theirs, grant)}"'.encode()
         # `base_url` is an address behind us, for nobody else to know.
         return b"".join((b'{"baton":', baton, b',"base_url":null', start[head.end() :]))
 
@@ -110,13 +144,13 @@ class SqldServer:
         """End a stream whose client gets an error for the whole call: by the protocol it is closed then."""
         if theirs is None:
             return
-        body = encoded(PipelineReq((CloseReq(),)), self._seal.open(theirs, grant))
-        with contextlib.suppress(FreeholdError, TimeoutError):
-            async with asyncio.timeout(_CLOSE_S):
-                answer = await self._namespaces.post(
-                    grant.database_name, grant.access_level, "/v3/pipeline", body
-                )
-                await answer.read()
+        baton = self._seal.open(theirs, grant)
+        with contextlib.suppress(FreeholdError):
+            place = await self._namespaces.place(grant.database_name, baton)
+            try:
+                await self._namespaces.close_stream(grant.database_name, baton)
+            finally:
+                place.leave()
 
 
 @contextlib.asynccontextmanager

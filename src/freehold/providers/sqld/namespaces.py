@@ -5,16 +5,22 @@ here from one that is gone: the admin API knows, and a repetition some milliseco
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Sequence
 
-from freehold.errors import NotFound, ProviderUnavailable
+import msgspec
+
+from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
+from freehold.libsql.protocol import CloseReq, PipelineReq
 from freehold.providers.sqld.admin import SqldAdmin
 from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.streams import Place, Places
 from freehold.providers.sqld.upstream import Answer, Upstream
 from freehold.tenants.types import AccessLevel
 
 _HEALTH_S = 2.0
+_CLOSE_S = 5.0
 _DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 # How its gRPC services say it: no key of the namespace is found, so that ours seems to be wrong.
 _GRPC_DENIALS = frozenset({b"3", b"5", b"16"})
@@ -27,6 +33,33 @@ class Namespaces:
         self._upstream = upstream
         self._admin = admin
         self._keys = keys
+        self._places = Places()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def place(self, database_name: str, key: str | None = None) -> Place:
+        """A place for one call of a tenant, which leaves it at its end. See `Places.take`."""
+        place = self._places.take(database_name, key)
+        if place.instead_of is not None:
+            try:
+                await self.close_stream(*place.instead_of)
+            except BaseException:
+                place.leave()
+                raise
+        return place
+
+    async def close_stream(self, database_name: str, baton: str) -> None:
+        """Close a stream if it is still there; carried to its end even if the caller is cancelled."""
+        task = asyncio.create_task(self._close_stream(database_name, baton))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        await asyncio.shield(task)
+
+    async def _close_stream(self, database_name: str, baton: str) -> None:
+        body = msgspec.json.encode(PipelineReq((CloseReq(),), baton))
+        with contextlib.suppress(FreeholdError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                answer = await self.post(database_name, "full", "/v3/pipeline", body)
+                await answer.read()
 
     async def post(
         self,
@@ -44,18 +77,19 @@ class Namespaces:
         """
         for delay_s in (*_DELAYS_S, None):
             own = self._keys.credentials(database_name, access_level)
-            answer = await self._upstream.post(
-                path,
-                (
-                    # Both ways to name a namespace say the same, and neither comes from a client.
-                    ("Host", f"{database_name}.db.internal"),
-                    ("x-namespace-bin", own.namespace),
-                    ("Authorization", f"Bearer {own.token}"),
-                    *headers,
-                ),
-                body,
-                owner=database_name,
+            sent = (
+                # Both ways to name a namespace say the same, and neither comes from a client.
+                ("Host", f"{database_name}.db.internal"),
+                ("x-namespace-bin", own.namespace),
+                ("Authorization", f"Bearer {own.token}"),
+                *headers,
             )
+            try:
+                answer = await self._upstream.post(path, sent, body)
+            except ProviderUnavailable as error:
+                if isinstance(error.__cause__, ConnectionRefusedError):  # sqld is not there, nor is a stream
+                    self._places.forget_waiting()
+                raise
             if not _is_denial(answer):
                 return answer
             answer.close()

@@ -58,6 +58,11 @@ class ProxyMessages:
         return str(uuid.UUID(bytes=hmac.digest(self._secret, bound_to, sha256)[:16], version=4)).encode()
 
 
+def connection_of(message: bytes) -> str:
+    """The id of the connection that a message made here is for."""
+    return next(value for number, _, value in _parsed(message) if number == 1).decode()
+
+
 def unframed(body: bytes) -> bytes:
     """The one message in a gRPC-web body."""
     size = int.from_bytes(body[1:_FRAME_HEAD_BYTES], "big")

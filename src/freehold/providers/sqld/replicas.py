@@ -7,7 +7,9 @@ from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaRe
 from freehold.providers.sqld.admin import SqldAdmin
 from freehold.providers.sqld.forward import limited
 from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.proxy_messages import ProxyMessages, framed, unframed
+from freehold.providers.sqld.proxy_messages import ProxyMessages, connection_of, framed, unframed
+from freehold.providers.sqld.streams import REPLICA_S, Place
+from freehold.providers.sqld.upstream import Answer
 
 _SMALL_BODY_BYTES = 32_768
 _MAX_PULL_BYTES = 65_536  # a pull is a few numbers
@@ -28,31 +30,47 @@ class SqldReplicas:
     async def replicate(self, call: ReplicaCall, interest: Interest) -> ReplicaReply:
         """Carry out one call; see `ReplicaServer`."""
         if len(call.body) <= _SMALL_BODY_BYTES:
-            body = self._checked(call)
+            message = self._checked(call)
         else:
-            body = await asyncio.to_thread(self._checked, call)
+            message = await asyncio.to_thread(self._checked, call)
+        await self._check_open(call.grant.database_name)
+        place = await self._place(call, message)
+        try:
+            answer = await self._answer(call, framed(message), interest)
+            reply = _reply(answer, self._timeout_s)
+        except BaseException:
+            place.leave()
+            raise
+        if reply.rest is None:
+            place.leave()
+        else:
+            answer.when_done(place.leave)
+            interest.when_lost(answer.close)
+        return reply
+
+    async def _place(self, call: ReplicaCall, message: bytes) -> Place:
+        """sqld opens a connection for each id that a replica names, and holds it until that id is disconnected or
+        was not heard of for a minute."""
+        if not call.method.startswith("proxy."):
+            return await self._namespaces.place(call.grant.database_name)
+        connection_id = connection_of(message)
+        place = await self._namespaces.place(call.grant.database_name, connection_id)
+        if call.method != "proxy.Proxy/Disconnect":
+            place.keep_unseen(REPLICA_S, connection_id)
+        return place
+
+    async def _answer(self, call: ReplicaCall, body: bytes, interest: Interest) -> Answer:
         headers = [("Content-Type", _CONTENT_TYPE), ("TE", "trailers")]
         if call.session_token is not None:
             headers.append(("x-session-token", call.session_token))
         grant = call.grant
-        await self._check_open(grant.database_name)
         try:
             async with limited(self._timeout_s, interest):
-                answer = await self._namespaces.post(
+                return await self._namespaces.post(
                     grant.database_name, grant.access_level, f"/{call.method}", body, headers
                 )
         except TimeoutError as error:
             raise ProviderUnavailable("sqld did not answer in time; whether it ran is unknown") from error
-        if answer.status != 200:
-            answer.close()
-            raise ProviderUnavailable(f"sqld answered a replica with HTTP status {answer.status}")
-        status = answer.headers.get(b"grpc-status", b"").decode("latin-1")
-        if status.isdigit() and status != "0":
-            message = answer.headers.get(b"grpc-message", b"").decode("latin-1")
-            answer.close()
-            return ReplicaReply(grpc_status=int(status), message=message)
-        interest.when_lost(answer.close)
-        return ReplicaReply(rest=answer.chunks(self._timeout_s))
 
     async def _check_open(self, database_name: str) -> None:
         """sqld goes on replicating a namespace whose reads are blocked, so that is refused here."""
@@ -63,11 +81,23 @@ class SqldReplicas:
     def _checked(self, call: ReplicaCall) -> bytes:
         match call.method:
             case "proxy.Proxy/Execute":
-                return framed(self._messages.execute(unframed(call.body), call.grant))
+                return self._messages.execute(unframed(call.body), call.grant)
             case "proxy.Proxy/Describe":
-                return framed(self._messages.describe(unframed(call.body), call.grant))
+                return self._messages.describe(unframed(call.body), call.grant)
             case "proxy.Proxy/Disconnect":
-                return framed(self._messages.disconnect(unframed(call.body), call.grant))
+                return self._messages.disconnect(unframed(call.body), call.grant)
         if len(call.body) > _MAX_PULL_BYTES:
             raise InvalidInput("a pull has a few bytes")
-        return framed(unframed(call.body))
+        return unframed(call.body)
+
+
+def _reply(answer: Answer, timeout_s: float) -> ReplicaReply:
+    if answer.status != 200:
+        answer.close()
+        raise ProviderUnavailable(f"sqld answered a replica with HTTP status {answer.status}")
+    status = answer.headers.get(b"grpc-status", b"").decode("latin-1")
+    if status.isdigit() and status != "0":
+        message = answer.headers.get(b"grpc-message", b"").decode("latin-1")
+        answer.close()
+        return ReplicaReply(grpc_status=int(status), message=message)
+    return ReplicaReply(rest=answer.chunks(timeout_s))

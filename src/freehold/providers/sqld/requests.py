@@ -15,6 +15,7 @@ from freehold.libsql.protocol import (
     Batch,
     BatchReq,
     BatchV1Req,
+    CloseReq,
     CursorReq,
     DescribeReq,
     ExecuteReq,
@@ -74,6 +75,13 @@ def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Body:
 def baton_of(request: Body) -> str | None:
     """The baton that the client sent."""
     return request.baton if isinstance(request, PipelineReq | CursorReq) else None
+
+
+def may_leave_stream(request: Body) -> bool:
+    """Whether sqld may have a stream open after it."""
+    if isinstance(request, PipelineReq):
+        return not (request.requests and type(request.requests[-1]) is CloseReq)
+    return isinstance(request, CursorReq)
 
 
 def encoded(request: Body, baton: str | None) -> bytes:

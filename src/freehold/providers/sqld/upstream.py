@@ -6,7 +6,7 @@ request, because it knows that it speaks to one server, with bodies that are who
 
 import asyncio
 import ssl
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import cast
 from urllib.parse import urlsplit
@@ -70,47 +70,46 @@ class Answer:
         finally:
             self._connection.give_back()
 
+    def when_done(self, act: Callable[[], None]) -> None:
+        """Call `act` once the body was read or given up."""
+        self._connection.when_done = act
+
     def close(self) -> None:
         """Give the answer up. A server that still works on it sees the connection close."""
         self._connection.give_back()
 
 
 class Upstream:
-    """Posts to one server. `limit` bounds what is open at once, `limit_each` what is under way for one owner.
+    """Posts to one server. `limit` bounds what is open at once: more is refused, not queued."""
 
-    More is refused, not queued: nobody waits because of somebody else.
-    """
-
-    def __init__(self, url: str, *, limit: int = 120, limit_each: int = 32) -> None:
+    def __init__(self, url: str, *, limit: int = 120) -> None:
         parts = urlsplit(url)
         is_secure = parts.scheme == "https"
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or (443 if is_secure else 80)
         self._ssl = ssl.create_default_context() if is_secure else None
         self._limit = limit
-        self._limit_each = limit_each
-        self._under_way: Counter[str] = Counter()
         self._idle: deque[_Connection] = deque()
         self._open: set[_Connection] = set()
         self._is_closed = False
 
-    async def post(self, path: str, headers: Sequence[tuple[str, str]], body: bytes, owner: str) -> Answer:
+    async def post(self, path: str, headers: Sequence[tuple[str, str]], body: bytes) -> Answer:
         """Send a request; gives the head of the answer. Cancelling closes the connection.
 
         Header names and values must be our own: they are sent as they are. It is under way until the answer's
         body was read or given up.
 
         Raises:
-            Overloaded: too much is under way, in all or for this owner.
+            Overloaded: too much is under way.
             ProviderUnavailable: no answer; whether the request was carried out is unknown.
         """
         lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
         head = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", "")).encode("latin-1")
-        return await self._send(head + body, owner)
+        return await self._send(head + body)
 
     async def get(self, path: str) -> Answer:
         """As `post`, for a page that needs no credentials."""
-        return await self._send(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode("latin-1"), "")
+        return await self._send(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode("latin-1"))
 
     def close(self) -> None:
         """Close all connections, those in use too."""
@@ -118,17 +117,10 @@ class Upstream:
         for connection in list(self._open):
             connection.abort()
 
-    async def _send(self, request: bytes, owner: str) -> Answer:
-        if self._under_way[owner] >= self._limit_each:
-            raise Overloaded("too many requests at once for this database; try again in a moment")
-        self._under_way[owner] += 1
+    async def _send(self, request: bytes) -> Answer:
+        connection = self._reuse() or await self._connect()
         try:
-            connection = self._reuse() or await self._connect()
-        except BaseException:
-            self._done(owner)
-            raise
-        try:
-            await connection.send(request, lambda: self._done(owner))
+            await connection.send(request)
         except BaseException:
             connection.give_back()
             raise
@@ -163,11 +155,6 @@ class Upstream:
             raise
         return connection
 
-    def _done(self, owner: str) -> None:
-        self._under_way[owner] -= 1
-        if not self._under_way[owner]:
-            del self._under_way[owner]
-
     def _back(self, connection: "_Connection") -> None:
         connection.idle_since = asyncio.get_running_loop().time()
         self._idle.append(connection)
@@ -198,12 +185,12 @@ class _Connection(asyncio.Protocol):
         self._keeps_alive = False
         self._waiter: asyncio.Future[None] | None = None
         self._fault: str | None = None
+        self.when_done: Callable[[], None] | None = None
 
-    async def send(self, request: bytes, when_done: Callable[[], None]) -> None:
-        """Send and wait for the head of the answer. `when_done` is called once the answer is given back."""
+    async def send(self, request: bytes) -> None:
+        """Send and wait for the head of the answer. `when_done`, if set after it, is called as it is given back."""
         self._reset()
         self._is_busy = True
-        self._when_done = when_done
         self._parser = httptools.HttpResponseParser(self)
         assert self._transport is not None
         self._transport.write(request)
@@ -234,7 +221,8 @@ class _Connection(asyncio.Protocol):
         if not self._is_busy:
             return
         self._is_busy = False
-        self._when_done()
+        if self.when_done is not None:
+            self.when_done()
         if self.is_complete and self.is_usable and self._keeps_alive:
             self._parts = []
             self._back(self)

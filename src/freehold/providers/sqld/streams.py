@@ -1,0 +1,205 @@
+"""Who holds which of sqld's connections: calls under way, and streams that wait for their next call.
+
+sqld has 128 connections for all namespaces together, and holds one for each open stream: from a pipeline without
+`close`, and from each cursor, until it is closed or was idle for ten seconds. Whoever leaves 128 open stops
+everybody. So each database may hold some, and all together fewer than sqld has.
+
+The count is this process's own. A stream that goes on in another process is counted there, and here until it would
+have expired.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from freehold.providers.local.failures import Overloaded, StreamExpired
+
+# How long sqld 0.24.32 holds what nobody uses, as measured: a stream up to 10.8 s, a replica's connection a minute.
+STREAM_S = 11.0
+REPLICA_S = 62.0
+_LIMIT = 112  # of sqld's 128: the others are for migrations, checks and the central database
+_LIMIT_EACH = 32
+_REMEMBERED = 1000
+
+
+class Place:
+    """One of sqld's connections, from `Places.take` to `leave`, and for as long after it as something stays open.
+
+    `instead_of` is the database and the baton of a stream that is to be closed first: the place was its.
+    """
+
+    __slots__ = ("holder", "instead_of", "is_left", "key", "lasts_s", "places", "until", "waits_as_stream")
+
+    def __init__(self, places: "Places", holder: "Holder", instead_of: tuple[str, str] | None) -> None:
+        self.places = places
+        self.holder = holder
+        self.instead_of = instead_of
+        self.is_left = False
+        self.key: object | None = None
+        self.lasts_s = 0.0
+        self.waits_as_stream = False
+        self.until = 0.0
+
+    def keep(self, baton: str | None) -> None:
+        """After the call a stream waits for this baton; with None nothing is left of it."""
+        self.key, self.lasts_s, self.waits_as_stream = baton, STREAM_S, True
+
+    def keep_unseen(self, lasts_s: float = STREAM_S, key: object | None = None) -> None:
+        """After the call something may be left that no baton closes; a call with this `key` goes on with it."""
+        self.key, self.lasts_s, self.waits_as_stream = key or self, lasts_s, False
+
+    def leave(self) -> None:
+        """The call is done, well or not. Only the first time counts."""
+        if not self.is_left:
+            self.is_left = True
+            self.places.settle(self)
+
+
+class Holder:
+    """The places of one database."""
+
+    __slots__ = ("name", "others", "streams", "under_way")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.under_way = 0
+        self.streams: dict[object, Place] = {}  # by their batons, the longest idle first
+        self.others: dict[object, Place] = {}
+
+    @property
+    def firm(self) -> int:
+        """Places that cannot be had by closing a stream."""
+        return self.under_way + len(self.others)
+
+    @property
+    def held(self) -> int:
+        """All its places."""
+        return self.under_way + len(self.others) + len(self.streams)
+
+
+class Places:
+    """Bounds what each database holds, and what all hold together. For the event loop's thread.
+
+    Where all are taken, whoever holds most gives way: the stream of it that is idle for longest is closed. Calls that
+    run cannot be closed, so one database may have no more of them than are left for the others.
+    """
+
+    def __init__(
+        self, limit: int = _LIMIT, limit_each: int = _LIMIT_EACH, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit = limit
+        self._limit_each = limit_each
+        self._now = now
+        self._holders: dict[str, Holder] = {}
+        self._held = 0
+        self._firm = 0
+        self._closed: OrderedDict[object, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._held
+
+    def take(self, database_name: str, key: object | None = None) -> Place:
+        """A place for a call, with a `key` that of the stream or connection which the call goes on with.
+
+        Raises:
+            Overloaded: this database holds too many, or all together do.
+            StreamExpired: the stream was closed to make room.
+        """
+        holder = self._holders.get(database_name) or Holder(database_name)
+        if key is not None:
+            found = self._taken_up(holder, key)
+            if found is not None:
+                return found
+        if (
+            self._held >= self._limit
+            or holder.held >= self._limit_each
+            or holder.firm >= self._limit - self._firm
+        ):
+            self._forget_expired()
+        instead_of = self._room_for(holder)
+        self._holders[database_name] = holder
+        holder.under_way += 1
+        self._firm += 1
+        self._held += 1
+        return Place(self, holder, instead_of)
+
+    def settle(self, place: Place) -> None:
+        """The call of this place is done."""
+        holder = place.holder
+        holder.under_way -= 1
+        self._firm -= 1
+        self._held -= 1
+        if place.key is not None:
+            self._forget(holder, place.key, ends=False)
+            place.until = self._now() + place.lasts_s
+            self._held += 1
+            if place.waits_as_stream:
+                holder.streams[place.key] = place
+            else:
+                holder.others[place.key] = place
+                self._firm += 1
+        elif not holder.held:
+            del self._holders[holder.name]
+
+    def forget_waiting(self) -> None:
+        """sqld is gone, and all that was open with it."""
+        for holder in list(self._holders.values()):
+            for key in (*holder.streams, *holder.others):
+                self._forget(holder, key)
+
+    def _taken_up(self, holder: Holder, key: object) -> Place | None:
+        """A new place for what waits under the key: it has one already, so it is never refused."""
+        if key in self._closed:
+            raise StreamExpired(
+                "the stream was closed to make room for others; its transaction is rolled back"
+            )
+        if key not in holder.streams and key not in holder.others:
+            return None
+        self._forget(holder, key, ends=False)
+        holder.under_way += 1
+        self._firm += 1
+        self._held += 1
+        return Place(self, holder, None)
+
+    def _room_for(self, holder: Holder) -> tuple[str, str] | None:
+        """Whose stream is to be closed, if any."""
+        if holder.held >= self._limit_each:
+            raise Overloaded(
+                f"this database has {self._limit_each} calls and open streams at once; "
+                "close streams, or wait until they expire"
+            )
+        if holder.firm >= self._limit - self._firm:
+            raise Overloaded("too many requests at once; try again in a moment")
+        if self._held < self._limit:
+            return None
+        # With its new place `holder` holds one more, and should not take from those who hold no more than that.
+        most = max(
+            (each for each in self._holders.values() if each.streams),
+            key=lambda each: (each.held + (each is holder), -next(iter(each.streams.values())).until),
+            default=None,
+        )
+        if most is None or (most is not holder and most.held <= holder.held):
+            raise Overloaded("too many requests at once; try again in a moment")
+        baton = next(iter(most.streams))
+        self._forget(most, baton)
+        self._closed[baton] = None
+        if len(self._closed) > _REMEMBERED:
+            self._closed.popitem(last=False)
+        return most.name, str(baton)
+
+    def _forget_expired(self) -> None:
+        now = self._now()
+        for holder in list(self._holders.values()):
+            for waiting in (holder.streams, holder.others):
+                for key in [key for key, place in waiting.items() if place.until <= now]:
+                    self._forget(holder, key)
+
+    def _forget(self, holder: Holder, key: object, *, ends: bool = True) -> None:
+        """Take what waits under the key off the count, if anything does."""
+        if holder.streams.pop(key, None) is not None:
+            self._held -= 1
+        elif holder.others.pop(key, None) is not None:
+            self._held -= 1
+            self._firm -= 1
+        if ends and not holder.held:
+            self._holders.pop(holder.name, None)
