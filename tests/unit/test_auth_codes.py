@@ -285,6 +285,7 @@ async def _play(steps: list[tuple[str, str | int]]) -> None:
             world.wait(seconds=int(more))
             continue
         purpose = Purpose(kind=str(more), email="ada@example.com")  # type: ignore[arg-type]
+        outcome = ""
         if what == "send":
             try:
                 newest[str(more)] = (await world.send(purpose), world.now)
@@ -292,14 +293,18 @@ async def _play(steps: list[tuple[str, str | int]]) -> None:
                 continue
             mails.append(world.now)
         elif what == "guess":
-            if await world.outcome("999999", purpose) == "wrong_code" and str(more) in newest:
+            outcome = await world.outcome("999999", purpose)
+            if outcome == "wrong_code" and str(more) in newest:
                 guesses.append(world.now)
         else:
             code, sent_at = newest.get(str(more), ("000000", START))
-            if await world.outcome(code, purpose) == "in":
+            outcome = await world.outcome(code, purpose)
+            if outcome == "in":
                 assert world.now - sent_at < timedelta(minutes=5)
                 del newest[str(more)]
                 guesses.clear()
+        if outcome in {"too_many_tries", "code_expired"}:  # it is void: later guesses are at nothing
+            newest.pop(str(more), None)
         hour_ago = world.now - timedelta(hours=1)
         assert len([mail for mail in mails if mail > hour_ago]) <= 3
     # Every window of an hour opens with its first wrong guess: at most two of them touch any hour.
