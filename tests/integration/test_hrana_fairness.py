@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from freehold.providers.local.limits import EngineLimits
 from freehold.providers.local.workers import Workers
@@ -92,6 +93,23 @@ async def test_tenants_beyond_the_limit_wait_their_turn_and_too_many_come_back(t
         assert await callers[4].rows("select 1") == [[1]]
         for caller, baton in zip(callers, held, strict=False):
             await caller.pipeline(CLOSE, baton=baton)
+
+
+@pytest.mark.parametrize("sql", ["select 1", "begin"])
+async def test_who_leaves_most_streams_open_gives_way(tmp_path: Path, sql: str) -> None:
+    limits = EngineLimits(streams=12, streams_each=5)
+    async with served(tmp_path, engine_limits=limits) as running:
+        honest = await running.database("honest")
+        opened = await honest.pipeline(sql)  # the one that is idle for longest
+        for number in range(3):
+            greedy = await running.database(f"greedy-{number}")
+            body = {"requests": [{"type": "execute", "stmt": {"sql": sql}}]}
+            statuses = [(await greedy.post("v3/pipeline", body))[0] for _ in range(6)]
+            assert statuses[:3] == [200, 200, 200]
+        newcomer = await running.database("newcomer")
+        begun = await newcomer.pipeline("begin", "create table t(a)")
+        assert (await newcomer.pipeline("commit", CLOSE, baton=begun["baton"]))["baton"] is None
+        assert (await honest.pipeline("select 1", CLOSE, baton=opened["baton"]))["baton"] is None
 
 
 async def test_a_burst_on_one_database_is_all_answered(tmp_path: Path) -> None:

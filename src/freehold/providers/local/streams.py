@@ -47,15 +47,15 @@ class Streams:
         return len(self._streams)
 
     def make_room(self, grant: Grant) -> list[Stream]:
-        """Where a limit is reached, close the idle stream that waited longest with nothing to lose, and give it.
+        """Where a limit is reached, close one that is idle, and give it. Many clients forget to close theirs.
 
-        Many clients forget to close theirs.
+        Where all streams are open, whoever has most gives way: with a transaction, too, if there are others left.
         """
         victims: list[Stream] = []
         if self._count_of[grant.database_name] >= self._limit_each:
             victims = self._idlest(grant.database_name)
         if not victims and len(self._streams) >= self._limit:
-            victims = self._idlest(None)
+            victims = self._idlest_of_most(grant.database_name)
         return self._expire(victims)
 
     def open(self, grant: Grant) -> Stream:
@@ -128,9 +128,22 @@ class Streams:
             if stream.secret is not None and database_name in {None, stream.grant.database_name}
         ]
 
-    def _idlest(self, database_name: str | None) -> list[Stream]:
+    def _idlest(self, database_name: str) -> list[Stream]:
         free = [stream for stream in self._idle(database_name) if not stream.in_transaction]
         return [min(free, key=lambda stream: stream.expires_at)] if free else []
+
+    def _idlest_of_most(self, taker: str) -> list[Stream]:
+        """One of the database that has most, if that is no less than `taker` would have. One with a transaction only
+        from whoever has more than that."""
+
+        def count(stream: Stream) -> int:
+            name = stream.grant.database_name
+            return self._count_of[name] + (name == taker)
+
+        enough = self._count_of[taker] + 1
+        free = [each for each in self._idle(None) if count(each) >= enough + each.in_transaction]
+        free.sort(key=lambda each: (-count(each), each.in_transaction, each.expires_at))
+        return free[:1]
 
     def _expire(self, streams: list[Stream]) -> list[Stream]:
         for stream in streams:
