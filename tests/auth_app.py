@@ -45,6 +45,7 @@ from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.mail.outbox import Outbox
 from freehold.settings import Secret, Settings
 from tests.central_place import CentralPlace
+from tests.central_template import begin_file
 from tests.serving import listen, serving
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF-test-secret"
@@ -210,6 +211,7 @@ async def running_auth(
 @asynccontextmanager
 async def running_service(folder: Path, **more: Any) -> AsyncIterator[AuthApp]:
     """The whole service instead, as `serve` runs it; `more` are settings."""
+    begin_file(folder / "central.db")
     listener, url = listen()
     with listener:
         port = listener.getsockname()[1]

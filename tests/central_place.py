@@ -13,6 +13,7 @@ import httpx
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.upgrade import upgrade_central
+from tests.central_template import as_sql, begin_file
 from tests.sqld import Sqld, running_sqld
 
 KINDS = ("file", "sqld")
@@ -28,9 +29,10 @@ class CentralPlace:
     token: str = ""
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[tuple[Central, ChangeFeed]]:
+    async def opened(self, seal_key: bytes = b"") -> AsyncIterator[tuple[Central, ChangeFeed]]:
         """The database at its newest schema, with its change feed."""
-        central = self.connect()
+        self._begin()
+        central = self.connect(seal_key)
         changes: ChangeFeed | None = None
         try:
             await upgrade_central(central)
@@ -41,16 +43,17 @@ class CentralPlace:
                 changes.close()
             await central.close()
 
-    def connect(self) -> Central:
+    def connect(self, seal_key: bytes = b"") -> Central:
         """Without looking whether it is there."""
         if self.path is None:
-            return open_remote_central(self.url, self.token)
-        return open_central(self.path)
+            return open_remote_central(self.url, self.token, seal_key)
+        return open_central(self.path, seal_key)
 
     def by_hand(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Change it behind the service's back, as another program would: one statement, or several without values."""
         if self.path is None:
-            self._over_http(sql, values)
+            result = self._over_http(sql, values)
+            assert result["type"] == "ok", result
             return
         with sqlite3.connect(self.path) as db:
             if values:
@@ -59,7 +62,15 @@ class CentralPlace:
                 db.executescript(sql)
         db.close()
 
-    def _over_http(self, sql: str, values: Sequence[Any]) -> None:
+    def _begin(self) -> None:
+        """Saves the migrations where nobody was before."""
+        if self.path is not None:
+            begin_file(self.path)
+            return
+        result = self._over_http(as_sql(), ())
+        assert result["type"] == "ok" or "already exists" in result["error"]["message"], result
+
+    def _over_http(self, sql: str, values: Sequence[Any]) -> Any:
         stmt = {"sql": sql, "args": [{"type": "text", "value": str(value)} for value in values]}
         request = {"type": "execute", "stmt": stmt} if values else {"type": "sequence", "sql": sql}
         base, _, name = self.url.partition("/?namespace=")
@@ -69,7 +80,7 @@ class CentralPlace:
             headers={"authorization": f"Bearer {self.token}", "host": f"{name}.x"},
         )
         assert reply.status_code == 200, reply.text
-        assert reply.json()["results"][0]["type"] == "ok", reply.text
+        return reply.json()["results"][0]
 
 
 @contextmanager

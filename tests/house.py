@@ -20,6 +20,7 @@ from freehold.settings import load_settings
 from freehold.tenants.findings import Finding, Kind, Reconciled
 from freehold.tenants.names import new_database_name
 from freehold.tenants.reconcile import Options
+from tests.central_template import begin_file
 from tests.servers import ROOT
 from tests.sqld import Sqld
 from tests.sqld_service import sqld_variables
@@ -106,6 +107,8 @@ async def opened(folder: Path, sqld: Sqld | None = None, **more: str) -> AsyncIt
         **(sqld_variables(sqld) if sqld else {}),
         **more,
     }
+    if "DATABASE_URL" not in variables:
+        begin_file(folder / "data" / "central.db")
     async with open_services(load_settings(variables)) as services:
         await services.publish_registry()
         yield House(services, sqld)

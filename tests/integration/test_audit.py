@@ -15,11 +15,10 @@ from freehold.audit.chain import seal_key
 from freehold.audit.service import Audit
 from freehold.audit.types import Anchor, Event, Filter
 from freehold.central.audit import CentralAudit
-from freehold.central.engine import Central, open_central, open_remote_central
+from freehold.central.engine import Central, open_central
 from freehold.central.upgrade import upgrade_central
 from freehold.errors import CentralUnavailable
-from tests.integration.libsql_parts import new_url
-from tests.sqld import running_sqld
+from tests.central_place import CentralPlace
 
 KEY = seal_key("secret")
 
@@ -76,21 +75,10 @@ class Trail:
         await self.sql(*dropped, *statements, *(sql for _, sql in rows))
 
 
-@pytest.fixture(params=["file", "sqld"])
-async def trail(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Trail]:
-    if request.param == "file":
-        place, token = str(tmp_path / "central.db"), ""
-        central = open_central(Path(place), KEY)
-        await upgrade_central(central)
-        yield Trail(place, token, central, CentralAudit(central))
-        await central.close()
-        return
-    with running_sqld() as sqld:
-        place, token = new_url(sqld)
-        central = open_remote_central(place, token, KEY)
-        await upgrade_central(central)
-        yield Trail(place, token, central, CentralAudit(central))
-        await central.close()
+@pytest.fixture
+async def trail(place: CentralPlace) -> AsyncIterator[Trail]:
+    async with place.opened(KEY) as (central, _):
+        yield Trail(str(place.path or place.url), place.token, central, CentralAudit(central))
 
 
 async def test_an_entry_is_committed_with_the_change_or_not_at_all(trail: Trail) -> None:

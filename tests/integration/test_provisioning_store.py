@@ -13,11 +13,10 @@ from sqlalchemy import event, insert, update
 from freehold.central.engine import Central, open_central
 from freehold.central.tables import published_migration, tenant, user
 from freehold.central.tenants import CentralTenants
-from freehold.central.upgrade import upgrade_central
 from freehold.errors import CentralUnavailable, NotFound
 from freehold.tenants.ports import TenantStore
 from freehold.tenants.types import Claim, TenantState
-from tests.central_place import KINDS, new_place, servers
+from tests.central_place import KINDS, CentralPlace, new_place, servers
 from tests.simulators.tenants import MemoryTenants
 from tests.sqld import Sqld
 
@@ -86,10 +85,8 @@ class Fixture:
 
 @asynccontextmanager
 async def _central(folder: Path) -> AsyncIterator[Central]:
-    opened = open_central(folder / "central.db")
-    await upgrade_central(opened)
-    yield opened
-    await opened.close()
+    async with CentralPlace(path=folder / "central.db").opened() as (opened, _):
+        yield opened
 
 
 @pytest.fixture(scope="module", params=["memory", *KINDS])

@@ -1,7 +1,7 @@
 """Rollouts on real databases: waves, budget, several workers, stopping and going on."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,11 @@ from freehold.rollouts.waves import wave_ends
 from freehold.rollouts.worker import WorkerPace
 from freehold.settings import load_settings
 from freehold.tenants.life_store import LifeStore
+from freehold.tenants.names import new_database_name
+from tests.central_template import begin_file
+from tests.house import central_on
 from tests.servers import ROOT
-from tests.sqld import running_sqld
+from tests.sqld import Sqld, running_sqld
 from tests.sqld_service import sqld_variables
 
 FIRST = (
@@ -83,9 +86,7 @@ class Fleet:
 async def fill(services: Services, count: int) -> Fleet:
     await services.registry.publish(history(*FIRST))
     async with services.central.write() as db:
-        rows = [
-            new_tenant_row(f"user-{number}", services.provider.name, utc_now()) for number in range(count)
-        ]
+        rows = [new_tenant_row(new_database_name(), services.provider.name, utc_now()) for _ in range(count)]
         await db.execute(insert(tenant), rows)
     assert await services.provisioner.drain() == []
     fleet = Fleet(services, {row["id"]: row["database_name"] for row in rows})
@@ -97,17 +98,26 @@ async def fill(services: Services, count: int) -> Fleet:
     return fleet
 
 
+@pytest.fixture(scope="module")
+def sqld() -> Iterator[Sqld]:
+    with running_sqld() as running:
+        yield running
+
+
 @pytest.fixture(params=["local", "sqld"])
 async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Fleet]:
     variables = {"DATA_DIR": str(tmp_path), "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar")}
     if request.param == "local":
-        async with open_services(load_settings(variables)) as services:
-            yield await fill(services, 12)
-        return
-    with running_sqld() as sqld:
-        variables |= {"BETTER_AUTH_SECRET": "s" * 40, "DATABASE_URL": f"{sqld.url}/?namespace=central"}
-        async with open_services(load_settings({**variables, **sqld_variables(sqld)})) as services:
-            yield await fill(services, 12)
+        begin_file(tmp_path / "central.db")
+    else:
+        sqld = request.getfixturevalue("sqld")
+        variables |= {
+            "BETTER_AUTH_SECRET": "s" * 40,
+            "DATABASE_URL": central_on(sqld),
+            **sqld_variables(sqld),
+        }
+    async with open_services(load_settings(variables)) as services:
+        yield await fill(services, 12)
 
 
 async def work(fleet: Fleet, rollout_id: str) -> Any:
