@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.providers.sqld.streams import STREAM_S
 from tests.gateway_app import Caller, Served, served_by_sqld
 from tests.integration.test_sqld_gateway import CLOSE, execute, field, frame, fresh, grpc, program
@@ -152,6 +153,10 @@ async def test_five_who_take_all_stop_neither_a_sixth_nor_an_honest_transaction(
     assert connections(sqld) <= ALL + 2
     sixth = await served.database(fresh())
     await must_work(sixth)
+    await served.provider.check()
+    target = await served.provider.open(batons[0][0].name)  # a migration of one that has all it may have
+    (done,) = await target.run([Batch((BatchStep(Stmt("create table migrated(a)")),))])
+    assert list(done.step_errors) == [None]
     assert (await other.pipeline("commit", CLOSE, baton=honest["baton"]))["results"][0]["type"] == "ok"
     assert await other.rows("select a from t") == [[1]]
     closed, code = Counter[str](), Counter[str]()
