@@ -8,12 +8,12 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from tests.servers import Service
 from tests.sqld import running_sqld
 from tests.sqld_service import sqld_variables
 
 from bench.load import Load, measure, post
 from bench.report import Finding, compare, note
+from bench.service import MeasuredService
 from freehold.providers.sqld.keys import NamespaceKeys
 
 _ROUNDS = 5
@@ -30,7 +30,7 @@ async def run() -> AsyncIterator[Finding]:
     """Start sqld and the service, and load both in turn."""
     with running_sqld() as sqld, tempfile.TemporaryDirectory() as folder:
         # Rate limits, once there are any, must not count the load.
-        service = Service(Path(folder), **sqld_variables(sqld)).start()
+        service = MeasuredService(Path(folder), **sqld_variables(sqld)).start()
         try:
             url, token = await _sign_up(service.url)
             name = url.rstrip("/").rpartition("/")[2]

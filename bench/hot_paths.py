@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
-from tests.servers import ROOT, Service, clean_environ
+from tests.servers import ROOT, clean_environ
 
 from bench.load import Load, get, measure
 from bench.report import Finding, compare, note
+from bench.service import MeasuredService
 
 _ROUNDS = 5
 _SECONDS = 2.0
@@ -44,8 +45,8 @@ async def _floor(database: Path) -> AsyncIterator[int]:
 async def run() -> AsyncIterator[Finding]:
     """Start both servers, load them in turn, and give a finding for each path."""
     with tempfile.TemporaryDirectory() as folder:
-        service = Service(Path(folder) / "service", RATE_LIMITS="off").start()
-        cached = Service(Path(folder) / "cached", RATE_LIMITS="off", SESSION_COOKIE_CACHE="compact")
+        service = MeasuredService(Path(folder) / "service", RATE_LIMITS="off").start()
+        cached = MeasuredService(Path(folder) / "cached", RATE_LIMITS="off", SESSION_COOKIE_CACHE="compact")
         try:
             paths = await _prepare(service)
             paths["get-session, cookie cache"] = await _with_cookie_cache(cached.start())
@@ -74,7 +75,7 @@ async def run() -> AsyncIterator[Finding]:
             cached.stop()
 
 
-async def _with_cookie_cache(service: Service) -> tuple[int, bytes, str]:
+async def _with_cookie_cache(service: MeasuredService) -> tuple[int, bytes, str]:
     async with httpx.AsyncClient(base_url=service.url) as http:
         reply = await _sign_up(http)
     sent = reply.headers.get_list("set-cookie")
@@ -91,7 +92,7 @@ async def _sign_up(http: httpx.AsyncClient) -> httpx.Response:
     return reply.raise_for_status()
 
 
-async def _prepare(service: Service) -> dict[str, tuple[int, bytes, str]]:
+async def _prepare(service: MeasuredService) -> dict[str, tuple[int, bytes, str]]:
     async with httpx.AsyncClient(base_url=service.url) as http:
         reply = await _sign_up(http)
         cookie = f"better-auth.session_token={reply.cookies['better-auth.session_token']}"

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from tests.servers import ROOT, Service, clean_environ
+from tests.servers import ROOT, clean_environ
 
 from bench.load import COUNTER, Load, get, measure, post
 from bench.report import Finding, compare, note
+from bench.service import MeasuredService
 
 _ROUNDS = 5
 _SECONDS = 4.0
@@ -26,7 +27,7 @@ async def run() -> AsyncIterator[Finding]:
     """Start the service and load it in turn with the floor."""
     with tempfile.TemporaryDirectory() as folder:
         # Limits would count the load; delays after wrong passwords do not matter, all are right.
-        service = Service(Path(folder), RATE_LIMITS="off").start()
+        service = MeasuredService(Path(folder), RATE_LIMITS="off").start()
         try:
             cookie = await _sign_up_all(service)
             yield await _beside_the_hash(
@@ -38,7 +39,7 @@ async def run() -> AsyncIterator[Finding]:
             service.stop()
 
 
-async def _beside_the_hash(name: str, service: Service, requests: list[bytes]) -> Finding:
+async def _beside_the_hash(name: str, service: MeasuredService, requests: list[bytes]) -> Finding:
     note(f"measuring {name}")
     ours: list[float] = []
     floor: list[float] = []
@@ -52,7 +53,7 @@ async def _beside_the_hash(name: str, service: Service, requests: list[bytes]) -
     return compare(f"{name}, over the bare hash", "/s", ours, floor, at_least=0.95)
 
 
-async def _meanwhile(service: Service, request: bytes) -> Finding:
+async def _meanwhile(service: MeasuredService, request: bytes) -> Finding:
     note("measuring get-session while people sign in")
     idle: list[float] = []
     busy: list[float] = []
@@ -81,7 +82,7 @@ async def _meanwhile(service: Service, request: bytes) -> Finding:
     )
 
 
-async def _ask(service: Service, request: bytes) -> Load:
+async def _ask(service: MeasuredService, request: bytes) -> Load:
     load = await measure(service.port, [request], connections=1, seconds=_SECONDS, pause_s=_PAUSE_S)
     _must_work(load)
     return load
@@ -99,7 +100,7 @@ async def _floor() -> float:
     return float(out)
 
 
-async def _sign_up_all(service: Service) -> str:
+async def _sign_up_all(service: MeasuredService) -> str:
     """The people who sign in later; gives the first one's cookie."""
     cookie = ""
     async with httpx.AsyncClient(base_url=service.url, timeout=60) as http:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -21,6 +22,7 @@ class Service:
     """`freehold serve` as a child process. It can be killed and started again on the same data and port."""
 
     verb: tuple[str, ...] = ("serve",)
+    starts_anew = False
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
@@ -43,13 +45,15 @@ class Service:
         variables = {"DATA_DIR": str(self.data_dir), "SCHEMA_REGISTRY": folder, **self.variables}
         return clean_environ(**variables)
 
-    def start(self) -> "Service":
+    def start(self) -> Self:
         """Start and wait until `/health` answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         seen = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
             environ = {**self.environ, "PORT": str(self.port)}
-            self._process = warm.start(self.verb, folder=self.folder, environ=environ, stdout=log, stderr=log)
+            self._process = warm.start(
+                self.verb, folder=self.folder, environ=environ, stdout=log, stderr=log, anew=self.starts_anew
+            )
         until = time.monotonic() + _START_LIMIT_S
         while time.monotonic() < until:
             if self._process.poll() is not None:

@@ -96,12 +96,13 @@ def start(
     stdout: IO[Any],
     stderr: IO[Any],
     stdin: IO[Any] | None = None,
+    anew: bool = False,
 ) -> Started | subprocess.Popen[bytes]:
-    """Start `freehold WORDS`; without `stdin` nothing is typed."""
+    """Start `freehold WORDS`; without `stdin` nothing is typed. `anew` reads its modules itself."""
     argv = [str(FREEHOLD), *words]
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - one way for every stream
         typed = stdin or nothing
-        if sys.platform != "linux" or any(name.startswith(_OF_PYTHON) for name in environ):
+        if anew or sys.platform != "linux" or any(name.startswith(_OF_PYTHON) for name in environ):
             return subprocess.Popen(argv, cwd=folder, env=environ, stdin=typed, stdout=stdout, stderr=stderr)
         return Started(_warm.channel(), Order(argv, dict(environ), str(folder)), (typed, stdout, stderr))
 
