@@ -31,7 +31,8 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.rollouts.types import Options
 from freehold.settings import load_settings
-from tests.servers import FREEHOLD, clean_environ
+from tests import warm
+from tests.servers import FREEHOLD, ROOT, clean_environ
 from tests.sqld import Sqld, running_sqld
 from tests.sqld_service import sqld_variables
 
@@ -243,15 +244,9 @@ async def test_a_failing_migration_pauses_it_and_the_repaired_tenant_goes_on(
 
 async def _run(variables: dict[str, str], *words: str) -> tuple[int, list[Any]]:
     """Exit code, and the lines of stdout, decoded where they are JSON."""
-    process = await asyncio.create_subprocess_exec(
-        FREEHOLD,
-        "rollout",
-        *words,
-        env=clean_environ(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    done = await asyncio.to_thread(
+        warm.run, ["rollout", *words], folder=ROOT, environ=clean_environ(**variables)
     )
-    out, err = await process.communicate()
-    assert process.returncode in {0, 1}, err
-    assert b"Traceback" not in err, err
-    return process.returncode, [json.loads(line) for line in out.splitlines() if line.startswith(b"{")]
+    assert done.returncode in {0, 1}, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

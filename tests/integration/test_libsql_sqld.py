@@ -176,7 +176,9 @@ async def test_what_was_acknowledged_is_there_once_though_the_server_is_killed_a
 
             writers = [asyncio.create_task(write()) for _ in range(6)]
             for _ in range(4):
-                await asyncio.sleep(0.2)
+                enough = len(acknowledged) + 15
+                while len(acknowledged) < enough:
+                    await asyncio.sleep(0.01)
                 await asyncio.to_thread(server.kill)
                 await asyncio.sleep(0.05)
                 await asyncio.to_thread(server.start)
