@@ -287,7 +287,8 @@ async def test_canaries_go_first_and_the_wave_is_looked_at(fleet: Fleet) -> None
 async def test_a_restore_point_holds_what_was_there_before(fleet: Fleet) -> None:
     rollouts = fleet.services.rollouts
     started = await rollouts.start(Options(restore_points=True, waves=()))
-    assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+    ended = await work(fleet, started.rollout_id)
+    assert ended.state is RolloutState.DONE, (await rollouts.progress()).failures
     async with fleet.services.central.read() as db:
         rows = (await db.exec_driver_sql("SELECT tenant_id, restore_point FROM rollout_step")).all()
     assert len({row.restore_point for row in rows}) == 12
