@@ -280,7 +280,7 @@ rollout_step = Table(
     Column("due_at_ms", Integer),
     Column("restore_point", Text),
     Index("rollout_step_due_idx", "rollout_id", "wave", "due_at_ms"),
-    Index("rollout_step_state_idx", "rollout_id", "wave", "state"),
+    Index("rollout_step_state_idx", "rollout_id", "state", "wave"),
 )
 
 # The feed that `central/changes.py` follows; written by triggers only (see migrations/), pruned by a trigger too.
