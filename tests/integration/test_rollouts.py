@@ -183,6 +183,24 @@ async def test_a_failing_tenant_pauses_it_and_once_repaired_it_goes_on(fleet: Fl
         await rollouts.resume(started.rollout_id)
 
 
+async def test_a_wave_is_not_over_while_somebody_has_failed_ones_tried_again(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    started = await rollouts.start(Options(failure_budget="100%"))
+    store, now = rollouts.store, rollouts.clock.now_ms()
+    claimed = await store.claim(
+        started.rollout_id, 1, now_ms=now, lease_until_ms=now + 60_000, limit=len(fleet.names)
+    )
+    failed = [Ended(step=step, state="failed", error="no", cause="test") for step in claimed]
+    standing = await store.record(started.rollout_id, failed[1:])
+    assert (standing.failed, standing.ended_wave) == (len(claimed) - 1, None)
+    standing = await store.record(started.rollout_id, failed[:1])
+    assert (standing.failed, standing.ended_wave) == (len(claimed), 1)
+    await rollouts.retry(started.rollout_id)  # between a worker's last look and its next step
+    assert await store.advance(started.rollout_id, 1) is None
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+    assert await fleet.recorded() == {5}
+
+
 async def test_within_its_budget_it_goes_on_and_says_who_failed(fleet: Fleet) -> None:
     rollouts = fleet.services.rollouts
     broken = list(fleet.names)[:2]

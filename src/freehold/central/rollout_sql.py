@@ -54,7 +54,12 @@ WHERE id = :tenant_id AND database_name = :database_name AND schema_version < :v
 """
 
 STANDING_SQL = """
-SELECT state, (SELECT count(*) FROM rollout_step WHERE rollout_id = :rollout_id AND state = 'failed')
+SELECT state, wave,
+  (SELECT count(*) FROM rollout_step WHERE rollout_id = :rollout_id AND state = 'failed'),
+  EXISTS (
+    SELECT 1 FROM rollout_step AS step
+    WHERE step.rollout_id = :rollout_id AND step.wave = rollout.wave AND step.due_at_ms IS NOT NULL
+  )
 FROM rollout WHERE id = :rollout_id
 """
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Row, and_, case, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
@@ -81,9 +81,10 @@ class CentralRollouts:
             if (await db.execute(select(rollout.c.id).where(rollout.c.state.in_(_OPEN)))).first():
                 raise RolloutOpen("another rollout is running or paused; resume it or abort it first")
             tenants = int((await db.execute(select(func.count()).where(is_behind))).scalar_one())
-            known = set(
-                (await db.execute(select(tenant.c.id).where(is_behind, tenant.c.id.in_(canaries)))).scalars()
-            )
+            known: set[str] = set()
+            if canaries:
+                among = select(tenant.c.id).where(is_behind, tenant.c.id.in_(canaries))
+                known.update((await db.execute(among)).scalars())
             if missing := [each for each in canaries if each not in known]:
                 raise BadRollout(f"`{missing[0]}` is no ready tenant below version {to_version}")
             ends = wave_ends(options.waves, len(canaries), tenants)
@@ -141,21 +142,43 @@ class CentralRollouts:
                 await self._note(db, f"rollout.{_VERBS[target]}", rollout_id, reason=reason)
         return moved
 
-    async def advance(self, rollout_id: str, wave: int) -> bool:
-        is_there = and_(
-            rollout.c.id == rollout_id, rollout.c.wave == wave, rollout.c.state == RolloutState.RUNNING.value
+    async def advance(self, rollout_id: str, wave: int) -> Rollout | None:
+        has_more = rollout.c.waves > rollout.c.wave
+        # Failed ones may have been told to try again since the worker looked.
+        is_due = (
+            select(rollout_step.c.tenant_id)
+            .where(
+                rollout_step.c.rollout_id == rollout_id,
+                rollout_step.c.wave == wave,
+                rollout_step.c.due_at_ms.is_not(None),
+            )
+            .exists()
         )
-        now = to_iso(self.central.now())
+        going_on = (
+            update(rollout)
+            .where(
+                rollout.c.id == rollout_id,
+                rollout.c.wave == wave,
+                rollout.c.state == RolloutState.RUNNING.value,
+                ~is_due,
+            )
+            .values(
+                wave=case((has_more, rollout.c.wave + 1), else_=rollout.c.wave),
+                state=case((has_more, rollout.c.state), else_=RolloutState.DONE.value),
+                updated_at=to_iso(self.central.now()),
+            )
+            .returning(*rollout.c)
+        )
         async with self.central.write() as db:
-            next_wave = update(rollout).where(is_there, rollout.c.waves > wave)
-            if (await db.execute(next_wave.values(wave=wave + 1, updated_at=now))).rowcount:
+            row = (await db.execute(going_on)).first()
+            if row is None:
+                return None
+            found = _rollout(row)
+            if found.state is RolloutState.DONE:
+                await self._note(db, "rollout.done", rollout_id)
+            else:
                 await self._note(db, "rollout.wave_finished", rollout_id, wave=wave)
-                return True
-            done = update(rollout).where(is_there).values(state=RolloutState.DONE.value, updated_at=now)
-            if not (await db.execute(done)).rowcount:
-                return False
-            await self._note(db, "rollout.done", rollout_id)
-        return True
+        return found
 
     async def claim(
         self, rollout_id: str, wave: int, *, now_ms: int, lease_until_ms: int, limit: int
@@ -205,8 +228,8 @@ class CentralRollouts:
                 await db.execute(_RECORD, written)
             if moved:
                 await db.execute(_MOVE, moved)
-            state, failed = (await db.execute(_STANDING, {"rollout_id": rollout_id})).one()
-        return Standing(state=RolloutState(state), failed=failed)
+            state, wave, failed, is_due = (await db.execute(_STANDING, {"rollout_id": rollout_id})).one()
+        return Standing(state=RolloutState(state), failed=failed, ended_wave=None if is_due else wave)
 
     async def note_restore_point(self, rollout_id: str, step: Step, database_name: str) -> None:
         noting = (

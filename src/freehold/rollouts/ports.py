@@ -48,8 +48,11 @@ class RolloutStore(Protocol):
         """Change its state. False if it is in none of `sources`."""
         ...
 
-    async def advance(self, rollout_id: str, wave: int) -> bool:
-        """The running rollout goes on from this wave to the next, or is done after the last. False if it has."""
+    async def advance(self, rollout_id: str, wave: int) -> Rollout | None:
+        """The running rollout as it goes on from this wave, which has ended, to the next, or is done after the last.
+
+        None if something is left to do in the wave, or somebody else went on.
+        """
         ...
 
     async def claim(

@@ -113,9 +113,8 @@ class Rollouts:
                     pace=pace or WorkerPace(),
                     on_flush=on_progress or _nothing,
                 )
-                if await worker.run():
-                    await self._end_wave(rollout)
-                rollout = await self.store.find(rollout_id)
+                moved = await self._end_wave(rollout) if await worker.run() else None
+                rollout = moved or await self.store.find(rollout_id)
         return rollout
 
     async def pause(self, rollout_id: str, reason: str = "paused by an operator") -> Rollout:
@@ -144,17 +143,19 @@ class Rollouts:
         failures = tuple(await self.store.failures(rollout.rollout_id))
         return msgspec.structs.replace(found, failures=failures)
 
-    async def _end_wave(self, rollout: Rollout) -> None:
-        """Look at the wave's health, and go on to the next."""
+    async def _end_wave(self, rollout: Rollout) -> Rollout | None:
+        """Look at the wave's health, and go on to the next. None where it did not, or somebody else did."""
         sql = rollout.options.health_sql
         if sql is not None:
             names = await self.store.sample(rollout.rollout_id, rollout.wave, _HEALTH_SAMPLE)
             if reason := await unhealthy(self.provider.open, names, sql):
                 running = (RolloutState.RUNNING,)
                 await self.store.move(rollout.rollout_id, running, RolloutState.PAUSED, reason)
-                return
-        if await self.store.advance(rollout.rollout_id, rollout.wave):
+                return None
+        moved = await self.store.advance(rollout.rollout_id, rollout.wave)
+        if moved is not None:
             log.info("rollout.wave_finished", rollout_id=rollout.rollout_id, wave=rollout.wave)
+        return moved
 
     def _preparing(self, rollout: Rollout) -> Callable[[Step], Awaitable[Step]]:
         async def prepare(step: Step) -> Step:

@@ -83,10 +83,11 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How the rollout stands after something was recorded."""
+    """How the rollout stands after something was recorded. `ended_wave` is its wave once that has ended."""
 
     state: RolloutState
     failed: int
+    ended_wave: int | None
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):

@@ -55,6 +55,7 @@ class Worker:
         self._flushed_ms = self._renewed_ms = clock.now_ms()
         self._claim_from_ms = self._flushed_ms  # before that there is nothing to be had
         self._is_stopping = False
+        self._is_over = False
 
     async def run(self) -> bool:
         """Work until the wave is over (True), or the rollout is not running any more (False).
@@ -89,6 +90,8 @@ class Worker:
                     continue
                 if self._is_stopping:
                     return False
+                if self._is_over:
+                    return True
                 due_ms = await self._store.next_due_ms(self._rollout.rollout_id, self._rollout.wave)
                 if due_ms is None:
                     return True
@@ -160,6 +163,7 @@ class Worker:
         current = [_under_lease(one, self._held.pop(one.step.tenant_id)) for one in ended]
         standing = await self._store.record(self._rollout.rollout_id, current)
         self._flushed_ms = self._clock.now_ms()
+        self._is_over = standing.ended_wave == self._rollout.wave
         if standing.state is not RolloutState.RUNNING:
             self._is_stopping = True
         elif standing.failed > self._rollout.budget:
