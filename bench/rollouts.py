@@ -33,9 +33,9 @@ from freehold.central.tenant_rows import new_tenant_row
 from freehold.rollouts.types import Options
 from freehold.rollouts.worker import WorkerPace
 
-_ON_SQLD = 8  # as measuring finds best, see `by_concurrency`
+_ON_SQLD = 16  # as measuring finds best, see `by_concurrency`
 _ON_FILES = 4  # a process each, on two cores
-_LOOPED = 60
+_LOOPED = 100
 _ROUNDS = {200: 5, 1000: 3, 10_000: 1}
 _ONE_WAVE = Options(waves=())
 

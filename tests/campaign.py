@@ -105,7 +105,7 @@ class Campaign:
                     raise
                 killer.result()
             self.service.kill()
-            self.twin.call("DELETE", "/__faults").raise_for_status()
+            self.twin.fault_no_more()
             self._reconcile()
             self._look()
         finally:

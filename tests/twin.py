@@ -113,9 +113,13 @@ class Twin:
         reply = self.call("POST", "/__faults", json={"faults": list(faults), "seed": seed})
         assert reply.status_code == 200, reply.text
 
+    def fault_no_more(self) -> None:
+        """Ask for no faults."""
+        self.call("DELETE", "/__faults").raise_for_status()
+
     def clear(self) -> None:
         """No faults, no databases."""
-        self.call("DELETE", "/__faults").raise_for_status()
+        self.fault_no_more()
         for each in self.call("GET", "databases").json()["databases"]:
             self.call("DELETE", f"databases/{each['Name']}").raise_for_status()
 

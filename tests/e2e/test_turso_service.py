@@ -32,7 +32,7 @@ def service(twin: Twin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 @pytest.fixture(autouse=True)
 def _no_faults(twin: Twin) -> Iterator[None]:
     yield
-    twin.call("DELETE", "/__faults").raise_for_status()
+    twin.fault_no_more()
 
 
 def databases(twin: Twin) -> set[str]:

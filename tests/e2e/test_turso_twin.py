@@ -366,7 +366,7 @@ def test_a_database_may_take_its_time(twin: Twin) -> None:
 
 def test_the_same_seed_gives_the_same_faults(twin: Twin) -> None:
     def play() -> list[int]:
-        twin.call("DELETE", "/__faults").raise_for_status()
+        twin.fault_no_more()
         twin.fault({"kind": "error_before", "probability": 0.5}, seed=7)
         return [twin.call("GET", "/v1/locations").status_code for _ in range(20)]
 

@@ -27,7 +27,7 @@ def twin() -> Iterator[Twin]:
 
 @pytest.fixture
 async def fleet(twin: Twin, tmp_path: Path) -> AsyncIterator[Fleet]:
-    twin.clear()
+    twin.fault_no_more()
     variables = {
         "DATA_DIR": str(tmp_path),
         "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"),
@@ -60,7 +60,7 @@ async def test_every_tenant_gets_there_once_whatever_is_refused_or_lost(
     # What was applied by a request whose answer was lost is found to be there.
     assert done.counts["migrated"] + done.counts["skipped"] == COUNT
     assert done.requests > COUNT
-    twin.call("DELETE", "/__faults").raise_for_status()
+    twin.fault_no_more()
     assert await fleet.versions() == HISTORY
     assert await fleet.recorded() == {5}
 
@@ -73,7 +73,7 @@ async def test_a_provider_that_refuses_for_good_fails_tenants_and_pauses(twin: T
     assert ended.state is RolloutState.PAUSED
     done = await rollouts.progress()
     assert [each.cause for each in done.failures] == ["unavailable"]
-    twin.call("DELETE", "/__faults").raise_for_status()
+    twin.fault_no_more()
     await rollouts.retry(started.rollout_id)
     await rollouts.resume(started.rollout_id)
     assert (await rollouts.work(started.rollout_id, pace=QUICK)).state is RolloutState.DONE

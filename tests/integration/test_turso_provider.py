@@ -78,7 +78,7 @@ async def test_whatever_goes_wrong_one_database_is_made_and_works(
     made = await provider.create("t-1")
     await run(provider, "t-1", "create table t(a)")
     assert await provider.create("t-1") == made
-    twin.call("DELETE", "/__faults").raise_for_status()
+    twin.fault_no_more()
     assert databases(twin) == ["t-1"]
     assert twin.call("GET", "databases/t-1").json()["database"]["DbId"] == made.db_id
     assert (await run(provider, "t-1", "select * from t")).rows == []
@@ -139,7 +139,7 @@ async def test_an_api_that_never_answers_is_given_up(twin: Twin) -> None:
         with pytest.raises(ProviderUnavailable):
             await provider.check()
         assert time.monotonic() - started < 20
-        twin.call("DELETE", "/__faults").raise_for_status()
+        twin.fault_no_more()
         await provider.check()
     finally:
         await provider.aclose()
