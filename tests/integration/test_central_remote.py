@@ -122,6 +122,20 @@ async def test_a_server_that_is_away_is_a_prompt_503_and_nothing_is_lost(tmp_pat
         assert sum((await services.tenants.counts()).values()) == 1
 
 
+async def test_a_namespace_that_sqld_denies_for_a_moment_is_asked_for_again(
+    tmp_path: Path, sqld: Sqld
+) -> None:
+    async def appear() -> None:
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(sqld.create, "central")
+
+    appearing = asyncio.create_task(appear())
+    url, token = f"{sqld.url}/?namespace=central", sqld.token("central")
+    async with service(tmp_path, url, token) as (_, http):
+        assert appearing.done()
+        assert (await http.post("/api/auth/sign-up/email", json=_SIGN_UP)).status_code == 200
+
+
 async def test_a_token_that_is_refused_never_shows(tmp_path: Path, sqld: Sqld) -> None:
     url, token = new_url(sqld)
     wrong = token[:-6] + "AAAAAA"

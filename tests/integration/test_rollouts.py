@@ -100,7 +100,7 @@ async def fill(services: Services, count: int) -> Fleet:
 
 @pytest.fixture(scope="module")
 def sqld() -> Iterator[Sqld]:
-    with running_sqld() as running:
+    with running_sqld("--max-active-namespaces", "1000") as running:
         yield running
 
 
