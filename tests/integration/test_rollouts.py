@@ -20,6 +20,7 @@ from freehold.migrate.apply import apply
 from freehold.migrate.ledger import ledger_rows
 from freehold.migrate.types import Migration
 from freehold.rollouts.errors import BadRollout, RolloutEnded, RolloutOpen
+from freehold.rollouts.rows import estimated_rows
 from freehold.rollouts.types import Ended, Options, RolloutState
 from freehold.rollouts.waves import wave_ends
 from freehold.rollouts.worker import WorkerPace
@@ -133,8 +134,10 @@ async def test_every_tenant_ends_at_the_version_with_one_request_each(fleet: Fle
         (1, 2, 12),
         ("0005_step_5",),
     )
+    assert plan.estimated_rows == {"decks": 12}  # `cards` are left alone
     started = await rollouts.start(Options())
     assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+    assert (await rollouts.plan(Options())).estimated_rows == {}
     done = await rollouts.progress()
     assert done.counts == {"pending": 0, "migrated": 12, "skipped": 0, "failed": 0}
     assert [sum(wave.values()) for wave in done.waves] == [1, 1, 10]
@@ -145,6 +148,17 @@ async def test_every_tenant_ends_at_the_version_with_one_request_each(fleet: Fle
         assert await fleet.run(tenant_id, "SELECT count(*) FROM cards") == [[2]]
     again = await rollouts.start(Options())
     assert (again.tenants, again.state) == (0, RolloutState.DONE)
+
+
+async def test_rows_are_estimated_from_the_databases_that_answer(fleet: Fleet) -> None:
+    names = list(fleet.names.values())
+    await fleet.run(next(iter(fleet.names)), "INSERT INTO decks VALUES (2, 'nouns'), (3, 'idioms')")
+    pending, open_target = history(*FIRST, *LATER)[2:], fleet.services.provider.open
+    assert await estimated_rows(open_target, names, 1000, pending) == {"decks": round(14 * 1000 / 12)}
+    gone = [new_database_name() for _ in range(2)]
+    assert await estimated_rows(open_target, [*gone, names[1]], 1000, pending) == {"decks": 1000}
+    assert await estimated_rows(open_target, gone, 1000, pending) is None
+    assert await estimated_rows(open_target, gone, 1000, pending[:1]) == {}  # nobody need be asked
 
 
 async def test_a_wrong_belief_costs_a_request_and_nothing_else(fleet: Fleet) -> None:

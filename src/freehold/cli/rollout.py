@@ -108,6 +108,8 @@ async def plan(
 ) -> int:
     """Say what a rollout would do, and change nothing.
 
+    How many rows it would rewrite or go through is estimated from the databases of five tenants.
+
     With --rehearse it forks some of the tenants that are behind, migrates the copies, and says how long that took,
     how many rows each table had before and after, and whether the copies are sound. Exit code 1 when one is not.
     """
@@ -362,6 +364,10 @@ def _show_plan(found: Plan) -> None:
     click.echo(
         f"  {found.statements} statements in all; waves end at {', '.join(map(str, found.waves)) or '0'}"
     )
+    if found.estimated_rows is None:
+        click.echo("  no database answered, so the rows to rewrite are unknown")
+    for table, rows in (found.estimated_rows or {}).items():
+        click.echo(one_line(f"  about {rows:,} rows of {table} would be rewritten or gone through"))
     for state, count in found.left_out.items():
         click.echo(f"  left out: {count} {state}")
 

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 import msgspec
 
 from freehold.errors import FreeholdError
-from freehold.libsql.protocol import Batch, BatchStep, Stmt
-from freehold.libsql.values import decode
 from freehold.migrate.apply import apply
-from freehold.migrate.fingerprint import ask
-from freehold.migrate.names import quoted
 from freehold.migrate.schema import read_schema
 from freehold.migrate.soundness import unsoundness
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
+from freehold.rollouts.rows import row_counts
 from freehold.tenants.life_store import LifeStore
 from freehold.tenants.names import new_database_name
 from freehold.tenants.ports import Clock, DatabaseProvider
@@ -24,10 +21,6 @@ from freehold.tenants.ports import Clock, DatabaseProvider
 _COPY_MS = 15 * 60_000
 # How long a copy from before a change is kept.
 _KEEP_MS = 7 * 24 * 3_600_000
-_TABLES = (
-    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
-    " AND name NOT LIKE '\\_litestream%' ESCAPE '\\' AND name <> 'freehold_ledger' ORDER BY name"
-)
 
 
 class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +75,7 @@ class Copies:
     ) -> Rehearsed:
         """Migrate a copy and look what became of it. The tenant's own database is only read."""
         async with self._copy(database_name, tenant_id) as target:
-            before, faults = await _rows(target), []
+            before, faults = await row_counts(target), []
             began_ms = self.clock.now_ms()
             from_version = to_version
             try:
@@ -97,7 +90,7 @@ class Copies:
                 from_version=from_version,
                 duration_ms=duration_ms,
                 rows_before=before,
-                rows_after=await _rows(target),
+                rows_after=await row_counts(target),
                 faults=tuple(faults),
             )
 
@@ -111,22 +104,6 @@ class Copies:
         finally:
             with contextlib.suppress(FreeholdError):  # else it is discarded when its time is over
                 await self.store.discard(name, self.clock.now_ms())
-
-
-async def _rows(target: Target) -> dict[str, int]:
-    """How many rows each table has."""
-    [tables] = await ask(target, _TABLES)
-    names = [str(row[0]) for row in tables]
-    if not names:
-        return {}
-    steps = tuple(BatchStep(Stmt(sql=f"SELECT count(*) FROM {quoted(name)}")) for name in names)
-    (answer,) = await target.run([Batch(steps)])
-    counts: dict[str, int] = {}
-    for name, result in zip(names, answer.step_results, strict=True):
-        value = decode(result.rows[0][0]) if result is not None else None
-        if isinstance(value, int):  # a module of virtual tables need not be able to count
-            counts[name] = value
-    return counts
 
 
 async def _unsound(target: Target) -> list[str]:

@@ -15,6 +15,7 @@ from freehold.rollouts.health import unhealthy
 from freehold.rollouts.migrate_one import MigrateOne
 from freehold.rollouts.ports import RolloutStore
 from freehold.rollouts.rehearsal import Copies, Rehearsed
+from freehold.rollouts.rows import SAMPLE, estimated_rows
 from freehold.rollouts.types import OPEN, Options, Plan, Progress, Rollout, RolloutState, Step
 from freehold.rollouts.waves import amount, wave_ends
 from freehold.rollouts.worker import Worker, WorkerPace
@@ -52,6 +53,7 @@ class Rollouts:
         behind = {version: count for version, count in sorted(census.ready.items()) if version < to_version}
         tenants = sum(behind.values())
         pending = published.migrations[min(behind, default=to_version) : to_version]
+        sample = await self.store.behind(self.provider.name, to_version, SAMPLE)
         return Plan(
             to_version=to_version,
             tenants=tenants,
@@ -63,6 +65,9 @@ class Rollouts:
                 for version, count in behind.items()
             ),
             rebuilds=tuple(f"{each.version:04}_{each.name}" for each in pending if each.foreign_keys_off),
+            estimated_rows=await estimated_rows(
+                self.provider.open, [name for _, name in sample], tenants, pending
+            ),
             waves=wave_ends(options.waves, len(options.canaries), tenants),
             budget=amount(options.failure_budget, tenants),
         )

@@ -122,7 +122,11 @@ class Census(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rollout would do. `behind` is tenants by version; `rebuilds` are versions that rewrite whole tables."""
+    """What a rollout would do.
+
+    `behind` is tenants by version; `rebuilds` are versions that rewrite whole tables. `estimated_rows` are those in
+    all tenants of each table that migrations rewrite or go through; None if no database answered.
+    """
 
     to_version: int
     tenants: int
@@ -131,5 +135,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     migrations: tuple[str, ...]
     statements: int
     rebuilds: tuple[str, ...]
+    estimated_rows: Mapping[str, int] | None
     waves: tuple[int, ...]
     budget: int

@@ -1,0 +1,76 @@
+"""Rows in tenants' databases: counted in one, and estimated for a fleet."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+
+from freehold.errors import FreeholdError
+from freehold.libsql.protocol import Batch, BatchStep, Stmt
+from freehold.libsql.values import decode
+from freehold.migrate.fingerprint import ask
+from freehold.migrate.names import quoted
+from freehold.migrate.target import Target
+from freehold.migrate.tokens import Kind, tokens
+from freehold.migrate.types import Migration
+
+SAMPLE = 5
+_PATIENCE_S = 10.0
+_TABLES = (
+    "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    " AND name NOT LIKE '\\_litestream%' ESCAPE '\\' AND name <> 'freehold_ledger' ORDER BY name"
+)
+
+
+async def row_counts(target: Target, among: frozenset[str] | None = None) -> dict[str, int]:
+    """How many rows each table has, or each of those whose names in lower case are `among` these."""
+    [tables] = await ask(target, _TABLES)
+    names = [str(row[0]) for row in tables if among is None or str(row[0]).lower() in among]
+    if not names:
+        return {}
+    steps = tuple(BatchStep(Stmt(sql=f"SELECT count(*) FROM {quoted(name)}")) for name in names)
+    (answer,) = await target.run([Batch(steps)])
+    counts: dict[str, int] = {}
+    for name, result in zip(names, answer.step_results, strict=True):
+        value = decode(result.rows[0][0]) if result is not None else None
+        if isinstance(value, int):  # a module of virtual tables need not be able to count
+            counts[name] = value
+    return counts
+
+
+async def estimated_rows(
+    open_target: Callable[[str], Awaitable[Target]],
+    sample: Sequence[str],
+    tenants: int,
+    pending: Sequence[Migration],
+) -> dict[str, int] | None:
+    """Rows in the tables that migrations name which take as long as there are rows, in all these tenants together.
+
+    Estimated from the sample's databases, which are only read; None if none of them answers.
+    """
+    names = frozenset(name for each in pending if not each.is_brief for name in _names_in(each.sql))
+    if not names or not tenants:
+        return {}
+
+    async def count(database_name: str) -> dict[str, int] | None:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return await row_counts(await open_target(database_name), names)
+        except (FreeholdError, TimeoutError):
+            return None
+
+    found = [one for one in await asyncio.gather(*map(count, sample)) if one is not None]
+    if not found:
+        return None
+    summed: Counter[str] = Counter()
+    for one in found:
+        summed.update(one)
+    return {table: round(rows * tenants / len(found)) for table, rows in sorted(summed.items())}
+
+
+def _names_in(sql: str) -> set[str]:
+    """Whatever may be the name of a table, in lower case."""
+    return {
+        sql[token.start : token.end].strip('"`[]').replace('""', '"').lower()
+        for token in tokens(sql)
+        if token.kind in {Kind.WORD, Kind.QUOTED}
+    }
