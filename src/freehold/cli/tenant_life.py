@@ -75,33 +75,20 @@ async def show(tenant: str, as_json: bool) -> int:
     epilog="""\b
 Examples:
   freehold tenants migrate ada@example.com
-  freehold tenants migrate --all --dry-run
-  freehold tenants migrate --all --json | jq 'select(.error)'
+  freehold tenants migrate k3J9x2mPq7 t-4mz3 --json | jq 'select(.error)'
 """
 )
-@click.argument("tenants", metavar="[TENANT...]", nargs=-1)
-@click.option("--all", "everybody", is_flag=True, help="Every tenant that is below the newest version.")
-@_DRY_RUN
+@_TENANTS
 @_JSON
 @async_command
-async def migrate(tenants: tuple[str, ...], everybody: bool, dry_run: bool, as_json: bool) -> int:
-    """Bring databases to the newest published version. Each is tried once; exit code 1 when one failed.
+async def migrate(tenants: tuple[str, ...], as_json: bool) -> int:
+    """Bring these databases to the newest published version. Each is tried once; exit code 1 when one failed.
 
-    Safe to run twice, and beside a running service: a migration is applied once, whoever applies it.
+    For all tenants there is `freehold rollout`. Safe to run twice, and beside a running service: a migration is
+    applied once, whoever applies it.
     """
-    if everybody == bool(tenants):
-        raise click.UsageError("say which: tenants, or --all")
     async with command_services() as services:
-        newest = (await services.registry.snapshot()).version
-        references = list(tenants) or [
-            each.tenant_id
-            async for each in services.tenants.each(state=TenantState.READY)
-            if each.schema_version < newest and _is_here(each, services)
-        ]
-        if dry_run:
-            click.echo(f"would bring {len(references)} databases to version {newest}")
-            return EXIT_DONE
-        return await _each(references, services.life.migrate, "migrating", as_json=as_json)
+        return await _each(tenants, services.life.migrate, "migrating", as_json=as_json)
 
 
 @click.command(
