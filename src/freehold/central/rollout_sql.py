@@ -4,12 +4,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import text
+
 from freehold.auth.dates import from_iso
 from freehold.rollouts.types import Progress, Rollout, RolloutState, StepState
 
 # Canaries first, then in the order of the databases' names, which are random. `ends` has, for each wave, how many
 # tenants there are in all after it.
-START_SQL = """
+START = text("""
 INSERT INTO rollout_step
   (rollout_id, tenant_id, wave, state, from_version, attempts, requests, duration_ms, due_at_ms)
 SELECT :rollout_id, id, 1 + (SELECT count(*) FROM json_each(:ends) WHERE value < place),
@@ -21,11 +23,11 @@ FROM (
   FROM tenant
   WHERE provider = :provider AND state = 'ready' AND schema_version < :to_version
 )
-"""
+""")
 
 
 # Those that are due for longest, and each tenant's database and version as they are now.
-CLAIM_SQL = """
+CLAIM = text("""
 UPDATE rollout_step SET due_at_ms = :lease_until_ms
 WHERE rollout_id = :rollout_id AND tenant_id IN (
   SELECT tenant_id FROM rollout_step
@@ -37,23 +39,23 @@ WHERE rollout_id = :rollout_id AND tenant_id IN (
 RETURNING tenant_id, attempts, restore_point,
   (SELECT database_name FROM tenant WHERE id = rollout_step.tenant_id),
   (SELECT schema_version FROM tenant WHERE id = rollout_step.tenant_id)
-"""
+""")
 
 # Only under the lease that it was claimed with.
-RECORD_SQL = """
+RECORD = text("""
 UPDATE rollout_step SET
   state = :state, version = :version, error = :error, cause = :cause, attempts = attempts + :failures,
   requests = requests + :requests, duration_ms = :duration_ms, due_at_ms = :due_at_ms
 WHERE rollout_id = :rollout_id AND tenant_id = :tenant_id AND due_at_ms = :lease_until_ms
-"""
+""")
 
 # The tenant may have another database by now.
-MOVE_SQL = """
+MOVE = text("""
 UPDATE tenant SET schema_version = :version, updated_at = :now
 WHERE id = :tenant_id AND database_name = :database_name AND schema_version < :version
-"""
+""")
 
-STANDING_SQL = """
+STANDING = text("""
 SELECT state, wave,
   (SELECT count(*) FROM rollout_step WHERE rollout_id = :rollout_id AND state = 'failed'),
   EXISTS (
@@ -61,15 +63,15 @@ SELECT state, wave,
     WHERE step.rollout_id = :rollout_id AND step.wave = rollout.wave AND step.due_at_ms IS NOT NULL
   )
 FROM rollout WHERE id = :rollout_id
-"""
+""")
 
 # `held` are pairs of tenant and lease: one statement, and one round trip, for however many there are.
-RENEW_SQL = """
+RENEW = text("""
 UPDATE rollout_step SET due_at_ms = :lease_until_ms
 WHERE rollout_id = :rollout_id AND (tenant_id, due_at_ms) IN
   (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:held))
 RETURNING tenant_id
-"""
+""")
 
 
 def progress_of(rollout: Rollout, rows: Iterable[Sequence[Any]], now: datetime) -> Progress:

@@ -5,22 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, case, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Row, and_, case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
 from freehold.auth.dates import to_iso
 from freehold.auth.tokens import random_id
 from freehold.central.engine import Central
-from freehold.central.rollout_sql import (
-    CLAIM_SQL,
-    MOVE_SQL,
-    RECORD_SQL,
-    RENEW_SQL,
-    STANDING_SQL,
-    START_SQL,
-    progress_of,
-)
+from freehold.central.rollout_sql import CLAIM, MOVE, RECORD, RENEW, STANDING, START, progress_of
 from freehold.central.tables import rollout, rollout_step, tenant
 from freehold.errors import NotFound
 from freehold.rollouts.errors import BadRollout, RolloutOpen
@@ -42,8 +34,6 @@ from freehold.tenants.types import TenantState
 _OPEN = tuple(state.value for state in OPEN)
 _EXAMPLES = 3
 _CAUSES = 50
-_START, _CLAIM, _RENEW = text(START_SQL), text(CLAIM_SQL), text(RENEW_SQL)
-_RECORD, _MOVE, _STANDING = text(RECORD_SQL), text(MOVE_SQL), text(STANDING_SQL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +93,7 @@ class CentralRollouts:
             }
             started = (await db.execute(insert(rollout).returning(*rollout.c), values)).one()
             await db.execute(
-                _START,
+                START,
                 {
                     "rollout_id": rollout_id,
                     "provider": provider,
@@ -191,7 +181,7 @@ class CentralRollouts:
             "limit": limit,
         }
         async with self.central.write() as db:
-            rows = (await db.execute(_CLAIM, values)).all()
+            rows = (await db.execute(CLAIM, values)).all()
         return [
             Step(
                 tenant_id=tenant_id,
@@ -212,7 +202,7 @@ class CentralRollouts:
             "lease_until_ms": lease_until_ms,
         }
         async with self.central.write() as db:
-            kept = set((await db.execute(_RENEW, values)).scalars())
+            kept = set((await db.execute(RENEW, values)).scalars())
         return [
             msgspec.structs.replace(step, lease_until_ms=lease_until_ms)
             for step in steps
@@ -225,10 +215,10 @@ class CentralRollouts:
         moved = [_moved(one, now) for one in ended if one.version is not None]
         async with self.central.write() as db:
             if written:
-                await db.execute(_RECORD, written)
+                await db.execute(RECORD, written)
             if moved:
-                await db.execute(_MOVE, moved)
-            state, wave, failed, is_due = (await db.execute(_STANDING, {"rollout_id": rollout_id})).one()
+                await db.execute(MOVE, moved)
+            state, wave, failed, is_due = (await db.execute(STANDING, {"rollout_id": rollout_id})).one()
         return Standing(state=RolloutState(state), failed=failed, ended_wave=None if is_due else wave)
 
     async def note_restore_point(self, rollout_id: str, step: Step, database_name: str) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from freehold.errors import FreeholdError
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
+from freehold.libsql.tokens import Kind, tokens
 from freehold.libsql.values import decode
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
-from freehold.migrate.tokens import Kind, tokens
 from freehold.migrate.types import Migration
 
 SAMPLE = 5
@@ -69,8 +69,4 @@ async def estimated_rows(
 
 def _names_in(sql: str) -> set[str]:
     """Whatever may be the name of a table, in lower case."""
-    return {
-        sql[token.start : token.end].strip('"`[]').replace('""', '"').lower()
-        for token in tokens(sql)
-        if token.kind in {Kind.WORD, Kind.QUOTED}
-    }
+    return {token.text.lower() for token in tokens(sql) if token.kind in {Kind.WORD, Kind.QUOTED}}

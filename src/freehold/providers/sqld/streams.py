@@ -118,10 +118,7 @@ class Places:
             self._forget_expired()
         instead_of = self._room_for(holder)
         self._holders[database_name] = holder
-        holder.under_way += 1
-        self._firm += 1
-        self._held += 1
-        return Place(self, holder, instead_of)
+        return self._begun(holder, instead_of)
 
     def settle(self, place: Place) -> None:
         """The call of this place is done."""
@@ -156,10 +153,13 @@ class Places:
         if key not in holder.streams and key not in holder.others:
             return None
         self._forget(holder, key, ends=False)
+        return self._begun(holder, None)
+
+    def _begun(self, holder: Holder, instead_of: tuple[str, str] | None) -> Place:
         holder.under_way += 1
         self._firm += 1
         self._held += 1
-        return Place(self, holder, None)
+        return Place(self, holder, instead_of)
 
     def _room_for(self, holder: Holder) -> tuple[str, str] | None:
         """Whose stream is to be closed, if any."""
