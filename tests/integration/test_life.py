@@ -33,12 +33,6 @@ _WORDS = "SELECT word FROM dictionary_entries ORDER BY word"
 
 
 @pytest.fixture(scope="module")
-def sqld() -> Iterator[Sqld]:
-    with running_sqld() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def twin() -> Iterator[Twin]:
     """Turso's Platform API, on this machine."""
     with running_twin() as running:

@@ -20,12 +20,6 @@ _FAR_MS = 9_999_999_999_999
 
 
 @pytest.fixture(scope="module")
-def sqld() -> Iterator[Sqld]:
-    with running_sqld() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def twin() -> Iterator[Twin]:
     """Turso's Platform API, on this machine."""
     with running_twin() as running:

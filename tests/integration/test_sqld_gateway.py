@@ -5,7 +5,7 @@ import base64
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,7 @@ import pytest
 
 from freehold.providers.serving import REPLICA_METHODS
 from tests.gateway_app import Caller, Served, served_by_sqld
-from tests.sqld import Sqld, running_sqld
-
-
-@pytest.fixture(scope="module")
-def sqld() -> Iterator[Sqld]:
-    with running_sqld() as running:
-        yield running
-
-
-@pytest.fixture
-async def served(sqld: Sqld, tmp_path: Path) -> AsyncIterator[Served]:
-    async with served_by_sqld(tmp_path, sqld) as running:
-        yield running
+from tests.sqld import Sqld
 
 
 def fresh() -> str:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,6 @@ Answer = tuple[int, Any]
 @pytest.fixture
 def sqld() -> Iterator[Sqld]:
     with running_sqld() as running:
-        yield running
-
-
-@pytest.fixture
-async def served(sqld: Sqld, tmp_path: Path) -> AsyncIterator[Served]:
-    async with served_by_sqld(tmp_path, sqld) as running:
         yield running
 
 
@@ -258,7 +253,7 @@ async def test_a_stream_that_went_on_in_another_process_is_not_harmed(
         opened = await greedy.pipeline("begin", "insert into t values (1)")
         going_on = await there.pipeline("insert into t values (2)", baton=opened["baton"])
         for caller in (greedy, *[await served.database(fresh()) for _ in range(4)]):
-            await many(lambda caller=caller: begin(caller), EACH)  # type: ignore[misc]
+            await many(partial(begin, caller), EACH)
         await must_work(other)
         committed = await there.pipeline("commit", CLOSE, baton=going_on["baton"])
         assert committed["results"][0]["type"] == "ok"
