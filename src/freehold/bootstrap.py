@@ -37,6 +37,7 @@ from freehold.auth.origins import TrustedOrigins
 from freehold.auth.password_resets import PasswordResets
 from freehold.auth.passwords import ScryptHasher
 from freehold.auth.ports import Mailer
+from freehold.auth.recognition import Recognition
 from freehold.auth.references import References
 from freehold.auth.refresh import TokenPairs
 from freehold.auth.service import Auth
@@ -86,6 +87,7 @@ from freehold.registry.census import ContractTooEarly, Reports
 from freehold.registry.files import load_folder
 from freehold.registry.service import Registry
 from freehold.registry.signing import signer_of
+from freehold.registry.taken_down import Credential, place_key
 from freehold.registry.types import PublishReport
 from freehold.rollouts.rehearsal import Copies
 from freehold.rollouts.service import Rollouts
@@ -190,8 +192,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             stack.push_async_callback(shared.close)
         limiter = MemoryLimiter() if cache is None else RedisLimiter(cache, MemoryLimiter())
 
+        async def who(shown: Credential) -> str | None:
+            return await recognition.user_id(shown.kind, shown.text)
+
         registry_store = CentralRegistry(central)
-        reports = Reports(CentralCensus(central))
+        reports = Reports(CentralCensus(central), who=who, place_key=place_key(secret))
         registry = Registry(
             registry_store,
             SnapshotCache(registry_store, changes),
@@ -242,6 +247,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             audit=audit,
             verification=addresses if settings.email_verification == "required" else None,
         )
+        issuers = open_issuers(
+            central,
+            changes,
+            auth.sessions,
+            secret,
+            settings.public_url,
+            signing_key_max_age=timedelta(days=settings.jwt_key_days),
+        )
+        recognition = Recognition(auth.sessions, issuers.pairs, issuers.api_keys)
         rotations = Rotations(CentralRotations(central), provider, changes)
         tenants = Tenants(tenant_store, provider, generation=rotations.generation)
         caretaker = Caretaker(CentralDuties(central), provider, also=pool.refill if pool else None)
@@ -265,14 +279,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 secrets=Secrets(secret.encode()),
                 base_url=f"{settings.public_url}/api/auth",
             ),
-            issuers=open_issuers(
-                central,
-                changes,
-                auth.sessions,
-                secret,
-                settings.public_url,
-                signing_key_max_age=timedelta(days=settings.jwt_key_days),
-            ),
+            issuers=issuers,
             email=email_services(auth, central, addresses),
             registry=registry,
             reports=reports,

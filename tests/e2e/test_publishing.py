@@ -17,6 +17,7 @@ from freehold.migrate.types import Migration
 from tests.e2e.attack_caller import ODD_VALUES
 from tests.e2e.attack_shapes import check_refusal
 from tests.e2e.attack_wire import Wire
+from tests.e2e.people import sign_up
 from tests.e2e.releases import STRANGERS_KEY, Body, Publisher, release, table, tables
 
 
@@ -230,12 +231,14 @@ def test_an_old_release_played_again_changes_nothing(publisher: Publisher) -> No
 
 
 def test_a_contract_migration_waits_for_older_apps(publisher: Publisher) -> None:
-    httpx.get(
-        f"{publisher.service.url}/migrations",
-        headers={"Freehold-App-Version": "1.0", "Freehold-Device": "one"},
-    )
+    said = {"Freehold-App-Version": "1.0", "Freehold-Device": "one"}
+    pull_url = f"{publisher.service.url}/migrations"
+    httpx.get(pull_url, headers=said)  # of nobody: it is waited for by nothing
     migrations = next_table(publisher)
     contract = table(len(migrations), comment="-- phase: contract\n-- min_app: 2.0\n")
+    alone = release([*migrations[:-1], contract])
+    assert publisher.post({**alone, "dry_run": True}).status_code == 200
+    httpx.get(pull_url, headers={**said, **sign_up(publisher.service.url).headers})
     body = release([*migrations[:-1], contract])
     for dry_run in (True, False):
         refused = publisher.post({**body, "dry_run": dry_run})

@@ -129,6 +129,15 @@ class ApiKeys:
         await self.store.delete_api_key(user_id, key_id)
         log.info("api_key.deleted", user_id=user_id, key_id=key_id)
 
+    async def user_id_of(self, text: str) -> str | None:
+        """Whose key this is, if it may be used now. It counts as no use."""
+        found = await self.store.find_api_key(_hash(text)) if KEY_LETTERS <= len(text) <= _MAX_TEXT else None
+        now = self.clock()
+        if found is None or found.user.is_banned_at(now):
+            return None
+        check_usable(found.api_key, now)
+        return found.user.user_id
+
     async def recognise(self, text: str) -> KeyHolder:
         """Who shows this key; it counts as one use.
 

@@ -223,7 +223,7 @@ registry_key_statement = Table(
     Column("signature", Text, nullable=False),
 )
 
-# What apps say of themselves when they pull, one row a device.
+# What apps say of themselves when nobody is signed in, one row a device. `place` is a keyed hash of an address.
 client_report = Table(
     "client_report",
     metadata,
@@ -231,7 +231,22 @@ client_report = Table(
     Column("app_version", Text, nullable=False),
     Column("schema_version", Integer, nullable=False),
     Column("seen_at_ms", Integer, nullable=False),
+    Column("place", Text, nullable=False, server_default=""),
     Index("client_report_seen_at_ms_idx", "seen_at_ms"),
+    Index("client_report_place_idx", "place", "seen_at_ms"),
+)
+
+# What the apps of signed-in users say of themselves, some devices each. `app_order` sorts as versions do.
+user_report = Table(
+    "user_report",
+    metadata,
+    Column("user_id", Text, ForeignKey("user.id", ondelete="CASCADE"), primary_key=True, nullable=False),
+    Column("device", Text, primary_key=True, nullable=False),
+    Column("app_version", Text, nullable=False),
+    Column("app_order", Text, nullable=False),
+    Column("schema_version", Integer, nullable=False),
+    Column("seen_at_ms", Integer, nullable=False),
+    Index("user_report_seen_at_ms_idx", "seen_at_ms"),
 )
 
 # One row for each database whose tokens were ever rotated.

@@ -67,7 +67,7 @@ async def status(*, folder: Path | None, with_census: bool, service: str | None,
 
     Each version is `published`, `pending` (a file that is not published yet), `changed` (published with other
     SQL) or `no file`. Exit code 0 when all are published, else 1. With --census it also shows which versions are
-    in use: tenants by what was last seen in their ledgers, devices by what they said when they pulled.
+    in use: tenants by what was last seen in their ledgers, users by the oldest app among their devices.
 
     With --at it pulls as an app does and checks checksums, chain, signature and expiry; what does not fit is exit
     code 1. It trusts the key that signs there: apps have it pinned.
@@ -115,11 +115,22 @@ def _show_census(census: Census, *, as_json: bool) -> None:
     if as_json:
         echo_json({"census": census})
         return
-    for each in census.tenants:
-        click.echo(f"{each.tenants:>7} tenants at version {each.schema_version}, {each.state}")
+    for tenants in census.tenants:
+        click.echo(f"{tenants.tenants:>7} tenants at version {tenants.schema_version}, {tenants.state}")
     for app in census.apps:
-        named = f"app {app.app_version}" if app.app_version else "an app that did not say its version"
-        click.echo(f"{app.devices:>7} devices at version {app.schema_version} with {named}")
+        guests = f" and {app.guests} guests" if app.guests else ""
+        click.echo(
+            f"{app.users:>7} users{guests} at version {app.schema_version} with {_app(app.app_version)}"
+        )
+    for each in census.anonymous:
+        click.echo(
+            f"{each.devices:>7} devices of nobody signed in at version {each.schema_version}"
+            f" with {_app(each.app_version)}"
+        )
+
+
+def _app(version: str) -> str:
+    return f"app {version}" if version else "an app that did not say its version"
 
 
 def _states(

@@ -42,7 +42,8 @@ class FreeholdClient:
     also remembers how far the registry had got, by which an old one is refused.
 
     `app_version`, like 2.1.0, is the app's own: the service then offers no schema that this app cannot work with.
-    It and `device`, a random id of this installation, are the census by which the operator sees what is in use.
+    It and `device`, a random id of this installation, are the census by which the operator sees what is in use; it
+    counts by user, so that they are sent with the session where there is one.
     `session_token` takes up a session from before; `http` is for settings of one's own and is not closed.
     """
 
@@ -133,7 +134,9 @@ class FreeholdClient:
             Unavailable: no answer.
         """
         require_start(after, chain)
-        reply = await self._calls.send("GET", "/migrations", params={"after": after}, headers=self._about_us)
+        reply = await self._calls.send(
+            "GET", "/migrations", params={"after": after}, headers=self._about_us, token=self._reporter()
+        )
         page = self._calls.read(reply, MigrationPage)
         service = self._calls.service
         public_key, learnt = await self._trust(page)
@@ -185,6 +188,10 @@ class FreeholdClient:
         if self.session_token is None:
             raise Unauthenticated("sign in first")
         return self.session_token
+
+    def _reporter(self) -> str | None:
+        """The session that a report counts for; without one to make, nobody need know who pulls."""
+        return self.session_token if self._about_us else None
 
     async def _trust(self, page: MigrationPage) -> tuple[str | None, Learnt]:
         """The key that the page names, if it may be trusted, and what has to be remembered once all fits.

@@ -23,6 +23,7 @@ from freehold.http.auth_jwts import jwt_routes
 from freehold.http.auth_pairs import pair_routes
 from freehold.http.census import CensusController
 from freehold.http.client_address import ClientAddresses
+from freehold.http.client_reports import ClientReports
 from freehold.http.cors import Cors
 from freehold.http.databases import DatabasesController
 from freehold.http.form_auth import form_routes
@@ -98,7 +99,7 @@ def create_app(
             TenantsController,
             RolloutsController,
             GuestDatabasesController,
-            registry_routes(services.registry, services.reports),
+            registry_routes(services.registry, _client_reports(services)),
             PublishingController,
             CensusController,
             *([] if gateway is None else [gateway_routes(gateway)]),
@@ -154,6 +155,11 @@ def _edge(services: Services) -> AuthEdge:
         services.issuers,
         services.session_data,
     )
+
+
+def _client_reports(services: Services) -> ClientReports:
+    addresses = ClientAddresses(services.settings.trusted_proxies)
+    return ClientReports(services.reports, services.auth.cookies, addresses)
 
 
 def _gateway(services: Services) -> Gateway | None:

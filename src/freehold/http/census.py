@@ -23,5 +23,5 @@ class CensusController(Controller):
     async def census(
         self, registry: NamedDependency[Registry], reports: NamedDependency[Reports], days: Days = LIVE_DAYS
     ) -> Census:
-        """Devices by app and schema version, as they said when they pulled; tenants by state and version."""
+        """Users, and devices without one, by the app and schema version that they told; tenants by state."""
         return await reports.census((await registry.snapshot()).version, days)

@@ -8,13 +8,12 @@ from litestar import Request, Router, get, post
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK
-from litestar.types import ASGIApp, Scope
+from litestar.types import ASGIApp
 
 from freehold.errors import NotFound
+from freehold.http.client_reports import ClientReports, said_in
 from freehold.http.guards import require_admin
-from freehold.http.headers import header
 from freehold.http.registry_pages import Pages, script
-from freehold.registry.census import Reports
 from freehold.registry.service import Registry
 from freehold.registry.types import MAX_VERSION
 from freehold.wire import (
@@ -28,9 +27,6 @@ from freehold.wire import (
     VerifyAnswer,
     VerifyRequest,
 )
-
-APP_HEADER, DEVICE_HEADER = b"freehold-app-version", b"freehold-device"
-_MAX_SAID_CHARS = 64
 
 After = Annotated[
     int, QueryParameter(ge=0, le=MAX_VERSION, description="The schema version that the client is at.")
@@ -53,7 +49,7 @@ class Pulls:
         return pages
 
 
-def registry_routes(registry: Registry, reports: Reports | None = None) -> Router:
+def registry_routes(registry: Registry, reports: ClientReports | None = None) -> Router:
     """`/migrations`. Open to everyone: the schema is what an app ships anyway. Publishing is for admins."""
     pulls = Pulls(registry)
 
@@ -68,10 +64,10 @@ def registry_routes(registry: Registry, reports: Reports | None = None) -> Route
         An app that says its version in `Freehold-App-Version` gets the newest schema that it can work with; if
         the database is beyond that, 426 `app_too_old`.
         """
-        app = _said(request.scope, APP_HEADER)
-        if reports is not None:
-            reports.note(_said(request.scope, DEVICE_HEADER), app, after)
-        return await (await pulls.pages()).after(after, app)
+        said = said_in(request.scope)
+        if reports is not None and (said.device or said.app):
+            reports.note(request.scope, said, after)
+        return await (await pulls.pages()).after(after, said.app)
 
     @get(
         "/{version:int}",
@@ -134,9 +130,3 @@ def registry_routes(registry: Registry, reports: Reports | None = None) -> Route
         route_handlers=[list_migrations, one_migration, current_version, full, keys, verify, register],
         tags=["migrations"],
     )
-
-
-def _said(scope: Scope, name: bytes) -> str:
-    """What a client says of itself, if it can be what it should be; else nothing."""
-    text = header(scope, name) or ""
-    return text if len(text) <= _MAX_SAID_CHARS and text.isascii() and text.isprintable() else ""

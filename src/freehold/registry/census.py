@@ -1,10 +1,12 @@
-"""Which versions are in use: what apps say of themselves when they pull, and where the tenants' databases are."""
+"""Which versions are in use: what apps say of themselves when they pull, and where the tenants' databases are.
+
+Reports count by signed-in user. What nobody signed is kept apart: anybody can send as many as they like.
+"""
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from msgspec import Struct
@@ -12,17 +14,19 @@ from msgspec import Struct
 from freehold.audit.types import Event, Facts
 from freehold.errors import Conflict, FreeholdError
 from freehold.migrate.types import Migration
-from freehold.registry.release import app_version, contracts
+from freehold.registry.release import app_order, app_version, contracts
+from freehold.registry.taken_down import ClientReport, Credential, TakenDown, UserReport, Who
 
 log = structlog.get_logger()
 
 LIVE_DAYS = 30
 # A report costs nothing at the pull; it is written with all others, so often. A killed process loses as much.
 _FLUSH_EVERY_S = 15.0
-# Beyond this, further devices wait for the next round: memory must not grow with what strangers send.
-_MAX_WAITING = 10_000
+# Whose they are is asked sooner: until then what proves it is in memory.
+_SETTLE_EVERY_S = 1.0
 _KEEP_DAYS = 180
 _DAY_MS = 86_400_000
+_VERSIONS_NAMED = 5
 
 
 class ContractTooEarly(Conflict):
@@ -35,17 +39,20 @@ class ContractTooEarly(Conflict):
         self.version = version
 
 
-class ClientReport(Struct, frozen=True):
-    """What one device said last. `device` is a hash of the id that it sent; `app_version` is empty if unsaid."""
+class AppCount(Struct, frozen=True):
+    """So many users, and so many guests besides, have this app on a database at this version.
 
-    device: str
+    Each counts once, by the oldest app among their devices.
+    """
+
     app_version: str
     schema_version: int
-    seen_at_ms: int
+    users: int
+    guests: int = 0
 
 
-class AppCount(Struct, frozen=True):
-    """So many devices run this app on a database at this version."""
+class AnonymousCount(Struct, frozen=True):
+    """So many devices said so without a session; some address may have made them all up."""
 
     app_version: str
     schema_version: int
@@ -60,24 +67,50 @@ class TenantCount(Struct, frozen=True):
     tenants: int
 
 
+class OlderApps(Struct, frozen=True):
+    """Users, no guests, of whom some device has an app before a version; and some of those apps."""
+
+    users: int
+    app_versions: Sequence[str] = ()
+
+
 class Census(Struct, frozen=True, kw_only=True):
-    """Everything in use; `days` is how far back a device counts as live."""
+    """Everything in use; `days` is how far back a device counts as live. `anonymous` blocks nothing."""
 
     days: int
     newest: int
     apps: Sequence[AppCount]
+    anonymous: Sequence[AnonymousCount]
     tenants: Sequence[TenantCount]
 
 
 class CensusStore(Protocol):
     """Reports and tenants in the central database. Every method raises `CentralUnavailable`."""
 
-    async def save(self, reports: Sequence[ClientReport], forget_before_ms: int) -> None:
-        """Write the reports, one row a device, and drop those that were not seen since."""
+    async def save_users(self, reports: Sequence[UserReport], forget_before_ms: int) -> None:
+        """Write the reports of users who are there, and drop those that were not seen since.
+
+        Of a user's devices only the `DEVICES_OF_USER` that were seen last are kept.
+        """
+        ...
+
+    async def save_anonymous(self, reports: Sequence[ClientReport], forget_before_ms: int) -> None:
+        """Write the reports, one row a device, and drop those that were not seen since.
+
+        Of one place only the `DEVICES_OF_PLACE` that were seen last are kept, and of all of them a bounded number.
+        """
         ...
 
     async def apps(self, since_ms: int) -> Sequence[AppCount]:
-        """Devices seen since, by app and schema version."""
+        """Users seen since, each by their oldest app."""
+        ...
+
+    async def older_apps(self, since_ms: int, before: str) -> OlderApps:
+        """Users seen since with an app whose `app_order` is before this one, and some of those apps."""
+        ...
+
+    async def anonymous(self, since_ms: int) -> Sequence[AnonymousCount]:
+        """Devices of nobody seen since, by app and schema version."""
         ...
 
     async def tenants(self) -> Sequence[TenantCount]:
@@ -86,89 +119,124 @@ class CensusStore(Protocol):
 
 
 class Reports:
-    """Takes down what clients say, and counts. One for each process."""
+    """Takes down what clients say, and counts. One for each process.
 
-    def __init__(self, store: CensusStore, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    `who` says whose a credential is; where there is none, all are anonymous. `place_key` hides addresses.
+    """
+
+    def __init__(
+        self,
+        store: CensusStore,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        who: Who | None = None,
+        place_key: bytes = b"",
+    ) -> None:
         self._store = store
         self._now = now
-        self._waiting: dict[str, ClientReport] = {}
+        self._taken = TakenDown(who, place_key)
 
-    def note(self, device: str, app: str, schema_version: int) -> None:
-        """Take down a report; takes microseconds and never waits. Without a device nothing is counted."""
-        if not device:
-            return
-        key = hashlib.sha256(device.encode()).hexdigest()[:32]
-        if len(self._waiting) < _MAX_WAITING or key in self._waiting:
-            said = app if app_version(app) is not None else ""
-            self._waiting[key] = ClientReport(key, said, schema_version, self._now_ms())
+    def note(
+        self,
+        device: str,
+        app: str,
+        schema_version: int,
+        *,
+        address: str = "",
+        credential: Credential | None = None,
+    ) -> None:
+        """Take down a report; takes microseconds and never waits.
+
+        Without a device only those count who show a credential and say their app.
+        """
+        self._taken.note(
+            device,
+            app if app_version(app) is not None else "",
+            schema_version,
+            address=address,
+            credential=credential,
+            now_ms=self._now_ms(),
+        )
 
     async def flush(self) -> None:
         """Write what is waiting. Raises `CentralUnavailable`; it waits on then."""
-        if not self._waiting:
-            return
-        taken, self._waiting = self._waiting, {}
-        try:
-            await self._store.save(list(taken.values()), self._now_ms() - _KEEP_DAYS * _DAY_MS)
-        except BaseException:
-            self._waiting = {**taken, **self._waiting}
-            raise
+        await self._taken.settle()
+        before_ms = self._now_ms() - _KEEP_DAYS * _DAY_MS
+        # Users' own first: whatever else there is must not keep them waiting.
+        if users := self._taken.take_users():
+            try:
+                await self._store.save_users(users, before_ms)
+            except BaseException:
+                self._taken.put_users_back(users)
+                raise
+        if anonymous := self._taken.take_anonymous():
+            try:
+                await self._store.save_anonymous(self._taken.hidden(anonymous), before_ms)
+            except BaseException:
+                self._taken.put_anonymous_back(anonymous)
+                raise
 
     async def run(self) -> None:
         """Write what is waiting now and then, until cancelled, and once more then."""
+        waited_s = 0.0
         try:
             while True:
-                await asyncio.sleep(_FLUSH_EVERY_S)
-                try:
-                    await self.flush()
-                except FreeholdError as error:
-                    log.warning("census.not_written", code=error.code, reason=str(error))
+                await asyncio.sleep(_SETTLE_EVERY_S)
+                waited_s += _SETTLE_EVERY_S
+                if waited_s >= _FLUSH_EVERY_S or self._taken.is_full:
+                    waited_s = 0.0
+                    await self._try(self.flush)
+                else:
+                    await self._try(self._taken.settle)
         finally:
-            await asyncio.shield(self._last())
+            await asyncio.shield(self._try(self.flush))
 
-    async def _last(self) -> None:
+    async def _try(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await self.flush()
+            await work()
         except FreeholdError as error:
             log.warning("census.not_written", code=error.code, reason=str(error))
 
     async def census(self, newest: int, days: int = LIVE_DAYS) -> Census:
         """What is in use now, the oldest versions first."""
         await self.flush()
-        apps = await self._store.apps(self._now_ms() - days * _DAY_MS)
+        since_ms = self._now_ms() - days * _DAY_MS
         return Census(
             days=days,
             newest=newest,
-            apps=sorted(apps, key=lambda each: (app_version(each.app_version) or (), each.schema_version)),
+            apps=sorted(await self._store.apps(since_ms), key=_age),
+            anonymous=sorted(await self._store.anonymous(since_ms), key=_age),
             tenants=sorted(await self._store.tenants(), key=lambda each: (each.schema_version, each.state)),
         )
 
     async def require_no_older_apps(self, new: Sequence[Migration], *, force: bool) -> list[Event]:
         """What to record when contract migrations are published although older apps are live; mostly nothing.
 
-        A device that did not say its app's version counts for none: it cannot be known.
+        Only users are waited for. Whoever did not sign in can say anything, as often as they like, and guests are
+        made by whoever wants one; an app that did not say its version cannot be known.
 
         Raises:
-            ContractTooEarly: such apps are live, and it is not forced.
+            ContractTooEarly: users have such apps, and it is not forced.
         """
         wanted = contracts(new)
         if not wanted:
             return []
         await self.flush()
-        apps = await self._store.apps(self._now_ms() - LIVE_DAYS * _DAY_MS)
+        since_ms = self._now_ms() - LIVE_DAYS * _DAY_MS
         events = []
         for contract in wanted:
-            older = [each for each in apps if each.app_version and _is_older(each, contract.needs)]
-            devices = sum(each.devices for each in older)
-            if not devices:
+            older = await self._store.older_apps(since_ms, app_order(contract.min_app))
+            if not older.users:
                 continue
-            versions = ", ".join(sorted({each.app_version for each in older})[:5])
             if not force:
+                versions = ", ".join(older.app_versions[:_VERSIONS_NAMED])
                 raise ContractTooEarly(
-                    f"migration {contract.version} needs app {contract.min_app}, and {devices} device(s) with older "
-                    f"ones ({versions}) were seen in the last {LIVE_DAYS} days; wait, or say --force and break them",
+                    f"migration {contract.version} needs app {contract.min_app}, and {older.users} signed-in user(s) "
+                    f"with older ones ({versions}) were seen in the last {LIVE_DAYS} days; wait, or say --force and "
+                    "break them",
                     contract.version,
                 )
-            facts: Facts = {"min_app": contract.min_app, "older_devices": devices}
+            facts: Facts = {"min_app": contract.min_app, "older_users": older.users}
             events.append(Event("registry.contract_forced", f"migration:{contract.version}", facts))
         return events
 
@@ -176,6 +244,5 @@ class Reports:
         return int(self._now().timestamp() * 1000)
 
 
-def _is_older(each: AppCount, needs: tuple[int, ...]) -> bool:
-    numbers = app_version(each.app_version)
-    return numbers is not None and numbers < needs
+def _age(each: AppCount | AnonymousCount) -> tuple[tuple[int, ...], int]:
+    return (app_version(each.app_version) or (), each.schema_version)

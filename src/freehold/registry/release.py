@@ -88,6 +88,12 @@ def app_version(text: str) -> tuple[int, ...] | None:
     return tuple(numbers)
 
 
+def app_order(text: str) -> str:
+    """A text for the version that sorts as versions do; after all of them for what is no such version."""
+    numbers = app_version(text)
+    return "~" if numbers is None else ".".join(f"{number:09}" for number in numbers)
+
+
 def _value_faults(phase: str, min_app: str | None) -> Iterator[str]:
     if phase not in PHASES:
         yield f"`-- phase:` is `expand` or `contract`, not `{phase[:40]}`"

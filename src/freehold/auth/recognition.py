@@ -1,0 +1,33 @@
+"""Whose a credential is, for those who only want to know: nothing is counted, extended or recorded."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from freehold.auth.api_keys import ApiKeys
+from freehold.auth.refresh import TokenPairs
+from freehold.auth.sessions import Sessions
+
+CredentialKind = Literal["session", "access_token", "api_key"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """Sessions by their tokens, access tokens and API keys by their texts."""
+
+    sessions: Sessions
+    pairs: TokenPairs
+    api_keys: ApiKeys
+
+    async def user_id(self, kind: CredentialKind, text: str) -> str | None:
+        """The user's id; None if it is nobody's.
+
+        Raises:
+            BadAccessToken: forged, expired, or its session has ended.
+            CentralUnavailable: the central database does not answer.
+        """
+        if kind == "api_key":
+            return await self.api_keys.user_id_of(text)
+        if kind == "access_token":
+            return (await self.pairs.read(text)).user_id
+        found = await self.sessions.current(text, extend=False)
+        return None if found is None else found.user_id

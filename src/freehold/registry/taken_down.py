@@ -1,0 +1,216 @@
+"""Reports of clients on their way to the store: whose they are is found out later, and none crowds out another's."""
+
+import asyncio
+import hashlib
+import hmac
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Literal
+
+import structlog
+from msgspec import Struct
+from msgspec.structs import replace
+
+from freehold.errors import CentralUnavailable, FreeholdError
+from freehold.registry.release import app_order
+
+log = structlog.get_logger()
+
+DEVICES_OF_USER = 8
+DEVICES_OF_PLACE = 32
+# Memory must not grow with what strangers send. Each kind has its own room, and each address its part of it.
+_MOST_ANONYMOUS = 10_000
+_MOST_USERS = 10_000
+_MOST_CLAIMS = 10_000
+_CLAIMS_OF_ADDRESS = 256
+
+
+class Credential(Struct, frozen=True):
+    """What a request shows of who it is. Never written anywhere."""
+
+    kind: Literal["session", "access_token", "api_key"]
+    text: str
+
+
+# Whose credential it is; None if nobody's. Raises `CentralUnavailable`.
+Who = Callable[[Credential], Awaitable[str | None]]
+
+
+class UserReport(Struct, frozen=True, kw_only=True):
+    """What one device of a user said last. `device` is a hash of the id that it sent, empty if it sent none."""
+
+    user_id: str
+    device: str
+    app_version: str
+    app_order: str
+    schema_version: int
+    seen_at_ms: int
+
+
+class ClientReport(Struct, frozen=True):
+    """What one device of nobody said last. `app_version` is empty if unsaid, `place` where the address is unknown."""
+
+    device: str
+    app_version: str
+    schema_version: int
+    seen_at_ms: int
+    place: str = ""
+
+
+def place_key(secret: str) -> bytes:
+    """The key for hashes of addresses, made from the service's secret, which the database does not hold."""
+    return hmac.digest(secret.encode(), b"freehold census places", "sha256")
+
+
+class _Claim(Struct, frozen=True):
+    report: ClientReport
+    credential: Credential
+
+
+class TakenDown:
+    """What waits, in three rooms: claims that are still to be recognised, users' reports, and nobody's."""
+
+    def __init__(self, who: Who | None, place_key: bytes) -> None:
+        self._who = who
+        self._place_key = place_key
+        self._claims: defaultdict[str, dict[tuple[Credential, str], _Claim]] = defaultdict(dict)
+        self._claims_waiting = 0
+        self._users: dict[str, dict[str, UserReport]] = {}
+        self._anonymous: dict[str, ClientReport] = {}
+        self._of_place: Counter[str] = Counter()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to write, however long ago the last time was."""
+        return len(self._users) >= _MOST_USERS
+
+    def note(
+        self,
+        device: str,
+        app: str,
+        schema_version: int,
+        *,
+        address: str,
+        credential: Credential | None,
+        now_ms: int,
+    ) -> None:
+        """Take down a report; `app` is a version or empty."""
+        key = hashlib.sha256(device.encode()).hexdigest()[:32] if device else ""
+        report = ClientReport(key, app, schema_version, now_ms, address)
+        if credential is None or self._who is None:
+            self._add_anonymous(report)
+        elif device or app:
+            of_address = self._claims[address]
+            claimed = (credential, key)
+            if claimed not in of_address:
+                if len(of_address) >= _CLAIMS_OF_ADDRESS or self._claims_waiting >= _MOST_CLAIMS:
+                    return
+                self._claims_waiting += 1
+            of_address[claimed] = _Claim(report, credential)
+
+    async def settle(self) -> None:
+        """Find out whose the claims are. Raises `CentralUnavailable`; they wait on then."""
+        if self._claims_waiting:
+            # In a task of its own: recognising somebody says who is acting, and here nobody is.
+            await asyncio.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        claims = [claim for of_address in self._claims.values() for claim in of_address.values()]
+        self._claims.clear()
+        self._claims_waiting = 0
+        known: dict[Credential, str | None] = {}
+        for number, claim in enumerate(claims):
+            if claim.credential not in known:
+                try:
+                    known[claim.credential] = await self._recognise(claim.credential)
+                except BaseException:
+                    self._put_claims_back(claims[number:])
+                    raise
+            user_id = known[claim.credential]
+            if user_id is None:
+                self._add_anonymous(claim.report)
+            else:
+                self._add_user(user_id, claim.report)
+
+    async def _recognise(self, credential: Credential) -> str | None:
+        assert self._who is not None
+        try:
+            return await self._who(credential)
+        except CentralUnavailable:
+            raise
+        except FreeholdError as error:
+            log.debug("census.not_recognised", code=error.code)
+            return None
+
+    def take_users(self) -> Sequence[UserReport]:
+        """What is to be written of users."""
+        taken, self._users = self._users, {}
+        return [report for devices in taken.values() for report in devices.values()]
+
+    def take_anonymous(self) -> Sequence[ClientReport]:
+        """What is to be written of nobody. Their places are addresses still: see `hidden`."""
+        taken, self._anonymous = self._anonymous, {}
+        self._of_place.clear()
+        return list(taken.values())
+
+    def hidden(self, reports: Sequence[ClientReport]) -> Sequence[ClientReport]:
+        """The reports with keyed hashes for the addresses: of a plain one every address could be tried."""
+        return [replace(report, place=self._hidden(report.place)) for report in reports]
+
+    def put_users_back(self, reports: Sequence[UserReport]) -> None:
+        """They were not written; what was said since is newer."""
+        newer, self._users = self._users, {}
+        for report in reports:
+            self._users.setdefault(report.user_id, {})[report.device] = report
+        for user_id, devices in newer.items():
+            for report in devices.values():
+                self._keep(user_id, report)
+
+    def put_anonymous_back(self, reports: Sequence[ClientReport]) -> None:
+        """They were not written; what was said since is newer."""
+        for report in reports:
+            if report.device not in self._anonymous:
+                self._add_anonymous(report)
+
+    def _put_claims_back(self, claims: Sequence[_Claim]) -> None:
+        for claim in claims:
+            of_address = self._claims[claim.report.place]
+            if (claim.credential, claim.report.device) not in of_address:
+                of_address[claim.credential, claim.report.device] = claim
+                self._claims_waiting += 1
+
+    def _add_user(self, user_id: str, report: ClientReport) -> None:
+        self._keep(
+            user_id,
+            UserReport(
+                user_id=user_id,
+                device=report.device,
+                app_version=report.app_version,
+                app_order=app_order(report.app_version),
+                schema_version=report.schema_version,
+                seen_at_ms=report.seen_at_ms,
+            ),
+        )
+
+    def _keep(self, user_id: str, report: UserReport) -> None:
+        devices = self._users.setdefault(user_id, {})
+        devices.pop(report.device, None)
+        devices[report.device] = report
+        if len(devices) > DEVICES_OF_USER:
+            del devices[next(iter(devices))]
+
+    def _add_anonymous(self, report: ClientReport) -> None:
+        if not report.device:
+            return
+        known = self._anonymous.get(report.device)
+        if known is None:
+            is_crowded = report.place and self._of_place[report.place] >= DEVICES_OF_PLACE
+            if is_crowded or len(self._anonymous) >= _MOST_ANONYMOUS:
+                return
+        else:
+            self._of_place[known.place] -= 1
+        self._of_place[report.place] += 1
+        self._anonymous[report.device] = report
+
+    def _hidden(self, place: str) -> str:
+        return hmac.digest(self._place_key, place.encode(), "sha256").hex()[:16] if place else ""
