@@ -74,6 +74,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         Meta(description="sqld's folder, if it is on this machine: lets `tenants reconcile` find orphans."),
     ] = None
+    sqld_supervisor_url: Annotated[
+        str,
+        Meta(description="Where `freehold sqld` answers for its sqld, e.g. http://127.0.0.1:9091."),
+    ] = ""
+    sqld_memory_mb: Annotated[
+        int,
+        Meta(
+            ge=128,
+            le=1_000_000,
+            description="Memory of SQLite in a sqld that Freehold starts, in MB.",
+        ),
+    ] = 1024
     turso_api_token: Annotated[
         Secret, Meta(description="Platform token of Turso, from `turso auth api-tokens mint`.")
     ] = Secret("")

@@ -67,6 +67,11 @@ def _check_sqld(settings: "Settings") -> list[str]:
         )
     elif not settings.sqld_admin_key.reveal().isprintable():
         faults.append("SQLD_ADMIN_KEY: must be one line of printable characters")
+    if settings.sqld_supervisor_url and not _is_origin(settings.sqld_supervisor_url):
+        faults.append(
+            "SQLD_SUPERVISOR_URL: expected an origin such as http://127.0.0.1:9091,"
+            f" got `{settings.sqld_supervisor_url}`"
+        )
     if settings.sqld_jwt_key_file is None:
         faults.append(
             "SQLD_JWT_KEY_FILE: needed, as TENANT_PROVIDER is `sqld`; try `openssl genpkey -algorithm ed25519`"

