@@ -19,6 +19,7 @@ from freehold.auth.issuers import Issuers
 from freehold.auth.lockout import Lockout
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import ScryptHasher
+from freehold.auth.places import KnownPlaces
 from freehold.auth.ports import PasswordHasher
 from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
@@ -139,6 +140,7 @@ async def auth_and_issuers(
             cookies=SessionCookies(SECRET, public_url),
             origins=TrustedOrigins(public_url, [TRUSTED]),
             lockout=Lockout(CentralWrongPasswords(central), SECRET),
+            places=KnownPlaces(CentralWrongPasswords(central), SECRET),
             on_user_created=lambda: created.append(None),
             audit=CentralAudit(central),
         )

@@ -36,6 +36,7 @@ from freehold.auth.moving.service import MovingIn
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.password_resets import PasswordResets
 from freehold.auth.passwords import ScryptHasher
+from freehold.auth.places import KnownPlaces
 from freehold.auth.ports import Mailer
 from freehold.auth.recognition import Recognition
 from freehold.auth.references import References
@@ -244,6 +245,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             origins=TrustedOrigins(settings.public_url, [*settings.own_origins, *settings.trusted_origins]),
             on_user_created=provisioner.wake,
             lockout=Lockout(CentralWrongPasswords(central), secret),
+            places=addresses.codes.places,
             audit=audit,
             verification=addresses if settings.email_verification == "required" else None,
         )
@@ -340,10 +342,11 @@ def open_issuers(
 def email_addresses(central: Central, mailer: Mailer, secret: str, settings: Settings) -> EmailAddresses:
     """Codes and links in mails, and what they say of an address."""
     pending, rate = CentralPending(central), settings.rate_limit_codes
+    places = KnownPlaces(CentralWrongPasswords(central), secret)
     return EmailAddresses(
         store=CentralAccounts(central),
-        codes=Codes(pending, mailer, secret, rate),
-        links=Links(pending, mailer, rate),
+        codes=Codes(pending, mailer, places, secret, rate),
+        links=Links(pending, mailer, places, rate),
         secret=secret,
         base_url=f"{settings.public_url}/api/auth",
     )

@@ -163,7 +163,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Rate, Meta(description="What sends mail or checks a code from one; likewise.")
     ] = Rate(3, 60)
     rate_limit_codes: Annotated[
-        Rate, Meta(description="Codes sent to one e-mail address; also with RATE_LIMITS off.")
+        Rate, Meta(description="Codes sent to one e-mail address for one place; also with RATE_LIMITS off.")
     ] = Rate(3, 3600)
     rate_limit_api: Annotated[Rate, Meta(description="The API, for one user.")] = Rate(100, 60)
     rate_limit_api_address: Annotated[Rate, Meta(description="The API, for one client address.")] = Rate(

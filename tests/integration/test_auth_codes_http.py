@@ -84,9 +84,8 @@ async def test_of_thirty_guesses_at_once_three_are_looked_at(anywhere: AuthApp, 
     codes = [reply.json()["code"] for reply in replies]
     assert codes.count("TOO_MANY_ATTEMPTS") == 1, "the fourth makes the code void"
     assert set(codes) == {"INVALID_OTP", "TOO_MANY_ATTEMPTS"}
-    assert (await anywhere.rows("SELECT value FROM verification WHERE identifier LIKE 'code-tries-%'")) == [
-        ("3",)
-    ]
+    counts = await anywhere.rows("SELECT value FROM verification WHERE identifier LIKE 'code-tries-%'")
+    assert counts == [("3",)] * 2, "for this place, and for all strange ones"
     assert (await anywhere.post(SIGN_IN_CODE, {"email": ADA, "otp": code})).status_code == 400
 
 

@@ -12,6 +12,7 @@ from freehold.auth.errors import BadLink, NoPassword, SessionNotFresh, WrongPass
 from freehold.auth.letters import Language, Letter
 from freehold.auth.links import Links
 from freehold.auth.passwords import check_length, check_new_password
+from freehold.auth.places import place_of
 from freehold.auth.service import Auth, signed_in_by
 from freehold.auth.types import Account, Client, Session, SignedIn, UserChanges
 from freehold.errors import NotFound
@@ -125,7 +126,8 @@ class Accounts:
             url = f"{self.base_url}/delete-user/callback?token={token}&callbackURL={callback}"
             return Letter(to=email, kind="delete-link", language=language, secret=url)
 
-        await self.links.send(letter, email, "delete-account", asking.user_id)
+        source = place_of(asking.user_id)
+        await self.links.send(letter, email, source, "delete-account", asking.user_id)
 
     async def delete_by_link(self, asking: SignedIn, token: str) -> None:
         """Delete the user whose link it is. Raises `BadLink` if that is not who asks, or the link is of no use."""

@@ -23,14 +23,14 @@ class CodeSignIn:
     store: AccountStore
     codes: Codes
 
-    async def send(self, email: str, language: Language) -> None:
+    async def send(self, email: str, language: Language, source: str) -> None:
         """Mail a code to this address, whether somebody has it here or not.
 
         Raises:
             InvalidEmail: not an address.
             RateLimited, MailUnavailable, MailRefused: see `Codes.send`.
         """
-        await self.codes.send(Purpose(kind="sign-in", email=checked_email(email)), language)
+        await self.codes.send(Purpose(kind="sign-in", email=checked_email(email)), language, source)
 
     async def sign_in(self, email: str, code: str, new: NewUser, client: Client) -> SignedIn:
         """A session for who has the code. `new` says what a new user is called.
@@ -45,7 +45,7 @@ class CodeSignIn:
         purpose = Purpose(kind="sign-in", email=email.lower())
         found = await self.store.find_credential(purpose.email)
         try:
-            await self.codes.use(purpose, code)
+            await self.codes.use(purpose, code, client.source)
         except (WrongCode, CodeExpired, TooManyTries) as error:
             await self.auth.audit.record(_failed(found.user if found else None, error.code))
             raise

@@ -1,8 +1,10 @@
-"""One-time codes by mail: six digits, five minutes, three tries, once.
+"""One-time codes by mail: six digits, five minutes, once, and few tries.
 
 A code stands in the database as a keyed hash only: whoever reads the database cannot use it, though six digits are
-soon guessed. Wrong tries count for the address, not for the code, so that asking for another one does not give more
-of them; and so few codes are sent to one address that it cannot be flooded either.
+soon guessed. Whoever guesses is counted by place and hurts themselves. The place that asked for a code has three
+tries at it, which nobody else can use up; all other places together have five more, and asking elsewhere replaces
+nothing. A place that goes on guessing waits longer and longer; so do, after a hundred wrong ones in a row, all
+strange places that try codes they have not asked for. What odds that leaves: docs/decisions/0022-guessing-codes.md.
 """
 
 import base64
@@ -16,11 +18,13 @@ from typing import Literal, TypeVar
 
 import msgspec
 
+from freehold.auth.code_rows import CodeRows
 from freehold.auth.dates import utc_now
-from freehold.auth.errors import CodeExpired, MailUnavailable, TooManyTries, WrongCode
+from freehold.auth.errors import MailUnavailable
 from freehold.auth.letters import Language, Letter, LetterKind
-from freehold.auth.mail_quota import MailQuota, forget_mail, note_mail
-from freehold.auth.pending import Pending, PendingStore, Rows, Ticket
+from freehold.auth.mail_quota import TooSoon
+from freehold.auth.pending import PendingStore, Rows, Ticket
+from freehold.auth.places import Place, Places
 from freehold.auth.ports import Mailer
 from freehold.errors import CentralUnavailable, FreeholdError
 from freehold.limiting import Rate, RateLimited
@@ -30,8 +34,6 @@ T = TypeVar("T")
 CodeKind = Literal["sign-in", "email-verification", "forget-password", "change-email"]
 
 LIFETIME = timedelta(minutes=5)
-MAX_TRIES = 3
-
 _LETTERS: dict[CodeKind, LetterKind] = {
     "sign-in": "sign-in-code",
     "email-verification": "verify-code",
@@ -57,15 +59,6 @@ class Purpose(msgspec.Struct, frozen=True, kw_only=True):
             return f"change-email-otp-{self.old_email}-{self.email}"
         return f"{self.kind}-otp-{self.email}"
 
-    @property
-    def tries_identifier(self) -> str:
-        """The row that counts wrong tries."""
-        return f"code-tries-{self.email}"
-
-    @property
-    def quota(self) -> MailQuota:
-        return MailQuota("code", self.email)
-
 
 def random_code() -> str:
     return f"{secrets.randbelow(1_000_000):06}"
@@ -73,121 +66,102 @@ def random_code() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Sends codes and tells right from wrong ones. `rate` is how many go to one address."""
+    """Sends codes and tells right from wrong ones. `rate` is how many go to one address, for one place.
+
+    `source` is the network address that asks or tries (`Client.source`), or whoever else answers for it.
+    """
 
     pending: PendingStore
     mailer: Mailer
+    places: Places
     secret: str
     rate: Rate
     clock: Callable[[], datetime] = utc_now
     new_code: Callable[[], str] = random_code
 
-    async def send(self, purpose: Purpose, language: Language, *, has_reader: bool = True) -> None:
-        """Mail a new code; the one before it is void.
+    async def send(
+        self, purpose: Purpose, language: Language, source: str, *, has_reader: bool = True
+    ) -> None:
+        """Mail a new code; the one that this place had asked for is void.
 
-        Without a reader everything happens but the mail, and all that can be seen from outside is the same.
+        Where strangers have had so much mail sent that no more goes out, the newest code of theirs is in the same
+        mailbox, and will do. Without a reader everything happens but the mail, and all that can be seen from outside
+        is the same.
 
         Raises:
-            RateLimited: too many codes, or too many wrong tries, for this address.
+            RateLimited: too many codes for this address.
             MailUnavailable, MailRefused: the mail did not go out. The former does not count as sent.
         """
-        code, now = self.new_code(), self.clock()
-        wait_s = await self._settle(purpose, lambda rows: self._renew(rows, purpose, code, now))
-        if wait_s:
-            raise RateLimited(wait_s)
+        code, now, place = self.new_code(), self.clock(), await self.places.at(purpose.email, source)
+
+        def add(rows: CodeRows) -> tuple[TooSoon | None, bool]:
+            too_soon = rows.add(self._hash(purpose, code), LIFETIME, now)
+            return too_soon, bool(rows.live(now))
+
+        too_soon, has_code = await self._settle(purpose, place, add)
+        if too_soon is not None:
+            if has_code and not too_soon.is_own:
+                return
+            raise RateLimited(too_soon.wait_s)
         letter = Letter(to=purpose.email, kind=_LETTERS[purpose.kind], language=language, secret=code)
         try:
             await (self.mailer.send(letter) if has_reader else self.mailer.rehearse(letter))
         except MailUnavailable:
             with suppress(CentralUnavailable):
-                await self._settle(purpose, lambda rows: _take_back(rows, purpose, now))
+                await self._settle(purpose, place, lambda rows: rows.take_back(now))
             raise
 
-    async def check(self, purpose: Purpose, code: str) -> Ticket:
+    async def check(self, purpose: Purpose, code: str, source: str) -> Ticket:
         """What shows that the code was right; whoever does what it is good for uses it up in the same transaction.
 
         Raises:
             WrongCode: it is wrong, used, replaced by a newer one, or was never sent.
             CodeExpired: it would have been right, or not, five minutes ago.
-            TooManyTries: too many wrong ones before; this one is void, too.
+            TooManyTries: too many wrong ones before; from here this one is void, too.
+            RateLimited: too many wrong ones from this place, or from strange ones; this one was not looked at.
         """
-        now = self.clock()
-        found = await self._settle(purpose, lambda rows: self._judge(rows, purpose, code, now))
+        now, place = self.clock(), await self.places.at(purpose.email, source)
+        return await self._judged(purpose, place, lambda rows: self._judge(rows, purpose, code, now))
+
+    async def use(self, purpose: Purpose, code: str, source: str) -> None:
+        """Use it up at once, for what begins after this. Raises as `check` does."""
+        now, place = self.clock(), await self.places.at(purpose.email, source)
+
+        def take(rows: CodeRows) -> Ticket | FreeholdError:
+            found = self._judge(rows, purpose, code, now)
+            if isinstance(found, Ticket):
+                for identifier in (found.identifier, *found.clears):
+                    rows.rows.pop(identifier, None)
+            return found
+
+        await self._judged(purpose, place, take)
+
+    async def _judged(
+        self, purpose: Purpose, place: Place, judge: Callable[[CodeRows], Ticket | FreeholdError]
+    ) -> Ticket:
+        found = await self._settle(purpose, place, judge)
         if isinstance(found, FreeholdError):
             raise found
         return found
 
-    async def use(self, purpose: Purpose, code: str) -> None:
-        """Use it up at once, for what begins after this. Raises as `check` does."""
-        now = self.clock()
+    async def _settle(self, purpose: Purpose, place: Place, decide: Callable[[CodeRows], T]) -> T:
+        def seen_from(rows: Rows) -> CodeRows:
+            return CodeRows(
+                identifier=purpose.identifier, email=purpose.email, place=place, rate=self.rate, rows=rows
+            )
 
-        def take(rows: Rows) -> FreeholdError | None:
-            found = self._judge(rows, purpose, code, now)
-            if isinstance(found, FreeholdError):
-                return found
-            for identifier in (found.identifier, *found.clears):
-                rows.pop(identifier, None)
-            return None
+        return await self.pending.settle(seen_from({}).names, lambda rows: decide(seen_from(rows)))
 
-        error = await self._settle(purpose, take)
-        if error is not None:
-            raise error
-
-    async def _settle(self, purpose: Purpose, decide: Callable[[Rows], T]) -> T:
-        identifiers = [purpose.identifier, purpose.tries_identifier, purpose.quota.identifier]
-        return await self.pending.settle(identifiers, decide)
-
-    def _renew(self, rows: Rows, purpose: Purpose, code: str, now: datetime) -> int:
-        """Seconds to wait before another one may be asked for; 0 when this one is stored."""
-        if _tries_over(rows, purpose, now) >= MAX_TRIES and not self.rate.is_off:
-            return _seconds_until(rows[purpose.tries_identifier].expires_at, now)
-        if wait_s := note_mail(rows, purpose.quota, self.rate, now):
-            return wait_s
-        rows[purpose.identifier] = Pending(value=f"{self._hash(purpose, code)}:0", expires_at=now + LIFETIME)
-        return 0
-
-    def _judge(self, rows: Rows, purpose: Purpose, code: str, now: datetime) -> Ticket | FreeholdError:
-        found = rows.get(purpose.identifier)
-        if found is None:
-            return WrongCode("this code is not the one that was sent last")
-        if found.expires_at <= now:
-            return CodeExpired("this code has expired; ask for another one")
-        code_hash, _, text = found.value.rpartition(":")
-        tries, over = int(text), _tries_over(rows, purpose, now)
-        if max(tries, 0 if self.rate.is_off else over) >= MAX_TRIES:
-            del rows[purpose.identifier]
-            return TooManyTries("too many wrong codes; ask for another one later")
-        if not hmac.compare_digest(self._hash(purpose, code), code_hash):
-            rows[purpose.identifier] = Pending(value=f"{code_hash}:{tries + 1}", expires_at=found.expires_at)
-            self._count_try(rows, purpose, over, now)
-            return WrongCode("this code is not the one that was sent last")
-        return Ticket(identifier=purpose.identifier, value=found.value, clears=(purpose.tries_identifier,))
-
-    def _count_try(self, rows: Rows, purpose: Purpose, over: int, now: datetime) -> None:
-        if self.rate.is_off:
-            return
-        # The first wrong one opens the window; those after it do not put off its end.
-        expires_at = now + timedelta(seconds=self.rate.window_s)
-        if over:
-            expires_at = rows[purpose.tries_identifier].expires_at
-        rows[purpose.tries_identifier] = Pending(value=str(over + 1), expires_at=expires_at)
+    def _judge(self, rows: CodeRows, purpose: Purpose, code: str, now: datetime) -> Ticket | FreeholdError:
+        tried = self._hash(purpose, code)
+        found = rows.judge(lambda sent: hmac.compare_digest(tried, sent.code_hash), now)
+        if isinstance(found, FreeholdError):
+            return found
+        # With one of them all the codes of this purpose are used up.
+        clears = (rows.tries_here,)
+        return Ticket(identifier=purpose.identifier, value=found.key, clears=clears, is_one_of=True)
 
     def _hash(self, purpose: Purpose, code: str) -> str:
         text = f"one-time code\0{purpose.identifier}\0{code}"
         digest = hmac.digest(self.secret.encode(), text.encode("utf-8", "surrogatepass"), "sha256")
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-
-
-def _tries_over(rows: Rows, purpose: Purpose, now: datetime) -> int:
-    """Wrong tries in the window that is open, over all codes for this address."""
-    found = rows.get(purpose.tries_identifier)
-    return int(found.value) if found is not None and found.expires_at > now else 0
-
-
-def _take_back(rows: Rows, purpose: Purpose, sent_at: datetime) -> None:
-    rows.pop(purpose.identifier, None)
-    forget_mail(rows, purpose.quota, sent_at)
-
-
-def _seconds_until(moment: datetime, now: datetime) -> int:
-    return max(1, round((moment - now).total_seconds()))

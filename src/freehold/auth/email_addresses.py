@@ -29,6 +29,7 @@ from freehold.auth.errors import (
 )
 from freehold.auth.letters import Language, Letter, LetterKind
 from freehold.auth.links import Links
+from freehold.auth.places import place_of
 from freehold.auth.types import User
 
 LINK_LIFETIME = timedelta(hours=1)
@@ -56,7 +57,9 @@ class EmailAddresses:
     base_url: str
     clock: Callable[[], datetime] = utc_now
 
-    async def mail_link(self, email: str, callback_url: str, language: Language, asking: User | None) -> None:
+    async def mail_link(
+        self, email: str, callback_url: str, language: Language, source: str, asking: User | None
+    ) -> None:
         """Mail a link that verifies the address. Who is not signed in learns nothing about it.
 
         Raises:
@@ -73,7 +76,7 @@ class EmailAddresses:
         user = found.user if found and not found.user.email_verified else None
         token = self._token(email=email, sub=user.user_id if user else "")
         await self._mail_link(
-            "verify-link", email, token, callback_url, language, has_reader=user is not None
+            "verify-link", email, token, callback_url, language, source=source, has_reader=user is not None
         )
 
     async def mail_change_link(
@@ -89,7 +92,13 @@ class EmailAddresses:
         is_free = await self.store.find_credential(new_email) is None
         token = self._token(email=user.email, sub=user.user_id, updateTo=new_email, requestType=_CHANGE)
         await self._mail_link(
-            "change-email-link", new_email, token, callback_url, language, has_reader=is_free
+            "change-email-link",
+            new_email,
+            token,
+            callback_url,
+            language,
+            source=place_of(user.user_id),
+            has_reader=is_free,
         )
 
     async def follow_link(self, token: str) -> Followed:
@@ -121,7 +130,7 @@ class EmailAddresses:
         claims = self._claims(token)
         return claims["email"] if claims.get("updateTo") is not None else None
 
-    async def mail_code(self, email: str, language: Language) -> None:
+    async def mail_code(self, email: str, language: Language, source: str) -> None:
         """Mail a code that verifies the address. Nobody learns whether there is such a user.
 
         Raises:
@@ -130,9 +139,9 @@ class EmailAddresses:
         """
         purpose = Purpose(kind="email-verification", email=checked_email(email))
         found = await self.store.find_credential(purpose.email)
-        await self.codes.send(purpose, language, has_reader=found is not None)
+        await self.codes.send(purpose, language, source, has_reader=found is not None)
 
-    async def verify_by_code(self, email: str, code: str) -> User:
+    async def verify_by_code(self, email: str, code: str, source: str) -> User:
         """The user, with the address verified.
 
         Raises:
@@ -140,7 +149,7 @@ class EmailAddresses:
             WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
         """
         purpose = Purpose(kind="email-verification", email=checked_email(email))
-        ticket = await self.codes.check(purpose, code)
+        ticket = await self.codes.check(purpose, code, source)
         found = await self.store.find_credential(purpose.email)
         user = await self.store.verify_email(found.user, self.clock(), ticket) if found else None
         if user is None:
@@ -156,7 +165,7 @@ class EmailAddresses:
         """
         new_email = _other_email(user, new_email)
         is_free = await self.store.find_credential(new_email) is None
-        await self.codes.send(_change(user, new_email), language, has_reader=is_free)
+        await self.codes.send(_change(user, new_email), language, place_of(user.user_id), has_reader=is_free)
 
     async def change_by_code(self, user: User, new_email: str, code: str) -> User:
         """The user, with the new address.
@@ -166,7 +175,7 @@ class EmailAddresses:
             WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
         """
         new_email = _other_email(user, new_email)
-        ticket = await self.codes.check(_change(user, new_email), code)
+        ticket = await self.codes.check(_change(user, new_email), code, place_of(user.user_id))
         try:
             changed = await self.store.change_email(user, new_email, self.clock(), ticket)
         except EmailTaken as error:  # since the code was sent
@@ -184,11 +193,12 @@ class EmailAddresses:
         callback_url: str,
         language: Language,
         *,
+        source: str,
         has_reader: bool,
     ) -> None:
         url = f"{self.base_url}/verify-email?token={token}&callbackURL={quote(callback_url or '/', safe='')}"
         letter = Letter(to=email, kind=kind, language=language, secret=url)
-        await self.links.send(lambda _token: letter, email, has_reader=has_reader)
+        await self.links.send(lambda _token: letter, email, source, has_reader=has_reader)
 
     def _token(self, **claims: str) -> str:
         now = self.clock()

@@ -14,8 +14,9 @@ from typing import Literal
 from freehold.auth.dates import utc_now
 from freehold.auth.errors import BadLink, MailUnavailable
 from freehold.auth.letters import Letter
-from freehold.auth.mail_quota import MailQuota, forget_mail, note_mail
+from freehold.auth.mail_quota import MailQuota, TooSoon, forget_mail, note_mail
 from freehold.auth.pending import Pending, PendingStore, Rows, Ticket
+from freehold.auth.places import Places
 from freehold.auth.ports import Mailer
 from freehold.errors import CentralUnavailable
 from freehold.limiting import Rate, RateLimited
@@ -40,6 +41,7 @@ class Links:
 
     pending: PendingStore
     mailer: Mailer
+    places: Places
     rate: Rate
     clock: Callable[[], datetime] = utc_now
     new_token: Callable[[], str] = random_token
@@ -48,6 +50,7 @@ class Links:
         self,
         letter: Callable[[str], Letter],
         email: str,
+        source: str,
         kind: LinkKind | None = None,
         value: str = "",
         *,
@@ -55,29 +58,30 @@ class Links:
     ) -> None:
         """Mail what `letter` makes of a new token. With a kind, the token can be used once and stands for `value`.
 
+        `source` is the network address that asks (`Client.source`), or whoever else answers for it.
         Without a reader everything happens but the mail, and all that can be seen from outside is the same.
 
         Raises:
             RateLimited: too many links for this address.
             MailUnavailable, MailRefused: the mail did not go out. The former does not count as sent.
         """
-        token, now, quota = self.new_token(), self.clock(), MailQuota("link", email)
+        token, now = self.new_token(), self.clock()
+        quota = MailQuota("link", email, await self.places.at(email, source))
 
-        def note(rows: Rows) -> int:
-            if wait_s := note_mail(rows, quota, self.rate, now):
-                return wait_s
-            if kind is not None:
+        def note(rows: Rows) -> TooSoon | None:
+            too_soon = note_mail(rows, quota, self.rate, now)
+            if too_soon is None and kind is not None:
                 rows[_identifier(kind, token)] = Pending(value=value, expires_at=now + LIFETIME[kind])
-            return 0
+            return too_soon
 
-        if wait_s := await self.pending.settle([quota.identifier], note):
-            raise RateLimited(wait_s)
+        if too_soon := await self.pending.settle(quota.identifiers, note):
+            raise RateLimited(too_soon.wait_s)
         try:
             written = letter(token)
             await (self.mailer.send(written) if has_reader else self.mailer.rehearse(written))
         except MailUnavailable:
             with suppress(CentralUnavailable):
-                await self.pending.settle([quota.identifier], lambda rows: forget_mail(rows, quota, now))
+                await self.pending.settle(quota.identifiers, lambda rows: forget_mail(rows, quota, now))
             raise
 
     async def find(self, kind: LinkKind, token: str) -> Ticket:

@@ -1,4 +1,9 @@
-"""How much mail one address gets: at most so many in any span of time, whoever asks and for whatever."""
+"""How much mail one address gets: by the place that asks for it first, then from all strange places together.
+
+A place gets so many mails sent in any span of time, and no more. All places that the address has not signed in from
+share a second count: four times as many, then one after five minutes, ten, twenty, and every half hour. So a stranger
+neither floods an address nor uses up what its owner may ask for.
+"""
 
 import math
 from datetime import datetime, timedelta
@@ -6,8 +11,14 @@ from typing import Literal
 
 import msgspec
 
+from freehold.auth.lockout import Delays
 from freehold.auth.pending import Pending, Rows
+from freehold.auth.places import Place
 from freehold.limiting import Rate
+
+_PLACES = 4
+_FIRST, _LONGEST = timedelta(minutes=5), timedelta(minutes=30)
+_REMEMBERED = timedelta(days=1)
 
 
 class MailQuota(msgspec.Struct, frozen=True):
@@ -15,45 +26,84 @@ class MailQuota(msgspec.Struct, frozen=True):
 
     what: Literal["code", "link"]
     email: str
+    place: Place
 
     @property
-    def identifier(self) -> str:
-        """The row with the times of the newest mails."""
+    def own(self) -> str:
+        """The row with the times of the newest mails that this place asked for."""
+        return f"{self.what}-mails-{self.email} {self.place.key}"
+
+    @property
+    def strangers(self) -> str:
+        """The row with those that all strange places asked for."""
         return f"{self.what}-mails-{self.email}"
 
+    @property
+    def identifiers(self) -> list[str]:
+        return [self.own, self.strangers]
 
-def note_mail(rows: Rows, quota: MailQuota, rate: Rate, now: datetime) -> int:
-    """Count one more mail and give 0; or, when it would be too many, the seconds to wait for."""
+
+class TooSoon(msgspec.Struct, frozen=True):
+    """Seconds until the next mail may go out. `is_own`: this place has asked too often, not others."""
+
+    wait_s: int
+    is_own: bool
+
+
+def note_mail(rows: Rows, quota: MailQuota, rate: Rate, now: datetime) -> TooSoon | None:
+    """Count one more mail; or, when it must not go out, say when one may, and count nothing."""
     if rate.is_off:
-        return 0
-    now_ms, window_ms = _ms(now), rate.window_s * 1000
-    sent = sorted(time for time in _times(rows, quota) if time > now_ms - window_ms)
-    if len(sent) >= rate.hits:
-        # Who has waited for the others to write comes with an earlier time than theirs.
-        wait_s = math.ceil((sent[-rate.hits] + window_ms - now_ms) / 1000)
-        return min(max(1, wait_s), rate.window_s)
-    _keep(rows, quota, [*sent, now_ms], now + timedelta(seconds=rate.window_s))
-    return 0
+        return None
+    window = timedelta(seconds=rate.window_s)
+    own = _since(rows, quota.own, now - window)
+    if len(own) >= rate.hits:
+        return TooSoon(_seconds(own[-rate.hits], window, now), is_own=True)
+    if not quota.place.is_known:
+        theirs = _since(rows, quota.strangers, now - _REMEMBERED)
+        gap = timedelta(milliseconds=_spacing(rate).after(len(theirs)))
+        if gap and _ms(now) < theirs[-1] + _in_ms(gap):
+            return TooSoon(_seconds(theirs[-1], gap, now), is_own=False)
+        _keep(rows, quota.strangers, [*theirs, _ms(now)], now + _REMEMBERED)
+    _keep(rows, quota.own, [*own, _ms(now)], now + window)
+    return None
 
 
 def forget_mail(rows: Rows, quota: MailQuota, sent_at: datetime) -> None:
     """Take back what `note_mail` counted at this time: the mail did not go out."""
-    found = rows.get(quota.identifier)
-    if found is not None:
-        times = _times(rows, quota)
-        if (taken := _ms(sent_at)) in times:
-            times.remove(taken)
-        _keep(rows, quota, times, found.expires_at)
+    for identifier in quota.identifiers:
+        found = rows.get(identifier)
+        times = _times(rows, identifier)
+        if found is not None and _ms(sent_at) in times:
+            times.remove(_ms(sent_at))
+            _keep(rows, identifier, times, found.expires_at)
 
 
-def _times(rows: Rows, quota: MailQuota) -> list[int]:
-    found = rows.get(quota.identifier)
+def _spacing(rate: Rate) -> Delays:
+    return Delays(free=_PLACES * rate.hits, first_ms=_in_ms(_FIRST), longest_ms=_in_ms(_LONGEST))
+
+
+def _seconds(last_ms: int, gap: timedelta, now: datetime) -> int:
+    """Who has waited for the others to write comes with an earlier time than theirs."""
+    wait_s = math.ceil((last_ms + _in_ms(gap) - _ms(now)) / 1000)
+    return min(max(1, wait_s), math.ceil(gap.total_seconds()))
+
+
+def _since(rows: Rows, identifier: str, moment: datetime) -> list[int]:
+    return sorted(time for time in _times(rows, identifier) if time > _ms(moment))
+
+
+def _times(rows: Rows, identifier: str) -> list[int]:
+    found = rows.get(identifier)
     return [int(text) for text in found.value.split(",") if text] if found else []
 
 
-def _keep(rows: Rows, quota: MailQuota, times: list[int], expires_at: datetime) -> None:
-    rows[quota.identifier] = Pending(value=",".join(map(str, times)), expires_at=expires_at)
+def _keep(rows: Rows, identifier: str, times: list[int], expires_at: datetime) -> None:
+    rows[identifier] = Pending(value=",".join(map(str, times)), expires_at=expires_at)
 
 
 def _ms(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
+
+
+def _in_ms(span: timedelta) -> int:
+    return int(span.total_seconds() * 1000)

@@ -31,7 +31,7 @@ class PasswordResets:
     secret: str
     base_url: str
 
-    async def mail_link(self, email: str, redirect_to: str, language: Language) -> None:
+    async def mail_link(self, email: str, redirect_to: str, language: Language, source: str) -> None:
         """Mail a link to the page that asks for the new password. Nobody learns whether there is such a user.
 
         Raises:
@@ -47,9 +47,9 @@ class PasswordResets:
 
         # Nobody has a token for the empty value, but its row takes as long to write.
         value = f"{found.user.user_id}:{self._stamp(found)}" if found else ":"
-        await self.links.send(letter, email, "reset-password", value, has_reader=found is not None)
+        await self.links.send(letter, email, source, "reset-password", value, has_reader=found is not None)
 
-    async def mail_code(self, email: str, language: Language) -> None:
+    async def mail_code(self, email: str, language: Language, source: str) -> None:
         """Mail a code. Nobody learns whether there is such a user.
 
         Raises:
@@ -58,7 +58,7 @@ class PasswordResets:
         """
         purpose = Purpose(kind="forget-password", email=checked_email(email))
         found = await self.store.find_credential(purpose.email)
-        await self.codes.send(purpose, language, has_reader=found is not None)
+        await self.codes.send(purpose, language, source, has_reader=found is not None)
 
     async def check_link(self, token: str) -> None:
         """Raises `BadLink` if it is of no use (any more)."""
@@ -77,7 +77,7 @@ class PasswordResets:
         if not await self._reset(user, password, ticket, verifies_email=False):
             raise BadLink("this link was used at this moment")
 
-    async def reset_by_code(self, email: str, code: str, password: str) -> None:
+    async def reset_by_code(self, email: str, code: str, password: str, source: str) -> None:
         """Set the password. Who has read the mail owns the address, so it is verified by this.
 
         Raises:
@@ -86,7 +86,7 @@ class PasswordResets:
         """
         check_new_password(password)
         purpose = Purpose(kind="forget-password", email=email.lower())
-        ticket = await self.codes.check(purpose, code)
+        ticket = await self.codes.check(purpose, code, source)
         found = await self.store.find_credential(purpose.email)
         if found is None or not await self._reset(found.user, password, ticket, verifies_email=True):
             raise WrongCode("this code was used at this moment")

@@ -160,7 +160,9 @@ class RefreshTokenStore(Protocol):
 class VerificationMail(Protocol):
     """Letters with links that verify an address."""
 
-    async def mail_link(self, email: str, callback_url: str, language: Language, asking: User | None) -> None:
+    async def mail_link(
+        self, email: str, callback_url: str, language: Language, source: str, asking: User | None
+    ) -> None:
         """Mail one, if a user has not verified this address. Raises as `Mailer` does, and `RateLimited`."""
         ...
 

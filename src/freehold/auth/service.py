@@ -24,6 +24,7 @@ from freehold.auth.errors import (
 from freehold.auth.lockout import Attempt, Lockout
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import check_length, check_new_password
+from freehold.auth.places import Places
 from freehold.auth.ports import PasswordHasher, UserStore, VerificationMail
 from freehold.auth.sessions import LIFETIME, SHORT_LIFETIME, Sessions, extend_from
 from freehold.auth.social.types import Identity
@@ -38,7 +39,7 @@ from freehold.auth.types import (
     SignedIn,
     User,
 )
-from freehold.errors import NotFound
+from freehold.errors import CentralUnavailable, NotFound
 
 log = structlog.get_logger()
 
@@ -55,6 +56,7 @@ class Auth:
     on_user_created: Callable[[], None]
     audit: Recorder
     lockout: Lockout | None = None
+    places: Places | None = None
     # Where there is one, nobody signs in with a password before their address is verified.
     verification: VerificationMail | None = None
     clock: Callable[[], datetime] = utc_now
@@ -88,7 +90,7 @@ class Auth:
             await self.store.add_user(user, password_hash, None)
             log.info("user.signed_up", user_id=user.user_id)
             self.on_user_created()
-        await mail.mail_link(user.email, new.callback_url, client.language, None)
+        await mail.mail_link(user.email, new.callback_url, client.language, client.source, None)
         return user
 
     async def start_user(
@@ -114,12 +116,12 @@ class Auth:
             session = self.new_session(grown.user_id, client, now, remember=remember)
             if await self.store.upgrade_guest(grown, password_hash, session, identity=identity):
                 log.info("user.guest_signed_up", user_id=grown.user_id)
-                return self._started(grown, session, seen)
+                return await self._started(grown, session, seen, client)
         session = self.new_session(user.user_id, client, now, remember=remember)
         await self.store.add_user(user, password_hash, session, identity=identity)
         log.info("user.signed_up", user_id=user.user_id)
         self.on_user_created()
-        return self._started(user, session, seen)
+        return await self._started(user, session, seen, client)
 
     async def sign_in(self, email: str, password: str, client: Client, *, remember: bool = True) -> SignedIn:
         """A new session for who knows the password.
@@ -183,11 +185,14 @@ class Auth:
         await self.store.add_session(
             session, method=method, guest_id=client.guest_id, password_hash=password_hash
         )
-        return self._started(user, session, seen)
+        return await self._started(user, session, seen, client)
 
-    def _started(self, user: User, session: Session, seen: int) -> SignedIn:
+    async def _started(self, user: User, session: Session, seen: int, client: Client) -> SignedIn:
         found = replace(signed_in_by(user, session), seen=seen)
         self.sessions.keep(found)
+        if self.places is not None and user.email_verified:
+            with suppress(CentralUnavailable):  # they are in; another sign-in will be remembered
+                await self.places.remember(user.email, client.source)
         return found
 
     @asynccontextmanager

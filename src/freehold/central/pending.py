@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.auth.dates import from_iso, to_iso, utc_now
 from freehold.auth.pending import Pending, Rows, Ticket
+from freehold.auth.sent_codes import holds_code
 from freehold.auth.tokens import random_id
 from freehold.central.engine import Central
 from freehold.central.tables import verification
@@ -45,7 +46,13 @@ class CentralPending:
 
 async def use_ticket(db: AsyncConnection, ticket: Ticket) -> bool:
     """Use it up, in the caller's transaction; False if somebody else has done so."""
-    row = (verification.c.identifier == ticket.identifier) & (verification.c.value == ticket.value)
+    row = verification.c.identifier == ticket.identifier
+    if ticket.is_one_of:
+        found = (await db.execute(select(verification.c.value).where(row))).scalars().all()
+        if not any(holds_code(value, ticket.value) for value in found):
+            return False
+    else:
+        row &= verification.c.value == ticket.value
     if (await db.execute(verification.delete().where(row))).rowcount == 0:
         return False
     if ticket.clears:

@@ -48,14 +48,14 @@ class _Endpoints:
 
     async def send(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request, starts_session=True), _SEND_FIELDS)
-        email, language = values["email"], language_of(request.scope)
+        email, language, source = values["email"], language_of(request.scope), self.edge.source(request.scope)
         match values["type"]:
             case "sign-in":
-                await self.sign_ins.send(email, language)
+                await self.sign_ins.send(email, language, source)
             case "email-verification":
-                await self.addresses.mail_code(email, language)
+                await self.addresses.mail_code(email, language, source)
             case "forget-password":
-                await self.resets.mail_code(email, language)
+                await self.resets.mail_code(email, language, source)
             case _:
                 checked_email(email)
                 raise Refusal(400, None, "Invalid OTP type")
@@ -77,24 +77,28 @@ class _Endpoints:
         email = checked_email(values["email"])
         if kind == "change-email":  # bound to two addresses, so it can only be used
             raise Refusal(400, None, "Invalid OTP type")
-        await self.codes.check(Purpose(kind=kind, email=email), values["otp"])
+        purpose, source = Purpose(kind=kind, email=email), self.edge.source(request.scope)
+        await self.codes.check(purpose, values["otp"], source)
         if await self.resets.store.find_credential(email) is None:
             raise Refusal(400, "USER_NOT_FOUND", "User not found")
         return json_reply(Success())
 
     async def verify_email(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _VERIFY_FIELDS)
-        user = await self.addresses.verify_by_code(values["email"], values["otp"])
+        source = self.edge.source(request.scope)
+        user = await self.addresses.verify_by_code(values["email"], values["otp"], source)
         return json_reply(VerifiedByCode(True, None, user))
 
     async def request_reset(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _REQUEST_RESET_FIELDS)
-        await self.resets.mail_code(values["email"], language_of(request.scope))
+        source = self.edge.source(request.scope)
+        await self.resets.mail_code(values["email"], language_of(request.scope), source)
         return json_reply(Success())
 
     async def reset(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _RESET_FIELDS)
-        await self.resets.reset_by_code(values["email"], values["otp"], values["password"])
+        source = self.edge.source(request.scope)
+        await self.resets.reset_by_code(values["email"], values["otp"], values["password"], source)
         return json_reply(Success())
 
     async def request_change(self, request: Asked) -> AuthReply:

@@ -61,13 +61,17 @@ class AuthEdge:
         presented = presented_by(scope, self.auth.cookies)
         return None if presented is None else await self.auth.sessions.current(presented.token, extend=False)
 
+    def source(self, scope: Scope) -> str:
+        """The network that answers for the request, see `freehold.auth.places`."""
+        return self.addresses.accountable(scope)
+
     async def client(self, scope: Scope) -> Client:
         """Where a sign-in comes from, as far as it is known, and whether from a guest."""
         found = await self.maybe_signed_in(scope)
         return Client(
             ip_address=self.addresses.of(scope),
             user_agent=header(scope, b"user-agent") or "",
-            source=self.addresses.accountable(scope),
+            source=self.source(scope),
             language=language_of(scope),
             guest_id=found.user_id if found is not None and found.user.is_anonymous else "",
         )

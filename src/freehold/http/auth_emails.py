@@ -34,6 +34,7 @@ class _Endpoints:
             values["email"],
             values.get("callbackURL", ""),
             language_of(request.scope),
+            self.edge.source(request.scope),
             asking.user if asking else None,
         )
         return json_reply(Status())

@@ -59,7 +59,8 @@ class _Endpoints:
 
     async def request_reset(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _REQUEST_FIELDS)
-        await self.resets.mail_link(values["email"], values.get("redirectTo", ""), language_of(request.scope))
+        language, source = language_of(request.scope), self.edge.source(request.scope)
+        await self.resets.mail_link(values["email"], values.get("redirectTo", ""), language, source)
         return json_reply(_SENT)
 
     async def reset_page(self, request: Asked, token: str) -> AuthReply:
