@@ -23,7 +23,7 @@ from freehold.libsql.bearer import Token
 from freehold.libsql.sqlalchemy.urls import engine_url
 
 # With more namespaces than it keeps open, sqld now and then denies for a moment the very one that it is asked for.
-_DENIALS_S = 2.0
+MISSING_GRACE_S = 2.0
 _BUSY_TIMEOUT_MS = 5_000
 _READ = "read"
 
@@ -144,7 +144,7 @@ def open_remote_central(url: str, auth_token: Token = None, seal_key: bytes = b"
         LibsqlError: the URL cannot be used.
     """
     given: dict[str, object] = {} if auth_token is None else {"auth_token": auth_token}
-    return _central(engine_url(url), seal_key, missing_grace_s=_DENIALS_S, **given)
+    return _central(engine_url(url), seal_key, missing_grace_s=MISSING_GRACE_S, **given)
 
 
 def _central(url: URL, seal_key: bytes, **connect: object) -> Central:
