@@ -37,8 +37,7 @@ class _RequestOrigin(Origin):
     @property
     def ip_address(self) -> str:
         """The client's; without a proxy of ours in between, whoever is connected."""
-        peer = self._scope.get("client")
-        return self._addresses.of(self._scope) or (peer[0] if peer else "")
+        return self._addresses.seen(self._scope)
 
     @property
     def request_id(self) -> str:

@@ -1,12 +1,20 @@
 """Where a request comes from, as far as it can be believed."""
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from litestar.types import Scope
 
-from freehold.http.headers import header
+Address = IPv4Address | IPv6Address
+
+_BLANKS = " \t"
+_MAX_HOPS = 32  # nobody has so many proxies of their own in a row
+_V4_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}")
+_IN_BRACKETS = re.compile(r"\[([^\[\]]+)\](?::[0-9]{1,5})?")
+_MAPPED_BITS = 96
+_LONGEST = len("[0000:0000:0000:0000:0000:0000:255.255.255.255%123456789012345]:65535")
 
 
 class ClientAddresses:
@@ -14,48 +22,100 @@ class ClientAddresses:
 
     def __init__(self, trusted_proxies: Iterable[str]) -> None:
         """Addresses or networks (`10.0.0.0/8`), as the settings have checked them."""
-        self._networks = [ip_network(text, strict=False) for text in trusted_proxies]
+        self._networks = [_network(text) for text in trusted_proxies]
 
     def of(self, scope: Scope) -> str:
-        """The client's address, `""` when no proxy of ours has told it.
+        """The client's address in its normal form, `""` when no proxy of ours has told it.
 
-        Read from the right: what stands left of the first stranger was written by that stranger.
+        Read from the right, all lines of the header as one: what stands left of the first stranger was written by
+        that stranger, and what stands left of something that is no address by nobody knows whom.
         """
-        peer = scope.get("client")
-        if not self._networks or peer is None or not self._is_ours(_parse(peer[0])):
+        if not self._networks:
             return ""
-        forwarded = header(scope, b"x-forwarded-for") or ""
-        for hop in reversed(forwarded.split(",")):
-            address = _parse(hop.strip())
+        peer = scope.get("client")
+        if peer is None or not self._is_ours(_parse(peer[0])):
+            return ""
+        for hop in _hops(scope):
+            address = _parse(hop)
             if address is None:
                 return ""
             if not self._is_ours(address):
                 return str(address)
         return ""
 
+    def seen(self, scope: Scope) -> str:
+        """The client's address, else that of whoever connected to us; in its normal form."""
+        return self.of(scope) or _normal(_peer(scope))
+
     def accountable(self, scope: Scope) -> str:
         """Whose doing the request counts as: the client's address, else that of whoever connected to us.
 
         Of IPv6 addresses the first 64 bits, for anybody has as many of the rest as they like.
         """
-        peer = scope.get("client")
-        return _network(self.of(scope) or (peer[0] if peer else ""))
+        return network_of(self.of(scope) or _peer(scope))
 
-    def _is_ours(self, address: IPv4Address | IPv6Address | None) -> bool:
+    def is_proxy(self, host: str) -> bool:
+        """Whether a connection from there may carry anybody's requests."""
+        return bool(self._networks) and self._is_ours(_parse(host))
+
+    def _is_ours(self, address: Address | None) -> bool:
         return address is not None and any(address in network for network in self._networks)
 
 
-def _parse(text: str) -> IPv4Address | IPv6Address | None:
+@lru_cache(4096)
+def network_of(host: str) -> str:
+    """What addresses are counted by: itself for IPv4, also where it is written as IPv6; the /64 for IPv6."""
+    address = _parse(host)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Address(int(address) >> 64 << 64))
+    return str(address) if address else host
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    network = ip_network(text, strict=False)
+    if isinstance(network, IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+    return network
+
+
+def _peer(scope: Scope) -> str:
+    peer = scope.get("client")
+    return peer[0] if peer else ""
+
+
+def _hops(scope: Scope) -> Iterable[str]:
+    """From the nearest to the farthest. Empty elements of a list say nothing (RFC 9110, 5.6.1)."""
+    lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    hops = b",".join(lines).decode("latin-1").rsplit(",", _MAX_HOPS)[-_MAX_HOPS:]
+    return (hop for hop in reversed(hops) if hop.strip(_BLANKS))
+
+
+@lru_cache(4096)
+def _parse(text: str) -> Address | None:
+    """The address in `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:5`.
+
+    An IPv4 address that is written as IPv6 is one of IPv4. A zone (`fe80::1%eth0`) only says by which of its own
+    interfaces a proxy was reached.
+    """
+    text = text.strip(_BLANKS)
+    if len(text) > _LONGEST:
+        return None
+    if found := _V4_WITH_PORT.fullmatch(text) or _IN_BRACKETS.fullmatch(text):
+        is_bracketed = text.startswith("[")
+        text = found[1]
+        if is_bracketed and ":" not in text:
+            return None
     try:
         address = ip_address(text)
     except ValueError:
         return None
-    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+    if isinstance(address, IPv4Address):
+        return address
+    return address.ipv4_mapped or IPv6Address(int(address))
 
 
-@lru_cache(4096)
-def _network(text: str) -> str:
-    address = _parse(text)
-    if isinstance(address, IPv6Address):
-        return str(IPv6Address(int(address) >> 64 << 64))
-    return str(address) if address else text
+def _normal(host: str) -> str:
+    address = _parse(host)
+    return str(address) if address else host
