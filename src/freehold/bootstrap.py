@@ -259,7 +259,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         recognition = Recognition(auth.sessions, issuers.pairs, issuers.api_keys)
         rotations = Rotations(CentralRotations(central), provider, changes)
-        drift = DriftCheck(provider, registry.migrations, local_scratch)
         tenants = Tenants(tenant_store, provider, generation=rotations.generation)
         caretaker = Caretaker(CentralDuties(central), provider, also=pool.refill if pool else None)
         yield Services(
@@ -286,7 +285,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             email=email_services(auth, central, addresses),
             registry=registry,
             reports=reports,
-            drift=drift,
+            drift=DriftCheck(provider, registry.migrations, local_scratch),
             provider=provider,
             tenants=tenants,
             rotations=rotations,
@@ -317,7 +316,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 provider=provider,
                 published=registry.snapshot,
                 copies=Copies(CentralLife(central), provider, SystemClock()),
-                drift=drift,
             ),
             server=provider.server,
             verifier=provider.verifier,

@@ -18,12 +18,13 @@ from freehold.audit.origin import current_origin
 from freehold.audit.types import Draft, Event
 from freehold.auth.dates import to_iso, utc_now
 from freehold.central.audit_rows import append
+from freehold.central.file_probe import FileProbe
 from freehold.errors import CentralUnavailable
 from freehold.libsql.bearer import Token
 from freehold.libsql.sqlalchemy.urls import engine_url
 
 # With more namespaces than it keeps open, sqld now and then denies for a moment the very one that it is asked for.
-MISSING_GRACE_S = 2.0
+_DENIALS_S = 2.0
 _BUSY_TIMEOUT_MS = 5_000
 _READ = "read"
 
@@ -50,6 +51,8 @@ class Central:
     # This process's writers, one after the other: SQLite's own way to wait for a lock is to sleep and look again,
     # which makes a transaction six times as long when sixteen of us do it.
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    # How to ask whether it answers without standing in line with those who use it.
+    probe: FileProbe | AsyncEngine | None = None
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -104,13 +107,27 @@ class Central:
         return is_sealed(self.seal_key, seq, newest_hash, found)
 
     async def check(self) -> None:
-        """Return when the database answers. Raises `CentralUnavailable`."""
-        async with self.read() as db:
+        """Return when the database answers, and a file can be written to. Raises `CentralUnavailable`.
+
+        However busy the other connections are: it has one of its own.
+        """
+        if isinstance(self.probe, FileProbe):
+            async with (
+                self._own_turn()
+            ):  # SQLite's lock is for who looks at the right moment; this is a queue
+                await self.probe()
+            return
+        async with _in_our_words(), (self.probe or self.engine).connect() as db:
+            await db.execution_options(**{_READ: True})
             await db.exec_driver_sql("SELECT 1")
 
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+        if isinstance(self.probe, FileProbe):
+            self.probe.close()
+        elif self.probe is not None:
+            await self.probe.dispose()
 
 
 def open_central(path: Path, seal_key: bytes = b"") -> Central:
@@ -118,9 +135,9 @@ def open_central(path: Path, seal_key: bytes = b"") -> Central:
 
     The folder must exist; the file is made on first use.
     """
-    central = _central(URL.create("sqlite+aiosqlite", database=str(path)), seal_key)
+    engine = _engine(URL.create("sqlite+aiosqlite", database=str(path)))
 
-    @event.listens_for(central.engine.sync_engine, "connect")
+    @event.listens_for(engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, see below
         cursor = connection.cursor()
@@ -130,7 +147,7 @@ def open_central(path: Path, seal_key: bytes = b"") -> Central:
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 
-    return central
+    return Central(engine, seal_key, probe=FileProbe(path))
 
 
 def open_remote_central(url: str, auth_token: Token = None, seal_key: bytes = b"") -> Central:
@@ -143,13 +160,20 @@ def open_remote_central(url: str, auth_token: Token = None, seal_key: bytes = b"
     Raises:
         LibsqlError: the URL cannot be used.
     """
-    given: dict[str, object] = {} if auth_token is None else {"auth_token": auth_token}
-    return _central(engine_url(url), seal_key, missing_grace_s=MISSING_GRACE_S, **given)
+    given: dict[str, Any] = {} if auth_token is None else {"auth_token": auth_token}
+    given["missing_grace_s"] = _DENIALS_S
+    return Central(
+        _engine(engine_url(url), **given), seal_key, probe=_engine(engine_url(url), connections=1, **given)
+    )
 
 
-def _central(url: URL, seal_key: bytes, **connect: object) -> Central:
+def _engine(url: URL, *, connections: int = 8, **connect: Any) -> AsyncEngine:
     engine = create_async_engine(
-        url, connect_args=connect, pool_size=8, max_overflow=0, pool_timeout=_BUSY_TIMEOUT_MS / 1000
+        url,
+        connect_args=connect,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=_BUSY_TIMEOUT_MS / 1000,
     )
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -158,7 +182,7 @@ def _central(url: URL, seal_key: bytes, **connect: object) -> Central:
         reads_only = connection.get_execution_options().get(_READ, False)
         connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
-    return Central(engine, seal_key)
+    return engine
 
 
 @asynccontextmanager

@@ -38,6 +38,7 @@ from freehold.http.provider_accounts import provider_account_handlers
 from freehold.http.quick_session import QuickSession
 from freehold.http.rate_limits import RateLimits
 from freehold.http.rate_rules import Rules
+from freehold.http.readiness import Readiness
 from freehold.http.registry import registry_routes
 from freehold.http.registry_publishing import PublishingController
 from freehold.http.replicas import Replicas
@@ -77,6 +78,9 @@ def create_app(
             await asyncio.gather(*tasks, return_exceptions=True)
 
     gateway = gateway or _gateway(services)
+    readiness = Readiness(
+        {"the central database": services.central.check, "the provider": services.provider.check}
+    )
     edge = _edge(services)
     further = [
         *guest_handlers(edge, services.guests),
@@ -109,6 +113,7 @@ def create_app(
             "audit": Provide(lambda: services.audit, sync_to_thread=False),
             "auth": Provide(lambda: services.auth, sync_to_thread=False),
             "issuers": Provide(lambda: services.issuers, sync_to_thread=False),
+            "readiness": Provide(lambda: readiness, sync_to_thread=False),
             "registry": Provide(lambda: services.registry, sync_to_thread=False),
             "reports": Provide(lambda: services.reports, sync_to_thread=False),
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),

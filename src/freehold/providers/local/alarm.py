@@ -66,6 +66,11 @@ class Alarm:
                 self._interrupt()
             return now - self._started_at
 
+    def overdue_s(self, now: float) -> float:
+        """For how long the statement has gone on after it was to end; 0 when it may still run, or none does."""
+        with self._lock:
+            return 0.0 if self._started_at is None else max(now - self._end, 0.0)
+
     def stop(self, failure: SqlFailure) -> None:
         """Interrupt the statement, if one runs, with this reason."""
         with self._lock:

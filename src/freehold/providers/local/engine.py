@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import apsw
 import msgspec
 
-from freehold.errors import FreeholdError, InvalidInput, Unavailable
+from freehold.errors import FreeholdError, InvalidInput, ProviderUnavailable, Unavailable
 from freehold.libsql.protocol import (
     Batch,
     BatchResult,
@@ -115,6 +115,21 @@ class Engine:
             database_name, task, Interest(), limits=limits, read_only=False, is_ours=True
         )
         return found
+
+    def check_moving(self) -> None:
+        """Return unless requests wait while nothing runs but statements that have not ended at their limit.
+
+        Raises:
+            ProviderUnavailable: they do.
+        """
+        if not (self._gate.has_waiting or self._new.has_waiting):
+            return
+        now = time.monotonic()
+        running = [job.session.alarm for job in self._jobs if job.lane is self._new and job.session]
+        if running and all(alarm.overdue_s(now) > self._engine_limits.overdue_s for alarm in running):
+            raise ProviderUnavailable(
+                f"all {len(running)} places for tenants' SQL are held by statements that do not end"
+            )
 
     @contextlib.asynccontextmanager
     async def closed(self, database_name: str) -> AsyncIterator[None]:

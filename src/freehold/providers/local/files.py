@@ -187,6 +187,14 @@ class TenantFiles:
     def _is_database(self, path: Path) -> bool:
         return bool(_NAME.fullmatch(path.stem)) and path == self.path_of(path.stem)
 
+    def identity(self) -> tuple[int, int] | None:
+        """Which folder the root is, or None where there is none."""
+        try:
+            found = self.root.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def check(self) -> None:
         """Return if a database could be created now; also removes what a crash left behind.
 

@@ -48,3 +48,4 @@ class EngineLimits(Struct, frozen=True, kw_only=True):
     streams_each: int = 16
     stream_idle_s: float = 10.0
     memory_bytes: int = 512_000_000
+    overdue_s: float = 1.0  # past its limit a statement counts as stuck

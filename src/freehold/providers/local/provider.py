@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
-from freehold.errors import Conflict, NotFound
+from freehold.errors import Conflict, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.copying import Copied
 from freehold.migrate.snapshot import Snapshot
@@ -69,6 +70,9 @@ class LocalProvider:
         self.verifier = TokenVerifier(private_key.public_key())
         self.engine = Engine(self._files, limits, engine_limits or EngineLimits())
         self.server: DatabaseServer = self.engine
+        # A place of its own, which those who wait for databases to be made cannot take.
+        self._probe = ThreadPoolExecutor(1, "local-probe")
+        self._folder: tuple[int, int] | None = None
         self.replicas: ReplicaServer | None = None  # there is no log here that one could follow
 
     async def create(self, database_name: str) -> Database:
@@ -166,12 +170,23 @@ class LocalProvider:
             raise NotFound(f"database `{database_name}` does not exist")
 
     async def check(self) -> None:
-        """Return when databases can be created; also tidies up after a crash."""
-        await asyncio.to_thread(self._files.check)
+        """Return when databases can be created and served; also tidies up after a crash."""
+        self.engine.check_moving()
+        await asyncio.get_running_loop().run_in_executor(self._probe, self._look)
 
     async def aclose(self) -> None:
         """Roll back what is open and close all files."""
+        self._probe.shutdown(wait=False)
         await self.engine.close()
+
+    def _look(self) -> None:
+        """Once seen, the folder has to stay: one made in its place would hold nobody's database."""
+        if self._folder is not None and self._files.identity() != self._folder:
+            raise ProviderUnavailable(
+                "the folder of tenant databases is gone; restart the service with its disk"
+            )
+        self._files.check()
+        self._folder = self._files.identity()
 
     def _create(self, database_name: str, template: Template | None) -> None:
         self._files.create(database_name, template.fill() if template else None)

@@ -25,6 +25,10 @@ class Turnstile:
     def is_empty(self) -> bool:
         return not (self.inside or self._waiting)
 
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self._waiting)
+
     async def enter(self, interest: Interest) -> None:
         """Wait for a place; `leave` gives it to the next.
 

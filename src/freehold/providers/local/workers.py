@@ -71,6 +71,11 @@ class Workers:
         self._jobs = 0
         self._demoted = 0
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a job has to wait for another to end, or to be demoted."""
+        return self._jobs > self._limit
+
     def submit(self, job: Callable[[], Any], done: Done) -> Ticket:
         """Run `job` in a thread, then `done(result, error)` on the event loop."""
         ticket = Ticket(job, done)

@@ -1,0 +1,58 @@
+"""Whether the central database's file is there and can be written to, asked on a thread that serves nothing else."""
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+from freehold.errors import CentralUnavailable
+
+_LOCK_LIMIT_S = 1.5
+
+
+class FileProbe:
+    """Opens the file afresh each time: a connection that is open already would go on with a file that is gone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread: ThreadPoolExecutor | None = None
+        self._seen: tuple[int, int] | None = None
+
+    async def __call__(self) -> None:
+        """Return when a transaction could have been written.
+
+        Raises:
+            CentralUnavailable: the file is gone, replaced, damaged or locked.
+        """
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "central-probe")
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
+
+    def close(self) -> None:
+        """End the thread, when it has nothing left to do."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+            self._thread = None
+
+    def _look(self) -> None:
+        try:
+            self._look_at_file()
+            # Not to be created where it is missing. The lock is taken and given back; nothing is written.
+            uri = f"file:{quote(str(self._path.absolute()))}?mode=rw"
+            connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_LIMIT_S, isolation_level=None)
+            with closing(connection):
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+                connection.execute("ROLLBACK")
+        except (OSError, sqlite3.Error) as error:
+            raise CentralUnavailable("the central database does not answer; try again in a moment") from error
+
+    def _look_at_file(self) -> None:
+        found = self._path.stat()
+        identity = (found.st_dev, found.st_ino)
+        if self._seen is None:
+            self._seen = identity
+        if identity != self._seen:
+            raise CentralUnavailable("the central database's file was replaced; restart the service")

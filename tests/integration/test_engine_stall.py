@@ -1,0 +1,50 @@
+"""What the local engine says of itself when statements do not end at their limit."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from freehold.errors import ProviderUnavailable
+from freehold.libsql.protocol import Batch, BatchStep, Stmt
+from freehold.providers.local.engine import Engine
+from freehold.providers.local.files import TenantFiles
+from freehold.providers.local.limits import EngineLimits, Limits
+
+# Nothing interrupts it: some seconds of comparing zeros with zeros.
+_STUCK = "SELECT instr(zeroblob(240000) || x'01', zeroblob(120000) || x'02')"
+_LIMITS = Limits(statement_s=0.2, request_s=0.2)
+
+
+def _batch(sql: str) -> Batch:
+    return Batch(steps=(BatchStep(stmt=Stmt(sql=sql)),))
+
+
+@pytest.mark.timeout(120)
+async def test_an_engine_whose_places_are_all_stuck_says_so_and_recovers(tmp_path: Path) -> None:
+    files = TenantFiles(tmp_path)
+    for name in "abcd":
+        files.create(name)
+    engine = Engine(files, _LIMITS, EngineLimits(threads=1, overdue_s=0.05))
+    try:
+        engine.check_moving()
+
+        async def run(name: str, sql: str) -> None:
+            await asyncio.gather(engine.run_batches(name, [_batch(sql)], _LIMITS), return_exceptions=True)
+
+        # One runs, one has made room for it; the third has no place.
+        stuck = [asyncio.create_task(run(name, _STUCK)) for name in "ab"]
+        waiting = asyncio.create_task(run("c", "SELECT 1"))
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    engine.check_moving()
+                except ProviderUnavailable:
+                    break
+                assert not waiting.done(), "the statements ended too soon to tell"
+                await asyncio.sleep(0.05)
+            await asyncio.gather(*stuck, waiting)
+        engine.check_moving()
+        await run("d", "SELECT 1")
+    finally:
+        await engine.close()
