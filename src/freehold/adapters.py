@@ -1,18 +1,24 @@
 """What the settings choose: where tenants are, the central database, the cache, mails, keys."""
 
 import asyncio
+import socket
 import ssl
 from contextlib import AsyncExitStack
 from email.utils import parseaddr
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from freehold.auth.dates import to_iso, utc_now
 from freehold.auth.ports import Mailer
 from freehold.cache.redis import RedisLink
 from freehold.central.changes import ChangeFeed, FileChanges
+from freehold.central.closing import CentralMoved, require_open
 from freehold.central.engine import Central, open_central, open_remote_central
+from freehold.central.moving import has_central, move
+from freehold.central.places import CentralNotMoved, CentralPlace
 from freehold.central.upgrade import upgrade_central
 from freehold.errors import CentralUnavailable, Conflict, ProviderUnavailable
 from freehold.keys import BadKeyFile, load_key, load_or_create_key
@@ -21,11 +27,17 @@ from freehold.libsql.errors import LibsqlError
 from freehold.mail.outbox import Outbox
 from freehold.mail.smtp import SmtpMailer, SmtpServer
 from freehold.providers.local.provider import LocalProvider
-from freehold.providers.sqld.central import open_central_namespace
+from freehold.providers.sqld.central import find_central_namespace, open_central_namespace
 from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.turso.provider import TursoProvider
 from freehold.settings import BadSettings, Settings
 from freehold.tenants.snapshots import Snapshots
+
+log = structlog.get_logger()
+
+# Where the central database of a self-hosted installation was by default.
+_OLD_NAMESPACE = "central"
+_RESOLVE_S = 2.0
 
 
 def open_mailer(settings: Settings) -> Mailer:
@@ -86,25 +98,108 @@ async def open_central_of(
         BadSettings: DATABASE_URL or DATA_DIR cannot be used.
         CentralUnavailable: it does not answer.
     """
-    if settings.has_remote_central:
-        token = await _central_token(settings)
+    path = settings.central_file
+    if path is None:
+        place = await central_place(settings)
         try:
-            central = open_remote_central(settings.database_url, token, audit_key)
+            central = open_remote_central(place.url, place.token, audit_key)
         except LibsqlError as error:
             raise BadSettings([f"DATABASE_URL: {error.explanation}"]) from error
         stack.push_async_callback(central.close)
-        await upgrade_central(central)
+        await _upgrade(central)
         return central, ChangeFeed(central, tells_past=settings.keeps_copies)
-    path = settings.data_dir / "central.db"
-    if settings.database_url:
-        path = Path(settings.database_url.removeprefix("sqlite:///"))
     await asyncio.to_thread(_require_folder, path)
+    if settings.tenant_provider == "sqld" and not await asyncio.to_thread(_holds_something, path):
+        await _take_over(settings, path)
     central = open_central(path, audit_key)
     stack.push_async_callback(central.close)
-    await upgrade_central(central)
+    await _upgrade(central)
     changes = FileChanges(central, path, tells_past=settings.keeps_copies)
     stack.callback(changes.close)
     return central, changes
+
+
+async def _upgrade(central: Central) -> None:
+    try:
+        await require_open(central)
+    except CentralMoved as error:
+        raise BadSettings([f"DATABASE_URL: {error}"]) from error
+    await upgrade_central(central)
+
+
+async def central_place(settings: Settings) -> CentralPlace:
+    """Where the settings say that the central database is, with its token.
+
+    Raises:
+        BadSettings: the namespace for it on sqld is somebody else's.
+        CentralUnavailable: sqld's admin API does not answer.
+    """
+    path = settings.central_file
+    if path is not None:
+        return CentralPlace(f"sqlite:///{path}")
+    return CentralPlace(settings.database_url, await _central_token(settings))
+
+
+async def warn_of_shared_sqld(settings: Settings) -> None:
+    """Say in the log that tenants' SQL can take the central database down with it, and how to change that."""
+    if settings.tenant_provider != "sqld" or settings.central_file is not None:
+        return
+    if settings.shares_sqld or await _is_same_address(settings.database_url, settings.sqld_url):
+        log.warning(
+            "central.shares_sqld",
+            reason="DATABASE_URL leads to the sqld that runs tenants' SQL: what brings it down ends sign-in, too",
+            hint="stop the service and run `freehold central copy --to sqlite:///…`; see docs/self-hosting.md",
+        )
+
+
+async def _is_same_address(url: str, other: str) -> bool:
+    """Whether two names are one server's, as far as that can be told in a moment."""
+
+    async def addresses(text: str) -> set[object]:
+        parts = urlsplit(text)
+        port = parts.port or (80 if parts.scheme in {"http", "ws"} else 443)
+        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        return {address[:2] for *_, address in found}
+
+    try:
+        async with asyncio.timeout(_RESOLVE_S):
+            return bool(await addresses(url) & await addresses(other))
+    except (OSError, TimeoutError, ValueError):
+        return False
+
+
+async def _take_over(settings: Settings, path: Path) -> None:
+    """Move the central database of an older installation, which had it on the tenants' sqld, into this new file.
+
+    Were that left to its operator, a service with settings of today would start with no users at all.
+    """
+    try:
+        token = await find_central_namespace(
+            settings.sqld_admin_url,
+            settings.sqld_admin_key.reveal(),
+            await asyncio.to_thread(_sqld_key, settings),
+            _OLD_NAMESPACE,
+        )
+    except ProviderUnavailable as error:
+        raise CentralUnavailable(
+            f"{path} is not there yet, and whether sqld has the central database cannot be told: {error}"
+        ) from error
+    if token is None:
+        return
+    old = CentralPlace(f"{settings.sqld_url}/?namespace={_OLD_NAMESPACE}", token)
+    async with old.opened() as target:
+        if not await has_central(target):
+            return
+    try:
+        moved = await move(old, CentralPlace(f"sqlite:///{path}"), to_iso(utc_now()))
+    except CentralNotMoved as error:
+        raise BadSettings([f"DATABASE_URL: {error}"]) from error
+    log.warning(
+        "central.moved",
+        reason="the central database was on the sqld that runs tenants' SQL, and is in a file of its own now",
+        place=moved.place,
+        rows=sum(moved.rows.values()),
+    )
 
 
 def open_cache(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:
@@ -159,6 +254,10 @@ async def _central_token(settings: Settings) -> Token:
         raise BadSettings([f"DATABASE_URL: {error}"]) from error
     except ProviderUnavailable as error:
         raise CentralUnavailable(str(error)) from error
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def _require_folder(database: Path) -> None:

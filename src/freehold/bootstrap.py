@@ -259,6 +259,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
         recognition = Recognition(auth.sessions, issuers.pairs, issuers.api_keys)
         rotations = Rotations(CentralRotations(central), provider, changes)
+        drift = DriftCheck(provider, registry.migrations, local_scratch)
         tenants = Tenants(tenant_store, provider, generation=rotations.generation)
         caretaker = Caretaker(CentralDuties(central), provider, also=pool.refill if pool else None)
         yield Services(
@@ -285,7 +286,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             email=email_services(auth, central, addresses),
             registry=registry,
             reports=reports,
-            drift=DriftCheck(provider, registry.migrations, local_scratch),
+            drift=drift,
             provider=provider,
             tenants=tenants,
             rotations=rotations,
@@ -316,6 +317,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 provider=provider,
                 published=registry.snapshot,
                 copies=Copies(CentralLife(central), provider, SystemClock()),
+                drift=drift,
             ),
             server=provider.server,
             verifier=provider.verifier,

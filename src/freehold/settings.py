@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from freehold.errors import FreeholdError
 from freehold.limiting import Rate, parse_rate
-from freehold.settings_checks import SERVERS, check
+from freehold.settings_checks import SERVERS, check, same_server
 
 
 class Secret(str):
@@ -254,11 +254,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def central_namespace(self) -> str | None:
         """The namespace of a central database that is on the tenants' own sqld and has no token of its own."""
-        parts = urlsplit(self.database_url)
-        is_there = f"{parts.scheme}://{parts.netloc}" == self.sqld_url.rstrip("/")
-        if self.tenant_provider != "sqld" or self.database_auth_token or not is_there:
+        if self.database_auth_token or not self.shares_sqld:
             return None
-        return dict(parse_qsl(parts.query)).get("namespace")
+        return dict(parse_qsl(urlsplit(self.database_url).query)).get("namespace")
+
+    @property
+    def shares_sqld(self) -> bool:
+        """Whether the central database is on the very sqld that runs tenants' SQL."""
+        return self.tenant_provider == "sqld" and same_server(self.database_url, self.sqld_url)
+
+    @property
+    def central_file(self) -> Path | None:
+        """The file of the central database, if it is in one."""
+        if self.has_remote_central:
+            return None
+        return Path(self.database_url.removeprefix("sqlite:///") or self.data_dir / "central.db")
 
     @property
     def own_origins(self) -> tuple[str, ...]:

@@ -197,6 +197,35 @@ def is_private_to(url: str) -> bool:
     return parts.scheme == "https" or (parts.scheme == "http" and host in {"127.0.0.1", "::1", "localhost"})
 
 
+_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443, "libsql": 443}
+
+
+def same_server(url: str, other: str) -> bool:
+    """Whether two URLs lead to one server by what they say: schemes and names of this machine count as one."""
+    place = _server(url)
+    return place is not None and place == _server(other)
+
+
+def _server(url: str) -> tuple[str, int] | None:
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").rstrip(".")
+        port = parts.port or _PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    if not host:
+        return None
+    try:
+        address = ip_address(host)
+    except ValueError:
+        is_here = host == "localhost" or host.endswith(".localhost")
+    else:
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        is_here = mapped.is_loopback or mapped.is_unspecified
+        host = str(mapped)
+    return ("localhost" if is_here else host), port
+
+
 def _is_network(text: str) -> bool:
     try:
         ip_network(text, strict=False)

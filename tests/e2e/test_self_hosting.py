@@ -45,7 +45,16 @@ def test_its_settings_are_settings_and_sound(compose: Any, tmp_path: Path) -> No
     }
     assert given.keys() <= variables().keys()
     settings = load_settings({**given, "DATA_DIR": str(tmp_path)})
-    assert settings.central_namespace == "central"  # made by Freehold itself, with no token
+    assert not settings.shares_sqld
+    assert settings.central_file is not None  # in the volume that DATA_DIR is
+    where = "freehold:/var/lib/freehold/data"
+    assert where in compose["services"]["freehold"]["volumes"]
+    assert "DATA_DIR=/var/lib/freehold/data" in (ROOT / "Dockerfile").read_text()
+
+
+def test_sqld_is_one_that_syncs_its_log(compose: Any) -> None:
+    version = compose["services"]["sqld"]["image"].rpartition(":v")[2]
+    assert tuple(map(int, version.split("."))) >= (0, 24, 33)
 
 
 def test_the_image_copies_what_is_there_and_the_package_has_its_migrations(tmp_path: Path) -> None:
@@ -112,7 +121,8 @@ def test_the_page_works_as_it_stands(tmp_path: Path) -> None:
             time.sleep(0.05)
         mine = sign_up(found[1]).credentials()
         assert run_sql(mine, "SELECT 1") == [["1"]]
-    assert (tmp_path / "sqld-data/dbs/central").is_dir()
+    assert not (tmp_path / "sqld-data/dbs/central").exists()
+    assert (tmp_path / "data/central.db").is_file()
     assert (tmp_path / "sqld-data/dbs" / mine["db_name"]).is_dir()
 
 

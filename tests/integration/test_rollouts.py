@@ -139,7 +139,7 @@ async def test_every_tenant_ends_at_the_version_with_one_request_each(fleet: Fle
     assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
     assert (await rollouts.plan(Options())).estimated_rows == {}
     done = await rollouts.progress()
-    assert done.counts == {"pending": 0, "migrated": 12, "skipped": 0, "failed": 0}
+    assert done.counts == {"pending": 0, "migrated": 12, "skipped": 0, "failed": 0, "drifted": 0}
     assert [sum(wave.values()) for wave in done.waves] == [1, 1, 10]
     assert done.requests == 12
     assert await fleet.versions() == {(1, 2, 3, 4, 5)}
@@ -195,6 +195,105 @@ async def test_a_failing_tenant_pauses_it_and_once_repaired_it_goes_on(fleet: Fl
     assert await fleet.versions() == {(1, 2, 3, 4, 5)}
     with pytest.raises(RolloutEnded):
         await rollouts.resume(started.rollout_id)
+
+
+# What users did to their own databases before the rollout, so that a migration fails there.
+SABOTAGE = {
+    "table dropped": ("DROP TABLE cards", "DROP TABLE decks"),
+    "table taken": ("ALTER TABLE decks ADD COLUMN colour TEXT",),
+    "view instead": ("ALTER TABLE decks RENAME TO mine", "CREATE VIEW decks AS SELECT * FROM mine"),
+    "view in the way": ("CREATE VIEW odd AS SELECT absent FROM decks",),
+    "name taken": ("CREATE TABLE new_decks (id)",),
+    "index taken": ("CREATE TABLE decks_name (id)",),
+    "ledger dropped": ("DROP TABLE freehold_ledger",),
+    "ledger a view": ("DROP TABLE freehold_ledger", "CREATE VIEW freehold_ledger AS SELECT 1 AS version"),
+    "ledger untrue": ("UPDATE freehold_ledger SET chain = 'ab' WHERE version = 2",),
+}
+
+
+async def test_what_users_did_to_their_own_schemas_is_told_and_stops_nobody(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    hostile = dict(zip(fleet.names, SABOTAGE, strict=False))
+    for tenant_id, kind in hostile.items():
+        await fleet.run(tenant_id, *SABOTAGE[kind], "SELECT 1")
+    started = await rollouts.start(Options())
+    assert started.budget == 0
+    ended = await work(fleet, started.rollout_id)
+    done = await rollouts.progress()
+    assert (ended.state, ended.reason) == (RolloutState.DONE, None), done.failures
+    assert done.counts == {
+        "pending": 0,
+        "migrated": 12 - len(SABOTAGE),
+        "skipped": 0,
+        "failed": 0,
+        "drifted": len(SABOTAGE),
+    }
+    assert done.failures == ()
+    assert sum(each.tenants for each in done.drifted) == len(SABOTAGE)
+    assert {each.cause for each in done.drifted} == {"drifted", "diverged"}
+    assert any("table decks is missing" in each.error or "decks" in each.error for each in done.drifted)
+    assert done.is_fine
+    plan = await rollouts.plan(Options())
+    assert (plan.tenants, plan.drifted) == (len(SABOTAGE), len(SABOTAGE))
+
+
+async def test_drifted_tenants_alone_are_no_canaries(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    drifted, broken = tuple(fleet.names)[:3], tuple(fleet.names)[3]
+    for tenant_id in drifted:
+        await fleet.run(tenant_id, *SABOTAGE["table dropped"], "SELECT 1")
+    await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")  # breaks the migration by its rows
+    for others in tuple(fleet.names)[4:]:
+        await fleet.run(others, "INSERT INTO decks VALUES (2, 'verbs')")
+    started = await rollouts.start(Options(canaries=drifted, waves=("50%",)))
+    paused = await work(fleet, started.rollout_id)
+    # The migration is bad for everybody else: it was found out on as many as the canaries were, and no more.
+    assert (paused.state, paused.wave) == (RolloutState.PAUSED, 1)
+    done = await rollouts.progress()
+    assert done.counts["drifted"] == 3
+    assert 1 <= done.counts["failed"] <= 3
+    assert done.counts["pending"] >= 6
+    assert not done.is_fine
+
+
+async def test_a_rollout_over_drifted_tenants_only_has_proved_nothing(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    for tenant_id in fleet.names:
+        await fleet.run(tenant_id, *SABOTAGE["table dropped"], "SELECT 1")
+    started = await rollouts.start(Options())
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+    done = await rollouts.progress()
+    assert (done.counts["drifted"], done.is_fine) == (12, False)
+
+
+async def test_a_repaired_tenant_is_migrated_when_drifted_ones_are_tried_again(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    by_name = sorted(fleet.names, key=lambda each: fleet.names[each])
+    drifted, broken = by_name[3], by_name[5]
+    await fleet.run(drifted, "CREATE TABLE decks_name (id)", "SELECT 1")
+    await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
+    started = await rollouts.start(Options(waves=("5",)))
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.PAUSED
+    await fleet.run(drifted, "DROP TABLE decks_name", "SELECT 1")
+    await fleet.run(broken, "DELETE FROM decks WHERE id = 2")
+    assert await rollouts.retry(started.rollout_id, states=("failed", "drifted")) == 2
+    await rollouts.resume(started.rollout_id)
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+    assert await fleet.versions() == {(1, 2, 3, 4, 5)}
+
+
+async def test_a_wave_is_judged_by_those_whose_schema_is_the_registrys(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    changed, well = tuple(fleet.names)[:2]
+    # Harmless to the migrations, and what the health query asks for is gone.
+    await fleet.run(changed, "DROP TABLE cards", "SELECT 1")
+    options = Options(canaries=(changed,), waves=(), health_sql="SELECT count(*) > 0 FROM cards")
+    started = await rollouts.start(options)
+    assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
+    done = await rollouts.progress()
+    assert done.counts["migrated"] == 12
+    assert [sum(wave.values()) for wave in done.waves] == [2, 10]  # another one took the canary's part
+    assert well in fleet.names
 
 
 async def test_a_wave_is_not_over_while_somebody_has_failed_ones_tried_again(fleet: Fleet) -> None:

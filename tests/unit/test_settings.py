@@ -154,3 +154,55 @@ def test_a_provider_to_sign_in_with_is_set_up_whole_or_not_at_all(
         load_settings(variables)
     assert any(line.startswith(fault) for line in bad.value.faults), bad.value.faults
     assert "a-secret" not in str(bad.value)
+
+
+_SQLD = {
+    "TENANT_PROVIDER": "sqld",
+    "SQLD_URL": "http://127.0.0.1:8080",
+    "SQLD_ADMIN_URL": "http://127.0.0.1:9090",
+    "SQLD_ADMIN_KEY": "k" * 32,
+    "SQLD_JWT_KEY_FILE": "/etc/sqld.pem",
+}
+
+
+@pytest.mark.parametrize(
+    ("sqld", "central"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/?namespace=central"),
+        ("http://127.0.0.1:8080/", "http://localhost:8080/?namespace=central"),
+        ("http://localhost:8080", "http://127.0.0.2:8080?namespace=central"),
+        ("http://[::1]:8080", "http://127.0.0.1:8080/?namespace=central"),
+        ("http://127.0.0.1:8080", "libsql://LOCALHOST:8080/?tls=0&namespace=central"),
+        ("http://sqld:8080", "http://SQLD.:8080/?namespace=central"),
+        ("https://sqld.example.com", "libsql://sqld.example.com/?namespace=central"),
+        ("http://sqld.internal", "http://sqld.internal:80/?namespace=central"),
+        ("http://127.0.0.1:8080", "http://[::ffff:127.0.0.1]:8080/?namespace=central"),
+        ("http://127.0.0.1:8080", "http://central.localhost:8080/?namespace=central"),
+    ],
+)
+def test_one_server_by_two_names_is_shared(sqld: str, central: str) -> None:
+    settings = load_settings({**_SQLD, "SQLD_URL": sqld, "DATABASE_URL": central})
+    assert settings.shares_sqld
+    assert settings.central_namespace == "central"
+
+
+@pytest.mark.parametrize(
+    ("sqld", "central"),
+    [
+        ("http://127.0.0.1:8080", ""),
+        ("http://127.0.0.1:8080", "sqlite:////var/lib/central.db"),
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8090/?namespace=central"),
+        ("http://sqld:8080", "http://central:8080/?namespace=central"),
+        ("http://10.0.0.1:8080", "http://127.0.0.1:8080/?namespace=central"),
+        ("http://sqld.example.com", "libsql://sqld.example.com"),
+    ],
+)
+def test_two_servers_are_not_taken_for_one(sqld: str, central: str) -> None:
+    settings = load_settings({**_SQLD, "SQLD_URL": sqld, "DATABASE_URL": central})
+    assert not settings.shares_sqld
+    assert settings.central_namespace is None
+
+
+def test_an_sqld_of_its_own_is_shared_with_no_tenant() -> None:
+    central = "http://127.0.0.1:8080/?namespace=central"
+    assert not load_settings({"DATABASE_URL": central, "SQLD_URL": "http://127.0.0.1:8080"}).shares_sqld

@@ -24,7 +24,7 @@ from freehold.libsql.bearer import Token
 from freehold.libsql.sqlalchemy.urls import engine_url
 
 # With more namespaces than it keeps open, sqld now and then denies for a moment the very one that it is asked for.
-_DENIALS_S = 2.0
+MISSING_GRACE_S = 2.0
 _BUSY_TIMEOUT_MS = 5_000
 _READ = "read"
 
@@ -161,7 +161,7 @@ def open_remote_central(url: str, auth_token: Token = None, seal_key: bytes = b"
         LibsqlError: the URL cannot be used.
     """
     given: dict[str, Any] = {} if auth_token is None else {"auth_token": auth_token}
-    given["missing_grace_s"] = _DENIALS_S
+    given["missing_grace_s"] = MISSING_GRACE_S
     return Central(
         _engine(engine_url(url), **given), seal_key, probe=_engine(engine_url(url), connections=1, **given)
     )

@@ -65,6 +65,28 @@ SELECT state, wave,
 FROM rollout WHERE id = :rollout_id
 """)
 
+# Not while any of the wave is under way or to be tried again: whoever extends it first has made some due.
+EXTEND = text("""
+UPDATE rollout_step SET wave = :wave
+WHERE rollout_id = :rollout_id AND tenant_id IN (
+  SELECT tenant_id FROM rollout_step
+  WHERE rollout_id = :rollout_id AND wave > :wave AND state = 'pending'
+  ORDER BY wave, tenant_id
+  LIMIT :tenants
+)
+AND EXISTS (SELECT 1 FROM rollout WHERE id = :rollout_id AND state = 'running' AND wave = :wave)
+AND NOT EXISTS (
+  SELECT 1 FROM rollout_step AS step
+  WHERE step.rollout_id = :rollout_id AND step.wave = :wave AND step.due_at_ms IS NOT NULL
+)
+""")
+
+DRIFTED = text("""
+SELECT count(*) FROM rollout_step AS step JOIN tenant ON tenant.id = step.tenant_id
+WHERE step.rollout_id = (SELECT id FROM rollout ORDER BY created_at DESC, id LIMIT 1) AND step.state = 'drifted'
+  AND tenant.provider = :provider AND tenant.state = 'ready' AND tenant.schema_version < :to_version
+""")
+
 # `held` are pairs of tenant and lease: one statement, and one round trip, for however many there are.
 RENEW = text("""
 UPDATE rollout_step SET due_at_ms = :lease_until_ms
@@ -77,7 +99,7 @@ RETURNING tenant_id
 def progress_of(rollout: Rollout, rows: Iterable[Sequence[Any]], now: datetime) -> Progress:
     """From rows of wave, state, how many, and their requests."""
     waves: list[dict[StepState, int]] = [{} for _ in range(rollout.waves)]
-    counts: dict[StepState, int] = {"pending": 0, "migrated": 0, "skipped": 0, "failed": 0}
+    counts: dict[StepState, int] = {"pending": 0, "migrated": 0, "skipped": 0, "failed": 0, "drifted": 0}
     requests = 0
     for wave, state, count, asked in rows:
         waves[wave - 1][state] = count

@@ -12,7 +12,17 @@ from freehold.audit.types import Event, Facts
 from freehold.auth.dates import to_iso
 from freehold.auth.tokens import random_id
 from freehold.central.engine import Central
-from freehold.central.rollout_sql import CLAIM, MOVE, RECORD, RENEW, STANDING, START, progress_of
+from freehold.central.rollout_sql import (
+    CLAIM,
+    DRIFTED,
+    EXTEND,
+    MOVE,
+    RECORD,
+    RENEW,
+    STANDING,
+    START,
+    progress_of,
+)
 from freehold.central.tables import rollout, rollout_step, tenant
 from freehold.errors import NotFound
 from freehold.rollouts.errors import BadRollout, RolloutOpen
@@ -27,6 +37,7 @@ from freehold.rollouts.types import (
     RolloutState,
     Standing,
     Step,
+    StepState,
 )
 from freehold.rollouts.waves import amount, wave_ends
 from freehold.tenants.types import TenantState
@@ -62,6 +73,11 @@ class CentralRollouts:
         some = select(tenant.c.id, tenant.c.database_name).where(_is_behind(provider, to_version))
         async with self.central.read() as db:
             return [(row.id, row.database_name) for row in await db.execute(some.limit(limit))]
+
+    async def drifted(self, provider: str, to_version: int) -> int:
+        values = {"provider": provider, "to_version": to_version}
+        async with self.central.read() as db:
+            return int((await db.execute(DRIFTED, values)).scalar_one())
 
     async def start(self, provider: str, to_version: int, options: Options) -> Rollout:
         rollout_id, now = random_id(), self.central.now()
@@ -170,6 +186,14 @@ class CentralRollouts:
                 await self._note(db, "rollout.wave_finished", rollout_id, wave=wave)
         return found
 
+    async def extend(self, rollout_id: str, wave: int, tenants: int) -> int:
+        values = {"rollout_id": rollout_id, "wave": wave, "tenants": tenants}
+        async with self.central.write() as db:
+            count = (await db.execute(EXTEND, values)).rowcount
+            if count:
+                await self._note(db, "rollout.wave_extended", rollout_id, wave=wave, tenants=count)
+        return count
+
     async def claim(
         self, rollout_id: str, wave: int, *, now_ms: int, lease_until_ms: int, limit: int
     ) -> Sequence[Step]:
@@ -265,8 +289,8 @@ class CentralRollouts:
             rows = (await db.execute(counting)).all()
         return progress_of(found, rows, self.central.now())
 
-    async def failures(self, rollout_id: str) -> Sequence[Failure]:
-        is_failed = and_(rollout_step.c.rollout_id == rollout_id, rollout_step.c.state == "failed")
+    async def failures(self, rollout_id: str, state: StepState) -> Sequence[Failure]:
+        is_failed = and_(rollout_step.c.rollout_id == rollout_id, rollout_step.c.state == state)
         by_cause = (
             select(rollout_step.c.cause, func.count(), func.min(rollout_step.c.error))
             .where(is_failed)
@@ -282,8 +306,8 @@ class CentralRollouts:
                 found.append(Failure(cause=cause, tenants=count, error=error or "", examples=tuple(examples)))
         return found
 
-    async def retry_failed(self, rollout_id: str, now_ms: int) -> int:
-        is_failed = and_(rollout_step.c.rollout_id == rollout_id, rollout_step.c.state == "failed")
+    async def retry(self, rollout_id: str, now_ms: int, states: Sequence[StepState]) -> int:
+        is_failed = and_(rollout_step.c.rollout_id == rollout_id, rollout_step.c.state.in_(states))
         again = update(rollout_step).where(is_failed).values(state="pending", attempts=0, due_at_ms=now_ms)
         async with self.central.write() as db:
             first = (await db.execute(select(func.min(rollout_step.c.wave)).where(is_failed))).scalar()

@@ -130,10 +130,11 @@ Examples:
 )
 @async_command
 async def sqld(given: str | None) -> int:
-    """Run the service with all its databases, the central one too, on a sqld that it starts itself.
+    """Run the service with its users' databases on a sqld that it starts itself.
 
     What `freehold serve` is on a self-hosted installation, in one command and with no Docker. The other settings
-    are those of `serve`; data and keys are below DATA_DIR and are there again at the next start.
+    are those of `serve`; data and keys are below DATA_DIR/sqld and are there again at the next start. The central
+    database is a file there, so that no user's SQL runs in its process.
     """
     from freehold.keys import load_or_create_key
     from freehold.log import configure_logging
@@ -157,7 +158,7 @@ async def sqld(given: str | None) -> int:
             SQLD_JWT_KEY_FILE=str(key_file),
             SQLD_DATA_DIR=str(folder / "data"),
             SQLD_SUPERVISOR_URL=place.supervisor_url,
-            DATABASE_URL=f"{place.url}/?namespace=central",
+            DATABASE_URL=f"sqlite:///{folder / 'central.db'}",
             DATABASE_AUTH_TOKEN="",
         )
         return await run_service(settings)

@@ -15,6 +15,7 @@ _VERBS = {
     "registry": ("freehold.cli.registry", "Ordered migrations of the tenant databases."),
     "audit": ("freehold.cli.audit", "Who did what, and whether that record is whole."),
     "rollout": ("freehold.cli.rollout", "Bring the whole fleet to a version, in waves."),
+    "central": ("freehold.cli.central", "The central database, moved to another place."),
     "tenants": ("freehold.cli.tenants", "One database a user, and its life."),
     "sqld": ("freehold.cli.sqld", "The tenants' sqld, under supervision."),
     "dev": ("freehold.cli.dev", "Servers to develop against, with no account."),

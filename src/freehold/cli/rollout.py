@@ -11,7 +11,7 @@ import msgspec
 
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
 from freehold.cli.progress import Bar, one_line, progress
-from freehold.rollouts.types import Options, Plan, Progress, Rollout, RolloutState
+from freehold.rollouts.types import Options, Plan, Progress, Rollout, RolloutState, StepState
 from freehold.rollouts.worker import WorkerPace
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ async def start(
 
     Its state is in the central database: it may be stopped and gone on with, here or elsewhere, by `work`, and
     several of these share one. The last line with --wait --json is
-    {"rollout_id", "to", "tenants", "migrated", "skipped", "failed", "requests", "seconds"}.
+    {"rollout_id", "to", "tenants", "migrated", "skipped", "failed", "drifted", "requests", "seconds"}.
     """
     async with command_services() as services:
         options = await _options(services, waves, canaries, budget)
@@ -204,7 +204,8 @@ Examples:
 async def work(rollout_id: str | None, concurrency: int, lease_s: float, as_json: bool) -> int:
     """Carry a running rollout out, until it is done or pauses. Any number of these may work on one.
 
-    Exit code 0 when it is done and none failed, 1 when it paused, was aborted, or some failed.
+    Exit code 0 when it is done and none failed (those that are drifted did not), 1 when it paused, was aborted, some
+    failed, or all there were are drifted.
     """
     async with command_services() as services:
         found = (await services.rollouts.progress(rollout_id)).rollout
@@ -224,7 +225,11 @@ Examples:
 async def status(rollout_id: str | None, as_json: bool) -> int:
     """Say how far a rollout is, the newest by default, with failures grouped by cause.
 
-    Exit code 0 when it is running or done with none failed, 1 otherwise.
+    Tenants whose users had changed their own schemas, so that they could not be migrated, are told as drifted and are
+    no failures: `freehold tenants check` offers the repair.
+
+    Exit code 0 when it is running or done with none failed, however many are drifted; 1 otherwise, and when it is
+    done and all there were are drifted.
     """
     async with command_services() as services:
         found = await services.rollouts.progress(rollout_id)
@@ -232,8 +237,7 @@ async def status(rollout_id: str | None, as_json: bool) -> int:
         echo_json(found)
     else:
         _show(found)
-    is_fine = found.rollout.state in (RolloutState.RUNNING, RolloutState.DONE)
-    return EXIT_DONE if is_fine and not found.counts["failed"] else EXIT_NO
+    return EXIT_DONE if found.is_fine else EXIT_NO
 
 
 @rollout.command(epilog="\b\nExample:\n  freehold rollout pause")
@@ -281,14 +285,20 @@ async def abort(rollout_id: str | None, yes: bool) -> int:
 
 @rollout.command(epilog="\b\nExample:\n  freehold rollout retry --failed && freehold rollout resume --wait")
 @_which
-@click.option("--failed", is_flag=True, required=True, help="Those that failed.")
+@click.option("--failed", is_flag=True, help="Those that failed.")
+@click.option(
+    "--drifted", is_flag=True, help="Those whose own schemas were in the way, once they are repaired."
+)
 @async_command
-async def retry(rollout_id: str | None, failed: bool) -> int:
-    """Put failed tenants back, to be tried again when the rollout is resumed."""
-    assert failed
+async def retry(rollout_id: str | None, failed: bool, drifted: bool) -> int:
+    """Put tenants that were not migrated back, to be tried again when the rollout is resumed."""
+    chosen: dict[StepState, bool] = {"failed": failed, "drifted": drifted}
+    states = [state for state, is_wanted in chosen.items() if is_wanted]
+    if not states:
+        raise click.UsageError("say which: --failed, --drifted, or both")
     async with command_services() as services:
         found = await services.rollouts.progress(rollout_id)
-        count = await services.rollouts.retry(found.rollout.rollout_id)
+        count = await services.rollouts.retry(found.rollout.rollout_id, states=states)
     click.echo(f"{count} tenants will be tried again; go on with: freehold rollout resume")
     return EXIT_DONE
 
@@ -321,21 +331,21 @@ async def _work(services: "Services", found: Rollout, pace: WorkerPace, *, as_js
                 click.echo("stopped; go on with: freehold rollout work", err=True)
     done = await services.rollouts.progress(found.rollout_id)
     if as_json:
-        for failure in done.failures:
+        for failure in (*done.failures, *done.drifted):
             echo_json(failure)
         echo_json(
             {
                 "rollout_id": found.rollout_id,
                 "to": found.to_version,
                 "tenants": found.tenants,
-                **{state: done.counts[state] for state in ("migrated", "skipped", "failed")},
+                **{state: done.counts[state] for state in ("migrated", "skipped", "failed", "drifted")},
                 "requests": done.requests,
                 "seconds": done.seconds,
             }
         )
     else:
         _show(done)
-    return EXIT_DONE if done.rollout.state is RolloutState.DONE and not done.counts["failed"] else EXIT_NO
+    return EXIT_DONE if done.rollout.state is RolloutState.DONE and done.is_fine else EXIT_NO
 
 
 @contextmanager
@@ -368,6 +378,8 @@ def _show_plan(found: Plan) -> None:
         click.echo("  no database answered, so the rows to rewrite are unknown")
     for table, rows in (found.estimated_rows or {}).items():
         click.echo(one_line(f"  about {rows:,} rows of {table} would be rewritten or gone through"))
+    if found.drifted:
+        click.echo(f"  {found.drifted} of them the last rollout found drifted; see: freehold tenants check")
     for state, count in found.left_out.items():
         click.echo(f"  left out: {count} {state}")
 
@@ -380,6 +392,13 @@ def _show(found: Progress) -> None:
     for failure in found.failures:
         some = ", ".join(failure.examples)
         click.echo(one_line(f"  {failure.tenants} failed, {failure.cause}: {failure.error} (e.g. {some})"))
+    for drifted in found.drifted:
+        some = ", ".join(drifted.examples)
+        click.echo(
+            one_line(f"  {drifted.tenants} not migrated, {drifted.cause}: {drifted.error} (e.g. {some})")
+        )
+    if found.drifted:
+        click.echo("  repair what drifted with: freehold tenants check TENANT")
 
 
 def _say(found: Rollout) -> None:

@@ -32,6 +32,7 @@ async def serve() -> int:
 async def run_service(settings: Settings) -> int:
     """Serve with these settings until told to stop; gives the exit code."""
     with listen(settings.host, settings.port) as listener:
+        from freehold.adapters import warn_of_shared_sqld
         from freehold.bootstrap import open_services
         from freehold.http.app import create_asgi
         from freehold.log import configure_logging
@@ -40,6 +41,7 @@ async def run_service(settings: Settings) -> int:
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
         async with open_services(settings) as services:
             await services.publish_registry()
+            await warn_of_shared_sqld(settings)
             config = uvicorn.Config(
                 create_asgi(services),
                 log_config=None,

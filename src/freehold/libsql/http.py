@@ -1,6 +1,6 @@
 """Runs Hrana batches on a database over HTTP, for whom only whole batches matter, such as the migration core."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 import aiohttp
@@ -15,6 +15,7 @@ from freehold.errors import (
     Unauthenticated,
     Unavailable,
 )
+from freehold.libsql.bearer import Token
 from freehold.libsql.endpoint import TIMEOUT_S, Endpoint
 from freehold.libsql.errors import LibsqlError, Refused
 from freehold.libsql.protocol import (
@@ -45,22 +46,27 @@ _REFUSALS: dict[int, Callable[[str], FreeholdError]] = {
 class HranaTarget:
     """A database at `url`. `token` is the token's text, or what gives one each time it is needed.
 
-    The session is the caller's, to share and to close. Nothing is sent twice: who applies migrations decides that.
+    `namespace` and `missing_grace_s` are those of `Endpoint`. The session is the caller's, to share and to close.
+    Nothing is sent twice: who applies migrations decides that.
     """
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         url: str,
-        token: str | Callable[[], Awaitable[str]],
+        token: Token,
         *,
+        namespace: str | None = None,
         timeout_s: float = TIMEOUT_S,
+        missing_grace_s: float = 0.0,
     ) -> None:
         self._endpoint = Endpoint(
             f"{url.rstrip('/')}/",
             token,
+            namespace=namespace,
             session=session,
             timeout_s=timeout_s,
+            missing_grace_s=missing_grace_s,
             retry_delays_s=(),
             keep_token=False,
         )

@@ -4,8 +4,10 @@ What arrives is rows and definitions, never pages of a file: a file that somebod
 Every value arrives as it is stored: text that is not UTF-8 or holds NUL, infinities, 64-bit integers.
 """
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from freehold.errors import Conflict, Unavailable
@@ -77,6 +79,23 @@ async def copy_database(
     return await _Copy(source, destination, on_rows).all()
 
 
+async def content_digests(target: Target) -> dict[str, tuple[int, str]]:
+    """For each table how many rows it has, and a hash over every value in them; equal for equal content.
+
+    Of two databases of which one is a copy of the other. What cannot be read row by row, such as a full-text index
+    over another table, is left out.
+
+    Raises:
+        CannotBeCopied, SchemaUnreadable, Unavailable: it cannot be read.
+    """
+    copy = _Copy(target, target, lambda _rows: None)
+    found = {}
+    for table in (await read_content(target, with_ledger=True)).tables:
+        if table.module == "" or (table.module == "fts5" and table.fts_content is None):
+            found[table.name] = await copy.digest(table)
+    return found
+
+
 class _Copy:
     def __init__(self, source: Target, destination: Target, on_rows: Callable[[int], None]) -> None:
         self._source = source
@@ -125,12 +144,21 @@ class _Copy:
             self._skipped.append(f"the rows of {table.name}: it does not keep what it was given")
         return False
 
+    async def digest(self, table: Table) -> tuple[int, str]:
+        """How many rows the source's table has, and a hash over them in their order."""
+        names, has_number = _columns(table)
+        count, digest = 0, hashlib.sha256()
+        async for page in self._pages(table, names, by_number=has_number):
+            count += len(page.rows)
+            for row in page.rows:
+                digest.update(msgspec.json.encode([decode(value) for value in row]))
+        return count, digest.hexdigest()
+
     async def _copy_rows(self, table: Table) -> None:
-        rowid = table.rowid if table.has_rowid and table.module in {"", "fts5"} else None
-        names = [*([rowid] if rowid else []), *map(quoted, table.columns)]
+        names, has_number = _columns(table)
         head = f"INSERT INTO {_name(table)} ({', '.join(names)}) VALUES "
         copied = 0
-        async for page in self._pages(table, names, by_number=rowid is not None):
+        async for page in self._pages(table, names, by_number=has_number):
             await self._write(list(_inserts(head, page.rows)))
             copied += len(page.rows)
             self._rows += len(page.rows)
@@ -268,6 +296,12 @@ def _size(value: Value) -> int:
             return len(text)
         case _:
             return 8
+
+
+def _columns(table: Table) -> tuple[list[str], bool]:
+    """What is read of a row, and whether its number comes first."""
+    rowid = table.rowid if table.has_rowid and table.module in {"", "fts5"} else None
+    return [*([rowid] if rowid else []), *map(quoted, table.columns)], rowid is not None
 
 
 def _name(table: Table) -> str:

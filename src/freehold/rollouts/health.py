@@ -2,27 +2,64 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from msgspec import Struct
+
 from freehold.errors import FreeholdError
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.libsql.values import decode
 from freehold.migrate.target import Target
+from freehold.tenants.drift import OwnChange
 
 
-async def unhealthy(
-    open_database: Callable[[str], Awaitable[Target]], names: Sequence[str], sql: str
-) -> str | None:
-    """Why the wave is not well, or None. The first value of the first row must be true in each database."""
+class Health(Struct, frozen=True):
+    """`reason` is why the wave is not well. `set_aside` databases tell nothing: their users changed the schema."""
+
+    reason: str | None = None
+    well: int = 0
+    set_aside: int = 0
+
+
+async def health_of(
+    open_database: Callable[[str], Awaitable[Target]],
+    names: Sequence[str],
+    sql: str,
+    own_change: Callable[[Target], Awaitable[OwnChange | None]],
+) -> Health:
+    """How the wave is. The first value of the first row must be true in each database that is as it should be."""
+    well = set_aside = 0
     for name in names:
-        try:
-            target = await open_database(name)
-            # A look, whatever it says: nothing of it is kept.
-            steps = (BatchStep(Stmt(sql="BEGIN")), BatchStep(Stmt(sql=sql)), BatchStep(Stmt(sql="ROLLBACK")))
-            (answer,) = await target.run([Batch(steps)])
-        except FreeholdError as error:
-            return f"the health query could not be run on {name}: {error}"
-        if error_ := answer.step_errors[1]:
-            return f"the health query failed on {name}: {error_.message}"
-        result = answer.step_results[1]
-        if result is None or not result.rows or not result.rows[0] or not decode(result.rows[0][0]):
-            return f"the health query is not true on {name}"
+        reason = await _unwell(open_database, name, sql)
+        if reason is None:
+            well += 1
+        elif await _is_changed(open_database, name, own_change):
+            set_aside += 1
+        else:
+            return Health(reason, well, set_aside)
+    return Health(None, well, set_aside)
+
+
+async def _unwell(open_database: Callable[[str], Awaitable[Target]], name: str, sql: str) -> str | None:
+    try:
+        target = await open_database(name)
+        # A look, whatever it says: nothing of it is kept.
+        steps = (BatchStep(Stmt(sql="BEGIN")), BatchStep(Stmt(sql=sql)), BatchStep(Stmt(sql="ROLLBACK")))
+        (answer,) = await target.run([Batch(steps)])
+    except FreeholdError as error:
+        return f"the health query could not be run on {name}: {error}"
+    if error_ := answer.step_errors[1]:
+        return f"the health query failed on {name}: {error_.message}"
+    result = answer.step_results[1]
+    if result is None or not result.rows or not result.rows[0] or not decode(result.rows[0][0]):
+        return f"the health query is not true on {name}"
     return None
+
+
+async def _is_changed(
+    open_database: Callable[[str], Awaitable[Target]],
+    name: str,
+    own_change: Callable[[Target], Awaitable[OwnChange | None]],
+) -> bool:
+    try:
+        return await own_change(await open_database(name)) is not None
+    except FreeholdError:
+        return False

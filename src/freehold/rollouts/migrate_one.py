@@ -13,6 +13,7 @@ from freehold.migrate.history import History
 from freehold.migrate.target import Target
 from freehold.rollouts.types import Ended, Step
 from freehold.tenants.backoff import Backoff
+from freehold.tenants.drift import OwnChange
 from freehold.tenants.ports import Clock
 
 log = structlog.get_logger()
@@ -38,7 +39,8 @@ class _Counting:
 class MigrateOne:
     """Brings a tenant to the version, whoever else does so at the same moment. Never raises.
 
-    `prepare` is what comes before the tenant's change.
+    `prepare` is what comes before the tenant's change. `own_change` says what its user had done to its schema; only
+    those are looked at that could not be migrated.
     """
 
     open: Callable[[str], Awaitable[Target]]
@@ -47,6 +49,7 @@ class MigrateOne:
     clock: Clock
     random: Callable[[], float]
     prepare: Callable[[Step], Awaitable[Step]]
+    own_change: Callable[[Target], Awaitable[OwnChange | None]]
 
     async def run(self, step: Step) -> Ended:
         """Apply what is missing, in one round trip if the recorded version was right."""
@@ -59,11 +62,30 @@ class MigrateOne:
             ended = Ended(step=step, state="migrated" if done.applied else "skipped", version=done.version)
         except Exception as error:  # whatever one tenant meets must not stop the others
             ended = self._failed(step, error)
+            if counting is not None and _may_be_its_own_doing(ended):
+                ended = await self._told_apart(ended, counting)
         return msgspec.structs.replace(
             ended,
             requests=0 if counting is None else counting.requests,
             duration_ms=self.clock.now_ms() - began_ms,
         )
+
+    async def _told_apart(self, ended: Ended, target: Target) -> Ended:
+        """`drifted` if its user had changed the schema, else as it was: a failure of the migration."""
+        try:
+            found = await self.own_change(target)
+        except FreeholdError as error:
+            log.info(
+                "rollout.drift_unknown", tenant_id=ended.step.tenant_id, code=error.code, reason=str(error)
+            )
+            return ended
+        except Exception:  # what somebody put into a schema must not stop the others
+            log.exception("rollout.drift_unknown", tenant_id=ended.step.tenant_id)
+            return ended
+        if found is None:
+            return ended
+        text = f"its own schema is not that of its version: {found.summary}; {ended.error}"
+        return Ended(step=ended.step, state="drifted", error=text[:_ERROR_CHARS], cause=found.verdict)
 
     def _failed(self, step: Step, error: Exception) -> Ended:
         failures = step.attempts + 1
@@ -75,3 +97,8 @@ class MigrateOne:
             due_at_ms = self.clock.now_ms() + int(_BACKOFF.delay_s(failures, self.random) * 1000)
             return Ended(step=step, state="pending", error=text, cause=cause, due_at_ms=due_at_ms)
         return Ended(step=step, state="failed", error=text, cause=cause)
+
+
+def _may_be_its_own_doing(ended: Ended) -> bool:
+    """Whether to look for it: a database that did not answer once is first asked again."""
+    return ended.state == "failed" or ended.step.attempts > 0

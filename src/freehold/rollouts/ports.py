@@ -13,6 +13,7 @@ from freehold.rollouts.types import (
     RolloutState,
     Standing,
     Step,
+    StepState,
 )
 
 
@@ -28,6 +29,10 @@ class RolloutStore(Protocol):
 
     async def behind(self, provider: str, to_version: int, limit: int) -> Sequence[tuple[str, str]]:
         """Id and database of some ready tenants below the version."""
+        ...
+
+    async def drifted(self, provider: str, to_version: int) -> int:
+        """How many of the ready tenants below the version the newest rollout found drifted."""
         ...
 
     async def start(self, provider: str, to_version: int, options: Options) -> Rollout:
@@ -53,6 +58,10 @@ class RolloutStore(Protocol):
 
         None if something is left to do in the wave, or somebody else went on.
         """
+        ...
+
+    async def extend(self, rollout_id: str, wave: int, tenants: int) -> int:
+        """Take so many that wait in later waves into this one, which has ended; how many there were."""
         ...
 
     async def claim(
@@ -85,10 +94,10 @@ class RolloutStore(Protocol):
         """How far it is, without failures."""
         ...
 
-    async def failures(self, rollout_id: str) -> Sequence[Failure]:
-        """Failed tenants by cause, the most first."""
+    async def failures(self, rollout_id: str, state: StepState) -> Sequence[Failure]:
+        """Tenants in this state by cause, the most first."""
         ...
 
-    async def retry_failed(self, rollout_id: str, now_ms: int) -> int:
-        """Failed steps are due again, with the rollout back at the first of their waves and paused; how many."""
+    async def retry(self, rollout_id: str, now_ms: int, states: Sequence[StepState]) -> int:
+        """Steps in these states are due again, with the rollout back at the first of their waves; how many."""
         ...

@@ -1,7 +1,7 @@
 """Planning, starting, working on and steering rollouts."""
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -11,15 +11,16 @@ from freehold.errors import FreeholdError
 from freehold.migrate.history import History
 from freehold.registry.snapshot import Snapshot
 from freehold.rollouts.errors import BadRollout, RolloutEnded
-from freehold.rollouts.health import unhealthy
+from freehold.rollouts.health import Health, health_of
 from freehold.rollouts.migrate_one import MigrateOne
 from freehold.rollouts.ports import RolloutStore
 from freehold.rollouts.rehearsal import Copies, Rehearsed
 from freehold.rollouts.rows import SAMPLE, estimated_rows
-from freehold.rollouts.types import OPEN, Options, Plan, Progress, Rollout, RolloutState, Step
+from freehold.rollouts.types import OPEN, Options, Plan, Progress, Rollout, RolloutState, Step, StepState
 from freehold.rollouts.waves import amount, wave_ends
 from freehold.rollouts.worker import Worker, WorkerPace
 from freehold.tenants.clock import SystemClock
+from freehold.tenants.drift import DriftCheck
 from freehold.tenants.ports import Clock, DatabaseProvider
 
 log = structlog.get_logger()
@@ -31,13 +32,14 @@ _HEALTH_SAMPLE = 10
 class Rollouts:
     """All state is in rows: whoever runs a rollout may be stopped and started again, here or elsewhere.
 
-    `published` is the registry as it is now.
+    `published` is the registry as it is now; `drift` tells what users did to their databases' schemas.
     """
 
     store: RolloutStore
     provider: DatabaseProvider
     published: Callable[[], Awaitable[Snapshot]]
     copies: Copies
+    drift: DriftCheck
     clock: Clock = field(default_factory=SystemClock)
     random: Callable[[], float] = random.random
 
@@ -70,6 +72,7 @@ class Rollouts:
             ),
             waves=wave_ends(options.waves, len(options.canaries), tenants),
             budget=amount(options.failure_budget, tenants),
+            drifted=await self.store.drifted(self.provider.name, to_version),
         )
 
     async def rehearse(self, to_version: int, count: int) -> AsyncIterator[Rehearsed]:
@@ -107,7 +110,13 @@ class Rollouts:
         history = History((await self.published()).migrations)
         async with self.provider.many(rollout.tenants) as open_target:
             migrate = MigrateOne(
-                open_target, history, rollout.to_version, self.clock, self.random, self._preparing(rollout)
+                open=open_target,
+                migrations=history,
+                to_version=rollout.to_version,
+                clock=self.clock,
+                random=self.random,
+                prepare=self._preparing(rollout),
+                own_change=self.drift.own_change,
             )
             while rollout.state is RolloutState.RUNNING:
                 worker = Worker(
@@ -134,33 +143,55 @@ class Rollouts:
         """End it where it is: no tenant is taken back. Raises `NotFound`, `RolloutEnded`."""
         return await self._move(rollout_id, OPEN, RolloutState.ABORTED, reason)
 
-    async def retry(self, rollout_id: str) -> int:
-        """Try the failed ones again; gives how many there are. Raises `NotFound`, `RolloutEnded`."""
+    async def retry(self, rollout_id: str, *, states: Sequence[StepState] = ("failed",)) -> int:
+        """Try those in these states again; gives how many there are. Raises `NotFound`, `RolloutEnded`."""
         rollout = await self.store.find(rollout_id)
         if rollout.state not in OPEN:
             raise _over(rollout)
-        return await self.store.retry_failed(rollout_id, self.clock.now_ms())
+        return await self.store.retry(rollout_id, self.clock.now_ms(), states)
 
     async def progress(self, rollout_id: str | None = None) -> Progress:
-        """How far it, or the newest one, is, with failures by cause. Raises `NotFound`."""
+        """How far it, or the newest one, is, with those that were not migrated by cause. Raises `NotFound`."""
         rollout = await self.store.find(rollout_id)
         found = await self.store.progress(rollout.rollout_id)
-        failures = tuple(await self.store.failures(rollout.rollout_id))
-        return msgspec.structs.replace(found, failures=failures)
+        return msgspec.structs.replace(
+            found,
+            failures=tuple(await self.store.failures(rollout.rollout_id, "failed")),
+            drifted=tuple(await self.store.failures(rollout.rollout_id, "drifted")),
+        )
 
     async def _end_wave(self, rollout: Rollout) -> Rollout | None:
-        """Look at the wave's health, and go on to the next. None where it did not, or somebody else did."""
-        sql = rollout.options.health_sql
-        if sql is not None:
-            names = await self.store.sample(rollout.rollout_id, rollout.wave, _HEALTH_SAMPLE)
-            if reason := await unhealthy(self.provider.open, names, sql):
-                running = (RolloutState.RUNNING,)
-                await self.store.move(rollout.rollout_id, running, RolloutState.PAUSED, reason)
-                return None
+        """Look at the wave's health, and go on to the next. None where it did not, or somebody else did.
+
+        A wave of which nothing can be told, since all of its users had changed their schemas, is no wave that went
+        well: as many others take their part first.
+        """
+        health = await self._health(rollout)
+        if health.reason is not None:
+            running = (RolloutState.RUNNING,)
+            await self.store.move(rollout.rollout_id, running, RolloutState.PAUSED, health.reason)
+            return None
+        outcomes = (await self.store.progress(rollout.rollout_id)).waves[rollout.wave - 1]
+        drifted = outcomes.get("drifted", 0) + health.set_aside
+        ended_well = outcomes.get("migrated", 0) + outcomes.get("skipped", 0) - health.set_aside
+        if (
+            drifted
+            and (ended_well <= 0 or (health.set_aside and not health.well))
+            and (more := await self.store.extend(rollout.rollout_id, rollout.wave, drifted))
+        ):
+            log.info("rollout.wave_extended", rollout_id=rollout.rollout_id, wave=rollout.wave, tenants=more)
+            return None
         moved = await self.store.advance(rollout.rollout_id, rollout.wave)
         if moved is not None:
             log.info("rollout.wave_finished", rollout_id=rollout.rollout_id, wave=rollout.wave)
         return moved
+
+    async def _health(self, rollout: Rollout) -> Health:
+        sql = rollout.options.health_sql
+        if sql is None:
+            return Health()
+        names = await self.store.sample(rollout.rollout_id, rollout.wave, _HEALTH_SAMPLE)
+        return await health_of(self.provider.open, names, sql, self.drift.own_change)
 
     def _preparing(self, rollout: Rollout) -> Callable[[Step], Awaitable[Step]]:
         async def prepare(step: Step) -> Step:

@@ -66,7 +66,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     restore_point: str | None = None
 
 
-StepState = Literal["pending", "migrated", "skipped", "failed"]
+# `drifted`: it could not be migrated, and its user had changed its schema or ledger: no fault of the migration's.
+StepState = Literal["pending", "migrated", "skipped", "failed", "drifted"]
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +92,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Tenants that failed for one cause, with one of the errors and some of the tenants."""
+    """Tenants that were not migrated for one cause, with one of the errors and some of the tenants."""
 
     cause: str
     tenants: int
@@ -108,6 +109,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     seconds: float
     failures: tuple[Failure, ...] = ()
+    drifted: tuple[Failure, ...] = ()
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether it is under way or done and none failed; unless it is done and all there were are drifted."""
+        is_on = self.rollout.state in (RolloutState.RUNNING, RolloutState.DONE)
+        is_done = self.rollout.state is RolloutState.DONE
+        has_proved_nothing = self.counts["drifted"] and not (
+            self.counts["migrated"] or self.counts["skipped"]
+        )
+        return is_on and not self.counts["failed"] and not (is_done and has_proved_nothing)
 
     @property
     def ended(self) -> int:
@@ -125,7 +137,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a rollout would do.
 
     `behind` is tenants by version; `rebuilds` are versions that rewrite whole tables. `estimated_rows` are those in
-    all tenants of each table that migrations rewrite or go through; None if no database answered.
+    all tenants of each table that migrations rewrite or go through; None if no database answered. `drifted` of them
+    were found so by the newest rollout.
     """
 
     to_version: int
@@ -138,3 +151,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     estimated_rows: Mapping[str, int] | None
     waves: tuple[int, ...]
     budget: int
+    drifted: int = 0

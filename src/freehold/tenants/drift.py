@@ -9,9 +9,11 @@ from msgspec import Struct
 
 from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.migrate.apply import apply
+from freehold.migrate.failures import LedgerUnreadable
 from freehold.migrate.ledger import LedgerRow, ledger_rows
 from freehold.migrate.schema import EMPTY, Schema, read_schema
 from freehold.migrate.snapshot import Scratch
+from freehold.migrate.target import Target
 from freehold.migrate.types import Migration, chains
 from freehold.registry.diff.describe import differences
 from freehold.registry.diff.difference import CannotDiff, difference
@@ -21,6 +23,8 @@ from freehold.tenants.types import Tenant, TenantState
 
 # Databases of one server share its disk; more at once only wait there.
 _AT_ONCE = 8
+_PATIENCE_S = 60.0
+_REASONS_SHOWN = 5
 
 # `drifted`: the schema is not its version's. `diverged`: the ledger holds another history, or one that goes
 # further than what is published, or is not this schema's. `unreadable`: it could not be looked at, and
@@ -43,6 +47,20 @@ class Checked(Struct, frozen=True, kw_only=True):
     foreign_keys_off: bool = False
 
 
+class OwnChange(Struct, frozen=True):
+    """What somebody did to a database besides the registry's migrations; `reasons` say it one by one."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The first few reasons."""
+        shown = "; ".join(self.reasons[:_REASONS_SHOWN])
+        more = len(self.reasons) - _REASONS_SHOWN
+        return f"{shown}; and {more} more" if more > 0 else shown
+
+
 @dataclass(slots=True)
 class DriftCheck:
     """Reads only. `published` gives all published migrations, `scratch` an empty database to replay them on."""
@@ -50,7 +68,9 @@ class DriftCheck:
     provider: DatabaseProvider
     published: Callable[[], Awaitable[Sequence[Migration]]]
     scratch: Scratch
+    _links: Sequence[str] | None = None
     _wanted: dict[int, Schema] = field(default_factory=dict)
+    _replaying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, tenants: AsyncIterator[Tenant]) -> AsyncIterator[Checked]:
         """Each tenant's database, some at once, in no order. One that cannot be read does not stop the others.
@@ -58,9 +78,7 @@ class DriftCheck:
         Raises:
             CentralUnavailable: nothing more can be told.
         """
-        migrations = tuple(await self.published())
-        await self._replay(migrations)
-        links = chains(migrations)
+        links = await self._replay()
         running: set[asyncio.Task[Checked]] = set()
         try:
             async for tenant in tenants:
@@ -75,19 +93,43 @@ class DriftCheck:
             for task in running:
                 task.cancel()
 
-    async def _replay(self, migrations: Sequence[Migration]) -> None:
-        """The schema of every version, by replaying once."""
-        self._wanted = {0: EMPTY}
-        async with self.scratch() as target:
-            for version in range(1, len(migrations) + 1):
-                await apply(target, migrations, to=version, recorded=version - 1)
-                self._wanted[version] = await read_schema(target)
+    async def own_change(self, target: Target) -> OwnChange | None:
+        """How the database differs from what its version must be; None if it does not. Takes a bounded time.
+
+        Raises:
+            FreeholdError: it cannot be read; Unavailable if not in time.
+        """
+        links = await self._replay()
+        try:
+            ledger, found = await _read(target)
+        except LedgerUnreadable as error:  # only its user can have made it so
+            return OwnChange("diverged", (describe(error),))
+        if reason := self._other_history(ledger, links, found):
+            return OwnChange("diverged", (reason,))
+        wanted = self._wanted[ledger[-1].version if ledger else 0]
+        if found.fingerprint == wanted.fingerprint:
+            return None
+        return OwnChange("drifted", tuple(differences(found, wanted)))
+
+    async def _replay(self) -> Sequence[str]:
+        """The schema of every published version, by replaying once; gives the chains."""
+        migrations = tuple(await self.published())
+        links = chains(migrations)
+        async with self._replaying:
+            if self._links != links:
+                wanted = {0: EMPTY}
+                async with self.scratch() as target:
+                    for version in range(1, len(migrations) + 1):
+                        await apply(target, migrations, to=version, recorded=version - 1)
+                        wanted[version] = await read_schema(target)
+                # What is published is never taken back: versions that others still look at stay as they are.
+                self._wanted, self._links = wanted, links
+        return links
 
     async def _check(self, tenant: Tenant, links: Sequence[str]) -> Checked:
         try:
             target = await self.provider.open(tenant.database_name)
-            ledger = await ledger_rows(target)
-            found = await read_schema(target)
+            ledger, found = await _read(target)
         except CentralUnavailable:
             raise
         except FreeholdError as error:
@@ -135,6 +177,15 @@ class DriftCheck:
             losses=tuple(_losses(found, wanted)),
             foreign_keys_off=repair.foreign_keys_off,
         )
+
+
+async def _read(target: Target) -> tuple[Sequence[LedgerRow], Schema]:
+    """What the database holds. Nobody's schema may keep those waiting who come after."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await ledger_rows(target), await read_schema(target)
+    except TimeoutError as error:
+        raise Unavailable(f"its schema could not be read within {_PATIENCE_S:g} s") from error
 
 
 def _losses(found: Schema, wanted: Schema) -> Iterator[str]:

@@ -36,3 +36,19 @@ async def open_central_namespace(
                     f"the namespace `{name}` on sqld has another key; set DATABASE_AUTH_TOKEN, or choose another name"
                 )
     return lambda: keys.credentials(name, "full").token
+
+
+async def find_central_namespace(
+    admin_url: str, admin_key: str, private_key: Ed25519PrivateKey, name: str
+) -> Callable[[], str] | None:
+    """What gives a token for a namespace that is there and has our key; None if there is none, or not ours.
+
+    Raises:
+        ProviderUnavailable: sqld's admin API does not answer.
+    """
+    keys = NamespaceKeys(private_key)
+    async with aiohttp.ClientSession() as session:
+        config = await SqldAdmin(session, admin_url, admin_key).config(name)
+    if config is None or config.jwt_key != keys.public_text(name):
+        return None
+    return lambda: keys.credentials(name, "full").token

@@ -1,0 +1,129 @@
+"""A central database that takes no writes any more, because it is elsewhere now or on its way.
+
+The database itself refuses them, to whichever process and version of the service has it open: triggers on each table
+call a function that does not exist. `RAISE` would look like a broken constraint, and a service would tell somebody
+that their address is taken.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from freehold.central.engine import Central
+from freehold.errors import Conflict, Unavailable
+from freehold.libsql.protocol import Batch, BatchStep, CondAnd, CondIsAutocommit, CondNot, CondOk, Stmt, Text
+from freehold.migrate.fingerprint import OURS_SQL, ask
+from freehold.migrate.names import quoted
+from freehold.migrate.target import Target
+
+MARK = "freehold_central_move"
+TRIGGERS = "freehold_central_moved_*"
+TABLES_SQL = f"SELECT name FROM sqlite_schema WHERE type = 'table' AND {OURS_SQL} ORDER BY name"
+_TRIGGERS_SQL = f"SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name GLOB '{TRIGGERS}'"
+
+
+class CentralMoved(Conflict):
+    """The central database at this place was copied to another one, and takes no writes any more."""
+
+    code = "central_moved"
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What a central database says of its own move. `copying`: it was begun and did not end."""
+
+    place: str
+    state: Literal["copying", "copied"]
+    at: str
+
+    def __str__(self) -> str:
+        """In words, with what to do."""
+        if self.state == "copied":
+            return (
+                f"the central database was copied to {self.place} at {self.at} and takes no writes here any more;"
+                " set DATABASE_URL to that, or take it back with `freehold central reopen`"
+            )
+        return (
+            f"copying the central database to {self.place} was begun at {self.at} and did not end;"
+            " repeat `freehold central copy`, or take it back with `freehold central reopen`"
+        )
+
+
+async def require_open(central: Central) -> None:
+    """Return unless the database is closed. Raises `CentralMoved`."""
+    async with central.read() as db:
+        found = await db.exec_driver_sql(f"SELECT 1 FROM sqlite_schema WHERE name = '{MARK}'")
+        if found.first() is None:
+            return
+        row = (await db.exec_driver_sql(f"SELECT place, state, at FROM {MARK}")).one()
+    raise CentralMoved(str(_mark(row)))
+
+
+async def read_mark(target: Target) -> Mark | None:
+    """What the database says of its own move; None if it is open."""
+    [tables] = await ask(target, TABLES_SQL)
+    if [MARK] not in tables:
+        return None
+    [rows] = await ask(target, f"SELECT place, state, at FROM {MARK}")
+    return _mark(rows[0])
+
+
+def _mark(row: Sequence[object]) -> Mark:
+    place, state, at = map(str, row)
+    return Mark(place, "copied" if state == "copied" else "copying", at)
+
+
+async def close(target: Target, place: str, now: str) -> None:
+    """Have every write refused from now on, all at once: other transactions end before it or begin after it."""
+    [tables] = await ask(target, TABLES_SQL)
+    statements = [
+        Stmt(
+            sql=f"CREATE TABLE IF NOT EXISTS {MARK} (place TEXT NOT NULL, state TEXT NOT NULL, at TEXT NOT NULL)"
+        ),
+        Stmt(sql=f"DELETE FROM {MARK}"),
+        Stmt(sql=f"INSERT INTO {MARK} VALUES (?, 'copying', ?)", args=(Text(place), Text(now))),
+    ]
+    for [name] in tables:
+        if name != MARK:
+            statements += [_refusal(verb, str(name)) for verb in ("INSERT", "UPDATE", "DELETE")]
+    await run(target, statements)
+
+
+def _refusal(verb: str, table: str) -> Stmt:
+    name = TRIGGERS.replace("*", f"{verb.lower()}_{table}")
+    return Stmt(
+        sql=f"CREATE TRIGGER IF NOT EXISTS {quoted(name)} BEFORE {verb} ON {quoted(table)}"
+        " BEGIN SELECT freehold_central_database_was_moved(); END"
+    )
+
+
+async def note_copied(target: Target) -> None:
+    """Note that the copy is whole and in its place."""
+    await run(target, [f"UPDATE {MARK} SET state = 'copied'"])
+
+
+async def reopen(target: Target) -> None:
+    """Let the database be written again. What was written to a copy since is not here."""
+    await run(target, await drops(target))
+
+
+async def drops(target: Target) -> list[str]:
+    """The statements that undo `close`."""
+    [found] = await ask(target, _TRIGGERS_SQL)
+    return [*(f"DROP TRIGGER {quoted(str(name))}" for [name] in found), f"DROP TABLE IF EXISTS {MARK}"]
+
+
+async def run(target: Target, statements: Sequence[Stmt | str]) -> None:
+    """All in one transaction, foreign keys apart, which is committed whole or not at all. Raises `Unavailable`."""
+    steps = [BatchStep(Stmt(sql="PRAGMA foreign_keys = OFF", want_rows=False))]
+    for each in ("BEGIN IMMEDIATE", *statements, "COMMIT"):
+        stmt = Stmt(sql=each) if isinstance(each, str) else each
+        steps.append(BatchStep(stmt, CondOk(len(steps) - 1)))
+    undo = CondAnd((CondNot(CondOk(len(steps) - 1)), CondNot(CondIsAutocommit())))
+    steps.append(BatchStep(Stmt(sql="ROLLBACK", want_rows=False), undo))
+    steps.append(BatchStep(Stmt(sql="PRAGMA foreign_keys = ON", want_rows=False)))
+    [answer] = await target.run([Batch(tuple(steps))])
+    if error := next((each for each in answer.step_errors if each is not None), None):
+        raise Unavailable(error.message)
+    if answer.step_results[len(statements) + 2] is None:
+        raise Unavailable("its answer does not fit what was sent")

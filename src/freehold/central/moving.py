@@ -1,0 +1,224 @@
+"""Moves a central database to another place with nothing lost.
+
+First the database itself refuses to be written, see `closing.py`. Then everything is copied over SQL and compared,
+and only then is the copy where it was wanted. Killed at any step it can be started again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from freehold.central.closing import (
+    MARK,
+    TABLES_SQL,
+    TRIGGERS,
+    Mark,
+    close,
+    drops,
+    note_copied,
+    read_mark,
+    reopen,
+    run,
+)
+from freehold.central.places import CentralNotMoved, CentralPlace, NewFile, require_free
+from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
+from freehold.libsql.errors import LibsqlError
+from freehold.migrate.copying import content_digests, copy_database
+from freehold.migrate.fingerprint import OURS_SQL, ask, fingerprint
+from freehold.migrate.names import quoted
+from freehold.migrate.target import Target
+
+# Is in the copy until it is whole.
+_HALF = "freehold_central_copy"
+_OBJECTS_SQL = f"""SELECT type, name, lower(tbl_name), sql FROM sqlite_schema WHERE {OURS_SQL}
+AND name NOT GLOB '{TRIGGERS}' AND name NOT IN ('{MARK}', '{_HALF}') ORDER BY type, name"""
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows were copied, table by table. `was_done`: by an earlier call, and nothing was done by this one."""
+
+    place: str
+    schema_version: str
+    rows: dict[str, int]
+    was_done: bool = False
+
+
+async def move(
+    source: CentralPlace,
+    wanted: CentralPlace,
+    now: str,
+    on_rows: Callable[[int], None] = lambda _rows: None,
+) -> Moved:
+    """Copy the central database to another place, which must be empty, and have it refuse writes where it was.
+
+    What was acknowledged before is in the copy, and nothing is acknowledged afterwards, though services run. Safe to
+    repeat, though not twice at once: after an error the source is as it was before, after a kill the next call goes
+    on.
+
+    Raises:
+        CentralNotMoved: there is nothing to copy, the other place is not empty, or the copy came out differently.
+        CentralUnavailable: one of the two does not answer.
+    """
+    async with _both(source, wanted) as old:
+        mark = await read_mark(old)
+        if mark is not None and (mark.state == "copied" or await _is_whole(mark, wanted)):
+            moved = await _moved_before(mark, wanted)
+            await note_copied(old)
+            return moved
+        return await _Move(old, wanted, now, on_rows).all()
+
+
+async def check_move(source: CentralPlace, wanted: CentralPlace) -> dict[str, int]:
+    """Look at both places as `move` does, and change nothing; gives how many rows each table has.
+
+    Raises:
+        CentralNotMoved, CentralUnavailable: as `move`.
+    """
+    async with _both(source, wanted) as old:
+        mark = await read_mark(old)
+        if mark is None or mark.place != wanted.name:
+            if wanted.path is not None:
+                await asyncio.to_thread(require_free, wanted.path)
+            else:
+                async with wanted.opened() as new:
+                    await _leftovers(new, wanted)
+        return await _counts(old)
+
+
+async def has_central(target: Target) -> bool:
+    """Whether a service has kept its central database there."""
+    [tables] = await ask(target, TABLES_SQL)
+    return ["alembic_version"] in tables
+
+
+@asynccontextmanager
+async def _both(source: CentralPlace, wanted: CentralPlace) -> AsyncIterator[Target]:
+    """The source, when there is something to move and it is to go elsewhere."""
+    try:
+        async with source.opened() as old:
+            if wanted.name == source.name:
+                raise CentralNotMoved("that is where the central database is already; name another place")
+            if not await has_central(old):
+                raise CentralNotMoved(f"there is no central database at {source.name}")
+            yield old
+    except LibsqlError as error:
+        raise CentralNotMoved(f"the URL cannot be used: {error.explanation}") from error
+    except CentralUnavailable:
+        raise
+    except Unavailable as error:
+        raise CentralUnavailable(f"a database does not answer: {error}") from error
+
+
+async def _is_whole(mark: Mark, wanted: CentralPlace) -> bool:
+    """Whether the copy that was begun is there whole, and only the mark does not say so."""
+    if mark.place != wanted.name or not await _may_be_there(wanted):
+        return False
+    async with wanted.opened() as copy:
+        [tables] = await ask(copy, TABLES_SQL)
+        return ["alembic_version"] in tables and [_HALF] not in tables
+
+
+async def _may_be_there(place: CentralPlace) -> bool:
+    return place.path is None or await asyncio.to_thread(place.path.exists)
+
+
+async def _moved_before(mark: Mark, wanted: CentralPlace) -> Moved:
+    if mark.place != wanted.name:
+        raise CentralNotMoved(str(mark))
+    if not await _may_be_there(wanted):
+        raise CentralNotMoved(f"{mark}; there is no such file now")
+    async with wanted.opened() as copy:
+        if not await has_central(copy):
+            raise CentralNotMoved(f"{mark}; there is no central database there now")
+        rows, version = await _counts(copy), await _version(copy)
+    return Moved(place=mark.place, schema_version=version, rows=rows, was_done=True)
+
+
+class _Move:
+    def __init__(self, old: Target, wanted: CentralPlace, now: str, on_rows: Callable[[int], None]) -> None:
+        self._old = old
+        self._wanted = wanted
+        self._now = now
+        self._on_rows = on_rows
+
+    async def all(self) -> Moved:
+        async with self._new() as (new, put_in_place):
+            for name in await _leftovers(new, self._wanted):
+                await run(new, [f"DROP TABLE {quoted(name)}"])
+            await run(new, [f"CREATE TABLE {_HALF} (begun_at TEXT NOT NULL)"])
+            try:
+                await close(self._old, self._wanted.name, self._now)
+                moved = await self._copy(new)
+                await asyncio.to_thread(put_in_place)
+            except BaseException:
+                # Whatever it was, a service that runs can write again.
+                with contextlib.suppress(FreeholdError):
+                    await reopen(self._old)
+                raise
+        # From here on the copy counts: should this fail, the old one stays closed and the next call finds the copy.
+        await note_copied(self._old)
+        return moved
+
+    @asynccontextmanager
+    async def _new(self) -> AsyncIterator[tuple[Target, Callable[[], None]]]:
+        """Where to copy to, and what gives it its name. A file has that only when all is in it."""
+        if self._wanted.path is None:
+            async with self._wanted.opened() as target:
+                yield target, lambda: None
+            return
+        file = await asyncio.to_thread(NewFile, self._wanted.path)
+        try:
+            yield file.target, file.put_in_place
+        finally:
+            await asyncio.to_thread(file.close)
+
+    async def _copy(self, new: Target) -> Moved:
+        old = self._old
+        copied = await copy_database(old, new, self._on_rows)
+        if copied.skipped:
+            raise CentralNotMoved(f"that database does not take everything: {'; '.join(copied.skipped[:3])}")
+        await run(new, await drops(new))
+        before, after = await content_digests(old), await content_digests(new)
+        before.pop(MARK)
+        after.pop(_HALF)
+        if odd := sorted(
+            name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+        ):
+            raise CentralNotMoved(f"these tables came out differently: {', '.join(odd)}")
+        if await _objects(old) != await _objects(new):
+            raise CentralNotMoved("the schema came out differently")
+        faults, orphans = await ask(new, "PRAGMA integrity_check", "PRAGMA foreign_key_check")
+        if faults != [["ok"]] or orphans:
+            raise CentralNotMoved("the copy is not sound")
+        await run(new, [f"DROP TABLE {_HALF}"])
+        rows = {name: count for name, (count, _) in after.items()}
+        return Moved(place=self._wanted.name, schema_version=await _version(new), rows=rows)
+
+
+async def _leftovers(new: Target, wanted: CentralPlace) -> list[str]:
+    """The tables that a copy left there which was killed. Raises `CentralNotMoved` if there is anything else."""
+    [found] = await ask(new, TABLES_SQL)
+    tables = [str(name) for [name] in found]
+    if tables and _HALF not in tables:
+        raise CentralNotMoved(f"{wanted.name} is not empty: it has tables; choose another place")
+    return sorted(tables, key=lambda name: name == _HALF)  # that last, so that this may be killed, too
+
+
+async def _counts(target: Target) -> dict[str, int]:
+    [tables] = await ask(target, TABLES_SQL)
+    names = [str(name) for [name] in tables if name not in {MARK, _HALF}]
+    counts = await ask(target, *(f"SELECT count(*) FROM {quoted(name)}" for name in names))
+    return {name: int(str(rows[0][0])) for name, rows in zip(names, counts, strict=True)}
+
+
+async def _objects(target: Target) -> str:
+    [rows] = await ask(target, _OBJECTS_SQL)
+    return fingerprint(rows)
+
+
+async def _version(target: Target) -> str:
+    [rows] = await ask(target, "SELECT version_num FROM alembic_version")
+    return ", ".join(str(version) for [version] in rows)

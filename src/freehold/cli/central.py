@@ -1,0 +1,124 @@
+"""`freehold central`: the database of users, sessions, tenants and published migrations, moved to another place."""
+
+import asyncio
+from pathlib import Path
+
+import click
+import msgspec
+
+from freehold.adapters import central_place
+from freehold.auth.dates import to_iso, utc_now
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings, echo_json
+from freehold.cli.progress import progress
+from freehold.settings_checks import same_server
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+
+
+@click.group(
+    epilog="""\b
+Examples:
+  freehold central copy --to sqlite:////var/lib/freehold/data/central.db --dry-run
+  freehold central reopen
+"""
+)
+def central() -> None:
+    """The central database: users, sessions, tenants, published migrations."""
+
+
+@central.command(
+    epilog="""\b
+Examples:
+  freehold central copy --to sqlite:////var/lib/freehold/data/central.db
+  freehold central copy --to 'http://127.0.0.1:8090/?namespace=central' --token-file central-token
+"""
+)
+@click.option(
+    "--to", "to", required=True, metavar="URL", help="Where to copy to, as DATABASE_URL will have it."
+)
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the token of that place, as DATABASE_AUTH_TOKEN will have it.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be copied, and change nothing.")
+@_JSON
+@async_command
+async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -> int:
+    """Copy the central database to URL, and have it refuse writes where it is now.
+
+    For instance off the sqld that runs tenants' SQL. The place must be empty. A service that runs meanwhile answers
+    503 to what would write, so nothing is lost; stop it, and start it again with DATABASE_URL set to URL. Tables, the
+    number of rows in each, every value, and the schema's version are compared first: if anything differs, the
+    database is where it was and can be written again. Safe to run twice, and after a kill.
+
+    Exit code 0 when the copy is whole, 1 when the place is not empty or the copy would not be the same.
+    """
+    from freehold.central.moving import check_move, move
+    from freehold.central.places import CentralPlace
+
+    settings = command_settings()
+    if settings.tenant_provider == "sqld" and same_server(to, settings.sqld_url):
+        raise click.UsageError("that is the sqld that runs tenants' SQL; name a file, or another server")
+    if not to.startswith("sqlite:///") and "://" not in to:
+        raise click.UsageError("--to is a URL: sqlite:///path for a file, or a libSQL server's")
+    source = await central_place(settings)
+    token = (await asyncio.to_thread(token_file.read_text)).strip() if token_file else None
+    wanted = CentralPlace(to, token)
+    if dry_run:
+        rows = await check_move(source, wanted)
+        _say(f"would copy {_summary(rows)} to {wanted.name}", {"place": wanted.name, "rows": rows}, as_json)
+        return EXIT_DONE
+    with progress("copying rows", 1, is_wanted=not as_json) as bar:
+        moved = await move(source, wanted, to_iso(utc_now()), bar.reach)
+    what = "was copied before" if moved.was_done else "copied"
+    text = (
+        f"{what}: {_summary(moved.rows)}, schema {moved.schema_version}, to {moved.place}\n"
+        f"now set DATABASE_URL to it and start the service; the old place takes no writes any more"
+    )
+    _say(text, msgspec.to_builtins(moved), as_json)
+    return EXIT_DONE
+
+
+@central.command(
+    epilog="""\b
+Examples:
+  freehold central reopen
+  freehold central reopen --yes   # although the copy is whole and may be in use
+"""
+)
+@click.option(
+    "--yes", is_flag=True, help="Also if the copy is whole: what was written to it since stays there."
+)
+@_JSON
+@async_command
+async def reopen(yes: bool, as_json: bool) -> int:
+    """Let the central database be written again where it is, after a copy that is not wanted.
+
+    Exit code 1 when the copy is whole and --yes is not given, since a service may use it. Safe to run twice.
+    """
+    from freehold.central import closing
+
+    source = await central_place(command_settings())
+    async with source.opened() as target:
+        mark = await closing.read_mark(target)
+        if mark is not None and mark.state == "copied" and not yes:
+            click.echo(
+                f"it was copied to {mark.place} at {mark.at}; say --yes to go on with the old one", err=True
+            )
+            return EXIT_NO
+        await closing.reopen(target)
+    text = "it can be written" if mark is None else f"it can be written again; {mark.place} is no longer it"
+    _say(text, {"was": msgspec.to_builtins(mark)}, as_json)
+    return EXIT_DONE
+
+
+def _summary(rows: dict[str, int]) -> str:
+    return f"{sum(rows.values())} rows in {len(rows)} tables"
+
+
+def _say(text: str, facts: object, as_json: bool) -> None:
+    if as_json:
+        echo_json(facts)
+    else:
+        click.echo(text)
