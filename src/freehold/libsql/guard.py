@@ -5,15 +5,26 @@ there. It works on tokens, so quoting, comments and letter case do not hide a na
 such a word is data. The same text may define a view or a trigger; names inside those count alike.
 """
 
+import contextlib
 import functools
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from freehold.errors import Forbidden
+from freehold.libsql.expansion import expansion_fault
+from freehold.libsql.facts import Facts, fault_in
+from freehold.libsql.pacing import EVERY, breathe
 from freehold.libsql.pragmas import pragma_fault
-from freehold.libsql.tokens import Kind, Token, tokens
+from freehold.libsql.shape import Shape, shape_of
+from freehold.libsql.tokens import MAX_TOKENS, Kind, Token, TooManyTokens, counted, tokens
+from freehold.libsql.vectors import (
+    VECTOR_FUNCTION,
+    VECTOR_SEARCH,
+    vector_index_fault,
+    vector_search_fault,
+)
 
 # Refused wherever they stand as an identifier. A table function needs no parentheses: `SELECT * FROM fsdir`.
 NAMES = frozenset(
@@ -44,10 +55,9 @@ STATEMENTS = frozenset({"attach", "detach", "vacuum"})
 # No SQL without one of these words can break a rule, and most SQL has none: a few scans in C settle it.
 _WATCHED = NAMES | CALLS | STATEMENTS
 _WORDS = tuple(sorted(_WATCHED | {"pragma", "virtual"}))
-# As a whole word, so that `credit` is not `edit`. A byte order mark is no part of a word that follows it.
-_SUSPECT = re.compile(
-    rf"(?<![A-Za-z0-9_$\x80-\ufefe\uff00-\U0010ffff])(?:{'|'.join(_WORDS)})(?![A-Za-z0-9_$\x80-\U0010ffff])"
-)
+# Part of a word; a byte order mark is none at its beginning.
+_IN_WORD = re.compile(r"[A-Za-z0-9_$\x80-\ufefe\uff00-\U0010ffff]")
+_AFTER_WORD = re.compile(r"[A-Za-z0-9_$\x80-\U0010ffff]")
 _BEGIN = re.compile(r"begin\b(?s:.)*?(?:immediate|exclusive)", re.IGNORECASE)
 # A call cannot follow these, a table's column list can.
 _BEFORE_A_TABLE = frozenset({"table", "exists", "into", "references"})
@@ -58,6 +68,15 @@ _ENDS_TABLES = frozenset(
 _TURNS_TABLES = _ENDS_TABLES | {"from", "join"}
 _BEFORE_A_VERB = frozenset({"", "explain", "plan"})
 _CACHED_LENGTH = 4096
+_UNKNOWN = "not looked at yet"
+_verdicts: dict[str, str | None] = {}
+# What is no longer is looked at where it is: some milliseconds at most.
+SHORT = _CACHED_LENGTH
+# In characters, of one text. Values sent as arguments are no part of it.
+MAX_LENGTH = 4_000_000
+_DEEP = 100
+# A query of few characters cannot grow large by itself.
+_GROWS_FROM = 1000
 
 
 class RefusedSql(Forbidden):
@@ -67,14 +86,55 @@ class RefusedSql(Forbidden):
 
 
 def check_sql(sql: str) -> None:
-    """Return if the text (one or more statements) stays inside its own database.
+    """Return if the text (one or more statements) stays inside its own database, and does not grow beyond bounds.
 
     Raises:
         RefusedSql: it says which word is refused and why.
     """
-    reason = _cached_fault(sql) if len(sql) <= _CACHED_LENGTH else _fault(sql)
+    reason = _verdicts.get(sql, _UNKNOWN) if _verdicts else _UNKNOWN
+    if reason is _UNKNOWN:
+        reason = verdict(sql)
     if reason is not None:
         raise RefusedSql(reason)
+
+
+def check_against(sql: str, facts: Facts) -> None:
+    """Return if the text may run on a database with this schema. `check_sql` has looked at it.
+
+    Raises:
+        RefusedSql: it says why not.
+    """
+    if facts.matters or may_change_schema(sql):
+        reason = fault_in(shape(sql), facts)
+        if reason is not None:
+            raise RefusedSql(reason)
+
+
+def verdict(sql: str) -> str | None:
+    """Why `check_sql` refuses the text, or None. For long ones: they take up to a second."""
+    return _cached_fault(sql) if len(sql) <= _CACHED_LENGTH else _fault(sql)
+
+
+@contextlib.contextmanager
+def looked_at(verdicts: Mapping[str, str | None]) -> Iterator[None]:
+    """`check_sql` knows the verdicts on these texts while this is entered, in all threads."""
+    _verdicts.update(verdicts)
+    try:
+        yield
+    finally:
+        for sql in verdicts:
+            _verdicts.pop(sql, None)  # somebody else who sent the same has it looked at again
+
+
+def shape(sql: str) -> Shape:
+    """What a text refers to. It has passed `check_sql`."""
+    return _cached_shape(sql) if len(sql) <= _CACHED_LENGTH else shape_of(sql)
+
+
+def may_change_schema(sql: str) -> bool:
+    """Whether there is a statement in the text that could create, alter or drop something."""
+    lowered = sql.lower()
+    return "create" in lowered or "alter" in lowered or "drop" in lowered
 
 
 def check_reading_sql(sql: str) -> None:
@@ -98,15 +158,56 @@ def _takes_write_lock(sql: str) -> bool:
 
 
 def _fault(sql: str) -> str | None:
+    if len(sql) > MAX_LENGTH:
+        return f"the SQL is longer than {MAX_LENGTH} characters; send values as arguments"
     if "\0" in sql:
         return "SQL text ends at a NUL character; remove it"
     lowered = sql.lower()
-    if any(word in lowered for word in _WORDS) and _SUSPECT.search(lowered):
-        return find_fault(tokens(sql))
-    return None
+    try:
+        return _name_fault(sql, lowered) or _growth_fault(sql, lowered) or _search_fault(sql, lowered)
+    except TooManyTokens:
+        return f"the SQL has more than {MAX_TOKENS} words and signs; send values as arguments, or in several calls"
+
+
+def _name_fault(sql: str, lowered: str) -> str | None:
+    is_suspect = any(word in lowered and _has_word(lowered, word) for word in _WORDS)
+    return find_fault(counted(tokens(sql))) if is_suspect else None
+
+
+def _growth_fault(sql: str, lowered: str) -> str | None:
+    if not _may_grow(lowered):
+        return None
+    found = shape(sql)
+    return expansion_fault(found, {}) or vector_index_fault(found)
+
+
+def _search_fault(sql: str, lowered: str) -> str | None:
+    return vector_search_fault(counted(tokens(sql))) if VECTOR_SEARCH in lowered else None
+
+
+def _may_grow(lowered: str) -> bool:
+    if VECTOR_FUNCTION in lowered or lowered.count("(") > _DEEP:
+        return True
+    queries = lowered.count("select")
+    return queries > 1 or (queries == 1 and len(lowered) > _GROWS_FROM)
+
+
+def _has_word(lowered: str, word: str) -> bool:
+    """Whether it stands there as a whole word, so that `credit` is not `edit`."""
+    at, number = lowered.find(word), 0
+    while at >= 0:
+        end = at + len(word)
+        if not (at and _IN_WORD.match(lowered, at - 1)) and not _AFTER_WORD.match(lowered, end):
+            return True
+        at = lowered.find(word, end)
+        number += 1
+        if number % EVERY == 0:
+            breathe()
+    return False
 
 
 _cached_fault = functools.lru_cache(maxsize=2048)(_fault)
+_cached_shape = functools.lru_cache(maxsize=2048)(shape_of)
 
 
 class _Suspect(NamedTuple):

@@ -4,9 +4,11 @@ Source: SQLite's `tokenize.c` (the same rules in 3.45, which sqld bundles, and t
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum, auto
 from typing import NamedTuple
+
+from freehold.libsql.pacing import EVERY, breathe
 
 
 class Kind(IntEnum):
@@ -26,6 +28,14 @@ class Token(NamedTuple):
     text: str
 
 
+# Reading them takes Python a second or less.
+MAX_TOKENS = 200_000
+
+
+class TooManyTokens(Exception):
+    """A text of more tokens than are read."""
+
+
 # A byte order mark is white space where a token may start, and part of a word elsewhere. A variable may end in
 # Tcl's `(..)`, which swallows quotes. An unclosed literal or comment reaches to the end.
 _TOKEN = re.compile(
@@ -39,13 +49,16 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+_LAST = EVERY - 1
 # By the number of the group; space is nothing.
 _KINDS = (None, None, Kind.WORD, Kind.STRING, Kind.QUOTED, Kind.VARIABLE, Kind.OTHER)
 
 
 def tokens(sql: str) -> Iterator[Token]:
-    """Tokens in order, without white space and comments."""
-    for found in _TOKEN.finditer(sql):
+    """Tokens in order, without white space and comments. With pauses, see `pacing`."""
+    for number, found in enumerate(_TOKEN.finditer(sql)):
+        if number % EVERY == _LAST:
+            breathe()
         kind = _KINDS[found.lastindex or 0]
         if kind is Kind.WORD:
             yield Token(kind, found[0].lower())
@@ -53,6 +66,18 @@ def tokens(sql: str) -> Iterator[Token]:
             yield Token(kind, _unquote(found[0]))
         elif kind is not None:
             yield Token(kind, found[0])
+
+
+def counted(words: Iterable[Token]) -> Iterator[Token]:
+    """The same tokens.
+
+    Raises:
+        TooManyTokens: there are more than `MAX_TOKENS`.
+    """
+    for number, word in enumerate(words):
+        if number >= MAX_TOKENS:
+            raise TooManyTokens
+        yield word
 
 
 def variables(sql: str) -> list[tuple[int, int]]:

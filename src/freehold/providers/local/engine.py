@@ -10,7 +10,7 @@ import contextlib
 import resource
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import apsw
 import msgspec
@@ -30,6 +30,7 @@ from freehold.libsql.protocol import (
     PipelineReq,
     PipelineResp,
 )
+from freehold.providers.desk import Desk
 from freehold.providers.local.failures import Gone, SqlFailure
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.jobs import Job, Task, Tenant
@@ -40,11 +41,11 @@ from freehold.providers.local.session import Session
 from freehold.providers.local.streams import Stream, Streams
 from freehold.providers.local.turnstile import Turnstile
 from freehold.providers.local.workers import Workers
-from freehold.providers.serving import Call, Interest, Reply
+from freehold.providers.serving import Call, Endpoint, Interest, Reply
+from freehold.providers.texts import Body, texts_of
 
-Body = TypeVar("Body")
-
-_SMALL_BODY_BYTES = 32_768
+_SHORT_BODY_BYTES = 8192
+_SMALL_BODY_BYTES = 65_536
 _TICK_S = 0.05
 _IDLE_TICK_S = 0.5
 _DEMOTE_AFTER_S = 0.25
@@ -53,10 +54,13 @@ _MEMORY_PRESSURE = 0.75
 _FILES_EACH = 3
 _FILES_OF_OTHERS = 128
 
-_pipeline_of = msgspec.json.Decoder(PipelineReq).decode
-_cursor_of = msgspec.json.Decoder(CursorReq).decode
-_execute_of = msgspec.json.Decoder(ExecuteV1Req).decode
-_batch_of = msgspec.json.Decoder(BatchV1Req).decode
+_DECODERS: dict[Endpoint, Callable[[bytes], Any]] = {
+    "v1/execute": msgspec.json.Decoder(ExecuteV1Req).decode,
+    "v1/batch": msgspec.json.Decoder(BatchV1Req).decode,
+    "v2/pipeline": msgspec.json.Decoder(PipelineReq).decode,
+    "v3/pipeline": msgspec.json.Decoder(PipelineReq).decode,
+    "v3/cursor": msgspec.json.Decoder(CursorReq).decode,
+}
 _encoder = msgspec.json.Encoder()
 
 
@@ -70,6 +74,7 @@ class Engine:
         connections = min(engine_limits.connections, _affordable_connections())
         self._new = Workers("tenant-sql", engine_limits.threads)
         self._continuing = Workers("tenant-stream", engine_limits.threads)
+        self._desk = Desk()
         self.pool = Pool(self._new, connections, engine_limits.connection_idle_s)
         # Streams keep connections; half of them stay free for requests that do not.
         streams = min(engine_limits.streams, connections // 2)
@@ -86,17 +91,27 @@ class Engine:
 
     async def answer(self, call: Call, interest: Interest) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
-        match call.endpoint:
-            case "v2/pipeline" | "v3/pipeline":
-                return await self._pipeline(call, interest)
-            case "v3/cursor":
-                return await self._cursor(call, interest)
-            case "v1/execute":
-                execute = await self._decode(_execute_of, call.body)
-                return await self._stateless(call, interest, lambda pipeline: _execute_v1(pipeline, execute))
-            case "v1/batch":
-                batch = await self._decode(_batch_of, call.body)
-                return await self._stateless(call, interest, lambda pipeline: _batch_v1(pipeline, batch))
+        if len(call.body) <= _SHORT_BODY_BYTES:
+            return await self._answer(call, interest, _decoded(call))
+        # Reading much SQL would hold everybody else up.
+        name = call.grant.database_name
+        if len(call.body) <= _SMALL_BODY_BYTES:
+            request = _decoded(call)
+        else:
+            request = await self._desk.run(name, interest, lambda: _decoded(call))
+        async with self._desk.looked_at(name, interest, list(texts_of(request))):
+            return await self._answer(call, interest, request)
+
+    async def _answer(self, call: Call, interest: Interest, request: Body) -> Reply:
+        match request:
+            case PipelineReq():
+                return await self._pipeline(call, interest, request)
+            case CursorReq():
+                return await self._cursor(call, interest, request)
+            case ExecuteV1Req():
+                return await self._stateless(call, interest, lambda pipeline: _execute_v1(pipeline, request))
+            case BatchV1Req():
+                return await self._stateless(call, interest, lambda pipeline: _batch_v1(pipeline, request))
 
     async def run_batches(
         self, database_name: str, batches: Sequence[Batch], limits: Limits
@@ -164,11 +179,11 @@ class Engine:
             self._timer.cancel()
         self._new.close()
         self._continuing.close()
+        self._desk.close()
 
     # Kinds of calls ------------------------------------------------------------------------------------
 
-    async def _pipeline(self, call: Call, interest: Interest) -> Reply:
-        request = await self._decode(_pipeline_of, call.body)
+    async def _pipeline(self, call: Call, interest: Interest, request: PipelineReq) -> Reply:
         kinds = {type(each) for each in request.requests}
         if call.endpoint == "v2/pipeline" and GetAutocommitReq in kinds:
             raise InvalidInput("`get_autocommit` needs version 3 of the protocol: use v3/pipeline")
@@ -183,8 +198,7 @@ class Engine:
 
         return await self._on_stream(call, stream, task, interest, goes_on=goes_on)
 
-    async def _cursor(self, call: Call, interest: Interest) -> Reply:
-        request = await self._decode(_cursor_of, call.body)
+    async def _cursor(self, call: Call, interest: Interest, request: CursorReq) -> Reply:
         stream = self._stream_of(call, request.baton, closes=False)
 
         def task(session: Session) -> Reply:
@@ -229,16 +243,6 @@ class Engine:
             if stream.secret is None:
                 self.streams.close(stream)
                 self._drop([stream])
-
-    async def _decode(self, decode: Callable[[bytes], Body], body: bytes) -> Body:
-        try:
-            if len(body) <= _SMALL_BODY_BYTES:
-                return decode(body)
-            return await self._new.run(lambda: decode(body))
-        except msgspec.ValidationError as error:
-            raise InvalidInput(f"the request does not have the form of the protocol: {error}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidInput("the request is not valid JSON") from error
 
     # Running -------------------------------------------------------------------------------------------
 
@@ -374,6 +378,16 @@ class Engine:
             longest.alarm.stop(SqlFailure("the statement was stopped: memory is short", "SQLITE_NOMEM"))
         self._drop(self.streams.expired(now))
         self.pool.sweep(now)
+
+
+def _decoded(call: Call) -> Body:
+    try:
+        request: Body = _DECODERS[call.endpoint](call.body)
+        return request
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the request does not have the form of the protocol: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput("the request is not valid JSON") from error
 
 
 def _stopping() -> Unavailable:

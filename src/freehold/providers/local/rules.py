@@ -9,11 +9,9 @@ from collections.abc import Iterator
 
 import apsw
 
-from freehold.libsql.guard import MODULES, NAMES
+from freehold.libsql.guard import MAX_LENGTH, MODULES, NAMES
 from freehold.libsql.pragmas import ABOUT, PRAGMAS, READ, not_allowed
 from freehold.providers.local.failures import MAX_VALUE_BYTES
-
-MAX_SQL_BYTES = 4_000_000
 
 _FUNCTIONS = NAMES | {"sqlite_log"}
 
@@ -39,7 +37,7 @@ _RENAMING = (apsw.SQLITE_UPDATE, "sqlite_temp_master")
 _LIMITS = {
     apsw.SQLITE_LIMIT_ATTACHED: 0,
     apsw.SQLITE_LIMIT_LENGTH: MAX_VALUE_BYTES,
-    apsw.SQLITE_LIMIT_SQL_LENGTH: MAX_SQL_BYTES,
+    apsw.SQLITE_LIMIT_SQL_LENGTH: MAX_LENGTH,
     apsw.SQLITE_LIMIT_COLUMN: 2000,
     apsw.SQLITE_LIMIT_EXPR_DEPTH: 500,
     apsw.SQLITE_LIMIT_COMPOUND_SELECT: 500,

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 
 from freehold.errors import Forbidden
-from freehold.libsql.guard import RefusedSql, check_sql
+from freehold.libsql.guard import MAX_LENGTH, RefusedSql, check_sql
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.providers.local.alarm import Alarm
 from freehold.providers.local.connection import (
@@ -266,4 +266,5 @@ def _guard(sql: str) -> None:
     try:
         check_sql(sql)
     except RefusedSql as error:
-        raise SqlFailure(str(error), "SQLITE_AUTH") from error
+        code = "SQLITE_TOOBIG" if len(sql) > MAX_LENGTH else "SQLITE_AUTH"
+        raise SqlFailure(str(error), code) from error

@@ -6,13 +6,13 @@ import re
 from collections.abc import AsyncIterator
 
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable
+from freehold.providers.desk import Desk
 from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.sqld.batons import BatonSeal
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import QueryTimeout, refusal
 from freehold.providers.sqld.requests import (
-    Body,
     RefusedRequest,
     baton_of,
     checked,
@@ -21,9 +21,11 @@ from freehold.providers.sqld.requests import (
 )
 from freehold.providers.sqld.streams import Place
 from freehold.providers.sqld.upstream import Answer
+from freehold.providers.texts import Body
 from freehold.providers.tokens import Grant
 
-_SMALL_BODY_BYTES = 32_768
+_SHORT_BODY_BYTES = 1024
+_SMALL_BODY_BYTES = 65_536
 # Every answer starts with these two; most have neither.
 _NO_BATON = b'{"baton":null,"base_url":null'
 _HEAD = re.compile(rb'\{"baton":(?:null|"([^"\\]*)"),"base_url":(?:null|"(?:[^"\\]|\\.)*")(?=[,}])')
@@ -33,22 +35,33 @@ _HEAD_LIMIT_BYTES = 8192
 class SqldServer:
     """Implements `DatabaseServer` in front of sqld."""
 
-    def __init__(self, namespaces: Namespaces, baton_key: bytes, *, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, namespaces: Namespaces, baton_key: bytes, *, desk: Desk | None = None, timeout_s: float = 60.0
+    ) -> None:
         self._namespaces = namespaces
+        self._desk = desk or Desk()
         self._seal = BatonSeal(baton_key)
         self._timeout_s = timeout_s
 
     async def answer(self, call: Call, interest: Interest) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
         try:
-            if len(call.body) <= _SMALL_BODY_BYTES:
-                request = checked(call.endpoint, call.body, call.grant.access_level)
-            else:  # reading much SQL would hold everybody else up
-                request = await asyncio.to_thread(checked, call.endpoint, call.body, call.grant.access_level)
+            request = await self._read(call, interest)
         except RefusedRequest as error:
             await self._give_up(error.baton, call.grant)
             raise
         return await self._forward(call, request, interest)
+
+    async def _read(self, call: Call, interest: Interest) -> Body:
+        """The request as it may go on. Reading much SQL would hold everybody else up."""
+
+        def read() -> Body:
+            return checked(call.endpoint, call.body, call.grant.access_level)
+
+        if len(call.body) <= _SHORT_BODY_BYTES:
+            return read()
+        run = self._desk.run_soon if len(call.body) <= _SMALL_BODY_BYTES else self._desk.run
+        return await run(call.grant.database_name, interest, read)
 
     async def _forward(self, call: Call, request: Body, interest: Interest) -> Reply:
         theirs = baton_of(request)

@@ -17,6 +17,7 @@ from freehold.libsql.http import batch_results
 from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq, StreamReq
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
+from freehold.providers.desk import Desk
 from freehold.providers.exporting import export_fork
 from freehold.providers.local.files import check_name
 from freehold.providers.no_past import refuse_fork_at
@@ -70,16 +71,22 @@ class SqldProvider:
         self._upstream = Upstream(url)
         self._admin = SqldAdmin(self._session, admin_url, admin_key, timeout_s=admin_timeout_s)
         self._namespaces = Namespaces(self._upstream, self._admin, self._keys)
+        self._desk = Desk()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.verifier = TokenVerifier(private_key.public_key())
         self.server = SqldServer(
             # One statement cannot be timed from here: the whole call may take as long as on the local provider.
             self._namespaces,
             self._keys.secret("batons"),
+            desk=self._desk,
             timeout_s=6 * query_timeout_s,
         )
         self.replicas = SqldReplicas(
-            self._namespaces, self._admin, self._keys.secret("replicas"), timeout_s=_REPLICA_S
+            self._namespaces,
+            self._admin,
+            self._keys.secret("replicas"),
+            desk=self._desk,
+            timeout_s=_REPLICA_S,
         )
 
     async def create(self, database_name: str) -> Database:
@@ -196,6 +203,7 @@ class SqldProvider:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        self._desk.close()
         self._upstream.close()
         await self._session.close()
 

@@ -1,8 +1,7 @@
 """Embedded replicas: their pulls go to sqld as they are, the writes that they hand on only after the guard's look."""
 
-import asyncio
-
 from freehold.errors import InvalidInput, ProviderUnavailable
+from freehold.providers.desk import Desk
 from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaReply
 from freehold.providers.sqld.admin import SqldAdmin
 from freehold.providers.sqld.forward import limited
@@ -20,9 +19,16 @@ class SqldReplicas:
     """Implements `ReplicaServer` in front of sqld."""
 
     def __init__(
-        self, namespaces: Namespaces, admin: SqldAdmin, secret: bytes, *, timeout_s: float = 60.0
+        self,
+        namespaces: Namespaces,
+        admin: SqldAdmin,
+        secret: bytes,
+        *,
+        desk: Desk | None = None,
+        timeout_s: float = 60.0,
     ) -> None:
         self._namespaces = namespaces
+        self._desk = desk or Desk()
         self._admin = admin
         self._messages = ProxyMessages(secret)
         self._timeout_s = timeout_s
@@ -30,9 +36,11 @@ class SqldReplicas:
     async def replicate(self, call: ReplicaCall, interest: Interest) -> ReplicaReply:
         """Carry out one call; see `ReplicaServer`."""
         if len(call.body) <= _SMALL_BODY_BYTES:
-            message = self._checked(call)
+            message = await self._desk.run_soon(
+                call.grant.database_name, interest, lambda: self._checked(call)
+            )
         else:
-            message = await asyncio.to_thread(self._checked, call)
+            message = await self._desk.run(call.grant.database_name, interest, lambda: self._checked(call))
         await self._check_open(call.grant.database_name)
         place = await self._place(call, message)
         try:

@@ -4,7 +4,7 @@ What goes on is our own encoding of what was checked, never the bytes that came:
 another there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,24 +12,16 @@ import msgspec
 from freehold.errors import InvalidInput
 from freehold.libsql.guard import RefusedSql, check_reading_sql, check_sql
 from freehold.libsql.protocol import (
-    Batch,
-    BatchReq,
     BatchV1Req,
     CloseReq,
     CursorReq,
-    DescribeReq,
-    ExecuteReq,
     ExecuteV1Req,
     GetAutocommitReq,
     PipelineReq,
-    SequenceReq,
-    StoreSqlReq,
-    StreamReq,
 )
 from freehold.providers.serving import Endpoint
+from freehold.providers.texts import Body, texts_of
 from freehold.tenants.types import AccessLevel
-
-Body = PipelineReq | CursorReq | ExecuteV1Req | BatchV1Req
 
 _encode = msgspec.json.Encoder().encode
 _DECODERS: dict[Endpoint, Callable[[bytes], Any]] = {
@@ -60,11 +52,10 @@ def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Body:
     """
     request = _decoded(endpoint, body)
     try:
-        for sql in _texts(request):
-            if sql is not None:
-                check_sql(sql)
-                if access_level == "read_only":
-                    check_reading_sql(sql)
+        for sql in texts_of(request):
+            check_sql(sql)
+            if access_level == "read_only":
+                check_reading_sql(sql)
     except RefusedSql as error:
         raise RefusedRequest(str(error), baton_of(request)) from error
     if endpoint == "v2/pipeline" and isinstance(request, PipelineReq):
@@ -105,32 +96,6 @@ def _decoded(endpoint: Endpoint, body: bytes) -> Body:
         raise InvalidInput(f"the request does not have the form of the protocol: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput("the request is not valid JSON") from error
-
-
-def _texts(request: Body) -> Iterator[str | None]:
-    match request:
-        case PipelineReq(requests=requests):
-            for each in requests:
-                yield from _texts_of_step(each)
-        case ExecuteV1Req(stmt=stmt):
-            yield stmt.sql
-        case CursorReq(batch=batch) | BatchV1Req(batch=batch):
-            yield from _texts_of_batch(batch)
-
-
-def _texts_of_step(request: StreamReq) -> Iterator[str | None]:
-    match request:
-        case ExecuteReq(stmt=stmt):
-            yield stmt.sql
-        case BatchReq(batch=batch):
-            yield from _texts_of_batch(batch)
-        case SequenceReq(sql=sql) | DescribeReq(sql=sql) | StoreSqlReq(sql=sql):
-            yield sql
-
-
-def _texts_of_batch(batch: Batch) -> Iterator[str | None]:
-    for step in batch.steps:
-        yield step.stmt.sql
 
 
 def _check_version_2(request: PipelineReq) -> None:

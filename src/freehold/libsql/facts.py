@@ -1,0 +1,191 @@
+"""What must be known of a database's schema to judge a statement before the engine sees it."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from freehold.libsql.expansion import (
+    MAX_TERMS_OF_ALL,
+    NOTHING,
+    Cost,
+    expansion_fault,
+    view_costs,
+)
+from freehold.libsql.shadow import owned_by, shadows_of
+from freehold.libsql.shape import Shape
+from freehold.libsql.vectors import VECTOR_META, VECTOR_SEARCH, vector_index_fault
+
+_MAX_OBJECTS = 2000
+_MAX_SQL = 300_000
+# Reading it puts no view in anybody's place. SQLite itself writes how the text begins.
+_WANTED = """type IN ('view', 'trigger') OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL TABLE %')
+  OR (type = 'index' AND sql LIKE '%libsql_vector_idx%')"""
+FACTS_SQL = f"""SELECT type, lower(name), lower(tbl_name),
+  CASE WHEN (SELECT total(length(sql)) FROM sqlite_schema WHERE {_WANTED}) <= {_MAX_SQL} THEN sql END
+FROM sqlite_schema WHERE {_WANTED}
+UNION ALL SELECT 'table', lower(name), '', '' FROM sqlite_schema
+  WHERE type = 'table' AND name LIKE '%\\_shadow' ESCAPE '\\'
+LIMIT {_MAX_OBJECTS + 1}"""
+# The engine looks at each view of the schema for these.
+_LOOK_AT_ALL = frozenset({"pragma_table_list"})
+_LOOK_AT_ONE = frozenset(
+    f"pragma_{name}"
+    for name in ("table_info", "table_xinfo", "foreign_key_check", "integrity_check", "quick_check")
+)
+
+
+class Facts(Struct, frozen=True):
+    """Of one schema; names in lower case.
+
+    `views` are the shapes of its views by name, `costs` what they cost; `triggers` the tables that each writes.
+    `virtual` are the modules of virtual tables; `shadows` the tables that belong to these and to vector indexes.
+    `vacant` are tables that a vector index of some name would take for its own.
+    """
+
+    views: dict[str, Shape | None] = {}
+    costs: dict[str, Cost] = {}
+    triggers: dict[str, frozenset[str] | None] = {}
+    virtual: dict[str, str] = {}
+    shadows: frozenset[str] = frozenset()
+    vacant: frozenset[str] = frozenset()
+    bad_index: str | None = None
+
+    @property
+    def matters(self) -> bool:
+        """Whether any statement could be refused for it."""
+        return bool(self.views or self.shadows)
+
+
+NO_FACTS = Facts()
+
+
+def facts_of(rows: Sequence[Sequence[object]], shapes: Mapping[str, Shape]) -> Facts:
+    """The facts in the rows of `FACTS_SQL`; `shapes` are those of their texts.
+
+    What is too large to be read counts as unbounded: views by name, and anything may be written by triggers.
+    """
+    views: dict[str, Shape | None] = {}
+    triggers: dict[str, frozenset[str] | None] = {}
+    virtual: dict[str, str] = {}
+    shadows: set[str] = set()
+    tables: set[str] = set()
+    bad_index = None
+    for kind, found, _table, sql in rows:
+        name = str(found)
+        if kind == "table" and sql == "":
+            tables.add(name)
+            continue
+        shape = shapes.get(str(sql)) if sql is not None else None
+        if kind == "view":
+            views[name] = shape
+        elif kind == "trigger":
+            triggers[name] = None if shape is None else shape.writes
+        elif kind == "table":
+            made = shape.made[0] if shape is not None and shape.made else None
+            virtual[name] = made.words[0].lower() if made is not None and made.words else ""
+            shadows |= shadows_of(name, virtual[name])
+        else:
+            shadows |= {f"{name}_shadow", VECTOR_META}
+            if shape is None or vector_index_fault(shape) is not None:
+                bad_index = name
+    return Facts(
+        views,
+        view_costs(views),
+        triggers,
+        virtual,
+        frozenset(shadows),
+        frozenset(tables - shadows),
+        bad_index,
+    )
+
+
+def and_made(facts: Facts, shape: Shape) -> Facts:
+    """The facts once a text has run: what it creates counts, what it drops counts still."""
+    views, triggers, virtual = dict(facts.views), dict(facts.triggers), dict(facts.virtual)
+    shadows, vacant = set(facts.shadows), set(facts.vacant)
+    for made in shape.made:
+        if made.kind == "view":
+            views[made.name] = shape
+        elif made.kind == "trigger":
+            triggers[made.name] = shape.writes
+        elif made.kind == "virtual":
+            virtual[made.name] = made.words[0].lower() if made.words else ""
+        elif made.kind == "table" and made.name.endswith("_shadow"):
+            vacant.add(made.name)
+        shadows |= owned_by(made, shape)
+    if "alter" in shape.verbs:
+        for renamed in shape.writes & virtual.keys():
+            for name in shape.writes - virtual.keys():
+                virtual[name] = virtual[renamed]
+                shadows |= shadows_of(name, virtual[renamed])
+        vacant |= {name for name in shape.writes if name.endswith("_shadow")}
+    return Facts(
+        views,
+        view_costs(views),
+        triggers,
+        virtual,
+        frozenset(shadows),
+        frozenset(vacant - shadows),
+        facts.bad_index,
+    )
+
+
+def fault_in(shape: Shape, facts: Facts) -> str | None:
+    """Why a text is refused on a database with this schema, or None."""
+    if facts.shadows:
+        reason = _shadow_fault(shape, facts)
+        if reason is not None:
+            return reason
+    if shape.made or "alter" in shape.verbs:
+        reason = _making_fault(shape, facts)
+        if reason is not None:
+            return reason
+    if facts.bad_index is not None and VECTOR_SEARCH in shape.reads:
+        return f"the vector index `{facts.bad_index}` asks for too much memory; drop it"
+    if not facts.views:
+        return None
+    if not (shape.reads.isdisjoint(facts.costs) and shape.writes.isdisjoint(facts.costs)):
+        reason = expansion_fault(shape, facts.costs)
+        if reason is not None:
+            return reason
+    return _looking_fault(shape, facts)
+
+
+def _shadow_fault(shape: Shape, facts: Facts) -> str | None:
+    for name in (*shape.writes, *(made.name for made in shape.made)):
+        if name in facts.shadows:
+            return f"the table `{name}` belongs to an index or a virtual table, which alone may write it"
+    if shape.writes and "drop" not in shape.verbs:
+        for trigger, written in facts.triggers.items():
+            if written is None or not written.isdisjoint(facts.shadows):
+                return f"the trigger `{trigger}` writes a table that belongs to an index or a virtual table; drop it"
+    return None
+
+
+def _making_fault(shape: Shape, facts: Facts) -> str | None:
+    after = and_made(facts, shape)
+    for name in after.shadows - facts.shadows:
+        if name in facts.vacant:
+            return f"a table `{name}` is there, which the new index would take for its own; rename it first"
+        for trigger, written in after.triggers.items():
+            if written is not None and name in written:
+                return f"the trigger `{trigger}` writes `{name}`, which would belong to the new object"
+    for name, cost in after.costs.items():
+        if not cost.is_bounded and facts.costs.get(name, NOTHING).is_bounded:
+            return (
+                f"the view `{name}` would be too large once the views and queries in it are written out; "
+                "refer to each of them less often"
+            )
+    return None
+
+
+def _looking_fault(shape: Shape, facts: Facts) -> str | None:
+    looks_at_all = "alter" in shape.verbs or not shape.reads.isdisjoint(_LOOK_AT_ALL)
+    if not looks_at_all and shape.reads.isdisjoint(_LOOK_AT_ONE):
+        return None
+    for name, cost in facts.costs.items():
+        if not cost.is_bounded:
+            return f"the view `{name}` is too large once the views and queries in it are written out; drop it first"
+    if looks_at_all and sum(cost.terms for cost in facts.costs.values()) > MAX_TERMS_OF_ALL:
+        return "all views of the database together are too large to be looked at; drop some of them"
+    return None

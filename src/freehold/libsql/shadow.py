@@ -1,0 +1,45 @@
+"""The tables that an engine keeps for an index or a virtual table, by name.
+
+Whoever writes one of these writes what the engine's C code reads without looking twice: libSQL's vector search ends
+the process. SQLite guards them where it is told to (`SQLITE_DBCONFIG_DEFENSIVE`); a server that does not needs this.
+
+Source: `xShadowName` of SQLite's modules, and libSQL's `vectorIndex.c`.
+"""
+
+from collections.abc import Iterable
+
+from freehold.libsql.shape import Made, Shape
+from freehold.libsql.vectors import VECTOR_FUNCTION, VECTOR_META
+
+_OF_FTS5 = ("config", "content", "data", "docsize", "idx")
+_OF_FTS3 = ("content", "docsize", "segdir", "segments", "stat")
+_OF_RTREE = ("node", "parent", "rowid")
+_OF_VECTORS = ("shadow",)
+_SUFFIXES = {
+    "fts5": _OF_FTS5,
+    **dict.fromkeys(("fts3", "fts4"), _OF_FTS3),
+    **dict.fromkeys(("rtree", "rtree_i32", "geopoly"), _OF_RTREE),
+    # Another module keeps what it likes.
+    "": (*_OF_FTS5, *_OF_FTS3, *_OF_RTREE),
+}
+_ENDS = tuple(f"_{suffix}" for suffix in {*_OF_FTS5, *_OF_FTS3, *_OF_RTREE, *_OF_VECTORS})
+
+
+def may_be_shadow(names: Iterable[str]) -> bool:
+    """Whether some table of these names could be a shadow table, in some schema."""
+    return any(name.endswith(_ENDS) for name in names)
+
+
+def owned_by(made: Made, shape: Shape) -> frozenset[str]:
+    """The shadow tables of an object that a text creates; nothing for most."""
+    if made.kind == "virtual":
+        return shadows_of(made.name, made.words[0].lower() if made.words else "")
+    if made.kind == "index" and VECTOR_FUNCTION in shape.reads:
+        return frozenset({f"{made.name}_shadow", VECTOR_META})
+    return frozenset()
+
+
+def shadows_of(table: str, module: str) -> frozenset[str]:
+    """The shadow tables of a virtual table, there or not."""
+    suffixes = _SUFFIXES.get(module, _SUFFIXES[""])
+    return frozenset(f"{table}_{suffix}" for suffix in suffixes)

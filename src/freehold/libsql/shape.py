@@ -1,0 +1,378 @@
+"""What a statement's text refers to: tables read, tables written, objects made; and how its queries nest.
+
+One pass over the tokens, without a grammar. Where SQLite's grammar leaves it open, a name counts as a table: too many
+names make a statement look larger than it is, too few would hide one.
+"""
+
+from collections import Counter
+
+from msgspec import Struct
+
+from freehold.libsql.tokens import Kind, counted, tokens
+
+# Words that cannot be names. (Most of SQLite's keywords can.)
+_RESERVED = frozenset(
+    {
+        *(
+            "add",
+            "all",
+            "alter",
+            "and",
+            "as",
+            "autoincrement",
+            "between",
+            "case",
+            "check",
+            "collate",
+            "commit",
+        ),
+        *(
+            "constraint",
+            "create",
+            "default",
+            "deferrable",
+            "delete",
+            "distinct",
+            "drop",
+            "else",
+            "end",
+            "escape",
+        ),
+        *(
+            "except",
+            "exists",
+            "foreign",
+            "from",
+            "group",
+            "having",
+            "if",
+            "in",
+            "index",
+            "insert",
+            "intersect",
+        ),
+        *("into", "is", "isnull", "join", "limit", "not", "nothing", "notnull", "null", "on", "or", "order"),
+        *(
+            "primary",
+            "references",
+            "returning",
+            "select",
+            "set",
+            "table",
+            "then",
+            "to",
+            "transaction",
+            "union",
+        ),
+        *("unique", "update", "using", "values", "when", "where"),
+    }
+)
+_ENDS_TABLES = frozenset(
+    {
+        *("where", "group", "order", "having", "limit", "set", "values", "select", "returning"),
+        *("union", "except", "intersect"),
+    }
+)
+_NO_VERBS = frozenset({"explain", "query", "plan"})
+_CONFLICTS = frozenset({"rollback", "abort", "replace", "fail", "ignore"})
+
+
+class Query:
+    """One SELECT with what it is made of. `refs` are tables by name, `parts` the queries inside it.
+
+    `size` counts its tokens, `out_size` those that make up its columns. `out_repeats` and `repeats` say how often the
+    most frequent name stands in the columns, and anywhere: that often an engine may copy what the name stands for.
+    """
+
+    __slots__ = ("_all", "_out", "out_repeats", "out_size", "parts", "refs", "repeats", "size")
+
+    def __init__(self) -> None:
+        self.refs: list[str] = []
+        self.parts: list[Query] = []
+        self.size = 0
+        self.out_size = 0
+        self.out_repeats = 1
+        self.repeats = 1
+        self._out: Counter[str] = Counter()
+        self._all: Counter[str] = Counter()
+
+    def count(self, name: str, *, is_column: bool) -> None:
+        """A name that may stand for a column."""
+        self._all[name] += 1
+        if is_column:
+            self._out[name] += 1
+
+    def close(self) -> None:
+        """An arm of a compound query, or all of it, is over."""
+        if self._all:
+            self.repeats = max(self.repeats, *self._all.values())
+            self._all.clear()
+        if self._out:
+            self.out_repeats = max(self.out_repeats, *self._out.values())
+            self._out.clear()
+
+
+class Made(Struct, frozen=True):
+    """An object that the text creates. `words` are a virtual table's module, or the strings that an index names."""
+
+    kind: str  # table, view, index, trigger, virtual
+    name: str
+    words: tuple[str, ...] = ()
+
+
+class Shape(Struct, frozen=True):
+    """What one text (one or more statements) refers to; all names in lower case.
+
+    `queries` are its outermost ones, `named` the bodies of its common table expressions by name. `reads` and `writes`
+    are tables by name; a table that is altered or dropped is written. `mentions` are names of tables or functions
+    that stand anywhere in it.
+    """
+
+    queries: tuple[Query, ...]
+    named: dict[str, list[Query]]
+    reads: frozenset[str]
+    writes: frozenset[str]
+    made: tuple[Made, ...]
+    verbs: frozenset[str]
+    depth: int
+
+
+class _Frame:
+    """What is known inside one pair of parentheses."""
+
+    __slots__ = ("in_columns", "in_from", "is_query", "name", "query")
+
+    def __init__(self, query: Query, *, in_from: bool = False) -> None:
+        self.query = query
+        self.in_from = in_from
+        self.in_columns = False
+        self.is_query = False
+        self.name = ""  # the last one, which may be that of a common table expression
+
+
+class Reader:
+    """Takes tokens in order; `shape` is what they make."""
+
+    def __init__(self) -> None:
+        self._queries: list[Query] = []
+        self._named: dict[str, list[Query]] = {}
+        self._reads: set[str] = set()
+        self._writes: set[str] = set()
+        self._made: list[Made] = []
+        self._verbs: set[str] = set()
+        self._depth = 0
+        self._frames: list[_Frame] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        """A statement starts."""
+        self._top = Query()
+        self._queries.append(self._top)
+        self._frames = [_Frame(self._top)]
+        self._verb = ""
+        self._kind = ""  # what CREATE, ALTER or DROP is about
+        self._new: str | None = None
+        self._words: list[str] = []
+        self._at_start = True
+        self._before = ""  # the token before, "" where a statement starts, "name" for any name
+        self._before_that = ""
+        self._opened_by = ""
+        # A name is judged when the token after it is seen.
+        self._held: tuple[str, bool, str] | None = None  # text, may be a column, role
+
+    def take(self, kind: Kind, text: str) -> None:
+        """The next token."""
+        if self._held is not None:
+            self._settle(text if kind is Kind.OTHER else "")
+        frame = self._frames[-1]
+        frame.query.size += 1
+        if frame.in_columns:
+            frame.query.out_size += 1
+        if kind is Kind.OTHER:
+            self._punctuation(text)
+        elif kind is Kind.WORD and text in _RESERVED:
+            self._keyword(text)
+        elif kind is not Kind.VARIABLE:
+            self._name(kind, text)
+        else:
+            self._step("value")
+
+    def _step(self, word: str) -> None:
+        self._before_that, self._before = self._before, word
+
+    def _punctuation(self, text: str) -> None:
+        frame = self._frames[-1]
+        if text == "(":
+            tables = self._before in {"from", "join"} or (frame.in_from and self._before in {",", "("})
+            inner = _Frame(frame.query, in_from=tables)
+            inner.in_columns = frame.in_columns
+            # The body of a common table expression comes after `AS`; what it is called, before it.
+            if self._before == "as" or (
+                self._before == "materialized" and self._before_that in {"as", "not"}
+            ):
+                inner.name = frame.name
+                inner.query = Query()
+                inner.in_columns = False
+                self._named.setdefault(frame.name, []).append(inner.query)
+                inner.is_query = True
+            self._frames.append(inner)
+            self._depth = max(self._depth, len(self._frames))
+        elif text == ")" and len(self._frames) > 1:
+            closed = self._frames.pop()
+            if closed.query is not self._frames[-1].query:
+                closed.query.close()
+        elif text == ";":
+            self._finish()
+            self._begin()
+            return
+        self._step(text)
+
+    def _keyword(self, text: str) -> None:
+        frame = self._frames[-1]
+        if self._at_start:
+            self._start(text)
+        elif self._verb in {"create", "alter", "drop"} and not self._kind and text in {"table", "index"}:
+            self._kind = "virtual" if self._before == "virtual" else text
+        if text in {"select", "values"}:
+            self._open_query(frame)
+            frame.query.close()
+            frame.in_columns = text == "select"
+        elif text == "from" and self._before == "distinct":
+            pass  # IS DISTINCT FROM
+        elif text in {"from", "join"}:
+            frame.in_columns = False
+            frame.in_from = True
+        elif text in _ENDS_TABLES:
+            frame.in_from = False
+        self._step(text)
+
+    def _start(self, word: str) -> None:
+        """The first word of a statement; EXPLAIN and what belongs to it do not count."""
+        if word not in _NO_VERBS:
+            self._at_start = False
+            self._verb = word
+            self._verbs.add(word)
+
+    def _open_query(self, frame: _Frame) -> None:
+        """After an opening parenthesis a query of its own starts."""
+        if self._before == "(" and not frame.is_query:
+            outer, frame.query = frame.query, Query()
+            outer.parts.append(frame.query)
+            frame.is_query = True
+
+    def _name(self, kind: Kind, text: str) -> None:
+        name = text if kind is Kind.WORD else text.lower()
+        frame = self._frames[-1]
+        before = self._before
+        if kind is Kind.WORD and self._at_start:
+            self._start(name)
+            self._step(name)
+            return
+        if kind is Kind.WORD and name == "with":
+            self._open_query(frame)
+        if (
+            self._verb in {"create", "drop"}
+            and not self._kind
+            and name in {"view", "trigger"}
+            and kind is Kind.WORD
+        ):
+            self._kind = name
+            self._step(name)
+            return
+        if kind is Kind.STRING or (self._kind == "virtual" and before == "using"):
+            self._words.append(text)
+        if self._verb == "pragma":
+            self._reads.add(f"pragma_{name}")
+        role = self._role(frame, before)
+        if kind is Kind.STRING and not role:
+            self._step("value")
+            return
+        is_number = kind is Kind.WORD and name[0].isdigit()
+        if not is_number:
+            if name != "materialized" or before not in {"as", "not"}:
+                frame.name = name
+            self._held = (name, frame.in_columns, role)
+        # A quoted word is never a keyword; a bare one may be.
+        self._step(name if kind is Kind.WORD and not is_number else "name")
+
+    def _role(self, frame: _Frame, before: str) -> str:  # noqa: PLR0911 - one for each place of a name
+        """What a name stands for here: a table that is read, written or changed, a new object, or none of these."""
+        if before == "as":
+            return "alias"
+        if before == "from":
+            return "write" if self._before_that == "delete" else "read"
+        if before in {"join", "in"} or (frame.in_from and before in {",", "("}):
+            return "read"
+        if before in {"into", "update"} or (before in _CONFLICTS and self._before_that == "or"):
+            return "write"
+        if before == "." and self._opened_by:
+            role, self._opened_by = self._opened_by, ""
+            return role
+        if self._verb in {"create", "alter", "drop"}:
+            if before in {"table", "index", "view", "trigger"} or (
+                before == "exists" and self._before_that in {"if", "not"}
+            ):
+                if self._verb == "create" and self._new is None:
+                    return "new"
+                return "change" if self._kind in {"table", "virtual"} else ""
+            if (before == "to" and self._verb == "alter") or (
+                before == "on" and self._kind in {"index", "trigger"}
+            ):
+                return "change"
+        return ""
+
+    def _settle(self, following: str) -> None:
+        held, self._held = self._held, None
+        assert held is not None
+        name, is_column, role = held
+        frame = self._frames[-1]
+        if following == ".":  # a schema's name, or a table's before a column
+            self._opened_by = role
+            return
+        if role == "read":
+            frame.query.refs.append(name)
+            self._reads.add(name)
+        elif role == "write":
+            frame.query.refs.append(name)
+            self._writes.add(name)
+        elif role == "change":
+            self._writes.add(name)
+        elif role == "new":
+            self._new = name
+        elif following == "(":
+            self._reads.add(name)  # a function's name: some are to be known
+        elif not role:
+            frame.query.count(name, is_column=is_column)
+
+    def _finish(self) -> None:
+        for frame in self._frames:
+            frame.query.close()
+        if self._verb == "create" and self._new is not None:
+            self._made.append(Made(self._kind, self._new, tuple(self._words)))
+
+    def shape(self) -> Shape:
+        """All that was taken."""
+        if self._held is not None:
+            self._settle("")
+        self._finish()
+        return Shape(
+            tuple(self._queries),
+            self._named,
+            frozenset(self._reads),
+            frozenset(self._writes),
+            tuple(self._made),
+            frozenset(self._verbs),
+            self._depth,
+        )
+
+
+def shape_of(sql: str) -> Shape:
+    """The shape of a text.
+
+    Raises:
+        TooManyTokens: it is made of more than anybody reads.
+    """
+    reader = Reader()
+    for kind, text in counted(tokens(sql)):
+        reader.take(kind, text)
+    return reader.shape()

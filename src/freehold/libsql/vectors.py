@@ -1,0 +1,92 @@
+"""What libSQL's vector search may be asked for: it allocates by numbers that it is given, and does not look at them.
+
+Measured on sqld 0.24.32: `vector_top_k(.., .., 1000000000)` and an index with `search_l=1000000000` corrupt its heap.
+"""
+
+import re
+from collections.abc import Iterable
+
+from freehold.libsql.shape import Shape
+from freehold.libsql.tokens import Kind, Token
+
+VECTOR_FUNCTION = "libsql_vector_idx"
+VECTOR_SEARCH = "vector_top_k"
+VECTOR_META = "libsql_vector_meta_shadow"
+MAX_NEIGHBOURS = 100_000
+
+_LARGE_NUMBER = re.compile(r"[0-9]{6}|[0-9][eE]|0[xX]")
+_WHERE_ASKED = (
+    f"`{VECTOR_SEARCH}` takes an index, a vector, and a number up to {MAX_NEIGHBOURS} or a parameter for it"
+)
+
+
+def vector_index_fault(shape: Shape) -> str | None:
+    """Why an index on vectors is refused, or None."""
+    if VECTOR_FUNCTION in shape.reads:
+        for made in shape.made:
+            if made.kind == "index" and any(_LARGE_NUMBER.search(word) for word in made.words):
+                return "a number that a vector index is given may have five digits"
+    return None
+
+
+def vector_search_fault(words: Iterable[Token]) -> str | None:
+    """Why a text that searches vectors is refused, or None. What a parameter holds is not known here."""
+    search = _Search()
+    for kind, text in words:
+        name = text.lower()
+        if kind is not Kind.OTHER and name in {"k", "natural"} and kind is not Kind.VARIABLE:
+            return f"with `{VECTOR_SEARCH}`, no other column may be called `k`, and no join be NATURAL"
+        if not search.takes(kind, name):
+            return _WHERE_ASKED
+    return None if search.is_over else _WHERE_ASKED
+
+
+class _Search:
+    """Follows the arguments of each call."""
+
+    def __init__(self) -> None:
+        self._stage = "outside"
+        self._depth = 0
+        self._commas = 0
+        self._number: list[tuple[Kind, str]] = []
+
+    @property
+    def is_over(self) -> bool:
+        return self._stage == "outside"
+
+    def takes(self, kind: Kind, name: str) -> bool:
+        """Whether the next token may stand there."""
+        is_sign = kind is Kind.OTHER
+        if self._stage == "named":
+            self._stage, self._depth, self._commas, self._number = "inside", 1, 0, []
+            return is_sign and name == "("
+        if name == VECTOR_SEARCH and not is_sign:
+            was_outside, self._stage = self._stage == "outside", "named"
+            return was_outside
+        if self._stage == "inside":
+            if is_sign and name in "()":
+                self._depth += 1 if name == "(" else -1
+                if self._depth == 0:
+                    self._stage = "outside"
+                    return self._commas == 2 and self._is_number()
+            if is_sign and name == "," and self._depth == 1:
+                self._commas += 1
+            elif self._commas == 2:
+                self._number.append((kind, name))
+        return True
+
+    def _is_number(self) -> bool:
+        if len(self._number) != 1:
+            return False
+        kind, text = self._number[0]
+        if kind is Kind.VARIABLE:
+            return True
+        return kind is Kind.WORD and text.isdigit() and len(text) <= 6 and int(text) <= MAX_NEIGHBOURS
+
+
+def is_too_many(value: object) -> bool:
+    """Whether an argument of a statement that searches vectors could ask for too many."""
+    try:
+        return float(value) > MAX_NEIGHBOURS if isinstance(value, int | float | str) else False
+    except ValueError:
+        return False

@@ -1,0 +1,165 @@
+"""Where long SQL is read before it runs: a place of its own, one reader at a time, each for a moment.
+
+Python reads a token in some microseconds and holds the interpreter meanwhile, whatever thread it is in. So readers
+take turns of two milliseconds, all others wait without holding anything, and a database has one reader at once:
+what a stranger sends takes time from that stranger, and from everybody else no more than a turn.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from freehold.libsql.guard import RefusedSql, looked_at, verdict
+from freehold.libsql.pacing import paced
+from freehold.providers.local.turnstile import Turnstile
+from freehold.providers.serving import Interest
+
+Result = TypeVar("Result")
+
+_TURN_S = 0.002
+# Of one call's SQL, while it is its turn.
+_LIMIT_S = 5.0
+# What takes no longer is read where it is.
+_AT_ONCE_S = 0.003
+_MUCH_SQL = 8192
+_READERS = 32
+_WAITING_EACH = 64
+
+
+class Desk:
+    """Runs what reads long texts. For one event loop."""
+
+    def __init__(self) -> None:
+        # Threads that wait for their turn cost nothing; past their number databases wait, first come first served.
+        self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="sql-reader")
+        self._turns = _Turns()
+        self._gates: dict[str, Turnstile] = {}
+
+    async def run(self, database_name: str, interest: Interest, read: Callable[[], Result]) -> Result:
+        """The result of `read`, which calls `pacing.breathe`; one at a time for a database.
+
+        Raises:
+            RefusedSql: it takes too long.
+            Overloaded: too many wait already.
+            Gone: the client does not wait any longer.
+        """
+        gate = self._gates.get(database_name)
+        if gate is None:
+            gate = self._gates[database_name] = Turnstile(1, _WAITING_EACH)
+        try:
+            await gate.enter(interest)
+            try:
+                return await asyncio.shield(self._start(read))
+            finally:
+                gate.leave()
+        finally:
+            if gate.is_empty:
+                self._gates.pop(database_name, None)
+
+    @asynccontextmanager
+    async def looked_at(
+        self, database_name: str, interest: Interest, texts: Sequence[str]
+    ) -> AsyncIterator[None]:
+        """The guard knows while this is entered what it thinks of these texts, if there is much to read."""
+        if sum(map(len, texts)) <= _MUCH_SQL:
+            yield
+            return
+        distinct = set(texts)
+        verdicts = await self.run(database_name, interest, lambda: {sql: verdict(sql) for sql in distinct})
+        with looked_at(verdicts):
+            yield
+
+    async def run_soon(self, database_name: str, interest: Interest, read: Callable[[], Result]) -> Result:
+        """The same for what is mostly short: it is begun at once, and begun again here if it is not."""
+        try:
+            with paced(_Impatience()):
+                return read()
+        except _TakesLong:
+            return await self.run(database_name, interest, read)
+
+    def close(self) -> None:
+        """Nothing is read any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self, read: Callable[[], Result]) -> "asyncio.Future[Result]":
+        return asyncio.get_running_loop().run_in_executor(self._threads, self._read, read)
+
+    def _read(self, read: Callable[[], Result]) -> Result:
+        with self._turns.mine() as pause, paced(pause):
+            return read()
+
+
+class _TakesLong(Exception):
+    """What was begun at once takes longer than that."""
+
+
+class _Impatience:
+    def __init__(self) -> None:
+        self._until = time.perf_counter() + _AT_ONCE_S
+
+    def __call__(self) -> None:
+        if time.perf_counter() > self._until:
+            raise _TakesLong
+
+
+class _Turns:
+    """One thread at a time, in the order in which they ask; whoever has gone on for long goes to the end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._is_taken = False
+
+    def mine(self) -> "_Turn":
+        return _Turn(self)
+
+    def take(self) -> None:
+        with self._lock:
+            if not self._is_taken:
+                self._is_taken = True
+                return
+            mine = threading.Lock()
+            mine.acquire()
+            self._waiting.append(mine)
+        mine.acquire()
+
+    def give(self) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._is_taken = False
+
+
+class _Turn:
+    """A thread's turns, from the first to the last."""
+
+    def __init__(self, turns: _Turns) -> None:
+        self._turns = turns
+        self._since = 0.0
+        self._spent_s = 0.0
+
+    def __enter__(self) -> Callable[[], None]:
+        self._turns.take()
+        self._since = time.perf_counter()
+        return self._pause
+
+    def __exit__(self, *_error: object) -> None:
+        self._turns.give()
+
+    def _pause(self) -> None:
+        went_on_s = time.perf_counter() - self._since
+        if went_on_s < _TURN_S:
+            return
+        self._spent_s += went_on_s
+        if self._spent_s > _LIMIT_S:
+            raise RefusedSql("the SQL takes too long to read; send values as arguments, or in several calls")
+        self._turns.give()
+        time.sleep(_TURN_S / 4)  # the event loop, too, gets a moment without anybody reading
+        self._turns.take()
+        self._since = time.perf_counter()
