@@ -62,6 +62,9 @@ account = Table(
     Column("password", Text),
     Column("createdAt", Text, nullable=False),
     Column("updatedAt", Text, nullable=False),
+    # Not better-auth's: the address that the issuer vouched for at a sign-in with this identity. Empty if it never
+    # has, NULL where nobody noted it: in older rows, and in imported ones.
+    Column("vouchedFor", Text),
     # Not better-auth's: two callbacks at once must not give one identity to two users.
     Index("account_providerId_accountId_idx", "providerId", "accountId", unique=True),
 )
