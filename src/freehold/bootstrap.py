@@ -358,7 +358,7 @@ def email_services(auth: Auth, central: Central, addresses: EmailAddresses) -> E
     """All that works by e-mail address and password."""
     store, codes, links, base_url = addresses.store, addresses.codes, addresses.links, addresses.base_url
     return EmailServices(
-        accounts=Accounts(auth, store, CentralOwnSessions(central), links, base_url),
+        accounts=Accounts(auth, store, CentralOwnSessions(central), links, addresses.secret, base_url),
         codes=codes,
         code_sign_in=CodeSignIn(auth, store, codes),
         email_addresses=addresses,

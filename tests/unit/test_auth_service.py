@@ -65,6 +65,7 @@ class Users:
         method: str = "password",
         guest_id: str = "",
         password_hash: str | None = None,
+        identity: Identity | None = None,
     ) -> None:
         if self.is_gone:
             raise NotFound("gone")

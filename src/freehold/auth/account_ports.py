@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Protocol
 
 from freehold.auth.pending import Ticket
+from freehold.auth.proofs import Proof, Proved
 from freehold.auth.types import Account, Credential, Session, User, UserChanges
 
 
@@ -29,38 +30,37 @@ class AccountStore(Protocol):
         """False if there is no such user."""
         ...
 
-    async def prove_email(self, user: User, now: datetime) -> User | None:
-        """The user with the address verified, for the first time; None if it is theirs no more.
+    async def prove(self, user: User, proof: Proof, now: datetime) -> Proved | None:
+        """Write down that the address is theirs, and end what that ends; see `freehold.auth.proofs`.
 
-        Whoever signed up with it may have been somebody else, so all accounts (the password is one) and sessions of
-        the user end.
+        None if it is theirs no longer, or the session that asked has ended. Raises `EmailTaken`: somebody has the
+        new address.
         """
         ...
 
-    async def verify_email(self, user: User, now: datetime, ticket: Ticket | None = None) -> User | None:
-        """The user with the address verified; None if it is theirs no more."""
-        ...
-
-    async def change_email(
-        self, user: User, new_email: str, now: datetime, ticket: Ticket | None = None
-    ) -> User | None:
-        """The user with the new, verified address; None if the old one is theirs no more. Raises `EmailTaken`."""
-        ...
-
     async def replace_password(
-        self, user_id: str, old_hash: str, new_hash: str, now: datetime, session: Session | None
+        self,
+        user_id: str,
+        old_hash: str,
+        new_hash: str,
+        now: datetime,
+        session: Session | None,
+        *,
+        keeps_keys: bool,
     ) -> bool:
-        """False if the old hash is theirs no more. With a session, all others end and it is written."""
+        """False if the old hash is theirs no longer.
+
+        With a session, all others end and it is written; API keys end, too, unless they are kept.
+        """
         ...
 
-    async def reset_password(
-        self, user: User, new_hash: str, now: datetime, ticket: Ticket, *, verifies_email: bool
+    async def delete_user(
+        self, user_id: str, now: datetime, asked_by: str, ticket: Ticket | None = None
     ) -> bool:
-        """Set it, or make a password account. If the address was not verified, all sessions end."""
-        ...
+        """Delete user, accounts and sessions, and mark the tenant to be deleted.
 
-    async def delete_user(self, user_id: str, now: datetime, ticket: Ticket | None = None) -> bool:
-        """Delete user, accounts and sessions, and mark the tenant to be deleted."""
+        False if they are gone, or the session that asks has ended.
+        """
         ...
 
 
@@ -75,6 +75,8 @@ class OwnSessionStore(Protocol):
         """Nothing happens if it is somebody else's, or nobody's."""
         ...
 
-    async def delete_own_sessions(self, user_id: str, but_token: str | None = None) -> None:
-        """All of them, or all but one."""
+    async def delete_own_sessions(
+        self, user_id: str, but_token: str | None = None, *, keeps_keys: bool
+    ) -> None:
+        """All of them, or all but one, and those in which the user acts as somebody else; API keys unless kept."""
         ...

@@ -1,5 +1,6 @@
 """What users do with their own account: change it and its password, see how they sign in, delete it."""
 
+import hmac
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import quote
@@ -10,11 +11,11 @@ from freehold.auth.account_ports import AccountStore, OwnSessionStore
 from freehold.auth.dates import from_iso
 from freehold.auth.errors import BadLink, NoPassword, SessionNotFresh, WrongPassword
 from freehold.auth.letters import Language, Letter
-from freehold.auth.links import Links
+from freehold.auth.links import Links, account_stamp
 from freehold.auth.passwords import check_length, check_new_password
 from freehold.auth.places import place_of
 from freehold.auth.service import Auth, signed_in_by
-from freehold.auth.types import Account, Client, Session, SignedIn, UserChanges
+from freehold.auth.types import Account, Client, Credential, Session, SignedIn, UserChanges
 from freehold.errors import NotFound
 
 FRESH_AGE = timedelta(days=1)
@@ -30,6 +31,7 @@ class Accounts:
     store: AccountStore
     own_sessions: OwnSessionStore
     links: Links
+    secret: str
     base_url: str
 
     async def update(self, asking: SignedIn, changes: UserChanges) -> None:
@@ -60,9 +62,18 @@ class Accounts:
         return password_hash
 
     async def change_password(
-        self, asking: SignedIn, current: str, new: str, client: Client, *, ends_others: bool
+        self,
+        asking: SignedIn,
+        current: str,
+        new: str,
+        client: Client,
+        *,
+        ends_others: bool,
+        keeps_keys: bool = False,
     ) -> SignedIn | None:
         """Set another password. When all other sessions are to end, this one does too, and a new one is given.
+
+        API keys end with the other sessions, unless they are kept: whoever had one of those may have made them.
 
         Raises:
             PasswordTooShort, PasswordTooLong: the new one.
@@ -73,7 +84,10 @@ class Accounts:
         new_hash = await self.auth.hasher.hash(new)
         now = self.auth.clock()
         session = self.auth.new_session(asking.user_id, client, now, remember=True) if ends_others else None
-        if not await self.store.replace_password(asking.user_id, old_hash, new_hash, now, session):
+        is_done = await self.store.replace_password(
+            asking.user_id, old_hash, new_hash, now, session, keeps_keys=keeps_keys
+        )
+        if not is_done:
             raise WrongPassword("the password was changed at this moment")
         log.info("user.password_changed", user_id=asking.user_id)
         return signed_in_by(asking.user, session) if session else None
@@ -92,13 +106,15 @@ class Accounts:
         """End one of theirs; nothing happens with anybody else's."""
         await self.own_sessions.delete_own_session(asking.user_id, token)
 
-    async def end_sessions(self, asking: SignedIn) -> None:
-        """End all of theirs, this one too."""
-        await self.own_sessions.delete_own_sessions(asking.user_id)
+    async def end_sessions(self, asking: SignedIn, *, keeps_keys: bool = False) -> None:
+        """End all of theirs, this one too, and their API keys unless they are kept."""
+        await self.own_sessions.delete_own_sessions(asking.user_id, keeps_keys=keeps_keys)
 
-    async def end_other_sessions(self, asking: SignedIn) -> None:
-        """End all of theirs but this one."""
-        await self.own_sessions.delete_own_sessions(asking.user_id, but_token=asking.session.token)
+    async def end_other_sessions(self, asking: SignedIn, *, keeps_keys: bool = False) -> None:
+        """End all of theirs but this one, and their API keys unless they are kept."""
+        await self.own_sessions.delete_own_sessions(
+            asking.user_id, but_token=asking.session.token, keeps_keys=keeps_keys
+        )
 
     async def delete(self, asking: SignedIn, password: str | None, client: Client) -> None:
         """Delete the user; their database follows. Without a password the sign-in must be less than a day ago.
@@ -111,7 +127,8 @@ class Accounts:
             await self.check_password(asking, password, client)
         elif not self._is_fresh(asking):
             raise SessionNotFresh("sign in again to delete your account")
-        await self.store.delete_user(asking.user_id, self.auth.clock())
+        if not await self.store.delete_user(asking.user_id, self.auth.clock(), asking.session_id):
+            raise SessionNotFresh("this session has ended; sign in again to delete your account")
         log.info("user.deleted", user_id=asking.user_id)
 
     async def mail_deletion_link(self, asking: SignedIn, callback_url: str, language: Language) -> None:
@@ -126,17 +143,25 @@ class Accounts:
             url = f"{self.base_url}/delete-user/callback?token={token}&callbackURL={callback}"
             return Letter(to=email, kind="delete-link", language=language, secret=url)
 
-        source = place_of(asking.user_id)
-        await self.links.send(letter, email, source, "delete-account", asking.user_id)
+        found = await self.store.find_credential_of(asking.user_id)
+        value = f"{asking.user_id}:{self._stamp(found)}" if found else ":"
+        await self.links.send(letter, email, place_of(asking.user_id), "delete-account", value)
 
     async def delete_by_link(self, asking: SignedIn, token: str) -> None:
         """Delete the user whose link it is. Raises `BadLink` if that is not who asks, or the link is of no use."""
         ticket = await self.links.find("delete-account", token)
-        if ticket.value != asking.user_id:
+        user_id, _, stamp = ticket.value.partition(":")
+        found = await self.store.find_credential_of(asking.user_id)
+        if found is None or user_id != asking.user_id:
             raise BadLink("this link is for another account")
-        if not await self.store.delete_user(asking.user_id, self.auth.clock(), ticket):
+        if not hmac.compare_digest(stamp, self._stamp(found)):
+            raise BadLink("this link is void, as the account has changed; ask for another one")
+        if not await self.store.delete_user(asking.user_id, self.auth.clock(), asking.session_id, ticket):
             raise BadLink("this link was used at this moment")
         log.info("user.deleted", user_id=asking.user_id)
+
+    def _stamp(self, found: Credential) -> str:
+        return account_stamp(self.secret, found)
 
     def _is_fresh(self, asking: SignedIn) -> bool:
         return self.auth.clock() - from_iso(asking.session.created_at) < FRESH_AGE

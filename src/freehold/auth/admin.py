@@ -91,7 +91,7 @@ class UserAdmin:
         return await self._edited(user_id, UserEdit(role=role))
 
     async def set_password(self, user_id: str, password: str) -> None:
-        """Give the user a new password, and end all their sessions: who knew the old one may have some.
+        """Give the user a new password, and end all their sessions and API keys: who knew the old one may have some.
 
         Raises:
             PasswordTooShort, PasswordTooLong: bad input.
@@ -131,9 +131,9 @@ class UserAdmin:
         """No error if there is none."""
         await self.store.end_session(token)
 
-    async def end_sessions(self, user_id: str) -> None:
-        """End all sessions of the user."""
-        await self.store.end_sessions(user_id)
+    async def end_sessions(self, user_id: str, *, keeps_keys: bool = False) -> None:
+        """End all sessions of the user, and their API keys unless they are kept."""
+        await self.store.end_sessions(user_id, keeps_keys=keeps_keys)
 
     async def impersonate(self, admin: User, user_id: str, client: Client) -> SignedIn:
         """An hour as this user. The audit trail goes on naming the administrator.

@@ -34,7 +34,7 @@ class AdminStore(Protocol):
         ...
 
     async def replace_password(self, user_id: str, password_hash: str, now: datetime) -> bool:
-        """Set the password, or give them one, and end all their sessions; False if there is no such user."""
+        """Set the password, or give them one, and end all their sessions and API keys; False if there is no user."""
         ...
 
     async def list_sessions(self, user_id: str, now: datetime) -> Sequence[Session]:
@@ -45,8 +45,8 @@ class AdminStore(Protocol):
         """No error if there is none."""
         ...
 
-    async def end_sessions(self, user_id: str) -> None:
-        """All of them, and those in which the user acts as somebody else."""
+    async def end_sessions(self, user_id: str, *, keeps_keys: bool) -> None:
+        """All of them, and those in which the user acts as somebody else; API keys, too, unless kept."""
         ...
 
     async def begin_impersonation(self, session: Session) -> None:

@@ -13,8 +13,10 @@ class ApiKeyStore(Protocol):
         """The id of the user with this address (in lower case)."""
         ...
 
-    async def add_api_key(self, key: ApiKey, key_hash: str, *, most: int) -> None:
-        """Raises `TooManyApiKeys` when its owner has so many, `NotFound` when the owner is gone."""
+    async def add_api_key(
+        self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None
+    ) -> None:
+        """Raises `TooManyApiKeys` when its owner has so many, `NotFound` when the owner, or the session, is gone."""
         ...
 
     async def api_keys_of(self, user_id: str, page: ApiKeyPage) -> tuple[Sequence[ApiKey], int]:

@@ -62,14 +62,16 @@ class ApiKeys:
     store: ApiKeyStore
     clock: Callable[[], datetime] = utc_now
 
-    async def create(self, user_id: str, new: NewApiKey) -> tuple[ApiKey, str]:
-        """A new key and its text, which nobody can be told again.
+    async def create(
+        self, user_id: str, new: NewApiKey, *, asked_by: str | None = None
+    ) -> tuple[ApiKey, str]:
+        """A new key and its text, which nobody can be told again. `asked_by`: the session in which it is made.
 
         Raises:
             BadApiKeyName, BadApiKeyPrefix, ApiKeyPrefixTooLong, BadApiKeyLimits: bad input.
             ApiKeyLifeTooShort, ApiKeyLifeTooLong: less than a day, or more than a year.
             TooManyApiKeys: the user has `MAX_KEYS` already.
-            NotFound: the user is gone.
+            NotFound: the user is gone, or that session has ended.
         """
         _check(new)
         now = self.clock()
@@ -92,7 +94,7 @@ class ApiKeys:
             permissions=new.permissions,
             metadata=new.metadata,
         )
-        await self.store.add_api_key(key, _hash(text), most=MAX_KEYS)
+        await self.store.add_api_key(key, _hash(text), most=MAX_KEYS, asked_by=asked_by)
         log.info("api_key.created", user_id=user_id, key_id=key.key_id)
         return key, text
 

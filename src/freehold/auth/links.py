@@ -18,14 +18,16 @@ from freehold.auth.mail_quota import MailQuota, TooSoon, forget_mail, note_mail
 from freehold.auth.pending import Pending, PendingStore, Rows, Ticket
 from freehold.auth.places import Places
 from freehold.auth.ports import Mailer
+from freehold.auth.types import Credential
 from freehold.errors import CentralUnavailable
 from freehold.limiting import Rate, RateLimited
 
-LinkKind = Literal["reset-password", "delete-account"]
+LinkKind = Literal["reset-password", "delete-account", "sign-up"]
 
 LIFETIME: dict[LinkKind, timedelta] = {
     "reset-password": timedelta(hours=1),
     "delete-account": timedelta(days=1),
+    "sign-up": timedelta(hours=1),
 }
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -96,6 +98,12 @@ def fingerprint(secret: str, *parts: str) -> str:
     """Changes with any of the parts and tells nothing of them."""
     digest = hmac.digest(secret.encode(), "\0".join(("link", *parts)).encode(), "sha256")
     return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+
+
+def account_stamp(secret: str, found: Credential) -> str:
+    """What links about an account are bound to: void after its address or password, or their first proof, changes."""
+    is_proved = () if found.user.email_verified else ("not proved",)
+    return fingerprint(secret, found.user.email, found.password_hash or "", *is_proved)
 
 
 def _identifier(kind: LinkKind, token: str) -> str:

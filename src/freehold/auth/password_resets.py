@@ -11,10 +11,11 @@ from freehold.auth.code_sign_in import checked_email
 from freehold.auth.codes import Codes, Purpose
 from freehold.auth.errors import BadLink, WrongCode
 from freehold.auth.letters import Language, Letter
-from freehold.auth.links import Links, fingerprint
+from freehold.auth.links import Links, account_stamp
 from freehold.auth.passwords import check_new_password
 from freehold.auth.pending import Ticket
 from freehold.auth.ports import PasswordHasher
+from freehold.auth.proofs import Chosen, Proof, Way
 from freehold.auth.types import Credential, User
 
 log = structlog.get_logger()
@@ -65,7 +66,9 @@ class PasswordResets:
         await self._owner(await self.links.find("reset-password", token))
 
     async def reset_by_link(self, token: str, password: str) -> None:
-        """Set the password. The link works once, and not at all after address or password have changed.
+        """Set the password; all sessions and API keys end. Who has read the mail owns the address: it is proved.
+
+        The link works once, and not at all after address or password have changed.
 
         Raises:
             PasswordTooShort, PasswordTooLong: the link can be used again.
@@ -74,11 +77,11 @@ class PasswordResets:
         check_new_password(password)
         ticket = await self.links.find("reset-password", token)
         user = await self._owner(ticket)
-        if not await self._reset(user, password, ticket, verifies_email=False):
+        if not await self._reset(user, password, "reset-link", ticket):
             raise BadLink("this link was used at this moment")
 
     async def reset_by_code(self, email: str, code: str, password: str, source: str) -> None:
-        """Set the password. Who has read the mail owns the address, so it is verified by this.
+        """The same with a code.
 
         Raises:
             PasswordTooShort, PasswordTooLong: the code can be used again.
@@ -88,13 +91,13 @@ class PasswordResets:
         purpose = Purpose(kind="forget-password", email=email.lower())
         ticket = await self.codes.check(purpose, code, source)
         found = await self.store.find_credential(purpose.email)
-        if found is None or not await self._reset(found.user, password, ticket, verifies_email=True):
+        if found is None or not await self._reset(found.user, password, "reset-code", ticket):
             raise WrongCode("this code was used at this moment")
 
-    async def _reset(self, user: User, password: str, ticket: Ticket, *, verifies_email: bool) -> bool:
-        new_hash = await self.hasher.hash(password)
-        now = self.links.clock()
-        is_done = await self.store.reset_password(user, new_hash, now, ticket, verifies_email=verifies_email)
+    async def _reset(self, user: User, password: str, way: Way, ticket: Ticket) -> bool:
+        chosen = Chosen(password_hash=await self.hasher.hash(password))
+        proof = Proof(way=way, ticket=ticket, chosen=chosen)
+        is_done = await self.store.prove(user, proof, self.links.clock()) is not None
         if is_done:
             log.info("user.password_reset", user_id=user.user_id)
         return is_done
@@ -107,4 +110,4 @@ class PasswordResets:
         return found.user
 
     def _stamp(self, found: Credential) -> str:
-        return fingerprint(self.secret, found.user.email, found.password_hash or "")
+        return account_stamp(self.secret, found)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from freehold.auth.letters import Language, Letter
+from freehold.auth.proofs import Chosen
 from freehold.auth.social.types import Identity
 from freehold.auth.types import (
     Credential,
@@ -70,7 +71,7 @@ class UserStore(SessionStore, Protocol):
     async def upgrade_guest(
         self, user: User, password_hash: str | None, session: Session, *, identity: Identity | None = None
     ) -> bool:
-        """Make the guest with this id this user; they keep their tenant, and have this session only.
+        """Make the guest with this id this user; they keep their tenant, and have this session and no API keys.
 
         False, and nothing is changed, if there is no such guest, or they have signed in to an account they had.
 
@@ -87,10 +88,14 @@ class UserStore(SessionStore, Protocol):
         method: str = "password",
         guest_id: str = "",
         password_hash: str | None = None,
+        identity: Identity | None = None,
     ) -> None:
         """Write the session, and to the audit trail how the user signed in.
 
-        Also links this guest, whose sessions end, to the user. Raises `NotFound`: the user is gone.
+        Also links this guest, whose sessions and API keys end, to the user.
+
+        Raises:
+            NotFound: the user is gone, or has not this password or identity any more.
         """
         ...
 
@@ -160,10 +165,13 @@ class RefreshTokenStore(Protocol):
 class VerificationMail(Protocol):
     """Letters with links that verify an address."""
 
-    async def mail_link(
-        self, email: str, callback_url: str, language: Language, source: str, asking: User | None
+    async def mail_sign_up_link(
+        self, email: str, chosen: Chosen, callback_url: str, language: Language, source: str
     ) -> None:
-        """Mail one, if a user has not verified this address. Raises as `Mailer` does, and `RateLimited`."""
+        """Mail one, if a user has not verified this address; it gives the account what was chosen.
+
+        Raises as `Mailer` does, and `RateLimited`.
+        """
         ...
 
 

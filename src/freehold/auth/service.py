@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import structlog
 from msgspec.structs import replace
@@ -26,6 +27,7 @@ from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords import check_length, check_new_password
 from freehold.auth.places import Places
 from freehold.auth.ports import PasswordHasher, UserStore, VerificationMail
+from freehold.auth.proofs import Chosen
 from freehold.auth.sessions import LIFETIME, SHORT_LIFETIME, Sessions, extend_from
 from freehold.auth.social.types import Identity
 from freehold.auth.tokens import random_id
@@ -90,7 +92,8 @@ class Auth:
             await self.store.add_user(user, password_hash, None)
             log.info("user.signed_up", user_id=user.user_id)
             self.on_user_created()
-        await mail.mail_link(user.email, new.callback_url, client.language, client.source, None)
+        chosen = Chosen(password_hash=password_hash, name=user.name, image=user.image)
+        await mail.mail_sign_up_link(user.email, chosen, new.callback_url, client.language, client.source)
         return user
 
     async def start_user(
@@ -165,15 +168,16 @@ class Auth:
         method: str = "password",
         seen: int = -1,
         password_hash: str | None = None,
+        identity: Identity | None = None,
     ) -> SignedIn:
         """A new session for somebody who has proved, by this method, to be this user.
 
         A guest's database is kept for the user, see `freehold.tenants.guests`. `seen` is what `sessions.seen` gave
-        before the user was read, if anything; `password_hash` what they have proved to know.
+        before the user was read, if anything; `password_hash` what they have proved to know, `identity` to have.
 
         Raises:
             Banned: the user is banned. A ban that has run out is lifted.
-            NotFound: the user is gone, or has another password by now.
+            NotFound: the user is gone, or has another password, or not this identity, by now.
         """
         now = self.clock()
         try:
@@ -182,8 +186,9 @@ class Auth:
             await self.audit.record(_failed_sign_in(user, "banned"))
             raise
         session = self.new_session(user.user_id, client, now, remember=remember)
+        shown: dict[str, Any] = {} if identity is None else {"identity": identity}
         await self.store.add_session(
-            session, method=method, guest_id=client.guest_id, password_hash=password_hash
+            session, method=method, guest_id=client.guest_id, password_hash=password_hash, **shown
         )
         return await self._started(user, session, seen, client)
 

@@ -16,6 +16,7 @@ def account_row(
     *,
     password_hash: str | None = None,
     scope: str | None = None,
+    vouched_for: str | None = None,
 ) -> dict[str, Any]:
     """A way to sign in. Without any token of a provider: see docs/decisions/0019-social-sign-in.md."""
     return {
@@ -25,6 +26,7 @@ def account_row(
         "userId": user_id,
         "password": password_hash,
         "scope": scope,
+        "vouchedFor": vouched_for,
         "createdAt": now,
         "updatedAt": now,
     }
@@ -35,5 +37,11 @@ def password_row(user_id: str, password_hash: str, now: str) -> dict[str, Any]:
 
 
 def identity_row(user_id: str, identity: Identity, now: str) -> dict[str, Any]:
-    scope = ",".join(identity.scopes)
-    return account_row(user_id, identity.provider_id, identity.subject, now, scope=scope)
+    return account_row(
+        user_id,
+        identity.provider_id,
+        identity.subject,
+        now,
+        scope=",".join(identity.scopes),
+        vouched_for=identity.email if identity.email_verified else "",
+    )

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,6 +16,7 @@ from freehold.auth.dates import to_iso
 from freehold.auth.errors import EmailTaken
 from freehold.auth.types import ADMIN_ROLE, Session, User
 from freehold.central.account_rows import CREDENTIAL, password_row
+from freehold.central.arrival import end_api_keys, end_sessions
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, user
 from freehold.central.user_deletion import delete_user_rows
@@ -74,7 +75,8 @@ class SqlAdminStore:
             changed = await db.execute(account.update().where(is_theirs).values(new))
             if not changed.rowcount:
                 await db.execute(account.insert(), password_row(user_id, password_hash, to_iso(now)))
-            await _end_sessions(db, user_id)
+            await end_sessions(db, user_id)
+            await end_api_keys(self.central, db, user_id, "password_changed")
             await self.central.record(db, Event("user.password_changed", f"user:{user_id}"))
         return True
 
@@ -94,9 +96,11 @@ class SqlAdminStore:
                 event = Event("user.session_revoked", f"user:{row.userId}", {"session_id": row.id})
                 await self.central.record(db, event)
 
-    async def end_sessions(self, user_id: str) -> None:
+    async def end_sessions(self, user_id: str, *, keeps_keys: bool) -> None:
         async with self.central.write() as db:
-            count = await _end_sessions(db, user_id)
+            count = await end_sessions(db, user_id)
+            if not keeps_keys:
+                await end_api_keys(self.central, db, user_id, "sessions_revoked")
             if count:
                 event = Event("user.sessions_revoked", f"user:{user_id}", {"count": count})
                 await self.central.record(db, event)
@@ -130,15 +134,9 @@ async def _find(db: AsyncConnection, user_id: str) -> User | None:
     return user_of(row) if row else None
 
 
-async def _end_sessions(db: AsyncConnection, user_id: str) -> int:
-    """Their own sessions, and those in which they act as somebody else."""
-    theirs = or_(session.c.userId == user_id, session.c.impersonatedBy == user_id)
-    return (await db.execute(session.delete().where(theirs))).rowcount
-
-
 async def _end_what_is_no_longer_allowed(db: AsyncConnection, user_id: str, edit: UserEdit) -> None:
     if edit.banned is True:
-        await _end_sessions(db, user_id)
+        await end_sessions(db, user_id)
     elif isinstance(edit.role, str) and ADMIN_ROLE not in edit.role.split(","):
         await db.execute(session.delete().where(session.c.impersonatedBy == user_id))
 

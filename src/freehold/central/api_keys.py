@@ -9,9 +9,10 @@ from sqlalchemy import RowMapping, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.audit.types import Event
+from freehold.audit.types import Event, Facts
 from freehold.auth.api_key_errors import ApiKeyNotFound, TooManyApiKeys
 from freehold.auth.api_key_types import ApiKey, ApiKeyPage, KeyHolder, Permissions
+from freehold.central.arrival import is_alive
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, user
 from freehold.central.users import LABELLED_USER, user_of
@@ -31,14 +32,20 @@ class SqlApiKeys:
         async with self.central.read() as db:
             return (await db.execute(select(user.c.id).where(user.c.email == email))).scalar_one_or_none()
 
-    async def add_api_key(self, key: ApiKey, key_hash: str, *, most: int) -> None:
+    async def add_api_key(
+        self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None
+    ) -> None:
         try:
             async with self.central.write() as db:
+                if asked_by is not None and not await is_alive(
+                    db, asked_by, key.reference_id, key.created_at
+                ):
+                    raise NotFound("the session that asked for the key has ended")
                 count = select(func.count()).where(apikey.c.referenceId == key.reference_id)
                 if (await db.execute(count)).scalar_one() >= most:
                     raise TooManyApiKeys(f"a user has at most {most} API keys; delete one first")
                 await db.execute(apikey.insert(), {**_row(key), "key": key_hash})
-                await self.central.record(db, _event("created", key))
+                await self.central.record(db, Event("api_key.created", *_about(key)))
         except IntegrityError as error:
             if "FOREIGN KEY" not in str(error.orig):
                 raise
@@ -74,7 +81,7 @@ class SqlApiKeys:
             if found is None:
                 raise ApiKeyNotFound("you have no such API key")
             await db.execute(apikey.delete().where(is_it))
-            await self.central.record(db, _event("deleted", found))
+            await self.central.record(db, Event("api_key.deleted", *_about(found)))
 
     async def find_api_key(self, key_hash: str) -> KeyHolder | None:
         found = (
@@ -107,9 +114,10 @@ async def _find(db: AsyncConnection, is_it: Any) -> ApiKey | None:
     return None if row is None else _key(row)
 
 
-def _event(what: str, key: ApiKey) -> Event:
+def _about(key: ApiKey) -> tuple[str, Facts]:
+    """Target and details of an event."""
     details = {"user": f"user:{key.reference_id}", "start": key.start, "expires_at": key.expires_at}
-    return Event(f"api_key.{what}", f"key:{key.key_id}", details)
+    return f"key:{key.key_id}", details
 
 
 def _row(key: ApiKey) -> dict[str, Any]:

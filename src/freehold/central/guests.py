@@ -11,14 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.types import User
+from freehold.central.arrival import end_api_keys, end_sessions
 from freehold.central.engine import Central
-from freehold.central.tables import apikey, guest_link, session, user
+from freehold.central.tables import guest_link, user
 from freehold.central.user_deletion import delete_user_rows
 from freehold.tenants.guests import GuestLink
 
 
-async def grow_up(db: AsyncConnection, new: User) -> bool:
-    """Overwrite the guest of this id, and end their sessions. False if there is no such guest any more."""
+async def grow_up(central: Central, db: AsyncConnection, new: User) -> bool:
+    """Overwrite the guest of this id, and end their sessions and keys. False if there is no such guest any more."""
     grown = await db.execute(
         user.update()
         .where(
@@ -30,11 +31,12 @@ async def grow_up(db: AsyncConnection, new: User) -> bool:
     )
     if not grown.rowcount:
         return False
-    await db.execute(session.delete().where(session.c.userId == new.user_id))
+    await end_sessions(db, new.user_id)
+    await end_api_keys(central, db, new.user_id, "guest_signed_up")
     return True
 
 
-async def link_guest(db: AsyncConnection, guest_id: str, user_id: str, now: str) -> bool:
+async def link_guest(central: Central, db: AsyncConnection, guest_id: str, user_id: str, now: str) -> bool:
     """Let the user open the guest's database, and end the guest's sessions and keys.
 
     False if it is no guest (any more).
@@ -46,8 +48,8 @@ async def link_guest(db: AsyncConnection, guest_id: str, user_id: str, now: str)
         insert(guest_link).from_select(["guest_id", "user_id", "created_at"], row).on_conflict_do_nothing()
     )
     if linked.rowcount:
-        await db.execute(session.delete().where(session.c.userId == guest_id))
-        await db.execute(apikey.delete().where(apikey.c.referenceId == guest_id))
+        await end_sessions(db, guest_id)
+        await end_api_keys(central, db, guest_id, "guest_signed_in")
     return linked.rowcount > 0
 
 

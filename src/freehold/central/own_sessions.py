@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select, true
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.dates import to_iso
 from freehold.auth.types import Session
+from freehold.central.arrival import end_api_keys, end_sessions
 from freehold.central.engine import Central
 from freehold.central.tables import session
 from freehold.central.users import session_of
@@ -34,16 +36,19 @@ class CentralOwnSessions:
             return [session_of(row) for row in (await db.execute(wanted)).mappings()]
 
     async def delete_own_session(self, user_id: str, token: str) -> None:
-        await self._end(user_id, session.c.token == token)
-
-    async def delete_own_sessions(self, user_id: str, but_token: str | None = None) -> None:
-        await self._end(user_id, true() if but_token is None else session.c.token != but_token)
-
-    async def _end(self, user_id: str, which: ColumnElement[bool]) -> None:
-        ending = session.delete().where(session.c.userId == user_id, which)
+        ending = session.delete().where(session.c.userId == user_id, session.c.token == token)
         async with self.central.write() as db:
-            ended = (await db.execute(ending)).rowcount
-            if ended:
-                await self.central.record(
-                    db, Event("user.sessions_ended", f"user:{user_id}", {"count": ended})
-                )
+            await self._record(db, user_id, (await db.execute(ending)).rowcount)
+
+    async def delete_own_sessions(
+        self, user_id: str, but_token: str | None = None, *, keeps_keys: bool
+    ) -> None:
+        kept = None if but_token is None else session.c.token == but_token
+        async with self.central.write() as db:
+            await self._record(db, user_id, await end_sessions(db, user_id, but=kept))
+            if not keeps_keys:
+                await end_api_keys(self.central, db, user_id, "sessions_ended")
+
+    async def _record(self, db: AsyncConnection, user_id: str, ended: int) -> None:
+        if ended:
+            await self.central.record(db, Event("user.sessions_ended", f"user:{user_id}", {"count": ended}))

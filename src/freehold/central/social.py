@@ -10,14 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event
 from freehold.auth.dates import to_iso
 from freehold.auth.errors import AccountNotFound, IdentityTaken, LastAccount
+from freehold.auth.proofs import Kept, Proof, in_hand
 from freehold.auth.social.errors import SocialRefusal
 from freehold.auth.social.types import Attempt, Identity
 from freehold.auth.tokens import random_id
-from freehold.auth.types import User
+from freehold.auth.types import Credential, SignedIn, User
 from freehold.central.account_rows import identity_row
+from freehold.central.arrival import arrive, is_alive
 from freehold.central.engine import Central
 from freehold.central.tables import account, user, verification
-from freehold.central.users import LABELLED_USER, user_of
+from freehold.central.users import FIND_CREDENTIAL, LABELLED_USER, user_of
 
 _SWEPT = 20  # how many expired rows a new one takes away: more than come, so that they do not pile up
 
@@ -92,25 +94,36 @@ class CentralSocialAccounts:
             await self.central.record(db, _linked(user_id, identity))
         return True
 
-    async def link(self, identity: Identity, user_id: str, now: datetime) -> None:
+    async def link(self, identity: Identity, asking: SignedIn, now: datetime) -> None:
+        moment = to_iso(now)
         async with self.central.write() as db:
+            found = await _credential(db, asking.user_id, identity.email)
+            if found is None or not await is_alive(db, asking.session_id, asking.user_id, moment):
+                raise SocialRefusal("state_mismatch", "the session that asked has ended, or its user moved")
             owner = await _owner(db, identity)
-            if owner not in {None, user_id}:
+            if owner not in {None, asking.user_id}:
                 raise SocialRefusal(
                     "account_already_linked_to_different_user", "somebody else has this identity"
                 )
             if owner is None:
-                await db.execute(account.insert(), identity_row(user_id, identity, to_iso(now)))
-                await self.central.record(db, _linked(user_id, identity))
+                await db.execute(account.insert(), identity_row(asking.user_id, identity, moment))
+                await self.central.record(db, _linked(asking.user_id, identity))
+            if not found.user.email_verified:
+                own = in_hand(asking, found)
+                kept = Kept(
+                    session_ids=own.session_ids, password_hash=own.password_hash, identity=_key(identity)
+                )
+                await arrive(self.central, db, found.user, Proof(way="issuer", kept=kept), moment)
 
-    async def mark_verified(self, user_id: str, email: str, now: datetime) -> None:
-        marking = (
-            user.update()
-            .where(user.c.id == user_id, user.c.email == email)
-            .values(emailVerified=1, updatedAt=to_iso(now))
-        )
+    async def prove(self, identity: Identity, owner: User, now: datetime) -> bool:
         async with self.central.write() as db:
-            await db.execute(marking)
+            found = await _credential(db, owner.user_id, identity.email)
+            if found is None or await _owner(db, identity) != owner.user_id:
+                return False
+            if not found.user.email_verified:
+                proof = Proof(way="issuer", kept=Kept(identity=_key(identity)))
+                await arrive(self.central, db, found.user, proof, to_iso(now))
+        return True
 
     async def owns(self, account_row_id: str, user_id: str) -> bool:
         one = select(account.c.id).where(account.c.id == account_row_id, account.c.userId == user_id)
@@ -130,6 +143,17 @@ class CentralSocialAccounts:
             await db.execute(account.delete().where(account.c.id == account_row_id))
             details = {"provider": found[account_row_id]}
             await self.central.record(db, Event("user.account_unlinked", f"user:{user_id}", details))
+
+
+async def _credential(db: AsyncConnection, user_id: str, email: str) -> Credential | None:
+    """The user, if this is their address."""
+    which = (user.c.id == user_id) & (user.c.email == email)
+    row = (await db.execute(FIND_CREDENTIAL.where(which))).mappings().first()
+    return Credential(user=user_of(row), password_hash=row["password"]) if row else None
+
+
+def _key(identity: Identity) -> tuple[str, str]:
+    return identity.provider_id, identity.subject
 
 
 async def _owner(db: AsyncConnection, identity: Identity) -> str | None:

@@ -78,14 +78,20 @@ class SqlUserStore:
         self, new: User, password_hash: str | None, new_session: Session, *, identity: Identity | None = None
     ) -> bool:
         async with _unique(), self.central.write() as db:
-            if not await grow_up(db, new):
+            if not await grow_up(self.central, db, new):
                 return False
             await _add_ways_in(db, new, password_hash, identity, new_session)
             await self.central.record(db, _added(new, has_session=True))
         return True
 
     async def add_session(
-        self, new: Session, *, method: str = "password", guest_id: str = "", password_hash: str | None = None
+        self,
+        new: Session,
+        *,
+        method: str = "password",
+        guest_id: str = "",
+        password_hash: str | None = None,
+        identity: Identity | None = None,
     ) -> None:
         signed_in = Event(
             "user.signed_in",
@@ -95,10 +101,12 @@ class SqlUserStore:
         )
         try:
             async with self.central.write() as db:
-                await _require_still_welcome(db, new, password_hash)
+                who = await _require_still_welcome(db, new, password_hash)
+                if identity is not None:
+                    await _use_identity(db, who, identity)
                 await db.execute(session.insert(), msgspec.to_builtins(new))
                 await self.central.record(db, signed_in)
-                if guest_id and await link_guest(db, guest_id, new.user_id, new.created_at):
+                if guest_id and await link_guest(self.central, db, guest_id, new.user_id, new.created_at):
                     linked = Event("user.guest_linked", f"user:{guest_id}", actor=f"user:{new.user_id}")
                     await self.central.record(db, linked)
         except IntegrityError as error:
@@ -169,7 +177,7 @@ class SqlUserStore:
             await self.central.record(db, Event("user.role_changed", f"user:{user_id}", {"role": role}))
 
 
-async def _require_still_welcome(db: AsyncConnection, new: Session, password_hash: str | None) -> None:
+async def _require_still_welcome(db: AsyncConnection, new: Session, password_hash: str | None) -> User:
     """A ban, or a new password, that came while the old one was being checked counts."""
     found = FIND_CREDENTIAL.where(user.c.id == new.user_id)
     row = (await db.execute(found)).mappings().first()
@@ -178,6 +186,24 @@ async def _require_still_welcome(db: AsyncConnection, new: Session, password_has
     who = user_of(row)
     if who.banned and (who.ban_expires is None or who.ban_expires > new.created_at):
         raise Banned("this user is banned")
+    return who
+
+
+async def _use_identity(db: AsyncConnection, who: User, identity: Identity) -> None:
+    """It must still be the user's; what its issuer says today is noted, for a reset of the password asks for that."""
+    is_it = (
+        (account.c.providerId == identity.provider_id)
+        & (account.c.accountId == identity.subject)
+        & (account.c.userId == who.user_id)
+    )
+    row = (await db.execute(select(account.c.vouchedFor).where(is_it))).first()
+    if row is None:
+        raise NotFound("the identity is not the user's any more")
+    # That it does not vouch today, or does for another address, does not undo that it once did for the user's.
+    is_news = identity.email_verified and (identity.email == who.email or not row.vouchedFor)
+    vouched_for = identity.email if is_news else row.vouchedFor or ""
+    if row.vouchedFor != vouched_for:
+        await db.execute(account.update().where(is_it).values(vouchedFor=vouched_for))
 
 
 def _added(new: User, *, has_session: bool) -> Event:

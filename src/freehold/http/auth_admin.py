@@ -14,7 +14,7 @@ from freehold.auth.permissions import may
 from freehold.auth.types import Session, SignedIn, User
 from freehold.http.admin_bodies import USER_ID, ban_seconds, changes_nothing, edit_in, invalid, read, role_in
 from freehold.http.admin_queries import DocumentedQuery, number_in, user_query
-from freehold.http.auth_bodies import ABSENT, Field, documented
+from freehold.http.auth_bodies import ABSENT, KEEPS_KEYS, Field, documented
 from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_replies import AuthReply, Refusal, json_reply
 from freehold.http.headers import header, presented_by
@@ -30,6 +30,7 @@ _SET_ROLE = (USER_ID,)
 _SET_PASSWORD = (Field("newPassword", "nonempty"), USER_ID)
 _BAN = (USER_ID, Field("banReason", is_required=False), Field("banExpiresIn", "number", is_required=False))
 _SESSION = (Field("sessionToken"),)
+_SESSIONS = (USER_ID, KEEPS_KEYS)
 _HAS_PERMISSION = (
     Field("userId", is_required=False),
     Field("role", is_required=False),
@@ -182,9 +183,9 @@ class _Endpoints:
         return json_reply(DoneReply())
 
     async def revoke_user_sessions(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = read(await self._edge.accept(request), USER_ID)
+        values = read(await self._edge.accept(request), *_SESSIONS)
         await self._admitted(request.scope, "session", "revoke")
-        await self._admin.end_sessions(values["userId"])
+        await self._admin.end_sessions(values["userId"], keeps_keys=values.get(KEEPS_KEYS.name, False))
         return json_reply(DoneReply())
 
     async def impersonate_user(self, request: Request[Any, Any, Any]) -> AuthReply:
@@ -273,7 +274,8 @@ def admin_handlers(edge: AuthEdge, admin: UserAdmin) -> list[HTTPRouteHandler]:
         ("unban-user", does.unban_user, (USER_ID,), UserReply, "Let a user in again."),
         ("list-user-sessions", does.list_user_sessions, (USER_ID,), SessionsReply, "A user's sessions."),
         ("revoke-user-session", does.revoke_user_session, _SESSION, DoneReply, "End one session."),
-        ("revoke-user-sessions", does.revoke_user_sessions, (USER_ID,), DoneReply, "End a user's sessions."),
+        ("revoke-user-sessions", does.revoke_user_sessions, _SESSIONS, DoneReply,
+         "End a user's sessions, and their API keys unless `keepApiKeys`."),
         ("impersonate-user", does.impersonate_user, (USER_ID,), ActingReply, "Act as a user for an hour."),
         ("stop-impersonating", does.stop_impersonating, (), ActingReply, "Be oneself again."),
         ("remove-user", does.remove_user, (USER_ID,), DoneReply, "Delete a user and their database."),

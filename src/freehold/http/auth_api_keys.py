@@ -11,6 +11,7 @@ from msgspec import UNSET
 
 from freehold.auth.api_key_types import SORTABLE, ApiKey, ApiKeyChanges, ApiKeyPage, NewApiKey
 from freehold.auth.types import SignedIn
+from freehold.errors import NotFound
 from freehold.http.auth_bodies import Field, check, documented
 from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_replies import AuthReply, Refusal, json_reply
@@ -75,7 +76,10 @@ class _Endpoints:
             expires_in_s=_expires_in(values),
             metadata=_metadata(body.get("metadata")),
         )
-        key, text = await self._keys.create(signed_in.user_id, new)
+        try:
+            key, text = await self._keys.create(signed_in.user_id, new, asked_by=signed_in.session_id)
+        except NotFound as error:  # the session, or the user, ended at this moment
+            raise _nobody() from error
         return json_reply(NewApiKeyReply(**msgspec.structs.asdict(key), key=text))
 
     async def list(self, scope: Scope) -> AuthReply:
@@ -120,8 +124,12 @@ class _Endpoints:
     async def _signed_in(self, scope: Scope) -> SignedIn:
         found = await self._edge.maybe_signed_in(scope)
         if found is None:
-            raise Refusal(401, "UNAUTHORIZED_SESSION", "Unauthorized or invalid session")
+            raise _nobody()
         return found
+
+
+def _nobody() -> Refusal:
+    return Refusal(401, "UNAUTHORIZED_SESSION", "Unauthorized or invalid session")
 
 
 def api_key_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:

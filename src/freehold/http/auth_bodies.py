@@ -65,6 +65,10 @@ class Field(msgspec.Struct, frozen=True):
         return None
 
 
+# Not better-auth's: whoever ends all sessions ends all API keys with them, unless they say this.
+KEEPS_KEYS = Field("keepApiKeys", "boolean", is_required=False)
+
+
 async def read_body(request: Request[Any, Any, Any], *, takes_forms: bool = False) -> Any:
     """The decoded body; `ABSENT` if there is none or its type is not told.
 

@@ -86,7 +86,8 @@ class _Endpoints:
     async def verify_email(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _VERIFY_FIELDS)
         source = self.edge.source(request.scope)
-        user = await self.addresses.verify_by_code(values["email"], values["otp"], source)
+        asking = await self.edge.maybe_signed_in(request.scope)
+        user = await self.addresses.verify_by_code(values["email"], values["otp"], source, asking)
         return json_reply(VerifiedByCode(True, None, user))
 
     async def request_reset(self, request: Asked) -> AuthReply:
@@ -110,7 +111,7 @@ class _Endpoints:
     async def change(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
-        await self.addresses.change_by_code(asking.user, values["newEmail"], values["otp"])
+        await self.addresses.change_by_code(asking, values["newEmail"], values["otp"])
         return self.edge.session_kept(request.scope, asking, Success())
 
 

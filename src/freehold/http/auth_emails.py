@@ -35,7 +35,7 @@ class _Endpoints:
             values.get("callbackURL", ""),
             language_of(request.scope),
             self.edge.source(request.scope),
-            asking.user if asking else None,
+            asking,
         )
         return json_reply(Status())
 
@@ -62,7 +62,7 @@ class _Endpoints:
                 asking.user.email,
             }:
                 raise Refusal(401, "UNAUTHORIZED", "Unauthorized")
-            followed = await self.addresses.follow_link(token)
+            followed = await self.addresses.follow_link(token, asking)
         except BadLink as error:
             raise Refusal(401, "INVALID_TOKEN", "Invalid token") from error
         except LinkExpired as error:
@@ -93,7 +93,7 @@ class _Endpoints:
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
         await self.addresses.mail_change_link(
-            asking.user, values["newEmail"], values.get("callbackURL", ""), language_of(request.scope)
+            asking, values["newEmail"], values.get("callbackURL", ""), language_of(request.scope)
         )
         return json_reply(Status())
 

@@ -11,7 +11,7 @@ from freehold.auth.accounts import Accounts
 from freehold.auth.errors import BadLink
 from freehold.auth.password_resets import PasswordResets
 from freehold.http.auth_answers import Status, StatusMessage, TokenUser, with_query
-from freehold.http.auth_bodies import Field, check, documented
+from freehold.http.auth_bodies import KEEPS_KEYS, Field, check, documented
 from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_replies import AuthReply, json_reply, redirect
 from freehold.http.languages import language_of
@@ -20,6 +20,7 @@ _CHANGE_FIELDS = (
     Field("newPassword"),
     Field("currentPassword"),
     Field("revokeOtherSessions", "boolean", is_required=False),
+    KEEPS_KEYS,
 )
 _VERIFY_FIELDS = (Field("password"),)
 _REQUEST_FIELDS = (Field("email", "email"), Field("redirectTo", is_required=False))
@@ -46,6 +47,7 @@ class _Endpoints:
             values["newPassword"],
             await self.edge.client(request.scope),
             ends_others=values.get("revokeOtherSessions", False),
+            keeps_keys=values.get(KEEPS_KEYS.name, False),
         )
         if started is None:
             return json_reply(TokenUser(None, asking.user))
@@ -98,7 +100,10 @@ def password_routes(
         responses=answers(TokenUser),
     )
     async def change(request: Asked) -> AuthReply:
-        """Set another password, for who is signed in; `revokeOtherSessions` ends all sessions and gives a new one."""
+        """Set another password, for who is signed in.
+
+        `revokeOtherSessions` ends all sessions and gives a new one; API keys end with them, unless `keepApiKeys`.
+        """
         return await endpoints.change(request)
 
     @post(
@@ -140,7 +145,7 @@ def password_routes(
         responses=answers(Status),
     )
     async def reset(request: Asked) -> AuthReply:
-        """Set `newPassword` with the token of the link, which works once."""
+        """Set `newPassword` with the token of the link, which works once. All sessions and API keys end."""
         return await endpoints.reset(request)
 
     return [change, verify, request_reset, request_reset_of_old, reset_page, reset]

@@ -9,11 +9,12 @@ from litestar.handlers import HTTPRouteHandler
 from freehold.auth.accounts import Accounts
 from freehold.auth.types import Session
 from freehold.http.auth_answers import Status
-from freehold.http.auth_bodies import Field, check, documented
+from freehold.http.auth_bodies import KEEPS_KEYS, Field, check, documented
 from freehold.http.auth_edge import AuthEdge, answers
 from freehold.http.auth_replies import AuthReply, json_reply
 
 _REVOKE_FIELDS = (Field("token"),)
+_REVOKE_ALL_FIELDS = (KEEPS_KEYS,)
 
 Asked = Request[Any, Any, Any]
 
@@ -34,14 +35,21 @@ class _Endpoints:
         return json_reply(Status())
 
     async def revoke_all(self, request: Asked) -> AuthReply:
-        await self.edge.accept(request)
-        await self.accounts.end_sessions(await self.edge.signed_in(request.scope))
+        keeps_keys = await self._keeps_keys(request)
+        asking = await self.edge.signed_in(request.scope)
+        await self.accounts.end_sessions(asking, keeps_keys=keeps_keys)
         return json_reply(Status())
 
     async def revoke_others(self, request: Asked) -> AuthReply:
-        await self.edge.accept(request)
-        await self.accounts.end_other_sessions(await self.edge.signed_in(request.scope))
+        keeps_keys = await self._keeps_keys(request)
+        asking = await self.edge.signed_in(request.scope)
+        await self.accounts.end_other_sessions(asking, keeps_keys=keeps_keys)
         return json_reply(Status())
+
+    async def _keeps_keys(self, request: Asked) -> bool:
+        body = await self.edge.accept(request)
+        values = check(body, _REVOKE_ALL_FIELDS) if isinstance(body, dict) else {}
+        return bool(values.get(KEEPS_KEYS.name, False))
 
 
 def session_routes(edge: AuthEdge, accounts: Accounts) -> list[HTTPRouteHandler]:
@@ -64,19 +72,26 @@ def session_routes(edge: AuthEdge, accounts: Accounts) -> list[HTTPRouteHandler]
         """End the session with this `token`, if it is one's own."""
         return await endpoints.revoke(request)
 
-    @post("/revoke-sessions", operation_id="revoke_sessions", status_code=200, responses=answers(Status))
+    @post(
+        "/revoke-sessions",
+        operation_id="revoke_sessions",
+        operation_class=documented(_REVOKE_ALL_FIELDS),
+        status_code=200,
+        responses=answers(Status),
+    )
     async def revoke_all(request: Asked) -> AuthReply:
-        """End all sessions of who is signed in, this one too."""
+        """End all sessions of who is signed in, this one too, and their API keys unless `keepApiKeys`."""
         return await endpoints.revoke_all(request)
 
     @post(
         "/revoke-other-sessions",
         operation_id="revoke_other_sessions",
+        operation_class=documented(_REVOKE_ALL_FIELDS),
         status_code=200,
         responses=answers(Status),
     )
     async def revoke_others(request: Asked) -> AuthReply:
-        """End all sessions of who is signed in but this one."""
+        """End all sessions of who is signed in but this one, and their API keys unless `keepApiKeys`."""
         return await endpoints.revoke_others(request)
 
     return [list_sessions, revoke, revoke_all, revoke_others]

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Protocol
 
 from freehold.auth.social.types import Attempt, Identity, Question
-from freehold.auth.types import User
+from freehold.auth.types import SignedIn, User
 
 
 class IdentityProvider(Protocol):
@@ -61,16 +61,18 @@ class SocialAccountStore(Protocol):
         """
         ...
 
-    async def link(self, identity: Identity, user_id: str, now: datetime) -> None:
-        """Add the identity to the user who asked for it. Nothing happens if they have it.
+    async def link(self, identity: Identity, asking: SignedIn, now: datetime) -> None:
+        """Add the identity to the user who asked for it; nothing happens if they have it.
+
+        Its issuer vouches for the user's address, so this proves it: see `freehold.auth.proofs`.
 
         Raises:
-            SocialRefusal: `account_already_linked_to_different_user`.
+            SocialRefusal: `account_already_linked_to_different_user`, or `state_mismatch` as the session has ended.
         """
         ...
 
-    async def mark_verified(self, user_id: str, email: str, now: datetime) -> None:
-        """The address is the user's own: a provider vouches for it. Nothing happens if they have another by now."""
+    async def prove(self, identity: Identity, user: User, now: datetime) -> bool:
+        """The address is the user's: the issuer of their identity vouches for it. False if either is another's."""
         ...
 
     async def owns(self, account_row_id: str, user_id: str) -> bool:

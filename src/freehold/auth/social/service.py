@@ -137,7 +137,7 @@ class Social:
         identity = await provider.identify(returned.code, returned.issuer, question)
         usual = attempt.redirects.callback_url or "/"
         if signed_in is not None and attempt.link_user_id:
-            await self._link(identity, signed_in.user)
+            await self._link(identity, signed_in)
             return Arrival(url=usual, is_over=True)
         found, is_new = await self._sign_in(identity, replace(client, guest_id=attempt.guest_id))
         url = attempt.redirects.new_user_url or usual if is_new else usual
@@ -150,7 +150,8 @@ class Social:
                 user = await self._user_of(identity)
                 if user is not None:
                     method = f"social:{identity.provider_id}"
-                    return await self.auth.start_session(user, client, method=method), False
+                    started = await self.auth.start_session(user, client, method=method, identity=identity)
+                    return started, False
                 return await self.auth.start_user(self._new_user(identity), client, identity=identity), True
             except (EmailTaken, IdentityTaken, NotFound):
                 continue
@@ -167,7 +168,8 @@ class Social:
         user = await self.accounts.find_user(identity.provider_id, identity.subject)
         if user is not None:
             if identity.email_verified and not user.email_verified and identity.email == user.email:
-                await self.accounts.mark_verified(user.user_id, user.email, now)
+                if not await self.accounts.prove(identity, user, now):
+                    raise NotFound("the user has another address by now, or not this identity")
                 return replace(user, email_verified=True)
             return user
         found = await self.auth.store.find_credential(identity.email)
@@ -177,14 +179,14 @@ class Social:
             return found.user
         raise SocialRefusal("account_not_linked", "there is a user with this address, who must sign in first")
 
-    async def _link(self, identity: Identity, user: User) -> None:
+    async def _link(self, identity: Identity, asking: SignedIn) -> None:
         """Add the identity to the account of who asked for it."""
         if not identity.email_verified:
             raise SocialRefusal("unable_to_link_account", "the provider does not vouch for the address")
-        if identity.email != user.email:
+        if identity.email != asking.user.email:
             raise SocialRefusal("email_does_not_match", "the provider knows another address of this user")
-        await self.accounts.link(identity, user.user_id, self.auth.clock())
-        log.info("user.social_account_linked", user_id=user.user_id, provider=identity.provider_id)
+        await self.accounts.link(identity, asking, self.auth.clock())
+        log.info("user.social_account_linked", user_id=asking.user_id, provider=identity.provider_id)
 
     def _new_user(self, identity: Identity) -> User:
         new = NewUser(name=identity.name, email=identity.email, password="", image=identity.image)
