@@ -13,6 +13,9 @@ PYTEST_ARGS ?=
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 16))')
 # As in `make campaign CAMPAIGN_ARGS="--people 60 --seed 3"`.
 CAMPAIGN_ARGS ?=
+# As in `make bench BENCH_ARGS=rollouts`, or `make bench AGAINST=HEAD~1 BENCH_ARGS="gateway --json"`.
+BENCH_ARGS ?=
+AGAINST ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run run-sqld demo test unit dialect campaign lint format types typecheck bench clean lock
@@ -78,8 +81,8 @@ typecheck: types
 campaign: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## 300 people on a Turso where everything fails at random
 	@$(BIN)/python -m tests.campaign $(CAMPAIGN_ARGS)
 
-bench: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## measure the hot paths beside a bare handler
-	@$(BIN)/python -m bench
+bench: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## measure beside floors, or with AGAINST=REV beside that revision
+	@$(BIN)/python -m bench $(if $(AGAINST),--against $(AGAINST)) $(BENCH_ARGS)
 
 clean: ## remove what setting up and testing made (never data/)
 	rm -rf $(VENV) tests/e2e/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

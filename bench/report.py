@@ -11,7 +11,8 @@ import msgspec
 class Finding:
     """A figure beside its floor or peer, measured in turn in the same run.
 
-    `ratio` is the median over the rounds of ours / floor; `at_least` is what it has to reach, if anything.
+    `ratio` is the median over the rounds of ours / floor; `at_least` is what it has to reach, if anything. Where the
+    interval that the true ratio is in is known, its upper end `high` has to: noise alone is no finding.
     """
 
     name: str
@@ -20,10 +21,13 @@ class Finding:
     floor: float
     ratio: float
     at_least: float | None = None
+    low: float | None = None
+    high: float | None = None
+    beside: str = "floor"
 
     @property
     def is_enough(self) -> bool:
-        return self.at_least is None or self.ratio >= self.at_least
+        return self.at_least is None or (self.ratio if self.high is None else self.high) >= self.at_least
 
 
 def compare(
@@ -49,9 +53,14 @@ def show(finding: Finding, *, as_json: bool) -> None:
     wanted = ""
     if finding.at_least is not None:
         wanted = f"  wanted {finding.at_least:.2f}: {'ok' if finding.is_enough else 'TOO LOW'}"
+    if finding.low is None or finding.high is None:
+        ratio = f"{finding.ratio:.2f}"
+    else:
+        ratio = f"{finding.ratio:.3f} ({finding.low:.3f} to {finding.high:.3f})"
+    digits = 3 if finding.unit == "ms" and finding.ours < 10 else 1
     print(
-        f"{finding.name:<44}{finding.ours:>10,.1f} {finding.unit:<4} floor {finding.floor:>10,.1f}"
-        f"  ratio {finding.ratio:.2f}{wanted}"
+        f"{finding.name:<44}{finding.ours:>10,.{digits}f} {finding.unit:<4} {finding.beside} "
+        f"{finding.floor:>10,.{digits}f}  ratio {ratio}{wanted}"
     )
 
 
