@@ -12,7 +12,10 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.auth.dates import to_iso, utc_now
+from freehold.auth.password_rules import BreachedPasswords, PasswordRules, words_of_service
 from freehold.auth.ports import Mailer
+from freehold.breaches.files import BreachFiles
+from freehold.breaches.service import open_breach_service
 from freehold.cache.redis import RedisLink
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.closing import CentralMoved, require_open
@@ -47,6 +50,21 @@ def open_mailer(settings: Settings) -> Mailer:
         return Outbox(settings.data_dir / "outbox.jsonl", app)
     server = SmtpServer.from_url(settings.smtp_url.reveal())
     return SmtpMailer(server, settings.mail_from, app, ssl.create_default_context())
+
+
+async def open_password_rules(settings: Settings, stack: AsyncExitStack) -> PasswordRules:
+    """What new passwords may be. Raises `BadSettings` if there is nothing at PASSWORD_BREACH_PATH."""
+    sender = parseaddr(settings.mail_from)[0]
+    words = words_of_service(settings.public_url, sender, *settings.password_words)
+    breached: BreachedPasswords | None = None
+    if settings.password_breach_path is not None:
+        path = settings.password_breach_path
+        if not await asyncio.to_thread(path.exists):
+            raise BadSettings([f"PASSWORD_BREACH_PATH: there is no file or folder `{path}`"])
+        breached = BreachFiles(path)
+    elif settings.password_breach_url:
+        breached = await stack.enter_async_context(open_breach_service(settings.password_breach_url))
+    return PasswordRules(words, breached)
 
 
 async def open_provider(

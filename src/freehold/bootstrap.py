@@ -13,6 +13,7 @@ from freehold.adapters import (
     open_cache,
     open_central_of,
     open_mailer,
+    open_password_rules,
     open_provider,
     registry_key,
 )
@@ -246,6 +247,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             on_user_created=provisioner.wake,
             lockout=Lockout(CentralWrongPasswords(central), secret),
             places=addresses.codes.places,
+            rules=await open_password_rules(settings, stack),
             audit=audit,
             verification=addresses if settings.email_verification == "required" else None,
         )
@@ -362,5 +364,7 @@ def email_services(auth: Auth, central: Central, addresses: EmailAddresses) -> E
         codes=codes,
         code_sign_in=CodeSignIn(auth, store, codes),
         email_addresses=addresses,
-        password_resets=PasswordResets(store, auth.hasher, codes, links, addresses.secret, base_url),
+        password_resets=PasswordResets(
+            store, auth.hasher, auth.rules, codes, links, addresses.secret, base_url
+        ),
     )

@@ -182,6 +182,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["optional", "required"],
         Meta(description="`required`: nobody signs in with a password before their address is verified."),
     ] = "optional"
+    password_words: Annotated[
+        tuple[str, ...],
+        Meta(description="Further words that passwords may not be made of, separated by commas."),
+    ] = ()
+    password_breach_url: Annotated[
+        str,
+        Meta(description="Service that knows passwords from breaches by ranges of hashes, as HIBP has them."),
+    ] = ""
+    password_breach_path: Annotated[
+        Path | None, Meta(description="The same on this machine: a folder of ranges, or one sorted file.")
+    ] = None
     confirm_deletion: Annotated[
         Literal["off", "mail"],
         Meta(description="`mail`: without a password, users are deleted by a link in a mail only."),

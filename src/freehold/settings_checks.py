@@ -36,8 +36,21 @@ def check(settings: "Settings") -> list[str]:
     if settings.tenant_provider == "turso":
         faults += _check_turso(settings)
     faults += _check_mail(settings)
+    faults += _check_passwords(settings)
     if 0 < len(settings.better_auth_secret) < 32:
         faults.append("BETTER_AUTH_SECRET: expected 32 characters or more; try `openssl rand -base64 32`")
+    return faults
+
+
+def _check_passwords(settings: "Settings") -> list[str]:
+    url = settings.password_breach_url
+    faults = []
+    if url and not (urlsplit(url).hostname and url.startswith(("https://", "http://"))):
+        faults.append(
+            f"PASSWORD_BREACH_URL: expected a URL such as https://api.pwnedpasswords.com/range/, got `{url}`"
+        )
+    if url and settings.password_breach_path is not None:
+        faults.append("PASSWORD_BREACH_PATH: set this or PASSWORD_BREACH_URL, not both")
     return faults
 
 

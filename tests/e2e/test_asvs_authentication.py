@@ -33,7 +33,6 @@ def test_v6_1_1_defences_against_guessing_are_documented() -> None:
         assert variable in variables()
 
 
-@OPEN
 def test_v6_1_2_a_list_of_words_that_passwords_may_not_hold_is_documented() -> None:
     assert "words that no password may hold" in SECURITY
 
@@ -47,7 +46,7 @@ def test_v6_1_3_all_ways_in_are_documented() -> None:
 
 def test_v6_2_1_a_password_has_at_least_8_characters(scene: Scene) -> None:
     assert new_user(scene, "1234567", "v621@example.com") == 400
-    assert new_user(scene, "12345678", "v621@example.com") == 200
+    assert new_user(scene, "kq7zvmwx", "v621@example.com") == 200
     changed = {"currentPassword": PASSWORD, "newPassword": "1234567"}
     assert scene.auth("change-password", changed, scene.person().token).status_code == 400
 
@@ -71,12 +70,11 @@ def test_v6_2_3_changing_a_password_takes_the_present_one(scene: Scene) -> None:
     assert scene.sign_in(person.email).status_code == 200
 
 
-@OPEN
 def test_v6_2_4_common_passwords_are_refused(scene: Scene) -> None:
     assert new_user(scene, "password123", "v624@example.com") == 400
 
 
-@pytest.mark.parametrize("password", ["aaaaaaaa", "        ", "ضصثقفغعه", "😀😀😀😀", "<script>'\"--"])
+@pytest.mark.parametrize("password", ["tqmzvkwp", "        ", "ضصثقفغعه", "😀😀😀😀", "<script>'\"--"])
 def test_v6_2_5_passwords_of_any_composition_can_be_used(scene: Scene, password: str) -> None:
     email = f"v625-{len(password.encode())}-{ord(password[0])}@example.com"
     assert new_user(scene, password, email) == 200
@@ -111,12 +109,10 @@ def test_v6_2_10_a_password_stays_valid_until_it_is_changed(scene: Scene) -> Non
     assert scene.sign_in(person.email).status_code == 200
 
 
-@OPEN
 def test_v6_2_11_words_of_the_application_are_refused_in_passwords(scene: Scene) -> None:
     assert new_user(scene, "freehold1", "v6211@example.com") == 400
 
 
-@OPEN
 def test_v6_2_12_breached_passwords_are_refused(scene: Scene) -> None:
     assert new_user(scene, "iloveyou1", "v6212@example.com") == 400
 

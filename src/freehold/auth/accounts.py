@@ -12,7 +12,7 @@ from freehold.auth.dates import from_iso
 from freehold.auth.errors import BadLink, NoPassword, SessionNotFresh, WrongPassword
 from freehold.auth.letters import Language, Letter
 from freehold.auth.links import Links, account_stamp
-from freehold.auth.passwords import check_length, check_new_password
+from freehold.auth.passwords import check_length
 from freehold.auth.places import place_of
 from freehold.auth.service import Auth, signed_in_by
 from freehold.auth.types import Account, Client, Credential, Session, SignedIn, UserChanges
@@ -76,10 +76,10 @@ class Accounts:
         API keys end with the other sessions, unless they are kept: whoever had one of those may have made them.
 
         Raises:
-            PasswordTooShort, PasswordTooLong: the new one.
+            PasswordTooShort and its like: the new one, see `PasswordRules.check`.
             NoPassword, WrongPassword: the current one, also when it has been changed meanwhile.
         """
-        check_new_password(new)
+        await self.auth.rules.check(new, asking.user.name, asking.user.email)
         old_hash = await self.check_password(asking, current, client)
         new_hash = await self.auth.hasher.hash(new)
         now = self.auth.clock()

@@ -51,14 +51,14 @@ class UserAdmin:
         """Make a user, with a database like everybody's.
 
         Raises:
-            InvalidEmail, PasswordTooShort, PasswordTooLong: bad input.
+            InvalidEmail: bad input. Of the password, see `PasswordRules.check`.
             EmailTaken: the address is in use.
         """
         if not is_email(new.email):
             raise InvalidEmail("this is not an e-mail address")
         password_hash = None
         if new.password:
-            check_new_password(new.password)
+            await self.auth.rules.check(new.password, new.name, new.email)
             password_hash = await self.auth.hasher.hash(new.password)
         named = NewUser(name=new.name, email=new.email, password="")
         user = self.auth.new_user(named, USER_ROLE, self.auth.clock())
@@ -94,11 +94,12 @@ class UserAdmin:
         """Give the user a new password, and end all their sessions and API keys: who knew the old one may have some.
 
         Raises:
-            PasswordTooShort, PasswordTooLong: bad input.
+            PasswordTooShort and its like: see `PasswordRules.check`.
             NoSuchUser: there is none.
         """
         check_new_password(password)
-        await self.get(user_id)
+        user = await self.get(user_id)
+        await self.auth.rules.check(password, user.name, user.email)
         password_hash = await self.auth.hasher.hash(password)
         if not await self.store.replace_password(user_id, password_hash, self.auth.clock()):
             raise NoSuchUser("there is no such user any more")

@@ -54,6 +54,18 @@ class PasswordTooLong(InvalidInput):
     code = "password_too_long"
 
 
+class PasswordCompromised(InvalidInput):
+    """One of the most common passwords, or one that is known from a breach."""
+
+    code = "password_compromised"
+
+
+class PasswordTooPredictable(InvalidInput):
+    """Made of the user's own words, or the service's."""
+
+    code = "password_too_predictable"
+
+
 class WrongCredentials(Unauthenticated):
     """Unknown address or wrong password; which of them is not told."""
 

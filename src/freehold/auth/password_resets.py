@@ -12,6 +12,7 @@ from freehold.auth.codes import Codes, Purpose
 from freehold.auth.errors import BadLink, WrongCode
 from freehold.auth.letters import Language, Letter
 from freehold.auth.links import Links, account_stamp
+from freehold.auth.password_rules import PasswordRules
 from freehold.auth.passwords import check_new_password
 from freehold.auth.pending import Ticket
 from freehold.auth.ports import PasswordHasher
@@ -27,6 +28,7 @@ class PasswordResets:
 
     store: AccountStore
     hasher: PasswordHasher
+    rules: PasswordRules
     codes: Codes
     links: Links
     secret: str
@@ -71,12 +73,13 @@ class PasswordResets:
         The link works once, and not at all after address or password have changed.
 
         Raises:
-            PasswordTooShort, PasswordTooLong: the link can be used again.
+            PasswordTooShort and its like: see `PasswordRules.check`; the link can be used again.
             BadLink: unknown, used, expired or void.
         """
         check_new_password(password)
         ticket = await self.links.find("reset-password", token)
         user = await self._owner(ticket)
+        await self.rules.check(password, user.name, user.email)
         if not await self._reset(user, password, "reset-link", ticket):
             raise BadLink("this link was used at this moment")
 
@@ -84,13 +87,15 @@ class PasswordResets:
         """The same with a code.
 
         Raises:
-            PasswordTooShort, PasswordTooLong: the code can be used again.
+            PasswordTooShort and its like: see `PasswordRules.check`; the code can be used again.
             WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
         """
         check_new_password(password)
         purpose = Purpose(kind="forget-password", email=email.lower())
         ticket = await self.codes.check(purpose, code, source)
         found = await self.store.find_credential(purpose.email)
+        if found is not None:  # whoever has the code may learn what they are called
+            await self.rules.check(password, found.user.name, found.user.email)
         if found is None or not await self._reset(found.user, password, "reset-code", ticket):
             raise WrongCode("this code was used at this moment")
 

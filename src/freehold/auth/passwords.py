@@ -42,18 +42,18 @@ def check_new_password(password: str) -> None:
         PasswordTooShort: fewer than 8 characters.
         PasswordTooLong: more than 128.
     """
-    if _length(password) < MIN_LENGTH:
+    if length_of(password) < MIN_LENGTH:
         raise PasswordTooShort(f"a password has at least {MIN_LENGTH} characters")
     check_length(password)
 
 
 def check_length(password: str) -> None:
     """Refuse what cannot be anybody's password, before it costs anything. Raises `PasswordTooLong`."""
-    if _length(password) > MAX_LENGTH:
+    if length_of(password) > MAX_LENGTH:
         raise PasswordTooLong(f"a password has at most {MAX_LENGTH} characters")
 
 
-def _length(text: str) -> int:
+def length_of(text: str) -> int:
     """In UTF-16 units, as browsers count."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,8 @@ from freehold.auth.errors import (
 )
 from freehold.auth.lockout import Attempt, Lockout
 from freehold.auth.origins import TrustedOrigins
-from freehold.auth.passwords import check_length, check_new_password
+from freehold.auth.password_rules import PasswordRules
+from freehold.auth.passwords import check_length
 from freehold.auth.places import Places
 from freehold.auth.ports import PasswordHasher, UserStore, VerificationMail
 from freehold.auth.proofs import Chosen
@@ -59,6 +60,7 @@ class Auth:
     audit: Recorder
     lockout: Lockout | None = None
     places: Places | None = None
+    rules: PasswordRules = field(default_factory=PasswordRules)
     # Where there is one, nobody signs in with a password before their address is verified.
     verification: VerificationMail | None = None
     clock: Callable[[], datetime] = utc_now
@@ -68,7 +70,7 @@ class Auth:
         """Make the user and sign them in. Their tenant is written with them; its database follows.
 
         Raises:
-            InvalidEmail, PasswordTooShort, PasswordTooLong: bad input.
+            InvalidEmail: bad input. Of the password, see `PasswordRules.check`.
             EmailTaken: the address is in use.
             EmailNotVerified: the user was made, or is there; a mail to them tells the rest.
             RateLimited, MailUnavailable, MailRefused: that mail did not go out.
@@ -85,7 +87,7 @@ class Auth:
 
         A guest stays one: their database is linked to the user at the first sign-in.
         """
-        _check_new(new)
+        await self._check_new(new)
         password_hash = await self.hasher.hash(new.password)
         user = self.new_user(new, USER_ROLE, self.clock())
         with suppress(EmailTaken):
@@ -223,7 +225,7 @@ class Auth:
 
         Raises:
             NotAnAdmin: the user exists, is an ordinary one, and `promote` is off.
-            InvalidEmail, PasswordTooShort, PasswordTooLong: bad input.
+            InvalidEmail: bad input. Of the password, see `PasswordRules.check`.
         """
         if not is_email(email):
             raise InvalidEmail(f"`{email}` is not an e-mail address")
@@ -242,10 +244,15 @@ class Auth:
 
     async def _admit(self, new: NewUser) -> str:
         """The hash of a new user's password, after all that can be refused cheaply has been."""
-        _check_new(new)
+        await self._check_new(new)
         if await self.store.find_credential(new.email.lower()) is not None:
             raise EmailTaken("there is a user with this address")
         return await self.hasher.hash(new.password)
+
+    async def _check_new(self, new: NewUser) -> None:
+        if not is_email(new.email):
+            raise InvalidEmail("this is not an e-mail address")
+        await self.rules.check(new.password, new.name, new.email)
 
     async def _promoted(self, user: User, *, promote: bool) -> AdminOutcome:
         if user.is_admin:
@@ -290,12 +297,6 @@ class Auth:
             ip_address=client.ip_address,
             user_agent=client.user_agent,
         )
-
-
-def _check_new(new: NewUser) -> None:
-    if not is_email(new.email):
-        raise InvalidEmail("this is not an e-mail address")
-    check_new_password(new.password)
 
 
 def _failed_sign_in(user: User | None, reason: str) -> Event:
