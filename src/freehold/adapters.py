@@ -82,6 +82,8 @@ async def open_provider(
             token_ttl_s=settings.tenant_token_ttl_s,
             max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
             query_timeout_s=settings.tenant_query_timeout_s,
+            cores=settings.sqld_cores,
+            supervisor_url=settings.sqld_supervisor_url,
             data_dir=settings.sqld_data_dir,
         )
     elif settings.tenant_provider == "turso":

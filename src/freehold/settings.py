@@ -78,6 +78,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(description="Where `freehold sqld` answers for its sqld, e.g. http://127.0.0.1:9091."),
     ] = ""
+    sqld_cores: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1024,
+            description="Cores that sqld has, so many statements run at once; 0 for those here.",
+        ),
+    ] = 0
     sqld_memory_mb: Annotated[
         int,
         Meta(

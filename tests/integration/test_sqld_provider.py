@@ -27,7 +27,7 @@ def sqld() -> Iterator[Sqld]:
 
 @pytest.fixture
 async def served(sqld: Sqld, tmp_path: Path) -> AsyncIterator[Served]:
-    async with served_by_sqld(tmp_path, sqld, admin_timeout_s=1.0, query_timeout_s=0.2) as running:
+    async with served_by_sqld(tmp_path, sqld, admin_timeout_s=1.0, query_timeout_s=0.6) as running:
         yield running
 
 
@@ -140,7 +140,7 @@ async def test_a_server_that_hangs_is_given_up_in_time(served: Served, sqld: Sql
             await served.provider.check()
         status, _ = await caller.post("v3/pipeline", {"requests": []})
         assert status == 503
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 15
     finally:
         sqld.resume()
     assert await caller.rows("select 1") == [[1]]

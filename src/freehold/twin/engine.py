@@ -1,6 +1,7 @@
 """The databases themselves: namespaces of one sqld, named by their database's id."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,22 +13,30 @@ from freehold.errors import NotFound
 from freehold.providers.sqld.admin import NamespaceConfig, NamespaceStats, SqldAdmin
 from freehold.providers.sqld.forward import SqldServer
 from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.link import SupervisorLink
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.provider import DURABILITY
 from freehold.providers.sqld.replicas import SqldReplicas
 from freehold.providers.sqld.supervised import running_sqld
 from freehold.providers.sqld.upstream import Upstream
+from freehold.providers.sqld.watch import Watch
+
+# What Turso allows is not told; this is longer than what apps there wait for.
+_STATEMENT_S = 10.0
 
 
 class Engine:
     """Makes, forks, configures and deletes databases by id; `server` and `replicas` serve them."""
 
-    def __init__(self, admin: SqldAdmin, keys: NamespaceKeys, upstream: Upstream) -> None:
+    def __init__(
+        self, admin: SqldAdmin, keys: NamespaceKeys, upstream: Upstream, link: SupervisorLink
+    ) -> None:
         self._admin = admin
         self._keys = keys
         namespaces = Namespaces(upstream, admin, keys)
-        self.server = SqldServer(namespaces, keys.secret("batons"))
-        self.replicas = SqldReplicas(namespaces, admin, keys.secret("replicas"))
+        self.watch = Watch(admin, link, os.cpu_count() or 1, _STATEMENT_S)
+        self.server = SqldServer(namespaces, keys.secret("batons"), self.watch)
+        self.replicas = SqldReplicas(namespaces, admin, keys.secret("replicas"), self.watch.turns)
 
     async def create(self, db_id: str, size_bytes: int) -> None:
         """Make an empty database."""
@@ -75,6 +84,11 @@ async def running_engine(binary: Path, folder: Path, private_key: Ed25519Private
         upstream = Upstream(sqld.url)
         try:
             admin = SqldAdmin(session, sqld.admin_url, sqld.admin_key)
-            yield Engine(admin, await asyncio.to_thread(NamespaceKeys, private_key), upstream)
+            link = SupervisorLink(session, sqld.supervisor_url, sqld.admin_key)
+            engine = Engine(admin, await asyncio.to_thread(NamespaceKeys, private_key), upstream, link)
+            try:
+                yield engine
+            finally:
+                await engine.watch.aclose()
         finally:
             upstream.close()

@@ -7,6 +7,7 @@ here as on its user port, so an absence is believed only when it lasts.
 
 import asyncio
 import contextlib
+import re
 from typing import Any
 
 import aiohttp
@@ -15,6 +16,7 @@ import msgspec
 from freehold.errors import ProviderUnavailable
 
 _DENIALS_S = (0.01, 0.02, 0.04, 0.08, 0.16)  # waits between the questions that make an absence believed
+_INTERRUPTED = re.compile(rb"^libsql_server_query_canceled (\d+)", re.MULTILINE)
 _FORK_TRIES = 3
 _PROBE = "freehold-probe"  # never made: its absence, told in sqld's words, shows that the admin API works
 
@@ -47,6 +49,8 @@ class NamespaceStats(msgspec.Struct, frozen=True):
     rows_read_count: int = 0
     rows_written_count: int = 0
     storage_bytes_used: int = 0
+    query_count: int = 0
+    replication_index: int | None = 0
     top_queries: list[Query] = []
 
 
@@ -126,6 +130,17 @@ class SqldAdmin:
         except msgspec.MsgspecError as error:
             raise ProviderUnavailable("SQLD_ADMIN_URL does not answer like sqld's admin API") from error
 
+    async def interrupted(self) -> int:
+        """How many statements sqld has interrupted since it was started, because nobody waited for them any more."""
+        status, answer = await self._ask("GET", "/metrics")
+        _done(status, answer)
+        found = _INTERRUPTED.search(answer)
+        return 0 if found is None else int(found[1])
+
+    async def checkpoint(self, name: str) -> None:
+        """Fold the database's log into its file and empty it, if nobody reads from it; sqld does not tell."""
+        _done(*await self._call("POST", f"/{name}/checkpoint"))
+
     async def check(self) -> None:
         """Return when the admin API answers and takes our key."""
         status, answer = await self._call("GET", f"/{_PROBE}/config")
@@ -134,10 +149,13 @@ class SqldAdmin:
             raise ProviderUnavailable("SQLD_ADMIN_URL does not answer like sqld's admin API")
 
     async def _call(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+        return await self._ask(method, f"/v1/namespaces{path}", body)
+
+    async def _ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         try:
             async with self._session.request(
                 method,
-                f"{self._url}/v1/namespaces{path}",
+                f"{self._url}{path}",
                 json={} if body is None and method == "POST" else body,
                 headers=self._headers,
                 timeout=self._timeout,

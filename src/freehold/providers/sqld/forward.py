@@ -18,9 +18,12 @@ from freehold.providers.sqld.requests import (
     checked,
     encoded,
     may_leave_stream,
+    work_in,
 )
 from freehold.providers.sqld.streams import Place
+from freehold.providers.sqld.turns import Turn
 from freehold.providers.sqld.upstream import Answer
+from freehold.providers.sqld.watch import Watch
 from freehold.providers.texts import Body
 from freehold.providers.tokens import Grant
 
@@ -30,18 +33,21 @@ _SMALL_BODY_BYTES = 65_536
 _NO_BATON = b'{"baton":null,"base_url":null'
 _HEAD = re.compile(rb'\{"baton":(?:null|"([^"\\]*)"),"base_url":(?:null|"(?:[^"\\]|\\.)*")(?=[,}])')
 _HEAD_LIMIT_BYTES = 8192
+_NO_MEMORY = b'"SQLITE_NOMEM"'
 
 
 class SqldServer:
     """Implements `DatabaseServer` in front of sqld."""
 
     def __init__(
-        self, namespaces: Namespaces, baton_key: bytes, *, desk: Desk | None = None, timeout_s: float = 60.0
+        self, namespaces: Namespaces, baton_key: bytes, watch: Watch, *, desk: Desk | None = None
     ) -> None:
         self._namespaces = namespaces
         self._desk = desk or Desk()
         self._seal = BatonSeal(baton_key)
-        self._timeout_s = timeout_s
+        self._watch = watch
+        self._turns = watch.turns
+        self._timeout_s = watch.turns.call_s
 
     async def answer(self, call: Call, interest: Interest) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
@@ -67,13 +73,31 @@ class SqldServer:
         theirs = baton_of(request)
         baton = None if theirs is None else self._seal.open(theirs, call.grant)
         body = encoded(request, baton)
-        place = await self._namespaces.place(call.grant.database_name, baton)
+        name = call.grant.database_name
+        statements, is_program = work_in(request)
+        # What only closes or asks takes no time, and must not wait.
+        turn = (
+            await self._turns.enter(
+                name, interest, statements, is_program=is_program, goes_on=baton is not None
+            )
+            if statements
+            else None
+        )
+        try:
+            place = await self._namespaces.place(name, baton)
+        except BaseException:
+            if turn is not None:
+                turn.leave()
+            raise
         if may_leave_stream(request):
             place.keep_unseen()  # until its baton is seen
         try:
-            reply = await self._asked(call, body, place, interest)
+            reply = await self._asked(call, body, place, turn, interest)
         except BaseException as error:
-            if isinstance(error, NotFound | Overloaded):  # it did not get as far as a stream
+            has_begun = turn is not None and turn.stopped is not None
+            if (
+                isinstance(error, NotFound | Overloaded) and not has_begun
+            ):  # it did not get as far as a stream
                 place.keep(None)
             place.leave()
             raise
@@ -81,28 +105,43 @@ class SqldServer:
             place.leave()
         return reply
 
-    async def _asked(self, call: Call, body: bytes, place: Place, interest: Interest) -> Reply:
+    async def _asked(
+        self, call: Call, body: bytes, place: Place, turn: Turn | None, interest: Interest
+    ) -> Reply:
         grant = call.grant
         try:
-            async with limited(self._timeout_s, interest):
+            async with stoppable(turn, interest) if turn else limited(self._timeout_s, interest):
                 answer = await self._namespaces.post(
                     grant.database_name, grant.access_level, f"/{call.endpoint}", body
                 )
                 if answer.status != 200:
                     error = refusal(answer.status, await answer.read())
                     place.keep(None)
+                    if turn is not None:
+                        turn.leave()
                     raise error
+                if turn is not None and (call.endpoint != "v3/cursor" or answer.is_complete):
+                    turn.leave()  # but for a cursor sqld answers when all has run
                 if answer.is_complete:
-                    return Reply(self._with_our_baton(await answer.read(), grant, place))
+                    text = await answer.read()
+                    if turn is not None and _NO_MEMORY in text:
+                        self._watch.out_of_memory(turn)
+                    return Reply(self._with_our_baton(text, grant, place))
         except TimeoutError as error:
-            raise await self._overtime() from error
+            raise await self._overtime(None) from error
+        except QueryTimeout as error:
+            raise await self._overtime(error) from error
         except ProviderUnavailable as error:
             raise await self._broken_off(error, call) from error
-        return await self._streamed(answer, call, place, interest)
+        return await self._streamed(answer, call, place, turn, interest)
 
-    async def _streamed(self, answer: Answer, call: Call, place: Place, interest: Interest) -> Reply:
+    async def _streamed(
+        self, answer: Answer, call: Call, place: Place, turn: Turn | None, interest: Interest
+    ) -> Reply:
         interest.when_lost(answer.close)
-        chunks = answer.chunks(self._timeout_s)
+        if turn is not None:
+            turn.when_stopped = answer.close
+        chunks = answer.chunks(self._timeout_s, self._turns.statement_s)
         start = b""
         try:
             async for chunk in chunks:
@@ -110,16 +149,21 @@ class SqldServer:
                 if len(start) >= _HEAD_LIMIT_BYTES or _is_begun(call, start):
                     break
             else:
+                if turn is not None:
+                    turn.leave()
                 return Reply(self._with_our_baton(start, call.grant, place))
             body = self._with_our_baton(start, call.grant, place)
-            answer.when_done(place.leave)
+            answer.when_done(lambda: _done(answer, turn, place))
             return Reply(body, rest=chunks)
         except BaseException as error:
+            _done(answer, turn)
             answer.close()
             head = _HEAD.match(start)
             if head is not None and head[1] is not None:  # nobody else will learn of this stream
                 await self._namespaces.close_stream(call.grant.database_name, head[1].decode())
                 place.keep(None)
+            if turn is not None and turn.stopped is not None:
+                raise await self._overtime(turn.stopped) from error
             if isinstance(error, ProviderUnavailable):
                 raise await self._broken_off(error, call) from error
             raise
@@ -131,13 +175,15 @@ class SqldServer:
             return Forbidden("the token allows reading only")
         return error
 
-    async def _overtime(self) -> FreeholdError:
+    async def _overtime(self, error: FreeholdError | None) -> FreeholdError:
         """Closing the connection has stopped the statement; if sqld is well, it was the statement's fault."""
-        if await self._namespaces.is_healthy():
-            return QueryTimeout(
-                f"the call was stopped after {self._timeout_s:g} s; see what it did before you repeat it"
-            )
-        return ProviderUnavailable("sqld did not answer in time; whether it ran is unknown")
+        if error is not None and not isinstance(error, QueryTimeout):
+            return error
+        if not await self._namespaces.is_healthy():
+            return ProviderUnavailable("sqld did not answer in time; whether it ran is unknown")
+        return error or QueryTimeout(
+            f"the call was stopped after {self._timeout_s:g} s; see what it did before you repeat it"
+        )
 
     def _with_our_baton(self, start: bytes, grant: Grant, place: Place) -> bytes:
         """The start of an answer for the client; `place` learns which stream is left."""
@@ -167,6 +213,35 @@ class SqldServer:
 
 
 @contextlib.asynccontextmanager
+async def stoppable(turn: Turn, interest: Interest) -> AsyncIterator[None]:
+    """What runs inside is broken off when the turn is stopped; the turn lingers then, unless it was left.
+
+    Raises:
+        FreeholdError: what the turn was stopped with.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as scope:
+            turn.when_stopped = lambda: scope.reschedule(loop.time())
+            interest.when_lost(turn.abandon)
+            if turn.stopped is not None:  # before it began
+                turn.when_stopped()
+            try:
+                yield
+            finally:
+                interest.when_lost(_nothing)
+                turn.when_stopped = None
+    except (NotFound, Overloaded, ProviderUnavailable):  # it never got there, or sqld itself broke it off
+        turn.leave()
+        raise
+    except BaseException as error:
+        turn.linger()
+        if isinstance(error, TimeoutError) and turn.stopped is not None:
+            raise turn.stopped from error
+        raise
+
+
+@contextlib.asynccontextmanager
 async def limited(timeout_s: float, interest: Interest) -> AsyncIterator[None]:
     """Stop what runs inside when the time is over or nobody waits for it any more.
 
@@ -193,6 +268,17 @@ def _is_begun(call: Call, start: bytes) -> bool:
     if call.endpoint == "v3/cursor":  # its first line comes before anything has run
         return 0 <= start.find(b"\n") < len(start) - 1
     return _HEAD.match(start) is not None
+
+
+def _done(answer: Answer, turn: Turn | None, place: Place | None = None) -> None:
+    """A streamed answer was read, or was broken off by sqld, or is given up."""
+    if place is not None:
+        place.leave()
+    if turn is not None:
+        if answer.is_over:
+            turn.leave()
+        else:
+            turn.linger()
 
 
 def _nothing() -> None:

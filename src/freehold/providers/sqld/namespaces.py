@@ -21,6 +21,7 @@ from freehold.tenants.types import AccessLevel
 
 _HEALTH_S = 2.0
 _CLOSE_S = 5.0
+_BACK_S = 0.1
 _DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 # How its gRPC services say it: no key of the namespace is found, so that ours seems to be wrong.
 _GRPC_DENIALS = frozenset({b"3", b"5", b"16"})
@@ -29,10 +30,13 @@ _GRPC_DENIALS = frozenset({b"3", b"5", b"16"})
 class Namespaces:
     """The user port of one sqld. What comes from clients is only `path`, out of a fixed list, and the body."""
 
-    def __init__(self, upstream: Upstream, admin: SqldAdmin, keys: NamespaceKeys) -> None:
+    def __init__(
+        self, upstream: Upstream, admin: SqldAdmin, keys: NamespaceKeys, *, patience_s: float = 0.0
+    ) -> None:
         self._upstream = upstream
         self._admin = admin
         self._keys = keys
+        self._patience_s = patience_s  # while sqld is not there, for as long as it takes to be started again
         self._places = Places()
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -46,6 +50,10 @@ class Namespaces:
                 place.leave()
                 raise
         return place
+
+    def has_open(self, database_name: str, key: str) -> bool:
+        """Whether something of this key waits there for its next call, as far as is known here."""
+        return self._places.has_open(database_name, key)
 
     async def close_stream(self, database_name: str, baton: str) -> None:
         """Close a stream if it is still there; carried to its end even if the caller is cancelled."""
@@ -87,9 +95,10 @@ class Namespaces:
             try:
                 answer = await self._upstream.post(path, sent, body)
             except ProviderUnavailable as error:
-                if isinstance(error.__cause__, ConnectionRefusedError):  # sqld is not there, nor is a stream
-                    self._places.forget_waiting()
-                raise
+                if not isinstance(error.__cause__, ConnectionRefusedError):
+                    raise
+                self._places.forget_waiting()  # sqld is not there, nor is a stream
+                answer = await self._sent_when_back(path, sent, body, error)
             if not _is_denial(answer):
                 return answer
             answer.close()
@@ -98,6 +107,21 @@ class Namespaces:
             if delay_s is not None:
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
         raise ProviderUnavailable(f"sqld denies the namespace `{database_name}`, which is there")
+
+    async def _sent_when_back(
+        self, path: str, sent: Sequence[tuple[str, str]], body: bytes, error: ProviderUnavailable
+    ) -> Answer:
+        """Nothing was sent, so that it can be tried again."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._patience_s
+        while loop.time() < until:
+            await asyncio.sleep(_BACK_S * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
+            try:
+                return await self._upstream.post(path, sent, body)
+            except ProviderUnavailable as again:
+                if not isinstance(again.__cause__, ConnectionRefusedError):
+                    raise
+        raise error
 
     async def is_healthy(self) -> bool:
         """Whether sqld itself answers, however busy some namespace is."""

@@ -1,6 +1,7 @@
 """The `sqld` provider: one namespace a tenant on a self-hosted libSQL server."""
 
 import asyncio
+import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import nullcontext
@@ -25,9 +26,11 @@ from freehold.providers.sqld.admin import NamespaceConfig, SqldAdmin
 from freehold.providers.sqld.folders import namespace_pages
 from freehold.providers.sqld.forward import SqldServer
 from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.link import SupervisorLink
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.replicas import SqldReplicas
 from freehold.providers.sqld.upstream import Upstream
+from freehold.providers.sqld.watch import Watch
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.ports import Open
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken
@@ -36,6 +39,7 @@ from freehold.tenants.types import AccessLevel, Database, DatabaseToken
 DURABILITY = "strong"
 _MIGRATION_S = 120.0
 _REPLICA_S = 60.0
+_BACK_WITHIN_S = 5.0
 
 
 class SqldProvider:
@@ -59,6 +63,8 @@ class SqldProvider:
         max_size_bytes: int = 512_000_000,
         admin_timeout_s: float = 10.0,
         query_timeout_s: float = 5.0,
+        cores: int = 0,
+        supervisor_url: str = "",
         data_dir: Path | None = None,
     ) -> None:
         self._data_dir = data_dir
@@ -70,21 +76,20 @@ class SqldProvider:
         self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         self._upstream = Upstream(url)
         self._admin = SqldAdmin(self._session, admin_url, admin_key, timeout_s=admin_timeout_s)
-        self._namespaces = Namespaces(self._upstream, self._admin, self._keys)
+        self._namespaces = Namespaces(
+            self._upstream, self._admin, self._keys, patience_s=_BACK_WITHIN_S if supervisor_url else 0.0
+        )
         self._desk = Desk()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.verifier = TokenVerifier(private_key.public_key())
-        self.server = SqldServer(
-            # One statement cannot be timed from here: the whole call may take as long as on the local provider.
-            self._namespaces,
-            self._keys.secret("batons"),
-            desk=self._desk,
-            timeout_s=6 * query_timeout_s,
-        )
+        link = SupervisorLink(self._session, supervisor_url, admin_key) if supervisor_url else None
+        self.watch = Watch(self._admin, link, cores or os.cpu_count() or 1, query_timeout_s)
+        self.server = SqldServer(self._namespaces, self._keys.secret("batons"), self.watch, desk=self._desk)
         self.replicas = SqldReplicas(
             self._namespaces,
             self._admin,
             self._keys.secret("replicas"),
+            self.watch.turns,
             desk=self._desk,
             timeout_s=_REPLICA_S,
         )
@@ -204,6 +209,7 @@ class SqldProvider:
     async def aclose(self) -> None:
         """Close all connections."""
         self._desk.close()
+        await self.watch.aclose()
         self._upstream.close()
         await self._session.close()
 

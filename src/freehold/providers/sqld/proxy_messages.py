@@ -63,6 +63,12 @@ def connection_of(message: bytes) -> str:
     return next(value for number, _, value in _parsed(message) if number == 1).decode()
 
 
+def steps_of(message: bytes) -> int:
+    """How many statements a `ProgramReq` that was made here has."""
+    program = next(value for number, _, value in _parsed(message) if number == 2)
+    return sum(number == 1 for number, _, _ in _parsed(program))
+
+
 def unframed(body: bytes) -> bytes:
     """The one message in a gRPC-web body."""
     size = int.from_bytes(body[1:_FRAME_HEAD_BYTES], "big")

@@ -32,7 +32,9 @@ def refusal(status: int, body: bytes) -> FreeholdError:  # noqa: PLR0911 - one f
         case 400 if code == "STREAM_EXPIRED":
             return StreamExpired("the stream was idle for too long; its transaction is rolled back")
         case 400 if "baton" in error.message:
-            return BadBaton("the baton is not valid, or was used already")
+            return BadBaton(
+                "the baton is not valid, was used already, or its stream ended, as all do when sqld is started again"
+            )
         case 400 | 404 | 413 | 422:
             return Refusal(error.message, code or "INVALID_INPUT")
         # Failures of SQL that fail the whole call come as 500 here.

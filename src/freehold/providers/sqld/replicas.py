@@ -4,10 +4,11 @@ from freehold.errors import InvalidInput, ProviderUnavailable
 from freehold.providers.desk import Desk
 from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaReply
 from freehold.providers.sqld.admin import SqldAdmin
-from freehold.providers.sqld.forward import limited
+from freehold.providers.sqld.forward import limited, stoppable
 from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.proxy_messages import ProxyMessages, connection_of, framed, unframed
+from freehold.providers.sqld.proxy_messages import ProxyMessages, connection_of, framed, steps_of, unframed
 from freehold.providers.sqld.streams import REPLICA_S, Place
+from freehold.providers.sqld.turns import Turn, Turns
 from freehold.providers.sqld.upstream import Answer
 
 _SMALL_BODY_BYTES = 32_768
@@ -23,10 +24,12 @@ class SqldReplicas:
         namespaces: Namespaces,
         admin: SqldAdmin,
         secret: bytes,
+        turns: Turns,
         *,
         desk: Desk | None = None,
         timeout_s: float = 60.0,
     ) -> None:
+        self._turns = turns
         self._namespaces = namespaces
         self._desk = desk or Desk()
         self._admin = admin
@@ -42,9 +45,15 @@ class SqldReplicas:
         else:
             message = await self._desk.run(call.grant.database_name, interest, lambda: self._checked(call))
         await self._check_open(call.grant.database_name)
-        place = await self._place(call, message)
+        turn = await self._turn(call, message, interest)
         try:
-            answer = await self._answer(call, framed(message), interest)
+            place = await self._place(call, message)
+        except BaseException:
+            if turn is not None:
+                turn.leave()
+            raise
+        try:
+            answer = await self._answer(call, framed(message), turn, interest)
             reply = _reply(answer, self._timeout_s)
         except BaseException:
             place.leave()
@@ -55,6 +64,20 @@ class SqldReplicas:
             answer.when_done(place.leave)
             interest.when_lost(answer.close)
         return reply
+
+    async def _turn(self, call: ReplicaCall, message: bytes, interest: Interest) -> Turn | None:
+        """A turn for what runs SQL; pulls read the log alone."""
+        name = call.grant.database_name
+        if call.method == "proxy.Proxy/Execute":
+            steps = steps_of(message)
+            return await self._turns.enter(
+                name,
+                interest,
+                steps,
+                is_program=steps > 1,
+                goes_on=self._namespaces.has_open(name, connection_of(message)),
+            )
+        return await self._turns.enter(name, interest) if call.method == "proxy.Proxy/Describe" else None
 
     async def _place(self, call: ReplicaCall, message: bytes) -> Place:
         """sqld opens a connection for each id that a replica names, and holds it until that id is disconnected or
@@ -67,16 +90,19 @@ class SqldReplicas:
             place.keep_unseen(REPLICA_S, connection_id)
         return place
 
-    async def _answer(self, call: ReplicaCall, body: bytes, interest: Interest) -> Answer:
+    async def _answer(self, call: ReplicaCall, body: bytes, turn: Turn | None, interest: Interest) -> Answer:
         headers = [("Content-Type", _CONTENT_TYPE), ("TE", "trailers")]
         if call.session_token is not None:
             headers.append(("x-session-token", call.session_token))
         grant = call.grant
         try:
-            async with limited(self._timeout_s, interest):
-                return await self._namespaces.post(
+            async with stoppable(turn, interest) if turn else limited(self._timeout_s, interest):
+                answer = await self._namespaces.post(
                     grant.database_name, grant.access_level, f"/{call.method}", body, headers
                 )
+                if turn is not None:
+                    turn.leave()  # sqld answers when all has run
+                return answer
         except TimeoutError as error:
             raise ProviderUnavailable("sqld did not answer in time; whether it ran is unknown") from error
 

@@ -12,12 +12,16 @@ import msgspec
 from freehold.errors import InvalidInput
 from freehold.libsql.guard import RefusedSql, check_reading_sql, check_sql
 from freehold.libsql.protocol import (
+    BatchReq,
     BatchV1Req,
     CloseReq,
     CursorReq,
+    DescribeReq,
+    ExecuteReq,
     ExecuteV1Req,
     GetAutocommitReq,
     PipelineReq,
+    SequenceReq,
 )
 from freehold.providers.serving import Endpoint
 from freehold.providers.texts import Body, texts_of
@@ -66,6 +70,28 @@ def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Body:
 def baton_of(request: Body) -> str | None:
     """The baton that the client sent."""
     return request.baton if isinstance(request, PipelineReq | CursorReq) else None
+
+
+def work_in(request: Body) -> tuple[int, bool]:
+    """How many statements it has, and whether some run whatever becomes of those before. A sequence counts as two."""
+    match request:
+        case PipelineReq(requests=requests):
+            count = 0
+            is_program = False
+            for each in requests:
+                kind = type(each)
+                if kind is ExecuteReq or kind is DescribeReq:
+                    count += 1
+                elif kind is SequenceReq:
+                    count += 2
+                elif isinstance(each, BatchReq):
+                    count += len(each.batch.steps)
+                    is_program = is_program or len(each.batch.steps) > 1
+            return count, is_program
+        case ExecuteV1Req():
+            return 1, False
+        case CursorReq(batch=batch) | BatchV1Req(batch=batch):
+            return len(batch.steps), len(batch.steps) > 1
 
 
 def may_leave_stream(request: Body) -> bool:

@@ -120,6 +120,11 @@ class Places:
         self._holders[database_name] = holder
         return self._begun(holder, instead_of)
 
+    def has_open(self, database_name: str, key: object) -> bool:
+        """Whether something waits under this key."""
+        holder = self._holders.get(database_name)
+        return holder is not None and (key in holder.streams or key in holder.others)
+
     def settle(self, place: Place) -> None:
         """The call of this place is done."""
         holder = place.holder

@@ -5,6 +5,7 @@ request, because it knows that it speaks to one server, with bodies that are who
 """
 
 import asyncio
+import math
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -38,6 +39,11 @@ class Answer:
         """Whether the whole answer is here already, as small ones mostly are together with their head."""
         return self._connection.is_complete
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes: it was complete, or the server broke it off."""
+        return self._connection.is_complete or not self._connection.is_usable
+
     async def read(self) -> bytes:
         """The whole body."""
         connection = self._connection
@@ -45,8 +51,12 @@ class Answer:
         connection.give_back()
         return b"".join(parts)
 
-    async def chunks(self, patience_s: float | None = None) -> AsyncGenerator[bytes, None]:
-        """The body as it comes. `patience_s` bounds the waiting for the server in all; a slow reader is its own.
+    async def chunks(
+        self, patience_s: float | None = None, patience_each_s: float = math.inf
+    ) -> AsyncGenerator[bytes, None]:
+        """The body as it comes. `patience_s` bounds the waiting for the server in all, `patience_each_s` for a part.
+
+        A slow reader is its own.
 
         Raises:
             ProviderUnavailable: the connection broke, or the patience is over.
@@ -58,7 +68,7 @@ class Answer:
             while True:
                 began = loop.time()
                 try:
-                    async with asyncio.timeout(left_s):
+                    async with asyncio.timeout(None if left_s is None else min(left_s, patience_each_s)):
                         part = await anext(parts)
                 except StopAsyncIteration:
                     return
@@ -70,7 +80,7 @@ class Answer:
         finally:
             self._connection.give_back()
 
-    def when_done(self, act: Callable[[], None]) -> None:
+    def when_done(self, act: Callable[[], object]) -> None:
         """Call `act` once the body was read or given up."""
         self._connection.when_done = act
 
@@ -185,7 +195,7 @@ class _Connection(asyncio.Protocol):
         self._keeps_alive = False
         self._waiter: asyncio.Future[None] | None = None
         self._fault: str | None = None
-        self.when_done: Callable[[], None] | None = None
+        self.when_done: Callable[[], object] | None = None
 
     async def send(self, request: bytes) -> None:
         """Send and wait for the head of the answer. `when_done`, if set after it, is called as it is given back."""

@@ -1,0 +1,405 @@
+"""Who may run statements on sqld, and how many at once: as many as there are cores, shared fairly between tenants.
+
+sqld runs what it gets, all at once: 32 endless statements of one guest stop everybody. So calls wait here for their
+turn. Who used least lately goes first, and one tenant never has all places. A call that was broken off keeps its
+place until sqld is known to have ended it (`linger`), and nothing new of that tenant begins meanwhile.
+
+For the event loop's thread. `wake` is called when `tick` should be, some times a second, until `is_busy` is over.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+
+from freehold.errors import FreeholdError
+from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.serving import Interest
+from freehold.providers.sqld.refusals import QueryTimeout
+
+# A call that has run for so long may be stopped to make room, if its tenant is heavy and one who is light waits.
+_LONG_S = 0.25
+_LIGHT_S = 0.5
+_HEAVY_S = 1.0
+# What was used counts half after this time, and is forgotten when next to nothing is left of it.
+_HALF_LIFE_S = 10.0
+_FORGOTTEN_S = 0.02
+_WAITING_EACH = 32
+_WAITING = 2000
+_WAITS_S = 30.0
+# A client that goes away may have asked for something that ends at once: then nothing needs to be broken off.
+_GRACE_S = 0.3
+# Each time that a tenant is slowed, within the time that it was: so much more, up to so much.
+_SLOW_FOR_S, _SLOW_FOR_MOST_S = 60.0, 3600.0
+_SLOW_PAUSE_S, _SLOW_PAUSE_MOST_S = 1.0, 60.0
+_STRIKE = 4.0
+_MANY = 1000
+
+
+class Share:
+    """What one tenant has of the places, and had lately."""
+
+    __slots__ = (
+        "_at", "_used_s", "answered", "lingering", "name", "not_before", "running", "slow_until", "strikes",
+        "unlooked_s", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.running = 0  # with those that linger
+        self.lingering = 0
+        self.waiting: deque[_Waiter] = deque()
+        self.slow_until = -math.inf
+        self.strikes = 0
+        self.not_before = -math.inf
+        self.answered = 0  # statements of calls that ended well
+        self.unlooked_s = 0.0  # used since somebody looked at what it wrote
+        self._used_s = 0.0
+        self._at = 0.0
+
+    def used(self, now: float) -> float:
+        """Seconds of places that it used, the longer ago the less they count."""
+        if not self._used_s:
+            return 0.0
+        return self._used_s * math.exp2((self._at - now) / _HALF_LIFE_S)
+
+    def use(self, seconds: float, now: float) -> None:
+        """A place was used for so long."""
+        self._used_s = self.used(now) + seconds
+        self._at = now
+        self.unlooked_s += seconds
+
+
+class _Waiter:
+    __slots__ = ("goes_on", "place", "since")
+
+    def __init__(self, now: float, *, goes_on: bool) -> None:
+        self.goes_on = goes_on
+        self.since = now
+        self.place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Turn:
+    """One call's place among those that run. It ends with `leave`, or with `linger` and then `Turns.ended`.
+
+    `statements` is how many the call has, and 0 when their time is somebody else's to watch. With `is_program` the
+    later ones run even if an earlier one was interrupted. `counted` and `moved_at` are for whoever watches progress.
+    """
+
+    __slots__ = (
+        "abandoned_at", "began", "broken_at", "counted", "is_left", "is_program", "moved_at", "share", "statements",
+        "stopped", "turns", "when_stopped",
+    )  # fmt: skip
+
+    def __init__(
+        self, turns: "Turns", share: Share, statements: int, now: float, *, is_program: bool
+    ) -> None:
+        self.turns = turns
+        self.share = share
+        self.statements = statements
+        self.is_program = is_program
+        self.began = now
+        self.stopped: FreeholdError | None = None
+        self.when_stopped: Callable[[], None] | None = None
+        self.abandoned_at: float | None = None
+        self.broken_at = 0.0
+        self.counted: tuple[int, int] | None = None
+        self.moved_at = now
+        self.is_left = False
+
+    def stop(self, reason: FreeholdError) -> None:
+        """Have the call broken off; its client gets this."""
+        if self.stopped is None and not self.is_left:
+            self.stopped = reason
+            if self.when_stopped is not None:
+                self.when_stopped()
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self.abandoned_at = self.turns.now()
+
+    def leave(self) -> None:
+        """sqld has ended it. Only the first of `leave` and `linger` counts."""
+        if not self.is_left:
+            self.is_left = True
+            self.share.answered += self.statements
+            self.turns.settle(self)
+
+    def linger(self) -> None:
+        """It was broken off; whether sqld still works on it is not known."""
+        if not self.is_left:
+            self.is_left = True
+            self.turns.keep(self)
+
+
+class Turns:
+    """`cores` statements at once, and one more, so that quick ones need not wait for long ones.
+
+    A `statement_s` is what a single statement may take, `call_s` a call of several.
+    """
+
+    def __init__(
+        self,
+        cores: int,
+        statement_s: float,
+        *,
+        wake: Callable[[], None] = lambda: None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limit = cores + 1
+        self.statement_s = statement_s
+        self.call_s = 6 * statement_s
+        self.now = now
+        self.is_watched = False
+        self.held = 0  # places, with those that linger
+        self.running: dict[Turn, None] = {}
+        self.lingering: dict[Turn, None] = {}  # the longest first
+        self.waiting = 0
+        self.stuck_since: float | None = (
+            None  # since when broken off calls hold as many places as there are cores
+        )
+        self.stopped = 0
+        self._cores = cores
+        self._wake = wake
+        self._shares: dict[str, Share] = {}
+        self._queued: dict[Share, None] = {}  # those with somebody who waits
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `tick` has anything to look after."""
+        return bool(self.held or self.waiting)
+
+    @property
+    def slowed(self) -> int:
+        """How many tenants are slowed."""
+        now = self.now()
+        return sum(share.slow_until > now for share in self._shares.values())
+
+    def share_of(self, database_name: str) -> Share | None:
+        """What is known of a tenant, if anything."""
+        return self._shares.get(database_name)
+
+    async def enter(
+        self,
+        database_name: str,
+        interest: Interest,
+        statements: int = 1,
+        *,
+        is_program: bool = False,
+        goes_on: bool = False,
+    ) -> Turn:
+        """A turn, as soon as there is one. `goes_on`: the next step of a stream, which may hold what others wait for.
+
+        Raises:
+            Overloaded: too many wait, or it waited for too long.
+            Gone: the client went away meanwhile.
+        """
+        share = self._shares.get(database_name)
+        if share is None:
+            share = self._shares[database_name] = Share(database_name)
+            if len(self._shares) % _MANY == 0:
+                self._forget_idle()
+        now = self.now()
+        if not share.waiting and self._may_begin(share, now, goes_on=goes_on):
+            share.running += 1
+            self.held += 1
+        else:
+            await self._wait(share, interest, now, goes_on=goes_on)
+            now = self.now()
+        turn = Turn(self, share, statements, now, is_program=is_program)
+        self.running[turn] = None
+        self._be_watched()
+        return turn
+
+    def settle(self, turn: Turn) -> None:
+        """This call is over. For `Turn.leave`."""
+        del self.running[turn]
+        self._free(turn)
+
+    def keep(self, turn: Turn) -> None:
+        """This call was broken off. For `Turn.linger`."""
+        del self.running[turn]
+        self.lingering[turn] = None
+        turn.broken_at = self.now()
+        turn.share.lingering += 1
+        if self.stuck_since is None and len(self.lingering) >= self._cores:
+            self.stuck_since = turn.broken_at
+
+    def ended(self, turn: Turn) -> None:
+        """sqld has ended what was broken off."""
+        del self.lingering[turn]
+        turn.share.lingering -= 1
+        if len(self.lingering) < self._cores:
+            self.stuck_since = None
+        self._free(turn)
+
+    def slow_down(self, share: Share) -> None:
+        """For a while this tenant has one call at a time, with pauses, and everybody else goes first.
+
+        Longer, and with longer pauses, when it is slowed already.
+        """
+        now = self.now()
+        share.strikes = share.strikes + 1 if share.slow_until > now else 1
+        share.slow_until = now + min(_SLOW_FOR_S * _STRIKE ** (share.strikes - 1), _SLOW_FOR_MOST_S)
+
+    def overtime(self, turn: Turn, what: str, limit_s: float) -> None:
+        """Stop a call whose time is over."""
+        self.stopped += 1
+        turn.stop(
+            QueryTimeout(
+                f"the {what} was stopped: it ran longer than {limit_s:g} s; see what it did before you repeat it"
+            )
+        )
+
+    def tick(self) -> None:
+        """Stop what has had its time, let in who may go now, make room for those who wait."""
+        now = self.now()
+        for turn in list(self.running):
+            if turn.stopped is not None:
+                continue
+            if turn.abandoned_at is not None and now - turn.abandoned_at >= _GRACE_S:
+                turn.stop(Gone("the client went away"))
+            elif turn.statements == 1 and now - turn.began >= self.statement_s:
+                self.overtime(turn, "statement", self.statement_s)
+            elif now - turn.began >= self.call_s:
+                self.overtime(turn, "call", self.call_s)
+        if self.waiting:
+            self._refuse_overdue(now)
+            self._let_in(now)
+            self._make_room(now)
+
+    # Inside ------------------------------------------------------------------------------------------
+
+    def _may_begin(self, share: Share, now: float, *, goes_on: bool, more: int = 0) -> bool:
+        if share.lingering:
+            return False
+        if share.slow_until > now:
+            return not share.running and now >= share.not_before and self.held < self.limit - 1 + more
+        places = self.limit + goes_on + more
+        if share.running >= self._cores + goes_on or self.held >= places:
+            return False
+        # The last one is for those who are quick.
+        return self.held < places - 1 or self._use_of(share, now) < _HEAVY_S
+
+    async def _wait(self, share: Share, interest: Interest, now: float, *, goes_on: bool) -> None:
+        if len(share.waiting) >= _WAITING_EACH or self.waiting >= _WAITING:
+            raise Overloaded("too many requests at once; try again in a moment")
+        waiter = _Waiter(now, goes_on=goes_on)
+        if goes_on:
+            share.waiting.appendleft(waiter)
+        else:
+            share.waiting.append(waiter)
+        self.waiting += 1
+        self._queued[share] = None
+        interest.when_lost(lambda: _fail(waiter, Gone("the client went away")))
+        self._make_room(now)
+        self._be_watched()
+        try:
+            await waiter.place
+        except BaseException:
+            with contextlib.suppress(ValueError):
+                share.waiting.remove(waiter)
+                self.waiting -= 1
+                self._unqueue(share)
+            if waiter.place.done() and not waiter.place.cancelled() and waiter.place.exception() is None:
+                share.running -= 1  # the place was given to us in the very moment that we gave up
+                self.held -= 1
+                self._let_in(self.now())
+            self._forget(share, self.now())
+            raise
+
+    def _unqueue(self, share: Share) -> None:
+        if not share.waiting:
+            self._queued.pop(share, None)
+
+    def _be_watched(self) -> None:
+        if not self.is_watched:
+            self.is_watched = True
+            self._wake()
+
+    def _free(self, turn: Turn) -> None:
+        now = self.now()
+        share = turn.share
+        share.running -= 1
+        self.held -= 1
+        share.use(now - turn.began, now)
+        if share.slow_until > now:
+            pause_s = max(_SLOW_PAUSE_S, now - turn.began) * _STRIKE ** (share.strikes - 1)
+            share.not_before = now + min(pause_s, _SLOW_PAUSE_MOST_S)
+        if self.waiting:
+            self._let_in(now)
+        self._forget(share, now)
+
+    def _forget(self, share: Share, now: float) -> None:
+        is_idle = not share.running and not share.waiting and share.slow_until <= now
+        if is_idle and share.unlooked_s < _FORGOTTEN_S and share.used(now) < _FORGOTTEN_S:
+            self._shares.pop(share.name, None)
+
+    def _forget_idle(self) -> None:
+        now = self.now()
+        for share in list(self._shares.values()):
+            if share.used(now) < _FORGOTTEN_S:
+                share.unlooked_s = 0.0
+                self._forget(share, now)
+
+    def _let_in(self, now: float) -> None:
+        """Give the places that are free to those who wait, one by one."""
+        while self.waiting:
+            share = self._next(now)
+            if share is None:
+                return
+            waiter = share.waiting.popleft()
+            self.waiting -= 1
+            self._unqueue(share)
+            if not waiter.place.done():
+                share.running += 1
+                self.held += 1
+                waiter.place.set_result(None)
+
+    def _next(self, now: float, *, more: int = 0) -> Share | None:
+        """Whose turn it is, if anybody's; or would be with so many places `more`."""
+        able = [
+            share
+            for share in self._queued
+            if share.waiting and self._may_begin(share, now, goes_on=share.waiting[0].goes_on, more=more)
+        ]
+        return min(able, key=lambda share: self._rank(share, now), default=None)
+
+    def _rank(self, share: Share, now: float) -> tuple[bool, float, float]:
+        return (share.slow_until > now, self._use_of(share, now), share.waiting[0].since)
+
+    def _use_of(self, share: Share, now: float) -> float:
+        """With what it is using now."""
+        return share.used(now) + sum(now - turn.began for turn in self.running if turn.share is share)
+
+    def _make_room(self, now: float) -> None:
+        """Where only long calls hold the places and somebody light waits, the heaviest gives way."""
+        if self.held < self.limit or any(turn.stopped is not None for turn in self.running):
+            return
+        waits = self._next(now, more=1)
+        if waits is None or waits.slow_until > now or self._use_of(waits, now) >= _LIGHT_S:
+            return
+        long = [turn for turn in self.running if now - turn.began >= _LONG_S]
+        if len(long) + len(self.lingering) < self.held:
+            return  # the others are through in no time, or long in no time
+        heaviest = max(long, key=lambda turn: (self._use_of(turn.share, now), -turn.began), default=None)
+        if (
+            heaviest is not None
+            and heaviest.share is not waits
+            and self._use_of(heaviest.share, now) >= _HEAVY_S
+        ):
+            self.stopped += 1
+            heaviest.stop(Overloaded("the call was stopped to make room for others; try again in a moment"))
+
+    def _refuse_overdue(self, now: float) -> None:
+        for share in self._queued:
+            for waiter in share.waiting:
+                if now - waiter.since >= _WAITS_S:
+                    _fail(waiter, Overloaded("too many requests at once; try again in a moment"))
+
+
+def _fail(waiter: _Waiter, error: FreeholdError) -> None:
+    if not waiter.place.done():
+        waiter.place.set_exception(error)

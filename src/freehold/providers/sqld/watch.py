@@ -1,0 +1,183 @@
+"""Looks after the calls that run on sqld: ends those whose time is over, and finds out when sqld has ended them.
+
+sqld interrupts a statement when its connection is closed, and counts that. What no interrupt reaches goes on, though,
+with nobody told when it ends. So a call that was broken off is held to go on until sqld has counted an interruption
+for it, or until fewer of sqld's threads compute than there are such calls, which its supervisor sees.
+"""
+
+import asyncio
+import contextlib
+
+import aiohttp
+import structlog
+
+from freehold.errors import FreeholdError, ProviderUnavailable
+from freehold.providers.sqld.admin import SqldAdmin
+from freehold.providers.sqld.control import SupervisorState
+from freehold.providers.sqld.link import SupervisorLink
+from freehold.providers.sqld.turns import Turn, Turns
+
+log = structlog.get_logger()
+
+_TICK_S = 0.05
+_LOOK_S = 0.5
+_LOOK_SOON_S = 0.1
+# Calls of several statements are looked at from this age on: whether they get ahead.
+_SEVERAL_AFTER_S = 1.0
+_LONG_S = 0.5
+# sqld interrupts within milliseconds what it can interrupt. A later count is of something else.
+_INTERRUPTED_WITHIN_S = 1.0
+_STUCK_S = 10.0
+# Without a supervisor nobody can see what goes on, nor end it: a place is given back after this time.
+_UNSEEN_S = 10.0
+
+
+class Watch:
+    """Owns the `turns`; `aclose` ends it. For the event loop's thread."""
+
+    def __init__(self, admin: SqldAdmin, link: SupervisorLink | None, cores: int, statement_s: float) -> None:
+        self.turns = Turns(cores, statement_s, wake=self._wake)
+        self.link = link
+        self.stuck = 0  # times that broken off calls held all places
+        self._admin = admin
+        self._interrupted: int | None = None
+        self._restarts: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._look: asyncio.Task[None] | None = None
+        self._next_look = 0.0
+
+    async def aclose(self) -> None:
+        """Stop looking."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._look is not None:
+            self._look.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._look
+
+    def out_of_memory(self, turn: Turn) -> None:
+        """A statement failed for want of memory: the longest of the others gives way, as it is the likely cause."""
+        now = self.turns.now()
+        others = [each for each in self.turns.running if each is not turn and now - each.began >= _LONG_S]
+        if others:
+            self.turns.overtime(min(others, key=lambda each: each.began), "statement", self.turns.statement_s)
+
+    def _wake(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        try:
+            self.turns.tick()
+            self._look_if_needed()
+        finally:
+            if self.turns.is_busy or self._look is not None:
+                self._wake()
+            else:
+                self.turns.is_watched = False
+
+    def _look_if_needed(self) -> None:
+        now = self.turns.now()
+        if self._look is not None or now < self._next_look:
+            return
+        is_needed = (
+            self._interrupted is None
+            or self.turns.lingering
+            or any(now - turn.began >= _LONG_S for turn in self.turns.running)
+        )
+        if is_needed:
+            self._next_look = now + (_LOOK_SOON_S if self.turns.lingering else _LOOK_S)
+            self._look = asyncio.create_task(self._looked())
+
+    async def _looked(self) -> None:
+        try:
+            state = None if self.link is None else await self.link.state()
+            self._see_restart(state)
+            await self._see_interruptions(state)
+            await self._see_progress()
+            if self.turns.stuck_since is not None and self.turns.now() - self.turns.stuck_since >= _STUCK_S:
+                await self._end_stuck()
+        except FreeholdError:
+            pass  # sqld does not answer; its calls tell of that
+        finally:
+            self._look = None
+
+    def _see_restart(self, state: SupervisorState | None) -> None:
+        if state is None:
+            return
+        is_another = self._restarts is not None and state.restarts != self._restarts
+        self._restarts = state.restarts
+        if is_another or state.state != "up":
+            self._interrupted = None
+            self._all_ended()
+
+    async def _see_interruptions(self, state: SupervisorState | None) -> None:
+        try:
+            count = await self._admin.interrupted()
+        except ProviderUnavailable as error:
+            self._interrupted = None
+            if isinstance(error.__cause__, aiohttp.ClientConnectorError):  # it is gone
+                self._all_ended()
+            raise
+        before, self._interrupted = self._interrupted, count
+        if before is None:
+            return
+        if count < before:  # it counts from nothing, so it was started again
+            self._all_ended()
+            return
+        now = self.turns.now()
+        for turn in list(self.turns.lingering):
+            age_s = now - turn.broken_at
+            if count == before:
+                break
+            if state is None or (not turn.is_program and age_s <= _INTERRUPTED_WITHIN_S):
+                count -= 1
+                self.turns.ended(turn)
+        self._see_idle_threads(state)
+
+    def _see_idle_threads(self, state: SupervisorState | None) -> None:
+        lingering = list(self.turns.lingering)
+        if state is not None and state.busy_threads is not None:
+            for turn in lingering[: max(len(lingering) - state.busy_threads, 0)]:
+                self.turns.ended(turn)
+        elif state is None:
+            now = self.turns.now()
+            for turn in lingering:
+                if now - turn.broken_at >= _UNSEEN_S:
+                    log.warning("sqld.call_unseen", database=turn.share.name, seconds=_UNSEEN_S)
+                    self.turns.slow_down(turn.share)
+                    self.turns.ended(turn)
+
+    async def _see_progress(self) -> None:
+        """A call of several statements may go on for as long as each of them is quick enough."""
+        turns = self.turns
+        for turn in list(turns.running):
+            if turn.statements <= 1 or turns.now() - turn.began < _SEVERAL_AFTER_S:
+                continue
+            stats = await self._admin.stats(turn.share.name)
+            if stats is None or turn.is_left:
+                continue
+            now = turns.now()
+            counted = (stats.query_count, turn.share.answered)
+            before, turn.counted = turn.counted, counted
+            if before is None or counted[0] - before[0] > counted[1] - before[1]:
+                turn.moved_at = now
+            elif now - turn.moved_at >= turns.statement_s:
+                turns.overtime(turn, "statement", turns.statement_s)
+
+    async def _end_stuck(self) -> None:
+        if self.link is None:
+            return
+        names = sorted({turn.share.name for turn in self.turns.lingering})
+        if not await self.link.restart("calls past their limit held every place"):
+            return
+        self.stuck += 1
+        log.error("sqld.stuck", databases=names, seconds=_STUCK_S)
+        for share in {turn.share for turn in self.turns.lingering}:
+            self.turns.slow_down(share)
+        self._interrupted = None
+        self._all_ended()
+
+    def _all_ended(self) -> None:
+        for turn in list(self.turns.lingering):
+            self.turns.ended(turn)

@@ -1,0 +1,260 @@
+"""Turns of sqld: fair by what was used lately, bounded whatever a tenant sends, and free only when sqld is done."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from freehold.errors import FreeholdError
+from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.serving import Interest
+from freehold.providers.sqld.refusals import QueryTimeout
+from freehold.providers.sqld.turns import Turn, Turns
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class World:
+    """Turns for two cores, and a clock."""
+
+    def __init__(self, cores: int = 2) -> None:
+        self.clock = Clock()
+        self.woken = 0
+        self.turns = Turns(cores, 5.0, wake=self._wake, now=self.clock)
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def enter(self, name: str, **more: Any) -> Turn:
+        return await self.turns.enter(name, Interest(), **more)
+
+    def ask(self, name: str, interest: Interest | None = None, **more: Any) -> "asyncio.Task[Turn]":
+        return asyncio.create_task(self.turns.enter(name, interest or Interest(), **more))
+
+    async def settle(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def pass_s(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.turns.tick()
+        await self.settle()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_quick_calls_leave_no_trace(world: World) -> None:
+    for _ in range(5):
+        (await world.enter("a")).leave()
+    assert (world.turns.held, world.turns.is_busy, world.turns.share_of("a")) == (0, False, None)
+
+
+async def test_one_tenant_never_has_all_places(world: World) -> None:
+    await world.enter("greedy")
+    await world.enter("greedy")
+    third = world.ask("greedy")
+    await world.settle()
+    assert not third.done()
+    (await world.enter("other")).leave()
+    assert not third.done()
+    third.cancel()
+
+
+async def test_who_used_least_lately_goes_first(world: World) -> None:
+    held = [await world.enter("greedy"), await world.enter("greedy"), await world.enter("middling")]
+    world.clock.now += 0.9
+    asked = {name: world.ask(name) for name in ("greedy", "middling", "new")}
+    await world.settle()
+    order: list[str] = []
+    while len(order) < 3:
+        held.pop().leave()
+        await world.settle()
+        for name, task in asked.items():
+            if task.done() and name not in order:
+                order.append(name)
+                held.append(await task)
+    assert order == ["new", "middling", "greedy"]
+
+
+async def test_the_last_place_is_not_for_who_used_much(world: World) -> None:
+    used = await world.enter("heavy")
+    used.share.use(3.0, world.clock.now)
+    used.leave()
+    await world.enter("other")
+    await world.enter("third")
+    asked = world.ask("heavy")
+    await world.settle()
+    assert not asked.done()
+    (await world.enter("light")).leave()
+    await world.pass_s(16.0)  # less than a second of it still counts then
+    assert asked.done()
+
+
+async def test_what_was_used_long_ago_does_not_count(world: World) -> None:
+    turn = await world.enter("a")
+    world.clock.now += 5.0
+    turn.leave()
+    share = world.turns.share_of("a")
+    assert share is not None
+    assert share.used(world.clock.now) == pytest.approx(5.0)
+    assert share.used(world.clock.now + 20.0) == pytest.approx(1.25)
+
+
+async def test_a_statement_has_its_time_and_a_call_of_several_has_more(world: World) -> None:
+    one, several = await world.enter("a"), await world.enter("b", statements=3)
+    stopped: list[Turn] = []
+    for turn in (one, several):
+        turn.when_stopped = lambda turn=turn: stopped.append(turn)
+    await world.pass_s(4.9)
+    assert stopped == []
+    await world.pass_s(0.2)
+    assert stopped == [one]
+    assert isinstance(one.stopped, QueryTimeout)
+    await world.pass_s(25.0)
+    assert stopped == [one, several]
+
+
+async def test_a_place_is_free_only_when_sqld_is_known_to_have_ended(world: World) -> None:
+    turn = await world.enter("a")
+    turn.linger()
+    turn.leave()  # only the first end counts
+    assert world.turns.held == 1
+    again = world.ask("a")  # nothing new of that tenant, though there are places
+    await world.settle()
+    assert not again.done()
+    (await world.enter("b")).leave()
+    world.turns.ended(turn)
+    (await again).leave()
+    assert world.turns.held == 0
+
+
+async def test_the_next_step_of_a_stream_gets_in_when_its_tenants_others_wait_for_it(world: World) -> None:
+    waiting_for_its_lock = [await world.enter("a"), await world.enter("a"), await world.enter("b")]
+    (await world.enter("a", goes_on=True)).leave()
+    for turn in waiting_for_its_lock:
+        turn.leave()
+    assert world.turns.held == 0
+
+
+async def test_the_heaviest_gives_way_to_who_is_light_when_all_places_are_held_for_long(world: World) -> None:
+    heavy = [await world.enter("heavy"), await world.enter("heavy")]
+    await world.pass_s(1.0)
+    middling = await world.enter("middling")
+    light = world.ask("light")
+    await world.pass_s(0.1)  # one of them has only begun
+    assert [turn.stopped for turn in (*heavy, middling)] == [None] * 3
+    await world.pass_s(0.2)
+    assert isinstance(heavy[0].stopped, Overloaded)
+    assert (heavy[1].stopped, middling.stopped) == (None, None)
+    heavy[0].linger()
+    world.turns.ended(heavy[0])
+    (await light).leave()
+    another = await world.enter("middling")
+    asked = world.ask("heavy")  # for somebody who is heavy, too, nobody gives way
+    await world.settle()
+    await world.pass_s(2.0)
+    assert (middling.stopped, another.stopped, asked.done()) == (None, None, False)
+    asked.cancel()
+
+
+async def test_who_waits_too_long_or_too_many_is_told(world: World) -> None:
+    for _ in range(2):
+        await world.enter("a", statements=0)
+    asked = [world.ask("a") for _ in range(70)]
+    await world.settle()
+    refused = [task for task in asked if task.done()]
+    assert len(refused) == 38
+    assert all(isinstance(task.exception(), Overloaded) for task in refused)
+    await world.pass_s(31.0)
+    assert all(isinstance(task.exception(), Overloaded) for task in asked)
+    assert world.turns.waiting == 0
+
+
+async def test_a_client_that_goes_away_does_not_wait_and_what_it_runs_is_stopped_soon(world: World) -> None:
+    held = [await world.enter("a"), await world.enter("a")]
+    interest = Interest()
+    asked = world.ask("a", interest)
+    await world.settle()
+    interest.lose()
+    with pytest.raises(Gone):
+        await asked
+    held[0].abandon()
+    await world.pass_s(0.1)
+    assert held[0].stopped is None
+    await world.pass_s(0.3)
+    assert isinstance(held[0].stopped, Gone)
+    assert (world.turns.waiting, world.turns.held) == (0, 2)
+
+
+async def test_a_place_given_to_one_who_gave_up_goes_to_the_next(world: World) -> None:
+    held = [await world.enter("a"), await world.enter("a")]
+    first, second = world.ask("a"), world.ask("a")
+    await world.settle()
+    held[0].leave()
+    first.cancel()  # in the moment that it gets its place
+    await world.settle()
+    assert second.done()
+    assert world.turns.held == 2
+
+
+async def test_calls_that_were_broken_off_and_hold_as_many_places_as_cores_are_seen(world: World) -> None:
+    stuck = [await world.enter(name) for name in ("a", "b")]
+    stuck[0].linger()
+    assert world.turns.stuck_since is None
+    world.clock.now += 3.0
+    stuck[1].linger()
+    assert world.turns.stuck_since == world.clock.now
+    world.turns.ended(stuck[0])
+    assert world.turns.stuck_since is None
+
+
+async def test_a_slowed_tenant_has_one_call_at_a_time_and_pauses(world: World) -> None:
+    turn = await world.enter("slow")
+    world.turns.slow_down(turn.share)
+    assert world.turns.slowed == 1
+    second = world.ask("slow")
+    await world.settle()
+    assert not second.done()
+    turn.leave()
+    await world.settle()
+    assert not second.done()
+    await world.pass_s(1.1)
+    (await second).leave()
+    world.turns.slow_down(turn.share)  # again, so more of it
+    await world.pass_s(200.0)
+    assert world.turns.slowed == 1
+    (await world.enter("slow")).leave()
+    third = world.ask("slow")
+    await world.pass_s(3.9)
+    assert not third.done()
+    await world.pass_s(0.2)
+    (await third).leave()
+    await world.pass_s(60.0)
+    assert world.turns.slowed == 0
+    both = [await world.enter("slow"), await world.enter("slow")]
+    assert len(both) == 2
+
+
+async def test_it_asks_to_be_looked_after_once_until_told_that_nobody_does(world: World) -> None:
+    await world.enter("a")
+    await world.enter("b")
+    assert world.woken == 1
+    world.turns.is_watched = False
+    turn = await world.enter("c")
+    assert world.woken == 2
+    assert isinstance(turn, Turn)
+
+
+async def test_errors_of_stopped_calls_are_ours(world: World) -> None:
+    turn = await world.enter("a")
+    await world.pass_s(6.0)
+    assert isinstance(turn.stopped, FreeholdError)
+    assert turn.stopped.code == "query_timeout"
