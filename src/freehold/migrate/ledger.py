@@ -30,9 +30,10 @@ CREATE_SQL = """CREATE TABLE IF NOT EXISTS freehold_ledger (
 
 # `previous` is read in the statement that writes it: whoever is second, or leaves a version out, breaks the
 # CHECK. `previous_chain` is NULL, which its NOT NULL refuses, unless the version before is the expected one.
-_INSERT_SQL = """INSERT INTO freehold_ledger
+INSERT_START = "INSERT INTO freehold_ledger"
+_INSERT_SQL = f"""{INSERT_START}
   (version, previous, name, checksum, chain, previous_chain, applied_at)
-SELECT ?, coalesce((SELECT max(version) FROM freehold_ledger), 0), ?, ?, ?, {previous_chain},
+SELECT ?, coalesce((SELECT max(version) FROM freehold_ledger), 0), ?, ?, ?, {{previous_chain}},
   strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"""
 _FIRST_SQL = _INSERT_SQL.format(previous_chain="?")
 _NEXT_SQL = _INSERT_SQL.format(
