@@ -137,6 +137,15 @@ def may_change_schema(sql: str) -> bool:
     return "create" in lowered or "alter" in lowered or "drop" in lowered
 
 
+def is_inside(sql: str) -> bool:
+    """Whether `check_sql` returns."""
+    try:
+        check_sql(sql)
+    except RefusedSql:
+        return False
+    return True
+
+
 def check_reading_sql(sql: str) -> None:
     """Return if no `BEGIN` in the text asks for the write lock at once: sqld grants it to a token for reading.
 

@@ -1,0 +1,204 @@
+"""What a database token may do, and what a piece of SQL needs for it. Pure text, so that every engine is told alike.
+
+The schema is the registry's: under `rows` a token changes rows, and nothing else. What needs more passes only as a
+batch that is exactly the registry's own (`migrate/published.py`), and tables named `freehold_*` are written by
+Freehold alone, whatever the token's profile.
+"""
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from freehold.errors import Forbidden
+from freehold.libsql.guard import RefusedSql
+from freehold.libsql.pragmas import ABOUT, CHANGED, READ
+from freehold.libsql.tokens import Kind, Token, tokens
+
+Profile = Literal["none", "read_only", "rows", "full"]
+
+PROFILES: tuple[Profile, ...] = ("none", "read_only", "rows", "full")
+OWN_PREFIX = "freehold_"
+
+_RANKS: dict[Profile | None, int] = {
+    **{name: rank for rank, name in enumerate(PROFILES)},
+    None: len(PROFILES),
+}
+_TRANSACTION = frozenset({"begin", "commit", "end", "rollback", "savepoint", "release"})
+_READING = frozenset({"select", "values"})
+_WRITING = frozenset({"insert", "replace", "update", "delete"})
+_VERBS = _READING | _WRITING
+# Between the verb and the name of the table that is written.
+_BEFORE_NAME = frozenset({"or", "rollback", "abort", "replace", "fail", "ignore", "into", "from"})
+# `CREATE VIRTUAL TABLE freehold` or an index of that name makes `freehold_…` tables of its own beside it.
+_BEFORE_NEW_NAME = frozenset({"table", "index", "exists", "to", "."})
+_CACHED_LENGTH = 4096
+# Most SQL is one statement that starts with its verb.
+_PLAIN = re.compile(
+    r"[ \t\n\r]*(?:select|values|(insert|replace|update|delete)|begin|commit|end|rollback)\b[^;]*+[; \t\n\r]*",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+class ProfileNeeded(Forbidden):
+    """The token's profile is too narrow for this; the message names the one that would do."""
+
+    code = "profile_needed"
+
+
+class Need(NamedTuple):
+    """The least profile that may run some SQL, None if there is none, and the words in it that say so."""
+
+    profile: Profile | None
+    words: str = ""
+
+
+_NOTHING = Need("read_only")
+_SCHEMA_HINT = "the schema changes by the registry's migrations alone, each sent as one whole batch"
+
+
+def narrowed(asked: Profile, most: Profile) -> Profile:
+    """The narrower of the two."""
+    return min(asked, most, key=_RANKS.__getitem__)
+
+
+def need_of(sql: str) -> Need:
+    """What the text (one or more statements) needs."""
+    return _cached_need(sql) if len(sql) <= _CACHED_LENGTH else _need(sql)
+
+
+def is_beyond_rows(sql: str) -> bool:
+    """Whether the text does more than to read and write rows."""
+    return _RANKS[need_of(sql).profile] > _RANKS["rows"]
+
+
+def refusal(sql: str, profile: Profile) -> ProfileNeeded | RefusedSql | None:
+    """Why a token of this profile may not run the text, or None."""
+    need = need_of(sql)
+    if _RANKS[need.profile] <= _RANKS[profile]:
+        return None
+    if need.profile is None:
+        return RefusedSql(
+            f"`{need.words}` is not allowed: names that start with `{OWN_PREFIX}` are Freehold's own, "
+            "and no profile of a token lets anybody else write there"
+        )
+    if profile == "read_only":
+        return ProfileNeeded(
+            f"the token allows reading only; {need.words} needs one with the profile `{need.profile}`"
+        )
+    hint = f"; {_SCHEMA_HINT}" if need.profile == "full" else ""
+    return ProfileNeeded(
+        f"{need.words or 'this'} needs a token with the profile `{need.profile}`, and this one has `{profile}`{hint}"
+    )
+
+
+def opens_nothing() -> ProfileNeeded:
+    """The refusal of a token of the profile `none`."""
+    return ProfileNeeded(
+        "the token opens nothing, its profile is `none`; reading needs `read_only`, writing rows `rows`, "
+        "and changing the schema `full`"
+    )
+
+
+def _need(sql: str) -> Need:
+    plain = _PLAIN.fullmatch(sql)
+    if plain is not None:
+        if plain[1] is None:
+            return _NOTHING
+        if OWN_PREFIX not in sql.lower():
+            return Need("rows", plain[1].upper())
+    return max(
+        map(_need_of_statement, _statements(sql)), key=lambda need: _RANKS[need.profile], default=_NOTHING
+    )
+
+
+_cached_need = functools.lru_cache(maxsize=2048)(_need)
+
+
+def _statements(sql: str) -> Iterator[list[Token]]:
+    """The tokens of each statement. A trigger's body is cut up too, which makes no difference here: each piece of it
+    counts for itself."""
+    words: list[Token] = []
+    for token in tokens(sql):
+        if token.kind is not Kind.OTHER or token.text != ";":
+            words.append(token)
+        elif words:
+            yield words
+            words = []
+    if words:
+        yield words
+
+
+def _need_of_statement(words: Sequence[Token]) -> Need:
+    if _verb(words[0]) != "explain":
+        return _need_of_words(words)
+    start = 3 if [_verb(word) for word in words[1:3]] == ["query", "plan"] else 1
+    return _need_of_words(words[start:]) if words[start:] else _NOTHING
+
+
+def _need_of_words(words: Sequence[Token]) -> Need:
+    verb = _verb(words[0])
+    if verb in _READING or verb in _TRANSACTION:
+        return _NOTHING
+    if verb in _WRITING:
+        return _need_of_writing(words)
+    if verb == "with":
+        return _need_of_with(words)
+    if verb == "pragma":
+        return _need_of_pragma(words[1:])
+    return _need_of_schema(words)
+
+
+def _need_of_with(words: Sequence[Token]) -> Need:
+    """Its verb follows the parenthesis that closes the last table expression."""
+    depth = 0
+    before = ""
+    for at, (kind, text) in enumerate(words):
+        if kind is Kind.OTHER:
+            depth += (text == "(") - (text == ")")
+        elif depth == 0 and before == ")" and text in _VERBS and kind is Kind.WORD:
+            return _need_of_words(words[at:])
+        before = text
+    return Need("full", "WITH")
+
+
+def _need_of_writing(words: Sequence[Token]) -> Need:
+    name = _written(words[1:])
+    return Need(None, name) if name.startswith(OWN_PREFIX) else Need("rows", words[0].text.upper())
+
+
+def _written(words: Sequence[Token]) -> str:
+    """The name of the table that is written, in lower case; `words` follow the verb."""
+    at = 0
+    while at < len(words) and _verb(words[at]) in _BEFORE_NAME:
+        at += 1
+    if at + 2 < len(words) and words[at + 1].text == ".":
+        at += 2
+    return words[at].text.lower() if at < len(words) else ""
+
+
+def _need_of_pragma(words: Sequence[Token]) -> Need:
+    texts = [word.text.lower() for word in words]
+    if texts[1:2] == ["."]:
+        del texts[:2]
+    name = texts[0] if texts else ""
+    is_reading = name in ABOUT or name in READ or (name in CHANGED and len(texts) == 1)
+    return _NOTHING if is_reading else Need("full", f"PRAGMA {name}")
+
+
+def _need_of_schema(words: Sequence[Token]) -> Need:
+    verbs = [_verb(word) for word in words[:2]]
+    makes_tables_beside = verbs[0] == "alter" or (verbs[0] == "create" and "table" not in verbs)
+    before = ""
+    for kind, text in words:
+        name = text.lower()
+        if kind in {Kind.WORD, Kind.QUOTED, Kind.STRING}:
+            is_own = name.startswith(OWN_PREFIX)
+            if is_own or (makes_tables_beside and name == OWN_PREFIX[:-1] and before in _BEFORE_NEW_NAME):
+                return Need(None, name[:80])
+        before = name
+    return Need("full", " ".join(verb.upper() for verb in verbs if verb)[:40] or "this")
+
+
+def _verb(token: Token) -> str:
+    return token.text if token.kind is Kind.WORD else ""
