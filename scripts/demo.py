@@ -135,7 +135,7 @@ async def ask_for_database(screen: Screen, freehold: FreeholdClient) -> Database
     screen.fact("url", credentials.url)
     screen.fact(
         "token",
-        f"{short(credentials.access_token, 6)}, {credentials.access_level} access to this database only,"
+        f"{short(credentials.access_token, 6)}, profile {credentials.profile}, for this database only,"
         f" until {credentials.expires_at[11:19]} UTC",
     )
     return credentials

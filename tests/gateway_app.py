@@ -117,7 +117,11 @@ def plain(cell: Any) -> Any:
 
 @contextlib.asynccontextmanager
 async def served(folder: Path, **options: Any) -> AsyncIterator[Served]:
-    """The gateway on this event loop, over databases in `folder`."""
+    """The gateway on this event loop, over databases in `folder`.
+
+    Tokens have the profile that they are made with, unless the options say otherwise.
+    """
+    options.setdefault("most", "full")
     async with _served(folder, lambda url, key: LocalProvider(folder, url, key, **options)) as running:
         yield running
 
@@ -127,6 +131,7 @@ async def served_by_sqld(
     folder: Path, sqld: Sqld, *, by_way_of: str | None = None, **options: Any
 ) -> AsyncIterator[Served]:
     """The gateway on this event loop, in front of a running sqld, or of what stands between the two."""
+    options.setdefault("most", "full")
     sqld_url = by_way_of or sqld.url
     async with _served(
         folder, lambda url, key: SqldProvider(sqld_url, sqld.admin_url, ADMIN_KEY, key, url, **options)

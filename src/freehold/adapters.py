@@ -30,6 +30,7 @@ from freehold.libsql.errors import LibsqlError
 from freehold.mail.outbox import Outbox
 from freehold.mail.smtp import SmtpMailer, SmtpServer
 from freehold.providers.local.provider import LocalProvider
+from freehold.providers.published import Published
 from freehold.providers.sqld.central import find_central_namespace, open_central_namespace
 from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.turso.provider import TursoProvider
@@ -68,7 +69,7 @@ async def open_password_rules(settings: Settings, stack: AsyncExitStack) -> Pass
 
 
 async def open_provider(
-    settings: Settings, stack: AsyncExitStack, snapshots: Snapshots
+    settings: Settings, stack: AsyncExitStack, snapshots: Snapshots, published: Published
 ) -> LocalProvider | SqldProvider | TursoProvider:
     """Where the tenants are; closed with the stack. Raises `BadSettings` if a key file cannot be used."""
     provider: LocalProvider | SqldProvider | TursoProvider
@@ -85,6 +86,8 @@ async def open_provider(
             cores=settings.sqld_cores,
             supervisor_url=settings.sqld_supervisor_url,
             data_dir=settings.sqld_data_dir,
+            most=settings.database_token_profile,
+            published=published,
         )
     elif settings.tenant_provider == "turso":
         provider = TursoProvider(
@@ -94,6 +97,7 @@ async def open_provider(
             settings.turso_group,
             token_ttl_s=settings.tenant_token_ttl_s,
             max_size_mb=settings.tenant_max_size_mb,
+            most=settings.database_token_profile,
         )
     else:
         provider = LocalProvider(
@@ -104,6 +108,8 @@ async def open_provider(
             max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
             query_timeout_s=settings.tenant_query_timeout_s,
             snapshot=snapshots.get,
+            most=settings.database_token_profile,
+            published=published,
         )
     stack.push_async_callback(provider.aclose)
     return provider

@@ -214,7 +214,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         # The scratch database is not the tenants' own engine elsewhere: a snapshot is tried there first.
         is_local = settings.tenant_provider == "local"
         snapshots = Snapshots(registry.snapshot, local_scratch, prove=not is_local)
-        provider = await open_provider(settings, stack, snapshots)
+        provider = await open_provider(settings, stack, snapshots, snapshots.history)
         tenant_store = CentralTenants(central)
         pool = None
         if settings.tenant_pool_size:

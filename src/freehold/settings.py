@@ -119,6 +119,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenant_token_ttl_s: Annotated[
         int, Meta(ge=60, le=86400, description="Life of a database token, in seconds.")
     ] = 900
+    database_token_profile: Annotated[
+        Literal["none", "read_only", "rows", "full"],
+        Meta(description="The most that a database token may do: `rows` leaves the schema to the registry."),
+    ] = "rows"  # noqa: S105
     schema_registry: Annotated[Path, Meta(description="Folder of the migrations to serve.")] = Path(
         "schema_registry/bahar"
     )

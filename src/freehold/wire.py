@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from freehold.libsql.profiles import Profile
+
 SchemaVersion = Annotated[
     int, Meta(ge=0, le=9_999, description="A version of the tenant schema; 0 is empty.")
 ]
@@ -199,13 +201,16 @@ class SignedIn(Struct, frozen=True, kw_only=True):
 # Databases ---------------------------------------------------------------------------------------
 
 
+# What older clients know of profiles: `full` stands for `rows` too.
 AccessLevel = Literal["full", "read_only"]
 
 
 class DatabaseCredentials(Struct, frozen=True, kw_only=True):
     """`GET /databases/user`: where the user's database is, and a short-lived token that opens it.
 
-    `url` is what official libSQL clients take; `expires_at` is ISO-8601 in UTC.
+    `url` is what official libSQL clients take; `expires_at` is ISO-8601 in UTC. `profile` is what the token really
+    allows: `none`, `read_only`, `rows` (reading and writing rows) or `full` (changing the schema too); services from
+    before profiles tell none, and with them `access_level` says all. `full` there stands for `rows` too.
     """
 
     id: str
@@ -219,6 +224,7 @@ class DatabaseCredentials(Struct, frozen=True, kw_only=True):
     expires_at: str
     schema_version: int
     status: str
+    profile: Profile | None = None
 
     def __repr__(self) -> str:
         return f"DatabaseCredentials(url={self.url!r}, access_token='***', expires_at={self.expires_at!r})"

@@ -112,13 +112,22 @@ class World:
 
 
 @contextmanager
-def world_in(home: str, folder: Path, **variables: str) -> Iterator[World]:
-    """A service of its own, with its tenants in one of `HOMES`."""
+def world_in(home: str, folder: Path, profile: str = "full", **variables: str) -> Iterator[World]:
+    """A service of its own, with its tenants in one of `HOMES`, and tokens that may do all that the profile may.
+
+    The tables are there before: with a narrower profile the service starts again, and the tokens are the same.
+    """
     with ExitStack() as stack:
         sqld = stack.enter_context(running_sqld()) if home == "sqld" else None
-        service = Service(folder, **({} if sqld is None else sqld_variables(sqld)), **variables).start()
+        variables = {**({} if sqld is None else sqld_variables(sqld)), **variables}
+        service = Service(folder, **variables, DATABASE_TOKEN_PROFILE="full").start()
         stack.callback(service.stop)
-        yield stack.enter_context(world_on(service, sqld))
+        world = stack.enter_context(world_on(service, sqld))
+        if profile != "full":
+            service.stop()
+            service.variables["DATABASE_TOKEN_PROFILE"] = profile
+            service.start()
+        yield world
 
 
 @contextmanager

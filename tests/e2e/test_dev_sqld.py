@@ -32,7 +32,7 @@ def running(tmp_path: Path) -> Iterator[DevSqld]:
 def test_all_is_kept_on_its_sqld_and_is_there_after_a_kill(running: DevSqld) -> None:
     person = sign_up(running.url)
     mine = person.credentials()
-    run_sql(mine, "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
+    run_sql(mine, "UPDATE settings SET new_cards_per_day = 7")
     kept = {path.name for path in (running.data_dir / "sqld/data/dbs").iterdir()}
     assert kept == {mine["db_name"]}  # SQL of users runs there, so nothing else is
     assert (running.data_dir / "sqld/central.db").is_file()
@@ -40,7 +40,7 @@ def test_all_is_kept_on_its_sqld_and_is_there_after_a_kill(running: DevSqld) -> 
     running.start()
     again = person.credentials()
     assert again["db_name"] == mine["db_name"]
-    assert run_sql(again, "SELECT a FROM t") == [["1"]]
+    assert run_sql(again, "SELECT new_cards_per_day FROM settings") == [["7"]]
 
 
 def test_its_sqld_ends_with_it_however_it_ends(running: DevSqld) -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import libsql_client
@@ -27,9 +28,36 @@ def credentials(person: Person) -> dict[str, Any]:
     return person.credentials()
 
 
-def test_javascript_reads_and_writes_its_own_database(credentials: dict[str, Any]) -> None:
-    script = ROOT / "tests/e2e/node/libsql_client.mjs"
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Where the operator lets apps change their schema at will."""
+    running = Service(tmp_path_factory.mktemp("wide"), DATABASE_TOKEN_PROFILE="full").start()
+    yield sign_up(running.url).credentials()
+    running.stop()
+
+
+def test_javascript_is_told_why_it_changes_no_schema(credentials: dict[str, Any]) -> None:
+    script = ROOT / "tests/e2e/node/libsql_client_rows.mjs"
     ended = run_node(script, credentials["url"], credentials["access_token"])
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    assert report.pop("rows") == ["js-1"]
+    assert report.keys() == {"execute", "batch", "transaction", "executeMultiple", "migrate"}
+    for way, told in report.items():
+        assert (way, told["code"]) == (way, "PROFILE_NEEDED"), told
+        assert "needs a token with the profile `full`" in told["message"], told
+
+
+async def test_libsql_client_for_python_is_told_why_it_changes_no_schema(credentials: dict[str, Any]) -> None:
+    async with libsql_client.create_client(credentials["url"], auth_token=credentials["access_token"]) as db:
+        for way in (db.execute("CREATE TABLE py_things (a)"), db.batch(["CREATE TABLE py_things (a)"])):
+            with pytest.raises(libsql_client.LibsqlError, match="needs a token with the profile `full`"):
+                await way
+
+
+def test_javascript_reads_and_writes_its_own_database(wide: dict[str, Any]) -> None:
+    script = ROOT / "tests/e2e/node/libsql_client.mjs"
+    ended = run_node(script, wide["url"], wide["access_token"])
     assert ended.returncode == 0, ended.stderr
     report = json.loads(ended.stdout)
     assert report["batchError"].pop("message")
@@ -84,6 +112,11 @@ try:
     db.execute("SELECT * FROM no_such_table").fetchall()
 except ValueError as error:
     print("no such table" in str(error))
+try:
+    db.execute("CREATE TABLE rs_things (a)")
+    db.commit()
+except ValueError as error:
+    print("needs a token with the profile `full`" in str(error))
 """
 
 
@@ -100,4 +133,4 @@ def test_libsql_for_python_reads_and_writes(credentials: dict[str, Any]) -> None
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.split() == ["بيت", "0", "True"]
+    assert ended.stdout.split() == ["بيت", "0", "True", "True"]

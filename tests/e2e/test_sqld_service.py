@@ -84,21 +84,45 @@ async def run(mine: dict[str, Any], sql: str) -> Any:
     return [[cell.get("value") for cell in row] for row in result["response"]["result"]["rows"]]
 
 
+def word(text: str) -> str:
+    """What writes it, once."""
+    return (
+        "insert into dictionary_entries (id, word, translation, type, created_at, updated_at)"
+        f" values ('{text}', '{text}', 'x', 'noun', 0, 0)"
+    )
+
+
+async def test_replicas_hand_on_no_change_of_the_schema(service: Service, tmp_path: Path) -> None:
+    mine = await database(await sign_up(service, "schema"))
+    _, refusal, _, rows = await asyncio.to_thread(
+        replica,
+        tmp_path / "replica.db",
+        mine["url"],
+        mine["access_token"],
+        "sync",
+        "create table mine (a)",
+        word("one"),
+        "select count(*) from sqlite_schema where name = 'mine'",
+    )
+    assert "needs a token with the profile `full`" in refusal
+    assert rows == [[0]]
+    assert await run(mine, "select word from dictionary_entries") == [["one"]]
+
+
 async def test_from_signing_up_to_a_replica_that_writes_back(service: Service, tmp_path: Path) -> None:
     mine = await database(await sign_up(service, "replica"))
     assert mine["schema_version"] > 0
-    await run(mine, "create table words (word text)")
-    await run(mine, "insert into words values ('one')")
+    await run(mine, word("one"))
     file = tmp_path / "replica.db"
-    select = "select word from words order by rowid"
+    select = "select word from dictionary_entries order by rowid"
 
     def play(*steps: str) -> list[Any]:
         return replica(file, mine["url"], mine["access_token"], *steps)
 
     assert (await asyncio.to_thread(play, "sync", select))[1] == [["one"]]
-    await run(mine, "insert into words values ('two')")
+    await run(mine, word("two"))
     assert (await asyncio.to_thread(play, "sync", select))[1] == [["one"], ["two"]]
-    await asyncio.to_thread(play, "sync", "insert into words values ('three')", "sync")
+    await asyncio.to_thread(play, "sync", word("three"), "sync")
     assert await run(mine, select) == [["one"], ["two"], ["three"]]
     assert (await asyncio.to_thread(play, "sync", select))[1] == [["one"], ["two"], ["three"]]
 
@@ -120,7 +144,6 @@ async def test_what_a_replica_hands_on_goes_past_the_guard(service: Service, tmp
 
 async def test_a_read_only_replica_reads_and_cannot_write(service: Service, tmp_path: Path) -> None:
     http = await sign_up(service, "reader")
-    await run(await database(http), "create table words (word text)")
     mine = await database(http, "read_only")
     _, rows, refusal, _ = await asyncio.to_thread(
         replica,
@@ -128,34 +151,35 @@ async def test_a_read_only_replica_reads_and_cannot_write(service: Service, tmp_
         mine["url"],
         mine["access_token"],
         "sync",
-        "select count(*) from words",
-        "insert into words values ('x')",
+        "select count(*) from dictionary_entries",
+        word("x"),
         "sync",
     )
     assert rows == [[0]]
     assert isinstance(refusal, str)
-    assert await run(mine, "select count(*) from words") == [["0"]]
+    assert await run(mine, "select count(*) from dictionary_entries") == [["0"]]
 
 
 async def test_a_replica_follows_nobody_elses_database(service: Service, tmp_path: Path) -> None:
     mine = await database(await sign_up(service, "mine"))
     theirs = await database(await sign_up(service, "theirs"))
-    await run(theirs, "create table secrets (secret text)")
+    await run(theirs, word("secret"))
+    select = "select word from dictionary_entries"
     refusal, rows = await asyncio.to_thread(
-        replica, tmp_path / "a.db", theirs["url"], mine["access_token"], "sync", "select * from secrets"
+        replica, tmp_path / "a.db", theirs["url"], mine["access_token"], "sync", select
     )
     assert isinstance(refusal, str), refusal
     assert "no such table" in rows
     # Without a name in the path the token says which database it is: one's own.
-    _, tables = await asyncio.to_thread(
+    _, found = await asyncio.to_thread(
         replica,
         tmp_path / "b.db",
         service.url,
         mine["access_token"],
         "sync",
-        "select count(*) from sqlite_schema where name = 'secrets'",
+        select,
     )
-    assert tables == [[0]]
+    assert found == []
 
 
 async def test_sqld_stopped_while_fifty_tenants_are_made(sqld: Sqld, service: Service) -> None:
@@ -175,7 +199,7 @@ async def test_sqld_stopped_while_fifty_tenants_are_made(sqld: Sqld, service: Se
     found = await asyncio.gather(*(database(http) for http in people))
     assert len({each["db_name"] for each in found}) == 50
     for each in found:
-        await run(each, "create table mine (a)")  # would be there already, were two users given one database
+        await run(each, word("mine"))  # would be there already, were two users given one database
         ledger = await run(each, "select version from freehold_ledger order by version")
         assert ledger == [[str(version)] for version in range(1, each["schema_version"] + 1)]
     assert namespaces(sqld) == before + 50

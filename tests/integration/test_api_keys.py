@@ -76,6 +76,7 @@ async def test_a_key_reads_its_owners_database_and_does_not_write(app: AuthApp) 
     for query in ({}, {"access_level": "read_only"}, {"access_level": "full"}):
         found = (await database(app, key, **query)).json()
         assert (found["db_name"], found["access_level"]) == (mine["db_name"], "read_only")
+        assert found["profile"] == "read_only"
     assert (await run_sql(app, found, "SELECT 1"))["type"] == "ok"
     assert (await run_sql(app, found, "CREATE TABLE t (a)"))["type"] == "error"
 
@@ -85,7 +86,12 @@ async def test_a_key_does_what_its_scopes_say(app: AuthApp) -> None:
     writer = await limited(app, permissions={"databases": ["write"]})
     found = (await database(app, writer)).json()
     assert found["access_level"] == "full"
-    assert (await run_sql(app, found, "CREATE TABLE t (a)"))["type"] == "ok"
+    assert found["profile"] == "rows"
+    # It gets as far as the engine, which has no such table.
+    assert (await run_sql(app, found, "DELETE FROM t"))["error"]["code"] == "SQLITE_ERROR"
+    assert (await run_sql(app, found, "CREATE TABLE t (a)"))["error"]["code"] == "PROFILE_NEEDED"
+    narrower = (await database(app, writer, access_level="none")).json()
+    assert (narrower["profile"], narrower["access_level"]) == ("none", "read_only")
     assert (await database(app, writer, access_level="read_only")).json()["access_level"] == "read_only"
     for permissions in ({}, {"other": ["write"]}, {"databases": ["delete"]}):
         refused = await database(app, await limited(app, permissions=permissions))

@@ -1,7 +1,7 @@
 """`GET /databases/user` through the HTTP application: its bodies, headers and refusals."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import msgspec
@@ -78,6 +78,7 @@ async def test_a_ready_database_is_answered_as_the_contract_says(world: World) -
         "url": "http://127.0.0.1:8000/db/db-a/",
         "access_token": "token-1-db-a-session:session-of-user-a",
         "access_level": "full",
+        "profile": "full",
         "expires_at": "2026-01-31T10:35:00.000Z",
         "schema_version": 7,
         "status": "ready",
@@ -89,6 +90,30 @@ async def test_a_client_may_ask_for_a_weaker_token(world: World) -> None:
     await world.add("a", TenantState.READY)
     assert (await world.get(query="?access_level=read_only")).json()["access_level"] == "read_only"
     assert (await world.get(query="?access_level=full")).json()["access_level"] == "full"
+    for profile, level in (
+        ("none", "read_only"),
+        ("read_only", "read_only"),
+        ("rows", "full"),
+        ("full", "full"),
+    ):
+        answer = (await world.get(query=f"?access_level={profile}")).json()
+        assert (answer["profile"], answer["access_level"]) == (profile, level)
+
+
+async def test_answers_of_services_from_before_profiles_and_clients_from_before_go_on_working(
+    world: World,
+) -> None:
+    class Older(msgspec.Struct, frozen=True, kw_only=True):
+        access_token: str
+        access_level: Literal["full", "read_only"]
+
+    await world.add("a", TenantState.READY)
+    reply = await world.get(query="?access_level=rows")
+    assert msgspec.json.decode(reply.content, type=Older).access_level == "full"
+    older = reply.json()
+    assert older.pop("profile") == "rows"
+    read = msgspec.convert(older, DatabaseCredentials)
+    assert (read.access_level, read.profile) == ("full", None)
 
 
 @pytest.mark.parametrize("state", [TenantState.PROVISIONING, TenantState.FAILED])

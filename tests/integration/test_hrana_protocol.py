@@ -416,7 +416,7 @@ async def test_a_read_only_token_writes_nothing(running: Served, db: Caller) -> 
         *("create view v as select 1", "explain insert into t values (1)"),
     ):
         status, body = await reader.post("v3/pipeline", {"requests": [stmt("select 1"), stmt(sql), CLOSE]})
-        assert (status, body["code"]) == (403, "FORBIDDEN"), sql
+        assert (status, body["code"]) == (403, "PROFILE_NEEDED"), sql
         assert "reading only" in body["message"]
         status, _ = await reader.post("v3/pipeline", {"requests": [{"type": "sequence", "sql": sql}, CLOSE]})
         assert status == 403, sql

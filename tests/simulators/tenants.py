@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 
 from freehold.errors import CentralUnavailable, Conflict, NotFound, ProviderUnavailable
+from freehold.libsql.profiles import Profile
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.tenants.ports import Open
 from freehold.tenants.types import (
     UNPROVISIONED,
-    AccessLevel,
     Claim,
     Database,
     DatabaseToken,
@@ -338,11 +338,11 @@ class SimulatedProvider:
         raise NotImplementedError
 
     async def mint_token(
-        self, database_name: str, access_level: AccessLevel, subject: str, generation: int = 0
+        self, database_name: str, asked: Profile, subject: str, generation: int = 0
     ) -> DatabaseToken:
         return DatabaseToken(
             text=f"token-{next(self.tokens)}-{database_name}-{subject}",
-            access_level=access_level,
+            profile=asked,
             expires_at=datetime(2026, 1, 31, 10, 20, tzinfo=UTC) + timedelta(minutes=15),
         )
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from freehold.errors import NotFound
+from freehold.libsql.profiles import PROFILES, Profile, narrowed
 from freehold.providers.tokens import LEEWAY_S, BadToken, TokenSigner, TokenVerifier
 
 KEY = Ed25519PrivateKey.generate()
@@ -62,6 +63,37 @@ def test_two_tokens_are_never_the_same(clock: Clock) -> None:
 def test_a_read_only_token_says_so(verifier: TokenVerifier, clock: Clock) -> None:
     token = TokenSigner(KEY, now=clock).mint("t-1", "read_only", "s", 900)
     assert verifier.verify(token.text, "t-1").access_level == "read_only"
+
+
+def test_no_token_is_minted_with_more_than_the_most(clock: Clock) -> None:
+    for most in PROFILES:
+        for asked in PROFILES:
+            token = TokenSigner(KEY, most=most, now=clock).mint("t", asked, "s", 60)
+            claims = jwt.decode(token.text, KEY.public_key(), algorithms=["EdDSA"])
+            assert token.profile == claims["profile"] == narrowed(asked, most)
+            assert claims["a"] == ("rw" if token.profile in {"rows", "full"} else "ro")
+
+
+@pytest.mark.parametrize("most", PROFILES)
+def test_no_token_is_taken_for_more_than_the_most_whenever_it_was_minted(most: Profile, clock: Clock) -> None:
+    verifier = TokenVerifier(KEY.public_key(), most=most, now=clock)
+    for claims, profile in (
+        ({"a": "rw", "id": "t"}, "full"),  # as before there were profiles
+        ({"a": "ro", "id": "t"}, "read_only"),
+        ({"p": {"rw": {"ns": ["t"]}}}, "full"),
+        ({"a": "rw", "id": "t", "profile": "rows"}, "rows"),
+        ({"a": "ro", "id": "t", "profile": "full"}, "read_only"),
+        ({"p": {"rw": {"ns": ["t"]}}, "profile": "none"}, "none"),
+    ):
+        grant = verifier.verify(signed(**claims), "t")
+        assert grant.profile == narrowed(profile, most)  # type: ignore[arg-type]
+        assert verifier.verify_only(signed(**claims)).profile == grant.profile
+
+
+@pytest.mark.parametrize("profile", [None, 1, True, "", "FULL", "admin", ["full"], {"full": 1}])
+def test_a_profile_that_is_none_of_ours_opens_nothing(verifier: TokenVerifier, profile: Any) -> None:
+    with pytest.raises(BadToken, match="profile"):
+        verifier.verify(signed(a="rw", id="t", profile=profile), "t")
 
 
 def test_a_token_expires_on_time_also_when_it_is_known(verifier: TokenVerifier, clock: Clock) -> None:

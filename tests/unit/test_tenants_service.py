@@ -150,6 +150,6 @@ async def test_users_without_a_tenant_get_one_each(world: World) -> None:
 def test_a_token_prints_without_its_text() -> None:
     from datetime import UTC, datetime
 
-    token = DatabaseToken(text="abc.def.ghi", access_level="full", expires_at=datetime.now(UTC))
+    token = DatabaseToken(text="abc.def.ghi", profile="full", expires_at=datetime.now(UTC))
     assert "abc" not in repr(token)
     assert "abc" not in str(token)

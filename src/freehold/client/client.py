@@ -16,6 +16,7 @@ from freehold.client.trust import Learnt, first_key, followed_key, learn
 from freehold.client.verify import Known, VerifiedRegistry, require_start, verified
 from freehold.errors import Unauthenticated, Unavailable
 from freehold.libsql.http import HranaTarget
+from freehold.libsql.profiles import Profile
 from freehold.libsql.urls import http_url
 from freehold.migrate.apply import Applied, apply
 from freehold.migrate.ledger import read_ledger
@@ -103,9 +104,12 @@ class FreeholdClient:
             await self._calls.send("POST", "/api/auth/sign-out", token=token, body={})
 
     async def credentials(
-        self, access_level: AccessLevel = "full", *, timeout_s: float = 60.0
+        self, access_level: AccessLevel | Profile = "full", *, timeout_s: float = 60.0
     ) -> DatabaseCredentials:
         """Where the user's database is and a short-lived token for it; waits while it is being made.
+
+        The token allows no more than was asked for, and no more than the service hands out; `profile` of the answer
+        says what that is.
 
         Raises:
             Unauthenticated: not signed in, or the session is over.

@@ -14,13 +14,17 @@ from msgspec import Struct
 from freehold.auth.dates import to_iso
 from freehold.http.guards import DatabaseCaller
 from freehold.http.problems import EXCEPTION_HANDLERS
+from freehold.libsql.profiles import Profile, narrowed
 from freehold.tenants.service import Tenants
-from freehold.tenants.types import AccessLevel, PendingDatabase, ReadyDatabase, TenantState, UserDatabase
+from freehold.tenants.types import PendingDatabase, ReadyDatabase, TenantState, UserDatabase
 from freehold.wire import DatabaseCredentials
 
 Access = Annotated[
-    AccessLevel,
-    QueryParameter(description="What the token shall allow; ask for `read_only` where reading is enough."),
+    Profile,
+    QueryParameter(
+        description="The profile that the token shall have; ask for `read_only` where reading is enough. "
+        "It gets no more than this service hands out: the answer's `profile` says what it became."
+    ),
 ]
 
 _MESSAGES = {
@@ -89,8 +93,8 @@ class DatabasesController(Controller):
         for a user that another tool brought in and who has no database yet.
         """
         caller = database_caller
-        level: AccessLevel = access_level if caller.may_write else "read_only"
-        return database_reply(await tenants.database_of(caller.user_id, caller.reference, level))
+        asked = access_level if caller.may_write else narrowed(access_level, "read_only")
+        return database_reply(await tenants.database_of(caller.user_id, caller.reference, asked))
 
 
 def database_reply(found: UserDatabase) -> Response[DatabaseCredentials | DatabasePending]:
@@ -114,6 +118,7 @@ def _credentials(found: ReadyDatabase) -> DatabaseCredentials:
         url=database.url,
         access_token=token.text,
         access_level=token.access_level,
+        profile=token.profile,
         expires_at=to_iso(token.expires_at),
         schema_version=tenant.schema_version,
         status=tenant.state.value,

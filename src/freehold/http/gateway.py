@@ -22,6 +22,7 @@ from freehold.http.problems import RETRY_AFTER_S, status_of
 from freehold.http.replicas import Replicas
 from freehold.http.streaming import read_body, send_stream, too_large, watched
 from freehold.http.token_checks import TokenChecks
+from freehold.libsql.profiles import opens_nothing
 from freehold.libsql.protocol import Error
 from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS, Call, DatabaseServer, Endpoint
@@ -91,6 +92,8 @@ class Gateway:
         if method != "POST":
             raise MethodNotAllowed(f"use POST, not {method}")
         grant = self.verifier.verify(_bearer(scope), database_name)
+        if grant.profile == "none":
+            raise opens_nothing()
         if self.checks is not None:
             await self.checks.check(grant)
         with self._room(scope, database_name):

@@ -11,12 +11,12 @@ from msgspec import Struct
 
 from freehold.auth.types import SignedIn
 from freehold.http.databases import NEVER_STORED, UNSTORED, DatabasePending, database_reply
+from freehold.libsql.profiles import Profile
 from freehold.tenants.guests import GuestDatabases
-from freehold.tenants.types import AccessLevel
 from freehold.wire import DatabaseCredentials
 
 Access = Annotated[
-    AccessLevel,
+    Profile,
     QueryParameter(
         description="Reading is enough to merge; `full` is for writes that a device still has to send."
     ),

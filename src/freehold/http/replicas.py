@@ -24,6 +24,7 @@ from freehold.errors import (
 from freehold.http.headers import header
 from freehold.http.streaming import read_body, send_stream, watched
 from freehold.http.token_checks import TokenChecks
+from freehold.libsql.profiles import opens_nothing
 from freehold.providers.local.failures import Gone
 from freehold.providers.serving import ReplicaCall, ReplicaMethod, ReplicaServer
 from freehold.providers.tokens import BadToken, Grant, Verifier
@@ -76,6 +77,8 @@ class Replicas:
         if scope["method"] != "POST" or content_type not in _CONTENT_TYPES:
             raise InvalidInput("replicas are served over gRPC-web: POST with `application/grpc-web`")
         grant = self._grant(scope, database_name)
+        if grant.profile == "none":
+            raise opens_nothing()
         if self.checks is not None:
             await self.checks.check(grant)
         session_token = header(scope, b"x-session-token")

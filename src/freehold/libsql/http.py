@@ -36,7 +36,7 @@ _REFUSALS: dict[int, Callable[[str], FreeholdError]] = {
     HTTPStatus.UNAUTHORIZED: lambda _: Unauthenticated(
         "the database did not accept the token; get a new one"
     ),
-    HTTPStatus.FORBIDDEN: lambda _: Forbidden("the token does not allow this on the database"),
+    HTTPStatus.FORBIDDEN: Forbidden,
     HTTPStatus.NOT_FOUND: lambda _: NotFound("there is no such database"),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: lambda _: TooLarge("the request is larger than the database takes"),
     HTTPStatus.BAD_REQUEST: lambda text: InvalidInput(f"the database did not accept the request: {text}"),

@@ -5,15 +5,17 @@ batch that is exactly the registry's own (`migrate/published.py`), and tables na
 Freehold alone, whatever the token's profile.
 """
 
+import contextlib
 import functools
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from freehold.errors import Forbidden
 from freehold.libsql.guard import RefusedSql
 from freehold.libsql.pragmas import ABOUT, CHANGED, READ
-from freehold.libsql.tokens import Kind, Token, tokens
+from freehold.libsql.tokens import Kind, Token, statements, tokens
 
 Profile = Literal["none", "read_only", "rows", "full"]
 
@@ -28,6 +30,8 @@ _TRANSACTION = frozenset({"begin", "commit", "end", "rollback", "savepoint", "re
 _READING = frozenset({"select", "values"})
 _WRITING = frozenset({"insert", "replace", "update", "delete"})
 _VERBS = _READING | _WRITING
+# `EXPLAIN QUERY PLAN INSERT OR REPLACE INTO main.t`, and some more.
+_MOST_BEFORE_NAME = 16
 # Between the verb and the name of the table that is written.
 _BEFORE_NAME = frozenset({"or", "rollback", "abort", "replace", "fail", "ignore", "into", "from"})
 # `CREATE VIRTUAL TABLE freehold` or an index of that name makes `freehold_…` tables of its own beside it.
@@ -54,6 +58,7 @@ class Need(NamedTuple):
 
 
 _NOTHING = Need("read_only")
+_needs: dict[str, Need] = {}
 _SCHEMA_HINT = "the schema changes by the registry's migrations alone, each sent as one whole batch"
 
 
@@ -64,7 +69,20 @@ def narrowed(asked: Profile, most: Profile) -> Profile:
 
 def need_of(sql: str) -> Need:
     """What the text (one or more statements) needs."""
-    return _cached_need(sql) if len(sql) <= _CACHED_LENGTH else _need(sql)
+    if len(sql) <= _CACHED_LENGTH:
+        return _cached_need(sql)
+    return _needs.get(sql) or _need(sql)
+
+
+@contextlib.contextmanager
+def looked_at(needs: Mapping[str, Need]) -> Iterator[None]:
+    """`need_of` knows what these texts need while this is entered, in all threads."""
+    _needs.update(needs)
+    try:
+        yield
+    finally:
+        for sql in needs:
+            _needs.pop(sql, None)  # somebody else who sent the same has it looked at again
 
 
 def is_beyond_rows(sql: str) -> bool:
@@ -107,58 +125,44 @@ def _need(sql: str) -> Need:
             return _NOTHING
         if OWN_PREFIX not in sql.lower():
             return Need("rows", plain[1].upper())
-    return max(
-        map(_need_of_statement, _statements(sql)), key=lambda need: _RANKS[need.profile], default=_NOTHING
-    )
+    return max(map(_need_of, statements(sql)), key=lambda need: _RANKS[need.profile], default=_NOTHING)
 
 
 _cached_need = functools.lru_cache(maxsize=2048)(_need)
 
 
-def _statements(sql: str) -> Iterator[list[Token]]:
-    """The tokens of each statement. A trigger's body is cut up too, which makes no difference here: each piece of it
-    counts for itself."""
-    words: list[Token] = []
-    for token in tokens(sql):
-        if token.kind is not Kind.OTHER or token.text != ";":
-            words.append(token)
-        elif words:
-            yield words
-            words = []
-    if words:
-        yield words
-
-
-def _need_of_statement(words: Sequence[Token]) -> Need:
-    if _verb(words[0]) != "explain":
-        return _need_of_words(words)
-    start = 3 if [_verb(word) for word in words[1:3]] == ["query", "plan"] else 1
-    return _need_of_words(words[start:]) if words[start:] else _NOTHING
-
-
-def _need_of_words(words: Sequence[Token]) -> Need:
-    verb = _verb(words[0])
+def _need_of(statement: str) -> Need:
+    """What one statement needs, or a part of a trigger: each counts for itself."""
+    words = list(itertools.islice(tokens(statement), _MOST_BEFORE_NAME))
+    if not words:
+        return _NOTHING
+    explains = 0
+    if _verb(words[0]) == "explain":
+        explains = 3 if [_verb(word) for word in words[1:3]] == ["query", "plan"] else 1
+    verb = _verb(words[explains]) if words[explains:] else ""
+    if verb == "with":
+        return _need_of_with(itertools.islice(tokens(statement), explains + 1, None))
     if verb in _READING or verb in _TRANSACTION:
         return _NOTHING
     if verb in _WRITING:
-        return _need_of_writing(words)
-    if verb == "with":
-        return _need_of_with(words)
+        return _need_of_writing(words[explains:])
     if verb == "pragma":
-        return _need_of_pragma(words[1:])
-    return _need_of_schema(words)
+        return _need_of_pragma(words[explains + 1 :])
+    return _need_of_schema(statement, words[explains:])
 
 
-def _need_of_with(words: Sequence[Token]) -> Need:
+def _need_of_with(words: Iterator[Token]) -> Need:
     """Its verb follows the parenthesis that closes the last table expression."""
     depth = 0
     before = ""
-    for at, (kind, text) in enumerate(words):
-        if kind is Kind.OTHER:
-            depth += (text == "(") - (text == ")")
-        elif depth == 0 and before == ")" and text in _VERBS and kind is Kind.WORD:
-            return _need_of_words(words[at:])
-        before = text
+    for word in words:
+        if word.kind is Kind.OTHER:
+            depth += (word.text == "(") - (word.text == ")")
+        elif depth == 0 and before == ")" and _verb(word) in _VERBS:
+            if word.text in _READING:
+                return _NOTHING
+            return _need_of_writing([word, *itertools.islice(words, _MOST_BEFORE_NAME)])
+        before = word.text
     return Need("full", "WITH")
 
 
@@ -186,17 +190,19 @@ def _need_of_pragma(words: Sequence[Token]) -> Need:
     return _NOTHING if is_reading else Need("full", f"PRAGMA {name}")
 
 
-def _need_of_schema(words: Sequence[Token]) -> Need:
+def _need_of_schema(statement: str, words: Sequence[Token]) -> Need:
     verbs = [_verb(word) for word in words[:2]]
-    makes_tables_beside = verbs[0] == "alter" or (verbs[0] == "create" and "table" not in verbs)
-    before = ""
-    for kind, text in words:
-        name = text.lower()
-        if kind in {Kind.WORD, Kind.QUOTED, Kind.STRING}:
-            is_own = name.startswith(OWN_PREFIX)
-            if is_own or (makes_tables_beside and name == OWN_PREFIX[:-1] and before in _BEFORE_NEW_NAME):
+    if OWN_PREFIX[:-1] in statement.lower():
+        makes_tables_beside = verbs[:1] == ["alter"] or (verbs[:1] == ["create"] and "table" not in verbs)
+        before = ""
+        for kind, text in tokens(statement):
+            name = text.lower()
+            if kind in {Kind.WORD, Kind.QUOTED, Kind.STRING} and (
+                name.startswith(OWN_PREFIX)
+                or (makes_tables_beside and name == OWN_PREFIX[:-1] and before in _BEFORE_NEW_NAME)
+            ):
                 return Need(None, name[:80])
-        before = name
+            before = name
     return Need("full", " ".join(verb.upper() for verb in verbs if verb)[:40] or "this")
 
 

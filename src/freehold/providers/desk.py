@@ -14,8 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from freehold.libsql import profiles
 from freehold.libsql.guard import RefusedSql, looked_at, verdict
 from freehold.libsql.pacing import paced
+from freehold.libsql.profiles import need_of
 from freehold.providers.local.turnstile import Turnstile
 from freehold.providers.serving import Interest
 
@@ -65,13 +67,17 @@ class Desk:
     async def looked_at(
         self, database_name: str, interest: Interest, texts: Sequence[str]
     ) -> AsyncIterator[None]:
-        """The guard knows while this is entered what it thinks of these texts, if there is much to read."""
+        """It is known while this is entered what the guard thinks of these texts, and which profile they need, if
+        there is much to read."""
         if sum(map(len, texts)) <= _MUCH_SQL:
             yield
             return
         distinct = set(texts)
-        verdicts = await self.run(database_name, interest, lambda: {sql: verdict(sql) for sql in distinct})
-        with looked_at(verdicts):
+        found = await self.run(
+            database_name, interest, lambda: {sql: (verdict(sql), need_of(sql)) for sql in distinct}
+        )
+        verdicts = {sql: reason for sql, (reason, _) in found.items()}
+        with looked_at(verdicts), profiles.looked_at({sql: need for sql, (_, need) in found.items()}):
             yield
 
     async def run_soon(self, database_name: str, interest: Interest, read: Callable[[], Result]) -> Result:

@@ -2,6 +2,7 @@
 
 Claims: `a` (`rw` or `ro`) and `id` (the database), or `p` (`{"rw": {"ns": [names]}, "ro": ...}`) in their place.
 Stricter than sqld: `exp` is required, and a token without `a` or `id` opens nothing (there it opens everything).
+`profile` says more closely what `a` allows; a token without it, as older versions minted, has all that `a` says.
 """
 
 import hashlib
@@ -18,11 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from msgspec import Struct
 
 from freehold.errors import NotFound, Unauthenticated
-from freehold.tenants.types import AccessLevel, DatabaseToken
+from freehold.libsql.profiles import PROFILES, Profile, narrowed
+from freehold.tenants.types import AccessLevel, DatabaseToken, level_of
 
 LEEWAY_S = 5.0
 _MAX_TOKEN_LENGTH = 4096
-_LEVELS: dict[object, AccessLevel] = {"rw": "full", "ro": "read_only"}
+_PROFILES: dict[object, Profile] = {"rw": "full", "ro": "read_only"}
 _CLAIMS: dict[AccessLevel, str] = {"full": "rw", "read_only": "ro"}
 
 
@@ -33,17 +35,22 @@ class BadToken(Unauthenticated):
 
 
 class Grant(Struct, frozen=True):
-    """What a valid token allows on one database. `token_digest` stands for the token; it cannot be turned back.
+    """What a valid token allows on one database, `profile`, as narrow as the service has it now.
 
-    `subject` says for whom the token was made, e.g. `session:ID`; `generation` after how many rotations of the
-    database's tokens.
+    `token_digest` stands for the token; it cannot be turned back. `subject` says for whom the token was made, e.g.
+    `session:ID`; `generation` after how many rotations of the database's tokens.
     """
 
     database_name: str
-    access_level: AccessLevel
+    profile: Profile
     token_digest: bytes
     subject: str = ""
     generation: int = 0
+
+    @property
+    def access_level(self) -> AccessLevel:
+        """What the engine is to allow."""
+        return level_of(self.profile)
 
 
 class Verifier(Protocol):
@@ -64,25 +71,34 @@ class Verifier(Protocol):
 
 
 class TokenSigner:
-    """Mints database tokens. Signing takes some 50 µs and never waits."""
+    """Mints database tokens, of the profile `most` at most. Signing takes some 50 µs and never waits."""
 
-    def __init__(self, private_key: Ed25519PrivateKey, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        private_key: Ed25519PrivateKey,
+        *,
+        most: Profile = "full",
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._private_key = private_key
+        self._most = most
         self._now = now
 
     def mint(
         self,
         database_name: str,
-        access_level: AccessLevel,
+        asked: Profile,
         subject: str,
         lifetime_s: int,
         generation: int = 0,
     ) -> DatabaseToken:
         """A new token that opens this database only; `subject` says for whom."""
+        profile = narrowed(asked, self._most)
         issued_at = int(self._now())
         expires_at = issued_at + lifetime_s
         claims = {
-            "a": _CLAIMS[access_level],
+            "a": _CLAIMS[level_of(profile)],
+            "profile": profile,
             "id": database_name,
             "sub": subject,
             "jti": uuid.uuid4().hex,
@@ -92,7 +108,7 @@ class TokenSigner:
         }
         return DatabaseToken(
             text=jwt.encode(claims, self._private_key, algorithm="EdDSA"),
-            access_level=access_level,
+            profile=profile,
             expires_at=datetime.fromtimestamp(expires_at, UTC),
         )
 
@@ -100,13 +116,20 @@ class TokenSigner:
 class TokenVerifier:
     """Implements `Verifier`. A token seen before costs microseconds; it still expires on time.
 
+    Whatever a token says, it has the profile `most` at most: who narrows the setting need not wait for tokens to end.
     For one thread, the event loop's.
     """
 
     def __init__(
-        self, public_key: Ed25519PublicKey, *, cached: int = 10_000, now: Callable[[], float] = time.time
+        self,
+        public_key: Ed25519PublicKey,
+        *,
+        most: Profile = "full",
+        cached: int = 10_000,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._public_key = public_key
+        self._most = most
         self._cached = cached
         self._now = now
         # Keyed by hash: what is kept in memory opens nothing, and looking up compares no secret byte by byte.
@@ -120,10 +143,10 @@ class TokenVerifier:
             NotFound: valid, but for another database; whether this one exists is not told.
         """
         verified, digest = self._verified(token)
-        level = verified.levels.get(database_name)
-        if level is None:
+        profile = verified.profiles.get(database_name)
+        if profile is None:
             raise NotFound(f"database `{database_name}` does not exist")
-        return Grant(database_name, level, digest, verified.subject, verified.generation)
+        return Grant(database_name, profile, digest, verified.subject, verified.generation)
 
     def verify_only(self, token: str) -> Grant:
         """What the token allows on the one database that it names.
@@ -132,16 +155,16 @@ class TokenVerifier:
             BadToken: as `verify`, or it names none or several.
         """
         verified, digest = self._verified(token)
-        if len(verified.levels) != 1:
+        if len(verified.profiles) != 1:
             raise BadToken("the token is not valid here: it must name one database")
-        ((database_name, level),) = verified.levels.items()
-        return Grant(database_name, level, digest, verified.subject, verified.generation)
+        ((database_name, profile),) = verified.profiles.items()
+        return Grant(database_name, profile, digest, verified.subject, verified.generation)
 
     def _verified(self, token: str) -> "tuple[_Verified, bytes]":
         digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         verified = self._known.get(digest)
         if verified is None:
-            verified = _read(token, self._public_key)
+            verified = _read(token, self._public_key, self._most)
             self._remember(digest, verified)
         if self._now() > verified.expires_at + LEEWAY_S:
             self._known.pop(digest, None)
@@ -155,13 +178,13 @@ class TokenVerifier:
 
 
 class _Verified(Struct, frozen=True):
-    levels: Mapping[str, AccessLevel]
+    profiles: Mapping[str, Profile]
     expires_at: float
     subject: str
     generation: int
 
 
-def _read(token: str, public_key: Ed25519PublicKey) -> _Verified:
+def _read(token: str, public_key: Ed25519PublicKey, most: Profile) -> _Verified:
     if len(token) > _MAX_TOKEN_LENGTH:
         raise BadToken("the token is not valid: it is too long")
     try:
@@ -186,7 +209,7 @@ def _read(token: str, public_key: Ed25519PublicKey) -> _Verified:
         raise BadToken("the token is not valid: ask for a new one") from error
     subject, generation = claims.get("sub"), claims.get("gen")
     return _Verified(
-        levels=_levels(claims),
+        profiles={name: narrowed(profile, most) for name, profile in _profiles(claims).items()},
         expires_at=_expiry(claims),
         subject=subject if isinstance(subject, str) else "",
         generation=generation if isinstance(generation, int) else 0,
@@ -204,25 +227,28 @@ def _expiry(claims: Mapping[str, Any]) -> float:
     return float(expires_at)
 
 
-def _levels(claims: Mapping[str, Any]) -> Mapping[str, AccessLevel]:
-    """Database name to access level. With `p` present sqld ignores `id` and `a`, so must we."""
+def _profiles(claims: Mapping[str, Any]) -> Mapping[str, Profile]:
+    """Database name to profile. With `p` present sqld ignores `id` and `a`, so must we."""
+    narrower = claims.get("profile", "full")
+    if not isinstance(narrower, str) or narrower not in PROFILES:
+        raise BadToken("the token is not valid: its `profile` claim is none of ours")
     if "p" in claims:
-        return _permissions(claims["p"])
-    level = _LEVELS.get(claims["a"]) if isinstance(claims.get("a"), str) else None
-    if level is None:
+        return {name: narrowed(profile, narrower) for name, profile in _permissions(claims["p"]).items()}
+    profile = _PROFILES.get(claims["a"]) if isinstance(claims.get("a"), str) else None
+    if profile is None:
         raise BadToken("the token is not valid: its `a` claim must be `rw` or `ro`")
     database_name = claims.get("id")
     if not isinstance(database_name, str) or not database_name:
         raise BadToken("the token is not valid: its `id` claim must name a database")
-    return {database_name: level}
+    return {database_name: narrowed(profile, narrower)}
 
 
-def _permissions(permissions: Any) -> Mapping[str, AccessLevel]:
-    levels: dict[str, AccessLevel] = {}
+def _permissions(permissions: Any) -> Mapping[str, Profile]:
+    profiles: dict[str, Profile] = {}
     for claim in ("ro", "rw"):  # `rw` last: it wins
         for database_name in _names(permissions, claim):
-            levels[database_name] = _LEVELS[claim]
-    return levels
+            profiles[database_name] = _PROFILES[claim]
+    return profiles
 
 
 def _names(permissions: Any, claim: str) -> list[str]:

@@ -14,8 +14,9 @@ import structlog
 
 from freehold.auth.dates import utc_now
 from freehold.errors import NotFound
+from freehold.libsql.profiles import Profile
 from freehold.tenants.service import Tenants
-from freehold.tenants.types import AccessLevel, Tenant, UserDatabase
+from freehold.tenants.types import Tenant, UserDatabase
 
 log = structlog.get_logger()
 
@@ -56,9 +57,7 @@ class GuestDatabases:
         links = await self.links.of_user(user_id)
         return [(link, await self.tenants.store.of_user(link.guest_id)) for link in links]
 
-    async def open(
-        self, user_id: str, guest_id: str, subject: str, access_level: AccessLevel
-    ) -> UserDatabase:
+    async def open(self, user_id: str, guest_id: str, subject: str, asked: Profile) -> UserDatabase:
         """The guest's database with a token for the user's session.
 
         Raises:
@@ -67,7 +66,7 @@ class GuestDatabases:
         """
         if not await self.links.has(user_id, guest_id):
             raise NotFound("you have no such guest database")
-        return await self.tenants.database_of(guest_id, subject, access_level)
+        return await self.tenants.database_of(guest_id, subject, asked)
 
     async def delete(self, user_id: str, guest_id: str) -> None:
         """Delete the guest and their database, for good.

@@ -6,10 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from freehold.libsql.profiles import Profile
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.tenants.types import (
-    AccessLevel,
     Claim,
     Database,
     DatabaseToken,
@@ -136,10 +136,12 @@ class DatabaseProvider(Protocol):
         ...
 
     async def mint_token(
-        self, database_name: str, access_level: AccessLevel, subject: str, generation: int = 0
+        self, database_name: str, asked: Profile, subject: str, generation: int = 0
     ) -> DatabaseToken:
         """A token that opens this database only; `subject` says for whom, e.g. a session's id.
 
+        Its profile is the one asked for or the most that the service hands out, whichever is narrower, as closely as
+        the provider can enforce it; the token tells which it became.
         `generation` counts how often the database's tokens were made worthless: never one of an earlier generation.
 
         Raises:

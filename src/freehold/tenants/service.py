@@ -8,10 +8,10 @@ import structlog
 
 from freehold.auth.dates import to_iso
 from freehold.errors import NotFound, ProviderUnavailable
+from freehold.libsql.profiles import Profile
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.ports import DatabaseProvider, TenantStore
 from freehold.tenants.types import (
-    AccessLevel,
     PendingDatabase,
     ReadyDatabase,
     Tenant,
@@ -44,10 +44,10 @@ class Tenants:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     generation: Callable[[str], Awaitable[int]] = never_rotated
 
-    async def database_of(
-        self, user_id: str, subject: str, access_level: AccessLevel = "full"
-    ) -> UserDatabase:
+    async def database_of(self, user_id: str, subject: str, asked: Profile = "full") -> UserDatabase:
         """The user's database with a fresh token for this subject, e.g. a session, or that it is not there yet.
+
+        The token has the profile that was asked for, or less: as much as the service hands out.
 
         Raises:
             NotFound: the user has no tenant.
@@ -59,7 +59,7 @@ class Tenants:
             case TenantState.PROVISIONING | TenantState.FAILED:
                 return PendingDatabase(tenant=tenant, retry_after_s=_RETRY_AFTER_S[tenant.state])
             case TenantState.READY:
-                return await self._ready(tenant, subject, access_level)
+                return await self._ready(tenant, subject, asked)
             case TenantState.SUSPENDED:
                 raise _suspended()
             case TenantState.DELETING:
@@ -107,7 +107,7 @@ class Tenants:
             added += page
         return added
 
-    async def _ready(self, tenant: Tenant, subject: str, access_level: AccessLevel) -> ReadyDatabase:
+    async def _ready(self, tenant: Tenant, subject: str, asked: Profile) -> ReadyDatabase:
         if tenant.provider != self.provider.name:
             # The same name at another provider would be another database.
             log.error("tenant.provider_not_served", tenant_id=tenant.tenant_id, provider=tenant.provider)
@@ -115,7 +115,7 @@ class Tenants:
         try:
             database = await self.provider.locate(tenant.database_name)
             generation = await self.generation(tenant.database_name)
-            token = await self.provider.mint_token(tenant.database_name, access_level, subject, generation)
+            token = await self.provider.mint_token(tenant.database_name, asked, subject, generation)
         except ProviderUnavailable as error:
             # What the provider says is for operators: it may name paths and hosts.
             raise ProviderUnavailable(
@@ -132,7 +132,7 @@ class Tenants:
             "database_token.issued",
             tenant_id=tenant.tenant_id,
             subject=subject,
-            access_level=access_level,
+            profile=token.profile,
             expires_at=to_iso(token.expires_at),
         )
         return ReadyDatabase(tenant=tenant, database=database, token=token)

@@ -10,6 +10,7 @@ import structlog
 from freehold.errors import FreeholdError, Unavailable
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import DatabaseBusy
+from freehold.migrate.history import History
 from freehold.migrate.ledger import LedgerState
 from freehold.migrate.snapshot import Scratch, Snapshot, SnapshotUnfit, build_snapshot, is_result_of, load
 from freehold.migrate.target import Target
@@ -50,6 +51,7 @@ class Snapshots:
         self._prove = prove
         self._patience_s = patience_s
         self._build: _Build | None = None
+        self._history: tuple[Published, History] | None = None
         self._proven: set[str] = set()  # chains, as below
         self._refused: set[str] = set()
 
@@ -60,6 +62,17 @@ class Snapshots:
             RegistryTampered, CentralUnavailable: what is published cannot be told.
         """
         return await self._of(await self._published())
+
+    async def history(self) -> History:
+        """All that is published, as appliers take it: the same object until something more is.
+
+        Raises:
+            RegistryTampered, CentralUnavailable: what is published cannot be told.
+        """
+        published = await self._published()
+        if self._history is None or self._history[0] is not published:
+            self._history = (published, History(published.migrations))
+        return self._history[1]
 
     async def bring_up_to_date(self, target: Target) -> int:
         """Bring a database to the newest version; see `BringUpToDate`. A fresh one takes the snapshot.

@@ -6,6 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from freehold.libsql.profiles import Profile
+
+# What answers and older clients know of profiles: `full` stands for `rows` too.
 AccessLevel = Literal["full", "read_only"]
 
 
@@ -54,17 +57,28 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 Marked = Literal["ready", "behind", "not_pending"]
 
 
+def level_of(profile: Profile) -> AccessLevel:
+    """The profile in the two words that there were before profiles."""
+    return "full" if profile in {"rows", "full"} else "read_only"
+
+
 class DatabaseToken(msgspec.Struct, frozen=True, kw_only=True):
-    """A short-lived token for one database. Never stored, never logged."""
+    """A short-lived token for one database. Never stored, never logged.
+
+    `profile` is what the database will really let it do.
+    """
 
     text: str
-    access_level: AccessLevel
+    profile: Profile
     expires_at: datetime
 
+    @property
+    def access_level(self) -> AccessLevel:
+        """`profile` in older words."""
+        return level_of(self.profile)
+
     def __repr__(self) -> str:
-        return (
-            f"DatabaseToken(text='***', access_level={self.access_level!r}, expires_at={self.expires_at!r})"
-        )
+        return f"DatabaseToken(text='***', profile={self.profile!r}, expires_at={self.expires_at!r})"
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,8 +35,9 @@ class Engine:
         self._keys = keys
         namespaces = Namespaces(upstream, admin, keys)
         self.watch = Watch(admin, link, os.cpu_count() or 1, _STATEMENT_S)
-        self.server = SqldServer(namespaces, keys.secret("batons"), self.watch)
-        self.replicas = SqldReplicas(namespaces, admin, keys.secret("replicas"), self.watch.turns)
+        # Turso's tokens know no profiles.
+        self.server = SqldServer(namespaces, keys.secret("batons"), self.watch, None)
+        self.replicas = SqldReplicas(namespaces, admin, keys.secret("replicas"), self.watch.turns, None)
 
     async def create(self, db_id: str, size_bytes: int) -> None:
         """Make an empty database."""

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from freehold.errors import NotFound
 from freehold.providers.tokens import BadToken, Grant
-from freehold.tenants.types import AccessLevel
 from freehold.twin.catalogue import Catalogue, DatabaseRecord, GroupRecord
 from freehold.twin.types import Permissions
 
@@ -138,8 +137,7 @@ class DatabaseTokens:
 
 def _grant(token: str, claims: dict[str, Any], record: DatabaseRecord) -> Grant:
     digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
-    level: AccessLevel = "read_only" if claims.get("a") == "ro" else "full"
-    return Grant(record.db_id, level, digest)
+    return Grant(record.db_id, "read_only" if claims.get("a") == "ro" else "full", digest)
 
 
 def _unverified(token: str) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 import apsw
 
-from freehold.errors import InvalidInput, Unavailable
+from freehold.errors import Forbidden, InvalidInput, Unavailable
+from freehold.libsql.guard import RefusedSql
 from freehold.libsql.protocol import Error
 
 MAX_VALUE_BYTES = 8_000_000
@@ -46,6 +47,11 @@ def megabytes(size_bytes: int) -> str:
     """A limit as people read it."""
     whole = size_bytes / _MEGABYTE
     return f"{whole:.0f} MB" if whole >= 1 else f"{size_bytes // 1000} kB"
+
+
+def code_of(error: Forbidden) -> str:
+    """A refusal of SQL as a statement's code: what nobody may run has SQLite's."""
+    return "SQLITE_AUTH" if isinstance(error, RefusedSql) else error.code.upper()
 
 
 def failure_of(error: Exception) -> SqlFailure:  # noqa: PLR0911 - one for each kind

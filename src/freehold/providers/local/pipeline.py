@@ -1,9 +1,13 @@
 """Hrana requests on a session: structs in, structs out. Runs in a worker thread."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from freehold.errors import InvalidInput
+from msgspec import Struct
+
+from freehold.errors import Forbidden, InvalidInput
 from freehold.libsql.conditions import holds
+from freehold.libsql.guard import RefusedSql, is_inside
+from freehold.libsql.profiles import Profile, ProfileNeeded, refusal
 from freehold.libsql.protocol import (
     Batch,
     BatchReq,
@@ -39,12 +43,13 @@ from freehold.libsql.protocol import (
     StreamReq,
     StreamResp,
 )
-from freehold.providers.local.failures import SqlFailure
+from freehold.providers.local.failures import SqlFailure, code_of
 from freehold.providers.local.limits import Budget
 from freehold.providers.local.run import Bindings
 from freehold.providers.local.session import Session
 from freehold.providers.local.statements import variables
 from freehold.providers.local.values import to_native_map, to_natives
+from freehold.providers.published import inlined
 
 _MAX_ENTRIES = 20_000
 _MAX_STORED = 150
@@ -53,15 +58,34 @@ _ENTRY_BYTES = 200  # of JSON around each result
 _NOTHING = StmtResult()
 
 
+class Rights(Struct, frozen=True):
+    """What a client may do: as its token's profile says, and besides it what the registry says of the schema.
+
+    `is_of_registry` may wait. It is asked only about batches of tokens that write.
+    """
+
+    profile: Profile
+    is_of_registry: Callable[[Batch], bool]
+
+
 class Pipeline:
     """Runs the requests of one stream. `stored_sql` is the stream's and lives as long as it does.
 
-    With `is_ours` they come from our own code, which sends one statement in each text.
+    Without `rights` they are Freehold's own; with `is_ours` they come from our own code, which sends one statement in
+    each text.
     """
 
     def __init__(
-        self, session: Session, stored_sql: dict[int, str], budget: Budget, *, is_ours: bool = False
+        self,
+        session: Session,
+        stored_sql: dict[int, str],
+        budget: Budget,
+        rights: Rights | None = None,
+        *,
+        is_ours: bool = False,
     ) -> None:
+        session.profile = rights.profile if rights else None
+        self._rights = rights
         self._is_ours = is_ours
         self._session = session
         self._stored_sql = stored_sql
@@ -91,12 +115,34 @@ class Pipeline:
         return self._session.execute(sql, _bindings(stmt), self._budget, want_rows=stmt.want_rows)
 
     def batch(self, batch: Batch) -> BatchResult:
-        """Run the steps whose conditions hold.
+        """Run the steps whose conditions hold; none, if one of them needs another profile than the token has.
+
+        Official clients take the refusal of a whole batch better than that of a step that they do not look at.
 
         Raises:
+            ProfileNeeded, RefusedSql: nothing ran.
             FreeholdError: the whole call fails.
         """
         _check_count(batch.steps, "batch", "steps")
+        refused = self._refusal(batch)
+        if refused is None:
+            return self._batch(batch)
+        if self._rights is None or not self._rights.is_of_registry(inlined(batch, self._stored_sql)):
+            raise refused
+        with self._session.of_the_registry():
+            return self._batch(batch)
+
+    def _refusal(self, batch: Batch) -> Forbidden | None:
+        """Why the batch may not run unless it is the registry's. What no profile would allow is left to its step."""
+        if self._rights is None:
+            return None
+        for step in inlined(batch, self._stored_sql).steps:
+            found = refusal(step.stmt.sql or "", self._rights.profile)
+            if found is not None and is_inside(step.stmt.sql or ""):
+                return found
+        return None
+
+    def _batch(self, batch: Batch) -> BatchResult:
         results: list[StmtResult | None] = []
         errors: list[Error | None] = []
         for step in batch.steps:
@@ -116,6 +162,10 @@ class Pipeline:
             return StreamOk(self._response(request))
         except SqlFailure as failure:
             return StreamError(failure.error)
+        except (ProfileNeeded, RefusedSql) as error:
+            if self._session.read_only:
+                raise
+            return StreamError(Error(str(error), code_of(error)))
 
     def _response(self, request: StreamReq) -> StreamResp:  # noqa: PLR0911 - one for each kind
         match request:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
+from freehold.libsql.profiles import Profile
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.copying import Copied
 from freehold.migrate.snapshot import Snapshot
@@ -24,10 +25,11 @@ from freehold.providers.local.files import TenantFiles, check_name
 from freehold.providers.local.limits import EngineLimits, Limits
 from freehold.providers.local.template import Template, Templates
 from freehold.providers.no_past import refuse_fork_at
+from freehold.providers.published import Published, nothing_published
 from freehold.providers.serving import DatabaseServer, ReplicaServer
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.ports import Open
-from freehold.tenants.types import AccessLevel, Database, DatabaseToken
+from freehold.tenants.types import Database, DatabaseToken
 
 _MIGRATION_S = 60.0
 # Each takes a tenth of a second to start. Every second of two on a core waits for the disk.
@@ -39,7 +41,8 @@ class LocalProvider:
     """Implements `DatabaseProvider`; `engine` and `verifier` are what the gateway needs besides.
 
     To be made and used on one event loop; `aclose` ends it. With `snapshot` new databases start at its version:
-    copying a file is several times faster than loading SQL.
+    copying a file is several times faster than loading SQL. No token has a wider profile than `most`, and
+    `published` tells which batches may change a schema all the same.
     """
 
     name = "local"
@@ -55,20 +58,22 @@ class LocalProvider:
         query_timeout_s: float = 5.0,
         engine_limits: EngineLimits | None = None,
         snapshot: Callable[[], Awaitable[Snapshot | None]] | None = None,
+        most: Profile = "rows",
+        published: Published = nothing_published,
     ) -> None:
         self._files = TenantFiles(data_dir.absolute() / "tenants")
         self._public_url = public_url.rstrip("/")
         self._token_ttl_s = token_ttl_s
         self._templates = Templates(snapshot) if snapshot else None
-        self._signer = TokenSigner(private_key)
+        self._signer = TokenSigner(private_key, most=most)
         self._migration_limits = Limits(
             statement_s=_MIGRATION_S, request_s=2 * _MIGRATION_S, database_bytes=max_size_bytes
         )
         limits = Limits(
             statement_s=query_timeout_s, request_s=6 * query_timeout_s, database_bytes=max_size_bytes
         )
-        self.verifier = TokenVerifier(private_key.public_key())
-        self.engine = Engine(self._files, limits, engine_limits or EngineLimits())
+        self.verifier = TokenVerifier(private_key.public_key(), most=most)
+        self.engine = Engine(self._files, limits, engine_limits or EngineLimits(), published)
         self.server: DatabaseServer = self.engine
         # A place of its own, which those who wait for databases to be made cannot take.
         self._probe = ThreadPoolExecutor(1, "local-probe")
@@ -158,11 +163,11 @@ class LocalProvider:
             yield open_there
 
     async def mint_token(
-        self, database_name: str, access_level: AccessLevel, subject: str, generation: int = 0
+        self, database_name: str, asked: Profile, subject: str, generation: int = 0
     ) -> DatabaseToken:
         """A new token that opens this database only."""
         check_name(database_name)
-        return self._signer.mint(database_name, access_level, subject, self._token_ttl_s, generation)
+        return self._signer.mint(database_name, asked, subject, self._token_ttl_s, generation)
 
     async def invalidate_tokens(self, database_name: str) -> None:
         """Nothing is to be done here: the gateway refuses tokens of an earlier generation."""

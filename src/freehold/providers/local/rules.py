@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import apsw
 
 from freehold.libsql.guard import MAX_LENGTH, MODULES, NAMES
-from freehold.libsql.pragmas import ABOUT, PRAGMAS, READ, not_allowed
+from freehold.libsql.pragmas import ABOUT, CHANGED, PRAGMAS, READ, not_allowed
+from freehold.libsql.profiles import OWN_PREFIX, Profile
 from freehold.providers.local.failures import MAX_VALUE_BYTES
 
 _FUNCTIONS = NAMES | {"sqlite_log"}
@@ -21,9 +22,9 @@ _READS = frozenset(
         *(apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT),
     }
 )
-_WRITES = frozenset(
+_ROWS = frozenset({apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE})
+_WRITES = _ROWS | frozenset(
     {
-        *(apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE),
         *(apsw.SQLITE_CREATE_TABLE, apsw.SQLITE_DROP_TABLE, apsw.SQLITE_ALTER_TABLE),
         *(apsw.SQLITE_CREATE_INDEX, apsw.SQLITE_DROP_INDEX, apsw.SQLITE_REINDEX),
         *(apsw.SQLITE_CREATE_TRIGGER, apsw.SQLITE_DROP_TRIGGER),
@@ -62,11 +63,16 @@ _SWITCHES = {
 
 
 class Authorizer:
-    """Answers SQLite's questions about one connection. `refusal` says why the last statement was refused."""
+    """Answers SQLite's questions about one connection. `refusal` says why the last statement was refused.
+
+    `profile` is the token's that statements come with, None for what is Freehold's own. It is looked at when a
+    statement is prepared: one prepared for somebody else must not be found again.
+    """
 
     def __init__(self, *, read_only: bool) -> None:
         self._read_only = read_only
         self._is_ours = False
+        self.profile: Profile | None = "none"
         self.refusal: str | None = None
         self.write_was_refused = False
 
@@ -107,7 +113,18 @@ class Authorizer:
             return "temporary tables are not allowed; use a common table expression or a table of your own"
         if action == apsw.SQLITE_CREATE_VTABLE and (second or "").lower() not in MODULES:
             return f"the table module `{second}` is not allowed; these are: {', '.join(MODULES)}"
-        return self._refuse_write() if self._read_only else None
+        return self._refuse_write() if self._read_only else self._reason_of_profile(action, first, second)
+
+    def _reason_of_profile(self, action: int, first: str, second: str | None) -> str | None:
+        """The text was looked at before; here what it could not show: triggers, and tables made beside others."""
+        if self.profile is None:
+            return None
+        names = (first,) if action == apsw.SQLITE_UPDATE else (first, second or "")  # else the column's
+        if any(name.lower().startswith(OWN_PREFIX) for name in names):
+            return f"tables named `{OWN_PREFIX}…` are Freehold's own: nobody else writes there"
+        if self.profile == "full" or (self.profile == "rows" and action in _ROWS):
+            return None
+        return f"{_words(action)} needs a token with another profile than `{self.profile}`"
 
     def _reason_of_pragma(self, name: str, argument: str | None, schema: str | None) -> str | None:
         if name not in PRAGMAS or schema == "temp":
@@ -116,6 +133,8 @@ class Authorizer:
             return None
         if name in READ:
             return f"PRAGMA {name} can be read, not set"
+        if name in CHANGED and self.profile not in {"full", None}:
+            return f"PRAGMA {name} needs a token with the profile `full`"
         return self._refuse_write() if self._read_only and name == "user_version" else None
 
     def _refuse_write(self) -> str:

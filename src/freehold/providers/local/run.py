@@ -67,7 +67,8 @@ class Run:
         try:
             bindings = _NO_BINDINGS if self._bindings is None else self._bindings or None
             # A PRAGMA may act while it is prepared, so a prepared one must not be found again.
-            can_cache = not self._is_sequence and self._about.verb != "pragma"
+            is_alone = not self._is_sequence and self._about.verb != "pragma"
+            can_cache = is_alone and self._session.may_keep(self._sql)
             cursor.execute(self._sql, bindings, can_cache=can_cache)
             yield from cursor
         except apsw.ExecTraceAbort:

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
 
-from freehold.errors import Forbidden
 from freehold.libsql.guard import MAX_LENGTH, RefusedSql, check_sql
+from freehold.libsql.profiles import Profile, ProfileNeeded, is_beyond_rows, refusal
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.providers.local.alarm import Alarm
 from freehold.providers.local.connection import (
@@ -20,7 +21,7 @@ from freehold.providers.local.connection import (
     log_bytes,
     open_connection,
 )
-from freehold.providers.local.failures import SqlFailure, failure_of, megabytes
+from freehold.providers.local.failures import SqlFailure, code_of, failure_of, megabytes
 from freehold.providers.local.files import MARK
 from freehold.providers.local.limits import Budget, Limits
 from freehold.providers.local.rules import Authorizer
@@ -51,6 +52,28 @@ class Session:
         self._in_read_transaction = False
         self.alarm = Alarm(self._connection.interrupt, limits.statement_s)
 
+    @property
+    def profile(self) -> Profile | None:
+        """The profile of the token that asks now; None for what is Freehold's own, at the start `none`."""
+        return self._authorizer.profile
+
+    @profile.setter
+    def profile(self, profile: Profile | None) -> None:
+        self._authorizer.profile = profile
+
+    @contextlib.contextmanager
+    def of_the_registry(self) -> Iterator[None]:
+        """Let what is inside pass whatever the profile: it is exactly what the registry's migrations are."""
+        profile, self.profile = self.profile, None
+        try:
+            yield
+        finally:
+            self.profile = profile
+
+    def may_keep(self, sql: str) -> bool:
+        """Whether the statement may be found again as it is prepared now, by whoever sends the same text."""
+        return self.profile is not None and not is_beyond_rows(sql)
+
     # What runs on it -------------------------------------------------------------------------------
 
     def execute(self, sql: str, bindings: Bindings, budget: Budget, *, want_rows: bool = True) -> StmtResult:
@@ -58,7 +81,7 @@ class Session:
 
         Raises:
             SqlFailure: it failed, in the words of SQLite or of our limits.
-            Forbidden: it writes, and the token reads only.
+            ProfileNeeded: it writes, and the token reads only.
             FreeholdError: the request was cancelled, or an argument cannot be used.
         """
         began = time.perf_counter()
@@ -105,10 +128,7 @@ class Session:
         self._authorizer.forget()
         self.alarm.arm()
         try:
-            # A PRAGMA may act while it is prepared, so a prepared one must not be found again.
-            for _row in self._connection.execute(
-                sql, bindings or None, can_cache=not sql.startswith("PRAGMA")
-            ):
+            for _row in self._connection.execute(sql, bindings or None, can_cache=self.may_keep(sql)):
                 pass
         except (apsw.Error, MemoryError, UnicodeError) as error:
             raise self.failure_of(error) from error
@@ -119,7 +139,7 @@ class Session:
         """Run statements separated by `;` up to the first error; what went before it stays.
 
         Raises:
-            SqlFailure, Forbidden, FreeholdError: as `execute`.
+            SqlFailure, FreeholdError: as `execute`.
         """
         run = Run(self, sql, (), Outline(""), is_sequence=True)
         try:
@@ -224,7 +244,7 @@ class Session:
     def failure_of(self, error: Exception) -> Exception:
         """What to tell the client about an error of SQLite or of its binding."""
         if self._authorizer.write_was_refused or (self.read_only and isinstance(error, apsw.ReadOnlyError)):
-            return Forbidden("the token allows reading only; ask for one with full access to write")
+            return ProfileNeeded("the token allows reading only; writing needs one with the profile `rows`")
         if self._authorizer.refusal is not None:
             return SqlFailure(self._authorizer.refusal, "SQLITE_AUTH")
         if isinstance(error, apsw.InterruptError):
@@ -245,9 +265,20 @@ class Session:
     def start(self, sql: str) -> apsw.Cursor:
         """A cursor for the next statements, with all that is kept about the last ones forgotten."""
         _guard(sql)
+        self._require_profile(sql)
         self._check_open()
         self._authorizer.forget()
         return self._connection.cursor()
+
+    def _require_profile(self, sql: str) -> None:
+        """Raise if the token's profile is too narrow. A token for reading ends the call, as with any write."""
+        if self.profile is None:
+            return
+        error = refusal(sql, self.profile)
+        if error is not None and self.read_only:
+            raise error
+        if error is not None:
+            raise SqlFailure(str(error), code_of(error))
 
     def _check_open(self) -> None:
         """Another process may suspend the database at any moment, so that each statement looks: 2 µs."""

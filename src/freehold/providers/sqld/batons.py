@@ -49,4 +49,4 @@ class BatonSeal:
 
 
 def _bound_to(grant: Grant) -> bytes:
-    return b"\0".join((grant.token_digest, grant.access_level.encode(), grant.database_name.encode()))
+    return b"\0".join((grant.token_digest, grant.profile.encode(), grant.database_name.encode()))

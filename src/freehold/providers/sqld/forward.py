@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable
 from freehold.providers.desk import Desk
 from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.sqld.batons import BatonSeal
+from freehold.providers.sqld.entitled import Claim, Entitled, entitled
 from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.refusals import QueryTimeout, refusal
+from freehold.providers.sqld.refusals import QueryTimeout, reading_only, refusal
 from freehold.providers.sqld.requests import (
     RefusedRequest,
     baton_of,
@@ -40,9 +42,17 @@ class SqldServer:
     """Implements `DatabaseServer` in front of sqld."""
 
     def __init__(
-        self, namespaces: Namespaces, baton_key: bytes, watch: Watch, *, desk: Desk | None = None
+        self,
+        namespaces: Namespaces,
+        baton_key: bytes,
+        watch: Watch,
+        published: Published | None,
+        *,
+        desk: Desk | None = None,
     ) -> None:
+        """Without `published` tokens have no profiles: whoever may write may change the schema too."""
         self._namespaces = namespaces
+        self._registry = None if published is None else RegistryBatches(published)
         self._desk = desk or Desk()
         self._seal = BatonSeal(baton_key)
         self._watch = watch
@@ -52,17 +62,37 @@ class SqldServer:
     async def answer(self, call: Call, interest: Interest) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
         try:
-            request = await self._read(call, interest)
+            request, claims = await self._read(call, interest)
+            for claim in claims:
+                await self._require(claim, request)
         except RefusedRequest as error:
             await self._give_up(error.baton, call.grant)
             raise
-        return await self._forward(call, request, interest)
+        reply = await self._forward(call, request, interest)
+        if claims and call.endpoint == "v3/cursor":
+            # Whoever broke it off in the middle of a migration would go on with foreign keys off.
+            return Reply(_without_baton(reply.body), reply.status, reply.rest)
+        return reply
 
-    async def _read(self, call: Call, interest: Interest) -> Body:
+    def _entitled(self, call: Call) -> Entitled:
+        request = checked(call.endpoint, call.body, call.grant.access_level)
+        if self._registry is None:
+            return Entitled(request)
+        try:
+            return entitled(request, call.grant.profile)
+        except Forbidden as error:
+            raise RefusedRequest(error, baton_of(request)) from error
+
+    async def _require(self, claim: Claim, request: Body) -> None:
+        assert self._registry is not None  # without it nobody claims anything
+        if not await self._registry.includes(claim.batch):
+            raise RefusedRequest(claim.refusal, baton_of(request)) from claim.refusal
+
+    async def _read(self, call: Call, interest: Interest) -> Entitled:
         """The request as it may go on. Reading much SQL would hold everybody else up."""
 
-        def read() -> Body:
-            return checked(call.endpoint, call.body, call.grant.access_level)
+        def read() -> Entitled:
+            return self._entitled(call)
 
         if len(call.body) <= _SHORT_BODY_BYTES:
             return read()
@@ -172,7 +202,7 @@ class SqldServer:
         """For want of a right sqld breaks a cursor off: after its first line, or on a busy machine before it."""
         is_reading = call.endpoint == "v3/cursor" and call.grant.access_level == "read_only"
         if is_reading and await self._namespaces.is_healthy():
-            return Forbidden("the token allows reading only")
+            return reading_only()
         return error
 
     async def _overtime(self, error: FreeholdError | None) -> FreeholdError:
@@ -261,6 +291,12 @@ async def limited(timeout_s: float, interest: Interest) -> AsyncIterator[None]:
         if interest.is_lost:
             raise Gone("the client went away") from error
         raise
+
+
+def _without_baton(body: bytes) -> bytes:
+    """The start of an answer after which the client cannot go on with the stream, which expires."""
+    head = _HEAD.match(body)
+    return body if head is None else _NO_BATON + body[head.end() :]
 
 
 def _is_begun(call: Call, start: bytes) -> bool:

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
 from freehold.libsql.http import batch_results
+from freehold.libsql.profiles import Profile
 from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq, StreamReq
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
@@ -22,6 +23,7 @@ from freehold.providers.desk import Desk
 from freehold.providers.exporting import export_fork
 from freehold.providers.local.files import check_name
 from freehold.providers.no_past import refuse_fork_at
+from freehold.providers.published import Published, nothing_published
 from freehold.providers.sqld.admin import NamespaceConfig, SqldAdmin
 from freehold.providers.sqld.folders import namespace_pages
 from freehold.providers.sqld.forward import SqldServer
@@ -33,7 +35,7 @@ from freehold.providers.sqld.upstream import Upstream
 from freehold.providers.sqld.watch import Watch
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.ports import Open
-from freehold.tenants.types import AccessLevel, Database, DatabaseToken
+from freehold.tenants.types import Database, DatabaseToken
 
 # Each commit reaches the disk before it is acknowledged. sqld's default does not wait for that.
 DURABILITY = "strong"
@@ -46,7 +48,8 @@ class SqldProvider:
     """Implements `DatabaseProvider`; `server`, `replicas` and `verifier` are what the gateway needs besides.
 
     To be made and used on one event loop; `aclose` ends it. The private key signs the tokens that clients get, and
-    every namespace's own key is derived from it. With `data_dir`, sqld's own, its databases can be listed.
+    every namespace's own key is derived from it. With `data_dir`, sqld's own, its databases can be listed. No token
+    has a wider profile than `most`, and `published` tells which batches may change a schema all the same.
     """
 
     name = "sqld"
@@ -66,12 +69,14 @@ class SqldProvider:
         cores: int = 0,
         supervisor_url: str = "",
         data_dir: Path | None = None,
+        most: Profile = "rows",
+        published: Published = nothing_published,
     ) -> None:
         self._data_dir = data_dir
         self._public_url = public_url.rstrip("/")
         self._token_ttl_s = token_ttl_s
         self._max_size = str(max_size_bytes)
-        self._signer = TokenSigner(private_key)
+        self._signer = TokenSigner(private_key, most=most)
         self._keys = NamespaceKeys(private_key)
         self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         self._upstream = Upstream(url)
@@ -81,15 +86,18 @@ class SqldProvider:
         )
         self._desk = Desk()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self.verifier = TokenVerifier(private_key.public_key())
+        self.verifier = TokenVerifier(private_key.public_key(), most=most)
         link = SupervisorLink(self._session, supervisor_url, admin_key) if supervisor_url else None
         self.watch = Watch(self._admin, link, cores or os.cpu_count() or 1, query_timeout_s)
-        self.server = SqldServer(self._namespaces, self._keys.secret("batons"), self.watch, desk=self._desk)
+        self.server = SqldServer(
+            self._namespaces, self._keys.secret("batons"), self.watch, published, desk=self._desk
+        )
         self.replicas = SqldReplicas(
             self._namespaces,
             self._admin,
             self._keys.secret("replicas"),
             self.watch.turns,
+            published,
             desk=self._desk,
             timeout_s=_REPLICA_S,
         )
@@ -144,11 +152,11 @@ class SqldProvider:
         return nullcontext(self.open)
 
     async def mint_token(
-        self, database_name: str, access_level: AccessLevel, subject: str, generation: int = 0
+        self, database_name: str, asked: Profile, subject: str, generation: int = 0
     ) -> DatabaseToken:
         """A new token that opens this database only, through our gateway; sqld itself does not take it."""
         check_name(database_name)
-        return self._signer.mint(database_name, access_level, subject, self._token_ttl_s, generation)
+        return self._signer.mint(database_name, asked, subject, self._token_ttl_s, generation)
 
     async def invalidate_tokens(self, database_name: str) -> None:
         """Nothing is to be done here: the gateway refuses tokens of an earlier generation."""

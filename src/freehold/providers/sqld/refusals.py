@@ -4,7 +4,8 @@ import re
 
 import msgspec
 
-from freehold.errors import Forbidden, FreeholdError, InvalidInput, ProviderUnavailable
+from freehold.errors import FreeholdError, InvalidInput, ProviderUnavailable
+from freehold.libsql.profiles import ProfileNeeded
 from freehold.libsql.protocol import Error
 from freehold.providers.local.failures import BadBaton, Overloaded, StreamExpired
 
@@ -26,7 +27,7 @@ def refusal(status: int, body: bytes) -> FreeholdError:  # noqa: PLR0911 - one f
         case 401:
             return ProviderUnavailable("sqld does not take our token; is SQLD_JWT_KEY_FILE another one now?")
         case 403:
-            return Forbidden("the token allows reading only")
+            return reading_only()
         case 429:
             return Overloaded("too many requests at once; try again in a moment")
         case 400 if code == "STREAM_EXPIRED":
@@ -41,6 +42,11 @@ def refusal(status: int, body: bytes) -> FreeholdError:  # noqa: PLR0911 - one f
         case 500 if code.startswith(("SQL", "ARGS_", "BLOCKED", "TRANSACTION_", "RESPONSE_")):
             return Refusal(error.message, code)
     return ProviderUnavailable(f"sqld answered with HTTP status {status}: {error.message}")
+
+
+def reading_only() -> ProfileNeeded:
+    """A write with a token for reading, of which sqld told."""
+    return ProfileNeeded("the token allows reading only; writing needs one with the profile `rows`")
 
 
 class Refusal(InvalidInput):

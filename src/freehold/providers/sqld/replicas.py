@@ -2,8 +2,10 @@
 
 from freehold.errors import InvalidInput, ProviderUnavailable
 from freehold.providers.desk import Desk
+from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaReply
 from freehold.providers.sqld.admin import SqldAdmin
+from freehold.providers.sqld.entitled import Claim
 from freehold.providers.sqld.forward import limited, stoppable
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.proxy_messages import ProxyMessages, connection_of, framed, steps_of, unframed
@@ -25,25 +27,32 @@ class SqldReplicas:
         admin: SqldAdmin,
         secret: bytes,
         turns: Turns,
+        published: Published | None,
         *,
         desk: Desk | None = None,
         timeout_s: float = 60.0,
     ) -> None:
+        """Without `published` tokens have no profiles: whoever may write may change the schema too."""
         self._turns = turns
+        self._registry = None if published is None else RegistryBatches(published)
         self._namespaces = namespaces
         self._desk = desk or Desk()
         self._admin = admin
-        self._messages = ProxyMessages(secret)
+        self._messages = ProxyMessages(secret, has_profiles=published is not None)
         self._timeout_s = timeout_s
 
     async def replicate(self, call: ReplicaCall, interest: Interest) -> ReplicaReply:
         """Carry out one call; see `ReplicaServer`."""
         if len(call.body) <= _SMALL_BODY_BYTES:
-            message = await self._desk.run_soon(
+            message, claim = await self._desk.run_soon(
                 call.grant.database_name, interest, lambda: self._checked(call)
             )
         else:
-            message = await self._desk.run(call.grant.database_name, interest, lambda: self._checked(call))
+            message, claim = await self._desk.run(
+                call.grant.database_name, interest, lambda: self._checked(call)
+            )
+        if claim is not None and not (self._registry and await self._registry.includes(claim.batch)):
+            raise claim.refusal
         await self._check_open(call.grant.database_name)
         turn = await self._turn(call, message, interest)
         try:
@@ -112,17 +121,17 @@ class SqldReplicas:
         if config is not None and config.block_reads:
             raise Blocked(f"the database is suspended: {config.block_reason or 'ask the operator'}")
 
-    def _checked(self, call: ReplicaCall) -> bytes:
+    def _checked(self, call: ReplicaCall) -> tuple[bytes, Claim | None]:
         match call.method:
             case "proxy.Proxy/Execute":
                 return self._messages.execute(unframed(call.body), call.grant)
             case "proxy.Proxy/Describe":
-                return self._messages.describe(unframed(call.body), call.grant)
+                return self._messages.describe(unframed(call.body), call.grant), None
             case "proxy.Proxy/Disconnect":
-                return self._messages.disconnect(unframed(call.body), call.grant)
+                return self._messages.disconnect(unframed(call.body), call.grant), None
         if len(call.body) > _MAX_PULL_BYTES:
             raise InvalidInput("a pull has a few bytes")
-        return unframed(call.body)
+        return unframed(call.body), None
 
 
 def _reply(answer: Answer, timeout_s: float) -> ReplicaReply:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from freehold.errors import InvalidInput
+from freehold.errors import Forbidden, InvalidInput
 from freehold.libsql.guard import RefusedSql, check_reading_sql, check_sql
 from freehold.libsql.protocol import (
     BatchReq,
@@ -37,11 +37,12 @@ _DECODERS: dict[Endpoint, Callable[[bytes], Any]] = {
 }
 
 
-class RefusedRequest(RefusedSql):
-    """SQL that no tenant may run. `baton` is the stream's that it was meant for, as it came."""
+class RefusedRequest(Forbidden):
+    """SQL that its tenant may not run, for the reason given. `baton` is its stream's, as it came."""
 
-    def __init__(self, message: str, baton: str | None) -> None:
-        super().__init__(message)
+    def __init__(self, reason: Forbidden, baton: str | None) -> None:
+        super().__init__(str(reason))
+        self.code = reason.code
         self.baton = baton
 
 
@@ -61,7 +62,7 @@ def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Body:
             if access_level == "read_only":
                 check_reading_sql(sql)
     except RefusedSql as error:
-        raise RefusedRequest(str(error), baton_of(request)) from error
+        raise RefusedRequest(error, baton_of(request)) from error
     if endpoint == "v2/pipeline" and isinstance(request, PipelineReq):
         _check_version_2(request)
     return request

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
 from freehold.errors import (
@@ -21,11 +22,13 @@ from freehold.errors import (
     Unavailable,
 )
 from freehold.libsql.http import HranaTarget
+from freehold.libsql.profiles import Profile, narrowed
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.providers.exporting import export_fork
 from freehold.providers.local.files import check_name
+from freehold.providers.tokens import TokenSigner
 from freehold.providers.turso.answers import (
     DatabaseAnswer,
     DatabasesAnswer,
@@ -37,7 +40,7 @@ from freehold.providers.turso.api import Answer, PlatformApi
 from freehold.providers.turso.tokens import TokenDesk, expiration
 from freehold.tenants.errors import NoPointInTime
 from freehold.tenants.ports import Open
-from freehold.tenants.types import AccessLevel, Database, DatabaseToken
+from freehold.tenants.types import AccessLevel, Database, DatabaseToken, level_of
 
 _AUTHORIZATION: dict[AccessLevel, str] = {"full": "full-access", "read_only": "read-only"}
 # A host name as Turso gives them; the local twin's may have a port and a path.
@@ -55,7 +58,7 @@ class TursoProvider:
     """Implements `DatabaseProvider`. Clients talk to Turso themselves, so there is nothing here for a gateway.
 
     To be made and used on one event loop; `aclose` ends it. `ready_limit_s` is how long a new database may take
-    until it answers.
+    until it answers, `most` the widest profile that is handed out, as far as Turso's tokens can tell profiles apart.
     """
 
     name = "turso"
@@ -74,7 +77,9 @@ class TursoProvider:
         max_size_mb: int = 512,
         ready_limit_s: float = 30.0,
         give_up_s: float = 30.0,
+        most: Profile = "rows",
     ) -> None:
+        self._most = most
         self._group = group
         self._size_limit = f"{max_size_mb}mb"
         self._token_ttl_s = token_ttl_s
@@ -207,12 +212,20 @@ class TursoProvider:
     async def mint_token(
         self,
         database_name: str,
-        access_level: AccessLevel,
-        subject: str,  # noqa: ARG002 - Turso's tokens name none
+        asked: Profile,
+        subject: str,
         generation: int = 0,
     ) -> DatabaseToken:
-        """A token that opens this database only; the same one for all sessions until shortly before its end."""
-        return await self._desk.get(check_name(database_name), access_level, generation)
+        """A token that opens this database only; the same one for all sessions until shortly before its end.
+
+        Turso's tokens name no subject, and know reading and everything: whoever may write rows has `full` there.
+        """
+        check_name(database_name)
+        profile = narrowed(asked, self._most)
+        if profile == "none":  # which Turso does not have, so it gets one that it never signed
+            signer = TokenSigner(Ed25519PrivateKey.generate())
+            return signer.mint(database_name, profile, subject, self._token_ttl_s, generation)
+        return await self._desk.get(database_name, level_of(profile), generation)
 
     async def invalidate_tokens(self, database_name: str) -> None:
         """Replace the key of the database: every token of it stops working."""

@@ -110,7 +110,7 @@ class TokenDesk:
             fault = self._fault(claims, level, db_id)
             if not fault:
                 return DatabaseToken(
-                    text=text, access_level=level, expires_at=datetime.fromtimestamp(claims["exp"], UTC)
+                    text=text, profile=level, expires_at=datetime.fromtimestamp(claims["exp"], UTC)
                 )
             log.warning("token.refused", database=database_name, fault=fault, generation=generation)
         raise ProviderUnavailable(f"Turso minted a token that {fault}")

@@ -1,0 +1,60 @@
+"""Which batches of clients may change a schema: the registry's own, whatever the token's profile is."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from msgspec.structs import replace
+
+from freehold.libsql.protocol import Batch, Stmt
+from freehold.migrate.history import History
+from freehold.migrate.published import PublishedBatches
+
+# All published migrations: the same object until more are published, and at no cost then.
+Published = Callable[[], Awaitable[History]]
+
+
+async def nothing_published() -> History:
+    """A registry without a migration."""
+    return _EMPTY
+
+
+_EMPTY = History(())
+
+
+def inlined(batch: Batch, stored: Mapping[int, str]) -> Batch:
+    """The batch with the texts that its stream has stored written out; those that it has not stay numbers."""
+    if all(step.stmt.sql_id is None for step in batch.steps):
+        return batch
+    return replace(
+        batch, steps=tuple(replace(step, stmt=_inlined(step.stmt, stored)) for step in batch.steps)
+    )
+
+
+def _inlined(stmt: Stmt, stored: Mapping[int, str]) -> Stmt:
+    if stmt.sql is not None or stmt.sql_id is None or stmt.sql_id not in stored:
+        return stmt
+    return replace(stmt, sql=stored[stmt.sql_id], sql_id=None)
+
+
+class RegistryBatches:
+    """The published registry's. Asked only about batches that their token's profile does not cover."""
+
+    def __init__(self, published: Published) -> None:
+        self._published = published
+        self._held = PublishedBatches(_EMPTY)
+
+    async def includes(self, batch: Batch) -> bool:
+        """Whether the batch is exactly the registry's for some of its versions.
+
+        Raises:
+            CentralUnavailable, RegistryTampered: what is published cannot be told.
+        """
+        held = await self._current()
+        # Making the batch to compare with may have to read much SQL.
+        return await asyncio.to_thread(held.includes, batch)
+
+    async def _current(self) -> PublishedBatches:
+        history = await self._published()
+        if history is not self._held.history:
+            self._held = PublishedBatches(history)
+        return self._held
