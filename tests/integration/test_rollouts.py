@@ -27,6 +27,7 @@ from freehold.rollouts.worker import WorkerPace
 from freehold.settings import load_settings
 from freehold.tenants.life_store import LifeStore
 from freehold.tenants.names import new_database_name
+from freehold.tenants.types import Tenant
 from tests.central_template import begin_file
 from tests.house import central_on
 from tests.servers import ROOT
@@ -235,6 +236,33 @@ async def test_what_users_did_to_their_own_schemas_is_told_and_stops_nobody(flee
     assert done.is_fine
     plan = await rollouts.plan(Options())
     assert (plan.tenants, plan.drifted) == (len(SABOTAGE), len(SABOTAGE))
+
+
+@pytest.mark.timeout(400)
+async def test_views_that_double_neither_hang_a_rollout_nor_a_check(fleet: Fleet) -> None:
+    """Forty of them would take an engine that works them out longer than anybody lives."""
+    rollouts = fleet.services.rollouts
+    views = ["CREATE VIEW w0 AS SELECT 1 AS x FROM decks"] + [
+        f"CREATE VIEW w{n} AS SELECT a.x FROM w{n - 1} AS a, w{n - 1} AS b" for n in range(1, 40)
+    ]
+    hostile, bare = tuple(fleet.names)[:2]
+    await fleet.run(hostile, *views, "DROP TABLE cards", "CREATE TABLE decks_name (id)", "SELECT 1")
+    await fleet.run(bare, *views, "SELECT 1")
+    started = await rollouts.start(Options(canaries=(hostile, bare), waves=()))
+    ended = await work(fleet, started.rollout_id)
+    done = await rollouts.progress()
+    assert (ended.state, done.counts["failed"]) == (RolloutState.DONE, 0), done.failures
+    assert done.counts["migrated"] >= 10
+    assert done.counts["drifted"] >= 1
+    tenants = [await fleet.services.life.find(each) for each in (hostile, bare)]
+
+    async def chosen() -> AsyncIterator[Tenant]:
+        for each in tenants:
+            yield each
+
+    checked = {each.tenant.tenant_id: each async for each in fleet.services.drift.run(chosen())}
+    assert {each.verdict for each in checked.values()} == {"drifted"}
+    assert "view w39 should not be there" in checked[bare].reasons
 
 
 async def test_drifted_tenants_alone_are_no_canaries(fleet: Fleet) -> None:

@@ -4,13 +4,14 @@ import re
 
 from msgspec import Struct
 
+from freehold.migrate.canonical import canonical, items
 from freehold.migrate.fingerprint import OURS_SQL, ask
 from freehold.migrate.ledger import LEDGER_TABLE
 from freehold.migrate.target import Target
 
 _SCHEMA_SQL = f"SELECT type, name, sql FROM sqlite_schema WHERE {OURS_SQL} ORDER BY rowid"
 _LEDGER_SQL = f"SELECT type, name, sql FROM sqlite_schema WHERE type = 'table' AND name = '{LEDGER_TABLE}'"
-_TABLES_SQL = "SELECT name, wr FROM pragma_table_list WHERE schema = 'main'"
+_SEQUENCES_SQL = "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'"
 # 0 is an ordinary column; the others are generated, or a virtual table's own.
 _COLUMNS_SQL = f"""SELECT owner.name, found.name FROM
   (SELECT rowid AS place, name FROM sqlite_schema
@@ -58,23 +59,24 @@ async def read_content(target: Target, *, with_ledger: bool = False) -> Content:
     Raises:
         SchemaUnreadable, Unavailable: it cannot be read.
     """
-    found, ledger, kinds, columns = await ask(target, _SCHEMA_SQL, _LEDGER_SQL, _TABLES_SQL, _COLUMNS_SQL)
+    found, ledger, sequences, columns = await ask(
+        target, _SCHEMA_SQL, _LEDGER_SQL, _SEQUENCES_SQL, _COLUMNS_SQL
+    )
     rows = [*(ledger if with_ledger else []), *found]
     objects = [(str(kind), str(name), str(sql)) for kind, name, sql in rows]
-    without_rowid = {str(name) for name, is_without in kinds if is_without}
     tables = tuple(
         Table(
             name,
             tuple(str(column) for owner, column in columns if owner == name),
             _module(sql),
             sql,
-            name not in without_rowid,
+            "without" not in items(canonical(sql))[1],
         )
         for kind, name, sql in objects
         if kind == "table"
     )
     rest = [sql for wanted in ("index", "view", "trigger") for kind, _, sql in objects if kind == wanted]
-    return Content(tables, tuple(rest), any(name == "sqlite_sequence" for name, _ in kinds))
+    return Content(tables, tuple(rest), bool(sequences))
 
 
 def _module(sql: str) -> str:

@@ -11,12 +11,29 @@ from freehold.libsql.values import SqlValue, decode
 from freehold.migrate.failures import circumstance
 from freehold.migrate.target import Target
 
+# How the tables end that a module keeps beside its virtual table. Source: `xShadowName` of SQLite's modules.
+_ENDS = {
+    "fts5": ("config", "content", "data", "docsize", "idx"),
+    "fts4": ("content", "docsize", "segdir", "segments", "stat"),
+    "fts3": ("content", "docsize", "segdir", "segments", "stat"),
+    "rtree": ("node", "parent", "rowid"),
+    "geopoly": ("node", "parent", "rowid"),
+}
+_ENDS_SQL = " UNION ALL ".join(
+    f"SELECT '%{module}%' AS module, '_{end}' AS ending" for module, ends in _ENDS.items() for end in ends
+)
+# Asked of the definitions, and not of `pragma_table_list`: that works out every view first, and of views that each
+# name another one twice, which a user may have made, not even the engine's own interrupt ends it.
+_SHADOWS_SQL = f"""SELECT lower(kept.name) || kinds.ending
+  FROM sqlite_schema AS kept, ({_ENDS_SQL}) AS kinds
+  WHERE kept.type = 'table' AND kept.sql LIKE 'create virtual table%' AND kept.sql LIKE kinds.module"""
+
 # What migrations made, and nothing of Freehold's or the engine's own. Shadow tables follow from the virtual
 # table they belong to, and may differ by engine.
-OURS_SQL = """sql IS NOT NULL AND tbl_name <> 'freehold_ledger'
+OURS_SQL = f"""sql IS NOT NULL AND tbl_name <> 'freehold_ledger'
   AND name NOT GLOB 'sqlite_*' AND name NOT GLOB 'sqlite3_libsql_*'
   AND name NOT GLOB 'libsql_*' AND name NOT GLOB '_litestream_*' AND name NOT GLOB '__turso_internal_*'
-  AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow')"""
+  AND (type <> 'table' OR lower(name) NOT IN ({_SHADOWS_SQL}))"""
 
 # By table and kind in the order of creation: it decides which of two triggers fires first. The order of the
 # tables among each other decides nothing.
