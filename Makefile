@@ -13,12 +13,14 @@ PYTEST_ARGS ?=
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 16))')
 # As in `make campaign CAMPAIGN_ARGS="--people 60 --seed 3"`.
 CAMPAIGN_ARGS ?=
+# As in `make hostile HOSTILE_ARGS="--on sqld --seconds 300 --seed 3"`.
+HOSTILE_ARGS ?=
 # As in `make bench BENCH_ARGS=rollouts`, or `make bench AGAINST=HEAD~1 BENCH_ARGS="gateway --json"`.
 BENCH_ARGS ?=
 AGAINST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-sqld demo test unit dialect campaign lint format types typecheck bench clean lock
+.PHONY: help run run-sqld demo test unit dialect campaign hostile lint format types typecheck bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +82,9 @@ typecheck: types
 
 campaign: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## 300 people on a Turso where everything fails at random
 	@$(BIN)/python -m tests.campaign $(CAMPAIGN_ARGS)
+
+hostile: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## 20 hostile people at once, and bystanders who must not notice
+	@$(BIN)/python -m tests.hostile.campaign $(HOSTILE_ARGS)
 
 bench: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## measure beside floors, or with AGAINST=REV beside that revision
 	@$(BIN)/python -m bench $(if $(AGAINST),--against $(AGAINST)) $(BENCH_ARGS)

@@ -14,6 +14,7 @@ from bench import (
     against,
     driver,
     gateway,
+    hostile,
     hot_paths,
     provisioning,
     provisioning_sqld,
@@ -34,6 +35,7 @@ SUITES = {
     "gateway": gateway,
     "tenants": tenants,
     "rollouts": rollouts,
+    "hostile": hostile,
 }
 
 

@@ -1,0 +1,25 @@
+"""What hostile people do, as a table: one more attack is one more row in `sql.py`, `bytes.py` or `people.py`."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.hostile.tenant import Hostile
+
+
+@dataclass(frozen=True)
+class Attack:
+    """`go` does it once and gives its outcome in a word; `never` are outcomes that would be a success."""
+
+    name: str
+    go: Callable[[Hostile], Awaitable[str]]
+    never: frozenset[str] = frozenset()
+
+
+def all_attacks() -> tuple[Attack, ...]:
+    """Every row of every table."""
+    from tests.hostile import bytes_, people, sql
+
+    found = (*sql.ATTACKS, *bytes_.ATTACKS, *people.ATTACKS)
+    names = [each.name for each in found]
+    assert len(names) == len(set(names)), "two attacks have one name"
+    return found

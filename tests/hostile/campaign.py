@@ -1,0 +1,358 @@
+"""Hostile people at a running service, and bystanders who must not notice; what is left of it afterwards.
+
+`python -m tests.hostile.campaign --on sqld --seconds 120 --seed 3` is `make hostile`.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from bench.processes import cpu_seconds, family, resident_mb
+
+from tests.hostile.attacks import all_attacks
+from tests.hostile.bystanders import Bystanders, Done, outbox_of
+from tests.servers import ROOT, Service, clean_environ, missing
+from tests.sqld import BINARY
+
+HOSTILE = 20
+BYSTANDERS = 3
+_MAX_SIZE_MB = 8
+# After sqld was killed, or its supervisor ended it, bystanders may be refused for so long, and from so long before:
+# an answer on its way is lost with it.
+EXCUSED_AFTER_S, EXCUSED_BEFORE_S = 8.0, 1.0
+# When sqld is killed: what comes before has no excuse.
+_KILLED_AT = 0.7
+_SETTLING_S = 60.0
+# What processes may keep: caches that are bounded, not what anybody sent.
+_KEPT_MB = 350.0
+_KEPT_FILES = 60
+_KEPT_CORES = 0.35
+_KEPT_DISK_MB = 3 * _MAX_SIZE_MB * HOSTILE + 150
+
+
+class Served(Service):
+    """The service with what it needs; `kind` says where databases are."""
+
+    def __init__(self, folder: Path, kind: str, profile: str) -> None:
+        variables = {
+            "RATE_LIMITS": "off",
+            "TRUSTED_PROXIES": "127.0.0.1",
+            "TENANT_MAX_SIZE_MB": str(_MAX_SIZE_MB),
+            "DATABASE_TOKEN_PROFILE": profile,
+            "BETTER_AUTH_SECRET": "s" * 40,
+            "TENANT_TOKEN_TTL_S": "86400",
+        }
+        if kind == "sqld":
+            if not BINARY.exists():
+                missing("sqld is not installed: run `make test` once")
+            variables["SQLD_BINARY"] = str(BINARY)
+        super().__init__(folder, **variables)
+        self.kind = kind
+        self.verb = ("dev", "sqld") if kind == "sqld" else ("serve",)
+
+    def sqld_id(self) -> int | None:
+        """The process of its sqld, if it runs."""
+        for each in family(self.process_id)[1:]:
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{each}/cmdline").read_bytes().split(b"\0")
+                if words and words[0].endswith(b"/sqld"):
+                    return each
+        return None
+
+
+@dataclass(frozen=True)
+class Use:
+    """What the service takes of the machine, with all processes that it started."""
+
+    memory_mb: float
+    files: int
+    disk_mb: float
+
+
+@dataclass
+class Report:
+    """What happened. `faults` is to be empty; `outcomes` has, for each attack, how often it ended how."""
+
+    outcomes: dict[str, Counter[str]] = field(default_factory=dict)
+    done: list[Done] = field(default_factory=list)
+    excused: list[tuple[float, float]] = field(default_factory=list)
+    killed: int = 0
+    restarted: int = 0
+    before: Use | None = None
+    after: Use | None = None
+    cores_after: float = 0.0
+
+    @property
+    def faults(self) -> list[str]:
+        """What bystanders met that nothing excuses."""
+        return [
+            f"{each.what} after {each.seconds:.1f} s: {each.fault}"
+            for each in self.done
+            if each.fault and not self._is_excused(each)
+        ]
+
+    @property
+    def successes(self) -> list[str]:
+        """Attacks that ended as none may."""
+        return [
+            f"{attack.name}: {count} times {outcome}"
+            for attack in all_attacks()
+            for outcome, count in self.outcomes.get(attack.name, Counter()).items()
+            if outcome in attack.never
+        ]
+
+    @property
+    def untried(self) -> list[str]:
+        """Attacks that nobody came to."""
+        return [each.name for each in all_attacks() if not self.outcomes.get(each.name)]
+
+    @property
+    def left(self) -> list[str]:
+        """What did not go back to where it was."""
+        assert self.before is not None
+        assert self.after is not None
+        found = []
+        if self.cores_after > _KEPT_CORES:
+            found.append(f"{self.cores_after:.2f} cores at work")
+        for name, kept in (("memory_mb", _KEPT_MB), ("files", _KEPT_FILES), ("disk_mb", _KEPT_DISK_MB)):
+            before, after = getattr(self.before, name), getattr(self.after, name)
+            if after > before + kept:
+                found.append(f"{name} {after:.0f}, and it was {before:.0f}")
+        return found
+
+    def times(self, what: str = "") -> list[float]:
+        """How long it took whenever it worked, in order."""
+        return sorted(each.seconds for each in self.done if not each.fault and what in each.what)
+
+    def _is_excused(self, each: Done) -> bool:
+        return any(
+            each.at <= to + EXCUSED_AFTER_S and each.at + each.seconds >= since - EXCUSED_BEFORE_S
+            for since, to in self.excused
+        )
+
+
+@asynccontextmanager
+async def opened(service: Served) -> AsyncIterator[Bystanders]:
+    """A client for the bystanders."""
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
+        yield Bystanders(service.url, outbox_of(service.data_dir), http)
+
+
+class Campaign:
+    """One service, its hostile people and its bystanders."""
+
+    def __init__(self, service: Served, seed: int, only: tuple[str, ...] = ()) -> None:
+        self.service = service
+        self.seed = seed
+        self.only = only
+        self.report = Report()
+        self.people: list[dict[str, Any]] = []
+        self.hostile: list[dict[str, Any]] = []
+
+    async def prepare(self, bystanders: Bystanders) -> None:
+        """Everybody is there, with a database, and has used it once."""
+        self.people = [await bystanders.sign_up(f"person-{number}") for number in range(BYSTANDERS)]
+        for person in self.people:
+            await bystanders.write_and_read(person)
+        guests = (bystanders.guest(f"192.0.2.{number + 1}") for number in range(HOSTILE))
+        self.hostile = [{**await guest, "owner": self.people[-1]["email"]} for guest in guests]
+
+    async def run(self, seconds: float, *, kills: bool = True) -> Report:
+        """All of it: before, meanwhile and afterwards."""
+        async with opened(self.service) as bystanders:
+            await self.prepare(bystanders)
+            await self.idle()
+            self.report.before = self.use()
+            using = asyncio.create_task(bystanders.run(self.people))
+            watching = asyncio.create_task(self._watch())
+            try:
+                storming = asyncio.create_task(self.storm(seconds))
+                if kills and self.service.kind == "sqld":
+                    await asyncio.sleep(seconds * _KILLED_AT)
+                    self._kill_sqld()
+                await storming
+                await asyncio.sleep(3)  # they go on for a while
+            finally:
+                watching.cancel()
+                using.cancel()
+                await asyncio.gather(using, watching, return_exceptions=True)
+                self.report.done = bystanders.done
+        await self.settle()
+        return self.report
+
+    async def storm(self, seconds: float) -> None:
+        """The hostile people do what they can."""
+        order = {
+            "url": self.service.url,
+            "seed": self.seed,
+            "seconds": seconds,
+            "people": [{name: each[name] for name in _OF_HOSTILE} for each in self.hostile],
+            "only": self.only,
+        }
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.hostile.storm"),
+            cwd=ROOT,
+            env=clean_environ(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            out, _ = await asyncio.wait_for(child.communicate(json.dumps(order).encode()), seconds + 60)
+        finally:
+            if child.returncode is None:
+                child.kill()
+        for name, outcomes in json.loads(out).items():
+            self.report.outcomes.setdefault(name, Counter()).update(outcomes)
+
+    async def idle(self, limit_s: float = 20.0) -> float:
+        """Wait until nothing is at work, at most so long; gives how many cores are."""
+        until = time.monotonic() + limit_s
+        while True:
+            cores = await self.cores()
+            if cores <= _KEPT_CORES or time.monotonic() > until:
+                return cores
+
+    async def cores(self) -> float:
+        """How many cores the service has at work, over two seconds."""
+        before_s, began = cpu_seconds(self.service.process_id), time.monotonic()
+        await asyncio.sleep(2)
+        return max(0.0, cpu_seconds(self.service.process_id) - before_s) / (time.monotonic() - began)
+
+    def use(self) -> Use:
+        """What the service takes now."""
+        files = 0
+        for each in family(self.service.process_id):
+            with contextlib.suppress(OSError):
+                files += sum(1 for _ in Path(f"/proc/{each}/fd").iterdir())
+        return Use(resident_mb(self.service.process_id), files, _size_mb(self.service.data_dir))
+
+    async def settle(self) -> None:
+        """Wait until all is as it was, or until it should be."""
+        until = time.monotonic() + _SETTLING_S
+        while True:
+            self.report.cores_after = await self.cores()
+            self.report.after = self.use()
+            if not self.report.left or time.monotonic() > until:
+                return
+
+    def _kill_sqld(self) -> None:
+        number = self.service.sqld_id()
+        if number is not None:
+            os.kill(number, signal.SIGKILL)
+            self.report.killed += 1
+
+    async def _watch(self) -> None:
+        """Note when sqld is not there, or is another one."""
+        if self.service.kind != "sqld":
+            return
+        last = self.service.sqld_id()
+        gone_at: float | None = None
+        while True:
+            await asyncio.sleep(0.1)
+            found = await asyncio.to_thread(self.service.sqld_id)
+            now = time.monotonic()
+            if found is None and gone_at is None:
+                gone_at = now
+            elif found is not None and found != last:
+                self.report.excused.append((now if gone_at is None else gone_at, now))
+                self.report.restarted += 1
+                last, gone_at = found, None
+
+
+_OF_HOSTILE = ("session", "database_url", "token", "address", "owner")
+
+
+def _size_mb(folder: Path) -> float:
+    """What is on the disk, holes left out."""
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_blocks * 512
+    return total / 1_000_000
+
+
+def play(kind: str, *, seconds: float, seed: int, profile: str, only: tuple[str, ...] = ()) -> Report:
+    """One campaign in a folder that is removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+    service = Served(folder, kind, profile)
+    try:
+        report = asyncio.run(Campaign(service.start(), seed, only).run(seconds))
+        assert service.is_running, service.log()[-3000:]
+        return report
+    except BaseException:
+        print(service.log()[-5000:], file=sys.stderr)
+        raise
+    finally:
+        service.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def told(report: Report) -> dict[str, Any]:
+    """What a person wants to know."""
+    return {
+        "faults": report.faults[:20],
+        "successes": report.successes,
+        "untried": report.untried,
+        "left": report.left,
+        "killed": report.killed,
+        "restarted": report.restarted,
+        "excused": len([each for each in report.done if each.fault]) - len(report.faults),
+        "bystanders": {
+            what: {
+                "times": len(report.times(what)),
+                "longest_s": round(report.times(what)[-1], 2) if report.times(what) else None,
+            }
+            for what in sorted({each.what for each in report.done})
+        },
+        "before": report.before,
+        "after": report.after,
+        "cores_after": round(report.cores_after, 2),
+        "outcomes": report.outcomes,
+    }
+
+
+def main() -> int:
+    """Play as the arguments say; exit code 1 if anybody noticed, or anything was left."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--on", choices=("files", "sqld"), default="files")
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--profile", choices=("rows", "full"), default="full")
+    parser.add_argument(
+        "--only", nargs="*", default=(), metavar="ATTACK", help="some of the attacks, by name"
+    )
+    options = parser.parse_args()
+    report = play(
+        options.on,
+        seconds=options.seconds,
+        seed=options.seed,
+        profile=options.profile,
+        only=tuple(options.only),
+    )
+    print(
+        json.dumps(
+            told(report),
+            indent=1,
+            default=lambda each: {name: getattr(each, name) for name in each.__dataclass_fields__},
+        )
+    )
+    return 1 if report.faults or report.successes or report.left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The hostile people, in a process of their own: `python -m tests.hostile.storm` reads an order, and reports.
+
+The order and the report are JSON on stdin and stdout. Each person starts at another place in the table and does one
+thing after the other, all of them at the same time, until the time is over; what is under way then is left.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import sys
+from collections import Counter, defaultdict
+from typing import Any
+
+import aiohttp
+
+from tests.hostile.attacks import Attack, all_attacks
+from tests.hostile.tenant import Hostile
+
+# Each person does so many things at once: somebody who waits for an endless statement is not busy.
+_HANDS = 2
+
+
+async def _one_hand(
+    me: Hostile, attacks: list[Attack], until: float, outcomes: defaultdict[str, Counter[str]]
+) -> None:
+    loop = asyncio.get_running_loop()
+    at = 0
+    while loop.time() < until:
+        attack = attacks[at % len(attacks)]
+        at += 1
+        try:
+            async with asyncio.timeout_at(until + 1):
+                outcome = await attack.go(me)
+        except TimeoutError:
+            outcome = "still going"
+        outcomes[attack.name][outcome] += 1
+        await asyncio.sleep(me.random.random() * 0.05)
+
+
+async def storm(order: dict[str, Any]) -> dict[str, dict[str, int]]:
+    """Everybody does harm until it is over; gives the outcomes of each attack."""
+    outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    chosen = [each for each in all_attacks() if not order["only"] or each.name in order["only"]]
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
+        until = asyncio.get_running_loop().time() + order["seconds"]
+        hands = []
+        for number, person in enumerate(order["people"]):
+            chance = random.Random(f"{order['seed']} {number}")
+            me = Hostile(http=http, random=chance, url=order["url"], **person)
+            for hand in range(_HANDS):
+                # Every row is somebody's first, however short the time.
+                start = (number * _HANDS + hand) * max(1, len(chosen) // (len(order["people"]) * _HANDS))
+                attacks = chosen[start % len(chosen) :] + chosen[: start % len(chosen)]
+                first, rest = attacks[:2], attacks[2:]
+                chance.shuffle(rest)
+                hands.append(_one_hand(me, first + rest, until, outcomes))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until + 5):
+                await asyncio.gather(*hands)
+    return {name: dict(found) for name, found in outcomes.items()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(storm(json.load(sys.stdin)))))
