@@ -18,7 +18,7 @@ from freehold.audit.origin import current_origin
 from freehold.audit.types import Draft, Event
 from freehold.auth.dates import to_iso, utc_now
 from freehold.central.audit_rows import append
-from freehold.central.file_probe import FileProbe
+from freehold.central.file_probe import FileProbe, Probe
 from freehold.errors import CentralUnavailable
 from freehold.libsql.bearer import Token
 from freehold.libsql.sqlalchemy.urls import engine_url
@@ -52,7 +52,7 @@ class Central:
     # which makes a transaction six times as long when sixteen of us do it.
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     # How to ask whether it answers without standing in line with those who use it.
-    probe: FileProbe | AsyncEngine | None = None
+    probe: Probe | None = None
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
@@ -117,17 +117,27 @@ class Central:
             ):  # SQLite's lock is for who looks at the right moment; this is a queue
                 await self.probe()
             return
-        async with _in_our_words(), (self.probe or self.engine).connect() as db:
-            await db.execution_options(**{_READ: True})
-            await db.exec_driver_sql("SELECT 1")
+        async with _in_our_words():
+            await (self.probe or _EngineProbe(self.engine))()
 
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
-        if isinstance(self.probe, FileProbe):
-            self.probe.close()
-        elif self.probe is not None:
-            await self.probe.dispose()
+        if self.probe is not None:
+            await self.probe.close()
+
+
+class _EngineProbe(Probe):
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def __call__(self) -> None:
+        async with self._engine.connect() as db:
+            await db.execution_options(**{_READ: True})
+            await db.exec_driver_sql("SELECT 1")
+
+    async def close(self) -> None:
+        await self._engine.dispose()
 
 
 def open_central(path: Path, seal_key: bytes = b"") -> Central:
@@ -162,9 +172,8 @@ def open_remote_central(url: str, auth_token: Token = None, seal_key: bytes = b"
     """
     given: dict[str, Any] = {} if auth_token is None else {"auth_token": auth_token}
     given["missing_grace_s"] = MISSING_GRACE_S
-    return Central(
-        _engine(engine_url(url), **given), seal_key, probe=_engine(engine_url(url), connections=1, **given)
-    )
+    probe = _EngineProbe(_engine(engine_url(url), connections=1, **given))
+    return Central(_engine(engine_url(url), **given), seal_key, probe=probe)
 
 
 def _engine(url: URL, *, connections: int = 8, **connect: Any) -> AsyncEngine:

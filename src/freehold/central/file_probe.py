@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,19 @@ from freehold.errors import CentralUnavailable
 _LOCK_LIMIT_S = 1.5
 
 
-class FileProbe:
+class Probe(ABC):
+    """A way to ask the central database that nobody else stands in."""
+
+    @abstractmethod
+    async def __call__(self) -> None:
+        """Return when it answers. Raises `CentralUnavailable`, or a fault of the driver."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of what it holds; another call takes it again."""
+
+
+class FileProbe(Probe):
     """Opens the file afresh each time: a connection that is open already would go on with a file that is gone."""
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +43,7 @@ class FileProbe:
             self._thread = ThreadPoolExecutor(1, "central-probe")
         await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the thread, when it has nothing left to do."""
         if self._thread is not None:
             self._thread.shutdown(wait=False)
