@@ -1,7 +1,7 @@
 """Settings in, services out: the only place that chooses adapters. Plain constructor calls, top to bottom."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -104,6 +104,7 @@ from freehold.tenants.pool import Pool
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provisioner import Provisioner
 from freehold.tenants.reconcile import Reconciler
+from freehold.tenants.repair import Repair
 from freehold.tenants.rotations import Rotations
 from freehold.tenants.service import Tenants
 from freehold.tenants.snapshots import Snapshots
@@ -115,6 +116,7 @@ log = structlog.get_logger()
 class Services:
     """All that the edge may call.
 
+    `damaged` tells the databases that are known not to open; `repair` is None where it is not done on this machine.
     `server`, `verifier` and `replicas` are what the gateway is made of; None where clients go to the provider.
     """
 
@@ -135,6 +137,8 @@ class Services:
     registry: Registry
     reports: Reports
     drift: DriftCheck
+    damaged: Callable[[], Mapping[str, str]]
+    repair: Repair | None
     provider: DatabaseProvider
     tenants: Tenants
     rotations: Rotations
@@ -289,6 +293,16 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             registry=registry,
             reports=reports,
             drift=drift,
+            damaged=provider.damaged,
+            repair=None
+            if provider.files is None
+            else Repair(
+                provider=provider,
+                files=provider.files,
+                open_file=open_file,
+                check=drift.one,
+                record=audit.record,
+            ),
             provider=provider,
             tenants=tenants,
             rotations=rotations,

@@ -44,7 +44,7 @@ def _is_still_in(person: Person) -> bool:
 
 def test_a_shared_sqld_is_told_at_each_start_and_goes_on_working(shared: Service) -> None:
     person = sign_up(shared.url)
-    run_sql(person.credentials(), "CREATE TABLE t (a)")
+    run_sql(person.credentials(), "UPDATE settings SET new_cards_per_day = 77")
     for _ in range(2):
         (line,) = [each for each in shared.log().splitlines() if "central.shares_sqld" in each]
         told = json.loads(line)
@@ -59,7 +59,7 @@ def test_a_shared_sqld_is_told_at_each_start_and_goes_on_working(shared: Service
 def test_without_its_url_the_next_start_moves_it_into_a_file(shared: Service, sqld: Sqld) -> None:
     person = sign_up(shared.url, "mover@example.com")
     mine = person.credentials()
-    run_sql(mine, "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
+    run_sql(mine, "UPDATE settings SET new_cards_per_day = 77")
     url = shared.variables.pop("DATABASE_URL")
     shared.stop()
     shared.start()
@@ -68,7 +68,7 @@ def test_without_its_url_the_next_start_moves_it_into_a_file(shared: Service, sq
     assert _signs_in(shared.url, "mover@example.com")
     assert _is_still_in(person)
     assert person.credentials()["db_name"] == mine["db_name"]
-    assert run_sql(person.credentials(), "SELECT a FROM t") == [["1"]]
+    assert run_sql(person.credentials(), "SELECT new_cards_per_day FROM settings") == [["77"]]
     assert shared.run("audit", "verify").returncode == 0
     # Now tenants' SQL takes nobody's sign-in along.
     sqld.kill()

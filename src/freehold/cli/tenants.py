@@ -10,6 +10,7 @@ from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_serv
 from freehold.cli.drift import check
 from freehold.cli.progress import one_line, progress
 from freehold.cli.reconcile import reconcile
+from freehold.cli.repair import repair
 from freehold.cli.rotate import rotate
 from freehold.cli.tenant_life import COMMANDS
 from freehold.tenants.crew import Outcome
@@ -32,7 +33,7 @@ def tenants() -> None:
     """One database a user, and its life."""
 
 
-for _command in (*COMMANDS, check, reconcile):
+for _command in (*COMMANDS, check, reconcile, repair):
     tenants.add_command(_command)
 tenants.add_command(rotate)
 

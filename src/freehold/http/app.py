@@ -31,7 +31,7 @@ from freehold.http.gateway import DatabasePaths, Gateway, gateway_routes
 from freehold.http.guards import provide_database_caller, provide_signed_in
 from freehold.http.guest_databases import GuestDatabasesController
 from freehold.http.guests import guest_handlers
-from freehold.http.health import HealthController
+from freehold.http.health import DamageReport, HealthController
 from freehold.http.metrics import metrics_route
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.provider_accounts import provider_account_handlers
@@ -78,6 +78,7 @@ def create_app(
             await asyncio.gather(*tasks, return_exceptions=True)
 
     gateway = gateway or _gateway(services)
+    damage = DamageReport(services)
     readiness = Readiness(
         {"the central database": services.central.check, "the provider": services.provider.check}
     )
@@ -114,6 +115,7 @@ def create_app(
             "auth": Provide(lambda: services.auth, sync_to_thread=False),
             "issuers": Provide(lambda: services.issuers, sync_to_thread=False),
             "readiness": Provide(lambda: readiness, sync_to_thread=False),
+            "damage": Provide(lambda: damage, sync_to_thread=False),
             "registry": Provide(lambda: services.registry, sync_to_thread=False),
             "reports": Provide(lambda: services.reports, sync_to_thread=False),
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),

@@ -27,6 +27,7 @@ from freehold.libsql.protocol import Error
 from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS, Call, DatabaseServer, Endpoint
 from freehold.providers.tokens import BadToken, Verifier
+from freehold.tenants.errors import DatabaseDamaged
 
 log = structlog.get_logger()
 
@@ -196,7 +197,8 @@ async def _send_error(send: Send, error: FreeholdError) -> None:
     if status >= 500:
         log.warning("gateway.unavailable", code=error.code, reason=str(error), cause=repr(error.__cause__))
     # What an operator may read of a disk is not for clients.
-    message = "the database does not answer now; try again later" if status >= 500 else str(error)
+    is_private = status >= 500 and not isinstance(error, DatabaseDamaged)
+    message = "the database does not answer now; try again later" if is_private else str(error)
     await _send(send, status, _encode(Error(message, error.code.upper())), headers)
 
 

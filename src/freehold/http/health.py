@@ -1,17 +1,42 @@
 """Is the process up, and can it do its work?"""
 
-from litestar import Controller, get
+from typing import Any
+
+from litestar import Controller, Request, get
 from litestar.di import NamedDependency
 from msgspec import Struct
 
 from freehold import __version__
+from freehold.bootstrap import Services
+from freehold.http.metrics import may_read_metrics
 from freehold.http.readiness import Readiness
+
+_MOST_NAMED = 100
 
 
 class ReadyReply(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whatever else is worth knowing goes beside `status`; what keeps the service from its work is a 503."""
 
     status: str
+    damaged: int = 0
+    damaged_databases: tuple[str, ...] = ()
+
+
+class DamageReport:
+    """What `/ready` says of databases that cannot be opened."""
+
+    def __init__(self, services: Services) -> None:
+        self._damaged = services.damaged
+        self._metrics_token = services.settings.metrics_token.reveal()
+
+    def reply(self, request: Request[Any, Any, Any]) -> ReadyReply:
+        """The answer of a service that is ready; names are for those who may read the metrics."""
+        names = sorted(self._damaged())
+        if not names:
+            return ReadyReply(status="ready")
+        may_know = may_read_metrics(request, self._metrics_token)
+        shown = tuple(names[:_MOST_NAMED]) if may_know else ()
+        return ReadyReply(status="ready", damaged=len(names), damaged_databases=shown)
 
 
 class HealthController(Controller):
@@ -26,7 +51,16 @@ class HealthController(Controller):
         return {"status": "ok", "version": __version__}
 
     @get("/ready", operation_id="ready")
-    async def ready(self, readiness: NamedDependency[Readiness]) -> ReadyReply:
-        """The central database and the provider answer; 503 with the one that does not."""
+    async def ready(
+        self,
+        request: Request[Any, Any, Any],
+        readiness: NamedDependency[Readiness],
+        damage: NamedDependency[DamageReport],
+    ) -> ReadyReply:
+        """The central database and the provider answer; 503 with the one that does not.
+
+        `damaged` is how many users' databases cannot be opened until an operator repairs them: all others are served.
+        Those who may read the metrics learn which.
+        """
         await readiness.check()
-        return ReadyReply(status="ready")
+        return damage.reply(request)

@@ -43,6 +43,15 @@ def metrics_route(services: Services, counts: RequestCounts) -> HTTPRouteHandler
     return read_metrics
 
 
+def may_read_metrics(request: Request[Any, Any, Any], token: str) -> bool:
+    """Whether whoever asks may know what only operators need to."""
+    try:
+        _admit(request, token)
+    except (Forbidden, Unauthenticated):
+        return False
+    return True
+
+
 def _admit(request: Request[Any, Any, Any], token: str) -> None:
     if token:
         scheme, _, given = (header(request.scope, b"authorization") or "").partition(" ")
@@ -103,6 +112,11 @@ class _Metrics(Collector):
         for state, count in self._tenants.items():
             tenants.add_metric([state], count)
         yield tenants
+        yield GaugeMetricFamily(
+            "freehold_databases_damaged",
+            "Databases that their engine does not open; `freehold tenants repair` does",
+            len(self._services.damaged()),
+        )
 
     def _of_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

@@ -28,6 +28,7 @@ from freehold.libsql.profiles import opens_nothing
 from freehold.providers.local.failures import Gone
 from freehold.providers.serving import ReplicaCall, ReplicaMethod, ReplicaServer
 from freehold.providers.tokens import BadToken, Grant, Verifier
+from freehold.tenants.errors import DatabaseDamaged
 
 log = structlog.get_logger()
 
@@ -118,7 +119,8 @@ async def _send_error(send: Send, error: FreeholdError) -> None:
     message = str(error)
     if isinstance(error, Unavailable):
         log.warning("replicas.unavailable", code=error.code, reason=message, cause=repr(error.__cause__))
-        message = "the database does not answer now; try again later"
+        if not isinstance(error, DatabaseDamaged):
+            message = "the database does not answer now; try again later"
     await _send_status(send, status, quote(message, safe=" `:;,.'()=+"))
 
 

@@ -17,6 +17,7 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import Migration, chains
 from freehold.registry.diff.describe import differences
 from freehold.registry.diff.difference import CannotDiff, difference
+from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provision import describe
 from freehold.tenants.types import Tenant, TenantState
@@ -29,7 +30,7 @@ _REASONS_SHOWN = 5
 # `drifted`: the schema is not its version's. `diverged`: the ledger holds another history, or one that goes
 # further than what is published, or is not this schema's. `unreadable`: it could not be looked at, and
 # `suspended`: nor can it be until it is resumed.
-Verdict = Literal["same", "drifted", "diverged", "unreadable", "suspended"]
+Verdict = Literal["same", "drifted", "diverged", "damaged", "unreadable", "suspended"]
 
 
 class Checked(Struct, frozen=True, kw_only=True):
@@ -93,6 +94,10 @@ class DriftCheck:
             for task in running:
                 task.cancel()
 
+    async def one(self, tenant: Tenant) -> Checked:
+        """One tenant's database, as `run` does."""
+        return await self._check(tenant, await self._replay())
+
     async def own_change(self, target: Target) -> OwnChange | None:
         """How the database differs from what its version must be; None if it does not. Takes a bounded time.
 
@@ -132,6 +137,9 @@ class DriftCheck:
             ledger, found = await _read(target)
         except CentralUnavailable:
             raise
+        except DatabaseDamaged as error:
+            reason = f"{error.file} is damaged ({error.reason}): `freehold tenants repair` sets it aside"
+            return Checked(tenant=tenant, verdict="damaged", reasons=(reason,))
         except FreeholdError as error:
             is_away = tenant.state is TenantState.SUSPENDED
             verdict: Verdict = "suspended" if is_away else "unreadable"

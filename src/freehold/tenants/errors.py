@@ -1,6 +1,6 @@
 """Why a tenant's database cannot be handed out, or not as it once was."""
 
-from freehold.errors import Conflict, Forbidden, NotFound
+from freehold.errors import Conflict, Forbidden, NotFound, Unavailable
 
 
 class DatabaseSuspended(Forbidden):
@@ -19,6 +19,22 @@ class DatabaseDeleted(NotFound):
     """The database was there and is gone for good."""
 
     code = "database_deleted"
+
+
+class DatabaseDamaged(Unavailable):
+    """The database's engine cannot open it until its operator repairs it; all others are served.
+
+    `reason` is for operators: what is wrong with `file`, one beside the data.
+    """
+
+    code = "database_damaged"
+
+    def __init__(self, reason: str, file: str) -> None:
+        super().__init__(
+            "the database is damaged and cannot be opened; its operator repairs it with `freehold tenants repair`"
+        )
+        self.reason = reason
+        self.file = file
 
 
 class NoPointInTime(Conflict):

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -46,6 +46,7 @@ class LocalProvider:
     """
 
     name = "local"
+    files = None  # nothing beside the data that could be set aside
 
     def __init__(
         self,
@@ -178,6 +179,10 @@ class LocalProvider:
         """Return when databases can be created and served; also tidies up after a crash."""
         self.engine.check_moving()
         await asyncio.get_running_loop().run_in_executor(self._probe, self._look)
+
+    def damaged(self) -> Mapping[str, str]:
+        """None: what this provider cannot open is not told apart."""
+        return {}
 
     async def aclose(self) -> None:
         """Roll back what is open and close all files."""

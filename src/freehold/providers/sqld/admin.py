@@ -14,6 +14,9 @@ import aiohttp
 import msgspec
 
 from freehold.errors import ProviderUnavailable
+from freehold.providers.sqld.damage import Damages
+from freehold.providers.sqld.refusals import refusal
+from freehold.tenants.errors import DatabaseDamaged
 
 _DENIALS_S = (0.01, 0.02, 0.04, 0.08, 0.16)  # waits between the questions that make an absence believed
 _INTERRUPTED = re.compile(rb"^libsql_server_query_canceled (\d+)", re.MULTILINE)
@@ -57,7 +60,8 @@ class NamespaceStats(msgspec.Struct, frozen=True):
 class SqldAdmin:
     """Calls to the admin port. The session is the caller's; `key` is what sqld got as `--admin-auth-key`.
 
-    All raise `ProviderUnavailable` when there is no answer in time, or none that can be used.
+    All raise `ProviderUnavailable` when there is no answer in time, or none that can be used, and those for one
+    namespace `DatabaseDamaged` when sqld cannot open it, which `damages` remembers.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class SqldAdmin:
         self._url = url.rstrip("/")
         # The key as it is, not base64 of `user:password`.
         self._headers = {"Authorization": f"Basic {key}"} if key else {}
+        self.damages = Damages()
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
 
     async def create(self, name: str, config: dict[str, str]) -> bool:
@@ -106,6 +111,7 @@ class SqldAdmin:
                 break
             await asyncio.sleep(delay_s)
             status, answer = await self._call("GET", f"/{name}/config")
+        self.damages.forget(name)  # it opens, or is gone
         if _is_missing(status, answer):
             return None
         _done(status, answer)
@@ -149,7 +155,12 @@ class SqldAdmin:
             raise ProviderUnavailable("SQLD_ADMIN_URL does not answer like sqld's admin API")
 
     async def _call(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        return await self._ask(method, f"/v1/namespaces{path}", body)
+        """Call for the namespace that is the first part of the path. Raises `DatabaseDamaged`, too."""
+        status, answer = await self._ask(method, f"/v1/namespaces{path}", body)
+        if status == 500 and isinstance(error := refusal(status, answer), DatabaseDamaged):
+            self.damages.note(path.split("/")[1], error)
+            raise error
+        return status, answer
 
     async def _ask(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
         try:

@@ -13,7 +13,7 @@ from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.sqld.batons import BatonSeal
 from freehold.providers.sqld.entitled import Claim, Entitled, entitled
 from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.refusals import QueryTimeout, reading_only, refusal
+from freehold.providers.sqld.refusals import QueryTimeout, reading_only
 from freehold.providers.sqld.requests import (
     RefusedRequest,
     baton_of,
@@ -28,6 +28,7 @@ from freehold.providers.sqld.upstream import Answer
 from freehold.providers.sqld.watch import Watch
 from freehold.providers.texts import Body
 from freehold.providers.tokens import Grant
+from freehold.tenants.errors import DatabaseDamaged
 
 _SHORT_BODY_BYTES = 1024
 _SMALL_BODY_BYTES = 65_536
@@ -145,7 +146,7 @@ class SqldServer:
                     grant.database_name, grant.access_level, f"/{call.endpoint}", body
                 )
                 if answer.status != 200:
-                    error = refusal(answer.status, await answer.read())
+                    error = self._namespaces.refusal(grant.database_name, answer.status, await answer.read())
                     place.keep(None)
                     if turn is not None:
                         turn.leave()
@@ -261,7 +262,12 @@ async def stoppable(turn: Turn, interest: Interest) -> AsyncIterator[None]:
             finally:
                 interest.when_lost(_nothing)
                 turn.when_stopped = None
-    except (NotFound, Overloaded, ProviderUnavailable):  # it never got there, or sqld itself broke it off
+    except (
+        NotFound,
+        Overloaded,
+        ProviderUnavailable,
+        DatabaseDamaged,
+    ):  # it never got there, or sqld itself broke it off
         turn.leave()
         raise
     except BaseException as error:

@@ -15,6 +15,7 @@ from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import CloseReq, PipelineReq
 from freehold.providers.sqld.admin import SqldAdmin
 from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.refusals import refusal
 from freehold.providers.sqld.streams import Place, Places
 from freehold.providers.sqld.upstream import Answer, Upstream
 from freehold.tenants.types import AccessLevel
@@ -122,6 +123,12 @@ class Namespaces:
                 if not isinstance(again.__cause__, ConnectionRefusedError):
                     raise
         raise error
+
+    def refusal(self, database_name: str, status: int, body: bytes) -> FreeholdError:
+        """What to raise for a refusal of a call; that a database cannot be opened is remembered."""
+        error = refusal(status, body)
+        self._admin.damages.note(database_name, error)
+        return error
 
     async def is_healthy(self) -> bool:
         """Whether sqld itself answers, however busy some namespace is."""

@@ -1,9 +1,10 @@
 """The `sqld` provider: one namespace a tenant on a self-hosted libSQL server."""
 
 import asyncio
+import contextlib
 import os
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -29,11 +30,13 @@ from freehold.providers.sqld.folders import namespace_pages
 from freehold.providers.sqld.forward import SqldServer
 from freehold.providers.sqld.keys import NamespaceKeys
 from freehold.providers.sqld.link import SupervisorLink
+from freehold.providers.sqld.log_files import LogFiles
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.replicas import SqldReplicas
 from freehold.providers.sqld.upstream import Upstream
 from freehold.providers.sqld.watch import Watch
 from freehold.providers.tokens import TokenSigner, TokenVerifier
+from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken
 
@@ -42,6 +45,7 @@ DURABILITY = "strong"
 _MIGRATION_S = 120.0
 _REPLICA_S = 60.0
 _BACK_WITHIN_S = 5.0
+_MOST_LOOKED_AT = 200
 
 
 class SqldProvider:
@@ -73,6 +77,8 @@ class SqldProvider:
         published: Published = nothing_published,
     ) -> None:
         self._data_dir = data_dir
+        self.files = LogFiles(data_dir) if data_dir else None
+        self._looking: asyncio.Task[None] | None = None
         self._public_url = public_url.rstrip("/")
         self._token_ttl_s = token_ttl_s
         self._max_size = str(max_size_bytes)
@@ -168,6 +174,20 @@ class SqldProvider:
         await self._admin.check()
         if not await self._namespaces.is_healthy():
             raise ProviderUnavailable("sqld does not answer at SQLD_URL, or is not well")
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_at_damaged(is_first=self._looking is None))
+
+    def damaged(self) -> Mapping[str, str]:
+        """The databases that sqld was seen not to open and that do not answer yet, with what it said."""
+        return self._admin.damages.told()
+
+    async def _look_at_damaged(self, *, is_first: bool) -> None:
+        """Ask again for those that were damaged; the first time, for those that look like it, too."""
+        with contextlib.suppress(ProviderUnavailable, OSError):
+            looked = await self.files.damaged() if self.files is not None and is_first else ()
+            for name in (*self._admin.damages, *looked[:_MOST_LOOKED_AT]):
+                with contextlib.suppress(DatabaseDamaged):
+                    await self._admin.config(name)  # which remembers or forgets it
 
     async def suspend(self, database_name: str, reason: str = "") -> None:
         """Refuse every statement, those of streams that are open too, until `resume`. The data stay.
@@ -218,6 +238,8 @@ class SqldProvider:
         """Close all connections."""
         self._desk.close()
         await self.watch.aclose()
+        if self._looking is not None:
+            self._looking.cancel()
         self._upstream.close()
         await self._session.close()
 
@@ -286,6 +308,9 @@ class SqldTarget(msgspec.Struct, frozen=True):
         except TimeoutError as error:
             raise ProviderUnavailable("sqld did not answer in time; whether it ran is unknown") from error
         if answer.status != 200:
+            refused = self.namespaces.refusal(self.database_name, answer.status, text)
+            if isinstance(refused, DatabaseDamaged):
+                raise refused
             reason = " ".join(text[:200].decode(errors="replace").split())
             raise ProviderUnavailable(f"sqld answered with HTTP status {answer.status}: {reason}")
         return batch_results(batches, text)

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +62,7 @@ class TursoProvider:
     """
 
     name = "turso"
+    files = None  # nothing beside the data that could be set aside
     server = None
     verifier = None
     replicas = None
@@ -247,6 +248,10 @@ class TursoProvider:
                 f"Turso has no group `{self._group}` in TURSO_ORGANIZATION ({answer.error})"
             )
         self._checked_at = time.monotonic()
+
+    def damaged(self) -> Mapping[str, str]:
+        """None: what this provider cannot open is not told apart."""
+        return {}
 
     async def aclose(self) -> None:
         """Close all connections."""

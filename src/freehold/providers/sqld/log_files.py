@@ -1,0 +1,217 @@
+"""The files of one sqld beside its databases' data, looked at and set aside. Blocks, except for what is async.
+
+Source: files of sqld 0.24.32. `wallog` starts with a head of 64 bytes, which has the number of frames at byte 40 and
+the size of a page at byte 52; each frame is a page and 24 bytes more. sqld makes a new log from the data when there
+is none, or an empty one.
+"""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from freehold.errors import Conflict, NotFound
+from freehold.providers.local.files import check_name
+from freehold.tenants.errors import DatabaseDamaged
+
+_MAGIC = b"SQLDWAL\0"
+_HEAD_BYTES, _FRAME_HEAD_BYTES = 64, 24
+# Locked for reading by every connection in WAL mode, the whole time that it is open. Source: SQLite's os_unix.c.
+_DMS_BYTE = 128
+_DATA = ("data", "data-wal")
+_MOMENT_S, _LOOK_S = 2.0, 0.02
+_COPIES = 5
+
+
+class DatabaseInUse(Conflict):
+    """sqld, or another program, has the database open."""
+
+    code = "database_in_use"
+
+
+class LogFiles:
+    """Implements `tenants.repair.DatabaseFiles` for the namespaces below `dbs` of an sqld's folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._folder = data_dir / "dbs"
+
+    async def damaged(self) -> Sequence[str]:
+        """The databases whose files show by themselves that sqld will not open them."""
+        return await asyncio.to_thread(lambda: list(self._damaged()))
+
+    async def damage(self, database_name: str) -> DatabaseDamaged | None:
+        """What is wrong with this one's files, if that can be seen."""
+        return await asyncio.to_thread(_damage, self._of(database_name))
+
+    async def copy(self, database_name: str, folder: Path) -> Path:
+        """Copy the data with its write-ahead log into `folder`; nothing is opened and nothing changes.
+
+        Raises:
+            DatabaseInUse: somebody has it open.
+            NotFound: it is not there.
+            Conflict: it cannot be read.
+        """
+        return await asyncio.to_thread(self._copy, database_name, folder)
+
+    async def set_aside(self, database_name: str, file: str) -> str:
+        """Give the file another name, with the time in it; gives that name. Never the data themselves.
+
+        Raises:
+            DatabaseInUse: somebody has it open.
+            NotFound: it is not there.
+            Conflict: it cannot be renamed.
+        """
+        return await asyncio.to_thread(self._set_aside, database_name, file)
+
+    def _of(self, database_name: str) -> Path:
+        return self._folder / check_name(database_name)
+
+    def _damaged(self) -> Iterator[str]:
+        with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
+            for entry in entries:
+                if entry.is_dir() and _damage(Path(entry.path)) is not None:
+                    yield entry.name
+
+    def _copy(self, database_name: str, folder: Path) -> Path:
+        source = self._of(database_name)
+        try:
+            for _ in range(_COPIES):
+                _require_unused(source)
+                before = _stamps(source)
+                for name in before:
+                    shutil.copyfile(source / name, folder / name)
+                if _stamps(source) == before:
+                    break
+            else:
+                raise DatabaseInUse(f"the data in `{source}` change all the time; stop sqld and try again")
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no `{error.filename}`") from error
+        except OSError as error:
+            raise Conflict(f"`{error.filename}` cannot be read: {error.strerror}") from error
+        return folder / "data"
+
+    def _set_aside(self, database_name: str, file: str) -> str:
+        assert file not in _DATA
+        folder = self._of(database_name)
+        _require_unused(folder)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        number, target = 1, folder / f"{file}.damaged-{stamp}"
+        while target.exists():
+            number += 1
+            target = folder / f"{file}.damaged-{stamp}-{number}"
+        try:
+            (folder / file).rename(target)
+            _sync(folder)
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no `{folder / file}`") from error
+        except OSError as error:
+            raise Conflict(f"`{folder / file}` cannot be renamed: {error.strerror}") from error
+        return target.name
+
+
+def _damage(folder: Path) -> DatabaseDamaged | None:
+    return _damage_of_log(folder / "wallog") or _damage_of_statistics(folder / "stats.json")
+
+
+def _damage_of_log(path: Path) -> DatabaseDamaged | None:
+    try:
+        with path.open("rb") as file:
+            reason = _fault_in_log(file.read(_HEAD_BYTES), os.fstat(file.fileno()).st_size)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        reason = f"it cannot be read: {error.strerror}"
+    return DatabaseDamaged(reason, "wallog") if reason else None
+
+
+def _fault_in_log(head: bytes, size: int) -> str:
+    if not size:
+        return ""
+    if size < _HEAD_BYTES:
+        return f"it is cut off after {size} bytes"
+    if not head.startswith(_MAGIC):
+        return "it does not start as a replication log does"
+    frames, _version, page_bytes = struct.unpack_from("<QII", head, 40)
+    wanted = _HEAD_BYTES + frames * (page_bytes + _FRAME_HEAD_BYTES)
+    return f"it has {size} bytes of {wanted}" if size < wanted else ""
+
+
+def _damage_of_statistics(path: Path) -> DatabaseDamaged | None:
+    try:
+        found = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return DatabaseDamaged(f"it cannot be read: {error.strerror}", "stats.json")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return DatabaseDamaged("it is not JSON", "stats.json")
+    return None if isinstance(found, dict) else DatabaseDamaged("it is no JSON object", "stats.json")
+
+
+def _require_unused(folder: Path) -> None:
+    """Return when no program has the database open. sqld has not, but for the moment in which it tries to open it.
+
+    Two looks: SQLite's own locks, which hold across users and containers, and the open files of the processes that
+    can be seen from here.
+    """
+    if not folder.is_dir():
+        raise NotFound(f"there is no folder `{folder}`; is SQLD_DATA_DIR the folder of this sqld?")
+    until = time.monotonic() + _MOMENT_S
+    while (who := "sqld" if _is_locked(folder / "data-shm") else _holder(folder)) is not None:
+        if time.monotonic() > until:
+            raise DatabaseInUse(
+                f"{who} has files in `{folder}` open, so nothing is set aside; stop it and try again"
+            )
+        time.sleep(_LOOK_S)
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Of the files of the data: when they were changed last, and their size."""
+    found = {name: (folder / name).stat() for name in _DATA if name == "data" or (folder / name).exists()}
+    return {name: (stat.st_mtime_ns, stat.st_size) for name, stat in found.items()}
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise Conflict(f"`{path}` cannot be opened: {error.strerror}; run this as sqld's own user") from error
+    with closing(os.fdopen(handle, "r+b", buffering=0)) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _DMS_BYTE)
+        except OSError:
+            return True
+        return False  # closing lets go of it
+
+
+def _holder(folder: Path) -> str | None:
+    """A process that has one of the files open, as far as this user may see."""
+    files = {
+        (found.st_dev, found.st_ino) for path in folder.iterdir() if path.is_file() and (found := path.stat())
+    }
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has just ended, or is another user's
+            for handle in os.scandir(process / "fd"):
+                with suppress(OSError):
+                    found = os.stat(handle.path)  # noqa: PTH116 - of the open file, and for very many
+                    if (found.st_dev, found.st_ino) in files:
+                        return f"process {process.name}"
+    return None
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
