@@ -17,8 +17,10 @@ from freehold.http.replicas import Replicas
 from freehold.keys import load_or_create_key
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.sqld.provider import SqldProvider
+from freehold.providers.sqld.supervised import running_sqld
+from tests.servers import missing
 from tests.serving import listen, serving
-from tests.sqld import ADMIN_KEY, Sqld
+from tests.sqld import ADMIN_KEY, BINARY, Sqld
 
 
 @dataclass(slots=True)
@@ -137,6 +139,32 @@ async def served_by_sqld(
         folder, lambda url, key: SqldProvider(sqld_url, sqld.admin_url, ADMIN_KEY, key, url, **options)
     ) as running:
         yield running
+
+
+@contextlib.asynccontextmanager
+async def served_by_supervised_sqld(
+    folder: Path, memory_mb: int = 1024, **options: Any
+) -> AsyncIterator[Served]:
+    """The gateway in front of a sqld under its supervisor, as `freehold dev sqld` runs them."""
+    if not BINARY.exists():
+        missing("sqld is not installed: run `make test` once")
+    options.setdefault("most", "full")
+    key = load_or_create_key(folder / "key.pem")
+    async with running_sqld(BINARY, folder / "sqld", key, memory_mb=memory_mb) as place:
+
+        def make(url: str, key: Ed25519PrivateKey) -> SqldProvider:
+            return SqldProvider(
+                place.url,
+                place.admin_url,
+                place.admin_key,
+                key,
+                url,
+                supervisor_url=place.supervisor_url,
+                **options,
+            )
+
+        async with _served(folder, make) as running:
+            yield running
 
 
 @contextlib.asynccontextmanager

@@ -116,6 +116,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenant_query_timeout_s: Annotated[
         float, Meta(gt=0, le=600, description="Limit on one statement of a tenant, in seconds.")
     ] = 5.0
+    tenant_transaction_timeout_s: Annotated[
+        float,
+        Meta(gt=0, le=600, description="Limit on one transaction of a tenant, reading ones too, in seconds."),
+    ] = 30.0
     tenant_token_ttl_s: Annotated[
         int, Meta(ge=60, le=86400, description="Life of a database token, in seconds.")
     ] = 900

@@ -23,6 +23,7 @@ from freehold.providers.sqld.watch import Watch
 
 # What Turso allows is not told; this is longer than what apps there wait for.
 _STATEMENT_S = 10.0
+_LOG_BYTES = 512_000_000
 
 
 class Engine:
@@ -34,7 +35,14 @@ class Engine:
         self._admin = admin
         self._keys = keys
         namespaces = Namespaces(upstream, admin, keys)
-        self.watch = Watch(admin, link, os.cpu_count() or 1, _STATEMENT_S)
+        self.watch = Watch(
+            admin,
+            namespaces,
+            link,
+            cores=os.cpu_count() or 1,
+            statement_s=_STATEMENT_S,
+            max_size_bytes=_LOG_BYTES,
+        )
         # Turso's tokens know no profiles.
         self.server = SqldServer(namespaces, keys.secret("batons"), self.watch, None)
         self.replicas = SqldReplicas(namespaces, admin, keys.secret("replicas"), self.watch.turns, None)

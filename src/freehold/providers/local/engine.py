@@ -245,6 +245,7 @@ class Engine:
 
     def _stream_of(self, call: Call, baton: str | None, *, closes: bool) -> Stream:
         if baton is not None:
+            self._drop(self.streams.overdue(baton))
             return self.streams.take(baton, call.grant)
         # One that ends with its own request has no baton and takes no place among the open ones.
         if closes:
@@ -332,6 +333,7 @@ class Engine:
         elif job.stream is not None and not (job.is_cancelled or future.cancelled()):
             job.stream.session = session
             job.stream.in_transaction = not session.is_autocommit
+            job.stream.transaction_ends_at = session.transaction_since + job.limits.transaction_s
             self.streams.put_back(job.stream)
         elif job.is_clean and not tenant.closing:
             self.pool.give_back(session)

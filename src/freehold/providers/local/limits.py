@@ -10,6 +10,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     statement_s: float = 5.0
     request_s: float = 30.0
+    transaction_s: float = 30.0
     database_bytes: int = 512_000_000
     result_bytes: int = 10_000_000
 

@@ -57,6 +57,7 @@ class LocalProvider:
         token_ttl_s: int = 900,
         max_size_bytes: int = 512_000_000,
         query_timeout_s: float = 5.0,
+        transaction_timeout_s: float = 30.0,
         engine_limits: EngineLimits | None = None,
         snapshot: Callable[[], Awaitable[Snapshot | None]] | None = None,
         most: Profile = "rows",
@@ -71,7 +72,10 @@ class LocalProvider:
             statement_s=_MIGRATION_S, request_s=2 * _MIGRATION_S, database_bytes=max_size_bytes
         )
         limits = Limits(
-            statement_s=query_timeout_s, request_s=6 * query_timeout_s, database_bytes=max_size_bytes
+            statement_s=query_timeout_s,
+            request_s=6 * query_timeout_s,
+            transaction_s=transaction_timeout_s,
+            database_bytes=max_size_bytes,
         )
         self.verifier = TokenVerifier(private_key.public_key(), most=most)
         self.engine = Engine(self._files, limits, engine_limits or EngineLimits(), published)

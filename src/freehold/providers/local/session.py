@@ -1,6 +1,7 @@
 """One connection to one tenant's file, and what runs on it. For one worker thread at a time."""
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -50,6 +51,7 @@ class Session:
         self._authorizer = Authorizer(read_only=read_only)
         self._connection = open_connection(path, limits, self._authorizer, read_only=read_only)
         self._in_read_transaction = False
+        self._began_at: float | None = None
         self.alarm = Alarm(self._connection.interrupt, limits.statement_s)
 
     @property
@@ -99,6 +101,8 @@ class Session:
                         budget.spend(size)
                         rows.append(values)
             run.succeed()
+            if about.verb == "begin":
+                self._began_at = time.monotonic()
         except SqlFailure:
             run.fail()
             raise
@@ -164,6 +168,16 @@ class Session:
         """Whether no transaction is open."""
         return not self._connection.in_transaction
 
+    @property
+    def transaction_since(self) -> float:
+        """When the transaction that is open began, as far as is known; without one, never."""
+        if self.is_autocommit:
+            self._began_at = None
+            return math.inf
+        if self._began_at is None:
+            self._began_at = time.monotonic()
+        return self._began_at
+
     def start_request(self, limits: Limits) -> None:
         """A request comes in; its limits count from now."""
         if limits is not self._limits:
@@ -190,6 +204,7 @@ class Session:
                 self._end_read_transaction()
             if self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, -1) != 1:
                 self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
+            self._began_at = None
             self._connection.set_last_insert_rowid(0)
             if not self.read_only and log_bytes(self.path) > LOG_TARGET_BYTES:
                 fold_log(self._connection, self._limits)

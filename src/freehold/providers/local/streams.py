@@ -1,6 +1,7 @@
 """Streams that go on after a request: an open connection, found again by a baton."""
 
 import hmac
+import math
 import secrets
 import time
 from collections import Counter, OrderedDict
@@ -11,6 +12,8 @@ from freehold.providers.local.session import Session
 from freehold.providers.tokens import Grant
 
 _REMEMBERED = 1000
+_CLOSED = "the stream has expired: it was idle for too long, or its database closed it"
+_TRANSACTION_TOO_LONG = "the transaction lasted longer than one may; it is rolled back, begin again"
 
 
 @dataclass(slots=True)
@@ -25,6 +28,7 @@ class Stream:
     next_secret: str = ""
     expires_at: float = 0.0
     in_transaction: bool = False
+    transaction_ends_at: float = math.inf
 
     @property
     def next_baton(self) -> str:
@@ -41,7 +45,7 @@ class Streams:
         self._limit_each = limit_each
         self._streams: dict[str, Stream] = {}
         self._count_of: Counter[str] = Counter()
-        self._expired: OrderedDict[str, None] = OrderedDict()
+        self._expired: OrderedDict[str, str] = OrderedDict()  # with what to tell
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -86,9 +90,7 @@ class Streams:
         stream = self._streams.get(stream_id)
         if stream is None:
             if stream_id in self._expired:
-                raise StreamExpired(
-                    "the stream has expired: it was idle for too long, or its database closed it"
-                )
+                raise StreamExpired(self._expired[stream_id])
             raise BadBaton("the baton is not valid")
         is_right = stream.secret is not None and hmac.compare_digest(
             stream.secret.encode(), secret.encode(errors="replace")
@@ -112,10 +114,19 @@ class Streams:
                 del self._count_of[stream.grant.database_name]
 
     def expired(self, now: float) -> list[Stream]:
-        """Close the streams that were idle for too long and give them."""
-        return self._expire(
-            [s for s in self._streams.values() if s.secret is not None and s.expires_at <= now]
-        )
+        """Close the streams that were idle for too long, or in one transaction, and give them."""
+        idle = [s for s in self._streams.values() if s.secret is not None]
+        return [
+            *self._expire([s for s in idle if s.transaction_ends_at <= now], _TRANSACTION_TOO_LONG),
+            *self._expire([s for s in idle if s.expires_at <= now < s.transaction_ends_at]),
+        ]
+
+    def overdue(self, baton: str) -> list[Stream]:
+        """Close the stream of this baton if it was in one transaction for too long, and give it."""
+        stream = self._streams.get(baton.partition(".")[0])
+        if stream is None or stream.secret is None or stream.transaction_ends_at > time.monotonic():
+            return []
+        return self._expire([stream], _TRANSACTION_TOO_LONG)
 
     def idle_of(self, database_name: str | None) -> list[Stream]:
         """Close all idle streams of a database (None: of all) and give them."""
@@ -145,10 +156,10 @@ class Streams:
         free.sort(key=lambda each: (-count(each), each.in_transaction, each.expires_at))
         return free[:1]
 
-    def _expire(self, streams: list[Stream]) -> list[Stream]:
+    def _expire(self, streams: list[Stream], reason: str = _CLOSED) -> list[Stream]:
         for stream in streams:
             self.close(stream)
-            self._expired[stream.stream_id] = None
+            self._expired[stream.stream_id] = reason
             if len(self._expired) > _REMEMBERED:
                 self._expired.popitem(last=False)
         return streams

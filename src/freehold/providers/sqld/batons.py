@@ -8,6 +8,8 @@ is kept: any process of the installation opens what another sealed.
 import base64
 import binascii
 import secrets
+import struct
+import time
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -17,6 +19,8 @@ from freehold.providers.tokens import Grant
 
 _NONCE_BYTES = 12
 _MAX_LENGTH = 4096
+_MARK = b"\x01"  # in no baton of sqld's
+_SINCE = struct.Struct("!cd")
 
 
 class BatonSeal:
@@ -25,14 +29,17 @@ class BatonSeal:
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
 
-    def seal(self, baton: str, grant: Grant) -> str:
-        """What the client gets for sqld's baton. ASCII without characters that JSON escapes."""
+    def seal(self, baton: str, grant: Grant, since: float) -> str:
+        """What the client gets for sqld's baton. ASCII without characters that JSON escapes.
+
+        `since` goes with it: when the stream is known to have been in no transaction, in seconds of `time.time`.
+        """
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = self._cipher.encrypt(nonce, baton.encode(), _bound_to(grant))
+        sealed = self._cipher.encrypt(nonce, _SINCE.pack(_MARK, since) + baton.encode(), _bound_to(grant))
         return base64.urlsafe_b64encode(nonce + sealed).decode()
 
-    def open(self, baton: str, grant: Grant) -> str:
-        """sqld's baton for the client's.
+    def open(self, baton: str, grant: Grant) -> tuple[str, float]:
+        """sqld's baton for the client's, and what was sealed with it.
 
         Raises:
             BadBaton: not one of ours, or given to another token or for another database.
@@ -41,9 +48,10 @@ class BatonSeal:
             raise BadBaton("the baton is not valid")
         try:
             sealed = base64.b64decode(baton.encode("ascii"), altchars=b"-_", validate=True)
-            return self._cipher.decrypt(
-                sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound_to(grant)
-            ).decode()
+            text = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound_to(grant))
+            if text[:1] != _MARK:  # sealed before there was a time with it
+                return text.decode(), time.time()
+            return text[_SINCE.size :].decode(), _SINCE.unpack_from(text)[1]
         except (InvalidTag, ValueError, binascii.Error) as error:
             raise BadBaton("the baton is not valid") from error
 

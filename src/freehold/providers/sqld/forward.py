@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator
 
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable
@@ -23,6 +24,7 @@ from freehold.providers.sqld.requests import (
     work_in,
 )
 from freehold.providers.sqld.streams import Place
+from freehold.providers.sqld.transactions import TRANSACTION_S, Transactions
 from freehold.providers.sqld.turns import Turn
 from freehold.providers.sqld.upstream import Answer
 from freehold.providers.sqld.watch import Watch
@@ -50,6 +52,7 @@ class SqldServer:
         published: Published | None,
         *,
         desk: Desk | None = None,
+        transaction_s: float = TRANSACTION_S,
     ) -> None:
         """Without `published` tokens have no profiles: whoever may write may change the schema too."""
         self._namespaces = namespaces
@@ -59,6 +62,7 @@ class SqldServer:
         self._watch = watch
         self._turns = watch.turns
         self._timeout_s = watch.turns.call_s
+        self._transactions = Transactions(namespaces, transaction_s)
 
     async def answer(self, call: Call, interest: Interest) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
@@ -102,9 +106,10 @@ class SqldServer:
 
     async def _forward(self, call: Call, request: Body, interest: Interest) -> Reply:
         theirs = baton_of(request)
-        baton = None if theirs is None else self._seal.open(theirs, call.grant)
-        body = encoded(request, baton)
         name = call.grant.database_name
+        baton, since = None, time.time()
+        if theirs is not None:
+            baton, since = self._seal.open(theirs, call.grant)
         statements, is_program = work_in(request)
         # What only closes or asks takes no time, and must not wait.
         turn = (
@@ -115,11 +120,15 @@ class SqldServer:
             else None
         )
         try:
+            if baton is not None:
+                baton, since = await self._transactions.bounded(name, baton, since)
+            body = encoded(request, baton)
             place = await self._namespaces.place(name, baton)
         except BaseException:
             if turn is not None:
                 turn.leave()
             raise
+        place.since = since
         if may_leave_stream(request):
             place.keep_unseen()  # until its baton is seen
         try:
@@ -226,7 +235,7 @@ class SqldServer:
             raise ProviderUnavailable("sqld's answer does not start as answers of Hrana do")
         theirs = None if head[1] is None else head[1].decode()
         place.keep(theirs)
-        baton = b"null" if theirs is None else f'"{self._seal.seal(theirs, grant)}"'.encode()
+        baton = b"null" if theirs is None else f'"{self._seal.seal(theirs, grant, place.since)}"'.encode()
         # `base_url` is an address behind us, for nobody else to know.
         return b"".join((b'{"baton":', baton, b',"base_url":null', start[head.end() :]))
 
@@ -234,7 +243,7 @@ class SqldServer:
         """End a stream whose client gets an error for the whole call: by the protocol it is closed then."""
         if theirs is None:
             return
-        baton = self._seal.open(theirs, grant)
+        baton, _ = self._seal.open(theirs, grant)
         with contextlib.suppress(FreeholdError):
             place = await self._namespaces.place(grant.database_name, baton)
             try:

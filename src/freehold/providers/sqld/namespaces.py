@@ -15,11 +15,14 @@ from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import CloseReq, PipelineReq
 from freehold.providers.sqld.admin import SqldAdmin
 from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.proxy_messages import disconnect_message
 from freehold.providers.sqld.refusals import refusal
 from freehold.providers.sqld.streams import Place, Places
 from freehold.providers.sqld.upstream import Answer, Upstream
 from freehold.tenants.types import AccessLevel
 
+DISCONNECT = "proxy.Proxy/Disconnect"
+GRPC = (("Content-Type", "application/grpc-web"), ("TE", "trailers"))
 _HEALTH_S = 2.0
 _CLOSE_S = 5.0
 _BACK_S = 0.1
@@ -55,6 +58,36 @@ class Namespaces:
     def has_open(self, database_name: str, key: str) -> bool:
         """Whether something of this key waits there for its next call, as far as is known here."""
         return self._places.has_open(database_name, key)
+
+    async def end_stream(self, database_name: str, baton: str) -> None:
+        """Close a stream that waits; its client is told when it goes on with it."""
+        self._places.closed(database_name, baton)
+        await self.close_stream(database_name, baton)
+
+    async def end_all(self, database_name: str) -> None:
+        """Close all streams of a database that wait, as known here, and what its replicas have open."""
+        streams, others = self.open_in(database_name)
+        for baton in streams:
+            await self.end_stream(database_name, baton)
+        for connection_id in others:
+            await self.disconnect(database_name, connection_id)
+
+    async def disconnect(self, database_name: str, connection_id: str) -> None:
+        """End a replica's connection."""
+        place = self._places.take(database_name, connection_id)
+        try:
+            with contextlib.suppress(FreeholdError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_S):
+                    answer = await self.post(
+                        database_name, "full", f"/{DISCONNECT}", disconnect_message(connection_id), GRPC
+                    )
+                    await answer.read()
+        finally:
+            place.leave()
+
+    def open_in(self, database_name: str) -> tuple[list[str], list[str]]:
+        """The batons of a database's streams that wait, and the ids of replicas' connections, as known here."""
+        return self._places.waiting_of(database_name)
 
     async def close_stream(self, database_name: str, baton: str) -> None:
         """Close a stream if it is still there; carried to its end even if the caller is cancelled."""

@@ -33,8 +33,9 @@ from freehold.providers.sqld.link import SupervisorLink
 from freehold.providers.sqld.log_files import LogFiles
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.replicas import SqldReplicas
+from freehold.providers.sqld.transactions import TRANSACTION_S
 from freehold.providers.sqld.upstream import Upstream
-from freehold.providers.sqld.watch import Watch
+from freehold.providers.sqld.watch import STUCK_S, Watch
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.ports import Open
@@ -70,8 +71,10 @@ class SqldProvider:
         max_size_bytes: int = 512_000_000,
         admin_timeout_s: float = 10.0,
         query_timeout_s: float = 5.0,
+        transaction_timeout_s: float = TRANSACTION_S,
         cores: int = 0,
         supervisor_url: str = "",
+        stuck_s: float = STUCK_S,
         data_dir: Path | None = None,
         most: Profile = "rows",
         published: Published = nothing_published,
@@ -94,9 +97,22 @@ class SqldProvider:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.verifier = TokenVerifier(private_key.public_key(), most=most)
         link = SupervisorLink(self._session, supervisor_url, admin_key) if supervisor_url else None
-        self.watch = Watch(self._admin, link, cores or os.cpu_count() or 1, query_timeout_s)
+        self.watch = Watch(
+            self._admin,
+            self._namespaces,
+            link,
+            cores=cores or os.cpu_count() or 1,
+            statement_s=query_timeout_s,
+            max_size_bytes=max_size_bytes,
+            stuck_s=stuck_s,
+        )
         self.server = SqldServer(
-            self._namespaces, self._keys.secret("batons"), self.watch, published, desk=self._desk
+            self._namespaces,
+            self._keys.secret("batons"),
+            self.watch,
+            published,
+            desk=self._desk,
+            transaction_s=transaction_timeout_s,
         )
         self.replicas = SqldReplicas(
             self._namespaces,
@@ -106,6 +122,7 @@ class SqldProvider:
             published,
             desk=self._desk,
             timeout_s=_REPLICA_S,
+            transaction_s=transaction_timeout_s,
         )
 
     async def create(self, database_name: str) -> Database:

@@ -12,11 +12,13 @@ from freehold.errors import Forbidden, InvalidInput
 from freehold.libsql.guard import check_reading_sql, check_sql
 from freehold.libsql.profiles import refusal
 from freehold.providers.sqld.entitled import Claim
-from freehold.providers.sqld.protobuf import BYTES, each, encoded, field, fields_of, parsed
+from freehold.providers.sqld.protobuf import BYTES, each, encoded, field, fields_of, parsed, varint
 from freehold.providers.sqld.proxy_programs import program_of, query_sql, text_of
 from freehold.providers.tokens import Grant
 
 _FRAME_HEAD_BYTES = 5
+# Of `ExecuteResults`: what the connection is in after the program.
+_STATE_FIELD, _STATE_TRANSACTION = 2, 2
 
 
 class ProxyMessages:
@@ -88,6 +90,11 @@ def steps_of(message: bytes) -> int:
     return sum(number == 1 for number, _, _ in parsed(program))
 
 
+def disconnect_message(connection_id: str) -> bytes:
+    """A framed `DisconnectMessage` for a connection whose id was made here."""
+    return framed(encoded(1, connection_id.encode()))
+
+
 def unframed(body: bytes) -> bytes:
     """The one message in a gRPC-web body."""
     size = int.from_bytes(body[1:_FRAME_HEAD_BYTES], "big")
@@ -99,3 +106,28 @@ def unframed(body: bytes) -> bytes:
 def framed(message: bytes) -> bytes:
     """A gRPC-web body of one message."""
     return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def leaves_transaction(body: bytes) -> bool | None:
+    """Whether a connection is in a transaction after this gRPC-web answer with `ExecuteResults`; None if untold."""
+    try:
+        size = int.from_bytes(body[1:_FRAME_HEAD_BYTES], "big")
+        message = body[_FRAME_HEAD_BYTES : _FRAME_HEAD_BYTES + size]
+        if body[:1] != b"\0" or len(message) != size:
+            return None
+        return _STATE_TRANSACTION in _varints_of(message, _STATE_FIELD)
+    except InvalidInput:
+        return None
+
+
+def _varints_of(message: bytes, number: int) -> list[int]:
+    found = []
+    at = 0
+    while at < len(message):
+        tag, at = varint(message, at)
+        value, at = varint(message, at)
+        if tag & 7 == BYTES:
+            at += value
+        elif tag >> 3 == number:
+            found.append(value)
+    return found

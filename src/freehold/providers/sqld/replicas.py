@@ -1,5 +1,9 @@
 """Embedded replicas: their pulls go to sqld as they are, the writes that they hand on only after the guard's look."""
 
+import math
+import time
+from collections import OrderedDict
+
 from freehold.errors import InvalidInput, ProviderUnavailable
 from freehold.providers.desk import Desk
 from freehold.providers.published import Published, RegistryBatches
@@ -7,15 +11,24 @@ from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaRe
 from freehold.providers.sqld.admin import SqldAdmin
 from freehold.providers.sqld.entitled import Claim
 from freehold.providers.sqld.forward import limited, stoppable
-from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.proxy_messages import ProxyMessages, connection_of, framed, steps_of, unframed
+from freehold.providers.sqld.namespaces import DISCONNECT, GRPC, Namespaces
+from freehold.providers.sqld.proxy_messages import (
+    ProxyMessages,
+    connection_of,
+    framed,
+    leaves_transaction,
+    steps_of,
+    unframed,
+)
 from freehold.providers.sqld.streams import REPLICA_S, Place
+from freehold.providers.sqld.transactions import TRANSACTION_S, too_long
 from freehold.providers.sqld.turns import Turn, Turns
 from freehold.providers.sqld.upstream import Answer
 
 _SMALL_BODY_BYTES = 32_768
 _MAX_PULL_BYTES = 65_536  # a pull is a few numbers
-_CONTENT_TYPE = "application/grpc-web"
+_REMEMBERED = 10_000
+_ABORTED = 10  # by gRPC's numbers
 
 
 class SqldReplicas:
@@ -31,8 +44,11 @@ class SqldReplicas:
         *,
         desk: Desk | None = None,
         timeout_s: float = 60.0,
+        transaction_s: float = TRANSACTION_S,
     ) -> None:
         """Without `published` tokens have no profiles: whoever may write may change the schema too."""
+        self._transaction_s = transaction_s
+        self._in_transaction: OrderedDict[str, float] = OrderedDict()  # since when, by connection
         self._turns = turns
         self._registry = None if published is None else RegistryBatches(published)
         self._namespaces = namespaces
@@ -54,6 +70,8 @@ class SqldReplicas:
         if claim is not None and not (self._registry and await self._registry.includes(claim.batch)):
             raise claim.refusal
         await self._check_open(call.grant.database_name)
+        if call.method.startswith("proxy.") and await self._end_overlong(call, message):
+            return ReplicaReply(grpc_status=_ABORTED, message=str(too_long(self._transaction_s)))
         turn = await self._turn(call, message, interest)
         try:
             place = await self._place(call, message)
@@ -63,6 +81,8 @@ class SqldReplicas:
             raise
         try:
             answer = await self._answer(call, framed(message), turn, interest)
+            if call.method == "proxy.Proxy/Execute":
+                self._note(message, answer)
             reply = _reply(answer, self._timeout_s)
         except BaseException:
             place.leave()
@@ -95,12 +115,33 @@ class SqldReplicas:
             return await self._namespaces.place(call.grant.database_name)
         connection_id = connection_of(message)
         place = await self._namespaces.place(call.grant.database_name, connection_id)
-        if call.method != "proxy.Proxy/Disconnect":
+        if call.method != DISCONNECT:
             place.keep_unseen(REPLICA_S, connection_id)
         return place
 
+    async def _end_overlong(self, call: ReplicaCall, message: bytes) -> bool:
+        """Whether the connection was in one transaction for too long; it is ended then."""
+        connection_id = connection_of(message)
+        since = self._in_transaction.get(connection_id, math.inf)
+        if call.method == DISCONNECT or time.monotonic() - since < self._transaction_s:
+            return False
+        del self._in_transaction[connection_id]
+        await self._namespaces.disconnect(call.grant.database_name, connection_id)
+        return True
+
+    def _note(self, message: bytes, answer: Answer) -> None:
+        """Remember since when the connection is in a transaction, if it is."""
+        connection_id = connection_of(message)
+        is_in_one = leaves_transaction(answer.peek()) if answer.is_complete else None
+        if is_in_one:
+            self._in_transaction.setdefault(connection_id, time.monotonic())
+            if len(self._in_transaction) > _REMEMBERED:
+                self._in_transaction.popitem(last=False)
+        elif is_in_one is False:
+            self._in_transaction.pop(connection_id, None)
+
     async def _answer(self, call: ReplicaCall, body: bytes, turn: Turn | None, interest: Interest) -> Answer:
-        headers = [("Content-Type", _CONTENT_TYPE), ("TE", "trailers")]
+        headers = [*GRPC]
         if call.session_token is not None:
             headers.append(("x-session-token", call.session_token))
         grant = call.grant

@@ -28,7 +28,17 @@ class Place:
     `instead_of` is the database and the baton of a stream that is to be closed first: the place was its.
     """
 
-    __slots__ = ("holder", "instead_of", "is_left", "key", "lasts_s", "places", "until", "waits_as_stream")
+    __slots__ = (
+        "holder",
+        "instead_of",
+        "is_left",
+        "key",
+        "lasts_s",
+        "places",
+        "since",
+        "until",
+        "waits_as_stream",
+    )
 
     def __init__(self, places: "Places", holder: "Holder", instead_of: tuple[str, str] | None) -> None:
         self.places = places
@@ -39,6 +49,7 @@ class Place:
         self.lasts_s = 0.0
         self.waits_as_stream = False
         self.until = 0.0
+        self.since = 0.0  # when the stream was last in no transaction, in seconds of `time.time`
 
     def keep(self, baton: str | None) -> None:
         """After the call a stream waits for this baton; with None nothing is left of it."""
@@ -143,6 +154,23 @@ class Places:
         elif not holder.held:
             del self._holders[holder.name]
 
+    def waiting_of(self, database_name: str) -> tuple[list[str], list[str]]:
+        """The batons of a database's streams that wait, and the keys of what else is open there."""
+        holder = self._holders.get(database_name)
+        if holder is None:
+            return [], []
+        return (
+            [str(key) for key in holder.streams],
+            [key for key in holder.others if isinstance(key, str)],
+        )
+
+    def closed(self, database_name: str, baton: str) -> None:
+        """This stream is closed by us; who goes on with it is told so."""
+        holder = self._holders.get(database_name)
+        if holder is not None and baton in holder.streams:
+            self._forget(holder, baton)
+            self._remember_closed(baton)
+
     def forget_waiting(self) -> None:
         """sqld is gone, and all that was open with it."""
         for holder in list(self._holders.values()):
@@ -187,10 +215,13 @@ class Places:
             raise Overloaded("too many requests at once; try again in a moment")
         baton = next(iter(most.streams))
         self._forget(most, baton)
+        self._remember_closed(baton)
+        return most.name, str(baton)
+
+    def _remember_closed(self, baton: object) -> None:
         self._closed[baton] = None
         if len(self._closed) > _REMEMBERED:
             self._closed.popitem(last=False)
-        return most.name, str(baton)
 
     def _forget_expired(self) -> None:
         now = self._now()

@@ -13,6 +13,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Literal
 
 from freehold.errors import FreeholdError
 from freehold.providers.local.failures import Gone, Overloaded
@@ -26,6 +27,7 @@ _HEAVY_S = 1.0
 # What was used counts half after this time, and is forgotten when next to nothing is left of it.
 _HALF_LIFE_S = 10.0
 _FORGOTTEN_S = 0.02
+_LOOKED_AT_S = 0.5
 _WAITING_EACH = 32
 _WAITING = 2000
 _WAITS_S = 30.0
@@ -42,12 +44,15 @@ class Share:
     """What one tenant has of the places, and had lately."""
 
     __slots__ = (
-        "_at", "_used_s", "answered", "lingering", "name", "not_before", "running", "slow_until", "strikes",
-        "unlooked_s", "waiting",
+        "_at", "_used_s", "answered", "closed", "lingering", "name", "not_before", "running", "slow_until",
+        "strikes", "unlooked_s", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.closed: Literal["", "new", "all"] = (
+            ""  # "new": only steps of open streams begin; "all": nothing does
+        )
         self.running = 0  # with those that linger
         self.lingering = 0
         self.waiting: deque[_Waiter] = deque()
@@ -161,6 +166,7 @@ class Turns:
             None  # since when broken off calls hold as many places as there are cores
         )
         self.stopped = 0
+        self.unlooked: dict[Share, None] = {}  # those who used so much that what they wrote is worth a look
         self._cores = cores
         self._wake = wake
         self._shares: dict[str, Share] = {}
@@ -176,6 +182,11 @@ class Turns:
         """How many tenants are slowed."""
         now = self.now()
         return sum(share.slow_until > now for share in self._shares.values())
+
+    def is_quiet(self, database_name: str) -> bool:
+        """Whether nothing of this tenant runs or waits."""
+        share = self._shares.get(database_name)
+        return share is None or not (share.running or share.waiting)
 
     def share_of(self, database_name: str) -> Share | None:
         """What is known of a tenant, if anything."""
@@ -244,6 +255,19 @@ class Turns:
         share.strikes = share.strikes + 1 if share.slow_until > now else 1
         share.slow_until = now + min(_SLOW_FOR_S * _STRIKE ** (share.strikes - 1), _SLOW_FOR_MOST_S)
 
+    def close(self, database_name: str) -> Share:
+        """Nothing new of this tenant begins until `reopen`."""
+        share = self._shares.setdefault(database_name, Share(database_name))
+        share.closed = "new"
+        return share
+
+    def reopen(self, share: Share) -> None:
+        """End `close`."""
+        share.closed = ""
+        now = self.now()
+        self._let_in(now)
+        self._forget(share, now)
+
     def overtime(self, turn: Turn, what: str, limit_s: float) -> None:
         """Stop a call whose time is over."""
         self.stopped += 1
@@ -273,7 +297,7 @@ class Turns:
     # Inside ------------------------------------------------------------------------------------------
 
     def _may_begin(self, share: Share, now: float, *, goes_on: bool, more: int = 0) -> bool:
-        if share.lingering:
+        if share.lingering or share.closed == "all" or (share.closed == "new" and not goes_on):
             return False
         if share.slow_until > now:
             return not share.running and now >= share.not_before and self.held < self.limit - 1 + more
@@ -325,6 +349,8 @@ class Turns:
         share.running -= 1
         self.held -= 1
         share.use(now - turn.began, now)
+        if share.unlooked_s >= _LOOKED_AT_S:
+            self.unlooked[share] = None
         if share.slow_until > now:
             pause_s = max(_SLOW_PAUSE_S, now - turn.began) * _STRIKE ** (share.strikes - 1)
             share.not_before = now + min(pause_s, _SLOW_PAUSE_MOST_S)
@@ -333,7 +359,7 @@ class Turns:
         self._forget(share, now)
 
     def _forget(self, share: Share, now: float) -> None:
-        is_idle = not share.running and not share.waiting and share.slow_until <= now
+        is_idle = not share.running and not share.waiting and not share.closed and share.slow_until <= now
         if is_idle and share.unlooked_s < _FORGOTTEN_S and share.used(now) < _FORGOTTEN_S:
             self._shares.pop(share.name, None)
 

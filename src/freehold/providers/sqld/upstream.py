@@ -44,6 +44,10 @@ class Answer:
         """Whether nothing more comes: it was complete, or the server broke it off."""
         return self._connection.is_complete or not self._connection.is_usable
 
+    def peek(self) -> bytes:
+        """What has come of the body and was not taken yet; it stays."""
+        return self._connection.peek()
+
     async def read(self) -> bytes:
         """The whole body."""
         connection = self._connection
@@ -215,6 +219,11 @@ class _Connection(asyncio.Protocol):
             self._is_paused = False
             self._transport.resume_reading()
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def peek(self) -> bytes:
+        """The same, and leave it."""
+        self._parts = [b"".join(self._parts)]
+        return self._parts[0]
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The body as it comes."""

@@ -15,6 +15,9 @@ from freehold.errors import FreeholdError, ProviderUnavailable
 from freehold.providers.sqld.admin import SqldAdmin
 from freehold.providers.sqld.control import SupervisorState
 from freehold.providers.sqld.link import SupervisorLink
+from freehold.providers.sqld.logs import Logs
+from freehold.providers.sqld.namespaces import Namespaces
+from freehold.providers.sqld.refusals import Refusal
 from freehold.providers.sqld.turns import Turn, Turns
 
 log = structlog.get_logger()
@@ -27,7 +30,7 @@ _SEVERAL_AFTER_S = 1.0
 _LONG_S = 0.5
 # sqld interrupts within milliseconds what it can interrupt. A later count is of something else.
 _INTERRUPTED_WITHIN_S = 1.0
-_STUCK_S = 10.0
+STUCK_S = 10.0
 # Without a supervisor nobody can see what goes on, nor end it: a place is given back after this time.
 _UNSEEN_S = 10.0
 
@@ -35,8 +38,20 @@ _UNSEEN_S = 10.0
 class Watch:
     """Owns the `turns`; `aclose` ends it. For the event loop's thread."""
 
-    def __init__(self, admin: SqldAdmin, link: SupervisorLink | None, cores: int, statement_s: float) -> None:
+    def __init__(
+        self,
+        admin: SqldAdmin,
+        namespaces: Namespaces,
+        link: SupervisorLink | None,
+        *,
+        cores: int,
+        statement_s: float,
+        max_size_bytes: int,
+        stuck_s: float = STUCK_S,
+    ) -> None:
+        self._stuck_s = stuck_s
         self.turns = Turns(cores, statement_s, wake=self._wake)
+        self.logs = Logs(admin, namespaces, self.turns, max_size_bytes)
         self.link = link
         self.stuck = 0  # times that broken off calls held all places
         self._admin = admin
@@ -44,23 +59,26 @@ class Watch:
         self._restarts: int | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._look: asyncio.Task[None] | None = None
+        self._folding: asyncio.Task[None] | None = None
         self._next_look = 0.0
 
     async def aclose(self) -> None:
         """Stop looking."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._look is not None:
-            self._look.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._look
+        for task in (self._look, self._folding):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     def out_of_memory(self, turn: Turn) -> None:
         """A statement failed for want of memory: the longest of the others gives way, as it is the likely cause."""
         now = self.turns.now()
         others = [each for each in self.turns.running if each is not turn and now - each.began >= _LONG_S]
         if others:
-            self.turns.overtime(min(others, key=lambda each: each.began), "statement", self.turns.statement_s)
+            longest = min(others, key=lambda each: each.began)
+            longest.stop(Refusal("the statement was stopped: memory is short", "SQLITE_NOMEM"))
 
     def _wake(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
@@ -71,7 +89,7 @@ class Watch:
             self.turns.tick()
             self._look_if_needed()
         finally:
-            if self.turns.is_busy or self._look is not None:
+            if self.turns.is_busy or self._look is not None or self.logs.is_needed:
                 self._wake()
             else:
                 self.turns.is_watched = False
@@ -82,12 +100,15 @@ class Watch:
             return
         is_needed = (
             self._interrupted is None
+            or self.logs.is_needed
             or self.turns.lingering
             or any(now - turn.began >= _LONG_S for turn in self.turns.running)
         )
         if is_needed:
             self._next_look = now + (_LOOK_SOON_S if self.turns.lingering else _LOOK_S)
             self._look = asyncio.create_task(self._looked())
+            if self.logs.is_needed and self._folding is None:
+                self._folding = asyncio.create_task(self._fold())
 
     async def _looked(self) -> None:
         try:
@@ -95,12 +116,23 @@ class Watch:
             self._see_restart(state)
             await self._see_interruptions(state)
             await self._see_progress()
-            if self.turns.stuck_since is not None and self.turns.now() - self.turns.stuck_since >= _STUCK_S:
+            if (
+                self.turns.stuck_since is not None
+                and self.turns.now() - self.turns.stuck_since >= self._stuck_s
+            ):
                 await self._end_stuck()
         except FreeholdError:
             pass  # sqld does not answer; its calls tell of that
         finally:
             self._look = None
+
+    async def _fold(self) -> None:
+        try:
+            await self.logs.look()
+        except FreeholdError:
+            pass
+        finally:
+            self._folding = None
 
     def _see_restart(self, state: SupervisorState | None) -> None:
         if state is None:
@@ -172,7 +204,7 @@ class Watch:
         if not await self.link.restart("calls past their limit held every place"):
             return
         self.stuck += 1
-        log.error("sqld.stuck", databases=names, seconds=_STUCK_S)
+        log.error("sqld.stuck", databases=names, seconds=self._stuck_s)
         for share in {turn.share for turn in self.turns.lingering}:
             self.turns.slow_down(share)
         self._interrupted = None

@@ -1,0 +1,108 @@
+"""Keeps the log of each database on sqld short: SQLite begins it again only when nobody reads from it.
+
+A tenant whose readers take turns without a gap makes it grow for ever. sqld tells of each database how many pages it
+has written in all, so whoever wrote much is looked at: their log is folded into the file when nothing of theirs runs;
+and when it has grown beyond its limit nothing new of theirs begins, and their streams are closed, until it is.
+"""
+
+import asyncio
+from collections import OrderedDict
+
+import structlog
+
+from freehold.providers.sqld.admin import SqldAdmin
+from freehold.providers.sqld.namespaces import Namespaces
+from freehold.providers.sqld.turns import Share, Turns
+
+log = structlog.get_logger()
+
+_PAGE_BYTES = 4096 + 24  # with its head in the log
+_WORTH_BYTES = 16_000_000
+_SLACK_BYTES = 64_000_000
+_GRACE_S = 5.0
+_LOOK_S = 0.05
+_REMEMBERED = 10_000
+
+
+class Logs:
+    """`limit_bytes` is what one database's log may have; one transaction as large as a database goes through."""
+
+    def __init__(self, admin: SqldAdmin, namespaces: Namespaces, turns: Turns, max_size_bytes: int) -> None:
+        self.limit_bytes = max_size_bytes + _SLACK_BYTES
+        self.forced = 0  # times that a tenant's streams were closed for it
+        self._admin = admin
+        self._namespaces = namespaces
+        self._turns = turns
+        self._folded: OrderedDict[str, int] = OrderedDict()  # the count of pages at the last folding
+        self._unfolded: dict[str, None] = {}
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether `look` has anything to do."""
+        return bool(self._turns.unlooked or self._unfolded)
+
+    async def look(self) -> None:
+        """Look at the logs of those who used much lately, and fold what can be folded now.
+
+        Raises:
+            FreeholdError: sqld does not answer.
+        """
+        while self._turns.unlooked:
+            share, _ = self._turns.unlooked.popitem()
+            share.unlooked_s = 0.0
+            await self._measure(share)
+        for name in list(self._unfolded):
+            streams, others = self._namespaces.open_in(name)
+            if self._turns.is_quiet(name) and not streams and not others:
+                await self._fold(name)
+
+    async def _measure(self, share: Share) -> None:
+        stats = await self._admin.stats(share.name)
+        if stats is None:
+            return
+        pages = stats.replication_index or 0
+        if share.name not in self._folded:  # whoever wrote before us may have left anything
+            self._remember(share.name, pages)
+            self._unfolded[share.name] = None
+            return
+        size_bytes = (pages - self._folded[share.name]) * _PAGE_BYTES
+        if size_bytes >= _WORTH_BYTES:
+            self._unfolded[share.name] = None
+        if size_bytes >= self.limit_bytes:
+            await self._force(share.name, size_bytes)
+
+    async def _force(self, name: str, size_bytes: int) -> None:
+        """Fold it whatever is open, after some time for what is open to end by itself."""
+        log.warning("sqld.log_too_long", database=name, size_bytes=size_bytes)
+        share = self._turns.close(name)
+        try:
+            if not await self._ended(share, _GRACE_S):
+                self.forced += 1
+                share.closed = "all"
+                await self._ended(share, self._turns.call_s, with_streams=False)
+                await self._namespaces.end_all(name)
+            await self._fold(name)
+        finally:
+            self._turns.reopen(share)
+
+    async def _ended(self, share: Share, within_s: float, *, with_streams: bool = True) -> bool:
+        """Wait until nothing of this tenant runs, nor is open; False if that takes longer."""
+        until = self._turns.now() + within_s
+        while share.running or (with_streams and any(self._namespaces.open_in(share.name))):
+            if self._turns.now() >= until:
+                return False
+            await asyncio.sleep(_LOOK_S)
+        return True
+
+    async def _fold(self, name: str) -> None:
+        stats = await self._admin.stats(name)
+        await self._admin.checkpoint(name)
+        self._unfolded.pop(name, None)
+        if stats is not None:
+            self._remember(name, stats.replication_index or 0)
+
+    def _remember(self, name: str, pages: int) -> None:
+        self._folded[name] = pages
+        self._folded.move_to_end(name)
+        if len(self._folded) > _REMEMBERED:
+            self._folded.popitem(last=False)
