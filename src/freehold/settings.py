@@ -248,6 +248,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_scopes: Annotated[
         tuple[str, ...], Meta(description="What to ask the issuer for, separated by commas.")
     ] = ("openid", "email", "profile")
+    request_head_timeout_s: Annotated[
+        float, Meta(gt=0, le=600, description="Limit on the time that the head of a request may take.")
+    ] = 20.0
+    request_body_timeout_s: Annotated[
+        float,
+        Meta(gt=0, le=3600, description="The same for its body; each 1,000 bytes that come add a second."),
+    ] = 30.0
+    request_memory_mb: Annotated[
+        int,
+        Meta(
+            ge=16,
+            le=100_000,
+            description="Memory for large request bodies of all clients; and for answers not read yet.",
+        ),
+    ] = 256
+    max_connections: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Connections at once; half the limit on files at most.")
+    ] = 4000
+    max_connections_each: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="The same of one client address; trusted proxies have no such limit.",
+        ),
+    ] = 1000
     metrics_token: Annotated[
         Secret, Meta(description="Who has it may read /metrics; when unset, only this machine may.")
     ] = Secret("")

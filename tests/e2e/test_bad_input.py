@@ -387,7 +387,7 @@ def test_a_method_that_is_not_known_is_refused(caller: Caller, method: str) -> N
 
 ODD_HEADERS: dict[str, Headers] = {
     "a long one": ((b"X-Long", b"x" * 60_000),),
-    "many": tuple((b"X-%d" % number, b"x") for number in range(2000)),
+    "many": tuple((b"X-%d" % number, b"x") for number in range(90)),
     "a long cookie": ((b"Cookie", b"better-auth.session_token=" + b"x" * 60_000),),
     "many cookies": ((b"Cookie", b"; ".join(b"c%d=%d" % (n, n) for n in range(5000))),),
     "many session cookies": ((b"Cookie", b"; ".join([b"better-auth.session_token=a.b"] * 500)),),

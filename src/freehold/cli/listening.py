@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 import uvicorn
 
 from freehold.settings import BadSettings
+
+_FILES = 65_536
 
 
 class Server(uvicorn.Server):
@@ -39,6 +42,17 @@ def listen(host: str, port: int, port_name: str = "PORT") -> socket.socket:
     # A listener made here has no protocol number, by which asyncio knows that it may turn Nagle's delay off.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def raise_file_limit() -> int:
+    """Let this process open as many files as it may, up to a sensible number; gives how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return _FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def _cannot_listen(host: str, port: int, port_name: str, error: OSError | UnicodeError) -> str:

@@ -5,7 +5,7 @@ import msgspec
 import uvicorn
 
 from freehold.cli.context import EXIT_DONE, async_command, command_settings
-from freehold.cli.listening import Server, listen
+from freehold.cli.listening import Server, listen, raise_file_limit
 from freehold.settings import Settings
 
 _SHUTDOWN_LIMIT_S = 10
@@ -34,7 +34,7 @@ async def run_service(settings: Settings) -> int:
     with listen(settings.host, settings.port) as listener:
         from freehold.adapters import warn_of_shared_sqld
         from freehold.bootstrap import open_services
-        from freehold.http.app import create_asgi
+        from freehold.http.app import create_asgi, create_connections, create_room
         from freehold.log import configure_logging
 
         configure_logging(settings.log_level, settings.log_format)
@@ -42,8 +42,11 @@ async def run_service(settings: Settings) -> int:
         async with open_services(settings) as services:
             await services.publish_registry()
             await warn_of_shared_sqld(settings)
+            room = create_room(settings)
             config = uvicorn.Config(
-                create_asgi(services),
+                create_asgi(services, room),
+                http=create_connections(settings, room, most=raise_file_limit() // 2),
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -21,9 +21,12 @@ from freehold.http.auth_edge import AuthEdge
 from freehold.http.auth_email import email_and_password_routes
 from freehold.http.auth_jwts import jwt_routes
 from freehold.http.auth_pairs import pair_routes
+from freehold.http.body_room import BodyRoom
 from freehold.http.census import CensusController
-from freehold.http.client_address import ClientAddresses
+from freehold.http.client_address import ClientAddresses, network_of
 from freehold.http.client_reports import ClientReports
+from freehold.http.connection import Connection, connections_of
+from freehold.http.connection_limits import ConnectionLimits, Connections
 from freehold.http.cors import Cors
 from freehold.http.databases import DatabasesController
 from freehold.http.form_auth import form_routes
@@ -32,6 +35,7 @@ from freehold.http.guards import provide_database_caller, provide_signed_in
 from freehold.http.guest_databases import GuestDatabasesController
 from freehold.http.guests import guest_handlers
 from freehold.http.health import DamageReport, HealthController
+from freehold.http.large_bodies import LargeBodies
 from freehold.http.metrics import metrics_route
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.provider_accounts import provider_account_handlers
@@ -48,7 +52,7 @@ from freehold.http.rollouts import RolloutsController
 from freehold.http.social import social_handlers
 from freehold.http.tenants import TenantsController
 from freehold.http.token_checks import TokenChecks
-from freehold.http.unread_bodies import UnreadBodies
+from freehold.settings import Settings
 
 log = structlog.get_logger()
 
@@ -140,7 +144,7 @@ async def _work(services: Services) -> None:
     await services.provisioner.run()
 
 
-def create_asgi(services: Services) -> ASGIApp:
+def create_asgi(services: Services, room: BodyRoom | None = None) -> ASGIApp:
     """What a server runs: the application with limits, CORS, the request log and reading out around it."""
     gateway = _gateway(services)
     counts = RequestCounts()
@@ -151,8 +155,29 @@ def create_asgi(services: Services) -> ASGIApp:
     addresses = ClientAddresses(settings.trusted_proxies)
     if settings.rate_limits == "on":
         app = RateLimits(app, services.limiter, Rules(settings), addresses, counts.note_refusal)
-    app = AuditOrigins(UnreadBodies(Cors(app, services.auth.origins)), addresses)
+    room = room or create_room(settings)
+    app = AuditOrigins(LargeBodies(Cors(app, services.auth.origins), room, addresses), addresses)
     return RequestLog(app, counts)
+
+
+def create_room(settings: Settings) -> BodyRoom:
+    """Memory for large bodies. A quarter of it for each client address."""
+    total_bytes = settings.request_memory_mb * 1_000_000
+    return BodyRoom(total_bytes, total_bytes // 4)
+
+
+def create_connections(settings: Settings, room: BodyRoom, most: int) -> type[Connection]:
+    """What a server makes of each connection; it has files for `most`."""
+    limits = ConnectionLimits(
+        connections=min(settings.max_connections, most),
+        connections_each=min(settings.max_connections_each, most),
+        head_s=settings.request_head_timeout_s,
+        body_s=settings.request_body_timeout_s,
+        unread_bytes=settings.request_memory_mb * 1_000_000,
+    )
+    addresses = ClientAddresses(settings.trusted_proxies)
+    counted = Connections(limits, is_shared=addresses.is_proxy, is_short=lambda: room.is_short)
+    return connections_of(counted, lambda host: host if addresses.is_proxy(host) else network_of(host))
 
 
 def _edge(services: Services) -> AuthEdge:

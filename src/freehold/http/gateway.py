@@ -18,6 +18,7 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from freehold.errors import FreeholdError, InvalidInput, NotFound
+from freehold.http.body_room import NoRoom
 from freehold.http.problems import RETRY_AFTER_S, status_of
 from freehold.http.replicas import Replicas
 from freehold.http.streaming import read_body, send_stream, too_large, watched
@@ -203,7 +204,7 @@ async def _send_error(send: Send, error: FreeholdError) -> None:
 
 
 def _status_of(error: FreeholdError) -> int:
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | NoRoom):
         return 429
     return 405 if isinstance(error, MethodNotAllowed) else status_of(error)
 

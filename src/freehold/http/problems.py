@@ -20,6 +20,7 @@ from freehold.errors import (
     Unauthenticated,
     Unavailable,
 )
+from freehold.http.body_room import NoRoom
 from freehold.limiting import RateLimited
 from freehold.migrate.signature import RegistryTampered
 from freehold.tenants.errors import DatabaseDeleted
@@ -36,19 +37,23 @@ STATUS: dict[type[FreeholdError], int] = {
     AppTooOld: 426,
     TooLarge: 413,
     RateLimited: 429,
+    NoRoom: 429,
     Unavailable: 503,
     RegistryTampered: 503,
 }
 
-# Codes of the errors that the framework finds before our code runs.
+# Codes of the errors that the framework, or the connection, finds before our code runs.
 FRAMEWORK_CODES: dict[int, str] = {
     400: "invalid_input",
     401: "unauthenticated",
     403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
+    408: "timed_out",
     413: "too_large",
     415: "unsupported_media_type",
+    429: "too_many_requests",
+    431: "too_large",
     500: "internal",
     503: "unavailable",
 }
@@ -101,6 +106,8 @@ def from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> Respon
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
         log.warning("request.unavailable", code=error.code, reason=str(error), cause=repr(error.__cause__))
+    if isinstance(error, NoRoom):
+        headers["Retry-After"] = str(RETRY_AFTER_S)
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(error.retry_after_s)
     if status == 401:

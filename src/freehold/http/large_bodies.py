@@ -1,0 +1,96 @@
+"""Large bodies: counted while they are held, and read out when they are refused.
+
+A server that answers and closes while bytes are still coming makes the client's machine throw the answer away.
+"""
+
+import asyncio
+import contextlib
+
+from litestar.enums import ScopeType
+from litestar.types import (
+    ASGIApp,
+    HTTPReceiveMessage,
+    HTTPScope,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    WebSocketReceiveMessage,
+)
+
+from freehold.http.body_room import SMALL_BYTES, BodyRoom, Place
+from freehold.http.client_address import ClientAddresses
+from freehold.http.headers import header
+
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
+_LARGEST_BYTES = 10_000_000  # that any route takes; one that announces more is refused without being read
+_LIMIT_BYTES = 64_000_000
+_LIMIT_S = 2.0
+
+
+class LargeBodies:
+    """ASGI wrapper. What is read out is thrown away at once; so much and so long, and no more."""
+
+    def __init__(self, app: ASGIApp, room: BodyRoom, addresses: ClientAddresses) -> None:
+        self._app = app
+        self._room = room
+        self._addresses = addresses
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP or (size := _announced(scope)) <= SMALL_BYTES:
+            await self._app(scope, receive, send)
+            return
+        address = self._addresses.accountable(scope)
+        is_read = False
+        place: Place | None = None
+        # Of a body that does not say how large it is, nobody knows yet that it is no small one.
+        free_bytes = 0 if size > SMALL_BYTES + 1 else SMALL_BYTES
+
+        async def receive_counted() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+            nonlocal is_read, place, free_bytes
+            if place is None:
+                place = self._room.enter(address, 0 if free_bytes else min(size, _LARGEST_BYTES))
+            message = await receive()
+            is_read = not message.get("more_body", False)
+            part_bytes: int = len(message.get("body", b""))  # type: ignore[arg-type]
+            place.grow(max(part_bytes - free_bytes, 0))
+            free_bytes = max(free_bytes - part_bytes, 0)
+            return message
+
+        async def send_when_read(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 400 and not is_read:
+                _leave(place)
+                if size <= _LIMIT_BYTES and header(scope, b"expect") is None:
+                    await _read_out(receive)
+            await send(message)
+
+        try:
+            await self._app(scope, receive_counted, send_when_read)
+        finally:
+            _leave(place)
+
+
+def _announced(scope: HTTPScope) -> int:
+    """How many bytes are to come; 0 where there is no body, and one more than small for those of unknown length."""
+    if scope["method"] in _WITHOUT_BODY:
+        return 0
+    length = header(scope, b"content-length")
+    if length is None:
+        return 0 if header(scope, b"transfer-encoding") is None else SMALL_BYTES + 1
+    return int(length[:20]) if length.isdigit() else 0
+
+
+def _leave(place: Place | None) -> None:
+    if place is not None:
+        place.leave()
+
+
+async def _read_out(receive: Receive) -> None:
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LIMIT_S):
+            while size < _LIMIT_BYTES:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
+                size += len(message.get("body", b""))
