@@ -138,7 +138,7 @@ class Campaign:
                     mine = reply.json()
                     body = {
                         "requests": [
-                            {"type": "execute", "stmt": {"sql": "create table if not exists used(a)"}}
+                            {"type": "execute", "stmt": {"sql": "update settings set new_cards_per_day = 7"}}
                         ]
                     }
                     token = {"authorization": f"Bearer {mine['access_token']}"}

@@ -15,6 +15,7 @@ from tests.sqld import running_sqld
 from tests.twin import Twin, running_twin, turso_provider
 
 from freehold.errors import Conflict, InvalidInput, NotFound
+from freehold.libsql.profiles import PROFILES, Profile
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
 from freehold.libsql.values import decode
 from freehold.providers.local.provider import LocalProvider
@@ -211,6 +212,29 @@ async def test_a_read_only_token_reads(provider: DatabaseProvider) -> None:
     assert token.access_level == "read_only"
     assert await ask(database.url, token.text, "select * from sqlite_schema") == 200
     assert await ask(database.url, token.text, "create table t(a)") == 403
+
+
+NEEDS: dict[Profile, str] = {
+    "read_only": "select * from t",
+    "rows": "delete from t",
+    "full": "create table u(a)",
+}
+
+
+@pytest.mark.parametrize("asked", PROFILES)
+async def test_a_token_tells_the_profile_that_the_database_holds_it_to(
+    provider: DatabaseProvider, asked: Profile
+) -> None:
+    database = await provider.create("t-1")
+    await run(provider, "t-1", "create table t(a)")
+    token = await provider.mint_token("t-1", asked, "test")
+    # Turso's tokens know reading and everything, and what they are is said.
+    assert token.profile == ("full" if (provider.name, asked) == ("turso", "rows") else asked)
+    assert token.access_level == ("full" if asked in {"rows", "full"} else "read_only")
+    for needed, sql in NEEDS.items():
+        status, answer = await call(database.url, token.text, sql)
+        has_run = status == 200 and '"error"' not in answer
+        assert has_run == (PROFILES.index(token.profile) >= PROFILES.index(needed)), (sql, status, answer)
 
 
 async def test_a_token_of_a_deleted_database_opens_nothing(provider: DatabaseProvider) -> None:

@@ -278,7 +278,7 @@ def test_old_settings_and_decks_move_into_each_users_own_database(office: Office
     assert run_sql(theirs, "SELECT new_cards_per_day FROM settings") == [["7"]]
 
 
-def test_the_script_for_migrations_is_a_rollout_and_fails_when_one_tenant_does(office: Office) -> None:
+def test_the_script_for_migrations_is_a_rollout_and_tells_who_is_in_its_own_way(office: Office) -> None:
     (_, well), (_, broken) = office.person(), office.person()
     head = len(list((ROOT / "schema_registry/bahar").glob("*.sql")))
     back = ("DROP INDEX flashcards_due", f"DELETE FROM freehold_ledger WHERE version = {head}")
@@ -288,9 +288,9 @@ def test_the_script_for_migrations_is_a_rollout_and_fails_when_one_tenant_does(o
     central(office, f"UPDATE tenant SET schema_version = {head - 1} WHERE database_name IN {names}")
     would = script(office, "apply_user_db_migrations.py", "--dry-run")
     assert would.stdout.startswith(f"to version {head}: 2 tenants are behind\n")
-    for failed in (1, 1):
+    for code in (0, 1):  # what drifted is no failure, unless there is nothing else
         done = script(office, "apply_user_db_migrations.py")
-        assert (done.returncode, "flashcards" in done.stdout) == (failed, True)
+        assert (done.returncode, "flashcards" in done.stdout) == (code, True), done.stdout
     assert run_sql(well, "SELECT max(version) FROM freehold_ledger") == [[str(head)]]
     in_file(office, broken, "ALTER TABLE cards RENAME TO flashcards")
     assert script(office, "apply_user_db_migrations.py").returncode == 0

@@ -359,6 +359,8 @@ async def test_exactly_the_registrys_batches_pass_through_every_door(place: Serv
     for after, to in ((1, 3), (3, 4), (4, 5)):
         status, body = await send(caller, batch_of(after, to, together=True), door)
         assert (status, await version_of(caller)) == (200, to), body
+        if door == "cursor" and place.provider.name == "sqld":  # nobody goes on where one was broken off
+            assert body[0]["baton"] is None
     assert (await caller.rows("SELECT word, note FROM words")) == [["a!", None]]
     reader = await place.caller(caller.name, "full")
     assert await reader.rows("PRAGMA foreign_keys") == [[1]]
@@ -459,12 +461,14 @@ def tampered() -> Iterator[tuple[str, Batch]]:
     yield "foreign keys off alone", Batch(later.steps[:1])
 
 
-@pytest.mark.parametrize("door", ["pipeline", "open stream", "cursor", "v1/batch"])
+@pytest.mark.parametrize("door", ["pipeline", "open stream", "cursor", "v1/batch", "stored"])
 async def test_a_batch_that_is_nearly_the_registrys_changes_nothing(place: Served, door: str) -> None:
     caller = await fresh(place, to=2)
     await caller.run("INSERT INTO words (word) VALUES ('a')")
     before = await state(caller)
     for what, batch in tampered():
+        if door == "stored" and any(step.stmt.sql is None for step in batch.steps):
+            continue
         status, body = await send(caller, batch, door)
         assert (what, next(_errors(body), None) is not None) == (what, True), (status, body)
         await _end_stream(caller, body)

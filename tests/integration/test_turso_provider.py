@@ -5,11 +5,13 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import aiohttp
 import jwt
 import pytest
 import structlog
 
-from freehold.errors import Conflict, NotFound, ProviderUnavailable
+from freehold.errors import Conflict, NotFound, ProviderUnavailable, Unauthenticated
+from freehold.libsql.http import HranaTarget
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.providers.turso.api import PlatformApi
 from freehold.providers.turso.provider import TursoProvider
@@ -179,6 +181,34 @@ async def test_fifty_who_want_a_token_cause_one_call(twin: Twin, provider: Turso
     assert claims["exp"] - time.time() <= 900
     full = await provider.mint_token("t-1", "full", "session:1")
     assert full.text != tokens[0].text
+
+
+async def test_the_setting_narrows_what_turso_mints_as_far_as_turso_can(twin: Twin) -> None:
+    for most, (profile, claim) in {
+        "none": ("none", "ro"),
+        "read_only": ("read_only", "ro"),
+        "rows": ("full", "rw"),  # Turso does not tell the two apart
+        "full": ("full", "rw"),
+    }.items():
+        provider = turso_provider(twin, most=most)
+        try:
+            database = await provider.create("t-1")
+            token = await provider.mint_token("t-1", "full", "test")
+            assert (token.profile, jwt.decode(token.text, options={"verify_signature": False})["a"]) == (
+                profile,
+                claim,
+            )
+            async with aiohttp.ClientSession() as http:
+                target = HranaTarget(http, database.url, token.text)
+                select = Batch((BatchStep(Stmt(sql="select 1")),))
+                if profile == "none":
+                    with pytest.raises((Unauthenticated, NotFound)):
+                        await target.run([select])
+                else:
+                    assert (await target.run([select]))[0].step_errors == [None]
+        finally:
+            await provider.aclose()
+            twin.clear()
 
 
 async def test_one_who_leaves_does_not_take_the_token_from_the_others(
