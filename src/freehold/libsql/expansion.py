@@ -39,7 +39,7 @@ UNBOUNDED = Cost(MAX_TERMS + 1, MAX_NODES + 1, MAX_NODES + 1)
 
 
 class Costs:
-    """Costs of the queries of one text, with `views` of the schema it is for."""
+    """Costs of the queries of one statement, with `views` of the schema it is for."""
 
     def __init__(self, shape: Shape, views: Mapping[str, Cost]) -> None:
         self._named = shape.named
@@ -92,7 +92,7 @@ _ENOUGH = 10**9
 
 
 def expansion_fault(shape: Shape, views: Mapping[str, Cost]) -> str | None:
-    """Why a text is refused that grows beyond all bounds, or None."""
+    """Why a statement is refused that grows beyond all bounds, or None."""
     if shape.depth > _MAX_DEPTH:
         return f"parentheses may be nested {_MAX_DEPTH} deep"
     costs = Costs(shape, views)

@@ -1,6 +1,6 @@
 """What must be known of a database's schema to judge a statement before the engine sees it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -11,7 +11,7 @@ from freehold.libsql.expansion import (
     expansion_fault,
     view_costs,
 )
-from freehold.libsql.shadow import owned_by, shadows_of
+from freehold.libsql.shadow import VECTOR_END, owned_by, shadows_of
 from freehold.libsql.shape import Shape
 from freehold.libsql.vectors import VECTOR_META, VECTOR_SEARCH, vector_index_fault
 
@@ -59,8 +59,12 @@ class Facts(Struct, frozen=True):
 NO_FACTS = Facts()
 
 
-def facts_of(rows: Sequence[Sequence[object]], shapes: Mapping[str, Shape]) -> Facts:
-    """The facts in the rows of `FACTS_SQL`; `shapes` are those of their texts.
+class Unfit(Exception):
+    """A statement that may not run on a database with this schema; the message says why."""
+
+
+def facts_of(rows: Sequence[Sequence[object]], shape_of: Callable[[str], Shape | None]) -> Facts:
+    """The facts in the rows of `FACTS_SQL`; `shape_of` tells the shape of one's text.
 
     What is too large to be read counts as unbounded: views by name, and anything may be written by triggers.
     """
@@ -75,14 +79,13 @@ def facts_of(rows: Sequence[Sequence[object]], shapes: Mapping[str, Shape]) -> F
         if kind == "table" and sql == "":
             tables.add(name)
             continue
-        shape = shapes.get(str(sql)) if sql is not None else None
+        shape = shape_of(sql) if isinstance(sql, str) else None
         if kind == "view":
             views[name] = shape
         elif kind == "trigger":
             triggers[name] = None if shape is None else shape.writes
         elif kind == "table":
-            made = shape.made[0] if shape is not None and shape.made else None
-            virtual[name] = made.words[0].lower() if made is not None and made.words else ""
+            virtual[name] = "" if shape is None else _module_of(shape)
             shadows |= shadows_of(name, virtual[name])
         else:
             shadows |= {f"{name}_shadow", VECTOR_META}
@@ -99,63 +102,63 @@ def facts_of(rows: Sequence[Sequence[object]], shapes: Mapping[str, Shape]) -> F
     )
 
 
-def and_made(facts: Facts, shape: Shape) -> Facts:
-    """The facts once a text has run: what it creates counts, what it drops counts still."""
+def changed_by(facts: Facts, shape: Shape) -> Facts:
+    """The facts once a statement has run: what it creates counts, what it drops counts still."""
+    made = shape.made
+    if made is None and shape.verb != "alter":
+        return facts
     views, triggers, virtual = dict(facts.views), dict(facts.triggers), dict(facts.virtual)
-    shadows, vacant = set(facts.shadows), set(facts.vacant)
-    for made in shape.made:
+    shadows = facts.shadows | owned_by(shape)
+    vacant = set(facts.vacant)
+    if made is not None:
         if made.kind == "view":
             views[made.name] = shape
         elif made.kind == "trigger":
             triggers[made.name] = shape.writes
         elif made.kind == "virtual":
-            virtual[made.name] = made.words[0].lower() if made.words else ""
-        elif made.kind == "table" and made.name.endswith("_shadow"):
-            vacant.add(made.name)
-        shadows |= owned_by(made, shape)
-    if "alter" in shape.verbs:
-        for renamed in shape.writes & virtual.keys():
+            virtual[made.name] = _module_of(shape)
+        vacant |= {made.name} if made.kind == "table" else set()
+    else:
+        vacant |= shape.writes
+        for old in shape.writes & virtual.keys():
             for name in shape.writes - virtual.keys():
-                virtual[name] = virtual[renamed]
-                shadows |= shadows_of(name, virtual[renamed])
-        vacant |= {name for name in shape.writes if name.endswith("_shadow")}
-    return Facts(
-        views,
-        view_costs(views),
-        triggers,
-        virtual,
-        frozenset(shadows),
-        frozenset(vacant - shadows),
-        facts.bad_index,
+                virtual[name] = virtual[old]
+                shadows |= shadows_of(name, virtual[old])
+    vacant = {name for name in vacant if name.endswith(VECTOR_END)} - shadows
+    costs = facts.costs if views == facts.views else view_costs(views)
+    return Facts(views, costs, triggers, virtual, shadows, frozenset(vacant), facts.bad_index)
+
+
+def judge(shapes: Sequence[Shape], facts: Facts) -> Facts:
+    """The facts once a text's statements have run.
+
+    Raises:
+        Unfit: one of them may not run on a database with this schema.
+    """
+    for shape in shapes:
+        reason = _fault(shape, facts)
+        if reason is not None:
+            raise Unfit(reason)
+        facts = changed_by(facts, shape)
+    return facts
+
+
+def _fault(shape: Shape, facts: Facts) -> str | None:
+    return (
+        _shadow_fault(shape, facts)
+        or _making_fault(shape, facts)
+        or _vector_fault(shape, facts)
+        or _view_fault(shape, facts)
     )
 
 
-def fault_in(shape: Shape, facts: Facts) -> str | None:
-    """Why a text is refused on a database with this schema, or None."""
-    if facts.shadows:
-        reason = _shadow_fault(shape, facts)
-        if reason is not None:
-            return reason
-    if shape.made or "alter" in shape.verbs:
-        reason = _making_fault(shape, facts)
-        if reason is not None:
-            return reason
-    if facts.bad_index is not None and VECTOR_SEARCH in shape.reads:
-        return f"the vector index `{facts.bad_index}` asks for too much memory; drop it"
-    if not facts.views:
-        return None
-    if not (shape.reads.isdisjoint(facts.costs) and shape.writes.isdisjoint(facts.costs)):
-        reason = expansion_fault(shape, facts.costs)
-        if reason is not None:
-            return reason
-    return _looking_fault(shape, facts)
-
-
 def _shadow_fault(shape: Shape, facts: Facts) -> str | None:
-    for name in (*shape.writes, *(made.name for made in shape.made)):
+    if not facts.shadows:
+        return None
+    for name in (*shape.writes, *([shape.made.name] if shape.made else ())):
         if name in facts.shadows:
             return f"the table `{name}` belongs to an index or a virtual table, which alone may write it"
-    if shape.writes and "drop" not in shape.verbs:
+    if shape.writes and shape.verb != "drop":
         for trigger, written in facts.triggers.items():
             if written is None or not written.isdisjoint(facts.shadows):
                 return f"the trigger `{trigger}` writes a table that belongs to an index or a virtual table; drop it"
@@ -163,7 +166,9 @@ def _shadow_fault(shape: Shape, facts: Facts) -> str | None:
 
 
 def _making_fault(shape: Shape, facts: Facts) -> str | None:
-    after = and_made(facts, shape)
+    if shape.made is None and shape.verb != "alter":
+        return None
+    after = changed_by(facts, shape)
     for name in after.shadows - facts.shadows:
         if name in facts.vacant:
             return f"a table `{name}` is there, which the new index would take for its own; rename it first"
@@ -179,8 +184,20 @@ def _making_fault(shape: Shape, facts: Facts) -> str | None:
     return None
 
 
-def _looking_fault(shape: Shape, facts: Facts) -> str | None:
-    looks_at_all = "alter" in shape.verbs or not shape.reads.isdisjoint(_LOOK_AT_ALL)
+def _vector_fault(shape: Shape, facts: Facts) -> str | None:
+    if facts.bad_index is not None and VECTOR_SEARCH in shape.reads:
+        return f"the vector index `{facts.bad_index}` asks for too much memory; drop it"
+    return None
+
+
+def _view_fault(shape: Shape, facts: Facts) -> str | None:
+    if not facts.views:
+        return None
+    if not (shape.reads.isdisjoint(facts.costs) and shape.writes.isdisjoint(facts.costs)):
+        reason = expansion_fault(shape, facts.costs)
+        if reason is not None:
+            return reason
+    looks_at_all = shape.verb == "alter" or not shape.reads.isdisjoint(_LOOK_AT_ALL)
     if not looks_at_all and shape.reads.isdisjoint(_LOOK_AT_ONE):
         return None
     for name, cost in facts.costs.items():
@@ -189,3 +206,7 @@ def _looking_fault(shape: Shape, facts: Facts) -> str | None:
     if looks_at_all and sum(cost.terms for cost in facts.costs.values()) > MAX_TERMS_OF_ALL:
         return "all views of the database together are too large to be looked at; drop some of them"
     return None
+
+
+def _module_of(shape: Shape) -> str:
+    return shape.made.words[0].lower() if shape.made is not None and shape.made.words else ""

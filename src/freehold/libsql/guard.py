@@ -9,15 +9,16 @@ import contextlib
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from freehold.errors import Forbidden
 from freehold.libsql.expansion import expansion_fault
-from freehold.libsql.facts import Facts, fault_in
+from freehold.libsql.facts import Facts, Unfit, facts_of, judge
 from freehold.libsql.pacing import EVERY, breathe
 from freehold.libsql.pragmas import pragma_fault
-from freehold.libsql.shape import Shape, shape_of
+from freehold.libsql.shadow import SHADOW_ENDS, may_be_shadow
+from freehold.libsql.shape import Shape, shapes_of
 from freehold.libsql.tokens import MAX_TOKENS, Kind, Token, TooManyTokens, counted, tokens
 from freehold.libsql.vectors import (
     VECTOR_FUNCTION,
@@ -68,6 +69,7 @@ _ENDS_TABLES = frozenset(
 _TURNS_TABLES = _ENDS_TABLES | {"from", "join"}
 _BEFORE_A_VERB = frozenset({"", "explain", "plan"})
 _CACHED_LENGTH = 4096
+_CHANGES, _SHADOWS = 1, 2
 _UNKNOWN = "not looked at yet"
 _verdicts: dict[str, str | None] = {}
 # What is no longer is looked at where it is: some milliseconds at most.
@@ -98,18 +100,6 @@ def check_sql(sql: str) -> None:
         raise RefusedSql(reason)
 
 
-def check_against(sql: str, facts: Facts) -> None:
-    """Return if the text may run on a database with this schema. `check_sql` has looked at it.
-
-    Raises:
-        RefusedSql: it says why not.
-    """
-    if facts.matters or may_change_schema(sql):
-        reason = fault_in(shape(sql), facts)
-        if reason is not None:
-            raise RefusedSql(reason)
-
-
 def verdict(sql: str) -> str | None:
     """Why `check_sql` refuses the text, or None. For long ones: they take up to a second."""
     return _cached_fault(sql) if len(sql) <= _CACHED_LENGTH else _fault(sql)
@@ -126,15 +116,58 @@ def looked_at(verdicts: Mapping[str, str | None]) -> Iterator[None]:
             _verdicts.pop(sql, None)  # somebody else who sent the same has it looked at again
 
 
-def shape(sql: str) -> Shape:
-    """What a text refers to. It has passed `check_sql`."""
-    return _cached_shape(sql) if len(sql) <= _CACHED_LENGTH else shape_of(sql)
+def shapes(sql: str) -> tuple[Shape, ...]:
+    """What each statement of a text refers to. It has passed `check_sql`."""
+    return _cached_shapes(sql) if len(sql) <= _CACHED_LENGTH else shapes_of(sql)
+
+
+def judged(sql: str, facts: Facts) -> Facts:
+    """The facts of a database's schema once the text has run there. It has passed `check_sql`.
+
+    Raises:
+        RefusedSql: it may not run there.
+    """
+    if not (facts.matters or may_change_schema(sql)):
+        return facts
+    try:
+        return judge(shapes(sql), facts)
+    except Unfit as error:
+        raise RefusedSql(str(error)) from error
+
+
+def read_facts(rows: Sequence[Sequence[object]]) -> Facts:
+    """The facts in the rows of `FACTS_SQL`. May take a while, as `verdict`."""
+    return facts_of(rows, _shape_of_stored)
+
+
+def _shape_of_stored(sql: str) -> Shape | None:
+    return next(iter(shapes(sql)), None) if verdict(sql) is None else None
 
 
 def may_change_schema(sql: str) -> bool:
-    """Whether there is a statement in the text that could create, alter or drop something."""
+    """Whether a statement in the text could create, alter or drop something. It has passed `check_sql`."""
+    return bool((_cached_hints(sql) if len(sql) <= _CACHED_LENGTH else _hints_of_long(sql)) & _CHANGES)
+
+
+def writes_shadow(sql: str) -> bool:
+    """Whether the text may write a table that belongs to an index or a virtual table, in some schema."""
+    return bool((_cached_hints(sql) if len(sql) <= _CACHED_LENGTH else _hints_of_long(sql)) & _SHADOWS)
+
+
+def _hints_of_long(sql: str) -> int:
+    """A few scans in C, which may see too much in it."""
     lowered = sql.lower()
-    return "create" in lowered or "alter" in lowered or "drop" in lowered
+    changes = any(word in lowered and _has_word(lowered, word) for word in ("create", "alter", "drop"))
+    return changes * _CHANGES | any(end in lowered for end in SHADOW_ENDS) * _SHADOWS
+
+
+def _hints(sql: str) -> int:
+    found = _hints_of_long(sql)
+    if not found:
+        return 0
+    each = shapes(sql)
+    changes = any(shape.verb in {"create", "alter", "drop"} for shape in each)
+    return changes * _CHANGES | any(may_be_shadow(shape.writes) for shape in each) * _SHADOWS
 
 
 def is_inside(sql: str) -> bool:
@@ -186,8 +219,11 @@ def _name_fault(sql: str, lowered: str) -> str | None:
 def _growth_fault(sql: str, lowered: str) -> str | None:
     if not _may_grow(lowered):
         return None
-    found = shape(sql)
-    return expansion_fault(found, {}) or vector_index_fault(found)
+    for found in shapes(sql):
+        reason = expansion_fault(found, {}) or vector_index_fault(found)
+        if reason is not None:
+            return reason
+    return None
 
 
 def _search_fault(sql: str, lowered: str) -> str | None:
@@ -215,8 +251,9 @@ def _has_word(lowered: str, word: str) -> bool:
     return False
 
 
+_cached_hints = functools.lru_cache(maxsize=2048)(_hints)
 _cached_fault = functools.lru_cache(maxsize=2048)(_fault)
-_cached_shape = functools.lru_cache(maxsize=2048)(shape_of)
+_cached_shapes = functools.lru_cache(maxsize=2048)(shapes_of)
 
 
 class _Suspect(NamedTuple):

@@ -8,13 +8,13 @@ Source: `xShadowName` of SQLite's modules, and libSQL's `vectorIndex.c`.
 
 from collections.abc import Iterable
 
-from freehold.libsql.shape import Made, Shape
+from freehold.libsql.shape import Shape
 from freehold.libsql.vectors import VECTOR_FUNCTION, VECTOR_META
 
 _OF_FTS5 = ("config", "content", "data", "docsize", "idx")
 _OF_FTS3 = ("content", "docsize", "segdir", "segments", "stat")
 _OF_RTREE = ("node", "parent", "rowid")
-_OF_VECTORS = ("shadow",)
+VECTOR_END = "_shadow"
 _SUFFIXES = {
     "fts5": _OF_FTS5,
     **dict.fromkeys(("fts3", "fts4"), _OF_FTS3),
@@ -22,20 +22,21 @@ _SUFFIXES = {
     # Another module keeps what it likes.
     "": (*_OF_FTS5, *_OF_FTS3, *_OF_RTREE),
 }
-_ENDS = tuple(f"_{suffix}" for suffix in {*_OF_FTS5, *_OF_FTS3, *_OF_RTREE, *_OF_VECTORS})
+SHADOW_ENDS = (VECTOR_END, *(f"_{suffix}" for suffix in sorted({*_OF_FTS5, *_OF_FTS3, *_OF_RTREE})))
 
 
 def may_be_shadow(names: Iterable[str]) -> bool:
     """Whether some table of these names could be a shadow table, in some schema."""
-    return any(name.endswith(_ENDS) for name in names)
+    return any(name.endswith(SHADOW_ENDS) for name in names)
 
 
-def owned_by(made: Made, shape: Shape) -> frozenset[str]:
-    """The shadow tables of an object that a text creates; nothing for most."""
-    if made.kind == "virtual":
+def owned_by(shape: Shape) -> frozenset[str]:
+    """The shadow tables of what a statement creates; nothing for most."""
+    made = shape.made
+    if made is not None and made.kind == "virtual":
         return shadows_of(made.name, made.words[0].lower() if made.words else "")
-    if made.kind == "index" and VECTOR_FUNCTION in shape.reads:
-        return frozenset({f"{made.name}_shadow", VECTOR_META})
+    if made is not None and made.kind == "index" and VECTOR_FUNCTION in shape.reads:
+        return frozenset({f"{made.name}{VECTOR_END}", VECTOR_META})
     return frozenset()
 
 

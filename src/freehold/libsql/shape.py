@@ -121,19 +121,19 @@ class Made(Struct, frozen=True):
 
 
 class Shape(Struct, frozen=True):
-    """What one text (one or more statements) refers to; all names in lower case.
+    """What one statement refers to; all names in lower case.
 
-    `queries` are its outermost ones, `named` the bodies of its common table expressions by name. `reads` and `writes`
-    are tables by name; a table that is altered or dropped is written. `mentions` are names of tables or functions
-    that stand anywhere in it.
+    `queries` are its outermost ones (a trigger has several), `named` the bodies of its common table expressions by
+    name. `reads` are tables and functions by name, `writes` tables; one that is altered or dropped is written. `made`
+    is what it creates; `verb` is its first word.
     """
 
     queries: tuple[Query, ...]
     named: dict[str, list[Query]]
     reads: frozenset[str]
     writes: frozenset[str]
-    made: tuple[Made, ...]
-    verbs: frozenset[str]
+    made: Made | None
+    verb: str
     depth: int
 
 
@@ -151,30 +151,26 @@ class _Frame:
 
 
 class Reader:
-    """Takes tokens in order; `shape` is what they make."""
+    """Takes tokens in order; `shapes` are what they make, one for each statement."""
 
     def __init__(self) -> None:
-        self._queries: list[Query] = []
-        self._named: dict[str, list[Query]] = {}
-        self._reads: set[str] = set()
-        self._writes: set[str] = set()
-        self._made: list[Made] = []
-        self._verbs: set[str] = set()
-        self._depth = 0
-        self._frames: list[_Frame] = []
+        self._shapes: list[Shape] = []
         self._begin()
 
     def _begin(self) -> None:
         """A statement starts."""
-        self._top = Query()
-        self._queries.append(self._top)
-        self._frames = [_Frame(self._top)]
+        self._queries = [Query()]
+        self._named: dict[str, list[Query]] = {}
+        self._reads: set[str] = set()
+        self._writes: set[str] = set()
+        self._depth = 0
+        self._frames = [_Frame(self._queries[0])]
         self._verb = ""
         self._kind = ""  # what CREATE, ALTER or DROP is about
         self._new: str | None = None
         self._words: list[str] = []
         self._at_start = True
-        self._before = ""  # the token before, "" where a statement starts, "name" for any name
+        self._before = ""  # the token before, "name" for any name that is quoted
         self._before_that = ""
         self._opened_by = ""
         # A name is judged when the token after it is seen.
@@ -222,10 +218,20 @@ class Reader:
             if closed.query is not self._frames[-1].query:
                 closed.query.close()
         elif text == ";":
-            self._finish()
-            self._begin()
-            return
+            # Only the END after a semicolon is a trigger's; others belong to CASE.
+            is_over = (self._before_that, self._before) == (";", "end")
+            if self._kind == "trigger" and self._verb == "create" and not is_over:
+                self._next_of_trigger()
+            else:
+                self._finish()
+                return
         self._step(text)
+
+    def _next_of_trigger(self) -> None:
+        """The next statement in a trigger's body."""
+        self._close_all()
+        self._queries.append(Query())
+        self._frames = [_Frame(self._queries[-1])]
 
     def _keyword(self, text: str) -> None:
         frame = self._frames[-1]
@@ -251,7 +257,6 @@ class Reader:
         if word not in _NO_VERBS:
             self._at_start = False
             self._verb = word
-            self._verbs.add(word)
 
     def _open_query(self, frame: _Frame) -> None:
         """After an opening parenthesis a query of its own starts."""
@@ -344,30 +349,39 @@ class Reader:
         elif not role:
             frame.query.count(name, is_column=is_column)
 
-    def _finish(self) -> None:
+    def _close_all(self) -> None:
         for frame in self._frames:
             frame.query.close()
-        if self._verb == "create" and self._new is not None:
-            self._made.append(Made(self._kind, self._new, tuple(self._words)))
 
-    def shape(self) -> Shape:
+    def _finish(self) -> None:
+        self._close_all()
+        if not self._at_start:
+            made = None
+            if self._verb == "create" and self._new is not None:
+                made = Made(self._kind, self._new, tuple(self._words))
+            self._shapes.append(
+                Shape(
+                    tuple(self._queries),
+                    self._named,
+                    frozenset(self._reads),
+                    frozenset(self._writes),
+                    made,
+                    self._verb,
+                    self._depth,
+                )
+            )
+        self._begin()
+
+    def shapes(self) -> tuple[Shape, ...]:
         """All that was taken."""
         if self._held is not None:
             self._settle("")
         self._finish()
-        return Shape(
-            tuple(self._queries),
-            self._named,
-            frozenset(self._reads),
-            frozenset(self._writes),
-            tuple(self._made),
-            frozenset(self._verbs),
-            self._depth,
-        )
+        return tuple(self._shapes)
 
 
-def shape_of(sql: str) -> Shape:
-    """The shape of a text.
+def shapes_of(sql: str) -> tuple[Shape, ...]:
+    """The shapes of a text's statements.
 
     Raises:
         TooManyTokens: it is made of more than anybody reads.
@@ -375,4 +389,4 @@ def shape_of(sql: str) -> Shape:
     reader = Reader()
     for kind, text in counted(tokens(sql)):
         reader.take(kind, text)
-    return reader.shape()
+    return reader.shapes()

@@ -22,11 +22,11 @@ _WHERE_ASKED = (
 
 def vector_index_fault(shape: Shape) -> str | None:
     """Why an index on vectors is refused, or None."""
-    if VECTOR_FUNCTION in shape.reads:
-        for made in shape.made:
-            if made.kind == "index" and any(_LARGE_NUMBER.search(word) for word in made.words):
-                return "a number that a vector index is given may have five digits"
-    return None
+    made = shape.made
+    if made is None or made.kind != "index" or VECTOR_FUNCTION not in shape.reads:
+        return None
+    is_large = any(_LARGE_NUMBER.search(word) for word in made.words)
+    return "a number that a vector index is given may have five digits" if is_large else None
 
 
 def vector_search_fault(words: Iterable[Token]) -> str | None:

@@ -10,6 +10,7 @@ import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.errors import NotFound
+from freehold.providers.desk import Desk
 from freehold.providers.sqld.admin import NamespaceConfig, NamespaceStats, SqldAdmin
 from freehold.providers.sqld.forward import SqldServer
 from freehold.providers.sqld.keys import NamespaceKeys
@@ -17,6 +18,7 @@ from freehold.providers.sqld.link import SupervisorLink
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.provider import DURABILITY
 from freehold.providers.sqld.replicas import SqldReplicas
+from freehold.providers.sqld.schemas import Schemas
 from freehold.providers.sqld.supervised import running_sqld
 from freehold.providers.sqld.upstream import Upstream
 from freehold.providers.sqld.watch import Watch
@@ -44,8 +46,11 @@ class Engine:
             max_size_bytes=_LOG_BYTES,
         )
         # Turso's tokens know no profiles.
-        self.server = SqldServer(namespaces, keys.secret("batons"), self.watch, None)
-        self.replicas = SqldReplicas(namespaces, admin, keys.secret("replicas"), self.watch.turns, None)
+        schemas = Schemas(namespaces, Desk())
+        self.server = SqldServer(namespaces, keys.secret("batons"), self.watch, None, schemas=schemas)
+        self.replicas = SqldReplicas(
+            namespaces, admin, keys.secret("replicas"), self.watch.turns, None, schemas=schemas
+        )
 
     async def create(self, db_id: str, size_bytes: int) -> None:
         """Make an empty database."""

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import apsw
 
-from freehold.libsql.guard import MAX_LENGTH, RefusedSql, check_sql
+from freehold.libsql.facts import FACTS_SQL, NO_FACTS
+from freehold.libsql.guard import MAX_LENGTH, RefusedSql, check_sql, judged, may_change_schema, read_facts
 from freehold.libsql.profiles import Profile, ProfileNeeded, is_beyond_rows, refusal
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.providers.local.alarm import Alarm
@@ -52,6 +53,10 @@ class Session:
         self._connection = open_connection(path, limits, self._authorizer, read_only=read_only)
         self._in_read_transaction = False
         self._began_at: float | None = None
+        self._schema_version = -1
+        self._facts = NO_FACTS
+        self._facts_are_old = True
+        self._changed_schema = False
         self.alarm = Alarm(self._connection.interrupt, limits.statement_s)
 
     @property
@@ -126,6 +131,8 @@ class Session:
             SqlFailure, FreeholdError: as `execute`.
         """
         _guard(sql)
+        if may_change_schema(sql):
+            self._judge(sql)
         if self.is_autocommit:  # else that was looked at when the transaction began
             self._check_open()
             self.check_log()
@@ -183,6 +190,7 @@ class Session:
         if limits is not self._limits:
             self._limits = limits
             self._connection.set_busy_timeout(busy_ms(limits))
+        self._facts_are_old = True  # other connections may have changed the schema
         self.alarm.start_request(limits.statement_s, limits.request_s)
 
     # Its life ----------------------------------------------------------------------------------------
@@ -282,6 +290,7 @@ class Session:
         _guard(sql)
         self._require_profile(sql)
         self._check_open()
+        self._judge(sql)
         self._authorizer.forget()
         return self._connection.cursor()
 
@@ -294,6 +303,32 @@ class Session:
             raise error
         if error is not None:
             raise SqlFailure(str(error), code_of(error))
+
+    def _judge(self, sql: str) -> None:
+        """Raise if the schema makes the statement larger than SQLite may be asked to prepare."""
+        # In a transaction only our own changes count: reading would take its snapshot before it asks for one.
+        if self._changed_schema or (self._facts_are_old and self.is_autocommit):
+            self._read_facts()
+        try:
+            judged(sql, self._facts)
+        except RefusedSql as error:
+            raise SqlFailure(str(error), "SQLITE_AUTH") from error
+        self._changed_schema = may_change_schema(sql)
+
+    def _read_facts(self) -> None:
+        """Views only: SQLite itself guards shadow tables here, in its defensive mode."""
+        self.alarm.arm()
+        try:
+            with self._authorizer.our_own():
+                version = self._connection.execute("PRAGMA schema_version").get
+                if version != self._schema_version:
+                    self._facts = read_facts(self._connection.execute(FACTS_SQL).fetchall())
+                    self._schema_version = version
+            self._facts_are_old = self._changed_schema = False
+        except (apsw.Error, MemoryError) as error:
+            raise self.failure_of(error) from error
+        finally:
+            self.alarm.disarm()
 
     def _check_open(self) -> None:
         """Another process may suspend the database at any moment, so that each statement looks: 2 µs."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable
-from freehold.providers.desk import Desk
+from freehold.libsql.guard import RefusedSql
 from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Call, Interest, Reply
@@ -18,17 +18,19 @@ from freehold.providers.sqld.refusals import QueryTimeout, reading_only
 from freehold.providers.sqld.requests import (
     RefusedRequest,
     baton_of,
+    check_stored,
     checked,
     encoded,
     may_leave_stream,
     work_in,
 )
+from freehold.providers.sqld.schemas import Schemas
 from freehold.providers.sqld.streams import Place
 from freehold.providers.sqld.transactions import TRANSACTION_S, Transactions
 from freehold.providers.sqld.turns import Turn
 from freehold.providers.sqld.upstream import Answer
 from freehold.providers.sqld.watch import Watch
-from freehold.providers.texts import Body
+from freehold.providers.texts import Body, texts_of
 from freehold.providers.tokens import Grant
 from freehold.tenants.errors import DatabaseDamaged
 
@@ -51,13 +53,14 @@ class SqldServer:
         watch: Watch,
         published: Published | None,
         *,
-        desk: Desk | None = None,
+        schemas: Schemas,
         transaction_s: float = TRANSACTION_S,
     ) -> None:
         """Without `published` tokens have no profiles: whoever may write may change the schema too."""
         self._namespaces = namespaces
         self._registry = None if published is None else RegistryBatches(published)
-        self._desk = desk or Desk()
+        self._schemas = schemas
+        self._desk = schemas.desk
         self._seal = BatonSeal(baton_key)
         self._watch = watch
         self._turns = watch.turns
@@ -73,11 +76,30 @@ class SqldServer:
         except RefusedRequest as error:
             await self._give_up(error.baton, call.grant)
             raise
-        reply = await self._forward(call, request, interest)
+        reply = await self._judged(call, request, interest, may_change=bool(claims))
         if claims and call.endpoint == "v3/cursor":
             # Whoever broke it off in the middle of a migration would go on with foreign keys off.
             return Reply(_without_baton(reply.body), reply.status, reply.rest)
         return reply
+
+    async def _judged(self, call: Call, request: Body, interest: Interest, *, may_change: bool) -> Reply:
+        """Hand it on if it fits the schema that the database has."""
+        grant = call.grant
+        leaves_stream = may_leave_stream(request)
+        try:
+            if leaves_stream:
+                check_stored(request)
+            async with self._schemas.entered(
+                grant.database_name,
+                list(texts_of(request)),
+                interest,
+                may_change=may_change or grant.profile == "full" or self._registry is None,
+                leaves_stream=leaves_stream,
+            ):
+                return await self._forward(call, request, interest)
+        except RefusedSql:
+            await self._give_up(baton_of(request), grant)
+            raise
 
     def _entitled(self, call: Call) -> Entitled:
         request = checked(call.endpoint, call.body, call.grant.access_level)

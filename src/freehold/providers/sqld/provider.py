@@ -33,6 +33,7 @@ from freehold.providers.sqld.link import SupervisorLink
 from freehold.providers.sqld.log_files import LogFiles
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.replicas import SqldReplicas
+from freehold.providers.sqld.schemas import Schemas
 from freehold.providers.sqld.transactions import TRANSACTION_S
 from freehold.providers.sqld.upstream import Upstream
 from freehold.providers.sqld.watch import STUCK_S, Watch
@@ -94,6 +95,7 @@ class SqldProvider:
             self._upstream, self._admin, self._keys, patience_s=_BACK_WITHIN_S if supervisor_url else 0.0
         )
         self._desk = Desk()
+        schemas = Schemas(self._namespaces, self._desk)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.verifier = TokenVerifier(private_key.public_key(), most=most)
         link = SupervisorLink(self._session, supervisor_url, admin_key) if supervisor_url else None
@@ -111,7 +113,7 @@ class SqldProvider:
             self._keys.secret("batons"),
             self.watch,
             published,
-            desk=self._desk,
+            schemas=schemas,
             transaction_s=transaction_timeout_s,
         )
         self.replicas = SqldReplicas(
@@ -120,7 +122,7 @@ class SqldProvider:
             self._keys.secret("replicas"),
             self.watch.turns,
             published,
-            desk=self._desk,
+            schemas=schemas,
             timeout_s=_REPLICA_S,
             transaction_s=transaction_timeout_s,
         )

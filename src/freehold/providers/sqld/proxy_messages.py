@@ -14,6 +14,7 @@ from freehold.libsql.profiles import refusal
 from freehold.providers.sqld.entitled import Claim
 from freehold.providers.sqld.protobuf import BYTES, each, encoded, field, fields_of, parsed, varint
 from freehold.providers.sqld.proxy_programs import program_of, query_sql, text_of
+from freehold.providers.sqld.searches import check_stored_search
 from freehold.providers.tokens import Grant
 
 _FRAME_HEAD_BYTES = 5
@@ -44,6 +45,7 @@ class ProxyMessages:
         for step in each(program, "Program"):
             sql = query_sql(step)
             check_sql(sql)
+            check_stored_search(sql)
             if grant.access_level == "read_only":
                 check_reading_sql(sql)
             refused = refused or self._refusal(sql, grant)
@@ -59,6 +61,7 @@ class ProxyMessages:
         fields = fields_of(message, {1: BYTES, 2: BYTES})
         sql = text_of(fields.get(2, b""))
         check_sql(sql)
+        check_stored_search(sql)
         refused = self._refusal(sql, grant)
         if refused is not None:
             raise refused
@@ -93,6 +96,16 @@ def steps_of(message: bytes) -> int:
 def disconnect_message(connection_id: str) -> bytes:
     """A framed `DisconnectMessage` for a connection whose id was made here."""
     return framed(encoded(1, connection_id.encode()))
+
+
+def texts_of(method: str, message: bytes) -> list[str]:
+    """The SQL in a message that was made here; none in those that only follow the log."""
+    if method == "proxy.Proxy/Execute":
+        program = next(value for number, _, value in parsed(message) if number == 2)
+        return [query_sql(step) for step in each(program, "Program")]
+    if method == "proxy.Proxy/Describe":
+        return [text_of(value) for number, _, value in parsed(message) if number == 2]
+    return []
 
 
 def unframed(body: bytes) -> bytes:

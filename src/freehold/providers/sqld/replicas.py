@@ -5,7 +5,6 @@ import time
 from collections import OrderedDict
 
 from freehold.errors import InvalidInput, ProviderUnavailable
-from freehold.providers.desk import Desk
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaReply
 from freehold.providers.sqld.admin import SqldAdmin
@@ -18,8 +17,10 @@ from freehold.providers.sqld.proxy_messages import (
     framed,
     leaves_transaction,
     steps_of,
+    texts_of,
     unframed,
 )
+from freehold.providers.sqld.schemas import Schemas
 from freehold.providers.sqld.streams import REPLICA_S, Place
 from freehold.providers.sqld.transactions import TRANSACTION_S, too_long
 from freehold.providers.sqld.turns import Turn, Turns
@@ -42,7 +43,7 @@ class SqldReplicas:
         turns: Turns,
         published: Published | None,
         *,
-        desk: Desk | None = None,
+        schemas: Schemas,
         timeout_s: float = 60.0,
         transaction_s: float = TRANSACTION_S,
     ) -> None:
@@ -52,7 +53,8 @@ class SqldReplicas:
         self._turns = turns
         self._registry = None if published is None else RegistryBatches(published)
         self._namespaces = namespaces
-        self._desk = desk or Desk()
+        self._schemas = schemas
+        self._desk = schemas.desk
         self._admin = admin
         self._messages = ProxyMessages(secret, has_profiles=published is not None)
         self._timeout_s = timeout_s
@@ -72,6 +74,19 @@ class SqldReplicas:
         await self._check_open(call.grant.database_name)
         if call.method.startswith("proxy.") and await self._end_overlong(call, message):
             return ReplicaReply(grpc_status=_ABORTED, message=str(too_long(self._transaction_s)))
+        texts = texts_of(call.method, message)
+        if not texts:
+            return await self._carried_out(call, message, interest)
+        async with self._schemas.entered(
+            call.grant.database_name,
+            texts,
+            interest,
+            may_change=claim is not None or call.grant.profile == "full" or self._registry is None,
+            leaves_stream=True,
+        ):
+            return await self._carried_out(call, message, interest)
+
+    async def _carried_out(self, call: ReplicaCall, message: bytes, interest: Interest) -> ReplicaReply:
         turn = await self._turn(call, message, interest)
         try:
             place = await self._place(call, message)

@@ -10,7 +10,13 @@ from typing import Any
 import msgspec
 
 from freehold.errors import Forbidden, InvalidInput
-from freehold.libsql.guard import RefusedSql, check_reading_sql, check_sql
+from freehold.libsql.guard import (
+    RefusedSql,
+    check_reading_sql,
+    check_sql,
+    may_change_schema,
+    writes_shadow,
+)
 from freehold.libsql.protocol import (
     BatchReq,
     BatchV1Req,
@@ -22,8 +28,10 @@ from freehold.libsql.protocol import (
     GetAutocommitReq,
     PipelineReq,
     SequenceReq,
+    StoreSqlReq,
 )
 from freehold.providers.serving import Endpoint
+from freehold.providers.sqld.searches import check_searches
 from freehold.providers.texts import Body, texts_of
 from freehold.tenants.types import AccessLevel
 
@@ -61,6 +69,7 @@ def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Body:
             check_sql(sql)
             if access_level == "read_only":
                 check_reading_sql(sql)
+        check_searches(request)
     except RefusedSql as error:
         raise RefusedRequest(error, baton_of(request)) from error
     if endpoint == "v2/pipeline" and isinstance(request, PipelineReq):
@@ -100,6 +109,21 @@ def may_leave_stream(request: Body) -> bool:
     if isinstance(request, PipelineReq):
         return not (request.requests and type(request.requests[-1]) is CloseReq)
     return isinstance(request, CursorReq)
+
+
+def check_stored(request: Body) -> None:
+    """Return if nothing is stored that must be seen when it runs: a stream that stays open may run it in later calls.
+
+    Raises:
+        RefusedSql: something is.
+    """
+    if isinstance(request, PipelineReq):
+        for each in request.requests:
+            if isinstance(each, StoreSqlReq) and (may_change_schema(each.sql) or writes_shadow(each.sql)):
+                raise RefusedSql(
+                    "SQL that may change the schema, or a table like those of indexes, cannot be stored on a stream "
+                    "that stays open; send it whole"
+                )
 
 
 def encoded(request: Body, baton: str | None) -> bytes:

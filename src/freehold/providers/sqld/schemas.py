@@ -1,0 +1,225 @@
+"""What is known of each namespace's schema, so that a statement is judged before sqld prepares it.
+
+sqld lets everybody write the tables that belong to its indexes, and puts views in each other's place without bound.
+Neither is to be seen in a statement's text alone. So the schema's facts are read once for a database, and again after
+whatever could have changed them. What a call here may change counts from before it is sent until that has been read
+again: nobody overtakes it.
+"""
+
+import asyncio
+import math
+import time
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import msgspec
+
+from freehold.errors import ProviderUnavailable
+from freehold.libsql.facts import FACTS_SQL, NO_FACTS, Facts, changed_by
+from freehold.libsql.guard import RefusedSql, judged, may_change_schema, read_facts, shapes, writes_shadow
+from freehold.libsql.protocol import CloseReq, ExecuteReq, PipelineReq, PipelineResp, Stmt, StreamError
+from freehold.libsql.shadow import may_be_shadow, owned_by
+from freehold.libsql.shape import Shape
+from freehold.libsql.values import decode
+from freehold.providers.desk import Desk
+from freehold.providers.serving import Interest
+from freehold.providers.sqld.namespaces import Namespaces
+from freehold.providers.sqld.refusals import Refusal, refusal
+
+# Only another process of Freehold can change a schema unseen: a migration, or a client that may do so.
+_TRUSTED_S = 60.0
+_TRUSTED_FOR_SHADOWS_S = 5.0
+# For as long a stream may be open whose transaction changes the schema.
+_UNSETTLED_S = 60.0
+_READ_S = 5.0
+_READERS = 8
+_REMEMBERED = 5000
+
+_encode = msgspec.json.Encoder().encode
+_answer_of = msgspec.json.Decoder(PipelineResp).decode
+_READ = _encode(PipelineReq((ExecuteReq(Stmt(sql=FACTS_SQL)), CloseReq())))
+
+
+class _Change:
+    """A text that changes the schema: under way, and afterwards until it is certain what has come of it."""
+
+    __slots__ = ("shape", "until")
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.until = math.inf
+
+
+class _Known:
+    """What is known of one schema."""
+
+    __slots__ = ("changes", "facts", "lock", "read_at", "rows", "settled", "visits", "writing")
+
+    def __init__(self) -> None:
+        self.rows: list[list[object]] = []
+        self.facts = NO_FACTS
+        self.read_at = -math.inf
+        self.settled = 0  # how often something came to an end that may have changed it
+        self.changes: list[_Change] = []
+        self.writing: Counter[str] = Counter()  # tables that are written now and could become shadow tables
+        self.visits = 0
+        self.lock = asyncio.Lock()
+
+    def with_changes(self) -> Facts:
+        facts = self.facts
+        for change in self.changes:
+            facts = changed_by(facts, change.shape)
+        return facts
+
+
+class Schemas:
+    """Judges calls by the schemas of their databases. For one event loop."""
+
+    def __init__(
+        self, namespaces: Namespaces, desk: Desk, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._namespaces = namespaces
+        self.desk = desk
+        self._now = now
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._readers = asyncio.Semaphore(_READERS)
+
+    @asynccontextmanager
+    async def entered(
+        self,
+        database_name: str,
+        texts: Sequence[str],
+        interest: Interest,
+        *,
+        may_change: bool,
+        leaves_stream: bool,
+    ) -> AsyncIterator[None]:
+        """Let a call with these texts go on to the database, which it does while this is entered.
+
+        Raises:
+            RefusedSql: some text may not run on a database with this schema.
+            NotFound, ProviderUnavailable: the schema cannot be read.
+        """
+        known = self._of(database_name)
+        known.visits += 1
+        try:
+            await self._refresh(known, database_name, texts, interest, may_change=may_change)
+            if not (known.changes or known.facts.matters or any(map(may_change_schema, texts))):
+                yield
+                return
+            async with self._judged(known, database_name, texts, interest, leaves_stream=leaves_stream):
+                yield
+        finally:
+            known.visits -= 1
+
+    @asynccontextmanager
+    async def _judged(
+        self,
+        known: _Known,
+        database_name: str,
+        texts: Sequence[str],
+        interest: Interest,
+        *,
+        leaves_stream: bool,
+    ) -> AsyncIterator[None]:
+        facts = known.with_changes()
+        found = await self.desk.run_soon(database_name, interest, lambda: _shapes(texts, facts))
+        for each in found:
+            _refuse_overtaking(each, known)
+        # From here to the first `await` nobody else gets in between.
+        changes = [_Change(each) for each in found if each.made or each.verb in {"alter", "drop"}]
+        writing = Counter(name for each in found for name in each.writes if may_be_shadow((name,)))
+        known.changes += changes
+        known.writing += writing
+        try:
+            yield
+        finally:
+            known.writing -= writing
+            if changes:
+                self._settle(known, changes, after_s=_UNSETTLED_S if leaves_stream else 0.0)
+
+    def _settle(self, known: _Known, changes: Sequence[_Change], after_s: float) -> None:
+        for change in changes:
+            change.until = self._now() + after_s
+        known.settled += 1
+
+    def _of(self, database_name: str) -> _Known:
+        known = self._known.get(database_name)
+        if known is None:
+            known = self._known[database_name] = _Known()
+            if len(self._known) > _REMEMBERED:
+                for name in [name for name, old in self._known.items() if not (old.visits or old.changes)][
+                    :100
+                ]:
+                    del self._known[name]
+        else:
+            self._known.move_to_end(database_name)
+        return known
+
+    async def _refresh(
+        self, known: _Known, database_name: str, texts: Sequence[str], interest: Interest, *, may_change: bool
+    ) -> None:
+        if not self._is_old(known, texts, may_change=may_change):
+            return
+        asked_at = self._now()
+        async with known.lock:
+            if known.read_at > asked_at:
+                return  # somebody else has read it meanwhile
+            while True:
+                began, settled = self._now(), known.settled
+                over = [change for change in known.changes if change.until <= began]
+                rows = await self._read(database_name)
+                if rows != known.rows:
+                    known.facts = await self.desk.run_soon(database_name, interest, partial(read_facts, rows))
+                    known.rows = rows
+                if known.settled == settled:
+                    break
+            known.read_at = began
+            known.changes = [change for change in known.changes if change not in over]
+
+    def _is_old(self, known: _Known, texts: Sequence[str], *, may_change: bool) -> bool:
+        now = self._now()
+        age_s = now - known.read_at
+        if age_s > _TRUSTED_S or any(change.until <= now for change in known.changes):
+            return True
+        if may_change and any(map(may_change_schema, texts)):
+            return True
+        trusted_s = 0.0 if may_change else _TRUSTED_FOR_SHADOWS_S
+        return age_s > trusted_s and any(map(writes_shadow, texts))
+
+    async def _read(self, database_name: str) -> list[list[object]]:
+        """The rows of `FACTS_SQL`; none where the database is closed to everybody."""
+        try:
+            async with self._readers, asyncio.timeout(_READ_S):
+                answer = await self._namespaces.post(database_name, "read_only", "/v3/pipeline", _READ)
+                body = await answer.read()
+        except TimeoutError as error:
+            raise ProviderUnavailable("sqld does not tell the schema in time; nothing has run") from error
+        if answer.status != 200:
+            raise refusal(answer.status, body)
+        result = _answer_of(body).results[0]
+        if isinstance(result, StreamError):
+            if result.error.code == "BLOCKED":
+                return []
+            raise Refusal(result.error.message, result.error.code or "SQLITE_UNKNOWN")
+        rows = getattr(getattr(result.response, "result", None), "rows", ())
+        return [[decode(value) for value in row] for row in rows]
+
+
+def _shapes(texts: Sequence[str], facts: Facts) -> list[Shape]:
+    """The shapes of all statements that matter, each judged with what those before it make. Blocking."""
+    found: list[Shape] = []
+    for sql in texts:
+        facts = judged(sql, facts)
+        if facts.matters or may_change_schema(sql) or writes_shadow(sql):
+            found += shapes(sql)
+    return found
+
+
+def _refuse_overtaking(found: Shape, known: _Known) -> None:
+    """Where a table is written now, nothing may come to own it."""
+    for name in owned_by(found):
+        if known.writing[name]:
+            raise RefusedSql(f"the table `{name}` is being written; try again in a moment")

@@ -1,0 +1,258 @@
+"""Tables that belong to indexes and virtual tables of sqld are written by nobody else, however it is tried.
+
+Whoever writes one of a vector index ends the whole server by the next search.
+"""
+
+import asyncio
+import itertools
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway_app import Caller, Served, served_by_sqld
+from tests.sqld import Sqld
+
+V = "vector('[1,2,3,4,5,6,7,8]')"
+SEARCH = f"select * from vector_top_k('vi', {V}, 5)"
+NEW_INDEX = "create index vj on vt(libsql_vector_idx(e))"
+CLOSE = {"type": "close"}
+SETUP = (
+    "create table vt (id integer primary key, e F32_BLOB(8))",
+    "create index vi on vt(libsql_vector_idx(e))",
+    f"insert into vt values (1, {V}), (2, {V})",
+    "create virtual table ft using fts5(body)",
+    "insert into ft values ('some words')",
+    "create virtual table rt using rtree(id, a, b)",
+    "insert into rt values (1, 0, 1)",
+    "create virtual table gp using geopoly(a)",
+    "create table plain(id integer primary key, a)",
+    "insert into plain values (1, 'x')",
+    "create table user_data(a)",
+)
+
+
+@pytest.fixture(autouse=True)
+def sqld_stays_alive(sqld: Sqld) -> Any:
+    yield
+    assert sqld._process is not None
+    assert sqld._process.poll() is None, sqld.log()[-1000:]
+
+
+@pytest.fixture
+async def db(served: Served) -> Caller:
+    caller = await served.database(f"t-{uuid.uuid4().hex[:12]}")
+    for sql in SETUP:
+        result = await caller.run(sql)
+        assert "rows" in result, (sql, result)
+    return caller
+
+
+async def outcome(caller: Caller, *sqls: str) -> str:
+    """`refused`, or `error` by sqld, or `done`; sent as one pipeline."""
+    requests = [*({"type": "execute", "stmt": {"sql": sql}} for sql in sqls), CLOSE]
+    status, body = await caller.post("v3/pipeline", {"requests": requests})
+    if status == 403:
+        assert body["code"] == "REFUSED_SQL", body
+        return "refused"
+    assert status == 200, body
+    return "error" if any(each["type"] == "error" for each in body["results"]) else "done"
+
+
+SHADOWS = (
+    *("vi_shadow", "libsql_vector_meta_shadow", "ft_data", "ft_idx", "ft_content", "ft_docsize", "ft_config"),
+    *("rt_node", "rt_rowid", "rt_parent", "gp_node", "gp_rowid", "gp_parent"),
+)
+SPELLINGS = (
+    "{0}",
+    '"{0}"',
+    "[{0}]",
+    "`{0}`",
+    "'{0}'",
+    'main."{0}"',
+    "main . [{0}]",
+    "/**/main/**/./**/{0}--\n",
+    "{1}",
+)
+WRITES = (
+    "update {} set rowid = rowid",
+    "update or replace {} set rowid = rowid + 1",
+    "delete from {}",
+    "delete from {} where rowid in (select id from plain) returning *",
+    "insert into {} default values",
+    "insert or ignore into {} select * from plain",
+    "replace into {} values (1, 2)",
+    "with c as (select 1) insert into {} select * from c",
+    "with c as (select 1) update {} set rowid = 1 from c",
+    "insert into {} values (1, 2) on conflict do update set rowid = 2",
+    "alter table {} rename to other",
+    "alter table {} add column more",
+    "alter table {} drop column data",
+    "drop table {}",
+    "drop table if exists {}",
+    "create table if not exists {} (a)",
+    "create index bad on {} (rowid)",
+    "create trigger bad after insert on {} begin select 1; end",
+    "create trigger bad after insert on plain begin update {} set rowid = rowid; end",
+    "create trigger bad after insert on plain begin select 1; delete from {}; end",
+    "explain update {} set rowid = rowid",
+)
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_no_spelling_of_a_write_reaches_a_shadow_table(db: Caller, write: str) -> None:
+    for name, spelling in itertools.product(SHADOWS, SPELLINGS):
+        sql = write.format(spelling.format(name, name.upper()))
+        if ("trigger" in write and "begin select 1; end" not in write) and "main" in spelling:
+            continue  # no trigger's body may name a schema
+        assert await outcome(db, sql) == "refused", sql
+    assert "rows" in await db.run(SEARCH)
+    assert await db.rows("select count(*) from ft where ft match 'words'") == [[1]]
+
+
+@pytest.mark.parametrize(
+    "sqls",
+    [
+        # The table is there first, and the index takes it for its own.
+        ("create table vj_shadow(index_key integer primary key, data blob)", NEW_INDEX),
+        ("create table other(a)", "alter table other rename to vj_shadow", NEW_INDEX),
+        # A trigger is there first.
+        (
+            "create table vj_shadow(index_key integer primary key, data blob)",
+            "create trigger g after insert on plain begin update vj_shadow set data = randomblob(9); end",
+            "drop table vj_shadow",
+            NEW_INDEX,
+        ),
+        (
+            "create table fu_data(id, block)",
+            "create trigger g after insert on plain begin select case when 1 then 2 end; delete from fu_data; end",
+            "drop table fu_data",
+            "create virtual table fu using fts5(a)",
+        ),
+        (
+            "create table fv_data(id, block)",
+            "create trigger g after insert on plain begin delete from fv_data; end",
+            "drop table fv_data",
+            "create virtual table fu using fts5(a)",
+            "alter table fu rename to fv",
+        ),
+        # All in one go.
+        (NEW_INDEX, "update vj_shadow set data = randomblob(length(data))"),
+        ("create virtual table fu using fts5(a)", "delete from fu_data"),
+        ("create virtual table fu using fts5(a)", "alter table fu rename to fw", "delete from fw_data"),
+        ("begin", "create virtual table fu using fts5(a)", "delete from fu_data", "commit"),
+    ],
+)  # fmt: skip
+async def test_no_order_of_statements_reaches_a_shadow_table(db: Caller, sqls: tuple[str, ...]) -> None:
+    assert await outcome(db, *sqls) == "refused"
+    outcomes = []
+    for sql in sqls:
+        outcomes.append(await outcome(db, sql))
+    assert "refused" in outcomes or outcomes[0] == "done", outcomes
+    if "begin" not in sqls:
+        assert outcomes[-1] == "refused", outcomes
+    assert "rows" in await db.run(SEARCH)
+
+
+async def test_a_transaction_that_stays_open_hides_nothing(db: Caller) -> None:
+    opened = await db.pipeline("begin", "create index vj on vt(libsql_vector_idx(e))")
+    status, body = await db.post(
+        "v3/pipeline",
+        {
+            "baton": opened["baton"],
+            "requests": [{"type": "execute", "stmt": {"sql": "delete from vj_shadow"}}],
+        },
+    )
+    assert (status, body["code"]) == (403, "REFUSED_SQL")
+
+
+async def test_what_is_stored_hides_nothing(db: Caller) -> None:
+    stored = {"type": "store_sql", "sql_id": 1, "sql": "update vj_shadow set data = x''"}
+    status, body = await db.post("v3/pipeline", {"requests": [stored]})
+    assert (status, body["code"]) == (403, "REFUSED_SQL")
+    run = {"type": "execute", "stmt": {"sql_id": 1}}
+    made = {"type": "execute", "stmt": {"sql": "create index vj on vt(libsql_vector_idx(e))"}}
+    status, body = await db.post("v3/pipeline", {"requests": [stored, made, run, CLOSE]})
+    assert status == 200 or body["code"] == "REFUSED_SQL"
+    assert await outcome(db, "update vi_shadow set data = x''") == "refused"
+    assert "rows" in await db.run(SEARCH)
+
+
+async def test_nobody_overtakes_a_new_index(db: Caller) -> None:
+    """Many at once: writers of a table, and one who makes it a shadow table."""
+    for number in range(5):
+        table = f"race{number}"
+        await db.run(f"create table {table}_data(id, block)")
+        make = [f"drop table {table}_data", f"create virtual table {table} using fts5(a)"]
+        await asyncio.gather(
+            *(outcome(db, f"update {table}_data set block = x'00'") for _ in range(8)),
+            outcome(db, "begin immediate", *make, "commit"),
+            *(outcome(db, f"update {table}_data set block = x'00'") for _ in range(8)),
+        )
+        if await db.rows("select count(*) from sqlite_schema where name = ?", table) == [[1]]:
+            assert await outcome(db, f"insert into {table} values ('words')") == "done"
+            assert await db.rows(f"select count(*) from {table} where {table} match 'words'") == [[1]]
+
+
+async def test_a_table_with_such_a_name_that_belongs_to_nothing_is_written(db: Caller) -> None:
+    for sql in (
+        "insert into user_data values (1)",
+        "update user_data set a = 2",
+        "create table eye_shadow(a)",
+        "insert into eye_shadow values (1)",
+        "create trigger g after insert on plain begin insert into user_data values (new.a); end",
+        "insert into plain values (2, 'y')",
+        "alter table user_data add column b",
+        "drop table eye_shadow",
+        "insert into ft values ('more')",
+        "insert into ft(ft) values ('optimize')",
+        "delete from ft",
+        "insert into rt values (2, 0, 1)",
+        f"insert into vt values (3, {V})",
+        "drop index vi",
+        "drop table ft",
+    ):
+        assert await outcome(db, sql) == "done", sql
+    assert await db.rows("select count(*) from user_data") == [[2]]
+
+
+async def test_another_process_sees_what_this_one_has_made(db: Caller, sqld: Sqld, tmp_path: Path) -> None:
+    folder = tmp_path / "second"
+    folder.mkdir()
+    (folder / "key.pem").write_bytes((tmp_path / "key.pem").read_bytes())
+    async with served_by_sqld(folder, sqld) as other:
+        there = await other.caller(db.name)
+        assert await outcome(there, "insert into user_data values (1)") == "done"
+        assert await outcome(db, "drop table user_data", "create virtual table user using fts5(a)") == "done"
+        assert await outcome(there, "update user_data set block = x'00'") == "refused"
+
+
+async def test_searches_by_parameters_are_bounded(db: Caller) -> None:
+    sql = f"select id from vector_top_k('vi', {V}, ?)"
+    assert len(await db.rows(sql, 5)) == 2
+    for number in (1_000_000_000, 2**31 - 1, 1e9, "1000000000"):
+        arg = {"type": "text", "value": number} if isinstance(number, str) else None
+        status, body = await db.post(
+            "v3/pipeline",
+            {
+                "requests": [
+                    {
+                        "type": "execute",
+                        "stmt": {
+                            "sql": sql,
+                            "args": [
+                                arg
+                                or (
+                                    {"type": "float", "value": number}
+                                    if isinstance(number, float)
+                                    else {"type": "integer", "value": str(number)}
+                                )
+                            ],
+                        },
+                    },
+                    CLOSE,
+                ]
+            },
+        )
+        assert (status, body["code"]) == (403, "REFUSED_SQL")

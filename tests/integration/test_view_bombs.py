@@ -1,0 +1,180 @@
+"""Views that grow in each other are refused when they are made; those that an older version let in stop nobody."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway_app import Caller, Served, served, served_by_sqld
+from tests.sqld import Sqld
+
+BOUND_S = 10.0
+CLOSE = {"type": "close"}
+DOUBLING = [
+    "create view w0 as select 1 x",
+    *(f"create view w{i} as select a.x from w{i - 1} a, w{i - 1} b" for i in range(1, 24)),
+]
+IN_PAIRS = [
+    "create view w0 as select 1 x",
+    "create view u0 as select 1 x",
+    *(
+        f"create view {name}{i} as select a.x from w{i - 1} a, u{i - 1} b"
+        for i in range(1, 24)
+        for name in ("w", "u")
+    ),
+]
+COPYING = ["create view w0 as select a as x from t"] + [
+    f"create view w{i} as select x || x || x || x as x from w{i - 1}" for i in range(1, 24)
+]
+FROM_BELOW = [f"create view w{i} as select a.x from w{i - 1} a, w{i - 1} b" for i in range(23, 0, -1)] + [
+    "create view w0 as select 1 x"
+]
+BOMBS = {"doubling": DOUBLING, "in pairs": IN_PAIRS, "copying columns": COPYING, "from below": FROM_BELOW}
+LOOKS = (
+    "pragma table_list",
+    "PRAGMA main.table_list",
+    "select count(*) from pragma_table_list",
+    "select * from w23 limit 1",
+    "select 1 where 1 in w23",
+    "select (select x from w23)",
+    "explain select * from w22, w23",
+    "with c as (select * from w22) select * from c",
+    "insert into t select * from w23",
+    "create table copy as select * from w23",
+    "create view further as select * from w23",
+    "pragma table_info(w23)",
+    "select * from pragma_table_xinfo('w23')",
+    "select m.name, x.name from sqlite_schema m, pragma_table_info(m.name) x",
+    "alter table t rename to t2",
+    "alter table t add column more",
+    "alter table t rename column a to b",
+    "pragma integrity_check",
+    "pragma foreign_key_check",
+)
+
+
+@pytest.fixture(params=["files", "sqld"])
+async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
+    if request.param == "files":
+        async with served(tmp_path, query_timeout_s=5.0) as running:
+            yield running
+    else:
+        sqld: Sqld = request.getfixturevalue("sqld")
+        async with served_by_sqld(tmp_path, sqld, query_timeout_s=5.0) as running:
+            yield running
+        assert sqld._process is not None
+        assert sqld._process.poll() is None
+
+
+async def new_database(gateway: Served) -> Caller:
+    caller = await gateway.database(f"t-{uuid.uuid4().hex[:12]}")
+    await caller.run("create table t(a)")
+    return caller
+
+
+async def is_refused(caller: Caller, sql: str) -> bool:
+    """Whether the guard said no; however the engine took it otherwise."""
+    status, body = await caller.post(
+        "v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]}
+    )
+    text = json.dumps(body)
+    return (status == 403 and body["code"] == "REFUSED_SQL") or "too large" in text
+
+
+async def put_by_force(gateway: Served, name: str, sqls: list[str]) -> None:
+    """As an older version would have let it in: past the guard."""
+    if gateway.provider.name == "sqld":
+        posted = {"requests": [*({"type": "execute", "stmt": {"sql": sql}} for sql in sqls), CLOSE]}
+        answer = await gateway.provider._namespaces.post(
+            name, "full", "/v3/pipeline", json.dumps(posted).encode()
+        )
+        assert answer.status == 200
+        assert b'"error"' not in await answer.read()
+    else:
+        import apsw
+
+        connection = apsw.Connection(str(gateway.provider._files.path_of(name)))
+        for sql in sqls:
+            connection.execute(sql)
+        connection.close()
+
+
+@pytest.mark.parametrize("name", BOMBS)
+async def test_views_that_grow_are_not_made(gateway: Served, name: str) -> None:
+    caller = await new_database(gateway)
+    began = time.monotonic()
+    refused = [await is_refused(caller, sql) for sql in BOMBS[name]]
+    assert any(refused)
+    for sql in LOOKS:
+        await caller.post("v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]})
+    assert time.monotonic() - began < 3 * BOUND_S
+    # As one request, and as one text.
+    other = await new_database(gateway)
+    requests = [{"type": "execute", "stmt": {"sql": sql}} for sql in BOMBS[name]]
+    status, body = await other.post("v3/pipeline", {"requests": [*requests, CLOSE]})
+    assert status == 403 or "too large" in json.dumps(body)
+    third = await new_database(gateway)
+    text = "; ".join(BOMBS[name])
+    status, body = await third.post("v3/pipeline", {"requests": [{"type": "sequence", "sql": text}, CLOSE]})
+    assert status == 403 or "too large" in json.dumps(body)
+
+
+@pytest.mark.parametrize("name", ["doubling", "copying columns"])
+async def test_views_that_are_there_stop_nobody(gateway: Served, name: str) -> None:
+    caller = await new_database(gateway)
+    bystander = await new_database(gateway)
+    await put_by_force(gateway, caller.name, BOMBS[name])
+
+    async def look(sql: str) -> Any:
+        requests = [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]
+        return await caller.post("v3/pipeline", {"requests": requests})
+
+    began = time.monotonic()
+    looking = asyncio.gather(*map(look, LOOKS))
+    while not looking.done():
+        at = time.monotonic()
+        assert await bystander.rows("select 1") == [[1]]
+        assert time.monotonic() - at < BOUND_S
+        await asyncio.sleep(0.05)
+    await looking
+    assert time.monotonic() - began < BOUND_S
+    assert await is_refused(caller, "select * from w23")
+    # What is not about them goes on, and whoever has them gets rid of them.
+    assert (await caller.run("insert into t values ('x')"))["affected_row_count"] == 1
+    assert await caller.rows("select a from t") == [["x"]]
+    for number in range(23, -1, -1):
+        assert "rows" in await caller.run(f"drop view w{number}")
+    assert "rows" in await caller.run("alter table t add column more")
+    tables = [row[1] for row in await caller.rows("pragma table_list")]
+    assert "t" in tables
+
+
+async def test_views_of_an_ordinary_app_are_made_and_used(gateway: Served) -> None:
+    caller = await new_database(gateway)
+    sqls = [
+        "create table orders(id integer primary key, user_id, amount, at)",
+        "create view totals as select user_id, sum(amount) as amount, count(*) as n from orders group by user_id",
+        "create view ranked as select user_id, amount, rank() over (order by amount) as place from totals",
+        "create view best as select r.user_id, r.amount, t.n from ranked r join totals t on t.user_id = r.user_id",
+        "create view report as select b.*,"
+        " (select count(*) from best) as of_all from best b join ranked r using (user_id)",
+        "create trigger g instead of insert on totals begin insert into orders(user_id, amount) values (1, 2); end",
+        "insert into totals values (1, 2, 3)",
+        "select * from report, best, ranked",
+        "pragma table_list",
+        "pragma table_info(report)",
+        "alter table orders add column more",
+        "alter table orders rename column at to day",
+        "pragma integrity_check",
+    ]
+    for sql in sqls:
+        assert "rows" in await caller.run(sql), sql
+    again = await new_database(gateway)
+    body = await again.pipeline({"type": "sequence", "sql": "; ".join(sqls[:5])}, CLOSE)
+    assert body["results"][0]["type"] == "ok", body
+    assert len(await again.rows("pragma table_info(report)")) == 4
