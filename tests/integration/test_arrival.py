@@ -359,6 +359,38 @@ async def test_a_link_that_no_sign_up_belongs_to_leaves_no_password(
     assert not await signs_in(strict, PASSWORD)
 
 
+async def test_a_password_that_is_sent_along_with_a_proof_becomes_the_accounts(
+    strict: AuthApp, outbox: OutboxReader
+) -> None:
+    """For apps that let people verify by code, or ask for another link: they know what was typed at sign-up."""
+    await sign_up(strict, "Stranger", PASSWORD)
+    await sign_up(strict, "Owner", OWN_PASSWORD)
+    await strict.post(SEND_CODE, {"email": OWNER, "type": "email-verification"})
+    path, body = "/api/auth/email-otp/verify-email", {"email": OWNER, "otp": outbox.code(OWNER)}
+    short = await strict.post(path, {**body, "password": "short"})
+    assert short.json()["code"] == "PASSWORD_TOO_SHORT", "and the code is not used up"
+    assert (await strict.post(path, {**body, "password": OWN_PASSWORD})).status_code == 200
+    assert [await signs_in(strict, password) for password in (OWN_PASSWORD, PASSWORD)] == [True, False]
+
+
+async def test_a_link_that_is_sent_again_takes_the_password_along(
+    strict: AuthApp, outbox: OutboxReader
+) -> None:
+    await sign_up(strict, "Stranger", PASSWORD)
+    body = {"email": OWNER, "password": OWN_PASSWORD}
+    assert (await strict.post("/api/auth/send-verification-email", body)).json() == {"status": True}
+    assert "set-auth-token" in (await strict.http.get(outbox.link(OWNER))).headers
+    assert [await signs_in(strict, password) for password in (OWN_PASSWORD, PASSWORD)] == [True, False]
+    # Once proved, nobody's password is changed in this way.
+    await strict.post(SEND_CODE, {"email": OWNER, "type": "email-verification"})
+    body = {"email": OWNER, "otp": outbox.code(OWNER), "password": "a-third-password"}
+    assert (await strict.post("/api/auth/email-otp/verify-email", body)).status_code == 200
+    assert [await signs_in(strict, password) for password in (OWN_PASSWORD, "a-third-password")] == [
+        True,
+        False,
+    ]
+
+
 async def test_what_a_sign_up_chose_stands_nowhere_in_its_link(strict: AuthApp, outbox: OutboxReader) -> None:
     await sign_up(strict, "Owner", OWN_PASSWORD)
     chosen = await QuickHasher().hash(OWN_PASSWORD)

@@ -93,15 +93,17 @@ class EmailAddresses:
         """Mail a link that verifies the address and gives its account what was chosen in this sign-up.
 
         Raises:
+            InvalidEmail: not an address.
             RateLimited, MailUnavailable, MailRefused: see `Links.send`.
         """
+        email = checked_email(email)
         found = await self.store.find_credential(email)
         user = found.user if found and not found.user.email_verified else None
 
         def letter(sign_up: str) -> Letter:
             token = self._token(email=email, sub=user.user_id if user else "", jti=sign_up)
             return Letter(
-                to=email, kind="verify-link", language=language, secret=self._url(token, callback_url)
+                to=email, kind="sign-up-link", language=language, secret=self._url(token, callback_url)
             )
 
         # For an address that needs none it is of no use to anybody, but takes as long to write.
@@ -190,8 +192,17 @@ class EmailAddresses:
         found = await self.store.find_credential(purpose.email)
         await self.codes.send(purpose, language, source, has_reader=found is not None)
 
-    async def verify_by_code(self, email: str, code: str, source: str, asking: SignedIn | None) -> User:
+    async def verify_by_code(
+        self,
+        email: str,
+        code: str,
+        source: str,
+        asking: SignedIn | None,
+        chosen: Chosen | None = None,
+    ) -> User:
         """The user, with the address verified. `asking` has a session where the code was entered, if anybody has.
+
+        What is chosen together with the code becomes the account's with the first proof of the address.
 
         Raises:
             InvalidEmail: not an address.
@@ -202,7 +213,7 @@ class EmailAddresses:
         found = await self.store.find_credential(purpose.email)
         if found is None:
             raise WrongCode("the user was deleted at this moment")
-        proof = Proof(way="verify-code", ticket=ticket, kept=in_hand(asking, found))
+        proof = Proof(way="verify-code", ticket=ticket, kept=in_hand(asking, found), chosen=chosen)
         proved = await self.store.prove(found.user, proof, self.clock())
         if proved is None:
             raise WrongCode("this code was used at this moment")

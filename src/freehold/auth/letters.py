@@ -12,6 +12,7 @@ LetterKind = Literal[
     "reset-code",
     "change-email-code",
     "verify-link",
+    "sign-up-link",
     "reset-link",
     "change-email-link",
     "delete-link",

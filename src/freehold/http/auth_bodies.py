@@ -67,6 +67,8 @@ class Field(msgspec.Struct, frozen=True):
 
 # Not better-auth's: whoever ends all sessions ends all API keys with them, unless they say this.
 KEEPS_KEYS = Field("keepApiKeys", "boolean", is_required=False)
+# Nor this: whoever proves their address for the first time may say which password the account has from then on.
+CHOSEN_PASSWORD = Field("password", is_required=False)
 
 
 async def read_body(request: Request[Any, Any, Any], *, takes_forms: bool = False) -> Any:

@@ -12,7 +12,7 @@ from freehold.auth.email_addresses import EmailAddresses
 from freehold.auth.password_resets import PasswordResets
 from freehold.auth.types import NewUser
 from freehold.http.auth_answers import Success, TokenUser, VerifiedByCode
-from freehold.http.auth_bodies import Field, check, documented
+from freehold.http.auth_bodies import CHOSEN_PASSWORD, Field, check, documented
 from freehold.http.auth_edge import AuthEdge, answers
 from freehold.http.auth_replies import AuthReply, Refusal, json_reply
 from freehold.http.languages import language_of
@@ -29,7 +29,7 @@ _SIGN_IN_FIELDS = (
     Field("image", is_required=False),
 )
 _CHECK_FIELDS = (_EMAIL, _TYPE, _CODE)
-_VERIFY_FIELDS = (_EMAIL, _CODE)
+_VERIFY_FIELDS = (_EMAIL, _CODE, CHOSEN_PASSWORD)
 _REQUEST_RESET_FIELDS = (_EMAIL,)
 _RESET_FIELDS = (_EMAIL, _CODE, Field("password"))
 _REQUEST_CHANGE_FIELDS = (Field("newEmail"), Field("otp", is_required=False))
@@ -87,7 +87,9 @@ class _Endpoints:
         values = check(await self.edge.accept(request), _VERIFY_FIELDS)
         source = self.edge.source(request.scope)
         asking = await self.edge.maybe_signed_in(request.scope)
-        user = await self.addresses.verify_by_code(values["email"], values["otp"], source, asking)
+        password = values.get(CHOSEN_PASSWORD.name)
+        chosen = None if password is None else await self.edge.auth.chosen(password)
+        user = await self.addresses.verify_by_code(values["email"], values["otp"], source, asking, chosen)
         return json_reply(VerifiedByCode(True, None, user))
 
     async def request_reset(self, request: Asked) -> AuthReply:
@@ -162,7 +164,11 @@ def code_routes(
         responses=answers(VerifiedByCode),
     )
     async def verify_email(request: Asked) -> AuthReply:
-        """Verify the address with the code that was mailed to it."""
+        """Verify the address with the code that was mailed to it.
+
+        The first time ends what else signs in to the account, but the session that this is sent in, and gives the
+        account the `password` that is sent along.
+        """
         return await endpoints.verify_email(request)
 
     @post(

@@ -11,12 +11,12 @@ from freehold.auth.email_addresses import EmailAddresses, Followed
 from freehold.auth.errors import BadLink, EmailTaken, LinkExpired
 from freehold.auth.types import SignedIn
 from freehold.http.auth_answers import Status, StatusUser, with_query
-from freehold.http.auth_bodies import Field, check, documented
+from freehold.http.auth_bodies import CHOSEN_PASSWORD, Field, check, documented
 from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
 from freehold.http.languages import language_of
 
-_SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False))
+_SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False), CHOSEN_PASSWORD)
 _CHANGE_FIELDS = (Field("newEmail", "email"), Field("callbackURL", is_required=False))
 
 Asked = Request[Any, Any, Any]
@@ -29,14 +29,15 @@ class _Endpoints:
 
     async def send(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _SEND_FIELDS)
+        email, callback_url = values["email"], values.get("callbackURL", "")
+        language, source = language_of(request.scope), self.edge.source(request.scope)
         asking = await self.edge.maybe_signed_in(request.scope)
-        await self.addresses.mail_link(
-            values["email"],
-            values.get("callbackURL", ""),
-            language_of(request.scope),
-            self.edge.source(request.scope),
-            asking,
-        )
+        password = values.get(CHOSEN_PASSWORD.name)
+        if password is not None and asking is None:
+            chosen = await self.edge.auth.chosen(password)
+            await self.addresses.mail_sign_up_link(email, chosen, callback_url, language, source)
+        else:
+            await self.addresses.mail_link(email, callback_url, language, source, asking)
         return json_reply(Status())
 
     async def verify(self, request: Asked) -> AuthReply:
@@ -110,7 +111,11 @@ def email_routes(edge: AuthEdge, addresses: EmailAddresses) -> list[HTTPRouteHan
         responses=answers(Status),
     )
     async def send(request: Asked) -> AuthReply:
-        """Mail a link that verifies `email` and leads to `callbackURL`."""
+        """Mail a link that verifies `email` and leads to `callbackURL`.
+
+        The first time ends what else signs in to the account, but the session that this is sent in; without one, the
+        account has the `password` that is sent along from then on.
+        """
         return await endpoints.send(request)
 
     @get("/verify-email", operation_id="verify_email", responses=answers(StatusUser))

@@ -47,6 +47,8 @@ def write_out(letter: Letter, app: str) -> Message:
     lasts, caution = _lasts(letter, words), words.caution
     if is_code:
         caution = f"{caution} {words.code_caution}"
+    elif letter.kind == "sign-up-link":
+        caution = f"{words.sign_up_caution} {caution}"
     html = _HTML.format(
         language=letter.language,
         direction=words.direction,

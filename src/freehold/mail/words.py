@@ -16,6 +16,7 @@ class Words:
     delete_link_lasts: str
     caution: str
     code_caution: str
+    sign_up_caution: str
 
 
 _ENGLISH = Words(
@@ -29,6 +30,10 @@ _ENGLISH = Words(
             "Use this code to confirm your new address at {app}:",
         ),
         "verify-link": ("Confirm your e-mail address", "Open this link to confirm your address at {app}:"),
+        "sign-up-link": (
+            "Confirm your e-mail address",
+            "Open this link to confirm your address at {app}. Your account gets the password of this sign-up:",
+        ),
         "reset-link": ("Choose a new password", "Open this link to choose a new password at {app}:"),
         "change-email-link": (
             "Confirm your new e-mail address",
@@ -44,6 +49,7 @@ _ENGLISH = Words(
     delete_link_lasts="It is valid for one day.",
     caution="If you did not ask for this, ignore this mail, and nothing will happen.",
     code_caution="Nobody has a reason to ask you for this code.",
+    sign_up_caution="Open it only if you signed up yourself: otherwise somebody else knows that password.",
 )
 
 _ARABIC = Words(
@@ -57,6 +63,10 @@ _ARABIC = Words(
             "استخدم هذا الرمز لتأكيد عنوانك الجديد لدى {app}:",
         ),
         "verify-link": ("تأكيد عنوان بريدك الإلكتروني", "افتح هذا الرابط لتأكيد عنوانك لدى {app}:"),
+        "sign-up-link": (
+            "تأكيد عنوان بريدك الإلكتروني",
+            "افتح هذا الرابط لتأكيد عنوانك لدى {app}. وتصبح كلمة المرور المختارة عند هذا التسجيل كلمة مرور حسابك:",
+        ),
         "reset-link": ("اختيار كلمة مرور جديدة", "افتح هذا الرابط لاختيار كلمة مرور جديدة لدى {app}:"),
         "change-email-link": (
             "تأكيد عنوان بريدك الإلكتروني الجديد",
@@ -69,6 +79,7 @@ _ARABIC = Words(
     delete_link_lasts="الرابط صالح لمدة يوم واحد.",
     caution="إن لم تطلب ذلك فتجاهل هذه الرسالة، ولن يحدث شيء.",
     code_caution="لا يحق لأحد أن يطلب منك هذا الرمز.",
+    sign_up_caution="لا تفتحه إلا إذا كنت أنت من سجّل، وإلا فإن شخصًا آخر يعرف كلمة المرور هذه.",
 )
 
 _KHMER = Words(
@@ -88,6 +99,10 @@ _KHMER = Words(
             "បញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នក",
             "បើកតំណនេះដើម្បីបញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នកនៅ {app}៖",
         ),
+        "sign-up-link": (
+            "បញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នក",
+            "បើកតំណនេះដើម្បីបញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នកនៅ {app}។ គណនីរបស់អ្នកនឹងមានពាក្យសម្ងាត់ដែលបានជ្រើសរើសពេលចុះឈ្មោះនេះ៖",
+        ),
         "reset-link": ("ជ្រើសរើសពាក្យសម្ងាត់ថ្មី", "បើកតំណនេះដើម្បីជ្រើសរើសពាក្យសម្ងាត់ថ្មីនៅ {app}៖"),
         "change-email-link": (
             "បញ្ជាក់អាសយដ្ឋានអ៊ីមែលថ្មីរបស់អ្នក",
@@ -100,6 +115,7 @@ _KHMER = Words(
     delete_link_lasts="តំណនេះមានសុពលភាពមួយថ្ងៃ។",
     caution="បើអ្នកមិនបានស្នើសុំទេ សូមកុំអើពើនឹងអ៊ីមែលនេះ ហើយគ្មានអ្វីកើតឡើងឡើយ។",
     code_caution="គ្មាននរណាមានហេតុផលសួររកលេខកូដនេះពីអ្នកឡើយ។",
+    sign_up_caution="សូមបើកវាតែពេលដែលអ្នកបានចុះឈ្មោះដោយខ្លួនឯង បើមិនដូច្នោះទេ អ្នកផ្សេងស្គាល់ពាក្យសម្ងាត់នោះ។",
 )
 
 WORDS: dict[Language, Words] = {"en": _ENGLISH, "ar": _ARABIC, "km": _KHMER}

@@ -74,15 +74,15 @@ def newcomer(record: Record, now: datetime) -> Newcomer:
 
 
 def _user(fields: Fields, now: datetime) -> User:
-    email = _text(fields, "email").strip().lower()
-    if not is_email(email):
+    email = _text(fields, "email").strip()
+    if not is_email(email):  # before it is in lower case: some letters only become ASCII by that
         raise Unusable("`email` is not an e-mail address")
     created_at = _date(fields, "createdAt") or now
     ends = _date(fields, "banExpires")
     return User(
         user_id=_text(fields, "id") or random_id(),
         name=_text(fields, "name"),
-        email=email,
+        email=email.lower(),
         email_verified=_flag(fields, "emailVerified"),
         image=_text(fields, "image") or None,
         created_at=to_iso(created_at),
