@@ -241,9 +241,9 @@ class Auth:
         log.info("user.admin_created", user_id=user.user_id)
         return AdminOutcome.CREATED
 
-    async def chosen(self, password: str) -> Chosen:
+    async def chosen(self, email: str, password: str) -> Chosen:
         """A password that somebody chooses together with a proof of their address. Raises as `sign_up` does."""
-        check_new_password(password)
+        await self.rules.check(password, email)
         return Chosen(password_hash=await self.hasher.hash(password))
 
     async def _admit(self, new: NewUser) -> str:

@@ -88,7 +88,7 @@ class _Endpoints:
         source = self.edge.source(request.scope)
         asking = await self.edge.maybe_signed_in(request.scope)
         password = values.get(CHOSEN_PASSWORD.name)
-        chosen = None if password is None else await self.edge.auth.chosen(password)
+        chosen = None if password is None else await self.edge.auth.chosen(values["email"], password)
         user = await self.addresses.verify_by_code(values["email"], values["otp"], source, asking, chosen)
         return json_reply(VerifiedByCode(True, None, user))
 

@@ -34,7 +34,7 @@ class _Endpoints:
         asking = await self.edge.maybe_signed_in(request.scope)
         password = values.get(CHOSEN_PASSWORD.name)
         if password is not None and asking is None:
-            chosen = await self.edge.auth.chosen(password)
+            chosen = await self.edge.auth.chosen(email, password)
             await self.addresses.mail_sign_up_link(email, chosen, callback_url, language, source)
         else:
             await self.addresses.mail_link(email, callback_url, language, source, asking)
