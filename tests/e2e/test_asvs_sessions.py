@@ -67,8 +67,7 @@ def test_v7_2_3_a_token_cannot_be_guessed(scene: Scene) -> None:
     assert len(set("".join(tokens))) > 55  # of 62
 
 
-@OPEN
-def test_v7_2_4_signing_in_anew_ends_the_session_before(scene: Scene) -> None:
+def test_v7_2_4_signing_in_again_ends_the_session_before(scene: Scene) -> None:
     person = scene.person()
     again = scene.auth("sign-in/email", {"email": person.email, "password": PASSWORD}, person.token)
     assert again.json()["token"] != person.token

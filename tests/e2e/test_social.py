@@ -337,6 +337,15 @@ def test_a_guest_who_signs_in_with_a_provider_keeps_their_database(
     assert [(item["id"], item["db_name"]) for item in offered] == [(second.user_id, left_behind["db_name"])]
 
 
+def test_signing_in_with_a_provider_ends_the_session_that_the_browser_was_in(browser: Browser) -> None:
+    sign_up(browser, "before@example.com")
+    before = person(browser)
+    browser.sign_in("comes-after")
+    assert person(browser).user_id != before.user_id
+    headers = {"authorization": f"Bearer {before.token}"}
+    assert httpx.get(f"{browser.service_url}/api/auth/get-session", headers=headers).json() is None
+
+
 def test_an_unknown_provider_is_refused(browser: Browser) -> None:
     reply = browser.post("sign-in/social", {"provider": "nope"})
     assert (reply.status_code, reply.json()["code"]) == (404, "PROVIDER_NOT_FOUND")

@@ -1,5 +1,6 @@
 """Sign-up and sign-in on in-memory stores: the rules that no wire shows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,6 +47,7 @@ class Users:
         session: Session | None,
         *,
         identity: Identity | None = None,
+        replaces: Sequence[str] = (),
     ) -> None:
         if user.email in self.credentials:
             raise EmailTaken("taken")
@@ -66,6 +68,7 @@ class Users:
         guest_id: str = "",
         password_hash: str | None = None,
         identity: Identity | None = None,
+        replaces: Sequence[str] = (),
     ) -> None:
         if self.is_gone:
             raise NotFound("gone")

@@ -124,6 +124,15 @@ class SessionCookies:
             return Presented(token=token, via="cookie")
         return None
 
+    def brought(self, authorization: str | None, cookies: str | None) -> list[str]:
+        """All session tokens in these two headers, each once and in the order in which they count."""
+        found = [
+            self._bearer(authorization) if authorization is not None else None,
+            self._signed_cookie(cookies or "", self._session_name),
+            self._signed_cookie(cookies or "", _FORM_NAME),
+        ]
+        return list(dict.fromkeys(token for token in found if token))
+
     def _bearer(self, authorization: str) -> str | None:
         scheme, _, text = authorization.strip().partition(" ")
         text = text.strip()

@@ -59,8 +59,9 @@ class UserStore(SessionStore, Protocol):
         session: Session | None,
         *,
         identity: Identity | None = None,
+        replaces: Sequence[str] = (),
     ) -> None:
-        """Write user, accounts, session and tenant in one transaction.
+        """Write user, accounts, session and tenant in one transaction, in which sessions with these tokens end.
 
         Raises:
             EmailTaken: the address is in use.
@@ -89,10 +90,11 @@ class UserStore(SessionStore, Protocol):
         guest_id: str = "",
         password_hash: str | None = None,
         identity: Identity | None = None,
+        replaces: Sequence[str] = (),
     ) -> None:
         """Write the session, and to the audit trail how the user signed in.
 
-        Also links this guest, whose sessions and API keys end, to the user.
+        Also links this guest, whose sessions and API keys end, to the user, and ends the sessions with these tokens.
 
         Raises:
             NotFound: the user is gone, or has not this password or identity any more.

@@ -109,7 +109,7 @@ class Auth:
     ) -> SignedIn:
         """Store a new user, who has a password or an identity elsewhere, or neither; and sign them in.
 
-        A guest becomes this user and keeps id and database.
+        A guest becomes this user and keeps id and database. Sessions that the client has brought end.
 
         Raises:
             EmailTaken: the address is in use.
@@ -123,7 +123,7 @@ class Auth:
                 log.info("user.guest_signed_up", user_id=grown.user_id)
                 return await self._started(grown, session, seen, client)
         session = self.new_session(user.user_id, client, now, remember=remember)
-        await self.store.add_user(user, password_hash, session, identity=identity)
+        await self.store.add_user(user, password_hash, session, identity=identity, replaces=client.replaces)
         log.info("user.signed_up", user_id=user.user_id)
         self.on_user_created()
         return await self._started(user, session, seen, client)
@@ -174,7 +174,8 @@ class Auth:
     ) -> SignedIn:
         """A new session for somebody who has proved, by this method, to be this user.
 
-        A guest's database is kept for the user, see `freehold.tenants.guests`. `seen` is what `sessions.seen` gave
+        Sessions that the client has brought end. A guest's database is kept for the user, see
+        `freehold.tenants.guests`. `seen` is what `sessions.seen` gave
         before the user was read, if anything; `password_hash` what they have proved to know, `identity` to have.
 
         Raises:
@@ -190,13 +191,20 @@ class Auth:
         session = self.new_session(user.user_id, client, now, remember=remember)
         shown: dict[str, Any] = {} if identity is None else {"identity": identity}
         await self.store.add_session(
-            session, method=method, guest_id=client.guest_id, password_hash=password_hash, **shown
+            session,
+            method=method,
+            guest_id=client.guest_id,
+            password_hash=password_hash,
+            replaces=client.replaces,
+            **shown,
         )
         return await self._started(user, session, seen, client)
 
     async def _started(self, user: User, session: Session, seen: int, client: Client) -> SignedIn:
         found = replace(signed_in_by(user, session), seen=seen)
         self.sessions.keep(found)
+        for token in client.replaces:
+            self.sessions.forget(token)
         if self.places is not None and user.email_verified:
             with suppress(CentralUnavailable):  # they are in; another sign-in will be remembered
                 await self.places.remember(user.email, client.source)

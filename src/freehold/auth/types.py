@@ -100,6 +100,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     `guest_id`: the guest who has used the app there until now, and whose database must not be lost.
     `source`: the network address that is held to account for wrong passwords; it is not kept.
     `language`: what mail to them is written in; it is not kept.
+    `replaces`: the tokens of the sessions that it has brought, which end when it signs in again.
     """
 
     ip_address: str = ""
@@ -107,6 +108,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     guest_id: str = ""
     source: str = ""
     language: Language = "en"
+    replaces: tuple[str, ...] = ()
 
 
 class StoredKey(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("key_id")):

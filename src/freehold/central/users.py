@@ -1,6 +1,6 @@
 """Users, accounts and sessions in the central database. Implements `freehold.auth.ports.UserStore`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,6 +66,7 @@ class SqlUserStore:
         new_session: Session | None,
         *,
         identity: Identity | None = None,
+        replaces: Sequence[str] = (),
     ) -> None:
         tenant_row = new_tenant_row(new.user_id, self.provider_name, from_iso(new.created_at))
         async with _unique(), self.central.write() as db:
@@ -73,6 +74,7 @@ class SqlUserStore:
             await db.execute(tenant.insert(), tenant_row)
             await _add_ways_in(db, new, password_hash, identity, new_session)
             await self.central.record(db, _added(new, has_session=new_session is not None))
+            await self._end_replaced(db, replaces, new.user_id)
 
     async def upgrade_guest(
         self, new: User, password_hash: str | None, new_session: Session, *, identity: Identity | None = None
@@ -92,6 +94,7 @@ class SqlUserStore:
         guest_id: str = "",
         password_hash: str | None = None,
         identity: Identity | None = None,
+        replaces: Sequence[str] = (),
     ) -> None:
         signed_in = Event(
             "user.signed_in",
@@ -106,6 +109,7 @@ class SqlUserStore:
                     await _use_identity(db, who, identity)
                 await db.execute(session.insert(), msgspec.to_builtins(new))
                 await self.central.record(db, signed_in)
+                await self._end_replaced(db, replaces, new.user_id)
                 if guest_id and await link_guest(self.central, db, guest_id, new.user_id, new.created_at):
                     linked = Event("user.guest_linked", f"user:{guest_id}", actor=f"user:{new.user_id}")
                     await self.central.record(db, linked)
@@ -113,6 +117,15 @@ class SqlUserStore:
             if "FOREIGN KEY" not in str(error.orig):
                 raise
             raise NotFound("there is no such user any more") from error
+
+    async def _end_replaced(self, db: AsyncConnection, tokens: Sequence[str], user_id: str) -> None:
+        if not tokens:
+            return
+        ending = session.delete().where(session.c.token.in_(tokens)).returning(session.c.id, session.c.userId)
+        for row in (await db.execute(ending)).all():
+            details = {"session_id": row.id}
+            replaced = Event("user.session_replaced", f"user:{row.userId}", details, actor=f"user:{user_id}")
+            await self.central.record(db, replaced)
 
     async def find_credential(self, email: str) -> Credential | None:
         async with self.central.read() as db:

@@ -15,7 +15,7 @@ from freehold.auth.types import Client, SignedIn
 from freehold.http.auth_bodies import read_body
 from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply
 from freehold.http.client_address import ClientAddresses
-from freehold.http.headers import header, presented_by
+from freehold.http.headers import header, presented_by, tokens_brought
 from freehold.http.languages import language_of
 from freehold.http.origin_check import refuse_strange_origin, refuse_strange_redirects
 
@@ -66,14 +66,24 @@ class AuthEdge:
         return self.addresses.accountable(scope)
 
     async def client(self, scope: Scope) -> Client:
-        """Where a sign-in comes from, as far as it is known, and whether from a guest."""
-        found = await self.maybe_signed_in(scope)
+        """Where a sign-in comes from, as far as it is known, whether from a guest, and which sessions it replaces.
+
+        A guest's end with the guest, who becomes the user or is linked to them.
+        """
+        # The one that counts comes last: whoever was read last is who acts, for the audit trail.
+        brought = [
+            found
+            for token in reversed(tokens_brought(scope, self.auth.cookies))
+            if (found := await self.auth.sessions.current(token, extend=False)) is not None
+        ]
+        guest = brought[-1].user if brought and brought[-1].user.is_anonymous else None
         return Client(
             ip_address=self.addresses.of(scope),
             user_agent=header(scope, b"user-agent") or "",
             source=self.source(scope),
             language=language_of(scope),
-            guest_id=found.user_id if found is not None and found.user.is_anonymous else "",
+            guest_id=guest.user_id if guest else "",
+            replaces=tuple(found.session.token for found in brought if not found.user.is_anonymous),
         )
 
     def session_started(

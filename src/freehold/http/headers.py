@@ -19,6 +19,20 @@ def presented_by(
     scope: Scope, cookies: SessionCookies, *, takes_form_cookie: bool = False
 ) -> Presented | None:
     """The session token that the request carries; with `takes_form_cookie`, `session_id` will do as well."""
+    authorization, sent = _credentials(scope)
+    if authorization is None and sent is None:
+        return None
+    return cookies.presented(authorization, sent, takes_form_cookie=takes_form_cookie)
+
+
+def tokens_brought(scope: Scope, cookies: SessionCookies) -> list[str]:
+    """All session tokens that the request carries, each once: the one that `presented_by` gives comes first."""
+    authorization, sent = _credentials(scope)
+    return cookies.brought(authorization, sent)
+
+
+def _credentials(scope: Scope) -> tuple[str | None, str | None]:
+    """The headers `Authorization` and `Cookie`."""
     authorization: str | None = None
     sent: str | None = None
     for key, value in scope["headers"]:
@@ -27,9 +41,7 @@ def presented_by(
             sent = text if sent is None else f"{sent}; {text}"
         elif key == b"authorization":
             authorization = value.decode("latin-1")
-    if authorization is None and sent is None:
-        return None
-    return cookies.presented(authorization, sent, takes_form_cookie=takes_form_cookie)
+    return authorization, sent
 
 
 def access_token_of(scope: Scope) -> str | None:
