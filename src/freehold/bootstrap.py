@@ -245,13 +245,20 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         auth = Auth(
             store=users,
             hasher=hasher,
-            sessions=Sessions(users, changes, shared=shared, has_cookie_cache=session_data is not None),
+            sessions=Sessions(
+                users,
+                changes,
+                shared=shared,
+                has_cookie_cache=session_data is not None,
+                max_age=timedelta(days=settings.session_max_days),
+            ),
             cookies=cookies,
             origins=TrustedOrigins(settings.public_url, [*settings.own_origins, *settings.trusted_origins]),
             on_user_created=provisioner.wake,
             lockout=Lockout(CentralWrongPasswords(central), secret),
             places=addresses.codes.places,
             rules=await open_password_rules(settings, stack),
+            fresh_age=timedelta(seconds=settings.session_fresh_s),
             audit=audit,
             verification=addresses if settings.email_verification == "required" else None,
         )
@@ -275,7 +282,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             auth=auth,
             moving_in=MovingIn(SqlNewcomers(central, provider.name)),
             user_admin=UserAdmin(auth, SqlAdminStore(central, users)),
-            references=References(CentralReferences(central), changes),
+            references=References(
+                CentralReferences(central, timedelta(days=settings.session_max_days)), changes
+            ),
             session_data=session_data,
             cache=cache,
             limiter=limiter,

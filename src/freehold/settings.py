@@ -161,6 +161,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     trusted_proxies: Annotated[
         tuple[str, ...], Meta(description="Addresses whose X-Forwarded-For is believed, separated by commas.")
     ] = ()
+    session_max_days: Annotated[
+        int, Meta(ge=1, le=3650, description="Age at which a session ends however much it is used, in days.")
+    ] = 365
+    session_fresh_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=31_536_000,
+            description="Age of a sign-in that is recent enough for serious things, in seconds; 0: any.",
+        ),
+    ] = 86_400
     session_cookie_cache: Annotated[
         Literal["off", "compact", "jwt"],
         Meta(description="better-auth's cookie cache, for front ends that read sessions from the cookie."),

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from freehold.auth.dates import to_iso
-from freehold.auth.sessions import SessionCache, Sessions, extend_from
+from freehold.auth.sessions import MAX_AGE, SessionCache, Sessions, extend_from
 from freehold.auth.types import Session, SignedIn, User
 from freehold.changes import Listener, Topic
 from freehold.errors import CentralUnavailable
@@ -104,11 +104,13 @@ class Store:
 
 
 class Scene:
-    def __init__(self, capacity: int = 100) -> None:
+    def __init__(self, capacity: int = 100, max_age: timedelta = MAX_AGE) -> None:
         self.now = NOW
         self.feed = Feed()
         self.store = Store(self.feed)
-        self.sessions = Sessions(self.store, self.feed, clock=lambda: self.now, capacity=capacity)
+        self.sessions = Sessions(
+            self.store, self.feed, clock=lambda: self.now, capacity=capacity, max_age=max_age
+        )
 
     def add(self, found: SignedIn) -> None:
         self.store.rows[found.session.token] = found
@@ -261,3 +263,55 @@ def test_the_cache_does_not_keep_what_is_very_large() -> None:
     cache = SessionCache(capacity=3)
     cache.put("a", signed_in("a", name="x" * 60_000))
     assert len(cache) == 0
+
+
+# The end of all use ------------------------------------------------------------------------------------
+
+
+async def used_for(scene: Scene, days: int) -> int:
+    """For how many days it could be used, when it was used every day."""
+    for day in range(days):
+        if await scene.sessions.current("t") is None:
+            return day
+        scene.now += timedelta(days=1)
+    return days
+
+
+@pytest.mark.parametrize("max_days", [1, 3, 7, 8, 30, 365])
+async def test_a_session_that_is_used_every_day_ends_when_it_is_too_old(max_days: int) -> None:
+    scene = Scene(max_age=timedelta(days=max_days))
+    scene.add(signed_in(life=scene.sessions.first_end(NOW, remember=True) - NOW))
+    assert await used_for(scene, 400) == max_days
+    assert scene.store.rows == {}
+
+
+async def test_shortly_before_it_is_extended_no_more() -> None:
+    scene = Scene(max_age=timedelta(days=90))
+    scene.add(signed_in())
+    assert await used_for(scene, 89) == 89
+    writes = len(scene.feed.committed)
+    for _ in range(20):
+        scene.now += timedelta(minutes=1)
+        found = await scene.sessions.current("t")
+        assert found is not None
+        assert not found.is_extended
+        assert found.expires_at == NOW + timedelta(days=90)
+        assert found.session.expires_at == "2026-05-01T10:20:30.123Z"
+    assert len(scene.feed.committed) == writes
+
+
+async def test_one_that_was_begun_before_there_was_such_an_end_ends_too(scene: Scene) -> None:
+    scene.add(signed_in(life=timedelta(days=3)))
+    scene.store.rows["t"] = older(scene.store.rows["t"], days=400)
+    assert await scene.sessions.current("t") is None
+
+
+async def test_no_copy_of_it_counts_either(scene: Scene) -> None:
+    copy = replace(older(signed_in(life=timedelta(days=3)), days=400), seen=0)
+    scene.add(copy)
+    assert await scene.sessions.current("t", copy=lambda: copy) is None
+
+
+def older(found: SignedIn, *, days: int) -> SignedIn:
+    created_at = to_iso(NOW - timedelta(days=days))
+    return replace(found, session=replace(found.session, created_at=created_at))

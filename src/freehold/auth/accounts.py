@@ -2,13 +2,11 @@
 
 import hmac
 from dataclasses import dataclass
-from datetime import timedelta
 from urllib.parse import quote
 
 import structlog
 
 from freehold.auth.account_ports import AccountStore, OwnSessionStore
-from freehold.auth.dates import from_iso
 from freehold.auth.errors import BadLink, NoPassword, SessionNotFresh, WrongPassword
 from freehold.auth.letters import Language, Letter
 from freehold.auth.links import Links, account_stamp
@@ -17,8 +15,6 @@ from freehold.auth.places import place_of
 from freehold.auth.service import Auth, signed_in_by
 from freehold.auth.types import Account, Client, Credential, Session, SignedIn, UserChanges
 from freehold.errors import NotFound
-
-FRESH_AGE = timedelta(days=1)
 
 log = structlog.get_logger()
 
@@ -98,9 +94,10 @@ class Accounts:
         Raises:
             SessionNotFresh: sign in again.
         """
-        if not self._is_fresh(asking):
-            raise SessionNotFresh("sign in again to see your sessions")
-        return await self.own_sessions.list_sessions(asking.user_id, self.auth.clock())
+        self.auth.require_fresh(asking, "see your sessions")
+        now = self.auth.clock()
+        found = await self.own_sessions.list_sessions(asking.user_id, now)
+        return [session for session in found if not self.auth.sessions.is_over(session, now)]
 
     async def end_session(self, asking: SignedIn, token: str) -> None:
         """End one of theirs; nothing happens with anybody else's."""
@@ -125,8 +122,8 @@ class Accounts:
         """
         if password is not None:
             await self.check_password(asking, password, client)
-        elif not self._is_fresh(asking):
-            raise SessionNotFresh("sign in again to delete your account")
+        else:
+            self.auth.require_fresh(asking, "delete your account")
         if not await self.store.delete_user(asking.user_id, self.auth.clock(), asking.session_id):
             raise SessionNotFresh("this session has ended; sign in again to delete your account")
         log.info("user.deleted", user_id=asking.user_id)
@@ -162,6 +159,3 @@ class Accounts:
 
     def _stamp(self, found: Credential) -> str:
         return account_stamp(self.secret, found)
-
-    def _is_fresh(self, asking: SignedIn) -> bool:
-        return self.auth.clock() - from_iso(asking.session.created_at) < FRESH_AGE

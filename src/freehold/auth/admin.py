@@ -126,7 +126,9 @@ class UserAdmin:
 
     async def sessions(self, user_id: str) -> Sequence[Session]:
         """The user's live sessions, those in which somebody acts as them too."""
-        return await self.store.list_sessions(user_id, self.auth.clock())
+        now = self.auth.clock()
+        found = await self.store.list_sessions(user_id, now)
+        return [session for session in found if not self.auth.sessions.is_over(session, now)]
 
     async def end_session(self, token: str) -> None:
         """No error if there is none."""

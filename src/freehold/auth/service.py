@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -20,6 +20,7 @@ from freehold.auth.errors import (
     EmailTaken,
     InvalidEmail,
     NotAnAdmin,
+    SessionNotFresh,
     WrongCredentials,
 )
 from freehold.auth.lockout import Attempt, Lockout
@@ -29,7 +30,7 @@ from freehold.auth.passwords import check_length
 from freehold.auth.places import Places
 from freehold.auth.ports import PasswordHasher, UserStore, VerificationMail
 from freehold.auth.proofs import Chosen
-from freehold.auth.sessions import LIFETIME, SHORT_LIFETIME, Sessions, extend_from
+from freehold.auth.sessions import Sessions, extend_from
 from freehold.auth.social.types import Identity
 from freehold.auth.tokens import random_id
 from freehold.auth.types import (
@@ -43,6 +44,8 @@ from freehold.auth.types import (
     User,
 )
 from freehold.errors import CentralUnavailable, NotFound
+
+FRESH_AGE = timedelta(days=1)
 
 log = structlog.get_logger()
 
@@ -63,6 +66,8 @@ class Auth:
     rules: PasswordRules = field(default_factory=PasswordRules)
     # Where there is one, nobody signs in with a password before their address is verified.
     verification: VerificationMail | None = None
+    # How long after a sign-in it is recent enough for what is serious; no limit if it is nothing.
+    fresh_age: timedelta = FRESH_AGE
     clock: Callable[[], datetime] = utc_now
     new_id: Callable[[], str] = random_id
 
@@ -210,6 +215,12 @@ class Auth:
                 await self.places.remember(user.email, client.source)
         return found
 
+    def require_fresh(self, asking: SignedIn, what: str) -> None:
+        """Raises `SessionNotFresh`, which says what for, unless this session's sign-in is recent."""
+        age = self.clock() - from_iso(asking.session.created_at)
+        if self.fresh_age and age >= self.fresh_age:
+            raise SessionNotFresh(f"sign in again to {what}")
+
     @asynccontextmanager
     async def attempt(self, email: str, source: str) -> AsyncIterator[Attempt]:
         """Around the check of a password; without delays where there is no lockout."""
@@ -305,7 +316,7 @@ class Auth:
             session_id=self.new_id(),
             token=self.new_id(),
             user_id=user_id,
-            expires_at=to_iso(now + (LIFETIME if remember else SHORT_LIFETIME)),
+            expires_at=to_iso(self.sessions.first_end(now, remember=remember)),
             created_at=to_iso(now),
             updated_at=to_iso(now),
             ip_address=client.ip_address,

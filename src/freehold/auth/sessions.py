@@ -11,16 +11,17 @@ import structlog
 from msgspec.structs import replace
 
 from freehold.audit.origin import acting
-from freehold.auth.dates import to_iso, utc_now
+from freehold.auth.dates import from_iso, to_iso, utc_now
 from freehold.auth.ports import SessionStore
 from freehold.auth.told import SharedSessions, Told
-from freehold.auth.types import SignedIn
+from freehold.auth.types import Session, SignedIn
 from freehold.changes import Changes
 from freehold.errors import CentralUnavailable
 
 LIFETIME = timedelta(days=7)
 SHORT_LIFETIME = timedelta(days=1)  # "remember me" was off
 EXTEND_AFTER = timedelta(days=1)
+MAX_AGE = timedelta(days=365)  # however much it is used
 
 _CAPACITY = 20_000
 _MAX_ENTRY_CHARACTERS = 2_000
@@ -40,6 +41,7 @@ class Sessions:
         capacity: int = _CAPACITY,
         shared: SharedSessions | None = None,
         has_cookie_cache: bool = False,
+        max_age: timedelta = MAX_AGE,
     ) -> None:
         self._store = store
         self._changes = changes
@@ -47,6 +49,7 @@ class Sessions:
         self._cache = SessionCache(capacity)
         self._told = Told(changes)
         self._shared = shared
+        self._max_age = max_age
         self._makes_copies = shared is not None or has_cookie_cache
         changes.subscribe("session", self._forget_token)
         changes.subscribe("user", self._forget_user)
@@ -55,6 +58,14 @@ class Sessions:
     def remembered(self) -> int:
         """How many sessions are in memory."""
         return len(self._cache)
+
+    def first_end(self, now: datetime, *, remember: bool) -> datetime:
+        """The end of a session that begins now."""
+        return now + min(LIFETIME if remember else SHORT_LIFETIME, self._max_age)
+
+    def is_over(self, session: Session, now: datetime) -> bool:
+        """Whether it has expired, or is too old however much it was used."""
+        return min(from_iso(session.expires_at), self._last_end(session)) <= now
 
     async def seen(self) -> int:
         """How far the change feed is: what is read from now on is at least so new. -1 where nobody makes copies.
@@ -77,7 +88,7 @@ class Sessions:
         only if nothing has changed since.
 
         A session that is used lives on: unless `extend` is off, a read on the second day or later sets its end
-        to a week from now, and says so in `is_extended`.
+        to a week from now, and says so in `is_extended`. It does not outlive `max_age`.
 
         Raises:
             CentralUnavailable: the central database does not answer.
@@ -123,6 +134,7 @@ class Sessions:
         if found is None or not self._told.is_fresh(found):
             found = await self._shared.get(token) if self._shared is not None else None
         if found is not None and self._told.is_fresh(found):
+            found = self._ended_in_time(found)
             self._cache.put(token, found)
             return found
         found = await self._read(token)
@@ -132,13 +144,14 @@ class Sessions:
 
     async def _read(self, token: str) -> SignedIn | None:
         found, seen = await self._store.find_session(token)
+        found = self._ended_in_time(found) if found is not None else None
         # If the feed has moved on meanwhile, a change that this read did not see may already have been told.
         if found is not None and self._changes.position <= seen:
             self._cache.put(token, found)
         return found
 
     async def _extend(self, found: SignedIn, now: datetime) -> SignedIn | None:
-        expires_at = now + LIFETIME
+        expires_at = min(now + LIFETIME, self._last_end(found.session))
         try:
             exists = await self._store.extend_session(found.session.token, to_iso(expires_at), to_iso(now))
         except CentralUnavailable as error:  # it is still valid as it is; the next read tries again
@@ -146,13 +159,26 @@ class Sessions:
             return found
         if not exists:
             return None
-        return replace(
+        extended = replace(
             found,
             session=replace(found.session, expires_at=to_iso(expires_at), updated_at=to_iso(now)),
             expires_at=expires_at,
             extend_from=extend_from(expires_at, now),
             is_extended=True,
         )
+        return self._ended_in_time(extended)
+
+    def _last_end(self, session: Session) -> datetime:
+        """When it ends at the latest."""
+        return from_iso(session.created_at) + self._max_age
+
+    def _ended_in_time(self, found: SignedIn) -> SignedIn:
+        """The same, ending when it must: what is read here is looked at by its `expires_at` alone."""
+        last = self._last_end(found.session)
+        if found.expires_at < last:
+            return found
+        session = replace(found.session, expires_at=to_iso(last))
+        return replace(found, session=session, expires_at=last, extend_from=None)
 
     async def _remove(self, token: str) -> None:
         try:

@@ -1,12 +1,13 @@
 """Sessions and API keys by their ids, for the gateway. Implements `freehold.auth.references.ReferenceStore`."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
 
 from freehold.auth.dates import from_iso, utc_now
 from freehold.auth.references import Referred
+from freehold.auth.sessions import MAX_AGE
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, change, session, user
 from freehold.central.users import LABELLED_USER, user_of
@@ -16,6 +17,7 @@ _FIND = select(
     session.c.token,
     session.c.userId,
     session.c.expiresAt,
+    session.c.createdAt,
     select(func.coalesce(func.max(change.c.seq), 0)).scalar_subquery(),
 )
 
@@ -31,15 +33,19 @@ _FIND_KEY = (
 
 @dataclass(frozen=True, slots=True)
 class CentralReferences:
+    """`session_max_age`: no session is older."""
+
     central: Central
+    session_max_age: timedelta = MAX_AGE
 
     async def find_referred(self, session_id: str) -> tuple[Referred | None, int]:
         async with self.central.read() as db:
             row = (await db.execute(_FIND.where(session.c.id == session_id))).first()
         if row is None:
             return None, 0
-        token, user_id, expires_at, seen = row
-        return Referred(token, user_id, from_iso(expires_at)), int(seen)
+        token, user_id, expires_at, created_at, seen = row
+        ends = min(from_iso(expires_at), from_iso(created_at) + self.session_max_age)
+        return Referred(token, user_id, ends), int(seen)
 
     async def find_referred_key(self, key_id: str) -> tuple[Referred | None, int]:
         async with self.central.read() as db:

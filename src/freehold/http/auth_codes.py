@@ -107,12 +107,14 @@ class _Endpoints:
     async def request_change(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _REQUEST_CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
+        self.edge.auth.require_fresh(asking, "change your address")
         await self.addresses.mail_change_code(asking.user, values["newEmail"], language_of(request.scope))
         return json_reply(Success())
 
     async def change(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
+        self.edge.auth.require_fresh(asking, "change your address")
         await self.addresses.change_by_code(asking, values["newEmail"], values["otp"])
         return self.edge.session_kept(request.scope, asking, Success())
 

@@ -93,6 +93,7 @@ class _Endpoints:
     async def change(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
+        self.edge.auth.require_fresh(asking, "change your address")
         await self.addresses.mail_change_link(
             asking, values["newEmail"], values.get("callbackURL", ""), language_of(request.scope)
         )

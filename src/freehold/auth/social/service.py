@@ -9,8 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import structlog
 from msgspec.structs import replace
 
-from freehold.auth.dates import from_iso
-from freehold.auth.errors import Banned, EmailTaken, IdentityTaken, SessionNotFresh
+from freehold.auth.errors import Banned, EmailTaken, IdentityTaken
 from freehold.auth.service import Auth
 from freehold.auth.social.attempts import Secrets
 from freehold.auth.social.errors import IdentityProviderUnavailable, SocialRefusal, UnknownProvider
@@ -20,7 +19,6 @@ from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn, User
 from freehold.errors import NotFound
 
 _LIFETIME = timedelta(minutes=10)
-_FRESH_AGE = timedelta(days=1)
 _TRIES = 3  # of a race for the same address or identity; each loser finds the winner's row
 _ERROR_CODE = re.compile(r"[a-z0-9_.-]{1,64}", re.IGNORECASE)
 
@@ -109,8 +107,7 @@ class Social:
             SessionNotFresh: they signed in more than a day ago.
             LastAccount, AccountNotFound: see `SocialAccountStore.unlink`.
         """
-        if self.auth.clock() - from_iso(asking.session.created_at) >= _FRESH_AGE:
-            raise SessionNotFresh("sign in again to remove a way to sign in")
+        self.auth.require_fresh(asking, "remove a way to sign in")
         await self.accounts.unlink(account_row_id, asking.user_id)
 
     async def _finish(
