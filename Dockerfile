@@ -1,5 +1,6 @@
-# The service. Pinned packages first, so that a change of the code does not install them anew.
-FROM python:3.12-slim
+# The service, and sqld under its supervision. Pinned packages first, so that a change of the code does not install
+# them again.
+FROM python:3.12-slim AS base
 WORKDIR /opt/freehold
 COPY requirements.lock ./
 RUN pip install --no-cache-dir --require-hashes --no-deps -r requirements.lock
@@ -9,6 +10,22 @@ COPY schema_registry ./schema_registry
 COPY src ./src
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
     && useradd --system --create-home --home-dir /var/lib/freehold freehold
+
+# From 0.24.33 on sqld syncs its replication log. Before, a power failure could cut that log short, and a database whose
+# log is cut answers 500 until `freehold tenants repair` has set the log aside.
+FROM ghcr.io/tursodatabase/libsql-server:v0.24.33 AS libsql
+
+FROM base AS sqld
+COPY --from=libsql /bin/sqld /usr/local/bin/sqld
+# The number that sqld has in its own image, so that the folder of an earlier installation is its own here, too.
+RUN install -d -o 666 -g 666 /var/lib/sqld
+USER 666:666
+WORKDIR /var/lib/sqld
+VOLUME /var/lib/sqld
+EXPOSE 8080 9090 9091
+CMD ["freehold", "sqld", "--help"]
+
+FROM base AS service
 USER freehold
 WORKDIR /var/lib/freehold
 ENV HOST=0.0.0.0 DATA_DIR=/var/lib/freehold/data SCHEMA_REGISTRY=/opt/freehold/schema_registry/bahar

@@ -65,6 +65,11 @@ def test_a_sqld_that_is_killed_is_back_at_the_same_place_with_all_that_was_ackno
             assert time.monotonic() < until
             time.sleep(0.05)
         assert run_sql(mine, "SELECT new_cards_per_day FROM settings") == [[str(round_ + 7)]]
+    text = httpx.get(f"{running.url}/metrics", timeout=10).text
+    assert "freehold_sqld_restarts_total 2.0" in text
+    assert "freehold_sqld_up 1.0" in text
+    assert "freehold_sqld_supervised 1.0" in text
+    assert httpx.get(f"{running.url}/ready", timeout=10).json() == {"status": "ready"}
     assert "sqld.ended" in running.log()
     assert "signal 9" in running.log()
 

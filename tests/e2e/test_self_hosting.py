@@ -53,13 +53,14 @@ def test_its_settings_are_settings_and_sound(compose: Any, tmp_path: Path) -> No
 
 
 def test_sqld_is_one_that_syncs_its_log(compose: Any) -> None:
-    version = compose["services"]["sqld"]["image"].rpartition(":v")[2]
+    assert compose["services"]["sqld"]["build"]["target"] == "sqld"
+    version = re.findall(r"libsql-server:v([\d.]+)", (ROOT / "Dockerfile").read_text())[0]
     assert tuple(map(int, version.split("."))) >= (0, 24, 33)
 
 
 def test_the_image_copies_what_is_there_and_the_package_has_its_migrations(tmp_path: Path) -> None:
     for line in (ROOT / "Dockerfile").read_text().splitlines():
-        if line.startswith("COPY "):
+        if line.startswith("COPY ") and "--from=" not in line:
             assert all((ROOT / source).exists() for source in line.split()[1:-1]), line
     pip = [
         sys.executable,
@@ -80,22 +81,31 @@ def test_the_image_copies_what_is_there_and_the_package_has_its_migrations(tmp_p
 def test_sqld_takes_the_options_of_the_compose_file(compose: Any, tmp_path: Path) -> None:
     _require_sqld()
     port, admin_port = free_ports()
+    supervisor_port, _ = free_ports()
     (tmp_path / "keys").mkdir()
     _make_keys(tmp_path / "keys")
     where = {
         "/var/lib/sqld": str(tmp_path / "data"),
         "0.0.0.0:8080": f"127.0.0.1:{port}",
         "0.0.0.0:9090": f"127.0.0.1:{admin_port}",
+        "0.0.0.0:9091": f"127.0.0.1:{supervisor_port}",
         "/keys/sqld.pub.pem": str(tmp_path / "keys/sqld.pub.pem"),
     }
-    words = [where.get(word, word) for word in compose["services"]["sqld"]["command"]]
+    verb, *words = [where.get(word, word) for word in compose["services"]["sqld"]["command"]]
+    assert verb == "freehold"
     assert set(where.values()) <= set(words)
-    environ = clean_environ(LIBSQL_ADMIN_AUTH_KEY="secret")
-    with _running([str(BINARY), *words], environ, tmp_path):
+    environ = clean_environ(SQLD_ADMIN_KEY="secret", SQLD_BINARY=str(BINARY))
+    with _running([str(FREEHOLD), *words], environ, tmp_path):
         _wait_for(f"http://127.0.0.1:{port}/health")
         url = f"http://127.0.0.1:{admin_port}/v1/namespaces/x/config"
         assert httpx.get(url).status_code == 401
         assert httpx.get(url, headers={"authorization": "Basic secret"}).status_code == 404
+        state = f"http://127.0.0.1:{supervisor_port}/state"
+        assert httpx.get(state).status_code == 401
+        found = httpx.get(state, headers={"authorization": "Bearer secret"}).json()
+        assert (found["state"], found["restarts"]) == ("up", 0)
+    with pytest.raises(httpx.TransportError):  # it ended with its supervisor
+        httpx.get(f"http://127.0.0.1:{port}/health")
 
 
 def test_the_page_works_as_it_stands(tmp_path: Path) -> None:
@@ -107,8 +117,11 @@ def test_the_page_works_as_it_stands(tmp_path: Path) -> None:
     port, admin_port = free_ports()
     start, serve = by_hand
     script = f"set -e\n{start.rstrip()} &\n{serve}"
-    script = script.replace("8080", str(port)).replace("9090", str(admin_port))
-    script = script.replace("freehold serve", f"sleep 1; exec {FREEHOLD} serve")
+    supervisor_port, _ = free_ports()
+    for written, free in (("8080", port), ("9090", admin_port), ("9091", supervisor_port)):
+        script = script.replace(written, str(free))
+    script = script.replace("freehold sqld", f"{FREEHOLD} sqld")
+    script = script.replace("freehold serve", f"sleep 4; exec {FREEHOLD} serve")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/sqld").symlink_to(BINARY)
     registry = str(ROOT / "schema_registry/bahar")

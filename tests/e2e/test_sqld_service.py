@@ -43,6 +43,16 @@ def service(both: tuple[Sqld, Service]) -> Service:
     return both[1]
 
 
+def test_an_sqld_that_nobody_looks_after_is_told(service: Service) -> None:
+    assert httpx.get(f"{service.url}/ready", timeout=10).json()["sqld"] == "unsupervised"
+    assert "sqld.unsupervised" in service.log()
+    text = httpx.get(f"{service.url}/metrics", timeout=10).text
+    assert "freehold_sqld_supervised 0.0" in text
+    assert "freehold_sqld_up 1.0" in text
+    assert "freehold_sqld_restarts" not in text
+    assert 'freehold_sqld_calls{state="lingering"} 0.0' in text
+
+
 async def sign_up(service: Service, who: str) -> httpx.AsyncClient:
     http = httpx.AsyncClient(base_url=service.url, timeout=30)
     person = {"name": who, "email": f"{who}@example.com", "password": _PASSWORD}

@@ -2,6 +2,7 @@
 
 import click
 import msgspec
+import structlog
 import uvicorn
 
 from freehold.cli.context import EXIT_DONE, async_command, command_settings
@@ -42,6 +43,10 @@ async def run_service(settings: Settings) -> int:
         async with open_services(settings) as services:
             await services.publish_registry()
             await warn_of_shared_sqld(settings)
+            if settings.tenant_provider == "sqld" and not settings.sqld_supervisor_url:
+                structlog.get_logger().warning(
+                    "sqld.unsupervised", do="run it with `freehold sqld`, and set SQLD_SUPERVISOR_URL"
+                )
             room = create_room(settings)
             config = uvicorn.Config(
                 create_asgi(services, room),

@@ -19,6 +19,9 @@ from freehold.bootstrap import Services
 from freehold.errors import Forbidden, FreeholdError, Unauthenticated
 from freehold.http.headers import header
 from freehold.http.request_counts import BOUNDS_S, RequestCounts
+from freehold.http.sqld_metrics import sqld_families
+from freehold.providers.sqld.provider import SqldProvider
+from freehold.providers.sqld.standing import Standing
 
 log = structlog.get_logger()
 
@@ -80,6 +83,7 @@ class _Metrics(Collector):
         self._counts = counts
         self._tenants: Mapping[str, int] = {}
         self._is_central_up = False
+        self._sqld: Standing | None = None
         self._read_at = float("-inf")
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -88,6 +92,8 @@ class _Metrics(Collector):
     async def text(self) -> bytes:
         if time.monotonic() - self._read_at > _TENANTS_FOR_S:
             await self._read_tenants()
+            if isinstance(self._services.provider, SqldProvider):
+                self._sqld = await self._services.provider.standing()
         return generate_latest(self._registry)
 
     def describe(self) -> Iterable[Metric]:
@@ -117,6 +123,8 @@ class _Metrics(Collector):
             "Databases that their engine does not open; `freehold tenants repair` does",
             len(self._services.damaged()),
         )
+        if self._sqld is not None:
+            yield from sqld_families(self._sqld)
 
     def _of_requests(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
@@ -26,6 +27,7 @@ from freehold.providers.local.files import check_name
 from freehold.providers.no_past import refuse_fork_at
 from freehold.providers.published import Published, nothing_published
 from freehold.providers.sqld.admin import NamespaceConfig, SqldAdmin
+from freehold.providers.sqld.control import SupervisorState
 from freehold.providers.sqld.folders import namespace_pages
 from freehold.providers.sqld.forward import SqldServer
 from freehold.providers.sqld.keys import NamespaceKeys
@@ -34,6 +36,7 @@ from freehold.providers.sqld.log_files import LogFiles
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.replicas import SqldReplicas
 from freehold.providers.sqld.schemas import Schemas
+from freehold.providers.sqld.standing import Standing, Supervision
 from freehold.providers.sqld.transactions import TRANSACTION_S
 from freehold.providers.sqld.upstream import Upstream
 from freehold.providers.sqld.watch import STUCK_S, Watch
@@ -41,6 +44,8 @@ from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken
+
+log = structlog.get_logger()
 
 # Each commit reaches the disk before it is acknowledged. sqld's default does not wait for that.
 DURABILITY = "strong"
@@ -94,6 +99,7 @@ class SqldProvider:
         self._namespaces = Namespaces(
             self._upstream, self._admin, self._keys, patience_s=_BACK_WITHIN_S if supervisor_url else 0.0
         )
+        self._supervision: Supervision = "supervised" if supervisor_url else "unsupervised"
         self._desk = Desk()
         schemas = Schemas(self._namespaces, self._desk)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -188,8 +194,43 @@ class SqldProvider:
         if await self.find(database_name) is None:
             raise NotFound(f"database `{database_name}` does not exist")
 
+    @property
+    def supervision(self) -> Supervision:
+        """Whether somebody starts sqld again when it ends, as of the last `check` or `standing`."""
+        return self._supervision
+
+    async def standing(self) -> Standing:
+        """How sqld stands."""
+        state = await self._supervisor_state()
+        turns = self.watch.turns
+        return Standing(
+            is_up=await self._namespaces.is_healthy(),
+            supervision=self._supervision,
+            restarts=None if state is None else state.restarts,
+            memory_bytes=None if state is None else state.memory_bytes,
+            places=turns.limit,
+            running=len(turns.running),
+            waiting=turns.waiting,
+            lingering=len(turns.lingering),
+            stopped=turns.stopped,
+            stuck=self.watch.stuck,
+            slowed=turns.slowed,
+            logs_forced=self.watch.logs.forced,
+        )
+
+    async def _supervisor_state(self) -> SupervisorState | None:
+        if self.watch.link is None:
+            return None
+        state = await self.watch.link.state()
+        found: Supervision = "unreachable" if state is None else "supervised"
+        if found != self._supervision and state is None:
+            log.warning("sqld.supervisor_unreachable")
+        self._supervision = found
+        return state
+
     async def check(self) -> None:
         """Return when both ports answer and the admin key is right."""
+        await self._supervisor_state()
         await self._admin.check()
         if not await self._namespaces.is_healthy():
             raise ProviderUnavailable("sqld does not answer at SQLD_URL, or is not well")
