@@ -180,3 +180,20 @@ async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
         assert set(acknowledged) <= found
         assert len(found) <= len(acknowledged) + 3
         assert await db.rows("pragma integrity_check") == [["ok"]]
+
+
+async def test_whoever_calls_what_cannot_be_stopped_starts_nothing_else_meanwhile(tmp_path: Path) -> None:
+    stuck = "select instr(hex(zeroblob(900000)), hex(zeroblob(450000)) || '1')"
+    async with served(tmp_path, query_timeout_s=0.3) as running:
+        hostile, other = await running.database("hostile"), await running.database("other")
+        await other.run("create table t(a)")
+        calls = [asyncio.create_task(hostile.run(stuck)) for _ in range(2)]
+        await asyncio.sleep(2)
+        assert not any(call.done() for call in calls), "the statement is too short for this machine"
+        status, body = await hostile.post("v3/pipeline", {"requests": [CLOSE]})
+        assert (status, body["code"]) == (429, "TOO_MANY_REQUESTS")
+        assert "past its limit" in body["message"]
+        for _ in range(5):
+            assert (await other.run("insert into t values (1)"))["affected_row_count"] == 1
+        for call in calls:
+            call.cancel()

@@ -288,6 +288,8 @@ class Engine:
         """Run `task` on a connection of the database; the stream keeps the connection if it goes on."""
         tenant = self._tenant(database_name)
         tenant.check_open()
+        if not is_ours and tenant.jobs:
+            tenant.check_moving(self._engine_limits.overdue_s)
         gates: list[Turnstile] = []
         session = None
         if stream is not None and stream.session is not None:
@@ -298,6 +300,8 @@ class Engine:
                     await gate.enter(interest)
                     gates.append(gate)
                 tenant.check_open()  # it may have been closed while we waited
+                if not is_ours and tenant.jobs:
+                    tenant.check_moving(self._engine_limits.overdue_s)
                 session = self.pool.take(database_name, read_only=read_only)
             except BaseException:
                 self._leave(tenant, gates)

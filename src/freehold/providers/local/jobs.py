@@ -1,10 +1,12 @@
 """Jobs on tenant databases: who may run now, on which connection, and what becomes of it afterwards."""
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from freehold.errors import FreeholdError, NotFound
+from freehold.providers.local.failures import Overloaded
 from freehold.providers.local.limits import Limits
 from freehold.providers.local.session import Session
 from freehold.providers.local.streams import Stream
@@ -37,6 +39,16 @@ class Tenant:
         """Raise `NotFound` while the database is being deleted."""
         if self.closing:
             raise self.gone()
+
+    def check_moving(self, patience_s: float) -> None:
+        """Raise `Overloaded` while a statement goes on past its limit: some functions of SQLite cannot be stopped,
+        and whoever calls one of these gets no second place to do so again."""
+        now = time.monotonic()
+        if any(job.session and job.session.alarm.overdue_s(now) > patience_s for job in self.jobs):
+            raise Overloaded(
+                "a statement of this database goes on past its limit and cannot be stopped; nothing else starts here "
+                "until it has ended"
+            )
 
     def refuse_all(self) -> None:
         """The database is being deleted: nobody gets in, and who is in is stopped."""
