@@ -35,8 +35,9 @@ from freehold.providers.local.failures import Gone, SqlFailure
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.jobs import Job, Task, Tenant
 from freehold.providers.local.limits import Budget, EngineLimits, Limits
-from freehold.providers.local.pipeline import Pipeline, Rights, cursor_entries
+from freehold.providers.local.pipeline import Pipeline, cursor_entries
 from freehold.providers.local.pool import Pool
+from freehold.providers.local.rights import rights_of
 from freehold.providers.local.session import Session
 from freehold.providers.local.streams import Stream, Streams
 from freehold.providers.local.turnstile import Turnstile
@@ -52,7 +53,6 @@ _IDLE_TICK_S = 0.5
 _DEMOTE_AFTER_S = 0.25
 _CLOSE_LIMIT_S = 7.0
 _MEMORY_PRESSURE = 0.75
-_REGISTRY_S = 10.0
 _FILES_EACH = 3
 _FILES_OF_OTHERS = 128
 
@@ -198,7 +198,7 @@ class Engine:
             raise InvalidInput("`get_autocommit` needs version 3 of the protocol: use v3/pipeline")
         stream = self._stream_of(call, request.baton, closes=CloseReq in kinds)
         goes_on = CloseReq not in kinds
-        rights = self._rights_of(call)
+        rights = rights_of(call.grant, self._registry)
 
         def task(session: Session) -> Reply:
             pipeline = Pipeline(session, stream.stored_sql, Budget(self._limits.result_bytes), rights)
@@ -210,7 +210,7 @@ class Engine:
 
     async def _cursor(self, call: Call, interest: Interest, request: CursorReq) -> Reply:
         stream = self._stream_of(call, request.baton, closes=False)
-        rights = self._rights_of(call)
+        rights = rights_of(call.grant, self._registry)
 
         def task(session: Session) -> Reply:
             pipeline = Pipeline(session, stream.stored_sql, Budget(self._limits.result_bytes), rights)
@@ -221,7 +221,7 @@ class Engine:
         return await self._on_stream(call, stream, task, interest, goes_on=True)
 
     async def _stateless(self, call: Call, interest: Interest, act: Callable[[Pipeline], Reply]) -> Reply:
-        rights = self._rights_of(call)
+        rights = rights_of(call.grant, self._registry)
 
         def task(session: Session) -> Reply:
             return act(Pipeline(session, {}, Budget(self._limits.result_bytes), rights))
@@ -229,19 +229,6 @@ class Engine:
         read_only = call.grant.access_level == "read_only"
         reply: Reply = await self._run(call.grant.database_name, task, interest, read_only=read_only)
         return reply
-
-    def _rights_of(self, call: Call) -> Rights:
-        loop = asyncio.get_running_loop()
-
-        def is_of_registry(batch: Batch) -> bool:  # in a worker thread, which waits
-            asked = asyncio.run_coroutine_threadsafe(self._registry.includes(batch), loop)
-            try:
-                return asked.result(_REGISTRY_S)
-            except TimeoutError as error:
-                raise Unavailable("the registry cannot be looked at now; try again later") from error
-
-        may_write = call.grant.access_level == "full"
-        return Rights(call.grant.profile, is_of_registry if may_write else _is_none)
 
     def _stream_of(self, call: Call, baton: str | None, *, closes: bool) -> Stream:
         if baton is not None:
@@ -420,11 +407,6 @@ def _decoded(call: Call) -> Body:
         raise InvalidInput(f"the request does not have the form of the protocol: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput("the request is not valid JSON") from error
-
-
-def _is_none(_batch: Batch) -> bool:
-    """With a token for reading the registry's batches do not pass either."""
-    return False
 
 
 def _stopping() -> Unavailable:

@@ -148,4 +148,4 @@ class Job:
             if is_same:
                 return session
             session.close()
-        return Session(self._path, self.limits, read_only=self._read_only)
+        return Session(self._path, self.limits, read_only=self._read_only, is_shared=True)

@@ -1,13 +1,11 @@
 """Hrana requests on a session: structs in, structs out. Runs in a worker thread."""
 
-from collections.abc import Callable, Sequence
-
-from msgspec import Struct
+from collections.abc import Sequence
 
 from freehold.errors import Forbidden, InvalidInput
 from freehold.libsql.conditions import holds
 from freehold.libsql.guard import RefusedSql, is_inside
-from freehold.libsql.profiles import Profile, ProfileNeeded, refusal
+from freehold.libsql.profiles import ProfileNeeded, refusal
 from freehold.libsql.protocol import (
     Batch,
     BatchReq,
@@ -45,6 +43,7 @@ from freehold.libsql.protocol import (
 )
 from freehold.providers.local.failures import SqlFailure, code_of
 from freehold.providers.local.limits import Budget
+from freehold.providers.local.rights import Rights
 from freehold.providers.local.run import Bindings
 from freehold.providers.local.session import Session
 from freehold.providers.local.statements import variables
@@ -56,16 +55,6 @@ _MAX_STORED = 150
 _MAX_STORED_LENGTH = 1_000_000
 _ENTRY_BYTES = 200  # of JSON around each result
 _NOTHING = StmtResult()
-
-
-class Rights(Struct, frozen=True):
-    """What a client may do: as its token's profile says, and besides it what the registry says of the schema.
-
-    `is_of_registry` may wait. It is asked only about batches of tokens that write.
-    """
-
-    profile: Profile
-    is_of_registry: Callable[[Batch], bool]
 
 
 class Pipeline:

@@ -37,8 +37,8 @@ _BEGIN_WORDS = frozenset({"begin", "transaction", "deferred", "immediate", "excl
 class Session:
     """An open connection under the rules. Between two users it is `reset`; if that fails it is closed."""
 
-    def __init__(self, path: Path, limits: Limits, *, read_only: bool) -> None:
-        """Open the database; it is never created.
+    def __init__(self, path: Path, limits: Limits, *, read_only: bool, is_shared: bool = False) -> None:
+        """Open the database; it is never created. With `is_shared` clients use it too, after each other.
 
         Raises:
             NotFound: no such file.
@@ -46,6 +46,7 @@ class Session:
         """
         self.path = path
         self.read_only = read_only
+        self._is_shared = is_shared
         self._limits = limits
         self._identity = identity_of(path)
         self._mark = f"{path}{MARK}"
@@ -79,7 +80,7 @@ class Session:
 
     def may_keep(self, sql: str) -> bool:
         """Whether the statement may be found again as it is prepared now, by whoever sends the same text."""
-        return self.profile is not None and not is_beyond_rows(sql)
+        return not (self._is_shared and self.profile is None) and not is_beyond_rows(sql)
 
     # What runs on it -------------------------------------------------------------------------------
 
