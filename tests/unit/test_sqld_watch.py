@@ -10,6 +10,7 @@ from freehold.errors import ProviderUnavailable
 from freehold.providers.serving import Interest
 from freehold.providers.sqld.admin import NamespaceStats
 from freehold.providers.sqld.control import SupervisorState
+from freehold.providers.sqld.refusals import QueryTimeout
 from freehold.providers.sqld.turns import Turn
 from freehold.providers.sqld.watch import Watch
 
@@ -45,6 +46,7 @@ class Sqld:
 
     async def restart(self, reason: str) -> bool:
         self.asked_for.append(reason)
+        self.restarts += 1
         return True
 
 
@@ -140,7 +142,8 @@ async def test_an_interruption_long_after_is_of_another_call(supervised: World) 
 async def test_without_a_supervisor_a_place_comes_back_in_the_end_and_its_tenant_is_slowed(
     alone: World,
 ) -> None:
-    await alone.broken_off()
+    turn = await alone.broken_off()
+    turn.stopped = QueryTimeout("too long")
     alone.now += 9.0
     await alone.look()
     assert alone.lingering == 1

@@ -158,6 +158,7 @@ class Turns:
         self.call_s = 6 * statement_s
         self.now = now
         self.is_watched = False
+        self.is_held_up = False  # nothing begins: sqld is about to be started again
         self.held = 0  # places, with those that linger
         self.running: dict[Turn, None] = {}
         self.lingering: dict[Turn, None] = {}  # the longest first
@@ -297,7 +298,12 @@ class Turns:
     # Inside ------------------------------------------------------------------------------------------
 
     def _may_begin(self, share: Share, now: float, *, goes_on: bool, more: int = 0) -> bool:
-        if share.lingering or share.closed == "all" or (share.closed == "new" and not goes_on):
+        if (
+            self.is_held_up
+            or share.lingering
+            or share.closed == "all"
+            or (share.closed == "new" and not goes_on)
+        ):
             return False
         if share.slow_until > now:
             return not share.running and now >= share.not_before and self.held < self.limit - 1 + more

@@ -17,7 +17,7 @@ from freehold.providers.sqld.control import SupervisorState
 from freehold.providers.sqld.link import SupervisorLink
 from freehold.providers.sqld.logs import Logs
 from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.refusals import Refusal
+from freehold.providers.sqld.refusals import QueryTimeout, Refusal
 from freehold.providers.sqld.turns import Turn, Turns
 
 log = structlog.get_logger()
@@ -31,6 +31,7 @@ _LONG_S = 0.5
 # sqld interrupts within milliseconds what it can interrupt. A later count is of something else.
 _INTERRUPTED_WITHIN_S = 1.0
 STUCK_S = 10.0
+_BACK_S = 5.0
 # Without a supervisor nobody can see what goes on, nor end it: a place is given back after this time.
 _UNSEEN_S = 10.0
 
@@ -177,7 +178,8 @@ class Watch:
             for turn in lingering:
                 if now - turn.broken_at >= _UNSEEN_S:
                     log.warning("sqld.call_unseen", database=turn.share.name, seconds=_UNSEEN_S)
-                    self.turns.slow_down(turn.share)
+                    if isinstance(turn.stopped, QueryTimeout):
+                        self.turns.slow_down(turn.share)
                     self.turns.ended(turn)
 
     async def _see_progress(self) -> None:
@@ -204,11 +206,26 @@ class Watch:
         if not await self.link.restart("calls past their limit held every place"):
             return
         self.stuck += 1
+        self.turns.is_held_up = True
         log.error("sqld.stuck", databases=names, seconds=self._stuck_s)
         for share in {turn.share for turn in self.turns.lingering}:
             self.turns.slow_down(share)
-        self._interrupted = None
-        self._all_ended()
+        try:
+            await self._back_again(self.link)
+        finally:
+            self.turns.is_held_up = False
+            self._interrupted = None
+            self._all_ended()
+
+    async def _back_again(self, link: SupervisorLink) -> None:
+        """Wait until it was started again, for some seconds."""
+        until = self.turns.now() + _BACK_S
+        while self.turns.now() < until:
+            state = await link.state()
+            if state is not None and state.state == "up" and state.restarts != self._restarts:
+                self._restarts = state.restarts
+                return
+            await asyncio.sleep(_TICK_S)
 
     def _all_ended(self) -> None:
         for turn in list(self.turns.lingering):
