@@ -207,6 +207,7 @@ async def _take_over(settings: Settings, path: Path) -> None:
             settings.sqld_admin_key.reveal(),
             await asyncio.to_thread(_sqld_key, settings),
             _OLD_NAMESPACE,
+            data_dir=settings.sqld_data_dir,
         )
     except ProviderUnavailable as error:
         raise CentralUnavailable(
@@ -277,6 +278,7 @@ async def _central_token(settings: Settings) -> Token:
             settings.sqld_admin_key.reveal(),
             await asyncio.to_thread(_sqld_key, settings),
             name,
+            data_dir=settings.sqld_data_dir,
         )
     except Conflict as error:
         raise BadSettings([f"DATABASE_URL: {error}"]) from error

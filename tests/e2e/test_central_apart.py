@@ -1,6 +1,7 @@
 """The central database leaves the sqld that runs tenants' SQL: by itself or by a command, and nothing is lost."""
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -163,6 +164,29 @@ def test_a_copy_that_is_killed_again_and_again_comes_to_its_end(shared: Service,
     shared.variables["DATABASE_URL"] = to
     shared.start()
     assert all(_signs_in(shared.url, each.email) for each in people)
+
+
+def test_one_that_a_power_failure_closed_is_opened_and_moved_by_the_next_start(
+    shared: Service, sqld: Sqld
+) -> None:
+    person = sign_up(shared.url, "survivor@example.com")
+    person.credentials()
+    shared.stop()
+    sqld.kill()
+    log = sqld.folder / "data/dbs/central/wallog"
+    os.truncate(log, log.stat().st_size - 5000)
+    sqld.start()
+    done = shared.run("tenants", "list")
+    assert done.returncode == 4
+    assert "set SQLD_DATA_DIR" in done.stderr
+    shared.variables["SQLD_DATA_DIR"] = str(sqld.folder / "data")
+    del shared.variables["DATABASE_URL"]
+    shared.start()
+    assert "central.file_set_aside" in shared.log()
+    assert "central.moved" in shared.log()
+    assert len(list(log.parent.glob("wallog.damaged-*"))) == 1
+    assert _signs_in(shared.url, "survivor@example.com")
+    assert _is_still_in(person)
 
 
 def test_the_tenants_sqld_is_refused_as_a_place_and_a_dry_run_changes_nothing(

@@ -4,20 +4,35 @@ No token for it is ever given to a client, and the gateway knows no such databas
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import aiohttp
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from freehold.errors import Conflict, ProviderUnavailable
-from freehold.providers.sqld.admin import SqldAdmin
+from freehold.errors import Conflict, FreeholdError, ProviderUnavailable
+from freehold.providers.sqld.admin import NamespaceConfig, SqldAdmin
 from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.log_files import LogFiles
 from freehold.providers.sqld.provider import DURABILITY
+from freehold.tenants.errors import DatabaseDamaged
+
+log = structlog.get_logger()
+
+_MOST_FILES = 3  # beside the data of one database
 
 
 async def open_central_namespace(
-    admin_url: str, admin_key: str, private_key: Ed25519PrivateKey, name: str
+    admin_url: str,
+    admin_key: str,
+    private_key: Ed25519PrivateKey,
+    name: str,
+    *,
+    data_dir: Path | None = None,
 ) -> Callable[[], str]:
     """Make the namespace if there is none; gives what gives a token for it. Commits there are synced to disk.
+
+    With `data_dir`, sqld's own, a file that a power failure cut short is set aside, as `tenants repair` does it.
 
     Raises:
         ProviderUnavailable: sqld's admin API does not answer.
@@ -28,7 +43,7 @@ async def open_central_namespace(
     async with aiohttp.ClientSession() as session:
         admin = SqldAdmin(session, admin_url, admin_key)
         if not await admin.create(name, {"jwt_key": own_key, "durability_mode": DURABILITY}):
-            config = await admin.config(name)
+            config = await _config(admin, name, data_dir)
             if config is None:
                 raise ProviderUnavailable(f"the namespace `{name}` was deleted while it was looked at")
             if config.jwt_key != own_key:
@@ -39,16 +54,42 @@ async def open_central_namespace(
 
 
 async def find_central_namespace(
-    admin_url: str, admin_key: str, private_key: Ed25519PrivateKey, name: str
+    admin_url: str,
+    admin_key: str,
+    private_key: Ed25519PrivateKey,
+    name: str,
+    *,
+    data_dir: Path | None = None,
 ) -> Callable[[], str] | None:
     """What gives a token for a namespace that is there and has our key; None if there is none, or not ours.
+
+    `data_dir` is that of `open_central_namespace`.
 
     Raises:
         ProviderUnavailable: sqld's admin API does not answer.
     """
     keys = NamespaceKeys(private_key)
     async with aiohttp.ClientSession() as session:
-        config = await SqldAdmin(session, admin_url, admin_key).config(name)
+        config = await _config(SqldAdmin(session, admin_url, admin_key), name, data_dir)
     if config is None or config.jwt_key != keys.public_text(name):
         return None
     return lambda: keys.credentials(name, "full").token
+
+
+async def _config(admin: SqldAdmin, name: str, data_dir: Path | None) -> NamespaceConfig | None:
+    """The namespace's configuration, once sqld opens it: without it no command could start to repair anything."""
+    for _ in range(_MOST_FILES):
+        try:
+            return await admin.config(name)
+        except DatabaseDamaged as error:
+            what = f"sqld does not open the central database: {error.file} is damaged ({error.reason})"
+            if data_dir is None:
+                raise ProviderUnavailable(
+                    f"{what}; set SQLD_DATA_DIR and start this on sqld's machine, which sets that file aside"
+                ) from error
+            try:
+                kept = await LogFiles(data_dir).set_aside(name, error.file)
+            except FreeholdError as refused:
+                raise ProviderUnavailable(f"{what}, and it is not set aside: {refused}") from error
+            log.warning("central.file_set_aside", namespace=name, kept=kept, reason=error.reason)
+    return await admin.config(name)
