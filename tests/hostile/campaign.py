@@ -85,13 +85,14 @@ class Use:
 
 @dataclass
 class Report:
-    """What happened. `faults` is to be empty; `outcomes` has, for each attack, how often it ended how."""
+    """What happened. `outcomes` has, for each attack, how often it ended how; `ends` are why sqld ended."""
 
     outcomes: dict[str, Counter[str]] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
-    excused: list[tuple[float, float]] = field(default_factory=list)
+    excused: list[tuple[float, float]] = field(default_factory=list)  # when there was no sqld
     killed: int = 0
     restarted: int = 0
+    ends: list[str] = field(default_factory=list)
     before: Use | None = None
     after: Use | None = None
     cores_after: float = 0.0
@@ -193,6 +194,7 @@ class Campaign:
                 await asyncio.gather(using, watching, return_exceptions=True)
                 self.report.done = bystanders.done
         await self.settle()
+        self.report.ends = self._ends_of_sqld()
         return self.report
 
     async def storm(self, seconds: float) -> None:
@@ -256,6 +258,14 @@ class Campaign:
             os.kill(number, signal.SIGKILL)
             self.report.killed += 1
 
+    def _ends_of_sqld(self) -> list[str]:
+        """Why, as its supervisor saw it."""
+        found = []
+        for line in self.service.log().splitlines():
+            if '"sqld.ended"' in line:
+                found.append(str(json.loads(line).get("reason")))
+        return found
+
     async def _watch(self) -> None:
         """Note when sqld is not there, or is another one."""
         if self.service.kind != "sqld":
@@ -311,6 +321,7 @@ def told(report: Report) -> dict[str, Any]:
         "left": report.left,
         "killed": report.killed,
         "restarted": report.restarted,
+        "ends": report.ends,
         "excused": len([each for each in report.done if each.fault]) - len(report.faults),
         "bystanders": {
             what: {

@@ -77,6 +77,20 @@ def test_every_listed_requirement_of_asvs_has_its_test_and_every_test_is_listed(
     assert len(found) == len(tests), "a requirement has two tests"
 
 
+def test_every_test_that_the_security_pages_name_exists() -> None:
+    text = (ROOT / "docs/security.md").read_text()
+    named = set(re.findall(r"`((?:tests/\w+/)?test_\w+\.py)`", text))
+    assert len(named) > 50
+    missing = [
+        name for name in named if not (ROOT / (name if "/" in name else f"tests/e2e/{name}")).is_file()
+    ]
+    assert [name for name in missing if not list((ROOT / "tests").glob(f"*/{name}"))] == []
+    model = text.split("## Threat model", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in model.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 12
+    assert [row for row in rows if not re.search(r"test_\w+\.py` \|$", row)] == []
+
+
 def test_every_error_code_belongs_to_one_kind() -> None:
     codes = [kind.__dict__["code"] for kind in _all_errors() if "code" in kind.__dict__]
     assert sorted(codes) == sorted(set(codes))

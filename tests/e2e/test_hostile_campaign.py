@@ -1,0 +1,46 @@
+"""The short form of `make hostile`: twenty hostile people do all they can at once, and nobody else notices.
+
+How much slower everybody else is meanwhile, `python -m bench hostile` measures; here bounds only tell somebody who
+waits from somebody who is kept out.
+"""
+
+import json
+
+import pytest
+
+from tests.hostile.campaign import play, told
+
+SEED = 7
+SECONDS = 20.0
+# What bystanders have to get done meanwhile, at the least.
+DONE = {
+    "write and read": 5,
+    "get-session": 5,
+    "pull": 5,
+    "ready": 3,
+    "sign in": 1,
+    "sign in by code": 1,
+    "sign up": 1,
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["files", "sqld"])
+def test_bystanders_read_write_sign_in_and_sign_up_while_hostile_people_do_all_they_can(kind: str) -> None:
+    report = play(kind, seconds=SECONDS, seed=SEED, profile="full")
+    seen = json.dumps(told(report), indent=1, default=str)
+    assert report.untried == [], seen
+    assert report.successes == [], seen
+    assert report.faults == [], seen
+    assert {what: len(report.times(what)) for what in DONE if len(report.times(what)) < DONE[what]} == {}, (
+        seen
+    )
+    assert report.left == [], seen
+    if kind == "sqld":
+        # It died when it was killed here; other ends are its supervisor's doing, and it was back each time.
+        assert report.killed == 1, seen
+        assert report.ends.count("signal 9") == 1, seen
+        assert [
+            each for each in report.ends if each.startswith(("signal", "exit")) and each != "signal 9"
+        ] == [], seen
+        assert report.restarted == len(report.ends), seen
