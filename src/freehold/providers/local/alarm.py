@@ -6,6 +6,15 @@ from collections.abc import Callable
 
 from freehold.errors import FreeholdError
 from freehold.providers.local.failures import SqlFailure
+from freehold.providers.local.turns import TURNS
+
+# A statement that has run for so long takes turns with the others, so long each. What most apps ask is over before.
+_LONG_S = 0.02
+_TURN_S = 0.02
+# Some functions look neither left nor right, and whoever is in one gives no place back: nobody waits longer for it.
+_PATIENCE_S = 1.0
+# Steps of SQLite's machine between two looks at the clock: about a millisecond.
+LOOK_EVERY_STEPS = 50_000
 
 
 class Alarm:
@@ -24,10 +33,16 @@ class Alarm:
         self._end = 0.0
         self._failure: SqlFailure | None = None
         self._cancelled: FreeholdError | None = None
+        self._takes_turns = True
+        self._has_turn = False
+        self._turn_end = 0.0
 
-    def start_request(self, statement_limit_s: float, request_limit_s: float) -> None:
+    def start_request(
+        self, statement_limit_s: float, request_limit_s: float, *, takes_turns: bool = True
+    ) -> None:
         """A new request: its limits count from now."""
         with self._lock:
+            self._takes_turns = takes_turns
             self._statement_limit_s = statement_limit_s
             self._request_limit_s = request_limit_s
             self._request_end = time.monotonic() + request_limit_s
@@ -55,6 +70,23 @@ class Alarm:
         """The statement is over."""
         with self._lock:
             self._started_at = None
+        if self._has_turn:
+            self._has_turn = False
+            TURNS.give()
+
+    def take_turn(self) -> bool:
+        """Wait until it is this statement's turn, if it takes long. In its thread; True would end the statement."""
+        now, started_at = time.monotonic(), self._started_at
+        if started_at is None or not self._takes_turns or now - started_at < _LONG_S:
+            return False
+        if self._has_turn:
+            if now < self._turn_end:
+                return False
+            self._has_turn = False
+            TURNS.give()
+        self._has_turn = TURNS.take(min(_PATIENCE_S, self._end - now))
+        self._turn_end = time.monotonic() + _TURN_S
+        return False
 
     def check_time(self, now: float) -> float:
         """Interrupt the statement if its time is over; gives for how long it has run (0 when none does)."""

@@ -6,13 +6,14 @@ from freehold.providers.local.failures import SqlFailure, megabytes
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What one tenant may use. Times in seconds, sizes in bytes."""
+    """What one tenant may use. Times in seconds, sizes in bytes. What is our own work need not take turns."""
 
     statement_s: float = 5.0
     request_s: float = 30.0
     transaction_s: float = 30.0
     database_bytes: int = 512_000_000
     result_bytes: int = 10_000_000
+    takes_turns: bool = True
 
 
 class Budget:

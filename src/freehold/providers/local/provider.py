@@ -69,7 +69,10 @@ class LocalProvider:
         self._templates = Templates(snapshot) if snapshot else None
         self._signer = TokenSigner(private_key, most=most)
         self._migration_limits = Limits(
-            statement_s=_MIGRATION_S, request_s=2 * _MIGRATION_S, database_bytes=max_size_bytes
+            statement_s=_MIGRATION_S,
+            request_s=2 * _MIGRATION_S,
+            database_bytes=max_size_bytes,
+            takes_turns=False,
         )
         limits = Limits(
             statement_s=query_timeout_s,

@@ -13,7 +13,7 @@ from freehold.libsql.facts import FACTS_SQL, NO_FACTS
 from freehold.libsql.guard import MAX_LENGTH, RefusedSql, check_sql, judged, may_change_schema, read_facts
 from freehold.libsql.profiles import Profile, ProfileNeeded, is_beyond_rows, refusal
 from freehold.libsql.protocol import StmtResult, Value
-from freehold.providers.local.alarm import Alarm
+from freehold.providers.local.alarm import LOOK_EVERY_STEPS, Alarm
 from freehold.providers.local.connection import (
     LOG_TARGET_BYTES,
     PAGE_BYTES,
@@ -59,6 +59,7 @@ class Session:
         self._facts_are_old = True
         self._changed_schema = False
         self.alarm = Alarm(self._connection.interrupt, limits.statement_s)
+        self._connection.set_progress_handler(self.alarm.take_turn, LOOK_EVERY_STEPS)
 
     @property
     def profile(self) -> Profile | None:
@@ -192,7 +193,7 @@ class Session:
             self._limits = limits
             self._connection.set_busy_timeout(busy_ms(limits))
         self._facts_are_old = True  # other connections may have changed the schema
-        self.alarm.start_request(limits.statement_s, limits.request_s)
+        self.alarm.start_request(limits.statement_s, limits.request_s, takes_turns=limits.takes_turns)
 
     # Its life ----------------------------------------------------------------------------------------
 
