@@ -48,6 +48,7 @@ from freehold.http.registry_publishing import PublishingController
 from freehold.http.replicas import Replicas
 from freehold.http.request_counts import RequestCounts
 from freehold.http.request_log import RequestLog
+from freehold.http.returned_memory import give_back_memory
 from freehold.http.rollouts import RolloutsController
 from freehold.http.social import social_handlers
 from freehold.http.tenants import TenantsController
@@ -72,6 +73,7 @@ def create_app(
             services.audit.keep_anchoring(),
             services.registry.keep_signed(),
             services.reports.run(),
+            give_back_memory(),
         )
         tasks = [asyncio.create_task(work) for work in works]
         try:
