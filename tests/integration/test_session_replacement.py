@@ -59,7 +59,7 @@ async def ways_in(app: AuthApp, outbox: OutboxReader) -> dict[str, tuple[str, An
 @pytest.mark.parametrize(
     "way", ["password", "code", "pair", "form", "sign-up", "pair sign-up", "form sign-up", "guest"]
 )
-@pytest.mark.parametrize("brought", ["cookie", "form cookie", "bearer"])
+@pytest.mark.parametrize("brought", ["cookie", "form cookie"])
 async def test_the_session_that_is_brought_ends(
     app: AuthApp, outbox: OutboxReader, way: str, brought: str
 ) -> None:
@@ -68,21 +68,28 @@ async def test_the_session_that_is_brought_ends(
     browser, other = Browser(app), Browser(app)
     elsewhere = (await other.post("/api/auth/sign-in/email", KNOWN)).json()["token"]
     path, body = (await ways_in(app, outbox))[way]
-    headers: dict[str, str] = {}
-    if brought == "bearer":
-        before = (await app.post("/api/auth/sign-in/email", KNOWN)).json()["token"]
-        headers = {"authorization": f"Bearer {before}"}
-    elif brought == "cookie":
+    if brought == "cookie":
         before = (await browser.post("/api/auth/sign-in/email", KNOWN)).json()["token"]
     else:
         assert (await browser.post("/api/v1/auth/login", KNOWN)).status_code == 200
         before = browser.http.cookies["session_id"].partition(".")[0]
     assert await app.get_session(before) is not None
-    assert (await browser.post(path, body, **headers)).status_code in {200, 201}
+    assert (await browser.post(path, body)).status_code in {200, 201}
     assert await app.get_session(before) is None
     assert await app.get_session(elsewhere) is not None
     told = await app.rows("SELECT count(*) FROM audit_entry WHERE action = 'user.session_replaced'")
     assert told == [(1,)]
+
+
+@pytest.mark.parametrize("way", ["password", "code", "pair", "form", "sign-up", "guest"])
+async def test_a_program_that_sends_bearer_tokens_keeps_its_session(
+    app: AuthApp, outbox: OutboxReader, way: str
+) -> None:
+    token = (await app.sign_up(ADA)).json()["token"]
+    await app.write('UPDATE "user" SET "emailVerified" = 1')
+    path, body = (await ways_in(app, outbox))[way]
+    assert (await app.post(path, body, authorization=f"Bearer {token}")).status_code == 200
+    assert await app.get_session(token) is not None
 
 
 async def test_who_brings_none_loses_none(app: AuthApp) -> None:
@@ -111,16 +118,15 @@ async def test_it_ends_only_when_the_next_one_begins(app: AuthApp) -> None:
 
 
 async def test_no_token_of_the_one_before_works_after_it(app: AuthApp) -> None:
-    """Refresh and access tokens, and those of databases, end with their session."""
+    """Refresh and access tokens end with their session."""
     pair = (await app.post("/api/auth/register", KNOWN)).json()
     ((session,),) = await app.rows("SELECT token FROM session")
-    reply = await app.post("/api/auth/sign-in/email", KNOWN, authorization=f"Bearer {session}")
+    cookie = app.auth.cookies.setting(session)[0].partition(";")[0]
+    reply = await app.post("/api/auth/sign-in/email", KNOWN, cookie=cookie, origin=TRUSTED)
     assert reply.status_code == 200
     assert (await app.post("/api/auth/refresh", {"refresh_token": pair["refresh_token"]})).status_code == 401
-    verified = await app.http.get(
-        "/api/auth/verify", headers={"authorization": f"Bearer {pair['access_token']}"}
-    )
-    assert verified.status_code == 401
+    access = {"authorization": f"Bearer {pair['access_token']}"}
+    assert (await app.http.get("/api/auth/verify", headers=access)).status_code == 401
 
 
 async def test_a_guest_is_linked_and_their_session_ends_with_that(app: AuthApp) -> None:

@@ -124,13 +124,9 @@ class SessionCookies:
             return Presented(token=token, via="cookie")
         return None
 
-    def brought(self, authorization: str | None, cookies: str | None) -> list[str]:
-        """All session tokens in these two headers, each once and in the order in which they count."""
-        found = [
-            self._bearer(authorization) if authorization is not None else None,
-            self._signed_cookie(cookies or "", self._session_name),
-            self._signed_cookie(cookies or "", _FORM_NAME),
-        ]
+    def all_in(self, cookies: str) -> list[str]:
+        """All session tokens in this header, each once."""
+        found = [self._signed_cookie(cookies, name) for name in (self._session_name, _FORM_NAME)]
         return list(dict.fromkeys(token for token in found if token))
 
     def _bearer(self, authorization: str) -> str | None:

@@ -100,7 +100,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     `guest_id`: the guest who has used the app there until now, and whose database must not be lost.
     `source`: the network address that is held to account for wrong passwords; it is not kept.
     `language`: what mail to them is written in; it is not kept.
-    `replaces`: the tokens of the sessions that it has brought, which end when it signs in again.
+    `replaces`: the tokens of the sessions that a browser has brought, which end when it signs in again.
     """
 
     ip_address: str = ""

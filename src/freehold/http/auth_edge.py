@@ -15,7 +15,7 @@ from freehold.auth.types import Client, SignedIn
 from freehold.http.auth_bodies import read_body
 from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply
 from freehold.http.client_address import ClientAddresses
-from freehold.http.headers import header, presented_by, tokens_brought
+from freehold.http.headers import header, presented_by, tokens_in_cookies
 from freehold.http.languages import language_of
 from freehold.http.origin_check import refuse_strange_origin, refuse_strange_redirects
 
@@ -68,22 +68,25 @@ class AuthEdge:
     async def client(self, scope: Scope) -> Client:
         """Where a sign-in comes from, as far as it is known, whether from a guest, and which sessions it replaces.
 
-        A guest's end with the guest, who becomes the user or is linked to them.
+        Those are in cookies, which the new one overwrites; a guest's ends with the guest. Whoever sends bearer tokens
+        may hold several, and loses none.
         """
-        # The one that counts comes last: whoever was read last is who acts, for the audit trail.
-        brought = [
+        in_cookies = [
             found
-            for token in reversed(tokens_brought(scope, self.auth.cookies))
+            for token in tokens_in_cookies(scope, self.auth.cookies)
             if (found := await self.auth.sessions.current(token, extend=False)) is not None
         ]
-        guest = brought[-1].user if brought and brought[-1].user.is_anonymous else None
+        found = await self.maybe_signed_in(
+            scope
+        )  # last: whoever was read last is who acts, for the audit trail
+        guest = found.user if found is not None and found.user.is_anonymous else None
         return Client(
             ip_address=self.addresses.of(scope),
             user_agent=header(scope, b"user-agent") or "",
             source=self.source(scope),
             language=language_of(scope),
             guest_id=guest.user_id if guest else "",
-            replaces=tuple(found.session.token for found in brought if not found.user.is_anonymous),
+            replaces=tuple(each.session.token for each in in_cookies if not each.user.is_anonymous),
         )
 
     def session_started(

@@ -25,10 +25,10 @@ def presented_by(
     return cookies.presented(authorization, sent, takes_form_cookie=takes_form_cookie)
 
 
-def tokens_brought(scope: Scope, cookies: SessionCookies) -> list[str]:
-    """All session tokens that the request carries, each once: the one that `presented_by` gives comes first."""
-    authorization, sent = _credentials(scope)
-    return cookies.brought(authorization, sent)
+def tokens_in_cookies(scope: Scope, cookies: SessionCookies) -> list[str]:
+    """All session tokens in the request's cookies, each once."""
+    _, sent = _credentials(scope)
+    return [] if sent is None else cookies.all_in(sent)
 
 
 def _credentials(scope: Scope) -> tuple[str | None, str | None]:
