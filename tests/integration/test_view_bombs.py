@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from freehold.migrate.apply import apply
+from freehold.migrate.failures import MigrationFailed
+from freehold.migrate.types import Migration
 from tests.gateway_app import Caller, Served, served, served_by_sqld
 from tests.sqld import Sqld
 
@@ -178,3 +181,21 @@ async def test_views_of_an_ordinary_app_are_made_and_used(gateway: Served) -> No
     body = await again.pipeline({"type": "sequence", "sql": "; ".join(sqls[:5])}, CLOSE)
     assert body["results"][0]["type"] == "ok", body
     assert len(await again.rows("pragma table_info(report)")) == 4
+
+
+async def test_a_migration_that_alters_a_table_tells_of_them(gateway: Served) -> None:
+    caller = await new_database(gateway)
+    sqls = ("CREATE TABLE more (a);\n", "ALTER TABLE t ADD COLUMN b;\n")
+    migrations = [
+        Migration(version=version, name=f"step_{version}", sql=sql) for version, sql in enumerate(sqls, 1)
+    ]
+    target = await gateway.provider.open(caller.name)
+    assert (await apply(target, migrations, to=1)).version == 1
+    await put_by_force(gateway, caller.name, DOUBLING)
+    began = time.monotonic()
+    with pytest.raises(MigrationFailed, match="view `w"):
+        await apply(target, migrations)
+    assert time.monotonic() - began < BOUND_S
+    for number in range(23, -1, -1):
+        await caller.run(f"drop view w{number}")
+    assert (await apply(target, migrations)).version == 2

@@ -14,6 +14,7 @@ from freehold.migrate.outcome import failure, is_committed
 from freehold.migrate.plan import Planned
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
+from freehold.migrate.views import require_bounded_views
 
 
 class Applied(Struct, frozen=True):
@@ -76,6 +77,7 @@ async def apply(
                 last_read, refusal = at, None
             if at >= wanted:
                 return Applied(at, tuple(applied))
+            await require_bounded_views(target, history.migrations[at:wanted])
             for planned in history.round_trips(at, wanted, together=together):
                 await _send(target, planned, applied)
             at = wanted

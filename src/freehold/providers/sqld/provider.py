@@ -101,7 +101,7 @@ class SqldProvider:
         )
         self._supervision: Supervision = "supervised" if supervisor_url else "unsupervised"
         self._desk = Desk()
-        schemas = Schemas(self._namespaces, self._desk)
+        schemas = Schemas(self._namespaces, self._desk, transaction_s=transaction_timeout_s)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.verifier = TokenVerifier(private_key.public_key(), most=most)
         link = SupervisorLink(self._session, supervisor_url, admin_key) if supervisor_url else None

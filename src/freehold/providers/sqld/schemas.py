@@ -27,12 +27,13 @@ from freehold.providers.desk import Desk
 from freehold.providers.serving import Interest
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import Refusal, refusal
+from freehold.providers.sqld.transactions import TRANSACTION_S
 
 # Only another process of Freehold can change a schema unseen: a migration, or a client that may do so.
 _TRUSTED_S = 60.0
 _TRUSTED_FOR_SHADOWS_S = 5.0
-# For as long a stream may be open whose transaction changes the schema.
-_UNSETTLED_S = 60.0
+# Beyond the longest transaction.
+_MARGIN_S = 30.0
 _READ_S = 5.0
 _READERS = 8
 _REMEMBERED = 5000
@@ -78,8 +79,15 @@ class Schemas:
     """Judges calls by the schemas of their databases. For one event loop."""
 
     def __init__(
-        self, namespaces: Namespaces, desk: Desk, *, now: Callable[[], float] = time.monotonic
+        self,
+        namespaces: Namespaces,
+        desk: Desk,
+        *,
+        transaction_s: float = TRANSACTION_S,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`transaction_s` is how long a transaction may be open."""
+        self._unsettled_s = transaction_s + _MARGIN_S
         self._namespaces = namespaces
         self.desk = desk
         self._now = now
@@ -138,7 +146,7 @@ class Schemas:
         finally:
             known.writing -= writing
             if changes:
-                self._settle(known, changes, after_s=_UNSETTLED_S if leaves_stream else 0.0)
+                self._settle(known, changes, after_s=self._unsettled_s if leaves_stream else 0.0)
 
     def _settle(self, known: _Known, changes: Sequence[_Change], after_s: float) -> None:
         for change in changes:
