@@ -85,7 +85,7 @@ class _Endpoints:
         self._edge = edge
 
     async def sign_up(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = await self._edge.accept(request, takes_forms=True, starts_session=True)
+        body = await self._edge.accept(request, takes_forms=True)
         values = check(body, _SIGN_UP_FIELDS, shapes=_SIGN_UP_SHAPES)
         refuse_protected(body)
         new = NewUser(
@@ -106,7 +106,7 @@ class _Endpoints:
         )
 
     async def sign_in(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = await self._edge.accept(request, takes_forms=True, starts_session=True)
+        body = await self._edge.accept(request, takes_forms=True)
         values = check(body, _SIGN_IN_FIELDS)
         remember = values.get("rememberMe", True)
         signed_in = await self._auth.sign_in(
@@ -215,11 +215,18 @@ def auth_routes(edge: AuthEdge, further: Sequence[HTTPRouteHandler] = ()) -> Rou
         """End the session, if there is one, and clear its cookies."""
         return await endpoints.sign_out(request)
 
+    async def before_each(request: Request[Any, Any, Any]) -> AuthReply | None:
+        # The framework has trimmed `path`; only what the client sent tells.
+        if request.scope.get("raw_path", b"").endswith(b"/"):
+            return not_found()
+        edge.refuse_cross_site(request)
+        return None
+
     handlers = [ok, sign_up_email, sign_in_email, get_session, post_session, sign_out, *further]
     return Router(
         BASE_PATH,
         route_handlers=[*_other_methods(handlers), *handlers, _elsewhere()],
-        before_request=_refuse_trailing_slash,
+        before_request=before_each,
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=_MAX_BODY_BYTES,
         tags=["auth"],
@@ -249,11 +256,6 @@ def _elsewhere() -> ASGIRouteHandler:
         await not_found()(scope, receive, send)
 
     return no_such_path
-
-
-async def _refuse_trailing_slash(request: Request[Any, Any, Any]) -> AuthReply | None:
-    # The framework has trimmed `path`; only what the client sent tells.
-    return not_found() if request.scope.get("raw_path", b"").endswith(b"/") else None
 
 
 def _asks(scope: Scope, option: str) -> bool:

@@ -47,7 +47,7 @@ class _Endpoints:
     addresses: EmailAddresses
 
     async def send(self, request: Asked) -> AuthReply:
-        values = check(await self.edge.accept(request, starts_session=True), _SEND_FIELDS)
+        values = check(await self.edge.accept(request), _SEND_FIELDS)
         email, language, source = values["email"], language_of(request.scope), self.edge.source(request.scope)
         match values["type"]:
             case "sign-in":

@@ -17,7 +17,15 @@ from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_rep
 from freehold.http.client_address import ClientAddresses
 from freehold.http.headers import header, presented_by, tokens_in_cookies
 from freehold.http.languages import language_of
-from freehold.http.origin_check import refuse_strange_origin, refuse_strange_redirects
+from freehold.http.origin_check import (
+    is_cross_site,
+    refuse_cross_site,
+    refuse_strange_origin,
+    refuse_strange_redirects,
+)
+
+TAKES_CROSS_SITE = "takes_cross_site"
+"""In a route's `opt`: other sites may post to it, for it does nothing but pass on."""
 
 # What browsers may read of a reply that starts or renews a session; others append to it.
 _EXPOSES_TOKEN: HeaderPairs = ((b"access-control-expose-headers", b"set-auth-token"),)
@@ -32,18 +40,25 @@ class AuthEdge:
     issuers: Issuers
     data: SessionData | None = None  # the cookie cache
 
-    async def accept(
-        self, request: Request[Any, Any, Any], *, takes_forms: bool = False, starts_session: bool = False
-    ) -> Any:
+    async def accept(self, request: Request[Any, Any, Any], *, takes_forms: bool = False) -> Any:
         """The body of a request that may be let in, in better-auth's order of checks.
 
         Raises:
             Refusal: 400 or 415 for the body, 403 for where it comes from or wants to send a browser.
         """
         body = await read_body(request, takes_forms=takes_forms)
-        refuse_strange_origin(request.scope, self.auth.origins, starts_session=starts_session)
+        refuse_strange_origin(request.scope, self.auth.origins)
         refuse_strange_redirects(request.scope, body, self.auth.origins)
         return body
+
+    def refuse_cross_site(self, request: Request[Any, Any, Any]) -> None:
+        """The check before every handler; see `origin_check`. Raises a `Refusal` (403)."""
+        if not request.route_handler.opt.get(TAKES_CROSS_SITE):
+            refuse_cross_site(request.scope, self.auth.origins)
+
+    def may_start_session(self, scope: Scope) -> bool:
+        """Whether a link may do more than it says: not where another site's page led the browser to it."""
+        return not is_cross_site(scope, self.auth.origins)
 
     def accept_link(self, request: Request[Any, Any, Any]) -> None:
         """Let in a GET that a browser follows out of a mail. Raises a `Refusal` (403) if it leads to a stranger."""

@@ -86,6 +86,8 @@ class _Endpoints:
             return self.edge.session_headers_kept(scope, asking) if asking else ((), ())
         if self.edge.auth.verification is None or not followed.is_first:
             return (), ()
+        if not self.edge.may_start_session(scope):
+            return (), ()  # a page could send its visitor along a link of its owner's
         client = await self.edge.client(scope)
         started = await self.edge.auth.start_session(followed.user, client, method="link")
         return self.edge.session_headers(started.session.token)

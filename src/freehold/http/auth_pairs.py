@@ -56,7 +56,7 @@ class _Endpoints:
         self._pairs = edge.issuers.pairs
 
     async def register(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = await self._edge.accept(request, takes_forms=True, starts_session=True)
+        body = await self._edge.accept(request, takes_forms=True)
         values = check(body, _REGISTER_FIELDS)
         refuse_protected(body)
         new = NewUser(name=values.get("name", ""), email=values["email"], password=values["password"])
@@ -64,7 +64,7 @@ class _Endpoints:
         return _reply(await self._pairs.start(signed_in), status=201)
 
     async def login(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = await self._edge.accept(request, takes_forms=True, starts_session=True)
+        body = await self._edge.accept(request, takes_forms=True)
         values = check(body, _LOGIN_FIELDS)
         client = await self._edge.client(request.scope)
         signed_in = await self._auth.sign_in(values["email"], values["password"], client)

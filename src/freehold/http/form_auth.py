@@ -37,7 +37,7 @@ class _Endpoints:
         self._auth = edge.auth
 
     async def signup(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = await self._accept(request, starts_session=True)
+        body = await self._accept(request)
         values = check(body, _SIGN_UP_FIELDS)
         refuse_protected(body)
         new = NewUser(name=values.get("name", ""), email=values["email"], password=values["password"])
@@ -46,7 +46,7 @@ class _Endpoints:
         )
 
     async def login(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = check(await self._accept(request, starts_session=True), _LOGIN_FIELDS)
+        values = check(await self._accept(request), _LOGIN_FIELDS)
         client = await self._edge.client(request.scope)
         return self._started(await self._auth.sign_in(values["email"], values["password"], client))
 
@@ -66,9 +66,9 @@ class _Endpoints:
         cookies = (self._auth.cookies.form_setting(found.session.token),) if found.is_extended else ()
         return json_reply(UserReply(found.user), NO_STORE, cookies)
 
-    async def _accept(self, request: Request[Any, Any, Any], *, starts_session: bool = False) -> Any:
+    async def _accept(self, request: Request[Any, Any, Any]) -> Any:
         body = await read_body(request, takes_forms=True)
-        refuse_strange_origin(request.scope, self._auth.origins, starts_session=starts_session)
+        refuse_strange_origin(request.scope, self._auth.origins)
         return body
 
     def _started(self, signed_in: SignedIn, *, status: int = 200) -> AuthReply:
@@ -115,9 +115,13 @@ def form_routes(edge: AuthEdge) -> Router:
         """Who is signed in; the session lives on."""
         return await endpoints.me(request)
 
+    async def before_each(request: Request[Any, Any, Any]) -> None:
+        edge.refuse_cross_site(request)
+
     return Router(
         "/api/v1/auth",
         route_handlers=[signup, login, logout, me],
+        before_request=before_each,
         exception_handlers={**EXCEPTION_HANDLERS, Refusal: _refused},
         request_max_body_size=_MAX_BODY_BYTES,
         tags=["auth"],

@@ -36,22 +36,29 @@ def origin_fault(scope: Scope, origins: TrustedOrigins) -> OriginFault | None:
     return None if origins.is_trusted(origin) else "INVALID_ORIGIN"
 
 
-def refuse_strange_origin(scope: Scope, origins: TrustedOrigins, *, starts_session: bool = False) -> None:
-    """The check of every `/api/auth` request that is no GET.
+def refuse_strange_origin(scope: Scope, origins: TrustedOrigins) -> None:
+    """A request with cookies that is no GET must come from a trusted page. Raises a `Refusal` (403)."""
+    if header(scope, b"cookie") is not None and (fault := origin_fault(scope, origins)):
+        raise Refusal(403, fault, _MESSAGES[fault])
 
-    A request with cookies must come from a trusted page. One that starts a session must do so without cookies too,
-    if it comes from a browser: else a page could sign its visitor in to somebody else's account.
+
+def refuse_cross_site(scope: Scope, origins: TrustedOrigins) -> None:
+    """Whatever is no GET must come from a trusted page without cookies too, if it comes from a browser.
+
+    Else a page could sign its visitor in to somebody else's account, or fill our disk through its visitors: nearly
+    all of these routes can start a session. Run before every handler, so that no route can forget it.
 
     Raises:
         Refusal: 403.
     """
-    has_cookie = header(scope, b"cookie") is not None
-    if not has_cookie and not (starts_session and _is_from_browser(scope)):
+    if scope.get("method") in SAFE_METHODS or header(scope, b"cookie") is not None:
+        return  # with cookies the same is asked, after the body, as better-auth does
+    if not _is_from_browser(scope):
         return
     is_form_elsewhere = (
         header(scope, b"sec-fetch-site") == "cross-site" and header(scope, b"sec-fetch-mode") == "navigate"
     )
-    if not has_cookie and is_form_elsewhere:
+    if is_form_elsewhere:
         raise Refusal(
             403,
             "CROSS_SITE_NAVIGATION_LOGIN_BLOCKED",
@@ -75,6 +82,14 @@ def refuse_strange_redirects(scope: Scope, body: Any, origins: TrustedOrigins) -
         for target in targets:
             if isinstance(target, str) and target and not origins.is_safe_redirect(target):
                 raise Refusal(403, code, message)
+
+
+def is_cross_site(scope: Scope, origins: TrustedOrigins) -> bool:
+    """Whether a browser says that a page of somebody else sent it here, by a link, a redirect or an image."""
+    if header(scope, b"sec-fetch-site") in {"cross-site", "same-site"}:
+        return True
+    sender = header(scope, b"origin") or header(scope, b"referer")
+    return sender is not None and not origins.is_trusted(sender)
 
 
 def _is_from_browser(scope: Scope) -> bool:

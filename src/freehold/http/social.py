@@ -12,7 +12,7 @@ from litestar.types import Scope
 from freehold.auth.social.service import Social
 from freehold.auth.social.types import Arrival, Redirects, Returned, Started
 from freehold.http.auth_bodies import Field, check, documented, read_body
-from freehold.http.auth_edge import AuthEdge, answers
+from freehold.http.auth_edge import TAKES_CROSS_SITE, AuthEdge, answers
 from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply
 from freehold.http.headers import header
 
@@ -137,7 +137,9 @@ def social_handlers(edge: AuthEdge, social: Social) -> list[HTTPRouteHandler]:
         """Where providers send browsers back to; on to the app, with a session or with `?error=`."""
         return await endpoints.callback(scope, provider_id)
 
-    @post("/callback/{provider_id:str}", include_in_schema=False, status_code=302)
+    @post(
+        "/callback/{provider_id:str}", include_in_schema=False, status_code=302, opt={TAKES_CROSS_SITE: True}
+    )
     async def posted_callback(request: Request[Any, Any, Any], provider_id: FromPath[str]) -> AuthReply:
         # A form from another site carries none of our cookies; the browser's own GET that follows does.
         body = await read_body(request, takes_forms=True)
