@@ -1,7 +1,7 @@
 """Settings in, services out: the only place that chooses adapters. Plain constructor calls, top to bottom."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +26,7 @@ from freehold.auth.code_sign_in import CodeSignIn
 from freehold.auth.codes import Codes
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.copies import CopyCodec
+from freehold.auth.departed_guests import DepartedGuests
 from freehold.auth.email_addresses import EmailAddresses
 from freehold.auth.email_services import EmailServices
 from freehold.auth.guests import Guests
@@ -58,6 +59,7 @@ from freehold.central.api_keys import SqlApiKeys
 from freehold.central.audit import CentralAudit
 from freehold.central.catalogue import CentralCatalogue
 from freehold.central.census import CentralCensus
+from freehold.central.departed_guests import CentralDepartedGuests
 from freehold.central.duties import CentralDuties
 from freehold.central.engine import Central
 from freehold.central.guests import CentralGuestLinks
@@ -79,7 +81,7 @@ from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.changes import Changes
 from freehold.identity.open import open_providers
 from freehold.keys import load_or_create_secret
-from freehold.limiting import Limiter
+from freehold.limiting import Limiter, RateLimited
 from freehold.providers.local.file_target import open_file
 from freehold.providers.local.scratch import local_scratch
 from freehold.providers.serving import DatabaseServer, ReplicaServer
@@ -259,6 +261,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             places=addresses.codes.places,
             rules=await open_password_rules(settings, stack),
             fresh_age=timedelta(seconds=settings.session_fresh_s),
+            admit=_admission(limiter, settings),
             audit=audit,
             verification=addresses if settings.email_verification == "required" else None,
         )
@@ -274,7 +277,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         rotations = Rotations(CentralRotations(central), provider, changes)
         drift = DriftCheck(provider, registry.migrations, local_scratch)
         tenants = Tenants(tenant_store, provider, generation=rotations.generation)
-        caretaker = Caretaker(CentralDuties(central), provider, also=pool.refill if pool else None)
+        departed = DepartedGuests(CentralDepartedGuests(central), days=settings.guest_days)
+
+        async def housekeeping() -> None:
+            if pool is not None:
+                await pool.refill()
+            await departed.sweep()
+
+        caretaker = Caretaker(CentralDuties(central), provider, also=housekeeping)
         yield Services(
             settings=settings,
             central=central,
@@ -348,6 +358,20 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             verifier=provider.verifier,
             replicas=provider.replicas,
         )
+
+
+def _admission(limiter: Limiter, settings: Settings) -> Callable[[str], Awaitable[None]] | None:
+    """What counts the databases that are made from one address."""
+    rate = settings.rate_limit_new_databases
+    if settings.rate_limits == "off" or rate.is_off:
+        return None
+
+    async def admit(source: str) -> None:
+        verdict = await limiter.hit(f"{source}|new-database", rate)
+        if not verdict.is_allowed:
+            raise RateLimited(verdict.reset_s)
+
+    return admit
 
 
 def open_issuers(

@@ -197,6 +197,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         1000, 60
     )
     rate_limit_databases: Annotated[Rate, Meta(description="/db/, for one client address.")] = Rate(0, 0)
+    rate_limit_new_databases: Annotated[
+        Rate, Meta(description="Users and guests made from one client address, each with a database.")
+    ] = Rate(100, 3600)
+    guest_days: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3650,
+            description="Guests who have not come back for so many days go, with their database; 0 keeps them.",
+        ),
+    ] = 30
     upstash_redis_rest_url: Annotated[
         str, Meta(description="Redis over Upstash's REST API: sessions and rate limits for all processes.")
     ] = ""

@@ -1,6 +1,6 @@
 """Sign-up, sign-in, sign-out, and the first administrator."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -66,6 +66,8 @@ class Auth:
     rules: PasswordRules = field(default_factory=PasswordRules)
     # Where there is one, nobody signs in with a password before their address is verified.
     verification: VerificationMail | None = None
+    # Asked before a user, and with them a database, is made for somebody from this place; raises `RateLimited`.
+    admit: Callable[[str], Awaitable[None]] | None = None
     # How long after a sign-in it is recent enough for what is serious; no limit if it is nothing.
     fresh_age: timedelta = FRESH_AGE
     clock: Callable[[], datetime] = utc_now
@@ -95,6 +97,7 @@ class Auth:
         await self._check_new(new)
         password_hash = await self.hasher.hash(new.password)
         user = self.new_user(new, USER_ROLE, self.clock())
+        await self._count(client)
         with suppress(EmailTaken):
             await self.store.add_user(user, password_hash, None)
             log.info("user.signed_up", user_id=user.user_id)
@@ -119,6 +122,7 @@ class Auth:
         Raises:
             EmailTaken: the address is in use.
             IdentityTaken: another user has this identity.
+            RateLimited: too many databases were made from there.
         """
         now, seen = self.clock(), await self.sessions.seen()
         if client.guest_id:
@@ -127,11 +131,16 @@ class Auth:
             if await self.store.upgrade_guest(grown, password_hash, session, identity=identity):
                 log.info("user.guest_signed_up", user_id=grown.user_id)
                 return await self._started(grown, session, seen, client)
+        await self._count(client)
         session = self.new_session(user.user_id, client, now, remember=remember)
         await self.store.add_user(user, password_hash, session, identity=identity, replaces=client.replaces)
         log.info("user.signed_up", user_id=user.user_id)
         self.on_user_created()
         return await self._started(user, session, seen, client)
+
+    async def _count(self, client: Client) -> None:
+        if self.admit is not None:
+            await self.admit(client.source)
 
     async def sign_in(self, email: str, password: str, client: Client, *, remember: bool = True) -> SignedIn:
         """A new session for who knows the password.

@@ -1,0 +1,54 @@
+"""Guests who never come back: they go after a time, with their database.
+
+A guest cannot sign in again: who has neither a session nor an API key that still works can never return. Those who
+can are left alone for as long as they can, and for the days that were set since they last did anything.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from freehold.auth.dates import utc_now
+
+log = structlog.get_logger()
+
+BATCH = 50
+_EVERY_S = 600.0
+
+
+class DepartedStore(Protocol):
+    """The guests in the central database."""
+
+    async def remove_departed(self, before: datetime, now: datetime, limit: int) -> int:
+        """Remove some of those of whom nothing was heard since `before`, and have their databases deleted.
+
+        In one transaction, in which each is looked at again. Gives how many. Raises `CentralUnavailable`.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class DepartedGuests:
+    """Any number of processes may do this at once. With 0 `days` nobody goes."""
+
+    store: DepartedStore
+    days: int
+    clock: Callable[[], datetime] = utc_now
+    seconds: Callable[[], float] = time.monotonic
+    _next_at: float = field(default=float("-inf"), init=False)
+
+    async def sweep(self) -> int:
+        """Remove a batch, if it is time to look again; gives how many went."""
+        if not self.days or self.seconds() < self._next_at:
+            return 0
+        now = self.clock()
+        removed = await self.store.remove_departed(now - timedelta(days=self.days), now, BATCH)
+        if removed < BATCH:  # else there may be more at once
+            self._next_at = self.seconds() + _EVERY_S
+        if removed:
+            log.info("user.guests_departed", count=removed)
+        return removed
