@@ -32,6 +32,7 @@ from freehold.libsql.protocol import (
 )
 from freehold.providers.serving import Endpoint
 from freehold.providers.sqld.searches import check_searches
+from freehold.providers.sqld.sizes import check_sizes
 from freehold.providers.texts import Body, texts_of
 from freehold.tenants.types import AccessLevel
 
@@ -67,6 +68,7 @@ def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Body:
     try:
         for sql in texts_of(request):
             check_sql(sql)
+            check_sizes(sql)
             if access_level == "read_only":
                 check_reading_sql(sql)
         check_searches(request)
