@@ -68,6 +68,32 @@ async def test_one_tenant_never_has_all_places(world: World) -> None:
     third.cancel()
 
 
+async def test_a_tenant_whose_calls_are_quick_has_more_of_them_at_once_until_one_is_long(
+    world: World,
+) -> None:
+    quick = [await world.enter("quick"), await world.enter("quick")]
+    for _ in range(40):
+        world.clock.now += 0.001
+        quick.pop(0).leave()
+        quick.append(await world.enter("quick"))
+    asked = [world.ask("quick") for _ in range(20)]
+    await world.settle()
+    assert all(task.done() for task in asked)
+    (await world.enter("other")).leave()  # they take nobody's place
+    for turn in (*quick, *[await task for task in asked]):
+        world.clock.now += 0.001
+        turn.leave()
+    held = [await world.enter("quick") for _ in range(2)]
+    world.clock.now += 0.3
+    held.pop().leave()
+    second, third = await world.enter("quick"), world.ask("quick")
+    await world.settle()
+    assert len(held) == 1
+    assert not third.done()
+    second.leave()
+    third.cancel()
+
+
 async def test_who_used_least_lately_goes_first(world: World) -> None:
     held = [await world.enter("greedy"), await world.enter("greedy"), await world.enter("middling")]
     world.clock.now += 0.9

@@ -22,6 +22,11 @@ from freehold.providers.sqld.refusals import QueryTimeout
 
 # A call that has run for so long may be stopped to make room, if its tenant is heavy and one who is light waits.
 _LONG_S = 0.25
+# Calls that are through so soon cost next to nothing: a tenant whose calls are has more of them at once, one more for
+# each, until one is long. Those do not count among the places before they are older than this.
+_QUICK_S = 0.1
+_QUICK_EACH = 24
+_QUICK = 64
 _LIGHT_S = 0.5
 _HEAVY_S = 1.0
 # What was used counts half after this time, and is forgotten when next to nothing is left of it.
@@ -44,12 +49,13 @@ class Share:
     """What one tenant has of the places, and had lately."""
 
     __slots__ = (
-        "_at", "_used_s", "answered", "closed", "lingering", "name", "not_before", "running", "slow_until",
+        "_at", "_used_s", "allowed", "answered", "closed", "lingering", "name", "not_before", "running", "slow_until",
         "strikes", "unlooked_s", "waiting",
     )  # fmt: skip
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, allowed: int) -> None:
         self.name = name
+        self.allowed = allowed  # calls at once
         self.closed: Literal["", "new", "all"] = (
             ""  # "new": only steps of open streams begin; "all": nothing does
         )
@@ -72,8 +78,9 @@ class Share:
 
     def use(self, seconds: float, now: float) -> None:
         """A place was used for so long."""
-        self._used_s = self.used(now) + seconds
-        self._at = now
+        if seconds >= _QUICK_S:
+            self._used_s = self.used(now) + seconds
+            self._at = now
         self.unlooked_s += seconds
 
 
@@ -210,7 +217,7 @@ class Turns:
         """
         share = self._shares.get(database_name)
         if share is None:
-            share = self._shares[database_name] = Share(database_name)
+            share = self._shares[database_name] = Share(database_name, self._cores)
             if len(self._shares) % _MANY == 0:
                 self._forget_idle()
         now = self.now()
@@ -258,7 +265,7 @@ class Turns:
 
     def close(self, database_name: str) -> Share:
         """Nothing new of this tenant begins until `reopen`."""
-        share = self._shares.setdefault(database_name, Share(database_name))
+        share = self._shares.setdefault(database_name, Share(database_name, self._cores))
         share.closed = "new"
         return share
 
@@ -306,12 +313,24 @@ class Turns:
         ):
             return False
         if share.slow_until > now:
-            return not share.running and now >= share.not_before and self.held < self.limit - 1 + more
+            is_time = not share.running and now >= share.not_before
+            return is_time and self._counted(now) < self.limit - 1 + more
         places = self.limit + goes_on + more
-        if share.running >= self._cores + goes_on or self.held >= places:
+        if share.running >= share.allowed + goes_on or self.held >= _QUICK:
             return False
-        # The last one is for those who are quick.
-        return self.held < places - 1 or self._use_of(share, now) < _HEAVY_S
+        if self.held < places - 1:
+            return True
+        # The last one is for those who used little.
+        counted = self._counted(now)
+        return counted < places - 1 or (counted < places and self._use_of(share, now) < _HEAVY_S)
+
+    def _counted(self, now: float) -> int:
+        """Places that are taken by what is not known to be quick."""
+        count = self.held - len(self.running)  # lingering, or let in a moment ago
+        for turn in self.running:
+            if now - turn.began >= _QUICK_S or turn.share.allowed <= self._cores:
+                count += 1
+        return count
 
     async def _wait(self, share: Share, interest: Interest, now: float, *, goes_on: bool) -> None:
         if len(share.waiting) >= _WAITING_EACH or self.waiting >= _WAITING:
@@ -354,7 +373,12 @@ class Turns:
         share = turn.share
         share.running -= 1
         self.held -= 1
-        share.use(now - turn.began, now)
+        took_s = now - turn.began
+        share.use(took_s, now)
+        if took_s >= _LONG_S:
+            share.allowed = self._cores
+        elif took_s < _QUICK_S and share.allowed < _QUICK_EACH:
+            share.allowed += 1
         if share.unlooked_s >= _LOOKED_AT_S:
             self.unlooked[share] = None
         if share.slow_until > now:
@@ -407,23 +431,22 @@ class Turns:
         return share.used(now) + sum(now - turn.began for turn in self.running if turn.share is share)
 
     def _make_room(self, now: float) -> None:
-        """Where only long calls hold the places and somebody light waits, the heaviest gives way."""
-        if self.held < self.limit or any(turn.stopped is not None for turn in self.running):
+        """Where only long calls hold the places and somebody light waits, the heaviest give way."""
+        counted = self._counted(now)
+        if counted < self.limit or any(turn.stopped is not None for turn in self.running):
             return
-        waits = self._next(now, more=1)
+        excess = counted - self.limit + 1
+        waits = self._next(now, more=excess)
         if waits is None or waits.slow_until > now or self._use_of(waits, now) >= _LIGHT_S:
             return
         long = [turn for turn in self.running if now - turn.began >= _LONG_S]
-        if len(long) + len(self.lingering) < self.held:
+        if len(long) + len(self.lingering) < counted:
             return  # the others are through in no time, or long in no time
-        heaviest = max(long, key=lambda turn: (self._use_of(turn.share, now), -turn.began), default=None)
-        if (
-            heaviest is not None
-            and heaviest.share is not waits
-            and self._use_of(heaviest.share, now) >= _HEAVY_S
-        ):
-            self.stopped += 1
-            heaviest.stop(Overloaded("the call was stopped to make room for others; try again in a moment"))
+        long.sort(key=lambda turn: (-self._use_of(turn.share, now), turn.began))
+        for turn in long[:excess]:
+            if turn.share is not waits and self._use_of(turn.share, now) >= _HEAVY_S:
+                self.stopped += 1
+                turn.stop(Overloaded("the call was stopped to make room for others; try again in a moment"))
 
     def _refuse_overdue(self, now: float) -> None:
         for share in self._queued:

@@ -30,6 +30,7 @@ _SEVERAL_AFTER_S = 1.0
 _LONG_S = 0.5
 # sqld interrupts within milliseconds what it can interrupt. A later count is of something else.
 _INTERRUPTED_WITHIN_S = 1.0
+_FOLD_S = 1.0
 STUCK_S = 10.0
 _BACK_S = 5.0
 # Without a supervisor nobody can see what goes on, nor end it: a place is given back after this time.
@@ -62,6 +63,7 @@ class Watch:
         self._look: asyncio.Task[None] | None = None
         self._folding: asyncio.Task[None] | None = None
         self._next_look = 0.0
+        self._next_fold = 0.0
 
     async def aclose(self) -> None:
         """Stop looking."""
@@ -89,6 +91,7 @@ class Watch:
         try:
             self.turns.tick()
             self._look_if_needed()
+            self._fold_if_needed()
         finally:
             if self.turns.is_busy or self._look is not None or self.logs.is_needed:
                 self._wake()
@@ -101,15 +104,18 @@ class Watch:
             return
         is_needed = (
             self._interrupted is None
-            or self.logs.is_needed
             or self.turns.lingering
             or any(now - turn.began >= _LONG_S for turn in self.turns.running)
         )
         if is_needed:
             self._next_look = now + (_LOOK_SOON_S if self.turns.lingering else _LOOK_S)
             self._look = asyncio.create_task(self._looked())
-            if self.logs.is_needed and self._folding is None:
-                self._folding = asyncio.create_task(self._fold())
+
+    def _fold_if_needed(self) -> None:
+        now = self.turns.now()
+        if self.logs.is_needed and self._folding is None and now >= self._next_fold:
+            self._next_fold = now + _FOLD_S
+            self._folding = asyncio.create_task(self._fold())
 
     async def _looked(self) -> None:
         try:
