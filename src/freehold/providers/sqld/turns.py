@@ -375,7 +375,7 @@ class Turns:
         self.held -= 1
         took_s = now - turn.began
         share.use(took_s, now)
-        if took_s >= _LONG_S:
+        if took_s >= _LONG_S or turn.stopped is not None:
             share.allowed = self._cores
         elif took_s < _QUICK_S and share.allowed < _QUICK_EACH:
             share.allowed += 1

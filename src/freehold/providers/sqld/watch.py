@@ -85,6 +85,8 @@ class Watch:
 
     def _wake(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+        if self._interrupted is None:  # before anything is broken off
+            self._look_if_needed()
 
     def _tick(self) -> None:
         self._timer = None
