@@ -17,6 +17,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from freehold.providers.sqld.process import STACK_BYTES
 from tests.servers import ROOT, clean_environ, missing
 
 ADMIN_KEY = "admin-key-for-tests"
@@ -114,7 +115,7 @@ class Sqld:
                     *self.options,
                 ],
                 cwd=self.folder,
-                env=clean_environ(),
+                env={**clean_environ(), "RUST_MIN_STACK": str(STACK_BYTES)},  # as the supervisor starts it
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

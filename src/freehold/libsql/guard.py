@@ -16,7 +16,7 @@ from freehold.errors import Forbidden
 from freehold.libsql.expansion import expansion_fault
 from freehold.libsql.facts import Facts, Unfit, facts_of, judge
 from freehold.libsql.pacing import EVERY, breathe
-from freehold.libsql.pragmas import pragma_fault
+from freehold.libsql.pragmas import PRAGMAS, not_allowed, pragma_fault
 from freehold.libsql.shadow import SHADOW_ENDS, may_be_shadow
 from freehold.libsql.shape import Shape, shapes_of
 from freehold.libsql.tokens import MAX_TOKENS, Kind, Token, TooManyTokens, counted, tokens
@@ -39,10 +39,10 @@ NAMES = frozenset(
         *("csv_read", "unionvtab", "swarmvtab"),
         # Runs the text that it is given: `sha3_query('SELECT writefile(...)')` would pass a look at the text.
         "sha3_query",
-        # Tells paths on the server's disk.
-        "pragma_database_list",
         # Tells what others run on the same connection.
         "sqlite_stmt",
+        # Reads every page, and an address in the server's memory.
+        *("dbstat", "carray"),
         # The encryption extension that sqld is built with, and the server's log.
         *("sqlite3mc_config", "sqlite3mc_codec_data", "sqlite_crypt", "sqlite_log"),
     }
@@ -52,6 +52,9 @@ CALLS = frozenset({"edit", "eval"})
 # Modules for tables of one's own: none of these reads a file or looks into the process.
 MODULES = ("fts5", "fts5vocab", "rtree", "rtree_i32", "geopoly")
 STATEMENTS = frozenset({"attach", "detach", "vacuum"})
+
+# `FROM pragma_x` is PRAGMA x, so what may not be said one way may not be said the other.
+_PRAGMA_TABLE = "pragma_"
 
 # No SQL without one of these words can break a rule, and most SQL has none: a few scans in C settle it.
 _WATCHED = NAMES | CALLS | STATEMENTS
@@ -212,7 +215,9 @@ def _fault(sql: str) -> str | None:
 
 
 def _name_fault(sql: str, lowered: str) -> str | None:
-    is_suspect = any(word in lowered and _has_word(lowered, word) for word in _WORDS)
+    is_suspect = _PRAGMA_TABLE in lowered or any(
+        word in lowered and _has_word(lowered, word) for word in _WORDS
+    )
     return find_fault(counted(tokens(sql))) if is_suspect else None
 
 
@@ -294,7 +299,7 @@ def find_fault(words: Iterable[Token]) -> str | None:
         if statement == "virtual" and before == "using" and text.lower() not in MODULES:
             return f"the table module `{text}` is not allowed; these are: {', '.join(MODULES)}"
         name = text if kind is Kind.WORD else text.lower()
-        if name in _WATCHED and kind is not Kind.VARIABLE:
+        if (name in _WATCHED or name.startswith(_PRAGMA_TABLE)) and kind is not Kind.VARIABLE:
             is_table = before in _STARTS_TABLES or (in_tables[-1] and before in {",", "("})
             suspect = _Suspect(kind, name, before, is_table or before == ".", statement)
         elif kind is Kind.WORD and name in _TURNS_TABLES:
@@ -322,6 +327,9 @@ def _judge(suspect: _Suspect, *, is_call: bool) -> str | None:
     # the table whose content they show.
     if kind is Kind.STRING and not (is_call or is_table or statement == "virtual"):
         return None
+    if name.startswith(_PRAGMA_TABLE):
+        pragma = name.removeprefix(_PRAGMA_TABLE)
+        return None if pragma in PRAGMAS else not_allowed(pragma)
     if name in NAMES or (name in CALLS and is_call and before not in _BEFORE_A_TABLE):
         return f"`{name}` is not allowed: it reaches outside the database; rename it if it is your own"
     return None

@@ -93,6 +93,11 @@ class SqldProcess:
                 os.truncate(path, 0)
 
 
+# SQLite goes one call deeper for each `%` of a pattern, 25,000 at most: more than the 2 MB of a thread, and one LIKE
+# would end the process. Only what is used of a stack takes memory.
+STACK_BYTES = 64 * 1024 * 1024
+
+
 async def start_sqld(options: SqldOptions, lock: int) -> SqldProcess | None:
     """Start it, and wait until it answers; None if it does not. It inherits the open file `lock`."""
     with _log_of(options.log_file) as log:
@@ -103,7 +108,11 @@ async def start_sqld(options: SqldOptions, lock: int) -> SqldProcess | None:
             pass_fds=(lock,),
             # Nothing inherited: variables of the same names would change what it does. At its usual level it logs
             # the SQL of tenants, with what is in it.
-            env={"LIBSQL_ADMIN_AUTH_KEY": options.admin_key, "RUST_LOG": "warn"},
+            env={
+                "LIBSQL_ADMIN_AUTH_KEY": options.admin_key,
+                "RUST_LOG": "warn",
+                "RUST_MIN_STACK": str(STACK_BYTES),
+            },
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
