@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
+from freehold.auth.dates import from_iso, to_iso
 from freehold.auth.service import Auth
 from freehold.auth.types import Client, NewUser, SignedIn
 from freehold.central.users import SqlUserStore
@@ -74,12 +76,14 @@ async def test_a_new_name_is_seen_at_once(services: tuple[Auth, Auth]) -> None:
 
 async def test_an_extension_by_one_service_is_known_to_the_other(services: tuple[Auth, Auth]) -> None:
     one, two = services
-    token = (await sign_up(one)).session.token
+    session = (await sign_up(one)).session
+    token = session.token
     await two.sessions.current(token)
-    assert await one.store.extend_session(token, "2999-01-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z")
+    later = to_iso(from_iso(session.expires_at) + timedelta(days=30))
+    assert await one.store.extend_session(token, later, "2026-01-01T00:00:00.000Z")
     found = await two.sessions.current(token, extend=False)
     assert found is not None
-    assert found.session.expires_at == "2999-01-01T00:00:00.000Z"
+    assert found.session.expires_at == later
 
 
 async def test_no_read_after_a_sign_out_finds_the_session_however_busy_it_is(

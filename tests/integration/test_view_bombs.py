@@ -194,8 +194,9 @@ async def test_a_migration_that_alters_a_table_tells_of_them(gateway: Served) ->
     await put_by_force(gateway, caller.name, DOUBLING)
     began = time.monotonic()
     with pytest.raises(MigrationFailed, match="view `w"):
-        await apply(target, migrations)
+        await apply(target, migrations, distrusts=True)
     assert time.monotonic() - began < BOUND_S
     for number in range(23, -1, -1):
         await caller.run(f"drop view w{number}")
-    assert (await apply(target, migrations)).version == 2
+    await caller.run("create view fair as select 1 from t")
+    assert (await apply(target, migrations, distrusts=True)).version == 2

@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 import msgspec
 
-from freehold.adapters import central_place
 from freehold.auth.dates import to_iso, utc_now
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings, echo_json
 from freehold.cli.progress import progress
@@ -62,6 +61,8 @@ async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -
         raise click.UsageError("that is the sqld that runs tenants' SQL; name a file, or another server")
     if not to.startswith("sqlite:///") and "://" not in to:
         raise click.UsageError("--to is a URL: sqlite:///path for a file, or a libSQL server's")
+    from freehold.adapters import central_place
+
     source = await central_place(settings)
     token = (await asyncio.to_thread(token_file.read_text)).strip() if token_file else None
     wanted = CentralPlace(to, token)
@@ -97,6 +98,7 @@ async def reopen(yes: bool, as_json: bool) -> int:
 
     Exit code 1 when the copy is whole and --yes is not given, since a service may use it. Safe to run twice.
     """
+    from freehold.adapters import central_place
     from freehold.central import closing
 
     source = await central_place(command_settings())

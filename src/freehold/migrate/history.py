@@ -6,6 +6,7 @@ from functools import lru_cache
 from freehold.migrate.check import require_order, require_sound
 from freehold.migrate.plan import ROUND_TRIP_CHARS, Planned, plan
 from freehold.migrate.types import Migration, chains
+from freehold.migrate.views import with_look
 
 _REMEMBERED = 16  # a fleet is at a few versions mostly
 
@@ -20,14 +21,19 @@ class History:
         self.links = chains(migrations)
         self.round_trips = lru_cache(_REMEMBERED)(self._round_trips)
 
-    def _round_trips(self, after: int, to: int, *, together: bool) -> tuple[tuple[Planned, ...], ...]:
+    def _round_trips(
+        self, after: int, to: int, *, together: bool, looks: bool = False
+    ) -> tuple[tuple[Planned, ...], ...]:
         """What to send in each round trip for the versions above `after` up to `to`; `together` as `plan` has it.
+
+        With `looks` none begins whose ALTER meets views or triggers.
 
         Raises:
             BadMigration: one of them is not sound.
         """
         require_sound(self.migrations[after:to])
-        return tuple(_divided(plan(self.migrations, self.links, after, to, together=together)))
+        planned = plan(self.migrations, self.links, after, to, together=together)
+        return tuple(_divided([with_look(one) for one in planned] if looks else planned))
 
 
 def _divided(planned: Sequence[Planned]) -> Iterator[tuple[Planned, ...]]:

@@ -33,7 +33,7 @@ class Planned(Struct, frozen=True, kw_only=True):
     """One transaction as a batch: one migration, or several that follow each other.
 
     The numbers say which steps are what; the statements follow the ledger's. `state` reads the ledger's last row,
-    should the ledger have refused.
+    should the ledger have refused. `look`, if any, lets the others begin only where nobody made views.
     """
 
     migrations: tuple[Migration, ...]
@@ -43,6 +43,7 @@ class Planned(Struct, frozen=True, kw_only=True):
     state: int
     check: int | None
     orphans: int | None
+    look: int | None = None
 
     @property
     def chars(self) -> int:

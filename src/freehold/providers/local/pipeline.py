@@ -75,7 +75,7 @@ class Pipeline:
     ) -> None:
         session.profile = rights.profile if rights else None
         self._rights = rights
-        self._is_ours = is_ours
+        session.is_ours = self._is_ours = is_ours
         self._session = session
         self._stored_sql = stored_sql
         self._budget = budget

@@ -58,6 +58,9 @@ class Session:
         self._facts = NO_FACTS
         self._facts_are_old = True
         self._changed_schema = False
+        self.is_ours = (
+            False  # what runs now is our own code's: it reads tables, and of a schema their columns only
+        )
         self.alarm = Alarm(self._connection.interrupt, limits.statement_s)
         self._connection.set_progress_handler(self.alarm.take_turn, LOOK_EVERY_STEPS)
 
@@ -312,7 +315,8 @@ class Session:
         if self._changed_schema or (self._facts_are_old and self.is_autocommit):
             self._read_facts()
         try:
-            judged(sql, self._facts)
+            if not self.is_ours or may_change_schema(sql):
+                judged(sql, self._facts)
         except RefusedSql as error:
             raise SqlFailure(str(error), "SQLITE_AUTH") from error
         self._changed_schema = may_change_schema(sql)
