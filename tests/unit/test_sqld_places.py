@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -114,9 +115,86 @@ def test_all_is_forgotten_with_sqld_except_calls_under_way(clock: Clock) -> None
     replica.keep_unseen(60.0, "replica")
     replica.leave()
     running = places.take("a")
-    places.forget_waiting()
+    clock.now += 1
+    places.forget_before(clock.now)
     assert len(places) == 1
     running.leave()
+    assert len(places) == 0
+
+
+def plain(places: Places, database_name: str, baton: str) -> None:
+    place = places.take(database_name)
+    place.is_plain = True
+    place.keep(baton)
+    place.leave()
+
+
+def test_who_has_all_gives_way_to_itself_with_what_is_in_no_transaction(clock: Clock) -> None:
+    places = Places(10, 3, now=clock)
+    wait_with(places, "a", "transaction")
+    plain(places, "a", "first")
+    plain(places, "a", "second")
+    assert places.take("a").instead_of == ("a", "first")
+    with pytest.raises(StreamExpired):
+        places.take("a", "first")
+    assert places.take("a", "second").is_plain  # it goes on, and what is known of it with it
+    with pytest.raises(Overloaded, match="close streams"):
+        places.take("a")
+    assert len(places) == 3
+
+
+def test_for_others_too_what_is_in_no_transaction_goes_first(clock: Clock) -> None:
+    places = Places(3, 3, now=clock)
+    wait_with(places, "a", "transaction")
+    plain(places, "a", "plain")
+    plain(places, "a", "plain too")
+    assert places.take("b").instead_of == ("a", "plain")
+
+
+ENDS: dict[str, Callable[[Place], None]] = {
+    "nothing is left": lambda place: place.keep(None),
+    "a stream is left": lambda place: place.keep("baton"),
+    "its baton was never seen": lambda place: place.keep_unseen(),
+    "a replica's connection is left": lambda place: place.keep_unseen(60.0, "replica"),
+    "nothing was said": lambda place: None,
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("settles", ["before", "after"])
+def test_however_a_call_ended_nothing_of_it_is_left_with_a_sqld_that_is_gone(
+    clock: Clock, end: str, settles: str
+) -> None:
+    places = Places(10, 2, now=clock)
+    calls = [places.take("a"), places.take("a")]
+    clock.now += 1
+    if settles == "after":
+        places.forget_before(clock.now)
+    for number, place in enumerate(calls):
+        ENDS[end](place)
+        if place.key == "baton":
+            place.key = f"baton {number}"
+        place.leave()
+        place.leave()
+    if settles == "before":
+        places.forget_before(clock.now)
+    assert len(places) == 0
+    for _ in range(100):
+        places.take("a").leave()
+
+
+def test_what_was_sent_to_the_next_sqld_is_left_there(clock: Clock) -> None:
+    places = Places(10, 2, now=clock)
+    waits, over = places.take("a"), places.take("a")
+    clock.now += 1
+    places.forget_before(clock.now)
+    waits.sent()  # again, now that it is back
+    for place in (waits, over):
+        place.keep_unseen()
+        place.leave()
+    assert len(places) == 1
+    clock.now += 1
+    places.forget_before(clock.now)
     assert len(places) == 0
 
 
@@ -140,12 +218,13 @@ def test_the_count_is_right_after_anything(clock: Clock, seed: int) -> None:
             with contextlib.suppress(Overloaded, StreamExpired):
                 running.append(places.take(chance.choice("abcdef"), chance.choice([None, *keys])))
         if chance.random() < 0.01:
-            places.forget_waiting()
+            clock.now += 0.001
+            places.forget_before(clock.now)
             assert len(places) == len(running)
         assert len(running) <= len(places) <= 12
     clock.now += 100
     for place in running:
         place.leave()
-    places.forget_waiting()
+    places.forget_before(clock.now)
     assert len(places) == 0
     fill(places, "a", 6)

@@ -1,6 +1,7 @@
 """When sqld is held to have ended what was broken off, and when a call of several statements gets ahead."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -55,9 +56,10 @@ class World:
         self.now = 100.0
         self.sqld = Sqld()
         sqld: Any = self.sqld
-        nothing: Any = None
+        self.gone_before: list[float] = []
+        namespaces: Any = SimpleNamespace(forget_before=self.gone_before.append)
         self.watch = Watch(
-            sqld, nothing, sqld if is_supervised else None, cores=1, statement_s=5.0, max_size_bytes=1000
+            sqld, namespaces, sqld if is_supervised else None, cores=1, statement_s=5.0, max_size_bytes=1000
         )
         self.watch.turns.now = lambda: self.now
 
@@ -166,6 +168,8 @@ async def test_all_has_ended_when_sqld_has(supervised: World, how: str) -> None:
             supervised.sqld.restarts += 1
     await supervised.look()
     assert supervised.lingering == 0
+    # What was open before is gone, but for what may have come while the next one started.
+    assert supervised.gone_before == ([-1.0] if how == "was started again" else [])
 
 
 async def test_a_sqld_that_does_not_answer_in_time_has_ended_nothing(supervised: World) -> None:

@@ -21,6 +21,7 @@ from freehold.providers.sqld.requests import (
     check_stored,
     checked,
     encoded,
+    may_begin_transaction,
     may_leave_stream,
     work_in,
 )
@@ -153,6 +154,7 @@ class SqldServer:
         place.since = since
         if may_leave_stream(request):
             place.keep_unseen()  # until its baton is seen
+            place.is_plain = (baton is None or place.is_plain) and not may_begin_transaction(request)
         try:
             reply = await self._asked(call, body, place, turn, interest)
         except BaseException as error:
@@ -174,7 +176,7 @@ class SqldServer:
         try:
             async with stoppable(turn, interest) if turn else limited(self._timeout_s, interest):
                 answer = await self._namespaces.post(
-                    grant.database_name, grant.access_level, f"/{call.endpoint}", body
+                    grant.database_name, grant.access_level, f"/{call.endpoint}", body, place=place
                 )
                 if answer.status != 200:
                     error = self._namespaces.refusal(grant.database_name, answer.status, await answer.read())

@@ -55,6 +55,10 @@ class Namespaces:
                 raise
         return place
 
+    def forget_before(self, moment: float) -> None:
+        """There was no sqld at this moment (`time.monotonic`); what was open before it is not."""
+        self._places.forget_before(moment)
+
     def has_open(self, database_name: str, key: str) -> bool:
         """Whether something of this key waits there for its next call, as far as is known here."""
         return self._places.has_open(database_name, key)
@@ -110,8 +114,12 @@ class Namespaces:
         path: str,
         body: bytes,
         headers: Sequence[tuple[str, str]] = (("Content-Type", "application/json"),),
+        *,
+        place: Place | None = None,
     ) -> Answer:
         """Post once; again only when sqld says that it did not get as far as the namespace.
+
+        `place` is the call's, if something may stay open after it.
 
         Raises:
             NotFound: there is no such namespace, as the admin API confirms.
@@ -126,13 +134,16 @@ class Namespaces:
                 ("Authorization", f"Bearer {own.token}"),
                 *headers,
             )
+            began = self._places.now()
+            if place is not None:
+                place.sent()
             try:
                 answer = await self._upstream.post(path, sent, body)
             except ProviderUnavailable as error:
                 if not isinstance(error.__cause__, ConnectionRefusedError):
                     raise
-                self._places.forget_waiting()  # sqld is not there, nor is a stream
-                answer = await self._sent_when_back(path, sent, body, error)
+                self.forget_before(began)  # sqld is not there, nor is a stream
+                answer = await self._sent_when_back(path, sent, body, error, place)
             if not _is_denial(answer):
                 return answer
             answer.close()
@@ -143,13 +154,20 @@ class Namespaces:
         raise ProviderUnavailable(f"sqld denies the namespace `{database_name}`, which is there")
 
     async def _sent_when_back(
-        self, path: str, sent: Sequence[tuple[str, str]], body: bytes, error: ProviderUnavailable
+        self,
+        path: str,
+        sent: Sequence[tuple[str, str]],
+        body: bytes,
+        error: ProviderUnavailable,
+        place: Place | None,
     ) -> Answer:
         """Nothing was sent, so that it can be tried again."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._patience_s
         while loop.time() < until:
             await asyncio.sleep(_BACK_S * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
+            if place is not None:
+                place.sent()
             try:
                 return await self._upstream.post(path, sent, body)
             except ProviderUnavailable as again:

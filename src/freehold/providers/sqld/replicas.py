@@ -95,7 +95,7 @@ class SqldReplicas:
                 turn.leave()
             raise
         try:
-            answer = await self._answer(call, framed(message), turn, interest)
+            answer = await self._answer(call, framed(message), place, turn, interest)
             if call.method == "proxy.Proxy/Execute":
                 self._note(message, answer)
             reply = _reply(answer, self._timeout_s)
@@ -155,7 +155,9 @@ class SqldReplicas:
         elif is_in_one is False:
             self._in_transaction.pop(connection_id, None)
 
-    async def _answer(self, call: ReplicaCall, body: bytes, turn: Turn | None, interest: Interest) -> Answer:
+    async def _answer(
+        self, call: ReplicaCall, body: bytes, place: Place, turn: Turn | None, interest: Interest
+    ) -> Answer:
         headers = [*GRPC]
         if call.session_token is not None:
             headers.append(("x-session-token", call.session_token))
@@ -163,7 +165,7 @@ class SqldReplicas:
         try:
             async with stoppable(turn, interest) if turn else limited(self._timeout_s, interest):
                 answer = await self._namespaces.post(
-                    grant.database_name, grant.access_level, f"/{call.method}", body, headers
+                    grant.database_name, grant.access_level, f"/{call.method}", body, headers, place=place
                 )
                 if turn is not None:
                     turn.leave()  # sqld answers when all has run

@@ -4,6 +4,7 @@ What goes on is our own encoding of what was checked, never the bytes that came:
 another there.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ from freehold.providers.sqld.sizes import check_sizes
 from freehold.providers.texts import Body, texts_of
 from freehold.tenants.types import AccessLevel
 
+_BEGINS = re.compile("begin|savepoint", re.IGNORECASE)
 _encode = msgspec.json.Encoder().encode
 _DECODERS: dict[Endpoint, Callable[[bytes], Any]] = {
     "v1/execute": msgspec.json.Decoder(ExecuteV1Req).decode,
@@ -111,6 +113,11 @@ def may_leave_stream(request: Body) -> bool:
     if isinstance(request, PipelineReq):
         return not (request.requests and type(request.requests[-1]) is CloseReq)
     return isinstance(request, CursorReq)
+
+
+def may_begin_transaction(request: Body) -> bool:
+    """Whether its stream may be in a transaction after it that was in none before; never False by mistake."""
+    return any(_BEGINS.search(sql) for sql in texts_of(request))
 
 
 def check_stored(request: Body) -> None:

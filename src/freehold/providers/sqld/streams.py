@@ -8,6 +8,7 @@ The count is this process's own. A stream that goes on in another process is cou
 have expired.
 """
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -32,9 +33,11 @@ class Place:
         "holder",
         "instead_of",
         "is_left",
+        "is_plain",
         "key",
         "lasts_s",
         "places",
+        "sent_at",
         "since",
         "until",
         "waits_as_stream",
@@ -50,6 +53,12 @@ class Place:
         self.waits_as_stream = False
         self.until = 0.0
         self.since = 0.0  # when the stream was last in no transaction, in seconds of `time.time`
+        self.is_plain = False  # nothing in the stream can have begun a transaction
+        self.sent_at = places.now()
+
+    def sent(self) -> None:
+        """The call is about to be sent: what is open after it is open at the sqld that is there from now on."""
+        self.sent_at = self.places.now()
 
     def keep(self, baton: str | None) -> None:
         """After the call a stream waits for this baton; with None nothing is left of it."""
@@ -91,8 +100,9 @@ class Holder:
 class Places:
     """Bounds what each database holds, and what all hold together. For the event loop's thread.
 
-    Where all are taken, whoever holds most gives way: the stream of it that is idle for longest is closed. Calls that
-    run cannot be closed, so one database may have no more of them than are left for the others.
+    Who has all it may have gives way to itself: of its streams that are in no transaction, the one that is idle for
+    longest is closed. Where all are taken, whoever holds most gives way, with a transaction, too. Calls that run
+    cannot be closed, so one database may have no more of them than are left for the others.
     """
 
     def __init__(
@@ -100,7 +110,8 @@ class Places:
     ) -> None:
         self._limit = limit
         self._limit_each = limit_each
-        self._now = now
+        self.now = now
+        self._gone_before = -math.inf
         self._holders: dict[str, Holder] = {}
         self._held = 0
         self._firm = 0
@@ -144,7 +155,8 @@ class Places:
         self._held -= 1
         if place.key is not None:
             self._forget(holder, place.key, ends=False)
-            place.until = self._now() + place.lasts_s
+        if place.key is not None and place.sent_at >= self._gone_before:
+            place.until = self.now() + place.lasts_s
             self._held += 1
             if place.waits_as_stream:
                 holder.streams[place.key] = place
@@ -171,11 +183,13 @@ class Places:
             self._forget(holder, baton)
             self._remember_closed(baton)
 
-    def forget_waiting(self) -> None:
-        """sqld is gone, and all that was open with it."""
+    def forget_before(self, moment: float) -> None:
+        """There was no sqld at this moment: what was sent before is gone, and leaves nothing when its call ends."""
+        self._gone_before = max(self._gone_before, moment)
         for holder in list(self._holders.values()):
-            for key in (*holder.streams, *holder.others):
-                self._forget(holder, key)
+            for waiting in (holder.streams, holder.others):
+                for key in [key for key, place in waiting.items() if place.sent_at < moment]:
+                    self._forget(holder, key)
 
     def _taken_up(self, holder: Holder, key: object) -> Place | None:
         """A new place for what waits under the key: it has one already, so it is never refused."""
@@ -183,10 +197,13 @@ class Places:
             raise StreamExpired(
                 "the stream was closed to make room for others; its transaction is rolled back"
             )
-        if key not in holder.streams and key not in holder.others:
+        before = holder.streams.get(key) or holder.others.get(key)
+        if before is None:
             return None
         self._forget(holder, key, ends=False)
-        return self._begun(holder, None)
+        place = self._begun(holder, None)
+        place.is_plain = before.is_plain
+        return place
 
     def _begun(self, holder: Holder, instead_of: tuple[str, str] | None) -> Place:
         holder.under_way += 1
@@ -196,13 +213,16 @@ class Places:
 
     def _room_for(self, holder: Holder) -> tuple[str, str] | None:
         """Whose stream is to be closed, if any."""
-        if holder.held >= self._limit_each:
+        own = _idle_longest(holder) if holder.held >= self._limit_each else None
+        if own is None and holder.held >= self._limit_each:
             raise Overloaded(
                 f"this database has {self._limit_each} calls and open streams at once; "
                 "close streams, or wait until they expire"
             )
         if holder.firm >= self._limit - self._firm:
             raise Overloaded("too many requests at once; try again in a moment")
+        if own is not None:
+            return self._given_up(holder, own)
         if self._held < self._limit:
             return None
         # With its new place `holder` holds one more, and should not take from those who hold no more than that.
@@ -213,10 +233,12 @@ class Places:
         )
         if most is None or (most is not holder and most.held <= holder.held):
             raise Overloaded("too many requests at once; try again in a moment")
-        baton = next(iter(most.streams))
-        self._forget(most, baton)
+        return self._given_up(most, _idle_longest(most) or next(iter(most.streams)))
+
+    def _given_up(self, holder: Holder, baton: object) -> tuple[str, str]:
+        self._forget(holder, baton)
         self._remember_closed(baton)
-        return most.name, str(baton)
+        return holder.name, str(baton)
 
     def _remember_closed(self, baton: object) -> None:
         self._closed[baton] = None
@@ -224,7 +246,7 @@ class Places:
             self._closed.popitem(last=False)
 
     def _forget_expired(self) -> None:
-        now = self._now()
+        now = self.now()
         for holder in list(self._holders.values()):
             for waiting in (holder.streams, holder.others):
                 for key in [key for key, place in waiting.items() if place.until <= now]:
@@ -239,3 +261,8 @@ class Places:
             self._firm -= 1
         if ends and not holder.held:
             self._holders.pop(holder.name, None)
+
+
+def _idle_longest(holder: Holder) -> object | None:
+    """The baton of its stream that is idle for longest, of those that are in no transaction for sure."""
+    return next((baton for baton, place in holder.streams.items() if place.is_plain), None)

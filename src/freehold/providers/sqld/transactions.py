@@ -67,7 +67,7 @@ class Transactions:
         body = msgspec.json.encode(PipelineReq((GetAutocommitReq(),), baton))
         try:
             async with asyncio.timeout(_ASK_S):
-                answer = await self._namespaces.post(database_name, "full", "/v3/pipeline", body)
+                answer = await self._namespaces.post(database_name, "full", "/v3/pipeline", body, place=place)
                 text = await answer.read()
             if answer.status != 200:
                 place.keep(None)

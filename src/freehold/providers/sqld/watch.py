@@ -33,6 +33,8 @@ _INTERRUPTED_WITHIN_S = 1.0
 _FOLD_S = 1.0
 STUCK_S = 10.0
 _BACK_S = 5.0
+# sqld takes calls for a moment before its supervisor knows that it is up.
+_START_S = 1.0
 # Without a supervisor nobody can see what goes on, nor end it: a place is given back after this time.
 _UNSEEN_S = 10.0
 
@@ -57,6 +59,7 @@ class Watch:
         self.link = link
         self.stuck = 0  # times that broken off calls held all places
         self._admin = admin
+        self._namespaces = namespaces
         self._interrupted: int | None = None
         self._restarts: int | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -121,8 +124,9 @@ class Watch:
 
     async def _looked(self) -> None:
         try:
+            asked_at = self.turns.now()
             state = None if self.link is None else await self.link.state()
-            self._see_restart(state)
+            self._see_restart(state, asked_at)
             await self._see_interruptions(state)
             await self._see_progress()
             if (
@@ -143,7 +147,7 @@ class Watch:
         finally:
             self._folding = None
 
-    def _see_restart(self, state: SupervisorState | None) -> None:
+    def _see_restart(self, state: SupervisorState | None, asked_at: float) -> None:
         if state is None:
             return
         is_another = self._restarts is not None and state.restarts != self._restarts
@@ -151,6 +155,7 @@ class Watch:
         if is_another or state.state != "up":
             self._interrupted = None
             self._all_ended()
+            self._namespaces.forget_before(asked_at - (state.up_s + _START_S if state.state == "up" else 0.0))
 
     async def _see_interruptions(self, state: SupervisorState | None) -> None:
         try:
