@@ -73,7 +73,15 @@ async def main(arguments: list[str]) -> int:
     asked = _asked(arguments)
     task = asyncio.current_task()
     assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # as Ctrl-C: tidy up, and end
+    is_stopped = False
+
+    def stop() -> None:
+        nonlocal is_stopped
+        is_stopped = True
+        task.cancel()
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, stop)
     findings = _findings(asked)
     enough = True
     try:
@@ -83,6 +91,11 @@ async def main(arguments: list[str]) -> int:
     except NoSuchRevision as error:
         print(error, file=sys.stderr)
         return 2
+    except Exception as error:
+        if not is_stopped:
+            raise
+        # The terminal's signal ended what was measured, too, and that was noticed first.
+        raise asyncio.CancelledError from error
     finally:
         await findings.aclose()  # type: ignore[attr-defined]  # they are generators, and must end before the loop does
     return 0 if enough else 1
