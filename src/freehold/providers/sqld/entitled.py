@@ -5,7 +5,7 @@ stored on a stream, and no process of ours remembers what: a text that goes beyo
 pipeline that opens its stream and closes it, so that all of its uses are seen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -28,8 +28,7 @@ from freehold.libsql.protocol import (
     StreamReq,
 )
 from freehold.providers.published import inlined
-
-Body = PipelineReq | CursorReq | ExecuteV1Req | BatchV1Req
+from freehold.providers.texts import Body, texts_of
 
 
 class Claim(NamedTuple):
@@ -43,25 +42,35 @@ class Entitled(NamedTuple):
     """A request that its token may send, once each of the claims is found true."""
 
     request: Body
+    texts: Sequence[str]  # all its SQL
     claims: tuple[Claim, ...] = ()
 
 
-def entitled(request: Body, profile: Profile) -> Entitled:
-    """The request as it may go on.
+def entitled(request: Body, texts: Sequence[str], profile: Profile) -> Entitled:
+    """The request, whose SQL is `texts`, as it may go on.
 
     Raises:
         ProfileNeeded, RefusedSql: the profile does not allow some of it, and no claim could help.
     """
     claims: list[Claim] = []
     match request:
-        case PipelineReq():
+        case PipelineReq(requests=requests):
+            if _is_plain(requests) and all(refusal(sql, profile) is None for sql in texts):
+                return Entitled(request, texts)  # as nearly all are
             kept = _Pipeline(request, profile).checked(claims)
-            return Entitled(replace(request, requests=kept) if claims else request, tuple(claims))
+            if claims:
+                request = replace(request, requests=kept)
+                texts = list(texts_of(request))
         case ExecuteV1Req(stmt=stmt):
             _check(stmt.sql, profile)
         case CursorReq(batch=batch) | BatchV1Req(batch=batch):
             claims += _claims(batch, profile)
-    return Entitled(request, tuple(claims))
+    return Entitled(request, texts, tuple(claims))
+
+
+def _is_plain(requests: Sequence[StreamReq]) -> bool:
+    """Whether nothing is stored, so that each text stands for itself."""
+    return all(type(each) is not StoreSqlReq for each in requests)
 
 
 class _Pipeline:

@@ -5,6 +5,7 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncIterator
+from types import TracebackType
 
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.guard import RefusedSql
@@ -12,7 +13,8 @@ from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.sqld.batons import BatonSeal
-from freehold.providers.sqld.entitled import Claim, Entitled, entitled
+from freehold.providers.sqld.entitled import Claim, Entitled
+from freehold.providers.sqld.entitled import entitled as entitled_of
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import QueryTimeout, reading_only
 from freehold.providers.sqld.requests import (
@@ -31,7 +33,7 @@ from freehold.providers.sqld.transactions import TRANSACTION_S, Transactions
 from freehold.providers.sqld.turns import Turn
 from freehold.providers.sqld.upstream import Answer
 from freehold.providers.sqld.watch import Watch
-from freehold.providers.texts import Body, texts_of
+from freehold.providers.texts import Body
 from freehold.providers.tokens import Grant
 from freehold.tenants.errors import DatabaseDamaged
 
@@ -71,43 +73,43 @@ class SqldServer:
     async def answer(self, call: Call, interest: Interest) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
         try:
-            request, claims = await self._read(call, interest)
-            for claim in claims:
-                await self._require(claim, request)
+            entitled = await self._read(call, interest)
+            for claim in entitled.claims:
+                await self._require(claim, entitled.request)
         except RefusedRequest as error:
             await self._give_up(error.baton, call.grant)
             raise
-        reply = await self._judged(call, request, interest, may_change=bool(claims))
-        if claims and call.endpoint == "v3/cursor":
+        reply = await self._judged(call, entitled, interest)
+        if entitled.claims and call.endpoint == "v3/cursor":
             # Whoever broke it off in the middle of a migration would go on with foreign keys off.
             return Reply(_without_baton(reply.body), reply.status, reply.rest)
         return reply
 
-    async def _judged(self, call: Call, request: Body, interest: Interest, *, may_change: bool) -> Reply:
+    async def _judged(self, call: Call, entitled: Entitled, interest: Interest) -> Reply:
         """Hand it on if it fits the schema that the database has."""
-        grant = call.grant
+        grant, request = call.grant, entitled.request
         leaves_stream = may_leave_stream(request)
         try:
             if leaves_stream:
                 check_stored(request)
-            async with self._schemas.entered(
+            return await self._schemas.run(
+                lambda: self._forward(call, entitled, interest),
                 grant.database_name,
-                list(texts_of(request)),
+                entitled.texts,
                 interest,
-                may_change=may_change or grant.profile == "full" or self._registry is None,
+                may_change=bool(entitled.claims) or grant.profile == "full" or self._registry is None,
                 leaves_stream=leaves_stream,
-            ):
-                return await self._forward(call, request, interest)
+            )
         except RefusedSql:
             await self._give_up(baton_of(request), grant)
             raise
 
     def _entitled(self, call: Call) -> Entitled:
-        request = checked(call.endpoint, call.body, call.grant.access_level)
+        request, texts = checked(call.endpoint, call.body, call.grant.access_level)
         if self._registry is None:
-            return Entitled(request)
+            return Entitled(request, texts)
         try:
-            return entitled(request, call.grant.profile)
+            return entitled_of(request, texts, call.grant.profile)
         except Forbidden as error:
             raise RefusedRequest(error, baton_of(request)) from error
 
@@ -119,15 +121,13 @@ class SqldServer:
     async def _read(self, call: Call, interest: Interest) -> Entitled:
         """The request as it may go on. Reading much SQL would hold everybody else up."""
 
-        def read() -> Entitled:
-            return self._entitled(call)
-
         if len(call.body) <= _SHORT_BODY_BYTES:
-            return read()
+            return self._entitled(call)
         run = self._desk.run_soon if len(call.body) <= _SMALL_BODY_BYTES else self._desk.run
-        return await run(call.grant.database_name, interest, read)
+        return await run(call.grant.database_name, interest, lambda: self._entitled(call))
 
-    async def _forward(self, call: Call, request: Body, interest: Interest) -> Reply:
+    async def _forward(self, call: Call, entitled: Entitled, interest: Interest) -> Reply:
+        request = entitled.request
         theirs = baton_of(request)
         name = call.grant.database_name
         baton, since = None, time.time()
@@ -154,7 +154,7 @@ class SqldServer:
         place.since = since
         if may_leave_stream(request):
             place.keep_unseen()  # until its baton is seen
-            place.is_plain = (baton is None or place.is_plain) and not may_begin_transaction(request)
+            place.is_plain = (baton is None or place.is_plain) and not may_begin_transaction(entitled.texts)
         try:
             reply = await self._asked(call, body, place, turn, interest)
         except BaseException as error:
@@ -174,7 +174,7 @@ class SqldServer:
     ) -> Reply:
         grant = call.grant
         try:
-            async with stoppable(turn, interest) if turn else limited(self._timeout_s, interest):
+            async with Stoppable(turn, interest) if turn else limited(self._timeout_s, interest):
                 answer = await self._namespaces.post(
                     grant.database_name, grant.access_level, f"/{call.endpoint}", body, place=place
                 )
@@ -276,38 +276,50 @@ class SqldServer:
                 place.leave()
 
 
-@contextlib.asynccontextmanager
-async def stoppable(turn: Turn, interest: Interest) -> AsyncIterator[None]:
+class Stoppable:
     """What runs inside is broken off when the turn is stopped; the turn lingers then, unless it was left.
 
     Raises:
         FreeholdError: what the turn was stopped with.
     """
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(None) as scope:
-            turn.when_stopped = lambda: scope.reschedule(loop.time())
-            interest.when_lost(turn.abandon)
-            if turn.stopped is not None:  # before it began
-                turn.when_stopped()
-            try:
-                yield
-            finally:
-                interest.when_lost(_nothing)
-                turn.when_stopped = None
-    except (
-        NotFound,
-        Overloaded,
-        ProviderUnavailable,
-        DatabaseDamaged,
-    ):  # it never got there, or sqld itself broke it off
-        turn.leave()
-        raise
-    except BaseException as error:
-        turn.linger()
-        if isinstance(error, TimeoutError) and turn.stopped is not None:
-            raise turn.stopped from error
-        raise
+
+    __slots__ = ("_interest", "_scope", "_turn")
+
+    def __init__(self, turn: Turn, interest: Interest) -> None:
+        self._turn = turn
+        self._interest = interest
+        self._scope = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._scope.__aenter__()
+        self._turn.when_stopped = self._break_off
+        self._interest.when_lost(self._turn.abandon)
+        if self._turn.stopped is not None:  # before it began
+            self._break_off()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._interest.when_lost(_nothing)
+        self._turn.when_stopped = None
+        try:
+            await self._scope.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            self._end(late)
+            raise
+        if error is not None:
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        if isinstance(error, NotFound | Overloaded | ProviderUnavailable | DatabaseDamaged):
+            self._turn.leave()  # it never got there, or sqld itself broke it off
+            return
+        self._turn.linger()
+        if isinstance(error, TimeoutError) and self._turn.stopped is not None:
+            raise self._turn.stopped from error
+
+    def _break_off(self) -> None:
+        self._scope.reschedule(asyncio.get_running_loop().time())
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaReply
 from freehold.providers.sqld.admin import SqldAdmin
 from freehold.providers.sqld.entitled import Claim
-from freehold.providers.sqld.forward import limited, stoppable
+from freehold.providers.sqld.forward import Stoppable, limited
 from freehold.providers.sqld.namespaces import DISCONNECT, GRPC, Namespaces
 from freehold.providers.sqld.proxy_messages import (
     ProxyMessages,
@@ -77,14 +77,14 @@ class SqldReplicas:
         texts = texts_of(call.method, message)
         if not texts:
             return await self._carried_out(call, message, interest)
-        async with self._schemas.entered(
+        return await self._schemas.run(
+            lambda: self._carried_out(call, message, interest),
             call.grant.database_name,
             texts,
             interest,
             may_change=claim is not None or call.grant.profile == "full" or self._registry is None,
             leaves_stream=True,
-        ):
-            return await self._carried_out(call, message, interest)
+        )
 
     async def _carried_out(self, call: ReplicaCall, message: bytes, interest: Interest) -> ReplicaReply:
         turn = await self._turn(call, message, interest)
@@ -163,7 +163,7 @@ class SqldReplicas:
             headers.append(("x-session-token", call.session_token))
         grant = call.grant
         try:
-            async with stoppable(turn, interest) if turn else limited(self._timeout_s, interest):
+            async with Stoppable(turn, interest) if turn else limited(self._timeout_s, interest):
                 answer = await self._namespaces.post(
                     grant.database_name, grant.access_level, f"/{call.method}", body, headers, place=place
                 )

@@ -5,7 +5,7 @@ another there.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -32,7 +32,7 @@ from freehold.libsql.protocol import (
     StoreSqlReq,
 )
 from freehold.providers.serving import Endpoint
-from freehold.providers.sqld.searches import check_searches
+from freehold.providers.sqld.searches import check_searches, searches
 from freehold.providers.sqld.sizes import check_sizes
 from freehold.providers.texts import Body, texts_of
 from freehold.tenants.types import AccessLevel
@@ -57,8 +57,8 @@ class RefusedRequest(Forbidden):
         self.baton = baton
 
 
-def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Body:
-    """The request, with all its SQL inside the rules. Blocking for as long as the body is large.
+def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> tuple[Body, list[str]]:
+    """The request, and all its SQL, which is inside the rules. Blocking for as long as the body is large.
 
     sqld lets a token for reading take the write lock, and everybody else wait for it; here it does not.
 
@@ -67,18 +67,20 @@ def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Body:
         RefusedRequest: some SQL reaches outside the tenant's own database.
     """
     request = _decoded(endpoint, body)
+    texts = list(texts_of(request))
     try:
-        for sql in texts_of(request):
+        for sql in texts:
             check_sql(sql)
             check_sizes(sql)
             if access_level == "read_only":
                 check_reading_sql(sql)
-        check_searches(request)
+        if any(map(searches, texts)):
+            check_searches(request)
     except RefusedSql as error:
         raise RefusedRequest(error, baton_of(request)) from error
     if endpoint == "v2/pipeline" and isinstance(request, PipelineReq):
         _check_version_2(request)
-    return request
+    return request, texts
 
 
 def baton_of(request: Body) -> str | None:
@@ -115,9 +117,9 @@ def may_leave_stream(request: Body) -> bool:
     return isinstance(request, CursorReq)
 
 
-def may_begin_transaction(request: Body) -> bool:
-    """Whether its stream may be in a transaction after it that was in none before; never False by mistake."""
-    return any(_BEGINS.search(sql) for sql in texts_of(request))
+def may_begin_transaction(texts: Sequence[str]) -> bool:
+    """Whether a stream may be in a transaction after them that was in none before; never False by mistake."""
+    return any(_BEGINS.search(sql) for sql in texts)
 
 
 def check_stored(request: Body) -> None:

@@ -10,9 +10,10 @@ import asyncio
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -28,6 +29,8 @@ from freehold.providers.serving import Interest
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import Refusal, refusal
 from freehold.providers.sqld.transactions import TRANSACTION_S
+
+Result = TypeVar("Result")
 
 # Only another process of Freehold can change a schema unseen: a migration, or a client that may do so.
 _TRUSTED_S = 60.0
@@ -94,17 +97,17 @@ class Schemas:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._readers = asyncio.Semaphore(_READERS)
 
-    @asynccontextmanager
-    async def entered(
+    async def run(
         self,
+        act: Callable[[], Awaitable[Result]],
         database_name: str,
         texts: Sequence[str],
         interest: Interest,
         *,
         may_change: bool,
         leaves_stream: bool,
-    ) -> AsyncIterator[None]:
-        """Let a call with these texts go on to the database, which it does while this is entered.
+    ) -> Result:
+        """Let a call with these texts go on to the database: that is what `act` does, and its result is given.
 
         Raises:
             RefusedSql: some text may not run on a database with this schema.
@@ -113,12 +116,12 @@ class Schemas:
         known = self._of(database_name)
         known.visits += 1
         try:
-            await self._refresh(known, database_name, texts, interest, may_change=may_change)
+            if self._is_old(known, texts, may_change=may_change):
+                await self._refresh(known, database_name, interest)
             if not (known.changes or known.facts.matters or any(map(may_change_schema, texts))):
-                yield
-                return
+                return await act()
             async with self._judged(known, database_name, texts, interest, leaves_stream=leaves_stream):
-                yield
+                return await act()
         finally:
             known.visits -= 1
 
@@ -166,11 +169,7 @@ class Schemas:
             self._known.move_to_end(database_name)
         return known
 
-    async def _refresh(
-        self, known: _Known, database_name: str, texts: Sequence[str], interest: Interest, *, may_change: bool
-    ) -> None:
-        if not self._is_old(known, texts, may_change=may_change):
-            return
+    async def _refresh(self, known: _Known, database_name: str, interest: Interest) -> None:
         asked_at = self._now()
         async with known.lock:
             if known.read_at > asked_at:

@@ -29,9 +29,9 @@ def check_searches(request: Body) -> None:
     """
     for each in _statements(request):
         if isinstance(each, str):
-            if _searches(each):
+            if searches(each):
                 check_stored_search(each)
-        elif each.sql is not None and _searches(each.sql):
+        elif each.sql is not None and searches(each.sql):
             values = [*each.args, *(named.value for named in each.named_args)]
             if any(is_too_many(decode(value)) for value in values):
                 raise RefusedSql(f"a statement with `{VECTOR_SEARCH}` takes numbers up to {MAX_NEIGHBOURS}")
@@ -43,13 +43,14 @@ def check_stored_search(sql: str) -> None:
     Raises:
         RefusedSql: it takes parameters, whose values are not seen here.
     """
-    if _searches(sql) and any(token.kind is Kind.VARIABLE for token in tokens(sql)):
+    if searches(sql) and any(token.kind is Kind.VARIABLE for token in tokens(sql)):
         raise RefusedSql(
             f"`{VECTOR_SEARCH}` in SQL that is stored or delegated takes no parameters; send it whole"
         )
 
 
-def _searches(sql: str) -> bool:
+def searches(sql: str) -> bool:
+    """Whether the text may hold a vector search."""
     return VECTOR_SEARCH in sql.lower()
 
 

@@ -24,9 +24,6 @@ def check_sizes(sql: str) -> None:
     Raises:
         RefusedSql: it does.
     """
-    lowered = sql.lower()
-    if not any(maker in lowered for maker in _MAKERS):
-        return
     if (_cached_fault if len(sql) <= _LONG else _is_fault)(sql):
         raise RefusedSql(
             f"a function such as `instr` or `replace` over values of more than {_MAX_BYTES} bytes that the statement "
@@ -35,6 +32,9 @@ def check_sizes(sql: str) -> None:
 
 
 def _is_fault(sql: str) -> bool:
+    lowered = sql.lower()
+    if not any(maker in lowered for maker in _MAKERS):
+        return False
     called = frozenset[str]().union(*(shape.reads for shape in shapes(sql)))
     words = {text for kind, text in tokens(sql) if kind is Kind.WORD}
     if called.isdisjoint(_MAKERS) or (called.isdisjoint(_SLOW) and words.isdisjoint(_SLOW)):
@@ -44,4 +44,4 @@ def _is_fault(sql: str) -> bool:
     )
 
 
-_cached_fault = functools.lru_cache(maxsize=512)(_is_fault)
+_cached_fault = functools.lru_cache(maxsize=2048)(_is_fault)
