@@ -92,6 +92,8 @@ async def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     except Exception as error:
+        # Tidying up blocked the loop, so a signal may wait to be heard; it cancels this sleep.
+        await asyncio.sleep(0.1)
         if not is_stopped:
             raise
         # The terminal's signal ended what was measured, too, and that was noticed first.
