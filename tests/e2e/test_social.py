@@ -201,13 +201,59 @@ def test_nobody_is_sent_to_a_page_that_is_not_trusted(browser: Browser, field: s
     assert reply.status_code == 403, reply.text
 
 
-def test_an_account_whose_address_nobody_has_shown_to_be_theirs_is_not_linked(
+def test_an_owner_who_comes_by_an_issuer_that_vouches_puts_out_whoever_signed_up_with_their_address(
     browser: Browser, service: Service
 ) -> None:
-    """Somebody signed up with the victim's address before the victim came: they must not share an account."""
-    sign_up(Browser(service.url), "taken-over@example.com")
-    assert browser.sign_in("taken-over") == "/oops?error=account_not_linked"
-    assert browser.session is None
+    """They must not share the account, and a stranger must not keep an owner out either."""
+    email = "taken-over@example.com"
+    stranger = Browser(service.url)
+    user_id = sign_up(stranger, email)
+    key = stranger.post("api-key/create", {}).json()["key"]
+    before = person(stranger).credentials()
+    run_sql(before, CARD)
+    assert browser.sign_in("taken-over") == "/dash"
+    assert browser.session["user"]["id"] == user_id
+    assert browser.session["user"]["emailVerified"] is True
+    after = person(browser).credentials()
+    assert after["db_name"] == before["db_name"]
+    assert run_sql(after, "SELECT name FROM decks") == [["word"]], "the rows stay"
+    assert stranger.session is None
+    credentials = {"email": email, "password": PASSWORD}
+    assert Browser(service.url).post("sign-in/email", credentials).status_code == 401
+    keyed = httpx.get(f"{service.url}/databases/user", headers={"x-api-key": key}, timeout=30)
+    assert keyed.status_code == 401, keyed.text
+    ways = rows(service, 'SELECT "providerId", "vouchedFor" FROM account WHERE "userId" = ?', user_id)
+    assert ways == [("oidc", email)]
+    told = rows(service, "SELECT action FROM audit_entry WHERE target = ?", f"user:{user_id}")
+    assert {("user.account_linked",), ("user.email_verified",), ("user.access_ended",)} <= set(told)
+
+
+def test_an_owner_who_comes_twice_at_once_puts_the_stranger_out_once(service: Service) -> None:
+    """And the stranger signs in all the while."""
+    user_id = sign_up(Browser(service.url), "arrives-twice@example.com")
+    browsers = [Browser(service.url) for _ in range(3)]
+    backs = [browser.consent(browser.start(), "arrives-twice") for browser in browsers]
+    credentials = {"email": "arrives-twice@example.com", "password": PASSWORD}
+    with ThreadPoolExecutor(8) as pool:
+        strangers = [pool.submit(Browser(service.url).post, "sign-in/email", credentials) for _ in range(4)]
+        locations = list(pool.map(lambda pair: pair[0].come_back(pair[1]), zip(browsers, backs, strict=True)))
+        tokens = [reply.json().get("token") for reply in (each.result() for each in strangers)]
+    assert locations == ["/dash"] * 3
+    assert {browser.session["user"]["id"] for browser in browsers} == {user_id}
+    for token in filter(None, tokens):
+        headers = {"authorization": f"Bearer {token}"}
+        assert httpx.get(f"{service.url}/api/auth/get-session", headers=headers, timeout=30).json() is None
+    assert rows(service, 'SELECT "providerId" FROM account WHERE "userId" = ?', user_id) == [("oidc",)]
+
+
+def test_whoever_an_issuer_does_not_vouch_for_is_not_let_in_at_an_address_that_nobody_has_shown_to_be_theirs(
+    browser: Browser, service: Service
+) -> None:
+    first = Browser(service.url)
+    user_id = sign_up(first, "nobody@example.com")
+    assert browser.sign_in("unverified-nobody") == "/oops?error=account_not_linked"
+    assert first.session["user"]["id"] == user_id
+    assert rows(service, 'SELECT "providerId" FROM account WHERE "userId" = ?', user_id) == [("credential",)]
 
 
 def test_a_provider_that_does_not_vouch_for_the_address_links_nothing(

@@ -215,6 +215,60 @@ async def test_what_waits_when_the_owner_arrives_is_void(
     assert await app.rows("SELECT identifier FROM verification WHERE identifier LIKE '%-otp-%'") == []
 
 
+# Addresses that somebody else gave ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if not way.startswith("change")])
+async def test_an_address_that_an_administrator_gave_is_its_owners_from_their_arrival_on(
+    app: AuthApp, outbox: OutboxReader, way: Way
+) -> None:
+    """Whoever had the account with another address that was proved keeps nothing of it."""
+    stranger = await stranger_at(app)
+    await app.write('UPDATE "user" SET email = \'former@example.com\', "emailVerified" = 1')
+    changed = await as_administrator(app, stranger.user_id, {"email": OWNER.upper()})
+    assert (changed["email"], changed["emailVerified"]) == (OWNER, False)
+    await WAYS[way](app, outbox, stranger)
+    assert await stranger.ways_left() == []
+    assert await app.rows('SELECT "emailVerified" FROM "user" WHERE id = ?', stranger.user_id) == [(1,)]
+
+
+async def test_an_administrator_may_say_that_a_new_address_is_verified_or_leave_the_address(
+    app: AuthApp,
+) -> None:
+    user_id = (await app.sign_up(OWNER)).json()["user"]["id"]
+    told: dict[str, object] = {"email": MOVED, "emailVerified": True}
+    assert (await as_administrator(app, user_id, told))["emailVerified"] is True
+    unchanged: list[dict[str, object]] = [{"email": MOVED.upper()}, {"name": "Ada L."}]
+    for same in unchanged:
+        assert (await as_administrator(app, user_id, same))["emailVerified"] is True, same
+
+
+async def test_what_was_mailed_to_the_address_before_is_void_after_an_administrators_change(
+    app: AuthApp, outbox: OutboxReader
+) -> None:
+    user_id = (await app.sign_up(MOVED)).json()["user"]["id"]
+    await app.post("/api/auth/send-verification-email", {"email": MOVED})
+    verify = outbox.token(MOVED)
+    await app.post("/api/auth/request-password-reset", {"email": MOVED})
+    reset = {"token": outbox.token(MOVED), "newPassword": OWN_PASSWORD}
+    await as_administrator(app, user_id, {"email": OWNER})
+    assert (await app.http.get(VERIFY, params={"token": verify})).status_code == 401
+    assert (await app.post("/api/auth/reset-password", reset)).status_code == 400
+    assert await app.rows('SELECT "emailVerified" FROM "user" WHERE id = ?', user_id) == [(0,)]
+
+
+async def as_administrator(app: AuthApp, user_id: str, data: dict[str, object]) -> dict[str, object]:
+    admin = await app.post(SIGN_IN, {"email": "admin@example.com", "password": PASSWORD})
+    if admin.status_code != 200:
+        admin = await app.sign_up("admin@example.com")
+        await app.write("UPDATE \"user\" SET role = 'admin' WHERE email = 'admin@example.com'")
+    body = {"userId": user_id, "data": data}
+    reply = await app.post("/api/auth/admin/update-user", body, **bearer(admin.json()["token"]))
+    assert reply.status_code == 200, reply.text
+    changed: dict[str, object] = reply.json()
+    return changed
+
+
 # Who proves the address in a session of the account -----------------------------------------------------------------
 
 

@@ -52,12 +52,14 @@ class SqlAdminStore:
         await self.users.add_user(new, password_hash, None)
 
     async def edit_user(self, user_id: str, edit: UserEdit, now: datetime) -> User | None:
-        values = {**msgspec.to_builtins(edit), "updatedAt": to_iso(now)}
         try:
             async with self.central.write() as db:
-                changed = await db.execute(user.update().where(user.c.id == user_id).values(values))
-                if not changed.rowcount:
+                found = await _find(db, user_id)
+                if found is None:
                     return None
+                edit = _unproved(edit, found)
+                values = {**msgspec.to_builtins(edit), "updatedAt": to_iso(now)}
+                await db.execute(user.update().where(user.c.id == user_id).values(values))
                 await _end_what_is_no_longer_allowed(db, user_id, edit)
                 await self.central.record(db, *_edited(user_id, edit))
                 return await _find(db, user_id)
@@ -132,6 +134,14 @@ class SqlAdminStore:
 async def _find(db: AsyncConnection, user_id: str) -> User | None:
     row = (await db.execute(_USERS.where(user.c.id == user_id))).mappings().first()
     return user_of(row) if row else None
+
+
+def _unproved(edit: UserEdit, found: User) -> UserEdit:
+    """Nobody has proved a new address yet, unless the administrator says so: its owner is to arrive."""
+    is_another = isinstance(edit.email, str) and edit.email != found.email
+    if is_another and edit.email_verified is msgspec.UNSET:
+        return msgspec.structs.replace(edit, email_verified=False)
+    return edit
 
 
 async def _end_what_is_no_longer_allowed(db: AsyncConnection, user_id: str, edit: UserEdit) -> None:

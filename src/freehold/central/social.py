@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -81,18 +82,20 @@ class CentralSocialAccounts:
             row = (await db.execute(owner)).mappings().first()
         return None if row is None else user_of(row)
 
-    async def link_verified(self, identity: Identity, user_id: str, now: datetime) -> bool:
-        still = select(user.c.id).where(
-            user.c.id == user_id, user.c.email == identity.email, user.c.emailVerified == 1
-        )
+    async def link_vouched(self, identity: Identity, user_id: str, now: datetime) -> User | None:
+        moment = to_iso(now)
         async with self.central.write() as db:
-            if (await db.execute(still)).first() is None:
-                return False
+            found = await _credential(db, user_id, identity.email)
+            if found is None:
+                return None
             if await _owner(db, identity) is not None:
                 raise IdentityTaken("somebody has this identity by now")
-            await db.execute(account.insert(), identity_row(user_id, identity, to_iso(now)))
+            await db.execute(account.insert(), identity_row(user_id, identity, moment))
             await self.central.record(db, _linked(user_id, identity))
-        return True
+            if not found.user.email_verified:
+                proof = Proof(way="issuer", kept=Kept(identity=_key(identity)))
+                await arrive(self.central, db, found.user, proof, moment)
+        return replace(found.user, email_verified=True)
 
     async def link(self, identity: Identity, asking: SignedIn, now: datetime) -> None:
         moment = to_iso(now)

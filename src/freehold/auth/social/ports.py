@@ -53,8 +53,11 @@ class SocialAccountStore(Protocol):
         """The user who has this identity."""
         ...
 
-    async def link_verified(self, identity: Identity, user_id: str, now: datetime) -> bool:
-        """Add the identity if the user's address is this one and verified. False if not.
+    async def link_vouched(self, identity: Identity, user_id: str, now: datetime) -> User | None:
+        """Add the identity to the user who has its address, for which its issuer vouches.
+
+        Gives the user as they are then; None if their address is another by now.
+        Where nobody had proved the address, its owner arrives by this: see `freehold.auth.proofs`.
 
         Raises:
             IdentityTaken: somebody has it by now.

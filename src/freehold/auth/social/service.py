@@ -158,8 +158,8 @@ class Social:
         """Who has the identity, or may have it now; None if somebody new is to be made.
 
         Raises:
-            SocialRefusal: `account_not_linked`, the address is a user's who has not shown that it is theirs, or
-                the provider does not vouch for it.
+            SocialRefusal: `account_not_linked`, the address is a user's, and the provider does not vouch for it.
+            NotFound: somebody changed or took the address at this moment.
         """
         now = self.auth.clock()
         user = await self.accounts.find_user(identity.provider_id, identity.subject)
@@ -172,9 +172,14 @@ class Social:
         found = await self.auth.store.find_credential(identity.email)
         if found is None:
             return None
-        if identity.email_verified and await self.accounts.link_verified(identity, found.user.user_id, now):
-            return found.user
-        raise SocialRefusal("account_not_linked", "there is a user with this address, who must sign in first")
+        if not identity.email_verified:
+            raise SocialRefusal(
+                "account_not_linked", "there is a user with this address, who must sign in first"
+            )
+        owner = await self.accounts.link_vouched(identity, found.user.user_id, now)
+        if owner is None:
+            raise NotFound("the user has another address by now")
+        return owner
 
     async def _link(self, identity: Identity, asking: SignedIn) -> None:
         """Add the identity to the account of who asked for it."""
