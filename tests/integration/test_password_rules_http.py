@@ -24,6 +24,11 @@ REFUSED = {
     "P@ssw0rd2026": "PASSWORD_COMPROMISED",
     "freehold1": "PASSWORD_TOO_PREDICTABLE",
     "lovelace-1815": "PASSWORD_TOO_PREDICTABLE",
+    "!password": "PASSWORD_COMPROMISED",
+    "pass word": "PASSWORD_COMPROMISED",
+    "p\u00e4ss\u00adw\u043erd": "PASSWORD_COMPROMISED",
+    "l.o.v.e.l.a.c.e": "PASSWORD_TOO_PREDICTABLE",
+    "127.0.0.1": "PASSWORD_TOO_PREDICTABLE",
 }
 
 

@@ -10,12 +10,13 @@ With these it has each of the 10,000 most common passwords that are long enough.
 import asyncio
 import lzma
 import re
-import unicodedata
+from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
 
-_LEET = str.maketrans("@4310$57!", "aaeiossti")
+from freehold.auth.spellings import folded, readings
+
 _ROWS = (
     "abcdefghijklmnopqrstuvwxyz",
     "qwertyuiop",
@@ -26,53 +27,100 @@ _ROWS = (
     "1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p",
     "q1w2e3r4t5y6u7i8o9p0",
 )
-_REPETITION = re.compile(r"([a-z0-9]{1,4}?)\1+")
-_ENDING = re.compile(r"[\W\d_]{1,4}$")
-_SHORTEST = 6  # word that may have an ending
-_LONGEST = 40  # of what is in the list, with an ending or twice
+_BOTH_WAYS = (*_ROWS, *(row[::-1] for row in _ROWS))
+_REPETITION = re.compile(r"([!-~]{1,4}?)\1+")
+_BEFORE, _AFTER = re.compile(r"^[\W\d_]+"), re.compile(r"[\W\d_]+$")
+_SIGNS_BEFORE, _SIGNS_AFTER = re.compile(r"^[\W_]+"), re.compile(r"[\W_]+$")
+_SEPARATORS = re.compile(r"[\W_]+")
+_NO_LETTERS = re.compile(r"[\W\d_]+")
+_SHORTEST = 6  # word that may have something around it
+_LONGEST = 160  # of what is looked at: some characters are many when they are spelt out
 _LONGEST_REPETITION = 16
+_SHORTEST_PIECE = 3  # of a row of keys
+_A_FEW = 4  # digits that make no other word, and signs
 _DATES = ("%d%m%Y", "%m%d%Y", "%Y%m%d")
 
 
 async def is_common(password: str) -> bool:
-    """Whether it is one, in whatever case, with digits for letters, with a short ending, or twice.
+    """Whether it is one, in whatever spelling (see `spellings`), backwards, several times, with separators in it, or
+    with a few digits and signs around it or between.
 
     The list is read when it is first needed, in a thread.
     """
-    if len(password) > _LONGEST:
+    plain = folded(password)
+    if len(plain) > _LONGEST:
         return False
     if _read.cache_info().currsize == 0:
         await asyncio.to_thread(_read)
-    return any(_is_known(form, _read()) for form in plain_forms(password))
-
-
-def plain_form(text: str) -> str:
-    """Without what tells spellings of the same word apart: case, and forms of the same letter."""
-    return unicodedata.normalize("NFKC", text).casefold()
-
-
-def plain_forms(password: str) -> set[str]:
-    """That, and the same with letters for the digits and signs that stand for them."""
-    plain = plain_form(password)
-    return {plain, plain.translate(_LEET)}
-
-
-def _is_known(text: str, common: frozenset[str]) -> bool:
-    if text in common or _is_row(text) or _is_date(text) or _is_repetition(text):
+    common = _read()
+    if _is_plain(plain, common):
         return True
-    word = _ENDING.sub("", text)
-    if word != text and len(word) >= _SHORTEST and word in common:
-        return True
-    half = text[: len(text) // 2]
-    return half * 2 == text and half in common
+    return any(_is_known(word, common) for core in _cores(plain, common) for word in _words(core))
 
 
-def _is_row(text: str) -> bool:
-    return any(text in row or text in row[::-1] for row in _ROWS) and bool(text)
+def _cores(plain: str, common: frozenset[str]) -> Iterator[str]:
+    """The text, and without digits and signs at its ends that make no other password of it."""
+    # Digits around digits make another number.
+    at_start, at_end = (_SIGNS_BEFORE, _SIGNS_AFTER) if _BEFORE.fullmatch(plain) else (_BEFORE, _AFTER)
+    before = len(plain) - len(at_start.sub("", plain))
+    after = len(plain) - len(at_end.sub("", plain))
+    starts = [n for n in _lengths(before) if _is_weak(plain[:n], common)]
+    ends = [n for n in _lengths(after) if _is_weak(plain[len(plain) - n :], common)]
+    for start in starts:
+        for end in ends:
+            if len(plain) - start - end >= _SHORTEST:
+                yield plain[start : len(plain) - end]
 
 
-def _is_repetition(text: str) -> bool:
-    return len(text) <= _LONGEST_REPETITION and _REPETITION.fullmatch(text) is not None
+def _lengths(most: int) -> set[int]:
+    return {*range(min(most, _A_FEW) + 1), most}
+
+
+def _is_weak(around: str, common: frozenset[str]) -> bool:
+    digits = sum(map(str.isdecimal, around))
+    return max(digits, len(around) - digits) <= _A_FEW or _is_plain(around, common)
+
+
+def _words(core: str) -> Iterator[str]:
+    """What may be meant by it, without separators; and without a few digits between."""
+    for text in readings(core):
+        word = _SEPARATORS.sub("", text)
+        yield word
+        letters = _NO_LETTERS.sub("", word)
+        if len(word) - len(letters) <= _A_FEW and word[:1].isalpha() and word[-1:].isalpha():
+            yield letters
+
+
+def _is_plain(text: str, common: frozenset[str]) -> bool:
+    """Whether it needs no reading."""
+    is_repetition = len(text) <= _LONGEST_REPETITION and _REPETITION.fullmatch(text) is not None
+    word = _SEPARATORS.sub("", text)
+    return text in common or is_repetition or _is_known(word, common)
+
+
+def _is_known(word: str, common: frozenset[str]) -> bool:
+    if len(word) < _SHORTEST:
+        return False
+    once = word[: (word + word).find(word, 1)]
+    return (
+        not common.isdisjoint((word, word[::-1], once, once[::-1]))
+        or _is_date(word)
+        or _is_date(once)
+        or _is_of_rows(word)
+        or (len(word) <= _LONGEST_REPETITION and len(once) <= _A_FEW and once != word)
+    )
+
+
+def _is_of_rows(word: str) -> bool:
+    """Whether it falls into pieces of rows of keys: `asdfqwer`, `1234qwer`."""
+    reached = {0}
+    for start in range(len(word)):
+        if start in reached:
+            for end in range(start + _SHORTEST_PIECE, len(word) + 1):
+                if not any(word[start:end] in row for row in _BOTH_WAYS):
+                    break
+                reached.add(end)
+    return len(word) in reached
 
 
 def _is_date(text: str) -> bool:
