@@ -47,7 +47,15 @@ COMMON = [
         "(password)",
         "!!sunshine2026!!",
     ),
-    *("P@$$W0RD2026!!", "!$unshine", "123456password", "iloveyou❤", "password😀", "!12345678!"),
+    *(
+        "P@$$W0RD2026!!",
+        "!$unshine",
+        "123456password",
+        "iloveyou❤",
+        "password😀",
+        "!12345678!",
+        "12345monkey!",
+    ),
     *(
         "pass word",
         "p a s s w o r d",

@@ -78,24 +78,33 @@ def _lengths(most: int) -> set[int]:
 
 def _is_weak(around: str, common: frozenset[str]) -> bool:
     digits = sum(map(str.isdecimal, around))
-    return max(digits, len(around) - digits) <= _A_FEW or _is_plain(around, common)
+    return (
+        max(digits, len(around) - digits) <= _A_FEW
+        or _is_plain(around, common)
+        or _is_of_rows(_joined(around) or " ")
+    )
 
 
 def _words(core: str) -> Iterator[str]:
     """What may be meant by it, without separators; and without a few digits between."""
     for text in readings(core):
-        word = _SEPARATORS.sub("", text)
-        yield word
-        letters = _NO_LETTERS.sub("", word)
-        if len(word) - len(letters) <= _A_FEW and word[:1].isalpha() and word[-1:].isalpha():
-            yield letters
+        if word := _joined(text):
+            yield word
+            letters = _NO_LETTERS.sub("", word)
+            if len(word) - len(letters) <= _A_FEW and word[0].isalpha() and word[-1].isalpha():
+                yield letters
+
+
+def _joined(text: str) -> str:
+    """Without the separators between its letters and digits; empty if there are some at its ends."""
+    has_ends = text[:1].isalnum() and text[-1:].isalnum()
+    return _SEPARATORS.sub("", text) if has_ends else ""
 
 
 def _is_plain(text: str, common: frozenset[str]) -> bool:
     """Whether it needs no reading."""
     is_repetition = len(text) <= _LONGEST_REPETITION and _REPETITION.fullmatch(text) is not None
-    word = _SEPARATORS.sub("", text)
-    return text in common or is_repetition or _is_known(word, common)
+    return text in common or is_repetition or _is_known(_joined(text), common)
 
 
 def _is_known(word: str, common: frozenset[str]) -> bool:
