@@ -274,9 +274,7 @@ class Engine:
     ) -> Any:
         """Run `task` on a connection of the database; the stream keeps the connection if it goes on."""
         tenant = self._tenant(database_name)
-        tenant.check_open()
-        if not is_ours and tenant.jobs:
-            tenant.check_moving(self._engine_limits.overdue_s)
+        tenant.check_open(is_ours=is_ours)
         gates: list[Turnstile] = []
         session = None
         if stream is not None and stream.session is not None:
@@ -286,9 +284,7 @@ class Engine:
                 for gate in (self._gate,) if is_ours else (tenant.gate, self._gate):
                     await gate.enter(interest)
                     gates.append(gate)
-                tenant.check_open()  # it may have been closed while we waited
-                if not is_ours and tenant.jobs:
-                    tenant.check_moving(self._engine_limits.overdue_s)
+                tenant.check_open(is_ours=is_ours)  # again: that may have changed while we waited
                 session = self.pool.take(database_name, read_only=read_only)
             except BaseException:
                 self._leave(tenant, gates)
@@ -318,6 +314,7 @@ class Engine:
     ) -> None:
         tenant, session = job.tenant, job.session
         tenant.jobs.discard(job)
+        tenant.stuck.discard(job)
         self._jobs.discard(job)
         if session is None:
             self.pool.forget(tenant.name)
@@ -391,6 +388,8 @@ class Engine:
             ran_s = job.session.alarm.check_time(now)
             if ran_s > _DEMOTE_AFTER_S:
                 job.demote()
+                if job.session.alarm.overdue_s(now) > self._engine_limits.overdue_s:
+                    job.tenant.stuck.add(job)
             if ran_s > longest_s:
                 longest, longest_s = job.session, ran_s
         if longest is not None and apsw.memory_used() > self._engine_limits.memory_bytes * _MEMORY_PRESSURE:

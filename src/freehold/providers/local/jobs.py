@@ -1,6 +1,5 @@
 """Jobs on tenant databases: who may run now, on which connection, and what becomes of it afterwards."""
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,16 @@ Task = Callable[[Session], Any]
 
 
 class Tenant:
-    """What goes on at one database now. `closing` counts deletions under way."""
+    """What goes on at one database now. `closing` counts deletions under way, `stuck` are jobs that do not end."""
 
-    __slots__ = ("closing", "gate", "jobs", "name")
+    __slots__ = ("closing", "gate", "jobs", "name", "stuck")
 
     def __init__(self, name: str, gate: Turnstile) -> None:
         self.name = name
         self.gate = gate
         self.closing = 0
         self.jobs: set[Job] = set()
+        self.stuck: set[Job] = set()
 
     @property
     def is_quiet(self) -> bool:
@@ -35,16 +35,17 @@ class Tenant:
     def gone(self) -> NotFound:
         return NotFound(f"database `{self.name}` does not exist")
 
-    def check_open(self) -> None:
-        """Raise `NotFound` while the database is being deleted."""
+    def check_open(self, *, is_ours: bool) -> None:
+        """Return if something may be started: nothing while the database is being deleted, and nothing of clients
+        while a statement goes on past its limit. Some functions of SQLite cannot be stopped, and whoever calls one of
+        these gets no second place to do so again.
+
+        Raises:
+            NotFound, Overloaded: nothing may.
+        """
         if self.closing:
             raise self.gone()
-
-    def check_moving(self, patience_s: float) -> None:
-        """Raise `Overloaded` while a statement goes on past its limit: some functions of SQLite cannot be stopped,
-        and whoever calls one of these gets no second place to do so again."""
-        now = time.monotonic()
-        if any(job.session and job.session.alarm.overdue_s(now) > patience_s for job in self.jobs):
+        if self.stuck and not is_ours:
             raise Overloaded(
                 "a statement of this database goes on past its limit and cannot be stopped; nothing else starts here "
                 "until it has ended"

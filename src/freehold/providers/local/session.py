@@ -9,7 +9,7 @@ from pathlib import Path
 
 import apsw
 
-from freehold.libsql.facts import FACTS_SQL, NO_FACTS
+from freehold.libsql.facts import FACTS_SQL, NO_FACTS, Facts
 from freehold.libsql.guard import MAX_LENGTH, RefusedSql, check_sql, judged, may_change_schema, read_facts
 from freehold.libsql.profiles import Profile, ProfileNeeded, is_beyond_rows, refusal
 from freehold.libsql.protocol import StmtResult, Value
@@ -28,6 +28,7 @@ from freehold.providers.local.files import MARK
 from freehold.providers.local.limits import Budget, Limits
 from freehold.providers.local.rules import Authorizer
 from freehold.providers.local.run import Bindings, Description, Run
+from freehold.providers.local.schema import Found, schema_of
 from freehold.providers.local.statements import Outline, outline
 from freehold.providers.local.values import from_row
 
@@ -54,10 +55,10 @@ class Session:
         self._connection = open_connection(path, limits, self._authorizer, read_only=read_only)
         self._in_read_transaction = False
         self._began_at: float | None = None
-        self._schema_version = -1
+        self._schema = schema_of(self._identity)
         self._facts = NO_FACTS
-        self._facts_are_old = True
-        self._changed_schema = False
+        self._facts_of = -1  # by the schema's count of changes
+        self._is_changing = False
         self.is_ours = (
             False  # what runs now is our own code's: it reads tables, and of a schema their columns only
         )
@@ -117,7 +118,7 @@ class Session:
             run.fail()
             raise
         finally:
-            self._end_read_transaction()
+            self._settle()
         changed = about.is_change and self._connection.total_changes() != before
         return StmtResult(
             cols=run.columns,
@@ -150,6 +151,7 @@ class Session:
             raise self.failure_of(error) from error
         finally:
             self.alarm.disarm()
+            self._settle()
 
     def run_all(self, sql: str) -> None:
         """Run statements separated by `;` up to the first error; what went before it stays.
@@ -162,7 +164,7 @@ class Session:
             for _ in run.rows():
                 pass
         finally:
-            self._end_read_transaction()
+            self._settle()
 
     def describe(self, sql: str) -> Description:
         """Prepare one statement without running it.
@@ -195,7 +197,6 @@ class Session:
         if limits is not self._limits:
             self._limits = limits
             self._connection.set_busy_timeout(busy_ms(limits))
-        self._facts_are_old = True  # other connections may have changed the schema
         self.alarm.start_request(limits.statement_s, limits.request_s, takes_turns=limits.takes_turns)
 
     # Its life ----------------------------------------------------------------------------------------
@@ -214,7 +215,7 @@ class Session:
             with self._authorizer.our_own():
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                self._end_read_transaction()
+                self._settle()
             if self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, -1) != 1:
                 self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
             self._began_at = None
@@ -228,6 +229,7 @@ class Session:
     def close(self) -> None:
         """Close the connection. The last one on a database folds the log into the file."""
         self._connection.close(True)
+        self._end_change()
 
     # Inside ------------------------------------------------------------------------------------------
 
@@ -242,10 +244,18 @@ class Session:
             return "BEGIN"
         return "BEGIN" if self.read_only else sql
 
-    def _end_read_transaction(self) -> None:
-        if self._in_read_transaction and self.is_autocommit:
-            self._set_query_only(on=False)
-            self._in_read_transaction = False
+    def _settle(self) -> None:
+        """After each statement: what is to be done when a transaction is over, if one is."""
+        if (self._in_read_transaction or self._is_changing) and self.is_autocommit:
+            self._end_change()
+            if self._in_read_transaction:
+                self._set_query_only(on=False)
+                self._in_read_transaction = False
+
+    def _end_change(self) -> None:
+        if self._is_changing:
+            self._is_changing = False
+            self._schema.end_change()
 
     def _set_query_only(self, *, on: bool) -> None:
         with self._authorizer.our_own():
@@ -311,26 +321,47 @@ class Session:
 
     def _judge(self, sql: str) -> None:
         """Raise if the schema makes the statement larger than SQLite may be asked to prepare."""
-        # In a transaction only our own changes count: reading would take its snapshot before it asks for one.
-        if self._changed_schema or (self._facts_are_old and self.is_autocommit):
-            self._read_facts()
+        changes = may_change_schema(sql)
+        if self.is_autocommit:
+            self._facts_of = self._schema.changes
+            if changes or not self._schema.is_known:
+                self._look_at_schema()
+            self._facts = self._schema.found.facts
+        elif self._facts_of != self._schema.changes:
+            # Not before: reading takes the transaction's snapshot before it asks for one.
+            self._facts_of = self._schema.changes
+            self._facts = self._read_facts()
         try:
-            if not self.is_ours or may_change_schema(sql):
+            if changes or not self.is_ours:
                 judged(sql, self._facts)
         except RefusedSql as error:
             raise SqlFailure(str(error), "SQLITE_AUTH") from error
-        self._changed_schema = may_change_schema(sql)
+        if changes:
+            self._facts_of = -1
+            if not self._is_changing:
+                self._is_changing = True
+                self._schema.begin_change()
 
-    def _read_facts(self) -> None:
+    def _look_at_schema(self) -> None:
+        """Learn what is committed."""
+        changes, asked_at = self._schema.changes, time.monotonic()
+        with self._asking():
+            version = self._connection.execute("PRAGMA schema_version").get
+        found = self._schema.found
+        facts = found.facts if found.version == version else self._read_facts()
+        self._schema.learn(Found(version, facts, asked_at), changes)
+
+    def _read_facts(self) -> Facts:
         """Views only: SQLite itself guards shadow tables here, in its defensive mode."""
+        with self._asking():
+            return read_facts(self._connection.execute(FACTS_SQL).fetchall())
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
         self.alarm.arm()
         try:
             with self._authorizer.our_own():
-                version = self._connection.execute("PRAGMA schema_version").get
-                if version != self._schema_version:
-                    self._facts = read_facts(self._connection.execute(FACTS_SQL).fetchall())
-                    self._schema_version = version
-            self._facts_are_old = self._changed_schema = False
+                yield
         except (apsw.Error, MemoryError) as error:
             raise self.failure_of(error) from error
         finally:

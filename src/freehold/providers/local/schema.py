@@ -1,0 +1,83 @@
+"""What is known of a file's schema, shared by all connections that this process has to it.
+
+Asking SQLite for the schema's version takes a transaction of its own, as long as a short statement takes in all. So
+what one connection has found out holds for the others too, until something here changes the schema: that is known
+exactly, from before it begins until its transaction is over. Another process (a migration, a client of another
+gateway) changes it unseen, so the version is asked again after a moment. Statements fall into such a moment anyhow,
+between the question and their own snapshot; and what one can do in it is bounded, as each view was judged when it was
+made.
+"""
+
+import threading
+import time
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from freehold.libsql.facts import NO_FACTS, Facts
+
+_TRUSTED_S = 0.05
+
+
+class Found(NamedTuple):
+    """The facts of a schema that was committed with this version, as of a moment of `time.monotonic`."""
+
+    version: int
+    facts: Facts
+    asked_at: float
+
+
+class FileSchema:
+    """What the connections to one file share. To be used from any thread.
+
+    `changes` is how often something here began or ceased to change the schema.
+    """
+
+    __slots__ = ("__weakref__", "_lock", "_trusted_until", "_under_way", "changes", "found")
+
+    def __init__(self) -> None:
+        self.found = Found(-1, NO_FACTS, 0.0)
+        self.changes = 0
+        self._trusted_until = 0.0
+        self._lock = threading.Lock()
+        self._under_way = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether what was found is what is committed now; else it must be read."""
+        return time.monotonic() < self._trusted_until
+
+    def learn(self, found: Found, changes: int) -> None:
+        """This was read, when there had been so many `changes`."""
+        with self._lock:
+            if found.asked_at < self.found.asked_at:
+                return  # somebody else has read it since
+            self.found = found
+            if changes == self.changes and not self._under_way:
+                self._trusted_until = found.asked_at + _TRUSTED_S
+
+    def begin_change(self) -> None:
+        """A connection may change the schema from now on."""
+        self._note(+1)
+
+    def end_change(self) -> None:
+        """That connection's transaction is over."""
+        self._note(-1)
+
+    def _note(self, more: int) -> None:
+        with self._lock:
+            self._under_way += more
+            self.changes += 1
+            self._trusted_until = 0.0
+
+
+_lock = threading.Lock()
+_schemas: WeakValueDictionary[tuple[int, int], FileSchema] = WeakValueDictionary()
+
+
+def schema_of(identity: tuple[int, int]) -> FileSchema:
+    """The one that all connections to this file have, for as long as one of them is there."""
+    with _lock:
+        found = _schemas.get(identity)
+        if found is None:
+            found = _schemas[identity] = FileSchema()
+        return found
