@@ -81,7 +81,7 @@ from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.changes import Changes
 from freehold.identity.open import open_providers
 from freehold.keys import load_or_create_secret
-from freehold.limiting import Limiter, RateLimited
+from freehold.limiting import Limiter, RateLimited, hit_from
 from freehold.providers.local.file_target import open_file
 from freehold.providers.local.scratch import local_scratch
 from freehold.providers.serving import DatabaseServer, ReplicaServer
@@ -367,7 +367,7 @@ def _admission(limiter: Limiter, settings: Settings) -> Callable[[str], Awaitabl
         return None
 
     async def admit(source: str) -> None:
-        verdict = await limiter.hit(f"{source}|new-database", rate)
+        verdict = await hit_from(limiter, source, "new-database", rate)
         if not verdict.is_allowed:
             raise RateLimited(verdict.reset_s)
 

@@ -1,6 +1,7 @@
 """How often something may be done: the rate, who counts, and what a caller is told."""
 
 import re
+from ipaddress import IPv6Address
 from typing import Protocol
 
 from msgspec import Struct
@@ -50,6 +51,35 @@ class Limiter(Protocol):
         Keys may end up in a shared cache: no secret and no e-mail address in them in the clear.
         """
         ...
+
+
+_SITE_BITS = 48
+_SITE_TIMES = 16
+
+
+async def hit_from(limiter: Limiter, network: str, what: str, rate: Rate) -> Verdict:
+    """Count one hit on something costly for the network that asks, and for the site that an IPv6 network is part of.
+
+    Networks are as `http.client_address.network_of` gives them. A site (/48) has 65,536 of them, and may do as much
+    as sixteen.
+    """
+    verdict = await limiter.hit(f"{network}|{what}", rate)
+    if not verdict.is_allowed or rate.is_off or (site := _site_of(network)) is None:
+        return verdict
+    together = await limiter.hit(
+        f"{site}|{what}", Rate(rate.hits * _SITE_TIMES, rate.window_s, rate.is_exact)
+    )
+    return verdict if together.is_allowed else together
+
+
+def _site_of(network: str) -> str | None:
+    if ":" not in network:
+        return None
+    try:
+        bits = 128 - _SITE_BITS
+        return f"{IPv6Address(int(IPv6Address(network)) >> bits << bits)}/{_SITE_BITS}"
+    except ValueError:
+        return None
 
 
 class RateLimited(FreeholdError):

@@ -72,6 +72,46 @@ def test_a_stranger_cannot_choose_an_address(tmp_path: Path) -> None:
         service.stop()
 
 
+def test_whoever_has_a_whole_site_of_ipv6_networks_does_no_more_than_sixteen_of_them(tmp_path: Path) -> None:
+    service = Service(
+        tmp_path,
+        RATE_LIMITS="on",
+        TRUSTED_PROXIES="127.0.0.1",
+        RATE_LIMIT_SIGN_IN="2/600",
+        RATE_LIMIT_MAIL="1/600",
+        RATE_LIMIT_NEW_DATABASES="1/600",
+    ).start()
+
+    def ask(site: int, network: int, path: str, **body: str) -> int:
+        address = f"2001:db8:{site}:{network:x}::1"
+        reply = httpx.post(f"{service.url}/api/auth/{path}", json=body, headers=_from(address), timeout=30)
+        return reply.status_code
+
+    code = {"email": "nobody@example.com", "type": "sign-in", "otp": "000000"}
+    try:
+        # New databases: one for each network, sixteen for the site.
+        made = [ask(1, network, "sign-in/anonymous") for network in range(20)]
+        assert made == [200] * 16 + [429] * 4
+        assert ask(2, 1, "sign-in/anonymous") == 200, "another site counts for itself"
+        # Signing in, and guessing codes, which need no room for a database.
+        tried = [ask(3, network, "sign-in/email", email="x", password="y") for network in range(34)]
+        assert tried[31] != 429
+        assert tried[32:] == [429, 429]
+        tried = [ask(4, network, "email-otp/check-verification-otp", **code) for network in range(17)]
+        assert (tried[15] == 429, tried[16]) == (False, 429)
+        # What is not costly is counted for each network alone, and IPv4 knows no sites.
+        for network in range(20):
+            headers = _from(f"2001:db8:5:{network:x}::1")
+            assert httpx.get(f"{service.url}/api/auth/get-session", headers=headers).status_code == 200
+        for number in range(20):
+            reply = httpx.post(
+                f"{service.url}/api/auth/sign-in/anonymous", headers=_from(f"198.51.100.{number}"), timeout=30
+            )
+            assert reply.status_code == 200
+    finally:
+        service.stop()
+
+
 def test_a_user_has_so_many_calls_of_the_api_wherever_they_are(limited: Service) -> None:
     body = {"name": "A", "email": "api@example.com", "password": PASSWORD}
     reply = httpx.post(

@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from freehold.http.auth_replies import too_many
 from freehold.http.client_address import ClientAddresses
 from freehold.http.rate_rules import Form, Rule, Rules
-from freehold.limiting import Limiter, RateLimited, Verdict
+from freehold.limiting import Limiter, RateLimited, Verdict, hit_from
 
 _NOTE = "freehold_limits"
 
@@ -49,7 +49,7 @@ class RateLimits:
             await send(message)
 
         try:
-            await counted.hit(f"{self._addresses.accountable(scope)}|{rule.key}", rule)
+            await counted.hit_network(self._addresses.accountable(scope), rule)
         except RateLimited as refusal:
             await _refuse(rule.form, refusal, scope, receive, send_told)
             return
@@ -71,19 +71,25 @@ class _Counted:
         self._has_user = False
         self.verdicts: list[tuple[Rule, Verdict]] = []
 
-    async def hit(self, key: str, rule: Rule) -> None:
+    async def hit_network(self, network: str, rule: Rule) -> None:
         if rule.rate.is_off:
             return
-        verdict = await self._limiter.hit(key, rule.rate)
+        if rule.is_costly:
+            self._note(rule, await hit_from(self._limiter, network, rule.key, rule.rate))
+        else:
+            self._note(rule, await self._limiter.hit(f"{network}|{rule.key}", rule.rate))
+
+    async def hit_user(self, user_id: str) -> None:
+        if not self._has_user and not self._user.rate.is_off:
+            self._has_user = True
+            key = f"{user_id}|{self._user.name}"
+            self._note(self._user, await self._limiter.hit(key, self._user.rate))
+
+    def _note(self, rule: Rule, verdict: Verdict) -> None:
         self.verdicts.append((rule, verdict))
         if not verdict.is_allowed:
             self._on_refused(rule.name)
             raise RateLimited(verdict.reset_s)
-
-    async def hit_user(self, user_id: str) -> None:
-        if not self._has_user:
-            self._has_user = True
-            await self.hit(f"{user_id}|{self._user.name}", self._user)
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         if not self.verdicts:

@@ -29,18 +29,23 @@ _MAIL = frozenset(
 # What follows is a secret or a stranger's invention: neither may be a key, and guesses count together.
 _OPEN_ENDED = frozenset({"reset-password", "callback"})
 _MAX_SEGMENTS, _MAX_LENGTH = 2, 60
+_COSTLY = frozenset({"mail", "sign-in"})
 _FREE = frozenset({"/health", "/ready", "/metrics"})
 
 Form = Literal["auth", "api", "database"]
 
 
 class Rule(Struct, frozen=True):
-    """A rate for one client address. `key` follows the address; `form` says how a refusal looks."""
+    """A rate for one client address. `key` follows the address; `form` says how a refusal looks.
+
+    `is_costly`: what it guards takes work, mail or guesses, so that whole sites are counted as well.
+    """
 
     name: str
     rate: Rate
     key: str
     form: Form
+    is_costly: bool = False
 
     @property
     def policy(self) -> str:
@@ -71,7 +76,7 @@ class Rules:
 
     def _auth(self, path: str, prefix: str) -> Rule:
         name, rate = self._rate(path)
-        return Rule(name, rate, prefix + _bounded(path), "auth")
+        return Rule(name, rate, prefix + _bounded(path), "auth", is_costly=name in _COSTLY)
 
     def _rate(self, path: str) -> tuple[str, Rate]:
         if path in _MAIL or path.startswith(_MAIL_BELOW):
