@@ -124,7 +124,7 @@ SCHEMA = (
     "PRAGMA foreign_keys = OFF",
     "PRAGMA main.foreign_keys(0)",
     "EXPLAIN PRAGMA foreign_keys = 0",
-    "PRAGMA defer_foreign_keys = ON",
+    "PRAGMA defer_foreign_keys = OFF",
     "PRAGMA user_version = 7",
     "REINDEX words",
 )

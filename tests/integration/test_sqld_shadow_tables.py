@@ -256,3 +256,15 @@ async def test_searches_by_parameters_are_bounded(db: Caller) -> None:
             },
         )
         assert (status, body["code"]) == (403, "REFUSED_SQL")
+
+
+async def test_names_in_capital_letters_of_any_script_are_known(db: Caller) -> None:
+    for sql in ('create virtual table "ÄF" using fts5(body)', "insert into \"ÄF\" values ('some words')"):
+        assert "rows" in await db.run(sql)
+    for sql in (
+        'delete from "ÄF_data"',
+        'update "ÄF_idx" set pgno = 7',
+        "insert into ÄF_data values (9, x'00')",
+    ):
+        assert await outcome(db, sql) == "refused", sql
+    assert len(await db.rows("select * from \"ÄF\" where body match 'words'")) == 1

@@ -1,6 +1,6 @@
 """What must be known of a database's schema to judge a statement before the engine sees it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 from msgspec import Struct
 
@@ -26,20 +26,17 @@ FROM sqlite_schema WHERE {_WANTED}
 UNION ALL SELECT 'table', lower(name), '', '' FROM sqlite_schema
   WHERE type = 'table' AND name LIKE '%\\_shadow' ESCAPE '\\'
 LIMIT {_MAX_OBJECTS + 1}"""
-# The engine looks at each view of the schema for these.
-_LOOK_AT_ALL = frozenset({"pragma_table_list"})
-_LOOK_AT_ONE = frozenset(
-    f"pragma_{name}"
-    for name in ("table_info", "table_xinfo", "foreign_key_check", "integrity_check", "quick_check")
-)
+# A view or a trigger that asks for these could ask about any view.
+_LOOKS = frozenset({"pragma_table_list", "pragma_table_info", "pragma_table_xinfo"})
 
 
 class Facts(Struct, frozen=True):
     """Of one schema; names in lower case.
 
     `views` are the shapes of its views by name, `costs` what they cost; `triggers` the tables that each writes.
-    `virtual` are the modules of virtual tables; `shadows` the tables that belong to these and to vector indexes.
-    `vacant` are tables that a vector index of some name would take for its own.
+    `too_large` are views that no engine may put in their place, and `may_list` says whether it may do so with all
+    others one after the other. `virtual` are the modules of virtual tables; `shadows` the tables that belong to these
+    and to vector indexes. `vacant` are tables that a vector index of some name would take for its own.
     """
 
     views: dict[str, Shape | None] = {}
@@ -49,6 +46,9 @@ class Facts(Struct, frozen=True):
     shadows: frozenset[str] = frozenset()
     vacant: frozenset[str] = frozenset()
     bad_index: str | None = None
+    bad_trigger: str | None = None
+    too_large: frozenset[str] = frozenset()
+    may_list: bool = True
 
     @property
     def matters(self) -> bool:
@@ -69,21 +69,21 @@ def facts_of(rows: Sequence[Sequence[object]], shape_of: Callable[[str], Shape |
     What is too large to be read counts as unbounded: views by name, and anything may be written by triggers.
     """
     views: dict[str, Shape | None] = {}
-    triggers: dict[str, frozenset[str] | None] = {}
+    triggers: dict[str, Shape | None] = {}
     virtual: dict[str, str] = {}
     shadows: set[str] = set()
     tables: set[str] = set()
     bad_index = None
     for kind, found, _table, sql in rows:
-        name = str(found)
+        name = str(found).lower()  # SQLite's own `lower` leaves all but ASCII as it is
         if kind == "table" and sql == "":
             tables.add(name)
             continue
         shape = shape_of(sql) if isinstance(sql, str) else None
         if kind == "view":
-            views[name] = shape
+            views[name] = None if name in views else shape
         elif kind == "trigger":
-            triggers[name] = None if shape is None else shape.writes
+            triggers[name] = None if name in triggers else shape
         elif kind == "table":
             virtual[name] = "" if shape is None else _module_of(shape)
             shadows |= shadows_of(name, virtual[name])
@@ -91,15 +91,49 @@ def facts_of(rows: Sequence[Sequence[object]], shape_of: Callable[[str], Shape |
             shadows |= {f"{name}_shadow", VECTOR_META}
             if shape is None or vector_index_fault(shape) is not None:
                 bad_index = name
+    costs = _costs(views)
+    too_large = _too_large(costs)
     return Facts(
         views,
-        view_costs(views),
-        triggers,
+        costs,
+        {name: None if shape is None else shape.writes for name, shape in triggers.items()},
         virtual,
         frozenset(shadows),
         frozenset(tables - shadows),
         bad_index,
+        _bad_trigger(triggers, costs, too_large),
+        too_large,
+        _may_list(costs),
     )
+
+
+def _costs(views: Mapping[str, Shape | None]) -> dict[str, Cost]:
+    costs = view_costs(views)
+    if _too_large(costs):
+        costs = view_costs(
+            {name: None if shape is None or shape.reads & _LOOKS else shape for name, shape in views.items()}
+        )
+    return costs
+
+
+def _too_large(costs: Mapping[str, Cost]) -> frozenset[str]:
+    return frozenset(name for name, cost in costs.items() if not cost.is_bounded)
+
+
+def _may_list(costs: Mapping[str, Cost]) -> bool:
+    return sum(cost.terms for cost in costs.values()) <= MAX_TERMS_OF_ALL
+
+
+def _bad_trigger(
+    triggers: Mapping[str, Shape | None], costs: Mapping[str, Cost], too_large: Set[str]
+) -> str | None:
+    """A trigger that makes every write to its table too large, if there is one."""
+    if not too_large:
+        return None
+    for name, shape in triggers.items():
+        if shape is None or shape.reads & _LOOKS or expansion_fault(shape, costs) is not None:
+            return name
+    return None
 
 
 def changed_by(facts: Facts, shape: Shape) -> Facts:
@@ -125,8 +159,19 @@ def changed_by(facts: Facts, shape: Shape) -> Facts:
                 virtual[name] = virtual[old]
                 shadows |= shadows_of(name, virtual[old])
     vacant = {name for name in vacant if name.endswith(VECTOR_END)} - shadows
-    costs = facts.costs if views == facts.views else view_costs(views)
-    return Facts(views, costs, triggers, virtual, shadows, frozenset(vacant), facts.bad_index)
+    costs = facts.costs if views == facts.views else _costs(views)
+    return Facts(
+        views,
+        costs,
+        triggers,
+        virtual,
+        shadows,
+        frozenset(vacant),
+        facts.bad_index,
+        facts.bad_trigger,
+        _too_large(costs),
+        _may_list(costs),
+    )
 
 
 def judge(shapes: Sequence[Shape], facts: Facts) -> Facts:
@@ -197,13 +242,18 @@ def _view_fault(shape: Shape, facts: Facts) -> str | None:
         reason = expansion_fault(shape, facts.costs)
         if reason is not None:
             return reason
-    looks_at_all = shape.verb == "alter" or not shape.reads.isdisjoint(_LOOK_AT_ALL)
-    if not looks_at_all and shape.reads.isdisjoint(_LOOK_AT_ONE):
-        return None
-    for name, cost in facts.costs.items():
-        if not cost.is_bounded:
-            return f"the view `{name}` is too large once the views and queries in it are written out; drop it first"
-    if looks_at_all and sum(cost.terms for cost in facts.costs.values()) > MAX_TERMS_OF_ALL:
+    if facts.bad_trigger is not None and shape.writes and shape.verb != "drop":
+        return f"the trigger `{facts.bad_trigger}` is too large once the views in it are written out; drop it first"
+    return _alter_fault(facts) if shape.verb == "alter" else None
+
+
+def _alter_fault(facts: Facts) -> str | None:
+    """An engine that alters a table looks at every view."""
+    for name in facts.too_large:
+        return (
+            f"the view `{name}` is too large once the views and queries in it are written out; drop it first"
+        )
+    if not facts.may_list:
         return "all views of the database together are too large to be looked at; drop some of them"
     return None
 

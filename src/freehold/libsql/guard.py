@@ -15,6 +15,7 @@ from typing import NamedTuple
 from freehold.errors import Forbidden
 from freehold.libsql.expansion import expansion_fault
 from freehold.libsql.facts import Facts, Unfit, facts_of, judge
+from freehold.libsql.looks import LooksAtView, may_look, without_views
 from freehold.libsql.pacing import EVERY, breathe
 from freehold.libsql.pragmas import PRAGMAS, not_allowed, pragma_fault
 from freehold.libsql.shadow import SHADOW_ENDS, may_be_shadow
@@ -135,6 +136,20 @@ def judged(sql: str, facts: Facts) -> Facts:
     try:
         return judge(shapes(sql), facts)
     except Unfit as error:
+        raise RefusedSql(str(error)) from error
+
+
+def answerable(sql: str, facts: Facts) -> str:
+    """The text, or another with the same answer that makes the engine look at no view which is too large for it.
+
+    Raises:
+        RefusedSql: there is none.
+    """
+    if (facts.may_list and not facts.too_large) or not may_look(sql):
+        return sql
+    try:
+        return without_views(sql, facts.too_large)
+    except LooksAtView as error:
         raise RefusedSql(str(error)) from error
 
 

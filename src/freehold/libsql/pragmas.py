@@ -16,21 +16,40 @@ ABOUT = frozenset(
         *("collation_list", "function_list"),
     }
 )
-# Settings that may be read.
+# What may be read: it tells of the engine, and of this database alone.
 READ = frozenset(
     {
-        *("application_id", "data_version", "encoding", "freelist_count", "journal_mode", "page_count"),
-        *("page_size", "schema_version"),
+        *("application_id", "auto_vacuum", "automatic_index", "busy_timeout", "cache_size", "cache_spill"),
+        *("compile_options", "data_version", "encoding", "freelist_count", "journal_mode", "locking_mode"),
+        *("max_page_count", "module_list", "page_count", "page_size", "pragma_list", "query_only"),
+        *("read_uncommitted", "recursive_triggers", "reverse_unordered_selects", "schema_version"),
+        *("secure_delete", "synchronous", "temp_store"),
     }
 )
 # Settings that may be changed too.
 CHANGED = frozenset({"foreign_keys", "defer_foreign_keys", "user_version"})
+# Anybody may switch these on: the first is on already, and the second lasts until the transaction ends, which it
+# cannot do with rows that break a constraint. Switched off, it forgets which rows do: that is another matter.
+SWITCHED_ON = frozenset({"foreign_keys", "defer_foreign_keys"})
+# Of what SQLite takes for "on"; of numbers it looks at the last eight bits alone.
+_ON = frozenset({"on", "yes", "true", "1"})
 PRAGMAS = ABOUT | READ | CHANGED
 
 
 def not_allowed(name: str) -> str:
     """The refusal of a PRAGMA that is none of these."""
     return f"PRAGMA {name} is not allowed; these are: {', '.join(sorted(PRAGMAS))}"
+
+
+def is_harmless(name: str, argument: str) -> bool:
+    """Whether any token may set this PRAGMA to that."""
+    return name in SWITCHED_ON and argument.lower() in _ON
+
+
+def is_switch(texts: Sequence[str]) -> bool:
+    """Whether `foreign_keys = ON`, as tokens, is a setting that any token may make."""
+    is_setting = (len(texts), texts[1:2]) == (3, ["="]) or [*texts[1:2], *texts[3:]] == ["(", ")"]
+    return is_setting and is_harmless(texts[0], texts[2])
 
 
 def pragma_fault(words: Sequence[Token]) -> str | None:

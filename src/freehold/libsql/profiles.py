@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from freehold.errors import Forbidden
 from freehold.libsql.guard import RefusedSql
-from freehold.libsql.pragmas import ABOUT, CHANGED, READ
+from freehold.libsql.pragmas import ABOUT, CHANGED, READ, is_switch
 from freehold.libsql.tokens import Kind, Token, statements, tokens
 
 Profile = Literal["none", "read_only", "rows", "full"]
@@ -187,7 +187,7 @@ def _need_of_pragma(words: Sequence[Token]) -> Need:
         del texts[:2]
     name = texts[0] if texts else ""
     is_reading = name in ABOUT or name in READ or (name in CHANGED and len(texts) == 1)
-    return _NOTHING if is_reading else Need("full", f"PRAGMA {name}")
+    return _NOTHING if is_reading or is_switch(texts) else Need("full", f"PRAGMA {name}")
 
 
 def _need_of_schema(statement: str, words: Sequence[Token]) -> Need:

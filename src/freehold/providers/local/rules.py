@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import apsw
 
 from freehold.libsql.guard import MAX_LENGTH, MODULES, NAMES
-from freehold.libsql.pragmas import ABOUT, CHANGED, PRAGMAS, READ, not_allowed
+from freehold.libsql.pragmas import ABOUT, CHANGED, PRAGMAS, READ, is_harmless, not_allowed
 from freehold.libsql.profiles import OWN_PREFIX, Profile
 from freehold.providers.local.failures import MAX_VALUE_BYTES
 
@@ -75,6 +75,7 @@ class Authorizer:
         self.profile: Profile | None = "none"
         self.refusal: str | None = None
         self.write_was_refused = False
+        self.defers = False  # foreign keys: that lasts until the next transaction ends, whoever's it is
 
     def forget(self) -> None:
         """Before each statement: nothing is refused yet."""
@@ -130,6 +131,9 @@ class Authorizer:
         if name not in PRAGMAS or schema == "temp":
             return not_allowed(name)
         if argument is None or name in ABOUT:
+            return None
+        if is_harmless(name, argument):
+            self.defers = self.defers or name == "defer_foreign_keys"
             return None
         if name in READ:
             return f"PRAGMA {name} can be read, not set"

@@ -60,7 +60,7 @@ class Run:
 
     def rows(self) -> Generator[Sequence[Native], None, None]:
         """Run it and give the rows; every error is one of ours."""
-        cursor = self._session.start(self._sql)
+        cursor, self._sql = self._session.start(self._sql)
         cursor.exec_trace = self._before_each
         alarm = self._session.alarm
         alarm.arm()

@@ -10,7 +10,15 @@ from pathlib import Path
 import apsw
 
 from freehold.libsql.facts import FACTS_SQL, NO_FACTS, Facts
-from freehold.libsql.guard import MAX_LENGTH, RefusedSql, check_sql, judged, may_change_schema, read_facts
+from freehold.libsql.guard import (
+    MAX_LENGTH,
+    RefusedSql,
+    answerable,
+    check_sql,
+    judged,
+    may_change_schema,
+    read_facts,
+)
 from freehold.libsql.profiles import Profile, ProfileNeeded, is_beyond_rows, refusal
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.providers.local.alarm import LOOK_EVERY_STEPS, Alarm
@@ -218,6 +226,9 @@ class Session:
                 self._settle()
             if self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, -1) != 1:
                 self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
+            if self._authorizer.defers:
+                self.run_ours("PRAGMA defer_foreign_keys = OFF")
+                self._authorizer.defers = False
             self._began_at = None
             self._connection.set_last_insert_rowid(0)
             if not self.read_only and log_bytes(self.path) > LOG_TARGET_BYTES:
@@ -300,14 +311,22 @@ class Session:
             f"the database would grow over its limit of {limit}; delete data first", "SQLITE_FULL"
         )
 
-    def start(self, sql: str) -> apsw.Cursor:
-        """A cursor for the next statements, with all that is kept about the last ones forgotten."""
+    def start(self, sql: str) -> tuple[apsw.Cursor, str]:
+        """A cursor for the next statements, with all that is kept about the last ones forgotten; and what to run on
+        it: the text, or what answers it without views that are too large."""
         _guard(sql)
         self._require_profile(sql)
         self._check_open()
         self._judge(sql)
+        instead = sql if self.is_ours else self._answerable(sql)
         self._authorizer.forget()
-        return self._connection.cursor()
+        return self._connection.cursor(), instead
+
+    def _answerable(self, sql: str) -> str:
+        try:
+            return answerable(sql, self._facts)
+        except RefusedSql as error:
+            raise SqlFailure(str(error), "SQLITE_AUTH") from error
 
     def _require_profile(self, sql: str) -> None:
         """Raise if the token's profile is too narrow. A token for reading ends the call, as with any write."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable
@@ -27,13 +27,14 @@ from freehold.providers.sqld.requests import (
     may_leave_stream,
     work_in,
 )
-from freehold.providers.sqld.schemas import Schemas
+from freehold.providers.sqld.schemas import AskOtherwise, Schemas
+from freehold.providers.sqld.settings_read import as_reads
 from freehold.providers.sqld.streams import Place
 from freehold.providers.sqld.transactions import TRANSACTION_S, Transactions
 from freehold.providers.sqld.turns import Turn
 from freehold.providers.sqld.upstream import Answer
 from freehold.providers.sqld.watch import Watch
-from freehold.providers.texts import Body
+from freehold.providers.texts import Body, with_texts
 from freehold.providers.tokens import Grant
 from freehold.tenants.errors import DatabaseDamaged
 
@@ -100,12 +101,20 @@ class SqldServer:
                 may_change=bool(entitled.claims) or grant.profile == "full" or self._registry is None,
                 leaves_stream=leaves_stream,
             )
+        except AskOtherwise as question:
+            texts = [sql for sql in entitled.texts if sql not in question.instead]
+            other = Entitled(with_texts(request, question.instead), texts, entitled.claims)
+            return await self._judged(call, other, interest)
         except RefusedSql:
             await self._give_up(baton_of(request), grant)
             raise
 
     def _entitled(self, call: Call) -> Entitled:
+        request: Body
+        texts: Sequence[str]
         request, texts = checked(call.endpoint, call.body, call.grant.access_level)
+        if call.grant.access_level == "read_only":
+            request, texts = as_reads(request, texts)
         if self._registry is None:
             return Entitled(request, texts)
         try:

@@ -10,7 +10,7 @@ import asyncio
 import math
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
@@ -19,7 +19,15 @@ import msgspec
 
 from freehold.errors import ProviderUnavailable
 from freehold.libsql.facts import FACTS_SQL, NO_FACTS, Facts, changed_by
-from freehold.libsql.guard import RefusedSql, judged, may_change_schema, read_facts, shapes, writes_shadow
+from freehold.libsql.guard import (
+    RefusedSql,
+    answerable,
+    judged,
+    may_change_schema,
+    read_facts,
+    shapes,
+    writes_shadow,
+)
 from freehold.libsql.protocol import CloseReq, ExecuteReq, PipelineReq, PipelineResp, Stmt, StreamError
 from freehold.libsql.shadow import may_be_shadow, owned_by
 from freehold.libsql.shape import Shape
@@ -78,6 +86,17 @@ class _Known:
         return facts
 
 
+class AskOtherwise(RefusedSql):
+    """Some texts may not run as they are; the same questions have an answer, put as `instead` says."""
+
+    def __init__(self, instead: Mapping[str, str]) -> None:
+        super().__init__(
+            "some view is too large for a list of all tables once the views in it are written out; ask for each "
+            "table by its name, or drop that view"
+        )
+        self.instead = instead
+
+
 class Schemas:
     """Judges calls by the schemas of their databases. For one event loop."""
 
@@ -110,6 +129,7 @@ class Schemas:
         """Let a call with these texts go on to the database: that is what `act` does, and its result is given.
 
         Raises:
+            AskOtherwise: it may run in other words. Those need not be looked at again.
             RefusedSql: some text may not run on a database with this schema.
             NotFound, ProviderUnavailable: the schema cannot be read.
         """
@@ -136,6 +156,8 @@ class Schemas:
         leaves_stream: bool,
     ) -> AsyncIterator[None]:
         facts = known.with_changes()
+        if facts.too_large or not facts.may_list:
+            await self.desk.run_soon(database_name, interest, lambda: _check_looks(texts, facts))
         found = await self.desk.run_soon(database_name, interest, lambda: _shapes(texts, facts))
         for each in found:
             _refuse_overtaking(each, known)
@@ -223,6 +245,14 @@ def _shapes(texts: Sequence[str], facts: Facts) -> list[Shape]:
         if facts.matters or may_change_schema(sql) or writes_shadow(sql):
             found += shapes(sql)
     return found
+
+
+def _check_looks(texts: Sequence[str], facts: Facts) -> None:
+    instead = {sql: other for sql in texts if (other := answerable(sql, facts)) != sql}
+    if instead:
+        for sql in texts:
+            judged(sql, facts)
+        raise AskOtherwise(instead)
 
 
 def _refuse_overtaking(found: Shape, known: _Known) -> None:

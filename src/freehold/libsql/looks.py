@@ -1,0 +1,131 @@
+"""What makes an engine look at views by itself: a PRAGMA that tells of the columns of what it is asked about.
+
+An older version let views in that double. To tell their columns an engine puts each in its place, and nothing
+interrupts it. So where such a view is, whoever asks about a table is answered, whoever asks about that view is
+refused, and a list of all tables is made from the schema's own rows, without what views would have for columns.
+"""
+
+import re
+from collections.abc import Iterable, Set
+
+from freehold.libsql.tokens import Kind, Token, tokens
+
+_LIST = "table_list"
+_ABOUT_ONE = frozenset({"table_info", "table_xinfo"})
+_FUNCTIONS = frozenset({f"pragma_{name}" for name in (*_ABOUT_ONE, _LIST)})
+_HINTS = ("table_list", "table_info", "table_xinfo")
+# As SQLite's own list: what belongs to a virtual table is a shadow; only a table without rowids has an index for its
+# primary key that is no object of the schema.
+_TABLES = """
+SELECT 'main', name,
+  CASE WHEN type = 'view' THEN 'view' WHEN rootpage = 0 THEN 'virtual'
+    WHEN name IN (SELECT v.name || s.column1 FROM sqlite_schema v, (VALUES ('_data'), ('_idx'), ('_content'),
+      ('_docsize'), ('_config'), ('_node'), ('_parent'), ('_rowid'), ('_segments'), ('_segdir'), ('_stat')) s
+      WHERE v.type = 'table' AND v.rootpage = 0) THEN 'shadow' ELSE 'table' END,
+  CASE WHEN rootpage <> 0 THEN (SELECT count(*) FROM pragma_table_xinfo(CASE WHEN rootpage <> 0 THEN m.name END)) END,
+  rootpage <> 0 AND EXISTS (SELECT 1 FROM pragma_index_list(CASE WHEN rootpage <> 0 THEN m.name END) i
+    WHERE i.origin = 'pk' AND i.name NOT IN (SELECT name FROM sqlite_schema WHERE type = 'index')),
+  rootpage <> 0 AND substr(substr(sql, -100), length(rtrim(substr(sql, -100),
+    replace(substr(sql, -100), ')', ''))) + 1) LIKE '%strict%'
+FROM sqlite_schema m WHERE type IN ('table', 'view')
+UNION ALL VALUES ('main', 'sqlite_schema', 'table', 5, 0, 0), ('temp', 'sqlite_temp_schema', 'table', 5, 0, 0)
+"""
+_NAMED = f"pragma_{_LIST}(schema, name, type, ncol, wr, strict) AS MATERIALIZED ({' '.join(_TABLES.split())})"
+_START = re.compile(r"\s*(?:(with(?:\s+recursive)?)|select)\s", re.ASCII | re.IGNORECASE)
+
+
+class LooksAtView(Exception):
+    """A statement that would make the engine put a view in its place that is too large for that."""
+
+
+def may_look(sql: str) -> bool:
+    """Whether the text may ask for the columns of a view, without naming it as a table."""
+    lowered = sql.lower()
+    return any(hint in lowered for hint in _HINTS)
+
+
+def without_views(sql: str, too_large: Set[str]) -> str:
+    """The text, which may not look at the views `too_large`; where it asks for a list of tables, one that does not.
+
+    Raises:
+        LooksAtView: it would, or might.
+    """
+    words = list(tokens(sql))
+    while words and words[-1].text == ";":
+        words.pop()
+    if _verb(words) == "pragma":
+        return _pragma(sql, words, too_large)
+    _check_functions(words, too_large)
+    if not any(_name(word) == f"pragma_{_LIST}" for word in words):
+        return sql
+    start = _START.match(sql)
+    if start is None or ";" in (word.text for word in words):
+        raise LooksAtView(_refusal(too_large))
+    if start[1] is None:
+        return f"WITH {_NAMED} {sql}"
+    return f"{sql[: start.end(1)]} {_NAMED}, {sql[start.end(1) :]}"
+
+
+def _pragma(sql: str, words: list[Token], too_large: Set[str]) -> str:
+    if any(word.text == ";" for word in words):
+        if any(_name(word) in {_LIST, *_ABOUT_ONE, *_FUNCTIONS} for word in words):
+            raise LooksAtView(_refusal(too_large))
+        return sql
+    is_explained = words[0].text == "explain"
+    words = words[1 + next(at for at, word in enumerate(words) if word.text == "pragma") :]
+    if words[1:2] and words[1].text == ".":
+        words = words[2:]
+    name = _name(words[0]) if words else ""
+    argument = [word.text for word in words[2:] if word.text != ")"]
+    if name == _LIST:
+        if is_explained or len(argument) > 1:
+            raise LooksAtView(_refusal(too_large))
+        found = f"WITH {_NAMED} SELECT * FROM pragma_{_LIST}"
+        quoted = "".join(argument).replace("'", "''")
+        return f"{found} WHERE name = '{quoted}' COLLATE NOCASE" if argument else found
+    if name in _ABOUT_ONE and "".join(argument).lower() in too_large:
+        raise LooksAtView(_refusal({"".join(argument).lower()}))
+    return sql
+
+
+def _check_functions(words: list[Token], too_large: Set[str]) -> None:
+    """Raise unless each call that looks at one table names it, and it is none of the views."""
+    called = [at for at, word in enumerate(words) if _name(word) in _FUNCTIONS]
+    if not called:
+        return
+    names = {_name(word) for word in words}
+    # Names of the function's hidden column, which a condition or a join could give another value.
+    if "arg" in names or "natural" in names:
+        raise LooksAtView(_refusal(too_large))
+    for at in called:
+        is_list = _name(words[at]) == f"pragma_{_LIST}"
+        following = [word.text for word in words[at + 1 : at + 4]]
+        if is_list:
+            is_known = following[:1] != ["("] and (at == 0 or words[at - 1].text != ".")
+        else:
+            is_known = (
+                following[:1] == ["("]
+                and following[2:] in ([")"], [","])
+                and words[at + 2].kind is Kind.STRING
+                and words[at + 2].text.lower() not in too_large
+            )
+        if not is_known:
+            raise LooksAtView(_refusal(too_large))
+
+
+def _refusal(views: Iterable[str]) -> str:
+    which = min(views, default="")
+    what = f"the view `{which}` is" if which else "all views of the database together are"
+    return (
+        f"{what} too large once the views and queries in them are written out, and the columns cannot be told; "
+        "ask for those of a table by its name, or drop such views"
+    )
+
+
+def _name(word: Token) -> str:
+    return word.text.lower() if word.kind in {Kind.WORD, Kind.QUOTED, Kind.STRING} else ""
+
+
+def _verb(words: list[Token]) -> str:
+    """The first word, but for EXPLAIN."""
+    return next((word.text for word in words if word.text not in {"explain", "query", "plan"}), "")
