@@ -10,7 +10,6 @@ from freehold.cli.listening import Server, listen, raise_file_limit
 from freehold.settings import Settings
 
 _SHUTDOWN_LIMIT_S = 10
-_KEEP_ALIVE_S = 75
 _DEFAULT_URL = "http://127.0.0.1:8000"
 
 _EPILOG = """\b
@@ -57,8 +56,6 @@ async def run_service(settings: Settings) -> int:
                 server_header=False,
                 # X-Forwarded-For is read by our own code, against TRUSTED_PROXIES.
                 proxy_headers=False,
-                # Longer than proxies and clients keep a connection idle: whoever closes first must not be we.
-                timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
             )
             _greet(settings)

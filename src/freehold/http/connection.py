@@ -8,12 +8,16 @@ import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 import msgspec
 import structlog
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from freehold.http.connection_limits import Connections
+from freehold.http.cycle import Cycle
 from freehold.http.problems import FRAMEWORK_CODES
 
 log = structlog.get_logger()
@@ -27,7 +31,6 @@ _IDLE, _HEAD, _BODY = "idle", "head", "body"
 # Twice as quick as `super()`, for what is called for each request.
 _data_received = HttpToolsProtocol.data_received
 _headers_complete = HttpToolsProtocol.on_headers_complete
-_message_complete = HttpToolsProtocol.on_message_complete
 _RETRY_AFTER = b"retry-after: 2\r\n"
 
 
@@ -179,22 +182,75 @@ class Connection(HttpToolsProtocol):
             size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in headers)
             if size > MAX_HEAD_BYTES:
                 self._stop(431, _TOO_LARGE)
-        _headers_complete(self)
+        cycle = self.cycle
+        if (cycle is None or cycle.response_complete) and not self.root_path and not self.limit_concurrency:
+            self._begin()
+        else:
+            _headers_complete(self)  # it waits for the one before it
         self._stage = _BODY
         self.body_bytes = self._quiet = 0
         # What the parser finds from now on are trailers, which are none of the head's business.
         self.headers = []
 
+    def _begin(self) -> None:
+        """Start with what is asked for. What uvicorn does besides, for websockets and limits, is not for us."""
+        parser, scope, url = self.parser, self.scope, self.url
+        version = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        if version != "1.1":
+            scope["http_version"] = version
+        if url.startswith(b"/") and b"#" not in url:
+            raw_path, _, query = url.partition(b"?")
+        else:
+            parsed = httptools.parse_url(url)
+            raw_path, query = parsed.path, parsed.query or b""
+        path = raw_path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = query
+        self.cycle = Cycle(
+            scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            False,
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self.expect_100_continue,
+            version != "1.0" and parser.should_keep_alive(),
+            self.on_response_complete,
+        )
+        self._start_asgi_task(self.cycle, self.app)
+
+    def on_response_complete(self) -> None:
+        """As uvicorn, but for its timer: whoever counts connections looks after those that are idle."""
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
     def on_body(self, body: bytes) -> None:
         self._quiet = 0
         self.body_bytes += len(body)
-        super().on_body(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         self._stage = _IDLE
         self._count += 1
         self._fed = 0
-        _message_complete(self)
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
     def _stop(self, status: int, detail: str) -> None:
         self._fault = status, detail

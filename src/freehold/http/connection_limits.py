@@ -15,7 +15,8 @@ from msgspec import Struct
 log = structlog.get_logger()
 
 _LOOK_S = 1.0
-_IDLE_S = 90.0
+# Longer than proxies and clients keep a connection idle: whoever closes first must not be we.
+_IDLE_S = 75.0
 _LEFTOVER_S = 5.0  # for the rest of a body whose request has been answered
 _HURRIED_S = 10.0
 _HURRIED_BYTES = 100_000
@@ -161,7 +162,7 @@ class Connections:
         match stage:
             case (0, "idle") if age_s > limits.head_s:
                 peer.drop()
-            case (_, "idle") if age_s > _IDLE_S:  # the server's own timer has been stopped by an empty line
+            case (_, "idle") if age_s > _IDLE_S and not peer.unread_bytes:
                 peer.drop()
             case (_, "head") if age_s > limits.head_s:
                 peer.refuse(408, f"the head of a request has to come within {limits.head_s:g} s")
