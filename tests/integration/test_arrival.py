@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
+import httpx
 import pytest
 
 from freehold.auth.proofs import RESETS, Way
@@ -513,6 +514,52 @@ async def test_nothing_that_is_under_way_survives_the_owners_arrival(
     await asyncio.gather(*tasks)
     stranger.sessions += sessions
     assert await stranger.ways_left() == []
+
+
+async def test_of_proofs_at_once_each_counts_once_and_nothing_of_the_strangers_is_left(
+    app: AuthApp, outbox: OutboxReader
+) -> None:
+    """The owner resets, verifies and signs in by code at the same moment, each several times over."""
+    stranger = await stranger_at(app)
+    for kind in ("sign-in", "email-verification"):
+        await app.post(SEND_CODE, {"email": OWNER, "type": kind})
+        await app.write("DELETE FROM verification WHERE identifier LIKE 'code-mails-%'")
+    sign_in, verify = ((re.findall(r"(?m)^\d{6}$", mail["text"])) for mail in outbox.mails(OWNER)[-2:])
+    await app.post("/api/auth/send-verification-email", {"email": OWNER})
+    link = outbox.link(OWNER)
+    await app.post("/api/auth/request-password-reset", {"email": OWNER})
+    reset = {"token": outbox.token(OWNER), "newPassword": OWN_PASSWORD}
+    does: list[Callable[[], Awaitable[httpx.Response]]] = [
+        lambda: app.post("/api/auth/sign-in/email-otp", {"email": OWNER, "otp": sign_in[0]}),
+        lambda: app.post("/api/auth/email-otp/verify-email", {"email": OWNER, "otp": verify[0]}),
+        lambda: app.post("/api/auth/reset-password", reset),
+        lambda: app.http.get(link),
+        lambda: app.post(SIGN_IN, {"email": OWNER, "password": PASSWORD}),
+    ]
+    replies = await asyncio.gather(*(do() for do in does * 3))
+    assert all(reply.status_code < 500 for reply in replies)
+    in_by_code, verified, reset_done = ([r for r in replies[n::5] if r.status_code == 200] for n in range(3))
+    assert [len(done) <= 1 for done in (in_by_code, verified, reset_done)] == [True] * 3
+    assert in_by_code or verified or reset_done
+    stranger.sessions += [reply.json()["token"] for reply in replies[4::5] if reply.status_code == 200]
+    assert await stranger.ways_left() == []
+    proved = await app.rows("SELECT count(*) FROM audit_entry WHERE action = 'user.email_verified'")
+    assert proved == [(1,)]
+    assert await app.rows('SELECT "emailVerified" FROM "user"') == [(1,)]
+    assert await app.rows("SELECT count(*) FROM tenant") == [(1,)]
+
+
+async def test_who_showed_something_for_an_address_that_the_account_has_no_longer_is_too_late(
+    app: AuthApp,
+) -> None:
+    """A code was right a moment ago; the account is another's meanwhile."""
+    await app.sign_up(MOVED)
+    found = await app.auth.store.find_credential(MOVED)
+    assert found is not None
+    await as_administrator(app, found.user.user_id, {"email": OWNER})
+    for method in ("code", "link", "password"):
+        with pytest.raises(NotFound):
+            await app.auth.start_session(found.user, Client(), method=method)
 
 
 async def test_who_has_signed_in_elsewhere_but_not_here_yet_is_too_late(

@@ -65,6 +65,7 @@ class Users:
         session: Session,
         *,
         method: str = "password",
+        email: str = "",
         guest_id: str = "",
         password_hash: str | None = None,
         identity: Identity | None = None,

@@ -24,8 +24,11 @@ log = structlog.get_logger()
 class UserDeletion(Protocol):
     """Deletes users from the central database."""
 
-    async def delete_user(self, user_id: str, now: datetime) -> bool:
-        """Delete the user and have their database deleted, in one transaction. Raises `CentralUnavailable`."""
+    async def delete_user(self, user_id: str, now: datetime, *, guest_in: str = "") -> bool:
+        """Delete the user and have their database deleted, in one transaction.
+
+        `guest_in`: only while they are a guest, and this session of theirs is there. Raises `CentralUnavailable`.
+        """
         ...
 
 
@@ -53,9 +56,11 @@ class Guests:
         """Delete the guest, their sessions, and their database.
 
         Raises:
-            NotAGuest: this is a user with an account.
+            NotAGuest: this is a user with an account, or becomes one at this moment.
         """
-        if not guest.user.is_anonymous:
+        is_deleted = guest.user.is_anonymous and await self.store.delete_user(
+            guest.user_id, self.auth.clock(), guest_in=guest.session_id
+        )
+        if not is_deleted:
             raise NotAGuest("only guests can be deleted so")
-        await self.store.delete_user(guest.user_id, self.auth.clock())
         log.info("user.guest_deleted", user_id=guest.user_id)

@@ -87,6 +87,7 @@ class UserStore(SessionStore, Protocol):
         session: Session,
         *,
         method: str = "password",
+        email: str = "",
         guest_id: str = "",
         password_hash: str | None = None,
         identity: Identity | None = None,
@@ -97,7 +98,7 @@ class UserStore(SessionStore, Protocol):
         Also links this guest, whose sessions and API keys end, to the user, and ends the sessions with these tokens.
 
         Raises:
-            NotFound: the user is gone, or has not this password or identity any more.
+            NotFound: the user is gone, or has not this address, password or identity any more.
         """
         ...
 

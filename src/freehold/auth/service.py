@@ -194,7 +194,7 @@ class Auth:
 
         Raises:
             Banned: the user is banned. A ban that has run out is lifted.
-            NotFound: the user is gone, or has another password, or not this identity, by now.
+            NotFound: the user is gone, or has another address or password, or not this identity, by now.
         """
         now = self.clock()
         try:
@@ -207,6 +207,7 @@ class Auth:
         await self.store.add_session(
             session,
             method=method,
+            email=user.email,
             guest_id=client.guest_id,
             password_hash=password_hash,
             replaces=client.replaces,

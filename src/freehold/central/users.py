@@ -18,6 +18,7 @@ from freehold.auth.sessions import extend_from
 from freehold.auth.social.types import Identity
 from freehold.auth.types import USER_ROLE, Credential, Session, SignedIn, User
 from freehold.central.account_rows import CREDENTIAL, identity_row, password_row
+from freehold.central.arrival import is_alive
 from freehold.central.engine import Central
 from freehold.central.guests import grow_up, link_guest
 from freehold.central.tables import account, change, session, tenant, user
@@ -91,6 +92,7 @@ class SqlUserStore:
         new: Session,
         *,
         method: str = "password",
+        email: str = "",
         guest_id: str = "",
         password_hash: str | None = None,
         identity: Identity | None = None,
@@ -104,7 +106,7 @@ class SqlUserStore:
         )
         try:
             async with self.central.write() as db:
-                who = await _require_still_welcome(db, new, password_hash)
+                who = await _require_still_welcome(db, new, email, password_hash)
                 if identity is not None:
                     await _use_identity(db, who, identity)
                 await db.execute(session.insert(), msgspec.to_builtins(new))
@@ -153,9 +155,11 @@ class SqlUserStore:
         async with self.central.write() as db:
             await db.execute(session.delete().where(session.c.token == token))
 
-    async def delete_user(self, user_id: str, now: datetime) -> bool:
-        """See `delete_user_rows`."""
+    async def delete_user(self, user_id: str, now: datetime, *, guest_in: str = "") -> bool:
+        """See `delete_user_rows`. `guest_in`: only a guest, who has this session."""
         async with self.central.write() as db:
+            if guest_in and not await _is_guest_in(db, user_id, guest_in, to_iso(now)):
+                return False
             is_deleted = await delete_user_rows(db, user_id, now)
             if is_deleted:
                 await self.central.record(db, Event("user.removed", f"user:{user_id}"))
@@ -190,13 +194,23 @@ class SqlUserStore:
             await self.central.record(db, Event("user.role_changed", f"user:{user_id}", {"role": role}))
 
 
-async def _require_still_welcome(db: AsyncConnection, new: Session, password_hash: str | None) -> User:
-    """A ban, or a new password, that came while the old one was being checked counts."""
+async def _is_guest_in(db: AsyncConnection, user_id: str, session_id: str, now: str) -> bool:
+    is_guest = select(user.c.id).where(user.c.id == user_id, user.c.isAnonymous == 1)
+    is_there = (await db.execute(is_guest)).first() is not None
+    return is_there and await is_alive(db, session_id, user_id, now)
+
+
+async def _require_still_welcome(
+    db: AsyncConnection, new: Session, email: str, password_hash: str | None
+) -> User:
+    """A ban, another address, or a new password, that came while what was shown was being checked counts."""
     found = FIND_CREDENTIAL.where(user.c.id == new.user_id)
     row = (await db.execute(found)).mappings().first()
     if row is None or (password_hash is not None and row["password"] != password_hash):
         raise NotFound("the user, or their password, is another by now")
     who = user_of(row)
+    if email and who.email != email:
+        raise NotFound("the user has another address by now")
     if who.banned and (who.ban_expires is None or who.ban_expires > new.created_at):
         raise Banned("this user is banned")
     return who
