@@ -106,6 +106,19 @@ def test_a_central_database_that_somebody_keeps_locked_is_told(own_service: Serv
     _becomes(own_service, 200)
 
 
+def test_a_central_database_that_was_moved_away_is_told(own_service: Service, tmp_path: Path) -> None:
+    _becomes(own_service, 200)
+    done = own_service.run("central", "copy", "--to", f"sqlite:///{tmp_path / 'moved.db'}")
+    assert done.returncode == 0, done.stderr
+    reply = _becomes(own_service, 503)
+    assert "was moved" in reply.json()["detail"]
+    body = {"name": "A", "email": "late@example.com", "password": PASSWORD}
+    late = httpx.post(f"{own_service.url}/api/auth/sign-up/email", json=body, timeout=30)
+    assert (late.status_code, "was moved" in late.text) == (503, True)
+    assert own_service.run("central", "reopen", "--yes").returncode == 0
+    _becomes(own_service, 200)
+
+
 @pytest.mark.parametrize("name", ["central.db", "tenants"])
 def test_what_is_gone_from_the_disk_is_told(own_service: Service, name: str) -> None:
     _becomes(own_service, 200)

@@ -13,6 +13,7 @@ from freehold.audit.types import Event
 from freehold.auth.dates import to_iso, utc_now
 from freehold.central import closing
 from freehold.central.engine import Central
+from freehold.central.file_probe import MOVED_MARK
 from freehold.central.moving import check_move, move
 from freehold.central.places import CentralNotMoved, CentralPlace, NewFile
 from freehold.central.tables import user
@@ -86,10 +87,14 @@ async def test_all_of_it_is_at_the_new_place_and_the_old_one_takes_no_writes(
 ) -> None:
     async with _central(source) as central:
         assert (await check_move(source, wanted))["user"] == 300
+        await central.check()
         moved = await move(source, wanted, _NOW)
         assert (moved.rows["user"], moved.rows["audit_entry"] >= 50, moved.was_done) == (300, True, False)
-        with pytest.raises(CentralUnavailable):  # not a conflict: it would be told as a fault of who signs up
+        # Not a conflict: it would be told as a fault of the user who signs up.
+        with pytest.raises(CentralUnavailable, match="was moved"):
             await _add(central, "too-late")
+        with pytest.raises(CentralUnavailable, match="was moved"):
+            await central.check()
     assert await _users(wanted) == await _users(source) == {f"user-{number}" for number in range(300)}
     async with _central(wanted) as central:
         await closing.require_open(central)
@@ -155,7 +160,7 @@ async def test_a_copy_that_is_whole_is_not_made_twice(source: CentralPlace, want
     """As a kill right before the last step leaves it."""
     await move(source, wanted, _NOW)
     async with source.opened() as target:
-        await closing.run(target, [f"UPDATE {closing.MARK} SET state = 'copying'"])
+        await closing.run(target, [f"UPDATE {MOVED_MARK} SET state = 'copying'"])
     async with _central(wanted) as central:
         await _add(central, "since-then")
     assert (await move(source, wanted, _NOW)).was_done

@@ -11,13 +11,13 @@ from typing import Literal
 import msgspec
 
 from freehold.central.engine import Central
+from freehold.central.file_probe import MOVED_FUNCTION, MOVED_MARK, MOVED_SQL
 from freehold.errors import Conflict, Unavailable
 from freehold.libsql.protocol import Batch, BatchStep, CondAnd, CondIsAutocommit, CondNot, CondOk, Stmt, Text
 from freehold.migrate.fingerprint import OURS_SQL, ask
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
 
-MARK = "freehold_central_move"
 TRIGGERS = "freehold_central_moved_*"
 TABLES_SQL = f"SELECT name FROM sqlite_schema WHERE type = 'table' AND {OURS_SQL} ORDER BY name"
 _TRIGGERS_SQL = f"SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name GLOB '{TRIGGERS}'"
@@ -52,19 +52,19 @@ class Mark(msgspec.Struct, frozen=True):
 async def require_open(central: Central) -> None:
     """Return unless the database is closed. Raises `CentralMoved`."""
     async with central.read() as db:
-        found = await db.exec_driver_sql(f"SELECT 1 FROM sqlite_schema WHERE name = '{MARK}'")
+        found = await db.exec_driver_sql(MOVED_SQL)
         if found.first() is None:
             return
-        row = (await db.exec_driver_sql(f"SELECT place, state, at FROM {MARK}")).one()
+        row = (await db.exec_driver_sql(f"SELECT place, state, at FROM {MOVED_MARK}")).one()
     raise CentralMoved(str(_mark(row)))
 
 
 async def read_mark(target: Target) -> Mark | None:
     """What the database says of its own move; None if it is open."""
     [tables] = await ask(target, TABLES_SQL)
-    if [MARK] not in tables:
+    if [MOVED_MARK] not in tables:
         return None
-    [rows] = await ask(target, f"SELECT place, state, at FROM {MARK}")
+    [rows] = await ask(target, f"SELECT place, state, at FROM {MOVED_MARK}")
     return _mark(rows[0])
 
 
@@ -76,15 +76,14 @@ def _mark(row: Sequence[object]) -> Mark:
 async def close(target: Target, place: str, now: str) -> None:
     """Have every write refused from now on, all at once: other transactions end before it or begin after it."""
     [tables] = await ask(target, TABLES_SQL)
+    columns = "place TEXT NOT NULL, state TEXT NOT NULL, at TEXT NOT NULL"
     statements = [
-        Stmt(
-            sql=f"CREATE TABLE IF NOT EXISTS {MARK} (place TEXT NOT NULL, state TEXT NOT NULL, at TEXT NOT NULL)"
-        ),
-        Stmt(sql=f"DELETE FROM {MARK}"),
-        Stmt(sql=f"INSERT INTO {MARK} VALUES (?, 'copying', ?)", args=(Text(place), Text(now))),
+        Stmt(sql=f"CREATE TABLE IF NOT EXISTS {MOVED_MARK} ({columns})"),
+        Stmt(sql=f"DELETE FROM {MOVED_MARK}"),
+        Stmt(sql=f"INSERT INTO {MOVED_MARK} VALUES (?, 'copying', ?)", args=(Text(place), Text(now))),
     ]
     for [name] in tables:
-        if name != MARK:
+        if name != MOVED_MARK:
             statements += [_refusal(verb, str(name)) for verb in ("INSERT", "UPDATE", "DELETE")]
     await run(target, statements)
 
@@ -93,13 +92,13 @@ def _refusal(verb: str, table: str) -> Stmt:
     name = TRIGGERS.replace("*", f"{verb.lower()}_{table}")
     return Stmt(
         sql=f"CREATE TRIGGER IF NOT EXISTS {quoted(name)} BEFORE {verb} ON {quoted(table)}"
-        " BEGIN SELECT freehold_central_database_was_moved(); END"
+        f" BEGIN SELECT {MOVED_FUNCTION}(); END"
     )
 
 
 async def note_copied(target: Target) -> None:
     """Note that the copy is whole and in its place."""
-    await run(target, [f"UPDATE {MARK} SET state = 'copied'"])
+    await run(target, [f"UPDATE {MOVED_MARK} SET state = 'copied'"])
 
 
 async def reopen(target: Target) -> None:
@@ -110,7 +109,7 @@ async def reopen(target: Target) -> None:
 async def drops(target: Target) -> list[str]:
     """The statements that undo `close`."""
     [found] = await ask(target, _TRIGGERS_SQL)
-    return [*(f"DROP TRIGGER {quoted(str(name))}" for [name] in found), f"DROP TABLE IF EXISTS {MARK}"]
+    return [*(f"DROP TRIGGER {quoted(str(name))}" for [name] in found), f"DROP TABLE IF EXISTS {MOVED_MARK}"]
 
 
 async def run(target: Target, statements: Sequence[Stmt | str]) -> None:

@@ -18,7 +18,7 @@ from freehold.audit.origin import current_origin
 from freehold.audit.types import Draft, Event
 from freehold.auth.dates import to_iso, utc_now
 from freehold.central.audit_rows import append
-from freehold.central.file_probe import FileProbe, Probe
+from freehold.central.file_probe import MOVED, MOVED_FUNCTION, MOVED_SQL, FileProbe, Probe
 from freehold.errors import CentralUnavailable
 from freehold.libsql.bearer import Token
 from freehold.libsql.sqlalchemy.urls import engine_url
@@ -107,10 +107,12 @@ class Central:
         return is_sealed(self.seal_key, seq, newest_hash, found)
 
     async def check(self) -> None:
-        """Return when the database answers, and a file can be written to. Raises `CentralUnavailable`.
+        """Return when the database answers, takes writes and, in a file, could be written to.
 
-        However busy the other connections are: it has one of its own.
+        Raises:
+            CentralUnavailable: it does not, or was moved.
         """
+        # However busy the other connections are: the probe has one of its own.
         if isinstance(self.probe, FileProbe):
             async with (
                 self._own_turn()
@@ -134,7 +136,9 @@ class _EngineProbe(Probe):
     async def __call__(self) -> None:
         async with self._engine.connect() as db:
             await db.execution_options(**{_READ: True})
-            await db.exec_driver_sql("SELECT 1")
+            was_moved = (await db.exec_driver_sql(MOVED_SQL)).first() is not None
+        if was_moved:
+            raise CentralUnavailable(MOVED)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -203,4 +207,6 @@ async def _in_our_words() -> AsyncIterator[None]:
     except PoolTimeoutError as error:
         raise CentralUnavailable("the central database is busy; try again in a moment") from error
     except DBAPIError as error:
+        if MOVED_FUNCTION in str(error.orig):
+            raise CentralUnavailable(MOVED) from error
         raise CentralUnavailable("the central database does not answer; try again in a moment") from error

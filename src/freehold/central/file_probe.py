@@ -10,6 +10,13 @@ from urllib.parse import quote
 
 from freehold.errors import CentralUnavailable
 
+# Is in a central database that takes no writes any more, see `closing.py`.
+MOVED_MARK = "freehold_central_move"
+# No engine has it, so that a trigger which calls it has a write refused.
+MOVED_FUNCTION = "freehold_central_database_was_moved"
+MOVED_SQL = f"SELECT 1 FROM sqlite_schema WHERE name = '{MOVED_MARK}'"
+MOVED = "the central database was moved, or is on its way, and takes no writes here"
+
 _LOCK_LIMIT_S = 1.5
 
 
@@ -37,7 +44,7 @@ class FileProbe(Probe):
         """Return when a transaction could have been written.
 
         Raises:
-            CentralUnavailable: the file is gone, replaced, damaged or locked.
+            CentralUnavailable: the file is gone, replaced, damaged or locked, or the database was moved.
         """
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "central-probe")
@@ -57,10 +64,12 @@ class FileProbe(Probe):
             connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_LIMIT_S, isolation_level=None)
             with closing(connection):
                 connection.execute("BEGIN IMMEDIATE")
-                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+                was_moved = connection.execute(MOVED_SQL).fetchone() is not None
                 connection.execute("ROLLBACK")
         except (OSError, sqlite3.Error) as error:
             raise CentralUnavailable("the central database does not answer; try again in a moment") from error
+        if was_moved:
+            raise CentralUnavailable(MOVED)
 
     def _look_at_file(self) -> None:
         found = self._path.stat()

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from freehold.central.closing import (
-    MARK,
     TABLES_SQL,
     TRIGGERS,
     Mark,
@@ -23,6 +22,7 @@ from freehold.central.closing import (
     reopen,
     run,
 )
+from freehold.central.file_probe import MOVED_MARK
 from freehold.central.places import CentralNotMoved, CentralPlace, NewFile, require_free
 from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.libsql.errors import LibsqlError
@@ -34,7 +34,7 @@ from freehold.migrate.target import Target
 # Is in the copy until it is whole.
 _HALF = "freehold_central_copy"
 _OBJECTS_SQL = f"""SELECT type, name, lower(tbl_name), sql FROM sqlite_schema WHERE {OURS_SQL}
-AND name NOT GLOB '{TRIGGERS}' AND name NOT IN ('{MARK}', '{_HALF}') ORDER BY type, name"""
+AND name NOT GLOB '{TRIGGERS}' AND name NOT IN ('{MOVED_MARK}', '{_HALF}') ORDER BY type, name"""
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +182,7 @@ class _Move:
             raise CentralNotMoved(f"that database does not take everything: {'; '.join(copied.skipped[:3])}")
         await run(new, await drops(new))
         before, after = await content_digests(old), await content_digests(new)
-        before.pop(MARK)
+        before.pop(MOVED_MARK)
         after.pop(_HALF)
         if odd := sorted(
             name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
@@ -209,7 +209,7 @@ async def _leftovers(new: Target, wanted: CentralPlace) -> list[str]:
 
 async def _counts(target: Target) -> dict[str, int]:
     [tables] = await ask(target, TABLES_SQL)
-    names = [str(name) for [name] in tables if name not in {MARK, _HALF}]
+    names = [str(name) for [name] in tables if name not in {MOVED_MARK, _HALF}]
     counts = await ask(target, *(f"SELECT count(*) FROM {quoted(name)}" for name in names))
     return {name: int(str(rows[0][0])) for name, rows in zip(names, counts, strict=True)}
 
