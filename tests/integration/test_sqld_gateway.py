@@ -13,6 +13,7 @@ import httpx
 import jwt
 import pytest
 
+from freehold.providers.local.failures import NOT_UTF8
 from freehold.providers.serving import REPLICA_METHODS
 from tests.gateway_app import Caller, Served, served_by_sqld
 from tests.sqld import Sqld
@@ -107,6 +108,24 @@ async def test_text_that_is_read_in_two_ways_is_sent_on_as_it_was_checked(
         status, _ = await mine.post("v3/pipeline", body.encode())
         assert status in {200, 400, 403}
     assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cast(x'ff' as text)",
+        "cast(x'61e282' as text)",
+        "char(55296)",
+        """json_extract('["\\ud800"]', '$[0]')""",
+    ],
+)
+async def test_a_text_that_is_no_utf_8_is_a_fault_of_the_statement(mine: Caller, text: str) -> None:
+    await mine.run("create table if not exists texts (a)")
+    assert await mine.run(f"insert into texts values ({text})")
+    for sql in (f"select {text}", "select a from texts"):
+        told = await mine.post("v3/pipeline", {"requests": [execute("select 1"), execute(sql), CLOSE]})
+        assert told == (400, {"message": NOT_UTF8, "code": "INVALID_UTF8"}), sql
+    assert await mine.rows("select typeof(cast(a as blob)) from texts") == [["blob"]]
 
 
 async def test_refused_sql_ends_its_stream_and_lets_go_of_its_lock(mine: Caller) -> None:

@@ -112,6 +112,30 @@ async def test_no_spelling_of_a_write_reaches_a_shadow_table(db: Caller, write: 
 
 
 @pytest.mark.parametrize(
+    "unmade", ["drop index vi", "create index no on vt(libsql_vector_idx(words))"], ids=["dropped", "failed"]
+)
+async def test_an_index_is_made_again_although_the_engine_leaves_a_table_of_the_last_one(
+    served: Served, unmade: str
+) -> None:
+    db = await served.database(f"t-{uuid.uuid4().hex[:12]}")
+    await db.run("create table vt (id integer primary key, e F32_BLOB(8), words TEXT)")
+    if unmade.startswith("drop"):
+        await db.run("create index vi on vt(libsql_vector_idx(e))")
+    await db.run(unmade)
+    left = "libsql_vector_meta_shadow"
+    assert await db.rows("select name from sqlite_schema where name glob '*_shadow'") == [[left]]
+    for write in (
+        f"insert into {left} values ('vi', x'00')",
+        f"drop table {left}",
+        f"alter table {left} rename to mine",
+    ):
+        assert await outcome(db, write) == "refused", write
+    assert await outcome(db, "create index vi on vt(libsql_vector_idx(e))") == "done"
+    await db.run(f"insert into vt values (1, {V}, 'one')")
+    assert await db.rows(SEARCH) == [[1]]
+
+
+@pytest.mark.parametrize(
     "sqls",
     [
         # The table is there first, and the index takes it for its own.

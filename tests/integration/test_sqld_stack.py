@@ -1,4 +1,4 @@
-"""SQLite goes one call deeper for each wildcard of a pattern, and sqld has the stack for it, whoever sends what."""
+"""What a single SELECT ended sqld with: patterns that need a deep stack, functions that write past their memory."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -41,3 +41,35 @@ async def test_a_pattern_of_wildcards_ends_nobody(
     assert body["results"][0]["response"]["result"]["rows"] == [[{"type": "integer", "value": "0"}]]
     assert sqld._process is not None
     assert sqld._process.poll() is None
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT length(replicate('aaaaaaaaaaaaaaaa', 268435457))",
+        "SELECT length(Replicate(?, 268435457))",
+        "SELECT length(\"padl\"('a', 4294967297))",
+        "SELECT length([padr] ('a', 1 << 32))",
+        "SELECT length(padc/**/('a', 4294967298))",
+        "SELECT strfilter(hex(zeroblob(1000000)), hex(zeroblob(1000000)) || 'x')",
+        "WITH v(a) AS (SELECT replicate('a', 4294967296)) SELECT length(a) FROM v",
+    ],
+)
+@pytest.mark.parametrize("access", ["read_only", "full"])
+async def test_a_function_that_writes_past_its_memory_is_refused(
+    served: Served, sqld: Sqld, sql: str, access: str
+) -> None:
+    caller = await served.database(f"t-{uuid.uuid4().hex[:12]}", access)
+    status, body = await caller.post(
+        "v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]}
+    )
+    assert (status, body.get("code")) == (403, "REFUSED_SQL"), body
+    assert sqld._process is not None
+    assert sqld._process.poll() is None
+
+
+async def test_a_table_may_have_such_a_name(served: Served) -> None:
+    caller = await served.database(f"t-{uuid.uuid4().hex[:12]}")
+    await caller.run("create table replicate (padl text, padr)")
+    await caller.run("insert into replicate (padl) values ('left')")
+    assert await caller.rows("select padl from replicate") == [["left"]]

@@ -13,7 +13,7 @@ from freehold.libsql.expansion import (
 )
 from freehold.libsql.shadow import VECTOR_END, owned_by, shadows_of
 from freehold.libsql.shape import Shape
-from freehold.libsql.vectors import VECTOR_META, VECTOR_SEARCH, vector_index_fault
+from freehold.libsql.vectors import VECTOR_META, VECTOR_META_SQL, VECTOR_SEARCH, vector_index_fault
 
 _MAX_OBJECTS = 2000
 _MAX_SQL = 300_000
@@ -23,7 +23,8 @@ _WANTED = """type IN ('view', 'trigger') OR (type = 'table' AND sql LIKE 'CREATE
 FACTS_SQL = f"""SELECT type, lower(name), lower(tbl_name),
   CASE WHEN (SELECT total(length(sql)) FROM sqlite_schema WHERE {_WANTED}) <= {_MAX_SQL} THEN sql END
 FROM sqlite_schema WHERE {_WANTED}
-UNION ALL SELECT 'table', lower(name), '', '' FROM sqlite_schema
+UNION ALL SELECT CASE WHEN sql = '{VECTOR_META_SQL}' THEN 'meta' ELSE 'table' END, lower(name), '', ''
+  FROM sqlite_schema
   WHERE type = 'table' AND name LIKE '%\\_shadow' ESCAPE '\\'
 LIMIT {_MAX_OBJECTS + 1}"""
 # A view or a trigger that asks for these could ask about any view.
@@ -76,6 +77,9 @@ def facts_of(rows: Sequence[Sequence[object]], shape_of: Callable[[str], Shape |
     bad_index = None
     for kind, found, _table, sql in rows:
         name = str(found).lower()  # SQLite's own `lower` leaves all but ASCII as it is
+        if kind == "meta":
+            shadows.add(VECTOR_META)
+            continue
         if kind == "table" and sql == "":
             tables.add(name)
             continue

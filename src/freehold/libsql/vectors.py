@@ -12,6 +12,8 @@ from freehold.libsql.tokens import Kind, Token
 VECTOR_FUNCTION = "libsql_vector_idx"
 VECTOR_SEARCH = "vector_top_k"
 VECTOR_META = "libsql_vector_meta_shadow"
+# As the engine makes it for the first index of a database. It stays there when the last one is dropped.
+VECTOR_META_SQL = f"CREATE TABLE {VECTOR_META} ( name TEXT PRIMARY KEY, metadata BLOB ) WITHOUT ROWID"
 MAX_NEIGHBOURS = 100_000
 
 _LARGE_NUMBER = re.compile(r"[0-9]{6}|[0-9][eE]|0[xX]")

@@ -7,6 +7,7 @@ from freehold.libsql.guard import RefusedSql
 from freehold.libsql.protocol import Error
 
 MAX_VALUE_BYTES = 8_000_000
+NOT_UTF8 = "a text is not valid UTF-8; read it with CAST(... AS BLOB)"
 _MEGABYTE = 1_000_000
 _UNREADABLE = ("incomplete input", "unrecognized token")
 
@@ -66,7 +67,7 @@ def failure_of(error: Exception) -> SqlFailure:  # noqa: PLR0911 - one for each 
         case KeyError():
             return SqlFailure(f"no value for the parameter `{error.args[0]}`", "ARGS_INVALID")
         case UnicodeDecodeError():
-            return SqlFailure("a text is not valid UTF-8; read it with CAST(... AS BLOB)", "INVALID_UTF8")
+            return SqlFailure(NOT_UTF8, "INVALID_UTF8")
         case UnicodeEncodeError():
             return SqlFailure("a text holds half of a surrogate pair", "SQL_PARSE_ERROR")
     return SqlFailure(str(error) or type(error).__name__, _code_of(error))

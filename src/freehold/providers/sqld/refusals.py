@@ -7,12 +7,14 @@ import msgspec
 from freehold.errors import FreeholdError, InvalidInput, ProviderUnavailable
 from freehold.libsql.profiles import ProfileNeeded
 from freehold.libsql.protocol import Error
-from freehold.providers.local.failures import BadBaton, Overloaded, StreamExpired
+from freehold.providers.local.failures import NOT_UTF8, BadBaton, Overloaded, StreamExpired
 from freehold.providers.sqld.damage import damage_in
 
 _ERROR_LIMIT_BYTES = 65_536
 # A cursor's SQL that is no statement comes without a code, as an "internal" error. Seen with sqld 0.24.32.
 _INTERNAL = re.compile(r"Internal Error: `(SQL string .*)`", re.DOTALL)
+# The result holds a text that is none; all that the call did before stays. Seen with sqld 0.24.32.
+_NOT_UTF8 = re.compile(r"(invalid|incomplete) utf-8 (byte )?sequence")
 _CODES = {
     "SQL string could not be parsed": "SQL_PARSE_ERROR",
     "SQL string does not contain any statement": "SQL_NO_STATEMENT",
@@ -42,6 +44,8 @@ def refusal(status: int, body: bytes) -> FreeholdError:  # noqa: PLR0911 - one f
         # Failures of SQL that fail the whole call come as 500 here.
         case 500 if code.startswith(("SQL", "ARGS_", "BLOCKED", "TRANSACTION_", "RESPONSE_")):
             return Refusal(error.message, code)
+        case 500 if _NOT_UTF8.search(error.message):
+            return Refusal(NOT_UTF8, "INVALID_UTF8")
         case 500 if damaged := damage_in(error.message):
             return damaged
     return ProviderUnavailable(f"sqld answered with HTTP status {status}: {error.message}")
