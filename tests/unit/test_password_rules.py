@@ -102,6 +102,9 @@ async def test_common_passwords_and_their_plain_variants_are_refused(password: s
 
 FINE = [
     "correct-horse-1",
+    "new-password-22",
+    "sunny-day-5",
+    "pässwörd-ﬁ",
     "correct horse battery",
     "correct-horse-battery-staple",
     "a-new-password-of-mine",

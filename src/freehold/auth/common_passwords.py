@@ -32,6 +32,7 @@ _REPETITION = re.compile(r"([!-~]{1,4}?)\1+")
 _BEFORE, _AFTER = re.compile(r"^[\W\d_]+"), re.compile(r"[\W\d_]+$")
 _SIGNS_BEFORE, _SIGNS_AFTER = re.compile(r"^[\W_]+"), re.compile(r"[\W_]+$")
 _SEPARATORS = re.compile(r"[\W_]+")
+_BETWEEN_WORDS = re.compile(r"[\s._-]")
 _NO_LETTERS = re.compile(r"[\W\d_]+")
 _SHORTEST = 6  # word that may have something around it
 _LONGEST = 160  # of what is looked at: some characters are many when they are spelt out
@@ -55,7 +56,11 @@ async def is_common(password: str) -> bool:
     common = _read()
     if _is_plain(plain, common):
         return True
-    return any(_is_known(word, common) for core in _cores(plain, common) for word in _words(core))
+    return any(
+        _is_known(word, common)
+        for core in _cores(plain, common)
+        for word in _words(core, is_whole=core == plain)
+    )
 
 
 def _cores(plain: str, common: frozenset[str]) -> Iterator[str]:
@@ -85,8 +90,13 @@ def _is_weak(around: str, common: frozenset[str]) -> bool:
     )
 
 
-def _words(core: str) -> Iterator[str]:
-    """What may be meant by it, without separators; and without a few digits between."""
+def _words(core: str, *, is_whole: bool) -> Iterator[str]:
+    """What may be meant by it, without separators; and without a few digits between.
+
+    Two words and a number, as in `new-password-22`, are more than a common password.
+    """
+    if not is_whole and _BETWEEN_WORDS.search(core):
+        return
     for text in readings(core):
         if word := _joined(text):
             yield word
