@@ -1,14 +1,16 @@
 """Where long SQL is read before it runs: a place of its own, one reader at a time, each for a moment.
 
 Python reads a token in some microseconds and holds the interpreter meanwhile, whatever thread it is in. So readers
-take turns of two milliseconds, all others wait without holding anything, and a database has one reader at once:
-what a stranger sends takes time from that stranger, and from everybody else no more than a turn.
+take turns of a millisecond, all others wait without holding anything, and a database has one reader at once. After
+each turn nobody reads until the event loop has come round, and then twice as long as that took: where it has nothing
+to do reading is quick, and where it is busy reading waits. What a stranger sends takes time from that stranger.
 """
 
 import asyncio
+import heapq
+import itertools
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -18,12 +20,16 @@ from freehold.libsql import profiles
 from freehold.libsql.guard import RefusedSql, looked_at, verdict
 from freehold.libsql.pacing import paced
 from freehold.libsql.profiles import need_of
+from freehold.providers.local.failures import Gone
 from freehold.providers.local.turnstile import Turnstile
 from freehold.providers.serving import Interest
 
 Result = TypeVar("Result")
 
-_TURN_S = 0.002
+_TURN_S = 0.001
+# Between two turns, whoever reads: times what the event loop took to come round, and bounds of that.
+_PAUSES = 2
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = _TURN_S / 4, 0.01
 # Of one call's SQL, while it is its turn.
 _LIMIT_S = 5.0
 # What takes no longer is read where it is.
@@ -56,7 +62,7 @@ class Desk:
         try:
             await gate.enter(interest)
             try:
-                return await asyncio.shield(self._start(read))
+                return await asyncio.shield(self._start(read, interest))
             finally:
                 gate.leave()
         finally:
@@ -92,11 +98,12 @@ class Desk:
         """Nothing is read any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self, read: Callable[[], Result]) -> "asyncio.Future[Result]":
-        return asyncio.get_running_loop().run_in_executor(self._threads, self._read, read)
+    def _start(self, read: Callable[[], Result], interest: Interest) -> "asyncio.Future[Result]":
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._threads, self._read, read, _Turn(self._turns, interest, loop))
 
-    def _read(self, read: Callable[[], Result]) -> Result:
-        with self._turns.mine() as pause, paced(pause):
+    def _read(self, read: Callable[[], Result], turn: "_Turn") -> Result:
+        with turn as pause, paced(pause):
             return read()
 
 
@@ -114,30 +121,28 @@ class _Impatience:
 
 
 class _Turns:
-    """One thread at a time, in the order in which they ask; whoever has gone on for long goes to the end."""
+    """One thread at a time; whoever has read for the shortest time goes first."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: deque[threading.Lock] = deque()
+        self._waiting: list[tuple[float, int, threading.Lock]] = []
+        self._numbers = itertools.count()
         self._is_taken = False
 
-    def mine(self) -> "_Turn":
-        return _Turn(self)
-
-    def take(self) -> None:
+    def take(self, spent_s: float) -> None:
         with self._lock:
             if not self._is_taken:
                 self._is_taken = True
                 return
             mine = threading.Lock()
             mine.acquire()
-            self._waiting.append(mine)
+            heapq.heappush(self._waiting, (spent_s, next(self._numbers), mine))
         mine.acquire()
 
     def give(self) -> None:
         with self._lock:
             if self._waiting:
-                self._waiting.popleft().release()
+                heapq.heappop(self._waiting)[2].release()
             else:
                 self._is_taken = False
 
@@ -145,13 +150,15 @@ class _Turns:
 class _Turn:
     """A thread's turns, from the first to the last."""
 
-    def __init__(self, turns: _Turns) -> None:
+    def __init__(self, turns: _Turns, interest: Interest, loop: asyncio.AbstractEventLoop) -> None:
         self._turns = turns
+        self._interest = interest
+        self._loop = loop
         self._since = 0.0
         self._spent_s = 0.0
 
     def __enter__(self) -> Callable[[], None]:
-        self._turns.take()
+        self._turns.take(self._spent_s)
         self._since = time.perf_counter()
         return self._pause
 
@@ -165,7 +172,21 @@ class _Turn:
         self._spent_s += went_on_s
         if self._spent_s > _LIMIT_S:
             raise RefusedSql("the SQL takes too long to read; send values as arguments, or in several calls")
+        self._let_the_loop_go_on()  # and only then the next reader: else one would follow the other
         self._turns.give()
-        time.sleep(_TURN_S / 4)  # the event loop, too, gets a moment without anybody reading
-        self._turns.take()
+        self._turns.take(self._spent_s)
+        if self._interest.is_lost:
+            raise Gone("the client went away")
         self._since = time.perf_counter()
+
+    def _let_the_loop_go_on(self) -> None:
+        began = time.perf_counter()
+        came_round = threading.Lock()
+        came_round.acquire()
+        try:
+            self._loop.call_soon_threadsafe(came_round.release)
+        except RuntimeError as error:  # it is closed
+            raise Gone("the service stops") from error
+        came_round.acquire(timeout=2 * _LONGEST_PAUSE_S)
+        took_s = time.perf_counter() - began
+        time.sleep(min(max(_PAUSES * took_s, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S))
