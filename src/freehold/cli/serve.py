@@ -35,8 +35,10 @@ async def run_service(settings: Settings) -> int:
         from freehold.adapters import warn_of_shared_sqld
         from freehold.bootstrap import open_services
         from freehold.http.app import create_asgi, create_connections, create_room
+        from freehold.http.returned_memory import keep_less_memory
         from freehold.log import configure_logging
 
+        keep_less_memory()
         configure_logging(settings.log_level, settings.log_format)
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
         async with open_services(settings) as services:
