@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -333,6 +334,34 @@ async def test_a_killed_sqld_is_back_with_all_that_was_acknowledged_and_its_addr
     state = await supervised.provider.watch.link.state()
     assert (state.state, state.restarts, state.last_end) == ("up", 1, "signal 9")
     await supervised.provider.check()
+
+
+async def test_whoever_has_calls_running_when_sqld_crashes_is_suspect_and_others_are_not(
+    supervised: Served, tmp_path: Path
+) -> None:
+    guilty, bystander = await supervised.database(fresh()), await supervised.database(fresh())
+    watch = supervised.provider.watch
+
+    def has_crashed(times: int) -> bool:
+        return bool(watch.turns.share_of(guilty.name).crashes == times)
+
+    for crash in (1, 2):
+        running = asyncio.create_task(guilty.post("v3/pipeline", {"requests": [execute(ENDLESS), CLOSE]}))
+        await until(lambda: any(turn.share.name == guilty.name for turn in watch.turns.running))
+        await asyncio.sleep(0.2)
+        assert await bystander.rows("select 1") == [[1]]
+        os.kill(pid_on(tmp_path / "sqld/data"), signal.SIGABRT)
+        status, body = await running
+        assert status == 503, body
+        await until(partial(has_crashed, crash))
+        # The next try is as soon as at first, and works at once for everybody else.
+        assert await bystander.rows("select 1") == [[1]]
+        share = watch.turns.share_of(bystander.name)
+        assert share is None or share.crashes == 0
+        assert watch.turns.slowed == crash - 1
+    state = await watch.link.state()
+    assert (state.restarts, state.last_end) == (2, "signal 6")
+    assert await guilty.rows("select 1") == [[1]]
 
 
 async def test_a_statement_that_nothing_stops_holds_its_place_until_sqld_is_started_again(

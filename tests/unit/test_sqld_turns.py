@@ -284,3 +284,38 @@ async def test_errors_of_stopped_calls_are_ours(world: World) -> None:
     await world.pass_s(6.0)
     assert isinstance(turn.stopped, FreeholdError)
     assert turn.stopped.code == "query_timeout"
+
+
+async def test_those_whose_calls_ran_when_sqld_crashed_go_one_by_one_until_one_is_found_out(
+    world: World,
+) -> None:
+    assert world.turns.suspect(["a", "b"]) == ["a", "b"]
+    first = await world.enter("a")
+    second = world.ask("b")
+    (await world.enter("other")).leave()
+    await world.settle()
+    assert not second.done()
+    (await world.enter("a", goes_on=True)).leave()  # its stream may hold what the first waits for
+    first.leave()
+    await world.settle()
+    turn = await second
+    # It crashes again while `b` runs, and `c`, too: one of these was there both times.
+    assert world.turns.suspect(["b", "c"]) == ["b"]
+    turn.leave()
+    more = world.ask("b")
+    await world.settle()
+    assert not more.done()  # slowed, too: there are pauses
+    (await world.enter("c")).leave()
+    await world.pass_s(2)
+    (await more).leave()
+    await world.pass_s(61)
+    (await world.enter("a")).leave()
+    # The next time it takes longer, an hour at the most.
+    assert world.turns.suspect(["b"]) == ["b"]
+    share = world.turns.share_of("b")
+    assert share is not None
+    assert share.suspect_until - world.clock.now > 600
+    await world.pass_s(4000)
+    (await world.enter("b")).leave()
+    assert world.turns.suspect(["b"]) == ["b"]
+    assert share.suspect_until - world.clock.now <= 60

@@ -32,7 +32,7 @@ from freehold.providers.sqld.settings_read import as_reads
 from freehold.providers.sqld.streams import Place
 from freehold.providers.sqld.transactions import TRANSACTION_S, Transactions
 from freehold.providers.sqld.turns import Turn
-from freehold.providers.sqld.upstream import Answer
+from freehold.providers.sqld.upstream import Answer, BrokenOff
 from freehold.providers.sqld.watch import Watch
 from freehold.providers.texts import Body, with_texts
 from freehold.providers.tokens import Grant
@@ -238,6 +238,8 @@ class SqldServer:
             if turn is not None and turn.stopped is not None:
                 raise await self._overtime(turn.stopped) from error
             if isinstance(error, ProviderUnavailable):
+                if turn is not None and isinstance(error, BrokenOff):
+                    self._turns.broke(turn)
                 raise await self._broken_off(error, call) from error
             raise
 
@@ -322,6 +324,8 @@ class Stoppable:
     def _end(self, error: BaseException) -> None:
         if isinstance(error, NotFound | Overloaded | ProviderUnavailable | DatabaseDamaged):
             self._turn.leave()  # it never got there, or sqld itself broke it off
+            if isinstance(error, BrokenOff):
+                self._turn.turns.broke(self._turn)
             return
         self._turn.linger()
         if isinstance(error, TimeoutError) and self._turn.stopped is not None:

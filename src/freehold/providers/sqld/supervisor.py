@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random as chance
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +17,9 @@ from freehold.tenants.backoff import Backoff, is_worth_a_line
 log = structlog.get_logger()
 
 _BACKOFF = Backoff(base_s=0.4, cap_s=30.0)
+# One that came up and ended was ended by what it was asked, and everybody else waits: whoever asks it is slowed.
+_CAME_UP = Backoff(base_s=0.4, cap_s=2.0)
+_CRASHES = (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
 _CHECK_S = 1.0
 # Who ran for so long was well: its next end is the first in a row.
 _WELL_AFTER_S = 60.0
@@ -116,7 +120,8 @@ class Supervisor:
                     failures = 0 if ran_s >= _WELL_AFTER_S else failures
                 failures += 1
                 self.state = "waiting"
-                delay_s = _BACKOFF.delay_s(failures, self._random)
+                backoff = _BACKOFF if child is None else _CAME_UP
+                delay_s = backoff.delay_s(failures, self._random)
                 if is_worth_a_line(failures):
                     log.error(
                         "sqld.ended", reason=self.last_end, failures=failures, again_in_s=round(delay_s, 2)
@@ -177,6 +182,11 @@ class Supervisor:
                     return f"no answer for {_SILENT_S:g} s"
         finally:
             ended.cancel()
+
+
+def is_crash(last_end: str) -> bool:
+    """Whether sqld ended by a fault of its own, over what it was asked; told by a supervisor's `last_end`."""
+    return last_end in {_told(-number) for number in _CRASHES}
 
 
 def _told(code: int) -> str:

@@ -12,7 +12,7 @@ import contextlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from freehold.errors import FreeholdError
@@ -42,6 +42,10 @@ _GRACE_S = 0.3
 _SLOW_FOR_S, _SLOW_FOR_MOST_S = 60.0, 3600.0
 _SLOW_PAUSE_S, _SLOW_PAUSE_MOST_S = 1.0, 60.0
 _STRIKE = 4.0
+# For so long those whose calls ran when sqld crashed have one call at a time, all of them together: the next crash
+# tells which of them it is. Longer each time, and remembered for as long as the longest.
+_SUSPECT_S = 60.0
+_BROKEN = 1000
 _MANY = 1000
 
 
@@ -49,8 +53,8 @@ class Share:
     """What one tenant has of the places, and had lately."""
 
     __slots__ = (
-        "_at", "_used_s", "allowed", "answered", "closed", "lingering", "name", "not_before", "running", "slow_until",
-        "strikes", "unlooked_s", "waiting",
+        "_at", "_used_s", "allowed", "answered", "closed", "crashed_at", "crashes", "lingering", "name", "not_before",
+        "running", "slow_until", "strikes", "suspect_until", "unlooked_s", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, allowed: int) -> None:
@@ -64,6 +68,9 @@ class Share:
         self.waiting: deque[_Waiter] = deque()
         self.slow_until = -math.inf
         self.strikes = 0
+        self.crashes = 0  # of sqld, while calls of this one ran
+        self.crashed_at = -math.inf
+        self.suspect_until = -math.inf
         self.not_before = -math.inf
         self.answered = 0  # statements of calls that ended well
         self.unlooked_s = 0.0  # used since somebody looked at what it wrote
@@ -174,6 +181,10 @@ class Turns:
             None  # since when broken off calls hold as many places as there are cores
         )
         self.stopped = 0
+        self.broken: deque[tuple[float, str]] = deque(
+            maxlen=_BROKEN
+        )  # when, and whose; until it is known why
+        self._suspects: dict[Share, None] = {}
         self.unlooked: dict[Share, None] = {}  # those who used so much that what they wrote is worth a look
         self._cores = cores
         self._wake = wake
@@ -183,7 +194,7 @@ class Turns:
     @property
     def is_busy(self) -> bool:
         """Whether `tick` has anything to look after."""
-        return bool(self.held or self.waiting)
+        return bool(self.held or self.waiting or self.broken)
 
     @property
     def slowed(self) -> int:
@@ -263,6 +274,29 @@ class Turns:
         share.strikes = share.strikes + 1 if share.slow_until > now else 1
         share.slow_until = now + min(_SLOW_FOR_S * _STRIKE ** (share.strikes - 1), _SLOW_FOR_MOST_S)
 
+    def broke(self, turn: Turn) -> None:
+        """sqld closed this call's connection before it answered."""
+        self.broken.append((self.now(), turn.share.name))
+        self._be_watched()
+
+    def suspect(self, names: Iterable[str]) -> list[str]:
+        """sqld crashed while calls of these ran. Gives whom that makes suspect.
+
+        If one of them was suspect already, it is held to be that one, and is slowed, too.
+        """
+        now = self.now()
+        shares = [self._shares.setdefault(name, Share(name, self._cores)) for name in names]
+        known = [share for share in shares if share.suspect_until > now]
+        for share in known:
+            self.slow_down(share)
+        for share in known or shares:
+            is_recent = now - share.crashed_at < _SLOW_FOR_MOST_S
+            share.crashes = share.crashes + 1 if is_recent else 1
+            share.crashed_at = now
+            share.suspect_until = now + min(_SUSPECT_S * _STRIKE ** (share.crashes - 1), _SLOW_FOR_MOST_S)
+            self._suspects[share] = None
+        return [share.name for share in known or shares]
+
     def close(self, database_name: str) -> Share:
         """Nothing new of this tenant begins until `reopen`."""
         share = self._shares.setdefault(database_name, Share(database_name, self._cores))
@@ -312,6 +346,8 @@ class Turns:
             or (share.closed == "new" and not goes_on)
         ):
             return False
+        if self._suspects and not self._may_be_seen(share, now, goes_on=goes_on):
+            return False
         if share.slow_until > now:
             is_time = not share.running and now >= share.not_before
             return is_time and self._counted(now) < self.limit - 1 + more
@@ -323,6 +359,17 @@ class Turns:
         # The last one is for those who used little.
         counted = self._counted(now)
         return counted < places - 1 or (counted < places and self._use_of(share, now) < _HEAVY_S)
+
+    def _may_be_seen(self, share: Share, now: float, *, goes_on: bool) -> bool:
+        """Whether no call of a suspect runs, if this is one. What goes on may hold what its own tenant waits for."""
+        if share.suspect_until <= now:
+            if share in self._suspects:
+                del self._suspects[share]
+            return True
+        return not any(
+            each.running and (each is not share or not goes_on) and each.suspect_until > now
+            for each in self._suspects
+        )
 
     def _counted(self, now: float) -> int:
         """Places that are taken by what is not known to be quick."""
@@ -390,6 +437,8 @@ class Turns:
 
     def _forget(self, share: Share, now: float) -> None:
         is_idle = not share.running and not share.waiting and not share.closed and share.slow_until <= now
+        if now - share.crashed_at < _SLOW_FOR_MOST_S:
+            return
         if is_idle and share.unlooked_s < _FORGOTTEN_S and share.used(now) < _FORGOTTEN_S:
             self._shares.pop(share.name, None)
 

@@ -24,6 +24,10 @@ _LOW_WATER_BYTES = 200_000
 _CONNECT_S = 5.0
 
 
+class BrokenOff(ProviderUnavailable):
+    """The server closed the connection before it had answered: it may have ended over this very request."""
+
+
 class Answer:
     """The head of an answer; its body is read once, by `read` or by `chunks`, or given up by `close`."""
 
@@ -259,7 +263,7 @@ class _Connection(asyncio.Protocol):
         if self._fault is not None:
             raise ProviderUnavailable(self._fault)
         if not self.is_usable:
-            raise ProviderUnavailable("sqld closed the connection before it answered")
+            raise BrokenOff("sqld closed the connection before it answered")
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter

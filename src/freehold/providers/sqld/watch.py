@@ -18,6 +18,7 @@ from freehold.providers.sqld.link import SupervisorLink
 from freehold.providers.sqld.logs import Logs
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import QueryTimeout, Refusal
+from freehold.providers.sqld.supervisor import is_crash
 from freehold.providers.sqld.turns import Turn, Turns
 
 log = structlog.get_logger()
@@ -33,6 +34,8 @@ _INTERRUPTED_WITHIN_S = 1.0
 _FOLD_S = 1.0
 STUCK_S = 10.0
 _BACK_S = 5.0
+# A supervisor has seen within this time that its sqld has ended.
+_BROKEN_S = 3.0
 # sqld takes calls for a moment before its supervisor knows that it is up.
 _START_S = 1.0
 # Without a supervisor nobody can see what goes on, nor end it: a place is given back after this time.
@@ -110,10 +113,11 @@ class Watch:
         is_needed = (
             self._interrupted is None
             or self.turns.lingering
+            or self.turns.broken
             or any(now - turn.began >= _LONG_S for turn in self.turns.running)
         )
         if is_needed:
-            self._next_look = now + (_LOOK_SOON_S if self.turns.lingering else _LOOK_S)
+            self._next_look = now + (_LOOK_SOON_S if self.turns.lingering or self.turns.broken else _LOOK_S)
             self._look = asyncio.create_task(self._looked())
 
     def _fold_if_needed(self) -> None:
@@ -126,6 +130,7 @@ class Watch:
         try:
             asked_at = self.turns.now()
             state = None if self.link is None else await self.link.state()
+            self._see_end(state)
             self._see_restart(state, asked_at)
             await self._see_interruptions(state)
             await self._see_progress()
@@ -146,6 +151,22 @@ class Watch:
             pass
         finally:
             self._folding = None
+
+    def _see_end(self, state: SupervisorState | None) -> None:
+        """Find out why connections broke: if sqld crashed, it is over something that was running."""
+        broken = self.turns.broken
+        if not broken:
+            return
+        if state is not None and (
+            state.state != "up" or (self._restarts is not None and state.restarts != self._restarts)
+        ):
+            names = {name for _, name in broken} | {turn.share.name for turn in self.turns.lingering}
+            broken.clear()
+            if is_crash(state.last_end):
+                suspects = self.turns.suspect(sorted(names))
+                log.error("sqld.crashed", reason=state.last_end, databases=suspects)
+        elif self.turns.now() - broken[0][0] >= _BROKEN_S:
+            broken.clear()  # only the connections broke
 
     def _see_restart(self, state: SupervisorState | None, asked_at: float) -> None:
         if state is None:
