@@ -1,10 +1,13 @@
 """What verbs that serve have in common: a port, and an end in good order."""
 
 import contextlib
+import ctypes
 import errno
+import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 
 import uvicorn
@@ -12,6 +15,7 @@ import uvicorn
 from freehold.settings import BadSettings
 
 _FILES = 65_536
+_M_ARENA_MAX = -8
 
 
 class Server(uvicorn.Server):
@@ -53,6 +57,15 @@ def raise_file_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
     return _FILES if soft == resource.RLIM_INFINITY else soft
+
+
+def keep_less_memory() -> None:
+    """Let threads share the C library's arenas: as many as cores, instead of eight times that. Before threads start.
+
+    Each arena keeps up to 64 MB that it does not need, and no trimming takes that from it. Source: mallopt(3).
+    """
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        mallopt(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
 
 
 def _cannot_listen(host: str, port: int, port_name: str, error: OSError | UnicodeError) -> str:

@@ -6,7 +6,7 @@ import structlog
 import uvicorn
 
 from freehold.cli.context import EXIT_DONE, async_command, command_settings
-from freehold.cli.listening import Server, listen, raise_file_limit
+from freehold.cli.listening import Server, keep_less_memory, listen, raise_file_limit
 from freehold.settings import Settings
 
 _SHUTDOWN_LIMIT_S = 10
@@ -31,14 +31,13 @@ async def serve() -> int:
 
 async def run_service(settings: Settings) -> int:
     """Serve with these settings until told to stop; gives the exit code."""
+    keep_less_memory()
     with listen(settings.host, settings.port) as listener:
         from freehold.adapters import warn_of_shared_sqld
         from freehold.bootstrap import open_services
         from freehold.http.app import create_asgi, create_connections, create_room
-        from freehold.http.returned_memory import keep_less_memory
         from freehold.log import configure_logging
 
-        keep_less_memory()
         configure_logging(settings.log_level, settings.log_format)
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
         async with open_services(settings) as services:

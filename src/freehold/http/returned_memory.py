@@ -9,7 +9,6 @@ from pathlib import Path
 _LOOK_EVERY_S = 5.0
 # Below that it is not worth a look at every page.
 _WORTH_BYTES = 64_000_000
-_M_ARENA_MAX = -8
 _STATM = Path("/proc/self/statm")
 
 
@@ -26,15 +25,6 @@ async def give_back_memory() -> None:
             await asyncio.to_thread(trim, 0)  # without the interpreter's lock
             now = _resident_bytes()
             least = min(least, now)
-
-
-def keep_less_memory() -> None:
-    """Let threads share the C library's arenas: as many as cores, instead of eight times that. Before threads start.
-
-    Each arena keeps up to 64 MB that it does not need, and no trimming takes that from it. Source: mallopt(3).
-    """
-    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
-        mallopt(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
 
 
 def _trim() -> "ctypes._NamedFuncPointer | None":
