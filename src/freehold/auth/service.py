@@ -98,8 +98,15 @@ class Auth:
         password_hash = await self.hasher.hash(new.password)
         user = self.new_user(new, USER_ROLE, self.clock())
         await self._count(client)
-        with suppress(EmailTaken):
+        try:
             await self.store.add_user(user, password_hash, None)
+        except EmailTaken:
+            # Written down like a sign-up, so that it takes as long.
+            found = await self.store.find_credential(user.email)
+            target = f"user:{found.user.user_id}" if found else ""
+            refused = Event("user.sign_up_failed", target, {"reason": "email_taken"}, actor=ANONYMOUS)
+            await self.audit.record(refused)
+        else:
             log.info("user.signed_up", user_id=user.user_id)
             self.on_user_created()
         chosen = Chosen(password_hash=password_hash, name=user.name, image=user.image)
