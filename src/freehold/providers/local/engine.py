@@ -389,7 +389,7 @@ class Engine:
             if ran_s > _DEMOTE_AFTER_S:
                 job.demote()
                 if job.session.alarm.overdue_s(now) > self._engine_limits.overdue_s:
-                    job.tenant.stuck.add(job)
+                    job.tenant.is_stuck(job)
             if ran_s > longest_s:
                 longest, longest_s = job.session, ran_s
         if longest is not None and apsw.memory_used() > self._engine_limits.memory_bytes * _MEMORY_PRESSURE:

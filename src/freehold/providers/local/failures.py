@@ -26,6 +26,16 @@ class Overloaded(Unavailable):
     code = "too_many_requests"
 
 
+class GoesOn(Overloaded):
+    """The tenant has a statement that goes on past its limit, and nothing stops it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a statement of this database goes on past its limit and cannot be stopped; nothing else starts here "
+            "until it has ended"
+        )
+
+
 class BadBaton(InvalidInput):
     """A baton that continues no stream of this database and token."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from freehold.errors import FreeholdError, NotFound
-from freehold.providers.local.failures import Overloaded
+from freehold.providers.local.failures import GoesOn
 from freehold.providers.local.limits import Limits
 from freehold.providers.local.session import Session
 from freehold.providers.local.streams import Stream
@@ -46,10 +46,13 @@ class Tenant:
         if self.closing:
             raise self.gone()
         if self.stuck and not is_ours:
-            raise Overloaded(
-                "a statement of this database goes on past its limit and cannot be stopped; nothing else starts here "
-                "until it has ended"
-            )
+            raise GoesOn
+
+    def is_stuck(self, job: "Job") -> None:
+        """This job goes on past its limit: who waits for a place is not kept waiting."""
+        if job not in self.stuck:
+            self.stuck.add(job)
+            self.gate.refuse_all(GoesOn)
 
     def refuse_all(self) -> None:
         """The database is being deleted: nobody gets in, and who is in is stopped."""

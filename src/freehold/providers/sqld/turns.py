@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal
 
 from freehold.errors import FreeholdError
-from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.local.failures import GoesOn, Gone, Overloaded
 from freehold.providers.serving import Interest
 from freehold.providers.sqld.refusals import QueryTimeout
 
@@ -46,6 +46,12 @@ _STRIKE = 4.0
 # tells which of them it is. Longer each time, and remembered for as long as the longest.
 _SUSPECT_S = 60.0
 _BROKEN = 1000
+# What sqld can interrupt it has ended long before.
+_PATIENCE_S = 1.0
+_IS_SLOWED = (
+    "this database has one call at a time, with pauses, for a while: its calls could not be stopped, or the server "
+    "ended over them; try again later"
+)
 _MANY = 1000
 
 
@@ -380,6 +386,10 @@ class Turns:
         return count
 
     async def _wait(self, share: Share, interest: Interest, now: float, *, goes_on: bool) -> None:
+        if self._goes_on(share, now):
+            raise GoesOn
+        if share.slow_until > now and share.not_before - now >= _WAITS_S:
+            raise Overloaded(_IS_SLOWED)
         if len(share.waiting) >= _WAITING_EACH or self.waiting >= _WAITING:
             raise Overloaded("too many requests at once; try again in a moment")
         waiter = _Waiter(now, goes_on=goes_on)
@@ -499,9 +509,20 @@ class Turns:
 
     def _refuse_overdue(self, now: float) -> None:
         for share in self._queued:
+            goes_on = self._goes_on(share, now)
             for waiter in share.waiting:
-                if now - waiter.since >= _WAITS_S:
-                    _fail(waiter, Overloaded("too many requests at once; try again in a moment"))
+                if goes_on:
+                    _fail(waiter, GoesOn())
+                elif now - waiter.since >= _WAITS_S:
+                    is_slowed = share.slow_until > now or share.suspect_until > now
+                    many = "too many requests at once; try again in a moment"
+                    _fail(waiter, Overloaded(_IS_SLOWED if is_slowed else many))
+
+    def _goes_on(self, share: Share, now: float) -> bool:
+        """Whether sqld is at a call of this tenant that it cannot interrupt."""
+        return bool(share.lingering) and any(
+            turn.share is share and now - turn.broken_at > _PATIENCE_S for turn in self.lingering
+        )
 
 
 def _fail(waiter: _Waiter, error: FreeholdError) -> None:
