@@ -52,6 +52,13 @@ async def test_a_pattern_of_wildcards_ends_nobody(
         "SELECT length([padr] ('a', 1 << 32))",
         "SELECT length(padc/**/('a', 4294967298))",
         "SELECT strfilter(hex(zeroblob(1000000)), hex(zeroblob(1000000)) || 'x')",
+        "SELECT libsql_vector_idx()",
+        'SELECT 1 ORDER BY "libsql_vector_idx" ( /**/ )',
+        "SELECT libsql_vector_idx(1)",
+        "CREATE TABLE t (a, b AS (libsql_vector_idx()))",
+        "CREATE TEMP VIEW v AS SELECT libsql_vector_idx()",
+        "CREATE INDEX i ON t (libsql_vector_idx())",
+        "CREATE INDEX i ON t (libsql_vector_idx(e)) WHERE libsql_vector_idx()",
         "WITH v(a) AS (SELECT replicate('a', 4294967296)) SELECT length(a) FROM v",
     ],
 )

@@ -24,6 +24,7 @@ from freehold.libsql.tokens import MAX_TOKENS, Kind, Token, TooManyTokens, count
 from freehold.libsql.vectors import (
     VECTOR_FUNCTION,
     VECTOR_SEARCH,
+    vector_function_fault,
     vector_index_fault,
     vector_search_fault,
 )
@@ -246,7 +247,7 @@ def _growth_fault(sql: str, lowered: str) -> str | None:
         reason = expansion_fault(found, {}) or vector_index_fault(found)
         if reason is not None:
             return reason
-    return None
+    return vector_function_fault(counted(tokens(sql))) if VECTOR_FUNCTION in lowered else None
 
 
 def _search_fault(sql: str, lowered: str) -> str | None:

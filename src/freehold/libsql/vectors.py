@@ -1,6 +1,7 @@
 """What libSQL's vector search may be asked for: it allocates by numbers that it is given, and does not look at them.
 
-Measured on sqld 0.24.32: `vector_top_k(.., .., 1000000000)` and an index with `search_l=1000000000` corrupt its heap.
+Measured on sqld 0.24.32: `vector_top_k(.., .., 1000000000)` and an index with `search_l=1000000000` corrupt its heap,
+and `SELECT libsql_vector_idx()` ends it.
 """
 
 import re
@@ -16,6 +17,7 @@ VECTOR_META = "libsql_vector_meta_shadow"
 VECTOR_META_SQL = f"CREATE TABLE {VECTOR_META} ( name TEXT PRIMARY KEY, metadata BLOB ) WITHOUT ROWID"
 MAX_NEIGHBOURS = 100_000
 
+_NO_INDEX = f"`{VECTOR_FUNCTION}` stands in CREATE INDEX only, with a column"
 _LARGE_NUMBER = re.compile(r"[0-9]{6}|[0-9][eE]|0[xX]")
 _WHERE_ASKED = (
     f"`{VECTOR_SEARCH}` takes an index, a vector, and a number up to {MAX_NEIGHBOURS} or a parameter for it"
@@ -23,12 +25,24 @@ _WHERE_ASKED = (
 
 
 def vector_index_fault(shape: Shape) -> str | None:
-    """Why an index on vectors is refused, or None."""
-    made = shape.made
-    if made is None or made.kind != "index" or VECTOR_FUNCTION not in shape.reads:
+    """Why the function that makes an index of vectors is refused, or None."""
+    if VECTOR_FUNCTION not in shape.reads:
         return None
+    made = shape.made
+    if made is None or made.kind != "index":
+        return _NO_INDEX
     is_large = any(_LARGE_NUMBER.search(word) for word in made.words)
     return "a number that a vector index is given may have five digits" if is_large else None
+
+
+def vector_function_fault(words: Iterable[Token]) -> str | None:
+    """Why a text with that function is refused, or None: it reads its first argument although there is none."""
+    before = ("", "")
+    for _, text in words:
+        if text == ")" and before == (VECTOR_FUNCTION, "("):
+            return _NO_INDEX
+        before = before[1], text.lower()
+    return None
 
 
 def vector_search_fault(words: Iterable[Token]) -> str | None:

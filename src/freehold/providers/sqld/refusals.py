@@ -78,14 +78,15 @@ class _AnyError(msgspec.Struct):
 
 def _error_in(body: bytes) -> Error:
     """It may be `{"message", "code"}`, `{"error"}` or plain text."""
+    # A message that repeats a caller's text need not be UTF-8.
+    text = body[:_ERROR_LIMIT_BYTES].decode(errors="replace")
     try:
-        found = msgspec.json.decode(body[:_ERROR_LIMIT_BYTES], type=_AnyError)
+        found = msgspec.json.decode(text, type=_AnyError)
         message = found.message or found.error or "the request was refused"
         internal = _INTERNAL.fullmatch(message)
         return Error(message if internal is None else internal[1], found.code)
     except msgspec.MsgspecError:
-        text = " ".join(body[:500].decode(errors="replace").split())
-        return Error(text or "the request was refused")
+        return Error(" ".join(text[:500].split()) or "the request was refused")
 
 
 def _code_of_cursor(message: str) -> str:
