@@ -184,7 +184,7 @@ async def running_auth(
             *pair_routes(edge),
             *api_key_routes(edge),
             *email_and_password_routes(edge, email, checked),
-            *admin_handlers(edge, UserAdmin(auth, SqlAdminStore(central, users))),
+            *admin_handlers(edge, UserAdmin(auth, SqlAdminStore(central, users), addresses.notices)),
         ]
         app = Litestar(
             [

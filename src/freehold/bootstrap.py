@@ -35,6 +35,7 @@ from freehold.auth.jwts import Jwts
 from freehold.auth.links import Links
 from freehold.auth.lockout import Lockout
 from freehold.auth.moving.service import MovingIn
+from freehold.auth.notices import Notices
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.password_resets import PasswordResets
 from freehold.auth.passwords import ScryptHasher
@@ -291,7 +292,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             audit=audit,
             auth=auth,
             moving_in=MovingIn(SqlNewcomers(central, provider.name)),
-            user_admin=UserAdmin(auth, SqlAdminStore(central, users)),
+            user_admin=UserAdmin(auth, SqlAdminStore(central, users), addresses.notices),
             references=References(
                 CentralReferences(central, timedelta(days=settings.session_max_days)), changes
             ),
@@ -398,6 +399,7 @@ def email_addresses(central: Central, mailer: Mailer, secret: str, settings: Set
         store=CentralAccounts(central),
         codes=Codes(pending, mailer, places, secret, rate),
         links=Links(pending, mailer, places, rate),
+        notices=Notices(pending, mailer, places, rate),
         secret=secret,
         base_url=f"{settings.public_url}/api/auth",
     )
@@ -407,11 +409,19 @@ def email_services(auth: Auth, central: Central, addresses: EmailAddresses) -> E
     """All that works by e-mail address and password."""
     store, codes, links, base_url = addresses.store, addresses.codes, addresses.links, addresses.base_url
     return EmailServices(
-        accounts=Accounts(auth, store, CentralOwnSessions(central), links, addresses.secret, base_url),
+        accounts=Accounts(
+            auth,
+            store,
+            CentralOwnSessions(central),
+            links,
+            addresses.notices,
+            addresses.secret,
+            base_url,
+        ),
         codes=codes,
         code_sign_in=CodeSignIn(auth, store, codes),
         email_addresses=addresses,
         password_resets=PasswordResets(
-            store, auth.hasher, auth.rules, codes, links, addresses.secret, base_url
+            store, auth.hasher, auth.rules, codes, links, addresses.notices, addresses.secret, base_url
         ),
     )

@@ -1,6 +1,7 @@
 """The owner arrives: whoever was in an account before its address was proved is out, by every way of proving it."""
 
 import asyncio
+import itertools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -479,6 +480,64 @@ async def test_a_reset_ends_sessions_keys_and_unvouched_identities_of_a_proved_a
     subjects = await app.rows('SELECT "accountId" FROM account WHERE "providerId" = \'oidc\'')
     assert subjects == [("right",)]
     assert (await app.post(SIGN_IN, {"email": OWNER, "password": OWN_PASSWORD})).status_code == 200
+
+
+# What the owner is told ---------------------------------------------------------------------------------------------
+
+ADDRESS_CHANGED, PASSWORD_CHANGED = "Your e-mail address was changed", "Your password was changed"
+
+
+async def test_an_owner_is_told_of_each_change_at_the_address_that_was_proved(
+    app: AuthApp, outbox: OutboxReader
+) -> None:
+    owner = bearer((await app.sign_up(OWNER)).json()["token"])
+    user_id = (await app.rows('SELECT id FROM "user"'))[0][0]
+    change = {"currentPassword": PASSWORD, "newPassword": OWN_PASSWORD}
+    back = {"currentPassword": OWN_PASSWORD, "newPassword": PASSWORD}
+    assert (await app.post("/api/auth/change-password", change, **owner)).status_code == 200
+    assert outbox.mails() == [], "nobody has shown yet that the address is theirs"
+    await app.write('UPDATE "user" SET "emailVerified" = 1')
+
+    assert (await app.post("/api/auth/change-password", back, **owner)).status_code == 200
+    assert told(outbox, OWNER) == [PASSWORD_CHANGED]
+    await by_reset_link(app, outbox, Stranger(app, user_id, [], ""))
+    assert told(outbox, OWNER) == [PASSWORD_CHANGED] * 2
+    again = await app.post(SIGN_IN, {"email": OWNER, "password": OWN_PASSWORD})
+    owner = bearer(again.json()["token"])
+    await app.post("/api/auth/email-otp/request-email-change", {"newEmail": MOVED}, **owner)
+    body = {"newEmail": MOVED, "otp": outbox.code(MOVED)}
+    assert (await app.post("/api/auth/email-otp/change-email", body, **owner)).status_code == 200
+    assert told(outbox, OWNER) == [PASSWORD_CHANGED, PASSWORD_CHANGED, ADDRESS_CHANGED]
+    assert told(outbox, MOVED) == []
+    await app.post("/api/auth/change-email", {"newEmail": "third@example.com"}, **owner)
+    assert (await app.http.get(outbox.link("third@example.com"), headers=owner)).status_code == 302
+    assert told(outbox, MOVED) == [ADDRESS_CHANGED]
+    await as_administrator(app, user_id, {"email": "fourth@example.com", "name": "A"})
+    assert told(outbox, "third@example.com") == [ADDRESS_CHANGED]
+    assert told(outbox, "fourth@example.com") == []
+    for mail in outbox.mails():
+        if mail["subject"] in {ADDRESS_CHANGED, PASSWORD_CHANGED}:
+            assert not re.search(r"http|\d{6}|@", mail["text"])
+
+
+async def test_notices_flood_nobody_and_stop_nothing(app: AuthApp, outbox: OutboxReader) -> None:
+    owner = bearer((await app.sign_up(OWNER)).json()["token"])
+    await app.write('UPDATE "user" SET "emailVerified" = 1')
+    passwords = [PASSWORD, OWN_PASSWORD] * 4
+    for old, new in itertools.pairwise(passwords):
+        body = {"currentPassword": old, "newPassword": new}
+        assert (await app.post("/api/auth/change-password", body, **owner)).status_code == 200
+    assert told(outbox, OWNER) == [PASSWORD_CHANGED] * 3
+    outbox.path.unlink()
+    outbox.path.mkdir()  # no mail goes out any more
+    await app.write("DELETE FROM verification")
+    body = {"currentPassword": passwords[-1], "newPassword": passwords[-2]}
+    assert (await app.post("/api/auth/change-password", body, **owner)).status_code == 200
+
+
+def told(outbox: OutboxReader, to: str) -> list[str]:
+    subjects = [mail["subject"] for mail in outbox.mails(to)]
+    return [subject for subject in subjects if subject in {ADDRESS_CHANGED, PASSWORD_CHANGED}]
 
 
 # At the same moment -------------------------------------------------------------------------------------------------

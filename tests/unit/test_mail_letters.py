@@ -5,11 +5,12 @@ from typing import get_args
 
 import pytest
 
-from freehold.auth.letters import Language, Letter, LetterKind
+from freehold.auth.letters import Language, Letter, LetterKind, NoticeKind
 from freehold.mail.message import write_out
 from freehold.mail.smtp import SmtpServer, to_mime
 
-KINDS = get_args(LetterKind)
+NOTICES = get_args(NoticeKind)
+KINDS = [kind for kind in get_args(LetterKind) if kind not in NOTICES]
 LANGUAGES = get_args(Language)
 SCRIPTS = {"en": r"[a-z]", "ar": r"[\u0600-\u06ff]", "km": r"[\u1780-\u17ff]"}
 SENDER = "Bahar <no-reply@example.com>"
@@ -32,6 +33,21 @@ def test_every_letter_is_whole_in_every_language(kind: LetterKind, language: Lan
     assert "012345" in message.html
     assert "Bahar" in message.text
     assert "012345" not in message.subject, "subjects are shown on locked screens"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", NOTICES)
+def test_a_notice_says_what_was_done_and_what_to_do_and_leads_nowhere(
+    kind: NoticeKind, language: Language
+) -> None:
+    message = write_out(letter(kind, language), "<Bahar>")
+    for part in (message.subject, message.text, message.html):
+        assert re.search(SCRIPTS[language], part)
+        assert "{" not in part
+        assert not re.search(r"012345|https?:|href", part)
+    assert message.text.count("<Bahar>") >= 2
+    assert "<Bahar>" not in message.html
+    assert len(message.text.split("\n\n")) == 3
 
 
 def test_arabic_runs_from_right_to_left_but_the_code_does_not() -> None:

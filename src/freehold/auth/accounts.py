@@ -10,6 +10,7 @@ from freehold.auth.account_ports import AccountStore, OwnSessionStore
 from freehold.auth.errors import BadLink, NoPassword, SessionNotFresh, WrongPassword
 from freehold.auth.letters import Language, Letter
 from freehold.auth.links import Links, account_stamp
+from freehold.auth.notices import Notices
 from freehold.auth.passwords import check_length
 from freehold.auth.places import place_of
 from freehold.auth.service import Auth, signed_in_by
@@ -27,6 +28,7 @@ class Accounts:
     store: AccountStore
     own_sessions: OwnSessionStore
     links: Links
+    notices: Notices
     secret: str
     base_url: str
 
@@ -86,6 +88,7 @@ class Accounts:
         if not is_done:
             raise WrongPassword("the password was changed at this moment")
         log.info("user.password_changed", user_id=asking.user_id)
+        await self.notices.send("password-changed", asking.user, client.language)
         return signed_in_by(asking.user, session) if session else None
 
     async def list_sessions(self, asking: SignedIn) -> list[Session]:

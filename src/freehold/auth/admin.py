@@ -21,6 +21,7 @@ from freehold.auth.errors import (
     NoSuchUser,
     NotImpersonating,
 )
+from freehold.auth.notices import Notices
 from freehold.auth.passwords import check_new_password
 from freehold.auth.service import Auth, signed_in_by
 from freehold.auth.types import USER_ROLE, Client, NewUser, Session, SignedIn, User
@@ -35,6 +36,7 @@ class UserAdmin:
 
     auth: Auth
     store: AdminStore
+    notices: Notices
 
     async def list(self, query: UserQuery) -> UserPage:
         """Users, page by page. Raises `NoSuchField`."""
@@ -84,7 +86,11 @@ class UserAdmin:
             if not is_email(edit.email):
                 raise InvalidEmail("this is not an e-mail address")
             edit = replace(edit, email=edit.email.lower())
-        return await self._edited(user_id, edit)
+        before = await self.get(user_id)
+        changed = await self._edited(user_id, edit)
+        if changed.email != before.email:
+            await self.notices.send("address-changed", before)
+        return changed
 
     async def set_role(self, user_id: str, role: str) -> User:
         """Replace the roles, joined by commas. Raises `NoSuchUser`."""
@@ -103,6 +109,7 @@ class UserAdmin:
         password_hash = await self.auth.hasher.hash(password)
         if not await self.store.replace_password(user_id, password_hash, self.auth.clock()):
             raise NoSuchUser("there is no such user any more")
+        await self.notices.send("password-changed", user)
 
     async def ban(
         self, admin: User, user_id: str, reason: str | None = None, expires_in_s: float | None = None

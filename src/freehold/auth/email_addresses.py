@@ -35,6 +35,7 @@ from freehold.auth.errors import (
 )
 from freehold.auth.letters import Language, Letter, LetterKind
 from freehold.auth.links import Links, fingerprint
+from freehold.auth.notices import Notices
 from freehold.auth.places import place_of
 from freehold.auth.proofs import Chosen, Kept, Proof, in_hand
 from freehold.auth.types import Credential, SignedIn, User
@@ -60,6 +61,7 @@ class EmailAddresses:
     store: AccountStore
     codes: Codes
     links: Links
+    notices: Notices
     secret: str
     base_url: str
     clock: Callable[[], datetime] = utc_now
@@ -138,7 +140,7 @@ class EmailAddresses:
             has_reader=is_free,
         )
 
-    async def follow_link(self, token: str, asking: SignedIn | None) -> Followed:
+    async def follow_link(self, token: str, asking: SignedIn | None, language: Language = "en") -> Followed:
         """Do what the link is for. `asking` has a session in the browser that follows it, if anybody has.
 
         Following a link that verifies again does no harm.
@@ -161,6 +163,8 @@ class EmailAddresses:
             raise BadLink("this link is void, as the account has changed")
         is_new = bool(proof.new_email)
         log.info("user.email_verified", user_id=proved.user.user_id, is_new=is_new)
+        if is_new:
+            await self.notices.send("address-changed", found.user, language)
         return Followed(user=proved.user, is_changed=is_new, is_first=proved.is_first)
 
     async def _verify_proof(self, claims: dict[str, Any], found: Credential, own: Kept) -> Proof:
@@ -230,7 +234,9 @@ class EmailAddresses:
         is_free = await self.store.find_credential(new_email) is None
         await self.codes.send(_change(user, new_email), language, place_of(user.user_id), has_reader=is_free)
 
-    async def change_by_code(self, asking: SignedIn, new_email: str, code: str) -> User:
+    async def change_by_code(
+        self, asking: SignedIn, new_email: str, code: str, language: Language = "en"
+    ) -> User:
         """The user, with the new address.
 
         Raises:
@@ -256,6 +262,7 @@ class EmailAddresses:
         if changed is None:
             raise WrongCode("this code was used at this moment")
         log.info("user.email_changed", user_id=user.user_id)
+        await self.notices.send("address-changed", user, language)
         return changed.user
 
     async def _mail_link(

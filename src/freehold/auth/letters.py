@@ -6,6 +6,9 @@ import msgspec
 
 Language = Literal["en", "ar", "km"]
 
+NoticeKind = Literal["address-changed", "password-changed"]
+"""What tells of something that was done, and asks for nothing: there is no secret in it."""
+
 LetterKind = Literal[
     "sign-in-code",
     "verify-code",
@@ -16,11 +19,13 @@ LetterKind = Literal[
     "reset-link",
     "change-email-link",
     "delete-link",
+    "address-changed",
+    "password-changed",
 ]
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True):
-    """One mail to one person. `secret` is the code or the link, and theirs alone.
+    """One mail to one person. `secret` is the code or the link, and theirs alone; empty in a notice.
 
     It holds nothing that somebody else has chosen, such as a name: a stranger who signs up with another's address
     must not be able to have that other read what the stranger wrote.

@@ -22,9 +22,9 @@ _REMEMBERED = timedelta(days=1)
 
 
 class MailQuota(msgspec.Struct, frozen=True):
-    """Codes and links are counted apart, so that neither is used up by asking for the other."""
+    """Codes, links and notices are counted apart, so that none is used up by asking for another."""
 
-    what: Literal["code", "link"]
+    what: Literal["code", "link", "notice"]
     email: str
     place: Place
 

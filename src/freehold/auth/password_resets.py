@@ -12,6 +12,7 @@ from freehold.auth.codes import Codes, Purpose
 from freehold.auth.errors import BadLink, WrongCode
 from freehold.auth.letters import Language, Letter
 from freehold.auth.links import Links, account_stamp
+from freehold.auth.notices import Notices
 from freehold.auth.password_rules import PasswordRules
 from freehold.auth.passwords import check_new_password
 from freehold.auth.pending import Ticket
@@ -31,6 +32,7 @@ class PasswordResets:
     rules: PasswordRules
     codes: Codes
     links: Links
+    notices: Notices
     secret: str
     base_url: str
 
@@ -67,7 +69,7 @@ class PasswordResets:
         """Raises `BadLink` if it is of no use (any more)."""
         await self._owner(await self.links.find("reset-password", token))
 
-    async def reset_by_link(self, token: str, password: str) -> None:
+    async def reset_by_link(self, token: str, password: str, language: Language = "en") -> None:
         """Set the password; all sessions and API keys end. Who has read the mail owns the address: it is proved.
 
         The link works once, and not at all after address or password have changed.
@@ -80,10 +82,12 @@ class PasswordResets:
         ticket = await self.links.find("reset-password", token)
         user = await self._owner(ticket)
         await self.rules.check(password, user.name, user.email)
-        if not await self._reset(user, password, "reset-link", ticket):
+        if not await self._reset(user, password, "reset-link", ticket, language):
             raise BadLink("this link was used at this moment")
 
-    async def reset_by_code(self, email: str, code: str, password: str, source: str) -> None:
+    async def reset_by_code(
+        self, email: str, code: str, password: str, source: str, language: Language = "en"
+    ) -> None:
         """The same with a code.
 
         Raises:
@@ -96,15 +100,16 @@ class PasswordResets:
         found = await self.store.find_credential(purpose.email)
         if found is not None:  # whoever has the code may learn what they are called
             await self.rules.check(password, found.user.name, found.user.email)
-        if found is None or not await self._reset(found.user, password, "reset-code", ticket):
+        if found is None or not await self._reset(found.user, password, "reset-code", ticket, language):
             raise WrongCode("this code was used at this moment")
 
-    async def _reset(self, user: User, password: str, way: Way, ticket: Ticket) -> bool:
+    async def _reset(self, user: User, password: str, way: Way, ticket: Ticket, language: Language) -> bool:
         chosen = Chosen(password_hash=await self.hasher.hash(password))
         proof = Proof(way=way, ticket=ticket, chosen=chosen)
         is_done = await self.store.prove(user, proof, self.links.clock()) is not None
         if is_done:
             log.info("user.password_reset", user_id=user.user_id)
+            await self.notices.send("password-changed", user, language)
         return is_done
 
     async def _owner(self, ticket: Ticket) -> User:

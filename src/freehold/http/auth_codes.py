@@ -101,7 +101,8 @@ class _Endpoints:
     async def reset(self, request: Asked) -> AuthReply:
         values = check(await self.edge.accept(request), _RESET_FIELDS)
         source = self.edge.source(request.scope)
-        await self.resets.reset_by_code(values["email"], values["otp"], values["password"], source)
+        language = language_of(request.scope)
+        await self.resets.reset_by_code(values["email"], values["otp"], values["password"], source, language)
         return json_reply(Success())
 
     async def request_change(self, request: Asked) -> AuthReply:
@@ -115,7 +116,8 @@ class _Endpoints:
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
         self.edge.auth.require_fresh(asking, "change your address")
-        await self.addresses.change_by_code(asking, values["newEmail"], values["otp"])
+        language = language_of(request.scope)
+        await self.addresses.change_by_code(asking, values["newEmail"], values["otp"], language)
         return self.edge.session_kept(request.scope, asking, Success())
 
 

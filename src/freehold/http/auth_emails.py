@@ -63,7 +63,7 @@ class _Endpoints:
                 asking.user.email,
             }:
                 raise Refusal(401, "UNAUTHORIZED", "Unauthorized")
-            followed = await self.addresses.follow_link(token, asking)
+            followed = await self.addresses.follow_link(token, asking, language_of(request.scope))
         except BadLink as error:
             raise Refusal(401, "INVALID_TOKEN", "Invalid token") from error
         except LinkExpired as error:

@@ -82,7 +82,7 @@ class _Endpoints:
         token = values.get("token") or query_value(request.scope, "token")
         if not token:
             raise BadLink("there is no token")
-        await self.resets.reset_by_link(token, values["newPassword"])
+        await self.resets.reset_by_link(token, values["newPassword"], language_of(request.scope))
         return json_reply(Status())
 
 

@@ -7,7 +7,7 @@ from freehold.auth.letters import Language, LetterKind
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One language. `letters` has a subject and a first sentence for each kind."""
+    """One language. `letters` has a subject and a first sentence for each kind, `advice` the second of notices."""
 
     direction: str
     letters: dict[LetterKind, tuple[str, str]]
@@ -17,6 +17,7 @@ class Words:
     caution: str
     code_caution: str
     sign_up_caution: str
+    advice: dict[LetterKind, str]
 
 
 _ENGLISH = Words(
@@ -43,6 +44,14 @@ _ENGLISH = Words(
             "Confirm that your account is to be deleted",
             "Open this link to delete your account at {app} and all that is in it:",
         ),
+        "address-changed": (
+            "Your e-mail address was changed",
+            "Your account at {app} has another e-mail address now, and no longer this one.",
+        ),
+        "password-changed": (
+            "Your password was changed",
+            "The password of your account at {app} was changed.",
+        ),
     },
     code_lasts="It is valid for 5 minutes and works once.",
     link_lasts="It is valid for one hour.",
@@ -50,6 +59,12 @@ _ENGLISH = Words(
     caution="If you did not ask for this, ignore this mail, and nothing will happen.",
     code_caution="Nobody has a reason to ask you for this code.",
     sign_up_caution="Open it only if you signed up yourself: otherwise somebody else knows that password.",
+    advice={
+        "address-changed": "If you did this, there is nothing to do. If not, tell whoever runs {app} at once: this"
+        " address does not open the account any longer.",
+        "password-changed": "If you did this, there is nothing to do. If not, choose a new password at once, as if"
+        " you had forgotten it: that ends all sessions.",
+    },
 )
 
 _ARABIC = Words(
@@ -73,6 +88,11 @@ _ARABIC = Words(
             "افتح هذا الرابط لتأكيد عنوانك الجديد لدى {app}:",
         ),
         "delete-link": ("تأكيد حذف حسابك", "افتح هذا الرابط لحذف حسابك لدى {app} وكل ما فيه:"),
+        "address-changed": (
+            "تم تغيير عنوان بريدك الإلكتروني",
+            "أصبح لحسابك لدى {app} عنوان بريد إلكتروني آخر، ولم يعد له هذا العنوان.",
+        ),
+        "password-changed": ("تم تغيير كلمة مرورك", "تم تغيير كلمة مرور حسابك لدى {app}."),
     },
     code_lasts="الرمز صالح لمدة 5 دقائق ولمرة واحدة فقط.",
     link_lasts="الرابط صالح لمدة ساعة واحدة.",
@@ -80,6 +100,12 @@ _ARABIC = Words(
     caution="إن لم تطلب ذلك فتجاهل هذه الرسالة، ولن يحدث شيء.",
     code_caution="لا يحق لأحد أن يطلب منك هذا الرمز.",
     sign_up_caution="لا تفتحه إلا إذا كنت أنت من سجّل، وإلا فإن شخصًا آخر يعرف كلمة المرور هذه.",
+    advice={
+        "address-changed": "إن كنت أنت من فعل ذلك فلا يلزمك شيء. وإلا فأبلغ القائمين على {app} فورًا، لأن هذا العنوان"
+        " لم يعد يفتح الحساب.",
+        "password-changed": "إن كنت أنت من فعل ذلك فلا يلزمك شيء. وإلا فاختر كلمة مرور جديدة فورًا كما لو أنك نسيتها،"
+        " فذلك ينهي جميع الجلسات.",
+    },
 )
 
 _KHMER = Words(
@@ -109,6 +135,14 @@ _KHMER = Words(
             "បើកតំណនេះដើម្បីបញ្ជាក់អាសយដ្ឋានអ៊ីមែលថ្មីរបស់អ្នកនៅ {app}៖",
         ),
         "delete-link": ("បញ្ជាក់ការលុបគណនីរបស់អ្នក", "បើកតំណនេះដើម្បីលុបគណនីរបស់អ្នកនៅ {app} និងអ្វីៗទាំងអស់នៅក្នុងនោះ៖"),
+        "address-changed": (
+            "អាសយដ្ឋានអ៊ីមែលរបស់អ្នកត្រូវបានប្ដូរ",
+            "គណនីរបស់អ្នកនៅ {app} មានអាសយដ្ឋានអ៊ីមែលផ្សេងហើយ ហើយលែងប្រើអាសយដ្ឋាននេះទៀត។",
+        ),
+        "password-changed": (
+            "ពាក្យសម្ងាត់របស់អ្នកត្រូវបានប្ដូរ",
+            "ពាក្យសម្ងាត់នៃគណនីរបស់អ្នកនៅ {app} ត្រូវបានប្ដូរ។",
+        ),
     },
     code_lasts="លេខកូដនេះមានសុពលភាព 5 នាទី ហើយប្រើបានតែម្តង។",
     link_lasts="តំណនេះមានសុពលភាពមួយម៉ោង។",
@@ -116,6 +150,12 @@ _KHMER = Words(
     caution="បើអ្នកមិនបានស្នើសុំទេ សូមកុំអើពើនឹងអ៊ីមែលនេះ ហើយគ្មានអ្វីកើតឡើងឡើយ។",
     code_caution="គ្មាននរណាមានហេតុផលសួររកលេខកូដនេះពីអ្នកឡើយ។",
     sign_up_caution="សូមបើកវាតែពេលដែលអ្នកបានចុះឈ្មោះដោយខ្លួនឯង បើមិនដូច្នោះទេ អ្នកផ្សេងស្គាល់ពាក្យសម្ងាត់នោះ។",
+    advice={
+        "address-changed": "បើអ្នកបានធ្វើវា មិនចាំបាច់ធ្វើអ្វីទេ។ បើមិនមែនទេ សូមប្រាប់អ្នកដែលដំណើរការ {app} ភ្លាមៗ"
+        " ព្រោះអាសយដ្ឋាននេះលែងបើកគណនីបានទៀតហើយ។",
+        "password-changed": "បើអ្នកបានធ្វើវា មិនចាំបាច់ធ្វើអ្វីទេ។ បើមិនមែនទេ សូមជ្រើសរើសពាក្យសម្ងាត់ថ្មីភ្លាមៗ"
+        " ដូចជាអ្នកបានភ្លេចវា៖ វានឹងបញ្ចប់វគ្គទាំងអស់។",
+    },
 )
 
 WORDS: dict[Language, Words] = {"en": _ENGLISH, "ar": _ARABIC, "km": _KHMER}
