@@ -157,3 +157,25 @@ async def test_an_error_that_repeats_what_is_no_utf_8_is_the_callers(db: Caller,
     )
     assert status in {200, 400}, body
     assert "PROVIDER_UNAVAILABLE" not in str(body)
+
+
+def _text(value: str) -> dict[str, str]:
+    return {"type": "text", "value": value}
+
+
+async def test_a_pattern_that_the_engine_would_write_out_is_refused_wherever_it_comes_from(db: Caller) -> None:
+    large, sql = _text("a{999999999}"), "select 'aaaa' regexp ?"
+    named = {"sql": "select regexp(:p, 'a')", "named_args": [{"name": "p", "value": large}]}
+    for endpoint, body in (
+        ("v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql, "args": [large]}}, CLOSE]}),
+        ("v3/pipeline", {"requests": [{"type": "execute", "stmt": named}, CLOSE]}),
+        ("v3/pipeline", {"requests": [{"type": "store_sql", "sql_id": 1, "sql": sql}, CLOSE]}),
+        ("v3/pipeline", {"requests": [{"type": "sequence", "sql": "select 'a' regexp 'a{1001}'"}, CLOSE]}),
+        ("v3/pipeline", {"requests": [{"type": "batch", "batch": {"steps": [{"stmt": named}]}}, CLOSE]}),
+        ("v1/execute", {"stmt": {"sql": sql, "args": [large]}}),
+        ("v3/cursor", {"batch": {"steps": [{"stmt": {"sql": sql, "args": [large]}}]}}),
+        ("v1/execute", {"stmt": {"sql": "select 'a' regexp printf('a{%d}', 999999999)"}}),
+    ):
+        status, told = await db.post(endpoint, body)
+        assert (status, told.get("code")) == (403, "REFUSED_SQL"), (endpoint, body, told)
+    assert await db.rows("select 'aaaa' regexp ?, 'b' regexp 'a{1000}'", "^a{4}$") == [[1, 0]]

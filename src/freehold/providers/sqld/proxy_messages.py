@@ -15,6 +15,7 @@ from freehold.providers.sqld.entitled import Claim
 from freehold.providers.sqld.protobuf import BYTES, each, encoded, field, fields_of, parsed, varint
 from freehold.providers.sqld.proxy_programs import program_of, query_sql, text_of
 from freehold.providers.sqld.searches import check_stored_search
+from freehold.providers.sqld.sizes import check_sizes
 from freehold.providers.tokens import Grant
 
 _FRAME_HEAD_BYTES = 5
@@ -45,6 +46,7 @@ class ProxyMessages:
         for step in each(program, "Program"):
             sql = query_sql(step)
             check_sql(sql)
+            check_sizes(sql)
             check_stored_search(sql)
             if grant.access_level == "read_only":
                 check_reading_sql(sql)
@@ -61,6 +63,7 @@ class ProxyMessages:
         fields = fields_of(message, {1: BYTES, 2: BYTES})
         sql = text_of(fields.get(2, b""))
         check_sql(sql)
+        check_sizes(sql)
         check_stored_search(sql)
         refused = self._refusal(sql, grant)
         if refused is not None:

@@ -1,8 +1,9 @@
-"""Vector searches that ask for a number by a parameter: the number is looked at where it is given."""
+"""Vector searches, and patterns of REGEXP, that are given by a parameter: it is looked at where it has its value."""
 
 from collections.abc import Iterator
 
 from freehold.libsql.guard import RefusedSql
+from freehold.libsql.patterns import LARGE_PATTERN, is_large_pattern
 from freehold.libsql.protocol import (
     BatchReq,
     BatchV1Req,
@@ -20,6 +21,8 @@ from freehold.libsql.values import decode
 from freehold.libsql.vectors import MAX_NEIGHBOURS, VECTOR_SEARCH, is_too_many
 from freehold.providers.texts import Body
 
+_MATCHER = "regexp"  # and `regexpi`
+
 
 def check_searches(request: Body) -> None:
     """Return if no search asks for more than libSQL can bear.
@@ -29,12 +32,19 @@ def check_searches(request: Body) -> None:
     """
     for each in _statements(request):
         if isinstance(each, str):
-            if searches(each):
-                check_stored_search(each)
+            check_stored_search(each)
         elif each.sql is not None and searches(each.sql):
-            values = [*each.args, *(named.value for named in each.named_args)]
-            if any(is_too_many(decode(value)) for value in values):
-                raise RefusedSql(f"a statement with `{VECTOR_SEARCH}` takes numbers up to {MAX_NEIGHBOURS}")
+            _check_values(
+                each.sql, [decode(each) for each in (*each.args, *(named.value for named in each.named_args))]
+            )
+
+
+def _check_values(sql: str, values: list[object]) -> None:
+    lowered = sql.lower()
+    if VECTOR_SEARCH in lowered and any(map(is_too_many, values)):
+        raise RefusedSql(f"a statement with `{VECTOR_SEARCH}` takes numbers up to {MAX_NEIGHBOURS}")
+    if _MATCHER in lowered and any(map(is_large_pattern, values)):
+        raise RefusedSql(LARGE_PATTERN)
 
 
 def check_stored_search(sql: str) -> None:
@@ -45,13 +55,14 @@ def check_stored_search(sql: str) -> None:
     """
     if searches(sql) and any(token.kind is Kind.VARIABLE for token in tokens(sql)):
         raise RefusedSql(
-            f"`{VECTOR_SEARCH}` in SQL that is stored or delegated takes no parameters; send it whole"
+            f"`{VECTOR_SEARCH}` or REGEXP in SQL that is stored or delegated takes no parameters; send it whole"
         )
 
 
 def searches(sql: str) -> bool:
-    """Whether the text may hold a vector search."""
-    return VECTOR_SEARCH in sql.lower()
+    """Whether the text may hold a vector search, or REGEXP."""
+    lowered = sql.lower()
+    return VECTOR_SEARCH in lowered or _MATCHER in lowered
 
 
 def _statements(request: Body) -> Iterator[Stmt | str]:

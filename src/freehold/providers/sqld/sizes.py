@@ -1,4 +1,4 @@
-"""Calls of functions that nothing interrupts, over values whose size stands in the text.
+"""Calls of functions that nothing interrupts, over values whose size stands in the text, and patterns of REGEXP.
 
 On sqld a statement ends with its functions only. What a text says of its sizes is judged here; for the rest a call
 past its limit keeps its place, and the supervisor ends sqld when such calls hold all of them.
@@ -7,6 +7,7 @@ past its limit keeps its place, and the supervisor ends sqld when such calls hol
 import functools
 
 from freehold.libsql.guard import RefusedSql, shapes
+from freehold.libsql.patterns import pattern_fault
 from freehold.libsql.tokens import Kind, tokens
 
 # They take as long as one value times the other.
@@ -16,23 +17,31 @@ _SLOW = frozenset(
 _MAKERS = frozenset({"zeroblob", "randomblob", "printf", "format", "char"})
 _MAX_BYTES = 100_000
 _LONG = 4096
+_LARGE_VALUES = (
+    f"a function such as `instr` or `replace` over values of more than {_MAX_BYTES} bytes that the statement "
+    "itself makes is not allowed: nothing could stop it"
+)
 
 
 def check_sizes(sql: str) -> None:
     """Return unless the text makes a large value and looks for something in one. It has passed `check_sql`.
 
     Raises:
-        RefusedSql: it does.
+        RefusedSql: it does, or has a pattern that is large, or that cannot be seen.
     """
-    if (_cached_fault if len(sql) <= _LONG else _is_fault)(sql):
-        raise RefusedSql(
-            f"a function such as `instr` or `replace` over values of more than {_MAX_BYTES} bytes that the statement "
-            "itself makes is not allowed: nothing could stop it"
-        )
+    reason = (_cached_fault if len(sql) <= _LONG else _fault)(sql)
+    if reason is not None:
+        raise RefusedSql(reason)
 
 
-def _is_fault(sql: str) -> bool:
+def _fault(sql: str) -> str | None:
     lowered = sql.lower()
+    if "regexp" in lowered and (reason := pattern_fault(tokens(sql))) is not None:
+        return reason
+    return _LARGE_VALUES if _makes_large_values(sql, lowered) else None
+
+
+def _makes_large_values(sql: str, lowered: str) -> bool:
     if not any(maker in lowered for maker in _MAKERS):
         return False
     called = frozenset[str]().union(*(shape.reads for shape in shapes(sql)))
@@ -44,4 +53,4 @@ def _is_fault(sql: str) -> bool:
     )
 
 
-_cached_fault = functools.lru_cache(maxsize=2048)(_is_fault)
+_cached_fault = functools.lru_cache(maxsize=2048)(_fault)
