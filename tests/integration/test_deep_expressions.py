@@ -1,7 +1,7 @@
 """How deep an expression may be is the same on both engines: what a program asks for in good faith passes."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
             yield running
 
 
-EXPRESSIONS = {
+EXPRESSIONS: dict[str, Callable[[int], str]] = {
     "likes": lambda n: "select count(*) from t where " + " or ".join(["a like ?"] * n),
     "equals": lambda n: "select count(*) from t where " + " or ".join(f"a = {i}" for i in range(n)),
     "both": lambda n: "select count(*) from t where " + " and ".join(f"a <> {i}" for i in range(n)),

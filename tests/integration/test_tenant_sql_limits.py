@@ -82,12 +82,12 @@ async def db(running: Served) -> Caller:
         "pragma ignore_check_constraints = on",
         "pragma case_sensitive_like = on",
         "pragma recursive_triggers = off",
-        "pragma module_list",
-        "pragma compile_options",
+        "pragma soft_heap_limit",
+        "pragma hard_heap_limit",
         "select * from pragma_database_list",
         "select * from pragma_database_list()",
         "select * from 'pragma_database_list'",
-        "select * from pragma_module_list",
+        "select * from pragma_hard_heap_limit",
         "select file from main.pragma_database_list",
     ],
 )
@@ -124,7 +124,7 @@ async def test_what_lies_inside_is_kept_safe_too(db: Caller, sql: str) -> None:
 
 
 async def test_refusals_name_what_is_allowed(db: Caller) -> None:
-    assert "foreign_key_check" in (await db.run("pragma cache_size"))["message"]
+    assert "foreign_key_check" in (await db.run("pragma hard_heap_limit"))["message"]
     assert "fts5" in (await db.run("create virtual table x using fts3(a)"))["message"]
 
 

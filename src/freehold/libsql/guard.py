@@ -18,6 +18,7 @@ from freehold.libsql.facts import Facts, Unfit, facts_of, judge
 from freehold.libsql.looks import LooksAtView, may_look, without_views
 from freehold.libsql.pacing import EVERY, breathe
 from freehold.libsql.pragmas import PRAGMAS, not_allowed, pragma_fault
+from freehold.libsql.search_commands import commands_in
 from freehold.libsql.shadow import SHADOW_ENDS, may_be_shadow
 from freehold.libsql.shape import Shape, shapes_of
 from freehold.libsql.tokens import MAX_TOKENS, Kind, Token, TooManyTokens, counted, tokens
@@ -138,9 +139,13 @@ def judged(sql: str, facts: Facts) -> Facts:
     if not (facts.matters or may_change_schema(sql)):
         return facts
     try:
-        return judge(shapes(sql), facts)
+        facts = judge(shapes(sql), facts)
     except Unfit as error:
         raise RefusedSql(str(error)) from error
+    for command in commands_in(sql) if facts.virtual else ():
+        if command.fault is not None and facts.virtual.get(command.table) in {"fts5", ""}:
+            raise RefusedSql(command.fault)
+    return facts
 
 
 def answerable(sql: str, facts: Facts) -> str:
