@@ -21,13 +21,13 @@ from freehold.errors import FreeholdError, InvalidInput, NotFound
 from freehold.http.body_room import NoRoom
 from freehold.http.problems import RETRY_AFTER_S, status_of
 from freehold.http.replicas import Replicas
-from freehold.http.streaming import read_body, send_stream, too_large, watched
+from freehold.http.streaming import Watched, read_body, send_stream, too_large
 from freehold.http.token_checks import TokenChecks
 from freehold.libsql.profiles import opens_nothing
 from freehold.libsql.protocol import Error
 from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS, Call, DatabaseServer, Endpoint
-from freehold.providers.tokens import BadToken, Verifier
+from freehold.providers.tokens import BadToken, Grant, Verifier
 from freehold.tenants.errors import DatabaseDamaged
 
 log = structlog.get_logger()
@@ -93,31 +93,42 @@ class Gateway:
             )
         if method != "POST":
             raise MethodNotAllowed(f"use POST, not {method}")
-        grant = self.verifier.verify(_bearer(scope), database_name)
+        authorization, size = self._announced(scope)
+        grant = self.verifier.verify(_bearer(authorization), database_name)
         if grant.profile == "none":
             raise opens_nothing()
         if self.checks is not None:
             await self.checks.check(grant)
-        with self._room(scope, database_name):
-            body = await read_body(receive, self.max_body_bytes)
-            call = Call(grant, cast(Endpoint, endpoint), body)
-            with watched(receive) as interest:
-                reply = await self.server.answer(call, interest)
-                if reply.rest is None:
-                    await _send(send, reply.status, reply.body)
-                else:
-                    await send_stream(send, _JSON, reply.body, reply.rest)
-
-    @contextlib.contextmanager
-    def _room(self, scope: HTTPScope, database_name: str) -> Iterator[None]:
-        """Room for the body, as long as it is needed."""
-        length = _header(scope, b"content-length")
-        size = int(length) if length is not None and length.isdigit() else self.max_body_bytes
         if size > self.max_body_bytes:
             raise too_large(self.max_body_bytes)
         if size <= _SMALL_BODY_BYTES:
-            yield
-            return
+            await self._run(receive, send, grant, cast(Endpoint, endpoint))
+        else:
+            with self._room(database_name, size):
+                await self._run(receive, send, grant, cast(Endpoint, endpoint))
+
+    async def _run(self, receive: Receive, send: Send, grant: Grant, endpoint: Endpoint) -> None:
+        call = Call(grant, endpoint, await read_body(receive, self.max_body_bytes))
+        with Watched(receive) as interest:
+            reply = await self.server.answer(call, interest)
+            if reply.rest is None:
+                await _send(send, reply.status, reply.body)
+            else:
+                await send_stream(send, _JSON, reply.body, reply.rest)
+
+    def _announced(self, scope: HTTPScope) -> tuple[bytes | None, int]:
+        """The header `Authorization`, and how many bytes the body may have."""
+        authorization, size = None, self.max_body_bytes
+        for name, value in scope["headers"]:
+            if name == b"authorization" and authorization is None:
+                authorization = value
+            elif name == b"content-length" and value.isdigit():
+                size = int(value[:20])
+        return authorization, size
+
+    @contextlib.contextmanager
+    def _room(self, database_name: str, size: int) -> Iterator[None]:
+        """Room for a large body, as long as it is needed."""
         if self._held[database_name] + size > self.max_bodies_bytes_each:
             raise Overloaded("too much is being sent to this database at once; try again in a moment")
         self._held[database_name] += size
@@ -171,15 +182,7 @@ def _split(path: str) -> tuple[str, str]:
     return (database_name, endpoint.removeprefix("/").removesuffix("/")) if path.startswith("/") else ("", "")
 
 
-def _header(scope: HTTPScope, wanted: bytes) -> bytes | None:
-    for name, value in scope["headers"]:
-        if name == wanted:
-            return value
-    return None
-
-
-def _bearer(scope: HTTPScope) -> str:
-    value = _header(scope, b"authorization")
+def _bearer(value: bytes | None) -> str:
     if value is None:
         raise BadToken("a token is needed: send `Authorization: Bearer <token>`")
     scheme, _, token = value.decode("latin-1").partition(" ")

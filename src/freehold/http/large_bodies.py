@@ -74,10 +74,13 @@ def _announced(scope: HTTPScope) -> int:
     """How many bytes are to come; 0 where there is no body, and one more than small for those of unknown length."""
     if scope["method"] in _WITHOUT_BODY:
         return 0
-    length = header(scope, b"content-length")
-    if length is None:
-        return 0 if header(scope, b"transfer-encoding") is None else SMALL_BYTES + 1
-    return int(length[:20]) if length.isdigit() else 0
+    size = 0
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value[:20]) if value.isdigit() else 0
+        if name == b"transfer-encoding":
+            size = SMALL_BYTES + 1
+    return size
 
 
 def _leave(place: Place | None) -> None:

@@ -22,7 +22,7 @@ from freehold.errors import (
     Unavailable,
 )
 from freehold.http.headers import header
-from freehold.http.streaming import read_body, send_stream, watched
+from freehold.http.streaming import Watched, read_body, send_stream
 from freehold.http.token_checks import TokenChecks
 from freehold.libsql.profiles import opens_nothing
 from freehold.providers.local.failures import Gone
@@ -86,7 +86,7 @@ class Replicas:
         if session_token is not None and not _is_plain(session_token):
             raise InvalidInput("the session token is not one of ours")
         body = await read_body(receive, self.max_body_bytes)
-        with watched(receive) as interest:
+        with Watched(receive) as interest:
             reply = await self.server.replicate(ReplicaCall(grant, method, body, session_token), interest)
             if reply.rest is None:
                 await _send_status(send, reply.grpc_status or _INTERNAL, reply.message)

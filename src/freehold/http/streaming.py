@@ -1,8 +1,7 @@
 """Bodies as they come and go: read to a limit, streamed back, and whether the client is still there."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 
 import structlog
 from litestar.types import Receive, Send
@@ -71,27 +70,24 @@ async def send_stream(
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-@contextlib.contextmanager
-def watched(receive: Receive) -> Iterator[Interest]:
-    """Whether the client is still there, for as long as its answer is made and sent."""
-    interest = Interest()
-    watch = _Watch(receive, interest)
-    try:
-        yield interest
-    finally:
-        watch.stop()
-
-
-class _Watch:
-    """Notices that the client goes away while its statement runs. Quick answers are never watched."""
+class Watched:
+    """Whether the client is still there, for as long as its answer is made and sent. Quick ones are never watched."""
 
     __slots__ = ("_interest", "_receive", "_task", "_timer")
 
-    def __init__(self, receive: Receive, interest: Interest) -> None:
+    def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._interest = interest
+        self._interest = Interest()
         self._task: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> Interest:
         self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._start)
+        return self._interest
+
+    def __exit__(self, *_error: object) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     def _start(self) -> None:
         self._task = asyncio.create_task(self._run())
@@ -100,9 +96,3 @@ class _Watch:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._interest.lose()
-
-    def stop(self) -> None:
-        """The answer is there."""
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()

@@ -57,7 +57,7 @@ class Need(NamedTuple):
     words: str = ""
 
 
-_NOTHING = Need("read_only")
+NOTHING_NEEDED = Need("read_only")
 _needs: dict[str, Need] = {}
 _SCHEMA_HINT = "the schema changes by the registry's migrations alone, each sent as one whole batch"
 
@@ -65,6 +65,16 @@ _SCHEMA_HINT = "the schema changes by the registry's migrations alone, each sent
 def narrowed(asked: Profile, most: Profile) -> Profile:
     """The narrower of the two."""
     return min(asked, most, key=_RANKS.__getitem__)
+
+
+def wider(one: Need, other: Need) -> Need:
+    """What both together need; of two that need the same, the first."""
+    return other if _RANKS[other.profile] > _RANKS[one.profile] else one
+
+
+def covers(profile: Profile, need: Need) -> bool:
+    """Whether a token of the profile may run what needs this."""
+    return _RANKS[need.profile] <= _RANKS[profile]
 
 
 def need_of(sql: str) -> Need:
@@ -93,7 +103,7 @@ def is_beyond_rows(sql: str) -> bool:
 def refusal(sql: str, profile: Profile) -> ProfileNeeded | RefusedSql | None:
     """Why a token of this profile may not run the text, or None."""
     need = need_of(sql)
-    if _RANKS[need.profile] <= _RANKS[profile]:
+    if covers(profile, need):
         return None
     if need.profile is None:
         return RefusedSql(
@@ -122,10 +132,10 @@ def _need(sql: str) -> Need:
     plain = _PLAIN.fullmatch(sql)
     if plain is not None:
         if plain[1] is None:
-            return _NOTHING
+            return NOTHING_NEEDED
         if OWN_PREFIX not in sql.lower():
             return Need("rows", plain[1].upper())
-    return max(map(_need_of, statements(sql)), key=lambda need: _RANKS[need.profile], default=_NOTHING)
+    return max(map(_need_of, statements(sql)), key=lambda need: _RANKS[need.profile], default=NOTHING_NEEDED)
 
 
 _cached_need = functools.lru_cache(maxsize=2048)(_need)
@@ -135,7 +145,7 @@ def _need_of(statement: str) -> Need:
     """What one statement needs, or a part of a trigger: each counts for itself."""
     words = list(itertools.islice(tokens(statement), _MOST_BEFORE_NAME))
     if not words:
-        return _NOTHING
+        return NOTHING_NEEDED
     explains = 0
     if _verb(words[0]) == "explain":
         explains = 3 if [_verb(word) for word in words[1:3]] == ["query", "plan"] else 1
@@ -143,7 +153,7 @@ def _need_of(statement: str) -> Need:
     if verb == "with":
         return _need_of_with(itertools.islice(tokens(statement), explains + 1, None))
     if verb in _READING or verb in _TRANSACTION:
-        return _NOTHING
+        return NOTHING_NEEDED
     if verb in _WRITING:
         return _need_of_writing(words[explains:])
     if verb == "pragma":
@@ -160,7 +170,7 @@ def _need_of_with(words: Iterator[Token]) -> Need:
             depth += (word.text == "(") - (word.text == ")")
         elif depth == 0 and before == ")" and _verb(word) in _VERBS:
             if word.text in _READING:
-                return _NOTHING
+                return NOTHING_NEEDED
             return _need_of_writing([word, *itertools.islice(words, _MOST_BEFORE_NAME)])
         before = word.text
     return Need("full", "WITH")
@@ -187,7 +197,7 @@ def _need_of_pragma(words: Sequence[Token]) -> Need:
         del texts[:2]
     name = texts[0] if texts else ""
     is_reading = name in ABOUT or name in READ or (name in CHANGED and len(texts) == 1)
-    return _NOTHING if is_reading or is_switch(texts) else Need("full", f"PRAGMA {name}")
+    return NOTHING_NEEDED if is_reading or is_switch(texts) else Need("full", f"PRAGMA {name}")
 
 
 def _need_of_schema(statement: str, words: Sequence[Token]) -> Need:

@@ -5,13 +5,13 @@ stored on a stream, and no process of ours remembers what: a text that goes beyo
 pipeline that opens its stream and closes it, so that all of its uses are seen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from freehold.errors import Forbidden, InvalidInput
-from freehold.libsql.profiles import Profile, refusal
+from freehold.libsql.profiles import Profile, covers, refusal
 from freehold.libsql.protocol import (
     Batch,
     BatchReq,
@@ -28,7 +28,7 @@ from freehold.libsql.protocol import (
     StreamReq,
 )
 from freehold.providers.published import inlined
-from freehold.providers.texts import Body, texts_of
+from freehold.providers.sqld.requests import Looked, looked_at
 
 
 class Claim(NamedTuple):
@@ -41,36 +41,29 @@ class Claim(NamedTuple):
 class Entitled(NamedTuple):
     """A request that its token may send, once each of the claims is found true."""
 
-    request: Body
-    texts: Sequence[str]  # all its SQL
+    request: Looked
     claims: tuple[Claim, ...] = ()
 
 
-def entitled(request: Body, texts: Sequence[str], profile: Profile) -> Entitled:
-    """The request, whose SQL is `texts`, as it may go on.
+def entitled(request: Looked, profile: Profile) -> Entitled:
+    """The request as it may go on.
 
     Raises:
         ProfileNeeded, RefusedSql: the profile does not allow some of it, and no claim could help.
     """
+    if covers(profile, request.need) and not request.stores:
+        return Entitled(request)  # as nearly all are
     claims: list[Claim] = []
-    match request:
-        case PipelineReq(requests=requests):
-            if _is_plain(requests) and all(refusal(sql, profile) is None for sql in texts):
-                return Entitled(request, texts)  # as nearly all are
-            kept = _Pipeline(request, profile).checked(claims)
+    match request.body:
+        case PipelineReq() as body:
+            kept = _Pipeline(body, profile).checked(claims)
             if claims:
-                request = replace(request, requests=kept)
-                texts = list(texts_of(request))
+                request = looked_at(replace(body, requests=kept))
         case ExecuteV1Req(stmt=stmt):
             _check(stmt.sql, profile)
         case CursorReq(batch=batch) | BatchV1Req(batch=batch):
             claims += _claims(batch, profile)
-    return Entitled(request, texts, tuple(claims))
-
-
-def _is_plain(requests: Sequence[StreamReq]) -> bool:
-    """Whether nothing is stored, so that each text stands for itself."""
-    return all(type(each) is not StoreSqlReq for each in requests)
+    return Entitled(request, tuple(claims))
 
 
 class _Pipeline:

@@ -1,34 +1,29 @@
 """Hrana calls of clients, checked and handed on to sqld; its answers, streamed back without what is not theirs."""
 
-import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
-from types import TracebackType
 
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.guard import RefusedSql
-from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.local.failures import Overloaded
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.sqld.batons import BatonSeal
+from freehold.providers.sqld.breaking import Limited, Stoppable
 from freehold.providers.sqld.entitled import Claim, Entitled
 from freehold.providers.sqld.entitled import entitled as entitled_of
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import QueryTimeout, reading_only
 from freehold.providers.sqld.requests import (
+    Looked,
     RefusedRequest,
     baton_of,
     check_stored,
     checked,
     encoded,
-    may_begin_transaction,
-    may_leave_stream,
-    work_in,
 )
 from freehold.providers.sqld.schemas import AskOtherwise, Schemas
-from freehold.providers.sqld.settings_read import as_reads
 from freehold.providers.sqld.streams import Place
 from freehold.providers.sqld.transactions import TRANSACTION_S, Transactions
 from freehold.providers.sqld.turns import Turn
@@ -36,7 +31,6 @@ from freehold.providers.sqld.upstream import Answer, BrokenOff
 from freehold.providers.sqld.watch import Watch
 from freehold.providers.texts import Body, with_texts
 from freehold.providers.tokens import Grant
-from freehold.tenants.errors import DatabaseDamaged
 
 _SHORT_BODY_BYTES = 1024
 _SMALL_BODY_BYTES = 65_536
@@ -76,7 +70,7 @@ class SqldServer:
         try:
             entitled = await self._read(call, interest)
             for claim in entitled.claims:
-                await self._require(claim, entitled.request)
+                await self._require(claim, entitled.request.body)
         except RefusedRequest as error:
             await self._give_up(error.baton, call.grant)
             raise
@@ -89,38 +83,34 @@ class SqldServer:
     async def _judged(self, call: Call, entitled: Entitled, interest: Interest) -> Reply:
         """Hand it on if it fits the schema that the database has."""
         grant, request = call.grant, entitled.request
-        leaves_stream = may_leave_stream(request)
         try:
-            if leaves_stream:
-                check_stored(request)
+            if request.leaves_stream:
+                check_stored(request.body)
             return await self._schemas.run(
-                lambda: self._forward(call, entitled, interest),
+                lambda: self._forward(call, request, interest),
                 grant.database_name,
-                entitled.texts,
+                request.texts,
                 interest,
+                hints=request.hints,
                 may_change=bool(entitled.claims) or grant.profile == "full" or self._registry is None,
-                leaves_stream=leaves_stream,
+                leaves_stream=request.leaves_stream,
             )
         except AskOtherwise as question:
-            texts = [sql for sql in entitled.texts if sql not in question.instead]
-            other = Entitled(with_texts(request, question.instead), texts, entitled.claims)
-            return await self._judged(call, other, interest)
+            texts = [sql for sql in request.texts if sql not in question.instead]
+            other = request._replace(body=with_texts(request.body, question.instead), texts=texts)
+            return await self._judged(call, Entitled(other, entitled.claims), interest)
         except RefusedSql:
-            await self._give_up(baton_of(request), grant)
+            await self._give_up(baton_of(request.body), grant)
             raise
 
     def _entitled(self, call: Call) -> Entitled:
-        request: Body
-        texts: Sequence[str]
-        request, texts = checked(call.endpoint, call.body, call.grant.access_level)
-        if call.grant.access_level == "read_only":
-            request, texts = as_reads(request, texts)
+        request = checked(call.endpoint, call.body, call.grant.access_level)
         if self._registry is None:
-            return Entitled(request, texts)
+            return Entitled(request)
         try:
-            return entitled_of(request, texts, call.grant.profile)
+            return entitled_of(request, call.grant.profile)
         except Forbidden as error:
-            raise RefusedRequest(error, baton_of(request)) from error
+            raise RefusedRequest(error, baton_of(request.body)) from error
 
     async def _require(self, claim: Claim, request: Body) -> None:
         assert self._registry is not None  # without it nobody claims anything
@@ -135,35 +125,37 @@ class SqldServer:
         run = self._desk.run_soon if len(call.body) <= _SMALL_BODY_BYTES else self._desk.run
         return await run(call.grant.database_name, interest, lambda: self._entitled(call))
 
-    async def _forward(self, call: Call, entitled: Entitled, interest: Interest) -> Reply:
-        request = entitled.request
-        theirs = baton_of(request)
+    async def _forward(self, call: Call, request: Looked, interest: Interest) -> Reply:
+        theirs = baton_of(request.body)
         name = call.grant.database_name
         baton, since = None, time.time()
         if theirs is not None:
             baton, since = self._seal.open(theirs, call.grant)
-        statements, is_program = work_in(request)
         # What only closes or asks takes no time, and must not wait.
         turn = (
             await self._turns.enter(
-                name, interest, statements, is_program=is_program, goes_on=baton is not None
+                name,
+                interest,
+                request.statements,
+                is_program=request.is_program,
+                goes_on=baton is not None,
             )
-            if statements
+            if request.statements
             else None
         )
         try:
             if baton is not None:
                 baton, since = await self._transactions.bounded(name, baton, since)
-            body = encoded(request, baton)
+            body = encoded(request.body, baton)
             place = await self._namespaces.place(name, baton)
         except BaseException:
             if turn is not None:
                 turn.leave()
             raise
         place.since = since
-        if may_leave_stream(request):
+        if request.leaves_stream:
             place.keep_unseen()  # until its baton is seen
-            place.is_plain = (baton is None or place.is_plain) and not may_begin_transaction(entitled.texts)
+            place.is_plain = (baton is None or place.is_plain) and not request.may_begin
         try:
             reply = await self._asked(call, body, place, turn, interest)
         except BaseException as error:
@@ -183,7 +175,7 @@ class SqldServer:
     ) -> Reply:
         grant = call.grant
         try:
-            async with Stoppable(turn, interest) if turn else limited(self._timeout_s, interest):
+            with Stoppable(turn, interest) if turn else Limited(self._timeout_s, interest):
                 answer = await self._namespaces.post(
                     grant.database_name, grant.access_level, f"/{call.endpoint}", body, place=place
                 )
@@ -287,76 +279,6 @@ class SqldServer:
                 place.leave()
 
 
-class Stoppable:
-    """What runs inside is broken off when the turn is stopped; the turn lingers then, unless it was left.
-
-    Raises:
-        FreeholdError: what the turn was stopped with.
-    """
-
-    __slots__ = ("_interest", "_scope", "_turn")
-
-    def __init__(self, turn: Turn, interest: Interest) -> None:
-        self._turn = turn
-        self._interest = interest
-        self._scope = asyncio.timeout(None)
-
-    async def __aenter__(self) -> None:
-        await self._scope.__aenter__()
-        self._turn.when_stopped = self._break_off
-        self._interest.when_lost(self._turn.abandon)
-        if self._turn.stopped is not None:  # before it began
-            self._break_off()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._interest.when_lost(_nothing)
-        self._turn.when_stopped = None
-        try:
-            await self._scope.__aexit__(kind, error, trace)
-        except TimeoutError as late:
-            self._end(late)
-            raise
-        if error is not None:
-            self._end(error)
-
-    def _end(self, error: BaseException) -> None:
-        if isinstance(error, NotFound | Overloaded | ProviderUnavailable | DatabaseDamaged):
-            self._turn.leave()  # it never got there, or sqld itself broke it off
-            if isinstance(error, BrokenOff):
-                self._turn.turns.broke(self._turn)
-            return
-        self._turn.linger()
-        if isinstance(error, TimeoutError) and self._turn.stopped is not None:
-            raise self._turn.stopped from error
-
-    def _break_off(self) -> None:
-        self._scope.reschedule(asyncio.get_running_loop().time())
-
-
-@contextlib.asynccontextmanager
-async def limited(timeout_s: float, interest: Interest) -> AsyncIterator[None]:
-    """Stop what runs inside when the time is over or nobody waits for it any more.
-
-    Raises:
-        TimeoutError: the time is over.
-        Gone: the client went away.
-    """
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(timeout_s) as scope:
-            interest.when_lost(lambda: scope.reschedule(loop.time()))
-            try:
-                yield
-            finally:
-                interest.when_lost(_nothing)
-    except TimeoutError as error:
-        if interest.is_lost:
-            raise Gone("the client went away") from error
-        raise
-
-
 def _without_baton(body: bytes) -> bytes:
     """The start of an answer after which the client cannot go on with the stream, which expires."""
     head = _HEAD.match(body)
@@ -379,7 +301,3 @@ def _done(answer: Answer, turn: Turn | None, place: Place | None = None) -> None
             turn.leave()
         else:
             turn.linger()
-
-
-def _nothing() -> None:
-    """Nobody is to be told."""

@@ -14,18 +14,20 @@ import msgspec
 from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import CloseReq, PipelineReq
 from freehold.providers.sqld.admin import SqldAdmin
-from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.keys import Credentials, NamespaceKeys
 from freehold.providers.sqld.proxy_messages import disconnect_message
 from freehold.providers.sqld.refusals import refusal
 from freehold.providers.sqld.streams import Place, Places
-from freehold.providers.sqld.upstream import Answer, Upstream
+from freehold.providers.sqld.upstream import Answer, Upstream, head_of
 from freehold.tenants.types import AccessLevel
 
 DISCONNECT = "proxy.Proxy/Disconnect"
+JSON = (("Content-Type", "application/json"),)
 GRPC = (("Content-Type", "application/grpc-web"), ("TE", "trailers"))
 _HEALTH_S = 2.0
 _CLOSE_S = 5.0
 _BACK_S = 0.1
+_REMEMBERED = 5000
 _DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 # How its gRPC services say it: no key of the namespace is found, so that ours seems to be wrong.
 _GRPC_DENIALS = frozenset({b"3", b"5", b"16"})
@@ -43,6 +45,7 @@ class Namespaces:
         self._patience_s = patience_s  # while sqld is not there, for as long as it takes to be started again
         self._places = Places()
         self._closing: set[asyncio.Task[None]] = set()
+        self._heads: dict[tuple[str, AccessLevel, str], tuple[Credentials, bytes]] = {}
 
     async def place(self, database_name: str, key: str | None = None) -> Place:
         """A place for one call of a tenant, which leaves it at its end. See `Places.take`."""
@@ -113,7 +116,7 @@ class Namespaces:
         access_level: AccessLevel,
         path: str,
         body: bytes,
-        headers: Sequence[tuple[str, str]] = (("Content-Type", "application/json"),),
+        headers: Sequence[tuple[str, str]] = JSON,
         *,
         place: Place | None = None,
     ) -> Answer:
@@ -126,24 +129,17 @@ class Namespaces:
             ProviderUnavailable: no answer (whether it was carried out is unknown), or a denial that lasts.
         """
         for delay_s in (*_DELAYS_S, None):
-            own = self._keys.credentials(database_name, access_level)
-            sent = (
-                # Both ways to name a namespace say the same, and neither comes from a client.
-                ("Host", f"{database_name}.db.internal"),
-                ("x-namespace-bin", own.namespace),
-                ("Authorization", f"Bearer {own.token}"),
-                *headers,
-            )
+            head = self._head(database_name, access_level, path, headers)
             began = self._places.now()
             if place is not None:
                 place.sent()
             try:
-                answer = await self._upstream.post(path, sent, body)
+                answer = await self._upstream.post(head, body)
             except ProviderUnavailable as error:
                 if not isinstance(error.__cause__, ConnectionRefusedError):
                     raise
                 self.forget_before(began)  # sqld is not there, nor is a stream
-                answer = await self._sent_when_back(path, sent, body, error, place)
+                answer = await self._sent_when_back(head, body, error, place)
             if not _is_denial(answer):
                 return answer
             answer.close()
@@ -153,10 +149,31 @@ class Namespaces:
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
         raise ProviderUnavailable(f"sqld denies the namespace `{database_name}`, which is there")
 
+    def _head(
+        self, database_name: str, access_level: AccessLevel, path: str, headers: Sequence[tuple[str, str]]
+    ) -> bytes:
+        """The head of a request. Most are the same as one before."""
+        own = self._keys.credentials(database_name, access_level)
+        known = self._heads.get((database_name, access_level, path)) if headers is JSON else None
+        if known is not None and known[0] is own:
+            return known[1]
+        sent = (
+            # Both ways to name a namespace say the same, and neither comes from a client.
+            ("Host", f"{database_name}.db.internal"),
+            ("x-namespace-bin", own.namespace),
+            ("Authorization", f"Bearer {own.token}"),
+            *headers,
+        )
+        head = head_of(path, sent)
+        if headers is JSON:
+            if len(self._heads) >= _REMEMBERED:
+                self._heads.clear()
+            self._heads[database_name, access_level, path] = own, head
+        return head
+
     async def _sent_when_back(
         self,
-        path: str,
-        sent: Sequence[tuple[str, str]],
+        head: bytes,
         body: bytes,
         error: ProviderUnavailable,
         place: Place | None,
@@ -169,7 +186,7 @@ class Namespaces:
             if place is not None:
                 place.sent()
             try:
-                return await self._upstream.post(path, sent, body)
+                return await self._upstream.post(head, body)
             except ProviderUnavailable as again:
                 if not isinstance(again.__cause__, ConnectionRefusedError):
                     raise

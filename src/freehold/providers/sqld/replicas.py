@@ -8,8 +8,9 @@ from freehold.errors import InvalidInput, ProviderUnavailable
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaReply
 from freehold.providers.sqld.admin import SqldAdmin
+from freehold.providers.sqld.breaking import Limited, Stoppable
 from freehold.providers.sqld.entitled import Claim
-from freehold.providers.sqld.forward import Stoppable, limited
+from freehold.providers.sqld.known import hints_of
 from freehold.providers.sqld.namespaces import DISCONNECT, GRPC, Namespaces
 from freehold.providers.sqld.proxy_messages import (
     ProxyMessages,
@@ -82,6 +83,7 @@ class SqldReplicas:
             call.grant.database_name,
             texts,
             interest,
+            hints=hints_of(texts),
             may_change=claim is not None or call.grant.profile == "full" or self._registry is None,
             leaves_stream=True,
         )
@@ -163,7 +165,7 @@ class SqldReplicas:
             headers.append(("x-session-token", call.session_token))
         grant = call.grant
         try:
-            async with Stoppable(turn, interest) if turn else limited(self._timeout_s, interest):
+            with Stoppable(turn, interest) if turn else Limited(self._timeout_s, interest):
                 answer = await self._namespaces.post(
                     grant.database_name, grant.access_level, f"/{call.method}", body, headers, place=place
                 )

@@ -4,20 +4,14 @@ What goes on is our own encoding of what was checked, never the bytes that came:
 another there.
 """
 
-import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from freehold.errors import Forbidden, InvalidInput
-from freehold.libsql.guard import (
-    RefusedSql,
-    check_reading_sql,
-    check_sql,
-    may_change_schema,
-    writes_shadow,
-)
+from freehold.libsql.guard import RefusedSql, check_reading_sql, may_change_schema, writes_shadow
+from freehold.libsql.profiles import NOTHING_NEEDED, Need, wider
 from freehold.libsql.protocol import (
     BatchReq,
     BatchV1Req,
@@ -32,12 +26,12 @@ from freehold.libsql.protocol import (
     StoreSqlReq,
 )
 from freehold.providers.serving import Endpoint
-from freehold.providers.sqld.searches import check_searches, searches
-from freehold.providers.sqld.sizes import check_sizes
+from freehold.providers.sqld.known import BEGINS, SEARCHES, known_of
+from freehold.providers.sqld.searches import check_searches
+from freehold.providers.sqld.settings_read import as_reads
 from freehold.providers.texts import Body, texts_of
 from freehold.tenants.types import AccessLevel
 
-_BEGINS = re.compile("begin|savepoint", re.IGNORECASE)
 _encode = msgspec.json.Encoder().encode
 _DECODERS: dict[Endpoint, Callable[[bytes], Any]] = {
     "v1/execute": msgspec.json.Decoder(ExecuteV1Req).decode,
@@ -46,6 +40,34 @@ _DECODERS: dict[Endpoint, Callable[[bytes], Any]] = {
     "v3/pipeline": msgspec.json.Decoder(PipelineReq).decode,
     "v3/cursor": msgspec.json.Decoder(CursorReq).decode,
 }
+
+
+class Looked(NamedTuple):
+    """A request with what is to be known of it on its way.
+
+    `statements` is how many it has, a sequence counts as two; with `is_program` some run whatever becomes of those
+    before. `leaves_stream`: sqld may have a stream open after it. With a `fault` it may not go on; `need` is the
+    widest of its texts, `hints` are those of all.
+    """
+
+    body: Body
+    texts: Sequence[str]
+    statements: int
+    is_program: bool
+    leaves_stream: bool
+    stores: bool
+    fault: str | None
+    hints: int
+    need: Need
+
+    @property
+    def searches(self) -> bool:
+        return bool(self.hints & SEARCHES)
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether a stream may be in a transaction after it that was in none before; never False by mistake."""
+        return bool(self.hints & BEGINS)
 
 
 class RefusedRequest(Forbidden):
@@ -57,8 +79,8 @@ class RefusedRequest(Forbidden):
         self.baton = baton
 
 
-def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> tuple[Body, list[str]]:
-    """The request, and all its SQL, which is inside the rules. Blocking for as long as the body is large.
+def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Looked:
+    """The request, all of whose SQL is inside the rules. Blocking for as long as the body is large.
 
     sqld lets a token for reading take the write lock, and everybody else wait for it; here it does not.
 
@@ -67,59 +89,75 @@ def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> tuple
         RefusedRequest: some SQL reaches outside the tenant's own database.
     """
     request = _decoded(endpoint, body)
-    texts = list(texts_of(request))
+    if endpoint == "v2/pipeline" and isinstance(request, PipelineReq):
+        _check_version_2(request)
+    found = _inside(request)
     try:
-        for sql in texts:
-            check_sql(sql)
-            check_sizes(sql)
-            if access_level == "read_only":
+        if access_level == "read_only":
+            for sql in found.texts:
                 check_reading_sql(sql)
-        if any(map(searches, texts)):
+            request = as_reads(request, found.texts)
+            if request is not found.body:
+                found = _inside(request)
+        if found.searches:
             check_searches(request)
     except RefusedSql as error:
         raise RefusedRequest(error, baton_of(request)) from error
-    if endpoint == "v2/pipeline" and isinstance(request, PipelineReq):
-        _check_version_2(request)
-    return request, texts
+    return found
+
+
+def _inside(request: Body) -> Looked:
+    found = looked_at(request)
+    if found.fault is not None:
+        raise RefusedRequest(RefusedSql(found.fault), baton_of(request))
+    return found
+
+
+def looked_at(request: Body) -> Looked:
+    """What is to be known of the request, in one pass. Blocking, as `checked`."""
+    texts: list[str] = []
+    statements = 0
+    is_program = stores = False
+    leaves_stream = isinstance(request, CursorReq)
+    if isinstance(request, PipelineReq):
+        kind: type | None = None
+        for each in request.requests:
+            kind = type(each)
+            if isinstance(each, ExecuteReq):
+                statements += 1
+                if each.stmt.sql is not None:
+                    texts.append(each.stmt.sql)
+            elif isinstance(each, BatchReq):
+                steps = each.batch.steps
+                statements += len(steps)
+                is_program = is_program or len(steps) > 1
+                texts += [step.stmt.sql for step in steps if step.stmt.sql is not None]
+            elif isinstance(each, SequenceReq | DescribeReq | StoreSqlReq):
+                statements += {SequenceReq: 2, DescribeReq: 1}.get(kind, 0)
+                stores = stores or kind is StoreSqlReq
+                if each.sql is not None:
+                    texts.append(each.sql)
+        leaves_stream = kind is not CloseReq
+    elif isinstance(request, ExecuteV1Req):
+        statements = 1
+        texts += texts_of(request)
+    else:
+        statements = len(request.batch.steps)
+        is_program = statements > 1
+        texts += texts_of(request)
+    fault, hints, need = None, 0, NOTHING_NEEDED
+    for sql in texts:
+        known = known_of(sql)
+        hints |= known.hints
+        need = wider(need, known.need)
+        if (fault := known.fault) is not None:
+            break
+    return Looked(request, texts, statements, is_program, leaves_stream, stores, fault, hints, need)
 
 
 def baton_of(request: Body) -> str | None:
     """The baton that the client sent."""
     return request.baton if isinstance(request, PipelineReq | CursorReq) else None
-
-
-def work_in(request: Body) -> tuple[int, bool]:
-    """How many statements it has, and whether some run whatever becomes of those before. A sequence counts as two."""
-    match request:
-        case PipelineReq(requests=requests):
-            count = 0
-            is_program = False
-            for each in requests:
-                kind = type(each)
-                if kind is ExecuteReq or kind is DescribeReq:
-                    count += 1
-                elif kind is SequenceReq:
-                    count += 2
-                elif isinstance(each, BatchReq):
-                    count += len(each.batch.steps)
-                    is_program = is_program or len(each.batch.steps) > 1
-            return count, is_program
-        case ExecuteV1Req():
-            return 1, False
-        case CursorReq(batch=batch) | BatchV1Req(batch=batch):
-            return len(batch.steps), len(batch.steps) > 1
-
-
-def may_leave_stream(request: Body) -> bool:
-    """Whether sqld may have a stream open after it."""
-    if isinstance(request, PipelineReq):
-        return not (request.requests and type(request.requests[-1]) is CloseReq)
-    return isinstance(request, CursorReq)
-
-
-def may_begin_transaction(texts: Sequence[str]) -> bool:
-    """Whether a stream may be in a transaction after them that was in none before; never False by mistake."""
-    return any(_BEGINS.search(sql) for sql in texts)
 
 
 def check_stored(request: Body) -> None:

@@ -34,6 +34,7 @@ from freehold.libsql.shape import Shape
 from freehold.libsql.values import decode
 from freehold.providers.desk import Desk
 from freehold.providers.serving import Interest
+from freehold.providers.sqld.known import CHANGES, SHADOWS
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import Refusal, refusal
 from freehold.providers.sqld.transactions import TRANSACTION_S
@@ -123,10 +124,13 @@ class Schemas:
         texts: Sequence[str],
         interest: Interest,
         *,
+        hints: int,
         may_change: bool,
         leaves_stream: bool,
     ) -> Result:
         """Let a call with these texts go on to the database: that is what `act` does, and its result is given.
+
+        `hints` are all that the texts have, see `Known`.
 
         Raises:
             AskOtherwise: it may run in other words. Those need not be looked at again.
@@ -136,9 +140,9 @@ class Schemas:
         known = self._of(database_name)
         known.visits += 1
         try:
-            if self._is_old(known, texts, may_change=may_change):
+            if self._is_old(known, hints, may_change=may_change):
                 await self._refresh(known, database_name, interest)
-            if not (known.changes or known.facts.matters or any(map(may_change_schema, texts))):
+            if not (known.changes or known.facts.matters or hints & CHANGES):
                 return await act()
             async with self._judged(known, database_name, texts, interest, leaves_stream=leaves_stream):
                 return await act()
@@ -208,15 +212,17 @@ class Schemas:
             known.read_at = began
             known.changes = [change for change in known.changes if change not in over]
 
-    def _is_old(self, known: _Known, texts: Sequence[str], *, may_change: bool) -> bool:
+    def _is_old(self, known: _Known, hints: int, *, may_change: bool) -> bool:
         now = self._now()
         age_s = now - known.read_at
-        if age_s > _TRUSTED_S or any(change.until <= now for change in known.changes):
+        if age_s > _TRUSTED_S or (known.changes and any(change.until <= now for change in known.changes)):
             return True
-        if may_change and any(map(may_change_schema, texts)):
+        if not hints & (CHANGES | SHADOWS):
+            return False
+        if may_change and hints & CHANGES:
             return True
         trusted_s = 0.0 if may_change else _TRUSTED_FOR_SHADOWS_S
-        return age_s > trusted_s and any(map(writes_shadow, texts))
+        return bool(hints & SHADOWS) and age_s > trusted_s
 
     async def _read(self, database_name: str) -> list[list[object]]:
         """The rows of `FACTS_SQL`; none where the database is closed to everybody."""

@@ -8,12 +8,10 @@ from freehold.libsql.tokens import tokens
 from freehold.providers.texts import Body, with_texts
 
 
-def as_reads(request: Body, texts: Sequence[str]) -> tuple[Body, Sequence[str]]:
-    """The request and its texts, with SELECTs in the place of such PRAGMAs. All have passed the guard."""
+def as_reads(request: Body, texts: Sequence[str]) -> Body:
+    """The request, whose SQL is `texts`, with SELECTs in the place of such PRAGMAs. All have passed the guard."""
     instead = {sql: other for sql in texts if "pragma" in sql[:_SHORT].lower() and (other := _read(sql))}
-    if not instead:
-        return request, texts
-    return with_texts(request, instead), [instead.get(sql, sql) for sql in texts]
+    return with_texts(request, instead) if instead else request
 
 
 _SHORT = 200

@@ -114,8 +114,8 @@ class Turn:
     """
 
     __slots__ = (
-        "abandoned_at", "began", "broken_at", "counted", "is_left", "is_program", "moved_at", "share", "statements",
-        "stopped", "turns", "when_stopped",
+        "abandoned_at", "began", "broken_at", "counted", "is_left", "is_program", "is_quick", "moved_at", "share",
+        "statements", "stopped", "turns", "when_stopped",
     )  # fmt: skip
 
     def __init__(
@@ -125,6 +125,7 @@ class Turn:
         self.share = share
         self.statements = statements
         self.is_program = is_program
+        self.is_quick = False  # its tenant's calls are
         self.began = now
         self.stopped: FreeholdError | None = None
         self.when_stopped: Callable[[], None] | None = None
@@ -180,7 +181,8 @@ class Turns:
         self.is_watched = False
         self.is_held_up = False  # nothing begins: sqld is about to be started again
         self.held = 0  # places, with those that linger
-        self.running: dict[Turn, None] = {}
+        self.running: dict[Turn, None] = {}  # the longest first
+        self._quick = 0  # of those
         self.lingering: dict[Turn, None] = {}  # the longest first
         self.waiting = 0
         self.stuck_since: float | None = (
@@ -246,17 +248,20 @@ class Turns:
             now = self.now()
         turn = Turn(self, share, statements, now, is_program=is_program)
         self.running[turn] = None
+        if share.allowed > self._cores:
+            turn.is_quick = True
+            self._quick += 1
         self._be_watched()
         return turn
 
     def settle(self, turn: Turn) -> None:
         """This call is over. For `Turn.leave`."""
-        del self.running[turn]
+        self._remove(turn)
         self._free(turn)
 
     def keep(self, turn: Turn) -> None:
         """This call was broken off. For `Turn.linger`."""
-        del self.running[turn]
+        self._remove(turn)
         self.lingering[turn] = None
         turn.broken_at = self.now()
         turn.share.lingering += 1
@@ -379,11 +384,26 @@ class Turns:
 
     def _counted(self, now: float) -> int:
         """Places that are taken by what is not known to be quick."""
-        count = self.held - len(self.running)  # lingering, or let in a moment ago
+        count = self.held - self._quick
         for turn in self.running:
-            if now - turn.began >= _QUICK_S or turn.share.allowed <= self._cores:
-                count += 1
+            if now - turn.began < _QUICK_S:
+                break
+            count += turn.is_quick
         return count
+
+    def _allow(self, share: Share, allowed: int) -> None:
+        """So many calls at once; what runs counts by it from now on."""
+        is_quick, was_quick = allowed > self._cores, share.allowed > self._cores
+        share.allowed = allowed
+        if is_quick != was_quick:
+            for turn in self.running:
+                if turn.share is share:
+                    turn.is_quick = is_quick
+                    self._quick += 1 if is_quick else -1
+
+    def _remove(self, turn: Turn) -> None:
+        del self.running[turn]
+        self._quick -= turn.is_quick
 
     async def _wait(self, share: Share, interest: Interest, now: float, *, goes_on: bool) -> None:
         if self._goes_on(share, now):
@@ -433,9 +453,9 @@ class Turns:
         took_s = now - turn.began
         share.use(took_s, now)
         if took_s >= _LONG_S or turn.stopped is not None:
-            share.allowed = self._cores
+            self._allow(share, self._cores)
         elif took_s < _QUICK_S and share.allowed < _QUICK_EACH:
-            share.allowed += 1
+            self._allow(share, share.allowed + 1)
         if share.unlooked_s >= _LOOKED_AT_S:
             self.unlooked[share] = None
         if share.slow_until > now:

@@ -7,6 +7,7 @@ request, because it knows that it speaks to one server, with bodies that are who
 import asyncio
 import math
 import ssl
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import cast
@@ -22,6 +23,12 @@ _IDLE_S = 30.0  # shorter than any server's, so that a request seldom meets a co
 _HIGH_WATER_BYTES = 1_000_000
 _LOW_WATER_BYTES = 200_000
 _CONNECT_S = 5.0
+
+
+def head_of(path: str, headers: Sequence[tuple[str, str]]) -> bytes:
+    """The head of a request for `Upstream.post`. Names and values must be our own: they are sent as they are."""
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), ""]
+    return "\r\n".join(lines).encode("latin-1")
 
 
 class BrokenOff(ProviderUnavailable):
@@ -111,19 +118,16 @@ class Upstream:
         self._open: set[_Connection] = set()
         self._is_closed = False
 
-    async def post(self, path: str, headers: Sequence[tuple[str, str]], body: bytes) -> Answer:
-        """Send a request; gives the head of the answer. Cancelling closes the connection.
+    async def post(self, head: bytes, body: bytes) -> Answer:
+        """Send a request with a head of `head_of`; gives the head of the answer. Cancelling closes the connection.
 
-        Header names and values must be our own: they are sent as they are. It is under way until the answer's
-        body was read or given up.
+        It is under way until the answer's body was read or given up.
 
         Raises:
             Overloaded: too much is under way.
             ProviderUnavailable: no answer; whether the request was carried out is unknown.
         """
-        lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
-        head = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", "")).encode("latin-1")
-        return await self._send(head + body)
+        return await self._send(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
 
     async def get(self, path: str) -> Answer:
         """As `post`, for a page that needs no credentials."""
@@ -145,7 +149,7 @@ class Upstream:
         return Answer(connection)
 
     def _reuse(self) -> "_Connection | None":
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         while self._idle:
             connection = self._idle.pop()  # the one used last is the least likely to be closed
             if connection.is_usable and now - connection.idle_since < _IDLE_S:
@@ -174,7 +178,7 @@ class Upstream:
         return connection
 
     def _back(self, connection: "_Connection") -> None:
-        connection.idle_since = asyncio.get_running_loop().time()
+        connection.idle_since = time.monotonic()
         self._idle.append(connection)
         if len(self._idle) > _IDLE_KEPT:
             self._idle.popleft().abort()

@@ -1,0 +1,55 @@
+"""All that a text tells by itself, found out once: what every wall before sqld asks at each call."""
+
+import functools
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from freehold.libsql.guard import SHORT, RefusedSql, check_sql, may_change_schema, writes_shadow
+from freehold.libsql.profiles import NOTHING_NEEDED, Need, need_of
+from freehold.providers.sqld.searches import searches
+from freehold.providers.sqld.sizes import check_sizes
+
+CHANGES, SHADOWS, BEGINS, SEARCHES = 1, 2, 4, 8
+_BEGINS = re.compile("begin|savepoint", re.IGNORECASE)
+
+
+class Known(NamedTuple):
+    """Of one text. `hints` say what it may do: change the schema, write a table like those of indexes, begin a
+    transaction, search vectors. Of one with a `fault` nothing else is known.
+    """
+
+    fault: str | None
+    hints: int = 0
+    need: Need = NOTHING_NEEDED
+
+
+def known_of(sql: str) -> Known:
+    """What is known of the text. Blocking for long ones."""
+    return _cached(sql) if len(sql) <= SHORT else _look_at(sql)
+
+
+def hints_of(texts: Iterable[str]) -> int:
+    """The hints of all these texts, which are inside the rules."""
+    hints = 0
+    for sql in texts:
+        hints |= known_of(sql).hints
+    return hints
+
+
+def _look_at(sql: str) -> Known:
+    try:
+        check_sql(sql)
+        check_sizes(sql)
+    except RefusedSql as error:
+        return Known(str(error))
+    hints = (
+        may_change_schema(sql) * CHANGES
+        | writes_shadow(sql) * SHADOWS
+        | (_BEGINS.search(sql) is not None) * BEGINS
+        | searches(sql) * SEARCHES
+    )
+    return Known(None, hints, need_of(sql))
+
+
+_cached = functools.lru_cache(maxsize=4096)(_look_at)
