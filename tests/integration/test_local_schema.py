@@ -42,7 +42,7 @@ async def test_views_that_another_process_makes_are_known_a_moment_later(gateway
     await asyncio.gather(*(caller.rows("select count(*) from sqlite_schema") for _ in range(8)))
     await in_another_process(gateway, "one", DOUBLING)
     await asyncio.sleep(0.2)
-    for sql in ("select * from w23", "create view more as select * from w23", "pragma table_list"):
+    for sql in ("select * from w23", "create view more as select * from w23"):
         assert "too large" in (await caller.run(sql))["message"], sql
     await in_another_process(gateway, "one", [f"drop view w{i}" for i in range(23, 5, -1)])
     await asyncio.sleep(0.2)
