@@ -6,31 +6,32 @@ Source: the Hrana 3 specification in libSQL's repository (docs/HRANA_3_SPEC.md),
 from msgspec import Struct
 
 # Values ------------------------------------------------------------------------------------------
+# There are many of these, and nothing in them that the garbage collector would have to look at.
 
 
-class Null(Struct, tag="null", frozen=True):
+class Null(Struct, tag="null", frozen=True, gc=False):
     """SQL NULL."""
 
 
-class Integer(Struct, tag="integer", frozen=True):
+class Integer(Struct, tag="integer", frozen=True, gc=False):
     """64-bit integer; a decimal string on the wire, since JavaScript cannot hold it."""
 
     value: str
 
 
-class Float(Struct, tag="float", frozen=True):
+class Float(Struct, tag="float", frozen=True, gc=False):
     """64-bit float. JSON has no infinities: they travel as `Null` value, as sqld does."""
 
     value: float | None
 
 
-class Text(Struct, tag="text", frozen=True):
+class Text(Struct, tag="text", frozen=True, gc=False):
     """UTF-8 text."""
 
     value: str
 
 
-class Blob(Struct, tag="blob", frozen=True):
+class Blob(Struct, tag="blob", frozen=True, gc=False):
     """Bytes as standard base64, padded or not when read, unpadded when written."""
 
     base64: str

@@ -220,10 +220,9 @@ class Session:
     def reset(self) -> bool:
         """Make it as new for the next user; False means that it must be closed."""
         try:
-            with self._authorizer.our_own():
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                self._settle()
+            if self._connection.in_transaction:
+                self.run_ours("ROLLBACK")
+            self._settle()
             if self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, -1) != 1:
                 self._connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
             if self._authorizer.defers:

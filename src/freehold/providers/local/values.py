@@ -54,14 +54,15 @@ def from_row(row: Sequence[Any]) -> tuple[list[Value], int]:
     values: list[Value] = []
     size = _CELL_BYTES * len(row)
     for cell in row:
-        if cell is None:
-            values.append(_NULL)
-        elif isinstance(cell, str):
+        kind = type(cell)  # of SQLite's own there are no others
+        if kind is str:
             values.append(Text(cell))
             size += len(cell)
-        elif isinstance(cell, int):
+        elif kind is int:
             values.append(Integer(str(cell)))
-        elif isinstance(cell, float):
+        elif cell is None:
+            values.append(_NULL)
+        elif kind is float:
             values.append(Float(cell if math.isfinite(cell) else None))
         else:
             text = binascii.b2a_base64(cell, newline=False).rstrip(b"=").decode()
