@@ -206,6 +206,24 @@ async def test_while_sqld_is_down_the_files_themselves_tell(house: House, sqld: 
         assert (await _repair(house).run(tenant)).outcome == "sound"
 
 
+@pytest.mark.parametrize("is_running", [True, False], ids=["sqld runs", "sqld is down"])
+async def test_of_several_repairs_at_once_one_does_it(house: House, sqld: Sqld, is_running: bool) -> None:
+    """The others do not set aside what sqld has just made."""
+    [name] = await _filled(house, 1)
+    sqld.kill()
+    DAMAGES["cut by a frame"](_folder(sqld, name))
+    if is_running:
+        await _started(house, sqld)
+    tenant = await house.services.life.find(name)
+    done = await asyncio.gather(*(_repair(house).run(tenant) for _ in range(4)))
+    wanted = ["repaired" if is_running else "set_aside", "sound", "sound", "sound"]
+    assert sorted(each.outcome for each in done) == sorted(wanted)
+    assert len(list(_folder(sqld, name).glob("wallog.damaged-*"))) == 1
+    if not is_running:
+        await _started(house, sqld)
+    assert await _rows(house, name) == _ROWS
+
+
 async def test_a_database_that_somebody_has_open_is_not_touched(
     house: House, sqld: Sqld, tmp_path: Path
 ) -> None:

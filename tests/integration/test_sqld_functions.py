@@ -163,7 +163,9 @@ def _text(value: str) -> dict[str, str]:
     return {"type": "text", "value": value}
 
 
-async def test_a_pattern_that_the_engine_would_write_out_is_refused_wherever_it_comes_from(db: Caller) -> None:
+async def test_a_pattern_that_the_engine_would_write_out_is_refused_wherever_it_comes_from(
+    db: Caller,
+) -> None:
     large, sql = _text("a{999999999}"), "select 'aaaa' regexp ?"
     named = {"sql": "select regexp(:p, 'a')", "named_args": [{"name": "p", "value": large}]}
     for endpoint, body in (

@@ -7,6 +7,7 @@ written to the data here. See docs/self-hosting.md.
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -57,6 +58,14 @@ class DatabaseFiles(Protocol):
 
     async def damage(self, database_name: str) -> DatabaseDamaged | None:
         """What is wrong with this one's files, if that can be seen."""
+        ...
+
+    def alone(self, database_name: str) -> AbstractAsyncContextManager[None]:
+        """No other repair of this database is at work while this is entered; waits for one that is.
+
+        Raises:
+            NotFound, Conflict: it is not there, or another one goes on for too long.
+        """
         ...
 
     async def copy(self, database_name: str, folder: Path) -> Path:
@@ -139,13 +148,20 @@ class Repair:
             FreeholdError: nothing was done; the message says why.
         """
         is_running = await self._is_running()
-        damage = await self._damage(tenant, is_running=is_running)
-        if damage is None:
-            if not is_running:
-                return Repaired(
-                    tenant=tenant, outcome="sound", reason="its files look whole; sqld is not running"
-                )
-            return await self._verified(Repaired(tenant=tenant, outcome="sound"), None)
+        if await self._damage(tenant, is_running=is_running) is not None:
+            async with self.files.alone(tenant.database_name):
+                # Another repair may have ended since.
+                damage = await self._damage(tenant, is_running=is_running)
+                if damage is not None:
+                    return await self._repaired(tenant, damage, is_running=is_running, dry_run=dry_run)
+        sound = Repaired(tenant=tenant, outcome="sound")
+        if is_running:
+            return await self._verified(sound, None)
+        return msgspec.structs.replace(sound, reason="its files look whole; sqld is not running")
+
+    async def _repaired(
+        self, tenant: Tenant, damage: DatabaseDamaged, *, is_running: bool, dry_run: bool
+    ) -> Repaired:
         with tempfile.TemporaryDirectory(prefix="freehold-repair-") as folder:
             copy = await self.files.copy(tenant.database_name, Path(folder))
             before, findings = await self._look_at(copy)

@@ -11,8 +11,8 @@ import os
 import shutil
 import struct
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,6 +29,7 @@ _DMS_BYTE = 128
 _DATA = ("data", "data-wal")
 _MOMENT_S, _LOOK_S = 2.0, 0.02
 _COPIES = 5
+_OTHERS_S = 30.0
 
 
 class DatabaseInUse(Conflict):
@@ -50,6 +51,27 @@ class LogFiles:
     async def damage(self, database_name: str) -> DatabaseDamaged | None:
         """What is wrong with this one's files, if that can be seen."""
         return await asyncio.to_thread(_damage, self._of(database_name))
+
+    @asynccontextmanager
+    async def alone(self, database_name: str) -> AsyncIterator[None]:
+        """No other process repairs this database while this is entered. A lock on the folder, which ends with us.
+
+        Raises:
+            DatabaseInUse: another one goes on for longer than half a minute.
+            NotFound: it is not there.
+        """
+        handle = _opened(self._of(database_name))
+        try:
+            until = time.monotonic() + _OTHERS_S
+            while not _is_ours(handle):
+                if time.monotonic() > until:
+                    raise DatabaseInUse(
+                        "another repair of this database is at work; try again when it has ended"
+                    )
+                await asyncio.sleep(_LOOK_S)
+            yield
+        finally:
+            os.close(handle)
 
     async def copy(self, database_name: str, folder: Path) -> Path:
         """Copy the data with its write-ahead log into `folder`; nothing is opened and nothing changes.
@@ -117,6 +139,21 @@ class LogFiles:
         return target.name
 
 
+def _opened(folder: Path) -> int:
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise NotFound(f"there is no folder `{folder}`; is SQLD_DATA_DIR the folder of this sqld?") from error
+
+
+def _is_ours(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _damage(folder: Path) -> DatabaseDamaged | None:
     return _damage_of_log(folder / "wallog") or _damage_of_statistics(folder / "stats.json")
 
@@ -162,8 +199,7 @@ def _require_unused(folder: Path) -> None:
     Two looks: SQLite's own locks, which hold across users and containers, and the open files of the processes that
     can be seen from here.
     """
-    if not folder.is_dir():
-        raise NotFound(f"there is no folder `{folder}`; is SQLD_DATA_DIR the folder of this sqld?")
+    os.close(_opened(folder))
     until = time.monotonic() + _MOMENT_S
     while (who := "sqld" if _is_locked(folder / "data-shm") else _holder(folder)) is not None:
         if time.monotonic() > until:
