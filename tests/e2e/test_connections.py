@@ -324,6 +324,41 @@ def test_requests_sent_ahead_are_answered_in_order_up_to_a_number(service: Servi
     assert _memory_mb(service) - before < 60
 
 
+@pytest.mark.parametrize("count", [2, 20, 40, 100])
+def test_a_client_that_goes_away_with_requests_waiting_is_no_fault(
+    service: Service, person: Person, count: int
+) -> None:
+    sql = "SELECT hex(zeroblob(400000))"
+    body = json.dumps({"requests": [{"type": "execute", "stmt": {"sql": sql}}, {"type": "close"}]}).encode()
+    before = len(service.log())
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(5):
+            peer = open_ones.enter_context(_connect(service, timeout=1))
+            _send(peer, (_post(person, len(body)) + body) * count)
+        time.sleep(1)
+    time.sleep(1)
+    log = service.log()[before:]
+    assert "Traceback" not in log, log[-3000:]
+    assert '"level":"error"' not in log, log[-3000:]
+
+
+def test_a_request_ends_with_its_connection_although_others_wait_behind_it(
+    service: Service, person: Person
+) -> None:
+    sql = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
+    body = json.dumps({"requests": [{"type": "execute", "stmt": {"sql": sql}}, {"type": "close"}]}).encode()
+    before = len(service.log())
+    peer = _connect(service)
+    _send(peer, (_post(person, len(body)) + body) * 2)
+    time.sleep(0.5)
+    left = time.monotonic()
+    peer.close()
+    while not (told := [line for line in service.log()[before:].splitlines() if "pipeline" in line]):
+        assert time.monotonic() - left < 30
+        time.sleep(0.1)
+    assert json.loads(told[0])["duration_ms"] < 4_000, "it ran to its limit"
+
+
 def test_trailers_are_taken_and_mean_nothing(service: Service, person: Person) -> None:
     body = b'e\r\n{"version": 1}\r\n0\r\n'
     trailers = b"Authorization: Bearer x\r\nX-Api-Key: none\r\nCookie: a=b\r\n\r\n"

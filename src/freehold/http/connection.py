@@ -58,6 +58,9 @@ class Connection(HttpToolsProtocol):
         self._is_over = False
         self._lingered = 0
         self._fault: tuple[int, str] | None = None
+        self._running: RequestResponseCycle | None = (
+            None  # `cycle` is the newest, which may wait for this one
+        )
 
     # As `Peer` ----------------------------------------------------------------------------------------
 
@@ -127,7 +130,15 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_over = True
         self.counted.remove(self)
+        running = self._running
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         size = len(data)
