@@ -124,12 +124,26 @@ class FileChanges(ChangeFeed):
         # first one's locks, takes itself for the first user of the log's index, and cuts it off under the other.
         # Source: https://www.sqlite.org/howtocorrupt.html, section 2.2.1.
         self._probe = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        self._current_at_commits = -1
 
     def close(self) -> None:
         self._probe.close()
 
     def is_recent(self, within_s: float) -> bool:  # noqa: ARG002
-        return self.is_current()
+        """Who is called next, before the event loop looks for what has come in, need not look again: what is
+        committed meanwhile was committed after its question, too.
+        """
+        commits = self._central.commits.count
+        if self._current_at_commits == commits:
+            return True
+        if not self.is_current():
+            return False
+        self._current_at_commits = commits
+        asyncio.get_running_loop().call_soon(self._look_again)
+        return True
+
+    def _look_again(self) -> None:
+        self._current_at_commits = -1
 
     def _data_version(self) -> int:
         try:

@@ -361,7 +361,7 @@ class Engine:
 
     def _drop_session(self, session: Session) -> None:
         """Close it; closing rolls back. In the lane that is never full of those who wait for its lock."""
-        self._continuing.submit(session.close, lambda _result, _error: self.pool.forget(session.path.stem))
+        self._continuing.submit(session.close, lambda _result, _error: self.pool.forget(session.name))
 
     # Time ----------------------------------------------------------------------------------------------
 

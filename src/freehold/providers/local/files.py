@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import re
@@ -29,6 +30,12 @@ def check_name(database_name: str) -> str:
     return database_name
 
 
+@functools.lru_cache(maxsize=4096)
+def _path(root: Path, database_name: str) -> Path:
+    digest = hashlib.sha256(check_name(database_name).encode()).hexdigest()
+    return Path(f"{root}/{digest[:2]}/{digest[2:4]}/{database_name}.db")
+
+
 @dataclass(frozen=True, slots=True)
 class TenantFiles:
     """The database files below `root`, in two levels of folders so that none gets too many entries.
@@ -41,8 +48,7 @@ class TenantFiles:
 
     def path_of(self, database_name: str) -> Path:
         """Where the database is or would be."""
-        digest = hashlib.sha256(check_name(database_name).encode()).hexdigest()
-        return Path(f"{self.root}/{digest[:2]}/{digest[2:4]}/{database_name}.db")
+        return _path(self.root, database_name)
 
     def exists(self, database_name: str) -> bool:
         """Whether there is such a database.

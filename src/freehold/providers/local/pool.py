@@ -61,7 +61,7 @@ class Pool:
         """Close a connection, idle or not."""
         if session in self._idle:
             self._remove(session)
-        name = session.path.stem
+        name = session.name
         # It counts as open until it is closed: descriptors are what is scarce.
         self._workers.submit(session.close, lambda _result, _error: self.forget(name))
 
@@ -98,4 +98,4 @@ class Pool:
 
 
 def _key(session: Session) -> _Key:
-    return session.path.stem, session.read_only
+    return session.name, session.read_only

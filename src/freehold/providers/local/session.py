@@ -54,6 +54,7 @@ class Session:
             ProviderUnavailable: the file cannot be opened.
         """
         self.path = path
+        self.name = path.stem  # of the database
         self.read_only = read_only
         self._is_shared = is_shared
         self._limits = limits
