@@ -11,6 +11,8 @@ HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 # e.g. `make test PYTEST_ARGS="-k ledger"`.
 PYTEST_ARGS ?=
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 1) + 1, 16))')
+# Words of it that leave it with all tests; any other may choose among them.
+CHOSEN = $(filter-out -q -v -vv -x -s --tb=% --durations=% --color=%,$(PYTEST_ARGS))
 # As in `make campaign CAMPAIGN_ARGS="--people 60 --seed 3"`.
 CAMPAIGN_ARGS ?=
 # As in `make hostile HOSTILE_ARGS="--on sqld --seconds 300 --seed 3"`.
@@ -58,7 +60,10 @@ demo: $(VENV)/.run ## play a client app against the running service, at URL if g
 
 test: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## set up what is missing and run all tests
 	@echo "== running all tests"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	@code=0; $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS) || code=$$?; \
+	$(if $(CHOSEN),,echo "== playing the hostile campaign, which needs the machine for itself"; \
+		$(BIN)/python -m pytest -n0 -m hostile $(PYTEST_ARGS) || code=$$?;) \
+	exit $$code
 
 unit: $(VENV)/.dev ## run the quick tests only
 	@$(BIN)/python -m pytest tests/unit -n0 -q $(PYTEST_ARGS)

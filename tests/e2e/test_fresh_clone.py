@@ -129,6 +129,34 @@ def test_run_demo_and_test_work_on_a_fresh_clone_and_again(clone: Clone, tmp_pat
     assert changed.stdout == "", "the targets leave files behind that git does not ignore"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "failing", "ran"),
+    [
+        ("", "", ["all", "hostile"]),
+        ("-x --tb=short", "", ["all", "hostile"]),
+        ("", "all", ["all", "hostile"]),
+        ("", "hostile", ["all", "hostile"]),
+        ("-k ledger", "", ["all"]),
+        ("tests/unit", "all", ["all"]),
+    ],
+)
+def test_the_hostile_campaign_follows_all_tests_and_a_failure_of_either_fails(
+    clone: Clone, tmp_path: Path, arguments: str, failing: str, ran: list[str]
+) -> None:
+    """With a pytest that only says which call it is: the targets around it are what is tried."""
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/sh\ncase " $* " in *" -m hostile "*) call=hostile;; *) call=all;; esac\n'
+        f'echo "ran $call"; [ $call != "{failing}" ]\n'
+    )
+    python.chmod(0o755)
+    ready = ("-o", ".venv/.dev", "-o", "tests/e2e/node/node_modules/.ready")
+    tested = clone.make(*ready, "test", f"BIN={tmp_path}", f"PYTEST_ARGS={arguments}")
+    assert re.findall(r"^ran (\w+)$", tested.stdout, re.MULTILINE) == ran
+    assert tested.stdout.splitlines()[-1] == f"ran {ran[-1]}"  # pytest's own closing line is the last
+    assert (tested.returncode != 0) == bool(failing)
+
+
 def test_make_alone_lists_every_target(clone: Clone) -> None:
     listed = clone.make()
     assert listed.returncode == 0

@@ -15,7 +15,7 @@ SEED = 7
 SECONDS = 20.0
 
 
-# Twenty hostile people want the machine for themselves: `make hostile` runs this, and `make test` does not.
+# Twenty hostile people need the machine for themselves: `make test` runs this by itself, after all others.
 @pytest.mark.hostile
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["files", "sqld"])
