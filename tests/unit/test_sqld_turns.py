@@ -175,7 +175,7 @@ async def test_the_heaviest_gives_way_to_who_is_light_when_all_places_are_held_f
     await world.pass_s(1.0)
     middling = await world.enter("middling")
     light = world.ask("light")
-    await world.pass_s(0.1)  # one of them has only begun
+    await world.pass_s(0.9)  # one of them has only begun
     assert [turn.stopped for turn in (*heavy, middling)] == [None] * 3
     await world.pass_s(0.2)
     assert isinstance(heavy[0].stopped, Overloaded)
@@ -183,12 +183,26 @@ async def test_the_heaviest_gives_way_to_who_is_light_when_all_places_are_held_f
     heavy[0].linger()
     world.turns.ended(heavy[0])
     (await light).leave()
-    another = await world.enter("middling")
+    another = await world.enter("another")
     asked = world.ask("heavy")  # for somebody who is heavy, too, nobody gives way
     await world.settle()
     await world.pass_s(2.0)
     assert (middling.stopped, another.stopped, asked.done()) == (None, None, False)
     asked.cancel()
+
+
+async def test_who_used_much_less_than_the_heaviest_is_not_stopped_for_others(world: World) -> None:
+    """On a crowded machine calls of everybody take long, and what cannot be stopped holds the places."""
+    attacker = await world.enter("attacker")
+    await world.pass_s(8.0)
+    attacker.linger()
+    bystanders = [await world.enter("bystander"), await world.enter("another")]
+    await world.pass_s(1.5)
+    light = world.ask("light")
+    await world.pass_s(0.1)
+    assert ([each.stopped for each in bystanders], light.done()) == ([None, None], False)
+    world.turns.ended(attacker)
+    (await light).leave()
 
 
 async def test_who_waits_too_long_or_too_many_is_told(world: World) -> None:

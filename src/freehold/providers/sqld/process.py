@@ -23,6 +23,7 @@ _ACTIVE_NAMESPACES = 4000
 _ACTIVE_EACH_MB = 4
 _SOFT_SHARE = 0.75
 _FILES_EACH = 5
+_CONNECTION_S = 5
 _LOG_LIMIT_BYTES = 20_000_000
 # glibc's allocator, which sqld uses: by itself it has eight arenas for each core and keeps what was freed in each.
 # What is larger than the threshold is returned as soon as it is freed; of what is smaller, nothing while anything
@@ -62,6 +63,9 @@ class SqldOptions:
             *("--max-active-namespaces", str(min(_ACTIVE_NAMESPACES, self.memory_mb * _ACTIVE_EACH_MB))),
             *("--hard-heap-limit-mb", str(self.memory_mb)),
             *("--soft-heap-limit-mb", str(int(self.memory_mb * _SOFT_SHARE))),
+            # By itself it counts a call as sixteen of its 128 connections while large answers are on their way, and
+            # refuses everybody's after a second. How many run at once is decided before it, and the heap is bounded.
+            *("--disable-intelligent-throttling", "--connection-creation-timeout-sec", str(_CONNECTION_S)),
         )
 
 

@@ -20,8 +20,12 @@ from freehold.providers.local.failures import GoesOn, Gone, Overloaded
 from freehold.providers.serving import Interest
 from freehold.providers.sqld.refusals import QueryTimeout
 
-# A call that has run for so long may be stopped to make room, if its tenant is heavy and one who is light waits.
+# A call that has run for so long is long.
 _LONG_S = 0.25
+# After so long it may be stopped to make room, if its tenant is heavy and one who is light waits. Where many heavy
+# ones share the places each used as little as whoever does one small thing after the other, but the calls of these
+# are through sooner than that, on a crowded machine, too.
+_STOPPED_AFTER_S = 1.0
 # Calls that are through so soon cost next to nothing: a tenant whose calls are has more of them at once, one more for
 # each, until one is long. Those do not count among the places before they are older than this.
 _QUICK_S = 0.1
@@ -29,6 +33,8 @@ _QUICK_EACH = 24
 _QUICK = 64
 _LIGHT_S = 0.5
 _HEAVY_S = 1.0
+# And whoever is heavy used at least so much of what the heaviest used who has or wants a place.
+_HEAVY_SHARE = 0.5
 # What was used counts half after this time, and is forgotten when next to nothing is left of it.
 _HALF_LIFE_S = 10.0
 _FORGOTTEN_S = 0.02
@@ -507,7 +513,8 @@ class Turns:
 
     def _use_of(self, share: Share, now: float) -> float:
         """With what it is using now."""
-        return share.used(now) + sum(now - turn.began for turn in self.running if turn.share is share)
+        held = (turn for turn in (*self.running, *self.lingering) if turn.share is share)
+        return share.used(now) + sum(now - turn.began for turn in held)
 
     def _make_room(self, now: float) -> None:
         """Where only long calls hold the places and somebody light waits, the heaviest give way."""
@@ -518,12 +525,15 @@ class Turns:
         waits = self._next(now, more=excess)
         if waits is None or waits.slow_until > now or self._use_of(waits, now) >= _LIGHT_S:
             return
-        long = [turn for turn in self.running if now - turn.began >= _LONG_S]
+        long = [turn for turn in self.running if now - turn.began >= _STOPPED_AFTER_S]
         if len(long) + len(self.lingering) < counted:
             return  # the others are through in no time, or long in no time
         long.sort(key=lambda turn: (-self._use_of(turn.share, now), turn.began))
+        # On a crowded machine everybody's calls take long: beside those who use much, few are heavy.
+        others = {*self._queued, *(turn.share for turn in (*self.running, *self.lingering))}
+        heavy_s = max(_HEAVY_S, _HEAVY_SHARE * max(self._use_of(each, now) for each in others))
         for turn in long[:excess]:
-            if turn.share is not waits and self._use_of(turn.share, now) >= _HEAVY_S:
+            if turn.share is not waits and self._use_of(turn.share, now) >= heavy_s:
                 self.stopped += 1
                 turn.stop(Overloaded("the call was stopped to make room for others; try again in a moment"))
 
