@@ -1,4 +1,5 @@
-"""What hostile people do, as a table: one more attack is one more row in `sql.py`, `bytes.py` or `people.py`."""
+"""What hostile people do, as a table: one more attack is one more row in `sql.py`, `bytes_.py`, `people.py` or
+`accounts.py`."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ class Attack:
 
 def all_attacks() -> tuple[Attack, ...]:
     """Every row of every table."""
-    from tests.hostile import bytes_, people, sql
+    from tests.hostile import accounts, bytes_, people, sql
 
-    found = (*sql.ATTACKS, *bytes_.ATTACKS, *people.ATTACKS)
+    found = (*sql.ATTACKS, *bytes_.ATTACKS, *people.ATTACKS, *accounts.ATTACKS)
     names = [each.name for each in found]
     assert len(names) == len(set(names)), "two attacks have one name"
     return found

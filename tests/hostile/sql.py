@@ -194,6 +194,19 @@ ATTACKS = (
         ),
         never=_ALLOWED,
     ),
+    # A5: what is not the tenant's.
+    Attack(
+        "the central database from SQL",
+        _statement(
+            "ATTACH 'central.db' AS central",
+            "SELECT count(*) FROM session",
+            "SELECT token FROM main.session",
+            "SELECT * FROM central.user",
+            "UPDATE user SET role = 'admin'",
+            "VACUUM INTO 'central.db'",
+        ),
+        never=_ALLOWED,
+    ),
     # A2: shadow tables of modules.
     Attack("shadow table of a vector index", _vector_shadow, never=_ALLOWED),
     Attack(
@@ -255,7 +268,9 @@ ATTACKS = (
         "functions that nothing interrupts",
         _statement(
             "SELECT length(replace(hex(zeroblob(2000000)), '0', 'ab'))",
-            "SELECT instr(hex(zeroblob(2000000)), hex(zeroblob(1000000)) || '1')",
+            # On files none of these is stopped; they are of a size that ends by itself before the campaign looks at
+            # what is left. This one took two minutes with two megabytes.
+            "SELECT instr(hex(zeroblob(500000)), hex(zeroblob(250000)) || '1')",
             "SELECT length(unhex(hex(zeroblob(4000000)), hex(zeroblob(2000))))",
             "SELECT length(json_patch('{' || substr(replace(hex(zeroblob(40000)), '00', ',\"a\":1'), 2) || '}',"
             " '{' || substr(replace(hex(zeroblob(40000)), '00', ',\"a\":1'), 2) || '}'))",

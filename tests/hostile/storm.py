@@ -10,6 +10,7 @@ import json
 import random
 import sys
 from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -38,6 +39,17 @@ async def _one_hand(
         await asyncio.sleep(me.random.random() * 0.05)
 
 
+def _in_order(chosen: list[Attack], hand: int, hands: int, chance: random.Random) -> list[Attack]:
+    """All attacks, those first that are nobody else's first: of hands of either profile (every other person's) one
+    comes to each soon, in opposite order, however short the time."""
+    pair, is_other = hand // (2 * _HANDS) * _HANDS + hand % _HANDS, hand // _HANDS % 2
+    pairs = max(1, hands // 2)
+    first = chosen[pair * len(chosen) // pairs : (pair + 1) * len(chosen) // pairs]
+    rest = [each for each in chosen if each not in first]
+    chance.shuffle(rest)
+    return (first[::-1] if is_other else first) + rest
+
+
 async def storm(order: dict[str, Any]) -> dict[str, dict[str, int]]:
     """Everybody does harm until it is over; gives the outcomes of each attack."""
     outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
@@ -48,14 +60,10 @@ async def storm(order: dict[str, Any]) -> dict[str, dict[str, int]]:
         hands = []
         for number, person in enumerate(order["people"]):
             chance = random.Random(f"{order['seed']} {number}")
-            me = Hostile(http=http, random=chance, url=order["url"], **person)
+            me = Hostile(http=http, random=chance, url=order["url"], outbox=Path(order["outbox"]), **person)
             for hand in range(_HANDS):
-                # Every row is somebody's first, however short the time.
-                start = (number * _HANDS + hand) * max(1, len(chosen) // (len(order["people"]) * _HANDS))
-                attacks = chosen[start % len(chosen) :] + chosen[: start % len(chosen)]
-                first, rest = attacks[:2], attacks[2:]
-                chance.shuffle(rest)
-                hands.append(_one_hand(me, first + rest, until, outcomes))
+                attacks = _in_order(chosen, number * _HANDS + hand, len(order["people"]) * _HANDS, chance)
+                hands.append(_one_hand(me, attacks, until, outcomes))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until + 5):
                 await asyncio.gather(*hands)

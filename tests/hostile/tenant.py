@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,7 +32,10 @@ class Answer:
 
 @dataclass
 class Hostile:
-    """Has an address of its own, told by a proxy before the service. `owner` is somebody else's e-mail address."""
+    """Has an address of its own, told by a proxy before the service. `owner` is somebody else's e-mail address.
+
+    `outbox` has the letters to everybody: those whom a hostile person plays read theirs, and `made` counts guests.
+    """
 
     url: str
     session: str
@@ -41,6 +45,8 @@ class Hostile:
     owner: str
     http: aiohttp.ClientSession
     random: random.Random
+    outbox: Path
+    made: int = 0
     prepared: set[str] = field(default_factory=set)
 
     @property
