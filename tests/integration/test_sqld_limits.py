@@ -375,12 +375,15 @@ async def test_a_statement_that_nothing_stops_holds_its_place_until_sqld_is_star
     assert (status, body["code"]) == (400, "QUERY_TIMEOUT")
     assert len(watch.turns.lingering) == 1
     assert await other.rows("select 1") == [[1]]
-    waiting = asyncio.create_task(stuck.rows("select 1"))  # nothing of that tenant begins meanwhile
+    waiting = asyncio.create_task(stuck.post("v3/pipeline", {"requests": [execute("select 1"), CLOSE]}))
     await asyncio.sleep(0.5)
-    assert not waiting.done()
+    assert not waiting.done()  # nothing of that tenant begins meanwhile, and after a second it is told so
+    status, body = await waiting
+    assert (status, body["code"]) == (429, "TOO_MANY_REQUESTS")
+    assert "cannot be stopped" in body["message"]
     await until(lambda: watch.stuck == 1)
     assert await other.rows("select 1") == [[1]]
-    assert await waiting == [[1]]
+    assert await stuck.rows("select 1") == [[1]]
     assert watch.turns.slowed == 1
     assert watch.turns.held == 0
     state = await watch.link.state()

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_app import Caller, Served, served, served_by_supervised_sqld
+from tests.gateway_app import Caller, Served, served, served_by_sqld, served_by_supervised_sqld
+from tests.sqld import Sqld
 
 CLOSE = {"type": "close"}
 # Takes 10 s on a quiet machine; no interrupt reaches into one call of a function.
@@ -77,3 +78,45 @@ async def test_those_who_waited_already_are_told_too(gateway: Served) -> None:
     assert took_s < 2 * PROMPT_S
     for task in long:
         task.cancel()
+
+
+async def test_tenants_who_do_so_together_hold_nobody_up(tmp_path: Path) -> None:
+    async with served_by_supervised_sqld(tmp_path, 256, query_timeout_s=1.0, cores=2, stuck_s=4.0) as running:
+        hostile = [await running.database(f"t-{uuid.uuid4().hex[:12]}") for _ in range(5)]
+        bystander = await running.database(f"t-{uuid.uuid4().hex[:12]}")
+        for caller in hostile:
+            await caller.run("create table t(x)")
+            await caller.run("insert into t values (hex(zeroblob(600000)))")
+        turns = running.provider.watch.turns
+        tasks = [asyncio.create_task(ask(caller, LONG_SEARCH)) for caller in hostile]
+        until = time.monotonic() + 3.5
+        while time.monotonic() < until:
+            began = time.monotonic()
+            assert await bystander.rows("select 1") == [[1]]
+            assert time.monotonic() - began < PROMPT_S / 2
+            assert turns.unstoppable <= 1
+            await asyncio.sleep(0.02)
+        for task in tasks:
+            task.cancel()
+        # Who calls such a function in good faith waits until the server is started again.
+        status, message, _, took_s = await ask(bystander, "select replace('abc', 'b', 'x')")
+        assert status == 200, message
+        assert took_s < 3 * PROMPT_S
+
+
+@pytest.mark.parametrize("sql", ["select instr(?, ?)", "select instr(x, ?) from t where x = ?"])
+async def test_two_long_arguments_are_not_compared(sqld: Sqld, tmp_path: Path, sql: str) -> None:
+    async with served_by_sqld(tmp_path, sqld) as running:
+        caller = await running.database(f"t-{uuid.uuid4().hex[:12]}")
+        await caller.run("create table t(x)")
+        text = {"type": "text", "value": "0" * 1_000_000}
+        for requests in (
+            [{"type": "execute", "stmt": {"sql": sql, "args": [text, text]}}],
+            [
+                {"type": "store_sql", "sql_id": 1, "sql": sql},
+                {"type": "execute", "stmt": {"sql_id": 1, "args": [text, text]}},
+            ],
+        ):
+            status, body = await caller.post("v3/pipeline", {"requests": [*requests, CLOSE]})
+            assert (status, body["code"]) == (403, "REFUSED_SQL")
+        assert (await caller.run("insert into t values (?)", "0" * 2_000_000))["affected_row_count"] == 1

@@ -333,3 +333,26 @@ async def test_those_whose_calls_ran_when_sqld_crashed_go_one_by_one_until_one_i
     (await world.enter("b")).leave()
     assert world.turns.suspect(["b"]) == ["b"]
     assert share.suspect_until - world.clock.now <= 60
+
+
+async def test_what_nothing_may_stop_never_holds_all_places(world: World) -> None:
+    first = await world.enter("a", is_unstoppable=True)
+    own = world.ask("a", is_unstoppable=True)
+    other = world.ask("b", is_unstoppable=True)
+    await world.settle()
+    assert not own.done()
+    assert not other.done()
+    (await world.enter("c")).leave()  # all else goes on
+    # The heavy one gives way to one who is light.
+    await world.pass_s(1.5)
+    assert isinstance(first.stopped, Overloaded)
+    first.linger()
+    await world.pass_s(0.1)
+    assert not other.done()
+    assert world.turns.stuck_since is not None  # nobody else gets in until it has ended
+    (await world.enter("c")).leave()
+    world.turns.ended(first)
+    assert world.turns.stuck_since is None
+    (await other).leave()
+    (await own).leave()
+    assert (world.turns.held, world.turns.unstoppable) == (0, 0)

@@ -138,6 +138,7 @@ class SqldServer:
                 interest,
                 request.statements,
                 is_program=request.is_program,
+                is_unstoppable=request.is_unstoppable,
                 goes_on=baton is not None,
             )
             if request.statements

@@ -8,15 +8,15 @@ from typing import NamedTuple
 from freehold.libsql.guard import SHORT, RefusedSql, check_sql, may_change_schema, writes_shadow
 from freehold.libsql.profiles import NOTHING_NEEDED, Need, need_of
 from freehold.providers.sqld.searches import searches
-from freehold.providers.sqld.sizes import check_sizes
+from freehold.providers.sqld.sizes import check_sizes, may_be_unstoppable
 
-CHANGES, SHADOWS, BEGINS, SEARCHES = 1, 2, 4, 8
+CHANGES, SHADOWS, BEGINS, SEARCHES, UNSTOPPABLE = 1, 2, 4, 8, 16
 _BEGINS = re.compile("begin|savepoint", re.IGNORECASE)
 
 
 class Known(NamedTuple):
     """Of one text. `hints` say what it may do: change the schema, write a table like those of indexes, begin a
-    transaction, search vectors. Of one with a `fault` nothing else is known.
+    transaction, search vectors, call what nothing interrupts. Of one with a `fault` nothing else is known.
     """
 
     fault: str | None
@@ -48,6 +48,7 @@ def _look_at(sql: str) -> Known:
         | writes_shadow(sql) * SHADOWS
         | (_BEGINS.search(sql) is not None) * BEGINS
         | searches(sql) * SEARCHES
+        | may_be_unstoppable(sql) * UNSTOPPABLE
     )
     return Known(None, hints, need_of(sql))
 

@@ -22,6 +22,7 @@ from freehold.providers.sqld.proxy_messages import (
     unframed,
 )
 from freehold.providers.sqld.schemas import Schemas
+from freehold.providers.sqld.sizes import may_be_unstoppable
 from freehold.providers.sqld.streams import REPLICA_S, Place
 from freehold.providers.sqld.transactions import TRANSACTION_S, too_long
 from freehold.providers.sqld.turns import Turn, Turns
@@ -121,6 +122,7 @@ class SqldReplicas:
                 interest,
                 steps,
                 is_program=steps > 1,
+                is_unstoppable=any(map(may_be_unstoppable, texts_of(call.method, message))),
                 goes_on=self._namespaces.has_open(name, connection_of(message)),
             )
         return await self._turns.enter(name, interest) if call.method == "proxy.Proxy/Describe" else None

@@ -26,12 +26,14 @@ from freehold.libsql.protocol import (
     StoreSqlReq,
 )
 from freehold.providers.serving import Endpoint
-from freehold.providers.sqld.known import BEGINS, SEARCHES, known_of
-from freehold.providers.sqld.searches import check_searches
+from freehold.providers.sqld.known import BEGINS, SEARCHES, UNSTOPPABLE, known_of
+from freehold.providers.sqld.searches import check_lengths, check_searches
 from freehold.providers.sqld.settings_read import as_reads
 from freehold.providers.texts import Body, texts_of
 from freehold.tenants.types import AccessLevel
 
+# In less there are no two values that together take a function long.
+_LONG_BODY_BYTES = 200_000
 _encode = msgspec.json.Encoder().encode
 _DECODERS: dict[Endpoint, Callable[[bytes], Any]] = {
     "v1/execute": msgspec.json.Decoder(ExecuteV1Req).decode,
@@ -63,6 +65,11 @@ class Looked(NamedTuple):
     @property
     def searches(self) -> bool:
         return bool(self.hints & SEARCHES)
+
+    @property
+    def is_unstoppable(self) -> bool:
+        """Whether something in it may go on whatever sqld is told; SQL that an earlier call stored counts."""
+        return bool(self.hints & UNSTOPPABLE)
 
     @property
     def may_begin(self) -> bool:
@@ -101,6 +108,8 @@ def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Looke
                 found = _inside(request)
         if found.searches:
             check_searches(request)
+        if found.is_unstoppable and len(body) > _LONG_BODY_BYTES:
+            check_lengths(request)
     except RefusedSql as error:
         raise RefusedRequest(error, baton_of(request)) from error
     return found
@@ -145,7 +154,7 @@ def looked_at(request: Body) -> Looked:
         statements = len(request.batch.steps)
         is_program = statements > 1
         texts += texts_of(request)
-    fault, hints, need = None, 0, NOTHING_NEEDED
+    fault, hints, need = None, UNSTOPPABLE * _runs_stored(request), NOTHING_NEEDED
     for sql in texts:
         known = known_of(sql)
         hints |= known.hints
@@ -153,6 +162,20 @@ def looked_at(request: Body) -> Looked:
         if (fault := known.fault) is not None:
             break
     return Looked(request, texts, statements, is_program, leaves_stream, stores, fault, hints, need)
+
+
+def _runs_stored(request: Body) -> bool:
+    """Whether it runs SQL that an earlier call on its stream may have stored."""
+    if baton_of(request) is None:
+        return False
+    if isinstance(request, CursorReq):
+        return any(step.stmt.sql is None for step in request.batch.steps)
+    return any(
+        (isinstance(each, ExecuteReq) and each.stmt.sql is None)
+        or (isinstance(each, SequenceReq) and each.sql is None)
+        or (isinstance(each, BatchReq) and any(step.stmt.sql is None for step in each.batch.steps))
+        for each in (request.requests if isinstance(request, PipelineReq) else ())
+    )
 
 
 def baton_of(request: Body) -> str | None:

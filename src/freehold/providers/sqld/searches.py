@@ -7,6 +7,7 @@ from freehold.libsql.patterns import LARGE_PATTERN, is_large_pattern
 from freehold.libsql.protocol import (
     BatchReq,
     BatchV1Req,
+    Blob,
     CursorReq,
     DescribeReq,
     ExecuteReq,
@@ -15,10 +16,12 @@ from freehold.libsql.protocol import (
     SequenceReq,
     Stmt,
     StoreSqlReq,
+    Text,
 )
 from freehold.libsql.tokens import Kind, tokens
 from freehold.libsql.values import decode
 from freehold.libsql.vectors import MAX_NEIGHBOURS, VECTOR_SEARCH, is_too_many
+from freehold.providers.sqld.sizes import check_values
 from freehold.providers.texts import Body
 
 _MATCHER = "regexp"  # and `regexpi`
@@ -37,6 +40,21 @@ def check_searches(request: Body) -> None:
             _check_values(
                 each.sql, [decode(each) for each in (*each.args, *(named.value for named in each.named_args))]
             )
+
+
+def check_lengths(request: Body) -> None:
+    """Return if no function that nothing interrupts is asked to compare two long values.
+
+    Raises:
+        RefusedSql: one is.
+    """
+    stored = " ".join(each for each in _statements(request) if isinstance(each, str))
+    for each in _statements(request):
+        if isinstance(each, Stmt):
+            values = (*each.args, *(named.value for named in each.named_args))
+            lengths = [len(value.value) for value in values if isinstance(value, Text)]
+            lengths += [len(value.base64) * 3 // 4 for value in values if isinstance(value, Blob)]
+            check_values(stored if each.sql is None else each.sql, lengths)
 
 
 def _check_values(sql: str, values: list[object]) -> None:

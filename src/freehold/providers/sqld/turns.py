@@ -66,7 +66,7 @@ class Share:
 
     __slots__ = (
         "_at", "_used_s", "allowed", "answered", "closed", "crashed_at", "crashes", "lingering", "name", "not_before",
-        "running", "slow_until", "strikes", "suspect_until", "unlooked_s", "waiting",
+        "running", "slow_until", "strikes", "suspect_until", "unlooked_s", "unstoppable", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, allowed: int) -> None:
@@ -77,6 +77,7 @@ class Share:
         )
         self.running = 0  # with those that linger
         self.lingering = 0
+        self.unstoppable = 0  # of those that run
         self.waiting: deque[_Waiter] = deque()
         self.slow_until = -math.inf
         self.strikes = 0
@@ -104,10 +105,11 @@ class Share:
 
 
 class _Waiter:
-    __slots__ = ("goes_on", "place", "since")
+    __slots__ = ("goes_on", "is_unstoppable", "place", "since")
 
-    def __init__(self, now: float, *, goes_on: bool) -> None:
+    def __init__(self, now: float, *, goes_on: bool, is_unstoppable: bool) -> None:
         self.goes_on = goes_on
+        self.is_unstoppable = is_unstoppable
         self.since = now
         self.place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -116,22 +118,31 @@ class Turn:
     """One call's place among those that run. It ends with `leave`, or with `linger` and then `Turns.ended`.
 
     `statements` is how many the call has, and 0 when their time is somebody else's to watch. With `is_program` the
-    later ones run even if an earlier one was interrupted. `counted` and `moved_at` are for whoever watches progress.
+    later ones run even if an earlier one was interrupted; of what `is_unstoppable`, perhaps nothing can be. `counted`
+    and `moved_at` are for whoever watches progress.
     """
 
     __slots__ = (
-        "abandoned_at", "began", "broken_at", "counted", "is_left", "is_program", "is_quick", "moved_at", "share",
-        "statements", "stopped", "turns", "when_stopped",
+        "abandoned_at", "began", "broken_at", "counted", "is_left", "is_program", "is_quick", "is_unstoppable",
+        "moved_at", "share", "statements", "stopped", "turns", "when_stopped",
     )  # fmt: skip
 
     def __init__(
-        self, turns: "Turns", share: Share, statements: int, now: float, *, is_program: bool
+        self,
+        turns: "Turns",
+        share: Share,
+        statements: int,
+        now: float,
+        *,
+        is_program: bool,
+        is_unstoppable: bool,
     ) -> None:
         self.turns = turns
         self.share = share
         self.statements = statements
         self.is_program = is_program
         self.is_quick = False  # its tenant's calls are
+        self.is_unstoppable = is_unstoppable
         self.began = now
         self.stopped: FreeholdError | None = None
         self.when_stopped: Callable[[], None] | None = None
@@ -169,7 +180,8 @@ class Turn:
 class Turns:
     """`cores` statements at once, and one more, so that quick ones need not wait for long ones.
 
-    A `statement_s` is what a single statement may take, `call_s` a call of several.
+    What may be unstoppable has half as many places as there are cores, and each tenant one of them: it never holds
+    all. A `statement_s` is what a single statement may take, `call_s` a call of several.
     """
 
     def __init__(
@@ -186,6 +198,7 @@ class Turns:
         self.now = now
         self.is_watched = False
         self.is_held_up = False  # nothing begins: sqld is about to be started again
+        self.unstoppable = 0  # places of what may be
         self.held = 0  # places, with those that linger
         self.running: dict[Turn, None] = {}  # the longest first
         self._quick = 0  # of those
@@ -201,6 +214,7 @@ class Turns:
         self._suspects: dict[Share, None] = {}
         self.unlooked: dict[Share, None] = {}  # those who used so much that what they wrote is worth a look
         self._cores = cores
+        self._unstoppable = max(cores // 2, 1)
         self._wake = wake
         self._shares: dict[str, Share] = {}
         self._queued: dict[Share, None] = {}  # those with somebody who waits
@@ -232,6 +246,7 @@ class Turns:
         statements: int = 1,
         *,
         is_program: bool = False,
+        is_unstoppable: bool = False,
         goes_on: bool = False,
     ) -> Turn:
         """A turn, as soon as there is one. `goes_on`: the next step of a stream, which may hold what others wait for.
@@ -246,13 +261,13 @@ class Turns:
             if len(self._shares) % _MANY == 0:
                 self._forget_idle()
         now = self.now()
-        if not share.waiting and self._may_begin(share, now, goes_on=goes_on):
-            share.running += 1
-            self.held += 1
+        if not share.waiting and self._may_begin(share, now, goes_on=goes_on, is_unstoppable=is_unstoppable):
+            self._take(share, is_unstoppable=is_unstoppable)
         else:
-            await self._wait(share, interest, now, goes_on=goes_on)
+            waiter = _Waiter(now, goes_on=goes_on, is_unstoppable=is_unstoppable)
+            await self._wait(share, interest, now, waiter)
             now = self.now()
-        turn = Turn(self, share, statements, now, is_program=is_program)
+        turn = Turn(self, share, statements, now, is_program=is_program, is_unstoppable=is_unstoppable)
         self.running[turn] = None
         if share.allowed > self._cores:
             turn.is_quick = True
@@ -271,14 +286,14 @@ class Turns:
         self.lingering[turn] = None
         turn.broken_at = self.now()
         turn.share.lingering += 1
-        if self.stuck_since is None and len(self.lingering) >= self._cores:
+        if self.stuck_since is None and self._is_stuck():
             self.stuck_since = turn.broken_at
 
     def ended(self, turn: Turn) -> None:
         """sqld has ended what was broken off."""
         del self.lingering[turn]
         turn.share.lingering -= 1
-        if len(self.lingering) < self._cores:
+        if not self._is_stuck():
             self.stuck_since = None
         self._free(turn)
 
@@ -352,12 +367,34 @@ class Turns:
             self._refuse_overdue(now)
             self._let_in(now)
             self._make_room(now)
+            self._make_room_for_unstoppable(now)
 
     # Inside ------------------------------------------------------------------------------------------
 
-    def _may_begin(self, share: Share, now: float, *, goes_on: bool, more: int = 0) -> bool:
+    def _is_stuck(self) -> bool:
+        """Whether broken off calls hold as many places as there are cores, or all that they may be unstoppable in."""
+        if len(self.lingering) >= self._cores:
+            return True
+        return sum(turn.is_unstoppable for turn in self.lingering) >= self._unstoppable
+
+    def _take(self, share: Share, *, is_unstoppable: bool) -> None:
+        share.running += 1
+        self.held += 1
+        share.unstoppable += is_unstoppable
+        self.unstoppable += is_unstoppable
+
+    def _give(self, share: Share, *, is_unstoppable: bool) -> None:
+        share.running -= 1
+        self.held -= 1
+        share.unstoppable -= is_unstoppable
+        self.unstoppable -= is_unstoppable
+
+    def _may_begin(
+        self, share: Share, now: float, *, goes_on: bool, is_unstoppable: bool, more: int = 0
+    ) -> bool:
         if (
-            self.is_held_up
+            (is_unstoppable and (share.unstoppable or self.unstoppable >= self._unstoppable))
+            or self.is_held_up
             or share.lingering
             or share.closed == "all"
             or (share.closed == "new" and not goes_on)
@@ -411,15 +448,14 @@ class Turns:
         del self.running[turn]
         self._quick -= turn.is_quick
 
-    async def _wait(self, share: Share, interest: Interest, now: float, *, goes_on: bool) -> None:
+    async def _wait(self, share: Share, interest: Interest, now: float, waiter: _Waiter) -> None:
         if self._goes_on(share, now):
             raise GoesOn
         if share.slow_until > now and share.not_before - now >= _WAITS_S:
             raise Overloaded(_IS_SLOWED)
         if len(share.waiting) >= _WAITING_EACH or self.waiting >= _WAITING:
             raise Overloaded("too many requests at once; try again in a moment")
-        waiter = _Waiter(now, goes_on=goes_on)
-        if goes_on:
+        if waiter.goes_on:
             share.waiting.appendleft(waiter)
         else:
             share.waiting.append(waiter)
@@ -436,8 +472,8 @@ class Turns:
                 self.waiting -= 1
                 self._unqueue(share)
             if waiter.place.done() and not waiter.place.cancelled() and waiter.place.exception() is None:
-                share.running -= 1  # the place was given to us in the very moment that we gave up
-                self.held -= 1
+                # The place was given to us in the very moment that we gave up.
+                self._give(share, is_unstoppable=waiter.is_unstoppable)
                 self._let_in(self.now())
             self._forget(share, self.now())
             raise
@@ -454,8 +490,7 @@ class Turns:
     def _free(self, turn: Turn) -> None:
         now = self.now()
         share = turn.share
-        share.running -= 1
-        self.held -= 1
+        self._give(share, is_unstoppable=turn.is_unstoppable)
         took_s = now - turn.began
         share.use(took_s, now)
         if took_s >= _LONG_S or turn.stopped is not None:
@@ -495,18 +530,20 @@ class Turns:
             self.waiting -= 1
             self._unqueue(share)
             if not waiter.place.done():
-                share.running += 1
-                self.held += 1
+                self._take(share, is_unstoppable=waiter.is_unstoppable)
                 waiter.place.set_result(None)
 
     def _next(self, now: float, *, more: int = 0) -> Share | None:
         """Whose turn it is, if anybody's; or would be with so many places `more`."""
-        able = [
-            share
-            for share in self._queued
-            if share.waiting and self._may_begin(share, now, goes_on=share.waiting[0].goes_on, more=more)
-        ]
+        able = [share for share in self._queued if share.waiting and self._may_go(share, now, more)]
         return min(able, key=lambda share: self._rank(share, now), default=None)
+
+    def _may_go(self, share: Share, now: float, more: int) -> bool:
+        """Whether the first of its calls that wait may begin."""
+        first = share.waiting[0]
+        return self._may_begin(
+            share, now, goes_on=first.goes_on, is_unstoppable=first.is_unstoppable, more=more
+        )
 
     def _rank(self, share: Share, now: float) -> tuple[bool, float, float]:
         return (share.slow_until > now, self._use_of(share, now), share.waiting[0].since)
@@ -536,6 +573,27 @@ class Turns:
             if turn.share is not waits and self._use_of(turn.share, now) >= heavy_s:
                 self.stopped += 1
                 turn.stop(Overloaded("the call was stopped to make room for others; try again in a moment"))
+
+    def _make_room_for_unstoppable(self, now: float) -> None:
+        """The same where what may be unstoppable has taken all the places that it has."""
+        if self.unstoppable < self._unstoppable:
+            return
+        waiting = [
+            share
+            for share in self._queued
+            if share.waiting[0].is_unstoppable
+            and not share.unstoppable
+            and self._use_of(share, now) < _LIGHT_S
+            and share.slow_until <= now
+        ]
+        running = [turn for turn in self.running if turn.is_unstoppable]
+        if not waiting or any(turn.stopped is not None for turn in running):
+            return
+        for turn in running:
+            if now - turn.began >= _LONG_S and self._use_of(turn.share, now) >= _HEAVY_S:
+                self.stopped += 1
+                turn.stop(Overloaded("the call was stopped to make room for others; try again in a moment"))
+                return
 
     def _refuse_overdue(self, now: float) -> None:
         for share in self._queued:
