@@ -86,6 +86,43 @@ def test_it_tidies_up_when_it_is_interrupted(folder: Path) -> None:
     assert (worktrees(folder), ours(folder), list(folder.iterdir())) == ([], [], [])
 
 
+# The bench itself, with something to measure that fails. The signal comes while that is tidied up and the loop is
+# blocked, as when a terminal's signal ends what is measured, and the bench removes its folders before it hears.
+INTERRUPTED_LATE = """
+import os, runpy, signal, sys
+from bench import against
+
+async def run(*_):
+    try:
+        raise ConnectionError("what is measured is gone")
+        yield
+    finally:
+        if {is_sent}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+against.run = run
+sys.argv = ["bench", "--against", "HEAD"]
+runpy.run_module("bench", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("is_sent", "code"), [(True, 130), (False, 1)])
+def test_an_interrupt_that_ended_what_is_measured_first_is_still_an_interrupt(
+    is_sent: bool, code: int
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_LATE.format(is_sent=is_sent)],
+        cwd=ROOT,
+        env=clean_environ(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == code, ended.stderr
+    assert ("what is measured is gone" in ended.stderr) == (not is_sent)
+
+
 def test_a_revision_that_is_not_there_is_wrong_use(folder: Path) -> None:
     running = started(folder, "--against", "no-such-revision", "304")
     _, err = running.communicate(timeout=120)
