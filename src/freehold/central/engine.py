@@ -19,6 +19,7 @@ from freehold.audit.types import Draft, Event
 from freehold.auth.dates import to_iso, utc_now
 from freehold.central.audit_rows import append
 from freehold.central.file_probe import MOVED, MOVED_FUNCTION, MOVED_SQL, FileProbe, Probe
+from freehold.central.line import Line
 from freehold.errors import CentralUnavailable
 from freehold.libsql.bearer import Token
 from freehold.libsql.sqlalchemy.urls import engine_url
@@ -26,6 +27,8 @@ from freehold.libsql.sqlalchemy.urls import engine_url
 # With more namespaces than it keeps open, sqld now and then denies for a moment the very one that it is asked for.
 MISSING_GRACE_S = 2.0
 _BUSY_TIMEOUT_MS = 5_000
+# In line before that, or for a connection: where many write on a crowded machine, it is long all the time.
+_IN_LINE_S = 15.0
 _READ = "read"
 
 
@@ -50,7 +53,7 @@ class Central:
     commits: Commits = field(default_factory=Commits)
     # This process's writers, one after the other: SQLite's own way to wait for a lock is to sleep and look again,
     # which makes a transaction six times as long when sixteen of us do it.
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    line: Line = field(default_factory=Line)
     # How to ask whether it answers without standing in line with those who use it.
     probe: Probe | None = None
 
@@ -68,16 +71,16 @@ class Central:
             self.commits.count += 1  # also when it failed: whether it did is not always known
 
     @asynccontextmanager
-    async def _own_turn(self) -> AsyncIterator[None]:
+    async def _own_turn(self, *, ahead: bool = False) -> AsyncIterator[None]:
         try:
-            async with asyncio.timeout(_BUSY_TIMEOUT_MS / 1000):
-                await self.turn.acquire()
+            async with asyncio.timeout(_BUSY_TIMEOUT_MS / 1000 if ahead else _IN_LINE_S):
+                await self.line.enter(ahead=ahead)
         except TimeoutError as error:
             raise CentralUnavailable("the central database is busy; try again in a moment") from error
         try:
             yield
         finally:
-            self.turn.release()
+            self.line.leave()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -114,9 +117,8 @@ class Central:
         """
         # However busy the other connections are: the probe has one of its own.
         if isinstance(self.probe, FileProbe):
-            async with (
-                self._own_turn()
-            ):  # SQLite's lock is for who looks at the right moment; this is a queue
+            # SQLite's lock is for whoever looks at the right moment. Nor does it tell much how long our own line is.
+            async with self._own_turn(ahead=True):
                 await self.probe()
             return
         async with _in_our_words():
@@ -186,7 +188,7 @@ def _engine(url: URL, *, connections: int = 8, **connect: Any) -> AsyncEngine:
         connect_args=connect,
         pool_size=connections,
         max_overflow=0,
-        pool_timeout=_BUSY_TIMEOUT_MS / 1000,
+        pool_timeout=_IN_LINE_S,
     )
 
     @event.listens_for(engine.sync_engine, "begin")
