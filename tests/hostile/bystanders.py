@@ -60,11 +60,14 @@ class Bystanders:
     async def sign_up(self, name: str) -> dict[str, Any]:
         """Somebody new, with a database."""
         email = f"{name}@example.com"
-        address = f"198.51.100.{next(self._numbers) % 250}"
+        address = self._place()
         body = {"name": name, "email": email, "password": PASSWORD}
         answer = await self._call("POST", "/api/auth/sign-up/email", address, body)
         person = {"email": email, "address": address, "session": answer["token"], "rows": 0}
         return {**person, **await self.database(answer["token"], address)}
+
+    def _place(self) -> str:
+        return f"198.51.100.{next(self._numbers) % 250}"
 
     async def guest(self, address: str, profile: str) -> dict[str, Any]:
         """A guest with a database, and a token of this profile at the most."""
@@ -103,7 +106,8 @@ class Bystanders:
         body = {"email": person["email"], "password": PASSWORD}
 
         async def go() -> None:
-            await self._call("POST", "/api/auth/sign-in/email", person["address"], body)
+            # Another place each time: from one there may be three in ten seconds.
+            await self._call("POST", "/api/auth/sign-in/email", self._place(), body)
 
         await self._again_and_again("sign in", 1.0, go)
 

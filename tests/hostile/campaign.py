@@ -50,7 +50,7 @@ _KEPT_DISK_MB = 3 * _MAX_SIZE_MB * HOSTILE + 150
 
 
 _RATES = (
-    *("RATE_LIMIT_AUTH", "RATE_LIMIT_SIGN_IN", "RATE_LIMIT_MAIL", "RATE_LIMIT_API", "RATE_LIMIT_API_ADDRESS"),
+    *("RATE_LIMIT_AUTH", "RATE_LIMIT_MAIL", "RATE_LIMIT_API", "RATE_LIMIT_API_ADDRESS"),
     "RATE_LIMIT_DATABASES",
 )
 
@@ -60,7 +60,8 @@ class Served(Service):
 
     def __init__(self, folder: Path, kind: str, profile: str) -> None:
         variables = {
-            # Hostile people have many addresses, so that no rate stops them; but one address has few guests.
+            # Rates do not stop them here, the walls behind do; but for how many passwords are hashed for one address,
+            # and how many guests it has.
             "RATE_LIMITS": "on",
             **dict.fromkeys(_RATES, "off"),
             "RATE_LIMIT_NEW_DATABASES": f"{GUESTS_EACH}/3600",
