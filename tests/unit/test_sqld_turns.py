@@ -9,7 +9,8 @@ from freehold.errors import FreeholdError
 from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.serving import Interest
 from freehold.providers.sqld.refusals import QueryTimeout
-from freehold.providers.sqld.turns import Turn, Turns
+from freehold.providers.sqld.turn import Turn
+from freehold.providers.sqld.turns import Turns
 
 
 class Clock:

@@ -12,7 +12,7 @@ from freehold.providers.serving import Interest
 from freehold.providers.sqld.admin import NamespaceStats
 from freehold.providers.sqld.control import SupervisorState
 from freehold.providers.sqld.refusals import QueryTimeout
-from freehold.providers.sqld.turns import Turn
+from freehold.providers.sqld.turn import Turn
 from freehold.providers.sqld.watch import Watch
 
 

@@ -6,7 +6,7 @@ from types import TracebackType
 from freehold.errors import NotFound, ProviderUnavailable
 from freehold.providers.local.failures import Gone, Overloaded
 from freehold.providers.serving import Interest
-from freehold.providers.sqld.turns import Turn
+from freehold.providers.sqld.turn import Turn
 from freehold.providers.sqld.upstream import BrokenOff
 from freehold.tenants.errors import DatabaseDamaged
 

@@ -26,7 +26,7 @@ from freehold.providers.sqld.requests import (
 from freehold.providers.sqld.schemas import AskOtherwise, Schemas
 from freehold.providers.sqld.streams import Place
 from freehold.providers.sqld.transactions import TRANSACTION_S, Transactions
-from freehold.providers.sqld.turns import Turn
+from freehold.providers.sqld.turn import Turn
 from freehold.providers.sqld.upstream import Answer, BrokenOff
 from freehold.providers.sqld.watch import Watch
 from freehold.providers.texts import Body, with_texts

@@ -12,7 +12,8 @@ import structlog
 
 from freehold.providers.sqld.admin import SqldAdmin
 from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.turns import Share, Turns
+from freehold.providers.sqld.shares import Share
+from freehold.providers.sqld.turns import Turns
 
 log = structlog.get_logger()
 

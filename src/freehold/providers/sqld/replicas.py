@@ -25,7 +25,8 @@ from freehold.providers.sqld.schemas import Schemas
 from freehold.providers.sqld.sizes import may_be_unstoppable
 from freehold.providers.sqld.streams import REPLICA_S, Place
 from freehold.providers.sqld.transactions import TRANSACTION_S, too_long
-from freehold.providers.sqld.turns import Turn, Turns
+from freehold.providers.sqld.turn import Turn
+from freehold.providers.sqld.turns import Turns
 from freehold.providers.sqld.upstream import Answer
 
 _SMALL_BODY_BYTES = 32_768

@@ -7,18 +7,16 @@ place until sqld is known to have ended it (`linger`), and nothing new of that t
 For the event loop's thread. `wake` is called when `tick` should be, some times a second, until `is_busy` is over.
 """
 
-import asyncio
 import contextlib
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Literal
 
-from freehold.errors import FreeholdError
 from freehold.providers.local.failures import GoesOn, Gone, Overloaded
 from freehold.providers.serving import Interest
 from freehold.providers.sqld.refusals import QueryTimeout
+from freehold.providers.sqld.shares import FORGOTTEN_S, QUICK_S, Share, Waiter
+from freehold.providers.sqld.turn import Turn
 
 # A call that has run for so long is long.
 _LONG_S = 0.25
@@ -26,31 +24,18 @@ _LONG_S = 0.25
 # ones share the places each used as little as whoever does one small thing after the other, but the calls of these
 # are through sooner than that, on a crowded machine, too.
 _STOPPED_AFTER_S = 1.0
-# Calls that are through so soon cost next to nothing: a tenant whose calls are has more of them at once, one more for
-# each, until one is long. Those do not count among the places before they are older than this.
-_QUICK_S = 0.1
 _QUICK_EACH = 24
 _QUICK = 64
 _LIGHT_S = 0.5
 _HEAVY_S = 1.0
 # And whoever is heavy used at least so much of what the heaviest used who has or wants a place.
 _HEAVY_SHARE = 0.5
-# What was used counts half after this time, and is forgotten when next to nothing is left of it.
-_HALF_LIFE_S = 10.0
-_FORGOTTEN_S = 0.02
 _LOOKED_AT_S = 0.5
 _WAITING_EACH = 32
 _WAITING = 2000
 _WAITS_S = 30.0
 # A client that goes away may have asked for something that ends at once: then nothing needs to be broken off.
 _GRACE_S = 0.3
-# Each time that a tenant is slowed, within the time that it was: so much more, up to so much.
-_SLOW_FOR_S, _SLOW_FOR_MOST_S = 60.0, 3600.0
-_SLOW_PAUSE_S, _SLOW_PAUSE_MOST_S = 1.0, 60.0
-_STRIKE = 4.0
-# For so long those whose calls ran when sqld crashed have one call at a time, all of them together: the next crash
-# tells which of them it is. Longer each time, and remembered for as long as the longest.
-_SUSPECT_S = 60.0
 _BROKEN = 1000
 # What sqld can interrupt it has ended long before.
 _PATIENCE_S = 1.0
@@ -59,122 +44,6 @@ _IS_SLOWED = (
     "ended over them; try again later"
 )
 _MANY = 1000
-
-
-class Share:
-    """What one tenant has of the places, and had lately."""
-
-    __slots__ = (
-        "_at", "_used_s", "allowed", "answered", "closed", "crashed_at", "crashes", "lingering", "name", "not_before",
-        "running", "slow_until", "strikes", "suspect_until", "unlooked_s", "unstoppable", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, name: str, allowed: int) -> None:
-        self.name = name
-        self.allowed = allowed  # calls at once
-        self.closed: Literal["", "new", "all"] = (
-            ""  # "new": only steps of open streams begin; "all": nothing does
-        )
-        self.running = 0  # with those that linger
-        self.lingering = 0
-        self.unstoppable = 0  # of those that run
-        self.waiting: deque[_Waiter] = deque()
-        self.slow_until = -math.inf
-        self.strikes = 0
-        self.crashes = 0  # of sqld, while calls of this one ran
-        self.crashed_at = -math.inf
-        self.suspect_until = -math.inf
-        self.not_before = -math.inf
-        self.answered = 0  # statements of calls that ended well
-        self.unlooked_s = 0.0  # used since somebody looked at what it wrote
-        self._used_s = 0.0
-        self._at = 0.0
-
-    def used(self, now: float) -> float:
-        """Seconds of places that it used, the longer ago the less they count."""
-        if not self._used_s:
-            return 0.0
-        return self._used_s * math.exp2((self._at - now) / _HALF_LIFE_S)
-
-    def use(self, seconds: float, now: float) -> None:
-        """A place was used for so long."""
-        if seconds >= _QUICK_S:
-            self._used_s = self.used(now) + seconds
-            self._at = now
-        self.unlooked_s += seconds
-
-
-class _Waiter:
-    __slots__ = ("goes_on", "is_unstoppable", "place", "since")
-
-    def __init__(self, now: float, *, goes_on: bool, is_unstoppable: bool) -> None:
-        self.goes_on = goes_on
-        self.is_unstoppable = is_unstoppable
-        self.since = now
-        self.place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-
-class Turn:
-    """One call's place among those that run. It ends with `leave`, or with `linger` and then `Turns.ended`.
-
-    `statements` is how many the call has, and 0 when their time is somebody else's to watch. With `is_program` the
-    later ones run even if an earlier one was interrupted; of what `is_unstoppable`, perhaps nothing can be. `counted`
-    and `moved_at` are for whoever watches progress.
-    """
-
-    __slots__ = (
-        "abandoned_at", "began", "broken_at", "counted", "is_left", "is_program", "is_quick", "is_unstoppable",
-        "moved_at", "share", "statements", "stopped", "turns", "when_stopped",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        turns: "Turns",
-        share: Share,
-        statements: int,
-        now: float,
-        *,
-        is_program: bool,
-        is_unstoppable: bool,
-    ) -> None:
-        self.turns = turns
-        self.share = share
-        self.statements = statements
-        self.is_program = is_program
-        self.is_quick = False  # its tenant's calls are
-        self.is_unstoppable = is_unstoppable
-        self.began = now
-        self.stopped: FreeholdError | None = None
-        self.when_stopped: Callable[[], None] | None = None
-        self.abandoned_at: float | None = None
-        self.broken_at = 0.0
-        self.counted: tuple[int, int] | None = None
-        self.moved_at = now
-        self.is_left = False
-
-    def stop(self, reason: FreeholdError) -> None:
-        """Have the call broken off; its client gets this."""
-        if self.stopped is None and not self.is_left:
-            self.stopped = reason
-            if self.when_stopped is not None:
-                self.when_stopped()
-
-    def abandon(self) -> None:
-        """The client is gone."""
-        self.abandoned_at = self.turns.now()
-
-    def leave(self) -> None:
-        """sqld has ended it. Only the first of `leave` and `linger` counts."""
-        if not self.is_left:
-            self.is_left = True
-            self.share.answered += self.statements
-            self.turns.settle(self)
-
-    def linger(self) -> None:
-        """It was broken off; whether sqld still works on it is not known."""
-        if not self.is_left:
-            self.is_left = True
-            self.turns.keep(self)
 
 
 class Turns:
@@ -264,7 +133,7 @@ class Turns:
         if not share.waiting and self._may_begin(share, now, goes_on=goes_on, is_unstoppable=is_unstoppable):
             self._take(share, is_unstoppable=is_unstoppable)
         else:
-            waiter = _Waiter(now, goes_on=goes_on, is_unstoppable=is_unstoppable)
+            waiter = Waiter(now, goes_on=goes_on, is_unstoppable=is_unstoppable)
             await self._wait(share, interest, now, waiter)
             now = self.now()
         turn = Turn(self, share, statements, now, is_program=is_program, is_unstoppable=is_unstoppable)
@@ -298,13 +167,8 @@ class Turns:
         self._free(turn)
 
     def slow_down(self, share: Share) -> None:
-        """For a while this tenant has one call at a time, with pauses, and everybody else goes first.
-
-        Longer, and with longer pauses, when it is slowed already.
-        """
-        now = self.now()
-        share.strikes = share.strikes + 1 if share.slow_until > now else 1
-        share.slow_until = now + min(_SLOW_FOR_S * _STRIKE ** (share.strikes - 1), _SLOW_FOR_MOST_S)
+        """For a while this tenant has one call at a time, see `Share`."""
+        share.slow_down(self.now())
 
     def broke(self, turn: Turn) -> None:
         """sqld closed this call's connection before it answered."""
@@ -322,10 +186,7 @@ class Turns:
         for share in known:
             self.slow_down(share)
         for share in known or shares:
-            is_recent = now - share.crashed_at < _SLOW_FOR_MOST_S
-            share.crashes = share.crashes + 1 if is_recent else 1
-            share.crashed_at = now
-            share.suspect_until = now + min(_SUSPECT_S * _STRIKE ** (share.crashes - 1), _SLOW_FOR_MOST_S)
+            share.suspect(now)
             self._suspects[share] = None
         return [share.name for share in known or shares]
 
@@ -429,7 +290,7 @@ class Turns:
         """Places that are taken by what is not known to be quick."""
         count = self.held - self._quick
         for turn in self.running:
-            if now - turn.began < _QUICK_S:
+            if now - turn.began < QUICK_S:
                 break
             count += turn.is_quick
         return count
@@ -448,7 +309,7 @@ class Turns:
         del self.running[turn]
         self._quick -= turn.is_quick
 
-    async def _wait(self, share: Share, interest: Interest, now: float, waiter: _Waiter) -> None:
+    async def _wait(self, share: Share, interest: Interest, now: float, waiter: Waiter) -> None:
         if self._goes_on(share, now):
             raise GoesOn
         if share.slow_until > now and share.not_before - now >= _WAITS_S:
@@ -461,7 +322,7 @@ class Turns:
             share.waiting.append(waiter)
         self.waiting += 1
         self._queued[share] = None
-        interest.when_lost(lambda: _fail(waiter, Gone("the client went away")))
+        interest.when_lost(lambda: waiter.fail(Gone("the client went away")))
         self._make_room(now)
         self._be_watched()
         try:
@@ -495,28 +356,23 @@ class Turns:
         share.use(took_s, now)
         if took_s >= _LONG_S or turn.stopped is not None:
             self._allow(share, self._cores)
-        elif took_s < _QUICK_S and share.allowed < _QUICK_EACH:
+        elif took_s < QUICK_S and share.allowed < _QUICK_EACH:
             self._allow(share, share.allowed + 1)
         if share.unlooked_s >= _LOOKED_AT_S:
             self.unlooked[share] = None
-        if share.slow_until > now:
-            pause_s = max(_SLOW_PAUSE_S, now - turn.began) * _STRIKE ** (share.strikes - 1)
-            share.not_before = now + min(pause_s, _SLOW_PAUSE_MOST_S)
+        share.pause(took_s, now)
         if self.waiting:
             self._let_in(now)
         self._forget(share, now)
 
     def _forget(self, share: Share, now: float) -> None:
-        is_idle = not share.running and not share.waiting and not share.closed and share.slow_until <= now
-        if now - share.crashed_at < _SLOW_FOR_MOST_S:
-            return
-        if is_idle and share.unlooked_s < _FORGOTTEN_S and share.used(now) < _FORGOTTEN_S:
+        if share.is_forgettable(now):
             self._shares.pop(share.name, None)
 
     def _forget_idle(self) -> None:
         now = self.now()
         for share in list(self._shares.values()):
-            if share.used(now) < _FORGOTTEN_S:
+            if share.used(now) < FORGOTTEN_S:
                 share.unlooked_s = 0.0
                 self._forget(share, now)
 
@@ -600,19 +456,14 @@ class Turns:
             goes_on = self._goes_on(share, now)
             for waiter in share.waiting:
                 if goes_on:
-                    _fail(waiter, GoesOn())
+                    waiter.fail(GoesOn())
                 elif now - waiter.since >= _WAITS_S:
                     is_slowed = share.slow_until > now or share.suspect_until > now
                     many = "too many requests at once; try again in a moment"
-                    _fail(waiter, Overloaded(_IS_SLOWED if is_slowed else many))
+                    waiter.fail(Overloaded(_IS_SLOWED if is_slowed else many))
 
     def _goes_on(self, share: Share, now: float) -> bool:
         """Whether sqld is at a call of this tenant that it cannot interrupt."""
         return bool(share.lingering) and any(
             turn.share is share and now - turn.broken_at > _PATIENCE_S for turn in self.lingering
         )
-
-
-def _fail(waiter: _Waiter, error: FreeholdError) -> None:
-    if not waiter.place.done():
-        waiter.place.set_exception(error)

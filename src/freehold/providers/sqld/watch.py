@@ -19,7 +19,8 @@ from freehold.providers.sqld.logs import Logs
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import QueryTimeout, Refusal
 from freehold.providers.sqld.supervisor import is_crash
-from freehold.providers.sqld.turns import Turn, Turns
+from freehold.providers.sqld.turn import Turn
+from freehold.providers.sqld.turns import Turns
 
 log = structlog.get_logger()
 

@@ -1,0 +1,110 @@
+"""What each tenant has of sqld's places, who waits for one, and how long somebody is slowed."""
+
+import asyncio
+import math
+from collections import deque
+from typing import Literal
+
+from freehold.errors import FreeholdError
+
+# Calls that are through so soon cost next to nothing: a tenant whose calls are has more of them at once, one more for
+# each, until one is long. Those do not count among the places before they are older than this.
+QUICK_S = 0.1
+# What was used counts half after this time, and is forgotten when next to nothing is left of it.
+_HALF_LIFE_S = 10.0
+FORGOTTEN_S = 0.02
+# Each time that a tenant is slowed, within the time that it was: so much more, up to so much.
+_SLOW_FOR_S, _SLOW_FOR_MOST_S = 60.0, 3600.0
+_SLOW_PAUSE_S, _SLOW_PAUSE_MOST_S = 1.0, 60.0
+_STRIKE = 4.0
+# For so long those whose calls ran when sqld crashed have one call at a time, all of them together: the next crash
+# tells which of them it is. Longer each time, and remembered for as long as the longest.
+_SUSPECT_S = 60.0
+
+
+class Share:
+    """What one tenant has of the places, and had lately."""
+
+    __slots__ = (
+        "_at", "_used_s", "allowed", "answered", "closed", "crashed_at", "crashes", "lingering", "name", "not_before",
+        "running", "slow_until", "strikes", "suspect_until", "unlooked_s", "unstoppable", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, name: str, allowed: int) -> None:
+        self.name = name
+        self.allowed = allowed  # calls at once
+        self.closed: Literal["", "new", "all"] = (
+            ""  # "new": only steps of open streams begin; "all": nothing does
+        )
+        self.running = 0  # with those that linger
+        self.lingering = 0
+        self.unstoppable = 0  # of those that run
+        self.waiting: deque[Waiter] = deque()
+        self.slow_until = -math.inf
+        self.strikes = 0
+        self.crashes = 0  # of sqld, while calls of this one ran
+        self.crashed_at = -math.inf
+        self.suspect_until = -math.inf
+        self.not_before = -math.inf
+        self.answered = 0  # statements of calls that ended well
+        self.unlooked_s = 0.0  # used since somebody looked at what it wrote
+        self._used_s = 0.0
+        self._at = 0.0
+
+    def used(self, now: float) -> float:
+        """Seconds of places that it used, the longer ago the less they count."""
+        if not self._used_s:
+            return 0.0
+        return self._used_s * math.exp2((self._at - now) / _HALF_LIFE_S)
+
+    def use(self, seconds: float, now: float) -> None:
+        """A place was used for so long."""
+        if seconds >= QUICK_S:
+            self._used_s = self.used(now) + seconds
+            self._at = now
+        self.unlooked_s += seconds
+
+    def slow_down(self, now: float) -> None:
+        """For a while one call at a time, with pauses, and everybody else goes first.
+
+        Longer, and with longer pauses, when it is slowed already.
+        """
+        self.strikes = self.strikes + 1 if self.slow_until > now else 1
+        self.slow_until = now + min(_SLOW_FOR_S * _STRIKE ** (self.strikes - 1), _SLOW_FOR_MOST_S)
+
+    def pause(self, took_s: float, now: float) -> None:
+        """After a call that took so long, if it is slowed."""
+        if self.slow_until > now:
+            pause_s = max(_SLOW_PAUSE_S, took_s) * _STRIKE ** (self.strikes - 1)
+            self.not_before = now + min(pause_s, _SLOW_PAUSE_MOST_S)
+
+    def suspect(self, now: float) -> None:
+        """sqld crashed, perhaps over this one."""
+        is_recent = now - self.crashed_at < _SLOW_FOR_MOST_S
+        self.crashes = self.crashes + 1 if is_recent else 1
+        self.crashed_at = now
+        self.suspect_until = now + min(_SUSPECT_S * _STRIKE ** (self.crashes - 1), _SLOW_FOR_MOST_S)
+
+    def is_forgettable(self, now: float) -> bool:
+        """Whether nothing would be lost without it."""
+        is_idle = not self.running and not self.waiting and not self.closed and self.slow_until <= now
+        if not is_idle or now - self.crashed_at < _SLOW_FOR_MOST_S:
+            return False
+        return self.unlooked_s < FORGOTTEN_S and self.used(now) < FORGOTTEN_S
+
+
+class Waiter:
+    """One call that waits for its place."""
+
+    __slots__ = ("goes_on", "is_unstoppable", "place", "since")
+
+    def __init__(self, now: float, *, goes_on: bool, is_unstoppable: bool) -> None:
+        self.goes_on = goes_on
+        self.is_unstoppable = is_unstoppable
+        self.since = now
+        self.place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: FreeholdError) -> None:
+        """It gets this error, unless it has got something already."""
+        if not self.place.done():
+            self.place.set_exception(error)
