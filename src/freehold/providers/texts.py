@@ -1,9 +1,11 @@
-"""The SQL in a client's request."""
+"""Clients' requests as they come, and the SQL in them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+import msgspec
 from msgspec.structs import replace
 
+from freehold.errors import InvalidInput
 from freehold.libsql.protocol import (
     Batch,
     BatchReq,
@@ -12,14 +14,45 @@ from freehold.libsql.protocol import (
     DescribeReq,
     ExecuteReq,
     ExecuteV1Req,
+    GetAutocommitReq,
     PipelineReq,
     SequenceReq,
     Stmt,
     StoreSqlReq,
     StreamReq,
 )
+from freehold.providers.serving import Endpoint
 
 Body = PipelineReq | CursorReq | ExecuteV1Req | BatchV1Req
+
+_DECODERS: dict[Endpoint, Callable[[bytes], Body]] = {
+    "v1/execute": msgspec.json.Decoder(ExecuteV1Req).decode,
+    "v1/batch": msgspec.json.Decoder(BatchV1Req).decode,
+    "v2/pipeline": msgspec.json.Decoder(PipelineReq).decode,
+    "v3/pipeline": msgspec.json.Decoder(PipelineReq).decode,
+    "v3/cursor": msgspec.json.Decoder(CursorReq).decode,
+}
+
+
+def request_in(endpoint: Endpoint, body: bytes) -> Body:
+    """The request for this endpoint. Blocking for as long as the body is large.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        request = _DECODERS[endpoint](body)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"the request does not have the form of the protocol: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput("the request is not valid JSON") from error
+    if (
+        endpoint == "v2/pipeline"
+        and isinstance(request, PipelineReq)
+        and any(isinstance(each, GetAutocommitReq) for each in request.requests)
+    ):
+        raise InvalidInput("`get_autocommit` needs version 3 of the protocol: use v3/pipeline")
+    return request
 
 
 def texts_of(request: Body) -> Iterator[str]:

@@ -9,33 +9,26 @@ import asyncio
 import contextlib
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import apsw
-import msgspec
 
-from freehold.errors import FreeholdError, InvalidInput, ProviderUnavailable, Unavailable
+from freehold.errors import FreeholdError, ProviderUnavailable, Unavailable
 from freehold.libsql.protocol import (
     Batch,
     BatchResult,
-    BatchV1Req,
-    BatchV1Resp,
     CloseReq,
     CursorReq,
-    CursorResp,
-    ExecuteV1Req,
-    ExecuteV1Resp,
-    GetAutocommitReq,
     PipelineReq,
-    PipelineResp,
 )
 from freehold.providers.desk import Desk
+from freehold.providers.local.calls import cursor, pipeline, stateless
 from freehold.providers.local.failures import Gone, SqlFailure
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.jobs import Job, Task, Tenant
 from freehold.providers.local.limits import Budget, EngineLimits, Limits
-from freehold.providers.local.pipeline import Pipeline, cursor_entries
+from freehold.providers.local.pipeline import Pipeline
 from freehold.providers.local.pool import Pool
 from freehold.providers.local.rights import rights_of
 from freehold.providers.local.session import Session
@@ -43,8 +36,8 @@ from freehold.providers.local.streams import Stream, Streams
 from freehold.providers.local.turnstile import Turnstile
 from freehold.providers.local.workers import Workers
 from freehold.providers.published import Published, RegistryBatches, nothing_published
-from freehold.providers.serving import Call, Endpoint, Interest, Reply
-from freehold.providers.texts import Body, texts_of
+from freehold.providers.serving import Call, Interest, Reply
+from freehold.providers.texts import Body, request_in, texts_of
 
 _SHORT_BODY_BYTES = 8192
 _SMALL_BODY_BYTES = 65_536
@@ -55,15 +48,6 @@ _CLOSE_LIMIT_S = 7.0
 _MEMORY_PRESSURE = 0.75
 _FILES_EACH = 3
 _FILES_OF_OTHERS = 128
-
-_DECODERS: dict[Endpoint, Callable[[bytes], Any]] = {
-    "v1/execute": msgspec.json.Decoder(ExecuteV1Req).decode,
-    "v1/batch": msgspec.json.Decoder(BatchV1Req).decode,
-    "v2/pipeline": msgspec.json.Decoder(PipelineReq).decode,
-    "v3/pipeline": msgspec.json.Decoder(PipelineReq).decode,
-    "v3/cursor": msgspec.json.Decoder(CursorReq).decode,
-}
-_encoder = msgspec.json.Encoder()
 
 
 class Engine:
@@ -101,13 +85,13 @@ class Engine:
     async def answer(self, call: Call, interest: Interest) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
         if len(call.body) <= _SHORT_BODY_BYTES:
-            return await self._answer(call, interest, _decoded(call))
+            return await self._answer(call, interest, request_in(call.endpoint, call.body))
         # Reading much SQL would hold everybody else up.
         name = call.grant.database_name
         if len(call.body) <= _SMALL_BODY_BYTES:
-            request = _decoded(call)
+            request = request_in(call.endpoint, call.body)
         else:
-            request = await self._desk.run(name, interest, lambda: _decoded(call))
+            request = await self._desk.run(name, interest, lambda: request_in(call.endpoint, call.body))
         async with self._desk.looked_at(name, interest, list(texts_of(request))):
             return await self._answer(call, interest, request)
 
@@ -117,10 +101,11 @@ class Engine:
                 return await self._pipeline(call, interest, request)
             case CursorReq():
                 return await self._cursor(call, interest, request)
-            case ExecuteV1Req():
-                return await self._stateless(call, interest, lambda pipeline: _execute_v1(pipeline, request))
-            case BatchV1Req():
-                return await self._stateless(call, interest, lambda pipeline: _batch_v1(pipeline, request))
+        rights = rights_of(call.grant, self._registry)
+        read_only = call.grant.access_level == "read_only"
+        task = stateless(request, rights, self._limits.result_bytes)
+        reply: Reply = await self._run(call.grant.database_name, task, interest, read_only=read_only)
+        return reply
 
     async def run_batches(
         self, database_name: str, batches: Sequence[Batch], limits: Limits
@@ -193,42 +178,17 @@ class Engine:
     # Kinds of calls ------------------------------------------------------------------------------------
 
     async def _pipeline(self, call: Call, interest: Interest, request: PipelineReq) -> Reply:
-        kinds = {type(each) for each in request.requests}
-        if call.endpoint == "v2/pipeline" and GetAutocommitReq in kinds:
-            raise InvalidInput("`get_autocommit` needs version 3 of the protocol: use v3/pipeline")
-        stream = self._stream_of(call, request.baton, closes=CloseReq in kinds)
-        goes_on = CloseReq not in kinds
+        closes = any(type(each) is CloseReq for each in request.requests)
+        stream = self._stream_of(call, request.baton, closes=closes)
         rights = rights_of(call.grant, self._registry)
-
-        def task(session: Session) -> Reply:
-            pipeline = Pipeline(session, stream.stored_sql, Budget(self._limits.result_bytes), rights)
-            results = pipeline.run(request.requests)
-            baton = stream.next_baton if goes_on else None
-            return Reply(_encoder.encode(PipelineResp(baton, None, results)))
-
-        return await self._on_stream(call, stream, task, interest, goes_on=goes_on)
+        task = pipeline(request, stream, rights, self._limits.result_bytes, goes_on=not closes)
+        return await self._on_stream(call, stream, task, interest, goes_on=not closes)
 
     async def _cursor(self, call: Call, interest: Interest, request: CursorReq) -> Reply:
         stream = self._stream_of(call, request.baton, closes=False)
         rights = rights_of(call.grant, self._registry)
-
-        def task(session: Session) -> Reply:
-            pipeline = Pipeline(session, stream.stored_sql, Budget(self._limits.result_bytes), rights)
-            entries = cursor_entries(pipeline.batch(request.batch))
-            head = CursorResp(stream.next_baton, None)
-            return Reply(_encoder.encode_lines([head, *entries]))
-
+        task = cursor(request, stream, rights, self._limits.result_bytes)
         return await self._on_stream(call, stream, task, interest, goes_on=True)
-
-    async def _stateless(self, call: Call, interest: Interest, act: Callable[[Pipeline], Reply]) -> Reply:
-        rights = rights_of(call.grant, self._registry)
-
-        def task(session: Session) -> Reply:
-            return act(Pipeline(session, {}, Budget(self._limits.result_bytes), rights))
-
-        read_only = call.grant.access_level == "read_only"
-        reply: Reply = await self._run(call.grant.database_name, task, interest, read_only=read_only)
-        return reply
 
     def _stream_of(self, call: Call, baton: str | None, *, closes: bool) -> Stream:
         if baton is not None:
@@ -398,16 +358,6 @@ class Engine:
         self.pool.sweep(now)
 
 
-def _decoded(call: Call) -> Body:
-    try:
-        request: Body = _DECODERS[call.endpoint](call.body)
-        return request
-    except msgspec.ValidationError as error:
-        raise InvalidInput(f"the request does not have the form of the protocol: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput("the request is not valid JSON") from error
-
-
 def _stopping() -> Unavailable:
     return Unavailable("the server is stopping")
 
@@ -416,14 +366,3 @@ def _affordable_connections() -> int:
     """By the limit on open files: a connection takes three, and others need some too."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max((soft - _FILES_OF_OTHERS) // _FILES_EACH, 8)
-
-
-def _execute_v1(pipeline: Pipeline, request: ExecuteV1Req) -> Reply:
-    try:
-        return Reply(_encoder.encode(ExecuteV1Resp(pipeline.execute(request.stmt))))
-    except SqlFailure as failure:
-        return Reply(_encoder.encode(failure.error), status=400)
-
-
-def _batch_v1(pipeline: Pipeline, request: BatchV1Req) -> Reply:
-    return Reply(_encoder.encode(BatchV1Resp(pipeline.batch(request.batch))))

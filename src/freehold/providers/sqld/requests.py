@@ -4,8 +4,8 @@ What goes on is our own encoding of what was checked, never the bytes that came:
 another there.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,13 +14,11 @@ from freehold.libsql.guard import RefusedSql, check_reading_sql, may_change_sche
 from freehold.libsql.profiles import NOTHING_NEEDED, Need, wider
 from freehold.libsql.protocol import (
     BatchReq,
-    BatchV1Req,
     CloseReq,
     CursorReq,
     DescribeReq,
     ExecuteReq,
     ExecuteV1Req,
-    GetAutocommitReq,
     PipelineReq,
     SequenceReq,
     StoreSqlReq,
@@ -29,19 +27,12 @@ from freehold.providers.serving import Endpoint
 from freehold.providers.sqld.known import BEGINS, SEARCHES, UNSTOPPABLE, known_of
 from freehold.providers.sqld.searches import check_lengths, check_searches
 from freehold.providers.sqld.settings_read import as_reads
-from freehold.providers.texts import Body, texts_of
+from freehold.providers.texts import Body, request_in, texts_of
 from freehold.tenants.types import AccessLevel
 
 # In less there are no two values that together take a function long.
 _LONG_BODY_BYTES = 200_000
 _encode = msgspec.json.Encoder().encode
-_DECODERS: dict[Endpoint, Callable[[bytes], Any]] = {
-    "v1/execute": msgspec.json.Decoder(ExecuteV1Req).decode,
-    "v1/batch": msgspec.json.Decoder(BatchV1Req).decode,
-    "v2/pipeline": msgspec.json.Decoder(PipelineReq).decode,
-    "v3/pipeline": msgspec.json.Decoder(PipelineReq).decode,
-    "v3/cursor": msgspec.json.Decoder(CursorReq).decode,
-}
 
 
 class Looked(NamedTuple):
@@ -95,9 +86,7 @@ def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Looke
         InvalidInput: not a request of this endpoint.
         RefusedRequest: some SQL reaches outside the tenant's own database.
     """
-    request = _decoded(endpoint, body)
-    if endpoint == "v2/pipeline" and isinstance(request, PipelineReq):
-        _check_version_2(request)
+    request = request_in(endpoint, body)
     found = _inside(request)
     try:
         if access_level == "read_only":
@@ -209,18 +198,3 @@ def encoded(request: Body, baton: str | None) -> bytes:
         return _encode(request)
     except UnicodeEncodeError as error:
         raise InvalidInput("a text holds half of a surrogate pair") from error
-
-
-def _decoded(endpoint: Endpoint, body: bytes) -> Body:
-    try:
-        request: Body = _DECODERS[endpoint](body)
-        return request
-    except msgspec.ValidationError as error:
-        raise InvalidInput(f"the request does not have the form of the protocol: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput("the request is not valid JSON") from error
-
-
-def _check_version_2(request: PipelineReq) -> None:
-    if any(isinstance(each, GetAutocommitReq) for each in request.requests):
-        raise InvalidInput("`get_autocommit` needs version 3 of the protocol: use v3/pipeline")
