@@ -157,6 +157,92 @@ async def test_views_that_are_there_stop_nobody(gateway: Served, name: str) -> N
     assert "t" in tables
 
 
+GROWN = (
+    "create table g (a, g0 as (a + a), "
+    + ", ".join(f"g{i} as (g{i - 1} + g{i - 1})" for i in range(1, 30))
+    + ")"
+)
+GROWING = [
+    "create table g (a)",
+    "alter table g add g0 INTEGER as (a + a)",
+    *(f"alter table g add column g{i} generated always as/**/(g{i - 1} + g{i - 1})" for i in range(1, 30)),
+]
+
+
+@pytest.mark.parametrize("sqls", [[GROWN], GROWING, [GROWN.upper().replace(" AS (", "\nAS(")]])
+async def test_generated_columns_that_grow_are_not_made(gateway: Served, sqls: list[str]) -> None:
+    for is_at_once in (False, True):
+        caller = await new_database(gateway)
+        if is_at_once:
+            assert await is_refused(caller, "; ".join(sqls)) or len(sqls) > 1
+            requests = [{"type": "execute", "stmt": {"sql": sql}} for sql in sqls]
+            status, body = await caller.post("v3/pipeline", {"requests": [*requests, CLOSE]})
+            assert status == 403 or "too large" in json.dumps(body)
+        else:
+            assert any([await is_refused(caller, sql) for sql in sqls])
+        began = time.monotonic()
+        await caller.post(
+            "v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": "select * from g"}}]}
+        )
+        assert time.monotonic() - began < BOUND_S
+
+
+async def test_generated_columns_that_are_there_are_not_used(gateway: Served) -> None:
+    caller = await new_database(gateway)
+    await put_by_force(gateway, caller.name, GROWING[:24])
+    for sql in (
+        "select * from g",
+        "select g21 from g",
+        "insert into g(a) values (1) returning *",
+        "select * from t, g",
+    ):
+        assert await is_refused(caller, sql), sql
+    assert (await caller.run("insert into t values ('x')"))["affected_row_count"] == 1
+    assert "rows" in await caller.run("drop table g")
+    assert "rows" in await caller.run("create table g (a)")
+    assert await caller.rows("select * from g") == []
+
+
+async def test_generated_columns_of_an_ordinary_app_are_made(gateway: Served) -> None:
+    caller = await new_database(gateway)
+    for sql in (
+        "create table people (id integer primary key, first text, last text, born text, data text,"
+        " name as (first || ' ' || last) stored, year integer as (cast(strftime('%Y', born) as integer)),"
+        " label as (name || ' (' || year || ')'), check (cast(year as text) <> ''))",
+        "alter table people add column initials as (substr(first, 1, 1) || substr(last, 1, 1))",
+        "alter table people rename column name to full_name",
+        "alter table people rename to persons",
+        "alter table persons add column tag as (initials || '-' || id)",
+        "insert into persons (first, last, born) values ('Ada', 'Lovelace', '1815-12-10')",
+    ):
+        assert "rows" in await caller.run(sql), sql
+    assert await caller.rows("select label, tag from persons") == [["Ada Lovelace (1815)", "AL-1"]]
+
+
+async def test_views_beyond_what_is_looked_at_are_not_made(gateway: Served) -> None:
+    """Else those that are not looked at could grow in each other."""
+    caller = await new_database(gateway)
+    for start in range(0, 2000, 100):
+        made = "; ".join(f"create view v{number} as select 1 as x" for number in range(start, start + 100))
+        status, body = await caller.post(
+            "v3/pipeline", {"requests": [{"type": "sequence", "sql": made}, CLOSE]}
+        )
+        assert (status, '"error"' in json.dumps(body)) == (200, False), body
+    for sql in (
+        "create view more as select 1 as x",
+        "create trigger more after insert on t begin select 1; end",
+        "create virtual table more using fts5(a)",
+        "create table more (a, b as (a))",
+    ):
+        status, body = await caller.post(
+            "v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}]}
+        )
+        assert "at most 2000 views" in json.dumps(body), sql
+    assert "rows" in await caller.run("create table more (a)")
+    assert "rows" in await caller.run("drop view v7")
+    assert "rows" in await caller.run("create view v7 as select 2 as x")
+
+
 async def test_views_of_an_ordinary_app_are_made_and_used(gateway: Served) -> None:
     caller = await new_database(gateway)
     sqls = [

@@ -11,21 +11,35 @@ from freehold.libsql.expansion import (
     expansion_fault,
     view_costs,
 )
+from freehold.libsql.generated import Columns, Generated, with_generated
+from freehold.libsql.generated import too_large as too_large_columns
 from freehold.libsql.shadow import VECTOR_END, owned_by, shadows_of
-from freehold.libsql.shape import Shape
-from freehold.libsql.vectors import VECTOR_META, VECTOR_META_SQL, VECTOR_SEARCH, vector_index_fault
+from freehold.libsql.shape import Made, Shape
+from freehold.libsql.vectors import (
+    VECTOR_FUNCTION,
+    VECTOR_META,
+    VECTOR_META_SQL,
+    VECTOR_SEARCH,
+    vector_index_fault,
+)
 
 _MAX_OBJECTS = 2000
 _MAX_SQL = 300_000
 # Reading it puts no view in anybody's place. SQLite itself writes how the text begins.
 _WANTED = """type IN ('view', 'trigger') OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL TABLE %')
   OR (type = 'index' AND sql LIKE '%libsql_vector_idx%')"""
+# The word AS stands there, but for a CAST, in front of what a generated column is made of.
+_GENERATED = """type = 'table' AND sql GLOB '*[^A-Za-z0-9_][aA][sS][^A-Za-z0-9_]*'
+  AND sql NOT LIKE 'CREATE VIRTUAL TABLE %'"""
 FACTS_SQL = f"""SELECT type, lower(name), lower(tbl_name),
   CASE WHEN (SELECT total(length(sql)) FROM sqlite_schema WHERE {_WANTED}) <= {_MAX_SQL} THEN sql END
 FROM sqlite_schema WHERE {_WANTED}
 UNION ALL SELECT CASE WHEN sql = '{VECTOR_META_SQL}' THEN 'meta' ELSE 'table' END, lower(name), '', ''
   FROM sqlite_schema
   WHERE type = 'table' AND name LIKE '%\\_shadow' ESCAPE '\\'
+UNION ALL SELECT 'generated', lower(name), '',
+  CASE WHEN (SELECT total(length(sql)) FROM sqlite_schema WHERE {_GENERATED}) <= {_MAX_SQL} THEN sql END
+  FROM sqlite_schema WHERE {_GENERATED}
 LIMIT {_MAX_OBJECTS + 1}"""
 # A view or a trigger that asks for these could ask about any view.
 _LOOKS = frozenset({"pragma_table_list", "pragma_table_info", "pragma_table_xinfo"})
@@ -37,7 +51,8 @@ class Facts(Struct, frozen=True):
     `views` are the shapes of its views by name, `costs` what they cost; `triggers` the tables that each writes.
     `too_large` are views that no engine may put in their place, and `may_list` says whether it may do so with all
     others one after the other. `virtual` are the modules of virtual tables; `shadows` the tables that belong to these
-    and to vector indexes. `vacant` are tables that a vector index of some name would take for its own.
+    and to vector indexes. `vacant` are tables that a vector index of some name would take for its own. `generated`
+    are the generated columns of tables, and `overgrown` the tables whose are too large. `count` is of all of these.
     """
 
     views: dict[str, Shape | None] = {}
@@ -50,11 +65,14 @@ class Facts(Struct, frozen=True):
     bad_trigger: str | None = None
     too_large: frozenset[str] = frozenset()
     may_list: bool = True
+    generated: Generated = {}
+    overgrown: frozenset[str] = frozenset()
+    count: int = 0
 
     @property
     def matters(self) -> bool:
         """Whether any statement could be refused for it."""
-        return bool(self.views or self.shadows)
+        return bool(self.views or self.shadows or self.overgrown)
 
 
 NO_FACTS = Facts()
@@ -74,6 +92,7 @@ def facts_of(rows: Sequence[Sequence[object]], shape_of: Callable[[str], Shape |
     virtual: dict[str, str] = {}
     shadows: set[str] = set()
     tables: set[str] = set()
+    generated: dict[str, Columns | None] = {}
     bad_index = None
     for kind, found, _table, sql in rows:
         name = str(found).lower()  # SQLite's own `lower` leaves all but ASCII as it is
@@ -84,7 +103,10 @@ def facts_of(rows: Sequence[Sequence[object]], shape_of: Callable[[str], Shape |
             tables.add(name)
             continue
         shape = shape_of(sql) if isinstance(sql, str) else None
-        if kind == "view":
+        if kind == "generated":
+            if shape is None or shape.generated:
+                generated[name] = None if shape is None else shape.generated
+        elif kind == "view":
             views[name] = None if name in views else shape
         elif kind == "trigger":
             triggers[name] = None if name in triggers else shape
@@ -108,6 +130,9 @@ def facts_of(rows: Sequence[Sequence[object]], shape_of: Callable[[str], Shape |
         _bad_trigger(triggers, costs, too_large),
         too_large,
         _may_list(costs),
+        generated,
+        too_large_columns(generated),
+        len(rows),
     )
 
 
@@ -164,6 +189,7 @@ def changed_by(facts: Facts, shape: Shape) -> Facts:
                 shadows |= shadows_of(name, virtual[old])
     vacant = {name for name in vacant if name.endswith(VECTOR_END)} - shadows
     costs = facts.costs if views == facts.views else _costs(views)
+    generated = with_generated(facts.generated, shape)
     return Facts(
         views,
         costs,
@@ -175,7 +201,17 @@ def changed_by(facts: Facts, shape: Shape) -> Facts:
         facts.bad_trigger,
         _too_large(costs),
         _may_list(costs),
+        generated,
+        facts.overgrown if generated is facts.generated else too_large_columns(generated),
+        facts.count + (made is not None and _is_counted(shape, made)),
     )
+
+
+def _is_counted(shape: Shape, made: Made) -> bool:
+    """Whether it would be among the rows of `FACTS_SQL`."""
+    if made.kind == "table":
+        return made.name.endswith(VECTOR_END) or bool(shape.generated)
+    return made.kind != "index" or VECTOR_FUNCTION in shape.reads
 
 
 def judge(shapes: Sequence[Shape], facts: Facts) -> Facts:
@@ -198,6 +234,7 @@ def _fault(shape: Shape, facts: Facts) -> str | None:
         or _making_fault(shape, facts)
         or _vector_fault(shape, facts)
         or _view_fault(shape, facts)
+        or _column_fault(shape, facts)
     )
 
 
@@ -218,12 +255,33 @@ def _making_fault(shape: Shape, facts: Facts) -> str | None:
     if shape.made is None and shape.verb != "alter":
         return None
     after = changed_by(facts, shape)
+    if after.count > max(_MAX_OBJECTS, facts.count):
+        return f"a database has at most {_MAX_OBJECTS} views, triggers and virtual tables in all; drop some first"
+    return _generated_fault(shape, facts, after) or _owner_fault(facts, after) or _growth_fault(facts, after)
+
+
+def _generated_fault(shape: Shape, facts: Facts, after: Facts) -> str | None:
+    for name in after.overgrown - facts.overgrown:
+        return (
+            f"the generated columns of `{name}` would be too large once each is written out where another refers to"
+            " it; have them refer to each other less often"
+        )
+    if shape.generated and None in map(after.generated.get, shape.writes):
+        return "the tables with generated columns are too large to be looked at, so no such column is added"
+    return None
+
+
+def _owner_fault(facts: Facts, after: Facts) -> str | None:
     for name in after.shadows - facts.shadows:
         if name in facts.vacant:
             return f"a table `{name}` is there, which the new index would take for its own; rename it first"
         for trigger, written in after.triggers.items():
             if written is not None and name in written:
                 return f"the trigger `{trigger}` writes `{name}`, which would belong to the new object"
+    return None
+
+
+def _growth_fault(facts: Facts, after: Facts) -> str | None:
     for name, cost in after.costs.items():
         if not cost.is_bounded and facts.costs.get(name, NOTHING).is_bounded:
             return (
@@ -259,6 +317,14 @@ def _alter_fault(facts: Facts) -> str | None:
         )
     if not facts.may_list:
         return "all views of the database together are too large to be looked at; drop some of them"
+    return None
+
+
+def _column_fault(shape: Shape, facts: Facts) -> str | None:
+    if not facts.overgrown or shape.verb == "drop":
+        return None
+    for name in facts.overgrown & (shape.reads | shape.writes):
+        return f"the generated columns of `{name}` are too large once each is written out; drop the table"
     return None
 
 

@@ -102,6 +102,10 @@ class Query:
         if is_column:
             self._out[name] += 1
 
+    def names(self) -> dict[str, int]:
+        """How often each name that may stand for a column does so, in the arm that is open."""
+        return dict(self._all)
+
     def close(self) -> None:
         """An arm of a compound query, or all of it, is over."""
         if self._all:
@@ -125,7 +129,8 @@ class Shape(Struct, frozen=True):
 
     `queries` are its outermost ones (a trigger has several), `named` the bodies of its common table expressions by
     name. `reads` are tables and functions by name, `writes` tables; one that is altered or dropped is written. `made`
-    is what it creates; `verb` is its first word.
+    is what it creates; `verb` is its first word. `generated` are the generated columns that it adds, and how often
+    each name stands in what they are made of.
     """
 
     queries: tuple[Query, ...]
@@ -135,18 +140,20 @@ class Shape(Struct, frozen=True):
     made: Made | None
     verb: str
     depth: int
+    generated: dict[str, dict[str, int]] = {}
 
 
 class _Frame:
     """What is known inside one pair of parentheses."""
 
-    __slots__ = ("in_columns", "in_from", "is_query", "name", "query")
+    __slots__ = ("generates", "in_columns", "in_from", "is_query", "name", "query")
 
     def __init__(self, query: Query, *, in_from: bool = False) -> None:
         self.query = query
         self.in_from = in_from
         self.in_columns = False
         self.is_query = False
+        self.generates = ""  # the column whose expression it is
         self.name = ""  # the last one, which may be that of a common table expression
 
 
@@ -169,6 +176,8 @@ class Reader:
         self._kind = ""  # what CREATE, ALTER or DROP is about
         self._new: str | None = None
         self._words: list[str] = []
+        self._column = ""  # the one that is being defined
+        self._generated: dict[str, dict[str, int]] = {}
         self._at_start = True
         self._before = ""  # the token before, "name" for any name that is quoted
         self._before_that = ""
@@ -211,10 +220,13 @@ class Reader:
                 inner.in_columns = False
                 self._named.setdefault(frame.name, []).append(inner.query)
                 inner.is_query = True
+                inner.generates = self._column
             self._frames.append(inner)
             self._depth = max(self._depth, len(self._frames))
         elif text == ")" and len(self._frames) > 1:
             closed = self._frames.pop()
+            if closed.generates:
+                self._generated[closed.generates] = closed.query.names()
             if closed.query is not self._frames[-1].query:
                 closed.query.close()
         elif text == ";":
@@ -288,6 +300,8 @@ class Reader:
             self._words.append(text)
         if self._verb == "pragma":
             self._reads.add(f"pragma_{name}")
+        if self._kind == "table" and self._defines(before):
+            self._column = name
         role = self._role(frame, before)
         if kind is Kind.STRING and not role:
             self._step("value")
@@ -299,6 +313,12 @@ class Reader:
             self._held = (name, frame.in_columns, role)
         # A quoted word is never a keyword; a bare one may be.
         self._step(name if kind is Kind.WORD and not is_number else "name")
+
+    def _defines(self, before: str) -> bool:
+        """Whether a name after this one is that of a column which is being defined."""
+        if self._verb == "create":
+            return len(self._frames) == 2 and before in {"(", ","}
+        return self._verb == "alter" and before in {"add", "column"}
 
     def _role(self, frame: _Frame, before: str) -> str:  # noqa: PLR0911 - one for each place of a name
         """What a name stands for here: a table that is read, written or changed, a new object, or none of these."""
@@ -368,6 +388,7 @@ class Reader:
                     made,
                     self._verb,
                     self._depth,
+                    self._generated,
                 )
             )
         self._begin()
