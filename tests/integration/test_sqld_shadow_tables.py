@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_app import Caller, Served, served_by_sqld
+from tests.gateway_app import Caller, Served, served_by_sqld, value
 from tests.sqld import Sqld
 
 V = "vector('[1,2,3,4,5,6,7,8]')"
@@ -248,34 +248,44 @@ async def test_another_process_sees_what_this_one_has_made(db: Caller, sqld: Sql
         assert await outcome(there, "update user_data set block = x'00'") == "refused"
 
 
-async def test_searches_by_parameters_are_bounded(db: Caller) -> None:
+@pytest.mark.parametrize("number", [1_000_000_000, 2**31 - 1, 1e9, "1000000000", 0, 0.0, -0.0], ids=repr)
+async def test_searches_by_parameters_are_bounded(db: Caller, number: float | str) -> None:
     sql = f"select id from vector_top_k('vi', {V}, ?)"
     assert len(await db.rows(sql, 5)) == 2
-    for number in (1_000_000_000, 2**31 - 1, 1e9, "1000000000"):
-        arg = {"type": "text", "value": number} if isinstance(number, str) else None
+    one, two = value(number), value("vi")
+    for statement in (
+        {"sql": sql, "args": [one]},
+        {"sql": f"select id from vector_top_k(?, {V}, ?)", "args": [two, one]},
+        {"sql": f"select id from vector_top_k(?2, {V}, ?1)", "args": [one, two]},
+        {"sql": f"select id from vector_top_k('vi', {V}, :k)", "named_args": [{"name": "k", "value": one}]},
+        {"sql": f"select id from vector_top_k('vi', {V}, $k)", "named_args": [{"name": "$k", "value": one}]},
+        {"sql": f"select id from vector_top_k('vi', {V}, ?1)", "named_args": [{"name": "?1", "value": one}]},
+    ):
         status, body = await db.post(
-            "v3/pipeline",
-            {
-                "requests": [
-                    {
-                        "type": "execute",
-                        "stmt": {
-                            "sql": sql,
-                            "args": [
-                                arg
-                                or (
-                                    {"type": "float", "value": number}
-                                    if isinstance(number, float)
-                                    else {"type": "integer", "value": str(number)}
-                                )
-                            ],
-                        },
-                    },
-                    CLOSE,
-                ]
-            },
+            "v3/pipeline", {"requests": [{"type": "execute", "stmt": statement}, CLOSE]}
         )
-        assert (status, body["code"]) == (403, "REFUSED_SQL")
+        assert (status, body.get("code")) == (403, "REFUSED_SQL"), (statement, body)
+
+
+async def test_a_search_for_none_is_refused_and_a_nought_elsewhere_is_not(db: Caller) -> None:
+    assert await outcome(db, f"select * from vector_top_k('vi', {V}, 0)") == "refused"
+    assert await outcome(db, f"select * from vector_top_k('vi', {V}, 00)") == "refused"
+    sql = f"select id from vector_top_k('vi', {V}, ?) where id > ?"
+    assert len(await db.rows(sql, 5, 0)) == 2
+
+
+async def test_a_value_that_is_none_of_its_type_is_the_callers_fault(db: Caller) -> None:
+    for bad in ({"type": "integer", "value": "True"}, {"type": "blob", "base64": "a"}):
+        for sql in (
+            f"select id from vector_top_k('vi', {V}, 1) where id = ?",
+            "select 'a' regexp ?",
+            "select ?",
+        ):
+            statement = {"sql": sql, "args": [bad]}
+            status, body = await db.post(
+                "v3/pipeline", {"requests": [{"type": "execute", "stmt": statement}, CLOSE]}
+            )
+            assert status == 400, (sql, bad, body)
 
 
 async def test_names_in_capital_letters_of_any_script_are_known(db: Caller) -> None:

@@ -29,7 +29,19 @@ async def outcome(password: str, *about: str, rules: PasswordRules | None = None
 
 
 COMMON = [
-    *("password", "12345678", "password123", "iloveyou1", "qwerty123", "football", "trustno1", "sunshine"),
+    *(
+        "password",
+        "12345678",
+        "password123",
+        "        ",
+        "!@#$%^&*",
+        ")(*&^%$#@",
+        "iloveyou1",
+        "qwerty123",
+        "football",
+        "trustno1",
+        "sunshine",
+    ),
     *("Password", "PASSWORD123", "iLoveYou", "ｐａｓｓｗｏｒｄ"),  # case, and other forms of the same letters
     *("p@ssw0rd", "P@$$w0rd", "1l0v3y0u"),  # digits and signs for letters
     *("password!", "password2026", "Sunshine99!", "michael-1"),  # an ending

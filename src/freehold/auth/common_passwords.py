@@ -28,7 +28,8 @@ _ROWS = (
     "q1w2e3r4t5y6u7i8o9p0",
 )
 _BOTH_WAYS = (*_ROWS, *(row[::-1] for row in _ROWS))
-_REPETITION = re.compile(r"([!-~]{1,4}?)\1+")
+_SIGNS = "!@#$%^&*()_+"  # the row of digits with the shift key
+_REPETITION = re.compile(r"([ -~]{1,4}?)\1+")
 _BEFORE, _AFTER = re.compile(r"^[\W\d_]+"), re.compile(r"[\W\d_]+$")
 _SIGNS_BEFORE, _SIGNS_AFTER = re.compile(r"^[\W_]+"), re.compile(r"[\W_]+$")
 _SEPARATORS = re.compile(r"[\W_]+")
@@ -114,7 +115,8 @@ def _joined(text: str) -> str:
 def _is_plain(text: str, common: frozenset[str]) -> bool:
     """Whether it needs no reading."""
     is_repetition = len(text) <= _LONGEST_REPETITION and _REPETITION.fullmatch(text) is not None
-    return text in common or is_repetition or _is_known(_joined(text), common)
+    is_row = len(text) >= _SHORTEST and (text in _SIGNS or text[::-1] in _SIGNS)
+    return text in common or is_repetition or is_row or _is_known(_joined(text), common)
 
 
 def _is_known(word: str, common: frozenset[str]) -> bool:

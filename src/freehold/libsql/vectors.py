@@ -1,7 +1,7 @@
 """What libSQL's vector search may be asked for: it allocates by numbers that it is given, and does not look at them.
 
 Measured on sqld 0.24.32: `vector_top_k(.., .., 1000000000)` and an index with `search_l=1000000000` corrupt its heap,
-and `SELECT libsql_vector_idx()` ends it.
+and `vector_top_k(.., .., 0)` or `SELECT libsql_vector_idx()` ends it.
 """
 
 import re
@@ -20,7 +20,8 @@ MAX_NEIGHBOURS = 100_000
 _NO_INDEX = f"`{VECTOR_FUNCTION}` stands in CREATE INDEX only, with a column"
 _LARGE_NUMBER = re.compile(r"[0-9]{6}|[0-9][eE]|0[xX]")
 _WHERE_ASKED = (
-    f"`{VECTOR_SEARCH}` takes an index, a vector, and a number up to {MAX_NEIGHBOURS} or a parameter for it"
+    f"`{VECTOR_SEARCH}` takes an index, a vector, and a number from 1 to {MAX_NEIGHBOURS} or a parameter"
+    " in its place"
 )
 
 
@@ -57,6 +58,26 @@ def vector_search_fault(words: Iterable[Token]) -> str | None:
     return None if search.is_over else _WHERE_ASKED
 
 
+def wanted_parameters(words: Iterable[Token]) -> list[tuple[int, str]]:
+    """The parameters that say how many are wanted, each by its number, from 1 on, and its name, which may be empty.
+
+    Of a text that `vector_search_fault` finds nothing wrong with.
+    """
+    search, found = _Search(), []
+    last, numbers = 0, dict[str, int]()
+    for kind, text in words:
+        search.takes(kind, text.lower())
+        if kind is not Kind.VARIABLE:
+            continue
+        name = text[1:]
+        is_numbered = text[0] == "?" and name
+        number = int(name) if is_numbered else numbers.setdefault(text, last + 1) if name else last + 1
+        last = max(last, number)
+        if search.is_at_number:
+            found.append((number, name))
+    return found
+
+
 class _Search:
     """Follows the arguments of each call."""
 
@@ -69,6 +90,11 @@ class _Search:
     @property
     def is_over(self) -> bool:
         return self._stage == "outside"
+
+    @property
+    def is_at_number(self) -> bool:
+        """Whether the last token stood where a call says how many are wanted."""
+        return self._stage == "inside" and self._commas == 2
 
     def takes(self, kind: Kind, name: str) -> bool:
         """Whether the next token may stand there."""
@@ -97,7 +123,7 @@ class _Search:
         kind, text = self._number[0]
         if kind is Kind.VARIABLE:
             return True
-        return kind is Kind.WORD and text.isdigit() and len(text) <= 6 and int(text) <= MAX_NEIGHBOURS
+        return kind is Kind.WORD and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= MAX_NEIGHBOURS
 
 
 def is_too_many(value: object) -> bool:
@@ -106,3 +132,8 @@ def is_too_many(value: object) -> bool:
         return float(value) > MAX_NEIGHBOURS if isinstance(value, int | float | str) else False
     except ValueError:
         return False
+
+
+def is_zero(value: object) -> bool:
+    """Whether an argument, as the number of those wanted, would end the server."""
+    return isinstance(value, int | float) and value == 0

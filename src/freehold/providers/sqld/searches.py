@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from freehold.errors import InvalidInput
 from freehold.libsql.guard import RefusedSql
 from freehold.libsql.patterns import LARGE_PATTERN, is_large_pattern
 from freehold.libsql.protocol import (
@@ -17,10 +18,11 @@ from freehold.libsql.protocol import (
     Stmt,
     StoreSqlReq,
     Text,
+    Value,
 )
 from freehold.libsql.tokens import Kind, tokens
 from freehold.libsql.values import decode
-from freehold.libsql.vectors import MAX_NEIGHBOURS, VECTOR_SEARCH, is_too_many
+from freehold.libsql.vectors import MAX_NEIGHBOURS, VECTOR_SEARCH, is_too_many, is_zero, wanted_parameters
 from freehold.providers.sqld.sizes import check_values
 from freehold.providers.texts import Body
 
@@ -37,9 +39,7 @@ def check_searches(request: Body) -> None:
         if isinstance(each, str):
             check_stored_search(each)
         elif each.sql is not None and searches(each.sql):
-            _check_values(
-                each.sql, [decode(each) for each in (*each.args, *(named.value for named in each.named_args))]
-            )
+            _check_values(each.sql, each)
 
 
 def check_lengths(request: Body) -> None:
@@ -57,12 +57,28 @@ def check_lengths(request: Body) -> None:
             check_values(stored if each.sql is None else each.sql, lengths)
 
 
-def _check_values(sql: str, values: list[object]) -> None:
+def _check_values(sql: str, statement: Stmt) -> None:
     lowered = sql.lower()
-    if VECTOR_SEARCH in lowered and any(map(is_too_many, values)):
-        raise RefusedSql(f"a statement with `{VECTOR_SEARCH}` takes numbers up to {MAX_NEIGHBOURS}")
+    given = [_python_value(value) for value in statement.args]
+    named = {each.name.lstrip(":@$?"): _python_value(each.value) for each in statement.named_args}
+    values = [*given, *named.values()]
+    if VECTOR_SEARCH in lowered:
+        wanted = [
+            value
+            for number, name in wanted_parameters(tokens(sql))
+            for value in (*given[number - 1 : number], named.get(name))
+        ]
+        if any(map(is_too_many, values)) or any(map(is_zero, wanted)):
+            raise RefusedSql(f"a statement with `{VECTOR_SEARCH}` takes numbers from 1 to {MAX_NEIGHBOURS}")
     if _MATCHER in lowered and any(map(is_large_pattern, values)):
         raise RefusedSql(LARGE_PATTERN)
+
+
+def _python_value(value: Value) -> object:
+    try:
+        return decode(value)
+    except ValueError as error:
+        raise InvalidInput("the value of an argument is not what its type says") from error
 
 
 def check_stored_search(sql: str) -> None:
