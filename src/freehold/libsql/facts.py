@@ -23,7 +23,8 @@ from freehold.libsql.vectors import (
     vector_index_fault,
 )
 
-_MAX_OBJECTS = 2000
+_MOST_MADE = 2_000
+_MOST_READ = 20_000  # an older version had no limit
 _MAX_SQL = 300_000
 # Reading it puts no view in anybody's place. SQLite itself writes how the text begins.
 _WANTED = """type IN ('view', 'trigger') OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL TABLE %')
@@ -40,7 +41,7 @@ UNION ALL SELECT CASE WHEN sql = '{VECTOR_META_SQL}' THEN 'meta' ELSE 'table' EN
 UNION ALL SELECT 'generated', lower(name), '',
   CASE WHEN (SELECT total(length(sql)) FROM sqlite_schema WHERE {_GENERATED}) <= {_MAX_SQL} THEN sql END
   FROM sqlite_schema WHERE {_GENERATED}
-LIMIT {_MAX_OBJECTS + 1}"""
+LIMIT {_MOST_READ + 1}"""
 # A view or a trigger that asks for these could ask about any view.
 _LOOKS = frozenset({"pragma_table_list", "pragma_table_info", "pragma_table_xinfo"})
 
@@ -72,7 +73,7 @@ class Facts(Struct, frozen=True):
     @property
     def matters(self) -> bool:
         """Whether any statement could be refused for it."""
-        return bool(self.views or self.shadows or self.overgrown)
+        return bool(self.views or self.shadows or self.overgrown) or self.count > _MOST_READ
 
 
 NO_FACTS = Facts()
@@ -229,6 +230,8 @@ def judge(shapes: Sequence[Shape], facts: Facts) -> Facts:
 
 
 def _fault(shape: Shape, facts: Facts) -> str | None:
+    if facts.count > _MOST_READ and shape.verb != "drop":
+        return f"the database has more than {_MOST_READ} views, triggers and virtual tables; drop some first"
     return (
         _shadow_fault(shape, facts)
         or _making_fault(shape, facts)
@@ -255,8 +258,10 @@ def _making_fault(shape: Shape, facts: Facts) -> str | None:
     if shape.made is None and shape.verb != "alter":
         return None
     after = changed_by(facts, shape)
-    if after.count > max(_MAX_OBJECTS, facts.count):
-        return f"a database has at most {_MAX_OBJECTS} views, triggers and virtual tables in all; drop some first"
+    if after.count > max(_MOST_MADE, facts.count):
+        return (
+            f"a database has at most {_MOST_MADE} views, triggers and virtual tables in all; drop some first"
+        )
     return _generated_fault(shape, facts, after) or _owner_fault(facts, after) or _growth_fault(facts, after)
 
 
