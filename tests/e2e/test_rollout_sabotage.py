@@ -1,9 +1,11 @@
 """One user harms their own database before a rollout: it goes on for everybody else, and says what happened."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.people import Person, run_sql, sign_up
@@ -27,7 +29,7 @@ def files(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["local", "sqld"])
 def service(request: pytest.FixtureRequest, tmp_path: Path, files: Path) -> Iterator[Service]:
-    variables = {"SCHEMA_REGISTRY": str(files), "DATABASE_TOKEN_PROFILE": "full"}
+    variables = {"SCHEMA_REGISTRY": str(files), "DATABASE_TOKEN_PROFILE": "full", "TENANT_MAX_SIZE_MB": "2"}
     if request.param == "local":
         service = Service(tmp_path / "service", **variables)
         try:
@@ -84,4 +86,30 @@ def test_a_user_who_drops_a_table_of_the_app_does_not_pause_the_rollout(
     again = service.run("rollout", "start", "--wait", "--json")
     assert again.returncode == 0, (again.stdout, again.stderr)
     assert json.loads(again.stdout.splitlines()[-1])["migrated"] == 1
+    assert columns(hostile) == ["id", "word", "remark"]
+
+
+def test_a_user_who_fills_their_database_does_not_pause_the_rollout(service: Service, files: Path) -> None:
+    people = [sign_up(service.url) for _ in range(3)]
+    hostile, *others = people
+    credentials = hostile.credentials()
+    for size in (400_000, 20_000, 3_000, 500, 10):
+        with contextlib.suppress(httpx.HTTPStatusError, AssertionError):
+            for _ in range(200):
+                run_sql(credentials, f"INSERT INTO words (word) VALUES (hex(randomblob({size})))")
+    (files / "0002_add_remark.sql").write_text(
+        f"{SECOND}CREATE TABLE more (id INTEGER PRIMARY KEY);\nCREATE TABLE most (id INTEGER PRIMARY KEY);\n"
+    )
+    assert service.run("registry", "publish").returncode == 0
+    done = service.run("rollout", "start", "--canary", hostile.email, "--wait", "--json")
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    full, last = map(json.loads, done.stdout.splitlines())
+    assert (last["tenants"], last["migrated"], last["failed"], last["drifted"]) == (3, 2, 0, 1)
+    assert (full["cause"], full["tenants"]) == ("full", 1)
+    assert "of the room for it is taken" in full["error"]
+    for person in others:
+        assert columns(person) == ["id", "word", "remark"]
+    run_sql(credentials, "DELETE FROM words WHERE id % 2")
+    again = service.run("rollout", "start", "--wait", "--json")
+    assert again.returncode == 0, (again.stdout, again.stderr)
     assert columns(hostile) == ["id", "word", "remark"]

@@ -78,11 +78,16 @@ class DatabaseBusy(Unavailable):
     code = "database_busy"
 
 
+class DatabaseFull(Unavailable):
+    """The database has no room for it; nothing was changed."""
+
+    code = "database_full"
+
+
 _BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED", "TRANSACTION_BUSY", "TRANSACTION_TIMEOUT"}
 # The migration is not to blame for these: the same call may work later.
 _OUTAGE = {
     "SQLITE_CANTOPEN",
-    "SQLITE_FULL",
     "SQLITE_INTERRUPT",
     "SQLITE_IOERR",
     "SQLITE_NOLFS",
@@ -98,6 +103,10 @@ def circumstance(error: Error) -> FreeholdError | None:
     code = primary_code(error.code or "")
     if code in _BUSY or "database is locked" in error.message:
         return DatabaseBusy(f"the database is busy ({error.message}); try again")
+    if code == "SQLITE_FULL":
+        return DatabaseFull(
+            f"the database is full ({error.message}); nothing was changed; free room in it, or raise its limit"
+        )
     if code in _OUTAGE:
         return Unavailable(f"the database cannot write now ({error.message}); nothing was changed, try again")
     if code in _READ_ONLY:

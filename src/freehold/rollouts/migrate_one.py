@@ -9,8 +9,10 @@ import structlog
 from freehold.errors import FreeholdError, Unavailable
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.apply import apply
+from freehold.migrate.failures import DatabaseFull
 from freehold.migrate.history import History
 from freehold.migrate.target import Target
+from freehold.rollouts.fullness import fullness
 from freehold.rollouts.types import Ended, Step
 from freehold.tenants.backoff import Backoff
 from freehold.tenants.drift import OwnChange
@@ -77,7 +79,9 @@ class MigrateOne:
         )
 
     async def _told_apart(self, ended: Ended, target: Target) -> Ended:
-        """`drifted` if its user had changed the schema, else as it was: a failure of the migration."""
+        """`drifted` if its user had changed the schema or filled it, else as it was: a failure of the migration."""
+        if ended.cause == DatabaseFull.code and (full := await fullness(target)) is not None:
+            return _drifted(ended, full, "full")
         try:
             found = await self.own_change(target)
         except FreeholdError as error:
@@ -90,8 +94,7 @@ class MigrateOne:
             return ended
         if found is None:
             return ended
-        text = f"its own schema is not that of its version: {found.summary}; {ended.error}"
-        return Ended(step=ended.step, state="drifted", error=text[:_ERROR_CHARS], cause=found.verdict)
+        return _drifted(ended, f"its own schema is not that of its version: {found.summary}", found.verdict)
 
     def _failed(self, step: Step, error: Exception) -> Ended:
         failures = step.attempts + 1
@@ -105,6 +108,10 @@ class MigrateOne:
         return Ended(step=step, state="failed", error=text, cause=cause)
 
 
+def _drifted(ended: Ended, why: str, cause: str) -> Ended:
+    return Ended(step=ended.step, state="drifted", error=f"{why}; {ended.error}"[:_ERROR_CHARS], cause=cause)
+
+
 def _may_be_its_own_doing(ended: Ended) -> bool:
     """Whether to look for it: a database that did not answer once is first asked again."""
-    return ended.state == "failed" or ended.step.attempts > 0
+    return ended.state == "failed" or ended.step.attempts > 0 or ended.cause == DatabaseFull.code

@@ -66,7 +66,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     restore_point: str | None = None
 
 
-# `drifted`: it could not be migrated, and its user had changed its schema or ledger: no fault of the migration's.
+# `drifted`: it could not be migrated, and its user had changed its schema or ledger, or filled it: no fault of the
+# migration's.
 StepState = Literal["pending", "migrated", "skipped", "failed", "drifted"]
 
 
