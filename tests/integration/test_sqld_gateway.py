@@ -328,6 +328,7 @@ async def test_a_delegated_write_is_guarded(mine: Caller, tmp_path: Path) -> Non
         frame(program("select 1") + field(9, b"x")),
         frame(field(2, b"")),
         frame(field(1, b"a")),
+        frame(field(1, b"a") + field(2, field(1, field(2, field(1, b"select 1"))))),  # without parameters
         frame(b"\x0a\x7f"),
         frame(program("select 1")) * 2,
     ],

@@ -36,8 +36,10 @@ def program_of(message: bytes) -> Batch:
 
 
 def query_sql(step: bytes) -> str:
-    """The SQL of a `Step`."""
-    return text_of(_query(fields_of(step, _STEP)).get(1, b""))
+    """The SQL of a `Step`. sqld's worker dies of a query without parameters, which may be empty."""
+    query = _query(fields_of(step, _STEP))
+    require((2 in query) != (3 in query), "parameters")
+    return text_of(query.get(1, b""))
 
 
 def text_of(value: bytes) -> str:
