@@ -64,7 +64,7 @@ async def hit_from(limiter: Limiter, network: str, what: str, rate: Rate) -> Ver
     as sixteen.
     """
     verdict = await limiter.hit(f"{network}|{what}", rate)
-    if not verdict.is_allowed or rate.is_off or (site := _site_of(network)) is None:
+    if not verdict.is_allowed or rate.is_off or (site := site_of(network)) is None:
         return verdict
     together = await limiter.hit(
         f"{site}|{what}", Rate(rate.hits * _SITE_TIMES, rate.window_s, rate.is_exact)
@@ -72,7 +72,8 @@ async def hit_from(limiter: Limiter, network: str, what: str, rate: Rate) -> Ver
     return verdict if together.is_allowed else together
 
 
-def _site_of(network: str) -> str | None:
+def site_of(network: str) -> str | None:
+    """The site (/48) that an IPv6 network or address is part of; None for all else."""
     if ":" not in network:
         return None
     try:

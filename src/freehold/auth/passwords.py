@@ -18,8 +18,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from freehold.audit.origin import current_origin
 from freehold.auth.errors import PasswordTooLong, PasswordTooShort
-from freehold.errors import Unavailable
+from freehold.auth.hash_line import HashLine
+from freehold.limiting import site_of
 
 MIN_LENGTH, MAX_LENGTH = 8, 128
 
@@ -85,8 +87,8 @@ def _derive(password: str, salt: str) -> bytes:
 class ScryptHasher:
     """Hashes in threads of its own, one for each core: scrypt releases the GIL, and more only thrash.
 
-    Only so many may wait; whoever comes after that is told at once, instead of all waiting for ever.
-    Implements `PasswordHasher`; one event loop uses it.
+    Only so many may wait, those who have had fewest before others: see `HashLine`. Implements `PasswordHasher`; one
+    event loop uses it.
     """
 
     def __init__(self, threads: int | None = None, waiting_per_thread: int = _WAITING_PER_THREAD) -> None:
@@ -95,8 +97,7 @@ class ScryptHasher:
         self._executor = ThreadPoolExecutor(
             threads, thread_name_prefix="password", initializer=_give_way_to_others
         )
-        self._limit = threads * (1 + waiting_per_thread)
-        self._pending = 0
+        self._line = HashLine(threads, threads * waiting_per_thread)
 
     async def hash(self, password: str) -> str:
         return await self._run(hash_password, password)
@@ -110,13 +111,9 @@ class ScryptHasher:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, work: Callable[..., T], *arguments: str) -> T:
-        if self._pending >= self._limit:
-            raise Unavailable("too many people are signing in at this moment; try again in a moment")
-        self._pending += 1
-        try:
+        address = current_origin().ip_address
+        async with self._line.turn(site_of(address) or address):
             return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
-        finally:
-            self._pending -= 1
 
 
 def _keep_freed_memory() -> None:

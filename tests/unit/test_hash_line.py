@@ -1,0 +1,111 @@
+"""Who waits for a hash goes before those who have had more of late."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from freehold.auth.hash_line import HashLine
+from freehold.errors import Unavailable
+
+
+class World:
+    def __init__(self, at_once: int = 1, waiting: int = 100) -> None:
+        self.time_s = 1_000.0
+        self.line = HashLine(at_once, waiting, lambda: self.time_s)
+        self.order: list[str] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def _go(self, place: str) -> None:
+        async with self.line.turn(place):
+            self.order.append(place)
+            await asyncio.sleep(0)
+
+    async def ask(self, place: str) -> "asyncio.Task[None]":
+        task = asyncio.create_task(self._go(place))
+        self.tasks.append(task)
+        await asyncio.sleep(0)
+        return task
+
+    async def end(self) -> list[BaseException | None]:
+        return await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+async def test_who_comes_once_does_not_wait_behind_many_of_one_place() -> None:
+    world = World()
+    async with world.line.turn("stranger"):
+        for _ in range(20):
+            await world.ask("stranger")
+        await world.ask("ada")
+    await world.end()
+    assert world.order == ["ada", *["stranger"] * 20]
+
+
+async def test_what_was_had_long_ago_does_not_count() -> None:
+    world = World()
+    for _ in range(5):
+        async with world.line.turn("ada"):
+            pass
+    world.time_s += 600
+    async with world.line.turn("other"):
+        for place in ("other", "ada", "other"):
+            await world.ask(place)
+    await world.end()
+    assert world.order == ["ada", "other", "other"]
+
+
+async def test_places_take_turns() -> None:
+    world = World()
+    async with world.line.turn(""):
+        for place in ("a", "a", "a", "b", "b", "b"):
+            await world.ask(place)
+    await world.end()
+    assert world.order == ["a", "b", "a", "b", "a", "b"]
+
+
+async def test_in_a_full_line_the_newcomer_takes_the_place_of_who_has_most() -> None:
+    world = World(waiting=3)
+    async with world.line.turn("stranger"):
+        first = [await world.ask("stranger") for _ in range(3)]
+        await world.ask("ada")
+        late = await world.ask("stranger")
+        with pytest.raises(Unavailable):
+            await late
+    await world.end()
+    assert [type(task.exception()) for task in first] == [type(None), type(None), Unavailable]
+    assert world.order == ["ada", "stranger", "stranger"]
+
+
+async def test_whoever_gives_up_leaves_the_line_to_the_next() -> None:
+    world = World(at_once=2)
+    async with world.line.turn("a"), world.line.turn("b"):
+        gone = await world.ask("c")
+        await world.ask("d")
+        gone.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await gone
+    told = await world.ask("e")
+    told.cancel()
+    await world.end()
+    assert world.order[0] == "d"
+    for place in ("f", "g"):
+        await asyncio.wait_for(await world.ask(place), 1)
+
+
+async def test_who_is_told_to_go_and_gives_up_at_that_moment_lets_the_next_go() -> None:
+    world = World()
+    turn = world.line.turn("a")
+    await turn.__aenter__()
+    told, after = await world.ask("b"), await world.ask("c")
+    await turn.__aexit__(None, None, None)
+    told.cancel()
+    await asyncio.wait_for(after, 1)
+    await world.end()
+    assert world.order == ["c"]
+
+
+async def test_a_line_without_room_refuses() -> None:
+    world = World(waiting=0)
+    async with world.line.turn("a"):
+        with pytest.raises(Unavailable):
+            await (await world.ask("b"))
