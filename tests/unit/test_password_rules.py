@@ -33,7 +33,6 @@ COMMON = [
         "password",
         "12345678",
         "password123",
-        "        ",
         "!@#$%^&*",
         ")(*&^%$#@",
         "iloveyou1",

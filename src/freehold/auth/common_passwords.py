@@ -29,7 +29,7 @@ _ROWS = (
 )
 _BOTH_WAYS = (*_ROWS, *(row[::-1] for row in _ROWS))
 _SIGNS = "!@#$%^&*()_+"  # the row of digits with the shift key
-_REPETITION = re.compile(r"([ -~]{1,4}?)\1+")
+_REPETITION = re.compile(r"([!-~]{1,4}?)\1+")
 _BEFORE, _AFTER = re.compile(r"^[\W\d_]+"), re.compile(r"[\W\d_]+$")
 _SIGNS_BEFORE, _SIGNS_AFTER = re.compile(r"^[\W_]+"), re.compile(r"[\W_]+$")
 _SEPARATORS = re.compile(r"[\W_]+")
