@@ -7,6 +7,7 @@ import pytest
 
 from tests.central_place import KINDS, CentralPlace, new_place, servers
 from tests.gateway_app import Served, served_by_sqld
+from tests.gateway_app import served as served_on_files
 from tests.sqld import Sqld, running_sqld
 
 
@@ -29,6 +30,20 @@ async def served(sqld: Sqld, tmp_path: Path) -> AsyncIterator[Served]:
     """The gateway in front of `sqld`."""
     async with served_by_sqld(tmp_path, sqld) as running:
         yield running
+
+
+@pytest.fixture(params=["files", "sqld"])
+async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
+    """The gateway on files, then in front of `sqld`, which must survive the test."""
+    if request.param == "files":
+        async with served_on_files(tmp_path) as running:
+            yield running
+        return
+    sqld: Sqld = request.getfixturevalue("sqld")
+    async with served_by_sqld(tmp_path, sqld) as running:
+        yield running
+    assert sqld._process is not None
+    assert sqld._process.poll() is None, sqld.log()[-1000:]
 
 
 @pytest.fixture

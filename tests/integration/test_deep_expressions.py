@@ -1,25 +1,11 @@
 """How deep an expression may be is the same on both engines: what a program asks for in good faith passes."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tests.gateway_app import Served, served, served_by_sqld
-from tests.sqld import Sqld
-
-
-@pytest.fixture(params=["files", "sqld"])
-async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
-    if request.param == "files":
-        async with served(tmp_path) as running:
-            yield running
-    else:
-        sqld: Sqld = request.getfixturevalue("sqld")
-        async with served_by_sqld(tmp_path, sqld) as running:
-            yield running
-
+from tests.gateway_app import Served
 
 EXPRESSIONS: dict[str, Callable[[int], str]] = {
     "likes": lambda n: "select count(*) from t where " + " or ".join(["a like ?"] * n),

@@ -7,8 +7,7 @@ import json
 import os
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import apsw
@@ -16,8 +15,7 @@ import pytest
 
 from freehold.libsql.guard import RefusedSql, check_sql
 from freehold.libsql.shape import shapes_of
-from tests.gateway_app import Caller, Served, served, served_by_sqld
-from tests.sqld import Sqld
+from tests.gateway_app import Caller, Served
 
 SEED = int(os.environ.get("FUZZ_SEED", "20"))
 ROUNDS = max(int(os.environ.get("FUZZ_ROUNDS", "150")) // 150, 1)
@@ -180,19 +178,6 @@ def test_the_guard_sees_every_table_that_sqlite_sees() -> None:
 
 
 # Through the gateway ---------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=["files", "sqld"])
-async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
-    if request.param == "files":
-        async with served(tmp_path) as running:
-            yield running
-    else:
-        sqld: Sqld = request.getfixturevalue("sqld")
-        async with served_by_sqld(tmp_path, sqld) as running:
-            yield running
-        assert sqld._process is not None
-        assert sqld._process.poll() is None
 
 
 async def new_database(gateway: Served) -> Caller:

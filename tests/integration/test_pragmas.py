@@ -1,13 +1,12 @@
 """PRAGMAs that change nothing pass with every token, however they are sent, on both engines."""
 
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.gateway_app import Caller, Served, plain, served, served_by_sqld
+from tests.gateway_app import Caller, Served, plain, served_by_sqld
 from tests.integration.test_sqld_gateway import frame, grpc, program
 from tests.integration.test_view_bombs import DOUBLING, put_by_force
 from tests.sqld import Sqld
@@ -43,17 +42,6 @@ TABLES = (
     "create virtual table f using fts5(words)",
 )
 PROFILES = ("rows", "read_only", "full")
-
-
-@pytest.fixture(params=["files", "sqld"])
-async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
-    if request.param == "files":
-        async with served(tmp_path, query_timeout_s=5.0) as running:
-            yield running
-    else:
-        sqld: Sqld = request.getfixturevalue("sqld")
-        async with served_by_sqld(tmp_path, sqld, query_timeout_s=5.0) as running:
-            yield running
 
 
 async def new_database(gateway: Served) -> dict[str, Caller]:

@@ -2,13 +2,12 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.gateway_app import Caller, Served, served, served_by_sqld, value
+from tests.gateway_app import Caller, Served, served_by_sqld, value
 from tests.integration.test_sqld_gateway import frame, grpc, program
 from tests.sqld import Sqld
 
@@ -70,17 +69,6 @@ BOUND: tuple[tuple[str, list[Any]], ...] = (
     ("insert into ft(ft, rank) values ('hashsize', ?)", [1]),
     ("insert into ft(ft) values (:c)", ["optimize"]),
 )
-
-
-@pytest.fixture(params=["files", "sqld"])
-async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
-    if request.param == "files":
-        async with served(tmp_path) as running:
-            yield running
-    else:
-        sqld: Sqld = request.getfixturevalue("sqld")
-        async with served_by_sqld(tmp_path, sqld) as running:
-            yield running
 
 
 async def new_database(gateway: Served, profile: str) -> Caller:

@@ -4,30 +4,14 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from freehold.libsql.guard import MAX_LENGTH
-from tests.gateway_app import Caller, Served, served, served_by_sqld
-from tests.sqld import Sqld
+from tests.gateway_app import Caller, Served
 
 LONG = "select 1 as pragma" + ",1" * 1_000_000  # a watched word, so that each token of it must be looked at
 CLOSE = {"type": "close"}
 # The machine of the tests may be crowded. Before, these took more than half a minute.
 BOUND_S = 8.0
-
-
-@pytest.fixture(params=["files", "sqld"])
-async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
-    if request.param == "files":
-        async with served(tmp_path) as running:
-            yield running
-    else:
-        sqld: Sqld = request.getfixturevalue("sqld")
-        async with served_by_sqld(tmp_path, sqld) as running:
-            yield running
 
 
 async def longest_s(caller: Caller, until: asyncio.Event) -> float:

@@ -4,8 +4,6 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +11,7 @@ import pytest
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import MigrationFailed
 from freehold.migrate.types import Migration
-from tests.gateway_app import Caller, Served, served, served_by_sqld
-from tests.sqld import Sqld
+from tests.gateway_app import Caller, Served
 
 BOUND_S = 10.0
 CLOSE = {"type": "close"}
@@ -59,19 +56,6 @@ LOOKS = (
     "pragma integrity_check",
     "pragma foreign_key_check",
 )
-
-
-@pytest.fixture(params=["files", "sqld"])
-async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
-    if request.param == "files":
-        async with served(tmp_path, query_timeout_s=5.0) as running:
-            yield running
-    else:
-        sqld: Sqld = request.getfixturevalue("sqld")
-        async with served_by_sqld(tmp_path, sqld, query_timeout_s=5.0) as running:
-            yield running
-        assert sqld._process is not None
-        assert sqld._process.poll() is None
 
 
 async def new_database(gateway: Served) -> Caller:
