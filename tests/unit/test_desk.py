@@ -1,6 +1,7 @@
 """Whoever reads long SQL holds the interpreter a moment at a time, and stops when nobody waits for it."""
 
 import asyncio
+import functools
 import itertools
 import time
 
@@ -68,7 +69,7 @@ async def test_the_event_loop_comes_round_between_two_readers() -> None:
 
     strangers = [Interest() for _ in range(8)]
     reading = [
-        asyncio.create_task(desk.run(f"{number}", each, lambda number=number: reader(number)))  # type: ignore[misc]
+        asyncio.create_task(desk.run(f"{number}", each, functools.partial(reader, number)))
         for number, each in enumerate(strangers)
     ]
     try:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from freehold.libsql.tokens import Kind, Token
 
 MATCHERS = frozenset({"regexp", "regexpi"})
+MATCHES = "regexp"  # no text without this calls one of them
 MAX_STATES = 1_000
 
 _REPEATED = re.compile(r"\{\s*(\d*)\s*(?:,\s*(\d*))?")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from freehold.errors import InvalidInput
 from freehold.libsql.guard import RefusedSql
-from freehold.libsql.patterns import LARGE_PATTERN, is_large_pattern
+from freehold.libsql.patterns import LARGE_PATTERN, MATCHES, is_large_pattern
 from freehold.libsql.protocol import (
     BatchReq,
     BatchV1Req,
@@ -25,8 +25,6 @@ from freehold.libsql.values import decode
 from freehold.libsql.vectors import MAX_NEIGHBOURS, VECTOR_SEARCH, is_too_many, is_zero, wanted_parameters
 from freehold.providers.sqld.sizes import check_values
 from freehold.providers.texts import Body
-
-_MATCHER = "regexp"  # and `regexpi`
 
 
 def check_searches(request: Body) -> None:
@@ -70,7 +68,7 @@ def _check_values(sql: str, statement: Stmt) -> None:
         ]
         if any(map(is_too_many, values)) or any(map(is_zero, wanted)):
             raise RefusedSql(f"a statement with `{VECTOR_SEARCH}` takes numbers from 1 to {MAX_NEIGHBOURS}")
-    if _MATCHER in lowered and any(map(is_large_pattern, values)):
+    if MATCHES in lowered and any(map(is_large_pattern, values)):
         raise RefusedSql(LARGE_PATTERN)
 
 
@@ -96,7 +94,7 @@ def check_stored_search(sql: str) -> None:
 def searches(sql: str) -> bool:
     """Whether the text may hold a vector search, or REGEXP."""
     lowered = sql.lower()
-    return VECTOR_SEARCH in lowered or _MATCHER in lowered
+    return VECTOR_SEARCH in lowered or MATCHES in lowered
 
 
 def _statements(request: Body) -> Iterator[Stmt | str]:

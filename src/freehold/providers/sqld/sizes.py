@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from freehold.libsql.guard import RefusedSql, shapes
-from freehold.libsql.patterns import pattern_fault
+from freehold.libsql.patterns import MATCHES, pattern_fault
 from freehold.libsql.tokens import Kind, Token, tokens
 
 # They take as long as one value times the other.
@@ -70,7 +70,7 @@ def check_sizes(sql: str) -> None:
 
 def _fault(sql: str) -> str | None:
     lowered = sql.lower()
-    if "regexp" in lowered and (reason := pattern_fault(tokens(sql))) is not None:
+    if MATCHES in lowered and (reason := pattern_fault(tokens(sql))) is not None:
         return reason
     return _LARGE_VALUES if _makes_large_values(sql, lowered) else None
 
