@@ -241,7 +241,8 @@ class Replay:
             )  # the session that an administrator keeps has a colon behind
             token = self.bound.get(name, name) + (":" if colon else "")
             if token == "<token-with-one-char-changed>":
-                token, signed_part = "X" + self.bound["<token:1>"][1:], signature(self.bound["<token:1>"])
+                true = self.bound["<token:1>"]
+                token, signed_part = ("Y" if true[0] == "X" else "X") + true[1:], signature(true)
             else:
                 signed_part = signature(token)
             value = f"{token}.{signed_part}"
