@@ -20,6 +20,7 @@ from freehold.auth.dates import to_iso, utc_now
 from freehold.central.audit_rows import append
 from freehold.central.file_probe import MOVED, MOVED_FUNCTION, MOVED_SQL, FileProbe, Probe
 from freehold.central.line import Line
+from freehold.central.one_hop import BEGIN, BEGIN_IMMEDIATE, OneHop, file_url
 from freehold.errors import CentralUnavailable
 from freehold.libsql.bearer import Token
 from freehold.libsql.sqlalchemy.urls import engine_url
@@ -151,7 +152,7 @@ def open_central(path: Path, seal_key: bytes = b"") -> Central:
 
     The folder must exist; the file is made on first use.
     """
-    engine = _engine(URL.create("sqlite+aiosqlite", database=str(path)))
+    engine = _engine(file_url(path), module=OneHop())
 
     @event.listens_for(engine.sync_engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
@@ -182,9 +183,10 @@ def open_remote_central(url: str, auth_token: Token = None, seal_key: bytes = b"
     return Central(_engine(engine_url(url), **given), seal_key, probe=probe)
 
 
-def _engine(url: URL, *, connections: int = 8, **connect: Any) -> AsyncEngine:
+def _engine(url: URL, *, connections: int = 8, module: OneHop | None = None, **connect: Any) -> AsyncEngine:
     engine = create_async_engine(
         url,
+        module=module,
         connect_args=connect,
         pool_size=connections,
         max_overflow=0,
@@ -195,7 +197,7 @@ def _engine(url: URL, *, connections: int = 8, **connect: Any) -> AsyncEngine:
     def _on_begin(connection: Any) -> None:
         # A deferred transaction that turns to writing may find its view stale and fail; ask for the lock at once.
         reads_only = connection.get_execution_options().get(_READ, False)
-        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql(BEGIN if reads_only else BEGIN_IMMEDIATE)
 
     return engine
 

@@ -1,0 +1,160 @@
+"""SQLAlchemy's way to a SQLite file, with one hop to the connection's thread for each statement.
+
+The dialect that this derives from hops four times: for the cursor, the statement, its rows and the close. On a
+machine whose cores are all busy each hop waits for some milliseconds, and with it all who stand in line to write.
+"""
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiosqlite
+from sqlalchemy import URL
+from sqlalchemy.dialects.sqlite.aiosqlite import (
+    AsyncAdapt_aiosqlite_connection,
+    AsyncAdapt_aiosqlite_cursor,
+    AsyncAdapt_aiosqlite_dbapi,
+)
+from sqlalchemy.util.concurrency import await_
+
+T = TypeVar("T")
+
+BEGIN, BEGIN_IMMEDIATE = "BEGIN", "BEGIN IMMEDIATE"
+_BEGINNINGS = frozenset({BEGIN, BEGIN_IMMEDIATE})
+_ITER_CHUNK_SIZE = 64
+
+
+def file_url(path: Path) -> URL:
+    """For `create_async_engine`, together with `module=OneHop()`."""
+    return URL.create("sqlite+aiosqlite", database=str(path))
+
+
+class ThreadedConnection(aiosqlite.Connection):
+    """sqlite3's connection on a thread of its own; what it is given is done in order."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(partial(sqlite3.connect, *args, **options), _ITER_CHUNK_SIZE)
+        self._thread.daemon = True
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` gives there."""
+        done: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        return done
+
+    def run_later(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Before all that is asked for later. What it gives or raises is lost."""
+        self._tx.put_nowait((None, partial(work, self._conn)))
+
+
+class _Ran:
+    """What sqlite3's cursor tells of a statement that has run, its rows included."""
+
+    __slots__ = ("arraysize", "description", "lastrowid", "rowcount", "rows")
+
+    def __init__(self, cursor: sqlite3.Cursor | None = None) -> None:
+        self.arraysize = 1
+        self.description = None if cursor is None else cursor.description
+        self.rowcount = -1 if cursor is None else cursor.rowcount
+        self.lastrowid = None if cursor is None else cursor.lastrowid
+        self.rows: Iterable[Any] = cursor.fetchall() if cursor is not None and cursor.description else ()
+
+
+class _Cursor(AsyncAdapt_aiosqlite_cursor):
+    __slots__ = ()
+    _awaitable_cursor_close = False
+    _adapt_connection: "_Connection"
+    _cursor: Any
+
+    def _make_new_cursor(self, connection: Any) -> Any:  # noqa: ARG002
+        return _Ran()
+
+    def _aenter_cursor(self, cursor: Any) -> Any:
+        return cursor
+
+    def close(self) -> None:
+        self._rows.clear()
+
+    async def _execute_async(self, operation: Any, parameters: Any) -> Any:
+        if operation in _BEGINNINGS:
+            self._adapt_connection.begin_with_next(operation)
+            return
+
+        def work(db: sqlite3.Connection) -> _Ran:
+            return _Ran(db.execute(operation, () if parameters is None else parameters))
+
+        await self._run(work)
+        self._rows = deque(self._cursor.rows)
+
+    async def _executemany_async(self, operation: Any, seq_of_parameters: Sequence[Any]) -> Any:
+        await self._run(lambda db: _Ran(db.executemany(operation, seq_of_parameters)))
+
+    async def _run(self, work: Callable[[sqlite3.Connection], _Ran]) -> None:
+        async with self._adapt_connection._execute_mutex:
+            self._cursor = await self._adapt_connection.run(work)
+
+
+class _Connection(AsyncAdapt_aiosqlite_connection):
+    """BEGIN goes with the first statement after it; the end of a transaction that only reads is not waited for."""
+
+    __slots__ = ("_begin", "_is_open", "_reads_only")
+    _cursor_cls = _Cursor
+    _connection: Any  # a `ThreadedConnection`
+
+    def __init__(self, dbapi: Any, connection: Any) -> None:
+        super().__init__(dbapi, connection)
+        self._begin = ""
+        self._reads_only = self._is_open = False
+
+    def begin_with_next(self, sql: str) -> None:
+        """Start a transaction with the next statement."""
+        self._begin, self._reads_only = sql, sql == BEGIN
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` gives, in the transaction that is open or that was to begin."""
+        begin, self._begin = self._begin, ""
+        if begin:
+            self._is_open = True
+
+        def begun(db: sqlite3.Connection) -> T:
+            if begin:
+                db.execute(begin)
+            return work(db)
+
+        try:
+            done: T = await self._connection.run(begun)
+        except sqlite3.Error:
+            if not self._connection.in_transaction:
+                self._begin = begin  # it did not begin: what comes next must not run outside of it
+            raise
+        return done
+
+    def commit(self) -> None:
+        self._end(sqlite3.Connection.commit)
+
+    def rollback(self) -> None:
+        self._end(sqlite3.Connection.rollback)
+
+    def _end(self, end: Callable[[sqlite3.Connection], None]) -> None:
+        if self._is_open:
+            try:
+                if self._reads_only:
+                    self._connection.run_later(end)
+                else:
+                    await_(self._connection.run(end))
+            except Exception as error:
+                self._handle_exception(error)
+        # Not where it failed: a rollback has to follow.
+        self._is_open, self._begin = False, ""
+
+
+class OneHop(AsyncAdapt_aiosqlite_dbapi):
+    """The DB-API for `create_async_engine(file_url(…), module=OneHop())`."""
+
+    def __init__(self) -> None:
+        super().__init__(aiosqlite, sqlite3)
+
+    def connect(self, *args: Any, **options: Any) -> _Connection:
+        return _Connection(self, await_(ThreadedConnection(*args, **options)))
