@@ -6,7 +6,13 @@ import structlog
 import uvicorn
 
 from freehold.cli.context import EXIT_DONE, async_command, command_settings
-from freehold.cli.listening import Server, keep_less_memory, listen, raise_file_limit
+from freehold.cli.listening import (
+    Server,
+    keep_less_memory,
+    leave_out_of_collections,
+    listen,
+    raise_file_limit,
+)
 from freehold.settings import Settings
 
 _SHUTDOWN_LIMIT_S = 10
@@ -59,6 +65,7 @@ async def run_service(settings: Settings) -> int:
                 proxy_headers=False,
                 timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
             )
+            leave_out_of_collections()
             _greet(settings)
             await Server(config).serve(sockets=[listener])
     return EXIT_DONE
