@@ -3,6 +3,7 @@
 from contextvars import ContextVar
 
 from freehold.audit.types import SYSTEM
+from freehold.limiting import site_of
 
 
 class Origin:
@@ -19,6 +20,12 @@ class Origin:
     def ip_address(self) -> str:
         """Empty when there is none."""
         return ""
+
+    @property
+    def site(self) -> str:
+        """Who takes turns with others: the address, or the site (/48) that an IPv6 address is part of."""
+        address = self.ip_address
+        return site_of(address) or address
 
     @property
     def request_id(self) -> str:

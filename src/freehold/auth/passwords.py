@@ -20,8 +20,7 @@ from typing import TypeVar
 
 from freehold.audit.origin import current_origin
 from freehold.auth.errors import PasswordTooLong, PasswordTooShort
-from freehold.auth.hash_line import HashLine
-from freehold.limiting import site_of
+from freehold.fair_line import FairLine
 
 MIN_LENGTH, MAX_LENGTH = 8, 128
 
@@ -30,6 +29,7 @@ _MAX_MEMORY_BYTES = 128 * _N * _R * 2
 # Verified when there is no user, so that both answers take as long. No password has this key.
 _NOBODYS_HASH = f"{'0' * 32}:{'0' * 2 * _KEY_BYTES}"
 _WAITING_PER_THREAD = 32
+_TOO_MANY = "too many people are signing in at this moment; try again in a moment"
 _NICENESS = 5
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _KEPT_BYTES = 64 * 1024 * 1024
@@ -87,7 +87,7 @@ def _derive(password: str, salt: str) -> bytes:
 class ScryptHasher:
     """Hashes in threads of its own, one for each core: scrypt releases the GIL, and more only thrash.
 
-    Only so many may wait, those who have had fewest before others: see `HashLine`. Implements `PasswordHasher`; one
+    Only so many may wait, those who have had fewest before others: see `FairLine`. Implements `PasswordHasher`; one
     event loop uses it.
     """
 
@@ -97,7 +97,7 @@ class ScryptHasher:
         self._executor = ThreadPoolExecutor(
             threads, thread_name_prefix="password", initializer=_give_way_to_others
         )
-        self._line = HashLine(threads, threads * waiting_per_thread)
+        self._line = FairLine(threads, threads * waiting_per_thread, _TOO_MANY)
 
     async def hash(self, password: str) -> str:
         return await self._run(hash_password, password)
@@ -111,9 +111,11 @@ class ScryptHasher:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, work: Callable[..., T], *arguments: str) -> T:
-        address = current_origin().ip_address
-        async with self._line.turn(site_of(address) or address):
+        await self._line.enter(current_origin().site)
+        try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+        finally:
+            self._line.leave()
 
 
 def _keep_freed_memory() -> None:

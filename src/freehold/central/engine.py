@@ -19,17 +19,18 @@ from freehold.audit.types import Draft, Event
 from freehold.auth.dates import to_iso, utc_now
 from freehold.central.audit_rows import append
 from freehold.central.file_probe import MOVED, MOVED_FUNCTION, MOVED_SQL, FileProbe, Probe
-from freehold.central.line import Line
 from freehold.central.one_hop import BEGIN, BEGIN_IMMEDIATE, OneHop, file_url
 from freehold.errors import CentralUnavailable
+from freehold.fair_line import FairLine
 from freehold.libsql.bearer import Token
 from freehold.libsql.sqlalchemy.urls import engine_url
 
 # With more namespaces than it keeps open, sqld now and then denies for a moment the very one that it is asked for.
 MISSING_GRACE_S = 2.0
 _BUSY_TIMEOUT_MS = 5_000
-# In line before that, or for a connection: where many write on a crowded machine, it is long all the time.
+# In line before that: where many write on a crowded machine, it is long all the time.
 _IN_LINE_S = 15.0
+_CONNECTIONS = 8  # one of them for who writes
 _READ = "read"
 
 
@@ -54,7 +55,8 @@ class Central:
     commits: Commits = field(default_factory=Commits)
     # This process's writers, one after the other: SQLite's own way to wait for a lock is to sleep and look again,
     # which makes a transaction six times as long when sixteen of us do it.
-    line: Line = field(default_factory=Line)
+    writers: FairLine = field(default_factory=lambda: FairLine(1))
+    readers: FairLine = field(default_factory=lambda: FairLine(_CONNECTIONS - 1))
     # How to ask whether it answers without standing in line with those who use it.
     probe: Probe | None = None
 
@@ -66,31 +68,19 @@ class Central:
             CentralUnavailable: no answer, locked for too long, or nothing can be written.
         """
         try:
-            async with self._own_turn(), _in_our_words(), self.engine.begin() as db:
+            async with _turn(self.writers), _in_our_words(), self.engine.begin() as db:
                 yield db
         finally:
             self.commits.count += 1  # also when it failed: whether it did is not always known
 
     @asynccontextmanager
-    async def _own_turn(self, *, ahead: bool = False) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(_BUSY_TIMEOUT_MS / 1000 if ahead else _IN_LINE_S):
-                await self.line.enter(ahead=ahead)
-        except TimeoutError as error:
-            raise CentralUnavailable("the central database is busy; try again in a moment") from error
-        try:
-            yield
-        finally:
-            self.line.leave()
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A consistent view for reading; takes no lock.
+    async def read(self, *, ahead: bool = False) -> AsyncIterator[AsyncConnection]:
+        """A consistent view for reading; takes no lock. `ahead` of others is who reads for all of them.
 
         Raises:
             CentralUnavailable: no answer.
         """
-        async with _in_our_words(), self.engine.connect() as db:
+        async with _turn(self.readers, ahead=ahead), _in_our_words(), self.engine.connect() as db:
             await db.execution_options(**{_READ: True})
             yield db
 
@@ -119,7 +109,7 @@ class Central:
         # However busy the other connections are: the probe has one of its own.
         if isinstance(self.probe, FileProbe):
             # SQLite's lock is for whoever looks at the right moment. Nor does it tell much how long our own line is.
-            async with self._own_turn(ahead=True):
+            async with _turn(self.writers, ahead=True):
                 await self.probe()
             return
         async with _in_our_words():
@@ -183,7 +173,9 @@ def open_remote_central(url: str, auth_token: Token = None, seal_key: bytes = b"
     return Central(_engine(engine_url(url), **given), seal_key, probe=probe)
 
 
-def _engine(url: URL, *, connections: int = 8, module: OneHop | None = None, **connect: Any) -> AsyncEngine:
+def _engine(
+    url: URL, *, connections: int = _CONNECTIONS, module: OneHop | None = None, **connect: Any
+) -> AsyncEngine:
     engine = create_async_engine(
         url,
         module=module,
@@ -200,6 +192,19 @@ def _engine(url: URL, *, connections: int = 8, module: OneHop | None = None, **c
         connection.exec_driver_sql(BEGIN if reads_only else BEGIN_IMMEDIATE)
 
     return engine
+
+
+@asynccontextmanager
+async def _turn(line: FairLine, *, ahead: bool = False) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_BUSY_TIMEOUT_MS / 1000 if ahead else _IN_LINE_S):
+            await line.enter(current_origin().site, ahead=ahead)
+    except TimeoutError as error:
+        raise CentralUnavailable("the central database is busy; try again in a moment") from error
+    try:
+        yield
+    finally:
+        line.leave()
 
 
 @asynccontextmanager

@@ -1,0 +1,96 @@
+"""Lets so many in at once; of those who wait, whoever has had fewest turns of late goes next. For the event loop.
+
+Somebody who asks once does not stand behind a stranger who asks hundreds of times. Who is whose is for the caller to
+say: the address, as a rule. Nobody's name is the service's own work, which goes before strangers'.
+"""
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from freehold.errors import Unavailable
+from freehold.waiting import Place, WaitingLine
+
+_HALF_LIFE_S = 30.0
+_MOST_SOURCES = 10_000
+_FORGOTTEN = -7.0  # a hundredth of a turn, as logarithm
+_NEVER = float("-inf")
+
+
+class FairLine(WaitingLine):
+    """So many `at_once`, and so many `waiting`; `told` is what those hear who find no room."""
+
+    __slots__ = ("_began", "_had", "_most", "_now", "_sources", "_told")
+
+    def __init__(
+        self,
+        at_once: int,
+        waiting: int | None = None,
+        told: str = "",
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(at_once)
+        self._most = waiting
+        self._told = told
+        self._now = now
+        self._began = now()
+        self._sources: dict[Place, str] = {}  # of those who wait
+        # By source: the binary logarithm of how many turns it had, as if all of them had been when we began. As all
+        # are forgotten at the same pace, who had fewer stays the same until somebody has another.
+        self._had: dict[str, float] = {}
+
+    async def enter(self, source: str, *, ahead: bool = False) -> None:
+        """Wait for one's turn, which ends with `leave`; `ahead` of all who wait, or when one's source may.
+
+        Raises:
+            Unavailable: too many wait, and nobody among them has had more of late.
+        """
+        if not self._is_let_in():
+            await self._stand_in_line("" if ahead else source, ahead=ahead)
+        if source:
+            self._count(source)
+
+    async def _stand_in_line(self, source: str, *, ahead: bool) -> None:
+        if self._most is not None and len(self._waiting) >= self._most:
+            self._make_room(source)
+        place: Place = asyncio.get_running_loop().create_future()
+        self._sources[place] = source
+        try:
+            await self._wait(place, ahead=ahead)
+        finally:
+            del self._sources[place]
+
+    def _make_room(self, source: str) -> None:
+        """Send away the one of whoever has had most, who came last; or the one who comes now."""
+        sources = [self._sources[place] for place in self._waiting]
+        waiting = Counter(sources)
+        shares = {each: self._of_late(each) + count for each, count in waiting.items()}
+        greatest = max(shares, key=shares.__getitem__, default=source)
+        if shares.get(greatest, 0.0) <= self._of_late(source) + waiting[source] + 1:
+            raise Unavailable(self._told)
+        place = self._waiting[len(sources) - 1 - sources[::-1].index(greatest)]
+        self._waiting.remove(place)
+        if not place.done():
+            place.set_exception(Unavailable(self._told))
+
+    def _next(self) -> Place:
+        had, sources = self._had, self._sources
+        place = min(self._waiting, key=lambda each: had.get(sources[each], _NEVER))  # of several the first
+        self._waiting.remove(place)
+        return place
+
+    def _of_late(self, source: str) -> float:
+        """How many turns it had, those of half a minute ago counting half."""
+        return float(2 ** (self._had.get(source, _NEVER) - self._ages()))
+
+    def _count(self, source: str) -> None:
+        if len(self._had) >= _MOST_SOURCES:
+            self._had = {each: had for each, had in self._had.items() if had - self._ages() > _FORGOTTEN}
+            if len(self._had) >= _MOST_SOURCES:
+                self._had.clear()
+        self._had[source] = math.log2(self._of_late(source) + 1) + self._ages()
+
+    def _ages(self) -> float:
+        return (self._now() - self._began) / _HALF_LIFE_S
