@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import get_args
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 
 from freehold.central.engine import Central
 from freehold.central.tables import change
@@ -21,6 +21,18 @@ from freehold.changes import Listener, Topic
 
 _PAGE = 1_000
 _NOTHING_SEEN, _NOT_TOLD = -1, -2
+# All that one look needs to know, in one question: how far the feed reaches, and a page of what is new, if any.
+# Two subqueries: one for both ends would look at every row.
+_REACH = select(
+    select(func.min(change.c.seq)).scalar_subquery().label("lowest"),
+    select(func.max(change.c.seq)).scalar_subquery().label("newest"),
+).subquery()
+_NEWS = (
+    select(_REACH.c.lowest, _REACH.c.newest, change.c.seq, change.c.topic, change.c.key)
+    .select_from(_REACH.outerjoin(change, change.c.seq > bindparam("position")))
+    .order_by(change.c.seq)
+    .limit(bindparam("page"))
+)
 
 
 class ChangeFeed:
@@ -57,6 +69,8 @@ class ChangeFeed:
         if running is not None and not running.done():
             # It may have read the feed before the change that our caller must see: let it end, then look again.
             await asyncio.wait([running])
+            if self.is_current():
+                return
         if self._running is running:
             self._running = asyncio.create_task(self._catch_up())
         # All who waited above share the look that began after they asked. Shielded: one caller's
@@ -82,31 +96,24 @@ class ChangeFeed:
 
     async def _read_page(self) -> bool:
         """Tell a page of news; whether there may be more."""
-        async with self._central.read() as db:
-            lowest, newest = (await db.execute(select(func.min(change.c.seq), func.max(change.c.seq)))).one()
-            newest = newest or 0
-            if self._position < 0:  # nothing is in memory yet
-                self._position = lowest - 1 if self._tells_past and lowest is not None else newest
-            if newest < self._position:  # an older state was put back, and numbers will come again
-                self._tell_everything()
-                self._position = newest
-            if newest == self._position:
-                return False
-            rows = (
-                await db.execute(
-                    select(change.c.seq, change.c.topic, change.c.key)
-                    .where(change.c.seq > self._position)
-                    .order_by(change.c.seq)
-                    .limit(_PAGE)
-                )
-            ).all()
+        async with self._central.read(ahead=True) as db:
+            found = (await db.execute(_NEWS, {"position": self._position, "page": _PAGE})).all()
+        lowest, newest = found[0].lowest, found[0].newest or 0
+        if self._position < 0:  # nothing is in memory yet
+            self._position = lowest - 1 if self._tells_past and lowest is not None else newest
+            return newest > self._position
+        if newest < self._position:  # an older state was put back, and numbers will come again
+            self._tell_everything()
+            self._position = newest
+        if newest == self._position:
+            return False
         if lowest > self._position + 1:
             self._tell_everything()  # older rows were pruned before we read them
-        for seq, topic, key in rows:
-            self._position = seq
-            for listener in self._listeners[topic]:
-                listener(key)
-        return len(rows) == _PAGE
+        for row in found:
+            self._position = row.seq
+            for listener in self._listeners[row.topic]:
+                listener(row.key)
+        return len(found) == _PAGE
 
     def _tell_everything(self) -> None:
         for topic in get_args(Topic):
