@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.hostile.bystanders import Done
-from tests.hostile.campaign import Campaign, Served, opened
+from tests.hostile.campaign import Campaign, opened
+from tests.hostile.served import Served
 
 from bench.report import Finding, note
 

@@ -9,7 +9,8 @@ import json
 import pytest
 
 from tests.hostile.bystanders import KINDS
-from tests.hostile.campaign import play, told
+from tests.hostile.campaign import play
+from tests.hostile.report import told
 
 SEED = 7
 SECONDS = 20.0
