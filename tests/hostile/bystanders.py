@@ -18,7 +18,9 @@ PASSWORD = "correct-horse-1"
 # 503 that says when to come back is asked again until then, as apps do; the report tells whether it was to be.
 PATIENCE_S = 30.0
 
-KINDS = frozenset({"write and read", "sign in", "sign in by code", "sign up", "get-session", "pull", "ready"})
+KINDS = frozenset(
+    {"come back", "write and read", "sign in", "sign in by code", "sign up", "get-session", "pull", "ready"}
+)
 # What needs a tenant's database; all else needs the central one.
 NEED_TENANTS = frozenset({"write and read", "sign up", "ready"})
 
@@ -62,16 +64,20 @@ class Bystanders:
         email = f"{name}@example.com"
         address = self._place()
         body = {"name": name, "email": email, "password": PASSWORD}
-        answer = await self._call("POST", "/api/auth/sign-up/email", address, body)
+        answer = await self.call("POST", "/api/auth/sign-up/email", address, body)
         person = {"email": email, "address": address, "session": answer["token"], "rows": 0}
         return {**person, **await self.database(answer["token"], address)}
+
+    async def come_back(self, guest: dict[str, Any]) -> None:
+        """A guest from long ago, who uses their database for ever."""
+        await self._again_and_again("come back", 0.2, lambda: self.write_and_read(guest), guest)
 
     def _place(self) -> str:
         return f"198.51.100.{next(self._numbers) % 250}"
 
     async def guest(self, address: str, profile: str) -> dict[str, Any]:
         """A guest with a database, and a token of this profile at the most."""
-        answer = await self._call("POST", "/api/auth/sign-in/anonymous", address, {})
+        answer = await self.call("POST", "/api/auth/sign-in/anonymous", address, {})
         mine = await self.database(answer["token"], address, profile)
         guest = {"session": answer["token"], "address": address, **mine}
         await self._sql(guest, "SELECT count(*) FROM decks")  # it is open from here on
@@ -81,9 +87,7 @@ class Bystanders:
         """Where it is, once it is there."""
         until = time.monotonic() + PATIENCE_S
         while True:
-            answer = await self._call(
-                "GET", f"/databases/user?access_level={profile}", address, None, session
-            )
+            answer = await self.call("GET", f"/databases/user?access_level={profile}", address, None, session)
             if "access_token" in answer:
                 return {"database_url": answer["url"], "token": answer["access_token"]}
             if time.monotonic() > until:
@@ -107,7 +111,7 @@ class Bystanders:
 
         async def go() -> None:
             # Another place each time: from one there may be three in ten seconds.
-            await self._call("POST", "/api/auth/sign-in/email", self._place(), body)
+            await self.call("POST", "/api/auth/sign-in/email", self._place(), body)
 
         await self._again_and_again("sign in", 1.0, go)
 
@@ -116,9 +120,9 @@ class Bystanders:
 
         async def go() -> None:
             asked = {"email": email, "type": "sign-in"}
-            await self._call("POST", "/api/auth/email-otp/send-verification-otp", address, asked)
+            await self.call("POST", "/api/auth/email-otp/send-verification-otp", address, asked)
             code = await asyncio.to_thread(self.outbox.code, email)
-            await self._call("POST", "/api/auth/sign-in/email-otp", address, {"email": email, "otp": code})
+            await self.call("POST", "/api/auth/sign-in/email-otp", address, {"email": email, "otp": code})
 
         await self._again_and_again("sign in by code", 12.0, go)
 
@@ -131,7 +135,7 @@ class Bystanders:
 
     async def _asks_who_it_is(self, person: dict[str, Any]) -> None:
         async def go() -> None:
-            answer = await self._call(
+            answer = await self.call(
                 "GET", "/api/auth/get-session", person["address"], None, person["session"]
             )
             if answer["user"]["email"] != person["email"]:
@@ -141,13 +145,13 @@ class Bystanders:
 
     async def _pulls(self) -> None:
         async def go() -> None:
-            await self._call("GET", "/migrations?after=0", "198.51.100.251", None)
+            await self.call("GET", "/migrations?after=0", "198.51.100.251", None)
 
         await self._again_and_again("pull", 0.2, go)
 
     async def _looks_whether_it_is_ready(self) -> None:
         async def go() -> None:
-            await self._call("GET", "/ready", "198.51.100.252", None)
+            await self.call("GET", "/ready", "198.51.100.252", None)
 
         await self._again_and_again("ready", 0.25, go)
 
@@ -200,7 +204,7 @@ class Bystanders:
                 raise Unserved(text[:300])
         return found
 
-    async def _call(
+    async def call(
         self, method: str, path: str, address: str, body: dict[str, Any] | None, session: str = ""
     ) -> Any:
         headers = {"x-forwarded-for": address}

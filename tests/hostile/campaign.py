@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from bench.processes import cpu_seconds, family, resident_mb
 from tests.hostile.bystanders import KINDS, Bystanders, outbox_of
 from tests.hostile.report import HOSTILE, KEPT_CORES, Report, Use, told
 from tests.hostile.served import Served
+from tests.hostile.strict import Strict
 from tests.servers import ROOT, clean_environ
 
 BYSTANDERS = 3
@@ -42,10 +44,13 @@ async def opened(service: Served) -> AsyncIterator[Bystanders]:
 
 
 class Campaign:
-    """One service, its hostile people and its bystanders."""
+    """One service, its hostile people and its bystanders; and a second one for what takes other settings."""
 
-    def __init__(self, service: Served, seed: int, only: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, service: Served, seed: int, only: tuple[str, ...] = (), strict: Strict | None = None
+    ) -> None:
         self.service = service
+        self.strict = strict
         self.seed = seed
         self.only = only
         self.report = Report(has_sqld=service.kind == "sqld")
@@ -62,15 +67,22 @@ class Campaign:
             bystanders.guest(f"192.0.2.{number + 1}", "rows" if number % 2 else "full")
             for number in range(HOSTILE)
         )
-        self.hostile = [{**await guest, "owner": self.people[-1]["email"]} for guest in guests]
+        # The first one signs in with a password, and the last one's session ends when they sign in by code.
+        others = {
+            "owner": self.people[-1]["email"],
+            "stolen": {name: self.people[1][name] for name in ("session", "email")},
+        }
+        self.hostile = [{**await guest, **others} for guest in guests]
 
     async def run(self, seconds: float, *, kills: bool = True) -> Report:
         """All of it: before, meanwhile and afterwards."""
         async with opened(self.service) as bystanders:
             await self.prepare(bystanders)
+            if self.strict is not None:
+                await self.strict.furnish(bystanders.http)
             await self.idle()
             self.report.before = self.use()
-            using = asyncio.create_task(bystanders.run(self.people))
+            using = asyncio.create_task(self._use(bystanders))
             watching = asyncio.create_task(self._watch())
             try:
                 storming = asyncio.create_task(self.storm(seconds))
@@ -79,6 +91,7 @@ class Campaign:
                     self._kill_sqld()
                 await storming
                 await self._go_on(bystanders)
+                await self._look_for_guests(bystanders)
             finally:
                 watching.cancel()
                 using.cancel()
@@ -88,6 +101,24 @@ class Campaign:
         await self.settle()
         self.report.ends = self._ends_of_sqld()
         return self.report
+
+    async def _use(self, bystanders: Bystanders) -> None:
+        """Do what bystanders do, for ever; the second service starts meanwhile."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(bystanders.run(self.people))
+            if self.strict is not None:
+                await asyncio.to_thread(self.strict.start)
+                there = replace(bystanders, url=self.strict.url)  # what is done is noted in the same place
+                group.create_task(there.come_back(self.strict.comes_back))
+
+    async def _look_for_guests(self, bystanders: Bystanders) -> None:
+        """Note what there is of those who have not come back; on a slow machine they may still be going."""
+        until = time.monotonic() + _SETTLING_S
+        while self.strict is not None:
+            self.report.gone = await self.strict.left(bystanders.http)
+            if not self.report.gone or time.monotonic() > until:
+                return
+            await asyncio.sleep(1)
 
     async def _go_on(self, bystanders: Bystanders) -> None:
         """Let what bystanders are at come to its end: on a slow machine it may be the first of its kind."""
@@ -103,7 +134,13 @@ class Campaign:
             "outbox": str(outbox_of(self.service.data_dir).path),
             "seed": self.seed,
             "seconds": seconds,
-            "people": [{name: each[name] for name in _OF_HOSTILE} for each in self.hostile],
+            "people": [
+                {
+                    **{name: each[name] for name in _OF_HOSTILE},
+                    **({"strict": self.strict.handed_to(number)} if self.strict is not None else {}),
+                }
+                for number, each in enumerate(self.hostile)
+            ],
             "only": self.only,
         }
         child = await asyncio.create_subprocess_exec(
@@ -189,7 +226,7 @@ class Campaign:
                 seen_at = began
 
 
-_OF_HOSTILE = ("session", "database_url", "token", "address", "owner")
+_OF_HOSTILE = ("session", "database_url", "token", "address", "owner", "stolen")
 
 
 def _size_mb(folder: Path) -> float:
@@ -204,15 +241,18 @@ def _size_mb(folder: Path) -> float:
 def play(kind: str, *, seconds: float, seed: int, profile: str, only: tuple[str, ...] = ()) -> Report:
     """One campaign in a folder that is removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
-    service = Served(folder, kind, profile)
+    service, strict = Served(folder, kind, profile), Strict(folder / "strict", kind)
     try:
-        report = asyncio.run(Campaign(service.start(), seed, only).run(seconds))
-        assert service.is_running, service.log()[-3000:]
+        report = asyncio.run(Campaign(service.start(), seed, only, strict).run(seconds))
+        for each in (service, strict):
+            assert each.is_running, each.log()[-3000:]
         return report
     except BaseException:
-        print(service.log()[-5000:], file=sys.stderr)
+        for each in (service, strict):
+            print(each.log()[-5000:], file=sys.stderr)
         raise
     finally:
+        strict.stop()
         service.stop()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -46,6 +46,7 @@ class Report:
     before: Use | None = None
     after: Use | None = None
     cores_after: float = 0.0
+    gone: list[str] = field(default_factory=list)  # what is wrong with guests who have not come back
     has_sqld: bool = False
 
     @property
@@ -74,15 +75,20 @@ class Report:
 
     @property
     def untried(self) -> list[str]:
-        """Attacks that nobody came to."""
-        return [each.name for each in all_attacks() if not self.outcomes.get(each.name)]
+        """Attacks that nobody came to, or of which nobody saw the end."""
+        return [
+            each.name
+            for each in all_attacks()
+            if not (found := self.outcomes.get(each.name))
+            or (each.shows and not (each.shows | each.never) & set(found))
+        ]
 
     @property
     def left(self) -> list[str]:
         """What did not go back to where it was."""
         assert self.before is not None
         assert self.after is not None
-        found = []
+        found = list(self.gone)
         if self.cores_after > KEPT_CORES:
             found.append(f"{self.cores_after:.2f} cores at work")
         memory_mb = _KEPT_MB + (_KEPT_BY_SQLD_MB if self.has_sqld else 0)

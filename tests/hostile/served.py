@@ -6,6 +6,7 @@ from pathlib import Path
 from bench.processes import family
 
 from tests.hostile.accounts import GUESTS_EACH
+from tests.hostile.aged import FRESH_S
 from tests.servers import Service, missing
 from tests.sqld import BINARY
 
@@ -20,7 +21,7 @@ _RATES = (
 class Served(Service):
     """The service with what it needs; `kind` says where databases are."""
 
-    def __init__(self, folder: Path, kind: str, profile: str) -> None:
+    def __init__(self, folder: Path, kind: str, profile: str, **more: str) -> None:
         variables = {
             # Rates do not stop them here, the walls behind do; but for how many passwords are hashed for one address,
             # and how many guests it has.
@@ -34,6 +35,8 @@ class Served(Service):
             "DATABASE_TOKEN_PROFILE": profile,
             "BETTER_AUTH_SECRET": "s" * 40,
             "TENANT_TOKEN_TTL_S": "86400",
+            "SESSION_FRESH_S": str(FRESH_S),
+            **more,
         }
         if kind == "sqld":
             if not BINARY.exists():

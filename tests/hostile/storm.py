@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from tests.hostile.attacks import Attack, all_attacks
-from tests.hostile.tenant import Hostile
+from tests.hostile.tenant import Hostile, Strict
 
 # Each person does so many things at once: somebody who waits for an endless statement is not busy.
 _HANDS = 2
@@ -50,17 +50,34 @@ def _in_order(chosen: list[Attack], hand: int, hands: int, chance: random.Random
     return (first[::-1] if is_other else first) + rest
 
 
+def _strict(told: dict[str, Any] | None) -> Strict | None:
+    return None if told is None else Strict(**{**told, "outbox": Path(told["outbox"])})
+
+
 async def storm(order: dict[str, Any]) -> dict[str, dict[str, int]]:
     """Everybody does harm until it is over; gives the outcomes of each attack."""
     outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    chosen = [each for each in all_attacks() if not order["only"] or each.name in order["only"]]
+    has_strict = all("strict" in person for person in order["people"])
+    chosen = [
+        each
+        for each in all_attacks()
+        if (not order["only"] or each.name in order["only"]) and (has_strict or not each.at_strict)
+    ]
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
         until = asyncio.get_running_loop().time() + order["seconds"]
         hands = []
         for number, person in enumerate(order["people"]):
             chance = random.Random(f"{order['seed']} {number}")
-            me = Hostile(http=http, random=chance, url=order["url"], outbox=Path(order["outbox"]), **person)
+            strict = _strict(person.pop("strict", None))
+            me = Hostile(
+                http=http,
+                random=chance,
+                url=order["url"],
+                outbox=Path(order["outbox"]),
+                strict=strict,
+                **person,
+            )
             for hand in range(_HANDS):
                 attacks = _in_order(chosen, number * _HANDS + hand, len(order["people"]) * _HANDS, chance)
                 hands.append(_one_hand(me, attacks, until, outcomes))

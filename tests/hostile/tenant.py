@@ -3,7 +3,7 @@
 import asyncio
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,11 +30,22 @@ class Answer:
         return f"http {self.status}" if self.status else "cut"
 
 
+@dataclass(frozen=True)
+class Strict:
+    """Where the second service is, and what is there from long ago: see `tests.hostile.strict`."""
+
+    url: str
+    outbox: Path
+    too_old: list[dict[str, str]]
+    gone: list[dict[str, str]]
+
+
 @dataclass
 class Hostile:
     """Has an address of its own, told by a proxy before the service. `owner` is somebody else's e-mail address.
 
     `outbox` has the letters to everybody: those whom a hostile person plays read theirs, and `made` counts guests.
+    `stolen` is a bystander's session; `strict` is the second service, with what this one has got hold of there.
     """
 
     url: str
@@ -46,6 +57,8 @@ class Hostile:
     http: aiohttp.ClientSession
     random: random.Random
     outbox: Path
+    stolen: dict[str, str]
+    strict: Strict | None = None
     made: int = 0
     prepared: set[str] = field(default_factory=set)
 
@@ -56,6 +69,12 @@ class Hostile:
         assert parts.hostname is not None
         assert parts.port is not None
         return parts.hostname, parts.port
+
+    @property
+    def at_strict(self) -> "Hostile":
+        """The same person at the second service."""
+        assert self.strict is not None
+        return replace(self, url=self.strict.url, outbox=self.strict.outbox)
 
     @property
     def path(self) -> str:
