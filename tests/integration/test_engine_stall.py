@@ -12,7 +12,7 @@ from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.limits import EngineLimits, Limits
 
 # Nothing interrupts it: some seconds of comparing zeros with zeros.
-_STUCK = "SELECT instr(zeroblob(240000) || x'01', zeroblob(120000) || x'02')"
+_STUCK = "SELECT instr(zeroblob(900000) || x'01', zeroblob(450000) || x'02')"
 _LIMITS = Limits(statement_s=0.2, request_s=0.2)
 
 
