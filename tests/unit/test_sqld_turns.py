@@ -41,6 +41,15 @@ class World:
         for _ in range(5):
             await asyncio.sleep(0)
 
+    async def seen(self, *names: str) -> None:
+        """Tenants that nobody takes for new, or for one whose calls are short; what they used is long ago."""
+        for name in names:
+            for _ in range(4):
+                turn = await self.enter(name)
+                self.clock.now += 0.3
+                turn.leave()
+        self.clock.now += 60
+
     async def pass_s(self, seconds: float) -> None:
         self.clock.now += seconds
         self.turns.tick()
@@ -52,10 +61,92 @@ def world() -> World:
     return World()
 
 
-async def test_quick_calls_leave_no_trace(world: World) -> None:
+async def test_quick_calls_are_forgotten_after_a_while(world: World) -> None:
     for _ in range(5):
         (await world.enter("a")).leave()
-    assert (world.turns.held, world.turns.is_busy, world.turns.share_of("a")) == (0, False, None)
+    assert (world.turns.held, world.turns.is_busy) == (0, False)
+    world.clock.now += 700
+    for number in range(1_000):
+        (await world.enter(f"{number}")).leave()
+    assert world.turns.share_of("a") is None
+
+
+async def test_whose_calls_were_short_need_not_wait_for_those_whose_are_long(world: World) -> None:
+    await world.seen("stranger")
+    for _ in range(10):
+        turn = await world.enter("known")
+        world.clock.now += 0.02
+        turn.leave()
+    for name in ("a", "b", "c"):
+        await world.enter(name)
+    world.clock.now += 0.5
+    stranger = world.ask("stranger")
+    await world.settle()
+    assert not stranger.done()
+    turn = await asyncio.wait_for(world.ask("known"), 1)
+    second = world.ask("known")  # one at a time
+    await world.settle()
+    assert not second.done()
+    turn.leave()
+    await world.settle()
+    (await second).leave()
+    assert not stranger.done()
+    stranger.cancel()
+
+
+async def test_one_whose_calls_are_not_known_yet_need_not_wait_either(world: World) -> None:
+    held = [await world.enter(name) for name in ("a", "b", "c", "new")]
+    third = world.ask("newest")
+    await world.settle()
+    assert not third.done()
+    held[-1].leave()
+    await world.settle()
+    assert third.done()
+    await world.pass_s(0.9)  # three places for two cores, and one of those who are new beside them
+    assert {turn.lane for turn in world.turns.running} == {"", "new"}
+    another = world.ask("another")
+    await world.settle()
+    assert another.done()  # those before are not short, and count as all others do
+
+
+async def test_whoever_pretends_to_be_short_loses_that(world: World) -> None:
+    for _ in range(10):
+        (await world.enter("known")).leave()
+    for name in ("a", "b", "c"):
+        await world.enter(name)
+    turn = await world.enter("known")
+    await world.pass_s(5.0)
+    assert isinstance(turn.stopped, QueryTimeout)
+    turn.leave()
+    again = world.ask("known")
+    await world.settle()
+    assert not again.done()
+    again.cancel()
+
+
+async def test_what_a_call_used_is_what_it_could_have_of_the_cores(world: World) -> None:
+    turns = [await world.enter(name) for name in ("a", "b", "c", "d")]
+    world.clock.now += 1.0
+    turns[0].leave()
+    share = world.turns.share_of("a")
+    assert share is not None
+    assert 0.45 < share.used(world.clock.now) < 0.75
+
+
+async def test_whoever_was_let_in_often_for_being_quick_gives_that_back_soon(world: World) -> None:
+    await world.seen("light")
+    for _ in range(10):
+        (await world.enter("quick")).leave()
+    for _ in range(8):
+        await world.enter("quick")
+    await world.pass_s(0.2)
+    light = world.ask("light")
+    await world.settle()
+    assert not light.done()
+    await world.pass_s(1.2)
+    stopped = [turn for turn in world.turns.running if turn.stopped is not None]
+    assert len(stopped) == 6
+    light.cancel()
 
 
 async def test_one_tenant_never_has_all_places(world: World) -> None:
@@ -77,7 +168,7 @@ async def test_a_tenant_whose_calls_are_quick_has_more_of_them_at_once_until_one
         world.clock.now += 0.001
         quick.pop(0).leave()
         quick.append(await world.enter("quick"))
-    asked = [world.ask("quick") for _ in range(20)]
+    asked = [world.ask("quick") for _ in range(6)]
     await world.settle()
     assert all(task.done() for task in asked)
     (await world.enter("other")).leave()  # they take nobody's place
@@ -121,7 +212,7 @@ async def test_the_last_place_is_not_for_who_used_much(world: World) -> None:
     await world.settle()
     assert not asked.done()
     (await world.enter("light")).leave()
-    await world.pass_s(16.0)  # less than a second of it still counts then
+    await world.pass_s(34.0)  # less than a third of a second of it still counts then
     assert asked.done()
 
 
@@ -172,6 +263,7 @@ async def test_the_next_step_of_a_stream_gets_in_when_its_tenants_others_wait_fo
 
 
 async def test_the_heaviest_gives_way_to_who_is_light_when_all_places_are_held_for_long(world: World) -> None:
+    await world.seen("light", "another")
     heavy = [await world.enter("heavy"), await world.enter("heavy")]
     await world.pass_s(1.0)
     middling = await world.enter("middling")
@@ -194,6 +286,7 @@ async def test_the_heaviest_gives_way_to_who_is_light_when_all_places_are_held_f
 
 async def test_who_used_much_less_than_the_heaviest_is_not_stopped_for_others(world: World) -> None:
     """On a crowded machine calls of everybody take long, and what cannot be stopped holds the places."""
+    await world.seen("light")
     attacker = await world.enter("attacker")
     await world.pass_s(8.0)
     attacker.linger()
@@ -255,6 +348,20 @@ async def test_calls_that_were_broken_off_and_hold_as_many_places_as_cores_are_s
     assert world.turns.stuck_since == world.clock.now
     world.turns.ended(stuck[0])
     assert world.turns.stuck_since is None
+
+
+async def test_broken_off_calls_of_which_each_ends_soon_are_not_stuck(world: World) -> None:
+    lingering = [await world.enter("a"), await world.enter("b")]
+    for turn in lingering:
+        turn.linger()
+    for number in range(40):
+        world.clock.now += 0.5
+        world.turns.ended(lingering.pop(0))
+        lingering.append(await world.enter(f"{number}"))
+        lingering[-1].linger()
+        since = world.turns.stuck_since
+        assert since is not None
+        assert world.clock.now - since < 1.0
 
 
 async def test_a_slowed_tenant_has_one_call_at_a_time_and_pauses(world: World) -> None:

@@ -10,9 +10,20 @@ from freehold.errors import FreeholdError
 # Calls that are through so soon cost next to nothing: a tenant whose calls are has more of them at once, one more for
 # each, until one is long. Those do not count among the places before they are older than this.
 QUICK_S = 0.1
+# A call that takes so long is long.
+LONG_S = 0.25
+# Of late, with what runs: who is light used less, who is heavy more.
+LIGHT_S = 0.25
+HEAVY_S = 0.4
 # What was used counts half after this time, and is forgotten when next to nothing is left of it.
 _HALF_LIFE_S = 10.0
 FORGOTTEN_S = 0.02
+# What the next call may take is what those before it took, the latest counting a quarter. Of a tenant of whom nothing
+# is known, or who was not seen for so long, it is thought to be longer than most.
+_UNKNOWN_S = 0.6
+_LATEST = 0.25
+_AT_MOST_S = 1.0
+_REMEMBERED_S = 600.0
 # Each time that a tenant is slowed, within the time that it was: so much more, up to so much.
 _SLOW_FOR_S, _SLOW_FOR_MOST_S = 60.0, 3600.0
 _SLOW_PAUSE_S, _SLOW_PAUSE_MOST_S = 1.0, 60.0
@@ -26,8 +37,9 @@ class Share:
     """What one tenant has of the places, and had lately."""
 
     __slots__ = (
-        "_at", "_used_s", "allowed", "answered", "closed", "crashed_at", "crashes", "lingering", "name", "not_before",
-        "running", "slow_until", "strikes", "suspect_until", "unlooked_s", "unstoppable", "waiting",
+        "_at", "_seen_at", "_used_s", "allowed", "answered", "calls", "closed", "crashed_at", "crashes", "expected_s",
+        "lingering", "name", "not_before", "running", "slow_until", "strikes", "suspect_until", "unlooked_s",
+        "unstoppable", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, allowed: int) -> None:
@@ -48,8 +60,11 @@ class Share:
         self.not_before = -math.inf
         self.answered = 0  # statements of calls that ended well
         self.unlooked_s = 0.0  # used since somebody looked at what it wrote
+        self.calls = 0
+        self.expected_s = _UNKNOWN_S  # what its next call may take
         self._used_s = 0.0
         self._at = 0.0
+        self._seen_at = -math.inf
 
     def used(self, now: float) -> float:
         """Seconds of places that it used, the longer ago the less they count."""
@@ -57,8 +72,14 @@ class Share:
             return 0.0
         return self._used_s * math.exp2((self._at - now) / _HALF_LIFE_S)
 
-    def use(self, seconds: float, now: float) -> None:
-        """A place was used for so long."""
+    def use(self, seconds: float, now: float, *, was_stopped: bool = False) -> None:
+        """A place was used for so long. What had to be stopped would have taken longer."""
+        self._seen_at = now
+        self.calls += 1
+        latest_s = min(seconds, _AT_MOST_S)
+        self.expected_s = (
+            _AT_MOST_S if was_stopped else self.expected_s + _LATEST * (latest_s - self.expected_s)
+        )
         if seconds >= QUICK_S:
             self._used_s = self.used(now) + seconds
             self._at = now
@@ -88,7 +109,7 @@ class Share:
     def is_forgettable(self, now: float) -> bool:
         """Whether nothing would be lost without it."""
         is_idle = not self.running and not self.waiting and not self.closed and self.slow_until <= now
-        if not is_idle or now - self.crashed_at < _SLOW_FOR_MOST_S:
+        if not is_idle or now - self.crashed_at < _SLOW_FOR_MOST_S or now - self._seen_at < _REMEMBERED_S:
             return False
         return self.unlooked_s < FORGOTTEN_S and self.used(now) < FORGOTTEN_S
 

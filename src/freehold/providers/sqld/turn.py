@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from freehold.errors import FreeholdError
+from freehold.providers.sqld.lanes import Lane
 from freehold.providers.sqld.shares import Share
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ class Turn:
     """
 
     __slots__ = (
-        "abandoned_at", "began", "broken_at", "counted", "is_left", "is_program", "is_quick", "is_unstoppable",
-        "moved_at", "share", "statements", "stopped", "turns", "when_stopped",
+        "abandoned_at", "began", "began_work", "broken_at", "counted", "is_left", "is_program", "is_quick",
+        "is_unstoppable", "lane", "moved_at", "share", "statements", "stopped", "turns", "when_stopped",
     )  # fmt: skip
 
     def __init__(
@@ -40,11 +41,13 @@ class Turn:
         self.is_quick = False  # its tenant's calls are
         self.is_unstoppable = is_unstoppable
         self.began = now
+        self.began_work = turns.worked(now)
         self.stopped: FreeholdError | None = None
         self.when_stopped: Callable[[], None] | None = None
         self.abandoned_at: float | None = None
         self.broken_at = 0.0
         self.counted: tuple[int, int] | None = None
+        self.lane: Lane = ""
         self.moved_at = now
         self.is_left = False
 

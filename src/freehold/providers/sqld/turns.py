@@ -14,22 +14,14 @@ from collections.abc import Callable, Iterable
 
 from freehold.providers.local.failures import GoesOn, Gone, Overloaded
 from freehold.providers.serving import Interest
+from freehold.providers.sqld.lanes import LANES, has_lane, in_lane, lane_of
 from freehold.providers.sqld.refusals import QueryTimeout
-from freehold.providers.sqld.shares import FORGOTTEN_S, QUICK_S, Share, Waiter
+from freehold.providers.sqld.room import make_room, make_room_for_unstoppable
+from freehold.providers.sqld.shares import FORGOTTEN_S, HEAVY_S, LIGHT_S, LONG_S, QUICK_S, Share, Waiter
 from freehold.providers.sqld.turn import Turn
 
-# A call that has run for so long is long.
-_LONG_S = 0.25
-# After so long it may be stopped to make room, if its tenant is heavy and one who is light waits. Where many heavy
-# ones share the places each used as little as whoever does one small thing after the other, but the calls of these
-# are through sooner than that, on a crowded machine, too.
-_STOPPED_AFTER_S = 1.0
-_QUICK_EACH = 24
-_QUICK = 64
-_LIGHT_S = 0.5
-_HEAVY_S = 1.0
-# And whoever is heavy used at least so much of what the heaviest used who has or wants a place.
-_HEAVY_SHARE = 0.5
+_QUICK_EACH = 8
+_QUICK = 32
 _LOOKED_AT_S = 0.5
 _WAITING_EACH = 32
 _WAITING = 2000
@@ -73,25 +65,32 @@ class Turns:
         self._quick = 0  # of those
         self.lingering: dict[Turn, None] = {}  # the longest first
         self.waiting = 0
-        self.stuck_since: float | None = (
-            None  # since when broken off calls hold as many places as there are cores
-        )
         self.stopped = 0
         self.broken: deque[tuple[float, str]] = deque(
             maxlen=_BROKEN
         )  # when, and whose; until it is known why
         self._suspects: dict[Share, None] = {}
         self.unlooked: dict[Share, None] = {}  # those who used so much that what they wrote is worth a look
-        self._cores = cores
-        self._unstoppable = max(cores // 2, 1)
+        self.cores = cores
+        self.unstoppable_limit = max(cores // 2, 1)
+        self._work_s, self._work_at = 0.0, now()
         self._wake = wake
         self._shares: dict[str, Share] = {}
-        self._queued: dict[Share, None] = {}  # those with somebody who waits
+        self.queued: dict[Share, None] = {}  # those with somebody who waits
 
     @property
     def is_busy(self) -> bool:
         """Whether `tick` has anything to look after."""
         return bool(self.held or self.waiting or self.broken)
+
+    @property
+    def stuck_since(self) -> float | None:
+        """Since when as many broken off calls go on as there are cores, or as may be unstoppable at once."""
+        all_since = [turn.broken_at for turn in self.lingering]
+        unstoppable_since = [turn.broken_at for turn in self.lingering if turn.is_unstoppable]
+        # The same ones: where many are broken off some always linger, and others each time.
+        found = [*all_since[self.cores - 1 :], *unstoppable_since[self.unstoppable_limit - 1 :]]
+        return min(found, default=None)
 
     @property
     def slowed(self) -> int:
@@ -126,7 +125,7 @@ class Turns:
         """
         share = self._shares.get(database_name)
         if share is None:
-            share = self._shares[database_name] = Share(database_name, self._cores)
+            share = self._shares[database_name] = Share(database_name, self.cores)
             if len(self._shares) % _MANY == 0:
                 self._forget_idle()
         now = self.now()
@@ -137,8 +136,10 @@ class Turns:
             await self._wait(share, interest, now, waiter)
             now = self.now()
         turn = Turn(self, share, statements, now, is_program=is_program, is_unstoppable=is_unstoppable)
+        if self.held > self.limit and share.running == 1:
+            turn.lane = lane_of(share, now)
         self.running[turn] = None
-        if share.allowed > self._cores:
+        if share.allowed > self.cores and not turn.lane:
             turn.is_quick = True
             self._quick += 1
         self._be_watched()
@@ -155,15 +156,11 @@ class Turns:
         self.lingering[turn] = None
         turn.broken_at = self.now()
         turn.share.lingering += 1
-        if self.stuck_since is None and self._is_stuck():
-            self.stuck_since = turn.broken_at
 
     def ended(self, turn: Turn) -> None:
         """sqld has ended what was broken off."""
         del self.lingering[turn]
         turn.share.lingering -= 1
-        if not self._is_stuck():
-            self.stuck_since = None
         self._free(turn)
 
     def slow_down(self, share: Share) -> None:
@@ -181,7 +178,7 @@ class Turns:
         If one of them was suspect already, it is held to be that one, and is slowed, too.
         """
         now = self.now()
-        shares = [self._shares.setdefault(name, Share(name, self._cores)) for name in names]
+        shares = [self._shares.setdefault(name, Share(name, self.cores)) for name in names]
         known = [share for share in shares if share.suspect_until > now]
         for share in known:
             self.slow_down(share)
@@ -192,7 +189,7 @@ class Turns:
 
     def close(self, database_name: str) -> Share:
         """Nothing new of this tenant begins until `reopen`."""
-        share = self._shares.setdefault(database_name, Share(database_name, self._cores))
+        share = self._shares.setdefault(database_name, Share(database_name, self.cores))
         share.closed = "new"
         return share
 
@@ -227,24 +224,32 @@ class Turns:
         if self.waiting:
             self._refuse_overdue(now)
             self._let_in(now)
-            self._make_room(now)
-            self._make_room_for_unstoppable(now)
+            make_room(self, now)
+            make_room_for_unstoppable(self, now)
 
     # Inside ------------------------------------------------------------------------------------------
 
-    def _is_stuck(self) -> bool:
-        """Whether broken off calls hold as many places as there are cores, or all that they may be unstoppable in."""
-        if len(self.lingering) >= self._cores:
-            return True
-        return sum(turn.is_unstoppable for turn in self.lingering) >= self._unstoppable
+    def worked(self, now: float) -> float:
+        """Seconds that a call would have taken until now if it had begun with us, and had a core for itself.
+
+        Where more run than there are cores each is at work a part of the time only: whoever does little must not
+        look as if it did much because others do.
+        """
+        return self._work_s + (now - self._work_at) * min(1.0, self.cores / max(self.held, 1))
+
+    def _go_on(self) -> None:
+        now = self.now()
+        self._work_s, self._work_at = self.worked(now), now
 
     def _take(self, share: Share, *, is_unstoppable: bool) -> None:
+        self._go_on()
         share.running += 1
         self.held += 1
         share.unstoppable += is_unstoppable
         self.unstoppable += is_unstoppable
 
     def _give(self, share: Share, *, is_unstoppable: bool) -> None:
+        self._go_on()
         share.running -= 1
         self.held -= 1
         share.unstoppable -= is_unstoppable
@@ -254,7 +259,7 @@ class Turns:
         self, share: Share, now: float, *, goes_on: bool, is_unstoppable: bool, more: int = 0
     ) -> bool:
         if (
-            (is_unstoppable and (share.unstoppable or self.unstoppable >= self._unstoppable))
+            (is_unstoppable and (share.unstoppable or self.unstoppable >= self.unstoppable_limit))
             or self.is_held_up
             or share.lingering
             or share.closed == "all"
@@ -265,15 +270,18 @@ class Turns:
             return False
         if share.slow_until > now:
             is_time = not share.running and now >= share.not_before
-            return is_time and self._counted(now) < self.limit - 1 + more
+            return is_time and self.counted(now) < self.limit - 1 + more
+        return self._has_place(share, now, goes_on=goes_on, more=more) or has_lane(self, share, now)
+
+    def _has_place(self, share: Share, now: float, *, goes_on: bool, more: int) -> bool:
         places = self.limit + goes_on + more
         if share.running >= share.allowed + goes_on or self.held >= _QUICK:
             return False
         if self.held < places - 1:
             return True
         # The last one is for those who used little.
-        counted = self._counted(now)
-        return counted < places - 1 or (counted < places and self._use_of(share, now) < _HEAVY_S)
+        counted = self.counted(now)
+        return counted < places - 1 or (counted < places and self.use_of(share, now) < HEAVY_S)
 
     def _may_be_seen(self, share: Share, now: float, *, goes_on: bool) -> bool:
         """Whether no call of a suspect runs, if this is one. What goes on may hold what its own tenant waits for."""
@@ -286,22 +294,22 @@ class Turns:
             for each in self._suspects
         )
 
-    def _counted(self, now: float) -> int:
+    def counted(self, now: float) -> int:
         """Places that are taken by what is not known to be quick."""
         count = self.held - self._quick
         for turn in self.running:
             if now - turn.began < QUICK_S:
                 break
             count += turn.is_quick
-        return count
+        return count - sum(in_lane(self, lane, now) for lane in LANES)
 
     def _allow(self, share: Share, allowed: int) -> None:
         """So many calls at once; what runs counts by it from now on."""
-        is_quick, was_quick = allowed > self._cores, share.allowed > self._cores
+        is_quick, was_quick = allowed > self.cores, share.allowed > self.cores
         share.allowed = allowed
         if is_quick != was_quick:
             for turn in self.running:
-                if turn.share is share:
+                if turn.share is share and not turn.lane:
                     turn.is_quick = is_quick
                     self._quick += 1 if is_quick else -1
 
@@ -321,9 +329,9 @@ class Turns:
         else:
             share.waiting.append(waiter)
         self.waiting += 1
-        self._queued[share] = None
+        self.queued[share] = None
         interest.when_lost(lambda: waiter.fail(Gone("the client went away")))
-        self._make_room(now)
+        make_room(self, now)
         self._be_watched()
         try:
             await waiter.place
@@ -341,7 +349,7 @@ class Turns:
 
     def _unqueue(self, share: Share) -> None:
         if not share.waiting:
-            self._queued.pop(share, None)
+            self.queued.pop(share, None)
 
     def _be_watched(self) -> None:
         if not self.is_watched:
@@ -352,11 +360,11 @@ class Turns:
         now = self.now()
         share = turn.share
         self._give(share, is_unstoppable=turn.is_unstoppable)
-        took_s = now - turn.began
-        share.use(took_s, now)
-        if took_s >= _LONG_S or turn.stopped is not None:
-            self._allow(share, self._cores)
-        elif took_s < QUICK_S and share.allowed < _QUICK_EACH:
+        took_s = self.worked(now) - turn.began_work
+        share.use(took_s, now, was_stopped=turn.stopped is not None)
+        if took_s >= LONG_S or turn.stopped is not None:
+            self._allow(share, self.cores)
+        elif took_s < QUICK_S and share.allowed < _QUICK_EACH and share.used(now) < LIGHT_S:
             self._allow(share, share.allowed + 1)
         if share.unlooked_s >= _LOOKED_AT_S:
             self.unlooked[share] = None
@@ -379,7 +387,7 @@ class Turns:
     def _let_in(self, now: float) -> None:
         """Give the places that are free to those who wait, one by one."""
         while self.waiting:
-            share = self._next(now)
+            share = self.next_in_line(now)
             if share is None:
                 return
             waiter = share.waiting.popleft()
@@ -389,9 +397,9 @@ class Turns:
                 self._take(share, is_unstoppable=waiter.is_unstoppable)
                 waiter.place.set_result(None)
 
-    def _next(self, now: float, *, more: int = 0) -> Share | None:
+    def next_in_line(self, now: float, *, more: int = 0) -> Share | None:
         """Whose turn it is, if anybody's; or would be with so many places `more`."""
-        able = [share for share in self._queued if share.waiting and self._may_go(share, now, more)]
+        able = [share for share in self.queued if share.waiting and self._may_go(share, now, more)]
         return min(able, key=lambda share: self._rank(share, now), default=None)
 
     def _may_go(self, share: Share, now: float, more: int) -> bool:
@@ -402,57 +410,15 @@ class Turns:
         )
 
     def _rank(self, share: Share, now: float) -> tuple[bool, float, float]:
-        return (share.slow_until > now, self._use_of(share, now), share.waiting[0].since)
+        return (share.slow_until > now, self.use_of(share, now), share.waiting[0].since)
 
-    def _use_of(self, share: Share, now: float) -> float:
+    def use_of(self, share: Share, now: float) -> float:
         """With what it is using now."""
         held = (turn for turn in (*self.running, *self.lingering) if turn.share is share)
-        return share.used(now) + sum(now - turn.began for turn in held)
-
-    def _make_room(self, now: float) -> None:
-        """Where only long calls hold the places and somebody light waits, the heaviest give way."""
-        counted = self._counted(now)
-        if counted < self.limit or any(turn.stopped is not None for turn in self.running):
-            return
-        excess = counted - self.limit + 1
-        waits = self._next(now, more=excess)
-        if waits is None or waits.slow_until > now or self._use_of(waits, now) >= _LIGHT_S:
-            return
-        long = [turn for turn in self.running if now - turn.began >= _STOPPED_AFTER_S]
-        if len(long) + len(self.lingering) < counted:
-            return  # the others are through in no time, or long in no time
-        long.sort(key=lambda turn: (-self._use_of(turn.share, now), turn.began))
-        # On a crowded machine everybody's calls take long: beside those who use much, few are heavy.
-        others = {*self._queued, *(turn.share for turn in (*self.running, *self.lingering))}
-        heavy_s = max(_HEAVY_S, _HEAVY_SHARE * max(self._use_of(each, now) for each in others))
-        for turn in long[:excess]:
-            if turn.share is not waits and self._use_of(turn.share, now) >= heavy_s:
-                self.stopped += 1
-                turn.stop(Overloaded("the call was stopped to make room for others; try again in a moment"))
-
-    def _make_room_for_unstoppable(self, now: float) -> None:
-        """The same where what may be unstoppable has taken all the places that it has."""
-        if self.unstoppable < self._unstoppable:
-            return
-        waiting = [
-            share
-            for share in self._queued
-            if share.waiting[0].is_unstoppable
-            and not share.unstoppable
-            and self._use_of(share, now) < _LIGHT_S
-            and share.slow_until <= now
-        ]
-        running = [turn for turn in self.running if turn.is_unstoppable]
-        if not waiting or any(turn.stopped is not None for turn in running):
-            return
-        for turn in running:
-            if now - turn.began >= _LONG_S and self._use_of(turn.share, now) >= _HEAVY_S:
-                self.stopped += 1
-                turn.stop(Overloaded("the call was stopped to make room for others; try again in a moment"))
-                return
+        return share.used(now) + sum(self.worked(now) - turn.began_work for turn in held)
 
     def _refuse_overdue(self, now: float) -> None:
-        for share in self._queued:
+        for share in self.queued:
             goes_on = self._goes_on(share, now)
             for waiter in share.waiting:
                 if goes_on:

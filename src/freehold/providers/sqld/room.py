@@ -1,0 +1,72 @@
+"""Which calls on sqld are stopped so that others may begin."""
+
+from typing import TYPE_CHECKING
+
+from freehold.providers.local.failures import Overloaded
+from freehold.providers.sqld.shares import HEAVY_S, LIGHT_S, LONG_S
+from freehold.providers.sqld.turn import Turn
+
+if TYPE_CHECKING:
+    from freehold.providers.sqld.turns import Turns
+
+# After so long a call may be stopped to make room, if its tenant is heavy and one who is light waits. Where many
+# heavy ones share the places each used as little as whoever does one small thing after the other, but the calls of
+# these are through sooner than that, on a crowded machine, too.
+_STOPPED_AFTER_S = 1.0
+# And whoever is heavy used at least so much of what the heaviest used who has or wants a place.
+_HEAVY_SHARE = 0.5
+
+
+def make_room(turns: "Turns", now: float) -> None:
+    """Where only long calls hold the places and somebody light waits, the heaviest give way."""
+    counted = turns.counted(now)
+    if counted < turns.limit or any(turn.stopped is not None for turn in turns.running):
+        return
+    excess = counted - turns.limit + 1
+    waits = turns.next_in_line(now, more=excess)
+    if waits is None or waits.slow_until > now or turns.use_of(waits, now) >= LIGHT_S:
+        return
+    long = [turn for turn in turns.running if _is_long(turns, turn, now)]
+    if len(long) + len(turns.lingering) < counted:
+        return  # the others are through in no time, or long in no time
+    long.sort(key=lambda turn: (-turns.use_of(turn.share, now), turn.began))
+    # On a crowded machine everybody's calls take long: beside those who use much, few are heavy.
+    others = {*turns.queued, *(turn.share for turn in (*turns.running, *turns.lingering))}
+    heavy_s = max(HEAVY_S, _HEAVY_SHARE * max(turns.use_of(each, now) for each in others))
+    for turn in long[:excess]:
+        if turn.share is not waits and turns.use_of(turn.share, now) >= heavy_s:
+            _stop(turns, turn)
+
+
+def make_room_for_unstoppable(turns: "Turns", now: float) -> None:
+    """The same where what may be unstoppable has taken all the places that it has."""
+    if turns.unstoppable < turns.unstoppable_limit:
+        return
+    waiting = [
+        share
+        for share in turns.queued
+        if share.waiting[0].is_unstoppable
+        and not share.unstoppable
+        and turns.use_of(share, now) < LIGHT_S
+        and share.slow_until <= now
+    ]
+    running = [turn for turn in turns.running if turn.is_unstoppable]
+    if not waiting or any(turn.stopped is not None for turn in running):
+        return
+    for turn in running:
+        if now - turn.began >= LONG_S and turns.use_of(turn.share, now) >= HEAVY_S:
+            _stop(turns, turn)
+            return
+
+
+def _is_long(turns: "Turns", turn: Turn, now: float) -> bool:
+    """Whoever was let in more often than others, because all had been quick, gives that back soon; whose calls are
+    short does not while many run at once."""
+    if turn.lane and turns.worked(now) - turn.began_work < LONG_S:
+        return False
+    return now - turn.began >= (LONG_S if turn.share.running > turns.cores else _STOPPED_AFTER_S)
+
+
+def _stop(turns: "Turns", turn: Turn) -> None:
+    turns.stopped += 1
+    turn.stop(Overloaded("the call was stopped to make room for others; try again in a moment"))
