@@ -1,7 +1,7 @@
 """Lets so many in at once; of those who wait, whoever has had fewest turns of late goes next. For the event loop.
 
-Somebody who asks once does not stand behind a stranger who asks hundreds of times. Who is whose is for the caller to
-say: the address, as a rule. Nobody's name is the service's own work, which goes before strangers'.
+Somebody who asks once does not stand behind a stranger who asks hundreds of times. The caller names the source of
+each request, which is the address as a rule. The empty name is for the service's own work, which goes first.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _NEVER = float("-inf")
 
 
 class FairLine(WaitingLine):
-    """So many `at_once`, and so many `waiting`; `told` is what those hear who find no room."""
+    """Lets `at_once` in and up to `waiting` wait. Whoever finds no room is refused with the message `told`."""
 
     __slots__ = ("_began", "_had", "_most", "_now", "_sources", "_told")
 

@@ -1,4 +1,4 @@
-"""Lets so many in at once and has the others wait: what all such lines share. For the event loop's thread."""
+"""What all lines share that let so many callers in at once and make the others wait. For the event loop's thread."""
 
 import asyncio
 from collections import deque

@@ -23,7 +23,7 @@ class Origin:
 
     @property
     def site(self) -> str:
-        """Who takes turns with others: the address, or the site (/48) that an IPv6 address is part of."""
+        """What fair turns are counted by: the address, or the site (/48) that an IPv6 address is part of."""
         address = self.ip_address
         return site_of(address) or address
 

@@ -30,7 +30,7 @@ MISSING_GRACE_S = 2.0
 _BUSY_TIMEOUT_MS = 5_000
 # In line before that: where many write on a crowded machine, it is long all the time.
 _IN_LINE_S = 15.0
-_CONNECTIONS = 8  # one of them for who writes
+_CONNECTIONS = 8  # one of them is for the writer
 _READ = "read"
 
 
@@ -75,7 +75,7 @@ class Central:
 
     @asynccontextmanager
     async def read(self, *, ahead: bool = False) -> AsyncIterator[AsyncConnection]:
-        """A consistent view for reading; takes no lock. `ahead` of others is who reads for all of them.
+        """A consistent view for reading; takes no lock. The feed, which is read for all, goes `ahead`.
 
         Raises:
             CentralUnavailable: no answer.

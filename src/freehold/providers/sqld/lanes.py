@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 Lane = Literal["", "short", "new"]
 
-# So many of each run at once, and all that run beside what has a place are so many.
+# How many of each may run at once, and how many calls in all beyond the places.
 LANES: dict[Lane, int] = {"short": 6, "new": 1}
 _BESIDE = 9
-# Whose calls took less of late has mostly short ones.
+# A tenant whose calls took less than this of late mostly sends short ones.
 _SHORT_S = 0.25
-# A tenant is new for so many calls.
+# A tenant counts as new for its first calls.
 _NEW_CALLS = 4
 
 

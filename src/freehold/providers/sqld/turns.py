@@ -39,7 +39,7 @@ _MANY = 1000
 
 
 class Turns:
-    """`cores` statements at once, and one more, so that quick ones need not wait for long ones.
+    """`cores` statements at once, and one more, so that quick ones need not wait for long ones; see also `lanes`.
 
     What may be unstoppable has half as many places as there are cores, and each tenant one of them: it never holds
     all. A `statement_s` is what a single statement may take, `call_s` a call of several.
