@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from freehold.providers.local.failures import Overloaded
-from freehold.providers.sqld.shares import HEAVY_S, LIGHT_S, LONG_S
+from freehold.providers.sqld.shares import HEAVY_S, LIGHT_S, LONG_S, QUICK_S
 from freehold.providers.sqld.turn import Turn
 
 if TYPE_CHECKING:
@@ -22,19 +22,25 @@ def make_room(turns: "Turns", now: float) -> None:
     counted = turns.counted(now)
     if counted < turns.limit or any(turn.stopped is not None for turn in turns.running):
         return
+    long = [turn for turn in turns.running if _is_long(turns, turn, now)]
+    if not long:
+        return
     excess = counted - turns.limit + 1
     waits = turns.next_in_line(now, more=excess)
-    if waits is None or waits.slow_until > now or turns.use_of(waits, now) >= LIGHT_S:
+    if waits is None or waits.slow_until > now or turns.weight_of(waits, now) >= LIGHT_S:
         return
-    long = [turn for turn in turns.running if _is_long(turns, turn, now)]
-    if len(long) + len(turns.lingering) < counted:
+    # Whoever sends one that is not yet long again and again must not keep those that are.
+    has_waited = now - waits.waiting[0].since >= _STOPPED_AFTER_S
+    if len(long) + len(turns.lingering) < counted and not has_waited:
         return  # the others are through in no time, or long in no time
     long.sort(key=lambda turn: (-turns.use_of(turn.share, now), turn.began))
     # On a crowded machine everybody's calls take long: beside those who use much, few are heavy.
     others = {*turns.queued, *(turn.share for turn in (*turns.running, *turns.lingering))}
     heavy_s = max(HEAVY_S, _HEAVY_SHARE * max(turns.use_of(each, now) for each in others))
     for turn in long[:excess]:
-        if turn.share is not waits and turns.use_of(turn.share, now) >= heavy_s:
+        if turn.share is not waits and (
+            _is_not_quick(turns, turn, now) or turns.use_of(turn.share, now) >= heavy_s
+        ):
             _stop(turns, turn)
 
 
@@ -45,7 +51,7 @@ def make_room_for_unstoppable(turns: "Turns", now: float) -> None:
     waiting = [
         share
         for share in turns.queued
-        if share.waiting[0].is_unstoppable
+        if share.waiting[0].call.is_unstoppable
         and not share.unstoppable
         and turns.use_of(share, now) < LIGHT_S
         and share.slow_until <= now
@@ -65,6 +71,15 @@ def _is_long(turns: "Turns", turn: Turn, now: float) -> bool:
     if turn.lane and turns.worked(now) - turn.began_work < LONG_S:
         return False
     return now - turn.began >= (LONG_S if turn.share.running > turns.cores else _STOPPED_AFTER_S)
+
+
+def _is_not_quick(turns: "Turns", turn: Turn, now: float) -> bool:
+    """Whether it was let in beyond the places for being quick, and is not.
+
+    Where many are at once, each works so little of the time that none of their tenants is heavy before its time is
+    over.
+    """
+    return turn.was_quick and turns.worked(now) - turn.began_work >= QUICK_S
 
 
 def _stop(turns: "Turns", turn: Turn) -> None:

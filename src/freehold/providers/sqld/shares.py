@@ -3,9 +3,10 @@
 import asyncio
 import math
 from collections import deque
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from freehold.errors import FreeholdError
+if TYPE_CHECKING:
+    from freehold.providers.sqld.turn import Turn
 
 # Calls that are through so soon cost next to nothing: a tenant whose calls are has more of them at once, one more for
 # each, until one is long. Those do not count among the places before they are older than this.
@@ -20,10 +21,12 @@ _HALF_LIFE_S = 10.0
 FORGOTTEN_S = 0.02
 # What the next call may take is what those before it took, the latest counting a quarter. Of a tenant of whom nothing
 # is known, or who was not seen for so long, it is thought to be longer than most.
-_UNKNOWN_S = 0.6
+UNKNOWN_S = 0.6
 _LATEST = 0.25
 _AT_MOST_S = 1.0
 _REMEMBERED_S = 600.0
+# Who was let in for calls that are short, and sent a long one, waits as all others do for so long.
+_DISTRUSTED_S = 30.0
 # Each time that a tenant is slowed, within the time that it was: so much more, up to so much.
 _SLOW_FOR_S, _SLOW_FOR_MOST_S = 60.0, 3600.0
 _SLOW_PAUSE_S, _SLOW_PAUSE_MOST_S = 1.0, 60.0
@@ -37,9 +40,9 @@ class Share:
     """What one tenant has of the places, and had lately."""
 
     __slots__ = (
-        "_at", "_seen_at", "_used_s", "allowed", "answered", "calls", "closed", "crashed_at", "crashes", "expected_s",
-        "lingering", "name", "not_before", "running", "slow_until", "strikes", "suspect_until", "unlooked_s",
-        "unstoppable", "waiting",
+        "_at", "_used_s", "allowed", "answered", "calls", "closed", "crashed_at", "crashes", "expected_s",
+        "lingering", "name", "not_before", "running", "seen_at", "slow_until", "strikes", "suspect_until",
+        "trusted_from", "unlooked_s", "unstoppable", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, allowed: int) -> None:
@@ -61,10 +64,11 @@ class Share:
         self.answered = 0  # statements of calls that ended well
         self.unlooked_s = 0.0  # used since somebody looked at what it wrote
         self.calls = 0
-        self.expected_s = _UNKNOWN_S  # what its next call may take
+        self.expected_s = UNKNOWN_S  # what its next call may take
+        self.trusted_from = -math.inf  # that this one will be short
         self._used_s = 0.0
         self._at = 0.0
-        self._seen_at = -math.inf
+        self.seen_at = -math.inf  # when its last call ended
 
     def used(self, now: float) -> float:
         """Seconds of places that it used, the longer ago the less they count."""
@@ -74,7 +78,7 @@ class Share:
 
     def use(self, seconds: float, now: float, *, was_stopped: bool = False) -> None:
         """A place was used for so long. What had to be stopped would have taken longer."""
-        self._seen_at = now
+        self.seen_at = now
         self.calls += 1
         latest_s = min(seconds, _AT_MOST_S)
         self.expected_s = (
@@ -84,6 +88,10 @@ class Share:
             self._used_s = self.used(now) + seconds
             self._at = now
         self.unlooked_s += seconds
+
+    def distrust(self, now: float) -> None:
+        """A call that was let in as a short one was long."""
+        self.trusted_from = now + _DISTRUSTED_S
 
     def slow_down(self, now: float) -> None:
         """For a while one call at a time, with pauses, and everybody else goes first.
@@ -109,23 +117,26 @@ class Share:
     def is_forgettable(self, now: float) -> bool:
         """Whether nothing would be lost without it."""
         is_idle = not self.running and not self.waiting and not self.closed and self.slow_until <= now
-        if not is_idle or now - self.crashed_at < _SLOW_FOR_MOST_S or now - self._seen_at < _REMEMBERED_S:
+        if not is_idle or now - self.crashed_at < _SLOW_FOR_MOST_S or now - self.seen_at < _REMEMBERED_S:
             return False
         return self.unlooked_s < FORGOTTEN_S and self.used(now) < FORGOTTEN_S
 
 
+class Call(NamedTuple):
+    """What is to run; see `Turn` and `Turns.enter`."""
+
+    statements: int
+    is_program: bool
+    is_unstoppable: bool
+    goes_on: bool
+
+
 class Waiter:
-    """One call that waits for its place."""
+    """One call that waits for its turn."""
 
-    __slots__ = ("goes_on", "is_unstoppable", "place", "since")
+    __slots__ = ("call", "place", "since")
 
-    def __init__(self, now: float, *, goes_on: bool, is_unstoppable: bool) -> None:
-        self.goes_on = goes_on
-        self.is_unstoppable = is_unstoppable
+    def __init__(self, now: float, call: Call) -> None:
+        self.call = call
         self.since = now
-        self.place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def fail(self, error: FreeholdError) -> None:
-        """It gets this error, unless it has got something already."""
-        if not self.place.done():
-            self.place.set_exception(error)
+        self.place: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()

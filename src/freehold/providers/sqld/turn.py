@@ -21,7 +21,7 @@ class Turn:
 
     __slots__ = (
         "abandoned_at", "began", "began_work", "broken_at", "counted", "is_left", "is_program", "is_quick",
-        "is_unstoppable", "lane", "moved_at", "share", "statements", "stopped", "turns", "when_stopped",
+        "is_unstoppable", "lane", "moved_at", "share", "statements", "stopped", "turns", "was_quick", "when_stopped",
     )  # fmt: skip
 
     def __init__(
@@ -33,12 +33,14 @@ class Turn:
         *,
         is_program: bool,
         is_unstoppable: bool,
+        lane: Lane = "",
+        is_quick: bool = False,
     ) -> None:
         self.turns = turns
         self.share = share
         self.statements = statements
         self.is_program = is_program
-        self.is_quick = False  # its tenant's calls are
+        self.is_quick = self.was_quick = is_quick  # its tenant's calls are, or were when it began
         self.is_unstoppable = is_unstoppable
         self.began = now
         self.began_work = turns.worked(now)
@@ -47,7 +49,7 @@ class Turn:
         self.abandoned_at: float | None = None
         self.broken_at = 0.0
         self.counted: tuple[int, int] | None = None
-        self.lane: Lane = ""
+        self.lane = lane
         self.moved_at = now
         self.is_left = False
 

@@ -7,17 +7,17 @@ place until sqld is known to have ended it (`linger`), and nothing new of that t
 For the event loop's thread. `wake` is called when `tick` should be, some times a second, until `is_busy` is over.
 """
 
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from freehold.errors import FreeholdError
 from freehold.providers.local.failures import GoesOn, Gone, Overloaded
 from freehold.providers.serving import Interest
-from freehold.providers.sqld.lanes import LANES, has_lane, in_lane, lane_of
+from freehold.providers.sqld.lanes import Lane, Taken, free_lane, taken
 from freehold.providers.sqld.refusals import QueryTimeout
 from freehold.providers.sqld.room import make_room, make_room_for_unstoppable
-from freehold.providers.sqld.shares import FORGOTTEN_S, HEAVY_S, LIGHT_S, LONG_S, QUICK_S, Share, Waiter
+from freehold.providers.sqld.shares import FORGOTTEN_S, HEAVY_S, LIGHT_S, LONG_S, QUICK_S, Call, Share, Waiter
 from freehold.providers.sqld.turn import Turn
 
 _QUICK_EACH = 8
@@ -28,6 +28,8 @@ _WAITING = 2000
 _WAITS_S = 30.0
 # A client that goes away may have asked for something that ends at once: then nothing needs to be broken off.
 _GRACE_S = 0.3
+# So many seconds of use for each second of waiting.
+_FORGIVEN = 0.05
 _BROKEN = 1000
 # What sqld can interrupt it has ended long before.
 _PATIENCE_S = 1.0
@@ -62,7 +64,6 @@ class Turns:
         self.unstoppable = 0  # places of what may be
         self.held = 0  # places, with those that linger
         self.running: dict[Turn, None] = {}  # the longest first
-        self._quick = 0  # of those
         self.lingering: dict[Turn, None] = {}  # the longest first
         self.waiting = 0
         self.stopped = 0
@@ -76,6 +77,7 @@ class Turns:
         self._work_s, self._work_at = 0.0, now()
         self._wake = wake
         self._shares: dict[str, Share] = {}
+        self._many = _MANY  # of those, when the idle ones are forgotten next
         self.queued: dict[Share, None] = {}  # those with somebody who waits
 
     @property
@@ -126,33 +128,26 @@ class Turns:
         share = self._shares.get(database_name)
         if share is None:
             share = self._shares[database_name] = Share(database_name, self.cores)
-            if len(self._shares) % _MANY == 0:
+            if len(self._shares) >= self._many:
                 self._forget_idle()
         now = self.now()
-        if not share.waiting and self._may_begin(share, now, goes_on=goes_on, is_unstoppable=is_unstoppable):
-            self._take(share, is_unstoppable=is_unstoppable)
+        call = Call(statements, is_program, is_unstoppable, goes_on)
+        way = None if share.waiting else self._way_in(share, now, call)
+        if way is None:
+            turn = await self._wait(share, interest, now, call)
         else:
-            waiter = Waiter(now, goes_on=goes_on, is_unstoppable=is_unstoppable)
-            await self._wait(share, interest, now, waiter)
-            now = self.now()
-        turn = Turn(self, share, statements, now, is_program=is_program, is_unstoppable=is_unstoppable)
-        if self.held > self.limit and share.running == 1:
-            turn.lane = lane_of(share, now)
-        self.running[turn] = None
-        if share.allowed > self.cores and not turn.lane:
-            turn.is_quick = True
-            self._quick += 1
+            turn = self._begin(share, now, call, way)
         self._be_watched()
         return turn
 
     def settle(self, turn: Turn) -> None:
         """This call is over. For `Turn.leave`."""
-        self._remove(turn)
+        del self.running[turn]
         self._free(turn)
 
     def keep(self, turn: Turn) -> None:
         """This call was broken off. For `Turn.linger`."""
-        self._remove(turn)
+        del self.running[turn]
         self.lingering[turn] = None
         turn.broken_at = self.now()
         turn.share.lingering += 1
@@ -241,47 +236,61 @@ class Turns:
         now = self.now()
         self._work_s, self._work_at = self.worked(now), now
 
-    def _take(self, share: Share, *, is_unstoppable: bool) -> None:
+    def _begin(self, share: Share, now: float, call: Call, lane: Lane) -> Turn:
         self._go_on()
         share.running += 1
         self.held += 1
-        share.unstoppable += is_unstoppable
-        self.unstoppable += is_unstoppable
+        share.unstoppable += call.is_unstoppable
+        self.unstoppable += call.is_unstoppable
+        turn = Turn(
+            self,
+            share,
+            call.statements,
+            now,
+            is_program=call.is_program,
+            is_unstoppable=call.is_unstoppable,
+            lane=lane,
+            is_quick=not lane and share.allowed > self.cores and now >= share.trusted_from,
+        )
+        self.running[turn] = None
+        return turn
 
-    def _give(self, share: Share, *, is_unstoppable: bool) -> None:
+    def _give(self, turn: Turn) -> None:
         self._go_on()
+        share = turn.share
         share.running -= 1
         self.held -= 1
-        share.unstoppable -= is_unstoppable
-        self.unstoppable -= is_unstoppable
+        share.unstoppable -= turn.is_unstoppable
+        self.unstoppable -= turn.is_unstoppable
 
-    def _may_begin(
-        self, share: Share, now: float, *, goes_on: bool, is_unstoppable: bool, more: int = 0
-    ) -> bool:
+    def _way_in(
+        self, share: Share, now: float, call: Call, *, more: int = 0, in_use: Taken | None = None
+    ) -> Lane | None:
+        """How it may begin: with a place or beside them in this lane; None if it has to wait."""
         if (
-            (is_unstoppable and (share.unstoppable or self.unstoppable >= self.unstoppable_limit))
+            (call.is_unstoppable and (share.unstoppable or self.unstoppable >= self.unstoppable_limit))
             or self.is_held_up
             or share.lingering
             or share.closed == "all"
-            or (share.closed == "new" and not goes_on)
+            or (share.closed == "new" and not call.goes_on)
         ):
-            return False
-        if self._suspects and not self._may_be_seen(share, now, goes_on=goes_on):
-            return False
+            return None
+        if self._suspects and not self._may_be_seen(share, now, goes_on=call.goes_on):
+            return None
         if share.slow_until > now:
             is_time = not share.running and now >= share.not_before
-            return is_time and self.counted(now) < self.limit - 1 + more
-        return self._has_place(share, now, goes_on=goes_on, more=more) or has_lane(self, share, now)
-
-    def _has_place(self, share: Share, now: float, *, goes_on: bool, more: int) -> bool:
-        places = self.limit + goes_on + more
-        if share.running >= share.allowed + goes_on or self.held >= _QUICK:
-            return False
-        if self.held < places - 1:
-            return True
+            return "" if is_time and self.counted(now) < self.limit - 1 + more else None
+        places = self.limit + call.goes_on + more
+        has_room = share.running < share.allowed + call.goes_on and self.held < _QUICK
+        if has_room and self.held < places - 1:
+            return ""
+        in_use = in_use or taken(self, now)
         # The last one is for those who used little.
-        counted = self.counted(now)
-        return counted < places - 1 or (counted < places and self.use_of(share, now) < HEAVY_S)
+        if has_room and (
+            in_use.places < places - 1 or (in_use.places < places and self.weight_of(share, now) < HEAVY_S)
+        ):
+            return ""
+        return free_lane(self, share, now, in_use) or None
 
     def _may_be_seen(self, share: Share, now: float, *, goes_on: bool) -> bool:
         """Whether no call of a suspect runs, if this is one. What goes on may hold what its own tenant waits for."""
@@ -296,12 +305,7 @@ class Turns:
 
     def counted(self, now: float) -> int:
         """Places that are taken by what is not known to be quick."""
-        count = self.held - self._quick
-        for turn in self.running:
-            if now - turn.began < QUICK_S:
-                break
-            count += turn.is_quick
-        return count - sum(in_lane(self, lane, now) for lane in LANES)
+        return taken(self, now).places
 
     def _allow(self, share: Share, allowed: int) -> None:
         """So many calls at once; what runs counts by it from now on."""
@@ -311,45 +315,50 @@ class Turns:
             for turn in self.running:
                 if turn.share is share and not turn.lane:
                     turn.is_quick = is_quick
-                    self._quick += 1 if is_quick else -1
 
-    def _remove(self, turn: Turn) -> None:
-        del self.running[turn]
-        self._quick -= turn.is_quick
-
-    async def _wait(self, share: Share, interest: Interest, now: float, waiter: Waiter) -> None:
+    async def _wait(self, share: Share, interest: Interest, now: float, call: Call) -> Turn:
         if self._goes_on(share, now):
             raise GoesOn
         if share.slow_until > now and share.not_before - now >= _WAITS_S:
             raise Overloaded(_IS_SLOWED)
         if len(share.waiting) >= _WAITING_EACH or self.waiting >= _WAITING:
             raise Overloaded("too many requests at once; try again in a moment")
-        if waiter.goes_on:
+        waiter = Waiter(now, call)
+        if call.goes_on:
             share.waiting.appendleft(waiter)
         else:
             share.waiting.append(waiter)
         self.waiting += 1
         self.queued[share] = None
-        interest.when_lost(lambda: waiter.fail(Gone("the client went away")))
+        interest.when_lost(lambda: self._refuse(share, waiter, Gone("the client went away")))
         make_room(self, now)
         self._be_watched()
         try:
-            await waiter.place
+            return await waiter.place
         except BaseException:
-            with contextlib.suppress(ValueError):
-                share.waiting.remove(waiter)
-                self.waiting -= 1
-                self._unqueue(share)
+            self._take_out(share, waiter)
             if waiter.place.done() and not waiter.place.cancelled() and waiter.place.exception() is None:
                 # The place was given to us in the very moment that we gave up.
-                self._give(share, is_unstoppable=waiter.is_unstoppable)
+                turn = waiter.place.result()
+                turn.is_left = True
+                del self.running[turn]
+                self._give(turn)
                 self._let_in(self.now())
             self._forget(share, self.now())
             raise
 
-    def _unqueue(self, share: Share) -> None:
-        if not share.waiting:
-            self.queued.pop(share, None)
+    def _refuse(self, share: Share, waiter: Waiter, error: FreeholdError) -> None:
+        """It waits no longer, and gets this error, unless it has got something already."""
+        if not waiter.place.done():
+            waiter.place.set_exception(error)
+            self._take_out(share, waiter)
+
+    def _take_out(self, share: Share, waiter: Waiter) -> None:
+        if waiter in share.waiting:
+            share.waiting.remove(waiter)
+            self.waiting -= 1
+            if not share.waiting:
+                self.queued.pop(share, None)
 
     def _be_watched(self) -> None:
         if not self.is_watched:
@@ -359,10 +368,12 @@ class Turns:
     def _free(self, turn: Turn) -> None:
         now = self.now()
         share = turn.share
-        self._give(share, is_unstoppable=turn.is_unstoppable)
+        self._give(turn)
         took_s = self.worked(now) - turn.began_work
         share.use(took_s, now, was_stopped=turn.stopped is not None)
         if took_s >= LONG_S or turn.stopped is not None:
+            if turn.lane or turn.was_quick:
+                share.distrust(now)
             self._allow(share, self.cores)
         elif took_s < QUICK_S and share.allowed < _QUICK_EACH and share.used(now) < LIGHT_S:
             self._allow(share, share.allowed + 1)
@@ -383,50 +394,65 @@ class Turns:
             if share.used(now) < FORGOTTEN_S:
                 share.unlooked_s = 0.0
                 self._forget(share, now)
+        self._many = len(self._shares) + _MANY
 
     def _let_in(self, now: float) -> None:
         """Give the places that are free to those who wait, one by one."""
         while self.waiting:
-            share = self.next_in_line(now)
-            if share is None:
+            found = self._next(now)
+            if found is None:
                 return
-            waiter = share.waiting.popleft()
-            self.waiting -= 1
-            self._unqueue(share)
-            if not waiter.place.done():
-                self._take(share, is_unstoppable=waiter.is_unstoppable)
-                waiter.place.set_result(None)
+            share, way = found
+            waiter = share.waiting[0]
+            self._take_out(share, waiter)
+            waiter.place.set_result(self._begin(share, now, waiter.call, way))
 
     def next_in_line(self, now: float, *, more: int = 0) -> Share | None:
         """Whose turn it is, if anybody's; or would be with so many places `more`."""
-        able = [share for share in self.queued if share.waiting and self._may_go(share, now, more)]
-        return min(able, key=lambda share: self._rank(share, now), default=None)
+        found = self._next(now, more=more)
+        return None if found is None else found[0]
 
-    def _may_go(self, share: Share, now: float, more: int) -> bool:
-        """Whether the first of its calls that wait may begin."""
-        first = share.waiting[0]
-        return self._may_begin(
-            share, now, goes_on=first.goes_on, is_unstoppable=first.is_unstoppable, more=more
-        )
+    def _next(self, now: float, *, more: int = 0) -> tuple[Share, Lane] | None:
+        """Whose turn it is, and by which way the first of its calls that wait may begin."""
+        in_use = taken(self, now)
+        able: list[tuple[Share, Lane]] = []
+        for share in self.queued:
+            first = share.waiting[0]
+            if first.place.done():
+                continue  # it was cancelled, and takes itself out in a moment
+            way = self._way_in(share, now, first.call, more=more, in_use=in_use)
+            if way is not None:
+                able.append((share, way))
+        return min(able, key=lambda each: self._rank(each[0], now), default=None)
 
     def _rank(self, share: Share, now: float) -> tuple[bool, float, float]:
-        return (share.slow_until > now, self.use_of(share, now), share.waiting[0].since)
+        return (share.slow_until > now, self.weight_of(share, now), share.waiting[0].since)
+
+    def weight_of(self, share: Share, now: float) -> float:
+        """What is held against a tenant: what it used, which is forgiven little by little while it waits.
+
+        Else some hundred tenants who take turns in having used nothing of late go before everybody else for ever.
+        """
+        waited_s = now - max(share.waiting[0].since, share.seen_at) if share.waiting else 0.0
+        return self.use_of(share, now) - _FORGIVEN * waited_s
 
     def use_of(self, share: Share, now: float) -> float:
         """With what it is using now."""
+        if not share.running:
+            return share.used(now)
         held = (turn for turn in (*self.running, *self.lingering) if turn.share is share)
         return share.used(now) + sum(self.worked(now) - turn.began_work for turn in held)
 
     def _refuse_overdue(self, now: float) -> None:
-        for share in self.queued:
+        for share in list(self.queued):
             goes_on = self._goes_on(share, now)
-            for waiter in share.waiting:
+            for waiter in list(share.waiting):
                 if goes_on:
-                    waiter.fail(GoesOn())
+                    self._refuse(share, waiter, GoesOn())
                 elif now - waiter.since >= _WAITS_S:
                     is_slowed = share.slow_until > now or share.suspect_until > now
                     many = "too many requests at once; try again in a moment"
-                    waiter.fail(Overloaded(_IS_SLOWED if is_slowed else many))
+                    self._refuse(share, waiter, Overloaded(_IS_SLOWED if is_slowed else many))
 
     def _goes_on(self, share: Share, now: float) -> bool:
         """Whether sqld is at a call of this tenant that it cannot interrupt."""
