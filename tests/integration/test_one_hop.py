@@ -1,8 +1,10 @@
 """The central database's file: one hop to the thread for each statement, and no statement outside its transaction."""
 
 import asyncio
+import random
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
@@ -148,3 +150,102 @@ async def test_a_commit_that_fails_is_rolled_back(central: Central) -> None:
             await db.execute(text("INSERT INTO child VALUES (7)"))
     async with central.write() as db:
         assert (await db.execute(text("SELECT count(*) FROM child"))).scalar_one() == 0
+
+
+async def test_a_streamed_result_is_part_of_its_transaction_too(central: Central, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "central.db", isolation_level=None, timeout=0)) as other:
+        async with central.write() as db:
+            assert [row async for row in await db.stream(text("SELECT word FROM t"))] == []
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("INSERT INTO t (word) VALUES ('other')")
+            await db.execute(text("INSERT INTO t (word) VALUES ('a'), ('b')"))
+            found = [row.word async for row in await db.stream(text("SELECT word FROM t"))]
+            assert found == ["a", "b"]
+        async with central.read() as db:
+            assert len([row async for row in await db.stream(text("SELECT word FROM t"))]) == 2
+            other.execute("INSERT INTO t (word) VALUES ('other')")
+            assert (await db.execute(text("SELECT count(*) FROM t"))).scalar_one() == 2
+
+
+async def test_how_many_rows_a_statement_with_returning_changed_is_known(central: Central) -> None:
+    async with central.write() as db:
+        done = await db.execute(text("INSERT INTO t (word) VALUES ('a'), ('b') RETURNING id"))
+        assert (done.rowcount, len(done.all())) == (2, 2)
+        done = await db.execute(text("UPDATE t SET word = word || word RETURNING word"))
+        assert (done.rowcount, len(done.all())) == (2, 2)
+        done = await db.execute(text("DELETE FROM t WHERE word = 'no' RETURNING word"))
+        assert (done.rowcount, done.all()) == (0, [])
+
+
+async def test_after_a_failure_that_ended_the_transaction_nothing_runs_outside_of_it(
+    central: Central,
+) -> None:
+    insert = "INSERT OR ROLLBACK INTO t (word) VALUES ('a')"
+    with pytest.raises(CentralUnavailable):
+        async with central.write() as db:
+            await db.execute(text(insert))
+            with pytest.raises(IntegrityError):
+                await db.execute(text(insert))  # as a full disk does, SQLite rolls all of it back
+            await db.execute(text("INSERT INTO t (word) VALUES ('b')"))
+    with pytest.raises(CentralUnavailable):
+        async with central.write() as db:
+            await db.execute(text(insert))
+            with pytest.raises(IntegrityError):
+                await db.execute(text(insert))
+        # Whoever believes that it was committed would believe that `a` is there.
+    assert await words(central) == []
+    async with central.write() as db:
+        await db.execute(text("INSERT INTO t (word) VALUES ('c')"))
+    assert await words(central) == ["c"]
+
+
+async def test_whenever_somebody_gives_up_a_write_is_done_whole_or_not_at_all(central: Central) -> None:
+    chance = random.Random(5)
+    done: set[int] = set()
+    failed: set[int] = set()
+
+    def give_up() -> None:
+        raise KeyError
+
+    async def write(number: int) -> None:
+        try:
+            async with central.write() as db:
+                await db.execute(text("INSERT INTO t (word) VALUES (:word)"), {"word": f"{number} a"})
+                fault = chance.random()
+                if fault < 0.15:
+                    give_up()
+                if fault < 0.3:
+                    await db.execute(text("no SQL"))
+                if fault < 0.45:
+                    await db.execute(text("INSERT INTO t (word) VALUES (:word)"), {"word": f"{number} a"})
+                await db.execute(text("INSERT INTO t (word) VALUES (:word)"), {"word": f"{number} b"})
+            done.add(number)
+        except asyncio.CancelledError:
+            raise  # whether it was done is not known
+        except Exception:
+            failed.add(number)
+
+    async def read() -> None:
+        async with central.read() as db:
+            if chance.random() < 0.3:
+                await db.execute(text("no SQL"))
+            before = (await db.execute(text("SELECT count(*) FROM t"))).scalar_one()
+            await asyncio.sleep(chance.random() * 0.002)
+            assert (await db.execute(text("SELECT count(*) FROM t"))).scalar_one() == before
+
+    tasks = []
+    for number in range(200):
+        tasks.append(asyncio.create_task(write(number) if chance.random() < 0.6 else read()))
+        for _ in range(chance.choice([0, 0, 1, 2])):  # in the middle of its end, too
+            asyncio.get_running_loop().call_later(chance.random() * 0.01, tasks[-1].cancel)
+        await asyncio.sleep(chance.choice([0, 0.001, 0.003]))
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [end for end in ends if isinstance(end, AssertionError)] == []
+    found = [word.split() for word in await words(central)]
+    halves = Counter(int(number) for number, _ in found)
+    assert set(halves.values()) == {2}
+    assert done <= set(halves)
+    assert not failed & set(halves)
+    assert (central.writers.inside, central.readers.inside) == (0, 0)
+    async with central.write() as db:  # no lock was left behind
+        await db.execute(text("DELETE FROM t"))

@@ -25,6 +25,7 @@ T = TypeVar("T")
 BEGIN, BEGIN_IMMEDIATE = "BEGIN", "BEGIN IMMEDIATE"
 _BEGINNINGS = frozenset({BEGIN, BEGIN_IMMEDIATE})
 _ITER_CHUNK_SIZE = 64
+_LOST = "the transaction was rolled back when a statement failed; roll back, and begin another"
 
 
 def file_url(path: Path) -> URL:
@@ -57,9 +58,10 @@ class _Ran:
     def __init__(self, cursor: sqlite3.Cursor | None = None) -> None:
         self.arraysize = 1
         self.description = None if cursor is None else cursor.description
+        self.rows: Iterable[Any] = cursor.fetchall() if cursor is not None and cursor.description else ()
+        # Of a statement with RETURNING it is known once all rows have been read.
         self.rowcount = -1 if cursor is None else cursor.rowcount
         self.lastrowid = None if cursor is None else cursor.lastrowid
-        self.rows: Iterable[Any] = cursor.fetchall() if cursor is not None and cursor.description else ()
 
 
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
@@ -99,14 +101,16 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
 class _Connection(AsyncAdapt_aiosqlite_connection):
     """BEGIN goes with the first statement after it; the end of a transaction that only reads is not waited for."""
 
-    __slots__ = ("_begin", "_is_open", "_reads_only")
+    __slots__ = ("_begin", "_is_lost", "_is_open", "_reads_only")
     _cursor_cls = _Cursor
+    # A streamed result begins as all others do; its rows arrive together.
+    _ss_cursor_cls = _Cursor
     _connection: Any  # a `ThreadedConnection`
 
     def __init__(self, dbapi: Any, connection: Any) -> None:
         super().__init__(dbapi, connection)
         self._begin = ""
-        self._reads_only = self._is_open = False
+        self._reads_only = self._is_open = self._is_lost = False
 
     def begin_with_next(self, sql: str) -> None:
         """Start a transaction with the next statement."""
@@ -114,6 +118,8 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` gives, in the transaction that is open or that was to begin."""
+        if self._is_lost:
+            raise sqlite3.OperationalError(_LOST)
         begin, self._begin = self._begin, ""
         if begin:
             self._is_open = True
@@ -127,11 +133,15 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
             done: T = await self._connection.run(begun)
         except sqlite3.Error:
             if not self._connection.in_transaction:
-                self._begin = begin  # it did not begin: what comes next must not run outside of it
+                # It did not begin, or SQLite ended it: what comes next must not run outside of it.
+                self._begin = begin
+                self._is_lost = self._is_open and not begin
             raise
         return done
 
     def commit(self) -> None:
+        if self._is_lost:  # what ran before is not there
+            raise sqlite3.OperationalError(_LOST)
         self._end(sqlite3.Connection.commit)
 
     def rollback(self) -> None:
@@ -147,7 +157,8 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
             except Exception as error:
                 self._handle_exception(error)
         # Not where it failed: a rollback has to follow.
-        self._is_open, self._begin = False, ""
+        self._is_open = self._is_lost = False
+        self._begin = ""
 
 
 class OneHop(AsyncAdapt_aiosqlite_dbapi):
