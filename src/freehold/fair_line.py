@@ -1,7 +1,9 @@
 """Lets so many in at once; of those who wait, whoever has had fewest turns of late goes next. For the event loop.
 
-Somebody who asks once does not stand behind a stranger who asks hundreds of times. The caller names the source of
-each request, which is the address as a rule. The empty name is for the service's own work, which goes first.
+Somebody who asks once does not stand behind a stranger who asks hundreds of times. What a source has had counts less
+the longer it waits: many people may share an address, and have had much while nobody else wanted anything. The caller
+names the source of each request, which is the address as a rule. The empty name is for the service's own work, which
+goes first.
 """
 
 import asyncio
@@ -9,11 +11,14 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
+from operator import itemgetter
 
 from freehold.errors import Unavailable
 from freehold.waiting import Place, WaitingLine
 
 _HALF_LIFE_S = 30.0
+# What was had counts half after so long a wait.
+_FORGIVEN_S = 1.0
 _MOST_SOURCES = 10_000
 _FORGOTTEN = -7.0  # a hundredth of a turn, as logarithm
 _NEVER = float("-inf")
@@ -36,7 +41,8 @@ class FairLine(WaitingLine):
         self._told = told
         self._now = now
         self._began = now()
-        self._sources: dict[Place, str] = {}  # of those who wait
+        # Of those who wait, and since when, in `_FORGIVEN_S`.
+        self._sources: dict[Place, tuple[str, float]] = {}
         # By source: the binary logarithm of how many turns it had, as if all of them had been when we began. As all
         # are forgotten at the same pace, who had fewer stays the same until somebody has another.
         self._had: dict[str, float] = {}
@@ -56,7 +62,7 @@ class FairLine(WaitingLine):
         if self._most is not None and len(self._waiting) >= self._most:
             self._make_room(source)
         place: Place = asyncio.get_running_loop().create_future()
-        self._sources[place] = source
+        self._sources[place] = (source, (self._now() - self._began) / _FORGIVEN_S)
         try:
             await self._wait(place, ahead=ahead)
         finally:
@@ -64,7 +70,7 @@ class FairLine(WaitingLine):
 
     def _make_room(self, source: str) -> None:
         """Send away the one of whoever has had most, who came last; or the one who comes now."""
-        sources = [self._sources[place] for place in self._waiting]
+        sources = [self._sources[place][0] for place in self._waiting]
         waiting = Counter(sources)
         shares = {each: self._of_late(each) + count for each, count in waiting.items()}
         greatest = max(shares, key=shares.__getitem__, default=source)
@@ -76,8 +82,14 @@ class FairLine(WaitingLine):
             place.set_exception(Unavailable(self._told))
 
     def _next(self) -> Place:
-        had, sources = self._had, self._sources
-        place = min(self._waiting, key=lambda each: had.get(sources[each], _NEVER))  # of several the first
+        least = self._ages() - 1.0  # whoever has had nothing goes before whoever has had one
+        first: dict[str, tuple[float, Place]] = {}  # of each source who came first
+        for place in self._waiting:
+            source, since = self._sources[place]
+            if source not in first:
+                held = max(self._had.get(source, least), least) if source else _NEVER
+                first[source] = (held + since, place)
+        _, place = min(first.values(), key=itemgetter(0))
         self._waiting.remove(place)
         return place
 
@@ -87,7 +99,8 @@ class FairLine(WaitingLine):
 
     def _count(self, source: str) -> None:
         if len(self._had) >= _MOST_SOURCES:
-            self._had = {each: had for each, had in self._had.items() if had - self._ages() > _FORGOTTEN}
+            least = self._ages() + _FORGOTTEN
+            self._had = {each: had for each, had in self._had.items() if had > least}
             if len(self._had) >= _MOST_SOURCES:
                 self._had.clear()
         self._had[source] = math.log2(self._of_late(source) + 1) + self._ages()

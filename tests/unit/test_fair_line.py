@@ -143,3 +143,21 @@ async def test_of_very_many_places_those_who_had_least_are_forgotten() -> None:
         async with world.turn(f"{number}"):
             pass
     assert len(world.line._had) <= 10_001
+
+
+async def test_who_had_much_while_nobody_else_wanted_anything_does_not_wait_for_all_others() -> None:
+    """Many people behind one address are one source; what each of many strangers has is little."""
+    world = World()
+    for _ in range(1_000):
+        async with world.turn("office"):
+            pass
+    office = None
+    async with world.turn("stranger"):
+        office = await world.ask("office")
+        await world.ask("early")
+        world.time_s += 15.0
+        for number in range(20):
+            await world.ask(f"stranger {number}")
+    await office
+    await world.end()
+    assert world.order[:3] == ["early", "office", "stranger 0"]
