@@ -103,14 +103,16 @@ class _Connection(AsyncAdapt_aiosqlite_connection):
 
     __slots__ = ("_begin", "_is_lost", "_is_open", "_reads_only")
     _cursor_cls = _Cursor
-    # A streamed result begins as all others do; its rows arrive together.
-    _ss_cursor_cls = _Cursor
     _connection: Any  # a `ThreadedConnection`
 
     def __init__(self, dbapi: Any, connection: Any) -> None:
         super().__init__(dbapi, connection)
         self._begin = ""
         self._reads_only = self._is_open = self._is_lost = False
+
+    def cursor(self, server_side: bool = False) -> _Cursor:  # noqa: ARG002
+        """A streamed result begins as all others do; its rows arrive together."""
+        return _Cursor(self)
 
     def begin_with_next(self, sql: str) -> None:
         """Start a transaction with the next statement."""
