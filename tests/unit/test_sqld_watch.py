@@ -121,6 +121,24 @@ async def test_one_interruption_ends_one_call_the_oldest(alone: World) -> None:
     assert list(alone.watch.turns.lingering) == [second]
 
 
+async def test_what_nothing_may_stop_is_thought_to_have_ended_last(supervised: World) -> None:
+    """Else its tenant goes on at once, and who was stopped to make room waits until it has ended."""
+    supervised.sqld.busy_threads = 2
+    await supervised.look()
+    long = await supervised.watch.turns.enter("stranger", Interest(), is_unstoppable=True)
+    long.linger()
+    stopped = await supervised.enter("bystander")
+    stopped.linger()
+    supervised.sqld.interruptions += 1
+    await supervised.look()
+    assert list(supervised.watch.turns.lingering) == [long]
+    stopped = await supervised.enter("bystander")
+    stopped.linger()
+    supervised.sqld.busy_threads = 1
+    await supervised.look()
+    assert list(supervised.watch.turns.lingering) == [long]
+
+
 async def test_a_call_ends_when_fewer_threads_compute_than_calls_are_missing(supervised: World) -> None:
     await supervised.broken_off("a", is_program=True)
     supervised.sqld.interruptions += (

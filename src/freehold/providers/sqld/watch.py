@@ -194,7 +194,7 @@ class Watch:
             self._all_ended()
             return
         now = self.turns.now()
-        for turn in list(self.turns.lingering):
+        for turn in self._lingering():
             age_s = now - turn.broken_at
             if count == before:
                 break
@@ -203,8 +203,12 @@ class Watch:
                 self.turns.ended(turn)
         self._see_idle_threads(state)
 
+    def _lingering(self) -> list[Turn]:
+        """First those that are the likelier to have ended: else somebody waits for what a stranger's call does."""
+        return sorted(self.turns.lingering, key=lambda turn: (turn.is_unstoppable, turn.broken_at))
+
     def _see_idle_threads(self, state: SupervisorState | None) -> None:
-        lingering = list(self.turns.lingering)
+        lingering = self._lingering()
         if state is not None and state.busy_threads is not None:
             for turn in lingering[: max(len(lingering) - state.busy_threads, 0)]:
                 self.turns.ended(turn)
