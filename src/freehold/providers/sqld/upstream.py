@@ -96,12 +96,18 @@ class Answer:
             self._connection.give_back()
 
     def when_done(self, act: Callable[[], object]) -> None:
-        """Call `act` once the body was read or given up."""
-        self._connection.when_done = act
+        """Call `act` once the body was read or given up; at once if that is so."""
+        if self._connection.is_busy:
+            self._connection.when_done = act
+        else:
+            act()
 
     def close(self) -> None:
-        """Give the answer up. A server that still works on it sees the connection close."""
-        self._connection.give_back()
+        """Give the answer up. A server that still works on it sees the connection close.
+
+        The connection serves nobody else then: whoever still reads from this answer would get another's.
+        """
+        self._connection.give_up()
 
 
 class Upstream:
@@ -202,7 +208,7 @@ class _Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._held = 0
         self._is_paused = False
-        self._is_busy = False
+        self.is_busy = False
         self._has_head = False
         self._keeps_alive = False
         self._waiter: asyncio.Future[None] | None = None
@@ -212,7 +218,7 @@ class _Connection(asyncio.Protocol):
     async def send(self, request: bytes) -> None:
         """Send and wait for the head of the answer. `when_done`, if set after it, is called as it is given back."""
         self._reset()
-        self._is_busy = True
+        self.is_busy = True
         self._parser = httptools.HttpResponseParser(self)
         assert self._transport is not None
         self._transport.write(request)
@@ -243,13 +249,24 @@ class _Connection(asyncio.Protocol):
             else:
                 await self._wait()
 
-    def give_back(self) -> None:
-        """Done with the answer: keep the connection if it is clean, close it otherwise."""
-        if not self._is_busy:
-            return
-        self._is_busy = False
+    def give_up(self) -> None:
+        """Done with the answer: close the connection."""
+        if self._end():
+            self.abort()
+
+    def _end(self) -> bool:
+        """False if that was told already."""
+        if not self.is_busy:
+            return False
+        self.is_busy = False
         if self.when_done is not None:
             self.when_done()
+        return True
+
+    def give_back(self) -> None:
+        """Done with the answer: keep the connection if it is clean, close it otherwise."""
+        if not self._end():
+            return
         if self.is_complete and self.is_usable and self._keeps_alive:
             self._parts = []
             self._back(self)
@@ -285,7 +302,7 @@ class _Connection(asyncio.Protocol):
         self.is_usable = True
 
     def data_received(self, data: bytes) -> None:
-        if not self._is_busy or self.is_complete:
+        if not self.is_busy or self.is_complete:
             self.abort()  # an answer to nothing: never mix it up with the next one
             return
         try:
