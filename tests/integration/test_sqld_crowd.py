@@ -1,6 +1,7 @@
 """Guests of sqld who ask for much, and go away in the middle of everything: nothing of them is left."""
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -22,6 +23,13 @@ _CALLS: tuple[tuple[str, Any], ...] = (
     ("v3/cursor", {"batch": {"steps": [{"stmt": {"sql": _ROWS}}]}}),
 )
 _SECONDS = 6.0
+
+
+async def _one(caller: Caller) -> list[list[Any]]:
+    for _ in range(100):
+        with contextlib.suppress(aiohttp.ClientError):  # the server has closed a connection that was kept
+            return await caller.rows("select 1")
+    raise AssertionError("no connection")
 
 
 async def test_guests_who_go_away_at_any_moment_leave_no_place_taken(tmp_path: Path) -> None:
@@ -62,6 +70,5 @@ async def test_guests_who_go_away_at_any_moment_leave_no_place_taken(tmp_path: P
         await until(lambda: not (turns.held or turns.waiting or turns.queued or turns.unstoppable), 30)
         assert most > 0
         assert (len(turns.running), len(turns.lingering)) == (0, 0)
-        assert await bystander.rows("select 1") == [[1]]
-        for guest in guests:
-            assert await guest.rows("select 1") == [[1]]
+        for caller in (bystander, *guests):
+            assert await _one(caller) == [[1]]

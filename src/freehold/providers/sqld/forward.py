@@ -207,6 +207,8 @@ class SqldServer:
         interest.when_lost(answer.close)
         if turn is not None:
             turn.when_stopped = answer.close
+            if turn.stopped is not None:  # in the moment when the head came
+                answer.close()
         chunks = answer.chunks(self._timeout_s, self._turns.statement_s)
         start = b""
         try:

@@ -52,8 +52,9 @@ class Answer:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more comes: it was complete, or the server broke it off."""
-        return self._connection.is_complete or not self._connection.is_usable
+        """Whether nothing more comes: it was complete, or the server broke it off. Not if it was given up before."""
+        connection = self._connection
+        return connection.is_complete or not (connection.is_usable or connection.is_given_up)
 
     def peek(self) -> bytes:
         """What has come of the body and was not taken yet; it stays."""
@@ -204,7 +205,7 @@ class _Connection(asyncio.Protocol):
     def _reset(self) -> None:
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
-        self.is_complete = False
+        self.is_complete = self.is_given_up = False
         self._parts: list[bytes] = []
         self._held = 0
         self._is_paused = False
@@ -252,6 +253,7 @@ class _Connection(asyncio.Protocol):
     def give_up(self) -> None:
         """Done with the answer: close the connection."""
         if self._end():
+            self.is_given_up = self.is_usable
             self.abort()
 
     def _end(self) -> bool:
