@@ -72,6 +72,46 @@ def test_a_stranger_cannot_choose_an_address(tmp_path: Path) -> None:
         service.stop()
 
 
+@pytest.fixture(scope="module")
+def behind_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Three sign-ins for each address, as its proxy tells it."""
+    folder = tmp_path_factory.mktemp("behind")
+    limits = {"RATE_LIMITS": "on", "RATE_LIMIT_SIGN_IN": "3/600"}
+    running = Service(folder, TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8", **limits).start()
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize(
+    ("lines", "clients"),
+    [
+        (["198.51.100.{n}", "{client}"], ["203.0.113.1", "203.0.113.2"]),
+        (
+            ["198.51.100.{n}", "198.51.100.{n}, {client}, 10.0.0.1", "10.0.0.2"],
+            ["203.0.113.3", "203.0.113.4"],
+        ),
+        (["{client}:4{n}"], ["203.0.113.5", "203.0.113.6"]),
+        (["[{client}]:4{n}, 10.0.0.1:80"], ["2001:db8:1::1", "2001:db8:2::1"]),
+        (["198.51.100.{n}", "::ffff:{client}"], ["203.0.113.7", "203.0.113.8"]),
+    ],
+    ids=["two lines", "over two proxies", "with its port", "IPv6 with its port", "IPv4 as IPv6"],
+)
+def test_a_client_is_whom_the_farthest_of_our_proxies_saw_in_whatever_form(
+    behind_proxy: Service, lines: list[str], clients: list[str]
+) -> None:
+    """What the client itself wrote stands to the left of that, and is another with each request."""
+    body = {"email": "nobody@example.com", "password": "wrong-password-1"}
+
+    def sign_in(client: str, number: int) -> int:
+        headers = [("x-forwarded-for", line.format(n=number, client=client)) for line in lines]
+        url = f"{behind_proxy.url}{_AUTH_PATH}"
+        return httpx.post(url, json=body, headers=headers, timeout=30).status_code
+
+    one, other = clients
+    assert [sign_in(one, number) for number in range(4)] == [401, 401, 401, 429]
+    assert sign_in(other, 9) == 401, "another client counts for itself"
+
+
 def test_whoever_has_a_whole_site_of_ipv6_networks_does_no_more_than_sixteen_of_them(tmp_path: Path) -> None:
     service = Service(
         tmp_path,
