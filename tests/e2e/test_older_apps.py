@@ -1,6 +1,7 @@
 """Apps of several ages with one running service: who gets which schema, and what a contract migration waits for."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -107,6 +108,43 @@ def test_reports_count_for_the_user_however_they_show_who_they_are(service: Serv
     [census] = [line["census"] for line in map(json.loads, lines) if "census" in line]
     assert census["apps"] == [{"app_version": "0.9", "schema_version": 1, "users": 1, "guests": 1}]
     assert census["anonymous"] == [{"app_version": "0.9", "schema_version": 1, "devices": 32}]
+
+
+def test_a_flood_of_nobody_displaces_no_users_report_and_holds_nothing_up(
+    service: Service, files: Path
+) -> None:
+    """More of them than wait in memory to be written, and only then the user's app says what it is."""
+    person = sign_up(service.url)
+
+    def says(app: str) -> None:
+        said = {"Freehold-App-Version": app, "Freehold-Device": "a phone", **person.headers}
+        assert httpx.get(f"{service.url}/migrations?after=2", headers=said).status_code == 200
+
+    flood(service, 12_000, app="9.9")
+    says("1.9")
+    service.stop()  # what the service heard is written by now
+    refused, reason = publish(files, 3, service)
+    assert refused == 1
+    assert "needs app 2.0, and 1 signed-in user(s) with older ones (1.9) were seen" in reason
+    service.start()
+    says("2.0")
+    flood(service, 200, app="0.1")
+    service.stop()
+    assert publish(files, 3, service)[0] == 0
+
+
+def flood(service: Service, count: int, app: str) -> None:
+    """Reports of so many devices that show nobody's credentials, some of them sent ahead."""
+    head = b"GET /migrations?after=2 HTTP/1.1\r\nHost: x\r\nFreehold-App-Version: %b\r\n" % app.encode()
+    ahead = 20
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as peer:
+        for start in range(0, count, ahead):
+            devices = range(start, start + ahead)
+            peer.sendall(b"".join(head + b"Freehold-Device: %d\r\n\r\n" % device for device in devices))
+            received = b""
+            while received.count(b'"version":') < ahead:
+                received += peer.recv(1_000_000)
+            assert received.count(b"HTTP/1.1 200") == ahead, received[:500]
 
 
 def person_cookie(url: str, person: Person) -> str:
