@@ -12,6 +12,7 @@ from freehold.migrate.apply import apply
 from freehold.migrate.failures import MigrationFailed
 from freehold.migrate.types import Migration
 from tests.gateway_app import Caller, Served
+from tests.integration.profile_parts import DOORS, through
 
 BOUND_S = 10.0
 CLOSE = {"type": "close"}
@@ -270,3 +271,27 @@ async def test_a_migration_that_alters_a_table_tells_of_them(gateway: Served) ->
         await caller.run(f"drop view w{number}")
     await caller.run("create view fair as select 1 from t")
     assert (await apply(target, migrations, distrusts=True)).version == 2
+
+
+# One statement ---------------------------------------------------------------------------------------
+
+SHORT = {
+    "joins": "select a.x from {c} a, {c} b",
+    "unions": "select x from {c} union all select x from {c}",
+    "scalar queries": "select (select x from {c}) + (select x from {c}) x",
+    "columns": "select x || x as x from {c}",
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+async def test_a_short_statement_that_grows_reaches_no_engine(gateway: Served, name: str) -> None:
+    """One of 700 bytes took gigabytes, and went on when its client was gone."""
+    caller = await new_database(gateway)
+    later = (f", c{i} as ({SHORT[name].format(c=f'c{i - 1}')})" for i in range(1, 19))
+    sql = f"with c0 as (select 1 x){''.join(later)} select x from c18"
+    began = time.monotonic()
+    for door in DOORS:
+        code, message = await through(caller, door, sql)
+        assert (door, code in {"SQLITE_AUTH", "REFUSED_SQL"}) == (door, True), (code, message)
+        assert "too large" in message
+    assert time.monotonic() - began < BOUND_S
