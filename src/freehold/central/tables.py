@@ -4,7 +4,7 @@ The auth tables are better-auth's, column for column: dates are ISO-8601 text in
 digits and `Z`, booleans 0 or 1. Source: better-auth 1.7.7's own SQLite migration.
 """
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData(
     naming_convention={
@@ -215,6 +215,16 @@ registry_manifest = Table(
     Column("expires_at_s", Integer, nullable=False),
     Column("key_id", Text, nullable=False),
     Column("signature", Text, nullable=False),
+    # Empty in states of before there was such a text.
+    Column("text", Text, nullable=False, server_default=""),
+    Column("text_signature", Text, nullable=False, server_default=""),
+)
+
+registry_part = Table(
+    "registry_part",
+    metadata,
+    Column("sha256", Text, primary_key=True, nullable=False),
+    Column("content", LargeBinary, nullable=False),
 )
 
 registry_key_statement = Table(
