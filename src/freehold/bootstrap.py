@@ -90,6 +90,7 @@ from freehold.providers.tokens import TokenVerifier
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.census import ContractTooEarly, Reports
 from freehold.registry.files import load_folder
+from freehold.registry.folder_config import load_parts
 from freehold.registry.service import Registry
 from freehold.registry.signing import signer_of
 from freehold.registry.taken_down import Credential, place_key
@@ -160,7 +161,8 @@ class Services:
         """Publish the files of SCHEMA_REGISTRY, as the embedded mode does when it starts.
 
         Where the key is elsewhere so are the files: what was signed there is published, and nothing here.
-        A contract migration that older apps stand against waits, with those after it: they need the service.
+        A contract migration that older apps stand against waits, with those after it: they need the service. So do
+        the release's parts, which may speak of them.
 
         Raises:
             BadRegistry, PublishedMigrationChanged: the files are not fit to be served.
@@ -169,7 +171,9 @@ class Services:
             return None
         migrations = await load_folder(self.settings.schema_registry)
         try:
-            report = await self.registry.publish(migrations)
+            report = await self.registry.publish(
+                migrations, parts=await load_parts(self.settings.schema_registry)
+            )
         except ContractTooEarly as error:
             log.warning("registry.contract_waits", version=error.version, reason=str(error))
             report = await self.registry.publish(migrations[: error.version - 1])

@@ -68,7 +68,10 @@ _Whole = Annotated[int, Meta(ge=0, le=2**53)]
 
 
 class ReleaseState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The state of a registry as it was signed; see `MigrationPage`."""
+    """The state of a registry as it was signed; see `MigrationPage`.
+
+    `text` and `text_signature` are those of the new form; one that was signed in the older form alone has neither.
+    """
 
     version: SchemaVersion
     chain: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -76,6 +79,8 @@ class ReleaseState(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     expires_at_s: _Whole
     key_id: Annotated[str, Meta(pattern=r"^[0-9a-f]{16}\Z")]
     signature: _Base64url
+    text: Annotated[str, Meta(max_length=16_384)] = ""
+    text_signature: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,128}\Z")] = ""
 
 
 class Release(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,6 +99,14 @@ class MigrationFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     sql: Annotated[str, Meta(min_length=1)]
 
 
+class ReleasePart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A further part of the release, such as `app.toml`; `content` is base64."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
+    content: bytes
+    must_understand: bool = False
+
+
 class PublishRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /migrations/publish`: a signed release and all the files that it was signed for, from 1 on.
 
@@ -102,6 +115,7 @@ class PublishRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     signed: Release
     migrations: Annotated[tuple[MigrationFile, ...], Meta(min_length=1, max_length=9_999)]
+    parts: Annotated[tuple[ReleasePart, ...], Meta(max_length=64)] = ()
     force: bool = False
     dry_run: bool = False
 
@@ -141,12 +155,26 @@ class SignedMigration(Struct, frozen=True, kw_only=True):
     min_app: str = ""
 
 
+class SignedText(Struct, frozen=True, kw_only=True):
+    """A release in one text, and Ed25519 over the text's bytes, as unpadded base64url.
+
+    Its lines are the form, `version`, `chain`, `counter`, `expires`, and for each further part of the release `part`
+    or `must`, the part's name and the SHA-256 of its bytes. An SDK refuses a release with a `must` that it does not
+    know.
+    """
+
+    text: str
+    signature: str
+
+
 class MigrationPage(Struct, frozen=True, kw_only=True):
     """`GET /migrations?after=N`: what comes after N, and the newest version with its signature.
 
-    `signature` is Ed25519 over `freehold-registry-v2\\n<version>\\n<chain>\\n<counter>\\n<expires_at_s>\\n`, as
-    unpadded base64url. `counter` never falls: a page with a lower one than seen before is an old one, replayed.
-    Nothing may be applied after `expires_at_s` (seconds since 1970). With nothing published, all are 0 or empty.
+    `release` is what to check: its text names all that is signed. It is null only where the counter is below 2^52.
+    `signature` is the older form, for apps that do not know the text: Ed25519 over
+    `freehold-registry-v2\\n<version>\\n<chain>\\n<counter>\\n<expires_at_s>\\n`, as unpadded base64url. `counter`
+    never falls: a page with a lower one than seen before is an old one, replayed. Nothing may be applied after
+    `expires_at_s` (seconds since 1970). With nothing published, all are 0 or empty.
 
     `withheld` are the checksums of the versions behind the last of `migrations` that an app of the version in
     the header `Freehold-App-Version` is too old for; `needs_app` is the version that it would have to be.
@@ -161,6 +189,7 @@ class MigrationPage(Struct, frozen=True, kw_only=True):
     migrations: tuple[SignedMigration, ...]
     withheld: tuple[str, ...] = ()
     needs_app: str = ""
+    release: SignedText | None = None
 
 
 class KeyWord(Struct, frozen=True, kw_only=True):

@@ -246,6 +246,7 @@ ROUTES: list[Row] = [
     *read("/migrations/current-version"),
     *read("/migrations/full"),
     *read("/migrations/keys"),
+    *read("/migrations/parts/{sha256}", ABSENT, target=f"/migrations/parts/{'0' * 64}"),
     *read("/migrations/{version}", target="/migrations/1"),
     *read("/admin/registry/census", ADMIN_READS),
     *write("/migrations/verify", OPEN, {"version": 1}),

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from freehold.cli.api_keys import api_keys
 from freehold.cli.users import users
 from freehold.migrate.types import Migration
-from freehold.registry.signed import expiry_s, sign_release
+from freehold.registry.signed import expiry_s, listed, next_counter, sign_release
 from freehold.registry.signing import Ed25519Signer, signer_of
+from freehold.registry.types import PartFile
 from tests.e2e.people import PASSWORD
 from tests.servers import Service
 
@@ -43,12 +44,20 @@ def release(
     *,
     later_ms: int = 0,
     days: float = 30,
+    parts: Sequence[PartFile] = (),
     **more: Any,
 ) -> Body:
-    """The body of `POST /migrations/publish`; its counter is the time, as `freehold registry sign` has it."""
+    """The body of `POST /migrations/publish`; its counter is of the time, as `freehold registry sign` has it."""
     now_ms = int(time.time() * 1000)
-    signed = sign_release(migrations, signer, counter=now_ms + later_ms, expires_at_s=expiry_s(now_ms, days))
-    body: Body = json.loads(msgspec.json.encode({"signed": signed, "migrations": migrations}))
+    signed = sign_release(
+        migrations,
+        signer,
+        counter=next_counter(now_ms, None) + later_ms,
+        expires_at_s=expiry_s(now_ms, days),
+        parts=listed(parts),
+    )
+    files = {"signed": signed, "migrations": migrations, "parts": parts}
+    body: Body = json.loads(msgspec.json.encode(files))
     return {**body, **more}
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from freehold.client import FreeholdClient
 from freehold.migrate.types import Migration
+from freehold.registry.types import PartFile
 from tests.e2e.attack_caller import ODD_VALUES
 from tests.e2e.attack_shapes import check_refusal
 from tests.e2e.attack_wire import Wire
@@ -54,6 +55,30 @@ async def test_a_key_for_publishing_publishes_and_clients_take_it(publisher: Pub
     assert newest["target"] == f"migration:{version}"
     owner = httpx.get(f"{publisher.service.url}/api/auth/get-session", headers=publisher.owner).json()
     assert newest["actor"] == f"user:{owner['user']['id']}"
+
+
+async def test_a_further_part_is_published_with_it_and_clients_prove_it(publisher: Publisher) -> None:
+    app = PartFile(name="app.toml", content=b"[app]\nname = 'words'\n")
+    migrations = next_table(publisher)
+    body = release(migrations, parts=[app])
+    for wrong in (
+        [],
+        [{**body["parts"][0], "content": "AAAA"}],
+        [{**body["parts"][0], "must_understand": True}],
+    ):
+        refused = publisher.post({**body, "parts": wrong})
+        assert (refused.status_code, refused.json()["code"]) == (409, "bad_release")
+    for wrong in (body["parts"] * 2, [{**body["parts"][0], "name": "../app.toml"}], [{"name": "a"}]):
+        assert publisher.post({**body, "parts": wrong}).status_code == 400
+    assert publisher.publish(migrations, parts=[app])["renewed"]
+    async with FreeholdClient(publisher.service.url) as client:
+        assert (await client.pull()).parts == (app.listed,)
+        assert await client.part("app.toml") == app.content
+    assert publisher.recorded("registry.part_published")[0]["target"] == "part:app.toml"
+    assert publisher.publish(migrations)["renewed"]  # a release without it
+    assert publisher.recorded("registry.part_removed")[0]["target"] == "part:app.toml"
+    async with FreeholdClient(publisher.service.url) as client:
+        assert (await client.pull()).parts == ()
 
 
 def test_an_administrator_publishes_too(publisher: Publisher) -> None:

@@ -13,6 +13,7 @@ from freehold.client import FileKeyStore, FreeholdClient, MemoryKeyStore
 from freehold.errors import InvalidInput, Unavailable
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry import registry_routes
+from freehold.migrate.release_text import ReleaseText, encoded
 from freehold.migrate.signature import RegistryTampered, manifest_text
 from freehold.migrate.types import Migration, chains
 from freehold.registry.service import Registry
@@ -116,15 +117,27 @@ def _text(page: Page) -> bytes:
     return manifest_text(page["version"], page["chain"], page["counter"], page["expires_at_s"])
 
 
+def _signed_by_another_key(page: Page) -> None:
+    release = ReleaseText(
+        version=page["version"],
+        chain=page["chain"],
+        counter=page["counter"],
+        expires_at_s=page["expires_at_s"],
+    )
+    text = encoded(release)
+    page["signature"] = OTHER_SIGNER.sign(_text(page))
+    page["release"] = {"text": text, "signature": OTHER_SIGNER.sign(text.encode())}
+
+
 def its_own_history_under_another_key(page: Page) -> None:
     a_history_of_its_own(page)
     page["key_id"] = OTHER_SIGNER.key_id
-    page["signature"] = OTHER_SIGNER.sign(_text(page))
+    _signed_by_another_key(page)
 
 
 def its_own_history_under_a_borrowed_key_id(page: Page) -> None:
     a_history_of_its_own(page)
-    page["signature"] = OTHER_SIGNER.sign(_text(page))
+    _signed_by_another_key(page)
 
 
 def a_dropped_version(page: Page) -> None:
@@ -155,15 +168,27 @@ def an_added_version(page: Page) -> None:
 
 
 def nothing_published(page: Page) -> None:
-    page.update(version=0, chain="", signature="", key_id="", migrations=[])
+    page.update(version=0, chain="", signature="", key_id="", release=None, migrations=[])
 
 
 def nothing_but_scripts(page: Page) -> None:
-    page.update(version=0, chain="", signature="", key_id="")
+    page.update(version=0, chain="", signature="", key_id="", release=None)
 
 
 def no_signature(page: Page) -> None:
-    page["signature"] = ""
+    page["release"]["signature"] = ""
+
+
+def the_older_signature_only(page: Page) -> None:
+    page["release"] = None
+
+
+def another_text(page: Page) -> None:
+    page["release"]["text"] += f"part a {'ab' * 32}\n"
+
+
+def no_text(page: Page) -> None:
+    page["release"]["text"] = ""
 
 
 def a_later_expiry(page: Page) -> None:
@@ -193,22 +218,25 @@ def withheld_nonsense(page: Page) -> None:
     [
         (one_byte_of_sql, "SQL of migration 2 does not have its checksum"),
         (one_byte_with_its_checksum, "chain at migration 2"),
-        (a_history_of_its_own, "signature over version 3 is not valid"),
+        (a_history_of_its_own, "of another release"),
         (its_own_history_under_another_key, "which is not trusted"),
-        (its_own_history_under_a_borrowed_key_id, "signature over version 3 is not valid"),
+        (its_own_history_under_a_borrowed_key_id, "signature over the text of version 3 is not valid"),
         (a_dropped_version, "expected migration 2, got 3"),
         (a_dropped_head, "the migrations end at 2"),
-        (a_dropped_head_told_consistently, "signature over version 2 is not valid"),
+        (a_dropped_head_told_consistently, "of another release"),
         (swapped_order, "expected migration 1, got 2"),
         (swapped_order_renumbered, "chain at migration 1"),
         (an_added_version, "chain at migration 4"),
         (nothing_but_scripts, "newest version is 0, but the migrations end at 3"),
-        (a_later_expiry, "signature over version 3 is not valid"),
-        (a_higher_counter, "signature over version 3 is not valid"),
+        (a_later_expiry, "of another release"),
+        (a_higher_counter, "of another release"),
         (a_head_kept_back, "chain at version 3 does not follow"),
         (a_withheld_version_made_up, "newest version is 3, but the migrations end at 4"),
         (withheld_nonsense, "is not hex"),
-        (no_signature, "signature over version 3 is not valid"),
+        (no_signature, "signature over the text of version 3 is not valid"),
+        (the_older_signature_only, "somebody took it away"),
+        (another_text, "signature over the text of version 3 is not valid"),
+        (no_text, "signature over the text of version 3 is not valid"),
     ],
 )
 async def test_tampering_is_refused_with_its_reason(

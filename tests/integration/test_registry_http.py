@@ -71,7 +71,7 @@ async def test_the_signed_form_can_be_checked(client: Client) -> None:
     page = (await client.get("/migrations")).json()
     assert list(page) == [
         *("version", "chain", "counter", "expires_at_s", "signature", "key_id"),
-        *("migrations", "withheld", "needs_app"),
+        *("migrations", "withheld", "needs_app", "release"),
     ]
     assert page["version"] == 3
     assert [entry["version"] for entry in page["migrations"]] == [1, 2, 3]
@@ -80,6 +80,8 @@ async def test_the_signed_form_can_be_checked(client: Client) -> None:
     assert key == {"key_id": page["key_id"], "algorithm": "ed25519", "public_key": SIGNER.public_key}
     text = manifest_text(3, page["chain"], page["counter"], page["expires_at_s"])
     assert is_text_signed(text, page["signature"], key["public_key"])
+    release = page["release"]
+    assert is_text_signed(release["text"].encode(), release["signature"], key["public_key"])
     second = page["migrations"][1]
     assert second["statements"] == ["DROP TABLE t1", "CREATE TABLE t1 (x, y)", "CREATE TABLE t2 (x)"]
     assert [entry["foreign_keys"] for entry in page["migrations"]] == ["on", "off", "on"]
@@ -98,7 +100,7 @@ async def test_an_empty_registry_is_version_0(path: Path) -> None:
         assert (await client.get("/migrations/full")).json() == []
         assert (await client.get("/migrations/keys")).json() == []
         empty = {"version": 0, "chain": "", "counter": 0, "expires_at_s": 0, "signature": "", "key_id": ""}
-        empty |= {"migrations": [], "withheld": [], "needs_app": ""}
+        empty |= {"migrations": [], "withheld": [], "needs_app": "", "release": None}
         assert (await client.get("/migrations?after=0")).json() == empty
 
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from freehold.client import FileKeyStore, FreeholdClient, MemoryKeyStore
 from freehold.errors import AppTooOld
 from freehold.keys import load_or_create_key
+from freehold.migrate.release_text import FIRST_COUNTER
 from freehold.migrate.signature import RegistryExpired, RegistryReplayed, RegistryTampered
 from freehold.migrate.types import Migration, chains
 from freehold.registry.service import Registry
@@ -28,6 +29,7 @@ from tests.integration.test_client_pull import SERVICE, Between, app_of
 from tests.integration.test_registry_cli import Freehold, freehold, objects  # noqa: F401 - a fixture
 
 NOW_MS = int(time.time() * 1000)
+NOW = FIRST_COUNTER + NOW_MS  # as a counter
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ async def test_two_that_renew_at_once_leave_one_newest_state(path: Path) -> None
         moved = [with_changes(each, now=lambda: at) for each in (one, two)]
         done = await asyncio.gather(*(each.renew() for each in moved))
         assert sum(done) == 1
-        assert (await page(one))["counter"] == int(at.timestamp() * 1000)
+        assert (await page(one))["counter"] == FIRST_COUNTER + int(at.timestamp() * 1000)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +173,7 @@ def forge(state: dict[str, Any], signer: Ed25519Signer) -> None:
         counter=release.manifest.counter,
         expires_at_s=release.manifest.expires_at_s,
         signature=release.manifest.signature,
+        release={"text": release.manifest.text, "signature": release.manifest.text_signature},
         key_id=signer.key_id,
     )
 
@@ -206,7 +209,7 @@ async def test_words_about_keys_that_were_tampered_with_stop_the_registry(path: 
 
 
 def release(
-    count: int, signer: Ed25519Signer = OTHER_SIGNER, counter: int = NOW_MS, days: float = 30
+    count: int, signer: Ed25519Signer = OTHER_SIGNER, counter: int = NOW, days: float = 30
 ) -> SignedRelease:
     return sign_release(history(count), signer, counter=counter, expires_at_s=expiry_s(NOW_MS, days))
 
@@ -222,8 +225,8 @@ async def test_what_was_signed_elsewhere_is_published_without_a_key(path: Path) 
         assert report.published == (1, 2)
         assert (await client(registry).pull()).key_id == OTHER_SIGNER.key_id
         # With nothing new it only renews the state.
-        renewed = await registry.publish(history(2), release(2, counter=NOW_MS + 1))
-        assert (renewed.published, (await page(registry))["counter"]) == ((), NOW_MS + 1)
+        renewed = await registry.publish(history(2), release(2, counter=NOW + 1))
+        assert (renewed.published, (await page(registry))["counter"]) == ((), NOW + 1)
         assert not await registry.renew()
 
 
@@ -236,15 +239,15 @@ def altered(made: SignedRelease, **changes: Any) -> SignedRelease:
     [
         (release(3, SIGNER), "is not known here"),
         (release(2), "signed for other files"),
-        (release(3, counter=NOW_MS - 10**9), "is not above"),
-        (release(3, counter=NOW_MS + 9, days=-1), "has expired"),
-        (release(3, counter=NOW_MS + 2 * 86_400_000), "a clock that is more than a day ahead"),
-        (release(1, counter=NOW_MS + 9), "sign a folder that has all of them"),
-        (altered(release(3, counter=NOW_MS + 9), expires_at_s=2**40), "signatures are not valid"),
-        (altered(release(3), counter=NOW_MS + 10), "signatures are not valid"),
-        (msgspec.structs.replace(release(3, counter=NOW_MS + 9), rows=release(3, SIGNER).rows), "not valid"),
-        (msgspec.structs.replace(release(3, counter=NOW_MS + 9), rows=release(2).rows), "not valid"),
-        (msgspec.structs.replace(release(3, counter=NOW_MS + 9), public_key="AAAA"), "not known here"),
+        (release(3, counter=NOW - 10**9), "is not above"),
+        (release(3, counter=NOW + 9, days=-1), "has expired"),
+        (release(3, counter=NOW + 2 * 86_400_000), "a clock that is more than a day ahead"),
+        (release(1, counter=NOW + 9), "sign a folder that has all of them"),
+        (altered(release(3, counter=NOW + 9), expires_at_s=2**40), "signatures are not valid"),
+        (altered(release(3), counter=NOW + 10), "signatures are not valid"),
+        (msgspec.structs.replace(release(3, counter=NOW + 9), rows=release(3, SIGNER).rows), "not valid"),
+        (msgspec.structs.replace(release(3, counter=NOW + 9), rows=release(2).rows), "not valid"),
+        (msgspec.structs.replace(release(3, counter=NOW + 9), public_key="AAAA"), "not known here"),
     ],
 )
 async def test_a_release_that_does_not_fit_is_refused(path: Path, made: SignedRelease, reason: str) -> None:
@@ -261,7 +264,7 @@ async def test_a_release_that_does_not_fit_is_refused(path: Path, made: SignedRe
 
 @pytest.mark.parametrize(
     "made",
-    [release(2), release(2, counter=NOW_MS - 1), release(1, counter=NOW_MS - 1), release(2, days=29)],
+    [release(2), release(2, counter=NOW - 1), release(1, counter=NOW - 1), release(2, days=29)],
     ids=["the same", "signed earlier", "of an older commit", "the same moment, a shorter life"],
 )
 async def test_a_release_that_came_before_changes_nothing(path: Path, made: SignedRelease) -> None:
@@ -274,7 +277,7 @@ async def test_a_release_that_came_before_changes_nothing(path: Path, made: Sign
         assert (await registry.snapshot()).manifest == release(2).manifest
         # One that would last longer is not as good as published: whoever sent it must hear of it.
         with pytest.raises(BadRelease, match="is not above"):
-            await registry.publish(history(2), release(2, counter=NOW_MS - 1, days=60))
+            await registry.publish(history(2), release(2, counter=NOW - 1, days=60))
 
 
 async def test_the_same_release_at_once_is_published_once(place: CentralPlace) -> None:
@@ -287,7 +290,7 @@ async def test_the_same_release_at_once_is_published_once(place: CentralPlace) -
 
 async def test_two_releases_at_once_leave_the_later_one(place: CentralPlace) -> None:
     async with open_registry(place) as one, open_registry(place) as two:
-        made = [release(2, counter=NOW_MS + at) for at in range(6)]
+        made = [release(2, counter=NOW + at) for at in range(6)]
         registries = [with_changes(each, signer=None) for each in (one, two) * 3]
         await asyncio.gather(*(r.publish(history(2), m) for r, m in zip(registries, made, strict=True)))
         assert (await one.snapshot()).manifest == made[-1].manifest
@@ -313,13 +316,13 @@ async def test_of_two_first_keys_at_once_one_is_taken(place: CentralPlace) -> No
 async def test_a_retired_key_publishes_no_more(path: Path) -> None:
     async with open_registry(path) as registry:
         await registry.publish(history(2))
-        before = release(2, SIGNER, counter=NOW_MS - 1, days=1)
+        before = release(2, SIGNER, counter=NOW - 1, days=1)
         assert not (await registry.publish(history(2), before)).renewed
         await registry.rotate(OTHER_SIGNER)
-        for made in (before, release(3, SIGNER, counter=NOW_MS + 10**6)):
+        for made in (before, release(3, SIGNER, counter=NOW + 10**6)):
             with pytest.raises(BadRelease, match="was retired"):
                 await registry.publish(history(made.manifest.version), made)
-        assert (await registry.publish(history(3), release(3, counter=NOW_MS + 10**6))).published == (3,)
+        assert (await registry.publish(history(3), release(3, counter=NOW + 10**6))).published == (3,)
 
 
 async def test_a_plan_says_what_would_be_refused(path: Path) -> None:
@@ -340,9 +343,9 @@ async def test_an_added_key_may_publish_and_clients_follow_it(path: Path) -> Non
         store = MemoryKeyStore()
         await client(registry, key_store=store).pull()
         with pytest.raises(BadRelease):
-            await registry.publish(history(3), release(3, counter=NOW_MS + 10**6))
+            await registry.publish(history(3), release(3, counter=NOW + 10**6))
         await registry.add_key(OTHER_SIGNER.public_key)
-        await registry.publish(history(3), release(3, counter=NOW_MS + 10**6))
+        await registry.publish(history(3), release(3, counter=NOW + 10**6))
         assert (await client(registry, key_store=store).pull()).key_id == OTHER_SIGNER.key_id
         for wrong in ("", "AAAA", "é", OTHER_SIGNER.public_key + "=="):
             with pytest.raises(BadRegistry):

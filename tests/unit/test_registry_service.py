@@ -22,6 +22,7 @@ from freehold.registry.types import (
     ClientAhead,
     KeyStatement,
     Manifest,
+    PartFile,
     PublishedMigration,
     PublishedMigrationChanged,
     RegistryKey,
@@ -41,6 +42,7 @@ class Store:
         self.keys: list[RegistryKey] = []
         self.statements: list[KeyStatement] = []
         self.manifests: list[Manifest] = []
+        self.parts: dict[str, bytes] = {}
         self.listeners: list[Listener] = []
         self.position = 0
         self.seen = -1
@@ -57,6 +59,7 @@ class Store:
             keys=list(self.keys),
             statements=list(self.statements),
             manifest=self.manifests[-1] if self.manifests else None,
+            parts=list(self.parts.items()),
         )
         if self.gate:
             await self.gate.wait()
@@ -71,6 +74,7 @@ class Store:
         after: str,
         statements: Sequence[KeyStatement] = (),
         events: Sequence[Event] = (),
+        parts: Sequence[PartFile] = (),
     ) -> None:
         await asyncio.sleep(0)
         if (self.rows[-1].chain if self.rows else "") != after:
@@ -79,6 +83,7 @@ class Store:
             raise RegistryMoved("signed meanwhile")
         self.rows += migrations
         self.manifests.append(manifest)
+        self.parts |= {part.listed.sha256: part.content for part in parts}
         await self.add_key(key, statements)
 
     async def add_key(self, key: RegistryKey, statements: Sequence[KeyStatement]) -> None:

@@ -1,5 +1,6 @@
 """The registry's rows in the central database."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,12 @@ from freehold.central.tables import (
     registry_key,
     registry_key_statement,
     registry_manifest,
+    registry_part,
 )
 from freehold.registry.types import (
     KeyStatement,
     Manifest,
+    PartFile,
     PublishedMigration,
     RegistryKey,
     RegistryMoved,
@@ -27,6 +30,8 @@ from freehold.registry.types import (
 )
 
 _MOVED = "another migration was published at the same moment; look at it, then try again"
+# In the text of a release: the hashes of its parts, and its chain.
+_SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 _NEWEST = select(registry_manifest).order_by(registry_manifest.c.counter.desc()).limit(1)
 
 
@@ -44,11 +49,19 @@ class CentralRegistry:
             keys = (await db.execute(select(registry_key).order_by(registry_key.c.created_at))).all()
             said = (await db.execute(select(registry_key_statement))).all()
             manifest = (await db.execute(_NEWEST)).first()
+            hashes = [] if manifest is None else _SHA256.findall(manifest.text)
+            parts = (
+                await db.execute(select(registry_part).where(registry_part.c.sha256.in_(hashes)))
+                if hashes
+                else ()
+            )
+            found = [(part.sha256, part.content) for part in parts]
         return Stored(
             rows=[PublishedMigration(**row._mapping) for row in rows],
             keys=[RegistryKey(**key._mapping) for key in keys],
             statements=[KeyStatement(**each._mapping) for each in said],
             manifest=None if manifest is None else Manifest(**manifest._mapping),
+            parts=found,
         )
 
     async def append(
@@ -60,6 +73,7 @@ class CentralRegistry:
         after: str,
         statements: Sequence[KeyStatement] = (),
         events: Sequence[Event] = (),
+        parts: Sequence[PartFile] = (),
     ) -> None:
         try:
             async with self.central.write() as db:
@@ -81,6 +95,9 @@ class CentralRegistry:
                     await db.execute(
                         insert(published_migration), [msgspec.structs.asdict(each) for each in migrations]
                     )
+                for part in parts:
+                    kept = upsert(registry_part).values(sha256=part.listed.sha256, content=part.content)
+                    await db.execute(kept.on_conflict_do_nothing())
                 await db.execute(insert(registry_manifest).values(**msgspec.structs.asdict(manifest)))
                 if said := [*map(_published, migrations), *events]:
                     await self.central.record(db, *said)

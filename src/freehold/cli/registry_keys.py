@@ -11,7 +11,15 @@ from freehold.cli.context import EXIT_DONE, async_command, command_services, com
 from freehold.cli.registry_check import FOLDER, JSON
 from freehold.keys import load_key, load_or_create_key, replace_key
 from freehold.registry.files import load_folder
-from freehold.registry.signed import LIFETIME_DAYS, SignedRelease, expiry_s, sign_release
+from freehold.registry.folder_config import load_parts
+from freehold.registry.signed import (
+    LIFETIME_DAYS,
+    SignedRelease,
+    expiry_s,
+    listed,
+    next_counter,
+    sign_release,
+)
 from freehold.registry.signing import signer_of
 from freehold.registry.types import BadRegistry, SignedElsewhere
 from freehold.settings import Settings
@@ -24,6 +32,7 @@ _KEY_FILE = click.Path(dir_okay=False, path_type=Path)
 Examples:
   freehold registry sign --key-file registry.pem > release.json
   freehold registry sign schema_registry/bahar --key-file registry.pem --days 7 > release.json
+  freehold registry sign --key-file registry.pem --form 2 > release.json
 """
 )
 @FOLDER
@@ -31,21 +40,37 @@ Examples:
 @click.option(
     "--days", type=click.IntRange(min=1, max=3650), default=LIFETIME_DAYS, help="Life of the signature."
 )
+@click.option(
+    "--form",
+    type=click.Choice(["2", "3"]),
+    default="3",
+    help="2 for a service of before releases had parts (3).",
+)
 @async_command
-async def sign(folder: Path | None, key_file: Path, days: int) -> int:
-    """Sign the migrations of a folder without reaching any server, and print the signed release.
+async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> int:
+    """Sign the migrations of a folder and its parts without reaching any server, and print the signed release.
 
     For a key that never leaves CI: `freehold registry publish --signed release.json` needs no key. Sign and publish
     again before the signature expires, also when nothing changed: clients refuse an expired registry.
+
+    Parts are the files that `[[part]]` in registry.toml names; apps can check them as they check the migrations.
     """
-    migrations = await load_folder(folder or command_settings().schema_registry)
+    folder = folder or command_settings().schema_registry
+    migrations, parts = await load_folder(folder), await load_parts(folder)
     if not migrations:
         raise BadRegistry([f"{folder}: there are no migrations in this folder"])
+    if form == "2" and parts:
+        raise click.UsageError("--form 2 has no room for the parts that registry.toml names; take them out")
     signer = signer_of(await asyncio.to_thread(load_key, key_file))
     now_ms = int(time.time() * 1000)
-    # Time is the counter: of two releases the one that was signed later wins.
+    # Time is in the counter: of two releases the one that was signed later wins.
     release = await asyncio.to_thread(
-        sign_release, migrations, signer, counter=now_ms, expires_at_s=expiry_s(now_ms, days)
+        sign_release,
+        migrations,
+        signer,
+        counter=now_ms if form == "2" else next_counter(now_ms, None),
+        expires_at_s=expiry_s(now_ms, days),
+        parts=listed(parts),
     )
     echo_json(release)
     return EXIT_DONE

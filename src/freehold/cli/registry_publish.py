@@ -15,8 +15,9 @@ from freehold.cli.registry_keys import read_release
 from freehold.errors import Unauthenticated, Unavailable
 from freehold.migrate.types import Migration
 from freehold.registry.files import file_name, load_folder
+from freehold.registry.folder_config import load_parts
 from freehold.registry.signed import SignedRelease
-from freehold.registry.types import BadRegistry, PublishReport
+from freehold.registry.types import BadRegistry, PartFile, PublishReport
 from freehold.settings import BadSettings
 from freehold.settings_checks import is_private_to
 
@@ -53,6 +54,11 @@ Examples:
     help="Publish to this service, which needs --signed; the API key is in REGISTRY_TOKEN.",
 )
 @click.option(
+    "--renew",
+    is_flag=True,
+    help="Sign what is published again, with a counter above all before: after a backup was restored.",
+)
+@click.option(
     "--force", is_flag=True, help="Publish contract migrations although older apps are live; it is recorded."
 )
 @JSON
@@ -63,10 +69,14 @@ async def publish(
     dry_run: bool,
     signed: Path | None,
     service: str | None,
+    renew: bool,
     force: bool,
     as_json: bool,
 ) -> int:
-    """Publish the migrations of a folder that are not published yet: all of them or none. Safe to run twice.
+    """Publish the migrations of a folder that are not published yet, and the release's parts: all or none.
+
+    Safe to run twice. Parts are the files that `[[part]]` in registry.toml names; those that are there no longer are
+    not in the release any more.
 
     A published migration never changes: if a file has other SQL than what was published, nothing happens and
     the exit code is 1. So it is when a contract migration needs a newer app than some that were seen lately.
@@ -75,6 +85,8 @@ async def publish(
     with the scope registry:publish (`freehold api-keys create`), and registry:force for --force. A service that does
     not answer is asked again for some seconds.
     """
+    if renew and (dry_run or signed is not None):
+        raise click.UsageError("--renew signs here; what is signed elsewhere is renewed by signing it again")
     if service is not None and (signed is None or not is_private_to(service)):
         raise click.UsageError(
             "--to needs --signed: the key that signs stays here"
@@ -84,11 +96,12 @@ async def publish(
     release = None if signed is None else await asyncio.to_thread(read_release, signed)
     if service is not None and release is not None:
         settings = command_settings()
-        migrations = await load_migrations(folder or settings.schema_registry)
+        folder = folder or settings.schema_registry
+        migrations, parts = await load_migrations(folder), await load_parts(folder)
         token = _checked_token(settings.registry_token.reveal())
-        report = await _publish_to(service, token, migrations, release, force=force, dry_run=dry_run)
+        report = await _publish_to(service, token, migrations, parts, release, force=force, dry_run=dry_run)
     else:
-        migrations, report = await _publish_here(folder, release, force=force, dry_run=dry_run)
+        migrations, report = await _publish_here(folder, release, force=force, dry_run=dry_run, renew=renew)
     _tell(report, migrations, dry_run=dry_run, as_json=as_json)
     return EXIT_DONE
 
@@ -102,14 +115,15 @@ async def load_migrations(folder: Path) -> list[Migration]:
 
 
 async def _publish_here(
-    folder: Path | None, release: SignedRelease | None, *, force: bool, dry_run: bool
+    folder: Path | None, release: SignedRelease | None, *, force: bool, dry_run: bool, renew: bool
 ) -> tuple[list[Migration], PublishReport]:
     async with command_services() as services:
-        migrations = await load_migrations(folder or services.settings.schema_registry)
+        folder = folder or services.settings.schema_registry
+        migrations, parts = await load_migrations(folder), await load_parts(folder)
         if dry_run:
-            return migrations, await services.registry.plan(migrations, release, force=force)
-        report = await services.registry.publish(migrations, release, force=force)
-        renewed = await services.registry.renew() or report.renewed
+            return migrations, await services.registry.plan(migrations, release, parts=parts, force=force)
+        report = await services.registry.publish(migrations, release, parts=parts, force=force)
+        renewed = await services.registry.renew(force=renew and not report.renewed) or report.renewed
         return migrations, msgspec.structs.replace(report, renewed=renewed)
 
 
@@ -117,6 +131,7 @@ async def _publish_to(
     service: str,
     token: str,
     migrations: Sequence[Migration],
+    parts: Sequence[PartFile],
     release: SignedRelease,
     *,
     force: bool,
@@ -128,6 +143,8 @@ async def _publish_to(
     from freehold.wire import PublishAnswer
 
     body = {"signed": release, "migrations": migrations, "force": force, "dry_run": dry_run}
+    if parts:  # a service of before there were parts knows no such field
+        body["parts"] = parts
     is_api_key = len(token) >= _KEY_LETTERS and "." not in token
     shown = {"x-api-key": token} if is_api_key else {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(timeout=_TIMEOUT_S) as http:

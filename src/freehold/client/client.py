@@ -1,8 +1,9 @@
 """`FreeholdClient`: all that an app asks of a Freehold service."""
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -13,19 +14,33 @@ import msgspec
 from freehold.client.calls import Calls, retry_after_s, service_url
 from freehold.client.keys import KeyStore, MemoryKeyStore
 from freehold.client.trust import Learnt, first_key, followed_key, learn
-from freehold.client.verify import Known, VerifiedRegistry, require_start, verified
-from freehold.errors import Unauthenticated, Unavailable
+from freehold.client.verify import (
+    Known,
+    VerifiedRegistry,
+    is_unsigned,
+    proved_parts,
+    require_newer,
+    require_start,
+    require_usable,
+    verified,
+)
+from freehold.errors import NotFound, Unauthenticated, Unavailable
 from freehold.libsql.http import HranaTarget
 from freehold.libsql.profiles import Profile
 from freehold.libsql.urls import http_url
 from freehold.migrate.apply import Applied, apply
 from freehold.migrate.ledger import read_ledger
+from freehold.migrate.release_text import Part
+from freehold.migrate.signature import RegistryTampered
 from freehold.migrate.target import Target
 from freehold.migrate.types import GENESIS
 from freehold.wire import AccessLevel, DatabaseCredentials, MigrationPage, PublicKey, SignedIn
 
 _TIMEOUT_S = 10.0
 _POLL_S = 0.5
+_BEYOND_ALL = (
+    9_999  # the last version that there can be: nothing comes after it, and the release is still told
+)
 
 
 class FreeholdClient:
@@ -45,6 +60,8 @@ class FreeholdClient:
     `app_version`, like 2.1.0, is the app's own: the service then offers no schema that this app cannot work with.
     It and `device`, a random id of this installation, are the census by which the operator sees what is in use; it
     counts by user, so that they are sent with the session where there is one.
+    `understands` are the parts of a release (see `part`) that the app itself can use: one that must be understood,
+    and is not among them, is refused with `release_not_understood`.
     `session_token` takes up a session from before; `http` is for settings of one's own and is not closed.
     """
 
@@ -58,6 +75,7 @@ class FreeholdClient:
         session_token: str | None = None,
         app_version: str | None = None,
         device: str | None = None,
+        understands: Iterable[str] = (),
         now: Callable[[], float] = time.time,
     ) -> None:
         self.session_token = session_token
@@ -66,6 +84,7 @@ class FreeholdClient:
         self._calls = Calls(self._http, service_url(base_url))
         self._trusted_keys = trusted_keys
         self._key_store = key_store or MemoryKeyStore()
+        self._understands = frozenset(understands)
         self._now = now
         said = {"Freehold-App-Version": app_version, "Freehold-Device": device}
         self._about_us = {name: value for name, value in said.items() if value is not None}
@@ -134,7 +153,7 @@ class FreeholdClient:
 
         Raises:
             RegistryTampered: something does not fit, it expired, or is an old one; nothing may be applied.
-            FreeholdError: `app_too_old`: the database needs a newer app than this one.
+            AppTooOld: the database needs a newer app than this one, or the release does: `release_not_understood`.
             Unavailable: no answer.
         """
         require_start(after, chain)
@@ -142,15 +161,34 @@ class FreeholdClient:
             "GET", "/migrations", params={"after": after}, headers=self._about_us, token=self._reporter()
         )
         page = self._calls.read(reply, MigrationPage)
-        service = self._calls.service
         public_key, learnt = await self._trust(page)
-        known = Known(
-            after=after, chain=chain, counter=await self._key_store.counter(service), now_s=self._now()
-        )
+        known = await self._known(after, chain)
         registry = verified(page, known, public_key)
-        await learn(self._key_store, service, learnt)
-        await self._key_store.remember(service, registry.counter)
+        await self._take(page, registry.parts, known, learnt)
         return registry
+
+    async def part(self, name: str) -> bytes:
+        """The bytes of a further part of the newest release, such as `app.toml`, proved to be the release's.
+
+        Raises:
+            NotFound: the release has no such part.
+            RegistryTampered: something does not fit, it expired, or is an old one.
+            Unavailable: no answer.
+        """
+        reply = await self._calls.send("GET", "/migrations", params={"after": _BEYOND_ALL})
+        page = self._calls.read(reply, MigrationPage)
+        public_key, learnt = await self._trust(page)
+        known = await self._known()
+        parts = () if is_unsigned(page) and not known.counter else proved_parts(page, public_key)
+        require_newer(page, known)
+        await self._take(page, parts, known, learnt)
+        hashes = {part.name: part.sha256 for part in parts}
+        if name not in hashes:
+            raise NotFound(f"the newest release has no part {name}")
+        content = (await self._calls.send("GET", f"/migrations/parts/{hashes[name]}")).content
+        if hashlib.sha256(content).hexdigest() != hashes[name]:
+            raise RegistryTampered(f"the part {name} does not have the hash that the release names")
+        return content
 
     async def migrate(self, target: Target | None = None, to: int | None = None) -> Applied:
         """Bring a database to the newest version, or to `to`; the user's own database when no target is given.
@@ -197,13 +235,38 @@ class FreeholdClient:
         """The session that a report counts for; without one to make, nobody need know who pulls."""
         return self.session_token if self._about_us else None
 
+    async def _known(self, after: int = 0, chain: str = GENESIS) -> Known:
+        return Known(
+            after=after,
+            chain=chain,
+            counter=await self._key_store.counter(self._calls.service),
+            now_s=self._now(),
+            understands=self._understands,
+        )
+
+    async def _take(self, page: MigrationPage, parts: Sequence[Part], known: Known, learnt: Learnt) -> None:
+        """Remember a page that was proved genuine, and refuse one that cannot be used.
+
+        An unsigned one proves nothing, so nothing is remembered of it. One that cannot be used counts as seen, too:
+        else an earlier one could be played instead. But a key that is new here may not set the counter before all
+        else is right.
+        """
+        service = self._calls.service
+        if is_unsigned(page):
+            return
+        if not learnt.pinned:
+            await self._key_store.remember(service, page.counter)
+        require_usable(page, parts, known)
+        await learn(self._key_store, service, learnt)
+        await self._key_store.remember(service, page.counter)
+
     async def _trust(self, page: MigrationPage) -> tuple[str | None, Learnt]:
         """The key that the page names, if it may be trusted, and what has to be remembered once all fits.
 
         Raises:
             RegistryTampered: neither is it trusted, nor does a trusted key speak for it.
         """
-        if page.version == 0 and not page.signature:
+        if is_unsigned(page):
             return None, Learnt()
         given = self._trusted_keys
         trusted = given if given is not None else await self._key_store.load(self._calls.service)

@@ -1,11 +1,12 @@
 """Checks a pulled page of the registry. Nothing of a page may be used before it went through here."""
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from freehold.errors import InvalidInput
+from freehold.migrate.release_text import FIRST_COUNTER, Part, ReleaseNotUnderstood, ReleaseText, proved
 from freehold.migrate.signature import (
     RegistryExpired,
     RegistryReplayed,
@@ -21,7 +22,7 @@ class VerifiedRegistry(msgspec.Struct, frozen=True, kw_only=True):
     """Migrations `after` a version up to `version`, whose whole history is named by `chain`.
 
     `newest` is the newest version that is published; it is above `version` when this app is too old for the
-    rest, and `needs_app` says what it would have to be.
+    rest, and `needs_app` says what it would have to be. `parts` are the further parts of the release.
     """
 
     after: int
@@ -32,15 +33,18 @@ class VerifiedRegistry(msgspec.Struct, frozen=True, kw_only=True):
     counter: int = 0
     newest: int = 0
     needs_app: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known before a page comes: the chain at a version, the highest counter seen, and the time."""
+    """What is known before a page comes: the chain at a version, the highest counter seen, the time, and which parts
+    of a release this app understands."""
 
     after: int
     chain: str
     counter: int
     now_s: float
+    understands: frozenset[str] = frozenset()
 
 
 def verified(page: MigrationPage, known: Known, public_key: str | None) -> VerifiedRegistry:
@@ -52,7 +56,7 @@ def verified(page: MigrationPage, known: Known, public_key: str | None) -> Verif
     Raises:
         RegistryTampered: something does not fit; the message says what.
         RegistryReplayed: it was signed before one that was seen already.
-        RegistryExpired: it was signed too long ago.
+        ReleaseNotUnderstood: it is signed in a later form.
     """
     after = known.after
     if page.version < after:
@@ -62,8 +66,10 @@ def verified(page: MigrationPage, known: Known, public_key: str | None) -> Verif
     migrations = tuple(_linked(page, after, known.chain))
     link = page.migrations[-1].chain if page.migrations else known.chain
     _require_whole(page, after + len(migrations), link)
-    if page.version > 0 or page.signature or known.counter:
-        _require_signed(page, known, public_key)
+    parts: tuple[Part, ...] = ()
+    if not is_unsigned(page) or known.counter:
+        parts = proved_parts(page, public_key)
+        require_newer(page, known)
     return VerifiedRegistry(
         after=after,
         version=after + len(migrations),
@@ -73,28 +79,75 @@ def verified(page: MigrationPage, known: Known, public_key: str | None) -> Verif
         counter=page.counter,
         newest=page.version,
         needs_app=page.needs_app,
+        parts=parts,
     )
 
 
-def _require_signed(page: MigrationPage, known: Known, public_key: str | None) -> None:
+def is_unsigned(page: MigrationPage) -> bool:
+    """Whether it is of a registry in which nothing is published yet: nothing of it is proved."""
+    return page.version == 0 and not page.signature and page.release is None
+
+
+def proved_parts(page: MigrationPage, public_key: str | None) -> tuple[Part, ...]:
+    """The parts that the release lists, when it is signed by this key in the form that its counter stands for.
+
+    Raises:
+        RegistryTampered: the signature is not valid, or the newer of two was taken away.
+        ReleaseNotUnderstood: it is signed in a later form.
+    """
+    if public_key is None:
+        raise _not_signed(page)
+    if page.release is not None:
+        stand = ReleaseText(
+            version=page.version,
+            chain=page.chain,
+            counter=page.counter,
+            expires_at_s=page.expires_at_s,
+        )
+        return proved(page.release.text, page.release.signature, public_key, stand)
+    if page.counter >= FIRST_COUNTER:
+        raise RegistryTampered(
+            f"the registry was signed as a release with parts ({page.counter}), and the text that names them is "
+            "missing: somebody took it away"
+        )
     try:
         text = manifest_text(page.version, page.chain, page.counter, page.expires_at_s)
-        is_genuine = public_key is not None and is_text_signed(text, page.signature, public_key)
     except UnicodeEncodeError:
-        is_genuine = False
-    if not is_genuine:
-        raise RegistryTampered(
-            f"the signature over version {page.version} is not valid for key {page.key_id}"
-        )
+        raise _not_signed(page) from None
+    if not is_text_signed(text, page.signature, public_key):
+        raise _not_signed(page)
+    return ()
+
+
+def require_newer(page: MigrationPage, known: Known) -> None:
+    """Return when the release, proved genuine, is none of before one that was seen. Raises `RegistryReplayed`."""
     if page.counter < known.counter:
         raise RegistryReplayed(
             f"the registry was signed before a state that was seen already ({page.counter} < {known.counter}): "
             "an old one is being replayed"
         )
+
+
+def require_usable(page: MigrationPage, parts: Iterable[Part], known: Known) -> None:
+    """Return when the release, proved genuine, has not expired and is understood.
+
+    Raises:
+        RegistryExpired: it was signed too long ago.
+        ReleaseNotUnderstood: it has a part that must be understood, and is not.
+    """
     if page.expires_at_s <= known.now_s:
         raise RegistryExpired(
             "the registry was signed too long ago; its operator has to sign it again, or this device's clock is wrong"
         )
+    unknown = sorted(part.name for part in parts if part.must and part.name not in known.understands)
+    if unknown:
+        raise ReleaseNotUnderstood(
+            f"the release has a part that this app does not understand ({', '.join(unknown)}): update the app"
+        )
+
+
+def _not_signed(page: MigrationPage) -> RegistryTampered:
+    return RegistryTampered(f"the signature over version {page.version} is not valid for key {page.key_id}")
 
 
 def _require_whole(page: MigrationPage, version: int, link: str) -> None:

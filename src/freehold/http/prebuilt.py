@@ -19,7 +19,7 @@ _NO_CACHE = b"no-cache"
 
 @dataclass(frozen=True, slots=True)
 class Prebuilt:
-    """An ASGI application that sends this JSON body, or 304 when the client has it already.
+    """An ASGI application that sends this body, JSON unless said otherwise, or 304 when the client has it already.
 
     `etag` is the tag with its quotes; the compressed form has one of its own, since its bytes are others. Unless
     `cache_control` says otherwise, the client may keep the body but asks each time whether it is still right.
@@ -30,13 +30,21 @@ class Prebuilt:
     gzipped: bytes | None = None
     cache_control: bytes = _NO_CACHE
     vary: bytes = b""
+    content_type: bytes = b"application/json"
 
     @classmethod
-    def of(cls, body: bytes, *, cache_control: bytes = _NO_CACHE, vary: bytes = b"") -> Self:
+    def of(
+        cls,
+        body: bytes,
+        *,
+        cache_control: bytes = _NO_CACHE,
+        vary: bytes = b"",
+        content_type: bytes = b"application/json",
+    ) -> Self:
         """The answer with this body, compressed if that is of use. Takes milliseconds for a large one."""
         gzipped = gzip.compress(body, 6, mtime=0) if len(body) >= _MIN_GZIP_BYTES else None
         tag = hashlib.sha256(body).hexdigest()[:32].encode()
-        return cls(body, b'"%s"' % tag, gzipped, cache_control, vary)
+        return cls(body, b'"%s"' % tag, gzipped, cache_control, vary, content_type)
 
     async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
         is_gzipped = self.gzipped is not None and _takes_gzip(scope)
@@ -53,7 +61,7 @@ class Prebuilt:
         body = self.gzipped if is_gzipped and self.gzipped is not None else self.body
         if is_gzipped:
             headers.append((b"content-encoding", b"gzip"))
-        headers.append((b"content-type", b"application/json"))
+        headers.append((b"content-type", self.content_type))
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})

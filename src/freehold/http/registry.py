@@ -32,6 +32,8 @@ After = Annotated[
     int, QueryParameter(ge=0, le=MAX_VERSION, description="The schema version that the client is at.")
 ]
 
+_PART = "The part's bytes; immutable, strong ETag"
+
 
 class Pulls:
     """Holds its service itself: having it injected would cost a pull a tenth of its speed."""
@@ -108,6 +110,19 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
         """The public keys that migrations are signed with. Pin them: they change only when a key is replaced."""
         return (await pulls.pages()).keys
 
+    @get(
+        "/parts/{sha256:str}",
+        operation_id="release_part",
+        media_type="application/octet-stream",
+        responses={200: ResponseSpec(bytes, media_type="application/octet-stream", description=_PART)},
+    )
+    async def part(sha256: FromPath[str]) -> ASGIApp:
+        """A further part of the newest release, by the hash that the release's signed text names."""
+        found = (await pulls.pages()).part(sha256)
+        if found is None:
+            raise NotFound("the newest release has no such part; pull it again")
+        return found
+
     @post("/verify", operation_id="verify_version", status_code=HTTP_200_OK)
     async def verify(data: JSONBody[VerifyRequest]) -> VerifyAnswer:
         """Whether a client must migrate, and with what. A version never published here is 409 `client_ahead`."""
@@ -127,6 +142,6 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
 
     return Router(
         "/migrations",
-        route_handlers=[list_migrations, one_migration, current_version, full, keys, verify, register],
+        route_handlers=[list_migrations, one_migration, current_version, full, keys, part, verify, register],
         tags=["migrations"],
     )

@@ -18,10 +18,12 @@ from freehold.wire import (
     MigrationScript,
     PublicKey,
     SignedMigration,
+    SignedText,
 )
 
 # Most clients are at one of the newest versions. Kept pages of all of them would need memory by the square.
 _KEPT_PAGES = 64
+_FOR_EVER = b"public, max-age=31536000, immutable"
 
 
 class Pages:
@@ -30,6 +32,7 @@ class Pages:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self._entries = [msgspec.json.encode(_signed(snapshot, index)) for index in range(snapshot.version)]
+        self._parts = {part.listed.sha256: _part(part.content) for part in snapshot.parts}
         self._contracts = contracts(snapshot.migrations)
         self._kept: OrderedDict[tuple[int, int], Prebuilt] = OrderedDict()
         self.current_version = prebuilt(CurrentVersion(snapshot.version))
@@ -64,7 +67,11 @@ class Pages:
         if not 1 <= version <= self.snapshot.version:
             return None
         body = self._entries[version - 1]
-        return Prebuilt.of(body, cache_control=b"public, max-age=31536000, immutable")
+        return Prebuilt.of(body, cache_control=_FOR_EVER)
+
+    def part(self, sha256: str) -> Prebuilt | None:
+        """The bytes of a part of this release, for ever: they are named by their hash."""
+        return self._parts.get(sha256)
 
     def _readable(self, app: str) -> tuple[int, str]:
         """The newest version that the app can work with, and what it needs to be for the next."""
@@ -87,6 +94,9 @@ class Pages:
             migrations=(),
             withheld=tuple(row.checksum for row in snapshot.rows[end:]),
             needs_app=needs_app,
+            release=SignedText(text=manifest.text, signature=manifest.text_signature)
+            if manifest and manifest.text
+            else None,
         )
         head, tail = msgspec.json.encode(empty).split(b'"migrations":[]', 1)
         entries = b",".join(self._entries[version:end])
@@ -104,6 +114,10 @@ def script(row: PublishedMigration) -> MigrationScript:
         checksum=row.checksum,
         created_at=row.created_at,
     )
+
+
+def _part(content: bytes) -> Prebuilt:
+    return Prebuilt.of(content, cache_control=_FOR_EVER, content_type=b"application/octet-stream")
 
 
 def _signed(snapshot: Snapshot, index: int) -> SignedMigration:

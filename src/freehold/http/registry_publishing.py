@@ -17,6 +17,7 @@ from freehold.http.headers import API_KEY_HEADER, header
 from freehold.migrate.types import Migration, normalise
 from freehold.registry.service import Registry
 from freehold.registry.signed import SignedRelease
+from freehold.registry.types import PartFile
 from freehold.wire import PublishAnswer, PublishRequest
 
 # A release comes whole. Every new client pulls as much.
@@ -74,6 +75,10 @@ class PublishingController(Controller):
             Migration(version=file.version, name=file.name, sql=normalise(file.sql))
             for file in data.migrations
         ]
+        parts = [
+            PartFile(name=part.name, content=part.content, must_understand=part.must_understand)
+            for part in data.parts
+        ]
         do = registry.plan if data.dry_run else registry.publish
-        report = await do(migrations, signed, force=data.force)
+        report = await do(migrations, signed, parts=parts, force=data.force)
         return PublishAnswer(**msgspec.structs.asdict(report), dry_run=data.dry_run)

@@ -4,14 +4,21 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from freehold.audit.types import Event
-from freehold.registry.types import KeyStatement, Manifest, PublishedMigration, RegistryKey, Stored
+from freehold.registry.types import (
+    KeyStatement,
+    Manifest,
+    PartFile,
+    PublishedMigration,
+    RegistryKey,
+    Stored,
+)
 
 
 class RegistryStore(Protocol):
     """The published migrations in the central database. Rows are only ever added."""
 
     async def load(self) -> Stored:
-        """All rows by version, all keys, and the manifest with the highest counter. Nothing is checked.
+        """All rows by version, all keys, and the manifest with the highest counter and its parts. Nothing is checked.
 
         Raises:
             CentralUnavailable: no answer.
@@ -27,8 +34,9 @@ class RegistryStore(Protocol):
         after: str,
         statements: Sequence[KeyStatement] = (),
         events: Sequence[Event] = (),
+        parts: Sequence[PartFile] = (),
     ) -> None:
-        """Add the rows, the manifest, the key if it is new, the statements and the events, in one transaction.
+        """Add the rows, the manifest, the statements and events, key and parts if they are new, in one transaction.
 
         `after` is the chain of the newest row, empty when there is none.
 

@@ -5,9 +5,11 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
+from freehold.audit.types import Event
 from freehold.errors import FreeholdError, Unavailable
 from freehold.migrate.apply import apply
 from freehold.migrate.check import check_migration, check_order
+from freehold.migrate.release_text import MAX_PARTS, is_part_name
 from freehold.migrate.signature import signed_text
 from freehold.migrate.snapshot import Scratch
 from freehold.migrate.types import Migration, chain
@@ -16,12 +18,15 @@ from freehold.registry.snapshot import Snapshot
 from freehold.registry.types import (
     AlreadyPublished,
     BadRegistry,
+    PartFile,
     PublishedMigration,
     PublishedMigrationChanged,
     PublishReport,
 )
 
+MAX_PART_BYTES = 1_048_576
 _NAME_CHARS = 60
+_PART_NAMES = "a part is named by lower-case letters, digits, `.`, `_` and `-`, 64 at most, as in app.toml"
 
 
 class GivenSignatures:
@@ -75,6 +80,35 @@ def require_text(migrations: Sequence[Migration]) -> None:
     """Return when each has a checksum. Raises `BadRegistry`."""
     for migration in migrations:
         checksum_of(migration)
+
+
+def require_parts(parts: Sequence[PartFile]) -> None:
+    """Return when a release can have these further parts. Raises `BadRegistry`."""
+    names = [part.name for part in parts]
+    faults = [f"part {part.name[:80]!r}: {_PART_NAMES}" for part in parts if not is_part_name(part.name)]
+    faults += [f"part {name}: it is there twice" for name in sorted(set(names)) if names.count(name) > 1]
+    faults += [
+        f"part {part.name[:80]}: over the limit of {MAX_PART_BYTES} bytes"
+        for part in parts
+        if len(part.content) > MAX_PART_BYTES
+    ]
+    if len(parts) > MAX_PARTS:
+        faults.append(f"there are {len(parts)} parts, and a release has {MAX_PARTS} at most")
+    if faults:
+        raise BadRegistry(faults)
+
+
+def part_events(before: Sequence[PartFile], now: Sequence[PartFile], key_id: str) -> list[Event]:
+    """What the audit trail says of a release's parts: those that are new or others, and those that are gone."""
+    had, has = ({part.name: part.listed for part in parts} for parts in (before, now))
+    changed = [part for name, part in has.items() if had.get(name) != part]
+    return [
+        *(
+            Event("registry.part_published", f"part:{part.name}", {"sha256": part.sha256, "key_id": key_id})
+            for part in changed
+        ),
+        *(Event("registry.part_removed", f"part:{name}") for name in had if name not in has),
+    ]
 
 
 def compare(snapshot: Snapshot, migrations: Sequence[Migration]) -> PublishReport:

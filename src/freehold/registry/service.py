@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from freehold.audit.types import Event
 from freehold.errors import FreeholdError
+from freehold.migrate.release_text import Part, ReleaseText
 from freehold.migrate.signature import from_text, key_id_of
 from freehold.migrate.snapshot import Scratch, sqlite_scratch
 from freehold.migrate.types import Migration, normalise
@@ -21,8 +22,10 @@ from freehold.registry.publishing import (
     checksum_of,
     compare,
     name_of,
+    part_events,
     refuse_repeat,
     rehearse,
+    require_parts,
     require_sound,
     require_text,
     signed_rows,
@@ -34,6 +37,7 @@ from freehold.registry.signed import (
     expiry_s,
     is_outdone,
     is_stale,
+    listed,
     next_counter,
     require_release,
     retirement,
@@ -45,6 +49,7 @@ from freehold.registry.types import (
     ClientAhead,
     KeyRetired,
     Manifest,
+    PartFile,
     PublishedMigration,
     PublishReport,
     RegistryKey,
@@ -131,6 +136,7 @@ class Registry:
         migrations: Sequence[Migration],
         signed: SignedRelease | None = None,
         *,
+        parts: Sequence[PartFile] | None = None,
         force: bool = False,
     ) -> PublishReport:
         """What `publish` would do now, without doing it; it tries the new ones out as well.
@@ -138,7 +144,7 @@ class Registry:
         Raises:
             BadRegistry, PublishedMigrationChanged, BadRelease, ContractTooEarly: as `publish` would.
         """
-        snapshot, report = await self._compared(migrations, signed)
+        snapshot, report, _ = await self._compared(migrations, signed, parts)
         await self._try_out(snapshot, migrations[snapshot.version :], force=force)
         return report
 
@@ -147,13 +153,15 @@ class Registry:
         migrations: Sequence[Migration],
         signed: SignedRelease | None = None,
         *,
+        parts: Sequence[PartFile] | None = None,
         force: bool = False,
     ) -> PublishReport:
         """Append those that are not published yet, all or none. `migrations` starts at version 1.
 
         Safe to repeat, and for several publishers at once: one wins, the others find its rows already there.
         `signed` stands in for a key of our own; with nothing new to publish it renews the registry's signature.
-        A release that was published before changes nothing.
+        A release that was published before changes nothing. `parts` are all further parts of the release from now on;
+        None leaves them as they are, but what was signed elsewhere always says which there are.
 
         Raises:
             BadRegistry: they cannot be published as they are.
@@ -164,12 +172,12 @@ class Registry:
             ContractTooEarly: apps that a contract migration would break are in use; `force` records that instead.
         """
         for _ in range(_PUBLISH_TRIES):
-            snapshot, report = await self._compared(migrations, signed)
+            snapshot, report, release_parts = await self._compared(migrations, signed, parts)
             if not report.renewed:
                 return report
             try:
                 new = [(each, each.description) for each in migrations[snapshot.version :]]
-                await self._append(snapshot, new, signed, force=force)
+                await self._append(snapshot, new, signed, parts=release_parts, force=force)
             except RegistryMoved:
                 continue
             return report
@@ -202,16 +210,17 @@ class Registry:
             raise
         return rows[0]
 
-    async def renew(self) -> bool:
-        """Sign the state anew if half of its life is over, or it never was; whether that was done.
+    async def renew(self, *, force: bool = False) -> bool:
+        """Sign the state again if half of its life is over, or it never was in today's form; whether that was done.
 
         Safe to repeat and for several processes at once. Does nothing where the key is elsewhere, which has to see
-        to it then, nor while nothing is published.
+        to it then, nor while nothing is published. With `force` it signs in any case, with a higher counter: after
+        the central database was restored from a backup, clients that saw later releases take this one.
         """
         snapshot = await self.snapshot()
         if self.signer is None or not snapshot.rows:
             return False
-        if not is_stale(snapshot.manifest, self._now_ms(), self.lifetime_days):
+        if not force and not is_stale(snapshot.manifest, self._now_ms(), self.lifetime_days):
             return False
         try:
             await self._append(snapshot, [])
@@ -262,7 +271,9 @@ class Registry:
         snapshot = await self.snapshot()
         if snapshot.manifest is not None and snapshot.manifest.key_id == successor.key_id:
             return
-        state = self._state(snapshot.version, snapshot.chain, successor, snapshot.manifest)
+        state = self._state(
+            snapshot.version, snapshot.chain, successor, snapshot.manifest, listed(snapshot.parts)
+        )
         said = [endorsement(successor.public_key, self.signer), retirement(self.signer.key_id, successor)]
         # Before anything was published the old key may not be known yet, and its word would count for nothing.
         created_at = self._created_at()
@@ -281,22 +292,37 @@ class Registry:
     def _created_at(self) -> str:
         return self.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def _state(self, version: int, link: str, signer: Signer, before: Manifest | None) -> Manifest:
+    def _state(
+        self, version: int, link: str, signer: Signer, before: Manifest | None, parts: Sequence[Part]
+    ) -> Manifest:
         now_ms = self._now_ms()
-        counter, expires_at_s = next_counter(now_ms, before), expiry_s(now_ms, self.lifetime_days)
-        return sign_state(version, link, signer, counter, expires_at_s)
+        release = ReleaseText(
+            version=version,
+            chain=link,
+            counter=next_counter(now_ms, before),
+            expires_at_s=expiry_s(now_ms, self.lifetime_days),
+            parts=tuple(parts),
+        )
+        return sign_state(release, signer)
 
     async def _compared(
-        self, migrations: Sequence[Migration], signed: SignedRelease | None
-    ) -> tuple[Snapshot, PublishReport]:
+        self,
+        migrations: Sequence[Migration],
+        signed: SignedRelease | None,
+        parts: Sequence[PartFile] | None,
+    ) -> tuple[Snapshot, PublishReport, Sequence[PartFile]]:
         snapshot = await self.snapshot()
         await asyncio.to_thread(require_text, migrations)
+        if parts is None:
+            parts = snapshot.parts if signed is None else ()
+        require_parts(parts)
         if signed is not None:
             # Before anything that costs more than hashing: only who has the key that signs may ask for it.
-            await asyncio.to_thread(require_release, signed, migrations, snapshot, self._now_ms())
+            await asyncio.to_thread(require_release, signed, migrations, parts, snapshot, self._now_ms())
         report = await asyncio.to_thread(compare, snapshot, migrations)
-        renewed = bool(report.published) if signed is None else not is_outdone(signed.manifest, snapshot)
-        return snapshot, replace(report, renewed=renewed)
+        is_new = bool(report.published) or listed(parts) != listed(snapshot.parts)
+        renewed = is_new if signed is None else not is_outdone(signed.manifest, snapshot)
+        return snapshot, replace(report, renewed=renewed), parts
 
     async def _try_out(self, snapshot: Snapshot, new: Sequence[Migration], *, force: bool) -> list[Event]:
         if not new:
@@ -313,15 +339,18 @@ class Registry:
         new: Sequence[tuple[Migration, str]],
         signed: SignedRelease | None = None,
         *,
+        parts: Sequence[PartFile] | None = None,
         force: bool = False,
     ) -> Sequence[PublishedMigration]:
+        parts = snapshot.parts if parts is None else parts
         signer = self._signer(snapshot) if signed is None else None
         events = await self._try_out(snapshot, [migration for migration, _ in new], force=force)
         created_at = self._created_at()
         if signer is not None:
             rows = await asyncio.to_thread(signed_rows, snapshot.chain, new, signer, created_at)
             link = rows[-1].chain if rows else snapshot.chain
-            state = self._state(snapshot.version + len(rows), link, signer, snapshot.manifest)
+            version = snapshot.version + len(rows)
+            state = self._state(version, link, signer, snapshot.manifest, listed(parts))
             public_key = signer.public_key
         else:
             assert signed is not None
@@ -329,7 +358,8 @@ class Registry:
             given = GivenSignatures(state.key_id, public_key, iter(signed.rows[snapshot.version :]))
             rows = signed_rows(snapshot.chain, new, given, created_at)
         key = RegistryKey(key_id=state.key_id, public_key=public_key, created_at=created_at)
-        await self.store.append(rows, state, key, after=snapshot.chain, events=events)
+        events += part_events(snapshot.parts, parts, state.key_id)
+        await self.store.append(rows, state, key, after=snapshot.chain, events=events, parts=parts)
         for row in rows:
             log.info("registry.migration_published", version=row.version, name=row.name, key_id=row.key_id)
         return rows

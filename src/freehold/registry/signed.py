@@ -7,7 +7,16 @@ from collections.abc import Sequence
 
 import msgspec
 
+from freehold.migrate.release_text import (
+    FIRST_COUNTER,
+    Part,
+    ReleaseNotUnderstood,
+    ReleaseText,
+    encoded,
+    proved,
+)
 from freehold.migrate.signature import (
+    RegistryTampered,
     endorsement_text,
     from_text,
     is_signed,
@@ -19,12 +28,12 @@ from freehold.migrate.signature import (
 )
 from freehold.migrate.types import Migration, chains
 from freehold.registry.ports import Signer
-from freehold.registry.snapshot import Snapshot
-from freehold.registry.types import BadRelease, KeyStatement, Manifest
+from freehold.registry.snapshot import Snapshot, listed_parts, stand_of
+from freehold.registry.types import BadRelease, KeyStatement, Manifest, PartFile
 
 LIFETIME_DAYS = 30
 _DAY_S = 86_400
-# A counter is the time of signing. One far ahead would keep out all that is signed by a right clock until then.
+# A counter is made of the time of signing. One far ahead would keep out all that is signed by a right clock.
 _MAX_AHEAD_MS = 86_400_000
 
 
@@ -39,21 +48,29 @@ class SignedRelease(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[str, ...]
 
 
-def sign_state(version: int, chain: str, signer: Signer, counter: int, expires_at_s: int) -> Manifest:
-    """The state of the registry, signed."""
+def sign_state(release: ReleaseText, signer: Signer) -> Manifest:
+    """The state of the registry, signed; in the older form alone when the counter is one of that form.
+
+    Raises:
+        ValueError: there is no such release.
+    """
+    text = encoded(release) if release.counter >= FIRST_COUNTER else ""
+    numbers = (release.version, release.chain, release.counter, release.expires_at_s)
     return Manifest(
-        version=version,
-        chain=chain,
-        counter=counter,
-        expires_at_s=expires_at_s,
+        version=release.version,
+        chain=release.chain,
+        counter=release.counter,
+        expires_at_s=release.expires_at_s,
         key_id=signer.key_id,
-        signature=signer.sign(manifest_text(version, chain, counter, expires_at_s)),
+        signature=signer.sign(manifest_text(*numbers)),
+        text=text,
+        text_signature=signer.sign(text.encode("ascii")) if text else "",
     )
 
 
 def next_counter(now_ms: int, manifest: Manifest | None) -> int:
     """A counter above the last. Time is its base, so that several places can sign without asking each other."""
-    return max(now_ms, manifest.counter + 1 if manifest else 1)
+    return max(FIRST_COUNTER + now_ms, manifest.counter + 1 if manifest else 1)
 
 
 def expiry_s(now_ms: int, lifetime_days: float) -> int:
@@ -62,24 +79,42 @@ def expiry_s(now_ms: int, lifetime_days: float) -> int:
 
 
 def is_stale(manifest: Manifest | None, now_ms: int, lifetime_days: float) -> bool:
-    """Whether the state should be signed anew: less than half of its life is left."""
-    return manifest is None or manifest.expires_at_s - now_ms / 1000 < lifetime_days * _DAY_S / 2
+    """Whether the state should be signed again: less than half of its life is left, or it has only the older form."""
+    if manifest is None or not manifest.text:
+        return True
+    return manifest.expires_at_s - now_ms / 1000 < lifetime_days * _DAY_S / 2
 
 
 def sign_release(
-    migrations: Sequence[Migration], signer: Signer, *, counter: int, expires_at_s: int
+    migrations: Sequence[Migration],
+    signer: Signer,
+    *,
+    counter: int,
+    expires_at_s: int,
+    parts: Sequence[Part] = (),
 ) -> SignedRelease:
-    """All migrations of a folder, signed to be published elsewhere."""
+    """All migrations of a folder, and its parts, signed to be published elsewhere."""
     links = chains(migrations)
-    state = sign_state(len(links), links[-1] if links else "", signer, counter, expires_at_s)
+    head = ReleaseText(
+        version=len(links),
+        chain=links[-1] if links else "",
+        counter=counter,
+        expires_at_s=expires_at_s,
+        parts=tuple(parts),
+    )
+    state = sign_state(head, signer)
     rows = tuple(signer.sign(signed_text(version, link)) for version, link in enumerate(links, start=1))
     return SignedRelease(manifest=state, public_key=signer.public_key, rows=rows)
 
 
 def require_release(
-    release: SignedRelease, migrations: Sequence[Migration], snapshot: Snapshot, now_ms: int
+    release: SignedRelease,
+    migrations: Sequence[Migration],
+    parts: Sequence[PartFile],
+    snapshot: Snapshot,
+    now_ms: int,
 ) -> None:
-    """Return if the release is of these migrations and by a key that may publish here, and may be what comes next.
+    """Return if the release is of these files and by a key that may publish here, and may be what comes next.
 
     The first key that publishes to an empty registry is taken; later ones have to be added by `registry keys add`.
     One that `is_outdone` passes: it came before.
@@ -100,12 +135,18 @@ def require_release(
         raise BadRelease(f"its key {state.key_id} was retired; sign with the one that replaced it")
     if not _is_genuine(release, links):
         raise BadRelease("its signatures are not valid; sign again")
+    if listed_parts(state) != listed(parts):
+        raise BadRelease("it was signed for other parts than these; sign this folder")
     if state.expires_at_s * 1000 <= now_ms:
         raise BadRelease("it has expired; sign again")
-    if state.counter > now_ms + _MAX_AHEAD_MS:
+    if _signed_at_ms(state) > now_ms + _MAX_AHEAD_MS:
         raise BadRelease("it was signed by a clock that is more than a day ahead; set that and sign again")
     if is_outdone(state, snapshot):
         return
+    if not state.text and snapshot.manifest is not None and snapshot.manifest.counter >= FIRST_COUNTER:
+        raise BadRelease(
+            "it is signed in an older form than what is published; sign with this version of Freehold"
+        )
     if snapshot.manifest is not None and state.counter <= snapshot.manifest.counter:
         raise BadRelease(
             f"its counter {state.counter} is not above {snapshot.manifest.counter}, which is published; sign again"
@@ -115,6 +156,11 @@ def require_release(
             f"it ends at version {state.version}, and {snapshot.version} is published; "
             "sign a folder that has all of them"
         )
+
+
+def listed(parts: Sequence[PartFile]) -> tuple[Part, ...]:
+    """The parts as the signed text has them."""
+    return tuple(sorted((part.listed for part in parts), key=lambda part: part.name))
 
 
 def is_outdone(state: Manifest, snapshot: Snapshot) -> bool:
@@ -142,12 +188,27 @@ def _is_genuine(release: SignedRelease, links: Sequence[str]) -> bool:
     text = manifest_text(state.version, state.chain, state.counter, state.expires_at_s)
     return (
         is_text_signed(text, state.signature, public_key)
+        and _is_text_proved(state, public_key)
         and len(release.rows) == len(links)
         and all(
             is_signed(version, link, signature, public_key)
             for version, (link, signature) in enumerate(zip(links, release.rows, strict=True), start=1)
         )
     )
+
+
+def _is_text_proved(state: Manifest, public_key: str) -> bool:
+    if state.counter < FIRST_COUNTER:
+        return not state.text and not state.text_signature
+    try:
+        proved(state.text, state.text_signature, public_key, stand_of(state))
+    except (RegistryTampered, ReleaseNotUnderstood):
+        return False
+    return True
+
+
+def _signed_at_ms(state: Manifest) -> int:
+    return state.counter - FIRST_COUNTER if state.counter >= FIRST_COUNTER else state.counter
 
 
 def endorsement(of_public_key: str, by: Signer) -> KeyStatement:

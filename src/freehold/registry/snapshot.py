@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from freehold.migrate.release_text import Part, ReleaseNotUnderstood, ReleaseText, parsed, proved
 from freehold.migrate.signature import (
     RegistryTampered,
     endorsement_text,
@@ -13,7 +14,14 @@ from freehold.migrate.signature import (
     retirement_text,
 )
 from freehold.migrate.types import GENESIS, BadMigration, Migration, chain
-from freehold.registry.types import KeyStatement, Manifest, PublishedMigration, RegistryKey, Stored
+from freehold.registry.types import (
+    KeyStatement,
+    Manifest,
+    PartFile,
+    PublishedMigration,
+    RegistryKey,
+    Stored,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +35,8 @@ class Snapshot:
     statements: tuple[KeyStatement, ...] = ()
     # None before anything was signed as a whole.
     manifest: Manifest | None = None
+    # The release's further parts, by name.
+    parts: tuple[PartFile, ...] = field(default=(), repr=False)
 
     @property
     def version(self) -> int:
@@ -51,6 +61,21 @@ class Snapshot:
     def after(self, version: int) -> tuple[PublishedMigration, ...]:
         """The rows beyond this version, oldest first."""
         return self.rows[version:]
+
+
+def stand_of(state: Manifest) -> ReleaseText:
+    """What the state's text has to say, but for the parts."""
+    return ReleaseText(
+        version=state.version,
+        chain=state.chain,
+        counter=state.counter,
+        expires_at_s=state.expires_at_s,
+    )
+
+
+def listed_parts(state: Manifest | None) -> tuple[Part, ...]:
+    """The parts that a state was signed with; its text was checked before."""
+    return parsed(state.text).parts if state is not None and state.text else ()
 
 
 def checked(stored: Stored) -> Snapshot:
@@ -80,7 +105,22 @@ def checked(stored: Stored) -> Snapshot:
         previous = row.chain
     if stored.manifest is not None:
         _check_manifest(stored.manifest, len(migrations), previous, public_keys)
-    return Snapshot(tuple(stored.rows), tuple(stored.keys), tuple(migrations), statements, stored.manifest)
+    parts = _checked_parts(listed_parts(stored.manifest), dict(stored.parts))
+    return Snapshot(
+        tuple(stored.rows), tuple(stored.keys), tuple(migrations), statements, stored.manifest, parts
+    )
+
+
+def _checked_parts(listed: Iterable[Part], contents: Mapping[str, bytes]) -> tuple[PartFile, ...]:
+    found = []
+    for part in listed:
+        file = PartFile(name=part.name, content=contents.get(part.sha256, b""), must_understand=part.must)
+        if part.sha256 not in contents or file.listed != part:
+            raise RegistryTampered(
+                f"the release's part {part.name} is missing or was changed; restore it from a backup"
+            )
+        found.append(file)
+    return tuple(found)
 
 
 def _check_manifest(manifest: Manifest, version: int, link: str, public_keys: Mapping[str, str]) -> None:
@@ -95,6 +135,11 @@ def _check_manifest(manifest: Manifest, version: int, link: str, public_keys: Ma
         raise RegistryTampered(
             f"the signature over the registry's version {version} was tampered with; restore it from a backup"
         )
+    if manifest.text:  # a process of an older version, beside this one, signs without
+        try:
+            proved(manifest.text, manifest.text_signature, public_key, stand_of(manifest))
+        except (RegistryTampered, ReleaseNotUnderstood) as error:
+            raise RegistryTampered(f"{error}; restore the registry from a backup") from error
 
 
 def _checked_statements(

@@ -1,11 +1,14 @@
 """Published migrations and what can go wrong with them."""
 
+import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal
 
 import msgspec
 
 from freehold.errors import Conflict, InvalidInput
+from freehold.migrate.release_text import Part
 
 MAX_VERSION = 9_999  # file names have four digits
 
@@ -44,8 +47,12 @@ class KeyStatement(msgspec.Struct, frozen=True, kw_only=True):
     signature: str
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of the registry as it was signed last. `counter` grows with each; `expires_at_s` is since 1970."""
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The state of the registry as it was signed last. `counter` grows with each; `expires_at_s` is since 1970.
+
+    `text` says all of it and the release's parts, signed by `text_signature`; both are empty in the older form.
+    `signature` is what apps check that do not know the text.
+    """
 
     version: int
     chain: str
@@ -53,6 +60,21 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     expires_at_s: int
     key_id: str
     signature: str
+    text: str = ""
+    text_signature: str = ""
+
+
+class PartFile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """A further part of a release. `must_understand`: SDKs that do not know it have to refuse the release."""
+
+    name: str
+    content: bytes
+    must_understand: bool = False
+
+    @cached_property
+    def listed(self) -> Part:
+        """The part as the signed text has it."""
+        return Part(self.name, hashlib.sha256(self.content).hexdigest(), self.must_understand)
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +84,8 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     keys: Sequence[RegistryKey]
     statements: Sequence[KeyStatement] = ()
     manifest: Manifest | None = None
+    # By the hash that each is kept under: those that the manifest's text names.
+    parts: Sequence[tuple[str, bytes]] = ()
 
 
 class PublishReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,10 +13,11 @@ from freehold.migrate.schema import EMPTY, Schema, read_schema
 from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.types import Migration
 from freehold.registry.files import FileFault, file_name, read_folder
+from freehold.registry.folder_config import CONFIG_FILE
 from freehold.registry.lint.catalogue import CHECKS, RULES, WAIVABLE
 from freehold.registry.lint.findings import Finding, Problem
 from freehold.registry.lint.step import Step
-from freehold.registry.lint.waivers import CONFIG_FILE, waivers_of
+from freehold.registry.lint.waivers import waivers_of
 from freehold.registry.release import Waiver
 from freehold.registry.seal import SEAL_FILE, UNSEALED, Seal, read_seal, seal_faults, unpublished_changes
 from freehold.registry.types import BadRegistry
