@@ -25,8 +25,8 @@ from freehold.errors import FreeholdError
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.libsql.values import decode
 from freehold.migrate.apply import apply
-from freehold.migrate.fingerprint import schema_fingerprint
 from freehold.migrate.ledger import ledger_rows
+from freehold.migrate.schema import read_schema
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.rollouts.types import Options
@@ -206,7 +206,7 @@ async def _look_at_all(services: Services, names: list[str]) -> None:
     for name in names:
         target = await services.provider.open(name)
         assert [row.version for row in await ledger_rows(target)] == versions
-        prints.add(await schema_fingerprint(target))
+        prints.add((await read_schema(target)).fingerprint)
         assert await ask(target, "SELECT count(*) FROM cards") == [[CHILDREN]]
         assert await ask(target, "SELECT count(*) FROM notes") == [[2]]  # its INSERT ran once
         assert await ask(target, "PRAGMA foreign_key_check") == []

@@ -5,12 +5,13 @@ engine writes every definition anew. Two texts with the same canonical words are
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from msgspec import Struct
 
 from freehold.migrate.tokens import Kind, Token, tokens
 
+_AROUND_SIGNS = re.compile(r"\s*([(),])\s*")
 _PLAIN = re.compile(r"[a-z_\x80-\U0010ffff][a-z0-9_$\x80-\U0010ffff]*")
 # How a constraint of the table begins: a column may be called `check`, and is followed by other words then.
 _CONSTRAINTS = {("primary", "key"), ("foreign", "key"), ("unique", "("), ("check", "(")}
@@ -32,15 +33,18 @@ class Item(Struct, frozen=True):
         return "" if is_named or words[:2] in _CONSTRAINTS else unwrapped(words[0])
 
 
-def canonical(sql: str) -> tuple[str, ...]:
+def canonical(sql: str, strings: Set[str] = frozenset()) -> tuple[str, ...]:
     """The words of a statement: names and keywords in lower case, strings as they are, each sign alone.
 
     Turso's engine writes `<>` as `!=`, `==` as `=` and LEFT JOIN as LEFT OUTER JOIN; here they are the same.
+    `strings` are those texts in double quotes, with these, that are no names.
     """
     found: list[str] = []
     for kind, start, end in tokens(sql):
         text = sql[start:end]
-        if kind is Kind.QUOTED:
+        if kind is Kind.QUOTED and text in strings:
+            found.append(_string(text[1:-1].replace('""', '"')))
+        elif kind is Kind.QUOTED:
             found.append(_name(text[1:-1].replace(text[0] * 2, text[0])))
         elif kind is Kind.OTHER:
             same = text.replace("!=", "<>").replace("==", "=")
@@ -55,9 +59,25 @@ def canonical(sql: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def strings_in(sql: str, names: Set[str]) -> frozenset[str]:
+    """Texts in double quotes, with these, that are strings, as nothing has such a name (in lower case).
+
+    Source: https://www.sqlite.org/quirks.html, section 8.
+    """
+    if '"' not in sql:
+        return frozenset()
+    quoted = {sql[start:end] for kind, start, end in tokens(sql) if kind is Kind.QUOTED and sql[start] == '"'}
+    return frozenset(text for text in quoted if text[1:-1].replace('""', '"').lower() not in names)
+
+
 def unwrapped(word: str) -> str:
     """The name behind a canonical word."""
     return word[1:-1] if word.startswith("\x02") else word
+
+
+def named(word: str) -> str:
+    """What a canonical word names, if it names anything: a string may be a name as well, as in FROM 't'."""
+    return word[1:-1].replace("''", "'").lower() if word[:1] == "'" else unwrapped(word)
 
 
 def items(words: Sequence[str]) -> tuple[tuple[Item, ...], tuple[str, ...]]:
@@ -146,9 +166,11 @@ def _string(text: str) -> str:
 
 def renamed(sql: str, name: str) -> str:
     """The CREATE statement under another name, already quoted. `sql` is as the schema table keeps it."""
-    for number, (_, start, end) in enumerate(tokens(sql)):
-        if number == 2:  # CREATE TABLE name: the engine has left out IF NOT EXISTS
+    is_next = False
+    for kind, start, end in tokens(sql):
+        if is_next:  # CREATE TABLE name: the engine has left out IF NOT EXISTS
             return f"{sql[:start]}{name}{sql[end:]}"
+        is_next = kind is Kind.WORD and sql[start:end].lower() == "table"
     return sql
 
 
@@ -161,6 +183,31 @@ def clauses(words: Sequence[str], keyword: str) -> Iterator[tuple[str, ...]]:
             yield tuple(words[at + 2 : end])
             at = end
         at += 1
+
+
+def bare(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Without parentheses around all: some engines keep those of a default."""
+    while words[:1] == ("(",) and closing(words, 0) == len(words) - 1:
+        words = words[1:-1]
+    return words
+
+
+def default_words(text: str) -> tuple[str, ...]:
+    """The words of a DEFAULT as the engine tells it, where a name alone is a string, as is any in double quotes."""
+    found = list(tokens(text))
+    if len(found) == 1 and found[0].kind in (Kind.QUOTED, Kind.WORD):
+        words = canonical(_expression(text, found) or text)
+    else:
+        words = canonical(text, strings_in(text, frozenset()))
+    return bare(words)
+
+
+def type_words(kind: str, words: Sequence[str]) -> str:
+    """A column's type with its numbers, `varchar(20)`: Turso's engine leaves them out of its answer."""
+    at = 1 + len(kind.split())
+    if "(" not in kind and kind and words[at : at + 1] == ("(",):
+        kind += "".join(words[at : closing(words, at) + 1])
+    return _AROUND_SIGNS.sub(r"\1", kind)
 
 
 def closing(words: Sequence[str], opening: int) -> int:

@@ -1,48 +1,53 @@
 """The tables of a database as copying and dumping need them: which columns hold data, and how rows are told apart."""
 
-import re
+from collections.abc import Sequence
 
 from msgspec import Struct
 
+from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import canonical, items
 from freehold.migrate.fingerprint import OURS_SQL, ask
 from freehold.migrate.ledger import LEDGER_TABLE
 from freehold.migrate.target import Target
+from freehold.migrate.virtual import Keeps, Virtual, virtual_of
 
 _SCHEMA_SQL = f"SELECT type, name, sql FROM sqlite_schema WHERE {OURS_SQL} ORDER BY rowid"
 _LEDGER_SQL = f"SELECT type, name, sql FROM sqlite_schema WHERE type = 'table' AND name = '{LEDGER_TABLE}'"
 _SEQUENCES_SQL = "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'"
-# 0 is an ordinary column; the others are generated, or a virtual table's own.
-_COLUMNS_SQL = f"""SELECT owner.name, found.name FROM
+_COLUMNS_SQL = f"""SELECT owner.name, found.name, found.hidden FROM
   (SELECT rowid AS place, name FROM sqlite_schema
    WHERE type = 'table' AND (name = '{LEDGER_TABLE}' OR ({OURS_SQL}))) AS owner,
   pragma_table_xinfo(owner.name) AS found
-WHERE found.hidden = 0 ORDER BY owner.place, found.cid"""
-
-_MODULE = re.compile(r"\bUSING\s+[\"`\[]?(\w+)", re.IGNORECASE)
-_FTS_CONTENT = re.compile(r"\bcontent\s*=\s*('(?:[^']|'')*'|\"[^\"]*\"|\w+)", re.IGNORECASE)
+ORDER BY owner.place, found.cid"""
 
 
 class Table(Struct, frozen=True):
-    """One table. `columns` are those that hold data; `module` is empty for an ordinary table."""
+    """One table. `columns` are those that hold data, `others` generated ones and a virtual table's own."""
 
     name: str
     columns: tuple[str, ...]
-    module: str
+    others: tuple[str, ...]
     sql: str
     has_rowid: bool
+    virtual: Virtual | None
 
     @property
     def rowid(self) -> str | None:
         """A name for the row's number that no column hides, if there is one."""
-        taken = {column.lower() for column in self.columns}
+        if self.virtual is not None and not self.virtual.is_text and self.virtual.module != "geopoly":
+            return None  # the number is a column of its own
+        taken = {column.lower() for column in (*self.columns, *self.others)}
         return next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), None)
 
     @property
-    def fts_content(self) -> str | None:
-        """Where a full-text table keeps its rows: None in itself, empty nowhere, else in the named table."""
-        found = _FTS_CONTENT.search(self.sql)
-        return found[1].strip("'\"") if found else None
+    def keeps(self) -> Keeps:
+        """Where its rows are; an ordinary table's are in itself."""
+        return Keeps.OWN if self.virtual is None else self.virtual.keeps
+
+    @property
+    def is_fts5(self) -> bool:
+        """Whether it is a full-text table of the kind that can be set up by inserts."""
+        return self.virtual is not None and self.virtual.module == "fts5"
 
 
 class Content(Struct, frozen=True):
@@ -64,23 +69,21 @@ async def read_content(target: Target, *, with_ledger: bool = False) -> Content:
     )
     rows = [*(ledger if with_ledger else []), *found]
     objects = [(str(kind), str(name), str(sql)) for kind, name, sql in rows]
-    tables = tuple(
-        Table(
-            name,
-            tuple(str(column) for owner, column in columns if owner == name),
-            _module(sql),
-            sql,
-            "without" not in items(canonical(sql))[1],
-        )
-        for kind, name, sql in objects
-        if kind == "table"
-    )
+    tables = tuple(_table(name, sql, columns) for kind, name, sql in objects if kind == "table")
     rest = [sql for wanted in ("index", "view", "trigger") for kind, _, sql in objects if kind == wanted]
     return Content(tables, tuple(rest), bool(sequences))
 
 
-def _module(sql: str) -> str:
-    if not sql.upper().startswith("CREATE VIRTUAL TABLE"):
-        return ""
-    found = _MODULE.search(sql)
-    return found[1].lower() if found else "unknown"
+def _table(name: str, sql: str, columns: Sequence[Sequence[SqlValue]]) -> Table:
+    own = [(str(column), bool(hidden)) for owner, column, hidden in columns if owner == name]
+    virtual = virtual_of(sql)
+    # The language of a row is hidden, and nevertheless kept.
+    language = (virtual.option("languageid") or "").lower() if virtual else ""
+    return Table(
+        name,
+        tuple(column for column, is_hidden in own if not is_hidden or column.lower() == language),
+        tuple(column for column, is_hidden in own if is_hidden and column.lower() != language),
+        sql,
+        "without" not in items(canonical(sql))[1],
+        virtual,
+    )

@@ -29,8 +29,10 @@ from freehold.libsql.values import decode
 from freehold.migrate.content import Content, Table, read_content
 from freehold.migrate.failures import circumstance
 from freehold.migrate.fingerprint import ask
+from freehold.migrate.full_text_settings import setting_statements, settings_of
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
+from freehold.migrate.virtual import Keeps
 
 _FIRST_ROWS = 100
 _MOST_ROWS = 2_000
@@ -91,7 +93,7 @@ async def content_digests(target: Target) -> dict[str, tuple[int, str]]:
     copy = _Copy(target, target, lambda _rows: None)
     found = {}
     for table in (await read_content(target, with_ledger=True)).tables:
-        if table.module == "" or (table.module == "fts5" and table.fts_content is None):
+        if table.virtual is None or (table.virtual.is_text and table.keeps is Keeps.OWN):
             found[table.name] = await copy.digest(table)
     return found
 
@@ -107,18 +109,21 @@ class _Copy:
     async def all(self) -> Copied:
         content = await read_content(self._source, with_ledger=True)
         tables = [table for table in content.tables if await self._made(table)]
-        rebuilt = []
         for table in tables:
-            if table.module == "fts5" and table.fts_content:
-                rebuilt.append(table)
-            elif await self._can_be_read(table):
+            if table.is_fts5:
+                await self._settings(table)
+            if await self._can_be_read(table):
                 await self._copy_rows(table)
-        for table in rebuilt:  # their rows are another table's
-            await self._write([Stmt(sql=f"INSERT INTO {_name(table)} ({_name(table)}) VALUES ('rebuild')")])
         await self._sequences(content)
         # A trigger must not fire for rows that are already what it made of them, so the triggers come last.
         for sql in content.rest:
             await self._make(sql, sql.split("\n", 1)[0][:100])
+        # The rows of these are another table's, or a view's. Filling them fires no trigger.
+        for table in tables:
+            if table.keeps is Keeps.OTHERS:
+                await self._write(
+                    [Stmt(sql=f"INSERT INTO {_name(table)} ({_name(table)}) VALUES ('rebuild')")]
+                )
         await self._user_version()
         return Copied(len(tables), self._rows, tuple(self._skipped))
 
@@ -133,16 +138,18 @@ class _Copy:
         return error is None
 
     async def _can_be_read(self, table: Table) -> bool:
-        if table.module in {"", "rtree", "rtree_i32"} or (
-            table.module == "fts5" and table.fts_content is None
-        ):
+        if table.keeps is Keeps.OWN:
             return True
-        if (
-            table.module != "fts5vocab"
-            and (await ask(self._source, f"SELECT 1 FROM {_name(table)} LIMIT 1"))[0]
-        ):
-            self._skipped.append(f"the rows of {table.name}: it does not keep what it was given")
+        if table.keeps in (Keeps.NOTHING, Keeps.UNKNOWN):
+            [rows] = await ask(self._source, f"SELECT 1 FROM {_name(table)} LIMIT 1")
+            if rows:
+                self._skipped.append(f"the rows of {table.name}: it does not keep what it was given")
         return False
+
+    async def _settings(self, table: Table) -> None:
+        """What was set for a full-text table once, such as how it ranks."""
+        statements = setting_statements(table.name, await settings_of(self._source, table.name))
+        await self._write([Stmt(sql=sql, want_rows=False) for sql in statements])
 
     async def digest(self, table: Table) -> tuple[int, str]:
         """How many rows the source's table has, and a hash over them in their order."""
@@ -300,7 +307,7 @@ def _size(value: Value) -> int:
 
 def _columns(table: Table) -> tuple[list[str], bool]:
     """What is read of a row, and whether its number comes first."""
-    rowid = table.rowid if table.has_rowid and table.module in {"", "fts5"} else None
+    rowid = table.rowid if table.has_rowid else None
     return [*([rowid] if rowid else []), *map(quoted, table.columns)], rowid is not None
 
 

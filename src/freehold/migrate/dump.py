@@ -9,10 +9,13 @@ from msgspec import Struct
 
 from freehold.errors import Conflict
 from freehold.libsql.values import SqlValue
+from freehold.migrate.canonical import canonical
 from freehold.migrate.content import Table, read_content
 from freehold.migrate.fingerprint import ask, fingerprint
+from freehold.migrate.full_text_settings import setting_statements, settings_of
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
+from freehold.migrate.virtual import Keeps
 
 _INSERT_CHARS = 64 * 1024
 
@@ -52,24 +55,30 @@ async def dump(target: Target) -> Dump:
     content = await read_content(target)
     tables = content.tables
     rows: list[str] = []
+    rest = list(content.rest)
+    views = [sql for sql in rest if canonical(sql)[1:2] == ("view",)]
     state: list[SqlValue] = []
     for table in tables:
-        if not table.module:
+        if table.virtual is None:
             rows += await _rows(target, table)
-        else:
-            rows += await _virtual_rows(target, table)
-            if table.module == "fts5":
-                state += await _flat(target, f"SELECT k, v FROM {quoted(table.name + '_config')} ORDER BY k")
+            continue
+        if table.is_fts5:
+            settings = await settings_of(target, table.name)
+            state += [value for setting in settings for value in setting]
+            rows += setting_statements(table.name, settings)
+        filling = await _virtual_rows(target, table)
+        # What shows the rows of a view can be filled when that is there.
+        (rest if table.keeps is Keeps.OTHERS and views else rows).extend(filling)
     if content.has_sequences:
         rows += await _sequences(target)
     # A trigger must not fire for rows that are already what it made of them, so the triggers come last.
-    return Dump(tuple(table.sql for table in tables), tuple(rows), content.rest, tuple(state))
+    return Dump(tuple(table.sql for table in tables), tuple(rows), tuple(rest), tuple(state))
 
 
-async def _rows(target: Target, table: Table, *, with_rowid: bool = True) -> list[str]:
+async def _rows(target: Target, table: Table) -> list[str]:
     rowid = table.rowid
     names = [quoted(column) for column in table.columns]
-    if table.has_rowid and with_rowid:
+    if table.has_rowid and not (table.virtual is not None and table.virtual.is_tree):
         if rowid is None:
             await _require_empty(target, table, "its columns hide the row numbers")
             return []
@@ -88,28 +97,28 @@ async def _rows(target: Target, table: Table, *, with_rowid: bool = True) -> lis
 
 
 async def _virtual_rows(target: Target, table: Table) -> list[str]:
-    match table.module:
-        case "fts5":
-            return await _text_rows(target, table)
-        case "fts5vocab":  # shows another table's
-            return []
-        case "rtree" | "rtree_i32":
-            return await _rows(target, table, with_rowid=False)
-        case module:
+    match table.keeps:
+        case Keeps.OWN:
+            return await _rows(target, table)
+        case Keeps.OTHERS:
+            return await _filling(target, table)
+        case Keeps.NOTHING:
+            await _require_empty(target, table, "it keeps no content")
+        case Keeps.UNKNOWN:
+            module = table.virtual.module if table.virtual else ""
             await _require_empty(target, table, f"the module `{module}` is not known")
-            return []
+        case Keeps.SHOWS:
+            pass
+    return []
 
 
-async def _text_rows(target: Target, table: Table) -> list[str]:
-    if table.fts_content is None:
-        return await _rows(target, table)
-    if not table.fts_content:
-        await _require_empty(target, table, "it keeps no content")
+async def _filling(target: Target, table: Table) -> list[str]:
     if await _is_empty(target, table):
         return []
     # Its rows are another table's; what it has of its own can be made from them again, if it fits them now.
     name = quoted(table.name)
-    await ask(target, f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', 1)")
+    if table.is_fts5:
+        await ask(target, f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', 1)")
     return [f"INSERT INTO {name} ({name}) VALUES ('rebuild')"]
 
 

@@ -1,4 +1,4 @@
-"""One hash for the schema that a database has, so that two of them can be compared."""
+"""Questions about the schema that a database has, and what counts as such."""
 
 import hashlib
 from collections.abc import Sequence
@@ -35,30 +35,11 @@ OURS_SQL = f"""sql IS NOT NULL AND tbl_name <> 'freehold_ledger'
   AND name NOT GLOB 'libsql_*' AND name NOT GLOB '_litestream_*' AND name NOT GLOB '__turso_internal_*'
   AND (type <> 'table' OR lower(name) NOT IN ({_SHADOWS_SQL}))"""
 
-# By table and kind in the order of creation: it decides which of two triggers fires first. The order of the
-# tables among each other decides nothing.
-_SCHEMA_SQL = f"""SELECT type, name, lower(tbl_name), sql FROM sqlite_schema WHERE {OURS_SQL}
-ORDER BY lower(tbl_name), type, rowid"""
-
 
 class SchemaUnreadable(Conflict):
     """The database does not tell what it holds."""
 
     code = "schema_unreadable"
-
-
-async def schema_fingerprint(target: Target) -> str:
-    """Hex SHA-256 over all tables, indexes, views and triggers, by their exact text. One round trip.
-
-    Equal text on purpose: what looks alike may still act differently. The ledger, the engine's own tables and
-    shadow tables of virtual ones are left out; rows count for nothing.
-
-    Raises:
-        SchemaUnreadable: the database refuses the question.
-        Unavailable: no answer, or busy.
-    """
-    [rows] = await ask(target, _SCHEMA_SQL)
-    return fingerprint(rows)
 
 
 def fingerprint(values: Sequence[object]) -> str:
@@ -67,7 +48,12 @@ def fingerprint(values: Sequence[object]) -> str:
 
 
 async def ask(target: Target, *queries: str) -> list[list[list[SqlValue]]]:
-    """The rows of each query, in one round trip. Raises as `schema_fingerprint` does."""
+    """The rows of each query, in one round trip.
+
+    Raises:
+        SchemaUnreadable: the database refuses a question.
+        Unavailable: no answer, or busy.
+    """
     [answer] = await target.run([Batch(tuple(BatchStep(Stmt(sql=sql)) for sql in queries))])
     found = []
     for result, error in zip(answer.step_results, answer.step_errors, strict=True):

@@ -1,6 +1,5 @@
 """What a database holds, as the engine itself tells it: tables, indexes, views and triggers, ready to compare."""
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -9,29 +8,25 @@ import msgspec
 from msgspec import Struct
 
 from freehold.libsql.values import SqlValue
-from freehold.migrate.canonical import canonical, clauses, closing, items
-from freehold.migrate.fingerprint import OURS_SQL, ask, fingerprint
+from freehold.migrate.canonical import canonical, default_words, type_words
+from freehold.migrate.fingerprint import fingerprint
+from freehold.migrate.meaning import index_words, names_of, trigger_words, view_words
 from freehold.migrate.names import quoted
+from freehold.migrate.read import Found, IndexFound, Part, read_found
+from freehold.migrate.schema_v1 import fingerprint_v1
+from freehold.migrate.table_text import ColumnText, TableText, table_text
 from freehold.migrate.target import Target
+from freehold.migrate.virtual import Virtual, virtual_of
 
-_TABLES = f"(SELECT name, rowid AS place FROM sqlite_schema WHERE type = 'table' AND {OURS_SQL}) AS owner"
-_OBJECTS_SQL = f"SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE {OURS_SQL} ORDER BY rowid"
-_COLUMNS_SQL = f"""SELECT owner.name, x.name, x.type, x."notnull", x.dflt_value, x.pk, x.hidden
-FROM {_TABLES}, pragma_table_xinfo(owner.name) AS x ORDER BY owner.place, x.cid"""
-_FOREIGN_KEYS_SQL = f"""SELECT owner.name, x.id, x."table", x."from", x."to", x.on_update, x.on_delete
-FROM {_TABLES}, pragma_foreign_key_list(owner.name) AS x ORDER BY owner.place, x.id, x.seq"""
-_UNIQUES_SQL = f"""SELECT owner.name, x.name, i.name
-FROM {_TABLES}, pragma_index_list(owner.name) AS x, pragma_index_info(x.name) AS i
-WHERE x.origin = 'u' ORDER BY owner.place, x.name, i.seqno"""
-
-_AROUND_SIGNS = re.compile(r"\s*([(),])\s*")
-_OPTIONS = ("collate", "conflict")
+_VERSION = "2"
+_PRIMARY = "pk"
 
 
 class Column(Struct, frozen=True):
     """`default` is its text as canonical words; `primary` its place in the primary key, 0 if none.
 
-    `is_generated` columns hold no data. `options` are its collation and what it does on conflict.
+    `is_generated` columns hold no data. `options` are its collation, what NOT NULL does on conflict, and the
+    expression that generates it, unless they are the usual.
     """
 
     name: str
@@ -54,18 +49,33 @@ class Column(Struct, frozen=True):
         return "real" if any(word in self.type for word in ("real", "floa", "doub")) else "numeric"
 
 
+class Key(Struct, frozen=True, order=True):
+    """A PRIMARY KEY or UNIQUE constraint. `conflict` is what it does then, empty where it is the usual.
+
+    A key that is the row's number (`INTEGER PRIMARY KEY`) has no `parts`.
+    """
+
+    is_primary: bool
+    parts: tuple[Part, ...]
+    conflict: str
+
+
 class ForeignKey(Struct, frozen=True, order=True):
-    """`parent_columns` are empty when it means the primary key."""
+    """`parent_columns` are empty when it means the primary key. `is_deferred`: it counts when all is written."""
 
     columns: tuple[str, ...]
     parent: str
     parent_columns: tuple[str, ...]
     on_update: str
     on_delete: str
+    is_deferred: bool = False
 
 
 class Table(Struct, frozen=True):
-    """`name` is as it was written, all else in lower case. `module` is set for a virtual table."""
+    """`name` is as it was written, all else in lower case. `virtual` is set for a virtual table.
+
+    `uniques` are the columns of UNIQUE constraints, `keys` all that there is to say of these and the primary key.
+    """
 
     name: str
     sql: str
@@ -74,51 +84,96 @@ class Table(Struct, frozen=True):
     uniques: tuple[tuple[str, ...], ...]
     checks: tuple[tuple[str, ...], ...]
     options: tuple[str, ...]
-    is_virtual: bool = False
+    keys: tuple[Key, ...] = ()
+    virtual: Virtual | None = None
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether a module keeps it."""
+        return self.virtual is not None
 
     @property
     def shape(self) -> tuple[object, ...]:
         """Equal for two tables that differ in nothing that a statement naming its columns could tell."""
-        if self.is_virtual:
-            return canonical(self.sql)
+        if self.virtual is not None:
+            return self.virtual.shape
         columns = sorted(self.columns, key=lambda column: column.name)
-        return (columns, self.foreign_keys, self.uniques, self.checks, self.options)
+        return (columns, self.foreign_keys, self.keys, self.checks, self.options)
 
     def column(self, name: str) -> Column | None:
         """The column of this name in lower case."""
         return next((column for column in self.columns if column.name == name), None)
 
+    @property
+    def has_rowid(self) -> bool:
+        """Whether its rows have numbers."""
+        return "without" not in self.options
+
+    @property
+    def number(self) -> str:
+        """The column that is the row's number, `INTEGER PRIMARY KEY`; empty if none is."""
+        is_number = any(key.is_primary and not key.parts for key in self.keys)
+        return next((column.name for column in self.columns if column.primary), "") if is_number else ""
+
+    @property
+    def rowid(self) -> str | None:
+        """A name of the row's number that no column hides, if there is one."""
+        taken = {column.name for column in self.columns}
+        return next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), None)
+
 
 class Other(Struct, frozen=True):
-    """An index, view or trigger. `table` is in lower case."""
+    """An index, view or trigger. `table` is in lower case; `shape` are its words, without what means nothing."""
 
     name: str
     table: str
     sql: str
+    shape: tuple[str, ...]
 
     @property
-    def shape(self) -> tuple[str, ...]:
-        """Its canonical words, without IF NOT EXISTS."""
-        words = canonical(self.sql)
-        for at in range(len(words) - 2):
-            if words[at : at + 3] == ("if", "not", "exists"):
-                return words[:at] + words[at + 3 :]
-        return words
+    def moment(self) -> tuple[str, ...]:
+        """The table, and when its trigger fires: of several that do at once, the last that was made does first."""
+        when = self.shape[3:4]
+        return (self.table, *when, *self.shape[5 if when == ("instead",) else 4 :][:1])
 
 
 class Schema(Struct, frozen=True, dict=True):
-    """Everything by its name in lower case, in the order of creation."""
+    """Everything by its name in lower case, in the order of creation. `found` is what it was read from.
+
+    `settings` are those of FTS5 tables, where somebody asked for them too; they are no part of the schema.
+    """
 
     tables: Mapping[str, Table]
     indexes: Mapping[str, Other]
     views: Mapping[str, Other]
     triggers: Mapping[str, Other]
+    found: Found | None = None
+    settings: Mapping[str, Sequence[tuple[str, SqlValue]]] = {}
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex SHA-256 of the shape; the order of columns and of objects, and the texts' layout, count for nothing."""
+        """The shape as one word: the version of how it is told, and its SHA-256.
+
+        The order of columns and of objects, and the texts' layout, count for nothing; that of triggers does, where
+        they fire at the same moment.
+        """
         kinds = (self.tables, self.indexes, self.views, self.triggers)
-        return fingerprint([[(name, kind[name].shape) for name in sorted(kind)] for kind in kinds])
+        shapes = [[(name, kind[name].shape) for name in sorted(kind)] for kind in kinds]
+        return f"{_VERSION}-{fingerprint([shapes, sorted(self.moments.items())])}"
+
+    @cached_property
+    def moments(self) -> Mapping[tuple[str, ...], list[str]]:
+        """The triggers of each moment at which more than one fires, in the order in which they were made."""
+        found: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for name, trigger in self.triggers.items():
+            found[trigger.moment].append(name)
+        return {moment: names for moment, names in found.items() if len(names) > 1}
+
+    def is_recorded_as(self, recorded: str) -> bool:
+        """Whether a fingerprint that was written down, by an earlier version perhaps, is this schema's."""
+        if "-" in recorded or self.found is None:
+            return recorded == self.fingerprint
+        return recorded == fingerprint_v1(self.found)
 
 
 EMPTY = Schema({}, {}, {}, {})
@@ -131,18 +186,31 @@ async def read_schema(target: Target) -> Schema:
         SchemaUnreadable: the database refuses the question.
         Unavailable: no answer, or busy.
     """
-    objects, columns, keys, uniques = await ask(
-        target, _OBJECTS_SQL, _COLUMNS_SQL, _FOREIGN_KEYS_SQL, _UNIQUES_SQL
-    )
-    parts = _Parts(_grouped(columns), _grouped(keys), _grouped(uniques))
-    found: dict[str, dict[str, Other]] = {"index": {}, "view": {}, "trigger": {}}
-    tables = {}
-    for kind, name, owner, sql in ((str(a), str(b), str(c), str(d)) for a, b, c, d in objects):
-        if kind == "table":
-            tables[name.lower()] = _table(name, sql, parts)
+    found = await read_found(target)
+    tables = {
+        name.lower(): _table(name, sql, found) for kind, name, _, sql in found.objects if kind == "table"
+    }
+    names: dict[str, frozenset[str]] = {
+        name: frozenset(column.name for column in table.columns) for name, table in tables.items()
+    }
+    for kind, name, _, sql in found.objects:
+        if kind == "view":
+            names[name.lower()] = frozenset(canonical(sql))
+    others: dict[str, dict[str, Other]] = {"index": {}, "view": {}, "trigger": {}}
+    indexes = {index.name: index for each in found.indexes.values() for index in each}
+    for kind, name, owner, sql in found.objects:
+        if kind == "index":
+            parts = indexes[name].parts if name in indexes else ()
+            facts = [(part.collation, part.is_descending) for part in parts]
+            words = index_words(sql, names.get(owner.lower(), frozenset()), facts)
+        elif kind == "view":
+            words = view_words(sql, names_of(canonical(sql), names, but=name.lower()))
+        elif kind == "trigger":
+            words = trigger_words(sql, names_of(canonical(sql), names))
         else:
-            found[kind][name.lower()] = Other(name, owner.lower(), sql)
-    return Schema(tables, found["index"], found["view"], found["trigger"])
+            continue
+        others[kind][name.lower()] = Other(name, owner.lower(), sql, words)
+    return Schema(tables, others["index"], others["view"], others["trigger"], found)
 
 
 def orphan_queries(schema: Schema) -> list[str]:
@@ -168,103 +236,85 @@ def _place(column: Column) -> int:
     return column.primary
 
 
-class _Parts(Struct, frozen=True):
-    columns: Mapping[str, list[list[SqlValue]]]
-    keys: Mapping[str, list[list[SqlValue]]]
-    uniques: Mapping[str, list[list[SqlValue]]]
-
-
-def _grouped(rows: Sequence[list[SqlValue]]) -> Mapping[str, list[list[SqlValue]]]:
-    found: dict[str, list[list[SqlValue]]] = defaultdict(list)
-    for owner, *rest in rows:
-        found[str(owner)].append(rest)
-    return found
-
-
-def _table(name: str, sql: str, parts: _Parts) -> Table:
-    words = canonical(sql)
-    is_virtual = words[1:2] == ("virtual",)
-    pieces, tail = ((), ()) if is_virtual else items(words)
-    by_column = {item.column: item.words for item in pieces if item.column}
-    checks = sorted(clause for item in pieces for clause in clauses(item.words, "check"))
-    marks = [word for word in ("autoincrement", "deferrable") if any(word in item.words for item in pieces)]
-    conflicts = [" ".join(item.words) for item in pieces if not item.column and "conflict" in item.words]
+def _table(name: str, sql: str, found: Found) -> Table:
+    rows = found.columns.get(name, ())
+    virtual = virtual_of(sql)
+    if virtual is not None:
+        columns = tuple(_column(row, ColumnText(str(row[0]).lower(), "")) for row in rows)
+        return Table(name, sql, columns, (), (), (), (), (), virtual)
+    text = table_text(sql)
+    indexes = found.indexes.get(name, ())
+    keys = tuple(sorted(_keys(rows, indexes, text)))
+    marks = ["autoincrement"] if text.is_autoincrement else []
     return Table(
         name,
         sql,
-        _columns(parts.columns.get(name, ()), by_column),
-        _foreign_keys(parts.keys.get(name, ())),
-        _uniques(parts.uniques.get(name, ())),
-        tuple(checks),
-        (*marks, *sorted(conflicts), *sorted(word for word in tail if word in {"strict", "without"})),
-        is_virtual,
+        _columns(rows, text, is_numbered=any(key.is_primary and not key.parts for key in keys)),
+        _foreign_keys(found.keys.get(name, ()), text),
+        tuple(sorted(found.uniques(name))),
+        text.checks,
+        (*marks, *text.options),
+        keys,
     )
 
 
-def _columns(rows: Sequence[list[SqlValue]], by_column: Mapping[str, tuple[str, ...]]) -> tuple[Column, ...]:
-    found = [_column(row, by_column) for row in rows]
-    primary = [column for column in found if column.primary]
-    if len(primary) == 1 and primary[0].type == "integer":
-        # It is the row's number, which is never NULL whether NOT NULL stands there or not.
-        found = [
-            msgspec.structs.replace(column, not_null=False) if column.primary else column for column in found
-        ]
+def _columns(rows: Sequence[list[SqlValue]], text: TableText, *, is_numbered: bool) -> tuple[Column, ...]:
+    found = []
+    for row in rows:
+        name = str(row[0]).lower()
+        column = _column(row, text.columns.get(name) or ColumnText(name, ""))
+        if is_numbered and column.primary:
+            # The row's number is never NULL whether NOT NULL stands there or not.
+            column = msgspec.structs.replace(column, not_null=False)
+        found.append(column)
     return tuple(found)
 
 
-def _column(row: Sequence[SqlValue], by_column: Mapping[str, tuple[str, ...]]) -> Column:
+def _column(row: Sequence[SqlValue], text: ColumnText) -> Column:
     name, kind, not_null, default, primary, hidden = row
-    words = by_column.get(str(name).lower(), ())
-    options = [
-        f"{words[at]} {words[at + 1]}"
-        for at in range(1, len(words) - 1)
-        if words[at] in _OPTIONS and words[at + 1] != "("
-    ]
-    if hidden:
-        options += [" ".join(clause) for clause in clauses(words, "as")]
-        options += [word for word in words if word == "stored"]
+    options = [f"collate {text.collation}"] if text.collation else []
+    options += [f"not null on conflict {text.not_null_conflict}"] if text.not_null_conflict else []
+    options += [" ".join(text.generated)] if text.generated else []
+    options += ["stored"] if text.is_stored else []
+    said = None if default is None else default_words(str(default))
     return Column(
         str(name).lower(),
-        _type(str(kind).lower(), words),
+        type_words(str(kind).lower(), canonical(text.text) if "(" in text.text else ()),
         bool(not_null),
-        None if default is None else _bare(canonical(str(default))),
+        None if said == ("null",) else said,
         int(str(primary)),
         bool(hidden),
         tuple(options),
     )
 
 
-def _type(kind: str, words: Sequence[str]) -> str:
-    """The type with its numbers, `varchar(20)`: Turso's engine leaves them out of its answer."""
-    at = 1 + len(kind.split())
-    if "(" not in kind and kind and words[at : at + 1] == ("(",):
-        kind += "".join(words[at : closing(words, at) + 1])
-    return _AROUND_SIGNS.sub(r"\1", kind)
+def _keys(rows: Sequence[list[SqlValue]], indexes: Sequence[IndexFound], text: TableText) -> list[Key]:
+    """An engine's answer, and the text for what it leaves out."""
+    conflicts = {(key.is_primary, key.columns): key.conflict for key in text.keys if key.conflict}
+    found = []
+    primary = tuple(sorted(str(row[0]).lower() for row in rows if row[4]))
+    of_keys = [index for index in indexes if index.origin != "c"]
+    for index in of_keys:
+        columns = tuple(sorted(part.column for part in index.parts))
+        is_primary = index.origin == _PRIMARY
+        conflict = conflicts.get((is_primary, columns)) or conflicts.get((not is_primary, columns), "")
+        found.append(Key(is_primary, index.parts, conflict))
+    if primary and not any(index.origin == _PRIMARY for index in of_keys):
+        found.append(Key(is_primary=True, parts=(), conflict=conflicts.get((True, primary), "")))
+    return found
 
 
-def _bare(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Without parentheses around all: some engines keep those of a default."""
-    while words[:1] == ("(",) and closing(words, 0) == len(words) - 1:
-        words = words[1:-1]
-    return words
-
-
-def _foreign_keys(rows: Sequence[list[SqlValue]]) -> tuple[ForeignKey, ...]:
+def _foreign_keys(rows: Sequence[list[SqlValue]], text: TableText) -> tuple[ForeignKey, ...]:
     by_id: dict[SqlValue, list[list[SqlValue]]] = defaultdict(list)
     for number, *rest in rows:
         by_id[number].append(rest)
-    found = []
+    deferred = [(one.columns, one.parent, one.parent_columns) for one in text.references if one.is_deferred]
+    found = set()
     for parts in by_id.values():
         parent, _, _, on_update, on_delete = parts[0]
         # Turso's engine says an empty name where the others say none.
         to = tuple(str(part[2]).lower() for part in parts if part[2])
         columns = tuple(str(part[1]).lower() for part in parts)
-        found.append(ForeignKey(columns, str(parent).lower(), to, str(on_update), str(on_delete)))
+        is_deferred = (columns, str(parent).lower(), to) in deferred
+        found.add(ForeignKey(columns, str(parent).lower(), to, str(on_update), str(on_delete), is_deferred))
     return tuple(sorted(found))
-
-
-def _uniques(rows: Sequence[list[SqlValue]]) -> tuple[tuple[str, ...], ...]:
-    by_index: dict[SqlValue, list[str]] = defaultdict(list)
-    for index, column in rows:
-        by_index[index].append(str(column).lower())
-    return tuple(sorted(tuple(columns) for columns in by_index.values()))

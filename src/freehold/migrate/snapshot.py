@@ -30,7 +30,7 @@ from freehold.migrate.apply import apply
 from freehold.migrate.chance import ONE, OTHER, freeze
 from freehold.migrate.dump import CannotBeDumped, Dump, dump
 from freehold.migrate.failures import circumstance
-from freehold.migrate.fingerprint import OURS_SQL, SchemaUnreadable, ask, schema_fingerprint
+from freehold.migrate.fingerprint import OURS_SQL, SchemaUnreadable, ask
 from freehold.migrate.ledger import (
     CREATE_SQL,
     LAST_SQL,
@@ -40,6 +40,7 @@ from freehold.migrate.ledger import (
     state_of,
 )
 from freehold.migrate.plan import CHECK_SQL
+from freehold.migrate.schema import read_schema
 from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.target import Target
 from freehold.migrate.types import GENESIS, Migration, chains
@@ -141,7 +142,7 @@ async def is_result_of(target: Target, snapshot: Snapshot) -> bool:
     Raises:
         CannotBeDumped, SchemaUnreadable, Unavailable: it cannot be told.
     """
-    if await schema_fingerprint(target) != snapshot.fingerprint:
+    if (await read_schema(target)).fingerprint != snapshot.fingerprint:
         return False
     return (await dump(target)).rows_fingerprint == snapshot.rows_fingerprint
 
@@ -162,7 +163,7 @@ async def build_snapshot(migrations: Sequence[Migration], scratch: Scratch) -> S
         async with scratch() as replayed:
             await apply(replayed, migrations)
             made = await dump(replayed)
-            schema = await schema_fingerprint(replayed)
+            schema = (await read_schema(replayed)).fingerprint
             ledger = await _ledger(replayed)
         await _require_no_chance(migrations, made, scratch)
         snapshot = _snapshot(migrations, made, ledger, schema)
@@ -225,7 +226,7 @@ async def _require_no_chance(migrations: Sequence[Migration], made: Dump, scratc
 async def _require_equal(
     loaded: Target, made: Dump, ledger: tuple[tuple[int, str, str, str], ...], schema: str
 ) -> None:
-    if await schema_fingerprint(loaded) != schema:
+    if (await read_schema(loaded)).fingerprint != schema:
         raise SnapshotUnfit("its schema comes out other than by replaying")
     if await dump(loaded) != made:
         raise SnapshotUnfit("its rows come out other than by replaying")

@@ -18,7 +18,8 @@ SEAL_FILE = "registry.sum"
 EDITED, UNSEALED, VANISHED = "FH023", "FH024", "FH025"
 _HEAD = re.compile(r"head (?P<version>[0-9]{1,4}) chain:(?P<chain>[0-9a-f]{64}|-)")
 _LINE = re.compile(
-    r"(?P<file>[0-9]{4}_[a-z0-9_]+\.sql) sha256:(?P<checksum>[0-9a-f]{64}) schema:(?P<schema>[0-9a-f]{64})"
+    r"(?P<file>[0-9]{4}_[a-z0-9_]+\.sql) sha256:(?P<checksum>[0-9a-f]{64}) "
+    r"schema:(?P<schema>(?:[0-9]{1,2}-)?[0-9a-f]{64})"
 )
 _COMMENT = (
     "# Written by `freehold registry seal`; a conflict here means that two branches took the same number.\n"
@@ -26,7 +27,7 @@ _COMMENT = (
 
 
 class SealedMigration(Struct, frozen=True):
-    """`schema` is the fingerprint of what a fresh database holds at this version."""
+    """`schema` is the fingerprint of what a fresh database holds at this version, perhaps an older form of it."""
 
     file: str
     checksum: str

@@ -12,6 +12,7 @@ from freehold.libsql.values import SqlValue
 from freehold.migrate.apply import apply
 from freehold.migrate.chance import ONE, OTHER, Frozen, freeze
 from freehold.migrate.fingerprint import ask
+from freehold.migrate.full_text import fit_of
 from freehold.migrate.ledger import ledger_rows
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Schema, read_schema
@@ -120,18 +121,19 @@ async def _history(target: Target, plan: _Plan, start: int, faults: list[str]) -
     migrations, recorded = plan.migrations, plan.recorded
     await _grow(target, plan, migrations, start)
     before = await _end(target)
+    fit = await fit_of(target, before.schema)
     # One by one where there is nothing before, and otherwise at once, as databases that lag behind get them.
     for version in range(1, len(migrations) + 1) if start == 0 else [len(migrations)]:
         await apply(target, migrations, to=version)
         schema = await read_schema(target)
-        if (wanted := recorded.get(version)) is not None and schema.fingerprint != wanted:
+        if (wanted := recorded.get(version)) is not None and not schema.is_recorded_as(wanted):
             faults.append(f"version {version} comes out with another schema than registry.sum records")
     again = await apply(target, migrations)
     rows = await ledger_rows(target)
     if again.applied or [row.chain for row in rows] != chains(migrations):
         faults.append("applying once more was not the same as doing nothing")
     after = await _end(target)
-    faults += await unsoundness(target, after.schema)
+    faults += await unsoundness(target, after.schema, fit)
     if not any(release_of(one).is_contract for one in migrations[start:]):
         faults += _lost_rows(before, after)
     return after

@@ -9,6 +9,7 @@ import msgspec
 
 from freehold.errors import FreeholdError
 from freehold.migrate.apply import apply
+from freehold.migrate.full_text import Fit, fit_of
 from freehold.migrate.schema import read_schema
 from freehold.migrate.soundness import unsoundness
 from freehold.migrate.target import Target
@@ -75,7 +76,7 @@ class Copies:
     ) -> Rehearsed:
         """Migrate a copy and look what became of it. The tenant's own database is only read."""
         async with self._copy(database_name, tenant_id) as target:
-            before, faults = await row_counts(target), []
+            before, faults, fit = await row_counts(target), [], await _fit(target)
             began_ms = self.clock.now_ms()
             from_version = to_version
             try:
@@ -84,7 +85,7 @@ class Copies:
             except FreeholdError as error:
                 faults.append(str(error))
             duration_ms = self.clock.now_ms() - began_ms
-            faults += await _unsound(target)
+            faults += await _unsound(target, fit)
             return Rehearsed(
                 tenant_id=tenant_id,
                 from_version=from_version,
@@ -106,9 +107,17 @@ class Copies:
                 await self.store.discard(name, self.clock.now_ms())
 
 
-async def _unsound(target: Target) -> list[str]:
-    """What integrity and foreign keys have to say."""
+async def _fit(target: Target) -> Fit:
+    """How full-text indexes fit what they index; a user can have written anything into theirs."""
     try:
-        return await unsoundness(target, await read_schema(target))
+        return await fit_of(target, await read_schema(target))
+    except FreeholdError:  # what it is, is said after the migrations
+        return Fit()
+
+
+async def _unsound(target: Target, before: Fit) -> list[str]:
+    """What integrity, foreign keys and full-text indexes have to say."""
+    try:
+        return await unsoundness(target, await read_schema(target), before)
     except FreeholdError as error:
         return [f"it could not be checked: {error}"]

@@ -1,15 +1,19 @@
 """Compares each tenant's database with the schema that its version must have, and says what would repair it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import LedgerUnreadable
+from freehold.migrate.fingerprint import SchemaUnreadable
+from freehold.migrate.full_text import full_text_faults, mends
+from freehold.migrate.full_text_settings import with_settings
 from freehold.migrate.ledger import LedgerRow, ledger_rows
 from freehold.migrate.schema import EMPTY, Schema, read_schema
 from freehold.migrate.snapshot import Scratch
@@ -17,6 +21,7 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import Migration, chains
 from freehold.registry.diff.describe import differences
 from freehold.registry.diff.difference import CannotDiff, difference
+from freehold.registry.diff.losses import losses
 from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provision import describe
@@ -135,6 +140,7 @@ class DriftCheck:
         try:
             target = await self.provider.open(tenant.database_name)
             ledger, found = await _read(target)
+            unfit = await _unfit(target, found)
         except CentralUnavailable:
             raise
         except DatabaseDamaged as error:
@@ -147,7 +153,7 @@ class DriftCheck:
         version = ledger[-1].version if ledger else 0
         if reason := self._other_history(ledger, links, found):
             return Checked(tenant=tenant, verdict="diverged", version=version, reasons=(reason,))
-        return await self._compare(tenant, version, found)
+        return _with_indexes(await self._compare(tenant, version, found, target), found, unfit)
 
     def _other_history(self, ledger: Sequence[LedgerRow], links: Sequence[str], found: Schema) -> str:
         """Why no schema is known that it should have: a repair to the wrong one would drop what holds its rows."""
@@ -166,14 +172,15 @@ class DriftCheck:
             return "it has tables, and its ledger says that nothing was applied"
         return ""
 
-    async def _compare(self, tenant: Tenant, version: int, found: Schema) -> Checked:
+    async def _compare(self, tenant: Tenant, version: int, found: Schema, target: Target) -> Checked:
         wanted = self._wanted[version]
         if found.fingerprint == wanted.fingerprint:
             return Checked(tenant=tenant, verdict="same", version=version)
         reasons = tuple(differences(found, wanted))
         try:
+            found = await with_settings(target, found)
             repair = await difference(found, wanted, scratch=self.scratch)
-        except (CannotDiff, Unavailable) as error:
+        except (CannotDiff, SchemaUnreadable, Unavailable) as error:
             reasons = (*reasons, f"no repair is known: {error}")
             return Checked(tenant=tenant, verdict="drifted", version=version, reasons=reasons)
         return Checked(
@@ -182,9 +189,33 @@ class DriftCheck:
             version=version,
             reasons=(*reasons, *(f"made up by the repair: {note}" for note in repair.notes)),
             repair=repair.statements,
-            losses=tuple(_losses(found, wanted)),
+            losses=tuple(losses(found, wanted)),
             foreign_keys_off=repair.foreign_keys_off,
         )
+
+
+async def _unfit(target: Target, found: Schema) -> list[str]:
+    """What is wrong with its full-text indexes. What takes too long for that is no fault of theirs."""
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await full_text_faults(target, found)
+    except (TimeoutError, Unavailable):
+        return []
+
+
+def _with_indexes(checked: Checked, found: Schema, unfit: Sequence[str]) -> Checked:
+    """What is wrong with indexes too, and what makes them again unless the repair does so already."""
+    if not unfit:
+        return checked
+    mending = [sql for fault in unfit if (sql := mends(found, fault)) and sql not in checked.repair]
+    if checked.repair:
+        mending = []  # the schema comes first; what is left is found by the next check
+    return msgspec.structs.replace(
+        checked,
+        verdict="drifted" if checked.verdict == "same" else checked.verdict,
+        reasons=(*checked.reasons, *unfit),
+        repair=(*checked.repair, *mending),
+    )
 
 
 async def _read(target: Target) -> tuple[Sequence[LedgerRow], Schema]:
@@ -194,13 +225,3 @@ async def _read(target: Target) -> tuple[Sequence[LedgerRow], Schema]:
             return await ledger_rows(target), await read_schema(target)
     except TimeoutError as error:
         raise Unavailable(f"its schema could not be read within {_PATIENCE_S:g} s") from error
-
-
-def _losses(found: Schema, wanted: Schema) -> Iterator[str]:
-    for name, table in found.tables.items():
-        if name not in wanted.tables:
-            yield f"drops the table {table.name} with all its rows"
-            continue
-        for column in table.columns:
-            if wanted.tables[name].column(column.name) is None and not column.is_generated:
-                yield f"drops the column {table.name}.{column.name} with all its values"

@@ -8,8 +8,8 @@ import msgspec
 import structlog
 
 from freehold.errors import FreeholdError
-from freehold.migrate.fingerprint import schema_fingerprint
 from freehold.migrate.ledger import LedgerState, read_ledger
+from freehold.migrate.schema import read_schema
 from freehold.migrate.snapshot import Snapshot
 from freehold.tenants.names import new_database_name
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
@@ -126,7 +126,7 @@ class Pool:
             target = await self.provider.open(name)
             if await read_ledger(target) != LedgerState(shape.schema_version, shape.chain):
                 return False
-            return await schema_fingerprint(target) == shape.fingerprint
+            return (await read_schema(target)).fingerprint == shape.fingerprint
         except FreeholdError:
             return False
 

@@ -17,7 +17,7 @@ import structlog
 
 from freehold.audit.types import Event
 from freehold.errors import CentralUnavailable, Conflict, FreeholdError, ProviderUnavailable
-from freehold.migrate.fingerprint import ask, schema_fingerprint
+from freehold.migrate.fingerprint import ask
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import read_schema
 from freehold.migrate.soundness import unsoundness
@@ -289,7 +289,7 @@ async def _content(target: Target) -> _Content:
     names = [str(name) for [name] in tables]
     counts = await ask(target, *(f"SELECT count(*) FROM {quoted(name)}" for name in names)) if names else []
     rows = {name: int(str(found[0][0])) for name, found in zip(names, counts, strict=True)}
-    return _Content(rows, await schema_fingerprint(target))
+    return _Content(rows, (await read_schema(target)).fingerprint)
 
 
 def _differences(before: _Content, after: _Content) -> list[str]:

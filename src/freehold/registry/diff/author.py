@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from freehold.migrate.apply import apply
 from freehold.migrate.canonical import unwrapped
 from freehold.migrate.check import check_migration
+from freehold.migrate.full_text_settings import with_settings
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Schema, read_schema
 from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.types import Migration
 from freehold.registry.diff.difference import CannotDiff, Difference, difference, run_all
+from freehold.registry.diff.losses import losses
 from freehold.registry.files import file_name
 from freehold.registry.lint.schema_rules import DESTRUCTIVE, RENAME, REQUIRED_COLUMN, RETYPED, TIGHTENED
 from freehold.registry.lint.step import Step
@@ -37,7 +40,7 @@ async def schema_at_head(migrations: Sequence[Migration]) -> Schema:
     """What the migrations leave in a fresh database."""
     async with sqlite_scratch() as target:
         await apply(target, migrations)
-        return await read_schema(target)
+        return await with_settings(target, await read_schema(target))
 
 
 async def draft(
@@ -68,7 +71,7 @@ async def draft(
     if is_partial:
         declared = _completed(head, declared)
     expand = await difference(head, declared, is_additive=True)
-    rest = await difference(expand.result, declared)
+    rest = await difference(msgspec.structs.replace(expand.result, settings=head.settings), declared)
     breaks = await _breaks(migrations, expand.result, rest)
     if not breaks:  # nobody is hurt, so one step does it
         whole = await difference(head, declared)
@@ -110,7 +113,9 @@ async def _with_renames(
         made = [one.sql for kind in kinds for one in kind.values()]
         if refused := await run_all(target, [*made, *statements], is_off=True):
             raise BadRegistry([f"--rename: {refused[1]}"])
-        renamed = await read_schema(target)
+        names = {old.lower(): new.lower() for old, new in renames}
+        settings = {names.get(name, name): each for name, each in head.settings.items()}
+        renamed = msgspec.structs.replace(await read_schema(target), settings=settings)
     rest = await difference(renamed, _completed(renamed, declared) if is_partial else declared)
     return Difference((*statements, *rest.statements), rest.foreign_keys_off, rest.result, rest.notes)
 
@@ -129,7 +134,8 @@ async def _breaks(migrations: Sequence[Migration], before: Schema, rest: Differe
     one = _migration(migrations, "draft", rest, "expand", "")
     assert one is not None
     step = Step(one, before, rest.result, migrations)
-    return [problem.message for rule in _BREAKING if rule.check is not None for problem in rule.check(step)]
+    found = [problem.message for rule in _BREAKING if rule.check is not None for problem in rule.check(step)]
+    return [*found, *(loss for loss in losses(before, rest.result) if loss.startswith("replaces"))]
 
 
 def blank(migrations: Sequence[Migration], name: str) -> Migration:

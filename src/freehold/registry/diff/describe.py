@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from freehold.migrate.schema import Other, Schema, Table
+from freehold.migrate.schema import Key, Other, Schema, Table
 
 
 def differences(found: Schema, wanted: Schema) -> list[str]:
@@ -14,6 +14,12 @@ def differences(found: Schema, wanted: Schema) -> list[str]:
         ("trigger", found.triggers, wanted.triggers),
     ):
         lines += _others(kind, mine, theirs)
+    for moment, names in wanted.moments.items():
+        mine_in_order = [name for name in found.triggers if name in names]
+        if sorted(mine_in_order) == sorted(names) and mine_in_order != names:
+            lines.append(
+                f"triggers of {moment[0]} fire in another order: {', '.join(names)} were made in this one"
+            )
     return lines
 
 
@@ -38,15 +44,20 @@ def _table(found: Table, wanted: Table) -> Iterator[str]:
             yield f"column {wanted.name}.{name} {what if name not in before or name not in after else 'is another'}"
     for what, mine, theirs in (
         ("foreign keys", found.foreign_keys, wanted.foreign_keys),
-        ("UNIQUE constraints", found.uniques, wanted.uniques),
+        ("UNIQUE constraints", _keys(found, is_primary=False), _keys(wanted, is_primary=False)),
+        ("primary key", _keys(found, is_primary=True), _keys(wanted, is_primary=True)),
         ("CHECK constraints", found.checks, wanted.checks),
         ("options", found.options, wanted.options),
     ):
         if mine != theirs:
             count += 1
-            yield f"table {wanted.name} has other {what}"
+            yield f"table {wanted.name} has {'another' if what == 'primary key' else 'other'} {what}"
     if not count:
         yield f"table {wanted.name} is another"
+
+
+def _keys(table: Table, *, is_primary: bool) -> list[Key]:
+    return [key for key in table.keys if key.is_primary is is_primary]
 
 
 def _others(kind: str, found: Mapping[str, Other], wanted: Mapping[str, Other]) -> Iterator[str]:

@@ -1,17 +1,21 @@
 """What leads from one schema to another, tried out on a scratch database before it is given to anybody."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from freehold.errors import Conflict
 from freehold.libsql.protocol import Batch, BatchStep, CondOk, Stmt
-from freehold.migrate.canonical import items
+from freehold.migrate.canonical import unwrapped
 from freehold.migrate.schema import EMPTY, Schema, read_schema
 from freehold.migrate.snapshot import Scratch, sqlite_scratch
 from freehold.migrate.target import Target
-from freehold.registry.diff.plan import Change, Plan, fills_alike, needs_rebuild
+from freehold.migrate.virtual import Keeps
+from freehold.registry.diff.losses import why_refused
+from freehold.registry.diff.plan import Change, Plan, needs_rebuild
 from freehold.registry.diff.rebuild import guesses
+from freehold.registry.diff.rows import keeps
+from freehold.registry.diff.values import without_values
 from freehold.registry.types import BadRegistry
 
 
@@ -44,20 +48,26 @@ async def difference(
         CannotDiff: with the statement that is refused, or what comes out other than wanted.
     """
     if not is_additive:
-        _require_values(before, after)
+        for reason in without_values(before, after):
+            raise CannotDiff(reason)
+        for name in Plan(before, after).swapped:
+            _require_rows(before, after, name)
     rebuilt = frozenset(
         name
         for name, table in after.tables.items()
         if not is_additive and (was := before.tables.get(name)) and needs_rebuild(was, table)
     )
     while True:
+        for name in sorted(rebuilt):
+            _require_rows(before, after, name)
         plan = Plan(before, after, rebuilt, is_additive)
         async with scratch() as target:
             await _make(target, before)
             failed = await _run(target, plan)
             result = EMPTY if failed else await read_schema(target)
         if failed is not None:
-            wrong, reason = {failed[0].table} - {""}, f"{failed[1]} at `{failed[0].sql[:200]}`"
+            wrong = {failed[0].table} & before.tables.keys() & after.tables.keys()
+            reason = f"{failed[1]} at `{failed[0].sql[:200]}`"
         else:
             wrong = set() if is_additive else _unlike(result, after)
             reason = f"{', '.join(sorted(wrong))} comes out other than wanted"
@@ -65,47 +75,44 @@ async def difference(
                 raise CannotDiff("an index, view or trigger comes out other than wanted")
         if failed is None and not wrong:
             return _finished(plan, result)
-        if is_additive or not wrong - rebuilt:
+        if is_additive or not wrong - rebuilt - plan.swapped:
             raise CannotDiff(f"this change cannot be written by itself: {reason}")
-        rebuilt |= wrong
+        rebuilt |= wrong - plan.swapped
 
 
-def _require_values(before: Schema, after: Schema) -> None:
-    """Raise `CannotDiff` where all rows of a table would get the same value for what is UNIQUE."""
-    for name, table in after.tables.items():
-        was = before.tables.get(name)
-        if was is None or table.is_virtual:
-            continue
-        same = {
-            column.name for column in table.columns if was.column(column.name) is None and fills_alike(column)
-        }
-        indexes = [index.shape for index in after.indexes.values() if index.table == name]
-        keys = [
-            shape_columns for shape in indexes if shape[1] == "unique" and (shape_columns := _indexed(shape))
-        ]
-        for key in [*table.uniques, *keys]:
-            if same.issuperset(key):
-                raise CannotDiff(
-                    f"{table.name} ({', '.join(key)}) is new and UNIQUE, and each row would get the same value: "
-                    "add it without NOT NULL and DEFAULT, fill it, and require it in a later migration"
-                )
-
-
-def _indexed(shape: Sequence[str]) -> tuple[str, ...]:
-    """The columns of an index; empty if it is not over plain columns of all rows."""
-    found, tail = items(shape)
-    is_plain = not tail and all(len(item.words) == 1 for item in found)
-    return tuple(item.column for item in found) if is_plain else ()
+def _require_rows(before: Schema, after: Schema, name: str) -> None:
+    """Raise `CannotDiff` where rows would be lost without a word, or what knows them by their numbers."""
+    if reason := why_refused(before, after, name):
+        raise CannotDiff(reason)
 
 
 def _finished(plan: Plan, result: Schema) -> Difference:
     notes = [
         note
-        for name in sorted(plan.rebuilt)
+        for name in sorted(plan.rebuilt | plan.swapped)
         for note in guesses(plan.before.tables[name], plan.after.tables[name])
     ]
+    notes += _empty_indexes(plan)
     statements = tuple(change.sql for change in plan.changes)
     return Difference(statements, plan.foreign_keys_off, result, tuple(notes))
+
+
+def _empty_indexes(plan: Plan) -> Iterator[str]:
+    """New full-text tables that triggers fill from rows to come, and nobody from those that are there."""
+    for name, table in plan.after.tables.items():
+        is_new = name not in plan.before.tables and table.virtual is not None and table.virtual.is_text
+        if not is_new or keeps(table) not in (Keeps.OWN, Keeps.NOTHING):
+            continue
+        fills = [
+            trigger
+            for trigger in plan.after.triggers.values()
+            if trigger.table in plan.before.tables and name in map(unwrapped, trigger.shape)
+        ]
+        if fills:
+            yield (
+                f"{table.name} starts empty: {fills[0].name} fills it from rows of {fills[0].table} to come; those "
+                "that are there have to be put in by a statement of yours"
+            )
 
 
 def _unlike(result: Schema, after: Schema) -> set[str]:

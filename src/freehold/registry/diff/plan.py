@@ -6,10 +6,12 @@ from functools import cached_property
 
 from msgspec import Struct
 
-from freehold.migrate.canonical import unwrapped
+from freehold.migrate.canonical import named
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Other, Schema, Table
-from freehold.registry.diff.rebuild import column_texts, rebuild
+from freehold.migrate.virtual import Keeps
+from freehold.registry.diff.rebuild import changes_values, column_texts, rebuild
+from freehold.registry.diff.rows import indexes_over, keeps, rebuild_of, renumbering
 
 # What ALTER TABLE takes as a default; expressions stand without their parentheses here.
 _LITERAL = re.compile(
@@ -34,33 +36,50 @@ class Plan(Struct, frozen=True, dict=True):
 
     @property
     def foreign_keys_off(self) -> bool:
-        """Whether a table is dropped that others may reference."""
-        gone = self.gone
+        """Whether a table is dropped that others may reference; any that is rebuilt, as appliers ask for it then."""
         referenced = {key.parent for table in self.before.tables.values() for key in table.foreign_keys}
-        return bool(self.rebuilt or gone & referenced)
+        return bool(self.rebuilt or self.swapped or self.gone & referenced)
 
     @cached_property
     def gone(self) -> frozenset[str]:
-        """Tables that are dropped, those of another kind now among them."""
+        """Tables that are dropped."""
         if self.is_additive:
             return frozenset()
+        return frozenset(self.before.tables.keys() - self.after.tables.keys())
+
+    @cached_property
+    def swapped(self) -> frozenset[str]:
+        """Virtual tables that are others now, or ordinary tables, and the other way round."""
         return frozenset(
             name
             for name, table in self.before.tables.items()
-            if name not in self.after.tables or _is_other_kind(table, self.after.tables[name])
+            if not self.is_additive
+            and (will := self.after.tables.get(name)) is not None
+            and (table.is_virtual or will.is_virtual)
+            and table.shape != will.shape
         )
+
+    @property
+    def _touched(self) -> frozenset[str]:
+        """Tables that are dropped on the way."""
+        return self.rebuilt | self.gone | self.swapped
 
     @cached_property
     def changes(self) -> tuple[Change, ...]:
         """The statements, each to be run once."""
         found = [] if self.is_additive else [*self._drops()]
+        # An index that takes over the rows that it indexes has to read them before anything else happens.
+        for name in sorted(
+            self.swapped, key=lambda name: keeps(self.before.tables[name]) is not Keeps.OTHERS
+        ):
+            found += self._rebuilt(name)
         for name, table in self.after.tables.items():
             before = self.before.tables.get(name)
-            if before is None or name in self.gone:
+            if before is None or name in self.swapped:
                 continue
             if name in self.rebuilt:
-                found += [Change(sql, name) for sql in rebuild(before, table, self._draft_name(table))]
-            elif before.shape != table.shape:
+                found += self._rebuilt(name)
+            elif before.shape != table.shape and not (before.is_virtual or table.is_virtual):
                 found += self._altered(name, before, table)
         # Children were made after their parents.
         found += [
@@ -71,9 +90,14 @@ class Plan(Struct, frozen=True, dict=True):
         found += [
             Change(table.sql)
             for name, table in self.after.tables.items()
-            if name not in self.before.tables or name in self.gone
+            if name not in self.before.tables and name not in self._waiting
         ]
         return (*found, *self._rest())
+
+    def _rebuilt(self, name: str) -> Iterator[Change]:
+        before, after = self.before.tables[name], self.after.tables[name]
+        settings = self.before.settings.get(name, ())
+        yield from (Change(sql, name) for sql in rebuild(before, after, self._draft_name(after), settings))
 
     def _altered(self, name: str, before: Table, after: Table) -> Iterator[Change]:
         texts = column_texts(after)
@@ -88,9 +112,19 @@ class Plan(Struct, frozen=True, dict=True):
 
     def _draft_name(self, table: Table) -> str:
         name = f"{table.name}_new"
-        while name.lower() in self.before.tables or name.lower() in self.after.tables:
+        while self._taken & {name.lower(), *(table.virtual.shadows(name) if table.virtual else ())}:
             name += "_"
         return name
+
+    @cached_property
+    def _taken(self) -> Set[str]:
+        """The names of all that there is, and of the tables that virtual ones keep."""
+        taken: set[str] = set()
+        for schema in (self.before, self.after):
+            taken.update(schema.tables, schema.indexes, schema.views)
+            for table in schema.tables.values():
+                taken |= table.virtual.shadows() if table.virtual else frozenset()
+        return taken
 
     def _drops(self) -> Iterator[Change]:
         """Triggers before views before indexes: what is dropped first cannot stand in the way of the next."""
@@ -101,26 +135,83 @@ class Plan(Struct, frozen=True, dict=True):
                     yield Change(f"DROP {kind.upper()} {quoted(other.name)}")
 
     def _rest(self) -> Iterator[Change]:
-        waits = set(self._waiting_columns()) if self.is_additive else set()
         for kind in ("index", "view", "trigger"):
+            if kind == "trigger":  # a view may be what is indexed, and a trigger needs nothing of it
+                yield from (Change(rebuild_of(table), _content(table)) for table in self._refilled())
             before, after = self._of(self.before, kind), self._of(self.after, kind)
             stale = frozenset() if self.is_additive else self._stale(kind) | self._lost(kind)
             for name, other in after.items():
-                if name in before and name not in stale:
-                    continue
-                is_unique = other.shape[:2] == ("create", "unique") and other.table in self.before.tables
-                if self.is_additive and (is_unique or self._mentions(other, waits)):
-                    waits.add(name)  # so does what builds on it
-                else:
+                if (name not in before or name in stale) and name not in self._waiting:
                     yield Change(other.sql)
 
-    def _waiting_columns(self) -> Iterator[str]:
-        """Columns that only a rebuild can add. What uses them has to wait, for SQLite may not notice at first."""
+    def _refilled(self) -> Iterator[Table]:
+        """Full-text indexes that are made from their content again."""
+        contents = self.after.tables.keys() | self.after.views.keys()
+        for table in indexes_over(self.after, contents - self._waiting):
+            name = table.name.lower()
+            if name in self._waiting:
+                continue
+            is_new = name not in self.before.tables or name in self.swapped
+            if self._has_rows(table) and (is_new or self._is_other_content(table)):
+                yield table
+
+    def _has_rows(self, table: Table) -> bool:
+        """Whether what it indexes can have any: nothing is in a table that is new."""
+        assert table.virtual is not None
+        content = table.virtual.content
+        return (
+            content not in self.after.tables or content in self.before.tables or content in self.before.views
+        )
+
+    def _is_other_content(self, table: Table) -> bool:
+        virtual, content = table.virtual, _content(table)
+        assert virtual is not None
+        was, will = self.before.tables.get(content), self.after.tables.get(content)
+        if was is None or will is None:
+            view, other = self.before.views.get(content), self.after.views.get(content)
+            return view is None or other is None or view.shape != other.shape or self._stands_on(other)
+        if content not in self.rebuilt:
+            return content in self.swapped
+        used = [column.name for column in virtual.columns]
+        used += [virtual.content_rowid] if was.column(virtual.content_rowid) else []
+        return changes_values(was, will, used) or renumbering(was, will) != ""
+
+    def _stands_on(self, view: Other) -> bool:
+        """Whether what it shows may have changed with a table."""
+        return self._mentions(view, self._touched)
+
+    @cached_property
+    def _waiting(self) -> Set[str]:
+        """Names of what has to wait as it takes something away, or needs a rebuild; and of what uses these.
+
+        SQLite may not notice at first that something uses what is not there.
+        """
+        if not self.is_additive:
+            return frozenset()
+        waits = set(self._waiting_columns())
         for name, table in self.after.tables.items():
-            if (before := self.before.tables.get(name)) is not None:
-                for column in table.columns:
-                    if before.column(column.name) is None and not is_addable(table, column):
-                        yield column.name
+            if table.virtual is not None and table.virtual.content and name not in self.before.tables:
+                used = {table.virtual.content, *(column.name for column in table.virtual.columns)}
+                waits |= {name} if used & waits else set()
+        for kind in ("index", "view", "trigger"):
+            before = self._of(self.before, kind)
+            for name, other in self._of(self.after, kind).items():
+                is_unique = other.shape[:2] == ("create", "unique") and other.table in self.before.tables
+                if name not in before and (is_unique or self._mentions(other, waits)):
+                    waits.add(name)
+        return waits
+
+    def _waiting_columns(self) -> Iterator[str]:
+        for name, table in self.after.tables.items():
+            if (before := self.before.tables.get(name)) is None:
+                continue
+            is_virtual = before.is_virtual or table.is_virtual
+            for column in table.columns:
+                is_hidden = table.is_virtual and column.is_generated
+                if before.column(column.name) is not None or is_hidden:
+                    continue
+                if is_virtual or not is_addable(table, column):
+                    yield column.name
 
     def _stale(self, kind: str) -> Set[str]:
         """What has to be dropped: it is gone or another, or stands in the way of a rebuild."""
@@ -129,22 +220,33 @@ class Plan(Struct, frozen=True, dict=True):
     @cached_property
     def _staleness(self) -> Mapping[str, Set[str]]:
         """By kind. A rebuild is refused while a view or trigger uses what is not there, if only through a view."""
-        touched = self.rebuilt | self.gone
         # Dropping a table takes its indexes along.
-        indexes = {name for name in self._changed("index") if self.before.indexes[name].table not in touched}
+        indexes = {
+            name for name in self._changed("index") if self.before.indexes[name].table not in self._touched
+        }
         views = set(self._changed("view"))
         found = -1
         while found != len(views):
             found = len(views)
             views |= {
-                name for name, view in self.before.views.items() if self._mentions(view, touched | views)
+                name
+                for name, view in self.before.views.items()
+                if self._mentions(view, self._touched | views)
             }
         triggers = set(self._changed("trigger")) | {
             name
             for name, trigger in self.before.triggers.items()
-            if trigger.table in views or self._mentions(trigger, touched | views)
+            if trigger.table in views or self._mentions(trigger, self._touched | views)
         }
+        triggers |= set(self._out_of_order(triggers))
         return {"index": indexes, "view": views, "trigger": triggers}
+
+    def _out_of_order(self, stale: Set[str]) -> Iterator[str]:
+        """Triggers that would fire before others which are made again, and must not."""
+        for names in self.after.moments.values():
+            kept = [name for name in self.before.triggers if name in names and name not in stale]
+            if [*kept, *(name for name in names if name not in kept)] != names:
+                yield from kept
 
     def _changed(self, kind: str) -> Iterator[str]:
         """Those that are gone or another."""
@@ -154,26 +256,26 @@ class Plan(Struct, frozen=True, dict=True):
                 yield name
 
     def _lost(self, kind: str) -> Set[str]:
-        """Indexes that went with their table."""
-        touched = self.rebuilt | self.gone
-        return {name for name, other in self._of(self.before, kind).items() if other.table in touched}
+        """Indexes and triggers that went with their table."""
+        return {name for name, other in self._of(self.before, kind).items() if other.table in self._touched}
 
     @staticmethod
     def _mentions(other: Other, tables: Set[str]) -> bool:
-        return bool(tables) and any(unwrapped(word) in tables for word in other.shape)
+        # FROM 't' is a table too.
+        return bool(tables) and any(named(word) in tables for word in other.shape)
 
     @staticmethod
     def _of(schema: Schema, kind: str) -> Mapping[str, Other]:
         return {"index": schema.indexes, "view": schema.views, "trigger": schema.triggers}[kind]
 
 
-def _is_other_kind(before: Table, after: Table) -> bool:
-    return (before.is_virtual or after.is_virtual) and before.shape != after.shape
+def _content(table: Table) -> str:
+    return table.virtual.content if table.virtual else ""
 
 
 def needs_rebuild(before: Table, after: Table) -> bool:
     """Whether it gets a column that ALTER TABLE refuses once there are rows: trying it without shows nothing."""
-    return not after.is_virtual and any(
+    return not (before.is_virtual or after.is_virtual) and any(
         before.column(column.name) is None and not is_addable(after, column) for column in after.columns
     )
 
@@ -195,11 +297,3 @@ def fits_rows(column: Column, *, is_reference: bool) -> bool:
     has_value = column.default is not None and default != ("null",)
     is_filled = has_value or not column.not_null or column.is_generated
     return is_constant and is_filled and "stored" not in column.options and not (is_reference and has_value)
-
-
-def fills_alike(column: Column) -> bool:
-    """Whether a new column has the same value in all rows that there are, other than NULL."""
-    if column.is_generated or column.primary:
-        return False
-    default = column.default or ("null",)
-    return _LITERAL.fullmatch("".join(default)) is not None and (column.not_null or default != ("null",))

@@ -3,29 +3,33 @@
 Source: https://www.sqlite.org/lang_altertable.html, section 7, "Making Other Kinds Of Table Schema Changes".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from freehold.migrate.canonical import canonical, default_text, item_texts, items, renamed
+from freehold.migrate.canonical import default_text, renamed
+from freehold.migrate.full_text_settings import Settings, setting_statements
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Table
+from freehold.migrate.table_text import table_text
+from freehold.migrate.virtual import Keeps
+from freehold.registry.diff.rows import bounds, keeps, number_column, number_of, renumbering
 
 
-def rebuild(before: Table, after: Table, draft_name: str) -> list[str]:
-    """Statements that make `before` into `after` and keep its rows. Foreign keys must be off while they run."""
-    names, values = [], []
-    texts = column_texts(after)
-    for column in after.columns:
-        default = default_text(texts.get(column.name, ""))
-        value = None if column.is_generated else _value(column, before.column(column.name), default)
-        if value is not None:
-            names.append(quoted(column.name))
-            values.append(value)
+def rebuild(before: Table, after: Table, draft_name: str, settings: Settings = ()) -> list[str]:
+    """Statements that make `before` into `after` and keep its rows. Foreign keys must be off while they run.
+
+    `settings` are those of a full-text table.
+    """
     statements = [renamed(after.sql, quoted(draft_name))]
-    if names:
-        statements.append(
-            f"INSERT INTO {quoted(draft_name)} ({', '.join(names)})\n"
-            f"SELECT {', '.join(values)}\nFROM {quoted(before.name)}"
-        )
+    if after.virtual is not None and after.virtual.module == "fts5":
+        statements += setting_statements(draft_name, settings)
+    if keeps(before) in (Keeps.OWN, Keeps.OTHERS) and keeps(after) is Keeps.OWN:
+        pairs = [*_carried(before, after)]
+        if pairs:
+            names, values = (", ".join(part) for part in zip(*pairs, strict=True))
+            statements.append(
+                f"INSERT {_or_abort(after)}INTO {quoted(draft_name)} ({names})\n"
+                f"SELECT {values}\nFROM {quoted(before.name)}"
+            )
     if "autoincrement" in before.options and "autoincrement" in after.options:
         statements += _kept_sequence(before.name, draft_name)
     statements.append(f"DROP TABLE {quoted(before.name)}")
@@ -37,6 +41,14 @@ def guesses(before: Table, after: Table) -> Iterator[str]:
     """What a rebuild has to make up, for a person to look at."""
     for column in after.columns:
         was = before.column(column.name)
+        if was is None and column.name in bounds(after):
+            yield f"{after.name}.{column.name} is new: rows get 0"
+        if (
+            was is not None
+            and column.name == number_column(after) != number_column(before)
+            and not was.not_null
+        ):
+            yield f"{after.name}.{column.name} becomes the number of the row: rows without a value get one"
         if column.is_generated or not column.not_null or column.default is not None or column.primary:
             continue
         if was is None:
@@ -45,12 +57,52 @@ def guesses(before: Table, after: Table) -> Iterator[str]:
             yield f"{after.name}.{column.name} becomes NOT NULL: rows without a value get {_zero(column)}"
 
 
+def changes_values(before: Table, after: Table, names: Iterable[str]) -> bool:
+    """Whether a rebuild may store something else in one of these columns than was there."""
+    for name in names:
+        was, column = before.column(name), after.column(name)
+        if was is None or column is None or column.is_generated or was.is_generated:
+            return True
+        if was.affinity != column.affinity or (column.not_null and not was.not_null):
+            return True
+    return False
+
+
 def column_texts(table: Table) -> Mapping[str, str]:
     """By column, what its CREATE TABLE says of it."""
-    found, _ = items(canonical(table.sql))
-    return {
-        item.column: text for item, text in zip(found, item_texts(table.sql), strict=False) if item.column
-    }
+    return {} if table.virtual else {name: one.text for name, one in table_text(table.sql).columns.items()}
+
+
+def _carried(before: Table, after: Table) -> Iterator[tuple[str, str]]:
+    """What each column of the new table is filled with, the row's number first."""
+    number, source = number_column(after), number_of(before)
+    is_kept = source is not None and not renumbering(before, after)
+    target = number_of(after)
+    if is_kept and source and target and not (number and before.column(number)):
+        yield target, source
+    texts = column_texts(after)
+    for column in after.columns:
+        if column.is_generated or (is_kept and column.name == number and before.column(number) is None):
+            continue
+        value = _value(column, before.column(column.name), default_text(texts.get(column.name, "")))
+        if value is not None:
+            yield quoted(column.name), value
+    yield from _languages(before, after)
+
+
+def _languages(before: Table, after: Table) -> Iterator[tuple[str, str]]:
+    """What an FTS4 table keeps in a column that it hides."""
+    one, other = before.virtual, after.virtual
+    name = one.option("languageid") if one else None
+    if name and other and other.option("languageid") == name:
+        yield quoted(name), quoted(name)
+
+
+def _or_abort(after: Table) -> str:
+    """A constraint that ignores or replaces rows must not do so now."""
+    conflicts = [key.conflict for key in after.keys]
+    conflicts += [option for column in after.columns for option in column.options if "conflict" in option]
+    return "OR ABORT " if any(conflicts) else ""
 
 
 def _value(column: Column, was: Column | None, default: str | None) -> str | None:

@@ -1,0 +1,107 @@
+"""What the definition of an index, view or trigger says to the engine, as words that can be compared."""
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+
+from freehold.migrate.canonical import canonical, items, strings_in
+from freehold.migrate.table_text import Token, lexed
+from freehold.migrate.tokens import Kind
+
+# After these stands a value, so that what is in double quotes may be a string there; after other words it is a name.
+_BEFORE_VALUES = {
+    "select", "distinct", "all", "where", "and", "or", "not", "in", "like", "glob", "match", "regexp", "between",
+    "then", "when", "else", "case", "on", "by", "having", "limit", "offset", "is", "values", "set", "returning",
+    "escape", "from",
+}  # fmt: skip
+_EVENTS = {"insert", "update", "delete"}
+_ROW = ("for", "each", "row")
+_ALWAYS = frozenset({"rowid", "oid", "_rowid_", "new", "old", "excluded", "main", "temp"})
+
+
+def index_words(sql: str, columns: Set[str], parts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
+    """The words of a CREATE INDEX: each column with the collation and order that it has, unless they are the usual.
+
+    `parts` are those, as the engine tells them; `columns` are the names of the table's.
+    """
+    words = _without_if(canonical(sql, strings_in(sql, columns | _ALWAYS | _names(sql))))
+    if "(" not in words:
+        return words
+    found, tail = items(words)
+    # How many there are, the engine and its text must agree on; else the text is all that is known.
+    if len(found) != len(parts):
+        return words
+    told: list[str] = []
+    for item, (collation, is_descending) in zip(found, parts, strict=True):
+        told += [",", *_bare(item.words)]
+        told += ["collate", collation] if collation != "binary" else []
+        told += ["desc"] if is_descending else []
+    return (*words[: words.index("(")], "(", *told[1:], ")", *tail)
+
+
+def _bare(words: tuple[str, ...]) -> tuple[str, ...]:
+    """One column without its own words for collation and order."""
+    if words[-1:] in (("asc",), ("desc",)) and len(words) > 1:
+        words = words[:-1]
+    if words[-2:-1] == ("collate",):
+        words = words[:-2]
+    if len(words) == 1 and words[0].startswith("'"):  # only a name can stand there
+        words = (words[0][1:-1].replace("''", "'").lower(),)
+    return words
+
+
+def view_words(sql: str, names: Set[str]) -> tuple[str, ...]:
+    """The words of a CREATE VIEW; `names` are those of what it may stand on."""
+    return _without_if(canonical(sql, strings_in(sql, names | _ALWAYS | _names(sql))))
+
+
+def trigger_words(sql: str, names: Set[str]) -> tuple[str, ...]:
+    """The words of a CREATE TRIGGER, its BEFORE said and FOR EACH ROW not, as both are usual."""
+    words = view_words(sql, names)
+    body = words.index("begin") if "begin" in words else len(words)
+    head = list(words[:body])
+    for at in range(len(head) - 2):
+        if tuple(head[at : at + 3]) == _ROW:
+            del head[at : at + 3]
+            break
+    if len(head) > 3 and head[3] in _EVENTS:
+        head.insert(3, "before")
+    return (*head, *words[body:])
+
+
+def _without_if(words: tuple[str, ...]) -> tuple[str, ...]:
+    for at in range(min(3, len(words) - 2)):
+        if words[at : at + 3] == ("if", "not", "exists"):
+            return words[:at] + words[at + 3 :]
+    return words
+
+
+def _names(sql: str) -> frozenset[str]:
+    """What the text itself shows to be names: what is qualified, or stands where no value can."""
+    if '"' not in sql:
+        return frozenset()
+    return frozenset(_named([*lexed(sql)]))
+
+
+def _named(found: Sequence[Token]) -> Iterator[str]:
+    last = len(found) - 1
+    for at, token in enumerate(found):
+        if token.kind is not Kind.QUOTED:
+            if token.kind is Kind.WORD:
+                yield token.word
+            continue
+        before = found[at - 1] if at else token
+        is_qualified = before.is_word(".") or (at < last and found[at + 1].is_word(".", "("))
+        if is_qualified or before.is_word(")") or _ends_a_term(before):
+            yield token.word
+
+
+def _ends_a_term(token: Token) -> bool:
+    """Whether what follows can only be a name, such as another one for a column."""
+    if token.kind is Kind.WORD:
+        return token.word not in _BEFORE_VALUES
+    return token.kind in (Kind.QUOTED, Kind.STRING)
+
+
+def names_of(words: Sequence[str], tables: Mapping[str, Set[str]], *, but: str = "") -> frozenset[str]:
+    """All names that a definition may mean: the tables and views among its words, `but` itself, and their columns."""
+    own = {word for word in words if word in tables and word != but}
+    return frozenset(tables).union(*(tables[name] for name in own))

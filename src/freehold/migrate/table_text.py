@@ -1,0 +1,290 @@
+"""What only the text of a CREATE TABLE tells: what constraints do on conflict, and which keys wait for the commit.
+
+The engine's own answers leave these out. Source of the grammar: https://www.sqlite.org/lang_createtable.html.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from freehold.migrate.canonical import canonical, strings_in
+from freehold.migrate.tokens import Kind, tokens
+
+# How a constraint begins. None of these can be a column's name, unless in quotes.
+_TABLE_CONSTRAINTS = {"constraint", "primary", "unique", "check", "foreign"}
+_CONSTRAINTS = _TABLE_CONSTRAINTS | {
+    "not", "null", "default", "collate", "references", "generated", "as", "deferrable",
+}  # fmt: skip
+# What a constraint does anyway.
+_USUAL = "abort"
+_KEPT_CHARS = 20_000
+
+
+class Token(Struct, frozen=True):
+    """`word` is a keyword or a name in lower case, without quotes; of a string in quotes what stands in them."""
+
+    kind: Kind
+    word: str
+    start: int
+    end: int
+
+    def is_word(self, *words: str) -> bool:
+        """Whether it is one of these keywords, or such a sign."""
+        return self.kind in (Kind.WORD, Kind.OTHER) and self.word in words
+
+
+class ColumnText(Struct, frozen=True):
+    """`text` is all that was written. `not_null_conflict` and `collation` are empty where they say the usual."""
+
+    name: str
+    text: str
+    type: str = ""
+    collation: str = ""
+    not_null_conflict: str = ""
+    generated: tuple[str, ...] = ()
+    is_stored: bool = False
+
+
+class KeyText(Struct, frozen=True):
+    """A PRIMARY KEY or UNIQUE. `columns` may be in any order; `conflict` is empty where it is the usual."""
+
+    is_primary: bool
+    columns: tuple[str, ...]
+    conflict: str
+
+
+class ReferenceText(Struct, frozen=True):
+    """One foreign key. `parent_columns` are empty when it means the primary key."""
+
+    columns: tuple[str, ...]
+    parent: str
+    parent_columns: tuple[str, ...]
+    is_deferred: bool
+
+
+class TableText(Struct, frozen=True):
+    """`checks` are canonical words, sorted; `options` is what stands behind the last parenthesis."""
+
+    columns: Mapping[str, ColumnText]
+    keys: tuple[KeyText, ...]
+    checks: tuple[tuple[str, ...], ...]
+    references: tuple[ReferenceText, ...]
+    is_autoincrement: bool
+    options: tuple[str, ...]
+
+
+def table_text(sql: str) -> TableText:
+    """What a CREATE TABLE says, as the schema table keeps it."""
+    return _kept(sql) if len(sql) <= _KEPT_CHARS else _read(sql)
+
+
+def _read(sql: str) -> TableText:
+    found = list(lexed(sql))
+    name = found[2].word if len(found) > 2 else ""
+    pieces, tail = _pieces(found)
+    columns = {piece[0].word for piece in pieces if not _is_constraint(piece)}
+    strings = strings_in(sql, columns | {name, "rowid", "oid", "_rowid_"})
+    reader = _Reader(sql, strings)
+    for piece in pieces:
+        reader.read(piece)
+    options = {token.word for token in tail if token.is_word("strict", "without")}
+    return TableText(
+        reader.columns,
+        tuple(reader.keys),
+        tuple(sorted(reader.checks)),
+        tuple(reader.references),
+        reader.is_autoincrement,
+        tuple(sorted(options)),
+    )
+
+
+_kept = lru_cache(maxsize=1024)(_read)
+
+
+def lexed(sql: str) -> Iterator[Token]:
+    """The tokens with each sign alone."""
+    for kind, start, end in tokens(sql):
+        text = sql[start:end]
+        if kind is Kind.OTHER:
+            for at, sign in enumerate(text, start=start):
+                if not sign.isspace():
+                    yield Token(kind, sign, at, at + 1)
+        elif kind in (Kind.QUOTED, Kind.STRING):
+            inner = text[1:-1] if text[0] == "[" else text[1:-1].replace(text[0] * 2, text[0])
+            yield Token(kind, inner.lower(), start, end)
+        else:
+            yield Token(kind, text.lower(), start, end)
+
+
+def _pieces(found: Sequence[Token]) -> tuple[list[Sequence[Token]], Sequence[Token]]:
+    """What stands between the commas, and what behind the last parenthesis."""
+    depth, start = 0, -1
+    pieces: list[Sequence[Token]] = []
+    for at, token in enumerate(found):
+        depth += token.is_word("(") - token.is_word(")")
+        if depth == 1 and start < 0:
+            start = at + 1
+        elif (depth == 1 and token.is_word(",")) or (depth == 0 and start >= 0):
+            pieces.append(found[start:at])
+            start = at + 1
+            if depth == 0:
+                return [piece for piece in pieces if piece], found[start:]
+    return [], ()
+
+
+def _is_constraint(piece: Sequence[Token]) -> bool:
+    return piece[0].kind is Kind.WORD and piece[0].word in _TABLE_CONSTRAINTS
+
+
+class _Reader:
+    """Goes through columns and constraints in order: a DEFERRABLE belongs to the foreign key before it."""
+
+    def __init__(self, sql: str, strings: frozenset[str]) -> None:
+        self._sql = sql
+        self._strings = strings
+        self.columns: dict[str, ColumnText] = {}
+        self.keys: list[KeyText] = []
+        self.checks: list[tuple[str, ...]] = []
+        self.references: list[ReferenceText] = []
+        self.is_autoincrement = False
+
+    def read(self, piece: Sequence[Token]) -> None:
+        """One column or constraint of the table."""
+        name = "" if _is_constraint(piece) else piece[0].word
+        self._piece, self._at = piece, 1 if name else 0
+        self._skip_to_constraint()
+        kind = self._text(1, self._at) if name else ""
+        self._column = ColumnText(name, self._text(0, len(piece)), kind)
+        while self._at < len(piece):
+            self._constraint(name)
+        if name:
+            self.columns[name] = self._column
+
+    def _constraint(self, name: str) -> None:  # noqa: PLR0912 - one branch for each kind
+        if self._take("constraint"):
+            self._at += 1
+        elif self._take("primary", "key"):
+            self._key(name, is_primary=True)
+        elif self._take("unique"):
+            self._key(name, is_primary=False)
+        elif self._take("check"):
+            begun, end = self._parentheses()
+            self.checks.append(self._words(begun, end))
+            self._conflict()
+        elif self._take("foreign", "key"):
+            columns = self._names()
+            if self._take("references"):
+                self._reference(columns)
+        elif self._take("references"):
+            self._reference((name,))
+        elif self._take("not", "deferrable"):
+            self._initially()
+            self._defer(is_deferred=False)
+        elif self._take("deferrable"):
+            self._defer(is_deferred=self._initially())
+        elif self._take("not", "null"):
+            self._column = replace(self._column, not_null_conflict=self._conflict())
+        elif self._take("default"):
+            if not self._is_next("("):
+                self._at += 1  # NULL is no constraint here
+            self._skip_to_constraint()
+        elif self._take("collate"):
+            collation = self._next()
+            self._column = replace(self._column, collation="" if collation == "binary" else collation)
+        elif self._take("generated", "always", "as") or self._take("as"):
+            begun, end = self._parentheses()
+            words = self._words(begun, end)
+            self._column = replace(self._column, generated=words, is_stored=self._take("stored"))
+        else:
+            self._at += 1
+            self._skip_to_constraint()
+
+    def _key(self, name: str, *, is_primary: bool) -> None:
+        columns: tuple[str, ...] = (name,)
+        if not name:
+            columns = self._key_names()
+        else:
+            _ = self._take("asc") or self._take("desc")
+        self.keys.append(KeyText(is_primary, tuple(sorted(columns)), self._conflict()))
+        self.is_autoincrement |= is_primary and self._take("autoincrement")
+
+    def _key_names(self) -> tuple[str, ...]:
+        begun, end = self._parentheses()
+        inner = self._piece[begun:end]
+        self.is_autoincrement |= any(token.is_word("autoincrement") for token in inner)
+        return tuple(token.word for at, token in enumerate(inner) if at == 0 or inner[at - 1].is_word(","))
+
+    def _reference(self, columns: tuple[str, ...]) -> None:
+        parent = self._next()
+        to = self._names() if self._is_next("(") else ()
+        self.references.append(ReferenceText(columns, parent, to, is_deferred=False))
+        self._skip_to_constraint()
+
+    def _defer(self, *, is_deferred: bool) -> None:
+        if self.references:
+            last = self.references[-1]
+            self.references[-1] = ReferenceText(last.columns, last.parent, last.parent_columns, is_deferred)
+
+    def _initially(self) -> bool:
+        return self._take("initially") and self._next() == "deferred"
+
+    def _conflict(self) -> str:
+        if not self._take("on", "conflict"):
+            return ""
+        found = self._next()
+        return "" if found == _USUAL else found
+
+    def _names(self) -> tuple[str, ...]:
+        begun, end = self._parentheses()
+        return tuple(token.word for token in self._piece[begun:end] if not token.is_word(","))
+
+    def _parentheses(self) -> tuple[int, int]:
+        """From behind the opening to the closing one, behind which it goes on."""
+        depth, begun = 0, self._at + 1
+        while self._at < len(self._piece):
+            token = self._piece[self._at]
+            depth += token.is_word("(") - token.is_word(")")
+            self._at += 1
+            if depth <= 0:
+                return begun, self._at - 1
+        return min(begun, self._at), self._at
+
+    def _skip_to_constraint(self) -> None:
+        depth = 0
+        while self._at < len(self._piece):
+            token = self._piece[self._at]
+            if (
+                depth == 0
+                and token.kind is Kind.WORD
+                and token.word in _CONSTRAINTS
+                and not self._is_action()
+            ):
+                return
+            depth += token.is_word("(") - token.is_word(")")
+            self._at += 1
+
+    def _is_action(self) -> bool:
+        """Whether it is what a foreign key does: ON DELETE SET NULL, SET DEFAULT."""
+        return self._at > 0 and self._piece[self._at - 1].is_word("set")
+
+    def _take(self, *words: str) -> bool:
+        if not self._is_next(*words):
+            return False
+        self._at += len(words)
+        return True
+
+    def _is_next(self, *words: str) -> bool:
+        found = self._piece[self._at : self._at + len(words)]
+        return len(found) == len(words) and all(map(Token.is_word, found, words))
+
+    def _next(self) -> str:
+        self._at += 1
+        return self._piece[self._at - 1].word if self._at <= len(self._piece) else ""
+
+    def _text(self, begun: int, end: int) -> str:
+        return self._sql[self._piece[begun].start : self._piece[end - 1].end] if begun < end else ""
+
+    def _words(self, begun: int, end: int) -> tuple[str, ...]:
+        return canonical(self._text(begun, end), self._strings)

@@ -1,0 +1,216 @@
+"""Virtual tables: where each keeps its rows, and what its arguments say.
+
+Sources: https://www.sqlite.org/fts5.html, fts3.html, rtree.html and geopoly.html.
+"""
+
+import re
+from collections.abc import Sequence
+from enum import Enum
+from functools import lru_cache
+
+from msgspec import Struct
+
+from freehold.migrate.canonical import canonical
+from freehold.migrate.table_text import Token, lexed
+from freehold.migrate.tokens import Kind
+
+_TREES = ("rtree", "rtree_i32")
+_TEXTS = ("fts5", "fts4", "fts3")
+_SHOWS = {"fts5vocab", "fts4aux", "fts3tokenize", "dbstat", "sqlite_stmt"}
+# What an option means when it is left out.
+_USUAL = {
+    "fts5": {
+        "detail": "full", "columnsize": "1", "tokenize": "unicode61", "content_rowid": "rowid",
+        "contentless_delete": "0", "contentless_unindexed": "0", "locale": "0", "tokendata": "0",
+    },
+    "fts4": {"tokenize": "simple", "matchinfo": "fts4", "order": "asc"},
+    "fts3": {"tokenize": "simple"},
+}  # fmt: skip
+_OPTIONS_OF_FTS4 = {
+    "order", "content", "matchinfo", "prefix", "compress", "uncompress", "languageid", "notindexed", "tokenize",
+}  # fmt: skip
+_TOKENIZE = re.compile(r"tokenize(?![a-z0-9_$\x80-\U0010ffff])\s*=?\s*(.*)", re.IGNORECASE | re.DOTALL)
+_KEPT_CHARS = 20_000
+# How the tables end that a module keeps beside its own. Source: `xShadowName` of SQLite's modules.
+_ENDS = {
+    "fts5": ("config", "content", "data", "docsize", "idx"),
+    "fts4": ("content", "docsize", "segdir", "segments", "stat"),
+    "fts3": ("content", "docsize", "segdir", "segments", "stat"),
+    **dict.fromkeys((*_TREES, "geopoly"), ("node", "parent", "rowid")),
+}
+
+
+class Keeps(Enum):
+    """Where a virtual table's rows are."""
+
+    OWN = "in itself"
+    OTHERS = "in another table"
+    NOTHING = "nowhere"  # it can be searched, and gives nothing back
+    SHOWS = "as a view of something"
+    UNKNOWN = "unknown"
+
+
+class VirtualColumn(Struct, frozen=True):
+    """`mark` is `unindexed` for full text, `+` for what a tree keeps beside its numbers."""
+
+    name: str
+    mark: str = ""
+
+
+class Virtual(Struct, frozen=True):
+    """`options` are those that do not say the usual. Column names are in lower case; their order means something."""
+
+    name: str
+    module: str
+    columns: tuple[VirtualColumn, ...]
+    options: tuple[tuple[str, str], ...]
+    words: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """Equal for two that act alike."""
+        return ("virtual", self.module, self.columns, self.options, self.words)
+
+    def option(self, name: str) -> str | None:
+        """What an option says; None if it is left out or says the usual."""
+        return dict(self.options).get(name)
+
+    @property
+    def keeps(self) -> Keeps:
+        """Where its rows are."""
+        if self.module in _SHOWS:
+            return Keeps.SHOWS
+        if self.module in _TEXTS:
+            content = None if self.module == "fts3" else self.option("content")
+            if content is None:
+                return Keeps.OWN
+            return Keeps.OTHERS if content else Keeps.NOTHING
+        return Keeps.OWN if self.is_tree or self.module == "geopoly" else Keeps.UNKNOWN
+
+    @property
+    def content(self) -> str:
+        """The table or view whose rows it indexes, in lower case; empty if none."""
+        return (self.option("content") or "").lower() if self.keeps is Keeps.OTHERS else ""
+
+    @property
+    def content_rowid(self) -> str:
+        """The column of its content table that is the number of the row, in lower case."""
+        return (self.option("content_rowid") or "rowid").lower()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a full-text index."""
+        return self.module in _TEXTS
+
+    @property
+    def is_tree(self) -> bool:
+        """Whether it is an R-tree."""
+        return self.module in _TREES
+
+    @property
+    def can_rename(self) -> bool:
+        """Whether ALTER TABLE RENAME takes its shadow tables along."""
+        return self.is_text or self.is_tree or self.module == "geopoly"
+
+    def shadows(self, name: str = "") -> frozenset[str]:
+        """The names in lower case of the tables that it keeps, if it is called `name`."""
+        owner = (name or self.name).lower()
+        return frozenset(f"{owner}_{end}" for end in _ENDS.get(self.module, ()))
+
+
+def virtual_of(sql: str) -> Virtual | None:
+    """What a CREATE VIRTUAL TABLE says; None for the statement of an ordinary table."""
+    return _kept(sql) if len(sql) <= _KEPT_CHARS else _read(sql)
+
+
+def _read(sql: str) -> Virtual | None:
+    found = list(lexed(sql))
+    if not (len(found) > 2 and found[1].is_word("virtual")):
+        return None
+    using = next((at for at, token in enumerate(found) if at > 3 and token.is_word("using")), len(found) - 1)
+    name = found[using - 1].word
+    module = found[using + 1].word if using + 1 < len(found) else ""
+    arguments = _arguments(sql, found[using + 2 :])
+    if module == "fts5":
+        return _fts5(name, arguments)
+    if module in ("fts3", "fts4"):
+        return _fts4(name, module, arguments)
+    if module in _TREES or module == "geopoly":
+        marks = [argument.lstrip() for argument in arguments]
+        columns = [
+            VirtualColumn(_first_name(mark.lstrip("+")), "+" if mark[:1] == "+" else "") for mark in marks
+        ]
+        return Virtual(name, module, tuple(columns), ())
+    return Virtual(name, module, (), (), canonical(sql)[3:])
+
+
+_kept = lru_cache(maxsize=512)(_read)
+
+
+def _arguments(sql: str, found: Sequence[Token]) -> list[str]:
+    """The texts between the commas."""
+    depth, start, arguments = 0, -1, []
+    for token in found:
+        depth += token.is_word("(") - token.is_word(")")
+        if depth == 1 and start < 0:
+            start = token.end
+        elif start >= 0 and (depth == 0 or (depth == 1 and token.is_word(","))):
+            arguments.append(sql[start : token.start].strip())
+            start = token.end
+            if depth == 0:
+                break
+    return [argument for argument in arguments if argument]
+
+
+def _fts5(name: str, arguments: Sequence[str]) -> Virtual:
+    columns, options = [], []
+    for argument in arguments:
+        found = list(lexed(argument))
+        if len(found) > 2 and found[0].kind is Kind.WORD and found[1].is_word("="):
+            options.append((found[0].word, _value(argument[found[1].end :])))
+        else:
+            is_unindexed = any(token.is_word("unindexed") for token in found[1:])
+            columns.append(VirtualColumn(found[0].word, "unindexed" if is_unindexed else ""))
+    return _text(name, "fts5", columns, options)
+
+
+def _fts4(name: str, module: str, arguments: Sequence[str]) -> Virtual:
+    columns, options = [], []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        key = key.strip().lower()
+        if found := _TOKENIZE.fullmatch(argument):
+            options.append(("tokenize", found[1].strip()))
+        elif equals and key in _OPTIONS_OF_FTS4 and module == "fts4":
+            options.append((key, _value(value)))
+        else:
+            columns.append(VirtualColumn(_first_name(argument)))
+    return _text(name, module, columns or [VirtualColumn("content")], options)
+
+
+def _text(
+    name: str, module: str, columns: Sequence[VirtualColumn], options: Sequence[tuple[str, str]]
+) -> Virtual:
+    usual = _USUAL[module]
+    told = [(key, _tidy(key, value)) for key, value in options]
+    said = sorted((key, value) for key, value in told if usual.get(key) != value)
+    return Virtual(name, module, tuple(columns), tuple(said))
+
+
+def _tidy(key: str, value: str) -> str:
+    if key == "prefix":
+        return " ".join(sorted(re.split(r"[\s,]+", value.strip()), key=lambda size: (len(size), size)))
+    if key == "tokenize" and not re.search("['\"]", value):
+        return " ".join(value.split())
+    return value
+
+
+def _value(text: str) -> str:
+    text = text.strip()
+    if text[:1] in ("'", '"', "`") and text[-1:] == text[:1] and len(text) > 1:
+        return text[1:-1].replace(text[0] * 2, text[0])
+    return text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text
+
+
+def _first_name(text: str) -> str:
+    return next((token.word for token in lexed(text)), "")

@@ -1,0 +1,121 @@
+"""What becomes of the rows of a table when another one takes its place: what is carried over, and what is not.
+
+Sources: https://www.sqlite.org/lang_altertable.html, section 7, and https://www.sqlite.org/fts5.html, section 4.4.
+"""
+
+from collections.abc import Iterator, Set
+
+from freehold.migrate.canonical import named
+from freehold.migrate.names import quoted
+from freehold.migrate.schema import Schema, Table
+from freehold.migrate.virtual import Keeps
+
+_NUMBERS = {"rowid", "oid", "_rowid_"}
+# Those whose rows can be read and written like an ordinary table's.
+_READABLE = (Keeps.OWN, Keeps.OTHERS)
+
+
+def keeps(table: Table) -> Keeps:
+    """Where its rows are; an ordinary table's are in itself."""
+    return Keeps.OWN if table.virtual is None else table.virtual.keeps
+
+
+def number_column(table: Table) -> str:
+    """The column in which the row's number stands; empty if it stands in none."""
+    if table.virtual is not None and table.virtual.is_tree:
+        return table.virtual.columns[0].name if table.virtual.columns else ""
+    return table.number
+
+
+def number_of(table: Table) -> str | None:
+    """What reads the number of a row, as SQL; None if there is none, or columns hide it."""
+    if not table.has_rowid:
+        return None
+    column = number_column(table)
+    return quoted(column) if column else table.rowid
+
+
+def why_not(before: Table, after: Table) -> str:
+    """Why the rows cannot be carried from one to the other, as the end of a sentence; empty if they can.
+
+    One of the two is a virtual table.
+    """
+    was, will = keeps(before), keeps(after)
+    name = after.name
+    if Keeps.UNKNOWN in (was, will):
+        module = (before.virtual or after.virtual) if was is Keeps.UNKNOWN else after.virtual
+        return f"the module `{module.module if module else ''}` is not known, nor what it keeps"
+    if was is Keeps.SHOWS:
+        return "" if will is Keeps.SHOWS else f"{name} had no rows of its own"
+    if was is Keeps.NOTHING:
+        # What it was filled from may still be there, and is what it indexes from now on.
+        return (
+            "" if will is Keeps.OTHERS else f"{name} keeps no texts, so it cannot be made again from itself"
+        )
+    if was is Keeps.OTHERS:
+        return "" if will in _READABLE else f"the rows that {name} indexes would no longer be in it"
+    if will is not Keeps.OWN:
+        return f"the rows of {name} would go, as it would keep none of its own"
+    return _why_no_tree(before, after)
+
+
+def _why_no_tree(before: Table, after: Table) -> str:
+    one, other = before.virtual, after.virtual
+    if other is None or not (other.is_tree or other.module == "geopoly"):
+        lost = one and one.option("languageid")
+        if lost and (other is None or other.option("languageid") != lost):
+            return f"the language of each row in {lost} would go"
+        return ""
+    if one is None or one.module != other.module:
+        return f"a table of `{other.module}` keeps numbers otherwise than {before.name} does now"
+    if other.is_tree:
+        known = set(_pairs(before))
+        for pair in _pairs(after):
+            if pair not in known and any(before.column(name) for name in pair):
+                return f"{pair[0]} and {pair[1]} were no bounds of each other, and need not fit"
+    return ""
+
+
+def bounds(table: Table) -> list[str]:
+    """The columns of an R-tree that are numbers, low and high by turns; none of another table."""
+    if table.virtual is None or not table.virtual.is_tree:
+        return []
+    return [column.name for column in table.virtual.columns[1:] if not column.mark]
+
+
+def _pairs(table: Table) -> Iterator[tuple[str, str]]:
+    names = bounds(table)
+    yield from zip(names[::2], names[1::2], strict=False)
+
+
+def renumbering(before: Table, after: Table) -> str:
+    """What happens to the numbers of the rows: empty if each row keeps its own; else `gone` or `changed`."""
+    if number_of(before) is None:
+        return ""  # nothing can have known them
+    if not after.has_rowid or number_of(after) is None:
+        return "gone"
+    column = number_column(after)
+    is_kept = not column or column == number_column(before) or before.column(column) is None
+    return "" if is_kept else "changed"
+
+
+def needs_numbers(schema: Schema, table: Table) -> Iterator[str]:
+    """Whatever in the schema uses the numbers of the table's rows and cannot be made again, by its name."""
+    own = {column.name for column in table.columns}
+    for kind, others in (("trigger", schema.triggers), ("view", schema.views)):
+        for other in others.values():
+            words = {named(word) for word in other.shape}
+            if table.name.lower() in words and words & (_NUMBERS - own):
+                yield f"{kind} {other.name}"
+
+
+def indexes_over(schema: Schema, names: Set[str]) -> Iterator[Table]:
+    """The full-text indexes whose rows are in one of these tables or views."""
+    for table in schema.tables.values():
+        if table.virtual is not None and table.virtual.content in names:
+            yield table
+
+
+def rebuild_of(table: Table) -> str:
+    """Fills a full-text index from what it indexes."""
+    return f"INSERT INTO {quoted(table.name)} ({quoted(table.name)}) VALUES ('rebuild')"
