@@ -116,7 +116,7 @@ def fleet(kind: str) -> Iterator[Fleet]:
     """An installation with the registry published and nobody in it."""
     with (
         tempfile.TemporaryDirectory(prefix="fleet-") as folder,
-        _opened(kind, Path(folder) / "data") as place,
+        opened(kind, Path(folder) / "data") as place,
     ):
         done = place.run("registry", "publish")
         assert done.returncode == 0, done.stderr
@@ -124,7 +124,8 @@ def fleet(kind: str) -> Iterator[Fleet]:
 
 
 @contextmanager
-def _opened(kind: str, data_dir: Path) -> Iterator[Fleet]:
+def opened(kind: str, data_dir: Path) -> Iterator[Fleet]:
+    """An installation without anything yet."""
     if kind == "sqld":
         with running_sqld() as sqld:
             yield _OnSqld(data_dir, sqld)

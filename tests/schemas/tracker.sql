@@ -1,0 +1,106 @@
+-- A tracker of work with a wiki, as teams use them, in our own words. Keys are texts that devices make.
+CREATE TABLE account (id TEXT NOT NULL PRIMARY KEY, login TEXT NOT NULL COLLATE NOCASE, name TEXT NOT NULL DEFAULT '', is_admin INTEGER NOT NULL DEFAULT 0);
+CREATE UNIQUE INDEX account_login ON account (login COLLATE NOCASE);
+CREATE TABLE account_mail (account_id TEXT NOT NULL REFERENCES account ON DELETE CASCADE, mail TEXT NOT NULL COLLATE NOCASE UNIQUE, is_main INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (account_id, mail));
+CREATE UNIQUE INDEX account_mail_main ON account_mail (account_id) WHERE is_main;
+CREATE TABLE team (id TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, parent_id TEXT REFERENCES team (id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);
+CREATE INDEX team_parent ON team (parent_id);
+CREATE TABLE team_member (team_id TEXT NOT NULL REFERENCES team (id) ON DELETE CASCADE, account_id TEXT NOT NULL REFERENCES account (id) ON DELETE CASCADE, role TEXT NOT NULL DEFAULT 'member', PRIMARY KEY (team_id, account_id)) WITHOUT ROWID;
+CREATE INDEX team_member_account ON team_member (account_id);
+CREATE TABLE project (id TEXT NOT NULL PRIMARY KEY, "key" TEXT NOT NULL UNIQUE COLLATE NOCASE, name TEXT NOT NULL, team_id TEXT REFERENCES team (id), settings TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(settings)), theme AS (json_extract(settings, '$.theme')));
+CREATE INDEX project_team ON project (team_id);
+CREATE INDEX project_theme ON project (json_extract(settings, '$.theme'));
+CREATE TABLE project_member (project_id TEXT NOT NULL REFERENCES project (id) ON DELETE CASCADE, account_id TEXT NOT NULL REFERENCES account (id) ON DELETE CASCADE, PRIMARY KEY (project_id, account_id)) WITHOUT ROWID;
+CREATE INDEX project_member_account ON project_member (account_id);
+CREATE TABLE state (id TEXT NOT NULL PRIMARY KEY, project_id TEXT NOT NULL REFERENCES project (id) ON DELETE CASCADE, name TEXT NOT NULL, place REAL NOT NULL DEFAULT 0, is_done INTEGER NOT NULL DEFAULT 0 CHECK (is_done IN (0, 1)), UNIQUE (project_id, name COLLATE NOCASE));
+CREATE TABLE transition (from_id TEXT NOT NULL REFERENCES state (id) ON DELETE CASCADE, to_id TEXT NOT NULL REFERENCES state (id) ON DELETE CASCADE, name TEXT NOT NULL DEFAULT '', PRIMARY KEY (from_id, to_id));
+CREATE INDEX transition_to ON transition (to_id);
+CREATE TABLE milestone (id TEXT NOT NULL PRIMARY KEY, project_id TEXT NOT NULL REFERENCES project (id) ON DELETE CASCADE, name TEXT NOT NULL, due TEXT);
+CREATE INDEX milestone_project ON milestone (project_id, due DESC);
+CREATE TABLE label (id TEXT NOT NULL PRIMARY KEY, project_id TEXT REFERENCES project (id) ON DELETE CASCADE, name TEXT NOT NULL, colour TEXT NOT NULL DEFAULT '#808080' CHECK (colour GLOB '#[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]'));
+CREATE UNIQUE INDEX label_name ON label (coalesce(project_id, ''), lower(name));
+CREATE INDEX label_project ON label (project_id);
+CREATE TABLE issue (
+  id TEXT NOT NULL PRIMARY KEY, project_id TEXT NOT NULL REFERENCES project (id) ON DELETE CASCADE, number INTEGER NOT NULL,
+  title TEXT NOT NULL, body TEXT NOT NULL DEFAULT '', state_id TEXT REFERENCES state (id), milestone_id TEXT REFERENCES milestone (id) ON DELETE SET NULL,
+  author_id TEXT REFERENCES account (id) ON DELETE SET NULL, parent_id TEXT REFERENCES issue (id) ON DELETE SET NULL, points INTEGER,
+  created_at INTEGER NOT NULL DEFAULT 0, closed_at INTEGER, UNIQUE (project_id, number)
+);
+CREATE INDEX issue_state ON issue (state_id);
+CREATE INDEX issue_milestone ON issue (milestone_id);
+CREATE INDEX issue_author ON issue (author_id);
+CREATE INDEX issue_parent ON issue (parent_id);
+CREATE INDEX issue_open ON issue (project_id, created_at DESC) WHERE closed_at IS NULL;
+CREATE VIRTUAL TABLE issue_text USING fts5(title, body, content='issue', content_rowid='rowid', tokenize='porter unicode61');
+CREATE TRIGGER issue_text_ai AFTER INSERT ON issue BEGIN INSERT INTO issue_text (rowid, title, body) VALUES (new.rowid, new.title, new.body); END;
+CREATE TRIGGER issue_text_ad AFTER DELETE ON issue BEGIN INSERT INTO issue_text (issue_text, rowid, title, body) VALUES ('delete', old.rowid, old.title, old.body); END;
+CREATE TRIGGER issue_text_au AFTER UPDATE OF title, body ON issue BEGIN
+  INSERT INTO issue_text (issue_text, rowid, title, body) VALUES ('delete', old.rowid, old.title, old.body);
+  INSERT INTO issue_text (rowid, title, body) VALUES (new.rowid, new.title, new.body);
+END;
+CREATE TABLE issue_label (issue_id TEXT NOT NULL REFERENCES issue (id) ON DELETE CASCADE, label_id TEXT NOT NULL REFERENCES label (id) ON DELETE CASCADE, PRIMARY KEY (issue_id, label_id)) WITHOUT ROWID;
+CREATE INDEX issue_label_back ON issue_label (label_id);
+CREATE TABLE issue_assignee (issue_id TEXT NOT NULL REFERENCES issue (id) ON DELETE CASCADE, account_id TEXT NOT NULL REFERENCES account (id) ON DELETE CASCADE, PRIMARY KEY (issue_id, account_id)) WITHOUT ROWID;
+CREATE INDEX issue_assignee_back ON issue_assignee (account_id);
+CREATE TABLE issue_link (id INTEGER PRIMARY KEY, from_id TEXT NOT NULL REFERENCES issue (id) ON DELETE CASCADE, to_id TEXT NOT NULL REFERENCES issue (id) ON DELETE CASCADE, kind TEXT NOT NULL DEFAULT 'blocks');
+CREATE UNIQUE INDEX issue_link_once ON issue_link (from_id, to_id, kind);
+CREATE INDEX issue_link_back ON issue_link (to_id);
+CREATE TABLE issue_watcher (issue_id TEXT NOT NULL REFERENCES issue (id) ON DELETE CASCADE, account_id TEXT NOT NULL REFERENCES account (id) ON DELETE CASCADE, PRIMARY KEY (issue_id, account_id));
+CREATE INDEX issue_watcher_back ON issue_watcher (account_id);
+CREATE TABLE issue_vote (issue_id TEXT NOT NULL REFERENCES issue (id) ON DELETE CASCADE, account_id TEXT NOT NULL REFERENCES account (id) ON DELETE CASCADE, up INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (issue_id, account_id) ON CONFLICT REPLACE);
+CREATE INDEX issue_vote_back ON issue_vote (account_id);
+CREATE TABLE comment (id INTEGER PRIMARY KEY AUTOINCREMENT, issue_id TEXT NOT NULL REFERENCES issue (id) ON DELETE CASCADE, author_id TEXT REFERENCES account (id), body TEXT NOT NULL, reply_to INTEGER REFERENCES comment (id));
+CREATE INDEX comment_issue ON comment (issue_id);
+CREATE INDEX comment_author ON comment (author_id);
+CREATE INDEX comment_reply ON comment (reply_to);
+CREATE VIRTUAL TABLE comment_text USING fts5(body, content='', tokenize='trigram');
+CREATE TRIGGER comment_text_ai AFTER INSERT ON comment BEGIN INSERT INTO comment_text (rowid, body) VALUES (new.id, new.body); END;
+CREATE TABLE reaction (comment_id INTEGER NOT NULL REFERENCES comment (id) ON DELETE CASCADE, account_id TEXT NOT NULL REFERENCES account (id) ON DELETE CASCADE, sign TEXT NOT NULL, PRIMARY KEY (comment_id, account_id, sign)) WITHOUT ROWID;
+CREATE INDEX reaction_account ON reaction (account_id);
+CREATE TABLE attachment (id TEXT NOT NULL PRIMARY KEY, issue_id TEXT REFERENCES issue (id) ON DELETE CASCADE, comment_id INTEGER REFERENCES comment (id) ON DELETE CASCADE, name TEXT NOT NULL, bytes BLOB, size_bytes INTEGER AS (length(bytes)) VIRTUAL);
+CREATE INDEX attachment_issue ON attachment (issue_id);
+CREATE INDEX attachment_comment ON attachment (comment_id);
+CREATE TABLE work_log (id INTEGER PRIMARY KEY, issue_id TEXT NOT NULL REFERENCES issue (id) ON DELETE CASCADE, account_id TEXT NOT NULL REFERENCES account (id), minutes INTEGER NOT NULL CHECK (minutes > 0), day TEXT NOT NULL DEFAULT '2024-01-01');
+CREATE INDEX work_log_issue ON work_log (issue_id);
+CREATE INDEX work_log_account ON work_log (account_id, day);
+CREATE TABLE sprint (id TEXT NOT NULL PRIMARY KEY, project_id TEXT NOT NULL REFERENCES project (id) ON DELETE CASCADE, goal TEXT, starts_on TEXT, ends_on TEXT, CHECK (ends_on IS NULL OR ends_on >= starts_on));
+CREATE INDEX sprint_project ON sprint (project_id);
+CREATE TABLE sprint_issue (sprint_id TEXT NOT NULL REFERENCES sprint (id) ON DELETE CASCADE, issue_id TEXT NOT NULL REFERENCES issue (id) ON DELETE CASCADE, place INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (sprint_id, issue_id)) WITHOUT ROWID;
+CREATE INDEX sprint_issue_back ON sprint_issue (issue_id);
+CREATE TABLE field (id TEXT NOT NULL PRIMARY KEY, project_id TEXT NOT NULL REFERENCES project (id) ON DELETE CASCADE, name TEXT NOT NULL, kind TEXT NOT NULL DEFAULT 'text');
+CREATE INDEX field_project ON field (project_id);
+CREATE TABLE field_value (issue_id TEXT NOT NULL REFERENCES issue (id) ON DELETE CASCADE, field_id TEXT NOT NULL REFERENCES field (id) ON DELETE CASCADE, value, PRIMARY KEY (issue_id, field_id));
+CREATE INDEX field_value_field ON field_value (field_id);
+CREATE TABLE board (id TEXT NOT NULL PRIMARY KEY, project_id TEXT NOT NULL REFERENCES project (id) ON DELETE CASCADE, name TEXT NOT NULL, filter TEXT NOT NULL DEFAULT 'state:"open"');
+CREATE INDEX board_project ON board (project_id);
+CREATE TABLE board_column (board_id TEXT NOT NULL REFERENCES board (id) ON DELETE CASCADE, state_id TEXT NOT NULL REFERENCES state (id) ON DELETE CASCADE, place INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (board_id, state_id)) WITHOUT ROWID;
+CREATE INDEX board_column_state ON board_column (state_id);
+CREATE TABLE repository (id TEXT NOT NULL PRIMARY KEY, project_id TEXT NOT NULL REFERENCES project (id) ON DELETE CASCADE, url TEXT NOT NULL);
+CREATE INDEX repository_project ON repository (project_id);
+CREATE TABLE change (id TEXT NOT NULL PRIMARY KEY, repository_id TEXT NOT NULL REFERENCES repository (id) ON DELETE CASCADE, message TEXT NOT NULL, parent_id TEXT REFERENCES change (id) DEFERRABLE INITIALLY DEFERRED);
+CREATE INDEX change_repository ON change (repository_id);
+CREATE INDEX change_parent ON change (parent_id);
+CREATE TABLE change_issue (change_id TEXT NOT NULL REFERENCES change (id) ON DELETE CASCADE, issue_id TEXT NOT NULL REFERENCES issue (id) ON DELETE CASCADE, PRIMARY KEY (change_id, issue_id)) WITHOUT ROWID;
+CREATE INDEX change_issue_back ON change_issue (issue_id);
+CREATE TABLE page (id TEXT NOT NULL PRIMARY KEY, project_id TEXT NOT NULL REFERENCES project (id) ON DELETE CASCADE, title TEXT NOT NULL COLLATE NOCASE, current_id INTEGER REFERENCES page_version (id) DEFERRABLE INITIALLY DEFERRED, UNIQUE (project_id, title));
+CREATE INDEX page_current ON page (current_id);
+CREATE TABLE page_version (id INTEGER PRIMARY KEY, page_id TEXT NOT NULL REFERENCES page (id) ON DELETE CASCADE, body TEXT NOT NULL, author_id TEXT REFERENCES account (id) ON DELETE SET NULL);
+CREATE INDEX page_version_page ON page_version (page_id, id DESC);
+CREATE INDEX page_version_author ON page_version (author_id);
+CREATE TABLE notice (id INTEGER PRIMARY KEY, account_id TEXT NOT NULL REFERENCES account (id) ON DELETE CASCADE, issue_id TEXT REFERENCES issue (id) ON DELETE CASCADE, is_read INTEGER NOT NULL DEFAULT FALSE, text TEXT NOT NULL DEFAULT 'see "there"');
+CREATE INDEX notice_account ON notice (account_id) WHERE NOT is_read;
+CREATE INDEX notice_issue ON notice (issue_id);
+CREATE INDEX notice_of ON notice (account_id, id);
+CREATE TABLE history (id INTEGER PRIMARY KEY AUTOINCREMENT, issue_id TEXT NOT NULL, what TEXT NOT NULL, old, new, row_number INTEGER);
+CREATE INDEX history_issue ON history (issue_id);
+CREATE VIEW open_issue AS SELECT i.*, s.name AS state_name FROM issue AS i JOIN state AS s ON s.id = i.state_id WHERE NOT s.is_done;
+CREATE VIEW burn_down AS SELECT project_id, sum(points) AS "points left", count(*) FILTER (WHERE points IS NULL) AS unsized FROM open_issue GROUP BY project_id;
+CREATE VIEW page_text AS SELECT v.id AS version_id, p.title, v.body FROM page AS p JOIN page_version AS v ON v.id = p.current_id;
+CREATE TRIGGER issue_numbered AFTER INSERT ON issue WHEN new.number = 0 BEGIN UPDATE issue SET number = (SELECT max(number) + 1 FROM issue WHERE project_id = new.project_id) WHERE id = new.id; END;
+CREATE TRIGGER issue_moved AFTER UPDATE OF state_id ON issue WHEN old.state_id IS NOT new.state_id BEGIN
+  INSERT INTO history (issue_id, what, old, new, row_number) VALUES (new.id, 'state', old.state_id, new.state_id, new.rowid);
+END;
+CREATE TRIGGER issue_noted AFTER UPDATE OF state_id ON issue BEGIN
+  INSERT INTO notice (account_id, issue_id) SELECT account_id, new.id FROM issue_watcher WHERE issue_id = new.id;
+END;
+CREATE TRIGGER page_saved AFTER INSERT ON page_version BEGIN UPDATE page SET current_id = new.id WHERE id = new.page_id; END;
