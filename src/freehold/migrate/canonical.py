@@ -6,6 +6,7 @@ engine writes every definition anew. Two texts with the same canonical words are
 
 import re
 from collections.abc import Iterator, Sequence, Set
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -39,6 +40,10 @@ def canonical(sql: str, strings: Set[str] = frozenset()) -> tuple[str, ...]:
     Turso's engine writes `<>` as `!=`, `==` as `=` and LEFT JOIN as LEFT OUTER JOIN; here they are the same.
     `strings` are those texts in double quotes, with these, that are no names.
     """
+    return _kept_words(sql, frozenset(strings)) if len(sql) <= _KEPT_CHARS else _words(sql, strings)
+
+
+def _words(sql: str, strings: Set[str]) -> tuple[str, ...]:
     found: list[str] = []
     for kind, start, end in tokens(sql):
         text = sql[start:end]
@@ -57,6 +62,11 @@ def canonical(sql: str, strings: Set[str] = frozenset()) -> tuple[str, ...]:
     while found and found[-1] == ";":
         found.pop()
     return tuple(found)
+
+
+# Many databases have the same schema. What is kept may come from anybody, so it is little.
+_kept_words = lru_cache(maxsize=1024)(_words)
+_KEPT_CHARS = 2_000
 
 
 def strings_in(sql: str, names: Set[str]) -> frozenset[str]:

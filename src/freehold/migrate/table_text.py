@@ -19,7 +19,7 @@ _CONSTRAINTS = _TABLE_CONSTRAINTS | {
 }  # fmt: skip
 # What a constraint does anyway.
 _USUAL = "abort"
-_KEPT_CHARS = 20_000
+_KEPT_CHARS = 4_000  # it may come from anybody
 
 
 class Token(Struct, frozen=True):
@@ -100,7 +100,7 @@ def _read(sql: str) -> TableText:
     )
 
 
-_kept = lru_cache(maxsize=1024)(_read)
+_kept = lru_cache(maxsize=512)(_read)
 
 
 def lexed(sql: str) -> Iterator[Token]:

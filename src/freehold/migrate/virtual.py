@@ -30,7 +30,7 @@ _OPTIONS_OF_FTS4 = {
     "order", "content", "matchinfo", "prefix", "compress", "uncompress", "languageid", "notindexed", "tokenize",
 }  # fmt: skip
 _TOKENIZE = re.compile(r"tokenize(?![a-z0-9_$\x80-\U0010ffff])\s*=?\s*(.*)", re.IGNORECASE | re.DOTALL)
-_KEPT_CHARS = 20_000
+_KEPT_CHARS = 4_000
 # How the tables end that a module keeps beside its own. Source: `xShadowName` of SQLite's modules.
 _ENDS = {
     "fts5": ("config", "content", "data", "docsize", "idx"),

@@ -50,14 +50,13 @@ class Plan(Struct, frozen=True, dict=True):
     @cached_property
     def swapped(self) -> frozenset[str]:
         """Virtual tables that are others now, or ordinary tables, and the other way round."""
-        return frozenset(
-            name
-            for name, table in self.before.tables.items()
-            if not self.is_additive
-            and (will := self.after.tables.get(name)) is not None
-            and (table.is_virtual or will.is_virtual)
-            and table.shape != will.shape
-        )
+        return frozenset() if self.is_additive else frozenset(self._other_kinds())
+
+    def _other_kinds(self) -> Iterator[str]:
+        for name, table in self.before.tables.items():
+            will = self.after.tables.get(name)
+            if will is not None and (table.is_virtual or will.is_virtual) and table.shape != will.shape:
+                yield name
 
     @property
     def _touched(self) -> frozenset[str]:
@@ -188,11 +187,12 @@ class Plan(Struct, frozen=True, dict=True):
         """
         if not self.is_additive:
             return frozenset()
-        waits = set(self._waiting_columns())
-        for name, table in self.after.tables.items():
-            if table.virtual is not None and table.virtual.content and name not in self.before.tables:
-                used = {table.virtual.content, *(column.name for column in table.virtual.columns)}
-                waits |= {name} if used & waits else set()
+        waits = {*self._waiting_columns(), *self._other_kinds()}
+        waits |= {
+            name
+            for name, table in self.after.tables.items()
+            if name not in self.before.tables and self._indexes_what_waits(table, waits)
+        }
         for kind in ("index", "view", "trigger"):
             before = self._of(self.before, kind)
             for name, other in self._of(self.after, kind).items():
@@ -200,6 +200,15 @@ class Plan(Struct, frozen=True, dict=True):
                 if name not in before and (is_unique or self._mentions(other, waits)):
                     waits.add(name)
         return waits
+
+    def _indexes_what_waits(self, table: Table, waits: Set[str]) -> bool:
+        virtual, content = table.virtual, _content(table)
+        if virtual is None or not content:
+            return False
+        was, will = self.before.tables.get(content), self.after.tables.get(content)
+        if was is not None and will is not None and renumbering(was, will):
+            return True
+        return bool(waits & {content, virtual.content_rowid, *(column.name for column in virtual.columns)})
 
     def _waiting_columns(self) -> Iterator[str]:
         for name, table in self.after.tables.items():
