@@ -71,6 +71,11 @@ CARRIED = {
                                   [*LETTERS, "INSERT INTO d (id) VALUES (8)"], ("SELECT rowid FROM f WHERE f MATCH 'plum'", [[8]])),
     "the key becomes the number": (["CREATE TABLE d (id INTEGER PRIMARY KEY DESC, a TEXT)", F.format("")], [D, F.format("")],
                                    ["INSERT INTO d (rowid, id, a) VALUES (1, 4, 'apples'), (2, 9, 'pear')"], HITS),
+    "a key that triggers know by its own name": (
+        ["CREATE TABLE d (id INTEGER PRIMARY KEY DESC, a TEXT)", "CREATE VIRTUAL TABLE f USING fts5(a, content='')", KEPT[0].replace("new.rowid", "new.id")],
+        ["CREATE TABLE d (id INTEGER PRIMARY KEY, a TEXT)", "CREATE VIRTUAL TABLE f USING fts5(a, content='')", KEPT[0].replace("new.rowid", "new.id")],
+        ["INSERT INTO d (id, a) VALUES (9, 'pear'), (4, 'apples')"], HITS,
+    ),
     "a number of its own": ([LETTER.format(""), F.format("")], ["CREATE TABLE d (num INTEGER PRIMARY KEY, id TEXT, a TEXT, b TEXT)", F.format("")],
                             [*LETTERS, "INSERT INTO f (f) VALUES ('rebuild')"], HITS),
     "words of another index": ([D, F.format(""), *KEPT, "CREATE VIRTUAL TABLE w USING fts5vocab(f, 'row')"],

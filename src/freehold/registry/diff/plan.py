@@ -205,10 +205,21 @@ class Plan(Struct, frozen=True, dict=True):
         virtual, content = table.virtual, _content(table)
         if virtual is None or not content:
             return False
-        was, will = self.before.tables.get(content), self.after.tables.get(content)
-        if was is not None and will is not None and renumbering(was, will):
-            return True
+        for name in self._bases(content):
+            was, will = self.before.tables.get(name), self.after.tables.get(name)
+            if was is not None and will is not None and renumbering(was, will):
+                return True
         return bool(waits & {content, virtual.content_rowid, *(column.name for column in virtual.columns)})
+
+    def _bases(self, name: str) -> Set[str]:
+        """The tables that something stands on, if only through views."""
+        views = self.after.views
+        found, new = {name}, {name}
+        while new:
+            words = {named(word) for view in new if view in views for word in views[view].shape}
+            new = (words & (views.keys() | self.after.tables.keys())) - found
+            found |= new
+        return found
 
     def _waiting_columns(self) -> Iterator[str]:
         for name, table in self.after.tables.items():

@@ -101,11 +101,19 @@ def renumbering(before: Table, after: Table) -> str:
 
 def needs_numbers(schema: Schema, table: Table) -> Iterator[str]:
     """Whatever in the schema uses the numbers of the table's rows and cannot be made again, by its name."""
-    own = {column.name for column in table.columns}
+    numbers = _NUMBERS - {column.name for column in table.columns}
+    name = table.name.lower()
     for kind, others in (("trigger", schema.triggers), ("view", schema.views)):
         for other in others.values():
-            words = {named(word) for word in other.shape}
-            if table.name.lower() in words and words & (_NUMBERS - own):
+            words = [named(word) for word in other.shape]
+            # A trigger of the table itself speaks of `new`; a number without that is another table's.
+            body = words[words.index("begin") :] if kind == "trigger" and "begin" in words else words
+            rows = {"new", "old"} if other.table == name else set()
+            is_qualified = any(
+                words[at] in numbers and words[at - 1] == "." and words[at - 2] in {name, *rows}
+                for at in range(2, len(words))
+            )
+            if is_qualified or (name in body and numbers & {*body}):
                 yield f"{kind} {other.name}"
 
 
