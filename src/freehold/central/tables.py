@@ -307,8 +307,19 @@ rollout_step = Table(
     # When a worker may (again) take it, in milliseconds since 1970; NULL when it has ended.
     Column("due_at_ms", Integer),
     Column("restore_point", Text),
+    # What the tenant had before it was taken back, the last time.
+    Column("set_aside", Text),
     Index("rollout_step_due_idx", "rollout_id", "wave", "due_at_ms"),
     Index("rollout_step_state_idx", "rollout_id", "state", "wave"),
+)
+
+# Who is at work on a rollout: it says so again and again, and is believed until the time.
+rollout_worker = Table(
+    "rollout_worker",
+    metadata,
+    Column("id", Text, primary_key=True, nullable=False),
+    Column("rollout_id", Text, ForeignKey("rollout.id", ondelete="CASCADE"), nullable=False),
+    Column("until_ms", Integer, nullable=False),
 )
 
 # The feed that `central/changes.py` follows; written by triggers only (see migrations/), pruned by a trigger too.
