@@ -50,9 +50,13 @@ class TooLarge(FreeholdError):
 
 
 class Unavailable(FreeholdError):
-    """Something we depend on does not answer; the same call may work later."""
+    """Something we depend on does not answer; the same call may work later.
+
+    `retry_after` is how many seconds later, where that was said.
+    """
 
     code = "unavailable"
+    retry_after: float | None = None
 
 
 class CentralUnavailable(Unavailable):

@@ -175,7 +175,7 @@ async def _answer(status: int, content: bytes, **headers: str) -> FreeholdClient
         (
             403,
             b'{"code":"database_suspended","detail":"suspended; ask"}',
-            "Forbidden",
+            "DatabaseSuspended",
             "database_suspended",
             "ask",
         ),
@@ -186,6 +186,8 @@ async def _answer(status: int, content: bytes, **headers: str) -> FreeholdClient
             "USER_ALREADY_EXISTS",
             "User",
         ),
+        (410, b'{"code":"database_deleted","detail":"gone"}', "DatabaseDeleted", "database_deleted", "gone"),
+        (409, b'{"code":"database_deleting"}', "DatabaseDeleting", "database_deleting", "answered 409"),
         (404, b"", "NotFound", "not_found", "answered 404"),
         (302, b"", "Unavailable", "unavailable", "answered 302"),
         (500, b"<html>", "Unavailable", "unavailable", "answered 500"),

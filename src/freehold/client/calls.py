@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,7 +19,9 @@ from freehold.errors import (
     Unauthenticated,
     Unavailable,
 )
+from freehold.libsql.retry_after import retry_after_s
 from freehold.migrate.signature import RegistryTampered
+from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 
 T = TypeVar("T")
 
@@ -28,22 +30,29 @@ _KINDS: dict[int, type[FreeholdError]] = {
     401: Unauthenticated,
     403: Forbidden,
     404: NotFound,
+    405: InvalidInput,
     409: Conflict,
+    410: NotFound,
     413: TooLarge,
     415: InvalidInput,
     422: InvalidInput,
     426: AppTooOld,
-    429: Unavailable,
+    431: TooLarge,
+}
+# What a service says of the user's database; of other codes the status tells enough.
+_DATABASE_KINDS: dict[str, type[FreeholdError]] = {
+    kind.code: kind for kind in (DatabaseSuspended, DatabaseDeleting, DatabaseDeleted)
 }
 
 
 class _Problem(msgspec.Struct):
-    """Problem details, or the form of `/api/auth`: `code` with `message`."""
+    """Problem details, or the form of `/api/auth`: `code` with `message`. `reason` is why a database is suspended."""
 
     code: str | None = None
     detail: str | None = None
     message: str | None = None
     title: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +75,8 @@ class Calls:
         """The answer, if it is a 2xx.
 
         Raises:
-            Unavailable: no answer, or one that says to come back later.
+            DatabaseSuspended, DatabaseDeleting, DatabaseDeleted: nobody gets at the user's database (any more).
+            Unavailable: no answer, or one that says to come back later; `retry_after` is when, if that was told.
             FreeholdError: the kind that fits the status, with the service's `code` and message.
         """
         request = self.http.build_request(
@@ -114,9 +124,16 @@ class Calls:
         )
         if problem.code == RegistryTampered.code:
             return RegistryTampered(message)
-        error = _KINDS.get(reply.status_code, Unavailable)(message)
+        if problem.code == DatabaseSuspended.code:
+            suspended = DatabaseSuspended(problem.reason or "")
+            suspended.args = (message,)  # in the service's words, like all others
+            return suspended
+        kind = _DATABASE_KINDS.get(problem.code or "") or _KINDS.get(reply.status_code, Unavailable)
+        error = kind(message)
         if problem.code:
             error.code = problem.code
+        if isinstance(error, Unavailable):
+            error.retry_after = retry_after_s(reply.headers)
         return error
 
     def _unexpected(self) -> Unavailable:
@@ -143,10 +160,7 @@ def service_url(url: str) -> str:
     return str(parts).rstrip("/")
 
 
-def retry_after_s(reply: httpx.Response, otherwise: float) -> float:
+def pause_s(reply: httpx.Response, otherwise: float) -> float:
     """How long the service asks to wait, within reason."""
-    value: Any = reply.headers.get("Retry-After", "")
-    try:
-        return min(max(float(value), 0.05), 30.0)
-    except ValueError:
-        return otherwise
+    told_s = retry_after_s(reply.headers)
+    return otherwise if told_s is None else min(max(told_s, 0.05), 30.0)

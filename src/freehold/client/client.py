@@ -11,7 +11,7 @@ import aiohttp
 import httpx
 import msgspec
 
-from freehold.client.calls import Calls, retry_after_s, service_url
+from freehold.client.calls import Calls, pause_s, service_url
 from freehold.client.keys import KeyStore, MemoryKeyStore
 from freehold.client.trust import Learnt, first_key, followed_key, learn
 from freehold.client.verify import (
@@ -24,7 +24,7 @@ from freehold.client.verify import (
     require_usable,
     verified,
 )
-from freehold.errors import NotFound, Unauthenticated, Unavailable
+from freehold.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from freehold.libsql.http import HranaTarget
 from freehold.libsql.profiles import Profile
 from freehold.libsql.urls import http_url
@@ -132,7 +132,10 @@ class FreeholdClient:
 
         Raises:
             Unauthenticated: not signed in, or the session is over.
-            Unavailable: not ready within `timeout_s`, or no answer.
+            DatabaseSuspended: its operator has closed it for now, for `error.reason`; to ask again helps nothing.
+            DatabaseDeleted, DatabaseDeleting: it is gone, and only its operator can give the user another one.
+            Unavailable: not ready within `timeout_s`, too many calls, or no answer: try again, after
+                `error.retry_after` seconds unless that is None.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -141,10 +144,12 @@ class FreeholdClient:
             )
             if reply.status_code != httpx.codes.ACCEPTED:
                 return self._calls.read(reply, DatabaseCredentials)
-            pause_s = retry_after_s(reply, otherwise=_POLL_S)
-            if time.monotonic() + pause_s > deadline:
-                raise Unavailable(f"the database was not ready within {timeout_s:g} s; try again later")
-            await asyncio.sleep(pause_s)
+            wait_s = pause_s(reply, otherwise=_POLL_S)
+            if time.monotonic() + wait_s > deadline:
+                late = Unavailable(f"the database was not ready within {timeout_s:g} s; try again later")
+                late.retry_after = wait_s
+                raise late
+            await asyncio.sleep(wait_s)
 
     # Schema --------------------------------------------------------------------------------------
 
@@ -198,13 +203,18 @@ class FreeholdClient:
         Raises:
             RegistryTampered: the registry does not follow from what the database was made with.
             MigrationFailed: the database refused one; it is at the version before.
+            DatabaseSuspended, DatabaseDeleted, DatabaseDeleting: as `credentials` says.
             Unavailable: no answer; some may have been applied.
         """
         if target is None:
             credentials = await self.credentials()
             async with aiohttp.ClientSession() as session:
                 own = HranaTarget(session, http_url(credentials.url), credentials.access_token)
-                return await self._migrate(own, to)
+                try:
+                    return await self._migrate(own, to)
+                except (Forbidden, NotFound, Unauthenticated):
+                    await self.credentials()  # which knows better why the database lets nobody in any more
+                    raise
         return await self._migrate(target, to)
 
     async def _migrate(self, target: Target, to: int | None) -> Applied:

@@ -89,7 +89,7 @@ class DatabasesController(Controller):
 
         An API key (`x-api-key`) gets a `read_only` token, unless it has the scope `databases:write`.
 
-        Refusals: 403 `database_suspended`, 409 `database_deleting`, 404 `database_deleted`, and 404 `not_found`
+        Refusals: 403 `database_suspended`, 409 `database_deleting`, 410 `database_deleted`, and 404 `not_found`
         for a user that another tool brought in and who has no database yet.
         """
         caller = database_caller

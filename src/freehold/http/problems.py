@@ -23,7 +23,7 @@ from freehold.errors import (
 from freehold.http.body_room import NoRoom
 from freehold.limiting import RateLimited
 from freehold.migrate.signature import RegistryTampered
-from freehold.tenants.errors import DatabaseDeleted
+from freehold.tenants.errors import DatabaseDeleted, DatabaseSuspended
 
 log = structlog.get_logger()
 
@@ -115,7 +115,9 @@ def from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> Respon
     if status == 500:
         return from_bug(request, error)
     faults = getattr(error, "faults", None)
-    more = {"faults": list(faults)} if faults else {}
+    more: dict[str, Any] = {"faults": list(faults)} if faults else {}
+    if isinstance(error, DatabaseSuspended) and error.reason:
+        more["reason"] = error.reason
     return problem(request, status, error.code, str(error), headers=headers, **more)
 
 

@@ -16,6 +16,7 @@ from yarl import URL
 
 from freehold.libsql.bearer import Bearer, Token
 from freehold.libsql.errors import LibsqlError, Refused, StreamLost, Unreachable
+from freehold.libsql.retry_after import retry_after_s
 
 TIMEOUT_S = 30.0
 RETRY_DELAYS_S = (0.05, 0.15, 0.4)
@@ -175,19 +176,24 @@ class Endpoint:
     async def _post(self, encode: Encode, base: str) -> bytes:
         token = await self._bearer.get()
         version = self._version or "v3"
-        status, body = await self._send(encode(version), base, version, token)
+        status, body, later_s = await self._send(encode(version), base, version, token)
         if status == HTTPStatus.UNAUTHORIZED and self._bearer.can_renew:
             token = await self._bearer.get(refused=token)
-            status, body = await self._send(encode(version), base, version, token)
+            status, body, later_s = await self._send(encode(version), base, version, token)
         if self._version is None and status in _MAYBE_V2 and await self._is_v2(base, token):
             self._version = version = "v2"
-            status, body = await self._send(encode(version), base, version, token)
+            status, body, later_s = await self._send(encode(version), base, version, token)
         if status == HTTPStatus.OK:
             self._version = version
             return body
-        raise refusal(status, _reason(body, token))
+        error = refusal(status, _reason(body, token))
+        error.retry_after = later_s
+        raise error
 
-    async def _send(self, body: bytes, base: str, version: str, token: str) -> tuple[int, bytes]:
+    async def _send(
+        self, body: bytes, base: str, version: str, token: str
+    ) -> tuple[int, bytes, float | None]:
+        """Status, body, and when to come back, if the answer says so."""
         try:
             # A redirect is not followed: it would carry the token to somebody else.
             async with self._http().post(
@@ -197,7 +203,8 @@ class Endpoint:
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as reply:
-                return reply.status, await reply.read()
+                is_done = reply.status == HTTPStatus.OK
+                return reply.status, await reply.read(), None if is_done else retry_after_s(reply.headers)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _no_answer(error) from error
 

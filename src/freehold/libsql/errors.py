@@ -4,8 +4,11 @@
 class LibsqlError(RuntimeError):
     """The database said no. `code` is the server's word for it, `explanation` its message.
 
-    The shape is libsql-client's, so that code written for it keeps working.
+    The shape is libsql-client's, so that code written for it keeps working. `retry_after` is in how many seconds the
+    server said to come back, if it did.
     """
+
+    retry_after: float | None = None
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(f"{code}: {message}")

@@ -116,4 +116,6 @@ def _in_our_words(error: LibsqlError) -> FreeholdError:
     status = error.status if isinstance(error, Refused) else 0
     if make := _REFUSALS.get(status):
         return make(error.explanation)
-    return Unavailable(f"{error.explanation}; try again" if status else error.explanation)
+    unavailable = Unavailable(f"{error.explanation}; try again" if status else error.explanation)
+    unavailable.retry_after = error.retry_after
+    return unavailable

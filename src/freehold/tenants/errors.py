@@ -4,9 +4,17 @@ from freehold.errors import Conflict, Forbidden, NotFound, Unavailable
 
 
 class DatabaseSuspended(Forbidden):
-    """An operator has closed the database for now."""
+    """An operator has closed the database for now. `reason` is what they said to its user; it may be empty."""
 
     code = "database_suspended"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(
+            f"your database is suspended: {reason}"
+            if reason
+            else "your database is suspended; ask the operator of this service"
+        )
+        self.reason = reason
 
 
 class DatabaseDeleting(Conflict):

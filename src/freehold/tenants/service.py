@@ -61,7 +61,7 @@ class Tenants:
             case TenantState.READY:
                 return await self._ready(tenant, subject, asked)
             case TenantState.SUSPENDED:
-                raise _suspended()
+                raise DatabaseSuspended(tenant.error or "")
             case TenantState.DELETING:
                 raise DatabaseDeleting("your database is being deleted")
             case TenantState.DELETED:
@@ -127,7 +127,7 @@ class Tenants:
             log.error("tenant.database_missing", tenant_id=tenant.tenant_id, database=tenant.database_name)
             raise ProviderUnavailable("your database cannot be found at the moment; try again later")
         if database.is_suspended:  # being resumed or suspended just now, or by somebody at the provider
-            raise _suspended()
+            raise DatabaseSuspended
         log.info(  # who may hold a token until when; the token itself is written nowhere
             "database_token.issued",
             tenant_id=tenant.tenant_id,
@@ -136,7 +136,3 @@ class Tenants:
             expires_at=to_iso(token.expires_at),
         )
         return ReadyDatabase(tenant=tenant, database=database, token=token)
-
-
-def _suspended() -> DatabaseSuspended:
-    return DatabaseSuspended("your database is suspended; ask the operator of this service")
