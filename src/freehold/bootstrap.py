@@ -72,6 +72,8 @@ from freehold.central.pool import CentralPool
 from freehold.central.references import CentralReferences
 from freehold.central.refresh_tokens import SqlRefreshTokens
 from freehold.central.registry import CentralRegistry
+from freehold.central.restore_points import CentralRestorePoints
+from freehold.central.rollout_workers import CentralWorkers
 from freehold.central.rollouts import CentralRollouts
 from freehold.central.rotations import CentralRotations
 from freehold.central.signing_keys import SqlSigningKeys
@@ -96,6 +98,7 @@ from freehold.registry.signing import signer_of
 from freehold.registry.taken_down import Credential, place_key
 from freehold.registry.types import PublishReport
 from freehold.rollouts.rehearsal import Copies
+from freehold.rollouts.restoring import Restoring
 from freehold.rollouts.service import Rollouts
 from freehold.settings import Settings
 from freehold.tenants.backup import BackupCheck
@@ -282,6 +285,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         rotations = Rotations(CentralRotations(central), provider, changes)
         drift = DriftCheck(provider, registry.migrations, local_scratch)
         tenants = Tenants(tenant_store, provider, generation=rotations.generation)
+        rollout_store = CentralRollouts(central)
+        copies = Copies(CentralLife(central), provider, SystemClock())
         departed = DepartedGuests(CentralDepartedGuests(central), days=settings.guest_days)
 
         async def housekeeping() -> None:
@@ -353,10 +358,18 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 clock=SystemClock(),
             ),
             rollouts=Rollouts(
-                store=CentralRollouts(central),
+                store=rollout_store,
+                workers=CentralWorkers(central),
+                restoring=Restoring(
+                    rollouts=rollout_store,
+                    points=CentralRestorePoints(central),
+                    copies=copies,
+                    life=CentralLife(central),
+                    provider=provider,
+                ),
                 provider=provider,
                 published=registry.snapshot,
-                copies=Copies(CentralLife(central), provider, SystemClock()),
+                copies=copies,
                 drift=drift,
             ),
             server=provider.server,

@@ -270,6 +270,7 @@ ROUTES: list[Row] = [
     *(
         each
         for method, verb in (
+            ("POST", "create"),
             ("POST", "suspend"),
             ("POST", "resume"),
             ("POST", "migrate"),

@@ -120,6 +120,19 @@ def test_a_life_by_command(office: Office, tmp_path: Path) -> None:
     assert (refused.status_code, refused.json()["code"]) == (410, "database_deleted")
     assert office.json("show", tenant_id, code=1)[0]["is_there"] is False
 
+    [made] = office.json("create", person.email)
+    assert (made["tenant_id"], made["state"], made["schema_version"] > 0) == (tenant_id, "ready", True)
+    assert run_sql(person.credentials(), _WORDS) == []
+    assert office.json("create", tenant_id) == [made]
+    office.json("delete", tenant_id, "--yes")
+    [back] = office.json("restore", person.email, str(file), "--yes")
+    assert (back["tenant_id"], back["state"]) == (tenant_id, "ready")
+    assert run_sql(person.credentials(), _WORDS) == [["before"]]
+    assert office.json("create", "nobody@example.com", code=1)[0]["code"] == "not_found"
+    assert office.json("create", fork["tenant_id"], code=1)[0]["code"] == "not_found"
+    assert office.service.run("tenants", "create").returncode == 2
+    assert office.service.run("tenants", "create", person.email, "--pending").returncode == 2
+
 
 def test_a_moment_that_is_not_kept_is_refused_and_nothing_changes(office: Office, tmp_path: Path) -> None:
     person, credentials = office.person()
@@ -192,6 +205,16 @@ def test_a_life_over_http(office: Office, tmp_path: Path) -> None:
     assert office.admin.delete(f"/admin/tenants/{fork.json()['tenant_id']}").json()["state"] == "deleted"
     assert office.admin.delete(path).json()["state"] == "deleted"
     assert asked(person).status_code == 410
+    # And there is a way back: an empty one, and what was exported.
+    made = office.admin.post(f"{path}/create").json()
+    assert (made["tenant_id"], made["state"]) == (tenant["tenant_id"], "provisioning")
+    assert run_sql(person.credentials(), _WORDS) == []
+    assert office.admin.delete(path).json()["state"] == "deleted"
+    again = office.admin.post(f"{path}/restore", content=file.read_bytes())
+    assert (again.status_code, again.json()["tenant"]["state"]) == (200, "ready")
+    assert run_sql(person.credentials(), _WORDS) == [["before"]]
+    assert office.admin.post("/admin/tenants/nobody@example.com/create").status_code == 404
+    assert office.admin.delete(path).json()["state"] == "deleted"
     actions = [each["action"] for each in office.admin.get("/admin/audit").json()["entries"]]
     assert {"tenant.deleted", "tenant.restored", "tenant.suspended", "tenant.exported"} <= set(actions)
 

@@ -379,6 +379,108 @@ async def test_a_tenant_that_is_deleted_while_it_is_restored_stays_deleted(
     assert (await house.reconcile(yes=True)).found == {}
 
 
+# Deleted, and there again ----------------------------------------------------------------------------------
+
+
+async def test_a_deleted_tenant_is_restored_from_an_export(house: House, mine: Tenant, file: Path) -> None:
+    life = house.services.life
+    old = await credentials(house, mine)
+    await life.delete(mine.tenant_id)
+    with pytest.raises(DatabaseDeleted):
+        await house.services.tenants.database_of(mine.user_id, "session")
+    done = await life.restore("ada@example.com", file)
+    now = await life.find(mine.user_id)
+    assert (now.tenant_id, now.state, now.schema_version) == (mine.tenant_id, TenantState.READY, HEAD)
+    assert now == done.tenant
+    fresh = await credentials(house, now)
+    assert fresh.database.name == now.database_name != old.database.name
+    assert await house.rows_of(now.database_name, _WORDS) == [["ada"]]
+    assert not await house.exists(mine.database_name)
+    assert await unowned(house) == []
+    assert (await house.reconcile(yes=True)).found == {}
+    assert [each for each in await trail(house, mine) if "discarded" not in each] == [
+        "tenant.exported", "tenant.deletion_started", "tenant.deleted", "tenant.restored",
+    ]  # fmt: skip
+
+
+async def test_a_user_whose_database_was_deleted_gets_an_empty_one(house: House, mine: Tenant) -> None:
+    life = house.services.life
+    assert await life.create(mine.user_id) == mine  # there is one
+    await life.delete(mine.tenant_id)
+    made = await life.create("Ada@example.com")
+    assert (made.tenant_id, made.state, made.schema_version) == (
+        mine.tenant_id, TenantState.PROVISIONING, 0,
+    )  # fmt: skip
+    assert made.database_name != mine.database_name
+    assert await life.create(mine.tenant_id) == made  # not yet, and not twice
+    assert await house.services.provisioner.one(made) == HEAD
+    now = await life.find(mine.user_id)
+    assert (now.state, now.schema_version, now.database_name) == (
+        TenantState.READY, HEAD, made.database_name,
+    )  # fmt: skip
+    assert await house.rows_of(now.database_name, _WORDS) == []
+    assert (await credentials(house, now)).database.name == made.database_name
+    assert not await house.exists(mine.database_name)
+    assert (await house.reconcile(yes=True)).found == {}
+    assert (await trail(house, mine))[-3:] == ["tenant.deletion_started", "tenant.deleted", "tenant.created"]
+    await life.suspend(mine.tenant_id)
+    with pytest.raises(WrongState, match="suspended"):
+        await life.create(mine.user_id)
+
+
+async def test_nobody_gets_a_database_for_a_user_who_is_gone(house: House, mine: Tenant, file: Path) -> None:
+    await house.services.guests.store.delete_user(mine.user_id, utc_now())
+    await house.services.caretaker.drain()
+    for reference in (mine.user_id, mine.tenant_id, mine.database_name, "nobody@example.com"):
+        with pytest.raises(NotFound, match="no user"):
+            await house.services.life.create(reference)
+    with pytest.raises(NotFound, match="no user"):
+        await house.services.life.restore(mine.tenant_id, file)
+    await house.services.caretaker.drain()
+    assert await unowned(house) == []
+    assert (await house.services.life.find(mine.tenant_id)).state is TenantState.DELETED
+    assert (await house.reconcile(yes=True)).found == {}
+
+
+async def test_a_user_whom_another_tool_brought_in_gets_a_database(house: House, mine: Tenant) -> None:
+    async with house.services.central.write() as db:
+        await db.execute(text("DELETE FROM tenant WHERE id = :id").bindparams(id=mine.tenant_id))
+    made = await house.services.life.create(mine.user_id)
+    await house.services.provisioner.one(made)
+    assert (await credentials(house, made)).tenant.tenant_id == made.tenant_id != mine.tenant_id
+
+
+async def test_a_deletion_that_the_provider_has_not_confirmed_is_seen_through_first(tmp_path: Path) -> None:
+    with running_sqld() as sqld:
+        async with opened(tmp_path, sqld) as house:
+            mine, life = await signed_up(house, "ada"), house.services.life
+            await life.export(mine.tenant_id, tmp_path / "file.db")
+            sqld.kill()
+            await life.delete(mine.tenant_id)
+            for again in (life.create(mine.user_id), life.restore(mine.user_id, tmp_path / "file.db")):
+                with pytest.raises(DatabaseDeleting, match="not confirmed"):
+                    await again
+            sqld.start()
+            await house.services.caretaker.hurry()
+            done = await life.restore(mine.user_id, tmp_path / "file.db")
+            assert await house.rows_of(done.tenant.database_name, _WORDS) == [["ada"]]
+            assert not await house.exists(mine.database_name)
+
+
+async def test_who_was_at_work_on_the_old_database_says_nothing_of_the_new_one(
+    house: House, mine: Tenant
+) -> None:
+    await house.services.life.delete(mine.tenant_id)
+    made = await house.services.life.create(mine.user_id)
+    services = house.services
+    provision = Provision(services.tenants.store, services.provider, services.reconciler.bring_up_to_date)
+    await provision.run(mine)  # it was asleep for long
+    assert (await services.life.find(mine.tenant_id)).state is TenantState.PROVISIONING
+    assert not await house.exists(mine.database_name)
+    await services.provisioner.one(made)
+    assert await house.exists(made.database_name)
+
+
 # As of a moment ------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from freehold.central.tables import unowned_database
+from freehold.central.tables import unowned_database, user
+from freehold.tenants.types import TenantState
 from tests.house import HEAD, House, opened
 from tests.simulators.life_process import DELETE_STEPS, RESTORE_STEPS, live_until_killed
 
@@ -119,3 +120,47 @@ async def test_a_restore_that_was_killed_leaves_the_old_database_or_the_new_one_
             assert restored.tenant.schema_version == HEAD
             assert await house.rows_of(restored.tenant.database_name, _WORDS) == [["before"]]
             assert await tidied(house) == set(await house.rows())
+
+
+@pytest.mark.parametrize(
+    ("what", "step"),
+    [
+        ("create", "before create"),
+        ("create", "after create"),
+        ("restore", "before rows"),
+        ("restore", "before replace"),
+        ("restore", "after replace"),
+    ],
+)
+async def test_a_deleted_tenant_that_gets_a_database_again_has_one_or_none_whenever_it_is_killed(
+    folder: Path, names: tuple[str, str], what: str, step: str
+) -> None:
+    tenant_id, name = names
+    async with opened(folder) as house:
+        await house.services.life.delete(tenant_id)
+        user_id = (await house.services.life.find(tenant_id)).user_id
+        async with house.services.central.write() as db:  # those of this house are nobody's else
+            await db.execute(
+                user.insert().values(
+                    id=user_id, name="ada", email="a@b.example", emailVerified=0, createdAt="", updatedAt=""
+                )
+            )
+    await asyncio.to_thread(kill_at, folder, what, tenant_id, step)
+    async with opened(folder) as house:
+        there = await tidied(house)
+        state = (await house.services.life.find(tenant_id)).state
+        expected = {"after create": TenantState.PROVISIONING, "after replace": TenantState.READY}
+        assert state is expected.get(step, TenantState.DELETED)
+        assert name not in there
+        life = house.services.life
+        if what == "create":
+            await house.services.provisioner.one(await life.create(tenant_id))
+        elif step != "after replace":
+            await life.restore(tenant_id, folder / "file.db")
+        now = await life.find(tenant_id)
+        assert (now.state, now.schema_version) == (TenantState.READY, HEAD)
+        words = [] if what == "create" else [["before"]]
+        assert await house.rows_of(now.database_name, _WORDS) == words
+        living = {each for each, (state, _) in (await house.rows()).items() if state == "ready"}
+        assert await tidied(house) == living
+        assert (await house.reconcile(yes=True)).found == {}

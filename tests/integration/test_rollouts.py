@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, update
 
 from freehold.auth.dates import utc_now
 from freehold.bootstrap import Services, open_services
-from freehold.central.tables import audit_entry, tenant
+from freehold.central.tables import audit_entry, rollout_step, tenant
 from freehold.central.tenant_rows import new_tenant_row
 from freehold.errors import NotFound
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
@@ -20,7 +20,7 @@ from freehold.libsql.values import decode
 from freehold.migrate.apply import apply
 from freehold.migrate.ledger import ledger_rows
 from freehold.migrate.types import Migration
-from freehold.rollouts.errors import BadRollout, RolloutEnded, RolloutOpen
+from freehold.rollouts.errors import BadRollout, NobodyBehind, RolloutEnded, RolloutOpen
 from freehold.rollouts.rows import estimated_rows
 from freehold.rollouts.types import Ended, Options, RolloutState
 from freehold.rollouts.waves import wave_ends
@@ -159,8 +159,9 @@ async def test_every_tenant_ends_at_the_version_with_one_request_each(fleet: Fle
     assert await fleet.recorded() == {5}
     for tenant_id in fleet.names:
         assert await fleet.run(tenant_id, "SELECT count(*) FROM cards") == [[2]]
-    again = await rollouts.start(Options())
-    assert (again.tenants, again.state) == (0, RolloutState.DONE)
+    with pytest.raises(NobodyBehind, match="nobody is behind version 5"):
+        await rollouts.start(Options())
+    assert len(await rollouts.store.newest(10)) == 1
 
 
 async def test_rows_are_estimated_from_the_databases_that_answer(fleet: Fleet) -> None:
@@ -366,6 +367,122 @@ async def test_within_its_budget_it_goes_on_and_says_who_failed(fleet: Fleet) ->
     done = await rollouts.progress()
     assert (done.counts["migrated"], done.counts["failed"]) == (10, 2)
     assert await fleet.recorded() == {2, 5}
+
+
+async def test_one_that_is_done_is_opened_again_for_those_that_failed(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    broken = next(iter(fleet.names))
+    await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
+    made = await rollouts.start(Options(failure_budget="1"))
+    assert (await work(fleet, made.rollout_id)).state is RolloutState.DONE
+    for count in (1, 0):  # twice is as good as once
+        assert await rollouts.retry(made.rollout_id) == count
+        done = await rollouts.progress()
+        assert (done.rollout.state, done.waiting, done.counts["failed"], done.is_fine) == (
+            RolloutState.DONE, 1, 0, False,
+        )  # fmt: skip
+    assert (await rollouts.resume(made.rollout_id)).state is RolloutState.RUNNING
+    assert (await work(fleet, made.rollout_id)).state is RolloutState.DONE
+    assert (await rollouts.progress()).counts["failed"] == 1  # it was not repaired
+    await fleet.run(broken, "DELETE FROM decks WHERE id = 2")
+    assert await rollouts.retry(made.rollout_id) == 1
+    assert (await work(fleet, made.rollout_id)).state is RolloutState.DONE  # who works opens it, too
+    assert (await rollouts.progress()).is_fine
+    assert await fleet.versions() == {(1, 2, 3, 4, 5)}
+    assert await rollouts.retry(made.rollout_id) == 0
+    with pytest.raises(RolloutEnded):
+        await rollouts.resume(made.rollout_id)
+
+
+async def test_of_an_aborted_one_nothing_is_tried_again_nor_while_another_is_open(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    broken = sorted(fleet.names, key=lambda each: fleet.names[each])[0]
+    await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
+    first = await rollouts.start(Options(waves=(), failure_budget="1"))
+    await work(fleet, first.rollout_id)
+    await rollouts.retry(first.rollout_id)
+    second = await rollouts.start(Options(waves=()))
+    assert (second.tenants, (await rollouts.progress(first.rollout_id)).counts["failed"]) == (1, 1)
+    for again in (rollouts.retry(first.rollout_id), rollouts.start(Options())):
+        with pytest.raises(RolloutOpen, match=second.rollout_id):
+            await again
+    await rollouts.abort(second.rollout_id)
+    with pytest.raises(RolloutEnded, match="aborted"):
+        await rollouts.retry(second.rollout_id)
+    assert await rollouts.retry(first.rollout_id) == 1
+
+
+async def test_why_it_was_paused_is_not_forgotten(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    broken = next(iter(fleet.names))
+    await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
+    made = await rollouts.start(Options(canaries=(broken,)))
+    paused = await work(fleet, made.rollout_id)
+    assert "1 failed, and 0 may" in (paused.reason or "")
+    assert await rollouts.pause(made.rollout_id, "over it") == paused
+    aborted = await rollouts.abort(made.rollout_id)
+    assert aborted.reason == f"aborted by an operator; it was paused: {paused.reason}"
+
+
+async def test_it_tells_who_is_at_work_on_it(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    made = await rollouts.start(Options(waves=()))
+    assert (await rollouts.progress()).workers == 0
+    seen: list[int] = []
+
+    async def look() -> None:
+        seen.append((await rollouts.progress()).workers)
+
+    await rollouts.work(made.rollout_id, pace=QUICK, on_progress=look)
+    assert max(seen) == 1
+    assert (await rollouts.progress()).workers == 0
+    now_ms = rollouts.clock.now_ms()
+    await rollouts.workers.is_at_work(made.rollout_id, "was killed", now_ms - 1)
+    await rollouts.workers.is_at_work(made.rollout_id, "is there", now_ms + 60_000)
+    assert await rollouts.workers.count(made.rollout_id, now_ms) == 1
+
+
+async def test_thousands_of_failures_are_grouped_page_by_page(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    made = await rollouts.start(Options(waves=()))
+    cause = "migration 4 (step_4), statement 1, line 1: row {} of decks is not unique: 'name {}'"
+    rows = [
+        {"rollout_id": made.rollout_id, "tenant_id": f"t{number:05}", "wave": 1 + number % 3, "state": "failed",
+         "from_version": 2, "error": cause.format(number, number) if number % 10 else "no parent", "attempts": 1,
+         "cause": "migration_failed", "requests": 1, "duration_ms": 1}
+        for number in range(2_500)
+    ]  # fmt: skip
+    async with fleet.services.central.write() as db:
+        await db.execute(insert(rollout_step), rows)
+    found = await rollouts.store.failures(made.rollout_id, "failed")
+    assert [(each.tenants, each.cause) for each in found] == [
+        (2_250, "migration_failed"), (250, "migration_failed"),
+    ]  # fmt: skip
+    assert all(len(each.examples) == 3 for each in found)
+
+
+async def test_a_health_query_that_cannot_be_run_touches_nobody(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    for wrong in (
+        "SELEC 1",
+        "SELECT count(*) FROM dekcs",
+        "SELECT colour FROM cards",
+        "BEGIN",
+        "DELETE FROM decks",
+    ):
+        with pytest.raises(BadRollout, match="the health query"):
+            await rollouts.start(Options(health_sql=wrong))
+    with pytest.raises(NotFound):
+        await rollouts.progress()
+    # It is asked of the version that the rollout is to reach, and need not be true where there are no rows.
+    assert await rollouts.check(Options(health_sql="SELECT count(colour) = 0 FROM decks"))
+    assert not await rollouts.check(Options(health_sql="SELECT count(*) > 0 FROM decks"))
+    with pytest.raises(BadRollout, match="colour"):
+        await rollouts.check(Options(health_sql="SELECT count(colour) FROM decks"), 2)
+    await fleet.services.caretaker.drain()
+    pages = fleet.services.provider.names()
+    if pages is not None:
+        assert {name async for page in pages for name in page} == set(fleet.names.values())
 
 
 async def test_workers_share_it_and_each_tenant_is_done_once(fleet: Fleet) -> None:

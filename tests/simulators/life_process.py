@@ -72,6 +72,9 @@ def live_until_killed(folder: str, what: str, tenant_id: str, file: str, step: s
             if what == "delete":
                 await life.delete(tenant_id)
                 return
+            if what == "create":
+                await life.create(tenant_id)
+                return
 
             def on_rows(_rows: int) -> None:
                 if step.endswith("rows"):

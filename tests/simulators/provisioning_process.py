@@ -75,9 +75,11 @@ class DoomedStore(CentralTenants):
         self.fate.reach("after claim_due")
         return claims
 
-    async def mark_ready(self, tenant_id: str, schema_version: int) -> Marked:
+    async def mark_ready(
+        self, tenant_id: str, schema_version: int, database_name: str | None = None
+    ) -> Marked:
         self.fate.reach("before mark_ready")
-        marked = await CentralTenants.mark_ready(self, tenant_id, schema_version)
+        marked = await CentralTenants.mark_ready(self, tenant_id, schema_version, database_name)
         self.fate.reach("after mark_ready")
         return marked
 

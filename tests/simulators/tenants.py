@@ -141,7 +141,9 @@ class MemoryTenants:
         if row := self._claimed(claim):
             row.due_at_ms = due_at_ms
 
-    async def mark_ready(self, tenant_id: str, schema_version: int) -> Marked:
+    async def mark_ready(
+        self, tenant_id: str, schema_version: int, database_name: str | None = None
+    ) -> Marked:
         await self._called("mark_ready")
         row = self.rows[tenant_id]
         if row.tenant.state not in UNPROVISIONED:

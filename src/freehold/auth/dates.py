@@ -19,3 +19,8 @@ def from_iso(text: str) -> datetime:
     """Reads what `to_iso` writes, and every other ISO-8601 form; without a zone it is UTC."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """The moment so many milliseconds after 1970."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select, update
 
 from freehold.auth.dates import to_iso
+from freehold.central.life import is_held
 from freehold.central.tables import tenant, unowned_database
 from freehold.central.tenants import CentralTenants
 from freehold.tenants.types import Tenant, TenantState
@@ -32,6 +33,9 @@ class CentralCatalogue(CentralTenants):
 
     async def record_version(self, tenant: Tenant, schema_version: int) -> bool:
         return await self._change(tenant, (TenantState.READY,), schema_version=schema_version)
+
+    async def is_held(self, tenant: Tenant) -> bool:
+        return await is_held(self.central, tenant.tenant_id)
 
     async def provision_again(self, tenant: Tenant, reason: str) -> bool:
         return await self._change(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, delete, func, literal_column, or_, select, true, update
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.dates import to_iso
@@ -76,6 +77,8 @@ class CentralDuties:
                     values = {**_end(TenantState.DELETED), "updated_at": to_iso(self.central.now())}
                     done = await db.execute(update(tenant).where(_held(duty)).values(values))
                     event = Event("tenant.deleted", *about)
+                    if done.rowcount:
+                        await _discard_copies(db, duty, int(self.central.now().timestamp() * 1000))
                 case DutyKind.SUSPEND:
                     told = {"due_at_ms": None, "attempts": 0}
                     done = await db.execute(update(tenant).where(_held(duty)).values(told))
@@ -112,6 +115,12 @@ class CentralDuties:
         untried = and_(_is_deletion(provider), tenant.c.attempts == 0)
         async with self.central.read() as db:
             return (await db.execute(select(func.max(tenant.c.due_at_ms)).where(untried))).scalar() or 0
+
+
+async def _discard_copies(db: AsyncConnection, duty: Duty, now_ms: int) -> None:
+    """Copies that were kept of the tenant's database, e.g. by a rollout, go with it."""
+    copies = and_(unowned_database.c.tenant_id == duty.tenant_id, unowned_database.c.state == MAKING)
+    await db.execute(update(unowned_database).where(copies).values(state=DISCARDED, due_at_ms=now_ms))
 
 
 def _is_deletion(provider: str) -> ColumnElement[bool]:

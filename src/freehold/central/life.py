@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,17 +14,28 @@ from freehold.audit.types import Event, Facts
 from freehold.auth.dates import to_iso
 from freehold.central.duties import DISCARDED, MAKING
 from freehold.central.engine import Central
+from freehold.central.rollout_sql import IS_HELD
 from freehold.central.tables import tenant, unowned_database, user
 from freehold.central.tenant_rows import new_tenant_row
 from freehold.central.tenants import COLUMNS, to_tenant
 from freehold.errors import NotFound
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 
+_FORK = "fork:"  # how the user's id of a tenant of no user begins
+_LASTING = ("id", "user_id", "created_at")
 _LEASE_MS = 15_000  # a provisioner may be at work on the database for so long
 
 
-class _OvertakenError(Exception):
+class OvertakenError(Exception):
     """Ends a transaction without a trace."""
+
+
+@asynccontextmanager
+async def all_or_nothing(central: Central) -> AsyncIterator[AsyncConnection]:
+    """A transaction of `central.write` that `OvertakenError` undoes."""
+    with contextlib.suppress(OvertakenError):
+        async with central.write() as db:
+            yield db
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,40 @@ class CentralLife:
         if row is None:
             raise NotFound(f"there is no tenant `{reference}`; give its id, its user or its database")
         return to_tenant(row)
+
+    async def find_copy(self, database_name: str) -> Tenant | None:
+        is_kept = and_(unowned_database.c.name == database_name, unowned_database.c.state == MAKING)
+        wanted = select(*COLUMNS).join(unowned_database, unowned_database.c.tenant_id == tenant.c.id)
+        async with self.central.read() as db:
+            row = (await db.execute(wanted.where(is_kept))).mappings().first()
+        return None if row is None else msgspec.structs.replace(to_tenant(row), database_name=database_name)
+
+    async def is_held(self, tenant: Tenant) -> bool:
+        return await is_held(self.central, tenant.tenant_id)
+
+    async def create(self, reference: str, provider: str) -> Tenant:
+        now = self.central.now()
+        wanted = select(user.c.id).where(or_(user.c.id == reference, user.c.email == reference.lower()))
+        by_tenant = select(tenant.c.user_id).where(
+            or_(tenant.c.id == reference, tenant.c.database_name == reference)
+        )
+        async with self.central.write() as db:
+            user_id = (await db.execute(wanted)).scalar() or (await db.execute(by_tenant)).scalar()
+            await _require_user(db, user_id, reference)
+            fresh = new_tenant_row(str(user_id), provider, now)
+            is_users = tenant.c.user_id == user_id
+            found = (await db.execute(select(*COLUMNS).where(is_users))).mappings().first()
+            if found is None:
+                await db.execute(insert(tenant), fresh)
+            elif found["state"] == TenantState.DELETED.value:
+                # The tenant stays the same one; only what tells of its database is new.
+                again = {name: value for name, value in fresh.items() if name not in _LASTING}
+                await db.execute(update(tenant).where(is_users).values(**again))
+            made = to_tenant((await db.execute(select(*COLUMNS).where(is_users))).mappings().one())
+            if found is None or found["state"] == TenantState.DELETED.value:
+                before = {} if found is None else {"instead_of": found["database_name"]}
+                await self.central.record(db, Event("tenant.created", *_about(made, **before)))
+        return made
 
     async def suspend(self, tenant: Tenant, reason: str, due_at_ms: int) -> bool:
         values = {
@@ -100,14 +146,23 @@ class CentralLife:
         self, tenant: Tenant, states: Collection[TenantState], database_name: str, schema_version: int
     ) -> bool:
         now = self.central.now()
-        values = {"database_name": database_name, "schema_version": schema_version}
-        if tenant.state in UNPROVISIONED:
+        values: dict[str, Any] = {"database_name": database_name, "schema_version": schema_version}
+        if tenant.state in (*UNPROVISIONED, TenantState.DELETED):
             values |= {"state": TenantState.READY.value, "error": None, "attempts": 0, "due_at_ms": None}
-        async with self._all_or_nothing() as db:
+        async with all_or_nothing(self.central) as db:
+            if tenant.state is TenantState.DELETED:
+                # Its provider may have been another one, and its user may have gone since.
+                values["provider"] = (
+                    select(unowned_database.c.provider)
+                    .where(unowned_database.c.name == database_name)
+                    .scalar_subquery()
+                )
+                if not tenant.user_id.startswith(_FORK):
+                    await _require_user(db, tenant.user_id, tenant.tenant_id)
             if not (
                 await self._changed(db, tenant, states, values) and await take_reserved(db, database_name)
             ):
-                raise _OvertakenError
+                raise OvertakenError
             old = {
                 "name": tenant.database_name,
                 "provider": tenant.provider,
@@ -119,7 +174,8 @@ class CentralLife:
                 "created_at": tenant.created_at,
                 "updated_at": to_iso(now),
             }
-            await db.execute(insert(unowned_database), old)
+            if tenant.state is not TenantState.DELETED:
+                await db.execute(insert(unowned_database), old)
             about = _about(tenant, database=database_name, instead_of=tenant.database_name)
             await self.central.record(db, Event("tenant.restored", *about))
             return True
@@ -128,7 +184,7 @@ class CentralLife:
     async def adopt(self, source: Tenant, database_name: str, schema_version: int) -> Tenant | None:
         row = new_tenant_row("", source.provider, self.central.now())
         row |= {
-            "user_id": f"fork:{source.tenant_id}:{row['id']}",
+            "user_id": f"{_FORK}{source.tenant_id}:{row['id']}",
             "database_name": database_name,
             "state": TenantState.READY.value,
             "schema_version": schema_version,
@@ -150,12 +206,6 @@ class CentralLife:
     async def exported(self, tenant: Tenant) -> None:
         async with self.central.write() as db:
             await self.central.record(db, Event("tenant.exported", *_about(tenant)))
-
-    @asynccontextmanager
-    async def _all_or_nothing(self) -> AsyncIterator[AsyncConnection]:
-        with contextlib.suppress(_OvertakenError):
-            async with self.central.write() as db:
-                yield db
 
     async def _move(
         self,
@@ -188,6 +238,18 @@ class CentralLife:
         )
         async with self.central.write() as db:
             return (await db.execute(changed)).rowcount == 1
+
+
+async def is_held(central: Central, tenant_id: str) -> bool:
+    """Whether the tenant was taken back from a rollout to a version that it is still below."""
+    async with central.read() as db:
+        return (await db.execute(IS_HELD, {"tenant_id": tenant_id})).first() is not None
+
+
+async def _require_user(db: AsyncConnection, user_id: str | None, reference: str) -> None:
+    there = user_id and (await db.execute(select(user.c.id).where(user.c.id == user_id))).first()
+    if not there:
+        raise NotFound(f"there is no user `{reference}` (any more) to whom a database could belong")
 
 
 def _about(tenant: Tenant, **details: str) -> tuple[str, Facts]:

@@ -9,9 +9,24 @@ from sqlalchemy import text
 from freehold.auth.dates import from_iso
 from freehold.rollouts.types import Progress, Rollout, RolloutState, StepState
 
+# Taken back from a rollout whose version they are still below: no other one takes them along unasked, for it would do
+# to them what the first one did.
+HELD = """SELECT held_step.tenant_id FROM rollout AS held_by
+  JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.state = 'restored'
+  JOIN tenant AS held ON held.id = held_step.tenant_id
+  WHERE held_by.to_version > held.schema_version"""
+
+# The same of one tenant, by the keys: nobody has made many rollouts.
+IS_HELD = text("""
+SELECT 1 FROM rollout AS held_by
+JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.tenant_id = :tenant_id
+JOIN tenant AS held ON held.id = held_step.tenant_id
+WHERE held_step.state = 'restored' AND held_by.to_version > held.schema_version
+""")
+
 # Canaries first, then in the order of the databases' names, which are random. `ends` has, for each wave, how many
 # tenants there are in all after it.
-START = text("""
+START = text(f"""
 INSERT INTO rollout_step
   (rollout_id, tenant_id, wave, state, from_version, attempts, requests, duration_ms, due_at_ms)
 SELECT :rollout_id, id, 1 + (SELECT count(*) FROM json_each(:ends) WHERE value < place),
@@ -22,7 +37,38 @@ FROM (
   ) AS place
   FROM tenant
   WHERE provider = :provider AND state = 'ready' AND schema_version < :to_version
+    AND (:include_restored OR id NOT IN ({HELD}))
 )
+""")
+
+# Those that were to be tried again after the end of their rollout, which a newer one takes along. What had come of
+# them is told by the cause that was noted then.
+TAKE_OVER = text("""
+UPDATE rollout_step SET
+  due_at_ms = NULL,
+  state = CASE WHEN cause IS NULL THEN 'restored' WHEN cause IN (SELECT value FROM json_each(:drifts)) THEN 'drifted'
+    ELSE 'failed' END
+WHERE state = 'pending' AND due_at_ms IS NOT NULL
+  AND rollout_id IN (
+    SELECT id FROM rollout WHERE state = 'done' AND provider = :provider AND to_version <= :to_version
+  )
+  AND tenant_id IN (SELECT tenant_id FROM rollout_step WHERE rollout_id = :rollout_id)
+""")
+
+# In the order of the index, so that each page costs as much as it has rows.
+NOT_MIGRATED = text("""
+SELECT wave, rowid, tenant_id, cause, error FROM rollout_step
+WHERE rollout_id = :rollout_id AND state = :state AND (wave, rowid) > (:wave, :after)
+ORDER BY wave, rowid
+LIMIT :page
+""")
+
+KEPT = text("""
+SELECT count(copy.name), count(aside.name), min(min(ifnull(copy.due_at_ms, 9e15), ifnull(aside.due_at_ms, 9e15)))
+FROM rollout_step AS step
+LEFT JOIN unowned_database AS copy ON copy.name = step.restore_point AND copy.state = 'making'
+LEFT JOIN unowned_database AS aside ON aside.name = step.set_aside AND aside.state = 'making'
+WHERE step.rollout_id = :rollout_id
 """)
 
 
@@ -103,7 +149,7 @@ def progress_of(rollout: Rollout, rows: Iterable[Sequence[Any]], now: datetime) 
     requests = 0
     for wave, state, count, asked in rows:
         waves[wave - 1][state] = count
-        counts[state] += count
+        counts[state] = counts.get(state, 0) + count
         requests += asked or 0
     until = now if rollout.state is RolloutState.RUNNING else from_iso(rollout.updated_at)
     return Progress(

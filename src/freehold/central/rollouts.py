@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, func, insert, select, text, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
@@ -16,16 +16,20 @@ from freehold.central.rollout_sql import (
     CLAIM,
     DRIFTED,
     EXTEND,
+    HELD,
     MOVE,
+    NOT_MIGRATED,
     RECORD,
     RENEW,
     STANDING,
     START,
+    TAKE_OVER,
     progress_of,
 )
 from freehold.central.tables import rollout, rollout_step, tenant
 from freehold.errors import NotFound
-from freehold.rollouts.errors import BadRollout, RolloutOpen
+from freehold.rollouts.causes import Causes
+from freehold.rollouts.errors import BadRollout, NobodyBehind, RolloutEnded, RolloutOpen
 from freehold.rollouts.types import (
     OPEN,
     Census,
@@ -40,11 +44,15 @@ from freehold.rollouts.types import (
     StepState,
 )
 from freehold.rollouts.waves import amount, wave_ends
+from freehold.tenants.drift import Verdict
 from freehold.tenants.types import TenantState
 
 _OPEN = tuple(state.value for state in OPEN)
-_EXAMPLES = 3
 _CAUSES = 50
+_PAGE = 1_000
+# What a drifted tenant's cause may be: see `rollouts.migrate_one`.
+_DRIFTS = msgspec.json.encode([*get_args(Verdict), "full"]).decode()
+_IS_HELD, _IS_FREE = text(f"tenant.id IN ({HELD})"), text(f"tenant.id NOT IN ({HELD})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,7 @@ class CentralRollouts:
 
     central: Central
 
-    async def census(self, provider: str) -> Census:
+    async def census(self, provider: str, *, include_restored: bool = False) -> Census:
         counting = (
             select(tenant.c.state, tenant.c.schema_version, func.count())
             .where(tenant.c.provider == provider)
@@ -67,6 +75,12 @@ class CentralRollouts:
                     ready[version] = count
                 elif state != TenantState.DELETED.value:
                     left_out[state] = left_out.get(state, 0) + count
+            if not include_restored:
+                is_ready = and_(tenant.c.provider == provider, tenant.c.state == TenantState.READY.value)
+                held = select(tenant.c.schema_version, func.count()).where(is_ready, _IS_HELD)
+                for version, count in await db.execute(held.group_by(tenant.c.schema_version)):
+                    ready[version] -= count
+                    left_out["restored"] = left_out.get("restored", 0) + count
         return Census(ready=ready, left_out=left_out)
 
     async def behind(self, provider: str, to_version: int, limit: int) -> Sequence[tuple[str, str]]:
@@ -82,11 +96,14 @@ class CentralRollouts:
     async def start(self, provider: str, to_version: int, options: Options) -> Rollout:
         rollout_id, now = random_id(), self.central.now()
         canaries = tuple(dict.fromkeys(options.canaries))
-        is_behind = _is_behind(provider, to_version)
+        is_behind = _is_behind(provider, to_version, include_restored=options.include_restored)
         async with self.central.write() as db:
-            if (await db.execute(select(rollout.c.id).where(rollout.c.state.in_(_OPEN)))).first():
-                raise RolloutOpen("another rollout is running or paused; resume it or abort it first")
+            await _require_none_open(db)
             tenants = int((await db.execute(select(func.count()).where(is_behind))).scalar_one())
+            if not tenants:
+                left_out = _is_behind(provider, to_version, include_restored=True)
+                held = int((await db.execute(select(func.count()).where(left_out))).scalar_one())
+                raise NobodyBehind(to_version, held)
             known: set[str] = set()
             if canaries:
                 among = select(tenant.c.id).where(is_behind, tenant.c.id.in_(canaries))
@@ -98,7 +115,7 @@ class CentralRollouts:
                 "id": rollout_id,
                 "provider": provider,
                 "to_version": to_version,
-                "state": (RolloutState.RUNNING if tenants else RolloutState.DONE).value,
+                "state": RolloutState.RUNNING.value,
                 "wave": 1,
                 "waves": len(ends),
                 "tenants": tenants,
@@ -117,8 +134,11 @@ class CentralRollouts:
                     "canaries": msgspec.json.encode(canaries).decode(),
                     "ends": msgspec.json.encode(ends).decode(),
                     "now_ms": int(now.timestamp() * 1000),
+                    "include_restored": options.include_restored,
                 },
             )
+            taken = {"rollout_id": rollout_id, "provider": provider, "to_version": to_version}
+            await db.execute(TAKE_OVER, {**taken, "drifts": _DRIFTS})
             await self._note(db, "rollout.started", rollout_id, to_version=to_version, tenants=tenants)
         return _rollout(started)
 
@@ -290,34 +310,55 @@ class CentralRollouts:
         return progress_of(found, rows, self.central.now())
 
     async def failures(self, rollout_id: str, state: StepState) -> Sequence[Failure]:
-        is_failed = and_(rollout_step.c.rollout_id == rollout_id, rollout_step.c.state == state)
-        by_cause = (
-            select(rollout_step.c.cause, func.count(), func.min(rollout_step.c.error))
-            .where(is_failed)
-            .group_by(rollout_step.c.cause)
-            .order_by(func.count().desc())
-            .limit(_CAUSES)
-        )
-        found = []
-        async with self.central.read() as db:
-            for cause, count, error in (await db.execute(by_cause)).all():
-                some = select(rollout_step.c.tenant_id).where(is_failed, rollout_step.c.cause == cause)
-                examples = (await db.execute(some.limit(_EXAMPLES))).scalars()
-                found.append(Failure(cause=cause, tenants=count, error=error or "", examples=tuple(examples)))
-        return found
+        causes, wave, after = Causes(), 0, 0
+        while True:
+            values = {"rollout_id": rollout_id, "state": state, "wave": wave, "after": after, "page": _PAGE}
+            async with self.central.read() as db:
+                rows = (await db.execute(NOT_MIGRATED, values)).all()
+            for wave, after, tenant_id, cause, error in rows:  # noqa: B007 - the last says where to go on
+                causes.add(cause or "", error or "", tenant_id)
+            if len(rows) < _PAGE:
+                return causes.most_first(_CAUSES)
 
     async def retry(self, rollout_id: str, now_ms: int, states: Sequence[StepState]) -> int:
-        is_failed = and_(rollout_step.c.rollout_id == rollout_id, rollout_step.c.state.in_(states))
-        again = update(rollout_step).where(is_failed).values(state="pending", attempts=0, due_at_ms=now_ms)
+        is_meant = and_(rollout_step.c.rollout_id == rollout_id, rollout_step.c.state.in_(states))
+        again = update(rollout_step).where(is_meant)
         async with self.central.write() as db:
-            first = (await db.execute(select(func.min(rollout_step.c.wave)).where(is_failed))).scalar()
+            await self._require_retriable(db, rollout_id)
+            first = (await db.execute(select(func.min(rollout_step.c.wave)).where(is_meant))).scalar()
             if first is None:
                 return 0
+            again = again.values(state="pending", attempts=0, due_at_ms=now_ms)
             count = (await db.execute(again)).rowcount
             back = update(rollout).where(rollout.c.id == rollout_id, rollout.c.wave > first)
             await db.execute(back.values(wave=first))
             await self._note(db, "rollout.retried", rollout_id, tenants=count)
         return count
+
+    async def reopen(self, rollout_id: str) -> Rollout | None:
+        waiting = select(func.min(rollout_step.c.wave)).where(
+            rollout_step.c.rollout_id == rollout_id, rollout_step.c.due_at_ms.is_not(None)
+        )
+        is_done = and_(rollout.c.id == rollout_id, rollout.c.state == RolloutState.DONE.value)
+        async with self.central.write() as db:
+            first = (await db.execute(waiting)).scalar()
+            if first is None:
+                return None
+            await _require_none_open(db, besides=rollout_id)
+            values = {"state": RolloutState.RUNNING.value, "reason": None, "wave": first}
+            opening = update(rollout).where(is_done).values(**values, updated_at=to_iso(self.central.now()))
+            row = (await db.execute(opening.returning(*rollout.c))).first()
+            if row is None:
+                return None
+            await self._note(db, "rollout.resumed", rollout_id)
+        return _rollout(row)
+
+    async def _require_retriable(self, db: AsyncConnection, rollout_id: str) -> None:
+        """Raises `RolloutEnded` if it was aborted, `RolloutOpen` if it is over and another one is not."""
+        state = (await db.execute(select(rollout.c.state).where(rollout.c.id == rollout_id))).scalar()
+        if state == RolloutState.ABORTED.value:
+            raise RolloutEnded("the rollout was aborted, and nothing of it is tried again; start another one")
+        await _require_none_open(db, besides=rollout_id)
 
     async def _note(self, db: AsyncConnection, action: str, rollout_id: str, **facts: Any) -> None:
         details: Facts = {name: value for name, value in facts.items() if value is not None}
@@ -332,12 +373,25 @@ _VERBS = {
 }
 
 
-def _is_behind(provider: str, to_version: int) -> ColumnElement[bool]:
+def _is_behind(provider: str, to_version: int, *, include_restored: bool = False) -> ColumnElement[bool]:
     return and_(
         tenant.c.provider == provider,
         tenant.c.state == TenantState.READY.value,
         tenant.c.schema_version < to_version,
+        true() if include_restored else _IS_FREE,
     )
+
+
+async def _require_none_open(db: AsyncConnection, besides: str = "") -> None:
+    wanted = select(rollout.c.id, rollout.c.state, rollout.c.to_version).where(
+        rollout.c.state.in_(_OPEN), rollout.c.id != besides
+    )
+    found = (await db.execute(wanted)).first()
+    if found is not None:
+        raise RolloutOpen(
+            f"another rollout ({found.id}, to version {found.to_version}) is {found.state};"
+            " resume it or abort it first"
+        )
 
 
 def _written(rollout_id: str, ended: Ended) -> dict[str, Any]:

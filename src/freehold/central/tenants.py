@@ -83,8 +83,12 @@ class CentralTenants:
     async def release(self, claim: Claim, due_at_ms: int) -> None:
         await self._change_claimed(claim, due_at_ms=due_at_ms)
 
-    async def mark_ready(self, tenant_id: str, schema_version: int) -> Marked:
+    async def mark_ready(
+        self, tenant_id: str, schema_version: int, database_name: str | None = None
+    ) -> Marked:
         is_this = tenant.c.id == tenant_id
+        if database_name is not None:
+            is_this = and_(is_this, tenant.c.database_name == database_name)
         is_newest = ~exists().where(published_migration.c.version > schema_version)
         ready = {
             "state": TenantState.READY.value,

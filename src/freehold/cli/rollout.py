@@ -11,11 +11,16 @@ import msgspec
 
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
 from freehold.cli.progress import Bar, one_line, progress
-from freehold.rollouts.types import Options, Plan, Progress, Rollout, RolloutState, StepState
+from freehold.cli.rollout_back import discard, restore
+from freehold.cli.rollout_shown import say, show, show_plan, workers
+from freehold.rollouts.errors import NobodyBehind
+from freehold.rollouts.types import Options, Rollout, RolloutState, StepState
 from freehold.rollouts.worker import WorkerPace
 
 if TYPE_CHECKING:
     from freehold.bootstrap import Services
+
+_REASON_CHARS = 500
 
 
 def _which(verb: Any) -> Any:
@@ -65,6 +70,11 @@ def _shape(verb: Any) -> Any:
                 metavar="N|N%",
                 help="So many may fail; one more pauses. 0 by default.",
             ),
+            click.option(
+                "--include-restored",
+                is_flag=True,
+                help="Also those that were taken back from an earlier one.",
+            ),
         ]
     ):
         verb = option(verb)
@@ -103,6 +113,7 @@ async def plan(
     waves: tuple[str, ...],
     canaries: tuple[str, ...],
     budget: str,
+    include_restored: bool,
     rehearse: int | None,
     as_json: bool,
 ) -> int:
@@ -114,11 +125,13 @@ async def plan(
     how many rows each table had before and after, and whether the copies are sound. Exit code 1 when one is not.
     """
     async with command_services() as services:
-        found = await services.rollouts.plan(await _options(services, waves, canaries, budget), to)
+        options = await _options(services, waves, canaries, budget)
+        options = msgspec.structs.replace(options, include_restored=include_restored)
+        found = await services.rollouts.plan(options, to)
         if as_json:
             echo_json(found)
         else:
-            _show_plan(found)
+            show_plan(found)
         if rehearse is None:
             return EXIT_DONE
         is_sound = True
@@ -141,10 +154,21 @@ Examples:
 )
 @_shape
 @click.option(
-    "--health", metavar="SQL", help="Asked of some of each wave; unless it is true, the rollout pauses."
+    "--health",
+    metavar="SQL",
+    help="Asked of some of each wave; unless it is true, the rollout pauses. Tried on an empty database first.",
 )
 @click.option(
-    "--restore-points", is_flag=True, help="Keep a copy of each database from before its change, a week."
+    "--restore-points",
+    is_flag=True,
+    help="Keep a copy of each database from before its change: see `restore`.",
+)
+@click.option(
+    "--keep-days",
+    type=click.IntRange(1, 90),
+    default=7,
+    show_default=True,
+    help="So long the copies are kept; each takes as much room as its database.",
 )
 @click.option("--wait", is_flag=True, help="Carry it out here, until it is done or pauses.")
 @_workers
@@ -157,8 +181,10 @@ async def start(
     waves: tuple[str, ...],
     canaries: tuple[str, ...],
     budget: str,
+    include_restored: bool,
     health: str | None,
     restore_points: bool,
+    keep_days: int,
     wait: bool,
     concurrency: int,
     lease_s: float,
@@ -170,15 +196,28 @@ async def start(
     Its state is in the central database: it may be stopped and gone on with, here or elsewhere, by `work`, and
     several of these share one. The last line with --wait --json is
     {"rollout_id", "to", "tenants", "migrated", "skipped", "failed", "drifted", "requests", "seconds"}.
+
+    When nobody is behind it says so and makes none: exit code 0, and `rollout_id` is null.
     """
     async with command_services() as services:
-        options = await _options(services, waves, canaries, budget)
+        options = msgspec.structs.replace(
+            await _options(services, waves, canaries, budget),
+            health_sql=health,
+            restore_points=restore_points,
+            keep_days=keep_days,
+            include_restored=include_restored,
+        )
         if dry_run:
+            is_true = await services.rollouts.check(options, to)
             found = await services.rollouts.plan(options, to)
-            echo_json(found) if as_json else _show_plan(found)
+            echo_json(found) if as_json else show_plan(found)
+            if not is_true:
+                click.echo("the health query is not true on an empty database; it need not be", err=True)
             return EXIT_DONE
-        options = msgspec.structs.replace(options, health_sql=health, restore_points=restore_points)
-        made = await services.rollouts.start(options, to)
+        try:
+            made = await services.rollouts.start(options, to)
+        except NobodyBehind as none:
+            return _nothing_to_do(none, as_json=as_json)
         if not as_json:
             click.echo(f"rollout {made.rollout_id}: {made.tenants} tenants to version {made.to_version}")
         if wait:
@@ -203,6 +242,8 @@ Examples:
 @async_command
 async def work(rollout_id: str | None, concurrency: int, lease_s: float, as_json: bool) -> int:
     """Carry a running rollout out, until it is done or pauses. Any number of these may work on one.
+
+    Also one that is done, when some of its tenants are to be tried again.
 
     Exit code 0 when it is done and none failed (those that are drifted did not), 1 when it paused, was aborted, some
     failed, or all there were are drifted.
@@ -236,18 +277,27 @@ async def status(rollout_id: str | None, as_json: bool) -> int:
     if as_json:
         echo_json(found)
     else:
-        _show(found)
+        show(found)
     return EXIT_DONE if found.is_fine else EXIT_NO
 
 
-@rollout.command(epilog="\b\nExample:\n  freehold rollout pause")
+@rollout.command(
+    epilog="""\b
+Examples:
+  freehold rollout pause
+  freehold rollout pause --reason "support is away until Monday"
+"""
+)
 @_which
+@click.option("--reason", default="paused by an operator", metavar="TEXT", help="Shown by `status`.")
 @async_command
-async def pause(rollout_id: str | None) -> int:
-    """Have a rollout take on no more tenants; those at work end."""
+async def pause(rollout_id: str | None, reason: str) -> int:
+    """Have a rollout take on no more tenants; those at work end. One that is paused keeps its reason."""
     async with command_services() as services:
-        found = await services.rollouts.progress(rollout_id)
-        _say(await services.rollouts.pause(found.rollout.rollout_id))
+        found = (await services.rollouts.progress(rollout_id)).rollout
+        if found.state is RolloutState.PAUSED:
+            click.echo("it was paused before, and stays as it is", err=True)
+        say(await services.rollouts.pause(found.rollout_id, reason[:_REASON_CHARS]))
     return EXIT_DONE
 
 
@@ -258,13 +308,21 @@ async def pause(rollout_id: str | None) -> int:
 @_as_json
 @async_command
 async def resume(rollout_id: str | None, wait: bool, concurrency: int, lease_s: float, as_json: bool) -> int:
-    """Let a paused rollout run again."""
+    """Let a paused rollout run again, or one that is done and has tenants to be tried again.
+
+    Says whether a worker is at work on it: without one, nothing happens.
+    """
     async with command_services() as services:
         found = await services.rollouts.progress(rollout_id)
         running = await services.rollouts.resume(found.rollout.rollout_id)
         if wait:
             return await _work(services, running, _pace(concurrency, lease_s), as_json=as_json)
-        _say(running)
+        done = await services.rollouts.progress(running.rollout_id)
+    if as_json:
+        echo_json(done)
+    else:
+        say(done.rollout)
+        click.echo(f"  {workers(done)}")
     return EXIT_DONE
 
 
@@ -279,7 +337,7 @@ async def abort(rollout_id: str | None, yes: bool) -> int:
         if not yes:
             left = found.counts["pending"]
             click.confirm(f"End rollout {found.rollout.rollout_id} with {left} tenants left?", abort=True)
-        _say(await services.rollouts.abort(found.rollout.rollout_id))
+        say(await services.rollouts.abort(found.rollout.rollout_id))
     return EXIT_DONE
 
 
@@ -289,17 +347,57 @@ async def abort(rollout_id: str | None, yes: bool) -> int:
 @click.option(
     "--drifted", is_flag=True, help="Those whose own schemas were in the way, once they are repaired."
 )
+@click.option("--restored", is_flag=True, help="Those that were taken back.")
+@_as_json
 @async_command
-async def retry(rollout_id: str | None, failed: bool, drifted: bool) -> int:
-    """Put tenants that were not migrated back, to be tried again when the rollout is resumed."""
-    chosen: dict[StepState, bool] = {"failed": failed, "drifted": drifted}
+async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored: bool, as_json: bool) -> int:
+    """Put tenants that were not migrated back, to be tried again when the rollout is resumed.
+
+    Also after the rollout has ended; `rollout start` takes them along, too. Nothing happens when there are none, so
+    that it is safe to run twice. They are brought to the rollout's own version, whatever was published since.
+    """
+    chosen: dict[StepState, bool] = {"failed": failed, "drifted": drifted, "restored": restored}
     states = [state for state, is_wanted in chosen.items() if is_wanted]
     if not states:
-        raise click.UsageError("say which: --failed, --drifted, or both")
+        raise click.UsageError("say which: --failed, --drifted, --restored, or several of them")
     async with command_services() as services:
-        found = await services.rollouts.progress(rollout_id)
-        count = await services.rollouts.retry(found.rollout.rollout_id, states=states)
-    click.echo(f"{count} tenants will be tried again; go on with: freehold rollout resume")
+        found = (await services.rollouts.progress(rollout_id)).rollout
+        count = await services.rollouts.retry(found.rollout_id, states=states)
+        now = await services.rollouts.progress(found.rollout_id)
+        newest = (await services.registry.snapshot()).version
+    if as_json:
+        echo_json({"rollout_id": found.rollout_id, "retried": count, "pending": now.counts["pending"]})
+        return EXIT_DONE
+    what = " or ".join(states)
+    if count:
+        click.echo(f"{count} tenants will be tried again; go on with: freehold rollout resume --wait")
+    elif now.waiting:
+        click.echo(
+            f"none is {what} any more, and {now.waiting} wait to be tried again; go on with:"
+            " freehold rollout resume --wait"
+        )
+    else:
+        click.echo(f"no tenant of rollout {found.rollout_id} is {what}: there is nothing to try again")
+    if count and newest > found.to_version:
+        click.echo(
+            f"they will be brought to version {found.to_version}, and {newest} is the newest by now:"
+            " `freehold rollout start` brings them there"
+        )
+    return EXIT_DONE
+
+
+rollout.add_command(restore)
+rollout.add_command(discard)
+
+
+def _nothing_to_do(none: NobodyBehind, *, as_json: bool) -> int:
+    if as_json:
+        nobody = dict.fromkeys(
+            ("tenants", "migrated", "skipped", "failed", "drifted", "requests", "seconds"), 0
+        )
+        echo_json({"rollout_id": None, "to": none.to_version, **nobody})
+    else:
+        click.echo(str(none))
     return EXIT_DONE
 
 
@@ -344,7 +442,7 @@ async def _work(services: "Services", found: Rollout, pace: WorkerPace, *, as_js
             }
         )
     else:
-        _show(done)
+        show(done)
     return EXIT_DONE if done.rollout.state is RolloutState.DONE and done.is_fine else EXIT_NO
 
 
@@ -363,46 +461,3 @@ def _ended_by_signals(task: "asyncio.Task[Any]") -> Iterator[None]:
 
 async def _reach(services: "Services", rollout_id: str, bar: Bar) -> None:
     bar.reach((await services.rollouts.store.progress(rollout_id)).ended)
-
-
-def _show_plan(found: Plan) -> None:
-    click.echo(f"to version {found.to_version}: {found.tenants} tenants are behind")
-    for version, count in found.behind.items():
-        click.echo(f"  {count} at version {version}")
-    for name in found.migrations:
-        click.echo(f"  would apply {name}{' (rewrites tables)' if name in found.rebuilds else ''}")
-    click.echo(
-        f"  {found.statements} statements in all; waves end at {', '.join(map(str, found.waves)) or '0'}"
-    )
-    if found.estimated_rows is None:
-        click.echo("  no database answered, so the rows to rewrite are unknown")
-    for table, rows in (found.estimated_rows or {}).items():
-        click.echo(one_line(f"  about {rows:,} rows of {table} would be rewritten or gone through"))
-    if found.drifted:
-        click.echo(f"  {found.drifted} of them the last rollout found drifted; see: freehold tenants check")
-    for state, count in found.left_out.items():
-        click.echo(f"  left out: {count} {state}")
-
-
-def _show(found: Progress) -> None:
-    _say(found.rollout)
-    counts = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count)
-    click.echo(f"  wave {found.rollout.wave} of {found.rollout.waves}; {counts or 'no tenants'}")
-    click.echo(f"  {found.requests} requests, {found.seconds:g} s")
-    for failure in found.failures:
-        some = ", ".join(failure.examples)
-        click.echo(one_line(f"  {failure.tenants} failed, {failure.cause}: {failure.error} (e.g. {some})"))
-    for drifted in found.drifted:
-        some = ", ".join(drifted.examples)
-        click.echo(
-            one_line(f"  {drifted.tenants} not migrated, {drifted.cause}: {drifted.error} (e.g. {some})")
-        )
-    if found.drifted:
-        click.echo("  repair what drifted with: freehold tenants check TENANT")
-
-
-def _say(found: Rollout) -> None:
-    why = f": {found.reason}" if found.reason else ""
-    click.echo(
-        one_line(f"rollout {found.rollout_id} to version {found.to_version} is {found.state.value}{why}")
-    )

@@ -19,7 +19,7 @@ from freehold.cli.context import (
 )
 from freehold.cli.progress import Bar, one_line, progress
 from freehold.errors import FreeholdError, Unavailable
-from freehold.tenants.types import Tenant, TenantState
+from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 
 if TYPE_CHECKING:
     from freehold.bootstrap import Services
@@ -43,6 +43,22 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
     except (ValueError, OverflowError):
         pass
     raise click.BadParameter("not a moment with a time zone; write 2026-11-21T10:00:00Z")
+
+
+async def create_for(users: tuple[str, ...], *, dry_run: bool, as_json: bool) -> int:
+    """`tenants create USER...`: a database for each of these users who has none (any more); the exit code."""
+    async with command_services() as services:
+
+        async def make(reference: str) -> Tenant:
+            tenant = await services.life.create(reference)
+            if tenant.state in UNPROVISIONED:
+                await services.provisioner.one(tenant)
+            return await services.life.find(tenant.tenant_id)
+
+        async def look(reference: str) -> Tenant:
+            return await services.life.find(reference)
+
+        return await _each(users, look if dry_run else make, "making databases", as_json=as_json)
 
 
 @click.command(epilog="Example: freehold tenants show ada@example.com --json")
@@ -146,7 +162,8 @@ async def fork(tenant: str, as_json: bool) -> int:
 async def export(tenant: str, file: Path, force: bool, as_json: bool) -> int:
     """Write a tenant's database as it is at one moment into FILE, which any SQLite opens.
 
-    Works while the tenant is suspended, and while others write to it.
+    Works while the tenant is suspended, and while others write to it. The copies that a rollout keeps can be written
+    to a file, too: give the name that `freehold rollout restore` tells.
     """
     _check_target(file, force=force)
     part = file.with_name(f".{file.name}.part")
@@ -194,6 +211,8 @@ async def restore(
 ) -> int:
     """Give a tenant a new database with the content of FILE, at the newest version; the old one is then deleted.
 
+    Also a tenant whose database was deleted, as long as its user is there.
+
     FILE is checked first: whole, with a history that this registry knows, not ahead of it. The old database is kept
     until the new one is complete. Its address changes: clients ask for it again.
 
@@ -215,7 +234,9 @@ async def restore(
         if dry_run:
             _say(f"{file} is sound, at version {checked.schema_version}", checked, as_json=as_json)
             return EXIT_NO if checked.changed and not accept_changes else EXIT_DONE
-        _confirm(f"replace the database of {found.tenant_id} with {file}?", yes=yes)
+        is_gone = found.state is TenantState.DELETED
+        what = f"give {found.tenant_id}, whose database was deleted, another one from" if is_gone else ""
+        _confirm(f"{what or f'replace the database of {found.tenant_id} with'} {file}?", yes=yes)
         with progress("copying rows", 1, is_wanted=not as_json) as bar:
             done = await services.life.restore(tenant, file, accept_changes=accept_changes, on_rows=bar.reach)
     _print(done.tenant, as_json=as_json)

@@ -12,7 +12,7 @@ from freehold.cli.progress import one_line, progress
 from freehold.cli.reconcile import reconcile
 from freehold.cli.repair import repair
 from freehold.cli.rotate import rotate
-from freehold.cli.tenant_life import COMMANDS
+from freehold.cli.tenant_life import COMMANDS, create_for
 from freehold.tenants.crew import Outcome
 from freehold.tenants.provision import describe
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
@@ -75,23 +75,32 @@ async def list_(state: str | None, limit: int | None, after: str, as_json: bool)
 @tenants.command(
     epilog="""\b
 Examples:
+  freehold tenants create ada@example.com
   freehold tenants create --pending --dry-run
   freehold tenants create --pending
   freehold tenants create --pending --json | jq 'select(.state == "failed")'
 """
 )
+@click.argument("users", metavar="[USER]...", nargs=-1)
 @click.option("--pending", is_flag=True, help="For every user whose database is not there yet.")
 @click.option("--dry-run", is_flag=True, help="Say how many that are, and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @async_command
-async def create(pending: bool, dry_run: bool, as_json: bool) -> int:
-    """Make the databases that are due, without waiting for the service to do it.
+async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_json: bool) -> int:
+    """Make databases, without waiting for the service to do it.
 
-    Users that another tool brought in get their tenant first. Each database is tried once; exit code 1 when
-    one of them failed, and the service goes on trying. Safe to run twice, and beside a running service.
+    For a USER, by id or address, whose database was deleted, or who never had one: a new, empty one, at the newest
+    version. `freehold tenants restore` fills it from an export, and makes one for itself where there is none. Tokens
+    and address of the deleted one stay worthless. A user who has a database keeps it.
+
+    With --pending, all that are due; users that another tool brought in get their tenant first. Each database is
+    tried once; exit code 1 when one of them failed, and the service goes on trying. Safe to run twice, and beside a
+    running service.
     """
-    if not pending:
-        raise click.UsageError("say which: --pending")
+    if pending == bool(users):
+        raise click.UsageError("say which: USER, or --pending")
+    if users:
+        return await create_for(users, dry_run=dry_run, as_json=as_json)
     async with command_services() as services:
         if dry_run:
             due, missing = await services.provisioner.count_due(), await services.tenants.count_missing()

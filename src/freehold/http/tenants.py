@@ -112,6 +112,16 @@ class TenantsController(Controller):
         """Bring the database to the newest published version."""
         return await life.migrate(reference)
 
+    @post(
+        "/{reference:str}/create",
+        operation_id="create_tenant",
+        guards=[require_admin],
+        status_code=HTTP_200_OK,
+    )
+    async def create_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> Tenant:
+        """Have a new, empty database made for a user who has none (any more); `provisioning` until it is there."""
+        return await life.create(reference)
+
     @post("/{reference:str}/fork", operation_id="fork_tenant", guards=[require_admin])
     async def fork_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> Tenant:
         """Copy the database as it is now, as a tenant of no user."""
@@ -154,7 +164,10 @@ class TenantsController(Controller):
         *,
         accept_changes: Accept = False,
     ) -> RestoredTenant:
-        """Give the tenant a new database with the content of the SQLite file that is the body."""
+        """Give the tenant a new database with the content of the SQLite file that is the body.
+
+        Also a tenant whose database was deleted, as long as its user is there.
+        """
         await life.find(reference)
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="freehold-"))
         try:

@@ -64,5 +64,7 @@ def _state(planned: Planned, answer: BatchResult) -> LedgerState | None:
 def _orphans(planned: Planned, answer: BatchResult) -> str:
     result = answer.step_results[planned.orphans] if planned.orphans is not None else None
     rows = [[decode(value) for value in row] for row in result.rows] if result else []
-    found = ", ".join(f"{count!s} in {child!s} to {parent!s}" for child, parent, count in rows)
+    found = ", ".join(
+        f"{count!s} in {child!s} without a parent in {parent!s}" for child, parent, count in rows
+    )
     return f"rows would be left that reference a row that is not there ({found or 'see foreign_key_check'})"

@@ -8,6 +8,7 @@ from freehold.errors import FreeholdError
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.libsql.values import decode
 from freehold.migrate.target import Target
+from freehold.rollouts.errors import BadRollout
 from freehold.tenants.drift import OwnChange
 
 
@@ -38,12 +39,26 @@ async def health_of(
     return Health(None, well, set_aside)
 
 
+async def try_health(target: Target, sql: str) -> bool:
+    """Whether the query is true in a database that is as it should be. Raises `BadRollout` if it is none."""
+    (answer,) = await target.run([Batch(_look(sql))])
+    if error := answer.step_errors[1]:
+        raise BadRollout(f"the health query fails on an empty database of that version: {error.message}")
+    result = answer.step_results[1]
+    if result is None or not result.cols:
+        raise BadRollout("the health query gives no value; write one like SELECT count(*) > 0 FROM settings")
+    return bool(result.rows and decode(result.rows[0][0]))
+
+
+def _look(sql: str) -> tuple[BatchStep, ...]:
+    """A look, whatever it says: nothing of it is kept."""
+    return (BatchStep(Stmt(sql="BEGIN")), BatchStep(Stmt(sql=sql)), BatchStep(Stmt(sql="ROLLBACK")))
+
+
 async def _unwell(open_database: Callable[[str], Awaitable[Target]], name: str, sql: str) -> str | None:
     try:
         target = await open_database(name)
-        # A look, whatever it says: nothing of it is kept.
-        steps = (BatchStep(Stmt(sql="BEGIN")), BatchStep(Stmt(sql=sql)), BatchStep(Stmt(sql="ROLLBACK")))
-        (answer,) = await target.run([Batch(steps)])
+        (answer,) = await target.run([Batch(_look(sql))])
     except FreeholdError as error:
         return f"the health query could not be run on {name}: {error}"
     if error_ := answer.step_errors[1]:

@@ -7,8 +7,10 @@ from freehold.rollouts.types import (
     Census,
     Ended,
     Failure,
+    Kept,
     Options,
     Progress,
+    RestorePoint,
     Rollout,
     RolloutState,
     Standing,
@@ -23,12 +25,12 @@ class RolloutStore(Protocol):
     All raise `CentralUnavailable` when the database does not answer.
     """
 
-    async def census(self, provider: str) -> Census:
-        """Where the provider's tenants are."""
+    async def census(self, provider: str, *, include_restored: bool = False) -> Census:
+        """Where the provider's tenants are. Those taken back from a rollout are left out, unless they are wanted."""
         ...
 
     async def behind(self, provider: str, to_version: int, limit: int) -> Sequence[tuple[str, str]]:
-        """Id and database of some ready tenants below the version."""
+        """Id and database of some ready tenants below the version, none of them taken back from a rollout."""
         ...
 
     async def drifted(self, provider: str, to_version: int) -> int:
@@ -36,7 +38,11 @@ class RolloutStore(Protocol):
         ...
 
     async def start(self, provider: str, to_version: int, options: Options) -> Rollout:
-        """A new, running rollout over all ready tenants below the version. Raises `RolloutOpen`, `BadRollout`."""
+        """A new, running rollout over all ready tenants below the version.
+
+        It takes along those that were to be tried again in rollouts that are over. Raises `RolloutOpen`,
+        `BadRollout`, and `NobodyBehind` if there is no such tenant: then nothing is made.
+        """
         ...
 
     async def find(self, rollout_id: str | None = None) -> Rollout:
@@ -95,9 +101,70 @@ class RolloutStore(Protocol):
         ...
 
     async def failures(self, rollout_id: str, state: StepState) -> Sequence[Failure]:
-        """Tenants in this state by cause, the most first."""
+        """Tenants in this state by cause, the most first: a bounded number of causes."""
         ...
 
     async def retry(self, rollout_id: str, now_ms: int, states: Sequence[StepState]) -> int:
-        """Steps in these states are due again, with the rollout back at the first of their waves; how many."""
+        """Steps in these states are due again, with the rollout back at the first of their waves; how many.
+
+        One that is over stays so: see `reopen`. Raises `RolloutEnded` if it was aborted, and `RolloutOpen` if it is
+        over and another one is not.
+        """
+        ...
+
+    async def reopen(self, rollout_id: str) -> Rollout | None:
+        """A rollout that is done runs again, as some of its tenants are due again; None if it is not, or none are.
+
+        Raises `RolloutOpen` if another one is running or paused.
+        """
+        ...
+
+
+class WorkerStore(Protocol):
+    """Who is at work on rollouts. All raise `CentralUnavailable`."""
+
+    async def is_at_work(self, rollout_id: str, worker_id: str, until_ms: int) -> None:
+        """Say so; it is believed until then."""
+        ...
+
+    async def has_left(self, worker_id: str, now_ms: int) -> None:
+        """This one is not any more."""
+        ...
+
+    async def count(self, rollout_id: str, now_ms: int) -> int:
+        """How many are."""
+        ...
+
+
+class RestorePointStore(Protocol):
+    """Copies of tenants' databases from before a rollout changed them.
+
+    Each method is one short transaction. All raise `CentralUnavailable`.
+    """
+
+    async def kept(self, rollout_id: str) -> Kept:
+        """How many there are."""
+        ...
+
+    async def page(
+        self, rollout_id: str, states: Sequence[StepState], *, after: str, limit: int
+    ) -> Sequence[RestorePoint]:
+        """Those of tenants whose steps are in these states, in order of `tenant_id`, after the given one."""
+        ...
+
+    async def find(self, rollout_id: str, tenant_id: str) -> RestorePoint:
+        """One tenant's. Raises `NotFound` if it has no part in the rollout."""
+        ...
+
+    async def put_back(
+        self, point: RestorePoint, database_name: str, schema_version: int, keep_until_ms: int
+    ) -> bool:
+        """The tenant has this reserved database; what it had is set aside until then, and no token opens that.
+
+        False if the tenant, the name or the step is not as it was found.
+        """
+        ...
+
+    async def discard(self, rollout_id: str, now_ms: int) -> int:
+        """Its copies, and what was set aside, are not needed any more; how many that are."""
         ...

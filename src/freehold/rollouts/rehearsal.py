@@ -7,21 +7,22 @@ from dataclasses import dataclass
 
 import msgspec
 
-from freehold.errors import FreeholdError
+from freehold.errors import FreeholdError, NotFound
 from freehold.migrate.apply import apply
 from freehold.migrate.full_text import Fit, fit_of
+from freehold.migrate.ledger import read_ledger
 from freehold.migrate.schema import read_schema
 from freehold.migrate.soundness import unsoundness
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.rollouts.rows import row_counts
+from freehold.rollouts.types import Step
 from freehold.tenants.life_store import LifeStore
 from freehold.tenants.names import new_database_name
 from freehold.tenants.ports import Clock, DatabaseProvider
 
 _COPY_MS = 15 * 60_000
-# How long a copy from before a change is kept.
-_KEEP_MS = 7 * 24 * 3_600_000
+_DAY_MS = 24 * 3_600_000
 
 
 class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,13 +64,25 @@ class Copies:
     provider: DatabaseProvider
     clock: Clock
 
-    async def keep(self, database_name: str, tenant_id: str) -> str:
-        """A copy as the database is now, kept for a week; its name."""
+    async def keep(self, database_name: str, tenant_id: str, days: int) -> str:
+        """A copy as the database is now, kept for so many days; its name."""
         name = new_database_name()
-        until_ms = self.clock.now_ms() + _KEEP_MS
+        until_ms = self.clock.now_ms() + days * _DAY_MS
         await self.store.reserve(name, self.provider.name, tenant_id, until_ms)
         await self.provider.fork(database_name, name)
         return name
+
+    async def is_outdated(self, copy_name: str, step: Step) -> bool:
+        """Whether nothing of the rollout has come to the tenant since it was copied; or the copy is gone."""
+        try:
+            before = await read_ledger(await self.provider.open(copy_name))
+        except NotFound:
+            return True
+        return before == await read_ledger(await self.provider.open(step.database_name))
+
+    async def give_up(self, copy_name: str) -> None:
+        """Have a copy deleted; nobody needs it."""
+        await self.store.discard(copy_name, self.clock.now_ms())
 
     async def rehearse(
         self, database_name: str, tenant_id: str, migrations: Sequence[Migration], to_version: int
@@ -96,12 +109,27 @@ class Copies:
             )
 
     @asynccontextmanager
+    async def scratch(self, migrations: Sequence[Migration], to_version: int) -> AsyncIterator[Target]:
+        """A database of nobody's at this version, where tenants' databases are, gone at the end."""
+        async with self.passing(None) as name:
+            await self.provider.create_empty(name)
+            target = await self.provider.open(name)
+            await apply(target, migrations, to=to_version)
+            yield target
+
+    @asynccontextmanager
     async def _copy(self, database_name: str, tenant_id: str) -> AsyncIterator[Target]:
+        async with self.passing(tenant_id) as name:
+            await self.provider.fork(database_name, name)
+            yield await self.provider.open(name)
+
+    @asynccontextmanager
+    async def passing(self, tenant_id: str | None) -> AsyncIterator[str]:
+        """A name for a database that is discarded in the end, unless it is somebody's by then."""
         name = new_database_name()
         await self.store.reserve(name, self.provider.name, tenant_id, self.clock.now_ms() + _COPY_MS)
         try:
-            await self.provider.fork(database_name, name)
-            yield await self.provider.open(name)
+            yield name
         finally:
             with contextlib.suppress(FreeholdError):  # else it is discarded when its time is over
                 await self.store.discard(name, self.clock.now_ms())

@@ -67,6 +67,26 @@ async def estimated_rows(
     return {table: round(rows * tenants / len(found)) for table, rows in sorted(summed.items())}
 
 
+async def estimated_bytes(
+    open_target: Callable[[str], Awaitable[Target]], sample: Sequence[str], tenants: int
+) -> int | None:
+    """How large the databases of these tenants are together, judged by the sample's; None if none of them answers."""
+
+    async def size(database_name: str) -> int | None:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                target = await open_target(database_name)
+                [[[pages]], [[page_bytes]]] = await ask(target, "PRAGMA page_count", "PRAGMA page_size")
+                return int(str(pages)) * int(str(page_bytes))
+        except (FreeholdError, TimeoutError, ValueError):
+            return None
+
+    if not tenants:
+        return 0
+    found = [one for one in await asyncio.gather(*map(size, sample)) if one is not None]
+    return round(sum(found) * tenants / len(found)) if found else None
+
+
 def _names_in(sql: str) -> set[str]:
     """Whatever may be the name of a table, in lower case."""
     return {token.text.lower() for token in tokens(sql) if token.kind in {Kind.WORD, Kind.QUOTED}}

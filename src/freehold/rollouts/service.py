@@ -11,11 +11,13 @@ from freehold.errors import FreeholdError
 from freehold.migrate.history import History
 from freehold.registry.snapshot import Snapshot
 from freehold.rollouts.errors import BadRollout, RolloutEnded
-from freehold.rollouts.health import Health, health_of
+from freehold.rollouts.health import Health, health_of, try_health
 from freehold.rollouts.migrate_one import MigrateOne
-from freehold.rollouts.ports import RolloutStore
+from freehold.rollouts.ports import RolloutStore, WorkerStore
+from freehold.rollouts.presence import presence
 from freehold.rollouts.rehearsal import Copies, Rehearsed
-from freehold.rollouts.rows import SAMPLE, estimated_rows
+from freehold.rollouts.restoring import Restoring
+from freehold.rollouts.rows import SAMPLE, estimated_bytes, estimated_rows
 from freehold.rollouts.types import OPEN, Options, Plan, Progress, Rollout, RolloutState, Step, StepState
 from freehold.rollouts.waves import amount, wave_ends
 from freehold.rollouts.worker import Worker, WorkerPace
@@ -36,6 +38,8 @@ class Rollouts:
     """
 
     store: RolloutStore
+    workers: WorkerStore
+    restoring: Restoring
     provider: DatabaseProvider
     published: Callable[[], Awaitable[Snapshot]]
     copies: Copies
@@ -51,11 +55,12 @@ class Rollouts:
         """
         published = await self.published()
         to_version = self._wanted(published, to_version)
-        census = await self.store.census(self.provider.name)
+        census = await self.store.census(self.provider.name, include_restored=options.include_restored)
         behind = {version: count for version, count in sorted(census.ready.items()) if version < to_version}
         tenants = sum(behind.values())
         pending = published.migrations[min(behind, default=to_version) : to_version]
-        sample = await self.store.behind(self.provider.name, to_version, SAMPLE)
+        behind_some = await self.store.behind(self.provider.name, to_version, SAMPLE)
+        sample = [name for _, name in behind_some]
         return Plan(
             to_version=to_version,
             tenants=tenants,
@@ -67,9 +72,8 @@ class Rollouts:
                 for version, count in behind.items()
             ),
             rebuilds=tuple(f"{each.version:04}_{each.name}" for each in pending if each.foreign_keys_off),
-            estimated_rows=await estimated_rows(
-                self.provider.open, [name for _, name in sample], tenants, pending
-            ),
+            estimated_rows=await estimated_rows(self.provider.open, sample, tenants, pending),
+            estimated_bytes=await estimated_bytes(self.provider.open, sample, tenants),
             waves=wave_ends(options.waves, len(options.canaries), tenants),
             budget=amount(options.failure_budget, tenants),
             drifted=await self.store.drifted(self.provider.name, to_version),
@@ -85,13 +89,29 @@ class Rollouts:
         """A new rollout over all ready tenants below the version; `work` carries it out.
 
         Raises:
-            BadRollout: as `plan`, or a canary is no tenant that is behind.
+            BadRollout: as `plan`, a canary is no tenant that is behind, or `check` finds fault.
+            NobodyBehind: it would have nothing to do, and is not made.
             RolloutOpen: another one is not over.
         """
-        published = await self.published()
-        rollout = await self.store.start(self.provider.name, self._wanted(published, to_version), options)
+        wanted = self._wanted(await self.published(), to_version)
+        await self.check(options, wanted)
+        rollout = await self.store.start(self.provider.name, wanted, options)
         log.info("rollout.started", rollout_id=rollout.rollout_id, tenants=rollout.tenants)
         return rollout
+
+    async def check(self, options: Options, to_version: int | None = None) -> bool:
+        """Try the health query on a scratch database at that version; whether it is true there, without any rows.
+
+        Raises:
+            BadRollout: it cannot be run there, or gives nothing.
+            ProviderUnavailable: it could not be tried.
+        """
+        if options.health_sql is None:
+            return True
+        published = await self.published()
+        wanted = self._wanted(published, to_version)
+        async with self.copies.scratch(published.migrations, wanted) as target:
+            return await try_health(target, options.health_sql)
 
     async def work(
         self,
@@ -106,9 +126,15 @@ class Rollouts:
             NotFound: no such rollout.
             CentralUnavailable: call again later; nothing is lost.
         """
-        rollout = await self.store.find(rollout_id)
+        pace = pace or WorkerPace()
+        rollout = await self.store.reopen(rollout_id) or await self.store.find(rollout_id)
+        if rollout.state is not RolloutState.RUNNING:
+            return rollout
         history = History((await self.published()).migrations)
-        async with self.provider.many(rollout.tenants) as open_target:
+        async with (
+            presence(self.workers, rollout_id, self.clock, pace.lease_s),
+            self.provider.many(rollout.tenants) as open_target,
+        ):
             migrate = MigrateOne(
                 open=open_target,
                 migrations=history,
@@ -124,7 +150,7 @@ class Rollouts:
                     rollout,
                     migrate,
                     clock=self.clock,
-                    pace=pace or WorkerPace(),
+                    pace=pace,
                     on_flush=on_progress or _nothing,
                 )
                 moved = await self._end_wave(rollout) if await worker.run() else None
@@ -132,22 +158,39 @@ class Rollouts:
         return rollout
 
     async def pause(self, rollout_id: str, reason: str = "paused by an operator") -> Rollout:
-        """Have it take on no more tenants; those at work end. Raises `NotFound`, `RolloutEnded`."""
-        return await self._move(rollout_id, OPEN, RolloutState.PAUSED, reason)
+        """Have it take on no more tenants; those at work end. Raises `NotFound`, `RolloutEnded`.
+
+        One that is paused stays as it is: why it was paused is not forgotten.
+        """
+        return await self._move(rollout_id, RolloutState.RUNNING, RolloutState.PAUSED, reason)
 
     async def resume(self, rollout_id: str) -> Rollout:
-        """Let it run again; `work` carries it out. Raises `NotFound`, `RolloutEnded`."""
-        return await self._move(rollout_id, OPEN, RolloutState.RUNNING, None)
+        """Let it run again; `work` carries it out. Raises `NotFound`, `RolloutEnded`.
+
+        Also one that is done, if some of its tenants are to be tried again: raises `RolloutOpen` while another one is
+        not over.
+        """
+        reopened = await self.store.reopen(rollout_id)
+        return reopened or await self._move(rollout_id, RolloutState.PAUSED, RolloutState.RUNNING, None)
 
     async def abort(self, rollout_id: str, reason: str = "aborted by an operator") -> Rollout:
         """End it where it is: no tenant is taken back. Raises `NotFound`, `RolloutEnded`."""
-        return await self._move(rollout_id, OPEN, RolloutState.ABORTED, reason)
+        rollout = await self.store.find(rollout_id)
+        if rollout.state is RolloutState.PAUSED and rollout.reason:
+            reason = f"{reason}; it was paused: {rollout.reason}"
+        if not await self.store.move(rollout_id, OPEN, RolloutState.ABORTED, reason):
+            raise _over(await self.store.find(rollout_id))
+        return await self.store.find(rollout_id)
 
     async def retry(self, rollout_id: str, *, states: Sequence[StepState] = ("failed",)) -> int:
-        """Try those in these states again; gives how many there are. Raises `NotFound`, `RolloutEnded`."""
-        rollout = await self.store.find(rollout_id)
-        if rollout.state not in OPEN:
-            raise _over(rollout)
+        """Try those in these states again; gives how many there are. `resume` goes on, also after the end.
+
+        Raises:
+            NotFound: no such rollout.
+            RolloutEnded: it was aborted.
+            RolloutOpen: it is over, and another one is not.
+        """
+        await self.store.find(rollout_id)
         return await self.store.retry(rollout_id, self.clock.now_ms(), states)
 
     async def progress(self, rollout_id: str | None = None) -> Progress:
@@ -158,6 +201,8 @@ class Rollouts:
             found,
             failures=tuple(await self.store.failures(rollout.rollout_id, "failed")),
             drifted=tuple(await self.store.failures(rollout.rollout_id, "drifted")),
+            kept=await self.restoring.points.kept(rollout.rollout_id),
+            workers=await self.workers.count(rollout.rollout_id, self.clock.now_ms()),
         )
 
     async def _end_wave(self, rollout: Rollout) -> Rollout | None:
@@ -195,26 +240,37 @@ class Rollouts:
 
     def _preparing(self, rollout: Rollout) -> Callable[[Step], Awaitable[Step]]:
         async def prepare(step: Step) -> Step:
-            if rollout.options.restore_points and step.restore_point is None:
-                name = await self.copies.keep(step.database_name, step.tenant_id)
-                await self.store.note_restore_point(rollout.rollout_id, step, name)
-                return msgspec.structs.replace(step, restore_point=name)
-            return step
+            old = step.restore_point
+            # One from an earlier try holds what was there before: unless nothing came of that try. What its user
+            # wrote since then would be missing from it.
+            is_kept = old is not None and (step.attempts > 0 or not await self.copies.is_outdated(old, step))
+            if not rollout.options.restore_points or is_kept:
+                return step
+            name = await self.copies.keep(step.database_name, step.tenant_id, rollout.options.keep_days)
+            await self.store.note_restore_point(rollout.rollout_id, step, name)
+            if old is not None:
+                await self.copies.give_up(old)
+            return msgspec.structs.replace(step, restore_point=name)
 
         return prepare
 
     async def _move(
         self,
         rollout_id: str,
-        sources: tuple[RolloutState, ...],
+        source: RolloutState,
         target: RolloutState,
         reason: str | None,
     ) -> Rollout:
-        if not await self.store.move(rollout_id, sources, target, reason):
-            raise _over(await self.store.find(rollout_id))
-        return await self.store.find(rollout_id)
+        """The rollout in the target state, from which nothing changes it."""
+        await self.store.move(rollout_id, (source,), target, reason)
+        rollout = await self.store.find(rollout_id)
+        if rollout.state not in OPEN:
+            raise _over(rollout)
+        return rollout
 
     def _wanted(self, published: Snapshot, to_version: int | None) -> int:
+        if not published.version and to_version is None:
+            raise BadRollout("nothing is published yet: `freehold registry publish` comes first")
         wanted = published.version if to_version is None else to_version
         if not 0 < wanted <= published.version:
             raise BadRollout(f"there is no version {wanted}; the newest published one is {published.version}")

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from freehold.tenants.types import Tenant
+
 
 class RolloutState(StrEnum):
     """`running` and `paused` turn into each other; `done` and `aborted` are the end."""
@@ -25,7 +27,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     `waves` are cumulative: tenants in all after each wave, as a number or a percentage; the rest is the last wave.
     `canaries` are tenants by id that come first. `failure_budget` is how many may fail, a number or a percentage;
     with one more the rollout pauses. `health_sql` is run on some of each finished wave, and pauses it unless the
-    first value of its first row is true.
+    first value of its first row is true. `restore_points` keeps a copy of each database from before its change, for
+    `keep_days`. `include_restored` takes along those that were taken back from a rollout.
     """
 
     waves: tuple[str, ...] = ("1", "10%")
@@ -33,6 +36,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     failure_budget: str = "0"
     health_sql: str | None = None
     restore_points: bool = False
+    keep_days: int = 7
+    include_restored: bool = False
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,8 +72,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # `drifted`: it could not be migrated, and its user had changed its schema or ledger, or filled it: no fault of the
-# migration's.
-StepState = Literal["pending", "migrated", "skipped", "failed", "drifted"]
+# migration's. `restored`: it was taken back to before the rollout, and stays there until somebody says otherwise.
+StepState = Literal["pending", "migrated", "skipped", "failed", "drifted", "restored"]
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +98,10 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Tenants that were not migrated for one cause, with one of the errors and some of the tenants."""
+    """Tenants that were not migrated for one cause: its code, the error of the first of them, and some of them.
+
+    Two causes may have one code: their errors tell them apart.
+    """
 
     cause: str
     tenants: int
@@ -101,8 +109,22 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...]
 
 
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """Copies that are kept for a while: `restore_points`, and what restored tenants had instead, `set_aside`.
+
+    `until` is when the first of them goes, None without any.
+    """
+
+    restore_points: int = 0
+    set_aside: int = 0
+    until: str | None = None
+
+
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a rollout is. `waves` has, for each wave in order, how many are in each state."""
+    """How far a rollout is. `waves` has, for each wave in order, how many are in each state.
+
+    `workers` are at work on it.
+    """
 
     rollout: Rollout
     counts: Mapping[StepState, int]
@@ -111,11 +133,18 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     failures: tuple[Failure, ...] = ()
     drifted: tuple[Failure, ...] = ()
+    kept: Kept = Kept()
+    workers: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many are to be tried again although the rollout is done: `retry` said so."""
+        return self.counts["pending"] if self.rollout.state is RolloutState.DONE else 0
 
     @property
     def is_fine(self) -> bool:
         """Whether it is under way or done and none failed; unless it is done and all there were are drifted."""
-        is_on = self.rollout.state in (RolloutState.RUNNING, RolloutState.DONE)
+        is_on = self.rollout.state in (RolloutState.RUNNING, RolloutState.DONE) and not self.waiting
         is_done = self.rollout.state is RolloutState.DONE
         has_proved_nothing = self.counts["drifted"] and not (
             self.counts["migrated"] or self.counts["skipped"]
@@ -125,6 +154,40 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ended(self) -> int:
         return sum(count for state, count in self.counts.items() if state != "pending")
+
+
+class RestorePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The copy `name` of a tenant's database from before its change, kept until `until_ms`; None if it is gone.
+
+    `state` is its step's. There may be no copy at all. `set_aside` is what the tenant had before it was taken back,
+    None if that is gone.
+    """
+
+    rollout_id: str
+    tenant: Tenant
+    state: StepState
+    name: str | None
+    until_ms: int | None
+    set_aside: str | None = None
+
+
+TakenBackAs = Literal["restored", "unchanged", "failed"]
+
+
+class TakenBack(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of taking a tenant back. `unchanged` and `failed` say why in `reason`.
+
+    `version` is what its database is at. What it had before is kept as `kept_as` until `kept_until`.
+    """
+
+    tenant_id: str
+    outcome: TakenBackAs
+    database_name: str
+    version: int
+    kept_as: str | None = None
+    kept_until: str | None = None
+    reason: str | None = None
+    code: str | None = None
 
 
 class Census(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,8 +201,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a rollout would do.
 
     `behind` is tenants by version; `rebuilds` are versions that rewrite whole tables. `estimated_rows` are those in
-    all tenants of each table that migrations rewrite or go through; None if no database answered. `drifted` of them
-    were found so by the newest rollout.
+    all tenants of each table that migrations rewrite or go through, `estimated_bytes` what restore points would take;
+    None if no database answered. `drifted` of them were found so by the newest rollout.
     """
 
     to_version: int
@@ -153,3 +216,4 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     waves: tuple[int, ...]
     budget: int
     drifted: int = 0
+    estimated_bytes: int | None = None

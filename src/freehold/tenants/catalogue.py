@@ -27,6 +27,10 @@ class Catalogue(Protocol):
         """Record what a ready tenant's ledger says. False if it has another database or state by now."""
         ...
 
+    async def is_held(self, tenant: Tenant) -> bool:
+        """Whether it was taken back from a rollout to a version that it is still below."""
+        ...
+
     async def provision_again(self, tenant: Tenant, reason: str) -> bool:
         """A ready tenant has no database: it waits for one again, due at once. False as above."""
         ...

@@ -6,7 +6,7 @@ import msgspec
 
 
 class Kind(StrEnum):
-    """What is wrong. `foreign` and `elsewhere` are not Freehold's to repair, and count as nothing left."""
+    """What is wrong. `foreign`, `elsewhere` and `taken_back` are not to be repaired, and count as nothing left."""
 
     ORPHAN = "orphan"  # a database whose tenant was deleted, or that has our kind of name and no tenant
     FOREIGN = "foreign"  # a database with another kind of name
@@ -18,9 +18,10 @@ class Kind(StrEnum):
     CLOSED = "closed"  # a ready tenant whose database is suspended
     UNCHECKED = "unchecked"  # a tenant whose database did not say how it is
     ELSEWHERE = "elsewhere"  # a tenant at another provider than this service's
+    TAKEN_BACK = "taken_back"  # a tenant that somebody took back from a rollout, and that stays there
 
 
-NOT_OURS = (Kind.FOREIGN, Kind.ELSEWHERE)
+NOT_OURS = (Kind.FOREIGN, Kind.ELSEWHERE, Kind.TAKEN_BACK)
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What operators do with single tenants: suspend, resume, fork, export, restore, migrate, delete."""
+"""What operators do with single tenants: create, suspend, resume, fork, export, restore, migrate, delete."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from freehold.errors import CentralUnavailable, Conflict, FreeholdError, InvalidInput
+from freehold.errors import CentralUnavailable, Conflict, FreeholdError, InvalidInput, NotFound
 from freehold.migrate.copying import CannotBeCopied, Copied, copy_database
 from freehold.migrate.ledger import read_ledger
 from freehold.migrate.target import Target
@@ -31,6 +31,7 @@ _LEASE_MS = 30_000
 _RENEW_S = 8.0
 _WHOLE = (TenantState.READY, TenantState.SUSPENDED)
 _RESTORABLE = (*_WHOLE, TenantState.FAILED)
+_MAY_BE_GONE = (*_RESTORABLE, TenantState.DELETED)
 
 
 class WrongState(Conflict):
@@ -73,6 +74,27 @@ class Life:
         """The tenant of this id, user id, e-mail address or database name. Raises `NotFound`."""
         return await self.store.find(reference)
 
+    async def create(self, reference: str) -> Tenant:
+        """Have a new, empty database made for the user of this id or address, if there is none (any more).
+
+        Nothing changes if there is one. Tokens, address and rows of a deleted one stay gone. The service makes it.
+
+        Raises:
+            NotFound: no such user.
+            DatabaseDeleting: the provider has not confirmed yet that the one before is gone.
+            WrongState: there is one, and it is suspended.
+        """
+        with contextlib.suppress(NotFound):  # a user whom another tool brought in has none yet
+            await self._seen_through(reference)
+        tenant = await self.store.create(reference, self.provider.name)
+        if tenant.state is TenantState.DELETING:
+            raise _still_deleting()
+        if tenant.state is TenantState.SUSPENDED:
+            raise WrongState(
+                "the user has a database, and it is suspended: `freehold tenants resume` opens it"
+            )
+        return tenant
+
     async def suspend(self, reference: str, reason: str = "") -> Tenant:
         """Have all reads and writes refused. Twice is as good as once, and replaces the reason.
 
@@ -94,6 +116,8 @@ class Life:
             NotFound, WrongState, DatabaseDeleting, DatabaseDeleted: it cannot be resumed.
             ProviderUnavailable: it is suspended as before.
             FreeholdError: a migration fails on it; it is resumed, at the version before.
+
+        One that was taken back from a rollout stays at its version.
         """
         tenant = await self._here(reference, _WHOLE, "resumed")
         await self.provider.resume(tenant.database_name)
@@ -101,6 +125,8 @@ class Life:
             return tenant
         if not await self.store.resume(tenant):
             raise _overtaken(tenant)
+        if await self.store.is_held(tenant):
+            return await self.store.find(tenant.tenant_id)
         return await self.migrate(tenant.tenant_id)
 
     async def migrate(self, reference: str) -> Tenant:
@@ -150,11 +176,14 @@ class Life:
     async def export(self, reference: str, path: Path) -> tuple[Tenant, Copied]:
         """Write the database as it is at one moment into a SQLite file. Works while it is suspended.
 
+        A copy that a rollout kept can be read, too, by its name.
+
         Raises:
             NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: it cannot be read.
             CannotBeCopied: the file is not whole.
         """
-        tenant = await self._here(reference, _WHOLE, "exported")
+        copy = await self.store.find_copy(reference)
+        tenant = copy or await self._here(reference, _WHOLE, "exported")
         async with self._reserved(tenant) as scratch_name:
             copied = await self.provider.export(tenant.database_name, path, scratch_name)
         await self.store.exported(tenant)
@@ -175,14 +204,16 @@ class Life:
     ) -> Restored:
         """Give the tenant a new database with the content of this file, at the newest version.
 
-        The old one is kept until the new one is whole, and then discarded. What is written to the old one meanwhile
-        is lost, and its address changes. With `accept_changes` tables may differ from what the migrations made.
+        The old one is kept until the new one is whole, and then discarded. What is written to it meanwhile is lost,
+        and its address changes. A tenant whose database was deleted has one again, unless its user is gone. With
+        `accept_changes` tables may differ from what the migrations made.
 
         Raises:
             BadBackup, NotFound: the file is not fit; nothing was changed.
             CannotBeCopied, MigrationFailed, ReservationLost, ProviderUnavailable: the tenant is as it was before.
         """
-        tenant = await self._here(reference, _RESTORABLE, "restored")
+        await self._seen_through(reference)
+        tenant = await self._here(reference, _MAY_BE_GONE, "restored")
         async with self.open_file(path) as file:
             checked = await self.backups.check(file, await self.published())
             if checked.changed and not accept_changes:
@@ -238,10 +269,15 @@ class Life:
 
     async def _here(self, reference: str, states: tuple[TenantState, ...], what: str) -> Tenant:
         tenant = await self.store.find(reference)
+        if tenant.state is TenantState.DELETED and tenant.state in states:
+            return tenant
         if tenant.state is TenantState.DELETED:
-            raise DatabaseDeleted("the database was deleted")
+            raise DatabaseDeleted(
+                "the database was deleted; `freehold tenants restore` of an export makes another one, and"
+                " `freehold tenants create` an empty one"
+            )
         if tenant.state is TenantState.DELETING:
-            raise DatabaseDeleting("the database is being deleted")
+            raise _still_deleting()
         if tenant.state not in states:
             raise WrongState(f"a tenant that is {tenant.state.value} cannot be {what}")
         if tenant.provider != self.provider.name:
@@ -249,6 +285,12 @@ class Life:
                 f"its database is at the provider `{tenant.provider}`, not `{self.provider.name}`"
             )
         return tenant
+
+    async def _seen_through(self, reference: str) -> None:
+        """If the tenant's database is being deleted, see to it here and now."""
+        tenant = await self.store.find(reference)
+        if tenant.state is TenantState.DELETING:
+            await self._tidy(tenant)
 
     @asynccontextmanager
     async def _reserved(self, tenant: Tenant) -> AsyncIterator[str]:
@@ -274,6 +316,12 @@ class Life:
     async def _tidy(self, tenant: Tenant) -> None:
         with contextlib.suppress(FreeholdError):  # the service goes on trying
             await self.caretaker.drain(only_of=tenant.tenant_id)
+
+
+def _still_deleting() -> DatabaseDeleting:
+    return DatabaseDeleting(
+        "the database is being deleted, and its provider has not confirmed yet that it is gone; try again later"
+    )
 
 
 def _overtaken(tenant: Tenant) -> ReservationLost:

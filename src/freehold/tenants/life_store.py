@@ -16,6 +16,22 @@ class LifeStore(Protocol):
         """The tenant of this id, user id, user's e-mail address or database name. Raises `NotFound`."""
         ...
 
+    async def find_copy(self, database_name: str) -> Tenant | None:
+        """The tenant whose database this is a copy of, kept for a while, as if it had that one; None without any."""
+        ...
+
+    async def is_held(self, tenant: Tenant) -> bool:
+        """Whether it was taken back from a rollout to a version that it is still below."""
+        ...
+
+    async def create(self, reference: str, provider: str) -> Tenant:
+        """The tenant of the user of this id or address, with a new name for a database if it has none (any more).
+
+        It waits for it, due at once. Nothing changes if there is one, or will be, or if it is still being deleted.
+        Raises `NotFound` if there is no such user.
+        """
+        ...
+
     async def suspend(self, tenant: Tenant, reason: str, due_at_ms: int) -> bool:
         """`ready` or `suspended` becomes `suspended`, with the provider still to be told. False if it is neither."""
         ...
@@ -49,8 +65,8 @@ class LifeStore(Protocol):
     ) -> bool:
         """Give the tenant this reserved database; the old one is discarded.
 
-        One that failed is `ready` then. False if the tenant is in none of these states, has another database by
-        now, or the name was given up.
+        One that failed, or whose database was deleted, is `ready` then. False if the tenant is in none of these
+        states, has another database by now, or the name was given up. Raises `NotFound` if its user is gone.
         """
         ...
 

@@ -197,10 +197,13 @@ class TenantStore(Protocol):
         """Give a claim back unfinished; nothing happens if it was lost."""
         ...
 
-    async def mark_ready(self, tenant_id: str, schema_version: int) -> Marked:
+    async def mark_ready(
+        self, tenant_id: str, schema_version: int, database_name: str | None = None
+    ) -> Marked:
         """Record that the database is there and at this version, if that is the newest published one.
 
-        Needs no lease: what it records is true whoever says it. Only a tenant that waits for its database changes.
+        Needs no lease: what it records is true whoever says it. Only a tenant that waits for its database changes,
+        for that of this name if one is given: it may wait for another one by now.
         """
         ...
 

@@ -37,7 +37,7 @@ class Provision:
         target = await self.provider.open(tenant.database_name)
         for _ in range(_ROUNDS):
             version = await self.bring_up_to_date(target)
-            marked = await self.store.mark_ready(tenant.tenant_id, version)
+            marked = await self.store.mark_ready(tenant.tenant_id, version, tenant.database_name)
             if marked == "not_pending":
                 await self._take_back(tenant)
             if marked != "behind":

@@ -94,6 +94,13 @@ class Provisioner:
         finally:
             await crew.stop()
 
+    async def one(self, tenant: Tenant) -> int:
+        """Provision this tenant now, whoever else does so; gives the version. Raises as `Provision.run` does.
+
+        If it fails, the service goes on trying.
+        """
+        return await self._provision.run(tenant)
+
     async def count_due(self) -> int:
         """How many tenants `drain` would take on now."""
         return await self._store.count_due(self._provider.name, self._clock.now_ms())

@@ -199,7 +199,11 @@ class _Run:
         try:
             target = await self.parts.provider.open(tenant.database_name)
             version = (await read_ledger(target)).version
-            if version < self.newest and not self.options.dry_run:
+            if version > tenant.schema_version and not self.options.dry_run:
+                await self.parts.catalogue.record_version(tenant, version)
+            if version < self.newest and await self.parts.catalogue.is_held(tenant):
+                self._taken_back(tenant, version)
+            elif version < self.newest and not self.options.dry_run:
                 await self._bring_up(tenant, version, await self.parts.bring_up_to_date(target))
             elif version < self.newest:
                 self._behind(tenant, version, repaired=False)
@@ -231,6 +235,11 @@ class _Run:
         if repaired:
             detail += "; brought up"
         self._note(Kind.BEHIND, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=detail)
+
+    def _taken_back(self, tenant: Tenant, version: int) -> None:
+        """Somebody had a reason: it is told, and nothing that is out of order."""
+        detail = f"at version {version} of {self.newest}, since it was taken back from a rollout"
+        self._note(Kind.TAKEN_BACK, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail)
 
     def _unwell(self, kind: Kind, tenant: Tenant, error: Exception) -> None:
         self._note(kind, tenant.database_name, tenant.tenant_id, repaired=False, detail=describe(error))

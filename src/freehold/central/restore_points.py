@@ -1,0 +1,163 @@
+"""Copies of databases from before a rollout changed them. Implements `rollouts.ports.RestorePointStore`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.audit.types import Event
+from freehold.auth.dates import from_ms, to_iso
+from freehold.central.duties import DISCARDED, MAKING
+from freehold.central.engine import Central
+from freehold.central.life import OvertakenError, all_or_nothing, take_reserved
+from freehold.central.rollout_sql import KEPT
+from freehold.central.tables import rollout_step, tenant, token_rotation, unowned_database
+from freehold.central.tenants import COLUMNS
+from freehold.errors import NotFound
+from freehold.rollouts.types import Kept, RestorePoint, StepState
+from freehold.tenants.types import Tenant, TenantState
+
+# In these states nobody is at work on the tenant.
+_OVER = ("migrated", "skipped", "failed", "drifted", "restored")
+
+
+@dataclass(frozen=True, slots=True)
+class CentralRestorePoints:
+    """Each method is one short transaction."""
+
+    central: Central
+
+    async def kept(self, rollout_id: str) -> Kept:
+        async with self.central.read() as db:
+            points, aside, first_ms = (await db.execute(KEPT, {"rollout_id": rollout_id})).one()
+        until = to_iso(from_ms(first_ms)) if points or aside else None
+        return Kept(restore_points=points, set_aside=aside, until=until)
+
+    async def page(
+        self, rollout_id: str, states: Sequence[StepState], *, after: str, limit: int
+    ) -> Sequence[RestorePoint]:
+        wanted = _points(rollout_id).where(rollout_step.c.state.in_(states), rollout_step.c.tenant_id > after)
+        return await self._read(rollout_id, wanted.order_by(rollout_step.c.tenant_id).limit(limit))
+
+    async def find(self, rollout_id: str, tenant_id: str) -> RestorePoint:
+        found = await self._read(rollout_id, _points(rollout_id).where(rollout_step.c.tenant_id == tenant_id))
+        if not found:
+            raise NotFound(f"the tenant {tenant_id} has no part in the rollout {rollout_id}")
+        return found[0]
+
+    async def put_back(
+        self, point: RestorePoint, database_name: str, schema_version: int, keep_until_ms: int
+    ) -> bool:
+        now = self.central.now()
+        old, kept_until = point.tenant, to_iso(from_ms(keep_until_ms))
+        is_so = and_(
+            tenant.c.id == old.tenant_id,
+            tenant.c.database_name == old.database_name,
+            tenant.c.state == old.state.value,
+        )
+        values = {"database_name": database_name, "schema_version": schema_version, "updated_at": to_iso(now)}
+        restored = {"state": "restored", "version": schema_version, "set_aside": old.database_name}
+        set_aside = {
+            "name": old.database_name,
+            "provider": old.provider,
+            "state": MAKING,
+            "tenant_id": old.tenant_id,
+            "schema_version": old.schema_version,
+            "attempts": 0,
+            "due_at_ms": keep_until_ms,
+            "created_at": to_iso(now),
+            "updated_at": to_iso(now),
+        }
+        async with all_or_nothing(self.central) as db:
+            for changed in (
+                (await db.execute(update(tenant).where(is_so).values(**values))).rowcount,
+                await take_reserved(db, database_name),
+                (await db.execute(update(rollout_step).where(_is_step(point)).values(**restored))).rowcount,
+            ):
+                if changed != 1:
+                    raise OvertakenError
+            await db.execute(insert(unowned_database), set_aside)
+            await _end_tokens(db, old.database_name, to_iso(now))
+            details = {
+                "database": database_name,
+                "instead_of": old.database_name,
+                "rollout": point.rollout_id,
+                "kept_until": kept_until,
+            }
+            await self.central.record(db, Event("tenant.taken_back", f"tenant:{old.tenant_id}", details))
+            return True
+        return False
+
+    async def discard(self, rollout_id: str, now_ms: int) -> int:
+        kept = (rollout_step.c.restore_point, rollout_step.c.set_aside)
+        names = [select(each).where(rollout_step.c.rollout_id == rollout_id) for each in kept]
+        of_it = or_(*(unowned_database.c.name.in_(each) for each in names))
+        copies = and_(of_it, unowned_database.c.state == MAKING)
+        now = to_iso(self.central.now())
+        going = (
+            update(unowned_database).where(copies).values(state=DISCARDED, due_at_ms=now_ms, updated_at=now)
+        )
+        async with self.central.write() as db:
+            count = (await db.execute(going)).rowcount
+            if count:
+                details = {"databases": count}
+                await self.central.record(
+                    db, Event("rollout.copies_discarded", f"rollout:{rollout_id}", details)
+                )
+        return count
+
+    async def _read(self, rollout_id: str, wanted: Select[tuple[object, ...]]) -> list[RestorePoint]:
+        async with self.central.read() as db:
+            rows = (await db.execute(wanted)).mappings().all()
+        return [
+            RestorePoint(
+                rollout_id=rollout_id,
+                tenant=Tenant(
+                    **{**{each.name: row[each.name] for each in COLUMNS}, "state": TenantState(row["state"])}
+                ),
+                state=row["step_state"],
+                name=row["restore_point"],
+                until_ms=row["until_ms"],
+                set_aside=row["set_aside"] if row["aside_until_ms"] else None,
+            )
+            for row in rows
+        ]
+
+
+def _points(rollout_id: str) -> Select[tuple[object, ...]]:
+    copy, aside = unowned_database.alias("copy"), unowned_database.alias("aside")
+    is_copy = and_(copy.c.name == rollout_step.c.restore_point, copy.c.state == MAKING)
+    is_aside = and_(aside.c.name == rollout_step.c.set_aside, aside.c.state == MAKING)
+    columns = (
+        *COLUMNS,
+        rollout_step.c.state.label("step_state"),
+        rollout_step.c.restore_point,
+        rollout_step.c.set_aside,
+        copy.c.due_at_ms.label("until_ms"),
+        aside.c.due_at_ms.label("aside_until_ms"),
+    )
+    tenants = rollout_step.join(tenant, tenant.c.id == rollout_step.c.tenant_id)
+    everything = tenants.outerjoin(copy, is_copy).outerjoin(aside, is_aside)
+    return select(*columns).select_from(everything).where(rollout_step.c.rollout_id == rollout_id)
+
+
+def _is_step(point: RestorePoint) -> ColumnElement[bool]:
+    return and_(
+        rollout_step.c.rollout_id == point.rollout_id,
+        rollout_step.c.tenant_id == point.tenant.tenant_id,
+        rollout_step.c.restore_point == point.name,
+        rollout_step.c.state.in_(_OVER),
+    )
+
+
+async def _end_tokens(db: AsyncConnection, database_name: str, now: str) -> None:
+    """Tokens that were made for the database open it no longer: what they wrote there would be nowhere to be seen."""
+    row = {"database_name": database_name, "generation": 1, "rotated_at": now}
+    ending = upsert(token_rotation).values(**row)
+    ending = ending.on_conflict_do_update(
+        index_elements=[token_rotation.c.database_name],
+        set_={"generation": token_rotation.c.generation + 1, "rotated_at": now},
+    )
+    await db.execute(ending)

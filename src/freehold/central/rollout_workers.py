@@ -1,0 +1,33 @@
+"""Who is at work on rollouts. Implements `rollouts.ports.WorkerStore`."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy.dialects.sqlite import insert
+
+from freehold.central.engine import Central
+from freehold.central.tables import rollout_worker
+
+
+@dataclass(frozen=True, slots=True)
+class CentralWorkers:
+    """A row a worker; one that was killed is believed until its time is over."""
+
+    central: Central
+
+    async def is_at_work(self, rollout_id: str, worker_id: str, until_ms: int) -> None:
+        row = {"id": worker_id, "rollout_id": rollout_id, "until_ms": until_ms}
+        telling = insert(rollout_worker).values(**row)
+        telling = telling.on_conflict_do_update(index_elements=["id"], set_={"until_ms": until_ms})
+        async with self.central.write() as db:
+            await db.execute(telling)
+
+    async def has_left(self, worker_id: str, now_ms: int) -> None:
+        gone = or_(rollout_worker.c.id == worker_id, rollout_worker.c.until_ms < now_ms)
+        async with self.central.write() as db:
+            await db.execute(delete(rollout_worker).where(gone))
+
+    async def count(self, rollout_id: str, now_ms: int) -> int:
+        alive = and_(rollout_worker.c.rollout_id == rollout_id, rollout_worker.c.until_ms > now_ms)
+        async with self.central.read() as db:
+            return int((await db.execute(select(func.count()).where(alive))).scalar_one())

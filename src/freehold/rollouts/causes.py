@@ -1,0 +1,116 @@
+"""Tells apart why tenants were not migrated, from what was written down of each."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from freehold.rollouts.types import Failure
+
+OTHER = "other"
+
+_EXAMPLES = 3
+_MOST_GROUPS = 200
+# So many messages that differ in one word are one message about so many things, and no longer so many causes.
+_VARIANTS = 8
+_SELDOM = 1_000
+_ANY = "…"
+
+# Where in the migrations it happened is part of the cause: these numbers are not the tenant's own.
+_PLACE = re.compile(r"migration \d+ \([^)]*\)(?:, statement \d+, line \d+)?|version \d+")
+_OWN = re.compile(
+    r"t-[a-z2-7]{26}"  # a database's name
+    r"|(?<!\w)'[^']*'|(?<!\w)\"[^\"]*\""
+    r"|(?<![\w.])[-+]?\d[\d.]*(?:e[-+]?\d+)?(?!\w)"
+)
+
+
+_Kind = tuple[str, str]  # the code, and where in the migrations
+_Key = tuple[_Kind, tuple[str, ...]]  # and the words of the message
+
+
+@dataclass(slots=True)
+class _Group:
+    cause: str
+    error: str
+    tenants: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def take(self, tenants: int, examples: Sequence[str]) -> None:
+        self.tenants += tenants
+        self.examples += examples[: _EXAMPLES - len(self.examples)]
+
+
+class Causes:
+    """Groups of like causes. However many tenants and messages there are, the groups are a bounded number.
+
+    Messages are alike that differ in numbers, quoted values and databases' names; and so are those that differ in
+    words at places where there are many: names that tenants chose themselves.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[_Key, _Group] = {}
+        self._open: dict[
+            tuple[_Kind, int], set[int]
+        ] = {}  # places in messages of one length where any word may be
+        self._rest = _Group(OTHER, "more causes than can be told apart")
+
+    def add(self, cause: str, error: str, tenant_id: str) -> None:
+        """Count a tenant."""
+        where, words = _parts(error)
+        key = self._opened(((cause, where), words))
+        group = self._groups.get(key)
+        if group is None and len(self._groups) >= _MOST_GROUPS:
+            if self._rest.tenants % _SELDOM == 0:  # it goes through all groups
+                self._gather()
+                key = self._opened(key)
+            group = self._groups.get(key)
+            if group is None and len(self._groups) >= _MOST_GROUPS:
+                group = self._rest
+        if group is None:
+            group = self._groups[key] = _Group(cause, error)
+        group.take(1, [tenant_id])
+
+    def most_first(self, limit: int) -> list[Failure]:
+        """The groups, those with most tenants first; the last of `limit` is all others together."""
+        self._gather()
+        groups = sorted(self._groups.values(), key=lambda each: -each.tenants)
+        rest = self._rest
+        for group in groups[limit - 1 :] if len(groups) > limit or rest.tenants else ():
+            rest.take(group.tenants, group.examples)
+        shown = [*groups[: limit - 1], rest] if rest.tenants else groups
+        return [
+            Failure(cause=each.cause, tenants=each.tenants, error=each.error, examples=tuple(each.examples))
+            for each in shown
+        ]
+
+    def _opened(self, key: _Key) -> _Key:
+        kind, words = key
+        places = self._open.get((kind, len(words)))
+        if not places:
+            return key
+        return kind, tuple(_ANY if at in places else word for at, word in enumerate(words))
+
+    def _gather(self) -> None:
+        """Put groups together that differ where there are many different words."""
+        words_at: dict[tuple[_Kind, int], dict[int, set[str]]] = {}
+        for kind, words in self._groups:
+            columns = words_at.setdefault((kind, len(words)), {})
+            for at, word in enumerate(words):
+                columns.setdefault(at, set()).add(word)
+        for form, columns in words_at.items():
+            self._open.setdefault(form, set()).update(_at_many(columns))
+        groups, self._groups = self._groups, {}
+        for key, group in groups.items():
+            found = self._groups.setdefault(self._opened(key), group)
+            if found is not group:
+                found.take(group.tenants, group.examples)
+
+
+def _at_many(columns: dict[int, set[str]]) -> Iterator[int]:
+    return (at for at, words in columns.items() if len(words) > _VARIANTS)
+
+
+def _parts(error: str) -> tuple[str, tuple[str, ...]]:
+    """Where in the migrations it happened, and the other words, without what may be each tenant's own."""
+    where = " ".join(each.group() for each in _PLACE.finditer(error))
+    return where, tuple(_OWN.sub(_ANY, _PLACE.sub("", error)).split())

@@ -1,0 +1,185 @@
+"""Takes tenants back to before a rollout, from the copies that it kept of their databases."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from freehold.auth.dates import from_ms, to_iso
+from freehold.errors import FreeholdError, NotFound
+from freehold.migrate.ledger import read_ledger
+from freehold.rollouts.errors import NoRestorePoint, RolloutRunning
+from freehold.rollouts.ports import RestorePointStore, RolloutStore
+from freehold.rollouts.rehearsal import Copies
+from freehold.rollouts.types import RestorePoint, Rollout, RolloutState, StepState, TakenBack
+from freehold.tenants.clock import SystemClock
+from freehold.tenants.life_store import LifeStore
+from freehold.tenants.ports import Clock, DatabaseProvider
+from freehold.tenants.types import TenantState
+
+log = structlog.get_logger()
+
+_AT_ONCE = 8
+_PAGE = 200
+_DAY_MS = 24 * 3_600_000
+# So long a copy stays at least once somebody wants it.
+_AT_HAND_MS = 10 * 60_000
+
+ALL: tuple[StepState, ...] = ("migrated", "skipped", "failed", "drifted", "restored")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restoring:
+    """One transaction puts a fork of a tenant's copy in its database's place: killed before or after, run it again.
+
+    What the tenant had instead is kept as long as the copies of its rollout are, and no token opens it.
+    """
+
+    rollouts: RolloutStore
+    points: RestorePointStore
+    copies: Copies
+    life: LifeStore
+    provider: DatabaseProvider
+    clock: Clock = field(default_factory=SystemClock)
+
+    async def rollout(self, rollout_id: str | None) -> Rollout:
+        """This one, or the newest, if tenants can be taken back from it.
+
+        Raises:
+            NotFound: no such rollout.
+            RolloutRunning: it takes on more tenants meanwhile.
+            NoRestorePoint: it kept no copies, or they are gone.
+        """
+        found = await self.rollouts.find(rollout_id)
+        if found.state is RolloutState.RUNNING:
+            raise RolloutRunning(
+                f"rollout {found.rollout_id} is running; `freehold rollout pause` first, then take tenants back"
+            )
+        kept = await self.points.kept(found.rollout_id)
+        if not (kept.restore_points or kept.set_aside):
+            why = (
+                "they are gone" if found.options.restore_points else "it was started without --restore-points"
+            )
+            raise NoRestorePoint(f"there are no restore points of rollout {found.rollout_id}: {why}")
+        return found
+
+    async def of(self, rollout: Rollout, tenant_ids: Sequence[str]) -> AsyncIterator[RestorePoint]:
+        """The restore points of these tenants. Raises `NotFound` for one that has no part in the rollout."""
+        for tenant_id in tenant_ids:
+            yield await self.points.find(rollout.rollout_id, tenant_id)
+
+    async def each(self, rollout: Rollout, states: Sequence[StepState]) -> AsyncIterator[RestorePoint]:
+        """The restore points of tenants whose steps are in these states, page by page."""
+        after = ""
+        while page := await self.points.page(rollout.rollout_id, states, after=after, limit=_PAGE):
+            for point in page:
+                yield point
+            after = page[-1].tenant.tenant_id
+
+    async def restore(
+        self, rollout: Rollout, points: AsyncIterator[RestorePoint]
+    ) -> AsyncIterator[TakenBack]:
+        """Take these tenants back, some at once. One that cannot be does not stop the others.
+
+        Raises:
+            CentralUnavailable: repeat it; those that were taken back are left as they are.
+        """
+        part: list[RestorePoint] = []
+        async for point in points:
+            part.append(point)
+            if len(part) == _AT_ONCE:
+                for done in await asyncio.gather(*(self._one(rollout, each) for each in part)):
+                    yield done
+                part = []
+        for done in await asyncio.gather(*(self._one(rollout, each) for each in part)):
+            yield done
+
+    async def discard(self, rollout_id: str) -> int:
+        """Its copies, and what was set aside, are deleted now and not later; how many that are."""
+        return await self.points.discard(rollout_id, self.clock.now_ms())
+
+    async def _one(self, rollout: Rollout, point: RestorePoint) -> TakenBack:
+        try:
+            return await self._take_back(rollout, point)
+        except FreeholdError as error:
+            return _as_it_was(point, "failed", str(error), error.code)
+
+    async def _take_back(self, rollout: Rollout, point: RestorePoint) -> TakenBack:
+        tenant = point.tenant
+        if point.state == "pending":
+            raise NoRestorePoint("it is still to be migrated, or somebody is at work on it")
+        if tenant.state not in (TenantState.READY, TenantState.SUSPENDED):
+            raise NoRestorePoint(f"a tenant that is {tenant.state.value} has no database to be replaced")
+        if tenant.provider != self.provider.name:
+            raise NoRestorePoint(f"its database is at the provider `{tenant.provider}`")
+        copy_name = await self._at_hand(point)
+        try:
+            before = (await read_ledger(await self.provider.open(copy_name))).version
+        except NotFound as error:
+            raise NoRestorePoint("the copy from before its change is gone") from error
+        if before >= await self._version(point):
+            return _as_it_was(point, "unchanged", _why_unchanged(point, before))
+        # A copy of the copy: who is migrated once more, by their app for example, can be taken back once more.
+        async with self.copies.passing(tenant.tenant_id) as name:
+            await self.provider.fork(copy_name, name)
+            return await self._put_back(rollout, point, name, before)
+
+    async def _put_back(self, rollout: Rollout, point: RestorePoint, name: str, version: int) -> TakenBack:
+        tenant = point.tenant
+        # Wherever the provider keeps the tokens they end before and after: none may be left, whenever we are killed.
+        await self.provider.invalidate_tokens(tenant.database_name)
+        if tenant.state is TenantState.SUSPENDED:
+            await self.provider.suspend(name, tenant.error or "")
+        until_ms = self.clock.now_ms() + rollout.options.keep_days * _DAY_MS
+        if not await self.points.put_back(point, name, version, until_ms):
+            raise NoRestorePoint("the tenant was changed meanwhile; look again")
+        with contextlib.suppress(FreeholdError):
+            await self.provider.invalidate_tokens(tenant.database_name)
+        log.info("tenant.taken_back", tenant_id=tenant.tenant_id, database=name, schema_version=version)
+        return TakenBack(
+            tenant_id=tenant.tenant_id,
+            outcome="restored",
+            database_name=name,
+            version=version,
+            kept_as=tenant.database_name,
+            kept_until=to_iso(from_ms(until_ms)),
+        )
+
+    async def _at_hand(self, point: RestorePoint) -> str:
+        """The copy, which stays there for a while."""
+        if point.name is None:
+            raise NoRestorePoint("no copy of it was made")
+        now_ms = self.clock.now_ms()
+        if point.until_ms is None:
+            raise NoRestorePoint("the copy from before its change is gone")
+        if point.until_ms < now_ms + _AT_HAND_MS and not await self.life.keep(
+            point.name, now_ms + _AT_HAND_MS
+        ):
+            raise NoRestorePoint("the copy from before its change has just gone")
+        return point.name
+
+    async def _version(self, point: RestorePoint) -> int:
+        """What its database is at; one that is suspended is not asked."""
+        if point.tenant.state is TenantState.SUSPENDED:
+            return point.tenant.schema_version
+        return (await read_ledger(await self.provider.open(point.tenant.database_name))).version
+
+
+def _why_unchanged(point: RestorePoint, version: int) -> str:
+    if point.state != "restored":
+        return f"it is at version {version}, as before the rollout"
+    kept = f"; what it had is kept as {point.set_aside}" if point.set_aside else ""
+    return f"it was taken back already, and is at version {version}{kept}"
+
+
+def _as_it_was(point: RestorePoint, outcome: str, reason: str, code: str | None = None) -> TakenBack:
+    return TakenBack(
+        tenant_id=point.tenant.tenant_id,
+        outcome="unchanged" if outcome == "unchanged" else "failed",
+        database_name=point.tenant.database_name,
+        version=point.tenant.schema_version,
+        reason=reason,
+        code=code,
+    )
