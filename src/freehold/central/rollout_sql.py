@@ -7,19 +7,19 @@ from typing import Any
 from sqlalchemy import text
 
 from freehold.auth.dates import from_iso
-from freehold.rollouts.types import Progress, Rollout, RolloutState, StepState
+from freehold.rollouts.types import Ended, Progress, Rollout, RolloutState, StepState
 
 # Taken back from a rollout whose version they are still below: no other one takes them along unasked, for it would do
-# to them what the first one did.
+# to them what the first one did. In this order: of many steps few are such.
 HELD = """SELECT held_step.tenant_id FROM rollout AS held_by
-  JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.state = 'restored'
+  CROSS JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.state = 'restored'
   JOIN tenant AS held ON held.id = held_step.tenant_id
   WHERE held_by.to_version > held.schema_version"""
 
 # The same of one tenant, by the keys: nobody has made many rollouts.
 IS_HELD = text("""
 SELECT 1 FROM rollout AS held_by
-JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.tenant_id = :tenant_id
+CROSS JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.tenant_id = :tenant_id
 JOIN tenant AS held ON held.id = held_step.tenant_id
 WHERE held_step.state = 'restored' AND held_by.to_version > held.schema_version
 """)
@@ -159,3 +159,31 @@ def progress_of(rollout: Rollout, rows: Iterable[Sequence[Any]], now: datetime) 
         requests=requests,
         seconds=round((until - from_iso(rollout.created_at)).total_seconds(), 1),
     )
+
+
+def step_values(rollout_id: str, ended: Ended) -> dict[str, Any]:
+    """What `RECORD` takes."""
+    return {
+        "rollout_id": rollout_id,
+        "tenant_id": ended.step.tenant_id,
+        "lease_until_ms": ended.step.lease_until_ms,
+        "state": ended.state,
+        "version": ended.version,
+        "error": ended.error,
+        "cause": ended.cause,
+        "failures": 0 if ended.error is None else 1,
+        "requests": ended.requests,
+        "duration_ms": ended.duration_ms,
+        "due_at_ms": ended.due_at_ms,
+    }
+
+
+def tenant_values(ended: Ended, now: str) -> dict[str, Any]:
+    """What `MOVE` takes."""
+    step = ended.step
+    return {
+        "tenant_id": step.tenant_id,
+        "database_name": step.database_name,
+        "version": ended.version,
+        "now": now,
+    }

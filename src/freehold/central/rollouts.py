@@ -25,6 +25,8 @@ from freehold.central.rollout_sql import (
     START,
     TAKE_OVER,
     progress_of,
+    step_values,
+    tenant_values,
 )
 from freehold.central.tables import rollout, rollout_step, tenant
 from freehold.errors import NotFound
@@ -255,8 +257,8 @@ class CentralRollouts:
 
     async def record(self, rollout_id: str, ended: Sequence[Ended]) -> Standing:
         now = to_iso(self.central.now())
-        written = [_written(rollout_id, one) for one in ended]
-        moved = [_moved(one, now) for one in ended if one.version is not None]
+        written = [step_values(rollout_id, one) for one in ended]
+        moved = [tenant_values(one, now) for one in ended if one.version is not None]
         async with self.central.write() as db:
             if written:
                 await db.execute(RECORD, written)
@@ -392,32 +394,6 @@ async def _require_none_open(db: AsyncConnection, besides: str = "") -> None:
             f"another rollout ({found.id}, to version {found.to_version}) is {found.state};"
             " resume it or abort it first"
         )
-
-
-def _written(rollout_id: str, ended: Ended) -> dict[str, Any]:
-    return {
-        "rollout_id": rollout_id,
-        "tenant_id": ended.step.tenant_id,
-        "lease_until_ms": ended.step.lease_until_ms,
-        "state": ended.state,
-        "version": ended.version,
-        "error": ended.error,
-        "cause": ended.cause,
-        "failures": 0 if ended.error is None else 1,
-        "requests": ended.requests,
-        "duration_ms": ended.duration_ms,
-        "due_at_ms": ended.due_at_ms,
-    }
-
-
-def _moved(ended: Ended, now: str) -> dict[str, Any]:
-    step = ended.step
-    return {
-        "tenant_id": step.tenant_id,
-        "database_name": step.database_name,
-        "version": ended.version,
-        "now": now,
-    }
 
 
 def _rollout(row: Row[Any]) -> Rollout:

@@ -13,18 +13,13 @@ from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_serv
 from freehold.cli.progress import Bar, one_line, progress
 from freehold.cli.rollout_back import discard, restore
 from freehold.cli.rollout_shown import say, show, show_plan, workers
+from freehold.cli.rollout_steer import as_json_option, pause, retry, which
 from freehold.rollouts.errors import NobodyBehind
-from freehold.rollouts.types import Options, Rollout, RolloutState, StepState
+from freehold.rollouts.types import Options, Rollout, RolloutState
 from freehold.rollouts.worker import WorkerPace
 
 if TYPE_CHECKING:
     from freehold.bootstrap import Services
-
-_REASON_CHARS = 500
-
-
-def _which(verb: Any) -> Any:
-    return click.argument("rollout_id", required=False, metavar="[ROLLOUT]")(verb)
 
 
 def _workers(verb: Any) -> Any:
@@ -41,10 +36,6 @@ def _workers(verb: Any) -> Any:
         "--concurrency", type=click.IntRange(1, 256), default=16, show_default=True, help="At the most."
     )
     return most(lease(verb))
-
-
-def _as_json(verb: Any) -> Any:
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")(verb)
 
 
 def _shape(verb: Any) -> Any:
@@ -105,7 +96,7 @@ Examples:
 @click.option(
     "--rehearse", type=click.IntRange(1, 100), metavar="N", help="Migrate copies of N tenants, too."
 )
-@_as_json
+@as_json_option
 @async_command
 async def plan(
     *,
@@ -173,7 +164,7 @@ Examples:
 @click.option("--wait", is_flag=True, help="Carry it out here, until it is done or pauses.")
 @_workers
 @click.option("--dry-run", is_flag=True, help="Say what it would do, and change nothing.")
-@_as_json
+@as_json_option
 @async_command
 async def start(
     *,
@@ -236,9 +227,9 @@ Examples:
   freehold rollout work k3J9x2mPq7 --concurrency 4
 """
 )
-@_which
+@which
 @_workers
-@_as_json
+@as_json_option
 @async_command
 async def work(rollout_id: str | None, concurrency: int, lease_s: float, as_json: bool) -> int:
     """Carry a running rollout out, until it is done or pauses. Any number of these may work on one.
@@ -260,8 +251,8 @@ Examples:
   freehold rollout status --json | jq .counts
 """
 )
-@_which
-@_as_json
+@which
+@as_json_option
 @async_command
 async def status(rollout_id: str | None, as_json: bool) -> int:
     """Say how far a rollout is, the newest by default, with failures grouped by cause.
@@ -281,31 +272,11 @@ async def status(rollout_id: str | None, as_json: bool) -> int:
     return EXIT_DONE if found.is_fine else EXIT_NO
 
 
-@rollout.command(
-    epilog="""\b
-Examples:
-  freehold rollout pause
-  freehold rollout pause --reason "support is away until Monday"
-"""
-)
-@_which
-@click.option("--reason", default="paused by an operator", metavar="TEXT", help="Shown by `status`.")
-@async_command
-async def pause(rollout_id: str | None, reason: str) -> int:
-    """Have a rollout take on no more tenants; those at work end. One that is paused keeps its reason."""
-    async with command_services() as services:
-        found = (await services.rollouts.progress(rollout_id)).rollout
-        if found.state is RolloutState.PAUSED:
-            click.echo("it was paused before, and stays as it is", err=True)
-        say(await services.rollouts.pause(found.rollout_id, reason[:_REASON_CHARS]))
-    return EXIT_DONE
-
-
 @rollout.command(epilog="\b\nExamples:\n  freehold rollout resume\n  freehold rollout resume --wait")
-@_which
+@which
 @click.option("--wait", is_flag=True, help="Carry it out here, until it is done or pauses.")
 @_workers
-@_as_json
+@as_json_option
 @async_command
 async def resume(rollout_id: str | None, wait: bool, concurrency: int, lease_s: float, as_json: bool) -> int:
     """Let a paused rollout run again, or one that is done and has tenants to be tried again.
@@ -327,7 +298,7 @@ async def resume(rollout_id: str | None, wait: bool, concurrency: int, lease_s: 
 
 
 @rollout.command(epilog="\b\nExample:\n  freehold rollout abort --yes")
-@_which
+@which
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @async_command
 async def abort(rollout_id: str | None, yes: bool) -> int:
@@ -341,53 +312,8 @@ async def abort(rollout_id: str | None, yes: bool) -> int:
     return EXIT_DONE
 
 
-@rollout.command(epilog="\b\nExample:\n  freehold rollout retry --failed && freehold rollout resume --wait")
-@_which
-@click.option("--failed", is_flag=True, help="Those that failed.")
-@click.option(
-    "--drifted", is_flag=True, help="Those whose own schemas were in the way, once they are repaired."
-)
-@click.option("--restored", is_flag=True, help="Those that were taken back.")
-@_as_json
-@async_command
-async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored: bool, as_json: bool) -> int:
-    """Put tenants that were not migrated back, to be tried again when the rollout is resumed.
-
-    Also after the rollout has ended; `rollout start` takes them along, too. Nothing happens when there are none, so
-    that it is safe to run twice. They are brought to the rollout's own version, whatever was published since.
-    """
-    chosen: dict[StepState, bool] = {"failed": failed, "drifted": drifted, "restored": restored}
-    states = [state for state, is_wanted in chosen.items() if is_wanted]
-    if not states:
-        raise click.UsageError("say which: --failed, --drifted, --restored, or several of them")
-    async with command_services() as services:
-        found = (await services.rollouts.progress(rollout_id)).rollout
-        count = await services.rollouts.retry(found.rollout_id, states=states)
-        now = await services.rollouts.progress(found.rollout_id)
-        newest = (await services.registry.snapshot()).version
-    if as_json:
-        echo_json({"rollout_id": found.rollout_id, "retried": count, "pending": now.counts["pending"]})
-        return EXIT_DONE
-    what = " or ".join(states)
-    if count:
-        click.echo(f"{count} tenants will be tried again; go on with: freehold rollout resume --wait")
-    elif now.waiting:
-        click.echo(
-            f"none is {what} any more, and {now.waiting} wait to be tried again; go on with:"
-            " freehold rollout resume --wait"
-        )
-    else:
-        click.echo(f"no tenant of rollout {found.rollout_id} is {what}: there is nothing to try again")
-    if count and newest > found.to_version:
-        click.echo(
-            f"they will be brought to version {found.to_version}, and {newest} is the newest by now:"
-            " `freehold rollout start` brings them there"
-        )
-    return EXIT_DONE
-
-
-rollout.add_command(restore)
-rollout.add_command(discard)
+for _command in (pause, retry, restore, discard):
+    rollout.add_command(_command)
 
 
 def _nothing_to_do(none: NobodyBehind, *, as_json: bool) -> int:

@@ -18,7 +18,17 @@ from freehold.rollouts.presence import presence
 from freehold.rollouts.rehearsal import Copies, Rehearsed
 from freehold.rollouts.restoring import Restoring
 from freehold.rollouts.rows import SAMPLE, estimated_bytes, estimated_rows
-from freehold.rollouts.types import OPEN, Options, Plan, Progress, Rollout, RolloutState, Step, StepState
+from freehold.rollouts.types import (
+    OPEN,
+    Kept,
+    Options,
+    Plan,
+    Progress,
+    Rollout,
+    RolloutState,
+    Step,
+    StepState,
+)
 from freehold.rollouts.waves import amount, wave_ends
 from freehold.rollouts.worker import Worker, WorkerPace
 from freehold.tenants.clock import SystemClock
@@ -197,11 +207,12 @@ class Rollouts:
         """How far it, or the newest one, is, with those that were not migrated by cause. Raises `NotFound`."""
         rollout = await self.store.find(rollout_id)
         found = await self.store.progress(rollout.rollout_id)
+        has_copies = rollout.options.restore_points
         return msgspec.structs.replace(
             found,
             failures=tuple(await self.store.failures(rollout.rollout_id, "failed")),
             drifted=tuple(await self.store.failures(rollout.rollout_id, "drifted")),
-            kept=await self.restoring.points.kept(rollout.rollout_id),
+            kept=await self.restoring.points.kept(rollout.rollout_id) if has_copies else Kept(),
             workers=await self.workers.count(rollout.rollout_id, self.clock.now_ms()),
         )
 

@@ -1,0 +1,86 @@
+"""`freehold rollout pause` and `retry`."""
+
+from typing import Any
+
+import click
+
+from freehold.cli.context import EXIT_DONE, async_command, command_services, echo_json
+from freehold.cli.rollout_shown import say
+from freehold.rollouts.types import RolloutState, StepState
+
+_REASON_CHARS = 500
+
+
+def which(verb: Any) -> Any:
+    """The rollout that is meant, the newest by default."""
+    return click.argument("rollout_id", required=False, metavar="[ROLLOUT]")(verb)
+
+
+def as_json_option(verb: Any) -> Any:
+    """`--json`, as every verb has it."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")(verb)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold rollout pause
+  freehold rollout pause --reason "support is away until Monday"
+"""
+)
+@which
+@click.option("--reason", default="paused by an operator", metavar="TEXT", help="Shown by `status`.")
+@async_command
+async def pause(rollout_id: str | None, reason: str) -> int:
+    """Have a rollout take on no more tenants; those at work end. One that is paused keeps its reason."""
+    async with command_services() as services:
+        found = (await services.rollouts.progress(rollout_id)).rollout
+        if found.state is RolloutState.PAUSED:
+            click.echo("it was paused before, and stays as it is", err=True)
+        say(await services.rollouts.pause(found.rollout_id, reason[:_REASON_CHARS]))
+    return EXIT_DONE
+
+
+@click.command(epilog="\b\nExample:\n  freehold rollout retry --failed && freehold rollout resume --wait")
+@which
+@click.option("--failed", is_flag=True, help="Those that failed.")
+@click.option(
+    "--drifted", is_flag=True, help="Those whose own schemas were in the way, once they are repaired."
+)
+@click.option("--restored", is_flag=True, help="Those that were taken back.")
+@as_json_option
+@async_command
+async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored: bool, as_json: bool) -> int:
+    """Put tenants that were not migrated back, to be tried again when the rollout is resumed.
+
+    Also after the rollout has ended; `rollout start` takes them along, too. Nothing happens when there are none, so
+    that it is safe to run twice. They are brought to the rollout's own version, whatever was published since.
+    """
+    chosen: dict[StepState, bool] = {"failed": failed, "drifted": drifted, "restored": restored}
+    states = [state for state, is_wanted in chosen.items() if is_wanted]
+    if not states:
+        raise click.UsageError("say which: --failed, --drifted, --restored, or several of them")
+    async with command_services() as services:
+        found = (await services.rollouts.progress(rollout_id)).rollout
+        count = await services.rollouts.retry(found.rollout_id, states=states)
+        now = await services.rollouts.progress(found.rollout_id)
+        newest = (await services.registry.snapshot()).version
+    if as_json:
+        echo_json({"rollout_id": found.rollout_id, "retried": count, "pending": now.counts["pending"]})
+        return EXIT_DONE
+    what = " or ".join(states)
+    if count:
+        click.echo(f"{count} tenants will be tried again; go on with: freehold rollout resume --wait")
+    elif now.waiting:
+        click.echo(
+            f"none is {what} any more, and {now.waiting} wait to be tried again; go on with:"
+            " freehold rollout resume --wait"
+        )
+    else:
+        click.echo(f"no tenant of rollout {found.rollout_id} is {what}: there is nothing to try again")
+    if count and newest > found.to_version:
+        click.echo(
+            f"they will be brought to version {found.to_version}, and {newest} is the newest by now:"
+            " `freehold rollout start` brings them there"
+        )
+    return EXIT_DONE
