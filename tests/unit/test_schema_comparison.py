@@ -17,6 +17,10 @@ KEYS = "CREATE TABLE t (a TEXT, b TEXT, {})"
 ON_T = "CREATE TRIGGER {} ON t {} BEGIN SELECT {}; END"
 
 SAME = [
+    ([P, REFERENCE.format("")], [P, "CREATE TABLE t (a INTEGER REFERENCES p)"]),
+    (["CREATE TABLE t (a CHECK (a > 1))"], ["CREATE TABLE t (a CHECK ((a > 1)))"]),
+    (["CREATE TABLE t (a, b AS (a || 1))"], ["CREATE TABLE t (a, b AS ((a || 1)))"]),
+    ([T, "CREATE INDEX i ON t (lower(b)) WHERE b > 'x'"], [T, "CREATE INDEX i ON t ((lower(b))) WHERE (b > 'x')"]),
     ([P, REFERENCE.format("")], [P, REFERENCE.format("NOT DEFERRABLE")]),
     ([P, REFERENCE.format("")], [P, REFERENCE.format("NOT DEFERRABLE INITIALLY DEFERRED")]),
     ([P, REFERENCE.format("")], [P, REFERENCE.format("DEFERRABLE INITIALLY IMMEDIATE")]),

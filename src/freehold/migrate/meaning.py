@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 
-from freehold.migrate.canonical import canonical, items, strings_in
+from freehold.migrate.canonical import bare, canonical, items, strings_in
 from freehold.migrate.table_text import Token, lexed
 from freehold.migrate.tokens import Kind
 
@@ -31,18 +31,19 @@ def index_words(sql: str, columns: Set[str], parts: Sequence[tuple[str, bool]]) 
         return words
     told: list[str] = []
     for item, (collation, is_descending) in zip(found, parts, strict=True):
-        told += [",", *_bare(item.words)]
+        told += [",", *_alone(item.words)]
         told += ["collate", collation] if collation != "binary" else []
         told += ["desc"] if is_descending else []
-    return (*words[: words.index("(")], "(", *told[1:], ")", *tail)
+    return (*words[: words.index("(")], "(", *told[1:], ")", *tail[:1], *bare(tail[1:]))
 
 
-def _bare(words: tuple[str, ...]) -> tuple[str, ...]:
+def _alone(words: tuple[str, ...]) -> tuple[str, ...]:
     """One column without its own words for collation and order."""
     if words[-1:] in (("asc",), ("desc",)) and len(words) > 1:
         words = words[:-1]
     if words[-2:-1] == ("collate",):
         words = words[:-2]
+    words = bare(words)
     if len(words) == 1 and words[0].startswith("'"):  # only a name can stand there
         words = (words[0][1:-1].replace("''", "'").lower(),)
     return words

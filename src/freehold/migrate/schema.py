@@ -61,7 +61,10 @@ class Key(Struct, frozen=True, order=True):
 
 
 class ForeignKey(Struct, frozen=True, order=True):
-    """`parent_columns` are empty when it means the primary key. `is_deferred`: it counts when all is written."""
+    """`parent_columns` are empty where it names none, and the parent is not there to tell what it means.
+
+    `is_deferred`: it counts when all is written.
+    """
 
     columns: tuple[str, ...]
     parent: str
@@ -187,9 +190,8 @@ async def read_schema(target: Target) -> Schema:
         Unavailable: no answer, or busy.
     """
     found = await read_found(target)
-    tables = {
-        name.lower(): _table(name, sql, found) for kind, name, _, sql in found.objects if kind == "table"
-    }
+    made = {name.lower(): _table(name, sql, found) for kind, name, _, sql in found.objects if kind == "table"}
+    tables = {name: _with_parents(table, made) for name, table in made.items()}
     names: dict[str, frozenset[str]] = {
         name: frozenset(column.name for column in table.columns) for name, table in tables.items()
     }
@@ -230,6 +232,17 @@ def orphan_queries(schema: Schema) -> list[str]:
             is_missing = f" AND NOT EXISTS ({wanted})" if parent else ""
             found.append(f"SELECT count(*) FROM {quoted(table.name)} AS child WHERE {filled}{is_missing}")
     return found
+
+
+def _with_parents(table: Table, tables: Mapping[str, Table]) -> Table:
+    """With the columns that a foreign key means which names none: those of the parent's primary key."""
+    keys = []
+    for key in table.foreign_keys:
+        columns = tables[key.parent].columns if key.parent in tables else ()
+        primary = tuple(one.name for one in sorted(columns, key=_place) if one.primary)
+        is_meant = not key.parent_columns and len(primary) == len(key.columns)
+        keys.append(msgspec.structs.replace(key, parent_columns=primary) if is_meant else key)
+    return msgspec.structs.replace(table, foreign_keys=tuple(sorted(set(keys))))
 
 
 def _place(column: Column) -> int:

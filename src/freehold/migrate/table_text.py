@@ -9,7 +9,7 @@ from functools import lru_cache
 from msgspec import Struct
 from msgspec.structs import replace
 
-from freehold.migrate.canonical import canonical, strings_in
+from freehold.migrate.canonical import bare, canonical, strings_in
 from freehold.migrate.tokens import Kind, tokens
 
 # How a constraint begins. None of these can be a column's name, unless in quotes.
@@ -287,4 +287,4 @@ class _Reader:
         return self._sql[self._piece[begun].start : self._piece[end - 1].end] if begun < end else ""
 
     def _words(self, begun: int, end: int) -> tuple[str, ...]:
-        return canonical(self._text(begun, end), self._strings)
+        return bare(canonical(self._text(begun, end), self._strings))
