@@ -262,6 +262,44 @@ async def test_the_next_step_of_a_stream_gets_in_when_its_tenants_others_wait_fo
     assert world.turns.held == 0
 
 
+async def test_what_may_hold_a_lock_gets_in_however_many_of_its_tenant_wait_for_it(world: World) -> None:
+    """Calls that were quick let a tenant have many at once; then these wait in sqld, for one that waits here."""
+    for _ in range(8):
+        (await world.enter("a")).leave()
+    waiting = [await world.enter("a") for _ in range(6)]
+    world.clock.now += 0.3
+    waiting.pop().leave()
+    await world.pass_s(0.3)
+    others = [world.ask("a") for _ in range(3)]
+    await world.settle()
+    assert not any(each.done() for each in others)
+    commit = world.ask("a", goes_on=True, holds_lock=True)
+    await world.settle()
+    assert commit.done()
+    second = world.ask("a", goes_on=True, holds_lock=True)  # one of each tenant
+    await world.settle()
+    assert not second.done()
+    (await commit).leave()
+    await world.pass_s(0.1)
+    assert second.done()
+
+
+async def test_calls_that_say_so_and_take_long_are_few(world: World) -> None:
+    names = ("a", "b", "c", "d", "e")
+    await world.seen(*names)
+    for name in names[:3]:
+        await world.enter(name)
+    world.clock.now += 0.3
+    held = []
+    for name in names:
+        held.append(world.ask(name, goes_on=True, holds_lock=True))
+        await world.pass_s(0.3)
+    assert world.turns.held <= world.turns.limit + world.turns.cores + 1
+    assert not held[-1].done()  # nothing of this tenant can be waiting for it
+    for each in held:
+        each.cancel()
+
+
 async def test_the_heaviest_gives_way_to_who_is_light_when_all_places_are_held_for_long(world: World) -> None:
     await world.seen("light", "another")
     heavy = [await world.enter("heavy"), await world.enter("heavy")]

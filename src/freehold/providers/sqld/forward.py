@@ -140,6 +140,7 @@ class SqldServer:
                 is_program=request.is_program,
                 is_unstoppable=request.is_unstoppable,
                 goes_on=baton is not None,
+                holds_lock=baton is not None and self._namespaces.may_hold_lock(name, baton),
             )
             if request.statements
             else None
@@ -157,6 +158,7 @@ class SqldServer:
         if request.leaves_stream:
             place.keep_unseen()  # until its baton is seen
             place.is_plain = (baton is None or place.is_plain) and not request.may_begin
+            place.has_written = place.has_written or request.may_write
         try:
             reply = await self._asked(call, body, place, turn, interest)
         except BaseException as error:

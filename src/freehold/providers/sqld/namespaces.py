@@ -62,6 +62,10 @@ class Namespaces:
         """There was no sqld at this moment (`time.monotonic`); what was open before it is not."""
         self._places.forget_before(moment)
 
+    def may_hold_lock(self, database_name: str, baton: str) -> bool:
+        """Whether the stream of this baton may be in a transaction that writes."""
+        return self._places.may_hold_lock(database_name, baton)
+
     def has_open(self, database_name: str, key: str) -> bool:
         """Whether something of this key waits there for its next call, as far as is known here."""
         return self._places.has_open(database_name, key)

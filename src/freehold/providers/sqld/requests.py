@@ -63,6 +63,11 @@ class Looked(NamedTuple):
         return bool(self.hints & UNSTOPPABLE)
 
     @property
+    def may_write(self) -> bool:
+        """Whether something in it may write; not what an earlier call stored."""
+        return self.need.profile != "read_only"
+
+    @property
     def may_begin(self) -> bool:
         """Whether a stream may be in a transaction after it that was in none before; never False by mistake."""
         return bool(self.hints & BEGINS)

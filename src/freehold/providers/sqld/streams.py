@@ -30,6 +30,7 @@ class Place:
     """
 
     __slots__ = (
+        "has_written",
         "holder",
         "instead_of",
         "is_left",
@@ -54,6 +55,7 @@ class Place:
         self.until = 0.0
         self.since = 0.0  # when the stream was last in no transaction, in seconds of `time.time`
         self.is_plain = False  # nothing in the stream can have begun a transaction
+        self.has_written = False  # something in it may have, if it was not refused
         self.sent_at = places.now()
 
     def sent(self) -> None:
@@ -147,6 +149,12 @@ class Places:
         holder = self._holders.get(database_name)
         return holder is not None and (key in holder.streams or key in holder.others)
 
+    def may_hold_lock(self, database_name: str, key: object) -> bool:
+        """Whether the stream that waits under this key may be in a transaction that writes."""
+        holder = self._holders.get(database_name)
+        place = None if holder is None else holder.streams.get(key)
+        return place is not None and place.has_written and not place.is_plain
+
     def settle(self, place: Place) -> None:
         """The call of this place is done."""
         holder = place.holder
@@ -202,7 +210,7 @@ class Places:
             return None
         self._forget(holder, key, ends=False)
         place = self._begun(holder, None)
-        place.is_plain = before.is_plain
+        place.is_plain, place.has_written = before.is_plain, before.has_written
         return place
 
     def _begun(self, holder: Holder, instead_of: tuple[str, str] | None) -> Place:

@@ -20,8 +20,9 @@ class Turn:
     """
 
     __slots__ = (
-        "abandoned_at", "began", "began_work", "broken_at", "counted", "is_left", "is_program", "is_quick",
-        "is_unstoppable", "lane", "moved_at", "share", "statements", "stopped", "turns", "was_quick", "when_stopped",
+        "abandoned_at", "began", "began_work", "broken_at", "counted", "holds_lock", "is_left", "is_program",
+        "is_quick", "is_unstoppable", "lane", "moved_at", "share", "statements", "stopped", "turns", "was_quick",
+        "when_stopped",
     )  # fmt: skip
 
     def __init__(
@@ -33,6 +34,7 @@ class Turn:
         *,
         is_program: bool,
         is_unstoppable: bool,
+        holds_lock: bool = False,
         lane: Lane = "",
         is_quick: bool = False,
     ) -> None:
@@ -42,6 +44,7 @@ class Turn:
         self.is_program = is_program
         self.is_quick = self.was_quick = is_quick  # its tenant's calls are, or were when it began
         self.is_unstoppable = is_unstoppable
+        self.holds_lock = holds_lock
         self.began = now
         self.began_work = turns.worked(now)
         self.stopped: FreeholdError | None = None

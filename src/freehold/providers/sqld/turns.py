@@ -118,8 +118,10 @@ class Turns:
         is_program: bool = False,
         is_unstoppable: bool = False,
         goes_on: bool = False,
+        holds_lock: bool = False,
     ) -> Turn:
-        """A turn, as soon as there is one. `goes_on`: the next step of a stream, which may hold what others wait for.
+        """A turn, as soon as there is one. `goes_on`: the next step of a stream. With `holds_lock` others of its
+        tenant may be waiting in sqld for what it holds.
 
         Raises:
             Overloaded: too many wait, or it waited for too long.
@@ -131,8 +133,8 @@ class Turns:
             if len(self._shares) >= self._many:
                 self._forget_idle()
         now = self.now()
-        call = Call(statements, is_program, is_unstoppable, goes_on)
-        way = None if share.waiting else self._way_in(share, now, call)
+        call = Call(statements, is_program, is_unstoppable, goes_on, holds_lock)
+        way = self._way_in(share, now, call) if holds_lock or not share.waiting else None
         if way is None:
             turn = await self._wait(share, interest, now, call)
         else:
@@ -249,6 +251,7 @@ class Turns:
             now,
             is_program=call.is_program,
             is_unstoppable=call.is_unstoppable,
+            holds_lock=call.holds_lock,
             lane=lane,
             is_quick=not lane and share.allowed > self.cores and now >= share.trusted_from,
         )
@@ -290,7 +293,17 @@ class Turns:
             in_use.places < places - 1 or (in_use.places < places and self.weight_of(share, now) < HEAVY_S)
         ):
             return ""
-        return free_lane(self, share, now, in_use) or None
+        lane = free_lane(self, share, now, in_use)
+        return lane if lane or (call.holds_lock and self._may_let_go(share, now)) else None
+
+    def _may_let_go(self, share: Share, now: float) -> bool:
+        """Whether a call that may hold what its tenant's own wait for may begin beside those: one of each tenant, and
+        as many that take long as there are cores."""
+        if not share.running or self.held >= _QUICK:
+            return False
+        holding = [turn for turn in self.running if turn.holds_lock]
+        long = sum(now - turn.began >= QUICK_S for turn in holding)
+        return long < self.cores and all(turn.share is not share for turn in holding)
 
     def _may_be_seen(self, share: Share, now: float, *, goes_on: bool) -> bool:
         """Whether no call of a suspect runs, if this is one. What goes on may hold what its own tenant waits for."""
