@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ class Caller:
             json=None if data is not None else body,
             headers={"authorization": f"Bearer {self.token}", **headers},
         ) as reply:
+            if endpoint == "v3/cursor" and reply.status == 200:  # a document a line
+                return 200, [json.loads(line) for line in (await reply.text()).splitlines()]
             return reply.status, await reply.json()
 
     async def pipeline(self, *requests: Any, baton: str | None = None, version: int = 3) -> Any:
@@ -85,6 +88,14 @@ class Caller:
         result = await self.run(sql, *args)
         assert "rows" in result, result
         return [[plain(cell) for cell in row] for row in result["rows"]]
+
+
+def codes_in(answer: Any) -> list[str]:
+    """The codes of all errors in an answer, of statements and of the whole."""
+    if isinstance(answer, dict):
+        own = [answer["code"]] if isinstance(answer.get("message"), str) and "code" in answer else []
+        return own + [code for value in answer.values() for code in codes_in(value)]
+    return [code for value in answer for code in codes_in(value)] if isinstance(answer, list) else []
 
 
 def _request(each: Any) -> Any:

@@ -110,23 +110,17 @@ REFUSED_SQL = [
     "SELECT * FROM sqlite_dbdata('{file}')",
     "SELECT * FROM sqlite_stmt",
     "SELECT * FROM completion('a')",
-    "PRAGMA database_list",
-    "SELECT * FROM pragma_database_list",
-    "SELECT file FROM pragma_database_list()",
+    "EXPLAIN PRAGMA database_list",
+    "SELECT file FROM main.pragma_database_list",
+    "SELECT file FROM pragma_database_list('main')",
+    "INSERT INTO marker SELECT file FROM pragma_database_list",
     "PRAGMA temp_store_directory = '{dir}'",
     "PRAGMA data_store_directory = '{dir}'",
-    "PRAGMA temp_store = 1",
-    "PRAGMA journal_mode = DELETE",
-    "PRAGMA journal_mode = MEMORY",
     "PRAGMA writable_schema = 1",
     "PRAGMA writable_schema = RESET",
     "PRAGMA trusted_schema = 1",
     "PRAGMA query_only = 0",
-    "PRAGMA mmap_size = 9223372036854775807",
     "PRAGMA max_page_count = 4294967294",
-    "PRAGMA cache_size = -9999999",
-    "PRAGMA locking_mode = EXCLUSIVE",
-    "PRAGMA wal_checkpoint(TRUNCATE)",
     "PRAGMA soft_heap_limit",
     "PRAGMA hard_heap_limit",
     "PRAGMA key = 'x'",
@@ -166,6 +160,43 @@ def test_no_sql_reaches_out_of_its_own_database(world: World, sql: str) -> None:
     assert _own_rows(world) == [MINE]
 
 
+# What tools send as they connect: it is answered, tells nothing and changes nothing.
+HARMLESS_SQL = [
+    *(
+        "PRAGMA database_list",
+        "SELECT * FROM pragma_database_list",
+        "SELECT file FROM pragma_database_list()",
+    ),
+    *("PRAGMA temp_store = 1", "PRAGMA journal_mode = DELETE", "PRAGMA journal_mode = MEMORY"),
+    *("PRAGMA mmap_size = 9223372036854775807", "PRAGMA cache_size = -9999999", "PRAGMA synchronous = OFF"),
+    *("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA wal_autocheckpoint = 0"),
+    *("PRAGMA optimize", "PRAGMA read_uncommitted = 1", "PRAGMA temp.table_info('marker')"),
+]
+
+
+@pytest.mark.parametrize("sql", HARMLESS_SQL)
+def test_what_tools_ask_and_set_tells_nothing_and_changes_nothing(world: World, sql: str) -> None:
+    def state() -> list[object]:
+        names = (
+            "journal_mode",
+            "temp_store",
+            "cache_size",
+            "synchronous",
+            "locking_mode",
+            "read_uncommitted",
+        )
+        results = world.run(*(f"PRAGMA {name}" for name in names)).json["results"]
+        return [each["response"]["result"]["rows"] for each in results[: len(names)]]
+
+    before = state()
+    for way in WAYS:
+        answer, errors = run_by(world, way, sql)
+        assert (answer.status, errors) == (200, []), (way, answer)
+        for place in ("{dir}", "{file}"):
+            assert world.fill(place).encode() not in answer.body, (way, answer)
+    assert state() == before
+
+
 SEQUENCES = [
     ["CREATE TABLE t1 (a)", "CREATE VIEW v1 AS SELECT * FROM pragma_database_list", "SELECT * FROM v1"],
     [
@@ -175,7 +206,7 @@ SEQUENCES = [
     ],
     ["BEGIN", "ATTACH '{file}' AS b", "SELECT * FROM b.marker", "COMMIT"],
     ["PRAGMA writable_schema = 1", "UPDATE sqlite_master SET sql = replace(sql, 'x', 'y')"],
-    ["SAVEPOINT s", "PRAGMA journal_mode = OFF", "RELEASE s"],
+    ["SAVEPOINT s", "PRAGMA query_only = OFF", "RELEASE s"],
     [
         "CREATE VIRTUAL TABLE f1 USING fts5(a)",
         "INSERT INTO f1 VALUES ('x')",
@@ -328,7 +359,7 @@ def test_a_stream_belongs_to_the_token_that_opened_it(world: World) -> None:
     baton = _baton(world.run("SELECT 1", token=reader, closes=False))
     assert world.run("DELETE FROM marker", baton=baton).status == 400
     refused = world.run("DELETE FROM marker", baton=baton, token=reader)
-    assert refused.status == 403, refused
+    assert refused.json["results"][0]["error"]["code"] == "PROFILE_NEEDED", refused
     assert _own_rows(world) == [MINE]
 
 
@@ -343,6 +374,7 @@ WRITES_OF_ROWS = [
     "WITH c AS (SELECT 1) DELETE FROM marker",
     "WITH c AS (SELECT 1 AS n) INSERT INTO marker SELECT n FROM c RETURNING x",
     "INSERT INTO marker SELECT x FROM marker",
+    "PRAGMA user_version = 99",
 ]
 WRITES_OF_THE_SCHEMA = [
     "CREATE TABLE mine (a)",
@@ -360,12 +392,9 @@ WRITES_OF_THE_SCHEMA = [
     "REINDEX",
     "ANALYZE",
     "VACUUM",
-    "PRAGMA user_version = 99",
     "PRAGMA query_only = 0",
-    "PRAGMA wal_checkpoint",
     "PRAGMA incremental_vacuum(1)",
     "PRAGMA application_id = 9",
-    "PRAGMA journal_mode = DELETE",
 ]
 
 

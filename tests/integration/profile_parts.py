@@ -107,6 +107,7 @@ WRITING = (
     'INSERT INTO "words" (word) VALUES (1) RETURNING id',
     "EXPLAIN QUERY PLAN DELETE FROM words",
     "EXPLAIN INSERT INTO words (word) VALUES ('x')",
+    "PRAGMA user_version = 7",
 )
 SCHEMA = (
     "CREATE TABLE mine (a)",
@@ -125,7 +126,7 @@ SCHEMA = (
     "PRAGMA main.foreign_keys(0)",
     "EXPLAIN PRAGMA foreign_keys = 0",
     "PRAGMA defer_foreign_keys = OFF",
-    "PRAGMA user_version = 7",
+    "EXPLAIN PRAGMA defer_foreign_keys = 0",
     "REINDEX words",
 )
 # Refused under all profiles; on files some for other reasons too.

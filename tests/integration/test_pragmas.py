@@ -32,7 +32,7 @@ KEPT = (
     "PRAGMA defer_foreign_keys = OFF",
     "PRAGMA foreign_keys = ON; PRAGMA foreign_keys = OFF",
 )
-SET = ("busy_timeout = 0", "cache_size = 1000000", "query_only = 1", "synchronous = off", "page_size(512)")
+SET = ("query_only = 1", "page_size(512)", "recursive_triggers = on", "secure_delete = off", "page_count = 1")
 TABLES = (
     "create table p(id integer primary key)",
     "create table t(id integer primary key, a text, p references p(id))",
@@ -94,10 +94,39 @@ async def test_settings_are_read_with_any_token(gateway: Served, profile: str) -
     for setting in SET:
         for door, found in (await through(caller, f"PRAGMA {setting}")).items():
             assert "can be read, not set" in found, (setting, door, found)
-    for other in ("database_list", "lock_status", "hard_heap_limit", "temp_store_directory", "optimize"):
+    for other in ("lock_status", "hard_heap_limit", "temp_store_directory", "writable_schema"):
         for sql in (f"PRAGMA {other}", f"select * from pragma_{other}"):
             for door, found in (await through(caller, sql)).items():
                 assert "not allowed" in found, (sql, door, found)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+async def test_what_tools_ask_and_set_as_they_connect_is_answered_and_changes_nothing(
+    gateway: Served, profile: str
+) -> None:
+    caller = (await new_database(gateway))[profile]
+    settings = [name for name in SETTINGS if name != "module_list"]  # it names what was asked
+    before = {name: await caller.rows(f"PRAGMA {name}") for name in settings}
+    for name in ("table_info", "table_xinfo", "index_list", "index_info", "index_xinfo", "foreign_key_list"):
+        for table in ("t", "nix"):
+            for door, found in (await through(caller, f'PRAGMA temp.{name}("{table}")')).items():
+                assert found == [], (name, door)
+    for sql, rows in (
+        ("PRAGMA database_list", [[0, "main", ""]]),
+        ("SELECT name, file FROM pragma_database_list", [["main", ""]]),
+        ("PRAGMA journal_mode = DELETE", [["wal"]]),
+        ("PRAGMA wal_checkpoint(TRUNCATE)", [[0, -1, -1]]),
+        ("PRAGMA synchronous = OFF", []),
+        ("PRAGMA cache_size = -100000", []),
+        ("PRAGMA read_uncommitted = 1", []),
+        ("PRAGMA optimize", []),
+        ('PRAGMA "index_info"("t_a")', [[0, 1, "a"]]),
+    ):
+        for door, found in (await through(caller, sql)).items():
+            assert found == rows, (sql, door)
+    for door, found in (await through(caller, "PRAGMA busy_timeout = 1")).items():
+        assert found == before["busy_timeout"], door
+    assert {name: await caller.rows(f"PRAGMA {name}") for name in settings} == before
 
 
 @pytest.mark.parametrize("profile", ["rows", "read_only"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from freehold.libsql.guard import CALLS, NAMES
-from tests.gateway_app import Caller, Served, served_by_sqld
+from tests.gateway_app import Caller, Served, codes_in, served_by_sqld
 from tests.sqld import Sqld
 
 _ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "1"))
@@ -167,11 +167,15 @@ async def test_a_pattern_that_the_engine_would_write_out_is_refused_wherever_it_
     db: Caller,
 ) -> None:
     large, sql = _text("a{999999999}"), "select 'aaaa' regexp ?"
+    by_number = {"type": "execute", "stmt": {"sql_id": 1, "args": [large]}}
     named = {"sql": "select regexp(:p, 'a')", "named_args": [{"name": "p", "value": large}]}
     for endpoint, body in (
         ("v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql, "args": [large]}}, CLOSE]}),
         ("v3/pipeline", {"requests": [{"type": "execute", "stmt": named}, CLOSE]}),
-        ("v3/pipeline", {"requests": [{"type": "store_sql", "sql_id": 1, "sql": sql}, CLOSE]}),
+        (
+            "v3/pipeline",
+            {"requests": [{"type": "store_sql", "sql_id": 1, "sql": sql}, by_number, CLOSE]},
+        ),
         ("v3/pipeline", {"requests": [{"type": "sequence", "sql": "select 'a' regexp 'a{1001}'"}, CLOSE]}),
         ("v3/pipeline", {"requests": [{"type": "batch", "batch": {"steps": [{"stmt": named}]}}, CLOSE]}),
         ("v1/execute", {"stmt": {"sql": sql, "args": [large]}}),
@@ -179,5 +183,5 @@ async def test_a_pattern_that_the_engine_would_write_out_is_refused_wherever_it_
         ("v1/execute", {"stmt": {"sql": "select 'a' regexp printf('a{%d}', 999999999)"}}),
     ):
         status, told = await db.post(endpoint, body)
-        assert (status, told.get("code")) == (403, "REFUSED_SQL"), (endpoint, body, told)
+        assert codes_in(told) == ["SQLITE_AUTH"], (endpoint, body, status, told)
     assert await db.rows("select 'aaaa' regexp ?, 'b' regexp 'a{1000}'", "^a{4}$") == [[1, 0]]

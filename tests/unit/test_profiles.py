@@ -39,7 +39,7 @@ from freehold.libsql.profiles import PROFILES, Profile, narrowed, need_of, refus
         ("EXPLAIN CREATE TABLE x (a)", "full"),
         ("PRAGMA foreign_keys(0)", "full"),
         ("PRAGMA 'main' . \"foreign_keys\" = 0", "full"),
-        ("PRAGMA user_version = 1", "full"),
+        ("PRAGMA user_version = 1", "rows"),
         ("PRAGMA", "full"),
         ("WITH a", "full"),
         ("ANALYZE", "full"),

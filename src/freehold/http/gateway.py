@@ -25,7 +25,7 @@ from freehold.http.streaming import Watched, read_body, send_stream, too_large
 from freehold.http.token_checks import TokenChecks
 from freehold.libsql.profiles import opens_nothing
 from freehold.libsql.protocol import Error
-from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.local.failures import Gone, Overloaded, code_of
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS, Call, DatabaseServer, Endpoint
 from freehold.providers.tokens import BadToken, Grant, Verifier
 from freehold.tenants.errors import DatabaseDamaged
@@ -203,7 +203,7 @@ async def _send_error(send: Send, error: FreeholdError) -> None:
     # What an operator may read of a disk is not for clients.
     is_private = status >= 500 and not isinstance(error, DatabaseDamaged)
     message = "the database does not answer now; try again later" if is_private else str(error)
-    await _send(send, status, _encode(Error(message, error.code.upper())), headers)
+    await _send(send, status, _encode(Error(message, code_of(error))), headers)
 
 
 def _status_of(error: FreeholdError) -> int:

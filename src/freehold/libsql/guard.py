@@ -15,6 +15,7 @@ from typing import NamedTuple
 from freehold.errors import Forbidden
 from freehold.libsql.expansion import expansion_fault
 from freehold.libsql.facts import Facts, Unfit, facts_of, judge
+from freehold.libsql.inspection import in_our_words
 from freehold.libsql.looks import LooksAtView, may_look, without_views
 from freehold.libsql.pacing import EVERY, breathe
 from freehold.libsql.pragmas import PRAGMAS, not_allowed, pragma_fault
@@ -98,6 +99,8 @@ class RefusedSql(Forbidden):
 
 def check_sql(sql: str) -> None:
     """Return if the text (one or more statements) stays inside its own database, and does not grow beyond bounds.
+
+    What an engine may be given then is `in_our_words` of it.
 
     Raises:
         RefusedSql: it says which word is refused and why.
@@ -231,6 +234,7 @@ def _fault(sql: str) -> str | None:
         return f"the SQL is longer than {MAX_LENGTH} characters; send values as arguments"
     if "\0" in sql:
         return "SQL text ends at a NUL character; remove it"
+    sql = in_our_words(sql)
     lowered = sql.lower()
     try:
         return _name_fault(sql, lowered) or _growth_fault(sql, lowered) or _search_fault(sql, lowered)

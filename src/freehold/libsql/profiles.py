@@ -14,7 +14,8 @@ from typing import Literal, NamedTuple
 
 from freehold.errors import Forbidden
 from freehold.libsql.guard import RefusedSql
-from freehold.libsql.pragmas import ABOUT, CHANGED, READ, is_switch
+from freehold.libsql.inspection import in_our_words
+from freehold.libsql.pragmas import ABOUT, CHANGED, OF_ROWS, READ, is_switch
 from freehold.libsql.tokens import Kind, Token, statements, tokens
 
 Profile = Literal["none", "read_only", "rows", "full"]
@@ -135,7 +136,8 @@ def _need(sql: str) -> Need:
             return NOTHING_NEEDED
         if OWN_PREFIX not in sql.lower():
             return Need("rows", plain[1].upper())
-    return max(map(_need_of, statements(sql)), key=lambda need: _RANKS[need.profile], default=NOTHING_NEEDED)
+    needs = map(_need_of, statements(in_our_words(sql)))
+    return max(needs, key=lambda need: _RANKS[need.profile], default=NOTHING_NEEDED)
 
 
 _cached_need = functools.lru_cache(maxsize=2048)(_need)
@@ -197,7 +199,9 @@ def _need_of_pragma(words: Sequence[Token]) -> Need:
         del texts[:2]
     name = texts[0] if texts else ""
     is_reading = name in ABOUT or name in READ or (name in CHANGED and len(texts) == 1)
-    return NOTHING_NEEDED if is_reading or is_switch(texts) else Need("full", f"PRAGMA {name}")
+    if is_reading or is_switch(texts):
+        return NOTHING_NEEDED
+    return Need("rows" if name in OF_ROWS else "full", f"PRAGMA {name}")
 
 
 def _need_of_schema(statement: str, words: Sequence[Token]) -> Need:

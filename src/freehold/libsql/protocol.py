@@ -354,7 +354,13 @@ class StepErrorEntry(Struct, tag="step_error", frozen=True):
     error: Error
 
 
-CursorEntry = StepBeginEntry | RowEntry | StepEndEntry | StepErrorEntry
+class CursorErrorEntry(Struct, tag="error", frozen=True):
+    """The cursor's batch as a whole fails, and this is the last entry."""
+
+    error: Error
+
+
+CursorEntry = StepBeginEntry | RowEntry | StepEndEntry | StepErrorEntry | CursorErrorEntry
 
 
 class ExecuteV1Req(Struct, frozen=True):

@@ -74,6 +74,19 @@ def statements(sql: str) -> Iterator[str]:
         yield found[0]
 
 
+def statement_spans(sql: str) -> Iterator[tuple[int, int]]:
+    """Where each of `statements` starts and ends, for texts of moderate length."""
+    for found in _STATEMENT.finditer(sql):
+        yield found.span()
+
+
+def placed(sql: str) -> Iterator[tuple[Token, int, int]]:
+    """Tokens with where each starts and ends, for texts of moderate length."""
+    places = (found for found in _TOKEN.finditer(sql) if _KINDS[found.lastindex or 0] is not None)
+    for token, found in zip(tokens(sql), places, strict=True):
+        yield token, *found.span()
+
+
 def counted(words: Iterable[Token]) -> Iterator[Token]:
     """The same tokens.
 

@@ -2,17 +2,21 @@
 
 import msgspec
 
+from freehold.libsql.guard import RefusedSql
+from freehold.libsql.profiles import ProfileNeeded
 from freehold.libsql.protocol import (
     BatchV1Req,
     BatchV1Resp,
+    CursorErrorEntry,
     CursorReq,
     CursorResp,
+    Error,
     ExecuteV1Req,
     ExecuteV1Resp,
     PipelineReq,
     PipelineResp,
 )
-from freehold.providers.local.failures import SqlFailure
+from freehold.providers.local.failures import SqlFailure, code_of
 from freehold.providers.local.jobs import Task
 from freehold.providers.local.limits import Budget
 from freehold.providers.local.pipeline import Pipeline, cursor_entries
@@ -41,8 +45,12 @@ def cursor(request: CursorReq, stream: Stream, rights: Rights, result_bytes: int
     """The batch of a cursor, one document a line."""
 
     def task(session: Session) -> Reply:
-        result = Pipeline(session, stream.stored_sql, Budget(result_bytes), rights).batch(request.batch)
-        return Reply(_encoder.encode_lines([CursorResp(stream.next_baton, None), *cursor_entries(result)]))
+        on_session = Pipeline(session, stream.stored_sql, Budget(result_bytes), rights)
+        try:
+            entries = cursor_entries(on_session.batch(request.batch))
+        except (ProfileNeeded, RefusedSql) as error:
+            entries = [CursorErrorEntry(Error(str(error), code_of(error)))]
+        return Reply(_encoder.encode_lines([CursorResp(stream.next_baton, None), *entries]))
 
     return task
 

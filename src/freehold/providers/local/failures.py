@@ -2,7 +2,7 @@
 
 import apsw
 
-from freehold.errors import Forbidden, InvalidInput, Unavailable
+from freehold.errors import FreeholdError, InvalidInput, Unavailable
 from freehold.libsql.guard import RefusedSql
 from freehold.libsql.protocol import Error
 
@@ -60,8 +60,8 @@ def megabytes(size_bytes: int) -> str:
     return f"{whole:.0f} MB" if whole >= 1 else f"{size_bytes // 1000} kB"
 
 
-def code_of(error: Forbidden) -> str:
-    """A refusal of SQL as a statement's code: what nobody may run has SQLite's."""
+def code_of(error: FreeholdError) -> str:
+    """An error's code as clients of a database are told: SQL that nobody may run has SQLite's."""
     return "SQLITE_AUTH" if isinstance(error, RefusedSql) else error.code.upper()
 
 

@@ -152,8 +152,6 @@ class Pipeline:
         except SqlFailure as failure:
             return StreamError(failure.error)
         except (ProfileNeeded, RefusedSql) as error:
-            if self._session.read_only:
-                raise
             return StreamError(Error(str(error), code_of(error)))
 
     def _response(self, request: StreamReq) -> StreamResp:  # noqa: PLR0911 - one for each kind

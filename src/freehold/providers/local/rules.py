@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import apsw
 
 from freehold.libsql.guard import MAX_LENGTH, MODULES, NAMES
-from freehold.libsql.pragmas import ABOUT, CHANGED, PRAGMAS, READ, is_harmless, not_allowed
+from freehold.libsql.pragmas import ABOUT, CHANGED, OF_ROWS, PRAGMAS, READ, is_harmless, not_allowed
 from freehold.libsql.profiles import OWN_PREFIX, Profile
 from freehold.providers.local.failures import MAX_VALUE_BYTES
 
@@ -127,7 +127,9 @@ class Authorizer:
             return None
         return f"{_words(action)} needs a token with another profile than `{self.profile}`"
 
-    def _reason_of_pragma(self, name: str, argument: str | None, schema: str | None) -> str | None:
+    def _reason_of_pragma(  # noqa: PLR0911 - one for each kind
+        self, name: str, argument: str | None, schema: str | None
+    ) -> str | None:
         if name not in PRAGMAS or schema == "temp":
             return not_allowed(name)
         if argument is None or name in ABOUT:
@@ -137,9 +139,11 @@ class Authorizer:
             return None
         if name in READ:
             return f"PRAGMA {name} can be read, not set"
+        if name in OF_ROWS:
+            return self._refuse_write() if self._read_only else None
         if name in CHANGED and self.profile not in {"full", None}:
             return f"PRAGMA {name} needs a token with the profile `full`"
-        return self._refuse_write() if self._read_only and name == "user_version" else None
+        return None
 
     def _refuse_write(self) -> str:
         self.write_was_refused = True

@@ -19,6 +19,7 @@ from freehold.libsql.guard import (
     may_change_schema,
     read_facts,
 )
+from freehold.libsql.inspection import in_our_words
 from freehold.libsql.profiles import Profile, ProfileNeeded, is_beyond_rows, refusal
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.providers.local.alarm import LOOK_EVERY_STEPS, Alarm
@@ -293,7 +294,10 @@ class Session:
     def failure_of(self, error: Exception) -> Exception:
         """What to tell the client about an error of SQLite or of its binding."""
         if self._authorizer.write_was_refused or (self.read_only and isinstance(error, apsw.ReadOnlyError)):
-            return ProfileNeeded("the token allows reading only; writing needs one with the profile `rows`")
+            refused = ProfileNeeded(
+                "the token allows reading only; writing needs one with the profile `rows`"
+            )
+            return SqlFailure(str(refused), code_of(refused))
         if self._authorizer.refusal is not None:
             return SqlFailure(self._authorizer.refusal, "SQLITE_AUTH")
         if isinstance(error, apsw.InterruptError):
@@ -317,6 +321,7 @@ class Session:
         _guard(sql)
         self._require_profile(sql)
         self._check_open()
+        sql = sql if self.is_ours else in_our_words(sql)
         self._judge(sql)
         instead = sql if self.is_ours else self._answerable(sql)
         self._authorizer.forget()
@@ -329,12 +334,8 @@ class Session:
             raise SqlFailure(str(error), "SQLITE_AUTH") from error
 
     def _require_profile(self, sql: str) -> None:
-        """Raise if the token's profile is too narrow. A token for reading ends the call, as with any write."""
-        if self.profile is None:
-            return
-        error = refusal(sql, self.profile)
-        if error is not None and self.read_only:
-            raise error
+        """Raise if the token's profile is too narrow."""
+        error = None if self.profile is None else refusal(sql, self.profile)
         if error is not None:
             raise SqlFailure(str(error), code_of(error))
 

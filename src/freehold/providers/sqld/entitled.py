@@ -1,125 +1,265 @@
-"""Requests on their way to sqld, held against their token's profile.
+"""Requests on their way to sqld, held against the rules and against their token's profile.
 
-sqld knows reading and writing only, so what may change a schema is decided here, before it gets anything. SQL may be
-stored on a stream, and no process of ours remembers what: a text that goes beyond the profile is stored only by a
-pipeline that opens its stream and closes it, so that all of its uses are seen.
+sqld knows reading and writing only, so what may change a schema is decided here, before it gets anything. What is
+refused is one statement: something else goes in its place, see `refused`. SQL may be stored on a stream, and no
+process of ours remembers what: a text that goes beyond the profile is stored only by a pipeline that opens its stream
+and closes it, so that all of its uses are seen.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from freehold.errors import Forbidden, InvalidInput
+from freehold.libsql.guard import MAX_LENGTH, RefusedSql, check_reading_sql, may_change_schema, writes_shadow
 from freehold.libsql.profiles import Profile, covers, refusal
 from freehold.libsql.protocol import (
     Batch,
     BatchReq,
+    BatchStep,
     BatchV1Req,
     CloseReq,
     CloseSqlReq,
     CursorReq,
     DescribeReq,
+    Error,
     ExecuteReq,
     ExecuteV1Req,
     PipelineReq,
     SequenceReq,
+    Stmt,
     StoreSqlReq,
     StreamReq,
 )
+from freehold.providers.local.failures import code_of
 from freehold.providers.published import inlined
+from freehold.providers.sqld.known import known_of
+from freehold.providers.sqld.refusals import Refusal
+from freehold.providers.sqld.refused import in_place_of
 from freehold.providers.sqld.requests import Looked, looked_at
+from freehold.providers.sqld.searches import check_lengths, check_search, check_stored_search
+from freehold.tenants.types import AccessLevel
+
+_STORED_LATE = (
+    "SQL that may change the schema, or a table like those of indexes, cannot be stored on a stream that stays open; "
+    "send it whole"
+)
 
 
 class Claim(NamedTuple):
-    """A batch that may be sent only if it is the registry's own, and the refusal if it is not."""
+    """A batch that may be sent only if it is the registry's own, and the refusal if it is not.
+
+    `at` is its place in its pipeline; -1 where it is the whole request.
+    """
 
     batch: Batch
     refusal: Forbidden
+    at: int = -1
 
 
 class Entitled(NamedTuple):
-    """A request that its token may send, once each of the claims is found true."""
+    """A request that its token may send, once each of the claims is found true. A cursor may be `refused`: then the
+    request has none of its steps."""
 
     request: Looked
     claims: tuple[Claim, ...] = ()
+    refused: Error | None = None
 
 
-def entitled(request: Looked, profile: Profile) -> Entitled:
-    """The request as it may go on.
+def entitled(
+    request: Looked, profile: Profile | None, access_level: AccessLevel, *, is_long: bool
+) -> Entitled:
+    """The request as it may go on. Without a `profile` whoever may write may change the schema too.
 
     Raises:
-        ProfileNeeded, RefusedSql: the profile does not allow some of it, and no claim could help.
+        Refusal: it is one statement, which is refused.
+        ProfileNeeded, RefusedSql: it is a batch without a stream, which is refused.
     """
-    if covers(profile, request.need) and not request.stores:
+    if request.fault is None and _is_plain(request, profile, access_level, is_long=is_long):
         return Entitled(request)  # as nearly all are
-    claims: list[Claim] = []
+    judge = _Judge(request, profile, access_level, is_long=is_long)
+    return judge.entitled()
+
+
+def without(entitled: Entitled, claim: Claim) -> Entitled:
+    """The same with the claim's batch refused: it is not the registry's.
+
+    Raises:
+        Forbidden: it is a batch without a stream.
+    """
+    request = entitled.request
+    claims = tuple(each for each in entitled.claims if each is not claim)
     match request.body:
-        case PipelineReq() as body:
-            kept = _Pipeline(body, profile).checked(claims)
-            if claims:
-                request = looked_at(replace(body, requests=kept))
-        case ExecuteV1Req(stmt=stmt):
-            _check(stmt.sql, profile)
-        case CursorReq(batch=batch) | BatchV1Req(batch=batch):
-            claims += _claims(batch, profile)
-    return Entitled(request, tuple(claims))
+        case PipelineReq(requests=requests) as body:
+            kept = (*requests[: claim.at], _refused_request(claim.refusal), *requests[claim.at + 1 :])
+            return Entitled(looked_at(replace(body, requests=kept)), claims)
+        case CursorReq():
+            return _refused_cursor(request, claim.refusal)
+    raise claim.refusal
 
 
-class _Pipeline:
-    """The requests of one pipeline in order, with what they store."""
+def _is_plain(request: Looked, profile: Profile | None, access_level: AccessLevel, *, is_long: bool) -> bool:
+    if request.searches or (is_long and request.is_unstoppable):
+        return False
+    if access_level == "read_only" and request.may_begin:
+        return False
+    if profile is None:
+        return not (request.stores and request.leaves_stream)
+    return not request.stores and covers(profile, request.need)
 
-    def __init__(self, request: PipelineReq, profile: Profile) -> None:
-        requests = request.requests
-        self._requests = requests
+
+class _Judge:
+    """One request's statements in order, with what they store."""
+
+    def __init__(
+        self, request: Looked, profile: Profile | None, access_level: AccessLevel, *, is_long: bool
+    ) -> None:
+        self._request = request
         self._profile = profile
+        self._reads_only = access_level == "read_only"
+        self._is_long = is_long
         self._stored: dict[int, str] = {}
-        self._is_whole = request.baton is None and bool(requests) and type(requests[-1]) is CloseReq
+        self._claims: list[Claim] = []
 
-    def checked(self, claims: list[Claim]) -> tuple[StreamReq, ...]:
-        """The requests; those with a claim have all their SQL written out."""
-        return tuple(self._checked(each, claims) for each in self._requests)
+    def entitled(self) -> Entitled:
+        match self._request.body:
+            case PipelineReq(requests=requests) as body:
+                kept = tuple(self._kept(each, at) for at, each in enumerate(requests))
+                return self._made(replace(body, requests=kept))
+            case ExecuteV1Req(stmt=stmt):
+                error = self._fault(stmt)
+                if error is not None:
+                    raise Refusal(error.message, error.code or "")
+                return Entitled(self._request)
+            case CursorReq(batch=batch) as body:
+                judged = self._batch(batch)
+                if isinstance(judged, Forbidden):
+                    return _refused_cursor(self._request, judged)
+                return self._made(replace(body, batch=judged))
+            case BatchV1Req(batch=batch) as body:
+                judged = self._batch(batch)
+                if isinstance(judged, Forbidden):
+                    raise judged
+                return self._made(replace(body, batch=judged))
 
-    def _checked(self, request: StreamReq, claims: list[Claim]) -> StreamReq:
+    def _made(self, body: PipelineReq | CursorReq | BatchV1Req) -> Entitled:
+        found = looked_at(body)
+        if found.fault is not None:
+            raise RefusedSql(found.fault)
+        return Entitled(found, tuple(self._claims))
+
+    def _kept(self, request: StreamReq, at: int) -> StreamReq:
+        """The request as sqld gets it."""
         match request:
             case ExecuteReq(stmt=stmt):
-                _check(self._text(stmt.sql, stmt.sql_id), self._profile)
+                error = self._fault(stmt)
+                return request if error is None else _refused_request(error)
             case SequenceReq(sql=sql, sql_id=sql_id) | DescribeReq(sql=sql, sql_id=sql_id):
-                _check(self._text(sql, sql_id), self._profile)
+                error = self._fault(Stmt(sql=sql, sql_id=sql_id))
+                return request if error is None else replace(request, sql=in_place_of(error), sql_id=None)
             case StoreSqlReq(sql_id=sql_id, sql=sql):
-                self._store(sql_id, sql)
+                return self._store(sql_id, sql)
             case CloseSqlReq(sql_id=sql_id):
                 self._stored.pop(sql_id, None)
             case BatchReq(batch=batch):
-                whole = inlined(batch, self._stored)
-                found = list(_claims(whole, self._profile))
-                claims += found
-                return BatchReq(whole) if found else request
+                judged = self._batch(batch, at)
+                return _refused_request(judged) if isinstance(judged, Forbidden) else BatchReq(judged)
         return request
 
-    def _text(self, sql: str | None, sql_id: int | None) -> str | None:
-        return self._stored.get(sql_id) if sql is None and sql_id is not None else sql
+    def _batch(self, batch: Batch, at: int = -1) -> Batch | Forbidden:
+        """The batch with something else in the place of steps that nobody may run, or why none of it may: it passes
+        the profile as a whole or not at all."""
+        whole = inlined(batch, self._stored)
+        steps = list(batch.steps)
+        refused: Forbidden | None = None
+        may_be_the_registrys = self._profile in {"rows", "full"}
+        for number, step in enumerate(whole.steps):
+            error = self._fault_of_rules(step.stmt)
+            if error is not None:
+                may_be_the_registrys = False
+                steps[number] = BatchStep(Stmt(sql=in_place_of(error)), step.condition)
+            elif refused is None:
+                refused = self._beyond_profile(step.stmt.sql)
+        if refused is None:
+            return replace(batch, steps=tuple(steps))
+        if not may_be_the_registrys:
+            return refused
+        self._claims.append(Claim(whole, refused, at))
+        return whole
 
-    def _store(self, sql_id: int, sql: str) -> None:
+    def _store(self, sql_id: int, sql: str) -> StreamReq:
         if sql_id in self._stored:
             raise InvalidInput(f"SQL is already stored under `sql_id` {sql_id}; close it first")
-        if not self._is_whole:
-            _check(sql, self._profile)
-        self._stored[sql_id] = sql
+        error = self._fault_of_stored(sql)
+        self._stored[sql_id] = sql if error is None else in_place_of(error)
+        return StoreSqlReq(sql_id, self._stored[sql_id])
 
-
-def _claims(batch: Batch, profile: Profile) -> Iterator[Claim]:
-    """At most one: the batch passes as a whole or not at all."""
-    for step in batch.steps:
-        error = None if step.stmt.sql is None else refusal(step.stmt.sql, profile)
+    def _fault_of_stored(self, sql: str) -> Error | None:
+        error = self._fault_of_text(sql) or (None if self._is_whole else _error(self._beyond_profile(sql)))
         if error is not None:
-            if profile not in {"rows", "full"}:
-                raise error
-            yield Claim(batch, error)
-            return
+            return error
+        if self._request.leaves_stream and (may_change_schema(sql) or writes_shadow(sql)):
+            return Error(_STORED_LATE, "SQLITE_AUTH")
+        try:
+            check_stored_search(sql)
+        except RefusedSql as refused:
+            return Error(str(refused), code_of(refused))
+        return None
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether all uses of what is stored are in the request."""
+        body = self._request.body
+        if not isinstance(body, PipelineReq):
+            return False
+        return body.baton is None and bool(body.requests) and type(body.requests[-1]) is CloseReq
+
+    def _fault(self, stmt: Stmt) -> Error | None:
+        """Why one statement is refused, or a sequence."""
+        return self._fault_of_rules(stmt) or _error(self._beyond_profile(self._text(stmt)))
+
+    def _fault_of_rules(self, stmt: Stmt) -> Error | None:
+        """Why nobody may run it, with these values."""
+        if stmt.sql is not None:
+            error = self._fault_of_text(stmt.sql)
+            if error is not None:
+                return error
+        try:
+            if stmt.sql is not None and self._request.searches:
+                check_search(stmt)
+            if self._is_long:
+                check_lengths(stmt, " ".join(self._stored.values()))
+        except RefusedSql as refused:
+            return Error(str(refused), code_of(refused))
+        return None
+
+    def _fault_of_text(self, sql: str) -> Error | None:
+        fault = known_of(sql).fault
+        if fault is not None:
+            return Error(fault, "SQLITE_TOOBIG" if len(sql) > MAX_LENGTH else "SQLITE_AUTH")
+        try:
+            if self._reads_only:
+                check_reading_sql(sql)
+        except RefusedSql as refused:
+            return Error(str(refused), code_of(refused))
+        return None
+
+    def _beyond_profile(self, sql: str | None) -> Forbidden | None:
+        return None if sql is None or self._profile is None else refusal(sql, self._profile)
+
+    def _text(self, stmt: Stmt) -> str | None:
+        by_number = stmt.sql is None and stmt.sql_id is not None
+        return self._stored.get(stmt.sql_id or 0) if by_number else stmt.sql
 
 
-def _check(sql: str | None, profile: Profile) -> None:
-    error = None if sql is None else refusal(sql, profile)
-    if error is not None:
-        raise error
+def _error(refused: Forbidden | None) -> Error | None:
+    return None if refused is None else Error(str(refused), code_of(refused))
+
+
+def _refused_request(error: Forbidden | Error) -> StreamReq:
+    return ExecuteReq(Stmt(sql=in_place_of(error)))
+
+
+def _refused_cursor(request: Looked, refused: Forbidden) -> Entitled:
+    assert isinstance(request.body, CursorReq)
+    return Entitled(looked_at(replace(request.body, batch=Batch(()))), (), _error(refused))

@@ -4,36 +4,35 @@ import contextlib
 import re
 import time
 
-from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable
+import msgspec
+
+from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.guard import RefusedSql
+from freehold.libsql.protocol import CursorErrorEntry, Error
 from freehold.providers.local.failures import Overloaded
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.sqld.batons import BatonSeal
 from freehold.providers.sqld.breaking import Limited, Stoppable
-from freehold.providers.sqld.entitled import Claim, Entitled
+from freehold.providers.sqld.entitled import Entitled, without
 from freehold.providers.sqld.entitled import entitled as entitled_of
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import QueryTimeout, reading_only
-from freehold.providers.sqld.requests import (
-    Looked,
-    RefusedRequest,
-    baton_of,
-    check_stored,
-    checked,
-    encoded,
-)
+from freehold.providers.sqld.refused import cut, streamed_with_our_errors, whole, with_our_errors
+from freehold.providers.sqld.requests import Looked, baton_of, encoded, in_our_words, read
 from freehold.providers.sqld.schemas import AskOtherwise, Schemas
 from freehold.providers.sqld.streams import Place
 from freehold.providers.sqld.transactions import TRANSACTION_S, Transactions
 from freehold.providers.sqld.turn import Turn
 from freehold.providers.sqld.upstream import Answer, BrokenOff
 from freehold.providers.sqld.watch import Watch
-from freehold.providers.texts import Body, with_texts
+from freehold.providers.texts import with_texts
 from freehold.providers.tokens import Grant
 
 _SHORT_BODY_BYTES = 1024
 _SMALL_BODY_BYTES = 65_536
+# In less there are no two values that together take a function long.
+_LONG_BODY_BYTES = 200_000
 # Every answer starts with these two; most have neither.
 _NO_BATON = b'{"baton":null,"base_url":null'
 _HEAD = re.compile(rb'\{"baton":(?:null|"([^"\\]*)"),"base_url":(?:null|"(?:[^"\\]|\\.)*")(?=[,}])')
@@ -67,55 +66,47 @@ class SqldServer:
 
     async def answer(self, call: Call, interest: Interest) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
-        try:
-            entitled = await self._read(call, interest)
-            for claim in entitled.claims:
-                await self._require(claim, entitled.request.body)
-        except RefusedRequest as error:
-            await self._give_up(error.baton, call.grant)
-            raise
-        reply = await self._judged(call, entitled, interest)
+        entitled = await self._read(call, interest)
+        for claim in entitled.claims:
+            assert self._registry is not None  # without it nobody claims anything
+            if not await self._registry.includes(claim.batch):
+                entitled = without(entitled, claim)
+        request = in_our_words(entitled.request)
+        reply = await self._judged(call, request, interest, is_claimed=bool(entitled.claims))
+        if entitled.refused is not None:
+            return Reply(await whole(reply.body, reply.rest) + _last_entry(entitled.refused))
         if entitled.claims and call.endpoint == "v3/cursor":
             # Whoever broke it off in the middle of a migration would go on with foreign keys off.
             return Reply(_without_baton(reply.body), reply.status, reply.rest)
         return reply
 
-    async def _judged(self, call: Call, entitled: Entitled, interest: Interest) -> Reply:
+    async def _judged(self, call: Call, request: Looked, interest: Interest, *, is_claimed: bool) -> Reply:
         """Hand it on if it fits the schema that the database has."""
-        grant, request = call.grant, entitled.request
+        grant = call.grant
         try:
-            if request.leaves_stream:
-                check_stored(request.body)
             return await self._schemas.run(
                 lambda: self._forward(call, request, interest),
                 grant.database_name,
                 request.texts,
                 interest,
                 hints=request.hints,
-                may_change=bool(entitled.claims) or grant.profile == "full" or self._registry is None,
+                may_change=is_claimed or grant.profile == "full" or self._registry is None,
                 leaves_stream=request.leaves_stream,
             )
         except AskOtherwise as question:
             texts = [sql for sql in request.texts if sql not in question.instead]
             other = request._replace(body=with_texts(request.body, question.instead), texts=texts)
-            return await self._judged(call, Entitled(other, entitled.claims), interest)
+            return await self._judged(call, other, interest, is_claimed=is_claimed)
         except RefusedSql:
             await self._give_up(baton_of(request.body), grant)
             raise
 
     def _entitled(self, call: Call) -> Entitled:
-        request = checked(call.endpoint, call.body, call.grant.access_level)
-        if self._registry is None:
-            return Entitled(request)
-        try:
-            return entitled_of(request, call.grant.profile)
-        except Forbidden as error:
-            raise RefusedRequest(error, baton_of(request.body)) from error
-
-    async def _require(self, claim: Claim, request: Body) -> None:
-        assert self._registry is not None  # without it nobody claims anything
-        if not await self._registry.includes(claim.batch):
-            raise RefusedRequest(claim.refusal, baton_of(request)) from claim.refusal
+        grant = call.grant
+        request = read(call.endpoint, call.body, grant.access_level)
+        profile = grant.profile if self._registry or grant.access_level == "read_only" else None
+        is_long = request.is_unstoppable and len(call.body) > _LONG_BODY_BYTES
+        return entitled_of(request, profile, grant.access_level, is_long=is_long)
 
     async def _read(self, call: Call, interest: Interest) -> Entitled:
         """The request as it may go on. Reading much SQL would hold everybody else up."""
@@ -194,7 +185,7 @@ class SqldServer:
                     text = await answer.read()
                     if turn is not None and _NO_MEMORY in text:
                         self._watch.out_of_memory(turn)
-                    return Reply(self._with_our_baton(text, grant, place))
+                    return Reply(with_our_errors(self._with_our_baton(text, grant, place)))
         except TimeoutError as error:
             raise await self._overtime(None) from error
         except QueryTimeout as error:
@@ -221,10 +212,11 @@ class SqldServer:
             else:
                 if turn is not None:
                     turn.leave()
-                return Reply(self._with_our_baton(start, call.grant, place))
+                return Reply(with_our_errors(self._with_our_baton(start, call.grant, place)))
             body = self._with_our_baton(start, call.grant, place)
+            at = cut(body)
             answer.when_done(lambda: _done(answer, turn, place))
-            return Reply(body, rest=chunks)
+            return Reply(with_our_errors(body[:at]), rest=streamed_with_our_errors(body[at:], chunks))
         except BaseException as error:
             _done(answer, turn)
             answer.close()
@@ -288,6 +280,11 @@ def _without_baton(body: bytes) -> bytes:
     """The start of an answer after which the client cannot go on with the stream, which expires."""
     head = _HEAD.match(body)
     return body if head is None else _NO_BATON + body[head.end() :]
+
+
+def _last_entry(error: Error) -> bytes:
+    """The line of a cursor that says why nothing more comes."""
+    return msgspec.json.encode(CursorErrorEntry(error)) + b"\n"
 
 
 def _is_begun(call: Call, start: bytes) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from freehold.libsql.guard import SHORT, RefusedSql, check_sql, may_change_schema, writes_shadow
+from freehold.libsql.inspection import in_our_words
 from freehold.libsql.profiles import NOTHING_NEEDED, Need, need_of
 from freehold.providers.sqld.searches import searches
 from freehold.providers.sqld.sizes import check_sizes, may_be_unstoppable
@@ -16,12 +17,14 @@ _BEGINS = re.compile("begin|savepoint", re.IGNORECASE)
 
 class Known(NamedTuple):
     """Of one text. `hints` say what it may do: change the schema, write a table like those of indexes, begin a
-    transaction, search vectors, call what nothing interrupts. Of one with a `fault` nothing else is known.
+    transaction, search vectors, call what nothing interrupts. `instead` is what the engine gets in its place, if
+    that is something else. Of one with a `fault` nothing else is known.
     """
 
     fault: str | None
     hints: int = 0
     need: Need = NOTHING_NEEDED
+    instead: str | None = None
 
 
 def known_of(sql: str) -> Known:
@@ -50,7 +53,8 @@ def _look_at(sql: str) -> Known:
         | searches(sql) * SEARCHES
         | may_be_unstoppable(sql) * UNSTOPPABLE
     )
-    return Known(None, hints, need_of(sql))
+    instead = in_our_words(sql)
+    return Known(None, hints, need_of(sql), None if instead == sql else instead)
 
 
 _cached = functools.lru_cache(maxsize=4096)(_look_at)

@@ -9,7 +9,8 @@ import uuid
 from hashlib import sha256
 
 from freehold.errors import Forbidden, InvalidInput
-from freehold.libsql.guard import check_reading_sql, check_sql
+from freehold.libsql.guard import RefusedSql, check_reading_sql, check_sql
+from freehold.libsql.inspection import in_our_words
 from freehold.libsql.profiles import refusal
 from freehold.providers.sqld.entitled import Claim
 from freehold.providers.sqld.protobuf import BYTES, each, encoded, field, fields_of, parsed, varint
@@ -45,7 +46,7 @@ class ProxyMessages:
         refused: Forbidden | None = None
         for step in each(program, "Program"):
             sql = query_sql(step)
-            check_sql(sql)
+            _check_as_it_is(sql)
             check_sizes(sql)
             check_stored_search(sql)
             if grant.access_level == "read_only":
@@ -62,7 +63,7 @@ class ProxyMessages:
         """`DescribeRequest`: a connection's id and a statement."""
         fields = fields_of(message, {1: BYTES, 2: BYTES})
         sql = text_of(fields.get(2, b""))
-        check_sql(sql)
+        _check_as_it_is(sql)
         check_sizes(sql)
         check_stored_search(sql)
         refused = self._refusal(sql, grant)
@@ -134,6 +135,13 @@ def leaves_transaction(body: bytes) -> bool | None:
         return _STATE_TRANSACTION in _varints_of(message, _STATE_FIELD)
     except InvalidInput:
         return None
+
+
+def _check_as_it_is(sql: str) -> None:
+    """As `check_sql`, of SQL that goes on unchanged."""
+    check_sql(sql)
+    if in_our_words(sql) != sql:
+        raise RefusedSql("this PRAGMA is not handed on by a replica; ask the database itself")
 
 
 def _varints_of(message: bytes, number: int) -> list[int]:

@@ -9,6 +9,7 @@ from freehold.libsql.profiles import ProfileNeeded
 from freehold.libsql.protocol import Error
 from freehold.providers.local.failures import NOT_UTF8, BadBaton, Overloaded, StreamExpired
 from freehold.providers.sqld.damage import damage_in
+from freehold.providers.sqld.refused import our_error
 
 _ERROR_LIMIT_BYTES = 65_536
 # A cursor's SQL that is no statement comes without a code, as an "internal" error. Seen with sqld 0.24.32.
@@ -25,7 +26,8 @@ _CODES = {
 def refusal(status: int, body: bytes) -> FreeholdError:  # noqa: PLR0911 - one for each kind
     """What to raise for a refusal with this HTTP status and body."""
     error = _error_in(body)
-    code = error.code or _code_of_cursor(error.message)
+    error = our_error(error.message, error.code or _code_of_cursor(error.message))
+    code = error.code or ""
     match status:
         case 401:
             return ProviderUnavailable("sqld does not take our token; is SQLD_JWT_KEY_FILE another one now?")

@@ -4,13 +4,12 @@ What goes on is our own encoding of what was checked, never the bytes that came:
 another there.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from freehold.errors import Forbidden, InvalidInput
-from freehold.libsql.guard import RefusedSql, check_reading_sql, may_change_schema, writes_shadow
+from freehold.errors import InvalidInput
 from freehold.libsql.profiles import NOTHING_NEEDED, Need, wider
 from freehold.libsql.protocol import (
     BatchReq,
@@ -25,13 +24,10 @@ from freehold.libsql.protocol import (
 )
 from freehold.providers.serving import Endpoint
 from freehold.providers.sqld.known import BEGINS, SEARCHES, UNSTOPPABLE, known_of
-from freehold.providers.sqld.searches import check_lengths, check_searches
 from freehold.providers.sqld.settings_read import as_reads
-from freehold.providers.texts import Body, request_in, texts_of
+from freehold.providers.texts import Body, request_in, texts_of, with_texts
 from freehold.tenants.types import AccessLevel
 
-# In less there are no two values that together take a function long.
-_LONG_BODY_BYTES = 200_000
 _encode = msgspec.json.Encoder().encode
 
 
@@ -52,6 +48,7 @@ class Looked(NamedTuple):
     fault: str | None
     hints: int
     need: Need
+    instead: Mapping[str, str] = {}  # of its texts that the engine gets in other words
 
     @property
     def searches(self) -> bool:
@@ -73,46 +70,17 @@ class Looked(NamedTuple):
         return bool(self.hints & BEGINS)
 
 
-class RefusedRequest(Forbidden):
-    """SQL that its tenant may not run, for the reason given. `baton` is its stream's, as it came."""
-
-    def __init__(self, reason: Forbidden, baton: str | None) -> None:
-        super().__init__(str(reason))
-        self.code = reason.code
-        self.baton = baton
-
-
-def checked(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Looked:
-    """The request, all of whose SQL is inside the rules. Blocking for as long as the body is large.
-
-    sqld lets a token for reading take the write lock, and everybody else wait for it; here it does not.
+def read(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Looked:
+    """The request, and what is to be known of it. Blocking for as long as the body is large.
 
     Raises:
         InvalidInput: not a request of this endpoint.
-        RefusedRequest: some SQL reaches outside the tenant's own database.
     """
-    request = request_in(endpoint, body)
-    found = _inside(request)
-    try:
-        if access_level == "read_only":
-            for sql in found.texts:
-                check_reading_sql(sql)
-            request = as_reads(request, found.texts)
-            if request is not found.body:
-                found = _inside(request)
-        if found.searches:
-            check_searches(request)
-        if found.is_unstoppable and len(body) > _LONG_BODY_BYTES:
-            check_lengths(request)
-    except RefusedSql as error:
-        raise RefusedRequest(error, baton_of(request)) from error
-    return found
-
-
-def _inside(request: Body) -> Looked:
-    found = looked_at(request)
-    if found.fault is not None:
-        raise RefusedRequest(RefusedSql(found.fault), baton_of(request))
+    found = looked_at(request_in(endpoint, body))
+    if access_level == "read_only":
+        request = as_reads(found.body, found.texts)
+        if request is not found.body:
+            return looked_at(request)
     return found
 
 
@@ -149,13 +117,16 @@ def looked_at(request: Body) -> Looked:
         is_program = statements > 1
         texts += texts_of(request)
     fault, hints, need = None, UNSTOPPABLE * _runs_stored(request), NOTHING_NEEDED
+    instead: dict[str, str] = {}
     for sql in texts:
         known = known_of(sql)
         hints |= known.hints
         need = wider(need, known.need)
-        if (fault := known.fault) is not None:
-            break
-    return Looked(request, texts, statements, is_program, leaves_stream, stores, fault, hints, need)
+        if known.instead is not None:
+            instead[sql] = known.instead
+        if known.fault is not None:
+            fault = known.fault
+    return Looked(request, texts, statements, is_program, leaves_stream, stores, fault, hints, need, instead)
 
 
 def _runs_stored(request: Body) -> bool:
@@ -177,19 +148,12 @@ def baton_of(request: Body) -> str | None:
     return request.baton if isinstance(request, PipelineReq | CursorReq) else None
 
 
-def check_stored(request: Body) -> None:
-    """Return if nothing is stored that must be seen when it runs: a stream that stays open may run it in later calls.
-
-    Raises:
-        RefusedSql: something is.
-    """
-    if isinstance(request, PipelineReq):
-        for each in request.requests:
-            if isinstance(each, StoreSqlReq) and (may_change_schema(each.sql) or writes_shadow(each.sql)):
-                raise RefusedSql(
-                    "SQL that may change the schema, or a table like those of indexes, cannot be stored on a stream "
-                    "that stays open; send it whole"
-                )
+def in_our_words(request: Looked) -> Looked:
+    """The request with other SQL of the same answer, where `inspection` has such."""
+    if not request.instead:
+        return request
+    texts = [request.instead.get(sql, sql) for sql in request.texts]
+    return request._replace(body=with_texts(request.body, request.instead), texts=texts, instead={})
 
 
 def encoded(request: Body, baton: str | None) -> bytes:

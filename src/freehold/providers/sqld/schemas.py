@@ -37,6 +37,7 @@ from freehold.providers.serving import Interest
 from freehold.providers.sqld.known import CHANGES, SHADOWS
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import Refusal, refusal
+from freehold.providers.sqld.refused import in_place_of
 from freehold.providers.sqld.transactions import TRANSACTION_S
 
 Result = TypeVar("Result")
@@ -49,6 +50,10 @@ _MARGIN_S = 30.0
 _READ_S = 5.0
 _READERS = 8
 _REMEMBERED = 5000
+_LIST_IS_LARGE = (
+    "some view is too large for a list of all tables once the views in it are written out; ask for each table by its "
+    "name, or drop that view"
+)
 
 _encode = msgspec.json.Encoder().encode
 _answer_of = msgspec.json.Decoder(PipelineResp).decode
@@ -88,13 +93,10 @@ class _Known:
 
 
 class AskOtherwise(RefusedSql):
-    """Some texts may not run as they are; the same questions have an answer, put as `instead` says."""
+    """Some texts may not run as they are; `instead` says what has the same answer, or fails for its reason."""
 
-    def __init__(self, instead: Mapping[str, str]) -> None:
-        super().__init__(
-            "some view is too large for a list of all tables once the views in it are written out; ask for each "
-            "table by its name, or drop that view"
-        )
+    def __init__(self, instead: Mapping[str, str], reason: str) -> None:
+        super().__init__(reason)
         self.instead = instead
 
 
@@ -163,11 +165,10 @@ class Schemas:
         if facts.too_large or not facts.may_list:
             await self.desk.run_soon(database_name, interest, lambda: _check_looks(texts, facts))
         found = await self.desk.run_soon(database_name, interest, lambda: _shapes(texts, facts))
-        for each in found:
-            _refuse_overtaking(each, known)
+        _refuse_overtaking(found, known)
         # From here to the first `await` nobody else gets in between.
-        changes = [_Change(each) for each in found if each.made or each.verb in {"alter", "drop"}]
-        writing = Counter(name for each in found for name in each.writes if may_be_shadow((name,)))
+        changes = [_Change(each) for _, each in found if each.made or each.verb in {"alter", "drop"}]
+        writing = Counter(name for _, each in found for name in each.writes if may_be_shadow((name,)))
         known.changes += changes
         known.writing += writing
         try:
@@ -243,26 +244,55 @@ class Schemas:
         return [[decode(value) for value in row] for row in rows]
 
 
-def _shapes(texts: Sequence[str], facts: Facts) -> list[Shape]:
-    """The shapes of all statements that matter, each judged with what those before it make. Blocking."""
-    found: list[Shape] = []
+def _shapes(texts: Sequence[str], facts: Facts) -> list[tuple[str, Shape]]:
+    """The shapes of all statements that matter, with their texts; each is judged with what those before it make.
+    Blocking.
+
+    Raises:
+        AskOtherwise: some of them may not run.
+    """
+    found: list[tuple[str, Shape]] = []
+    refused: dict[str, RefusedSql] = {}
     for sql in texts:
-        facts = judged(sql, facts)
+        try:
+            facts = judged(sql, facts)
+        except RefusedSql as error:
+            refused[sql] = error
+            continue
         if facts.matters or may_change_schema(sql) or writes_shadow(sql):
-            found += shapes(sql)
+            found += [(sql, shape) for shape in shapes(sql)]
+    _refuse(refused)
     return found
 
 
 def _check_looks(texts: Sequence[str], facts: Facts) -> None:
-    instead = {sql: other for sql in texts if (other := answerable(sql, facts)) != sql}
-    if instead:
-        for sql in texts:
-            judged(sql, facts)
-        raise AskOtherwise(instead)
+    instead: dict[str, str] = {}
+    refused: dict[str, RefusedSql] = {}
+    for sql in texts:
+        try:
+            if (other := answerable(sql, facts)) != sql:
+                judged(sql, facts)
+                instead[sql] = other
+        except RefusedSql as error:
+            refused[sql] = error
+    _refuse(refused, instead)
 
 
-def _refuse_overtaking(found: Shape, known: _Known) -> None:
+def _refuse(refused: Mapping[str, RefusedSql], instead: Mapping[str, str] | None = None) -> None:
+    """Raise if something is refused, or said otherwise."""
+    if refused or instead:
+        reason = next(map(str, refused.values()), _LIST_IS_LARGE)
+        raise AskOtherwise(
+            {**(instead or {}), **{sql: in_place_of(error) for sql, error in refused.items()}}, reason
+        )
+
+
+def _refuse_overtaking(found: Sequence[tuple[str, Shape]], known: _Known) -> None:
     """Where a table is written now, nothing may come to own it."""
-    for name in owned_by(found):
-        if known.writing[name]:
-            raise RefusedSql(f"the table `{name}` is being written; try again in a moment")
+    refused = {
+        sql: RefusedSql(f"the table `{name}` is being written; try again in a moment")
+        for sql, shape in found
+        for name in owned_by(shape)
+        if known.writing[name]
+    }
+    _refuse(refused)

@@ -1,58 +1,36 @@
 """Vector searches, and patterns of REGEXP, that are given by a parameter: it is looked at where it has its value."""
 
-from collections.abc import Iterator
-
 from freehold.errors import InvalidInput
 from freehold.libsql.guard import RefusedSql
 from freehold.libsql.patterns import LARGE_PATTERN, MATCHES, is_large_pattern
-from freehold.libsql.protocol import (
-    BatchReq,
-    BatchV1Req,
-    Blob,
-    CursorReq,
-    DescribeReq,
-    ExecuteReq,
-    ExecuteV1Req,
-    PipelineReq,
-    SequenceReq,
-    Stmt,
-    StoreSqlReq,
-    Text,
-    Value,
-)
+from freehold.libsql.protocol import Blob, Stmt, Text, Value
 from freehold.libsql.tokens import Kind, tokens
 from freehold.libsql.values import decode
 from freehold.libsql.vectors import MAX_NEIGHBOURS, VECTOR_SEARCH, is_too_many, is_zero, wanted_parameters
 from freehold.providers.sqld.sizes import check_values
-from freehold.providers.texts import Body
 
 
-def check_searches(request: Body) -> None:
-    """Return if no search asks for more than libSQL can bear.
+def check_search(stmt: Stmt) -> None:
+    """Return if the statement, whose text is sent with it, searches for no more than libSQL can bear.
 
     Raises:
-        RefusedSql: one does, or may: SQL that is stored gets its values in some later call.
+        RefusedSql: it does not.
     """
-    for each in _statements(request):
-        if isinstance(each, str):
-            check_stored_search(each)
-        elif each.sql is not None and searches(each.sql):
-            _check_values(each.sql, each)
+    if stmt.sql is not None and searches(stmt.sql):
+        _check_values(stmt.sql, stmt)
 
 
-def check_lengths(request: Body) -> None:
-    """Return if no function that nothing interrupts is asked to compare two long values.
+def check_lengths(stmt: Stmt, stored: str) -> None:
+    """Return if no function that nothing interrupts is asked to compare two long values. `stored` is all SQL that
+    the statement could be, if its text is not sent with it.
 
     Raises:
         RefusedSql: one is.
     """
-    stored = " ".join(each for each in _statements(request) if isinstance(each, str))
-    for each in _statements(request):
-        if isinstance(each, Stmt):
-            values = (*each.args, *(named.value for named in each.named_args))
-            lengths = [len(value.value) for value in values if isinstance(value, Text)]
-            lengths += [len(value.base64) * 3 // 4 for value in values if isinstance(value, Blob)]
-            check_values(stored if each.sql is None else each.sql, lengths)
+    values = (*stmt.args, *(named.value for named in stmt.named_args))
+    lengths = [len(value.value) for value in values if isinstance(value, Text)]
+    lengths += [len(value.base64) * 3 // 4 for value in values if isinstance(value, Blob)]
+    check_values(stored if stmt.sql is None else stmt.sql, lengths)
 
 
 def _check_values(sql: str, statement: Stmt) -> None:
@@ -95,22 +73,3 @@ def searches(sql: str) -> bool:
     """Whether the text may hold a vector search, or REGEXP."""
     lowered = sql.lower()
     return VECTOR_SEARCH in lowered or MATCHES in lowered
-
-
-def _statements(request: Body) -> Iterator[Stmt | str]:
-    match request:
-        case PipelineReq(requests=requests):
-            for each in requests:
-                match each:
-                    case ExecuteReq(stmt=stmt):
-                        yield stmt
-                    case BatchReq(batch=batch):
-                        yield from (step.stmt for step in batch.steps)
-                    case StoreSqlReq(sql=sql):
-                        yield sql
-                    case SequenceReq() | DescribeReq():
-                        pass  # without values
-        case ExecuteV1Req(stmt=stmt):
-            yield stmt
-        case CursorReq(batch=batch) | BatchV1Req(batch=batch):
-            yield from (step.stmt for step in batch.steps)

@@ -1,0 +1,157 @@
+"""What tools ask a database about itself and set as they connect, in words with the same answer that change nothing.
+
+There are no temporary tables, so whatever is asked about those of `temp` has an empty answer. The list of attached
+databases is always `main`, without the path of its file. How fast an engine works is its server's to say: what a
+client sets there is answered with what is in force, as SQLite itself answers `PRAGMA journal_mode = DELETE` where
+that cannot be. What would change the meaning of statements is no matter of this module: the guard allows or refuses
+it.
+"""
+
+import functools
+import itertools
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from freehold.libsql.tokens import Kind, Token, placed, statement_spans, tokens
+
+_OF_A_TABLE = frozenset(
+    {
+        *("table_info", "table_xinfo", "table_list", "foreign_key_list"),
+        *("index_list", "index_info", "index_xinfo"),
+    }
+)
+_CHECKS = frozenset({"foreign_key_check", "integrity_check", "quick_check"})
+_NOTHING = "SELECT 0 WHERE 0"
+# What is in force, for those that SQLite answers when they are set, too.
+_IN_FORCE = {
+    "journal_mode": "SELECT 'wal' AS journal_mode",
+    "locking_mode": "SELECT 'normal' AS locking_mode",
+    "busy_timeout": "SELECT * FROM pragma_busy_timeout",
+    "mmap_size": "SELECT 0 AS mmap_size",
+    "wal_autocheckpoint": "SELECT 0 AS wal_autocheckpoint",
+}
+# Those that it does not answer when they are set.
+_SILENT = frozenset(
+    {"automatic_index", "cache_size", "cache_spill", "read_uncommitted", "synchronous", "temp_store"}
+)
+# Care for the file, which is taken when it is time. A checkpoint answers as SQLite does where there is no log.
+_CARE = {
+    "optimize": _NOTHING,
+    "shrink_memory": _NOTHING,
+    "wal_checkpoint": "SELECT 0 AS busy, -1 AS log, -1 AS checkpointed",
+}
+_LIST = "pragma_database_list"
+_DATABASES = "SELECT 0 AS seq, 'main' AS name, '' AS file"
+# SQLite calls nothing so, and nobody's table is likely to be.
+_STAND_IN = "databases_of_this_connection"
+_START = re.compile(r"\s*(?:(with(?:\s+recursive)?)|select)\b", re.ASCII | re.IGNORECASE)
+_LONGEST = 65_536
+_MOST_WORDS = 12
+_CACHED_LENGTH = 4096
+
+
+class _Pragma(NamedTuple):
+    """In its parts. `form` is `=`, `(` or empty; `is_quoted` is of its name."""
+
+    schema: str
+    name: str
+    form: str
+    value: str
+    is_quoted: bool
+
+
+def in_our_words(sql: str) -> str:
+    """The text, or another with the same answer. Nothing above 64 KB is another."""
+    if len(sql) > _LONGEST:
+        return sql
+    return _cached(sql) if len(sql) <= _CACHED_LENGTH else _in_our_words(sql)
+
+
+def _in_our_words(sql: str) -> str:
+    if "pragma" not in sql.lower():
+        return sql
+    pieces: list[str] = []
+    at = 0
+    for start, end in statement_spans(sql):
+        other = _instead_of(sql[start:end])
+        if other is not None:
+            pieces += [sql[at:start], other]
+            at = end
+    return "".join([*pieces, sql[at:]]) if pieces else sql
+
+
+_cached = functools.lru_cache(maxsize=2048)(_in_our_words)
+
+
+def _instead_of(statement: str) -> str | None:
+    words = list(itertools.islice(tokens(statement), _MOST_WORDS))
+    if words and words[0] == (Kind.WORD, "pragma"):
+        asked = _pragma_in(words[1:])
+        return None if asked is None else _stand_in(asked)
+    return _without_list(statement) if _LIST in statement.lower() else None
+
+
+def _pragma_in(words: Sequence[Token]) -> _Pragma | None:
+    """`[schema .] name`, and `= value` or `( value )`."""
+    schema = ""
+    if len(words) > 2 and words[1].text == ".":
+        schema, words = words[0].text.lower(), words[2:]
+    if not words or words[0].kind not in {Kind.WORD, Kind.QUOTED}:
+        return None
+    name, is_quoted, rest = words[0].text.lower(), words[0].kind is Kind.QUOTED, words[1:]
+    if not rest:
+        return _Pragma(schema, name, "", "", is_quoted)
+    if rest[0].text == "(" and rest[-1].text == ")":
+        rest, form = rest[1:-1], "("
+    elif rest[0].text == "=":
+        rest, form = rest[1:], "="
+    else:
+        return None
+    is_signed = len(rest) == 2 and rest[0].text in {"+", "-"}
+    if len(rest) != 1 + is_signed or rest[-1].kind not in {Kind.WORD, Kind.QUOTED, Kind.STRING}:
+        return None
+    return _Pragma(schema, name, form, "".join(word.text for word in rest), is_quoted)
+
+
+def _stand_in(asked: _Pragma) -> str | None:
+    schema, name, form, value, is_quoted = asked
+    if schema not in {"", "main", "temp"}:
+        return None
+    found = _CARE.get(name) or (_DATABASES if name == "database_list" and not form else None)
+    if found is None and form:
+        found = _IN_FORCE.get(name) or (_NOTHING if name in _SILENT else None)
+    if found is None and schema == "temp" and name in _OF_A_TABLE:
+        found = f"SELECT * FROM pragma_{name}('') WHERE 0"
+    if found is None and schema == "temp" and name in _CHECKS:
+        found = _NOTHING
+    if found is None and is_quoted and form and schema != "temp" and name in _OF_A_TABLE:
+        quoted = value.replace('"', '""')
+        found = f'PRAGMA {name}("{quoted}")'  # sqld knows no quoted name of a PRAGMA
+    return found
+
+
+def _without_list(statement: str) -> str | None:
+    """A query of the list of databases as one of what stands in for it, or None if it is used in another way."""
+    start = _START.match(statement)
+    if start is None:
+        return None
+    pieces: list[str] = []
+    at = 0
+    words = list(placed(statement))
+    for number, (word, begins, ends) in enumerate(words):
+        if word.text.lower() != _LIST or word.kind not in {Kind.WORD, Kind.QUOTED}:
+            continue
+        after = [each.text for each, _, _ in words[number + 1 : number + 3]]
+        is_called = after[:1] == ["("]
+        if (is_called and after != ["(", ")"]) or (number and words[number - 1][0].text == "."):
+            return None
+        pieces += [statement[at:begins], _STAND_IN]
+        at = words[number + 2][2] if is_called else ends
+    if not pieces:
+        return None
+    text = "".join([*pieces, statement[at:]])
+    named = f"{_STAND_IN}(seq, name, file) AS ({_DATABASES})"
+    if start[1] is None:
+        return f"WITH {named} {text.lstrip()}"
+    return f"{text[: start.end(1)]} {named},{text[start.end(1) :]}"
