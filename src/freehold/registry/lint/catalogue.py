@@ -2,6 +2,7 @@
 
 from freehold.registry.lint.findings import Rule
 from freehold.registry.lint.release_rules import RELEASE_RULES, WAIVER
+from freehold.registry.lint.row_rules import ROW_RULES
 from freehold.registry.lint.schema_rules import SCHEMA_RULES
 from freehold.registry.lint.statement_rules import STATEMENT_RULES
 
@@ -119,6 +120,6 @@ FILE_RULES = (
     ),
 )
 
-CHECKS = (*SCHEMA_RULES, *STATEMENT_RULES, *RELEASE_RULES)
+CHECKS = (*SCHEMA_RULES, *STATEMENT_RULES, *ROW_RULES, *RELEASE_RULES)
 RULES = {rule.code: rule for rule in (*CORE_RULES, *FILE_RULES, *CHECKS, WAIVER)}
 WAIVABLE = frozenset(rule.code for rule in CHECKS if rule.code != "FH111")

@@ -25,6 +25,8 @@ class Rule(Struct, frozen=True, kw_only=True):
     why: str
     fix: str
     severity: Severity = "error"
+    # Not for versions that are known to be released: what they did is done, and they cannot be changed.
+    only_new: bool = False
     # None where something else finds it: the migration core, or reading the folder.
     check: Callable[[Step], Iterator[Problem]] | None = None
 

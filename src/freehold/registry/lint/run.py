@@ -6,16 +6,15 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from freehold.migrate.apply import apply
 from freehold.migrate.check import check_order
 from freehold.migrate.failures import MigrationFailed
-from freehold.migrate.schema import EMPTY, Schema, read_schema
-from freehold.migrate.snapshot import sqlite_scratch
+from freehold.migrate.schema import Schema
 from freehold.migrate.types import Migration
 from freehold.registry.files import FileFault, file_name, read_folder
 from freehold.registry.folder_config import CONFIG_FILE
 from freehold.registry.lint.catalogue import CHECKS, RULES, WAIVABLE
 from freehold.registry.lint.findings import Finding, Problem
+from freehold.registry.lint.replay import replay
 from freehold.registry.lint.step import Step
 from freehold.registry.lint.waivers import waivers_of
 from freehold.registry.release import Waiver
@@ -36,7 +35,7 @@ class Linted(Struct, frozen=True):
 async def lint_folder(folder: Path, base: Seal | None = None) -> Linted:
     """Every rule over every file. `base` is the seal of what was released before; later versions are one batch.
 
-    Touches nothing but a scratch database. Takes a few milliseconds a migration.
+    Touches nothing but scratch databases. Takes a few milliseconds a migration, and some tens where rows are tried.
 
     Raises:
         BadRegistry: the folder, `registry.sum` or `registry.toml` cannot be read.
@@ -50,14 +49,16 @@ async def lint_folder(folder: Path, base: Seal | None = None) -> Linted:
     lost = [version for version in waivers if version not in known]
     faults += [FileFault(CONFIG_FILE, f"there is no version {version} to waive", _WAIVER) for version in lost]
     findings = [_of_fault(fault) for fault in faults]
-    schemas: list[Schema] = []
+    schemas: tuple[Schema, ...] = ()
     if not found.faults and not check_order(found.migrations):
-        released = len(base.migrations) if base else len(found.migrations)
-        batch = frozenset(one.version for one in found.migrations if one.version > released)
-        for one, step in await _replay(found.migrations, batch, findings, schemas):
-            findings += _checked(one, step, waivers.get(one.version, ()))
+        replayed = await replay(found.migrations, None if base is None else len(base.migrations))
+        schemas = tuple(step.after for step in replayed.steps)
+        if replayed.refused is not None:
+            findings.append(_of_refusal(found.migrations[len(schemas)], replayed.refused))
+        for step in replayed.steps:
+            findings += _checked(step.migration, step, waivers.get(step.migration.version, ()))
     findings.sort(key=lambda finding: (finding.file, finding.line, finding.code))
-    return Linted(found.migrations, tuple(findings), tuple(schemas))
+    return Linted(found.migrations, tuple(findings), schemas)
 
 
 def _seal_faults(seal: Seal | None, base: Seal | None, migrations: Sequence[Migration]) -> list[FileFault]:
@@ -71,32 +72,11 @@ def _seal_faults(seal: Seal | None, base: Seal | None, migrations: Sequence[Migr
     return faults + (unpublished_changes(seal, base) if base else [])
 
 
-async def _replay(
-    migrations: Sequence[Migration], batch: frozenset[int], findings: list[Finding], schemas: list[Schema]
-) -> list[tuple[Migration, Step]]:
-    """Each migration with the schema before and after it, up to the first that SQLite refuses."""
-    steps = []
-    before = EMPTY
-    async with sqlite_scratch() as target:
-        for at, one in enumerate(migrations):
-            try:
-                await apply(target, migrations, to=one.version, recorded=one.version - 1)
-            except MigrationFailed as error:
-                findings.append(
-                    _of_fault(FileFault(file_name(one), error.reason, _REFUSED, error.line, error.statement))
-                )
-                break
-            after = await read_schema(target)
-            schemas.append(after)
-            steps.append((one, Step(one, before, after, migrations[:at], batch)))
-            before = after
-    return steps
-
-
 def _checked(one: Migration, step: Step, waivers: Sequence[Waiver]) -> Iterator[Finding]:
     used: set[str] = set()
+    rules = [rule for rule in CHECKS if not (rule.only_new and step.is_released)]
     waived = {waiver.rule for waiver in waivers} & WAIVABLE
-    for rule in CHECKS:
+    for rule in rules:
         assert rule.check is not None
         problems = list(rule.check(step))
         if problems and rule.code in waived:
@@ -104,10 +84,15 @@ def _checked(one: Migration, step: Step, waivers: Sequence[Waiver]) -> Iterator[
             continue
         for problem in problems:
             yield _of_problem(one, rule.code, problem)
+    unseen = {rule.code for rule in CHECKS} - {rule.code for rule in rules}
     for waiver in waivers:
-        if waiver.rule not in used:
+        if waiver.rule not in used | unseen:
             what = "found nothing here" if waiver.rule in WAIVABLE else "cannot be waived"
             yield _of_problem(one, _WAIVER, Problem(f"{waiver.rule} {what}"))
+
+
+def _of_refusal(one: Migration, error: MigrationFailed) -> Finding:
+    return _of_fault(FileFault(file_name(one), error.reason, _REFUSED, error.line, error.statement))
 
 
 def _of_problem(one: Migration, code: str, problem: Problem) -> Finding:

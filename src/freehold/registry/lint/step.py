@@ -10,9 +10,10 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from freehold.migrate.canonical import canonical, unwrapped
-from freehold.migrate.schema import Schema
+from freehold.migrate.schema import EMPTY, Schema
 from freehold.migrate.split import Statement
 from freehold.migrate.types import Migration
+from freehold.registry.lint.rows.observed import Observed
 from freehold.registry.release import Release, release_of
 
 # It warns of every trigger, which it leaves as it is; so do the rules, for a trigger runs later.
@@ -81,13 +82,19 @@ class Parsed(Struct, frozen=True, dict=True):
 
 
 class Step(Struct, frozen=True, dict=True):
-    """A migration between two schemas. `batch` are the versions that are released together with it."""
+    """A migration between two schemas. `batch` are the versions that are released together with it.
+
+    `head` is the schema at the newest version. `observed` is what it does to rows.
+    """
 
     migration: Migration
     before: Schema
     after: Schema
     earlier: Sequence[Migration]
     batch: frozenset[int] = frozenset()
+    is_released: bool = False
+    head: Schema = EMPTY
+    observed: Observed = Observed()
 
     @cached_property
     def statements(self) -> tuple[Parsed, ...]:

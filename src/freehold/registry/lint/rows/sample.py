@@ -1,0 +1,304 @@
+"""A database with generated rows in every table, which can be made again with rows left out or changed."""
+
+import random
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+
+import msgspec
+from msgspec import Struct
+
+from freehold.libsql.values import SqlValue
+from freehold.migrate.names import quoted
+from freehold.migrate.schema import Column, Schema, Table
+from freehold.migrate.search import SearchTable, module_of, search_tables
+from freehold.registry.lint.rows.values import Hints, edge, hinted, hints, plain, pool
+
+_PLAIN, _HINTED, _TRIES, _FIRST_TRIES = 4, 10, 20, 400
+_SHARE = 0.4  # of the columns get another value when a row is refused
+_SECONDS = 10.0  # for all that one connection is asked
+_NAMES = ("rowid", "_rowid_", "oid")
+ROWIDS = frozenset(_NAMES)
+
+Values = Mapping[str, SqlValue]
+
+
+class Made(Struct, frozen=True):
+    """A row that was written: what was given for it."""
+
+    table: str
+    values: Values
+
+
+class Start(Struct, frozen=True):
+    """What a database holds before: `tables` and seed `rows`, then `rest` (indexes, views, triggers)."""
+
+    tables: Sequence[str]
+    rows: Sequence[str]
+    rest: Sequence[str]
+
+
+class Sample(Struct, frozen=True):
+    """Generated rows for a start. `forced` tables took theirs only without triggers and CHECKs."""
+
+    start: Start
+    schema: Schema
+    made: tuple[Made, ...]
+    forced: frozenset[str] = frozenset()
+
+    def build(self, made: Sequence[Made] | None = None) -> sqlite3.Connection:
+        """A database with these rows instead of all; those that it refuses are left out. The caller closes it."""
+        connection = connect()
+        rows = self.made if made is None else made
+        _run(connection, (*self.start.tables, *self.start.rows))
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        for row in rows:
+            if row.table in self.forced:
+                _insert(connection, self.schema.tables[row.table], row.values)
+        connection.execute("PRAGMA ignore_check_constraints = OFF")
+        _run(connection, self.start.rest)
+        for row in rows:
+            if row.table not in self.forced:
+                _insert(connection, self.schema.tables[row.table], row.values)
+        _index_anew(connection, search_tables(self.schema).values())
+        if connection.in_transaction:  # a trigger or a conflict clause may have rolled back
+            connection.execute("COMMIT")
+        return connection
+
+
+def connect() -> sqlite3.Connection:
+    """A new database in memory, in a transaction, whose statements end after a while."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    end = time.monotonic() + _SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
+    connection.execute("PRAGMA foreign_keys = OFF")
+    connection.execute("BEGIN")
+    return connection
+
+
+def sample(start: Start, schema: Schema, texts: Sequence[str], wanted: Set[str]) -> Sample:
+    """Rows that each of the wanted tables takes: plain, with NULL, alike, empty, with what `texts` speak of.
+
+    Raises:
+        sqlite3.Error: the start cannot be made.
+    """
+    return _Filling(start, schema, texts, wanted).sample()
+
+
+class _Filling:
+    def __init__(self, start: Start, schema: Schema, texts: Sequence[str], wanted: Set[str]) -> None:
+        self._start = start
+        self._wanted = wanted
+        self._schema = schema
+        self._texts = texts
+        self._made: dict[str, list[Made]] = {table: [] for table in schema.tables}
+        self._random = random.Random(0)  # noqa: S311 - the same rows each time
+
+    def sample(self) -> Sample:
+        tables = [table for table in _in_order(self._schema) if table.name.lower() in self._wanted]
+        connection = connect()
+        try:
+            _run(connection, (*self._start.tables, *self._start.rows, *self._start.rest))
+            for table in tables:
+                self._fill(connection, table)
+        finally:
+            connection.close()
+        empty = {table.name.lower() for table in tables if not self._made[table.name.lower()]}
+        if empty:
+            self._force(tables, empty)
+        return Sample(
+            self._start,
+            self._schema,
+            tuple(row for rows in self._made.values() for row in rows),
+            frozenset(empty),
+        )
+
+    def _force(self, tables: Sequence[Table], empty: Set[str]) -> None:
+        """Rows for tables that took none: without triggers, and whatever their CHECKs say."""
+        connection = connect()
+        try:
+            _run(connection, (*self._start.tables, *self._start.rows))
+            connection.execute("PRAGMA ignore_check_constraints = ON")
+            for table in tables:
+                if table.name.lower() in empty:
+                    self._fill(connection, table)
+        finally:
+            connection.close()
+
+    def _fill(self, connection: sqlite3.Connection, table: Table) -> None:
+        name = table.name.lower()
+        if table.is_virtual:
+            self._fill_virtual(connection, table)
+            return
+        near = [table.sql, *(one.sql for kind in (self._schema.indexes, self._schema.triggers)
+                             for one in kind.values() if one.table == name)]  # fmt: skip
+        given = hints([*near, *self._texts])
+        columns = [column for column in table.columns if not column.is_generated]
+        for number, kind in enumerate(_kinds(columns, given)):
+            values = self._values(table, columns, kind, number, given)
+            good = self._made[name]
+            for _ in range(_TRIES if good or number else _FIRST_TRIES):
+                if _insert(connection, table, values):
+                    good.append(Made(name, values))
+                    break
+                # What was taken once is mostly taken again, but for what must not be there twice.
+                values = self._other(columns, {**values, **good[0].values} if good else values, number, given)
+
+    def _values(
+        self, table: Table, columns: Sequence[Column], kind: str, number: int, given: Hints
+    ) -> dict[str, SqlValue]:
+        found: dict[str, SqlValue] = {}
+        mine = self._made[table.name.lower()]
+        unique = {name for key in table.uniques for name in key}
+        for place, column in enumerate(columns):
+            value = plain(column, place, number)
+            if kind == column.name or (kind == "null" and not column.not_null and not column.primary):
+                value = None
+            elif kind == "twin" and mine and not column.primary and column.name not in unique:
+                value = mine[0].values.get(column.name)
+            elif kind == "edge":
+                value = edge(column, number)
+            elif kind == "hint":
+                hint = hinted(column, given, number)
+                value = value if hint is None else hint
+            found[column.name] = value
+        if kind != "null":
+            self._refer(table, found, number)
+        if (rowid := rowid_of(table)) is not None and not alias_of(table):
+            found[rowid] = 11 + 3 * number  # with gaps, so that other numbers show
+        return found
+
+    def _refer(self, table: Table, values: dict[str, SqlValue], number: int) -> None:
+        """Let its foreign keys point to rows that are there."""
+        for key in table.foreign_keys:
+            parents = self._made.get(key.parent, [])
+            if not parents:
+                parent = self._schema.tables.get(key.parent)
+                if parent is not None and key.parent == table.name.lower():
+                    values.update(dict.fromkeys(key.columns))
+                continue
+            row = parents[number % len(parents)].values
+            to = key.parent_columns or primary_key(self._schema.tables[key.parent])
+            values.update({name: row.get(other) for name, other in zip(key.columns, to, strict=False)})
+
+    def _other(
+        self, columns: Sequence[Column], values: Values, number: int, given: Hints
+    ) -> dict[str, SqlValue]:
+        found = dict(values)
+        for place, column in enumerate(columns):
+            if self._random.random() < 0.5:
+                found[column.name] = self._random.choice(pool(column, place, number, given))
+        return found
+
+    def _fill_virtual(self, connection: sqlite3.Connection, table: Table) -> None:
+        name, module = table.name.lower(), module_of(table)
+        search = search_tables(self._schema).get(name)
+        if (search is not None and search.content) or _has_rows(connection, table):
+            return  # its rows are another table's
+        columns = [column for column in table.columns if not column.is_generated]
+        for number in range(_PLAIN + 2):
+            values: dict[str, SqlValue] = {column.name: f"{column.name} word{number}" for column in columns}
+            if module.startswith("rtree"):
+                values = {
+                    column.name: 3 * number + 2 if not place else 100 * place + number + (place + 1) % 2
+                    for place, column in enumerate(columns)
+                }
+                for place, column in enumerate(columns[1:]):
+                    values[column.name] = 100 * (place // 2 + 1) + number + place % 2
+            else:
+                values["rowid"] = 11 + 3 * number
+            if _insert(connection, table, values):
+                self._made[name].append(Made(name, values))
+
+
+def rowid_of(table: Table) -> str | None:
+    """A name for the row's number that no column hides, if it has one."""
+    if "without" in table.options:
+        return None
+    return next((name for name in _NAMES if table.column(name) is None), None)
+
+
+def alias_of(table: Table) -> str:
+    """The column that is the row's number; empty if none is."""
+    keys = [column for column in table.columns if column.primary]
+    is_alias = len(keys) == 1 and keys[0].type == "integer"
+    return keys[0].name if is_alias else ""
+
+
+def primary_key(table: Table) -> tuple[str, ...]:
+    """The columns of its primary key in their order."""
+    keys = sorted((column.primary, column.name) for column in table.columns if column.primary)
+    return tuple(name for _, name in keys)
+
+
+def without(made: Sequence[Made], row: Made) -> list[Made]:
+    """All rows but this one."""
+    return [one for one in made if one is not row]
+
+
+def changed(row: Made, column: str, value: SqlValue) -> Made:
+    """The row with another value."""
+    return msgspec.structs.replace(row, values={**row.values, column: value})
+
+
+def _kinds(columns: Sequence[Column], given: Hints) -> Iterator[str]:
+    """What each row is to be like; a column's name is a row in which it alone is NULL."""
+    yield from ("plain",) * _PLAIN
+    yield from ("null", "twin", "edge", "edge")
+    nullable = [column.name for column in columns if not column.not_null and not column.primary]
+    yield from nullable if len(nullable) > 1 else ()
+    yield from ("hint",) * min(_HINTED, len(given.texts) + len(given.numbers))
+
+
+def _in_order(schema: Schema) -> list[Table]:
+    """Parents before their children as far as that goes, virtual tables last."""
+    found: dict[str, Table] = {}
+
+    def add(name: str, above: frozenset[str]) -> None:
+        table = schema.tables.get(name)
+        if table is None or name in found or name in above or table.is_virtual:
+            return
+        for key in table.foreign_keys:
+            add(key.parent, above | {name})
+        found[name] = table
+
+    for name in schema.tables:
+        add(name, frozenset())
+    return [*found.values(), *(table for table in schema.tables.values() if table.is_virtual)]
+
+
+def _insert(connection: sqlite3.Connection, table: Table, values: Values) -> bool:
+    names = ", ".join(map(quoted, values))
+    places = ", ".join("?" * len(values))
+    try:
+        connection.execute(
+            f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})",
+            tuple(values.values()),
+        )
+    except (sqlite3.Error, OverflowError):
+        return False
+    return True
+
+
+def _has_rows(connection: sqlite3.Connection, table: Table) -> bool:
+    with suppress(sqlite3.Error):
+        sql = f"SELECT 1 FROM {quoted(table.name)} LIMIT 1"
+        return connection.execute(sql).fetchone() is not None
+    return True
+
+
+def _index_anew(connection: sqlite3.Connection, tables: Iterable[SearchTable]) -> None:
+    """Let full-text tables fit the rows that they are made from, where no trigger has seen to it."""
+    for table in tables:
+        if table.content:
+            try:
+                connection.execute(table.check_sql)
+            except sqlite3.Error:
+                with suppress(sqlite3.Error):
+                    connection.execute(table.rebuild_sql)
+
+
+def _run(connection: sqlite3.Connection, statements: Sequence[str]) -> None:
+    for sql in statements:
+        connection.execute(sql)

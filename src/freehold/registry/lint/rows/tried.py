@@ -1,0 +1,220 @@
+"""A migration on a database with rows: what it leaves, and which rows and values its own statements speak of."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from freehold.libsql.values import SqlValue
+from freehold.migrate.canonical import unwrapped
+from freehold.migrate.names import quoted
+from freehold.migrate.schema import Schema, Table
+from freehold.migrate.tokens import Kind, tokens
+from freehold.registry.lint.rows.sample import primary_key, rowid_of
+from freehold.registry.lint.step import Parsed
+
+_DATA = {"insert", "update", "delete", "replace", "with"}
+_ENOUGH = 5  # rows that a LIMIT lets through here, whatever it says
+
+Key = tuple[SqlValue, ...]
+Row = dict[str, SqlValue]
+
+
+class Left(Struct, frozen=True):
+    """The rows of each table by name, each with its number (or key), and columns that statements of it set."""
+
+    rows: Mapping[str, Mapping[Key, Row]]
+    expected: Mapping[str, Mapping[Key, Row]]
+    rewritten: Mapping[str, frozenset[str]]
+    replaced: frozenset[str]
+
+
+class Part(Struct, frozen=True):
+    """The statements of one migration, and whether foreign keys are off while it runs."""
+
+    statements: Sequence[Parsed]
+    is_off: bool
+
+
+class Refused(Exception):
+    """The migration does not run on these rows."""
+
+
+def contents(connection: sqlite3.Connection, table: Table, columns: Sequence[str]) -> dict[Key, Row]:
+    """Rows by their number, or by the primary key where they have none. Empty if it cannot be read."""
+    rowid = rowid_of(table)
+    keys = [rowid] if rowid is not None else list(primary_key(table))
+    names = ", ".join(map(quoted, [*keys, *columns]))
+    try:
+        found = connection.execute(f"SELECT {names} FROM {quoted(table.name)}").fetchall()
+    except sqlite3.Error:
+        return {}
+    return {
+        row[: len(keys)] or (number,): dict(zip(columns, row[len(keys) :], strict=True))
+        for number, row in enumerate(found)
+    }
+
+
+def final(connection: sqlite3.Connection, parts: Sequence[Part]) -> None:
+    """Run the migrations. Raises `Refused`; the connection is of no use then."""
+    for part in parts:
+        _begin(connection, is_off=part.is_off)
+        for one in part.statements:
+            _execute(connection, one)
+        _commit(connection)
+
+
+def tried(connection: sqlite3.Connection, parts: Sequence[Part], before: Schema, after: Schema) -> Left:
+    """Run the migrations and note what each statement that changes rows does to the tables it is about.
+
+    A row that it deletes from a table, and a value that it updates, the author has said; what a DROP takes, or a
+    copy leaves out, nobody has.
+
+    Raises:
+        Refused: it does not run on these rows.
+    """
+    return _Trial(connection, before, after).run(parts)
+
+
+class _Trial:
+    def __init__(self, connection: sqlite3.Connection, before: Schema, after: Schema) -> None:
+        self._connection = connection
+        self._before = before
+        self._after = after
+        # Where the table of that name at the start is now; a dropped one is nowhere.
+        self._place = {name: name for name in before.tables}
+        self._expected = {name: self._now(name) for name in before.tables}
+        self._rewritten: dict[str, set[str]] = {}
+
+    def run(self, parts: Sequence[Part]) -> Left:
+        for part in parts:
+            _begin(self._connection, is_off=part.is_off)
+            for one in part.statements:
+                if one.words[0] in _DATA:
+                    self._change_rows(one)
+                else:
+                    _execute(self._connection, one)
+                    self._move(one)
+            _commit(self._connection)
+        kept = {name for name, place in self._place.items() if name == place}
+        return Left(
+            {name: self._ending(name) for name in self._after.tables},
+            self._expected,
+            {name: frozenset(found) for name, found in self._rewritten.items()},
+            frozenset(self._before.tables.keys() - kept),
+        )
+
+    def _move(self, one: Parsed) -> None:
+        old, new = one.renamed
+        if old:
+            for name, place in self._place.items():
+                if place == old:
+                    self._place[name] = new
+            if old in self._rewritten:
+                self._rewritten[new] = self._rewritten.pop(old)
+        elif one.words[:2] == ("drop", "table"):
+            gone = unwrapped(one.words[-1])
+            self._place = {name: place for name, place in self._place.items() if place != gone}
+            self._rewritten.pop(gone, None)
+
+    def _change_rows(self, one: Parsed) -> None:
+        places = {place: name for name, place in self._place.items()}
+        named = {unwrapped(word) for word in one.words}
+        drafts = [name for name in self._drafts() if name in named]
+        known = {name: self._current(place) for place, name in places.items()}
+        before_drafts = {name: self._loose(name) for name in drafts}
+        _execute(self._connection, one)
+        for place, name in places.items():
+            now = self._current(place)
+            for key, row in known[name].items():
+                if key not in now:
+                    self._expected[name].pop(key, None)
+                elif key in self._expected[name]:
+                    changes = {
+                        column: now[key].get(column) for column in row if now[key].get(column) != row[column]
+                    }
+                    self._expected[name][key].update(changes)
+        for name, rows in before_drafts.items():
+            self._rewritten.setdefault(name, set()).update(_changes(rows, self._loose(name)))
+
+    def _drafts(self) -> list[str]:
+        rows = self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        taken = set(self._place.values())
+        return [name.lower() for (name,) in rows if name.lower() not in taken]
+
+    def _now(self, name: str) -> dict[Key, Row]:
+        table = self._before.tables[name]
+        return contents(self._connection, table, data_columns(table))
+
+    def _current(self, place: str) -> dict[Key, Row]:
+        """Rows of a table of the start, wherever it is."""
+        name = next(name for name, where in self._place.items() if where == place)
+        table = self._before.tables[name]
+        info = self._connection.execute(f"PRAGMA table_xinfo({quoted(place)})").fetchall()
+        there = {str(column[1]).lower() for column in info}
+        renamed = Table(place, table.sql, table.columns, (), (), (), table.options, table.is_virtual)
+        return contents(self._connection, renamed, [one for one in data_columns(table) if one in there])
+
+    def _loose(self, name: str) -> dict[Key, Row]:
+        """Rows of a table that the migration made."""
+        try:
+            found = self._connection.execute(f"SELECT rowid, * FROM {quoted(name)}")
+        except sqlite3.Error:
+            return {}
+        names = [str(column[0]).lower() for column in found.description[1:]]
+        return {row[:1]: dict(zip(names, row[1:], strict=True)) for row in found.fetchall()}
+
+    def _ending(self, name: str) -> dict[Key, Row]:
+        table = self._after.tables[name]
+        was = self._before.tables.get(name)
+        wanted = data_columns(was) if was else data_columns(table)
+        return contents(self._connection, table, [one for one in wanted if table.column(one) is not None])
+
+
+def data_columns(table: Table) -> list[str]:
+    """The columns that hold data, in lower case."""
+    return [column.name for column in table.columns if not column.is_generated]
+
+
+def _changes(before: Mapping[Key, Row], now: Mapping[Key, Row]) -> Iterator[str]:
+    for key, row in before.items():
+        if (other := now.get(key)) is not None:
+            yield from (column for column, value in row.items() if other.get(column) != value)
+
+
+def _begin(connection: sqlite3.Connection, *, is_off: bool) -> None:
+    connection.execute(f"PRAGMA foreign_keys = {'OFF' if is_off else 'ON'}")
+    connection.execute("BEGIN")
+
+
+def _execute(connection: sqlite3.Connection, one: Parsed) -> None:
+    sql = _limited(one.piece.sql) if one.words[0] in _DATA or "as" in one.words else one.piece.sql
+    try:
+        connection.execute(sql).fetchall()
+    except (sqlite3.Error, OverflowError) as error:
+        raise Refused(str(error)) from error
+
+
+def _commit(connection: sqlite3.Connection) -> None:
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise Refused(str(error)) from error
+
+
+def _limited(sql: str) -> str:
+    """The statement with every LIMIT so low that the few rows here notice it; triggers and views stay as they are."""
+    made, at, is_limit = [], 0, False
+    for number, (kind, start, end) in enumerate(tokens(sql)):
+        text = sql[start:end]
+        if number < 4 and kind is Kind.WORD and text.lower() in {"view", "trigger"}:
+            return sql
+        if is_limit and text.isdigit() and int(text) > _ENOUGH:
+            made += [sql[at:start], str(_ENOUGH)]
+            at = end
+        elif is_limit and text == "*":  # 10 * 1000
+            made += [sql[at:start], "+ 0 *"]
+            at = end
+        elif (kind is Kind.WORD and not text.isdigit()) or ")" in text:
+            is_limit = text.lower() == "limit"
+    return "".join([*made, sql[at:]])
