@@ -94,9 +94,26 @@ def test_a_shop_grows_from_one_schema_to_the_next_without_losing_a_row(
     linted = freehold.run("lint", "--strict")
     assert {
         line.split()[2] for line in linted.stderr.splitlines() if " warning " in line or " error " in line
-    } <= {"FH105"}
+    } <= {"FH105", "FH120", "FH126"}
     tried = objects(freehold.run("test", "--json"))
     assert [each["faults"] for each in tried] == [[]] * len(tried)
     heads = 2 if is_renamed else 3
     assert Counter(str(each["engine"]) for each in tried) == dict.fromkeys(ENGINES, heads + 1)
     assert {each["rows"] for each in tried if each["from"]} == {7}
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["", " \n\t", "-- nothing here\n/* nor here; */", ";;", "CREATE TEMP TABLE t (a);", "SELECT 1;"],
+)
+def test_a_declaration_of_nothing_is_refused_and_drops_nothing(
+    freehold: Freehold,  # noqa: F811
+    declared: str,
+) -> None:
+    before = {path.name: path.read_bytes() for path in freehold.files.iterdir()}
+    schema = freehold.files.parent / "schema.sql"
+    schema.write_text(declared)
+    for more in ((), ("--min-app", "2.0"), ("--check",), ("--dry-run",)):
+        done = freehold.run("diff", "take_over", "--schema", str(schema), *more)
+        assert (done.exit_code, "declares no table" in done.stderr, done.stdout) == (1, True, ""), done.stderr
+    assert {path.name: path.read_bytes() for path in freehold.files.iterdir()} == before

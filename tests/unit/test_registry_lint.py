@@ -18,6 +18,7 @@ CREATE TABLE cards (id INTEGER PRIMARY KEY, word_id INTEGER REFERENCES words (id
 CREATE TABLE stamps (id INTEGER PRIMARY KEY, at TEXT DEFAULT CURRENT_TIMESTAMP, kind TEXT DEFAULT 'a');
 CREATE VIEW noted AS SELECT id FROM words WHERE note IS NOT NULL;
 CREATE INDEX cards_n ON cards (n);
+CREATE TABLE kinds (kind TEXT PRIMARY KEY CHECK (kind <> ''));
 """
 REBUILD = """CREATE TABLE words_new (id INTEGER PRIMARY KEY, word TEXT NOT NULL, note TEXT{column});
 INSERT INTO words_new (id, word, note) SELECT id, word, note FROM words;
@@ -138,19 +139,19 @@ GOOD = [
     "INSERT INTO words (id, word) VALUES (1, 'now') ON CONFLICT DO NOTHING",
     "INSERT OR IGNORE INTO words (id, word) VALUES (1, 'a')",
     "INSERT INTO words (id, word) SELECT 1, 'a' WHERE NOT EXISTS (SELECT 1 FROM words)",
-    "CREATE TABLE seeds (a); INSERT INTO seeds VALUES (1); UPDATE seeds SET a = 2",
+    "CREATE TABLE seeds (a PRIMARY KEY); INSERT INTO seeds VALUES (1); UPDATE seeds SET a = 2",
     "UPDATE words SET note = lower(note) WHERE note <> lower(note)",
     "CREATE TRIGGER counted AFTER INSERT ON cards BEGIN UPDATE cards SET n = n + 1; DELETE FROM stamps; END",
-    "CREATE TABLE a (at TEXT DEFAULT CURRENT_TIMESTAMP)",
+    "CREATE TABLE a (id INTEGER PRIMARY KEY, at TEXT DEFAULT CURRENT_TIMESTAMP)",
     "INSERT INTO stamps (id, at) VALUES (1, 'then') ON CONFLICT DO NOTHING",
     CONTRACT + "DROP TABLE cards",
     CONTRACT + "DROP INDEX cards_n; ALTER TABLE cards DROP COLUMN n",
     CONTRACT + "ALTER TABLE cards RENAME COLUMN n TO number; ALTER TABLE stamps RENAME TO dates",
     CONTRACT + OFF + REBUILD.format(column="").replace("note TEXT", "note INTEGER"),
     OFF + REBUILD.format(column="").replace("note TEXT", "note VARCHAR(20)"),
-    "ALTER TABLE words ADD COLUMN word_id INTEGER REFERENCES words (id)",
+    "ALTER TABLE words ADD COLUMN word_id INTEGER REFERENCES words (id); CREATE INDEX words_up ON words (word_id)",
     "ALTER TABLE words ADD COLUMN kind TEXT NOT NULL DEFAULT 'a' CHECK (kind IS NOT NULL)",
-    "CREATE TABLE a (b TEXT CHECK (CAST(b AS INTEGER) > 0), c TEXT)",
+    "CREATE TABLE a (b TEXT PRIMARY KEY CHECK (CAST(b AS INTEGER) > 0), c TEXT)",
     "DELETE FROM cards WHERE EXISTS (SELECT 1 FROM words)",
     'CREATE TABLE "add" (id INTEGER PRIMARY KEY); ALTER TABLE "add" RENAME TO "rename";'
     'ALTER TABLE "rename" ADD COLUMN "add" TEXT; ALTER TABLE main.words ADD COLUMN "rename" TEXT',
@@ -222,13 +223,13 @@ async def sealed_at(folder: Path):  # type: ignore[no-untyped-def]
 
 async def test_edited_missing_renamed_and_unsealed_files_are_told(tmp_path: Path) -> None:
     for number in (1, 2, 3):
-        (tmp_path / f"000{number}_make_{number}.sql").write_text(f"CREATE TABLE t{number} (a);\n")
+        (tmp_path / f"000{number}_make_{number}.sql").write_text(f"CREATE TABLE t{number} (a PRIMARY KEY);\n")
     seal = await sealed_at(tmp_path)
     assert read_seal(tmp_path) == seal
     assert (await lint_folder(tmp_path)).findings == ()
 
-    (tmp_path / "0002_make_2.sql").write_text("CREATE TABLE t2 (a, b);\n")
-    (tmp_path / "0004_make_4.sql").write_text("CREATE TABLE t4 (a);\n")
+    (tmp_path / "0002_make_2.sql").write_text("CREATE TABLE t2 (a PRIMARY KEY, b);\n")
+    (tmp_path / "0004_make_4.sql").write_text("CREATE TABLE t4 (a PRIMARY KEY);\n")
     found = {(one.file, one.code) for one in (await lint_folder(tmp_path)).findings}
     assert found == {("0002_make_2.sql", "FH023"), ("0004_make_4.sql", "FH024")}
     # Editing the seal with it deceives nobody who knows what it was before.

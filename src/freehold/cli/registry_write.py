@@ -104,6 +104,15 @@ async def diff(
     folder = folder or command_settings().schema_registry
     found = await asyncio.to_thread(declared, declaration)
     wanted = await schema_of(found.statements)
+    if not wanted.tables:
+        # An empty file is a build that failed or a wrong path far more often than the wish to drop everything.
+        raise BadRegistry(
+            [
+                f"{declaration}: declares no table, and leading there would drop all that there are; give the file "
+                "that has the CREATE statements (whoever means to drop every table writes that migration: "
+                "`freehold registry new`)"
+            ]
+        )
     migrations = await load_folder(folder)
     drafted = await draft(
         migrations, wanted, name, renames=_pairs(renames), min_app=min_app, is_partial=found.is_partial

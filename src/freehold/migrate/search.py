@@ -27,6 +27,11 @@ class SearchTable(Struct, frozen=True):
         return f"INSERT INTO {quoted(self.name)} ({quoted(self.name)}, rank) VALUES ('integrity-check', 1)"
 
     @property
+    def inner_check_sql(self) -> str:
+        """Fails when the index is damaged in itself, or differs from rows that the table itself keeps."""
+        return f"INSERT INTO {quoted(self.name)} ({quoted(self.name)}) VALUES ('integrity-check')"
+
+    @property
     def rebuild_sql(self) -> str:
         """Makes the index again from its rows."""
         return f"INSERT INTO {quoted(self.name)} ({quoted(self.name)}) VALUES ('rebuild')"
@@ -67,11 +72,26 @@ def counts_rows(table: SearchTable, schema: Schema) -> bool:
     return owner is not None and table.content_rowid in _ROWIDS and owner.column(table.content_rowid) is None
 
 
-async def stale_indexes(target: Target, schema: Schema) -> list[str]:
+def is_kept_whole(table: SearchTable, schema: Schema) -> bool:
+    """Whether a trigger puts every new row of another table into it; else it may hold part of them on purpose."""
+    owner = schema.tables.get(table.content or "")
+    if owner is None or owner.is_virtual:
+        return False
+    for trigger in schema.triggers.values():
+        words = [unwrapped(word) for word in trigger.shape]
+        head = words[: words.index("begin")] if "begin" in words else words
+        writes = ("insert", "into", table.name.lower()) in zip(words, words[1:], words[2:], strict=False)
+        is_about_all = "insert" in head and "when" not in head and "where" not in words
+        if trigger.table == table.content and writes and is_about_all:
+            return True
+    return False
+
+
+async def stale_indexes(target: Target, schema: Schema, *, only_whole: bool = False) -> list[str]:
     """The full-text tables, by name in lower case, whose index does not fit the rows that it is made from.
 
-    It reads all of them. A table whose own definition does not say that it is whole (contentless) can only be looked
-    at in itself. None is changed.
+    With `only_whole`, those that may hold only part of the rows are looked at in themselves alone. It reads all of
+    each table and changes nothing, but waits for the write lock.
 
     Raises:
         Unavailable: no answer, or busy.
@@ -79,8 +99,11 @@ async def stale_indexes(target: Target, schema: Schema) -> list[str]:
     tables = search_tables(schema)
     if not tables:
         return []
-    steps = tuple(BatchStep(Stmt(sql=table.check_sql, want_rows=False)) for table in tables.values())
-    [answer] = await target.run([Batch(steps)])
+    checks = [
+        table.check_sql if not only_whole or is_kept_whole(table, schema) else table.inner_check_sql
+        for table in tables.values()
+    ]
+    [answer] = await target.run([Batch(tuple(BatchStep(Stmt(sql=sql, want_rows=False)) for sql in checks))])
     found = []
     for name, error in zip(tables, answer.step_errors, strict=True):
         if error is not None and (blame := circumstance(error)):

@@ -15,11 +15,11 @@ CONFIG_FILE = "registry.toml"
 
 
 class WaiverEntry(Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[waiver]]`: a rule that a published migration need not keep."""
+    """`[[waiver]]`: a rule that a published migration need not keep, or none of the folder without `version`."""
 
-    version: int
     rule: str
     reason: Annotated[str, Meta(min_length=3)]
+    version: int | None = None
 
 
 class PartEntry(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,9 +1,11 @@
 """Every rule there is. docs/lint.md has the same, and a test compares."""
 
+from freehold.registry.lint.engine_rules import ENGINE_RULES
 from freehold.registry.lint.findings import Rule
 from freehold.registry.lint.release_rules import RELEASE_RULES, WAIVER
 from freehold.registry.lint.row_rules import ROW_RULES
 from freehold.registry.lint.schema_rules import SCHEMA_RULES
+from freehold.registry.lint.state_rules import STATE_RULES
 from freehold.registry.lint.statement_rules import STATEMENT_RULES
 
 # Found by the migration core: every applier refuses these, whatever lint is told. They cannot be waived.
@@ -72,7 +74,7 @@ CORE_RULES = (
         code="FH010",
         slug="refused",
         why="SQLite refuses the migration on a fresh database that has all earlier ones.",
-        fix="Correct what the message says; new tenants would all fail there.",
+        fix="Correct what the message says; new tenants would all fail there. With each cause comes its own advice.",
     ),
 )
 
@@ -81,8 +83,10 @@ FILE_RULES = (
     Rule(
         code="FH020",
         slug="file",
-        why="A file has another name than NNNN_snake_case_name.sql, or is no readable UTF-8.",
-        fix="Rename it, or save it as UTF-8 without a byte order mark. `freehold registry new NAME` does both.",
+        why="A file has another name than NNNN_snake_case_name.sql, is no UTF-8, starts with a byte order mark, is "
+        "too large, or cannot be read.",
+        fix="Rename, save or divide it, as it says with the cause. `freehold registry new NAME` makes files that are "
+        "right.",
     ),
     Rule(
         code="FH021",
@@ -120,6 +124,6 @@ FILE_RULES = (
     ),
 )
 
-CHECKS = (*SCHEMA_RULES, *STATEMENT_RULES, *ROW_RULES, *RELEASE_RULES)
+CHECKS = (*SCHEMA_RULES, *STATEMENT_RULES, *ENGINE_RULES, *ROW_RULES, *STATE_RULES, *RELEASE_RULES)
 RULES = {rule.code: rule for rule in (*CORE_RULES, *FILE_RULES, *CHECKS, WAIVER)}
 WAIVABLE = frozenset(rule.code for rule in CHECKS if rule.code != "FH111")

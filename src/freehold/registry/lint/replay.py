@@ -1,7 +1,8 @@
 """Replays migrations on a scratch database, and each that might lose rows once more on generated ones."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +20,8 @@ from freehold.registry.lint.rows.observed import Observed
 from freehold.registry.lint.rows.sample import Start
 from freehold.registry.lint.rows.tried import Part
 from freehold.registry.lint.step import Step
+from freehold.registry.lint.walk import Walk
+from freehold.registry.lint.walked import Keys
 
 
 class Replayed(Struct, frozen=True):
@@ -39,7 +42,7 @@ async def replay(migrations: Sequence[Migration], released: int | None = None) -
     refused = None
     before = EMPTY
     rows = _Rows(released or 0)
-    async with sqlite_scratch() as target:
+    async with sqlite_scratch() as target, _walk() as walk:
         for at, one in enumerate(migrations):
             await rows.begin(one, before, target)
             try:
@@ -51,9 +54,25 @@ async def replay(migrations: Sequence[Migration], released: int | None = None) -
             step = Step(
                 one, before, after, migrations[:at], batch, is_released=one.version <= (released or 0)
             )
-            steps.append(msgspec.structs.replace(step, observed=await rows.end(step)))
+            walked = await asyncio.to_thread(walk.go, step.statements, after)
+            keys = steps[-1].walked.keys if steps else Keys()
+            steps.append(
+                msgspec.structs.replace(step, observed=await rows.end(step), walked=walked, keys_before=keys)
+            )
             before = after
-    return Replayed(tuple(msgspec.structs.replace(step, head=before) for step in steps), refused)
+    keys = steps[-1].walked.keys if steps else Keys()
+    return Replayed(
+        tuple(msgspec.structs.replace(step, head=before, keys_at_head=keys) for step in steps), refused
+    )
+
+
+@asynccontextmanager
+async def _walk() -> AsyncIterator[Walk]:
+    walk = Walk()
+    try:
+        yield walk
+    finally:
+        walk.close()
 
 
 class _Gone(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Lints a folder: reads it, replays it on a scratch database, and lets each rule look at each migration."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 from msgspec import Struct
@@ -14,9 +14,10 @@ from freehold.registry.files import FileFault, file_name, read_folder
 from freehold.registry.folder_config import CONFIG_FILE
 from freehold.registry.lint.catalogue import CHECKS, RULES, WAIVABLE
 from freehold.registry.lint.findings import Finding, Problem
+from freehold.registry.lint.hints import fix_of
 from freehold.registry.lint.replay import replay
 from freehold.registry.lint.step import Step
-from freehold.registry.lint.waivers import waivers_of
+from freehold.registry.lint.waivers import Waivers, waivers_of
 from freehold.registry.release import Waiver
 from freehold.registry.seal import SEAL_FILE, UNSEALED, Seal, read_seal, seal_faults, unpublished_changes
 from freehold.registry.types import BadRegistry
@@ -46,7 +47,7 @@ async def lint_folder(folder: Path, base: Seal | None = None) -> Linted:
     waivers = await asyncio.to_thread(waivers_of, folder, found.migrations)
     faults = [*found.faults, *_seal_faults(seal, base, found.migrations)]
     known = {one.version for one in found.migrations}
-    lost = [version for version in waivers if version not in known]
+    lost = [version for version in waivers.by_version if version not in known]
     faults += [FileFault(CONFIG_FILE, f"there is no version {version} to waive", _WAIVER) for version in lost]
     findings = [_of_fault(fault) for fault in faults]
     schemas: tuple[Schema, ...] = ()
@@ -55,8 +56,11 @@ async def lint_folder(folder: Path, base: Seal | None = None) -> Linted:
         schemas = tuple(step.after for step in replayed.steps)
         if replayed.refused is not None:
             findings.append(_of_refusal(found.migrations[len(schemas)], replayed.refused))
+        used: set[str] = set()
         for step in replayed.steps:
-            findings += _checked(step.migration, step, waivers.get(step.migration.version, ()))
+            findings += _checked(step, waivers, used)
+        if replayed.refused is None:
+            findings += _of_no_use(waivers, used, is_partial=base is not None)
     findings.sort(key=lambda finding: (finding.file, finding.line, finding.code))
     return Linted(found.migrations, tuple(findings), schemas)
 
@@ -72,23 +76,39 @@ def _seal_faults(seal: Seal | None, base: Seal | None, migrations: Sequence[Migr
     return faults + (unpublished_changes(seal, base) if base else [])
 
 
-def _checked(one: Migration, step: Step, waivers: Sequence[Waiver]) -> Iterator[Finding]:
-    used: set[str] = set()
-    rules = [rule for rule in CHECKS if not (rule.only_new and step.is_released)]
-    waived = {waiver.rule for waiver in waivers} & WAIVABLE
-    for rule in rules:
+def _checked(step: Step, waivers: Waivers, used: set[str]) -> Iterator[Finding]:
+    """What the rules find. `used` gets the rules that were waived for the whole folder and found something."""
+    one = step.migration
+    own = waivers.by_version.get(one.version, ())
+    waived = {waiver.rule for waiver in own} & WAIVABLE
+    everywhere = {waiver.rule for waiver in waivers.everywhere} & WAIVABLE
+    # What is not looked at here may still be waived.
+    found = {rule.code for rule in CHECKS if rule.only_new and step.is_released}
+    for rule in CHECKS:
         assert rule.check is not None
-        problems = list(rule.check(step))
-        if problems and rule.code in waived:
-            used.add(rule.code)
+        problems = [] if rule.code in found else list(rule.check(step))
+        if problems and rule.code in waived | everywhere:
+            found.add(rule.code)
+            used |= {rule.code} - waived
             continue
         for problem in problems:
             yield _of_problem(one, rule.code, problem)
-    unseen = {rule.code for rule in CHECKS} - {rule.code for rule in rules}
-    for waiver in waivers:
+    for waiver in own:
+        if waiver.rule not in found:
+            yield _of_problem(one, _WAIVER, Problem(_is_no_use(waiver, "here")))
+
+
+def _of_no_use(waivers: Waivers, used: Set[str], *, is_partial: bool) -> Iterator[Finding]:
+    """Waivers for the whole folder that nothing needs; `is_partial` if some versions were not looked at."""
+    unseen = {rule.code for rule in CHECKS if rule.only_new and is_partial}
+    for waiver in waivers.everywhere:
         if waiver.rule not in used | unseen:
-            what = "found nothing here" if waiver.rule in WAIVABLE else "cannot be waived"
-            yield _of_problem(one, _WAIVER, Problem(f"{waiver.rule} {what}"))
+            yield _of_fault(FileFault(CONFIG_FILE, _is_no_use(waiver, "in any version"), _WAIVER))
+
+
+def _is_no_use(waiver: Waiver, where: str) -> str:
+    what = f"found nothing {where}" if waiver.rule in WAIVABLE else "cannot be waived"
+    return f"{waiver.rule} {what}"
 
 
 def _of_refusal(one: Migration, error: MigrationFailed) -> Finding:
@@ -110,7 +130,7 @@ def _of_fault(fault: FileFault) -> Finding:
         line=fault.line,
         statement=fault.statement,
         message=fault.reason,
-        fix=rule.fix,
+        fix=fix_of(rule.code, fault.reason) or rule.fix,
     )
 
 

@@ -1,38 +1,23 @@
-"""Rules about single statements: what they do to rows, and on which engines they run alike."""
+"""Rules about single statements: what they do to rows."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 from sqlglot import exp
 
-from freehold.migrate.canonical import items
 from freehold.migrate.chance import ONE, freeze
 from freehold.migrate.types import Migration
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.step import Parsed, Step
 
 _DATA = {"insert", "update", "delete", "replace", "with"}
-_ENGINE_FUNCTIONS = {
-    "readfile": "only SQLite's shell has it",
-    "load_extension": "no server allows it",
-    "vector": "only libSQL and Turso have it",
-    "vector32": "only libSQL and Turso have it",
-    "vector64": "only libSQL and Turso have it",
-    "vector_extract": "only libSQL and Turso have it",
-    "vector_distance_cos": "only libSQL and Turso have it",
-    "libsql_vector_idx": "only libSQL has it",
-    "uuid4_str": "only Turso's engine has it",
-    "gen_random_uuid": "only Turso's engine has it",
-    "uuid7": "only Turso's engine has it",
-}
 
 
 def _chance(step: Step) -> Iterator[Problem]:
     for one in step.statements:
         if one.words[0] in _DATA or _is_copy(one):
-            if _depends_on_chance(one.piece.sql):
+            if depends_on_chance(one.piece.sql):
                 yield Problem("the rows it writes depend on the time or on chance", one.number)
-            elif (column := _chance_by_default(step, one)) is not None:
+            elif (column := chance_by_default(step, one)) is not None:
                 yield Problem(
                     f"it leaves {column} to a default that depends on the time or on chance", one.number
                 )
@@ -42,11 +27,13 @@ def _is_copy(one: Parsed) -> bool:
     return one.words[:2] == ("create", "table") and "as" in one.words and "select" in one.words
 
 
-def _depends_on_chance(sql: str) -> bool:
+def depends_on_chance(sql: str) -> bool:
+    """Whether what it says is otherwise at another time, or by chance."""
     return freeze([Migration(version=1, name="a", sql=sql)], ONE) is not None
 
 
-def _chance_by_default(step: Step, one: Parsed) -> str | None:
+def chance_by_default(step: Step, one: Parsed) -> str | None:
+    """The column that an INSERT leaves to a default of that kind, if there is one."""
     tree = one.tree
     if not isinstance(tree, exp.Insert):
         return None
@@ -58,7 +45,7 @@ def _chance_by_default(step: Step, one: Parsed) -> str | None:
         return None
     for column in table.columns:
         is_left_out = column.default is not None and column.name not in (named or ())
-        if is_left_out and _depends_on_chance(" ".join(("select", *(column.default or ())))):
+        if is_left_out and depends_on_chance(" ".join(("select", *(column.default or ())))):
             return f"{table.name}.{column.name}"
     return None
 
@@ -134,46 +121,6 @@ NOT_REPEATABLE = Rule(
 )
 
 
-def _engine_specific(step: Step) -> Iterator[Problem]:
-    for one in step.statements:
-        for reason in _engine_reasons(one.words):
-            yield Problem(reason, one.number)
-
-
-def _engine_reasons(words: tuple[str, ...]) -> Iterator[str]:
-    if words[:2] == ("create", "virtual"):
-        yield "Turso's engine has no such virtual tables (FTS5, R-tree)"
-    if words[:2] == ("create", "materialized"):
-        yield "only Turso's engine has materialized views"
-    if words[:2] == ("create", "table"):
-        if ("without", "rowid") in pairwise(words):
-            yield "Turso's engine refuses WITHOUT ROWID"
-        if any(("as", "(") in pairwise(item.words) for item in items(words)[0]):
-            yield "Turso's engine refuses generated columns"
-        if ("random", "rowid") in pairwise(words):
-            yield "only libSQL has RANDOM ROWID"
-        if "f32_blob" in words or "f64_blob" in words or "f1bit_blob" in words:
-            yield "only libSQL and Turso have vector types"
-    if words[:2] == ("alter", "table") and ("alter", "column") in pairwise(words[2:]):
-        yield "ALTER COLUMN is libSQL's alone"
-    if words[:2] == ("alter", "table") and "add" in words and ("as", "(") in pairwise(words):
-        yield "Turso's engine refuses generated columns"
-    for word, after in pairwise(words):
-        if after == "(" and word in _ENGINE_FUNCTIONS:
-            yield f"{word}(): {_ENGINE_FUNCTIONS[word]}"
-
-
-ENGINE_SPECIFIC = Rule(
-    code="FH109",
-    slug="engine-specific",
-    why="A tenant's database is SQLite on one device, libSQL on the server and Turso's engine on the next device. "
-    "SQL that one of them refuses, or understands otherwise, leaves the fleet with different schemas.",
-    fix="Use what all three have; `freehold registry test` runs it on each. Waive it if all your clients and "
-    "servers use the same engine.",
-    check=_engine_specific,
-)
-
-
 def _not_understood(step: Step) -> Iterator[Problem]:
     for one in step.statements:
         if one.words[0] in _DATA and one.tree is None:
@@ -190,4 +137,4 @@ NOT_UNDERSTOOD = Rule(
     check=_not_understood,
 )
 
-STATEMENT_RULES = (NON_DETERMINISTIC, UNBOUNDED, NOT_REPEATABLE, ENGINE_SPECIFIC, NOT_UNDERSTOOD)
+STATEMENT_RULES = (NON_DETERMINISTIC, UNBOUNDED, NOT_REPEATABLE, NOT_UNDERSTOOD)

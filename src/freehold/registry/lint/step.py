@@ -14,6 +14,7 @@ from freehold.migrate.schema import EMPTY, Schema
 from freehold.migrate.split import Statement
 from freehold.migrate.types import Migration
 from freehold.registry.lint.rows.observed import Observed
+from freehold.registry.lint.walked import Keys, Walked
 from freehold.registry.release import Release, release_of
 
 # It warns of every trigger, which it leaves as it is; so do the rules, for a trigger runs later.
@@ -84,7 +85,8 @@ class Parsed(Struct, frozen=True, dict=True):
 class Step(Struct, frozen=True, dict=True):
     """A migration between two schemas. `batch` are the versions that are released together with it.
 
-    `head` is the schema at the newest version. `observed` is what it does to rows.
+    `head` is the schema at the newest version. `observed` is what it does to rows, `walked` what the engine says of
+    its statements.
     """
 
     migration: Migration
@@ -95,6 +97,9 @@ class Step(Struct, frozen=True, dict=True):
     is_released: bool = False
     head: Schema = EMPTY
     observed: Observed = Observed()
+    walked: Walked = Walked()
+    keys_before: Keys = Keys()
+    keys_at_head: Keys = Keys()
 
     @cached_property
     def statements(self) -> tuple[Parsed, ...]:

@@ -67,10 +67,10 @@ class Sample(Struct, frozen=True):
         return connection
 
 
-def connect() -> sqlite3.Connection:
-    """A new database in memory, in a transaction, whose statements end after a while."""
+def connect(seconds: float = _SECONDS) -> sqlite3.Connection:
+    """A new database in memory, in a transaction; its statements end when the time is over."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    end = time.monotonic() + _SECONDS
+    end = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > end, 10_000)
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("BEGIN")

@@ -1,0 +1,158 @@
+"""Rules about engines and clients: on which of them a statement runs alike, or can be read at all."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from freehold.migrate.canonical import closing, items, unwrapped
+from freehold.migrate.tokens import Kind, tokens
+from freehold.registry.lint.findings import Problem, Rule
+from freehold.registry.lint.step import Parsed, Step
+
+_ENGINE_FUNCTIONS = {
+    "readfile": "only SQLite's shell has it",
+    "load_extension": "no server allows it",
+    "vector": "only libSQL and Turso have it",
+    "vector32": "only libSQL and Turso have it",
+    "vector64": "only libSQL and Turso have it",
+    "vector_extract": "only libSQL and Turso have it",
+    "vector_distance_cos": "only libSQL and Turso have it",
+    "libsql_vector_idx": "only libSQL has it",
+    "uuid4_str": "only Turso's engine has it",
+    "gen_random_uuid": "only Turso's engine has it",
+    "uuid7": "only Turso's engine has it",
+}
+_AGGREGATES = {
+    "group_concat",
+    "string_agg",
+    "json_group_array",
+    "json_group_object",
+    "sum",
+    "total",
+    "count",
+    "avg",
+}
+
+
+def _engine_specific(step: Step) -> Iterator[Problem]:
+    for one in step.statements:
+        for reason in _engine_reasons(one.words):
+            yield Problem(reason, one.number)
+        if old := (one.renamed[0] or one.renamed_column[0]):
+            for reason in _rename_reasons(step, one, old):
+                yield Problem(reason, one.number)
+
+
+def _rename_reasons(step: Step, one: Parsed, old: str) -> Iterator[str]:
+    """SQLite writes the new name into everything that uses the old one, and Turso's engine not everywhere."""
+    for view in step.walked.rewritten.get(one.number, ()):
+        yield f"the view {view} gets the new name here, and keeps the old one on Turso's engine; drop it before"
+    for index in step.before.indexes.values():
+        if index.table == old and one.renamed[0] and (old, ".") in pairwise(map(unwrapped, index.shape)):
+            yield f"the index {index.name} gets the new name here, and keeps the old one on Turso's engine"
+
+
+def _engine_reasons(words: tuple[str, ...]) -> Iterator[str]:
+    if words[:2] == ("create", "virtual"):
+        yield "Turso's engine has no such virtual tables (FTS5, R-tree)"
+    if words[:2] == ("create", "materialized"):
+        yield "only Turso's engine has materialized views"
+    if "trigger" in words[:4] and ("instead", "of") in pairwise(words):
+        yield "Turso's engine refuses INSTEAD OF triggers"
+    if _has_ordered_aggregate(words):
+        yield "Turso's engine refuses ORDER BY inside an aggregate function, and so does SQLite before 3.44"
+    if words[:2] == ("create", "table"):
+        yield from _table_reasons(words)
+    if words[:2] == ("alter", "table") and ("alter", "column") in pairwise(words[2:]):
+        yield "ALTER COLUMN is libSQL's alone"
+    if words[:2] == ("alter", "table") and "add" in words and ("as", "(") in pairwise(words):
+        yield "Turso's engine refuses generated columns"
+    for word, after in pairwise(words):
+        if after == "(" and word in _ENGINE_FUNCTIONS:
+            yield f"{word}(): {_ENGINE_FUNCTIONS[word]}"
+
+
+def _table_reasons(words: tuple[str, ...]) -> Iterator[str]:
+    if any("check" in item.words and item.words[-2:-1] == ("conflict",) for item in items(words)[0]):
+        yield "Turso's engine refuses CHECK with ON CONFLICT"
+    if ("without", "rowid") in pairwise(words):
+        yield "Turso's engine refuses WITHOUT ROWID"
+    if any(("as", "(") in pairwise(item.words) for item in items(words)[0]):
+        yield "Turso's engine refuses generated columns"
+    if ("random", "rowid") in pairwise(words):
+        yield "only libSQL has RANDOM ROWID"
+    if "f32_blob" in words or "f64_blob" in words or "f1bit_blob" in words:
+        yield "only libSQL and Turso have vector types"
+
+
+def _has_ordered_aggregate(words: Sequence[str]) -> bool:
+    return any(
+        word in _AGGREGATES
+        and words[at + 1 : at + 2] == ("(",)
+        and _orders(words[at + 2 : closing(words, at + 1)])
+        for at, word in enumerate(words)
+    )
+
+
+def _orders(words: Sequence[str]) -> bool:
+    depth = 0
+    for word, after in pairwise(words):
+        depth += (word == "(") - (word == ")")
+        if not depth and (word, after) == ("order", "by"):
+            return True
+    return False
+
+
+ENGINE_SPECIFIC = Rule(
+    code="FH109",
+    slug="engine-specific",
+    why="A tenant's database is SQLite on one device, libSQL on the server and Turso's engine on the next device. "
+    "SQL that one of them refuses, or understands otherwise, leaves the fleet with different schemas.",
+    fix="Use what all three have; `freehold registry test` runs it on each. Waive it if all your clients and "
+    "servers use the same engine.",
+    check=_engine_specific,
+)
+
+
+def _strings(step: Step) -> Iterator[Problem]:
+    for number, found in step.walked.strings.items():
+        names = ", ".join(found[:3])
+        yield Problem(f"{names} is the name of nothing, and so SQLite takes it for a string", number)
+
+
+QUOTED_STRINGS = Rule(
+    code="FH124",
+    slug="double-quoted-string",
+    only_new=True,
+    why="A string stands in double quotes. SQLite takes it for one where there is no such column, and means another "
+    "thing once there is; Turso's engine and every SQLite that is built without this (better-sqlite3, its own shell) "
+    "refuse it. In a CHECK, an index, a view or a trigger they then cannot even open the database.",
+    fix="Write it in single quotes: 'text'. Or correct the name, if it was meant to be one.",
+    check=_strings,
+)
+
+
+def _lower_case_using(step: Step) -> Iterator[Problem]:
+    for one in step.statements:
+        if one.words[:2] != ("create", "virtual"):
+            continue
+        sql = one.piece.sql
+        for kind, start, end in tokens(sql):
+            word = sql[start:end]
+            if kind is Kind.WORD and word.upper() == "USING":
+                if word != "USING":
+                    yield Problem(f"`{word}` is not written in capitals", one.number)
+                break
+
+
+LOWER_CASE_USING = Rule(
+    code="FH125",
+    slug="lower-case-using",
+    only_new=True,
+    why="Turso's sync clients (@tursodatabase/sync 0.7, pyturso 0.8) read the schema with a parser that knows a "
+    "virtual table only by USING in capitals. With `using` they do not connect at all: `Expected 'USING' in module "
+    "name`.",
+    fix="Write USING in capitals.",
+    check=_lower_case_using,
+)
+
+ENGINE_RULES = (ENGINE_SPECIFIC, QUOTED_STRINGS, LOWER_CASE_USING)

@@ -1,0 +1,145 @@
+"""What to do about a refusal, by its cause: SQLite says what it does not take, and here stands why that may be."""
+
+import re
+
+_ENGINE = "SQLite has none of that name; only one engine does. Use what all have, or leave it to the app."
+
+# The first that fits counts.
+_REFUSALS = (
+    (
+        r"sqlite_(master|schema) may not be modified|unsafe use of virtual table",
+        "It is a line of a dump that writes into SQLite's own table. Leave it out, and write what it stood for: "
+        "`CREATE VIRTUAL TABLE … USING …`.",
+    ),
+    (
+        r"reserved for internal use",
+        "Names that start with `sqlite_` are SQLite's own and come by themselves (`sqlite_sequence` with "
+        "AUTOINCREMENT, shadow tables with their virtual table). Leave the statement out.",
+    ),
+    (
+        r"may not be (modified|dropped|altered|indexed)",
+        "It is a table of the engine's own, or a full-text table's. Change the table that it belongs to.",
+    ),
+    (
+        r"already exists|already another table or index|there is already|duplicate column name",
+        "An earlier version has made it. Use another name, or change what is there: ALTER TABLE, or DROP first.",
+    ),
+    (
+        r"no such module",
+        _ENGINE,
+    ),
+    (
+        r"no such function",
+        _ENGINE,
+    ),
+    (
+        r"no such collation",
+        "A collation of the app's own is not there on the server, nor in a fresh database. Use BINARY, NOCASE or "
+        "RTRIM.",
+    ),
+    (
+        r"error in (view|trigger|index)",
+        "What the message names uses the table or column that is changed here. Drop it before, and make it again "
+        "after the change.",
+    ),
+    (
+        r"no such (table|column|index|view|trigger)",
+        "No earlier version, and no statement above, makes it: look at the spelling and at the order. To allow "
+        "for both, write DROP … IF EXISTS.",
+    ),
+    (
+        r"foreign key mismatch",
+        "A foreign key refers to columns that are neither primary key nor UNIQUE. Make them so, or refer to "
+        "others.",
+    ),
+    (
+        r"reference a row that is not there|FOREIGN KEY constraint failed",
+        "A row that this version writes, or leaves, refers to a row that is not there. Write parents before their"
+        " children, and keep both.",
+    ),
+    (
+        r"(UNIQUE|NOT NULL|CHECK) constraint failed|datatype mismatch|cannot store",
+        "A row that a migration itself has written breaks the constraint: correct that row, or mend it in a "
+        "statement before this one.",
+    ),
+    (
+        r"cannot add a (UNIQUE|PRIMARY KEY|NOT NULL|REFERENCES)|Cannot add a|non-constant default",
+        "ALTER TABLE cannot do this. Rebuild the table: `freehold registry diff` writes that.",
+    ),
+    (
+        r"cannot drop|cannot rename|cannot modify",
+        "Something stands on it: a key, an index, a view or a CHECK. Drop that before, or rebuild the table: "
+        "`freehold registry diff` writes that.",
+    ),
+    (
+        r"values for|columns but|columns were supplied",
+        "Name the columns, and give as many values.",
+    ),
+    (
+        r"incomplete input",
+        "The statement ends before it is whole: a parenthesis, CASE or trigger is not closed.",
+    ),
+    (
+        r'near "(ALTER|COLUMN|TO)"|ALTER COLUMN',
+        "SQLite knows no such change. `ALTER COLUMN … TO` is libSQL's alone: rebuild the table, `freehold "
+        "registry diff` writes that.",
+    ),
+    (
+        r"unrecognized token|syntax error",
+        "It is no SQL that SQLite knows. Correct it where the message points; lines of a shell (`.mode`) and "
+        "other databases' dialects have no place here.",
+    ),
+    (
+        r"transaction",
+        "Leave BEGIN, COMMIT and their like out: a migration is in one transaction anyhow.",
+    ),
+    (
+        r"interrupted|too (big|many|large|complex)|out of memory",
+        "It is too much for one migration: divide it.",
+    ),
+)
+
+_FILES = (
+    (
+        r"byte order mark",
+        "Save the file as UTF-8 without a byte order mark.",
+    ),
+    (
+        r"is not UTF-8",
+        "Save the file as UTF-8; the message has the first line that is none.",
+    ),
+    (
+        r"over the limit",
+        "Divide it into several migrations, each with the next number.",
+    ),
+    (
+        r"versions start at 1",
+        "Give it a number from 0001 on.",
+    ),
+    (
+        r"^expected ",
+        "Rename it to NNNN_snake_case_name.sql, e.g. 0002_add_tags.sql. `freehold registry new NAME` makes files "
+        "with the right name; other SQL belongs into another folder.",
+    ),
+    (
+        r"",
+        "See to it that the file is there and may be read, by whoever runs this.",
+    ),
+)
+
+_NAMES = (
+    (
+        r"a name is snake_case",
+        "Rename it: a-z, 0-9 and single _ between words, 100 characters at most.",
+    ),
+)
+
+_BY_CODE = {"FH001": _NAMES, "FH010": _REFUSALS, "FH020": _FILES}
+
+
+def fix_of(code: str, reason: str) -> str | None:
+    """What to do about this reason; None where the rule's own words are all there is to say."""
+    for pattern, fix in _BY_CODE.get(code, ()):
+        if re.search(pattern, reason, re.IGNORECASE):
+            return fix
+    return None

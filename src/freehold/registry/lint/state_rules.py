@@ -1,0 +1,185 @@
+"""Rules about what stands in the schema, told at the version that brings it, if it is still there at the newest."""
+
+from collections.abc import Iterator, Set
+
+from freehold.errors import FreeholdError
+from freehold.migrate.schema import ForeignKey, Other, Schema
+from freehold.migrate.split import Statement, split
+from freehold.migrate.tokens import Kind, tokens
+from freehold.registry.lint.findings import Problem, Rule
+from freehold.registry.lint.statement_rules import chance_by_default, depends_on_chance
+from freehold.registry.lint.step import Parsed, Step
+
+
+def _is_lasting(here: Set[object], before: Set[object], head: Set[object]) -> Set[object]:
+    """What came here and stayed. A later version may mend it, also where a published file cannot be changed."""
+    return (here - before) & head
+
+
+def _place(step: Step, *words: str) -> int:
+    return step.number_of(*words) or step.number_of(f"{words[0]}_new", *words[1:]) or step.number_of(words[0])
+
+
+def _broken(step: Step) -> Iterator[Problem]:
+    keys = step.walked.keys.broken
+    for name, key in _sorted(keys.keys() - step.keys_before.broken.keys() & step.keys_at_head.broken.keys()):
+        at = _place(step, name, "references") or step.number_of(key.parent)
+        yield Problem(f"{_shown(step.after, name, key)}: {keys[name, key]}", at)
+
+
+def _sorted(keys: Set[tuple[str, ForeignKey]]) -> list[tuple[str, ForeignKey]]:
+    return sorted(keys)
+
+
+def _shown(schema: Schema, name: str, key: ForeignKey) -> str:
+    return f"{schema.tables[name].name} ({', '.join(key.columns)}) references {key.parent}"
+
+
+BROKEN_KEY = Rule(
+    code="FH119",
+    slug="broken-foreign-key",
+    why="A foreign key refers to a table or column that is not there, or to columns that are no primary key and not "
+    "UNIQUE. SQLite makes the table all the same, and with foreign keys on, as they are on tenants' databases, every "
+    "INSERT into it then fails.",
+    fix="Correct the name, or make what it refers to: a table, with a PRIMARY KEY or UNIQUE over exactly these "
+    "columns. In a published file it is mended by a later migration.",
+    check=_broken,
+)
+
+
+def _unindexed(step: Step) -> Iterator[Problem]:
+    before, head = step.keys_before, step.keys_at_head
+    broken = step.walked.keys.broken.keys()
+    for name, key in _sorted((step.walked.keys.unindexed - before.unindexed & head.unindexed) - broken):
+        yield Problem(f"{_shown(step.after, name, key)} without an index", _place(step, name, "references"))
+
+
+UNINDEXED_KEY = Rule(
+    code="FH120",
+    slug="foreign-key-without-index",
+    severity="warning",
+    only_new=True,
+    why="Whenever a row of the parent is deleted, or its key changes, SQLite looks for rows that refer to it: "
+    "without an index it reads the whole child table, once for each row.",
+    fix="`CREATE INDEX child_parent ON child (parent_id)`, best in the migration that makes the table. Waive it for "
+    "a table that stays small, or whose parents are never deleted.",
+    check=_unindexed,
+)
+
+
+def _not_made(step: Step) -> Iterator[Problem]:
+    for number, reason in step.walked.unmade.items():
+        yield Problem(reason, number)
+
+
+NOT_MADE = Rule(
+    code="FH121",
+    slug="exists-otherwise",
+    only_new=True,
+    why="CREATE … IF NOT EXISTS finds something else under the name and leaves it as it is. The file says one thing "
+    "and the databases have another, without an error.",
+    fix="Leave out IF NOT EXISTS: versions follow each other, and what is there is known. Change what is there with "
+    "ALTER TABLE or a rebuild; `freehold registry diff` writes it.",
+    check=_not_made,
+)
+
+
+def _without_key(step: Step) -> Iterator[Problem]:
+    for name in sorted(_is_lasting(_keyless(step.after), _keyless(step.before), _keyless(step.head))):  # type: ignore[type-var]
+        assert isinstance(name, str)
+        yield Problem(f"{step.after.tables[name].name} has no primary key", _place(step, name))
+
+
+def _keyless(schema: Schema) -> Set[object]:
+    return {
+        name
+        for name, table in schema.tables.items()
+        if not table.is_virtual and not any(column.primary for column in table.columns)
+    }
+
+
+NO_PRIMARY_KEY = Rule(
+    code="FH122",
+    slug="no-primary-key",
+    severity="warning",
+    only_new=True,
+    why="Rows of a table without a primary key can only be told apart by a number that a rebuild or VACUUM may "
+    "change. Sync cannot say which row was changed, and the same row comes twice.",
+    fix="Give it a PRIMARY KEY.",
+    check=_without_key,
+)
+
+
+def _clocks(step: Step) -> Iterator[Problem]:
+    for name, trigger in step.after.triggers.items():
+        was, last = step.before.triggers.get(name), step.head.triggers.get(name)
+        if (was is not None and was.shape == trigger.shape) or last is None or last.shape != trigger.shape:
+            continue
+        if depends_on_chance(trigger.sql):
+            reason = f"what the trigger {trigger.name} does depends on the time or on chance"
+        elif column := _left_to_chance(step, trigger):
+            reason = f"the trigger {trigger.name} leaves {column} to a default that depends on the time or on chance"
+        else:
+            continue
+        yield Problem(reason, _place(step, "trigger", name))
+
+
+def _left_to_chance(step: Step, trigger: Other) -> str | None:
+    for number, piece in enumerate(_body(trigger.sql), start=1):
+        if column := chance_by_default(step, Parsed(number, piece)):
+            return column
+    return None
+
+
+def _body(sql: str) -> list[Statement]:
+    """The statements between BEGIN and END."""
+    found = list(tokens(sql))
+    begins = [end for kind, start, end in found if kind is Kind.WORD and sql[start:end].upper() == "BEGIN"]
+    ends = [start for kind, start, end in found if kind is Kind.WORD and sql[start:end].upper() == "END"]
+    try:
+        return split(sql[begins[0] : ends[-1]]) if begins and ends else []
+    except FreeholdError:
+        return []
+
+
+CLOCK_IN_TRIGGER = Rule(
+    code="FH123",
+    slug="clock-in-trigger",
+    severity="warning",
+    only_new=True,
+    why="A trigger asks the clock (CURRENT_TIMESTAMP, datetime('now'), unixepoch()) or chance (random()). It runs on "
+    "the device and again where its change is replayed: the two copies of the row differ for ever.",
+    fix="Let the app write the value with the row. Waive it if clients of this database never sync, but write to the "
+    "server alone.",
+    check=_clocks,
+)
+
+
+def _checks(step: Step) -> Iterator[Problem]:
+    # The first one closes the door, and those after it change nothing.
+    names = sorted(map(str, _is_lasting(_checked(step.after), _checked(step.before), _checked(step.head))))
+    if names and not _checked(step.before):
+        name = names[0]
+        yield Problem(
+            f"{step.after.tables[name].name} has a CHECK, the first in the schema",
+            _place(step, name, "check"),
+        )
+
+
+def _checked(schema: Schema) -> Set[object]:
+    return {name for name, table in schema.tables.items() if table.checks}
+
+
+CHECK_IN_BROWSER = Rule(
+    code="FH126",
+    slug="check-in-browser",
+    severity="warning",
+    only_new=True,
+    why="Turso's sync client for the browser (@tursodatabase/sync-wasm 0.4) cannot open a database whose schema has "
+    "a CHECK constraint. Those for Node and Python can.",
+    fix="If no client of yours syncs in a browser, waive it for the whole folder: in registry.toml a `[[waiver]]` "
+    "without `version`. Else check values in the app, or in a trigger with RAISE.",
+    check=_checks,
+)
+
+STATE_RULES = (BROKEN_KEY, UNINDEXED_KEY, NOT_MADE, NO_PRIMARY_KEY, CLOCK_IN_TRIGGER, CHECK_IN_BROWSER)
