@@ -7,27 +7,27 @@ from pathlib import Path
 from msgspec import Struct
 
 from freehold.errors import FreeholdError, Unavailable
-from freehold.libsql.protocol import Batch, BatchStep, CondOk, Stmt
 from freehold.libsql.values import SqlValue
 from freehold.migrate.apply import apply
 from freehold.migrate.chance import ONE, OTHER, Frozen, freeze
-from freehold.migrate.fingerprint import ask
-from freehold.migrate.full_text import fit_of
+from freehold.migrate.fingerprint import SchemaUnreadable, ask
+from freehold.migrate.full_text import Fit, fit_of
 from freehold.migrate.ledger import ledger_rows
 from freehold.migrate.names import quoted
-from freehold.migrate.schema import Schema, read_schema
+from freehold.migrate.schema import Schema, Table, read_schema
 from freehold.migrate.snapshot import Scratch
 from freehold.migrate.soundness import unsoundness
 from freehold.migrate.split import split
 from freehold.migrate.target import Target
 from freehold.migrate.types import BadMigration, Migration, chains, normalise
+from freehold.migrate.virtual import Keeps
 from freehold.registry.diff.describe import differences
 from freehold.registry.lint.statement_rules import NON_DETERMINISTIC
 from freehold.registry.lint.step import Step
+from freehold.registry.lint.waivers import Waivers
 from freehold.registry.release import release_of
+from freehold.registry.trial_rows import FIXTURES, look_at_rows, write_fixtures
 from freehold.registry.types import BadRegistry
-
-FIXTURES = "fixtures"
 
 
 class TrialFault(Struct, frozen=True):
@@ -42,12 +42,18 @@ class TrialFault(Struct, frozen=True):
 
 
 class Tried(Struct, frozen=True):
-    """One history: a database on one engine that was brought from `start` to the newest version."""
+    """One history: a database on one engine that was brought from `start` to the newest version.
+
+    `changes` is what the next version makes of values that were there, as it says itself. `uncovered` are tables
+    that no history had a row in, so that nothing is known of theirs.
+    """
 
     engine: str
     start: int
     rows: int
     faults: tuple[TrialFault, ...]
+    changes: tuple[str, ...] = ()
+    uncovered: tuple[str, ...] = ()
 
 
 class _End(Struct, frozen=True):
@@ -73,11 +79,12 @@ async def try_out(
     recorded: Mapping[int, str],
     *,
     since: int = 0,
-    chancy: Set[int] = frozenset(),
+    waivers: Waivers = Waivers({}),  # noqa: B008 - frozen
 ) -> AsyncIterator[Tried]:
     """Each history as it ends; all engines must agree with the first. `recorded` are fingerprints by version.
 
-    The versions in `chancy` may write what depends on the time or on chance.
+    Versions that waive FH106 may write what depends on the time or on chance; those that waive FH116 to FH118 may do
+    to rows what these are about.
 
     Raises:
         BadRegistry: there are fixtures of a version that there is not, or `since` is none.
@@ -87,7 +94,9 @@ async def try_out(
         raise BadRegistry([f"{FIXTURES}/{version:04}.sql: there is no version {version}" for version in lost])
     if since > len(migrations):  # to try nothing is not to pass
         raise BadRegistry([f"there is no version {since} to start from; the newest is {len(migrations)}"])
-    plan = _Plan(migrations, fixtures, recorded, chancy)
+    chancy = {one.version for one in migrations if waivers.is_waived(one.version, "FH106")}
+    plan = _Plan(migrations, fixtures, recorded, chancy, waivers)
+    seen = await look_at_rows(migrations, fixtures, waivers)
     for start in range(since, len(migrations) + 1):
         first: tuple[str, _End] | None = None
         for engine, scratch in engines.items():
@@ -98,6 +107,7 @@ async def try_out(
                     end = await _history(target, plan, start, faults)
                 if first is None:  # what follows from the text is the same on the others
                     faults += await _chances(plan, start, scratch)
+                    faults += seen.faults.get(start + 1, ())
             except Unavailable:
                 raise
             except FreeholdError as error:
@@ -107,7 +117,14 @@ async def try_out(
             if end is not None and first is None:
                 first = (engine, end)
             rows = sum(map(len, end.rows.values())) if end else 0
-            yield Tried(engine, start, rows, tuple(TrialFault(engine, start, each) for each in faults))
+            yield Tried(
+                engine,
+                start,
+                rows,
+                tuple(TrialFault(engine, start, each) for each in faults),
+                seen.changes.get(start + 1, ()),
+                seen.empty,
+            )
 
 
 class _Plan(Struct, frozen=True):
@@ -115,6 +132,7 @@ class _Plan(Struct, frozen=True):
     fixtures: Mapping[int, Sequence[str]]
     recorded: Mapping[int, str]
     chancy: Set[int]
+    waivers: Waivers
 
 
 async def _history(target: Target, plan: _Plan, start: int, faults: list[str]) -> _End:
@@ -133,6 +151,8 @@ async def _history(target: Target, plan: _Plan, start: int, faults: list[str]) -
     if again.applied or [row.chain for row in rows] != chains(migrations):
         faults.append("applying once more was not the same as doing nothing")
     after = await _end(target)
+    if any(plan.waivers.is_waived(one.version, "FH118") for one in migrations[start:]):
+        fit = Fit(unfit=frozenset(after.schema.tables))
     faults += await unsoundness(target, after.schema, fit)
     if not any(release_of(one).is_contract for one in migrations[start:]):
         faults += _lost_rows(before, after)
@@ -144,7 +164,7 @@ async def _grow(target: Target, plan: _Plan, migrations: Sequence[Migration], st
     for version in range(1, start + 1):
         if version in plan.fixtures or version == start:
             await apply(target, migrations, to=version)
-            await _write(target, version, plan.fixtures.get(version, ()))
+            await write_fixtures(target, version, plan.fixtures.get(version, ()))
 
 
 async def _chances(plan: _Plan, start: int, scratch: Scratch) -> list[str]:
@@ -188,33 +208,34 @@ def _chancy_fixtures(plan: _Plan, version: int, schema: Schema) -> list[str]:
     ]
 
 
-async def _write(target: Target, version: int, statements: Sequence[str]) -> None:
-    """Run the fixtures as an app does: foreign keys on, and all or nothing."""
-    if not statements:
-        return
-    steps = [BatchStep(Stmt(sql="PRAGMA foreign_keys = ON"))]
-    for sql in ("BEGIN IMMEDIATE", *statements, "COMMIT"):
-        steps.append(BatchStep(Stmt(sql=sql, want_rows=False), CondOk(len(steps) - 1)))
-    [answer] = await target.run([Batch(tuple(steps))])
-    for error in answer.step_errors:
-        if error is not None:
-            raise BadRegistry([f"{FIXTURES}/{version:04}.sql: {error.message}"])
-
-
 async def _end(target: Target) -> _End:
     schema = await read_schema(target)
     tables = [table for table in schema.tables.values() if not table.is_virtual]
-    queries = []
-    for table in tables:
-        names = [quoted(column.name) for column in sorted(table.columns, key=lambda column: column.name)]
-        queries.append(
-            f"SELECT {', '.join(f'typeof({name}), {name}' for name in names)} FROM {quoted(table.name)}"
-        )
-    found = await ask(target, *queries) if queries else []
-    return _End(
-        schema,
-        {table.name.lower(): sorted(map(_shown, rows)) for table, rows in zip(tables, found, strict=True)},
-    )
+    found = await ask(target, *map(_rows_sql, tables)) if tables else []
+    rows = {table.name.lower(): sorted(map(_shown, rows)) for table, rows in zip(tables, found, strict=True)}
+    for name, table in schema.tables.items():
+        if _has_own_rows(table):
+            try:
+                [found_here] = await ask(target, _rows_sql(table))
+            except SchemaUnreadable:  # a module that has no rows to show
+                continue
+            rows[name] = sorted(map(_shown, found_here))
+    return _End(schema, rows)
+
+
+def _rows_sql(table: Table) -> str:
+    """All rows; those of a virtual table with their number, which is what they are found by."""
+    columns = [
+        column.name
+        for column in sorted(table.columns, key=lambda column: column.name)
+        if not (table.is_virtual and column.is_generated)
+    ]
+    names = [*(["rowid"] if table.is_virtual else []), *map(quoted, columns)]
+    return f"SELECT {', '.join(f'typeof({name}), {name}' for name in names)} FROM {quoted(table.name)}"
+
+
+def _has_own_rows(table: Table) -> bool:
+    return table.virtual is not None and table.virtual.keeps in {Keeps.OWN, Keeps.NOTHING}
 
 
 def _shown(row: Sequence[SqlValue]) -> str:

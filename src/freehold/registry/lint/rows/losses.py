@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import TypeVar
 
 from freehold.libsql.values import SqlValue
-from freehold.migrate.canonical import canonical, unwrapped
+from freehold.migrate.canonical import unwrapped
+from freehold.migrate.faults import shortened
 from freehold.migrate.schema import Other, Schema, Table
-from freehold.migrate.search import counts_rows, search_tables
-from freehold.migrate.types import Migration
+from freehold.registry.lint.rows.compare import as_stored, is_other, unmatched, values, variants
+from freehold.registry.lint.rows.concern import concerned
 from freehold.registry.lint.rows.observed import Loss, Observed
 from freehold.registry.lint.rows.sample import (
     ROWIDS,
@@ -22,84 +23,54 @@ from freehold.registry.lint.rows.sample import (
     Sample,
     Start,
     alias_of,
-    changed,
     primary_key,
     rowid_of,
     sample,
+    stored,
     without,
 )
+from freehold.registry.lint.rows.search import counts_rows, search_tables
 from freehold.registry.lint.rows.tried import (
     Key,
     Left,
     Part,
     Refused,
-    Row,
     contents,
     data_columns,
     final,
     tried,
 )
-from freehold.registry.lint.step import Parsed
 
 _T = TypeVar("_T")
 _MOST_PROBES = 400  # runs for one migration
 
 
-def may_lose_rows(migration: Migration, before: Schema) -> bool:
-    """Whether it is worth a trial: there are tables before it, and it does more than add."""
-    statements = [canonical(sql) for sql in migration.statements]
-    return bool(before.tables) and any(_takes(words, before) for words in statements)
-
-
-def _takes(words: Sequence[str], before: Schema) -> bool:
-    match words[:2]:
-        case ("drop", "table" | "trigger" | "view") | ("create", "virtual"):
-            return True
-        case ("alter", "table"):
-            return "rename" in words or "drop" in words
-    return words[:1] in (("update",), ("delete",), ("replace",), ("with",)) and bool(search_tables(before))
-
-
-def _concerned(statements: Sequence[Parsed], schema: Schema) -> Set[str]:
-    """The tables that the statements name, with what views, triggers and foreign keys tie to them."""
-    texts = {
-        name: other.shape for others in (schema.views, schema.triggers) for name, other in others.items()
-    }
-    owners = {name: trigger.table for name, trigger in schema.triggers.items()}
-    contents = {name: search.content for name, search in search_tables(schema).items()}
-    # A full-text table names the table of its rows in a string.
-    found = {unwrapped(word).strip("'").lower() for one in statements for word in one.words}
-    count = -1
-    while count != len(found):
-        count = len(found)
-        for name, words in texts.items():
-            if name in found or owners.get(name) in found:
-                found.update(map(unwrapped, words))
-        for name, table in schema.tables.items():
-            parents = {key.parent for key in table.foreign_keys}
-            content = contents.get(name)
-            if name in found or parents & found or content in found:
-                found |= {name, *parents, content or name}
-    return found & schema.tables.keys()
-
-
 def observe(start: Start, parts: Sequence[Part], before: Schema, after: Schema) -> Observed:
     """Try migrations on rows. Blocking, some ten milliseconds; nothing is found where they do not run on any."""
+    statements = [one for part in parts for one in part.statements]
+    texts = [one.piece.sql for one in statements]
     try:
-        return _Watch(start, parts, before, after).look()
+        rows = sample(start, before, texts, concerned(statements, before))
+        return _Watch(rows, parts, before, after).look()
     except sqlite3.Error:  # the start cannot be made here, so nothing can be seen
         return Observed()
 
 
+def observe_stored(start: Start, parts: Sequence[Part], before: Schema, after: Schema) -> Observed:
+    """The same with the rows that the start has."""
+    try:
+        return _Watch(stored(start, before), parts, before, after).look()
+    except sqlite3.Error:
+        return Observed()
+
+
 class _Watch:
-    def __init__(self, start: Start, parts: Sequence[Part], before: Schema, after: Schema) -> None:
+    def __init__(self, rows: Sample, parts: Sequence[Part], before: Schema, after: Schema) -> None:
         self._parts = parts
-        self._statements = [one for part in parts for one in part.statements]
         self._before = before
         self._after = after
-        texts = [one.piece.sql for one in self._statements]
-        self._sample: Sample = sample(start, before, texts, _concerned(self._statements, before))
-        self._made: Sequence[Made] = self._sample.made
+        self._sample = rows
+        self._made: Sequence[Made] = rows.made
         self._ignores_checks = False
         self._probes = 0
 
@@ -109,16 +80,18 @@ class _Watch:
         if left is None:
             return Observed()
         stale = set(self._stale())
-        losses, renumbered = [], []
+        losses, renumbered, changes = [], [], []
         for name in left.expected:
             if name not in self._after.tables or self._follows(name):
                 continue
             found = [*self._lost(name, left)]
-            losses += [Loss(name, reason) for reason in found]
+            losses += [Loss(name, reason, name in left.replaced) for reason in found]
+            if not found:
+                changes += [Loss(name, reason) for reason in self._changes(name, left)]
             if not found and self._is_renumbered(name, left) and (user := self._user_of_numbers(name, stale)):
                 renumbered.append(Loss(name, user[0]))
                 stale.discard(user[1])
-        return Observed(tuple(losses), tuple(renumbered), tuple(sorted(stale)))
+        return Observed(tuple(losses), tuple(renumbered), tuple(sorted(stale)), tuple(changes))
 
     def _follows(self, name: str) -> bool:
         """Whether it is a full-text table whose rows are another table's, and are looked at there."""
@@ -138,7 +111,7 @@ class _Watch:
             return self._tried(self._made)
         except Refused:
             self._ignores_checks = False
-        named = {word for one in self._statements for word in one.words}
+        named = {unwrapped(word) for part in self._parts for one in part.statements for word in one.words}
         kept = [row for row in self._made if row.table not in named]
         for row in self._made:
             if row.table in named and self._runs([*kept, row]):
@@ -185,16 +158,16 @@ class _Watch:
         was, now = self._before.tables[name], self._after.tables[name]
         set_anyway = left.rewritten.get(name, frozenset())
         columns = [one for one in data_columns(was) if now.column(one) and one not in set_anyway]
-        expected = _stored(left.expected[name], columns, was, now)
+        expected = as_stored(left.expected[name], columns, was, now)
         ending = left.rows[name]
-        unmatched = _unmatched(expected, ending, columns)
-        if not unmatched:
+        missing = unmatched(expected, ending, columns)
+        if not missing:
             return
         made = {_key(row, was): row for row in self._made if row.table == name}
         if not ending:
             yield f"none of the rows of {now.name} is left"
             return
-        lost = [key for key in unmatched if key in made and self._is_without_trace(made[key], now)]
+        lost = [key for key in missing if key in made and self._is_without_trace(made[key], now)]
         if lost:
             yield (
                 f"only some of the rows of {now.name} are left: {len(expected) - len(lost)} of "
@@ -207,32 +180,51 @@ class _Watch:
         gone = [
             column
             for column in columns
-            if not _values(expected, column) <= _values(ending, column)
+            if not values(expected, column) <= values(ending, column)
             and self._is_value_without_trace(name, column, made, left)
         ]
         if gone:
             names = ", ".join(f"{now.name}.{column}" for column in gone)
             yield f"the values of {names} are not those from before"
-        elif all(_values(expected, column) <= _values(ending, column) for column in columns):
+        elif all(values(expected, column) <= values(ending, column) for column in columns):
             yield f"the rows of {now.name} come out with values of other rows"
+
+    def _changes(self, name: str, left: Left) -> Iterator[str]:
+        """What became of rows by the migration's own words, of those that still have their number or key."""
+        was, now = self._before.tables[name], self._after.tables[name]
+        columns = [one for one in data_columns(was) if now.column(one)]
+        start = as_stored(left.before[name], columns, was, now)
+        ending = left.rows[name]
+        if gone := [key for key in start if key not in left.expected[name]]:
+            yield f"{len(gone)} of {len(start)} rows of {now.name} are deleted"
+        for column in columns:
+            other = [
+                key
+                for key in start
+                if key in ending and is_other(start[key].get(column), ending[key].get(column))
+            ]
+            if other:
+                example = f"{start[other[0]].get(column)!r} to {ending[other[0]].get(column)!r}"
+                yield f"{len(other)} of {len(start)} values of {now.name}.{column} change, {shortened(example)}"
 
     def _is_without_trace(self, row: Made, table: Table) -> bool:
         """Whether the table comes out the same if this row was never there."""
-        return self._ending(without(self._made, row), table) == self._ending(self._made, table)
+        whole = self._ending(self._made, table)
+        return whole is not None and whole == self._ending(without(self._made, row), table)
 
     def _is_value_without_trace(self, name: str, column: str, made: Mapping[Key, Made], left: Left) -> bool:
         """Whether the column comes out the same whatever stood in it before."""
         table = self._after.tables[name]
-        known = _values(left.rows[name], column)
+        known = values(left.rows[name], column)
         rows = [made[key] for key in left.expected[name] if key in made]
         is_tried = False
-        for variant in _variants(rows, column):
+        for variant in variants(rows, column):
             by_row = {id(row): other for row, other in zip(rows, variant, strict=True)}
             others = [by_row.get(id(row), row) for row in self._made]
             found = self._after_run(others, lambda connection: contents(connection, table, [column]))
             if found is not None and len(found) == len(left.rows[name]):
                 is_tried = True
-                if _values(found, column) != known:
+                if values(found, column) != known:
                     return False
         return is_tried
 
@@ -308,63 +300,6 @@ def _key(row: Made, table: Table) -> Key:
         return tuple(row.values.get(name) for name in primary_key(table))
     first = table.columns[0].name  # an R-tree's number is its first column
     return (row.values.get(rowid, row.values.get(alias_of(table) or first)),)
-
-
-def _stored(rows: Mapping[Key, Row], columns: Sequence[str], was: Table, now: Table) -> dict[Key, Row]:
-    """The rows as the new columns would store their values."""
-    found = {key: dict(row) for key, row in rows.items()}
-    for name in columns:
-        old, new = was.column(name), now.column(name)
-        if old is None or new is None or old.affinity == new.affinity or now.is_virtual:
-            continue
-        connection = sqlite3.connect(":memory:")
-        try:
-            connection.execute(f"CREATE TABLE one (value {new.type})")
-            for row in found.values():
-                connection.execute("DELETE FROM one")
-                connection.execute("INSERT INTO one VALUES (?)", (row.get(name),))
-                [(row[name],)] = connection.execute("SELECT value FROM one").fetchall()
-        except sqlite3.Error:
-            continue
-        finally:
-            connection.close()
-    return found
-
-
-def _unmatched(expected: Mapping[Key, Row], ending: Mapping[Key, Row], columns: Sequence[str]) -> list[Key]:
-    """Rows that are nowhere in the result; NULL may have become anything."""
-    left = Counter(tuple(row.get(column) for column in columns) for row in ending.values())
-    found = []
-    wanted = {key: tuple(row.get(column) for column in columns) for key, row in expected.items()}
-    for key, values in sorted(wanted.items(), key=lambda item: item[1].count(None)):
-        same = (
-            values
-            if left[values]
-            else next((one for one in left if left[one] and _fits_in(values, one)), None)
-        )
-        if same is None:
-            found.append(key)
-        else:
-            left[same] -= 1
-    return found
-
-
-def _fits_in(values: tuple[SqlValue, ...], other: tuple[SqlValue, ...]) -> bool:
-    return all(mine is None or mine == its for mine, its in zip(values, other, strict=True))
-
-
-def _values(rows: Mapping[Key, Row], column: str) -> Counter[SqlValue]:
-    return Counter(value for row in rows.values() if (value := row.get(column)) is not None)
-
-
-def _variants(rows: Sequence[Made], column: str) -> Iterator[list[Made]]:
-    """The rows with other values in the column: new ones, then the same for all, then those of the next row."""
-    known = [row.values.get(column) for row in rows]
-    for made_up in (lambda at: f"other {at}", lambda at: 900_000 + at, lambda at: f"[{at}]"):
-        yield [changed(row, column, made_up(at)) for at, row in enumerate(rows)]
-    for value in list(dict.fromkeys(one for one in known if one is not None))[:6]:
-        yield [changed(row, column, value) for row in rows]
-    yield [changed(row, column, value) for row, value in zip(rows, known[1:] + known[:1], strict=True)]
 
 
 def _fits(connection: sqlite3.Connection, check_sql: str) -> bool:

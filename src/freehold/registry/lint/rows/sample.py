@@ -12,14 +12,13 @@ from msgspec import Struct
 from freehold.libsql.values import SqlValue
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Schema, Table
-from freehold.migrate.search import SearchTable, module_of, search_tables
+from freehold.registry.lint.rows.search import SearchTable, search_tables
 from freehold.registry.lint.rows.values import Hints, edge, hinted, hints, plain, pool
 
 _PLAIN, _HINTED, _TRIES, _FIRST_TRIES = 4, 10, 20, 400
 _SHARE = 0.4  # of the columns get another value when a row is refused
 _SECONDS = 10.0  # for all that one connection is asked
-_NAMES = ("rowid", "_rowid_", "oid")
-ROWIDS = frozenset(_NAMES)
+ROWIDS = frozenset({"rowid", "_rowid_", "oid"})
 
 Values = Mapping[str, SqlValue]
 
@@ -84,6 +83,35 @@ def sample(start: Start, schema: Schema, texts: Sequence[str], wanted: Set[str])
         sqlite3.Error: the start cannot be made.
     """
     return _Filling(start, schema, texts, wanted).sample()
+
+
+def stored(start: Start, schema: Schema) -> Sample:
+    """The rows that are there already, written again without triggers, as what these made is there too.
+
+    Raises:
+        sqlite3.Error: the start cannot be made.
+    """
+    connection = connect()
+    try:
+        _run(connection, (*start.tables, *start.rows))
+        made = [row for table in schema.tables.values() for row in _stored(connection, table, schema)]
+    finally:
+        connection.close()
+    empty = Start(start.tables, (), start.rest)
+    return Sample(empty, schema, tuple(made), frozenset(schema.tables))
+
+
+def _stored(connection: sqlite3.Connection, table: Table, schema: Schema) -> Iterator[Made]:
+    search = search_tables(schema).get(table.name.lower())
+    if search is not None and search.content is not None:
+        return  # its rows are another table's, or nowhere
+    rowid = rowid_of(table)
+    own = [column.name for column in table.columns if not column.is_generated]
+    names = own if rowid is None or alias_of(table) or module_of(table).startswith("rtree") else [rowid, *own]
+    with suppress(sqlite3.Error):
+        sql = f"SELECT {', '.join(map(quoted, names))} FROM {quoted(table.name)}"
+        for row in connection.execute(sql).fetchall():
+            yield Made(table.name.lower(), dict(zip(names, row, strict=True)))
 
 
 class _Filling:
@@ -214,16 +242,12 @@ class _Filling:
 
 def rowid_of(table: Table) -> str | None:
     """A name for the row's number that no column hides, if it has one."""
-    if "without" in table.options:
-        return None
-    return next((name for name in _NAMES if table.column(name) is None), None)
+    return table.rowid if table.has_rowid else None
 
 
 def alias_of(table: Table) -> str:
     """The column that is the row's number; empty if none is."""
-    keys = [column for column in table.columns if column.primary]
-    is_alias = len(keys) == 1 and keys[0].type == "integer"
-    return keys[0].name if is_alias else ""
+    return table.number
 
 
 def primary_key(table: Table) -> tuple[str, ...]:
@@ -249,6 +273,11 @@ def _kinds(columns: Sequence[Column], given: Hints) -> Iterator[str]:
     nullable = [column.name for column in columns if not column.not_null and not column.primary]
     yield from nullable if len(nullable) > 1 else ()
     yield from ("hint",) * min(_HINTED, len(given.texts) + len(given.numbers))
+
+
+def module_of(table: Table) -> str:
+    """The module of a virtual table; empty for an ordinary one."""
+    return "" if table.virtual is None else table.virtual.module
 
 
 def _in_order(schema: Schema) -> list[Table]:

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from freehold.libsql.values import SqlValue
@@ -21,9 +22,13 @@ Row = dict[str, SqlValue]
 
 
 class Left(Struct, frozen=True):
-    """The rows of each table by name, each with its number (or key), and columns that statements of it set."""
+    """The rows of each table by name, each with its number (or key), and columns that statements of it set.
+
+    `before` are those of the start, `expected` those without what a statement itself took away or updated.
+    """
 
     rows: Mapping[str, Mapping[Key, Row]]
+    before: Mapping[str, Mapping[Key, Row]]
     expected: Mapping[str, Mapping[Key, Row]]
     rewritten: Mapping[str, frozenset[str]]
     replaced: frozenset[str]
@@ -83,7 +88,10 @@ class _Trial:
         self._after = after
         # Where the table of that name at the start is now; a dropped one is nowhere.
         self._place = {name: name for name in before.tables}
-        self._expected = {name: self._now(name) for name in before.tables}
+        self._start = {name: self._now(name) for name in before.tables}
+        self._expected = {
+            name: {key: dict(row) for key, row in rows.items()} for name, rows in self._start.items()
+        }
         self._rewritten: dict[str, set[str]] = {}
 
     def run(self, parts: Sequence[Part]) -> Left:
@@ -99,6 +107,7 @@ class _Trial:
         kept = {name for name, place in self._place.items() if name == place}
         return Left(
             {name: self._ending(name) for name in self._after.tables},
+            self._start,
             self._expected,
             {name: frozenset(found) for name, found in self._rewritten.items()},
             frozenset(self._before.tables.keys() - kept),
@@ -152,7 +161,7 @@ class _Trial:
         table = self._before.tables[name]
         info = self._connection.execute(f"PRAGMA table_xinfo({quoted(place)})").fetchall()
         there = {str(column[1]).lower() for column in info}
-        renamed = Table(place, table.sql, table.columns, (), (), (), table.options, table.is_virtual)
+        renamed = msgspec.structs.replace(table, name=place)
         return contents(self._connection, renamed, [one for one in data_columns(table) if one in there])
 
     def _loose(self, name: str) -> dict[Key, Row]:

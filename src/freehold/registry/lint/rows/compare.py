@@ -1,0 +1,71 @@
+"""Rows before and after, compared as values: what is the same, and what a column may be tried with instead."""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from freehold.libsql.values import SqlValue
+from freehold.migrate.schema import Table
+from freehold.registry.lint.rows.sample import Made, changed
+from freehold.registry.lint.rows.tried import Key, Row
+
+
+def as_stored(rows: Mapping[Key, Row], columns: Sequence[str], was: Table, now: Table) -> dict[Key, Row]:
+    """The rows as the new columns would store their values."""
+    found = {key: dict(row) for key, row in rows.items()}
+    for name in columns:
+        old, new = was.column(name), now.column(name)
+        if old is None or new is None or old.affinity == new.affinity or now.is_virtual:
+            continue
+        connection = sqlite3.connect(":memory:")
+        try:
+            connection.execute(f"CREATE TABLE one (value {new.type})")
+            for row in found.values():
+                connection.execute("DELETE FROM one")
+                connection.execute("INSERT INTO one VALUES (?)", (row.get(name),))
+                [(row[name],)] = connection.execute("SELECT value FROM one").fetchall()
+        except sqlite3.Error:
+            continue
+        finally:
+            connection.close()
+    return found
+
+
+def unmatched(expected: Mapping[Key, Row], ending: Mapping[Key, Row], columns: Sequence[str]) -> list[Key]:
+    """Rows that are nowhere in the result; NULL may have become anything."""
+    left = Counter(tuple(row.get(column) for column in columns) for row in ending.values())
+    found = []
+    wanted = {key: tuple(row.get(column) for column in columns) for key, row in expected.items()}
+    for key, values in sorted(wanted.items(), key=lambda item: item[1].count(None)):
+        same = (
+            values
+            if left[values]
+            else next((one for one in left if left[one] and _fits_in(values, one)), None)
+        )
+        if same is None:
+            found.append(key)
+        else:
+            left[same] -= 1
+    return found
+
+
+def is_other(value: SqlValue, now: SqlValue) -> bool:
+    return value is not None and value != now
+
+
+def _fits_in(values: tuple[SqlValue, ...], other: tuple[SqlValue, ...]) -> bool:
+    return all(mine is None or mine == its for mine, its in zip(values, other, strict=True))
+
+
+def values(rows: Mapping[Key, Row], column: str) -> Counter[SqlValue]:
+    return Counter(value for row in rows.values() if (value := row.get(column)) is not None)
+
+
+def variants(rows: Sequence[Made], column: str) -> Iterator[list[Made]]:
+    """The rows with other values in the column: new ones, then the same for all, then those of the next row."""
+    known = [row.values.get(column) for row in rows]
+    for made_up in (lambda at: f"other {at}", lambda at: 900_000 + at, lambda at: f"[{at}]"):
+        yield [changed(row, column, made_up(at)) for at, row in enumerate(rows)]
+    for value in list(dict.fromkeys(one for one in known if one is not None))[:6]:
+        yield [changed(row, column, value) for row in rows]
+    yield [changed(row, column, value) for row, value in zip(rows, known[1:] + known[:1], strict=True)]

@@ -1,0 +1,47 @@
+"""Which migrations are worth a trial on rows, and which tables they concern."""
+
+from collections.abc import Sequence, Set
+
+from freehold.migrate.canonical import canonical, unwrapped
+from freehold.migrate.schema import Schema
+from freehold.migrate.types import Migration
+from freehold.registry.lint.rows.search import search_tables
+from freehold.registry.lint.step import Parsed
+
+
+def may_lose_rows(migration: Migration, before: Schema) -> bool:
+    """Whether it is worth a trial: there are tables before it, and it does more than add."""
+    statements = [canonical(sql) for sql in migration.statements]
+    return bool(before.tables) and any(_takes(words, before) for words in statements)
+
+
+def _takes(words: Sequence[str], before: Schema) -> bool:
+    match words[:2]:
+        case ("drop", "table" | "trigger" | "view") | ("create", "virtual"):
+            return True
+        case ("alter", "table"):
+            return "rename" in words or "drop" in words
+    return words[:1] in (("update",), ("delete",), ("replace",), ("with",)) and bool(search_tables(before))
+
+
+def concerned(statements: Sequence[Parsed], schema: Schema) -> Set[str]:
+    """The tables that the statements name, with what views, triggers and foreign keys tie to them."""
+    texts = {
+        name: other.shape for others in (schema.views, schema.triggers) for name, other in others.items()
+    }
+    owners = {name: trigger.table for name, trigger in schema.triggers.items()}
+    contents = {name: search.content for name, search in search_tables(schema).items()}
+    # A full-text table names the table of its rows in a string.
+    found = {unwrapped(word).strip("'").lower() for one in statements for word in one.words}
+    count = -1
+    while count != len(found):
+        count = len(found)
+        for name, words in texts.items():
+            if name in found or owners.get(name) in found:
+                found.update(map(unwrapped, words))
+        for name, table in schema.tables.items():
+            parents = {key.parent for key in table.foreign_keys}
+            content = contents.get(name)
+            if name in found or parents & found or content in found:
+                found |= {name, *parents, content or name}
+    return found & schema.tables.keys()

@@ -1,0 +1,123 @@
+"""What each migration does to the rows of fixtures, looked at once on SQLite: the engines have to agree anyhow."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from freehold.errors import FreeholdError, Unavailable
+from freehold.libsql.protocol import Batch, BatchStep, CondOk, Stmt
+from freehold.migrate.apply import apply
+from freehold.migrate.fingerprint import ask
+from freehold.migrate.names import quoted
+from freehold.migrate.schema import EMPTY, Schema, read_schema
+from freehold.migrate.snapshot import sqlite_scratch
+from freehold.migrate.target import Target
+from freehold.migrate.types import Migration
+from freehold.migrate.virtual import Keeps
+from freehold.registry.lint.rows.observed import Observed
+from freehold.registry.lint.rows.watch import RowWatch
+from freehold.registry.lint.step import Step
+from freehold.registry.lint.waivers import Waivers
+from freehold.registry.release import release_of
+from freehold.registry.types import BadRegistry
+
+FIXTURES = "fixtures"
+
+
+class Seen(Struct, frozen=True):
+    """By version: what is wrong, and what the migration changes by its own words. `empty` tables never had a row."""
+
+    faults: Mapping[int, tuple[str, ...]] = {}
+    changes: Mapping[int, tuple[str, ...]] = {}
+    empty: tuple[str, ...] = ()
+
+
+async def look_at_rows(
+    migrations: Sequence[Migration], fixtures: Mapping[int, Sequence[str]], waivers: Waivers
+) -> Seen:
+    """Bring one database from version to version, with the rows of each, as far as SQLite takes them.
+
+    Raises:
+        Unavailable: no scratch database can be had.
+    """
+    faults: dict[int, tuple[str, ...]] = {}
+    changes: dict[int, tuple[str, ...]] = {}
+    try:
+        empty = await _look(migrations, fixtures, waivers, faults, changes)
+    except Unavailable:
+        raise
+    except FreeholdError:  # a fixture or a migration is refused, which is told where engines run it
+        empty = ()
+    return Seen(faults, changes, empty)
+
+
+async def _look(
+    migrations: Sequence[Migration],
+    fixtures: Mapping[int, Sequence[str]],
+    waivers: Waivers,
+    faults: dict[int, tuple[str, ...]],
+    changes: dict[int, tuple[str, ...]],
+) -> tuple[str, ...]:
+    """Gives the tables that never had a row."""
+    before, filled = EMPTY, set[str]()
+    watch = RowWatch(looks_at_stored=True)
+    async with sqlite_scratch() as target:
+        for at, one in enumerate(migrations):
+            await write_fixtures(target, at, fixtures.get(at, ()))
+            filled |= await _filled(target, before)
+            await watch.begin(one, before, target)
+            await apply(target, migrations, to=one.version, recorded=one.version - 1)
+            after = await read_schema(target)
+            seen = await watch.end(Step(one, before, after, migrations[:at]))
+            faults[one.version] = tuple(_faults(one, seen, after, waivers))
+            changes[one.version] = tuple(f"version {one.version}: {loss.reason}" for loss in seen.changes)
+            before = after
+        await write_fixtures(target, len(migrations), fixtures.get(len(migrations), ()))
+        filled |= await _filled(target, before)
+    return tuple(sorted(table.name for name, table in before.tables.items() if name not in filled))
+
+
+def _faults(one: Migration, seen: Observed, after: Schema, waivers: Waivers) -> Iterator[str]:
+    if not waivers.is_waived(one.version, "FH116"):
+        for loss in seen.losses:
+            # What goes with a parent that a contract migration drops, that migration has said.
+            if loss.is_replaced or not release_of(one).is_contract:
+                yield f"version {one.version}: {loss.reason}"
+    if not waivers.is_waived(one.version, "FH117"):
+        for loss in seen.renumbered:
+            name = after.tables[loss.table].name
+            yield f"version {one.version}: rows of {name} get other numbers (rowid), and {loss.reason}"
+    if not waivers.is_waived(one.version, "FH118"):
+        for name in seen.stale:
+            yield f"version {one.version}: the index of {name} does not fit the rows that it is made from"
+
+
+async def write_fixtures(target: Target, version: int, statements: Sequence[str]) -> None:
+    """Run the fixtures as an app does: foreign keys on, and all or nothing. Raises `BadRegistry`."""
+    if not statements:
+        return
+    steps = [BatchStep(Stmt(sql="PRAGMA foreign_keys = ON"))]
+    for sql in ("BEGIN IMMEDIATE", *statements, "COMMIT"):
+        steps.append(BatchStep(Stmt(sql=sql, want_rows=False), CondOk(len(steps) - 1)))
+    [answer] = await target.run([Batch(tuple(steps))])
+    for error in answer.step_errors:
+        if error is not None:
+            raise BadRegistry([f"{FIXTURES}/{version:04}.sql: {error.message}"])
+
+
+async def _filled(target: Target, schema: Schema) -> set[str]:
+    """The tables that have a row, by name in lower case; those whose rows are another table's count as filled."""
+    found = set()
+    for name, table in schema.tables.items():
+        if table.virtual is not None and table.virtual.keeps not in {Keeps.OWN, Keeps.NOTHING}:
+            found.add(name)
+            continue
+        try:
+            [rows] = await ask(target, f"SELECT 1 FROM {quoted(table.name)} LIMIT 1")
+        except Unavailable:
+            raise
+        except FreeholdError:  # a module that has no rows of its own
+            rows = [[1]]
+        if rows:
+            found.add(name)
+    return found
