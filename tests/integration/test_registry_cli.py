@@ -55,7 +55,14 @@ def test_every_verb_has_help_that_ends_with_examples(freehold: Freehold, words: 
     assert "freehold registry" in result.stdout.split("Examples:")[1]
 
 
+KEYED = {
+    "_0001_create_a": "CREATE TABLE a (x PRIMARY KEY);\n",
+    "_0002_create_b": "CREATE TABLE b (x PRIMARY KEY);\n",
+}
+
+
 def test_lint_says_that_sound_files_are_sound(freehold: Freehold) -> None:
+    freehold.write(**KEYED)
     assert "there is no such file in this folder" in freehold.run("lint").stderr
     assert freehold.run("lint", "--strict").exit_code == 1
     assert freehold.run("seal").stdout.splitlines() == [
@@ -75,8 +82,9 @@ def test_lint_says_that_sound_files_are_sound(freehold: Freehold) -> None:
 
 
 def test_a_sealed_file_is_sealed_again_only_when_told_so(freehold: Freehold) -> None:
+    freehold.write(**KEYED)
     freehold.run("seal")
-    freehold.write(_0002_create_b="CREATE TABLE b (x, y);\n")
+    freehold.write(_0002_create_b="CREATE TABLE b (x PRIMARY KEY, y);\n")
     refused = freehold.run("seal")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "--again 7: there is no such version" in freehold.run("seal", "--again", "7").stderr

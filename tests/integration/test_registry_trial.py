@@ -255,7 +255,10 @@ AGAIN = "DROP TABLE place; CREATE VIRTUAL TABLE place USING fts5(name, ref UNIND
             "none of the rows of box is left",
         ),
         (RENUMBER.format(copy="SELECT id, body"), "the full-text table letter_fts refers to rows of letter"),
-        (RENUMBER.format(copy="SELECT id, body"), "the full-text index letter_fts does not fit its rows"),
+        (
+            RENUMBER.format(copy="SELECT id, body"),
+            "the full-text index letter_fts is damaged, or does not fit",
+        ),
         ("CREATE VIRTUAL TABLE f USING fts5(body, content='letter')", "the index of f does not fit the rows"),
         (RENUMBER.format(copy="(rowid, id, body) SELECT rowid, id, body"), None),
         (

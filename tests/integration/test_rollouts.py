@@ -609,26 +609,6 @@ async def test_a_rehearsal_believes_no_false_alarm(fleet: Fleet) -> None:
     assert (found.faults, found.from_version) == ((), 2)
 
 
-async def test_a_rehearsal_asks_full_text_indexes_whether_they_fit(fleet: Fleet) -> None:
-    await fleet.run(next(iter(fleet.names)), "INSERT INTO decks VALUES (7, 'verbs')")
-    make = "CREATE VIRTUAL TABLE {0} USING fts5(name, content='decks')"
-    rebuild = "INSERT INTO {0} ({0}) VALUES ('rebuild')"
-    whole = f"{make.format('whole_fts')};\n{rebuild.format('whole_fts')}"
-    await fleet.services.registry.publish(history(*FIRST, *LATER, whole, make.format("bare_fts")))
-    faults = {}
-    for version in (6, 7):
-        faults[version] = {
-            fault
-            async for each in fleet.services.rollouts.rehearse(version, 12)
-            for fault in each.faults
-            if "UNIQUE" not in fault
-        }
-    assert faults[6] == set()
-    [fault] = faults[7]
-    assert "the full-text index bare_fts does not fit its rows" in fault
-    assert rebuild.format('"bare_fts"') in fault
-
-
 async def test_a_rehearsal_changes_only_copies_and_tells_what_would_happen(fleet: Fleet) -> None:
     rollouts = fleet.services.rollouts
     broken = next(iter(fleet.names))

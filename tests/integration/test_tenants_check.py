@@ -1,15 +1,12 @@
 """`tenants check`: drift is told, and its repair repairs it; on files, on a real sqld and on Turso's twin."""
 
 import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fleet import KINDS, Fleet, fleet
-from tests.servers import ROOT
 
 HEAD = 9
 ENTRY = """INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)
@@ -144,47 +141,3 @@ def test_as_text_what_is_lost_stands_in_the_script_and_the_rest_beside_it() -> N
         assert alone.stdout == f"-- t-{script}"
         nobody = place.run("tenants", "check", "nobody")
         assert (nobody.returncode, "there is no tenant `nobody`" in nobody.stderr) == (1, True)
-
-
-SEARCH = """-- description: Decks can be searched
--- allow: FH109 the server alone searches
-CREATE VIRTUAL TABLE decks_fts USING fts5(name, content='decks');
-INSERT INTO decks_fts (decks_fts) VALUES ('rebuild');
-CREATE TRIGGER decks_fts_added AFTER INSERT ON decks BEGIN
-  INSERT INTO decks_fts (rowid, name) VALUES (new.rowid, new.name);
-END;
-CREATE VIRTUAL TABLE some_fts USING fts5(name, content='decks');
-CREATE TRIGGER some_fts_added AFTER INSERT ON decks WHEN new.name <> 'private' BEGIN
-  INSERT INTO some_fts (rowid, name) VALUES (new.rowid, new.name);
-END;
-"""
-DECK = "INSERT INTO decks (id, name, created_at, updated_at) VALUES ('{0}', '{0}', 1, 1)"
-
-
-def test_a_full_text_index_that_does_not_fit_its_rows_is_told_with_what_makes_it_again(
-    place: Fleet, tmp_path: Path
-) -> None:
-    registry = tmp_path / "registry"
-    shutil.copytree(ROOT / "schema_registry/bahar", registry)
-    (registry / "0010_search_decks.sql").write_text(SEARCH)
-    place.environ["SCHEMA_REGISTRY"] = str(registry)
-    assert place.run("registry", "publish").returncode == 0
-    place.provision("whole", "emptied", "behind_its_back", "partial")
-    names = place.databases_of()
-    for tenant, name in names.items():
-        for deck in ("verbs", "private" if tenant == "partial" else "nouns"):
-            place.script(name, DECK.format(deck))
-    place.script(names["emptied"], "INSERT INTO decks_fts (decks_fts) VALUES ('delete-all')")
-    place.script(names["behind_its_back"], "UPDATE decks SET name = 'other words' WHERE id = 'verbs'")
-
-    found = checked(place)
-    # An index that leaves rows out on purpose is none of those.
-    assert [found[name]["verdict"] for name in ("whole", "partial")] == ["same", "same"], found
-    for tenant in ("emptied", "behind_its_back"):
-        assert found[tenant]["verdict"] == "stale", found[tenant]
-        assert "the full-text index decks_fts does not fit its rows" in found[tenant]["reasons"][0]
-        place.script(names[tenant], "\n".join(found[tenant]["repair"]))
-    assert {one["verdict"] for one in checked(place).values()} == {"same"}
-    assert place.ask(names["emptied"], "SELECT count(*) FROM decks_fts WHERE decks_fts MATCH 'verbs'") == [
-        (1,)
-    ]

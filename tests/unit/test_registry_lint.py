@@ -12,6 +12,7 @@ from freehold.registry.lint.run import fingerprints, lint_folder
 from freehold.registry.seal import SEAL_FILE, parse_seal, read_seal, sealed
 from freehold.registry.types import BadRegistry
 from tests.servers import ROOT
+from tests.unit.test_registry_lint_schema import BAD as OF_SCHEMA
 
 BEFORE = """CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT NOT NULL, note TEXT);
 CREATE TABLE cards (id INTEGER PRIMARY KEY, word_id INTEGER REFERENCES words (id) ON DELETE CASCADE, n INTEGER);
@@ -176,7 +177,7 @@ async def test_what_keeps_the_rules_is_left_alone(tmp_path: Path, sql: str) -> N
 
 def test_every_rule_that_looks_at_sql_is_tried_here() -> None:
     elsewhere = {"FH112", "FH116", "FH117", "FH118"}  # those about rows: test_registry_lint_rows.py
-    assert {rule.code for rule in CHECKS} <= BAD.keys() | elsewhere
+    assert {rule.code for rule in CHECKS} <= BAD.keys() | OF_SCHEMA.keys() | elsewhere
 
 
 @pytest.mark.parametrize(

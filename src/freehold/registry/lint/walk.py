@@ -77,6 +77,8 @@ class Walk:
                     self._connection.execute(f"EXPLAIN {sql}").fetchall()
                     return True
                 self._connection.execute(sql).fetchall()
+                if words[0] != "create":
+                    return True
                 if "view" in words[:4]:
                     self._connection.execute(f"EXPLAIN SELECT * FROM {quoted(_made(words))}")
                 elif "trigger" in words[:4]:
