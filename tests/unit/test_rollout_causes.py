@@ -71,6 +71,19 @@ def test_few_names_are_as_many_causes_and_many_are_one() -> None:
     assert {tenants for tenants, _ in grouped(*missing(26), other)} == {26, 1}
 
 
+def test_names_of_several_words_are_names_as_well() -> None:
+    letters = random.Random(3)
+    names = [
+        " ".join("".join(letters.choices(string.ascii_letters, k=5)) for _ in range(letters.randint(1, 4)))
+        for _ in range(300)
+    ]
+    taken = "migration 2 (a), statement 1, line 2: the name {} of row {} is taken"
+    errors = [taken.format(name, at) for at, name in enumerate(names)]
+    other = "migration 2 (a), statement 1, line 2: the name of row 3 is missing"
+    found = grouped(*errors, taken.format("a b c d e f g", 7), other)
+    assert sorted(tenants for tenants, _ in found) == [1, 301]
+
+
 def test_however_many_messages_there_are_memory_and_groups_are_bounded() -> None:
     letters = random.Random(7)
     words = ["".join(letters.choices(string.ascii_letters, k=7)) for _ in range(3_000)]

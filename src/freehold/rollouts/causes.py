@@ -13,6 +13,9 @@ _MOST_GROUPS = 200
 # So many messages that differ in one word are one message about so many things, and no longer so many causes.
 _VARIANTS = 8
 _SELDOM = 1_000
+# What is compared with each other message is few, and simple: somebody may have chosen the words for that.
+_FORMS = 10
+_GAPS = 2
 _ANY = "…"
 
 # Where in the migrations it happened is part of the cause: these numbers are not the tenant's own.
@@ -73,7 +76,7 @@ class Causes:
     def most_first(self, limit: int) -> list[Failure]:
         """The groups, those with most tenants first; the last of `limit` is all others together."""
         self._gather()
-        groups = sorted(self._groups.values(), key=lambda each: -each.tenants)
+        groups = sorted(_folded(self._groups), key=lambda each: -each.tenants)
         rest = self._rest
         for group in groups[limit - 1 :] if len(groups) > limit or rest.tenants else ():
             rest.take(group.tenants, group.examples)
@@ -104,6 +107,34 @@ class Causes:
             found = self._groups.setdefault(self._opened(key), group)
             if found is not group:
                 found.take(group.tenants, group.examples)
+
+
+def _folded(groups: dict[_Key, _Group]) -> Iterator[_Group]:
+    """The groups, those together whose own words are more in one message than in another: names of several words."""
+    found: dict[_Key, _Group] = {}
+    for (kind, words), group in groups.items():
+        folded = tuple(word for at, word in enumerate(words) if word != _ANY or words[at - 1 : at] != (_ANY,))
+        same = found.setdefault((kind, folded), group)
+        if same is not group:
+            same.take(group.tenants, group.examples)
+    smallest_first = sorted(found.items(), key=lambda each: each[1].tenants)
+    forms = [
+        (kind, _form(words), group)
+        for (kind, words), group in reversed(smallest_first)
+        if 0 < words.count(_ANY) <= _GAPS < len(words) - words.count(_ANY) and group.tenants > _VARIANTS
+    ][:_FORMS]
+    for (kind, words), group in smallest_first:
+        text = " ".join(words)
+        for of, form, larger in forms:
+            if of == kind and larger.tenants > group.tenants and form.fullmatch(text):
+                larger.take(group.tenants, group.examples)
+                break
+        else:
+            yield group
+
+
+def _form(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(" ".join(".+" if word == _ANY else re.escape(word) for word in words))
 
 
 def _at_many(columns: dict[int, set[str]]) -> Iterator[int]:
