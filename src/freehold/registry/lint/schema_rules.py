@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from freehold.migrate.schema import Column, Table
+import msgspec
+
+from freehold.migrate.schema import Column, ForeignKey, Table
 from freehold.registry.diff.plan import fits_rows
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.step import Step
@@ -113,9 +115,7 @@ def _tightened(step: Step) -> Iterator[Problem]:
         # A check of new columns alone refuses nothing that an older app writes.
         checks = [check for check in table.checks if check not in before.checks and known & set(check)]
         uniques = [found for found in table.uniques if found not in before.uniques and known & set(found)]
-        keys = [
-            key for key in table.foreign_keys if key not in before.foreign_keys and known & set(key.columns)
-        ]
+        keys = [key for key in table.foreign_keys if _is_new_key(key, before) and known & set(key.columns)]
         # Without a default it is a required column; one that is filled still refuses a NULL that an app writes.
         filled = [
             column
@@ -134,6 +134,12 @@ def _tightened(step: Step) -> Iterator[Problem]:
     for name, index in step.after.indexes.items():
         if index.table in step.before.tables and _is_new(step, name) and index.shape[1] == "unique":
             yield Problem(f"{index.table} gets a new UNIQUE index", step.number_of("create", "unique", name))
+
+
+def _is_new_key(key: ForeignKey, before: Table) -> bool:
+    # One whose parent was not there yet could not tell which columns it means.
+    was = (key, msgspec.structs.replace(key, parent_columns=()))
+    return not any(one in before.foreign_keys for one in was)
 
 
 def _took_null(before: Table, column: Column) -> bool:

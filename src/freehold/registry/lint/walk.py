@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+import msgspec
+
 from freehold.migrate.canonical import items, unwrapped
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import ForeignKey, Schema, Table
@@ -152,8 +154,8 @@ class Walk:
                     for key in table.foreign_keys
                     if f'referencing "{key.parent}"' in message.lower()
                 }
-            broken.update({(name, key): reason for key, reason in faults.items()})
-            unindexed |= {(name, key) for key in table.foreign_keys if self._is_scanned(table, key)}
+            broken.update({(name, _bare(key)): reason for key, reason in faults.items()})
+            unindexed |= {(name, _bare(key)) for key in table.foreign_keys if self._is_scanned(table, key)}
         self._connection.execute("PRAGMA foreign_keys = OFF")
         return Keys(broken, frozenset(unindexed))
 
@@ -174,6 +176,11 @@ class Walk:
         with suppress(sqlite3.Error):
             return any(str(row[3]).startswith("SCAN") for row in self._connection.execute(sql).fetchall())
         return False
+
+
+def _bare(key: ForeignKey) -> ForeignKey:
+    """The same before and after its parent is there, which tells what it refers to when it names no column."""
+    return msgspec.structs.replace(key, parent_columns=())
 
 
 def _fault(key: ForeignKey, schema: Schema) -> str:
