@@ -51,6 +51,11 @@ class SessionCookies:
         """The same for the cookie of `form_setting`."""
         self._known: dict[str, str] = {}
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of the session's cookie, and of the form's."""
+        return self._session_name, _FORM_NAME
+
     def sign(self, token: str) -> str:
         """`TOKEN.SIGNATURE`, as in the header `set-auth-token`."""
         return f"{token}.{self._signature(token)}"

@@ -3,10 +3,10 @@
 from typing import Any, get_args
 from urllib.parse import parse_qs
 
-from litestar.openapi.spec import OpenAPIType, Operation, Parameter, Schema
 from litestar.types import Scope
 
 from freehold.auth.admin_types import FilterOperator, Search, SearchOperator, UserFilter, UserQuery
+from freehold.http.auth_bodies import Field, documented_query
 from freehold.http.auth_replies import Refusal
 
 _MAX_LIMIT = 1_000
@@ -59,18 +59,7 @@ def number_in(text: str | None) -> int | None:
     return int(text) or None
 
 
-class DocumentedQuery(Operation):
-    """Tells the API description what may be asked; the framework cannot see it, as we read the query ourselves."""
-
-    def __post_init__(self) -> None:
-        self.parameters = [
-            Parameter(
-                name=name,
-                param_in="query",
-                required=False,
-                schema=Schema(
-                    type=OpenAPIType.STRING, enum=list(_CHOICES[name]) if name in _CHOICES else None
-                ),
-            )
-            for name in (*_OTHERS, *_CHOICES)
-        ]
+DocumentedQuery = documented_query(
+    *(Field(name, is_required=False, choices=_CHOICES.get(name, ())) for name in (*_OTHERS, *_CHOICES))
+)
+"""For the API description."""

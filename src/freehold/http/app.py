@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 
 from freehold.bootstrap import Services
 from freehold.errors import ProviderUnavailable
-from freehold.http.api_description import api_description
+from freehold.http.api_description import ApiDescription
 from freehold.http.audit import AuditController
 from freehold.http.audit_origin import AuditOrigins
 from freehold.http.auth import auth_routes, session_reader
@@ -99,6 +99,9 @@ def create_app(
         *email_and_password_routes(edge, services.email, services.settings),
         *api_key_routes(edge),
     ]
+    description = ApiDescription(
+        Rules(services.settings), services.auth.cookies, has_gateway=gateway is not None
+    )
     return Litestar(
         route_handlers=[
             HealthController,
@@ -131,7 +134,7 @@ def create_app(
             "database_caller": Provide(provide_database_caller),
         },
         exception_handlers=EXCEPTION_HANDLERS,
-        openapi_config=api_description(),
+        openapi_config=description.config(),
         request_max_body_size=_MAX_BODY_BYTES,
         lifespan=[background],
         logging_config=None,

@@ -9,10 +9,11 @@ from litestar import Request, Router, asgi, get, post, route
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.types import Method, Receive, Scope, Send
 
+from freehold.auth.api_key_errors import ApiKeyTooShort, InvalidApiKey
 from freehold.auth.cookies import Presented
-from freehold.auth.errors import EmailNotVerified
+from freehold.auth.errors import EmailNotVerified, EmailTaken, WrongCredentials
 from freehold.auth.types import NewUser, Session, User
-from freehold.http.auth_bodies import Field, check, documented, refuse_protected
+from freehold.http.auth_bodies import Field, check, documented, documented_query, refuse_protected
 from freehold.http.auth_copies import SentCopy
 from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_jwts import jwt_header
@@ -25,7 +26,8 @@ from freehold.http.auth_replies import (
     not_found,
 )
 from freehold.http.headers import API_KEY_HEADER, header, presented_by
-from freehold.http.key_sessions import session_of_key
+from freehold.http.key_sessions import KeySessionReply, session_of_key
+from freehold.http.route_facts import facts
 
 BASE_PATH = "/api/auth"
 
@@ -46,6 +48,12 @@ _SIGN_IN_FIELDS = (
     Field("password"),
     Field("callbackURL", is_required=False),
     Field("rememberMe", "boolean", is_required=False),
+)
+
+
+_GET_SESSION_QUERY = (
+    Field("disableCookieCache", "boolean", is_required=False),
+    Field("disableRefresh", "boolean", is_required=False),
 )
 
 
@@ -174,7 +182,7 @@ def auth_routes(edge: AuthEdge, further: Sequence[HTTPRouteHandler] = ()) -> Rou
     """
     endpoints = _Endpoints(edge)
 
-    @get("/ok", operation_id="auth_ok", responses=answers(OkReply))
+    @get("/ok", operation_id="auth_ok", opt=facts(is_alone=True), responses=answers(OkReply))
     async def ok() -> AuthReply:
         """Auth is up."""
         return json_reply(OkReply())
@@ -182,6 +190,7 @@ def auth_routes(edge: AuthEdge, further: Sequence[HTTPRouteHandler] = ()) -> Rou
     @post(
         "/sign-up/email",
         operation_id="sign_up_email",
+        opt=facts(EmailTaken),
         operation_class=documented(_SIGN_UP_FIELDS),
         status_code=200,
         responses=answers(SignUpReply),
@@ -193,6 +202,7 @@ def auth_routes(edge: AuthEdge, further: Sequence[HTTPRouteHandler] = ()) -> Rou
     @post(
         "/sign-in/email",
         operation_id="sign_in_email",
+        opt=facts(WrongCredentials),
         operation_class=documented(_SIGN_IN_FIELDS),
         status_code=200,
         responses=answers(SignInReply),
@@ -201,7 +211,13 @@ def auth_routes(edge: AuthEdge, further: Sequence[HTTPRouteHandler] = ()) -> Rou
         """Start a session with `email` and `password` (also `rememberMe`, `callbackURL`)."""
         return await endpoints.sign_in(request)
 
-    @get("/get-session", operation_id="get_session", responses=answers(SessionReply | None))
+    @get(
+        "/get-session",
+        operation_id="get_session",
+        opt=facts(InvalidApiKey, ApiKeyTooShort, caller="maybe session"),
+        operation_class=documented_query(*_GET_SESSION_QUERY),
+        responses=answers(SessionReply | KeySessionReply | None),
+    )
     async def get_session(scope: Scope) -> AuthReply:
         """Who the session cookie or the bearer token belongs to, or null."""
         return await endpoints.get_session(scope)

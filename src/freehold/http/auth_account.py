@@ -10,10 +10,11 @@ from freehold.auth.accounts import Accounts
 from freehold.auth.errors import BadLink, SessionNotFresh
 from freehold.auth.types import Account, UserChanges
 from freehold.http.auth_answers import Status, SuccessMessage
-from freehold.http.auth_bodies import Field, check, documented, refuse_protected
-from freehold.http.auth_edge import AuthEdge, answers, query_value
+from freehold.http.auth_bodies import Field, check, documented, documented_query, refuse_protected
+from freehold.http.auth_edge import LEADS_ON, AuthEdge, answers, query_value
 from freehold.http.auth_replies import AuthReply, Refusal, json_reply, redirect
 from freehold.http.languages import language_of
+from freehold.http.route_facts import facts
 
 _UPDATE_FIELDS = (Field("name", is_required=False), Field("image", "nullable", is_required=False))
 _DELETE_FIELDS = (
@@ -101,6 +102,7 @@ def account_routes(edge: AuthEdge, accounts: Accounts, *, confirms_by_mail: bool
     @post(
         "/update-user",
         operation_id="update_user",
+        opt=facts(caller="session"),
         operation_class=documented(_UPDATE_FIELDS),
         status_code=200,
         responses=answers(Status),
@@ -113,7 +115,12 @@ def account_routes(edge: AuthEdge, accounts: Accounts, *, confirms_by_mail: bool
     async def update_session(request: Asked) -> AuthReply:
         return await endpoints.update_session(request)
 
-    @get("/list-accounts", operation_id="list_accounts", responses=answers(list[Account]))
+    @get(
+        "/list-accounts",
+        operation_id="list_accounts",
+        opt=facts(caller="session"),
+        responses=answers(list[Account]),
+    )
     async def list_accounts(request: Asked) -> AuthReply:
         """The ways in which who is signed in can do so."""
         return await endpoints.list_accounts(request)
@@ -121,6 +128,7 @@ def account_routes(edge: AuthEdge, accounts: Accounts, *, confirms_by_mail: bool
     @post(
         "/delete-user",
         operation_id="delete_user",
+        opt=facts(404, caller="session"),
         operation_class=documented(_DELETE_FIELDS),
         status_code=200,
         responses=answers(SuccessMessage),
@@ -129,7 +137,13 @@ def account_routes(edge: AuthEdge, accounts: Accounts, *, confirms_by_mail: bool
         """Delete who is signed in, by `password`, by the `token` of a mail, or within a day of signing in."""
         return await endpoints.delete(request)
 
-    @get("/delete-user/callback", operation_id="delete_user_by_link", responses=answers(SuccessMessage))
+    @get(
+        "/delete-user/callback",
+        operation_id="delete_user_by_link",
+        operation_class=documented_query(Field("token"), Field("callbackURL", is_required=False)),
+        opt=facts(403, 404, caller="session"),
+        responses={**answers(SuccessMessage), **LEADS_ON},
+    )
     async def follow_link(request: Asked) -> AuthReply:
         """Where the link in the mail leads: deletes who is signed in, and goes on to `callbackURL`."""
         return await endpoints.follow_link(request)

@@ -9,15 +9,17 @@ from litestar.types import Scope
 
 from freehold.auth.admin import UserAdmin
 from freehold.auth.admin_types import CreatedUser
-from freehold.auth.errors import EmailTaken, NoSuchField
+from freehold.auth.errors import EmailTaken, NoSuchField, NoSuchUser
 from freehold.auth.permissions import may
 from freehold.auth.types import Session, SignedIn, User
 from freehold.http.admin_bodies import USER_ID, ban_seconds, changes_nothing, edit_in, invalid, read, role_in
 from freehold.http.admin_queries import DocumentedQuery, number_in, user_query
-from freehold.http.auth_bodies import ABSENT, KEEPS_KEYS, Field, documented
+from freehold.http.auth_answers import UserReply
+from freehold.http.auth_bodies import ABSENT, KEEPS_KEYS, Field, documented, documented_query
 from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_replies import AuthReply, Refusal, json_reply
 from freehold.http.headers import header, presented_by
+from freehold.http.route_facts import Caller, facts
 
 _CREATE = (
     Field("email"),
@@ -27,6 +29,7 @@ _CREATE = (
 )
 _UPDATE = (USER_ID, Field("data", "record"))
 _SET_ROLE = (USER_ID,)
+_ROLE = Field("role", is_required=False)  # a text or several; read by itself
 _SET_PASSWORD = (Field("newPassword", "nonempty"), USER_ID)
 _BAN = (USER_ID, Field("banReason", is_required=False), Field("banExpiresIn", "number", is_required=False))
 _SESSION = (Field("sessionToken"),)
@@ -36,6 +39,9 @@ _HAS_PERMISSION = (
     Field("role", is_required=False),
     Field("permissions", "record", is_required=False),
 )
+
+_BARE = (401,)
+_FOR_EVERYBODY = frozenset({"stop-impersonating", "has-permission"})
 
 # What is said to who may not: what it was, and the rest of the code.
 _MAY_NOT = {
@@ -51,10 +57,6 @@ _MAY_NOT = {
     ("session", "list"): "list users sessions",
     ("session", "revoke"): "revoke users sessions",
 }
-
-
-class UserReply(msgspec.Struct, frozen=True):
-    user: User
 
 
 class UsersReply(msgspec.Struct, frozen=True):
@@ -252,6 +254,7 @@ def admin_handlers(edge: AuthEdge, admin: UserAdmin) -> list[HTTPRouteHandler]:
     @get(
         "/admin/list-users",
         operation_id="admin_list_users",
+        opt=facts(400, caller="admin", bare=_BARE),
         operation_class=DocumentedQuery,
         responses=answers(UsersReply),
     )
@@ -259,15 +262,21 @@ def admin_handlers(edge: AuthEdge, admin: UserAdmin) -> list[HTTPRouteHandler]:
         """Users, searched, filtered, sorted, and page by page."""
         return await does.list_users(scope)
 
-    @get("/admin/get-user", operation_id="admin_get_user", responses=answers(User))
+    @get(
+        "/admin/get-user",
+        operation_id="admin_get_user",
+        operation_class=documented_query(Field("id")),
+        opt=facts(400, NoSuchUser, caller="admin", bare=_BARE),
+        responses=answers(User),
+    )
     async def get_user(scope: Scope) -> AuthReply:
         """The user whose `id` is asked for."""
         return await does.get_user(scope)
 
     posted = [
-        ("create-user", does.create_user, _CREATE, UserReply, "Make a user, with a password or without."),
+        ("create-user", does.create_user, (*_CREATE, _ROLE), UserReply, "Make a user, with a password or without."),
         ("update-user", does.update_user, _UPDATE, User, "Change what `data` says of a user."),
-        ("set-role", does.set_role, _SET_ROLE, UserReply, "Replace a user's roles."),
+        ("set-role", does.set_role, (*_SET_ROLE, _ROLE), UserReply, "Replace a user's roles."),
         ("set-user-password", does.set_user_password, _SET_PASSWORD, StatusReply,
          "Give a user a new password; their sessions end."),
         ("ban-user", does.ban_user, _BAN, UserReply, "Lock a user out; their sessions end."),
@@ -286,6 +295,9 @@ def admin_handlers(edge: AuthEdge, admin: UserAdmin) -> list[HTTPRouteHandler]:
 
 
 def _posted(name: str, does: Any, fields: tuple[Field, ...], reply: type, words: str) -> HTTPRouteHandler:
+    caller: Caller = "session" if name in _FOR_EVERYBODY else "admin"
+    refused = (NoSuchUser,) if USER_ID in fields and not name.endswith("sessions") else ()
+
     async def handler(request: Request[Any, Any, Any]) -> AuthReply:
         answer: AuthReply = await does(request)
         return answer
@@ -294,6 +306,7 @@ def _posted(name: str, does: Any, fields: tuple[Field, ...], reply: type, words:
     return post(
         f"/admin/{name}",
         operation_id=f"admin_{name.replace('-', '_')}",
+        opt=facts(*refused, caller=caller, bare=_BARE),
         operation_class=documented(fields),
         status_code=200,
         responses=answers(reply),

@@ -31,6 +31,10 @@ class StatusUser(msgspec.Struct, frozen=True):
     user: User | None
 
 
+class UserReply(msgspec.Struct, frozen=True):
+    user: User
+
+
 class TokenUser(msgspec.Struct, frozen=True):
     token: str | None
     user: User

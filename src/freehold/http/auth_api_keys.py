@@ -9,12 +9,15 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 from msgspec import UNSET
 
+from freehold.auth.api_key_errors import ApiKeyNotFound
 from freehold.auth.api_key_types import SORTABLE, ApiKey, ApiKeyChanges, ApiKeyPage, NewApiKey
 from freehold.auth.types import SignedIn
 from freehold.errors import NotFound
-from freehold.http.auth_bodies import Field, check, documented
+from freehold.http.auth_answers import Success
+from freehold.http.auth_bodies import Field, check, documented, documented_query
 from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_replies import AuthReply, Refusal, json_reply
+from freehold.http.route_facts import facts
 
 _CREATE_FIELDS = (
     Field("name", is_required=False),
@@ -28,6 +31,8 @@ _UPDATE_FIELDS = (
     Field("expiresIn", "number", is_required=False),
 )
 _DELETE_FIELDS = (Field("keyId"),)
+_METADATA = Field("metadata", "record", is_required=False)
+_LIST_QUERY = tuple(Field(name, is_required=False) for name in ("limit", "offset", "sortBy", "sortDirection"))
 _SERVER_ONLY = (
     "permissions",
     "remaining",
@@ -49,10 +54,6 @@ class ApiKeysReply(msgspec.Struct, frozen=True, kw_only=True):
     total: int
     limit: int | msgspec.UnsetType = UNSET
     offset: int | msgspec.UnsetType = UNSET
-
-
-class DeletedReply(msgspec.Struct, frozen=True):
-    success: bool = True
 
 
 class _Endpoints:
@@ -119,7 +120,7 @@ class _Endpoints:
         values = check(await self._edge.accept(request), _DELETE_FIELDS)
         signed_in = await self._edge.signed_in(request.scope)
         await self._keys.delete(signed_in.user_id, values["keyId"])
-        return json_reply(DeletedReply())
+        return json_reply(Success())
 
     async def _signed_in(self, scope: Scope) -> SignedIn:
         found = await self._edge.maybe_signed_in(scope)
@@ -139,7 +140,8 @@ def api_key_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
     @post(
         "/api-key/create",
         operation_id="create_api_key",
-        operation_class=documented(_CREATE_FIELDS),
+        opt=facts(caller="session"),
+        operation_class=documented((*_CREATE_FIELDS, _METADATA)),
         status_code=200,
         responses=answers(NewApiKeyReply),
     )
@@ -147,12 +149,24 @@ def api_key_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
         """A new API key; its text is in this answer and never again."""
         return await endpoints.create(request)
 
-    @get("/api-key/list", operation_id="list_api_keys", responses=answers(ApiKeysReply))
+    @get(
+        "/api-key/list",
+        operation_id="list_api_keys",
+        operation_class=documented_query(*_LIST_QUERY),
+        opt=facts(400, caller="session"),
+        responses=answers(ApiKeysReply),
+    )
     async def list_keys(scope: Scope) -> AuthReply:
         """One's API keys (`limit`, `offset`, `sortBy`, `sortDirection`)."""
         return await endpoints.list(scope)
 
-    @get("/api-key/get", operation_id="get_api_key", responses=answers(ApiKey))
+    @get(
+        "/api-key/get",
+        operation_id="get_api_key",
+        operation_class=documented_query(Field("id")),
+        opt=facts(400, ApiKeyNotFound, caller="session"),
+        responses=answers(ApiKey),
+    )
     async def get_key(scope: Scope) -> AuthReply:
         """One's API key with this `id`."""
         return await endpoints.get(scope)
@@ -160,7 +174,8 @@ def api_key_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
     @post(
         "/api-key/update",
         operation_id="update_api_key",
-        operation_class=documented(_UPDATE_FIELDS),
+        opt=facts(ApiKeyNotFound, caller="session"),
+        operation_class=documented((*_UPDATE_FIELDS, _METADATA)),
         status_code=200,
         responses=answers(ApiKey),
     )
@@ -171,9 +186,10 @@ def api_key_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
     @post(
         "/api-key/delete",
         operation_id="delete_api_key",
+        opt=facts(ApiKeyNotFound, caller="session"),
         operation_class=documented(_DELETE_FIELDS),
         status_code=200,
-        responses=answers(DeletedReply),
+        responses=answers(Success),
     )
     async def delete(request: Request[Any, Any, Any]) -> AuthReply:
         """The key `keyId`, and every database token made for it, is of no use from now on."""

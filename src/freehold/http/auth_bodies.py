@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Parameter, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat
 
 from freehold.auth.emails import is_email
@@ -122,22 +122,17 @@ _DESCRIBED = {
 }
 
 
-def documented(fields: Sequence[Field]) -> type[Operation]:
-    """Tells the API description what a body holds; the framework cannot see it, as we read bodies ourselves."""
+def documented(fields: Sequence[Field], *, is_form: bool = False) -> type[Operation]:
+    """Tells the API description what a body holds; the framework cannot see it, as we read bodies ourselves.
+
+    Routes that take JSON and forms are described by the one that they are for: generators stumble over two.
+    """
     schema = Schema(
         type=OpenAPIType.OBJECT,
         required=[field.name for field in fields if field.is_required],
-        properties={
-            field.name: Schema(
-                type=_DESCRIBED.get(field.kind, OpenAPIType.STRING),
-                enum=list(field.choices) or None,
-                format=OpenAPIFormat.EMAIL if field.kind == "email" else None,
-                min_length=1 if field.kind == "nonempty" else None,
-            )
-            for field in fields
-        },
+        properties={field.name: _described(field) for field in fields},
     )
-    content = {media_type: OpenAPIMediaType(schema=schema) for media_type in (_JSON, _FORM)}
+    content = {_FORM if is_form else _JSON: OpenAPIMediaType(schema=schema)}
 
     @dataclass
     class Documented(Operation):
@@ -145,6 +140,36 @@ def documented(fields: Sequence[Field]) -> type[Operation]:
             self.request_body = RequestBody(content=content, required=True)
 
     return Documented
+
+
+def documented_query(*fields: Field, headers: Sequence[Field] = ()) -> type[Operation]:
+    """The same for what is asked in a URL, and in headers."""
+
+    @dataclass
+    class Documented(Operation):
+        def __post_init__(self) -> None:
+            self.parameters = [
+                *(self.parameters or ()),
+                *(
+                    Parameter(
+                        name=field.name, param_in=place, required=field.is_required, schema=_described(field)
+                    )
+                    for place, given in (("query", fields), ("header", headers))
+                    for field in given
+                ),
+            ]
+
+    return Documented
+
+
+def _described(field: Field) -> Schema:
+    text = OpenAPIType.STRING
+    return Schema(
+        type=[text, OpenAPIType.NULL] if field.kind == "nullable" else _DESCRIBED.get(field.kind, text),
+        enum=list(field.choices) or None,
+        format=OpenAPIFormat.EMAIL if field.kind == "email" else None,
+        min_length=1 if field.kind == "nonempty" else None,
+    )
 
 
 def refuse_protected(body: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from freehold.http.auth_bodies import CHOSEN_PASSWORD, Field, check, documented
 from freehold.http.auth_edge import AuthEdge, answers
 from freehold.http.auth_replies import AuthReply, Refusal, json_reply
 from freehold.http.languages import language_of
+from freehold.http.route_facts import facts
 
 _KINDS = ("email-verification", "sign-in", "forget-password", "change-email")
 
@@ -204,6 +205,7 @@ def code_routes(
     @post(
         "/email-otp/request-email-change",
         operation_id="request_email_change_by_code",
+        opt=facts(caller="session"),
         operation_class=documented(_REQUEST_CHANGE_FIELDS),
         status_code=200,
         responses=answers(Success),
@@ -215,6 +217,7 @@ def code_routes(
     @post(
         "/email-otp/change-email",
         operation_id="change_email_by_code",
+        opt=facts(caller="session"),
         operation_class=documented(_CHANGE_FIELDS),
         status_code=200,
         responses=answers(Success),

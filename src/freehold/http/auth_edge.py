@@ -142,6 +142,10 @@ def answers(content: Any, *, status: int = 200) -> dict[int, ResponseSpec]:
     return {status: ResponseSpec(content, generate_examples=False, description="Done.")}
 
 
+LEADS_ON = {302: ResponseSpec(None, description="On to `callbackURL`, where there is one.")}
+"""What a link in a mail answers besides, for the API description."""
+
+
 def query_value(scope: Scope, name: str) -> str | None:
     """The last value of this name in the query."""
     query = scope["query_string"]

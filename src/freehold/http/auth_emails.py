@@ -11,10 +11,11 @@ from freehold.auth.email_addresses import EmailAddresses, Followed
 from freehold.auth.errors import BadLink, EmailTaken, LinkExpired
 from freehold.auth.types import SignedIn
 from freehold.http.auth_answers import Status, StatusUser, with_query
-from freehold.http.auth_bodies import CHOSEN_PASSWORD, Field, check, documented
-from freehold.http.auth_edge import AuthEdge, answers, query_value
+from freehold.http.auth_bodies import CHOSEN_PASSWORD, Field, check, documented, documented_query
+from freehold.http.auth_edge import LEADS_ON, AuthEdge, answers, query_value
 from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
 from freehold.http.languages import language_of
+from freehold.http.route_facts import facts
 
 _SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False), CHOSEN_PASSWORD)
 _CHANGE_FIELDS = (Field("newEmail", "email"), Field("callbackURL", is_required=False))
@@ -121,7 +122,13 @@ def email_routes(edge: AuthEdge, addresses: EmailAddresses) -> list[HTTPRouteHan
         """
         return await endpoints.send(request)
 
-    @get("/verify-email", operation_id="verify_email", responses=answers(StatusUser))
+    @get(
+        "/verify-email",
+        operation_id="verify_email",
+        operation_class=documented_query(Field("token"), Field("callbackURL", is_required=False)),
+        opt=facts(400, 401, 403, EmailTaken),
+        responses={**answers(StatusUser), **LEADS_ON},
+    )
     async def verify(request: Asked) -> AuthReply:
         """Where the link in the mail leads: verifies the address, or changes it, and goes on to `callbackURL`."""
         return await endpoints.verify(request)
@@ -129,6 +136,7 @@ def email_routes(edge: AuthEdge, addresses: EmailAddresses) -> list[HTTPRouteHan
     @post(
         "/change-email",
         operation_id="change_email",
+        opt=facts(caller="session"),
         operation_class=documented(_CHANGE_FIELDS),
         status_code=200,
         responses=answers(Status),

@@ -13,6 +13,7 @@ from freehold.auth.types import User
 from freehold.errors import Unavailable
 from freehold.http.auth_edge import AuthEdge, answers
 from freehold.http.auth_replies import AuthReply, HeaderPairs, json_reply
+from freehold.http.route_facts import facts
 
 # Proxies and clients give all headers of an answer 8 to 16 kB; a name or image may be longer than that.
 _MAX_HEADER_LENGTH = 4096
@@ -33,7 +34,7 @@ class JwksReply(msgspec.Struct, frozen=True):
 def jwt_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
     """What other services need to know who a user is, without asking us for each request."""
 
-    @get("/token", operation_id="get_token", responses=answers(TokenReply))
+    @get("/token", operation_id="get_token", opt=facts(caller="session"), responses=answers(TokenReply))
     async def token(scope: Scope) -> AuthReply:
         """A JWT of the signed-in user, for other services; it opens nothing here."""
         signed_in = await edge.signed_in(scope)

@@ -12,14 +12,16 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 
 from freehold.auth.dates import to_iso
-from freehold.auth.errors import BadAccessToken
+from freehold.auth.errors import BadAccessToken, BadRefreshToken, EmailTaken, WrongCredentials
 from freehold.auth.jwts import LIFETIME
 from freehold.auth.refresh import TokenPair
 from freehold.auth.types import NewUser, User
+from freehold.http.auth_answers import Success
 from freehold.http.auth_bodies import ABSENT, Field, check, documented, refuse_protected
 from freehold.http.auth_edge import AuthEdge, answers
 from freehold.http.auth_replies import NO_STORE, AuthReply, json_reply
 from freehold.http.headers import access_token_of, presented_by
+from freehold.http.route_facts import facts
 
 _REGISTER_FIELDS = (Field("email", "email"), Field("password", "nonempty"), Field("name", is_required=False))
 _LOGIN_FIELDS = (Field("email"), Field("password"))
@@ -41,10 +43,6 @@ class VerifyReply(msgspec.Struct, frozen=True):
     user: User
     expires_at: str
     valid: bool = True
-
-
-class LogoutReply(msgspec.Struct, frozen=True):
-    success: bool = True
 
 
 class _Endpoints:
@@ -86,7 +84,7 @@ class _Endpoints:
         values = check({} if body is ABSENT else body, _LOGOUT_FIELDS)
         for token in await self._sessions_named(request.scope, values.get("refresh_token")):
             await self._auth.sign_out(token)
-        return json_reply(LogoutReply(), set_cookies=self._auth.cookies.clearing)
+        return json_reply(Success(), set_cookies=self._auth.cookies.clearing)
 
     async def _sessions_named(self, scope: Scope, refresh_token: str | None) -> set[str]:
         """The sessions whose tokens of any kind the request carries. What is not valid names none."""
@@ -106,6 +104,7 @@ def pair_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
     @post(
         "/register",
         operation_id="register",
+        opt=facts(EmailTaken),
         operation_class=documented(_REGISTER_FIELDS),
         status_code=201,
         responses=answers(PairReply, status=201),
@@ -117,6 +116,7 @@ def pair_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
     @post(
         "/login",
         operation_id="login",
+        opt=facts(WrongCredentials),
         operation_class=documented(_LOGIN_FIELDS),
         status_code=200,
         responses=answers(PairReply),
@@ -125,7 +125,12 @@ def pair_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
         """Start a session with `email` and `password`; answers with a pair of tokens."""
         return await endpoints.login(request)
 
-    @get("/verify", operation_id="verify_access_token", responses=answers(VerifyReply))
+    @get(
+        "/verify",
+        operation_id="verify_access_token",
+        opt=facts(caller="access token"),
+        responses=answers(VerifyReply),
+    )
     async def verify(scope: Scope) -> AuthReply:
         """Whose access token this is, and until when; 401 if it is not valid (any more)."""
         return await endpoints.verify(scope)
@@ -133,6 +138,7 @@ def pair_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
     @post(
         "/refresh",
         operation_id="refresh_tokens",
+        opt=facts(BadRefreshToken),
         operation_class=documented(_REFRESH_FIELDS),
         status_code=200,
         responses=answers(PairReply),
@@ -146,7 +152,7 @@ def pair_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
         operation_id="logout",
         operation_class=documented(_LOGOUT_FIELDS),
         status_code=200,
-        responses=answers(LogoutReply),
+        responses=answers(Success),
     )
     async def logout(request: Request[Any, Any, Any]) -> AuthReply:
         """End the session of the access token, or of the `refresh_token`; both are of no use afterwards."""

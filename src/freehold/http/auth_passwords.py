@@ -11,10 +11,11 @@ from freehold.auth.accounts import Accounts
 from freehold.auth.errors import BadLink
 from freehold.auth.password_resets import PasswordResets
 from freehold.http.auth_answers import Status, StatusMessage, TokenUser, with_query
-from freehold.http.auth_bodies import KEEPS_KEYS, Field, check, documented
+from freehold.http.auth_bodies import KEEPS_KEYS, Field, check, documented, documented_query
 from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_replies import AuthReply, json_reply, redirect
 from freehold.http.languages import language_of
+from freehold.http.route_facts import facts
 
 _CHANGE_FIELDS = (
     Field("newPassword"),
@@ -95,6 +96,7 @@ def password_routes(
     @post(
         "/change-password",
         operation_id="change_password",
+        opt=facts(caller="session"),
         operation_class=documented(_CHANGE_FIELDS),
         status_code=200,
         responses=answers(TokenUser),
@@ -109,6 +111,7 @@ def password_routes(
     @post(
         "/verify-password",
         operation_id="verify_password",
+        opt=facts(caller="session"),
         operation_class=documented(_VERIFY_FIELDS),
         status_code=200,
         responses=answers(Status),
@@ -132,7 +135,13 @@ def password_routes(
     async def request_reset_of_old(request: Asked) -> AuthReply:
         return await endpoints.request_reset(request)
 
-    @get("/reset-password/{token:str}", operation_id="reset_password_page", status_code=302)
+    @get(
+        "/reset-password/{token:str}",
+        operation_id="reset_password_page",
+        operation_class=documented_query(Field("callbackURL", is_required=False)),
+        opt=facts(403),
+        status_code=302,
+    )
     async def reset_page(request: Asked, token: FromPath[str]) -> AuthReply:
         """Where the link in the mail leads: on to `callbackURL`, with `token` or `error`."""
         return await endpoints.reset_page(request, token)

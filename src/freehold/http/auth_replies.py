@@ -230,6 +230,16 @@ def too_many(retry_after_s: int) -> AuthReply:
     )
 
 
+def auth_status_of(kind: type[FreeholdError]) -> int:
+    """The status with which `/api/auth` answers to this kind of error."""
+    if issubclass(kind, Unavailable):
+        return 503
+    if issubclass(kind, RateLimited):
+        return 429
+    known = _KNOWN.get(kind)
+    return 500 if known is None else known[0]
+
+
 def _refused(_request: Request[Any, Any, Any], refusal: Refusal) -> AuthReply:
     told = {"message": refusal.message, "code": refusal.code, **refusal.more}
     body = encode({name: value for name, value in told.items() if value}) if refusal.message else b""

@@ -7,11 +7,13 @@ from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from freehold.auth.accounts import Accounts
+from freehold.auth.errors import SessionNotFresh
 from freehold.auth.types import Session
 from freehold.http.auth_answers import Status
 from freehold.http.auth_bodies import KEEPS_KEYS, Field, check, documented
 from freehold.http.auth_edge import AuthEdge, answers
 from freehold.http.auth_replies import AuthReply, json_reply
+from freehold.http.route_facts import facts
 
 _REVOKE_FIELDS = (Field("token"),)
 _REVOKE_ALL_FIELDS = (KEEPS_KEYS,)
@@ -56,7 +58,12 @@ def session_routes(edge: AuthEdge, accounts: Accounts) -> list[HTTPRouteHandler]
     """What `auth_routes` takes as further routes."""
     endpoints = _Endpoints(edge, accounts)
 
-    @get("/list-sessions", operation_id="list_sessions", responses=answers(list[Session]))
+    @get(
+        "/list-sessions",
+        operation_id="list_sessions",
+        opt=facts(SessionNotFresh, caller="session"),
+        responses=answers(list[Session]),
+    )
     async def list_sessions(request: Asked) -> AuthReply:
         """The live sessions of who is signed in, and has been for less than a day."""
         return await endpoints.list_sessions(request)
@@ -64,6 +71,7 @@ def session_routes(edge: AuthEdge, accounts: Accounts) -> list[HTTPRouteHandler]
     @post(
         "/revoke-session",
         operation_id="revoke_session",
+        opt=facts(caller="session"),
         operation_class=documented(_REVOKE_FIELDS),
         status_code=200,
         responses=answers(Status),
@@ -75,6 +83,7 @@ def session_routes(edge: AuthEdge, accounts: Accounts) -> list[HTTPRouteHandler]
     @post(
         "/revoke-sessions",
         operation_id="revoke_sessions",
+        opt=facts(caller="session"),
         operation_class=documented(_REVOKE_ALL_FIELDS),
         status_code=200,
         responses=answers(Status),
@@ -86,6 +95,7 @@ def session_routes(edge: AuthEdge, accounts: Accounts) -> list[HTTPRouteHandler]
     @post(
         "/revoke-other-sessions",
         operation_id="revoke_other_sessions",
+        opt=facts(caller="session"),
         operation_class=documented(_REVOKE_ALL_FIELDS),
         status_code=200,
         responses=answers(Status),

@@ -12,9 +12,12 @@ from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 from msgspec import Struct
 
 from freehold.auth.dates import to_iso
+from freehold.errors import NotFound
 from freehold.http.guards import DatabaseCaller
 from freehold.http.problems import EXCEPTION_HANDLERS
+from freehold.http.route_facts import facts
 from freehold.libsql.profiles import Profile, narrowed
+from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import PendingDatabase, ReadyDatabase, TenantState, UserDatabase
 from freehold.wire import DatabaseCredentials
@@ -69,10 +72,15 @@ class DatabasesController(Controller):
     @get(
         "/user",
         operation_id="user_database",
+        opt=facts(NotFound, DatabaseSuspended, DatabaseDeleting, DatabaseDeleted),
         responses={
-            HTTP_200_OK: ResponseSpec(DatabaseCredentials, description="The database and a new token"),
+            HTTP_200_OK: ResponseSpec(
+                DatabaseCredentials, generate_examples=False, description="The database and a new token"
+            ),
             HTTP_202_ACCEPTED: ResponseSpec(
-                DatabasePending, description="Not there yet: ask again after `Retry-After` seconds"
+                DatabasePending,
+                generate_examples=False,
+                description="Not there yet: ask again after `Retry-After` seconds",
             ),
         },
         response_headers=[

@@ -3,30 +3,23 @@
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures import ResponseHeader
 
-from freehold.auth.types import NewUser, SignedIn, User
+from freehold.auth.types import NewUser, SignedIn
 from freehold.errors import Unauthenticated
+from freehold.http.auth_answers import Success, UserReply
 from freehold.http.auth_bodies import Field, check, documented, read_body, refuse_protected
 from freehold.http.auth_edge import AuthEdge, answers
 from freehold.http.auth_replies import NO_STORE, AuthReply, Refusal, json_reply
 from freehold.http.headers import presented_by
 from freehold.http.origin_check import refuse_strange_origin
 from freehold.http.problems import EXCEPTION_HANDLERS, FRAMEWORK_CODES, problem
+from freehold.http.route_facts import facts
 
 _MAX_BODY_BYTES = 64 * 1024
 _SIGN_UP_FIELDS = (Field("email", "email"), Field("password", "nonempty"), Field("name", is_required=False))
 _LOGIN_FIELDS = (Field("email"), Field("password"))
-
-
-class UserReply(msgspec.Struct, frozen=True):
-    user: User
-
-
-class LogoutReply(msgspec.Struct, frozen=True):
-    success: bool = True
 
 
 class _Endpoints:
@@ -56,7 +49,7 @@ class _Endpoints:
         if presented is not None:
             await self._auth.sign_out(presented.token)
         cookies = (self._auth.cookies.form_clearing, *self._auth.cookies.clearing)
-        return json_reply(LogoutReply(), NO_STORE, cookies)
+        return json_reply(Success(), NO_STORE, cookies)
 
     async def me(self, request: Request[Any, Any, Any]) -> AuthReply:
         presented = presented_by(request.scope, self._auth.cookies, takes_form_cookie=True)
@@ -84,7 +77,7 @@ def form_routes(edge: AuthEdge) -> Router:
     @post(
         "/signup",
         operation_id="form_sign_up",
-        operation_class=documented(_SIGN_UP_FIELDS),
+        operation_class=documented(_SIGN_UP_FIELDS, is_form=True),
         status_code=201,
         responses=answers(UserReply, status=201),
         response_headers=sets_cookie,
@@ -96,7 +89,8 @@ def form_routes(edge: AuthEdge) -> Router:
     @post(
         "/login",
         operation_id="form_login",
-        operation_class=documented(_LOGIN_FIELDS),
+        opt=facts(Unauthenticated),
+        operation_class=documented(_LOGIN_FIELDS, is_form=True),
         status_code=200,
         responses=answers(UserReply),
         response_headers=sets_cookie,
@@ -105,12 +99,12 @@ def form_routes(edge: AuthEdge) -> Router:
         """Start a session with the fields `email` and `password`."""
         return await endpoints.login(request)
 
-    @post("/logout", operation_id="form_logout", status_code=200, responses=answers(LogoutReply))
+    @post("/logout", operation_id="form_logout", status_code=200, responses=answers(Success))
     async def logout(request: Request[Any, Any, Any]) -> AuthReply:
         """End the session, if there is one, and clear its cookies."""
         return await endpoints.logout(request)
 
-    @get("/me", operation_id="form_me", responses=answers(UserReply))
+    @get("/me", operation_id="form_me", opt=facts(caller="form session"), responses=answers(UserReply))
     async def me(request: Request[Any, Any, Any]) -> AuthReply:
         """Who is signed in; the session lives on."""
         return await endpoints.me(request)

@@ -10,8 +10,11 @@ from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 from msgspec import Struct
 
 from freehold.auth.types import SignedIn
+from freehold.errors import NotFound
 from freehold.http.databases import NEVER_STORED, UNSTORED, DatabasePending, database_reply
+from freehold.http.route_facts import facts
 from freehold.libsql.profiles import Profile
+from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.guests import GuestDatabases
 from freehold.wire import DatabaseCredentials
 
@@ -62,10 +65,15 @@ class GuestDatabasesController(Controller):
     @get(
         "/{guest_id:str}",
         operation_id="guest_database",
+        opt=facts(NotFound, DatabaseSuspended, DatabaseDeleting, DatabaseDeleted),
         responses={
-            HTTP_200_OK: ResponseSpec(DatabaseCredentials, description="The database and a new token"),
+            HTTP_200_OK: ResponseSpec(
+                DatabaseCredentials, generate_examples=False, description="The database and a new token"
+            ),
             HTTP_202_ACCEPTED: ResponseSpec(
-                DatabasePending, description="Not there yet: ask again after `Retry-After` seconds"
+                DatabasePending,
+                generate_examples=False,
+                description="Not there yet: ask again after `Retry-After` seconds",
             ),
         },
     )
@@ -81,7 +89,7 @@ class GuestDatabasesController(Controller):
             await guest_databases.open(signed_in.user_id, guest_id, signed_in.reference, access_level)
         )
 
-    @delete("/{guest_id:str}", operation_id="delete_guest_database")
+    @delete("/{guest_id:str}", operation_id="delete_guest_database", opt=facts(NotFound))
     async def delete_guest_database(
         self,
         guest_databases: NamedDependency[GuestDatabases],

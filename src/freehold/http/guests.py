@@ -8,17 +8,15 @@ from litestar.handlers import HTTPRouteHandler
 
 from freehold.auth.guests import Guests
 from freehold.auth.types import User
+from freehold.http.auth_answers import Success
 from freehold.http.auth_edge import AuthEdge, answers
 from freehold.http.auth_replies import AuthReply, json_reply
+from freehold.http.route_facts import facts
 
 
 class GuestReply(msgspec.Struct, frozen=True):
     token: str
     user: User
-
-
-class DeletedReply(msgspec.Struct, frozen=True):
-    success: bool = True
 
 
 def guest_handlers(edge: AuthEdge, guests: Guests) -> list[HTTPRouteHandler]:
@@ -39,13 +37,14 @@ def guest_handlers(edge: AuthEdge, guests: Guests) -> list[HTTPRouteHandler]:
     @post(
         "/delete-anonymous-user",
         operation_id="delete_anonymous_user",
+        opt=facts(caller="session"),
         status_code=200,
-        responses=answers(DeletedReply),
+        responses=answers(Success),
     )
     async def delete_anonymous_user(request: Request[Any, Any, Any]) -> AuthReply:
         """Delete the guest who asks, with their database."""
         await edge.accept(request)
         await guests.delete(await edge.signed_in(request.scope))
-        return json_reply(DeletedReply(), set_cookies=edge.auth.cookies.clearing)
+        return json_reply(Success(), set_cookies=edge.auth.cookies.clearing)
 
     return [sign_in_anonymous, delete_anonymous_user]

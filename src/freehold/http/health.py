@@ -10,6 +10,7 @@ from freehold import __version__
 from freehold.bootstrap import Services
 from freehold.http.metrics import may_read_metrics
 from freehold.http.readiness import Readiness
+from freehold.http.route_facts import facts
 from freehold.providers.sqld.provider import SqldProvider
 
 _MOST_NAMED = 100
@@ -53,7 +54,7 @@ class HealthController(Controller):
     path = "/"
     tags = ("health",)
 
-    @get("/health", operation_id="health")
+    @get("/health", operation_id="health", opt=facts(is_alone=True))
     async def health(self) -> dict[str, str]:
         """The process is up."""
         return {"status": "ok", "version": __version__}

@@ -9,8 +9,9 @@ from freehold.auth.api_key_errors import ApiKeyRateLimited, ApiKeyUsedUp
 from freehold.auth.dates import to_iso, utc_now
 from freehold.auth.types import User
 from freehold.http.auth_edge import AuthEdge
-from freehold.http.auth_replies import AuthReply, Refusal, json_reply
+from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply
 from freehold.http.headers import header
+from freehold.limiting import RateLimited
 
 # What better-auth tells of a key that never expires.
 _ENDLESS = timedelta(minutes=10)
@@ -34,15 +35,21 @@ class KeySessionReply(msgspec.Struct, frozen=True):
     session: KeySession
 
 
+def _again(error: RateLimited) -> HeaderPairs:
+    return ((b"retry-after", str(error.retry_after_s).encode()),)
+
+
 async def session_of_key(edge: AuthEdge, scope: Scope, text: str) -> AuthReply:
     """What get-session answers to a key: whose it is. It counts as a use."""
     try:
         holder = await edge.issuers.api_keys.recognise(text)
     except ApiKeyRateLimited as error:
         details = {"tryAgainIn": error.retry_after_ms}
-        raise Refusal(429, "RATE_LIMITED", "Rate limit exceeded.", more={"details": details}) from error
+        raise Refusal(
+            429, "RATE_LIMITED", "Rate limit exceeded.", _again(error), more={"details": details}
+        ) from error
     except ApiKeyUsedUp as error:
-        raise Refusal(429, "USAGE_EXCEEDED", "API Key has reached its usage limit") from error
+        raise Refusal(429, "USAGE_EXCEEDED", "API Key has reached its usage limit", _again(error)) from error
     key, now = holder.api_key, utc_now()
     session = KeySession(
         id=key.key_id,

@@ -19,6 +19,7 @@ from freehold.bootstrap import Services
 from freehold.errors import Forbidden, FreeholdError, Unauthenticated
 from freehold.http.headers import header
 from freehold.http.request_counts import BOUNDS_S, RequestCounts
+from freehold.http.route_facts import facts
 from freehold.http.sqld_metrics import sqld_families
 from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.sqld.standing import Standing
@@ -35,7 +36,13 @@ def metrics_route(services: Services, counts: RequestCounts) -> HTTPRouteHandler
     metrics = _Metrics(services, counts)
     token = services.settings.metrics_token.reveal()
 
-    @get("/metrics", operation_id="metrics", tags=["health"], media_type="text/plain")
+    @get(
+        "/metrics",
+        operation_id="metrics",
+        opt=facts(Unauthenticated, Forbidden, caller="metrics token", is_alone=True),
+        tags=["health"],
+        media_type="text/plain",
+    )
     async def read_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Counts and times, in Prometheus's text format."""
         _admit(request, token)

@@ -69,9 +69,10 @@ CLIENT_LEFT = "client disconnected prematurely"
 RETRY_AFTER_S = 2
 
 
-def status_of(error: FreeholdError) -> int:
-    """HTTP status for one of our errors; a kind without its own entry takes its parent's."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+def status_of(error: FreeholdError | type[FreeholdError]) -> int:
+    """HTTP status for one of our errors, or a kind of them; one without its own entry takes its parent's."""
+    kinds = error.__mro__ if isinstance(error, type) else type(error).__mro__
+    return next((STATUS[kind] for kind in kinds if kind in STATUS), 500)
 
 
 def problem(

@@ -12,6 +12,7 @@ from freehold.auth.types import SignedIn
 from freehold.http.auth_bodies import Field, check, documented
 from freehold.http.auth_edge import AuthEdge, answers, query_value
 from freehold.http.auth_replies import AuthReply, Refusal, json_reply
+from freehold.http.route_facts import facts
 
 _FIELDS = (Field("accountId"),)
 
@@ -30,6 +31,7 @@ def provider_account_handlers(edge: AuthEdge, social: Social) -> list[HTTPRouteH
     @post(
         "/unlink-account",
         operation_id="unlink_account",
+        opt=facts(caller="session"),
         operation_class=documented(_FIELDS),
         status_code=200,
         responses=answers(UnlinkedReply),

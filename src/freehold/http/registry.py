@@ -10,12 +10,14 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK
 from litestar.types import ASGIApp
 
-from freehold.errors import NotFound
+from freehold.errors import AppTooOld, Conflict, NotFound
+from freehold.http.auth_bodies import Field, documented_query
 from freehold.http.client_reports import ClientReports, said_in
 from freehold.http.guards import require_admin
 from freehold.http.registry_pages import Pages, script
+from freehold.http.route_facts import facts
 from freehold.registry.service import Registry
-from freehold.registry.types import MAX_VERSION
+from freehold.registry.types import MAX_VERSION, ClientAhead
 from freehold.wire import (
     CurrentVersion,
     MigrationPage,
@@ -33,6 +35,16 @@ After = Annotated[
 ]
 
 _PART = "The part's bytes; immutable, strong ETag"
+_UNCHANGED = {304: ResponseSpec(None, description="`If-None-Match` names it: the client has it already.")}
+_IF_NONE_MATCH = Field("If-None-Match", is_required=False)
+_CACHED = documented_query(headers=[_IF_NONE_MATCH])
+_TOLD = documented_query(
+    headers=[
+        _IF_NONE_MATCH,
+        Field("Freehold-App-Version", is_required=False),
+        Field("Freehold-Device", is_required=False),
+    ]
+)
 
 
 class Pulls:
@@ -58,7 +70,14 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
     @get(
         "/",
         operation_id="list_migrations",
-        responses={200: ResponseSpec(MigrationPage, description="Signed migrations; strong ETag")},
+        operation_class=_TOLD,
+        opt=facts(AppTooOld),
+        responses={
+            200: ResponseSpec(
+                MigrationPage, generate_examples=False, description="Signed migrations; strong ETag"
+            ),
+            **_UNCHANGED,
+        },
     )
     async def list_migrations(request: Request[Any, Any, Any], after: After = 0) -> ASGIApp:
         """What a database at version `after` still has to apply, oldest first, with what proves it genuine.
@@ -74,7 +93,14 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
     @get(
         "/{version:int}",
         operation_id="one_migration",
-        responses={200: ResponseSpec(SignedMigration, description="One migration; immutable, strong ETag")},
+        operation_class=_CACHED,
+        opt=facts(NotFound),
+        responses={
+            200: ResponseSpec(
+                SignedMigration, generate_examples=False, description="One migration; immutable, strong ETag"
+            ),
+            **_UNCHANGED,
+        },
     )
     async def one_migration(version: FromPath[int]) -> ASGIApp:
         """One published migration. It never changes: caches may keep it for ever."""
@@ -86,7 +112,13 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
     @get(
         "/current-version",
         operation_id="current_version",
-        responses={200: ResponseSpec(CurrentVersion, description="Newest version; strong ETag")},
+        operation_class=_CACHED,
+        responses={
+            200: ResponseSpec(
+                CurrentVersion, generate_examples=False, description="Newest version; strong ETag"
+            ),
+            **_UNCHANGED,
+        },
     )
     async def current_version() -> ASGIApp:
         """The newest published version; 0 before the first."""
@@ -95,7 +127,13 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
     @get(
         "/full",
         operation_id="full_registry",
-        responses={200: ResponseSpec(list[MigrationScript], description="All scripts; strong ETag")},
+        operation_class=_CACHED,
+        responses={
+            200: ResponseSpec(
+                list[MigrationScript], generate_examples=False, description="All scripts; strong ETag"
+            ),
+            **_UNCHANGED,
+        },
     )
     async def full() -> ASGIApp:
         """Every published migration, oldest first."""
@@ -104,7 +142,13 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
     @get(
         "/keys",
         operation_id="registry_keys",
-        responses={200: ResponseSpec(list[PublicKey], description="Public keys; strong ETag")},
+        operation_class=_CACHED,
+        responses={
+            200: ResponseSpec(
+                list[PublicKey], generate_examples=False, description="Public keys; strong ETag"
+            ),
+            **_UNCHANGED,
+        },
     )
     async def keys() -> ASGIApp:
         """The public keys that migrations are signed with. Pin them: they change only when a key is replaced."""
@@ -113,8 +157,15 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
     @get(
         "/parts/{sha256:str}",
         operation_id="release_part",
+        operation_class=_CACHED,
+        opt=facts(NotFound),
         media_type="application/octet-stream",
-        responses={200: ResponseSpec(bytes, media_type="application/octet-stream", description=_PART)},
+        responses={
+            200: ResponseSpec(
+                bytes, generate_examples=False, media_type="application/octet-stream", description=_PART
+            ),
+            **_UNCHANGED,
+        },
     )
     async def part(sha256: FromPath[str]) -> ASGIApp:
         """A further part of the newest release, by the hash that the release's signed text names."""
@@ -123,7 +174,7 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
             raise NotFound("the newest release has no such part; pull it again")
         return found
 
-    @post("/verify", operation_id="verify_version", status_code=HTTP_200_OK)
+    @post("/verify", operation_id="verify_version", opt=facts(ClientAhead), status_code=HTTP_200_OK)
     async def verify(data: JSONBody[VerifyRequest]) -> VerifyAnswer:
         """Whether a client must migrate, and with what. A version never published here is 409 `client_ahead`."""
         verdict = await registry.verify(data.version)
@@ -134,7 +185,7 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
             required_migrations=[script(row) for row in verdict.required] or None,
         )
 
-    @post("/register", operation_id="register_migration", guards=[require_admin])
+    @post("/register", operation_id="register_migration", opt=facts(Conflict), guards=[require_admin])
     async def register(data: JSONBody[RegisterRequest]) -> RegisteredMigration:
         """Publish one migration as the next version. The newest one's SQL again is 409 `already_published`."""
         row = await registry.register(data.sql_script, data.description)

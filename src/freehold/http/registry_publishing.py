@@ -12,8 +12,10 @@ from litestar.status_codes import HTTP_200_OK
 
 from freehold.auth.api_key_types import FORCE, PUBLISH, REGISTRY
 from freehold.auth.issuers import Issuers
+from freehold.errors import Conflict
 from freehold.http.guards import key_holder, require_admin
 from freehold.http.headers import API_KEY_HEADER, header
+from freehold.http.route_facts import facts
 from freehold.migrate.types import Migration, normalise
 from freehold.registry.service import Registry
 from freehold.registry.signed import SignedRelease
@@ -54,6 +56,7 @@ class PublishingController(Controller):
 
     @post(
         operation_id="publish_release",
+        opt=facts(Conflict),
         guards=[require_publisher],
         status_code=HTTP_200_OK,
         request_max_body_size=_MAX_BODY_BYTES,

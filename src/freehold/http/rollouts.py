@@ -8,7 +8,9 @@ from litestar.params import FromPath, QueryParameter, SkipValidation
 from litestar.status_codes import HTTP_200_OK
 
 from freehold.bootstrap import Services
+from freehold.errors import Conflict, NotFound
 from freehold.http.guards import require_admin
+from freehold.http.route_facts import facts
 from freehold.rollouts.types import Progress, Rollout
 
 _ADMIN = [require_admin]
@@ -28,22 +30,40 @@ class RolloutsController(Controller):
         """The newest rollouts, newest first."""
         return list(await services.rollouts.store.newest(limit))
 
-    @get("/{rollout_id:str}", operation_id="show_rollout", guards=_ADMIN)
+    @get("/{rollout_id:str}", operation_id="show_rollout", opt=facts(NotFound), guards=_ADMIN)
     async def show(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Progress:
         """How far a rollout is, with failures grouped by cause."""
         return await services.rollouts.progress(rollout_id)
 
-    @post("/{rollout_id:str}/pause", operation_id="pause_rollout", status_code=HTTP_200_OK, guards=_ADMIN)
+    @post(
+        "/{rollout_id:str}/pause",
+        operation_id="pause_rollout",
+        opt=facts(NotFound, Conflict),
+        status_code=HTTP_200_OK,
+        guards=_ADMIN,
+    )
     async def pause(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Rollout:
         """Have it take on no more tenants; those at work end."""
         return await services.rollouts.pause(rollout_id, "paused by an administrator")
 
-    @post("/{rollout_id:str}/resume", operation_id="resume_rollout", status_code=HTTP_200_OK, guards=_ADMIN)
+    @post(
+        "/{rollout_id:str}/resume",
+        operation_id="resume_rollout",
+        opt=facts(NotFound, Conflict),
+        status_code=HTTP_200_OK,
+        guards=_ADMIN,
+    )
     async def resume(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Rollout:
         """Let it run again; a `freehold rollout work` carries it out."""
         return await services.rollouts.resume(rollout_id)
 
-    @post("/{rollout_id:str}/abort", operation_id="abort_rollout", status_code=HTTP_200_OK, guards=_ADMIN)
+    @post(
+        "/{rollout_id:str}/abort",
+        operation_id="abort_rollout",
+        opt=facts(NotFound, Conflict),
+        status_code=HTTP_200_OK,
+        guards=_ADMIN,
+    )
     async def abort(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Rollout:
         """End it where it is."""
         return await services.rollouts.abort(rollout_id, "aborted by an administrator")

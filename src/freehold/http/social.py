@@ -9,12 +9,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from litestar.types import Scope
 
+from freehold.auth.social.errors import UnknownProvider
 from freehold.auth.social.service import Social
 from freehold.auth.social.types import Arrival, Redirects, Returned, Started
-from freehold.http.auth_bodies import Field, check, documented, read_body
+from freehold.http.auth_bodies import Field, check, documented, documented_query, read_body
 from freehold.http.auth_edge import TAKES_CROSS_SITE, AuthEdge, answers
 from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply
 from freehold.http.headers import header
+from freehold.http.route_facts import facts
 
 _FIELDS = (
     Field("provider"),
@@ -113,6 +115,7 @@ def social_handlers(edge: AuthEdge, social: Social) -> list[HTTPRouteHandler]:
     @post(
         "/sign-in/social",
         operation_id="sign_in_social",
+        opt=facts(UnknownProvider),
         operation_class=documented(_FIELDS),
         status_code=200,
         responses=answers(SocialReply),
@@ -124,6 +127,7 @@ def social_handlers(edge: AuthEdge, social: Social) -> list[HTTPRouteHandler]:
     @post(
         "/link-social",
         operation_id="link_social",
+        opt=facts(UnknownProvider, caller="session"),
         operation_class=documented(_FIELDS),
         status_code=200,
         responses=answers(SocialReply),
@@ -132,7 +136,12 @@ def social_handlers(edge: AuthEdge, social: Social) -> list[HTTPRouteHandler]:
         """The same to add `provider` to the account of who asks; it must know the same address."""
         return await endpoints.link(request)
 
-    @get("/callback/{provider_id:str}", operation_id="social_callback", status_code=302)
+    @get(
+        "/callback/{provider_id:str}",
+        operation_id="social_callback",
+        operation_class=documented_query(*(Field(name, is_required=False) for name in _RETURNED)),
+        status_code=302,
+    )
     async def callback(scope: Scope, provider_id: FromPath[str]) -> AuthReply:
         """Where providers send browsers back to; on to the app, with a session or with `?error=`."""
         return await endpoints.callback(scope, provider_id)
@@ -148,7 +157,13 @@ def social_handlers(edge: AuthEdge, social: Social) -> list[HTTPRouteHandler]:
         query = urlencode(kept)
         return _redirected(f"{social.base_url}/callback/{quote(provider_id, safe='')}?{query}")
 
-    @get("/error", operation_id="auth_error", media_type="text/plain")
+    @get(
+        "/error",
+        operation_id="auth_error",
+        operation_class=documented_query(Field("error", is_required=False)),
+        opt=facts(is_alone=True),
+        media_type="text/plain",
+    )
     async def error_page(scope: Scope) -> AuthReply:
         """What a person sees whom the app has named no page of its own for."""
         code = parse_qs(scope["query_string"].decode("latin-1")).get("error", [""])[-1]

@@ -14,9 +14,11 @@ from litestar.response import File
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 from msgspec import Meta, Struct
 
-from freehold.errors import TooLarge
+from freehold.errors import Conflict, NotFound, TooLarge
 from freehold.http.guards import require_admin
+from freehold.http.route_facts import facts
 from freehold.migrate.copying import Copied
+from freehold.tenants.errors import DatabaseDeleted
 from freehold.tenants.life import Life
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import Tenant, TenantState
@@ -75,7 +77,7 @@ class TenantsController(Controller):
         """How many tenants are in each state."""
         return {state.value: count for state, count in (await tenants.counts()).items()}
 
-    @get("/{reference:str}", operation_id="show_tenant", guards=[require_admin])
+    @get("/{reference:str}", operation_id="show_tenant", opt=facts(NotFound), guards=[require_admin])
     async def show_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> Tenant:
         """One tenant."""
         return await life.find(reference)
@@ -83,6 +85,7 @@ class TenantsController(Controller):
     @post(
         "/{reference:str}/suspend",
         operation_id="suspend_tenant",
+        opt=facts(NotFound, Conflict, DatabaseDeleted),
         guards=[require_admin],
         status_code=HTTP_200_OK,
     )
@@ -95,6 +98,7 @@ class TenantsController(Controller):
     @post(
         "/{reference:str}/resume",
         operation_id="resume_tenant",
+        opt=facts(NotFound, Conflict, DatabaseDeleted),
         guards=[require_admin],
         status_code=HTTP_200_OK,
     )
@@ -105,6 +109,7 @@ class TenantsController(Controller):
     @post(
         "/{reference:str}/migrate",
         operation_id="migrate_tenant",
+        opt=facts(NotFound, Conflict, DatabaseDeleted),
         guards=[require_admin],
         status_code=HTTP_200_OK,
     )
@@ -115,6 +120,7 @@ class TenantsController(Controller):
     @post(
         "/{reference:str}/create",
         operation_id="create_tenant",
+        opt=facts(NotFound, Conflict),
         guards=[require_admin],
         status_code=HTTP_200_OK,
     )
@@ -122,7 +128,12 @@ class TenantsController(Controller):
         """Have a new, empty database made for a user who has none (any more); `provisioning` until it is there."""
         return await life.create(reference)
 
-    @post("/{reference:str}/fork", operation_id="fork_tenant", guards=[require_admin])
+    @post(
+        "/{reference:str}/fork",
+        operation_id="fork_tenant",
+        opt=facts(NotFound, Conflict, DatabaseDeleted),
+        guards=[require_admin],
+    )
     async def fork_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> Tenant:
         """Copy the database as it is now, as a tenant of no user."""
         return await life.fork(reference)
@@ -130,8 +141,9 @@ class TenantsController(Controller):
     @get(
         "/{reference:str}/export",
         operation_id="export_tenant",
+        opt=facts(NotFound, Conflict, DatabaseDeleted),
         guards=[require_admin],
-        media_type="application/vnd.sqlite3",
+        media_type="application/octet-stream",
     )
     async def export_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> File:
         """The database as it is at one moment, as a SQLite file."""
@@ -144,7 +156,7 @@ class TenantsController(Controller):
         return File(
             folder / "export.db",
             filename=f"{tenant.database_name}.db",
-            media_type="application/vnd.sqlite3",
+            media_type="application/octet-stream",
             headers={"Cache-Control": "no-store"},
             background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
         )
@@ -152,6 +164,7 @@ class TenantsController(Controller):
     @post(
         "/{reference:str}/restore",
         operation_id="restore_tenant",
+        opt=facts(NotFound, Conflict, DatabaseDeleted),
         guards=[require_admin],
         status_code=HTTP_200_OK,
         request_max_body_size=_MAX_UPLOAD_BYTES,
@@ -177,7 +190,13 @@ class TenantsController(Controller):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return RestoredTenant(tenant=done.tenant, copied=done.copied, changed=done.checked.changed)
 
-    @delete("/{reference:str}", operation_id="delete_tenant", guards=[require_admin], status_code=HTTP_200_OK)
+    @delete(
+        "/{reference:str}",
+        operation_id="delete_tenant",
+        opt=facts(NotFound, Conflict, DatabaseDeleted),
+        guards=[require_admin],
+        status_code=HTTP_200_OK,
+    )
     async def delete_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> Response[Tenant]:
         """Delete the database with all its data; 202 while the provider has not confirmed that it is gone."""
         await life.delete(reference)
