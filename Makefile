@@ -36,9 +36,10 @@ $(VENV)/.run: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+$(VENV)/.dev: requirements-dev.lock requirements-tools.lock $(VENV)/.run
 	@echo "== adding test tools to $(VENV) from requirements-dev.lock"
 	@$(PIP) -r requirements-dev.lock
+	@$(PIP) --target $(VENV)/tools --upgrade -r requirements-tools.lock
 	@touch $@
 
 tests/e2e/node/node_modules/.ready: tests/e2e/node/package-lock.json
@@ -117,3 +118,5 @@ lock: ## write the lock files anew (needs uv)
 		--no-emit-index-url --no-header --no-annotate -q -o requirements-dev.lock
 	uv pip compile tests/e2e/clients/requirements.in --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate -q -o tests/e2e/clients/requirements.lock
+	uv pip compile --group tools --universal --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate -q -o requirements-tools.lock
