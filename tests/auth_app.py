@@ -220,10 +220,9 @@ async def running_service(folder: Path, **more: Any) -> AsyncIterator[AuthApp]:
         settings = Settings(
             port=port,
             data_dir=folder,
-            trusted_origins=(TRUSTED,),
             better_auth_secret=Secret(SECRET),
             rate_limits="off",
-            **more,
+            **{"trusted_origins": (TRUSTED,), **more},
         )
         async with (
             open_services(settings) as services,

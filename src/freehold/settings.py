@@ -1,6 +1,6 @@
 """All configuration, read once from the environment. Nothing else touches `os.environ`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import parse_qsl, urlsplit
@@ -339,6 +339,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.tenant_provider == "sqld" and same_server(self.database_url, self.sqld_url)
 
     @property
+    def central_names(self) -> frozenset[str]:
+        """Names that the central database may have where tenants' databases are, beside them."""
+        parts = urlsplit(self.database_url)
+        label = (parts.hostname or "").partition(".")[0]
+        if self.tenant_provider == "turso" and label:
+            return frozenset({label.removesuffix(f"-{self.turso_organization}")})
+        if self.tenant_provider != "sqld":
+            return frozenset()
+        # Once it was in a namespace of this name by default; after a move its old place is left there.
+        found = {"central"}
+        if self.shares_sqld:
+            found |= {dict(parse_qsl(parts.query)).get("namespace", label)}
+        return frozenset(found)
+
+    @property
     def central_file(self) -> Path | None:
         """The file of the central database, if it is in one."""
         if self.has_remote_central:
@@ -384,6 +399,12 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
+def one_of(choices: Sequence[str]) -> str:
+    """`a`, `b` or `c`: what may be chosen, for errors about a choice."""
+    named = [f"`{choice}`" for choice in choices]
+    return " or ".join([", ".join(named[:-1]), named[-1]]) if len(named) > 1 else "".join(named)
+
+
 def variables() -> dict[str, str]:
     """Name and meaning of every variable, in order; `.env.example` lists exactly these."""
     found: dict[str, str] = {}
@@ -407,6 +428,8 @@ def _convert(text: str, hint: Any) -> Any:
         return Path(text).expanduser()
     if get_origin(kind) is tuple:
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    if get_origin(kind) is Literal and text not in get_args(kind):
+        raise ValueError(f"expected {one_of(get_args(kind))}")
     return msgspec.convert(text, hint, strict=False)
 
 

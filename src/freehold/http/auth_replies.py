@@ -61,6 +61,7 @@ from freehold.auth.errors import (
 )
 from freehold.auth.social.errors import UnknownProvider
 from freehold.errors import FreeholdError, Unavailable
+from freehold.http.page_origins import hint_for_refusal
 from freehold.http.problems import CLIENT_LEFT
 from freehold.limiting import RateLimited
 
@@ -240,8 +241,11 @@ def auth_status_of(kind: type[FreeholdError]) -> int:
     return 500 if known is None else known[0]
 
 
-def _refused(_request: Request[Any, Any, Any], refusal: Refusal) -> AuthReply:
-    told = {"message": refusal.message, "code": refusal.code, **refusal.more}
+def _refused(request: Request[Any, Any, Any], refusal: Refusal) -> AuthReply:
+    message = refusal.message
+    if refusal.code == "UNAUTHORIZED" and (hint := hint_for_refusal(request.scope)):
+        message = f"{message}: {hint}"
+    told = {"message": message, "code": refusal.code, **refusal.more}
     body = encode({name: value for name, value in told.items() if value}) if refusal.message else b""
     return AuthReply(body, status=refusal.status, headers=_JSON + refusal.headers)
 

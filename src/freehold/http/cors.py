@@ -11,6 +11,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from freehold.auth.origins import TrustedOrigins
 from freehold.http.headers import header
+from freehold.http.page_origins import PageOrigins
 
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _EXPOSED = b", ".join(
@@ -26,16 +27,20 @@ _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1000}")
 class Cors:
     """ASGI wrapper. Requests without an `Origin`, which are the most, pass straight through."""
 
-    def __init__(self, app: ASGIApp, origins: TrustedOrigins) -> None:
+    def __init__(self, app: ASGIApp, origins: TrustedOrigins, pages: PageOrigins | None = None) -> None:
         self._app = app
         self._origins = origins
+        self._pages = pages or PageOrigins()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or (origin := header(scope, b"origin")) is None:
             await self._app(scope, receive, send)
             return
         headers = [(b"vary", b"Origin")]
-        if self._origins.is_trusted(origin):
+        is_trusted = self._origins.is_trusted(origin)
+        if not is_trusted and not (origin == "null" and header(scope, b"sec-fetch-site") == "same-origin"):
+            self._pages.not_trusted(scope, origin)
+        if is_trusted:
             headers.append((b"access-control-allow-origin", origin.encode("latin-1")))
             headers.append((b"access-control-allow-credentials", b"true"))
         wanted_method = header(scope, b"access-control-request-method")
@@ -46,6 +51,8 @@ class Cors:
 
         async def send_allowed(message: Message) -> None:
             if message["type"] == "http.response.start":
+                if is_trusted and any(name == b"set-cookie" for name, _ in message["headers"]):
+                    self._pages.cookie_set(scope, origin)
                 kept = [pair for pair in message["headers"] if pair[0] != b"access-control-expose-headers"]
                 message["headers"] = [*kept, *headers]
             await send(message)

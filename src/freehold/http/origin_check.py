@@ -9,6 +9,7 @@ from litestar.types import Scope
 from freehold.auth.origins import TrustedOrigins
 from freehold.http.auth_replies import Refusal
 from freehold.http.headers import header
+from freehold.http.page_origins import hint_for_origin
 
 OriginFault = Literal["INVALID_ORIGIN", "MISSING_OR_NULL_ORIGIN"]
 
@@ -39,7 +40,7 @@ def origin_fault(scope: Scope, origins: TrustedOrigins) -> OriginFault | None:
 def refuse_strange_origin(scope: Scope, origins: TrustedOrigins) -> None:
     """A request with cookies that is no GET must come from a trusted page. Raises a `Refusal` (403)."""
     if header(scope, b"cookie") is not None and (fault := origin_fault(scope, origins)):
-        raise Refusal(403, fault, _MESSAGES[fault])
+        raise _refusal(scope, fault)
 
 
 def refuse_cross_site(scope: Scope, origins: TrustedOrigins) -> None:
@@ -65,7 +66,7 @@ def refuse_cross_site(scope: Scope, origins: TrustedOrigins) -> None:
             "Cross-site navigation login blocked. This request appears to be a CSRF attack.",
         )
     if fault := origin_fault(scope, origins):
-        raise Refusal(403, fault, _MESSAGES[fault])
+        raise _refusal(scope, fault)
 
 
 def refuse_strange_redirects(scope: Scope, body: Any, origins: TrustedOrigins) -> None:
@@ -90,6 +91,11 @@ def is_cross_site(scope: Scope, origins: TrustedOrigins) -> bool:
         return True
     sender = header(scope, b"origin") or header(scope, b"referer")
     return sender is not None and not origins.is_trusted(sender)
+
+
+def _refusal(scope: Scope, fault: OriginFault) -> Refusal:
+    hint = hint_for_origin(header(scope, b"origin") or "") if fault == "INVALID_ORIGIN" else None
+    return Refusal(403, fault, f"{_MESSAGES[fault]}: {hint}" if hint else _MESSAGES[fault])
 
 
 def _is_from_browser(scope: Scope) -> bool:

@@ -21,8 +21,11 @@ from freehold.errors import (
     Unavailable,
 )
 from freehold.http.body_room import NoRoom
+from freehold.http.choices import choices_at, name_of
+from freehold.http.page_origins import hint_for_refusal
 from freehold.limiting import RateLimited
 from freehold.migrate.signature import RegistryTampered
+from freehold.settings import one_of
 from freehold.tenants.errors import DatabaseDeleted, DatabaseSuspended
 
 log = structlog.get_logger()
@@ -67,6 +70,8 @@ _DETAILS: dict[int, str] = {
 CLIENT_LEFT = "client disconnected prematurely"
 
 RETRY_AFTER_S = 2
+# How the decoder begins, when what it got is none of those that there are.
+_NOT_A_CHOICE = "Invalid enum value "
 
 
 def status_of(error: FreeholdError | type[FreeholdError]) -> int:
@@ -117,9 +122,12 @@ def from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> Respon
         return from_bug(request, error)
     faults = getattr(error, "faults", None)
     more: dict[str, Any] = {"faults": list(faults)} if faults else {}
+    detail = str(error)
+    if status == 401 and (hint := hint_for_refusal(request.scope)):
+        detail = f"{detail}: {hint}"
     if isinstance(error, DatabaseSuspended) and error.reason:
         more["reason"] = error.reason
-    return problem(request, status, error.code, str(error), headers=headers, **more)
+    return problem(request, status, error.code, detail, headers=headers, **more)
 
 
 def from_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -133,13 +141,19 @@ def from_framework(request: Request[Any, Any, Any], error: HTTPException) -> Res
     detail = _DETAILS.get(status, error.detail)
     if isinstance(error, ValidationException):
         detail = "the request does not have the expected form; see `faults`"
-        more["faults"] = [
-            f"{fault.get('key', 'body')}: {fault.get('message', 'invalid')}"
-            for fault in error.extra or []
-            if isinstance(fault, dict)
-        ]
+        more["faults"] = [_fault(request, fault) for fault in error.extra or [] if isinstance(fault, dict)]
     code = FRAMEWORK_CODES.get(status, "invalid_input")
     return problem(request, status, code, detail, headers=dict(error.headers or {}), **more)
+
+
+def _fault(request: Request[Any, Any, Any], fault: dict[str, Any]) -> str:
+    key, message = str(fault.get("key", "")), str(fault.get("message", "invalid"))
+    if not key:
+        return f"body: {message}"
+    source = str(fault.get("source", ""))
+    if message.startswith(_NOT_A_CHOICE) and (found := choices_at(request.route_handler, key, source)):
+        message = f"expected {one_of(found)}, got {message.removeprefix(_NOT_A_CHOICE)}"
+    return f"{key if source == 'body' else name_of(request.route_handler, key)}: {message}"
 
 
 def from_recursion(request: Request[Any, Any, Any], error: RecursionError) -> Response[bytes]:

@@ -40,7 +40,7 @@ class TenantPage(Struct, frozen=True, kw_only=True):
 
 
 class SuspendRequest(Struct, frozen=True):
-    """Why; the database answers with it, so its user reads it."""
+    """Why; its user reads it, in the refusal of `GET /databases/user` and where the database itself answers."""
 
     reason: Annotated[str, Meta(max_length=500)] = ""
 

@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 _LEASE_MS = 30_000
 _RENEW_S = 8.0
+_MOST_REASON = 500
 _WHOLE = (TenantState.READY, TenantState.SUSPENDED)
 _RESTORABLE = (*_WHOLE, TenantState.FAILED)
 _MAY_BE_GONE = (*_RESTORABLE, TenantState.DELETED)
@@ -95,13 +96,24 @@ class Life:
             )
         return tenant
 
-    async def suspend(self, reference: str, reason: str = "") -> Tenant:
-        """Have all reads and writes refused. Twice is as good as once, and replaces the reason.
+    async def usable(self, reference: str, what: str) -> Tenant:
+        """The tenant, if its database is ready and here; `what` says what was to be done with it.
 
         Raises:
+            NotFound, WrongState, DatabaseDeleting, DatabaseDeleted: it is not.
+        """
+        return await self._here(reference, (TenantState.READY,), what)
+
+    async def suspend(self, reference: str, reason: str = "") -> Tenant:
+        """Have all reads and writes refused. Twice is as good as once, and replaces the reason, which its user reads.
+
+        Raises:
+            InvalidInput: the reason is too long.
             NotFound, WrongState, DatabaseDeleting, DatabaseDeleted: it cannot be suspended.
             ProviderUnavailable: it is suspended for its user, and the provider is told as soon as it answers.
         """
+        if len(reason) > _MOST_REASON:
+            raise InvalidInput(f"the reason may have {_MOST_REASON} characters at most")
         tenant = await self._here(reference, _WHOLE, "suspended")
         if not await self.store.suspend(tenant, reason, self.clock.now_ms() + _LEASE_MS):
             raise _overtaken(tenant)
