@@ -28,6 +28,7 @@ WORDS = [
     ("pen", "قلم", "قلم", "noun"),
     ("to write", "كَتَبَ", "كتب", "verb"),
 ]
+TABLE = "dictionary_entries"
 NEW_WORD = (
     "INSERT INTO dictionary_entries (id, word, translation, root, type, created_at, updated_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -147,6 +148,11 @@ async def pull_and_verify(screen: Screen, freehold: FreeholdClient) -> None:
     screen.fact("registry", f"version {registry.version}, signed with Ed25519 key {registry.key_id}")
     screen.fact("chain", f"{short(registry.chain, 12)} names the whole history")
     screen.fact("verified", f"{len(registry.migrations)} checksums, their chain and its signature")
+    if not any(f"CREATE TABLE {TABLE}" in migration.sql for migration in registry.migrations):
+        raise Wrong(
+            f"this service serves another app's schema: there is no table `{TABLE}`, so this demo ends here;"
+            " docs/clients.md has the same steps for an app of your own"
+        )
 
 
 async def bring_up(screen: Screen, freehold: FreeholdClient) -> None:

@@ -1,6 +1,7 @@
 """What the settings choose: where tenants are, the central database, the cache, mails, keys."""
 
 import asyncio
+import os
 import socket
 import ssl
 from contextlib import AsyncExitStack
@@ -23,12 +24,13 @@ from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.moving import has_central, move
 from freehold.central.places import CentralNotMoved, CentralPlace
 from freehold.central.upgrade import upgrade_central
-from freehold.errors import CentralUnavailable, Conflict, ProviderUnavailable
+from freehold.errors import CentralUnavailable, Conflict, ProviderRefuses, ProviderUnavailable
 from freehold.keys import BadKeyFile, load_key, load_or_create_key
 from freehold.libsql.bearer import Token
 from freehold.libsql.errors import LibsqlError
 from freehold.mail.outbox import Outbox
 from freehold.mail.smtp import SmtpMailer, SmtpServer
+from freehold.providers.as_client import RunAsClient, through_gateway, with_tokens
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.published import Published
 from freehold.providers.sqld.central import find_central_namespace, open_central_namespace
@@ -69,9 +71,18 @@ async def open_password_rules(settings: Settings, stack: AsyncExitStack) -> Pass
 
 
 async def open_provider(
-    settings: Settings, stack: AsyncExitStack, snapshots: Snapshots, published: Published
+    settings: Settings,
+    stack: AsyncExitStack,
+    snapshots: Snapshots,
+    published: Published,
+    *,
+    creates: bool = True,
 ) -> LocalProvider | SqldProvider | TursoProvider:
-    """Where the tenants are; closed with the stack. Raises `BadSettings` if a key file cannot be used."""
+    """Where the tenants are; closed with the stack. `creates` says whether a key may be made for their tokens.
+
+    Raises:
+        BadSettings: a key file cannot be used.
+    """
     provider: LocalProvider | SqldProvider | TursoProvider
     if settings.tenant_provider == "sqld":
         provider = SqldProvider(
@@ -104,7 +115,7 @@ async def open_provider(
         provider = LocalProvider(
             settings.data_dir,
             settings.public_url,
-            await asyncio.to_thread(load_or_create_key, settings.data_dir / "keys" / "database-tokens.pem"),
+            await asyncio.to_thread(_tokens_key, settings, creates=creates),
             token_ttl_s=settings.tenant_token_ttl_s,
             max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
             query_timeout_s=settings.tenant_query_timeout_s,
@@ -115,6 +126,13 @@ async def open_provider(
         )
     stack.push_async_callback(provider.aclose)
     return provider
+
+
+def client_door(provider: LocalProvider | SqldProvider | TursoProvider, subject: str) -> RunAsClient:
+    """What runs SQL in tenants' databases as clients' is run; `subject` is who asks."""
+    if isinstance(provider, TursoProvider):
+        return with_tokens(provider.open_as_client)
+    return through_gateway(provider.server, subject)
 
 
 async def open_central_of(
@@ -168,6 +186,30 @@ async def central_place(settings: Settings) -> CentralPlace:
     return CentralPlace(settings.database_url, await _central_token(settings))
 
 
+async def existing_central_place(settings: Settings) -> CentralPlace | None:
+    """The same for whoever makes nothing: None if it is to be in a namespace on the tenants' sqld that is not there.
+
+    Raises:
+        CentralUnavailable: sqld's admin API does not answer.
+    """
+    name = settings.central_namespace
+    if name is None:
+        return await central_place(settings)
+    try:
+        token = await find_central_namespace(
+            settings.sqld_admin_url,
+            settings.sqld_admin_key.reveal(),
+            await asyncio.to_thread(_sqld_key, settings),
+            name,
+            data_dir=settings.sqld_data_dir,
+        )
+    except ProviderRefuses as error:
+        raise BadSettings([str(error)]) from error
+    except ProviderUnavailable as error:
+        raise CentralUnavailable(str(error)) from error
+    return None if token is None else CentralPlace(settings.database_url, token)
+
+
 async def warn_of_shared_sqld(settings: Settings) -> None:
     """Say in the log that tenants' SQL can take the central database down with it, and how to change that."""
     if settings.tenant_provider != "sqld" or settings.central_file is not None:
@@ -201,24 +243,9 @@ async def _take_over(settings: Settings, path: Path) -> None:
 
     Were that left to its operator, a service with settings of today would start with no users at all.
     """
-    try:
-        token = await find_central_namespace(
-            settings.sqld_admin_url,
-            settings.sqld_admin_key.reveal(),
-            await asyncio.to_thread(_sqld_key, settings),
-            _OLD_NAMESPACE,
-            data_dir=settings.sqld_data_dir,
-        )
-    except ProviderUnavailable as error:
-        raise CentralUnavailable(
-            f"{path} is not there yet, and whether sqld has the central database cannot be told: {error}"
-        ) from error
-    if token is None:
+    old = await _old_central(settings, path)
+    if old is None:
         return
-    old = CentralPlace(f"{settings.sqld_url}/?namespace={_OLD_NAMESPACE}", token)
-    async with old.opened() as target:
-        if not await has_central(target):
-            return
     try:
         moved = await move(old, CentralPlace(f"sqlite:///{path}"), to_iso(utc_now()))
     except CentralNotMoved as error:
@@ -231,6 +258,39 @@ async def _take_over(settings: Settings, path: Path) -> None:
     )
 
 
+async def has_old_central(settings: Settings, path: Path) -> bool:
+    """Whether whoever opens this file first moves an older installation's central database into it.
+
+    Raises:
+        CentralUnavailable: sqld does not answer.
+    """
+    if await asyncio.to_thread(_holds_something, path):
+        return False
+    return await _old_central(settings, path) is not None
+
+
+async def _old_central(settings: Settings, path: Path) -> CentralPlace | None:
+    try:
+        token = await find_central_namespace(
+            settings.sqld_admin_url,
+            settings.sqld_admin_key.reveal(),
+            await asyncio.to_thread(_sqld_key, settings),
+            _OLD_NAMESPACE,
+            data_dir=settings.sqld_data_dir,
+        )
+    except ProviderRefuses as error:
+        raise BadSettings([str(error)]) from error
+    except ProviderUnavailable as error:
+        raise CentralUnavailable(
+            f"{path} is not there yet, and whether sqld has the central database cannot be told: {error}"
+        ) from error
+    if token is None:
+        return None
+    old = CentralPlace(f"{settings.sqld_url}/?namespace={_OLD_NAMESPACE}", token)
+    async with old.opened() as target:
+        return old if await has_central(target) else None
+
+
 def open_cache(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:
     """Redis, if there is one; closed with the stack."""
     if not settings.cache_url:
@@ -240,8 +300,8 @@ def open_cache(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:
     return link
 
 
-def registry_key(settings: Settings, keys: Path) -> Ed25519PrivateKey | None:
-    """What signs the registry; None where that is done elsewhere. Blocks.
+def registry_key(settings: Settings, keys: Path, *, creates: bool = True) -> Ed25519PrivateKey | None:
+    """What signs the registry; None where that is done elsewhere, or where there is no key to be found. Blocks.
 
     Raises:
         BadSettings: REGISTRY_SIGNING_KEY_FILE cannot be used.
@@ -249,7 +309,8 @@ def registry_key(settings: Settings, keys: Path) -> Ed25519PrivateKey | None:
     if settings.registry_signing == "elsewhere":
         return None
     if settings.registry_signing_key_file is None:
-        return load_or_create_key(keys / "registry.pem")
+        path = keys / "registry.pem"
+        return load_or_create_key(path) if creates or path.exists() else None
     try:
         return load_key(settings.registry_signing_key_file)
     except BadKeyFile as error:
@@ -264,8 +325,21 @@ def make_folder(keys: Path) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise BadSettings(
-            [f"DATA_DIR: cannot make the folder `{keys}` ({reason}); choose another"]
+            [f"DATA_DIR: cannot make the folder `{keys}` ({reason}); {_what_to_do(keys, error)}"]
         ) from error
+
+
+def _what_to_do(wanted: Path, error: OSError) -> str:
+    """Whose folder it is that we may not write into: a volume made by root, mostly."""
+    if not isinstance(error, PermissionError) or not hasattr(os, "geteuid"):
+        return "choose another"
+    # Unlike Path.exists, it is False for what may not be looked at.
+    folder = next(each for each in wanted.absolute().parents if os.path.exists(each))  # noqa: PTH110
+    user = os.geteuid()
+    return (
+        f"`{folder}` belongs to user {folder.stat().st_uid}, and this runs as {user}: give it away with"
+        f" `chown {user} {folder}`, or choose another"
+    )
 
 
 async def _central_token(settings: Settings) -> Token:
@@ -282,6 +356,8 @@ async def _central_token(settings: Settings) -> Token:
         )
     except Conflict as error:
         raise BadSettings([f"DATABASE_URL: {error}"]) from error
+    except ProviderRefuses as error:
+        raise BadSettings([str(error)]) from error
     except ProviderUnavailable as error:
         raise CentralUnavailable(str(error)) from error
 
@@ -295,6 +371,12 @@ def _require_folder(database: Path) -> None:
         raise BadSettings(
             [f"DATABASE_URL: there is no folder `{database.parent}`; make it or choose another"]
         )
+
+
+def _tokens_key(settings: Settings, *, creates: bool) -> Ed25519PrivateKey:
+    path = settings.data_dir / "keys" / "database-tokens.pem"
+    # Whoever makes nothing gives no token to anybody either.
+    return load_or_create_key(path) if creates or path.exists() else Ed25519PrivateKey.generate()
 
 
 def _sqld_key(settings: Settings) -> Ed25519PrivateKey:

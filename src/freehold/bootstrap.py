@@ -9,6 +9,7 @@ from datetime import timedelta
 import structlog
 
 from freehold.adapters import (
+    client_door,
     make_folder,
     open_cache,
     open_central_of,
@@ -107,6 +108,7 @@ from freehold.tenants.clock import SystemClock
 from freehold.tenants.drift import DriftCheck
 from freehold.tenants.guests import GuestDatabases
 from freehold.tenants.life import Life
+from freehold.tenants.operator_sql import OperatorSql
 from freehold.tenants.pool import Pool
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provisioner import Provisioner
@@ -154,6 +156,7 @@ class Services:
     pool: Pool | None
     caretaker: Caretaker
     life: Life
+    operator_sql: OperatorSql
     reconciler: Reconciler
     rollouts: Rollouts
     server: DatabaseServer | None
@@ -185,8 +188,10 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, *, creates: bool = True) -> AsyncIterator[Services]:
     """The services for these settings, with the central database at its newest schema; closed at the end.
+
+    Without `creates` neither DATA_DIR nor a key that signs is made: the installation is known to be there.
 
     Raises:
         BadSettings, BadKeyFile: DATA_DIR or a key file cannot be used.
@@ -194,11 +199,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """
     async with AsyncExitStack() as stack:
         keys = settings.data_dir / "keys"
-        await asyncio.to_thread(make_folder, keys)
+        if creates:
+            await asyncio.to_thread(make_folder, keys)
         secret = settings.better_auth_secret.reveal() or await asyncio.to_thread(
             load_or_create_secret, keys / "auth-secret"
         )
-        signing_key = await asyncio.to_thread(registry_key, settings, keys)
+        signing_key = await asyncio.to_thread(registry_key, settings, keys, creates=creates)
 
         central, changes = await open_central_of(settings, stack, seal_key(secret))
         audit = Audit(CentralAudit(central))
@@ -228,7 +234,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         # The scratch database is not the tenants' own engine elsewhere: a snapshot is tried there first.
         is_local = settings.tenant_provider == "local"
         snapshots = Snapshots(registry.snapshot, local_scratch, prove=not is_local)
-        provider = await open_provider(settings, stack, snapshots, snapshots.history)
+        provider = await open_provider(settings, stack, snapshots, snapshots.history, creates=creates)
         tenant_store = CentralTenants(central)
         pool = None
         if settings.tenant_pool_size:
@@ -284,7 +290,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         recognition = Recognition(auth.sessions, issuers.pairs, issuers.api_keys)
         rotations = Rotations(CentralRotations(central), provider, changes)
         drift = DriftCheck(provider, registry.migrations, local_scratch)
-        tenants = Tenants(tenant_store, provider, generation=rotations.generation)
+        tenants = Tenants(
+            tenant_store, provider, generation=rotations.generation, emails=tenant_store.emails
+        )
         rollout_store = CentralRollouts(central)
         copies = Copies(CentralLife(central), provider, SystemClock())
         departed = DepartedGuests(CentralDepartedGuests(central), days=settings.guest_days)
@@ -295,6 +303,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             await departed.sweep()
 
         caretaker = Caretaker(CentralDuties(central), provider, also=housekeeping)
+        life = Life(
+            store=CentralLife(central),
+            provider=provider,
+            bring_up_to_date=snapshots.bring_up_to_date,
+            published=registry.snapshot,
+            caretaker=caretaker,
+            backups=BackupCheck(local_scratch),
+            open_file=open_file,
+        )
         yield Services(
             settings=settings,
             central=central,
@@ -339,15 +356,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             provisioner=provisioner,
             pool=pool,
             caretaker=caretaker,
-            life=Life(
-                store=CentralLife(central),
-                provider=provider,
-                bring_up_to_date=snapshots.bring_up_to_date,
-                published=registry.snapshot,
-                caretaker=caretaker,
-                backups=BackupCheck(local_scratch),
-                open_file=open_file,
-            ),
+            life=life,
+            operator_sql=OperatorSql(life, client_door(provider, "operator"), drift.one, audit.record),
             reconciler=Reconciler(
                 catalogue=CentralCatalogue(central),
                 provider=provider,
@@ -356,6 +366,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 caretaker=caretaker,
                 newest=newest_version,
                 clock=SystemClock(),
+                central_names=settings.central_names,
             ),
             rollouts=Rollouts(
                 store=rollout_store,

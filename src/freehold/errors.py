@@ -69,3 +69,7 @@ class ProviderUnavailable(Unavailable):
     """The place where tenant databases live does not answer or cannot write."""
 
     code = "provider_unavailable"
+
+
+class ProviderRefuses(ProviderUnavailable):
+    """It answers, and does not know what the settings say, such as a token: only its operator can change that."""

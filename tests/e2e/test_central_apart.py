@@ -99,6 +99,8 @@ def test_a_new_installation_waits_for_sqld_to_say_that_there_is_nothing_to_move(
     assert done.returncode == 4
     assert "cannot be told" in done.stderr
     sqld.start()
+    assert service.run("tenants", "list").returncode == 3  # nor does it begin one
+    assert service.run("registry", "publish").returncode == 0
     assert service.run("tenants", "list").returncode == 0
 
 

@@ -112,3 +112,18 @@ def test_make_demo_runs_the_script_and_passes_the_address_on() -> None:
         cwd=ROOT, env=clean_environ(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert shown.stdout.splitlines()[-1] == ".venv/bin/python scripts/demo.py --url http://127.0.0.1:9000"
+
+
+def test_on_a_service_of_another_app_it_says_so_and_nobody_is_sent_to_it(tmp_path: Path) -> None:
+    files = tmp_path / "mine"
+    files.mkdir()
+    (files / "0001_create_notes.sql").write_text("CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT);\n")
+    service = Service(tmp_path, SCHEMA_REGISTRY=str(files)).start()
+    try:
+        assert "make demo" not in service.log()
+        assert "docs/clients.md" in service.log()
+        ended = demo(tmp_path, "--url", service.url)
+        assert ended.returncode == 1
+        assert "another app's schema" in ended.stderr
+    finally:
+        service.stop()

@@ -1,8 +1,10 @@
 """`freehold dev sqld`: the self-hosted shape in one command."""
 
 import contextlib
+import json
 import os
 import signal
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +44,25 @@ def test_all_is_kept_on_its_sqld_and_is_there_after_a_kill(running: DevSqld) -> 
     again = person.credentials()
     assert again["db_name"] == mine["db_name"]
     assert run_sql(again, "SELECT new_cards_per_day FROM settings") == [["7"]]
+
+
+def test_other_commands_work_beside_it_with_the_variables_that_it_prints(running: DevSqld) -> None:
+    person = sign_up(running.url)
+    person.credentials()
+    alone = running.run("audit", "list")
+    assert (alone.returncode, "freehold dev sqld --print" in alone.stderr) == (3, True)
+    printed = json.loads(running.run("dev", "sqld", "--print", "--json").stdout)
+    assert stat.S_IMODE((running.data_dir / "sqld/variables.json").stat().st_mode) == 0o600
+    listed = running.run("tenants", "list", "--json", **printed)
+    assert (listed.returncode, json.loads(listed.stdout)["email"]) == (0, person.email)
+    asked = running.run("tenants", "sql", person.email, "SELECT new_cards_per_day FROM settings", **printed)
+    assert (asked.returncode, asked.stdout.splitlines()[-1]) == (0, "10")
+    # Nothing but the running one's own folder was made.
+    assert not (running.data_dir / "central.db").exists()
+    shell = running.run("dev", "sqld", "--print").stdout
+    assert f"export SQLD_URL={printed['SQLD_URL']}" in shell.splitlines()
+    running.stop()
+    assert running.run("dev", "sqld", "--print").returncode == 4
 
 
 def test_its_sqld_ends_with_it_however_it_ends(running: DevSqld) -> None:

@@ -89,6 +89,8 @@ def test_a_life_by_command(office: Office, tmp_path: Path) -> None:
     assert (suspended["state"], suspended["error"]) == ("suspended", "unpaid")
     refused = asked(person)
     assert (refused.status_code, refused.json()["code"]) == (403, "database_suspended")
+    assert refused.json()["reason"] == "unpaid"
+    assert "unpaid" in refused.json()["detail"]
     with pytest.raises(Exception, match="BLOCKED"):  # the service is another process than the command
         run_sql(credentials, "SELECT 1")
     assert office.json("show", tenant_id)[0]["is_refusing"]

@@ -90,7 +90,7 @@ def test_list_gives_one_object_a_line_by_state_limit_and_after(place: Place) -> 
     assert [each["tenant_id"] for each in found] == [f"t{number}" for number in range(6)]
     assert set(found[5]) == {
         "tenant_id", "user_id", "database_name", "provider", "state", "schema_version", "error", "attempts",
-        "created_at", "updated_at",
+        "created_at", "updated_at", "email",
     }  # fmt: skip
     failed = _objects(place.run("tenants", "list", "--state", "failed", "--json").stdout)
     assert [(each["tenant_id"], each["error"], each["attempts"]) for each in failed] == [
@@ -100,11 +100,22 @@ def test_list_gives_one_object_a_line_by_state_limit_and_after(place: Place) -> 
     assert [each["tenant_id"] for each in page] == ["t2", "t3"]
 
 
+def test_list_shows_the_address_of_each_user_and_none_for_a_fork(place: Place) -> None:
+    place.add_user("user-t1")
+    place.add("t1")
+    place.add("t2", user_id="fork:t1:t2")
+    listed = place.run("tenants", "list")
+    assert [line.split()[5] for line in listed.stdout.splitlines()[1:]] == ["user-t1@example.com", "-"]
+    found = _objects(place.run("tenants", "list", "--json").stdout)
+    assert [each["email"] for each in found] == ["user-t1@example.com", None]
+    assert json.loads(place.run("tenants", "show", "t1", "--json").stdout)["email"] == "user-t1@example.com"
+
+
 def test_list_without_a_terminal_is_plain_text_with_one_line_a_tenant(place: Place) -> None:
     place.add("t1", state="failed", error="the disk\nis [red]full[/red]", attempts=3, due_at_ms=_NEVER_MS)
     listed = place.run("tenants", "list")
     header, line = listed.stdout.splitlines()
-    assert header.split() == ["tenant_id", "state", "version", "database", "user_id", "error"]
+    assert header.split() == ["tenant_id", "state", "version", "database", "user_id", "email", "error"]
     assert line.endswith("the disk is [red]full[/red] (failed 3 times)")
     assert "in all: 1 failed" in listed.stderr
 

@@ -1,6 +1,6 @@
 """What administrators do with users: find, make, change, ban, act as, and remove them."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,7 +8,15 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from freehold.auth.admin_ports import AdminStore
-from freehold.auth.admin_types import NO_REASON, CreatedUser, UserEdit, UserPage, UserQuery
+from freehold.auth.admin_types import (
+    NO_REASON,
+    CreatedUser,
+    Search,
+    UserEdit,
+    UserFilter,
+    UserPage,
+    UserQuery,
+)
 from freehold.auth.dates import from_iso, to_iso
 from freehold.auth.emails import is_email
 from freehold.auth.errors import (
@@ -28,6 +36,7 @@ from freehold.auth.types import USER_ROLE, Client, NewUser, Session, SignedIn, U
 from freehold.errors import NotFound
 
 IMPERSONATION = timedelta(hours=1)
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,27 @@ class UserAdmin:
         if found is None:
             raise NoSuchUser("there is no such user")
         return found
+
+    async def find(self, reference: str) -> User:
+        """The user of this e-mail address or id. Raises `NoSuchUser`."""
+        by_email = UserFilter(values=[reference.lower()])
+        for user in (await self.list(UserQuery(filter=by_email, limit=1))).users:
+            return user
+        return await self.get(reference)
+
+    async def each(self, search: str = "") -> AsyncIterator[User]:
+        """All users, or those with this text in their address, in order of their id; read page by page."""
+        after = ""
+        wanted = Search(value=search) if search else None
+        while True:
+            later = UserFilter(values=[after], field="id", operator="gt")
+            query = UserQuery(search=wanted, filter=later, sort_by="id", limit=_PAGE)
+            page = (await self.list(query)).users
+            for user in page:
+                yield user
+            if len(page) < _PAGE:
+                return
+            after = page[-1].user_id
 
     async def create(self, new: CreatedUser) -> User:
         """Make a user, with a database like everybody's.

@@ -16,6 +16,7 @@ PREFIX = "better-auth:"  # before every key, as better-auth's own Redis adapter 
 
 _TIMEOUT_S = 0.5
 _TRIES = 3  # failures in a row, then the server is left alone
+_LOOK_AGAIN_S = 0.25
 _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 
 State = Literal["up", "down"]
@@ -23,6 +24,10 @@ State = Literal["up", "down"]
 
 class CacheUnavailable(Exception):
     """Redis does not answer, or not now. Nobody outside this package sees it: requests go on without."""
+
+
+class CacheRefuses(Exception):
+    """Something answers where Redis is said to be, and does not do what it is asked; the text says what is wrong."""
 
 
 class RedisLink:
@@ -83,6 +88,28 @@ class RedisLink:
         if self._failures:
             self._recovered()
         return answer
+
+    async def reach(self, patience_s: float) -> None:
+        """Return when Redis takes a command, which is tried for so long; for the start of a service.
+
+        Raises:
+            CacheRefuses: what answers is not Redis, or does not take the token.
+            CacheUnavailable: nothing answers.
+        """
+        until = self._clock() + patience_s
+        while True:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._redis.execute(["PING"])
+                return
+            except UpstashError as error:
+                raise CacheRefuses("it does not take the token") from error
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise CacheRefuses("what answers there is no Upstash REST API") from error
+            except (httpx.HTTPError, TimeoutError) as error:
+                if self._clock() >= until:
+                    raise CacheUnavailable(type(error).__name__) from error
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def close(self) -> None:
         await self._redis.close()

@@ -138,6 +138,12 @@ class CentralTenants:
         async with self.central.read() as db:
             return [to_tenant(row) for row in (await db.execute(page)).mappings()]
 
+    async def emails(self, user_ids: Sequence[str]) -> Mapping[str, str]:
+        """The addresses of these users, by their ids; forks and users who are gone have none."""
+        wanted = select(user.c.id, user.c.email).where(user.c.id.in_(user_ids))
+        async with self.central.read() as db:
+            return {row.id: row.email for row in await db.execute(wanted)}
+
     async def counts(self) -> Mapping[TenantState, int]:
         by_state = select(tenant.c.state, func.count()).group_by(tenant.c.state)
         async with self.central.read() as db:

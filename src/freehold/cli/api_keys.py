@@ -21,7 +21,12 @@ class _Scope(click.ParamType[tuple[str, str]]):
     ) -> tuple[str, str]:
         found = _SCOPE.fullmatch(value)
         if found is None:
-            self.fail(f"`{value}` is no scope; write e.g. `databases:write`", param, ctx)
+            self.fail(
+                f"`{value}` is no scope; write `databases:write`, `registry:publish`, `registry:force`,"
+                " or RESOURCE:ACTION of your own",
+                param,
+                ctx,
+            )
         return found[1], found[2]
 
 

@@ -9,6 +9,7 @@ import msgspec
 from freehold.auth.dates import to_iso, utc_now
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings, echo_json
 from freehold.cli.progress import progress
+from freehold.settings import BadSettings, Settings
 from freehold.settings_checks import same_server
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
@@ -56,7 +57,7 @@ async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -
     from freehold.central.moving import check_move, move
     from freehold.central.places import CentralPlace
 
-    settings = command_settings()
+    settings = await _settings()
     if settings.tenant_provider == "sqld" and same_server(to, settings.sqld_url):
         raise click.UsageError("that is the sqld that runs tenants' SQL; name a file, or another server")
     if not to.startswith("sqlite:///") and "://" not in to:
@@ -101,7 +102,7 @@ async def reopen(yes: bool, as_json: bool) -> int:
     from freehold.adapters import central_place
     from freehold.central import closing
 
-    source = await central_place(command_settings())
+    source = await central_place(await _settings())
     async with source.opened() as target:
         mark = await closing.read_mark(target)
         if mark is not None and mark.state == "copied" and not yes:
@@ -113,6 +114,16 @@ async def reopen(yes: bool, as_json: bool) -> int:
     text = "it can be written" if mark is None else f"it can be written again; {mark.place} is no longer it"
     _say(text, {"was": msgspec.to_builtins(mark)}, as_json)
     return EXIT_DONE
+
+
+async def _settings() -> Settings:
+    """Settings that lead to a central database which is there. Raises `BadSettings`."""
+    from freehold.cli.installation import missing_central
+
+    settings = command_settings()
+    if fault := await missing_central(settings):
+        raise BadSettings([fault])
+    return settings
 
 
 def _summary(rows: dict[str, int]) -> str:

@@ -1,23 +1,27 @@
 """What every verb shares: settings, services, and one place that turns errors into exit codes."""
 
 import asyncio
+import contextlib
 import functools
 import getpass
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Literal, ParamSpec
 
 import click
 import msgspec
 from dotenv import dotenv_values
 
 from freehold.audit.origin import Origin, work_begins
+from freehold.cli.progress import one_line
 from freehold.errors import FreeholdError, Unavailable
 from freehold.keys import BadKeyFile
 from freehold.settings import BadSettings, Settings, load_settings
+from freehold.settings import variables as settings_variables
 
 if TYPE_CHECKING:
     from freehold.bootstrap import Services
@@ -72,22 +76,96 @@ def command_settings(**variables: str) -> Settings:
     `variables` win over both.
     """
     dotenv = {name: value for name, value in dotenv_values(Path(".env")).items() if value}
+    _warn_of_misspelt(dotenv)
     return load_settings({**dotenv, **os.environ, **variables})
 
 
+_warned: set[str] = set()
+
+
+def _warn_of_misspelt(dotenv: Mapping[str, str]) -> None:
+    """Name what was meant to be a setting and is none, once; its value may be a secret."""
+    from freehold.settings_names import misspelt
+
+    known = settings_variables()
+    found = [
+        *((f".env: {name}", nearest) for name, nearest in misspelt(dotenv, known, is_own_file=True)),
+        *misspelt([name for name in os.environ if name not in dotenv], known),
+    ]
+    for name, nearest in found:
+        if name not in _warned:
+            _warned.add(name)
+            click.echo(one_line(f"warning: {name} is no setting and changes nothing; {nearest} is"), err=True)
+
+
+def registry_folder(given: Path | None) -> Path:
+    """The folder of migrations that a command is for: the one given to it, else SCHEMA_REGISTRY. Blocks for a moment.
+
+    Raises:
+        BadSettings: there is no such folder.
+    """
+    return given or require_registry(command_settings())
+
+
+def require_registry(settings: Settings) -> Path:
+    """The folder of SCHEMA_REGISTRY. Blocks for a moment. Raises `BadSettings` if it is not there."""
+    if not settings.schema_registry.is_dir():
+        raise BadSettings(
+            [
+                f"SCHEMA_REGISTRY: there is no folder `{settings.schema_registry.absolute()}`;"
+                " set it to the folder of your migrations, or run this where that folder is"
+            ]
+        )
+    return settings.schema_registry
+
+
+Installation = Literal["there", "new", "aside"]
+
+
 @asynccontextmanager
-async def command_services() -> AsyncIterator["Services"]:
-    """The same services that `serve` has, without its background work; logs only warnings."""
+async def command_services(installation: Installation = "there") -> AsyncIterator["Services"]:
+    """The same services that `serve` has, without its background work; logs only warnings.
+
+    Most commands work on an installation that is `there`: in a wrong folder they would make an empty one, and find
+    nothing in it. Those that begin one make a `new` one, and tell where. Those that tell what would be have an empty
+    one `aside`, which goes with them, and tell that there is none.
+
+    Raises:
+        BadSettings: there is none, and which settings say where it is.
+    """
     settings = command_settings()
     from freehold.bootstrap import open_services
+    from freehold.cli.installation import missing_central, other_installation, require_secret
     from freehold.log import configure_logging
 
     work_begins(Origin(f"operator:{_login()}"))
 
     level = settings.log_level if settings.log_level != "info" else "warning"
     configure_logging(level, settings.log_format)
-    async with open_services(settings) as services:
-        yield services
+    missing = await missing_central(settings)
+    if missing and installation == "there":
+        raise BadSettings([missing])
+    if not missing and (installation != "new" or settings.database_url):
+        await asyncio.to_thread(require_secret, settings)
+    if other := await asyncio.to_thread(other_installation, settings):
+        click.echo(
+            f"this is not `freehold dev sqld`, whose central database is {other}; see its --print", err=True
+        )
+    with contextlib.ExitStack() as stack:
+        if missing and installation == "aside":
+            click.echo(missing, err=True)
+            aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="freehold-")))
+            settings = msgspec.structs.replace(
+                settings, data_dir=aside, database_url="", tenant_provider="local"
+            )
+        is_new_folder = not await asyncio.to_thread(settings.data_dir.exists)
+        creates = installation == "new" or missing is not None
+        async with open_services(settings, creates=creates) as services:
+            if missing and is_new_folder:
+                click.echo(
+                    f"a new installation was made in {settings.data_dir.resolve()} (DATA_DIR)", err=True
+                )
+            yield services
 
 
 def _login() -> str:
@@ -95,6 +173,20 @@ def _login() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user need not have a name
         return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something that cannot be undone, unless --yes was said.
+
+    Raises:
+        UsageError: there is nobody to ask.
+        Abort: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask on; say --yes")
+    click.confirm(question, abort=True, err=True)
 
 
 def echo_json(record: object) -> None:

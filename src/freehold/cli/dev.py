@@ -2,15 +2,19 @@
 
 import asyncio
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
 import click
+import msgspec
 import uvicorn
 
-from freehold.cli.context import EXIT_DONE, async_command, command_settings, echo_json
+from freehold.cli.context import EXIT_DONE, async_command, command_settings, echo_json, require_registry
 from freehold.cli.listening import Server, listen
 from freehold.cli.serve import run_service
+from freehold.errors import Unavailable
+from freehold.providers.sqld.process import is_locked
 
 _SHUTDOWN_LIMIT_S = 3
 _HOST = "127.0.0.1"
@@ -33,11 +37,14 @@ Examples:
   freehold dev turso --port 0 --data-dir /tmp/turso --json
   eval "$(freehold dev turso --print)"   # sets the variables in this shell, and starts nothing
 
+\b
 Make things go wrong, for the next creation or for half of all calls:
   curl http://127.0.0.1:8081/__faults -H 'Authorization: Bearer dev' -d '{"faults": [
     {"kind": "drop_after", "method": "POST", "path": "*/databases", "times": 1}]}'
   curl http://127.0.0.1:8081/__faults -H 'Authorization: Bearer dev' -d '{"seed": 7, "faults": [
     {"kind": "error_before", "probability": 0.5}]}'
+
+\b
 Kinds: latency, rate_limit, error_before, error_after, not_json, drop_before, drop_after, exists_as_400,
 exists_as_422, slow_ready, expired_token, no_access_claim, attach_refused. One request: `X-Fault: latency=0.5`.
 """
@@ -123,45 +130,61 @@ async def turso(
 Examples:
   freehold dev sqld
   PORT=9000 DATA_DIR=/tmp/freehold freehold dev sqld --sqld /opt/sqld
+  eval "$(freehold dev sqld --print)" && freehold tenants list   # beside the one that runs
 """
 )
 @click.option(
     "--sqld", "given", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules."
 )
+@click.option(
+    "--print", "only_print", is_flag=True, help="Print the variables of the one that runs with this DATA_DIR."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print them as one JSON object, for programs.")
 @async_command
-async def sqld(given: str | None) -> int:
+async def sqld(*, given: str | None, only_print: bool, as_json: bool) -> int:
     """Run the service with its users' databases on a sqld that it starts itself.
 
     What `freehold serve` is on a self-hosted installation, in one command and with no Docker. The other settings
     are those of `serve`; data and keys are below DATA_DIR/sqld and are there again at the next start. The central
     database is a file there, so that no user's SQL runs in its process.
+
+    Other commands find neither by DATA_DIR alone: --print gives the variables with which they work beside it. They
+    hold the key of sqld's admin port.
     """
     from freehold.keys import load_or_create_key
     from freehold.log import configure_logging
     from freehold.providers.sqld.binary import find_sqld
     from freehold.providers.sqld.supervised import running_sqld
 
-    binary = find_sqld(given, Path())
     # Whatever the environment says of another sqld does not count here.
     given_settings = command_settings(TENANT_PROVIDER="local", DATABASE_URL="", DATABASE_AUTH_TOKEN="")
     folder = given_settings.data_dir / "sqld"
+    told = Told(folder)
+    if only_print:
+        _print(await asyncio.to_thread(told.read), as_json=as_json)
+        return EXIT_DONE
+    if given_settings.registry_signing == "here":
+        require_registry(given_settings)
+    binary = find_sqld(given, Path())
     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)
     key_file = folder / "private.pem"
     key = await asyncio.to_thread(load_or_create_key, key_file)
     configure_logging(given_settings.log_level, given_settings.log_format)
     async with running_sqld(binary, folder.resolve(), key, memory_mb=given_settings.sqld_memory_mb) as place:
-        settings = command_settings(
-            TENANT_PROVIDER="sqld",
-            SQLD_URL=place.url,
-            SQLD_ADMIN_URL=place.admin_url,
-            SQLD_ADMIN_KEY=place.admin_key,
-            SQLD_JWT_KEY_FILE=str(key_file),
-            SQLD_DATA_DIR=str(folder / "data"),
-            SQLD_SUPERVISOR_URL=place.supervisor_url,
-            DATABASE_URL=f"sqlite:///{folder / 'central.db'}",
-            DATABASE_AUTH_TOKEN="",
-        )
-        return await run_service(settings)
+        whole = folder.resolve()
+        variables = {
+            "TENANT_PROVIDER": "sqld",
+            "SQLD_URL": place.url,
+            "SQLD_ADMIN_URL": place.admin_url,
+            "SQLD_ADMIN_KEY": place.admin_key,
+            "SQLD_JWT_KEY_FILE": str(whole / key_file.name),
+            "SQLD_DATA_DIR": str(whole / "data"),
+            "SQLD_SUPERVISOR_URL": place.supervisor_url,
+            "DATABASE_URL": f"sqlite:///{whole / 'central.db'}",
+            "DATABASE_AUTH_TOKEN": "",
+        }
+        await asyncio.to_thread(told.write, {**variables, "DATA_DIR": str(whole.parent)})
+        return await run_service(command_settings(**variables))
 
 
 def _print_variables(port: int, organization: str, token: str, *, as_json: bool) -> None:
@@ -171,6 +194,35 @@ def _print_variables(port: int, organization: str, token: str, *, as_json: bool)
         "TURSO_API_TOKEN": token,
         "TURSO_ORGANIZATION": organization,
     }
+    _print(variables, as_json=as_json)
+
+
+class Told:
+    """The variables of the `dev sqld` that runs on a folder, for other commands; only its owner reads them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "variables.json"
+        self._lock = folder / "lock"
+
+    def write(self, variables: Mapping[str, str]) -> None:
+        """Replace what an earlier one told. Blocks."""
+        draft = self._path.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600)
+        draft.write_bytes(msgspec.json.encode(variables))
+        draft.replace(self._path)
+
+    def read(self) -> dict[str, str]:
+        """What the one that runs told. Blocks. Raises `Unavailable` when none runs there."""
+        if not (self._path.exists() and is_locked(self._lock)):
+            folder = self._path.parent.parent.resolve()
+            raise Unavailable(
+                f"no `freehold dev sqld` runs on `{folder}` (DATA_DIR); start it, or set DATA_DIR to its folder"
+            )
+        return msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
+
+
+def _print(variables: Mapping[str, str], *, as_json: bool) -> None:
     if as_json:
         echo_json(variables)
         return

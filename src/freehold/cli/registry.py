@@ -10,8 +10,8 @@ from freehold.cli.context import (
     EXIT_NO,
     async_command,
     command_services,
-    command_settings,
     echo_json,
+    registry_folder,
 )
 from freehold.cli.registry_check import FOLDER, JSON, lint, seal
 from freehold.cli.registry_keys import keys, sign
@@ -79,11 +79,11 @@ async def status(*, folder: Path | None, with_census: bool, service: str | None,
     census = None
     published: Sequence[Migration | PublishedMigration]
     if service is not None:
-        migrations = await load_migrations(folder or command_settings().schema_registry)
+        migrations = await load_migrations(registry_folder(folder))
         published = await _served_by(service)
     else:
-        async with command_services() as services:
-            migrations = await load_migrations(folder or services.settings.schema_registry)
+        migrations = await load_migrations(registry_folder(folder))
+        async with command_services("aside") as services:
             published = (await services.registry.snapshot()).rows
             census = await services.reports.census(len(published)) if with_census else None
     states = _states(published, migrations)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings, echo_json
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, echo_json, registry_folder
 from freehold.migrate.types import Migration, chains
 from freehold.registry.files import file_name
 from freehold.registry.lint.findings import Finding, is_failed
@@ -50,7 +50,7 @@ async def lint(folder: Path | None, base: str | None, strict: bool, form: str, a
     docs/lint.md has every rule. Exit code 1 when there is an error (with --strict, a warning); findings go to
     stderr, with --json or --format github to stdout.
     """
-    folder = folder or command_settings().schema_registry
+    folder = registry_folder(folder)
     before = None if base is None else await asyncio.to_thread(_seal_at, folder, base)
     linted = await lint_folder(folder, before)
     if not linted.migrations and not linted.findings:
@@ -94,7 +94,7 @@ async def seal(folder: Path | None, again: tuple[int, ...], as_json: bool) -> in
     Commit it with the migrations. Two branches that take the same number conflict in it, and an edit of a sealed
     file is noticed; this refuses to seal one again unless told so. Safe to run twice.
     """
-    folder = folder or command_settings().schema_registry
+    folder = registry_folder(folder)
     before = await asyncio.to_thread(read_seal, folder) or Seal()
     linted = await lint_folder(folder)
     require_replayed(linted)

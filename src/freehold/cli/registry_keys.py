@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, async_command, command_services, command_settings, echo_json
+from freehold.cli.context import EXIT_DONE, async_command, command_services, echo_json, registry_folder
 from freehold.cli.registry_check import FOLDER, JSON
 from freehold.keys import load_key, load_or_create_key, replace_key
 from freehold.registry.files import load_folder
@@ -55,7 +55,7 @@ async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> int
 
     Parts are the files that `[[part]]` in registry.toml names; apps can check them as they check the migrations.
     """
-    folder = folder or command_settings().schema_registry
+    folder = registry_folder(folder)
     migrations, parts = await load_folder(folder), await load_parts(folder)
     if not migrations:
         raise BadRegistry([f"{folder}: there are no migrations in this folder"])

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, async_command, command_services, command_settings, echo_json
+from freehold.cli.context import (
+    EXIT_DONE,
+    async_command,
+    command_services,
+    command_settings,
+    echo_json,
+    registry_folder,
+)
 from freehold.cli.registry_check import FOLDER, JSON
 from freehold.cli.registry_keys import read_release
 from freehold.errors import Unauthenticated, Unavailable
@@ -96,7 +103,7 @@ async def publish(
     release = None if signed is None else await asyncio.to_thread(read_release, signed)
     if service is not None and release is not None:
         settings = command_settings()
-        folder = folder or settings.schema_registry
+        folder = registry_folder(folder)
         migrations, parts = await load_migrations(folder), await load_parts(folder)
         token = _checked_token(settings.registry_token.reveal())
         report = await _publish_to(service, token, migrations, parts, release, force=force, dry_run=dry_run)
@@ -117,9 +124,9 @@ async def load_migrations(folder: Path) -> list[Migration]:
 async def _publish_here(
     folder: Path | None, release: SignedRelease | None, *, force: bool, dry_run: bool, renew: bool
 ) -> tuple[list[Migration], PublishReport]:
-    async with command_services() as services:
-        folder = folder or services.settings.schema_registry
-        migrations, parts = await load_migrations(folder), await load_parts(folder)
+    folder = registry_folder(folder)
+    migrations, parts = await load_migrations(folder), await load_parts(folder)
+    async with command_services("aside" if dry_run else "new") as services:
         if dry_run:
             return migrations, await services.registry.plan(migrations, release, parts=parts, force=force)
         report = await services.registry.publish(migrations, release, parts=parts, force=force)

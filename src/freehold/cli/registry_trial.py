@@ -12,9 +12,9 @@ from freehold.cli.context import (
     EXIT_NO,
     EXIT_SETTINGS,
     async_command,
-    command_settings,
     echo_json,
     fail,
+    registry_folder,
 )
 from freehold.cli.registry_check import FOLDER, JSON
 from freehold.providers.engines.engines import ENGINES, EngineMissing, open_engines
@@ -56,7 +56,7 @@ async def trial(folder: Path | None, engines: tuple[str, ...], since: int, as_js
     Values that a migration turns into others are told, and tables that no fixture has rows for.
     Exit code 1 when it fails, and 3 when an engine is not installed.
     """
-    folder = folder or command_settings().schema_registry
+    folder = registry_folder(folder)
     migrations = await load_folder(folder)
     if not migrations:
         raise BadRegistry([f"{folder}: there are no migrations in this folder"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings, echo_json
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, echo_json, registry_folder
 from freehold.cli.declared import declared
 from freehold.cli.registry_check import JSON
 from freehold.registry.diff.author import Drafted, blank, draft, write
@@ -38,7 +38,7 @@ async def new(name: str, folder: Path | None, as_json: bool) -> int:
     NAME is snake_case and says what it does. The number is the next free one; `freehold registry seal` enters it in
     registry.sum once the file has its statements.
     """
-    folder = folder or command_settings().schema_registry
+    folder = registry_folder(folder)
     migration = blank(await load_folder(folder), name)
     path = await asyncio.to_thread(write, folder, migration)
     if as_json:
@@ -101,7 +101,7 @@ async def diff(
     """
     if min_app and app_version(min_app) is None:
         raise click.UsageError("--min-app is a version like 2.1.0")
-    folder = folder or command_settings().schema_registry
+    folder = registry_folder(folder)
     found = await asyncio.to_thread(declared, declaration)
     wanted = await schema_of(found.statements)
     if not wanted.tables:

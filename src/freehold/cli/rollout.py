@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, confirm, echo_json
 from freehold.cli.progress import Bar, one_line, progress
 from freehold.cli.rollout_back import discard, restore
 from freehold.cli.rollout_shown import say, show, show_plan, workers
@@ -305,9 +305,8 @@ async def abort(rollout_id: str | None, yes: bool) -> int:
     """End a rollout where it is. No tenant is taken back; what is left is for another one."""
     async with command_services() as services:
         found = await services.rollouts.progress(rollout_id)
-        if not yes:
-            left = found.counts["pending"]
-            click.confirm(f"End rollout {found.rollout.rollout_id} with {left} tenants left?", abort=True)
+        left = found.counts["pending"]
+        confirm(f"end rollout {found.rollout.rollout_id} with {left} tenants left?", yes=yes)
         say(await services.rollouts.abort(found.rollout.rollout_id))
     return EXIT_DONE
 

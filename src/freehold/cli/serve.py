@@ -1,11 +1,14 @@
 """`freehold serve`: the service in one process."""
 
+import re
+from collections.abc import Sequence
+
 import click
 import msgspec
 import structlog
 import uvicorn
 
-from freehold.cli.context import EXIT_DONE, async_command, command_settings
+from freehold.cli.context import EXIT_DONE, async_command, command_settings, require_registry
 from freehold.cli.listening import (
     Server,
     keep_less_memory,
@@ -13,9 +16,11 @@ from freehold.cli.listening import (
     listen,
     raise_file_limit,
 )
+from freehold.registry.types import PublishedMigration
 from freehold.settings import Settings
 
 _SHUTDOWN_LIMIT_S = 10
+_DEMO_TABLE = "dictionary_entries"
 _DEFAULT_URL = "http://127.0.0.1:8000"
 
 _EPILOG = """\b
@@ -38,15 +43,20 @@ async def serve() -> int:
 async def run_service(settings: Settings) -> int:
     """Serve with these settings until told to stop; gives the exit code."""
     keep_less_memory()
+    if settings.registry_signing == "here":
+        require_registry(settings)  # before a folder for data is made, perhaps in a wrong place
     with listen(settings.host, settings.port) as listener:
         from freehold.adapters import warn_of_shared_sqld
         from freehold.bootstrap import open_services
+        from freehold.cli.start_checks import check_central, check_servers
         from freehold.http.app import create_asgi, create_connections, create_room
         from freehold.log import configure_logging
 
         configure_logging(settings.log_level, settings.log_format)
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])
+        await check_central(settings)
         async with open_services(settings) as services:
+            await check_servers(services)
             await services.publish_registry()
             await warn_of_shared_sqld(settings)
             if settings.tenant_provider == "sqld" and not settings.sqld_supervisor_url:
@@ -65,21 +75,30 @@ async def run_service(settings: Settings) -> int:
                 proxy_headers=False,
                 timeout_graceful_shutdown=_SHUTDOWN_LIMIT_S,
             )
+            is_demo = _suits_demo((await services.registry.snapshot()).rows)
             leave_out_of_collections()
-            _greet(settings)
+            _greet(settings, is_demo=is_demo)
             await Server(config).serve(sockets=[listener])
     return EXIT_DONE
 
 
-def _greet(settings: Settings) -> None:
-    """Where to go next, for the person who started it."""
+def _suits_demo(published: Sequence[PublishedMigration]) -> bool:
+    """Whether `make demo` can be played here: it is a client of one app, and needs the tables of that."""
+    wanted = re.compile(rf"\bCREATE TABLE\W+{_DEMO_TABLE}\b", re.IGNORECASE)
+    return any(wanted.search(each.sql) for each in published)
+
+
+def _greet(settings: Settings, *, is_demo: bool) -> None:
+    """Where to go next, for the person who started it. The demo is an app of its own: it needs that app's tables."""
     url = settings.public_url
-    demo = "make demo" if url == _DEFAULT_URL else f"make demo URL={url}"
+    play = f"curl {url}/api/auth/get-session, then docs/clients.md"
+    if is_demo:
+        play = "make demo" if url == _DEFAULT_URL else f"make demo URL={url}"
     click.echo(
         f"Freehold listens on {url}\n"
         f"  is it up?           curl {url}/health\n"
         f"  API, described:     {url}/schema\n"
-        f"  play a client app:  {demo}\n"
+        f"  play a client app:  {play}\n"
         f"  its data:           {settings.data_dir.resolve()}\n"
         f"  stop:               Ctrl-C",
         err=True,

@@ -1,6 +1,5 @@
 """`freehold tenants` on single tenants: show, migrate, suspend, resume, fork, export, restore, delete."""
 
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from freehold.cli.context import (
     EXIT_UNREACHABLE,
     async_command,
     command_services,
+    confirm,
     echo_json,
 )
 from freehold.cli.progress import Bar, one_line, progress
@@ -75,6 +75,7 @@ async def show(tenant: str, as_json: bool) -> int:
         database = await services.provider.find(found.database_name) if _is_here(found, services) else None
         facts = {
             **msgspec.to_builtins(found),
+            "email": (await services.tenants.emails([found.user_id])).get(found.user_id),
             "is_there": database is not None,
             "is_refusing": database is not None and database.is_suspended,
             "url": database.url if database else None,
@@ -115,7 +116,7 @@ Examples:
 """
 )
 @_TENANTS
-@click.option("--reason", default="", help="What the database answers; its user reads it.")
+@click.option("--reason", default="", help="Why; its user reads it in the answers that they get.")
 @_JSON
 @async_command
 async def suspend(tenants: tuple[str, ...], reason: str, as_json: bool) -> int:
@@ -236,7 +237,7 @@ async def restore(
             return EXIT_NO if checked.changed and not accept_changes else EXIT_DONE
         is_gone = found.state is TenantState.DELETED
         what = f"give {found.tenant_id}, whose database was deleted, another one from" if is_gone else ""
-        _confirm(f"{what or f'replace the database of {found.tenant_id} with'} {file}?", yes=yes)
+        confirm(f"{what or f'replace the database of {found.tenant_id} with'} {file}?", yes=yes)
         with progress("copying rows", 1, is_wanted=not as_json) as bar:
             done = await services.life.restore(tenant, file, accept_changes=accept_changes, on_rows=bar.reach)
     _print(done.tenant, as_json=as_json)
@@ -266,7 +267,7 @@ async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bo
             for each in found:
                 _print(each, as_json=as_json)
             return EXIT_DONE
-        _confirm(f"delete {len(found)} databases for good?", yes=yes)
+        confirm(f"delete {len(found)} databases for good?", yes=yes)
 
         async def gone(reference: str) -> Tenant:
             await services.life.delete(reference)
@@ -291,7 +292,7 @@ async def _restore_at(tenant: str, at: datetime, *, dry_run: bool, yes: bool, as
             text = f"would ask `{found.provider}` for {found.database_name} as of {at.isoformat()}"
             _say(text, {"tenant_id": found.tenant_id, "at": at.isoformat()}, as_json=as_json)
             return EXIT_DONE
-        _confirm(f"put {found.tenant_id} back to {at.isoformat()}? What came after is lost.", yes=yes)
+        confirm(f"put {found.tenant_id} back to {at.isoformat()}? What came after is lost.", yes=yes)
         done = await services.life.restore_at(tenant, at)
     _print(done, as_json=as_json)
     return EXIT_DONE
@@ -340,14 +341,6 @@ def _say(text: str, facts: object, *, as_json: bool) -> None:
         echo_json(facts)
     else:
         click.echo(text)
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on; say --yes")
-    click.confirm(question, abort=True, err=True)
 
 
 def _is_here(tenant: Tenant, services: "Services") -> bool:

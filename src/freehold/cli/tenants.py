@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import click
+import msgspec
 
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
 from freehold.cli.drift import check
@@ -13,12 +14,15 @@ from freehold.cli.reconcile import reconcile
 from freehold.cli.repair import repair
 from freehold.cli.rotate import rotate
 from freehold.cli.tenant_life import COMMANDS, create_for
+from freehold.cli.tenant_sql import sql
 from freehold.tenants.crew import Outcome
 from freehold.tenants.provision import describe
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 
 # Wide enough for what Freehold makes itself; longer ones push the rest of their line to the right.
-_WIDTHS = {"tenant_id": 32, "state": 12, "version": 7, "database": 28, "user_id": 32}
+_WIDTHS = {"tenant_id": 32, "state": 12, "version": 7, "database": 28, "user_id": 32, "email": 24}
+# A person looks for the address; both leave no room for the error.
+_NOT_IN_TABLE = "user_id"
 _SHOWN_AT_ONCE = 100
 
 
@@ -33,7 +37,7 @@ def tenants() -> None:
     """One database a user, and its life."""
 
 
-for _command in (*COMMANDS, check, reconcile, repair):
+for _command in (*COMMANDS, check, reconcile, repair, sql):
     tenants.add_command(_command)
 tenants.add_command(rotate)
 
@@ -53,17 +57,18 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @async_command
 async def list_(state: str | None, limit: int | None, after: str, as_json: bool) -> int:
-    """List tenants in order of their id, with the reason where the last try to make the database failed.
+    """List tenants in order of their id, with the reason where the last try to make the database failed, or why they
+    are suspended. Forks belong to no user and have no e-mail address.
 
     Any number of tenants is fine: they are read and printed page by page. Exit code 0 also when there are none.
     """
     async with command_services() as services:
-        found = services.tenants.each(
+        found = services.tenants.each_with_email(
             after=after, limit=limit, state=None if state is None else TenantState(state)
         )
         if as_json:
-            async for tenant in found:
-                echo_json(tenant)
+            async for tenant, email in found:
+                echo_json({**msgspec.to_builtins(tenant), "email": email})
             return EXIT_DONE
         await (_print_table(found) if sys.stdout.isatty() else _print_lines(found))
         counts = await services.tenants.counts()
@@ -169,19 +174,22 @@ def _failure_line(outcome: Outcome) -> str:
     return one_line(f"{outcome.tenant.tenant_id}: {describe(outcome.error)}") if outcome.error else ""
 
 
-async def _print_lines(found: AsyncIterator[Tenant]) -> None:
+Listed = tuple[Tenant, str | None]
+
+
+async def _print_lines(found: AsyncIterator[Listed]) -> None:
     click.echo("  ".join([*(f"{name:<{width}}" for name, width in _WIDTHS.items()), "error"]))
-    async for tenant in found:
-        cells = zip(_cells(tenant), [*_WIDTHS.values(), 0], strict=True)
+    async for tenant, email in found:
+        cells = zip(_cells(tenant, email), [*_WIDTHS.values(), 0], strict=True)
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in cells).rstrip())
 
 
-async def _print_table(found: AsyncIterator[Tenant]) -> None:
+async def _print_table(found: AsyncIterator[Listed]) -> None:
     """A table in parts: the columns' widths are fixed, so that the whole is never in memory."""
-    part: list[Tenant] = []
+    part: list[Listed] = []
     is_first = True
-    async for tenant in found:
-        part.append(tenant)
+    async for listed in found:
+        part.append(listed)
         if len(part) == _SHOWN_AT_ONCE:
             _print_part(part, show_header=is_first)
             part, is_first = [], False
@@ -189,24 +197,29 @@ async def _print_table(found: AsyncIterator[Tenant]) -> None:
         _print_part(part, show_header=is_first)
 
 
-def _print_part(part: Sequence[Tenant], *, show_header: bool) -> None:
+def _print_part(part: Sequence[Listed], *, show_header: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, show_header=show_header, pad_edge=False)
     for name, width in _WIDTHS.items():
+        if name == _NOT_IN_TABLE:
+            continue
         table.add_column(name, min_width=width, no_wrap=True, overflow="fold")
     table.add_column("error", overflow="fold")
-    for tenant in part:
+    for tenant, email in part:
         is_failed = tenant.state is TenantState.FAILED
-        table.add_row(*map(Text, _cells(tenant)), style="red" if is_failed else None)
+        cells = [cell for name, cell in zip([*_WIDTHS, "error"], _cells(tenant, email), strict=True)
+                 if name != _NOT_IN_TABLE]  # fmt: skip
+        table.add_row(*map(Text, cells), style="red" if is_failed else None)
     Console().print(table)
 
 
-def _cells(tenant: Tenant) -> list[str]:
+def _cells(tenant: Tenant, email: str | None) -> list[str]:
     error = one_line(tenant.error or "")
     if tenant.attempts:
         error = f"{error} (failed {tenant.attempts} times)".strip()
     version = str(tenant.schema_version)
-    return [tenant.tenant_id, tenant.state.value, version, tenant.database_name, tenant.user_id, error]
+    named = [tenant.tenant_id, tenant.state.value, version, tenant.database_name, tenant.user_id]
+    return [*named, one_line(email or "-"), error]

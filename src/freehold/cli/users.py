@@ -1,12 +1,17 @@
 """`freehold users`: people who sign in."""
 
 import sys
+from collections.abc import Iterator
+from datetime import datetime
 
 import click
+import msgspec
 
-from freehold.auth.types import AdminOutcome
+from freehold.auth.types import AdminOutcome, User
 from freehold.cli.context import async_command, command_services, echo_json
+from freehold.cli.progress import one_line
 from freehold.cli.users_import import import_users
+from freehold.errors import NotFound
 
 _WORDS = {
     AdminOutcome.CREATED: "{email} is now an administrator",
@@ -15,12 +20,110 @@ _WORDS = {
 }
 
 
-@click.group(epilog="Example: freehold users create-admin ada@example.com")
+@click.group(
+    epilog="""\b
+Examples:
+  freehold users create-admin ada@example.com
+  freehold users list
+"""
+)
 def users() -> None:
     """People who sign in."""
 
 
 users.add_command(import_users)
+
+
+@users.command(
+    "list",
+    epilog="""\b
+Examples:
+  freehold users list
+  freehold users list --search example.com --json | jq -r .email
+""",
+)
+@click.option("--search", default="", metavar="TEXT", help="Only those with this in their e-mail address.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@async_command
+async def list_(search: str, as_json: bool) -> None:
+    """List users in order of their id: address, roles, and what keeps them out. Any number of them is fine."""
+    count = 0
+    async with command_services() as services:
+        async for user in services.user_admin.each(search):
+            count += 1
+            if as_json:
+                echo_json(user)
+            else:
+                words = [user.user_id, user.email, user.role, *_marks(user, services.user_admin.auth.clock())]
+                click.echo(one_line("  ".join(words)))
+    if not as_json:
+        click.echo(f"{count or 'no'} user{'s' if count != 1 else ''}", err=True)
+
+
+@users.command(epilog="Example: freehold users show ada@example.com --json")
+@click.argument("user", metavar="USER")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@async_command
+async def show(user: str, as_json: bool) -> None:
+    """Show one user, by e-mail address or id: roles, sessions, whether there is a password, and their database."""
+    async with command_services() as services:
+        found = await services.user_admin.find(user)
+        credential = await services.auth.store.find_credential(found.email)
+        try:
+            tenant = await services.life.find(found.user_id)
+        except NotFound:
+            tenant = None
+        facts = {
+            **msgspec.to_builtins(found),
+            "has_password": credential is not None and credential.password_hash is not None,
+            "sessions": len(await services.user_admin.sessions(found.user_id)),
+            "tenant_id": tenant and tenant.tenant_id,
+            "database": tenant and tenant.database_name,
+            "database_state": tenant and tenant.state.value,
+        }
+    if as_json:
+        echo_json(facts)
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:<16} {'-' if value is None else one_line(str(value))}")
+
+
+@users.command(
+    "set-password",
+    epilog="""\b
+Examples:
+  freehold users set-password ada@example.com
+  pass show ada | freehold users set-password ada@example.com --password-stdin
+""",
+)
+@click.argument("user", metavar="USER")
+@click.option("--password-stdin", is_flag=True, help="Read the password from the first line of stdin.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@async_command
+async def set_password(user: str, *, password_stdin: bool, as_json: bool) -> None:
+    """Give a user, by e-mail address or id, another password: an administrator who lost theirs, for instance.
+
+    It is asked for, or read from stdin: on a command line others could read it. All of the user's sessions and API
+    keys end, they are told by mail, and it is in the audit trail.
+    """
+    async with command_services() as services:
+        found = await services.user_admin.find(user)
+        ended = len(await services.user_admin.sessions(found.user_id))
+        password = _read_password() if password_stdin else _ask_password()
+        await services.user_admin.set_password(found.user_id, password)
+    if as_json:
+        echo_json({"email": found.email, "sessions_ended": ended})
+    else:
+        click.echo(f"{found.email} has a new password; {ended} sessions ended, and all API keys")
+
+
+def _marks(user: User, now: datetime) -> Iterator[str]:
+    if user.is_banned_at(now):
+        yield "banned"
+    if user.is_anonymous:
+        yield "guest"
+    elif not user.email_verified:
+        yield "unverified"
 
 
 @users.command(
@@ -43,7 +146,7 @@ async def create_admin(email: str, name: str, *, password_stdin: bool, promote: 
     A password is asked for only if there is no user with this address yet; one that exists keeps theirs.
     Exit code 1 if the user exists, is an ordinary one, and --promote was not said.
     """
-    async with command_services() as services:
+    async with command_services("new") as services:
         outcome = await services.auth.ensure_admin(
             email, name, _read_password if password_stdin else _ask_password, promote=promote
         )

@@ -50,7 +50,7 @@ async def import_users(file: IO[bytes] | None, url: str | None, dry_run: bool, a
     if (file is None) == (url is None):
         raise click.UsageError("give either FILE or --from-better-auth")
     report = MoveReport()
-    async with command_services() as services, _source(file, url) as source:
+    async with command_services("aside" if dry_run else "new") as services, _source(file, url) as source:
         with _progress(await source.count(), quiet=as_json) as on_batch:
             async for outcomes in services.moving_in.run(source, dry_run=dry_run):
                 for outcome in outcomes:

@@ -42,7 +42,8 @@ class Options:
 class Reconciler:
     """Safe to run beside the service and beside itself: each repair holds only if nothing changed meanwhile.
 
-    `drain` provisions what is due and tells each outcome; `newest` is the newest published version.
+    `drain` provisions what is due and tells each outcome; `newest` is the newest published version. `central_names`
+    are those of the central database, which may live beside the tenants'.
     """
 
     catalogue: Catalogue
@@ -52,6 +53,7 @@ class Reconciler:
     caretaker: Caretaker
     newest: Callable[[], Awaitable[int]]
     clock: Clock
+    central_names: frozenset[str] = frozenset()
 
     async def run(
         self,
@@ -140,7 +142,7 @@ class _Run:
             for name in page:
                 if known.get(name) is TenantState.DELETED:
                     await self._orphan(name, "its tenant was deleted", may_delete=True)
-                elif name in known:
+                elif name in known or name in self.parts.central_names:
                     continue
                 elif not is_ours(name):
                     self._note(Kind.FOREIGN, name, None, repaired=False, detail="not a name of Freehold's")

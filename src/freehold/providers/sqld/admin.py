@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from freehold.errors import ProviderUnavailable
+from freehold.errors import ProviderRefuses, ProviderUnavailable
 from freehold.providers.sqld.damage import Damages
 from freehold.providers.sqld.refusals import refusal
 from freehold.tenants.errors import DatabaseDamaged
@@ -186,6 +186,6 @@ def _done(status: int, answer: bytes) -> bool:
     if status == 200:
         return True
     if status == 401:
-        raise ProviderUnavailable("sqld does not accept SQLD_ADMIN_KEY; it must be its --admin-auth-key")
+        raise ProviderRefuses("SQLD_ADMIN_KEY: sqld does not accept it; it must be its --admin-auth-key")
     text = " ".join(answer[:200].decode(errors="replace").split())
     raise ProviderUnavailable(f"sqld's admin API answered with HTTP status {status}: {text}")

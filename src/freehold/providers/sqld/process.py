@@ -168,6 +168,18 @@ async def lock_folder(path: Path, what: str) -> BinaryIO:
     raise BadSettings([f"{what}: another sqld works on `{path.parent}`; stop it or choose another folder"])
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a sqld works on the folder of this lock file now. Blocks."""
+    try:
+        with path.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def allow_open_files() -> None:
     """Raise this process's limit on open files, which sqld inherits, as far as it may go."""
     with contextlib.suppress(ImportError, OSError, ValueError):

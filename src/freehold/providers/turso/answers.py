@@ -41,6 +41,14 @@ class DatabasesAnswer(msgspec.Struct, frozen=True):
     pagination: Pagination | None = None
 
 
+class Group(msgspec.Struct, frozen=True):
+    name: str
+
+
+class GroupsAnswer(msgspec.Struct, frozen=True):
+    groups: list[Group] | None = None
+
+
 class TokenAnswer(msgspec.Struct, frozen=True):
     jwt: str
 

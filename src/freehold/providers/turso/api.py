@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from freehold.errors import ProviderUnavailable
+from freehold.errors import ProviderRefuses, ProviderUnavailable
 from freehold.tenants.backoff import Backoff
 
 _BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
@@ -88,7 +88,7 @@ class PlatformApi:
         """One call, repeated until it is answered or time is up.
 
         Raises:
-            ProviderUnavailable: no answer, or one that only the operator can do something about.
+            ProviderUnavailable: no answer; or `ProviderRefuses`, where only the operator can do something about it.
         """
         if (pause_s := self._paused_until - time.monotonic()) > self._give_up_s:
             raise ProviderUnavailable(f"Turso's API asked not to be called for another {pause_s:.0f} s")
@@ -141,11 +141,9 @@ class PlatformApi:
             return Answer(status, reply.content)
         text = self._error_text(reply)
         if status in _REFUSALS:
-            raise ProviderUnavailable(f"{_REFUSALS[status]} ({text})" if text else _REFUSALS[status])
+            raise ProviderRefuses(f"{_REFUSALS[status]} ({text})" if text else _REFUSALS[status])
         if status == 404 and "organization" in text:
-            raise ProviderUnavailable(
-                f"Turso knows no organization of the name in TURSO_ORGANIZATION ({text})"
-            )
+            raise ProviderRefuses(f"Turso knows no organization of the name in TURSO_ORGANIZATION ({text})")
         if status in {400, 404, 409, 422}:
             return Answer(status, b"", text or f"HTTP status {status}")
         raise ProviderUnavailable(f"Turso's API answered with HTTP status {status}: {text}")

@@ -17,6 +17,7 @@ from freehold.errors import (
     Conflict,
     Forbidden,
     NotFound,
+    ProviderRefuses,
     ProviderUnavailable,
     Unauthenticated,
     Unavailable,
@@ -32,6 +33,7 @@ from freehold.providers.tokens import TokenSigner
 from freehold.providers.turso.answers import (
     DatabaseAnswer,
     DatabasesAnswer,
+    GroupsAnswer,
     RemoteDatabase,
     TokenAnswer,
     decoded,
@@ -46,6 +48,7 @@ _AUTHORIZATION: dict[AccessLevel, str] = {"full": "full-access", "read_only": "r
 # A host name as Turso gives them; the local twin's may have a port and a path.
 _HOSTNAME = re.compile(r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9/-]*)?", re.IGNORECASE)
 _KNOWN = 50_000
+_SHOWN_GROUPS = 5
 _MIGRATION_S = 120.0
 _PROBE_S = 5.0
 _CHECK_HOLDS_S = 15.0
@@ -206,6 +209,18 @@ class TursoProvider:
             raise _missing(database_name)
         return self._target(database)
 
+    async def open_as_client(self, database_name: str, profile: Profile) -> Target:
+        """The database with a token of this profile, and the time that a client's call may take."""
+        database = await self.find(database_name)
+        if database is None:
+            raise _missing(database_name)
+        level = level_of(profile)
+
+        async def token() -> str:
+            return (await self._desk.get(database_name, level)).text
+
+        return HranaTarget(self._session, database.url, token)
+
     def many(self, count: int) -> nullcontext[Open]:  # noqa: ARG002
         """`open` as it is."""
         return nullcontext(self.open)
@@ -244,10 +259,23 @@ class TursoProvider:
             return
         answer = await self._api.call("GET", self._group_path)
         if not answer.is_done:
-            raise ProviderUnavailable(
-                f"Turso has no group `{self._group}` in TURSO_ORGANIZATION ({answer.error})"
+            raise ProviderRefuses(
+                f"TURSO_GROUP: Turso has no group `{self._group}` in TURSO_ORGANIZATION ({answer.error});"
+                f" {await self._groups()}"
             )
         self._checked_at = time.monotonic()
+
+    async def _groups(self) -> str:
+        answer = await self._api.call("GET", self._group_path.rpartition("/")[0])
+        names = (
+            sorted(each.name for each in decoded(answer.body, GroupsAnswer).groups or ())
+            if answer.is_done
+            else []
+        )
+        if not names:
+            return f"make it with `turso group create {self._group}`"
+        more = f" and {len(names) - _SHOWN_GROUPS} more" if len(names) > _SHOWN_GROUPS else ""
+        return f"there are {', '.join(names[:_SHOWN_GROUPS])}{more}"
 
     def damaged(self) -> Mapping[str, str]:
         """None: what this provider cannot open is not told apart."""
