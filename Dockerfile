@@ -9,7 +9,7 @@ COPY migrations ./migrations
 COPY schema_registry ./schema_registry
 COPY src ./src
 RUN pip install --no-cache-dir --no-deps --no-build-isolation . \
-    && useradd --system --create-home --home-dir /var/lib/freehold freehold
+    && useradd --system --uid 999 --create-home --home-dir /var/lib/freehold freehold
 
 # From 0.24.33 on sqld syncs its replication log. Before, a power failure could cut that log short, and a database whose
 # log is cut answers 500 until `freehold tenants repair` has set the log aside.
@@ -26,6 +26,9 @@ EXPOSE 8080 9090 9091
 CMD ["freehold", "sqld", "--help"]
 
 FROM base AS service
+# An empty volume that Docker mounts there begins with this folder's owner; without it, root would have it. Of another
+# kind of volume `chown 999 FOLDER` makes the same, and the service says so where it cannot write.
+RUN install -d -o freehold -g freehold -m 700 /var/lib/freehold/data
 USER freehold
 WORKDIR /var/lib/freehold
 ENV HOST=0.0.0.0 DATA_DIR=/var/lib/freehold/data SCHEMA_REGISTRY=/opt/freehold/schema_registry/bahar

@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps
+INSTALL := $(BIN)/python scripts/install.py
 # Half a .venv, left by a set-up that was stopped, is completed.
 HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 # Many tests wait for processes that they start, so there is a worker more than cores. PYTEST_ARGS adds to the command,
@@ -28,22 +28,22 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.run: requirements.lock pyproject.toml
-	@echo "== setting up $(VENV) from requirements.lock (about half a minute)"
+	@echo "== setting up $(VENV) from requirements.lock, once"
 	@$(HAS_PIP) || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Freehold needs Python 3.11 or newer; say which, as in: make run PYTHON=python3.12"; exit 1; }
 	@$(HAS_PIP) || $(PYTHON) -m venv $(VENV)
-	@$(PIP) -r requirements.lock
+	@$(INSTALL) requirements.lock
 	@$(BIN)/python -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock requirements-tools.lock $(VENV)/.run
 	@echo "== adding test tools to $(VENV) from requirements-dev.lock"
-	@$(PIP) -r requirements-dev.lock
-	@$(PIP) --target $(VENV)/tools --upgrade -r requirements-tools.lock
+	@$(INSTALL) requirements-dev.lock
+	@$(INSTALL) requirements-tools.lock --target $(VENV)/tools --upgrade
 	@touch $@
 
 tests/e2e/node/node_modules/.ready: tests/e2e/node/package-lock.json
-	@echo "== installing the official JavaScript clients for the tests"
+	@echo "== installing the official JavaScript clients for the tests (about a minute)"
 	@command -v npm >/dev/null || { echo "the tests need Node with npm; install it and try again"; exit 1; }
 	@cd tests/e2e/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

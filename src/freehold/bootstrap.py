@@ -232,8 +232,7 @@ async def open_services(settings: Settings, *, creates: bool = True) -> AsyncIte
             return (await registry.snapshot()).version
 
         # The scratch database is not the tenants' own engine elsewhere: a snapshot is tried there first.
-        is_local = settings.tenant_provider == "local"
-        snapshots = Snapshots(registry.snapshot, local_scratch, prove=not is_local)
+        snapshots = Snapshots(registry.snapshot, local_scratch, prove=settings.tenant_provider != "local")
         provider = await open_provider(settings, stack, snapshots, snapshots.history, creates=creates)
         tenant_store = CentralTenants(central)
         pool = None
@@ -290,9 +289,7 @@ async def open_services(settings: Settings, *, creates: bool = True) -> AsyncIte
         recognition = Recognition(auth.sessions, issuers.pairs, issuers.api_keys)
         rotations = Rotations(CentralRotations(central), provider, changes)
         drift = DriftCheck(provider, registry.migrations, local_scratch)
-        tenants = Tenants(
-            tenant_store, provider, generation=rotations.generation, emails=tenant_store.emails
-        )
+        tenants = Tenants(tenant_store, provider, generation=rotations.generation, emails=tenant_store.emails)
         rollout_store = CentralRollouts(central)
         copies = Copies(CentralLife(central), provider, SystemClock())
         departed = DepartedGuests(CentralDepartedGuests(central), days=settings.guest_days)

@@ -3,10 +3,13 @@
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import click
 import pytest
+import yaml  # type: ignore[import-untyped]
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -141,3 +144,93 @@ def test_the_workflow_runs_the_same_commands_with_options_that_exist() -> None:
     assert used - {"SCHEMA_REGISTRY"} == set(re.findall(r"^\| `([A-Z_]+)` \|", PAGE, re.MULTILINE))
     # Nothing of the service's own is given to a CI.
     assert not re.findall("DATABASE|AUTH_SECRET", WORKFLOW)
+
+
+class Elsewhere:
+    """Somebody's own repository, and a CI's machine on which nothing but Python and Freehold's dependencies is."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "app"
+        self.files = self.folder / "schema_registry/app"
+        self.files.mkdir(parents=True)
+        (self.files / "0001_create_notes.sql").write_text(NEW)
+        self.python = folder / "python"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", self.python], check=True, timeout=60)
+        # What an index would give; Freehold itself is not among it.
+        index = folder / "index"
+        index.mkdir()
+        installed = Path(sysconfig.get_path("purelib"))
+        for each in installed.iterdir():
+            if "freehold" not in each.name and each.suffix != ".pth":
+                (index / each.name).symlink_to(each)
+        [packages] = self.python.glob("lib/python*/site-packages")
+        (packages / "index.pth").write_text(str(index))
+        wheels = folder / "wheels"
+        wheel = ["wheel", "-q", "--no-deps", "--no-build-isolation", "-w", wheels, ROOT]
+        self._run([sys.executable, "-m", "pip", *wheel])
+        [self.wheel] = wheels.glob("freehold-*.whl")
+        self.environ = clean_environ(
+            FREEHOLD=self.wheel.as_uri(),
+            SCHEMA_REGISTRY="schema_registry/app",
+            RUNNER_TEMP=str(folder),
+            PIP_NO_INDEX="1",
+            PIP_DISABLE_PIP_VERSION_CHECK="1",
+        )
+        self.environ["PATH"] = f"{self.python / 'bin'}:{self.environ['PATH']}"
+
+    def step(self, script: str, **variables: str) -> str:
+        return self._run(["bash", "-euo", "pipefail", "-c", script], {**self.environ, **variables})
+
+    def _run(self, words: list[object], environ: dict[str, str] | None = None) -> str:
+        done = subprocess.run(
+            [str(word) for word in words], cwd=self.folder, env=environ or clean_environ(),
+            capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{words}: {done.stdout[-1000:]}{done.stderr[-2000:]}"
+        return done.stdout
+
+
+def steps_of(job: str, **contexts: str) -> list[str]:
+    """The commands of a job of the workflow, with what GitHub puts into them."""
+    text = yaml.safe_load(WORKFLOW)["jobs"][job]
+    scripts = [step["run"] for step in text["steps"] if "run" in step]
+    return [
+        re.sub(r"\$\{\{ *([a-z._]+) *\}\}", lambda found: contexts[found[1]], script) for script in scripts
+    ]
+
+
+@pytest.mark.timeout(500)
+def test_the_workflow_works_in_a_repository_of_ones_own_with_the_wheel(tmp_path: Path) -> None:
+    require("git")
+    there = Elsewhere(tmp_path)
+    who = "git -c user.name=a -c user.email=a@example.com"
+    remote = tmp_path / "remote.git"
+    there.step(f"git init -q -b main; git init -q --bare {remote}; git remote add origin {remote}")
+
+    install, lint, trial = steps_of("check", **{"github.base_ref": "main"})
+    inline = re.findall(r"`(python -m pip install [^`]+)`", PAGE)
+    assert inline == [install]  # the page shows what the workflow does
+    there.step(install)
+    assert there.step("python -c 'import freehold; print(freehold.__file__)'").startswith(str(there.python))
+    there.step(f"freehold registry seal; git add -A; {who} commit -qm first; git push -q origin main")
+    there.step(lint)
+    there.step(trial)
+
+    key = there.step("openssl genpkey -algorithm ed25519")
+    publisher = Publisher(tmp_path / "service")
+    [token] = publisher.ci.values()
+    secrets = {"SERVICE_URL": publisher.service.url, "REGISTRY_TOKEN": token, "REGISTRY_KEY": key}
+    for script in steps_of("publish")[1:]:
+        told = there.step(script, **secrets)
+    assert "0001  published" in told
+    assert publisher.version == 1
+    publisher.service.stop()
+    assert not (there.folder / "data").exists()
+
+
+def test_the_workflow_takes_where_freehold_and_the_migrations_are_from_variables_of_the_repository() -> None:
+    environ = yaml.safe_load(WORKFLOW)["env"]
+    assert environ["FREEHOLD"].startswith("${{ vars.FREEHOLD || ")
+    assert environ["SCHEMA_REGISTRY"].startswith("${{ vars.SCHEMA_REGISTRY || ")
+    installs = [steps_of(job, **{"github.base_ref": "main"})[0] for job in ("check", "publish")]
+    assert all(" @ $FREEHOLD" in each for each in installs)

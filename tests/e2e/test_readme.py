@@ -23,6 +23,13 @@ ELSEWHERE = {"make run": "test_fresh_clone.py", "make test": "test_fresh_clone.p
 # Copying a service's folder asks for it to be stopped: run by a test of its own.
 BACKUP = "tar -czf freehold-backup.tar.gz data"
 LANGUAGES = {"sh", "python", "js"}
+# What a page promises of its first run, and another thing is true of the next: the migration is published then.
+AGAIN = {
+    "ada@example.com is now an administrator": "ada@example.com is an administrator already",
+    "schema 9": "schema 10",
+    "would publish 0010_create_notes.sql": "",
+    "published 0010_create_notes.sql": "",
+}
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROMISED = re.compile(r"(?:#|//) => (.+)$", re.MULTILINE)
 
@@ -83,7 +90,7 @@ class Reader:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=400,
             check=False,
         )
         assert ended.returncode == 0, f"{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}"
@@ -114,15 +121,26 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     service.stop()
 
 
+@pytest.mark.timeout(
+    900
+)  # each page twice, and forty commands on one; a few seconds each where others work too
 @pytest.mark.parametrize("page", PAGES)
-def test_every_block_works_and_prints_what_the_page_says(reader: Reader, page: str) -> None:
+def test_every_block_works_and_prints_what_the_page_says_and_the_readmes_again(
+    reader: Reader, page: str
+) -> None:
     blocks = [block for block in BLOCKS[page] if block.language in LANGUAGES and BACKUP not in block.text]
-    printed = reader.run(blocks)
-    for block in blocks:
-        left = printed[block.name]
-        for promise in block.promised:
-            assert promise in left, f"{block.name} does not print {promise!r}, but:\n{printed[block.name]}"
-            left = left.split(promise, 1)[1]
+    for is_again in (False, True) if page == "README.md" else (False,):
+        printed = reader.run(blocks)
+        for block in blocks:
+            left = printed[block.name]
+            for promised in block.promised:
+                promise = AGAIN.get(promised, promised) if is_again else promised
+                if not promise:
+                    continue
+                assert promise in left, (
+                    f"{block.name} does not print {promise!r}, but:\n{printed[block.name]}"
+                )
+                left = left.split(promise, 1)[1]
 
 
 def test_the_backup_of_the_readme_can_be_restored(reader: Reader, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -56,6 +57,66 @@ def test_sqld_is_one_that_syncs_its_log(compose: Any) -> None:
     assert compose["services"]["sqld"]["build"]["target"] == "sqld"
     version = re.findall(r"libsql-server:v([\d.]+)", (ROOT / "Dockerfile").read_text())[0]
     assert tuple(map(int, version.split("."))) >= (0, 24, 33)
+
+
+def test_every_volume_of_an_image_begins_with_the_folder_of_the_user_that_it_runs_as() -> None:
+    stages = re.split(r"^FROM ", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    [base] = [stage for stage in stages if " AS base" in stage.splitlines()[0]]
+    numbers = dict(map(reversed, re.findall(r"useradd .*--uid (\d+) .* (\w+)$", base, re.MULTILINE)))
+    seen = 0
+    for stage in stages:
+        for volume in re.findall(r"^VOLUME (\S+)$", stage, re.MULTILINE):
+            seen += 1
+            before, _, _ = stage.partition(f"VOLUME {volume}")
+            user = re.findall(r"^USER (\S+)$", before, re.MULTILINE)[-1].partition(":")[0]
+            [(owner, group)] = re.findall(
+                rf"^RUN install -d -o (\S+) -g (\S+) (?:-m \d+ )?{volume}$", before, re.MULTILINE
+            )
+            assert owner == group == user
+            assert (
+                user.isdecimal() or user in numbers
+            )  # the same number in every build, for volumes that stay
+    assert seen == 2
+
+
+@pytest.fixture
+def anybody_may_enter() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_folder_of_somebody_else_is_named_with_what_to_do(anybody_may_enter: Path) -> None:
+    if os.geteuid() != 0:
+        missing("only root may become somebody else")
+    volume = anybody_may_enter / "volume"
+    volume.mkdir(mode=0o755)
+    script = (
+        "import os, sys; from pathlib import Path; from freehold.adapters import make_folder;"
+        "from freehold.settings import BadSettings\n"
+        "os.setgid(999); os.setuid(999)\n"
+        "try: make_folder(Path(sys.argv[1]) / 'keys')\n"
+        "except BadSettings as error: print(error)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, volume],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=clean_environ(),
+    )
+    assert "DATA_DIR: cannot make the folder" in run.stdout
+    assert f"`{volume}` belongs to user 0, and this runs as 999" in run.stdout
+    assert f"chown 999 {volume}" in run.stdout
+    os.chown(volume, 999, 999)  # what the Dockerfile's line does
+    run = subprocess.run(
+        [sys.executable, "-c", script, volume],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=clean_environ(),
+    )
+    assert (run.stdout, (volume / "keys").is_dir()) == ("", True)
 
 
 def test_the_image_copies_what_is_there_and_the_package_has_its_migrations(tmp_path: Path) -> None:

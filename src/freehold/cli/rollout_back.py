@@ -1,13 +1,12 @@
 """`freehold rollout restore` and `discard`: what is done with the copies that a rollout kept."""
 
-import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import click
 
 from freehold.auth.dates import from_ms, to_iso
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, confirm, echo_json
 from freehold.cli.progress import Bar, one_line, progress
 from freehold.rollouts.restoring import ALL
 from freehold.rollouts.types import RestorePoint, Rollout, StepState, TakenBack
@@ -70,7 +69,7 @@ async def restore(
         if not count:
             click.echo(f"no tenant of rollout {rollout.rollout_id} is to be taken back", err=True)
             return EXIT_DONE
-        _confirm(
+        confirm(
             f"take {count} tenants back to before rollout {rollout.rollout_id}? What was written since is set aside.",
             yes=yes,
         )
@@ -102,7 +101,7 @@ async def discard(rollout_id: str | None, yes: bool, as_json: bool) -> int:
         rollout_id = found.rollout.rollout_id
         there = found.kept.restore_points + found.kept.set_aside
         if there:
-            _confirm(f"delete {there} copies of rollout {rollout_id} for good?", yes=yes)
+            confirm(f"delete {there} copies of rollout {rollout_id} for good?", yes=yes)
         count = await services.rollouts.restoring.discard(rollout_id)
     if as_json:
         echo_json({"rollout_id": rollout_id, "discarded": count})
@@ -155,11 +154,3 @@ def _tell(done: TakenBack, bar: Bar, *, as_json: bool) -> None:
         )
     else:
         bar.say(one_line(f"{done.tenant_id}: {done.reason}"))
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on; say --yes")
-    click.confirm(question, abort=True, err=True)
