@@ -104,6 +104,21 @@ async def test_what_no_tenant_ever_had_is_deleted_only_on_demand_and_never_if_it
     assert await house.exists(well)
 
 
+async def test_the_central_database_beside_the_tenants_is_nobody_elses(tmp_path: Path) -> None:
+    with running_sqld() as server:
+        beside = {
+            "DATABASE_URL": f"{server.url}/?namespace=users",
+            "SQLD_DATA_DIR": str(server.folder / "data"),
+        }
+        async with opened(tmp_path, server, **beside) as house:
+            # As a move to a file would leave it.
+            await house.services.provider.create("central")
+            await house.services.provider.create("somebody-elses")
+            done = await house.reconcile()
+    assert house.found(Kind.FOREIGN) == {"somebody-elses": False}
+    assert done.left == {}
+
+
 async def test_databases_that_vanished_in_numbers_are_not_made_anew_unasked(house: House) -> None:
     names = await house.ready(12)
     for name in names:
