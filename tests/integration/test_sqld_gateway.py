@@ -49,16 +49,15 @@ CLOSE = {"type": "close"}
 def carriers(sql: str) -> dict[str, tuple[str, Any]]:
     """Every place of the protocol where SQL may stand."""
     steps = {"steps": [{"stmt": {"sql": "select 1"}}, {"stmt": {"sql": sql}}]}
+    stored = {"type": "store_sql", "sql_id": 1, "sql": sql}
     return {
-        "execute": ("v3/pipeline", {"requests": [execute("select 1"), execute(sql)]}),
-        "execute, v2": ("v2/pipeline", {"requests": [execute(sql)]}),
-        "batch": ("v3/pipeline", {"requests": [{"type": "batch", "batch": steps}]}),
-        "sequence": ("v3/pipeline", {"requests": [{"type": "sequence", "sql": f"select 1; {sql}"}]}),
-        "describe": ("v3/pipeline", {"requests": [{"type": "describe", "sql": sql}]}),
-        "store_sql": (
-            "v3/pipeline",
-            {"requests": [{"type": "store_sql", "sql_id": 1, "sql": sql}, {"type": "sequence", "sql_id": 1}]},
-        ),
+        "execute": ("v3/pipeline", {"requests": [execute("select 1"), execute(sql), CLOSE]}),
+        "execute, v2": ("v2/pipeline", {"requests": [execute(sql), CLOSE]}),
+        "batch": ("v3/pipeline", {"requests": [{"type": "batch", "batch": steps}, CLOSE]}),
+        "sequence": ("v3/pipeline", {"requests": [{"type": "sequence", "sql": f"select 1; {sql}"}, CLOSE]}),
+        "describe": ("v3/pipeline", {"requests": [{"type": "describe", "sql": sql}, CLOSE]}),
+        "store_sql": ("v3/pipeline", {"requests": [stored, {"type": "sequence", "sql_id": 1}, CLOSE]}),
+        "store_sql, left open": ("v3/pipeline", {"requests": [stored, {"type": "sequence", "sql_id": 1}]}),
         "cursor": ("v3/cursor", {"batch": steps}),
         "v1 execute": ("v1/execute", {"stmt": {"sql": sql}}),
         "v1 batch": ("v1/batch", {"batch": steps}),
