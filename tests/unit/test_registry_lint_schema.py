@@ -254,3 +254,47 @@ async def test_the_advice_fits_what_is_wrong_with_a_file(tmp_path: Path) -> None
     for name, (_, fix) in files.items():
         assert fix in told[name], (name, told)
     assert "may be read" in told["0005_folder.sql"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_told"),
+    [
+        (("UNIQUE (a)",), "UNIQUE (a COLLATE NOCASE)", True),
+        (("UNIQUE (a COLLATE NOCASE)",), "UNIQUE (a)", False),
+        (("UNIQUE (a)",), "UNIQUE (a DESC)", False),
+        (("UNIQUE (a, b)",), "UNIQUE (b, a)", False),
+        (("UNIQUE (a)",), "UNIQUE (a, b)", False),
+        (("UNIQUE (a, b)",), "UNIQUE (a)", True),
+        ((), "PRIMARY KEY (a)", True),
+        (("FOREIGN KEY (a) REFERENCES p DEFERRABLE INITIALLY DEFERRED",), "FOREIGN KEY (a) REFERENCES p (id)", True),
+        (("FOREIGN KEY (a) REFERENCES p (id)",), "FOREIGN KEY (a) REFERENCES p DEFERRABLE INITIALLY DEFERRED", False),
+        (("FOREIGN KEY (a) REFERENCES p (id)",), "FOREIGN KEY (a) REFERENCES p (id) ON DELETE CASCADE", False),
+    ],
+)  # fmt: skip
+async def test_a_key_is_tightened_only_if_it_refuses_what_it_took(
+    tmp_path: Path, before: tuple[str, ...], after: str, is_told: bool
+) -> None:
+    made = "CREATE TABLE {} ({})"
+    parent = "CREATE TABLE p (id TEXT NOT NULL PRIMARY KEY);"
+    old, new = (
+        made.format("k", ", ".join(("a TEXT", "b TEXT", *before))),
+        made.format("k_new", f"a TEXT, b TEXT, {after}"),
+    )
+    step = f"-- foreign_keys: off\n{new}; INSERT INTO k_new (rowid, a, b) SELECT rowid, a, b FROM k; DROP TABLE k;"
+    (tmp_path / "0001_begin.sql").write_text(parent + old)
+    (tmp_path / "0002_step.sql").write_text(step + "ALTER TABLE k_new RENAME TO k")
+    told = {one.code for one in (await lint_folder(tmp_path)).findings}
+    assert ("FH104" in told) is is_told
+
+
+async def test_what_makes_an_index_again_inserts_no_row(tmp_path: Path) -> None:
+    (tmp_path / "0001_begin.sql").write_text(
+        "CREATE TABLE d (id INTEGER PRIMARY KEY, a TEXT); CREATE VIRTUAL TABLE f USING fts5(a, content=d);"
+        "CREATE VIRTUAL TABLE w USING fts5vocab(f, row); INSERT INTO d VALUES (1, 'running')"
+    )
+    (tmp_path / "0002_step.sql").write_text(
+        "-- foreign_keys: off\nCREATE VIRTUAL TABLE f_new USING fts5(a, content=d, tokenize=porter); DROP TABLE f;"
+        "ALTER TABLE f_new RENAME TO f; INSERT INTO f (f) VALUES ('rebuild')"
+    )
+    told = {one.code for one in (await lint_folder(tmp_path)).findings if one.file.startswith("0002")}
+    assert told <= {"FH024", "FH109", "FH111"}

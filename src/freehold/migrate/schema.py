@@ -61,10 +61,7 @@ class Key(Struct, frozen=True, order=True):
 
 
 class ForeignKey(Struct, frozen=True, order=True):
-    """`parent_columns` are empty where it names none, and the parent is not there to tell what it means.
-
-    `is_deferred`: it counts when all is written.
-    """
+    """`parent_columns` are empty when it means the primary key. `is_deferred`: it counts when all is written."""
 
     columns: tuple[str, ...]
     parent: str
@@ -78,6 +75,7 @@ class Table(Struct, frozen=True):
     """`name` is as it was written, all else in lower case. `virtual` is set for a virtual table.
 
     `uniques` are the columns of UNIQUE constraints, `keys` all that there is to say of these and the primary key.
+    `references` are the foreign keys with the columns that they mean, where they name none.
     """
 
     name: str
@@ -89,6 +87,7 @@ class Table(Struct, frozen=True):
     options: tuple[str, ...]
     keys: tuple[Key, ...] = ()
     virtual: Virtual | None = None
+    references: tuple[ForeignKey, ...] = ()
 
     @property
     def is_virtual(self) -> bool:
@@ -101,7 +100,7 @@ class Table(Struct, frozen=True):
         if self.virtual is not None:
             return self.virtual.shape
         columns = sorted(self.columns, key=lambda column: column.name)
-        return (columns, self.foreign_keys, self.keys, self.checks, self.options)
+        return (columns, self.references, self.keys, self.checks, self.options)
 
     def column(self, name: str) -> Column | None:
         """The column of this name in lower case."""
@@ -235,14 +234,14 @@ def orphan_queries(schema: Schema) -> list[str]:
 
 
 def _with_parents(table: Table, tables: Mapping[str, Table]) -> Table:
-    """With the columns that a foreign key means which names none: those of the parent's primary key."""
+    """With the columns that its foreign keys mean: those of the parent's primary key, where they name none."""
     keys = []
     for key in table.foreign_keys:
         columns = tables[key.parent].columns if key.parent in tables else ()
         primary = tuple(one.name for one in sorted(columns, key=_place) if one.primary)
         is_meant = not key.parent_columns and len(primary) == len(key.columns)
         keys.append(msgspec.structs.replace(key, parent_columns=primary) if is_meant else key)
-    return msgspec.structs.replace(table, foreign_keys=tuple(sorted(set(keys))))
+    return msgspec.structs.replace(table, references=tuple(sorted(set(keys))))
 
 
 def _place(column: Column) -> int:

@@ -43,7 +43,7 @@ def _table(found: Table, wanted: Table) -> Iterator[str]:
             what = "is missing" if name not in before else "should not be there"
             yield f"column {wanted.name}.{name} {what if name not in before or name not in after else 'is another'}"
     for what, mine, theirs in (
-        ("foreign keys", found.foreign_keys, wanted.foreign_keys),
+        ("foreign keys", found.references, wanted.references),
         ("UNIQUE constraints", _keys(found, is_primary=False), _keys(wanted, is_primary=False)),
         ("primary key", _keys(found, is_primary=True), _keys(wanted, is_primary=True)),
         ("CHECK constraints", found.checks, wanted.checks),

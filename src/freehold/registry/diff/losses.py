@@ -48,7 +48,10 @@ def why_refused(before: Schema, after: Schema, name: str) -> str:
         )
     if not (what := renumbering(was, will)):
         return ""
-    users = [user for user in needs_numbers(after, will) if user in [*needs_numbers(before, was)]]
+    known = {other.name.lower() for _, other in needs_numbers(before, was)}
+    users = [
+        f"{kind} {other.name}" for kind, other in needs_numbers(after, will) if other.name.lower() in known
+    ]
     if what == "gone":
         for index in indexes_over(after, {name}):
             virtual = index.virtual

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Set
 
 from freehold.migrate.canonical import named
 from freehold.migrate.names import quoted
-from freehold.migrate.schema import Schema, Table
+from freehold.migrate.schema import Other, Schema, Table
 from freehold.migrate.virtual import Keeps
 
 _NUMBERS = {"rowid", "oid", "_rowid_"}
@@ -99,8 +99,8 @@ def renumbering(before: Table, after: Table) -> str:
     return "" if is_kept else "changed"
 
 
-def needs_numbers(schema: Schema, table: Table) -> Iterator[str]:
-    """Whatever in the schema uses the numbers of the table's rows and cannot be made again, by its name."""
+def needs_numbers(schema: Schema, table: Table) -> Iterator[tuple[str, Other]]:
+    """Whatever in the schema uses the numbers of the table's rows and cannot be made again, with what it is."""
     numbers = _NUMBERS - {column.name for column in table.columns}
     name = table.name.lower()
     for kind, others in (("trigger", schema.triggers), ("view", schema.views)):
@@ -114,7 +114,7 @@ def needs_numbers(schema: Schema, table: Table) -> Iterator[str]:
                 for at in range(2, len(words))
             )
             if is_qualified or (name in body and numbers & {*body}):
-                yield f"{kind} {other.name}"
+                yield kind, other
 
 
 def indexes_over(schema: Schema, names: Set[str]) -> Iterator[Table]:

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-import msgspec
-
-from freehold.migrate.schema import Column, ForeignKey, Table
+from freehold.migrate.schema import Column, ForeignKey, Key, Table
 from freehold.registry.diff.plan import fits_rows
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.step import Step
@@ -114,8 +112,12 @@ def _tightened(step: Step) -> Iterator[Problem]:
         known = {column.name for column in before.columns}
         # A check of new columns alone refuses nothing that an older app writes.
         checks = [check for check in table.checks if check not in before.checks and known & set(check)]
-        uniques = [found for found in table.uniques if found not in before.uniques and known & set(found)]
-        keys = [key for key in table.foreign_keys if _is_new_key(key, before) and known & set(key.columns)]
+        uniques = [key for key in table.keys if _is_stricter_key(key, before, table)]
+        keys = [
+            key
+            for key in table.foreign_keys
+            if _is_stricter_reference(key, before) and known & {*key.columns}
+        ]
         # Without a default it is a required column; one that is filled still refuses a NULL that an app writes.
         filled = [
             column
@@ -136,10 +138,31 @@ def _tightened(step: Step) -> Iterator[Problem]:
             yield Problem(f"{index.table} gets a new UNIQUE index", step.number_of("create", "unique", name))
 
 
-def _is_new_key(key: ForeignKey, before: Table) -> bool:
-    # One whose parent was not there yet could not tell which columns it means.
-    was = (key, msgspec.structs.replace(key, parent_columns=()))
-    return not any(one in before.foreign_keys for one in was)
+def _is_stricter_key(key: Key, before: Table, table: Table) -> bool:
+    """Whether a PRIMARY KEY or UNIQUE refuses rows that were taken before."""
+    if not key.parts:  # the number of the row
+        return before.column(table.number) is not None and before.number != table.number
+    collations = {part.column: part.collation for part in key.parts}
+    if not any(before.column(name) for name in collations):
+        return False
+    for other in before.keys:
+        known = {part.column: part.collation for part in other.parts} or {before.number: "binary"}
+        # Fewer columns were unique by themselves already. Every other collation takes more texts for the same.
+        if known.keys() <= collations.keys() and all(
+            collations[name] in (collation, "binary") for name, collation in known.items()
+        ):
+            return False
+    return True
+
+
+def _is_stricter_reference(key: ForeignKey, before: Table) -> bool:
+    """Whether a foreign key is new, or no longer waits until all is written."""
+    return not any(
+        (other.columns, other.parent) == (key.columns, key.parent)
+        and (other.parent_columns == key.parent_columns or not (other.parent_columns and key.parent_columns))
+        and (key.is_deferred or not other.is_deferred)
+        for other in before.foreign_keys
+    )
 
 
 def _took_null(before: Table, column: Column) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence, Set
 from freehold.migrate.canonical import canonical, unwrapped
 from freehold.migrate.schema import Schema
 from freehold.migrate.types import Migration
+from freehold.migrate.virtual import Keeps
 from freehold.registry.lint.rows.search import search_tables
 from freehold.registry.lint.step import Parsed
 
@@ -44,4 +45,8 @@ def concerned(statements: Sequence[Parsed], schema: Schema) -> Set[str]:
             content = contents.get(name)
             if name in found or parents & found or content in found:
                 found |= {name, *parents, content or name}
-    return found & schema.tables.keys()
+    # What only shows another table's words has no rows of its own.
+    shown = {
+        name for name, table in schema.tables.items() if table.virtual and table.virtual.keeps is Keeps.SHOWS
+    }
+    return (found & schema.tables.keys()) - shown

@@ -14,11 +14,11 @@ from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import unwrapped
 from freehold.migrate.faults import shortened
 from freehold.migrate.schema import Other, Schema, Table
+from freehold.registry.diff.rows import needs_numbers
 from freehold.registry.lint.rows.compare import as_stored, is_other, unmatched, values, variants
 from freehold.registry.lint.rows.concern import concerned
 from freehold.registry.lint.rows.observed import Loss, Observed
 from freehold.registry.lint.rows.sample import (
-    ROWIDS,
     Made,
     Sample,
     Start,
@@ -253,15 +253,9 @@ class _Watch:
                 if search.content == name and counts_rows(search, schema) and search.name in stale:
                     said = f"the full-text table {search.name} refers to rows of {table.name} by their number"
                     return said, search.name
-            for what, others in (("trigger", schema.triggers), ("view", schema.views)):
-                for other in others.values():
-                    words = {unwrapped(word) for word in other.shape}
-                    if (
-                        words & ROWIDS
-                        and (other.table == name or name in words)
-                        and not self._is_sync(other, schema)
-                    ):
-                        return f"the {what} {other.name} uses the row numbers of {table.name}", ""
+            for what, other in needs_numbers(schema, table):
+                if not self._is_sync(other, schema):
+                    return f"the {what} {other.name} uses the row numbers of {table.name}", ""
         return None
 
     @staticmethod
