@@ -20,21 +20,22 @@ def _destructive(step: Step) -> Iterator[Problem]:
                 )
             continue
         for column in _lost_columns(step, table, step.after.tables[name]):
-            at = step.number_of("alter", name, column) or step.number_of("drop", name)
-            yield Problem(f"column {table.name}.{column} is gone, with all its values", at)
+            at = step.number_of("alter", name, column.name) or step.number_of("drop", name)
+            values = "" if column.is_generated else ", with all its values"
+            yield Problem(f"column {table.name}.{column.name} is gone{values}", at)
     for name, view in step.before.views.items():
         if name not in step.after.views:
             yield Problem(f"view {view.name} is dropped", step.number_of("drop", name))
 
 
-def _lost_columns(step: Step, before: Table, after: Table) -> Iterator[str]:
+def _lost_columns(step: Step, before: Table, after: Table) -> Iterator[Column]:
     for column in before.columns:
         is_renamed = any(
             one.renamed_column[1] == column.name and after.column(one.renamed_column[2])
             for one in step.statements
         )
         if after.column(column.name) is None and not is_renamed:
-            yield column.name
+            yield column
 
 
 DESTRUCTIVE = Rule(
