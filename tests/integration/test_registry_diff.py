@@ -200,6 +200,11 @@ async def test_a_rebuild_keeps_children_and_says_what_it_made_up() -> None:
     assert found.notes == ("t.a becomes NOT NULL: rows without a value get ''",)
 
 
+async def test_a_column_that_is_for_numbers_now_is_for_a_person_to_look_at() -> None:
+    found = await tried([T.format("")], [T.format("").replace("a TEXT", "a INTEGER")])
+    assert found.notes == ("t.a is for numbers now: the text 007 becomes 7",)
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

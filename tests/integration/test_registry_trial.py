@@ -302,6 +302,33 @@ async def test_what_a_migration_changes_and_what_no_fixture_covers_is_told() -> 
     assert {tried.uncovered for tried in tries} == {("stamps",)}
 
 
+@pytest.mark.parametrize(
+    ("was", "kind", "row", "told"),
+    [
+        ("TEXT", "INTEGER", "'007'", "1 of 1 values of codes.code are stored otherwise, '007' as 7"),
+        ("TEXT", "NUMERIC", "'1.50'", "'1.50' as 1.5"),
+        ("TEXT", "INTEGER", "'7'", None),
+        ("TEXT", "INTEGER", "'seven'", None),
+        ("INTEGER", "TEXT", "7", None),
+        ("REAL", "TEXT", "0.1", None),
+        ("INTEGER", "REAL", "9007199254740993", "9007199254740993 as 9007199254740992.0"),
+    ],
+)
+async def test_a_type_that_changes_values_for_good_is_told(
+    was: str, kind: str, row: str, told: str | None
+) -> None:
+    swap = "DROP TABLE codes; ALTER TABLE codes_new RENAME TO codes"
+    sql = f"""-- foreign_keys: off
+{CONTRACT}CREATE TABLE codes_new (id INTEGER PRIMARY KEY, code {kind});
+INSERT INTO codes_new SELECT id, code FROM codes; {swap}"""
+    rows = {1: [f"INSERT INTO codes VALUES (1, {row})"]}
+    made = history(f"CREATE TABLE codes (id INTEGER PRIMARY KEY, code {was})", sql)
+    async with open_engines(["sqlite"]) as engines:
+        found = [fault.reason async for tried in try_out(made, rows, engines, {}) for fault in tried.faults]
+    assert len(found) == (told is not None), found
+    assert told is None or told in found[0]
+
+
 async def test_a_waiver_says_that_rows_go() -> None:
     sql = rebuilt("INSERT INTO words_new (id) SELECT id FROM words")
     for rule, count in (("FH116", 0), ("FH117", 1)):

@@ -13,6 +13,9 @@ from freehold.migrate.table_text import table_text
 from freehold.migrate.virtual import Keeps
 from freehold.registry.diff.rows import bounds, keeps, number_column, number_of, renumbering
 
+_TEXTS = frozenset({"text", "blob"})
+_NUMBERS = frozenset({"integer", "real", "numeric"})
+
 
 def rebuild(before: Table, after: Table, draft_name: str, settings: Settings = ()) -> list[str]:
     """Statements that make `before` into `after` and keep its rows. Foreign keys must be off while they run.
@@ -49,6 +52,13 @@ def guesses(before: Table, after: Table) -> Iterator[str]:
             and not was.not_null
         ):
             yield f"{after.name}.{column.name} becomes the number of the row: rows without a value get one"
+        if (
+            was is not None
+            and was.affinity in _TEXTS
+            and column.affinity in _NUMBERS
+            and not column.is_generated
+        ):
+            yield f"{after.name}.{column.name} is for numbers now: the text 007 becomes 7"
         if column.is_generated or not column.not_null or column.default is not None or column.primary:
             continue
         if was is None:

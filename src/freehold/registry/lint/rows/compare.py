@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from freehold.libsql.values import SqlValue
+from freehold.migrate.faults import shortened
 from freehold.migrate.schema import Table
 from freehold.registry.lint.rows.sample import Made, changed
 from freehold.registry.lint.rows.tried import Key, Row
@@ -31,6 +32,26 @@ def as_stored(rows: Mapping[Key, Row], columns: Sequence[str], was: Table, now: 
     return found
 
 
+def blurred(
+    rows: Mapping[Key, Row], ending: Mapping[Key, Row], columns: Sequence[str], was: Table, now: Table
+) -> Iterator[str]:
+    """Values that a new type of their column changed for good, as it makes the number 7 of the text 007."""
+    new = as_stored(rows, columns, was, now)
+    old = as_stored(new, columns, now, was)
+    for column in columns:
+        keys = [
+            key
+            for key, row in rows.items()
+            if key in ending
+            and ending[key].get(column) == new[key].get(column)
+            and not _is_as_exact(row.get(column), old[key].get(column))
+        ]
+        if keys:
+            example = f"{rows[keys[0]].get(column)!r} as {new[keys[0]].get(column)!r}"
+            found = f"{len(keys)} of {len(rows)} values of {now.name}.{column}"
+            yield f"{found} are stored otherwise, {shortened(example)}"
+
+
 def unmatched(expected: Mapping[Key, Row], ending: Mapping[Key, Row], columns: Sequence[str]) -> list[Key]:
     """Rows that are nowhere in the result; NULL may have become anything."""
     left = Counter(tuple(row.get(column) for column in columns) for row in ending.values())
@@ -47,6 +68,11 @@ def unmatched(expected: Mapping[Key, Row], ending: Mapping[Key, Row], columns: S
         else:
             left[same] -= 1
     return found
+
+
+def _is_as_exact(value: SqlValue, again: SqlValue) -> bool:
+    """Whether both are the same; a number that became the same text and stays one has lost nothing either."""
+    return value == again or (isinstance(value, int | float) and str(value) == again)
 
 
 def is_other(value: SqlValue, now: SqlValue) -> bool:

@@ -15,7 +15,7 @@ from freehold.migrate.canonical import unwrapped
 from freehold.migrate.faults import shortened
 from freehold.migrate.schema import Other, Schema, Table
 from freehold.registry.diff.rows import needs_numbers
-from freehold.registry.lint.rows.compare import as_stored, is_other, unmatched, values, variants
+from freehold.registry.lint.rows.compare import as_stored, blurred, is_other, unmatched, values, variants
 from freehold.registry.lint.rows.concern import concerned
 from freehold.registry.lint.rows.observed import Loss, Observed
 from freehold.registry.lint.rows.sample import (
@@ -59,13 +59,22 @@ def observe(start: Start, parts: Sequence[Part], before: Schema, after: Schema) 
 def observe_stored(start: Start, parts: Sequence[Part], before: Schema, after: Schema) -> Observed:
     """The same with the rows that the start has."""
     try:
-        return _Watch(stored(start, before), parts, before, after).look()
+        return _Watch(stored(start, before), parts, before, after, is_stored=True).look()
     except sqlite3.Error:
         return Observed()
 
 
 class _Watch:
-    def __init__(self, rows: Sample, parts: Sequence[Part], before: Schema, after: Schema) -> None:
+    def __init__(
+        self,
+        rows: Sample,
+        parts: Sequence[Part],
+        before: Schema,
+        after: Schema,
+        *,
+        is_stored: bool = False,
+    ) -> None:
+        self._is_stored = is_stored
         self._parts = parts
         self._before = before
         self._after = after
@@ -84,7 +93,7 @@ class _Watch:
         for name in left.expected:
             if name not in self._after.tables or self._follows(name):
                 continue
-            found = [*self._lost(name, left)]
+            found = [*self._lost(name, left)] or ([*self._blurred(name, left)] if self._is_stored else [])
             losses += [Loss(name, reason, name in left.replaced) for reason in found]
             if not found:
                 changes += [Loss(name, reason) for reason in self._changes(name, left)]
@@ -188,6 +197,11 @@ class _Watch:
             yield f"the values of {names} are not those from before"
         elif all(values(expected, column) <= values(ending, column) for column in columns):
             yield f"the rows of {now.name} come out with values of other rows"
+
+    def _blurred(self, name: str, left: Left) -> Iterator[str]:
+        was, now = self._before.tables[name], self._after.tables[name]
+        columns = [one for one in data_columns(was) if now.column(one)]
+        return blurred(left.expected[name], left.rows[name], columns, was, now)
 
     def _changes(self, name: str, left: Left) -> Iterator[str]:
         """What became of rows by the migration's own words, of those that still have their number or key."""
