@@ -532,7 +532,7 @@ async def test_a_rebuild_that_leaves_an_orphan_is_refused_and_foreign_keys_are_o
     migrations = history(PARENTS, CHILDREN, SEED, REBUILD.format(where=" WHERE id > 1"))
     await apply(target, migrations, to=3)
     change(path, "INSERT INTO children (p) VALUES (1), (1), (2)")
-    with pytest.raises(MigrationFailed, match=r"2 in children to parents") as caught:
+    with pytest.raises(MigrationFailed, match=r"2 in children without a parent in parents") as caught:
         await apply(target, migrations)
     assert (caught.value.version, caught.value.statement) == (4, 0)
     assert await left_behind(target, migrations) == (False, 1, True)

@@ -219,7 +219,7 @@ async def test_a_client_that_goes_away_ends_its_statement(served: Served) -> Non
     assert await other.rows("select 1") == [[1]]
     upstream = served.provider._upstream
     for _ in range(100):
-        if not any(connection._is_busy for connection in upstream._open):
+        if not any(connection.is_busy for connection in upstream._open):
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the statement's connection is still open")
@@ -239,7 +239,7 @@ async def test_a_cursor_whose_rows_never_end_is_stopped(served: Served) -> None:
             assert reply.status == 200
             with pytest.raises(aiohttp.ClientPayloadError):
                 await reply.read()
-    assert not any(connection._is_busy for connection in served.provider._upstream._open)
+    assert not any(connection.is_busy for connection in served.provider._upstream._open)
     assert await caller.rows("select 1") == [[1]]
 
 

@@ -1,12 +1,14 @@
 """Reads what a database answered to a planned transaction."""
 
-from freehold.errors import FreeholdError, Unavailable
-from freehold.libsql.protocol import BatchResult
+from freehold.errors import Forbidden, FreeholdError, Unavailable
+from freehold.libsql.protocol import BatchResult, Error
 from freehold.libsql.values import decode
 from freehold.migrate.failures import FailedTogether, LedgerRefused, MigrationFailed, circumstance
 from freehold.migrate.faults import shortened
 from freehold.migrate.ledger import FRESH, LedgerState, is_missing, state_of
 from freehold.migrate.plan import Planned
+
+_REFUSED = {"PROFILE_NEEDED", "SQLITE_AUTH"}
 
 
 def is_committed(planned: Planned, answer: BatchResult) -> bool:
@@ -21,8 +23,8 @@ def failure(planned: Planned, answer: BatchResult) -> FreeholdError:
     error = answer.step_errors[failed] if failed is not None else None
     if failed is None or error is None:
         return Unavailable("the database neither ran the migration nor said why not; try again")
-    if circumstances := circumstance(error):
-        return circumstances
+    if not_its_fault := circumstance(error) or _refused_whole(planned, failed, error):
+        return not_its_fault
     migration = planned.migrations[0]
     if failed == planned.ledger:
         return LedgerRefused(
@@ -35,6 +37,14 @@ def failure(planned: Planned, answer: BatchResult) -> FreeholdError:
     if failed == planned.check:
         return MigrationFailed(migration=migration, reason=_orphans(planned, answer))
     return _failed_statement(planned, failed, error.message)
+
+
+def _refused_whole(planned: Planned, failed: int, error: Error) -> Forbidden | None:
+    """The error where the token is refused what every migration does, not a statement of these."""
+    count = sum(len(one.pieces) for one in planned.migrations)
+    if planned.ledger < failed <= planned.ledger + count or error.code not in _REFUSED:
+        return None
+    return Forbidden(f"this token may not migrate the database ({error.message}); ask for one that may")
 
 
 def _failed_statement(planned: Planned, failed: int, message: str) -> MigrationFailed:
