@@ -319,10 +319,10 @@ async def test_a_retired_key_publishes_no_more(path: Path) -> None:
         before = release(2, SIGNER, counter=NOW - 1, days=1)
         assert not (await registry.publish(history(2), before)).renewed
         await registry.rotate(OTHER_SIGNER)
-        for made in (before, release(3, SIGNER, counter=NOW + 10**6)):
+        for made in (before, release(3, SIGNER, counter=NOW + 10**7)):
             with pytest.raises(BadRelease, match="was retired"):
                 await registry.publish(history(made.manifest.version), made)
-        assert (await registry.publish(history(3), release(3, counter=NOW + 10**6))).published == (3,)
+        assert (await registry.publish(history(3), release(3, counter=NOW + 10**7))).published == (3,)
 
 
 async def test_a_plan_says_what_would_be_refused(path: Path) -> None:
@@ -343,9 +343,9 @@ async def test_an_added_key_may_publish_and_clients_follow_it(path: Path) -> Non
         store = MemoryKeyStore()
         await client(registry, key_store=store).pull()
         with pytest.raises(BadRelease):
-            await registry.publish(history(3), release(3, counter=NOW + 10**6))
+            await registry.publish(history(3), release(3, counter=NOW + 10**7))
         await registry.add_key(OTHER_SIGNER.public_key)
-        await registry.publish(history(3), release(3, counter=NOW + 10**6))
+        await registry.publish(history(3), release(3, counter=NOW + 10**7))
         assert (await client(registry, key_store=store).pull()).key_id == OTHER_SIGNER.key_id
         for wrong in ("", "AAAA", "é", OTHER_SIGNER.public_key + "=="):
             with pytest.raises(BadRegistry):
