@@ -196,7 +196,7 @@ async def test_a_bomb_ends_by_a_limit(db: Caller, sql: str) -> None:
     await db.run("create table t(a)")
     started = time.monotonic()
     error = await db.run(sql)
-    assert time.monotonic() - started < LIMIT_S + 1.5
+    assert time.monotonic() - started < LIMIT_S + 5  # it has no end of its own
     codes = {
         "QUERY_TIMEOUT",
         "RESPONSE_TOO_LARGE",
