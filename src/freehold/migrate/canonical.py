@@ -105,27 +105,6 @@ def items(words: Sequence[str]) -> tuple[tuple[Item, ...], tuple[str, ...]]:
     return tuple(item for item in found if item.words), tuple(words[start:])
 
 
-def item_texts(sql: str) -> list[str]:
-    """The columns and constraints of a CREATE TABLE as they were written, in order, without comments around them."""
-    depth, start, last = 0, -1, 0
-    found: list[str] = []
-    for kind, begin, end in tokens(sql):
-        if kind is not Kind.OTHER:
-            start, last = (begin if start < 0 else start), end
-            continue
-        for at in range(begin, end):
-            sign = sql[at]
-            depth += (sign == "(") - (sign == ")")
-            if (sign == "," and depth == 1) or (sign == ")" and depth == 0):
-                found.append(sql[start:last])
-            if (sign in ",(" and depth == 1) or depth == 0:
-                start = -1
-            last = at + 1
-            if sign == ")" and depth == 0:
-                return found
-    return found
-
-
 def default_text(item_text: str) -> str | None:
     """What stands behind DEFAULT in a column's text, as an expression; None if nothing does."""
     found = iter(tokens(item_text))

@@ -107,11 +107,6 @@ class Virtual(Struct, frozen=True):
         """Whether it is an R-tree."""
         return self.module in _TREES
 
-    @property
-    def can_rename(self) -> bool:
-        """Whether ALTER TABLE RENAME takes its shadow tables along."""
-        return self.is_text or self.is_tree or self.module == "geopoly"
-
     def shadows(self, name: str = "") -> frozenset[str]:
         """The names in lower case of the tables that it keeps, if it is called `name`."""
         owner = (name or self.name).lower()

@@ -16,9 +16,8 @@ from freehold.registry.lint.rows.search import SearchTable, search_tables
 from freehold.registry.lint.rows.values import Hints, edge, hinted, hints, plain, pool
 
 _PLAIN, _HINTED, _TRIES, _FIRST_TRIES = 4, 10, 20, 400
-_SHARE = 0.4  # of the columns get another value when a row is refused
+_SHARE = 0.5  # of the columns get another value when a row is refused
 _SECONDS = 10.0  # for all that one connection is asked
-ROWIDS = frozenset({"rowid", "_rowid_", "oid"})
 
 Values = Mapping[str, SqlValue]
 
@@ -202,8 +201,7 @@ class _Filling:
         for key in table.foreign_keys:
             parents = self._made.get(key.parent, [])
             if not parents:
-                parent = self._schema.tables.get(key.parent)
-                if parent is not None and key.parent == table.name.lower():
+                if key.parent == table.name.lower():
                     values.update(dict.fromkeys(key.columns))
                 continue
             row = parents[number % len(parents)].values
@@ -215,7 +213,7 @@ class _Filling:
     ) -> dict[str, SqlValue]:
         found = dict(values)
         for place, column in enumerate(columns):
-            if self._random.random() < 0.5:
+            if self._random.random() < _SHARE:
                 found[column.name] = self._random.choice(pool(column, place, number, given))
         return found
 
