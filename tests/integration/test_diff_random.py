@@ -167,7 +167,7 @@ async def _read(target: Target, table: Table) -> dict[str, list[SqlValue]]:
     names = [column.name for column in _data(table)]
     if _keeps(table) is not Keeps.OWN or not names:
         return {}
-    number = table.number or (table.rowid if table.has_rowid else None)
+    number = table.number or table.rowid
     if table.virtual and table.virtual.is_tree:
         number = "id"
     shown = [quoted(number) if number == table.number else str(number)] if number else ["NULL"]
@@ -205,7 +205,7 @@ def _require_same(
 
 def _number(table: Table) -> bool:
     is_tree = table.virtual is not None and table.virtual.is_tree
-    return bool(is_tree or table.number or (table.has_rowid and table.rowid))
+    return bool(is_tree or table.number or table.rowid)
 
 
 def _stored(shown: SqlValue, was: Table, column: Column) -> str:

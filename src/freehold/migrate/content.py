@@ -8,6 +8,7 @@ from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import canonical, items
 from freehold.migrate.fingerprint import OURS_SQL, ask
 from freehold.migrate.ledger import LEDGER_TABLE
+from freehold.migrate.names import ROWIDS
 from freehold.migrate.target import Target
 from freehold.migrate.virtual import Keeps, Virtual, virtual_of
 
@@ -37,7 +38,7 @@ class Table(Struct, frozen=True):
         if self.virtual is not None and not self.virtual.is_text and self.virtual.module != "geopoly":
             return None  # the number is a column of its own
         taken = {column.lower() for column in (*self.columns, *self.others)}
-        return next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), None)
+        return next((name for name in ROWIDS if name not in taken), None)
 
     @property
     def keeps(self) -> Keeps:

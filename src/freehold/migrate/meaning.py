@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence, Set
 
 from freehold.migrate.canonical import bare, canonical, items, strings_in
+from freehold.migrate.names import ROWIDS
 from freehold.migrate.table_text import Token, lexed
 from freehold.migrate.tokens import Kind
 
@@ -14,7 +15,7 @@ _BEFORE_VALUES = {
 }  # fmt: skip
 _EVENTS = {"insert", "update", "delete"}
 _ROW = ("for", "each", "row")
-_ALWAYS = frozenset({"rowid", "oid", "_rowid_", "new", "old", "excluded", "main", "temp"})
+_ALWAYS = frozenset({*ROWIDS, "new", "old", "excluded", "main", "temp"})
 
 
 def index_words(sql: str, columns: Set[str], parts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:

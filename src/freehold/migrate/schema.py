@@ -11,7 +11,7 @@ from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import canonical, default_words, type_words
 from freehold.migrate.fingerprint import fingerprint
 from freehold.migrate.meaning import index_words, names_of, trigger_words, view_words
-from freehold.migrate.names import quoted
+from freehold.migrate.names import ROWIDS, quoted
 from freehold.migrate.read import Found, IndexFound, Part, read_found
 from freehold.migrate.schema_v1 import fingerprint_v1
 from freehold.migrate.table_text import ColumnText, TableText, table_text
@@ -107,6 +107,12 @@ class Table(Struct, frozen=True):
         return next((column for column in self.columns if column.name == name), None)
 
     @property
+    def primary_key(self) -> tuple[str, ...]:
+        """The columns of its primary key in their order."""
+        places = sorted((column.primary, column.name) for column in self.columns if column.primary)
+        return tuple(name for _, name in places)
+
+    @property
     def has_rowid(self) -> bool:
         """Whether its rows have numbers."""
         return "without" not in self.options
@@ -118,10 +124,15 @@ class Table(Struct, frozen=True):
         return next((column.name for column in self.columns if column.primary), "") if is_number else ""
 
     @property
-    def rowid(self) -> str | None:
-        """A name of the row's number that no column hides, if there is one."""
+    def rowids(self) -> tuple[str, ...]:
+        """The names of a row's number that no column hides."""
         taken = {column.name for column in self.columns}
-        return next((name for name in ("rowid", "_rowid_", "oid") if name not in taken), None)
+        return tuple(name for name in ROWIDS if name not in taken)
+
+    @property
+    def rowid(self) -> str | None:
+        """A name of the row's number, if it has one and no column hides it."""
+        return next(iter(self.rowids), None) if self.has_rowid else None
 
 
 class Other(Struct, frozen=True):
@@ -220,10 +231,7 @@ def orphan_queries(schema: Schema) -> list[str]:
     for table in schema.tables.values():
         for key in table.foreign_keys:
             parent = schema.tables.get(key.parent)
-            primary = (
-                sorted((column for column in parent.columns if column.primary), key=_place) if parent else []
-            )
-            to = key.parent_columns or tuple(column.name for column in primary)
+            to = key.parent_columns or (parent.primary_key if parent else ())
             child = [f"child.{quoted(name)}" for name in key.columns]
             filled = " AND ".join(f"{name} IS NOT NULL" for name in child)
             same = " AND ".join(f"parent.{quoted(b)} = {a}" for a, b in zip(child, to, strict=False))
@@ -237,15 +245,10 @@ def _with_parents(table: Table, tables: Mapping[str, Table]) -> Table:
     """With the columns that its foreign keys mean: those of the parent's primary key, where they name none."""
     keys = []
     for key in table.foreign_keys:
-        columns = tables[key.parent].columns if key.parent in tables else ()
-        primary = tuple(one.name for one in sorted(columns, key=_place) if one.primary)
+        primary = tables[key.parent].primary_key if key.parent in tables else ()
         is_meant = not key.parent_columns and len(primary) == len(key.columns)
         keys.append(msgspec.structs.replace(key, parent_columns=primary) if is_meant else key)
     return msgspec.structs.replace(table, references=tuple(sorted(set(keys))))
-
-
-def _place(column: Column) -> int:
-    return column.primary
 
 
 def _table(name: str, sql: str, found: Found) -> Table:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from freehold.migrate.canonical import bare, canonical, strings_in
+from freehold.migrate.names import ROWIDS
 from freehold.migrate.tokens import Kind, tokens
 
 # How a constraint begins. None of these can be a column's name, unless in quotes.
@@ -85,7 +86,7 @@ def _read(sql: str) -> TableText:
     name = found[2].word if len(found) > 2 else ""
     pieces, tail = _pieces(found)
     columns = {piece[0].word for piece in pieces if not _is_constraint(piece)}
-    strings = strings_in(sql, columns | {name, "rowid", "oid", "_rowid_"})
+    strings = strings_in(sql, columns | {name, *ROWIDS})
     reader = _Reader(sql, strings)
     for piece in pieces:
         reader.read(piece)

@@ -6,8 +6,6 @@ from freehold.migrate.schema import Schema, Table
 from freehold.migrate.virtual import Keeps
 from freehold.registry.diff.rows import indexes_over, keeps, needs_numbers, renumbering, why_not
 
-_NUMBERS = {"rowid", "oid", "_rowid_"}
-
 
 def losses(before: Schema, after: Schema) -> Iterator[str]:
     """Sentences, each of what is lost for good: rows and values, and what can only be searched."""
@@ -55,7 +53,7 @@ def why_refused(before: Schema, after: Schema, name: str) -> str:
     if what == "gone":
         for index in indexes_over(after, {name}):
             virtual = index.virtual
-            if virtual is not None and virtual.content_rowid in _NUMBERS - {one.name for one in will.columns}:
+            if virtual is not None and virtual.content_rowid in will.rowids:
                 users.append(f"the full-text index {index.name}")
     if not users:
         return ""

@@ -10,7 +10,6 @@ from freehold.migrate.names import quoted
 from freehold.migrate.schema import Other, Schema, Table
 from freehold.migrate.virtual import Keeps
 
-_NUMBERS = {"rowid", "oid", "_rowid_"}
 # Those whose rows can be read and written like an ordinary table's.
 _READABLE = (Keeps.OWN, Keeps.OTHERS)
 
@@ -92,7 +91,7 @@ def renumbering(before: Table, after: Table) -> str:
     """What happens to the numbers of the rows: empty if each row keeps its own; else `gone` or `changed`."""
     if number_of(before) is None:
         return ""  # nothing can have known them
-    if not after.has_rowid or number_of(after) is None:
+    if number_of(after) is None:
         return "gone"
     column = number_column(after)
     is_kept = not column or column == number_column(before) or before.column(column) is None
@@ -101,7 +100,7 @@ def renumbering(before: Table, after: Table) -> str:
 
 def needs_numbers(schema: Schema, table: Table) -> Iterator[tuple[str, Other]]:
     """Whatever in the schema uses the numbers of the table's rows and cannot be made again, with what it is."""
-    numbers = _NUMBERS - {column.name for column in table.columns}
+    numbers = {*table.rowids}
     name = table.name.lower()
     for kind, others in (("trigger", schema.triggers), ("view", schema.views)):
         for other in others.values():

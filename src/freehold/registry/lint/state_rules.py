@@ -91,11 +91,7 @@ def _without_key(step: Step) -> Iterator[Problem]:
 
 
 def _keyless(schema: Schema) -> Set[object]:
-    return {
-        name
-        for name, table in schema.tables.items()
-        if not table.is_virtual and not any(column.primary for column in table.columns)
-    }
+    return {name for name, table in schema.tables.items() if not table.is_virtual and not table.primary_key}
 
 
 NO_PRIMARY_KEY = Rule(

@@ -195,7 +195,7 @@ def _fault(key: ForeignKey, schema: Schema) -> str:
     if lost := [name for name in key.parent_columns if parent.column(name) is None]:
         return f"`{key.parent}` has no column {', '.join(lost)}"
     if not key.parent_columns:
-        count = sum(bool(column.primary) for column in parent.columns)
+        count = len(parent.primary_key)
         if count != len(key.columns):
             has = f"a primary key of {count} columns" if count else "no primary key"
             return f"`{key.parent}` has {has}"

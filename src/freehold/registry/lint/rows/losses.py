@@ -22,9 +22,6 @@ from freehold.registry.lint.rows.sample import (
     Made,
     Sample,
     Start,
-    alias_of,
-    primary_key,
-    rowid_of,
     sample,
     stored,
     without,
@@ -253,7 +250,7 @@ class _Watch:
 
     def _is_renumbered(self, name: str, left: Left) -> bool:
         was, now = self._before.tables[name], self._after.tables[name]
-        if rowid_of(was) is None or rowid_of(now) is None or alias_of(was):
+        if was.rowid is None or now.rowid is None or was.number:
             return False
         return not left.expected[name].keys() <= left.rows[name].keys()
 
@@ -303,11 +300,10 @@ class _Watch:
 
 
 def _key(row: Made, table: Table) -> Key:
-    rowid = rowid_of(table)
-    if rowid is None:
-        return tuple(row.values.get(name) for name in primary_key(table))
+    if table.rowid is None:
+        return tuple(row.values.get(name) for name in table.primary_key)
     first = table.columns[0].name  # an R-tree's number is its first column
-    return (row.values.get(rowid, row.values.get(alias_of(table) or first)),)
+    return (row.values.get(table.rowid, row.values.get(table.number or first)),)
 
 
 def _fits(connection: sqlite3.Connection, check_sql: str) -> bool:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from freehold.libsql.values import SqlValue
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Schema, Table
+from freehold.registry.diff.rows import number_column
 from freehold.registry.lint.rows.search import SearchTable, search_tables
 from freehold.registry.lint.rows.values import Hints, edge, hinted, hints, plain, pool
 
@@ -104,9 +105,9 @@ def _stored(connection: sqlite3.Connection, table: Table, schema: Schema) -> Ite
     search = search_tables(schema).get(table.name.lower())
     if search is not None and search.content is not None:
         return  # its rows are another table's, or nowhere
-    rowid = rowid_of(table)
+    rowid = table.rowid
     own = [column.name for column in table.columns if not column.is_generated]
-    names = own if rowid is None or alias_of(table) or module_of(table).startswith("rtree") else [rowid, *own]
+    names = own if rowid is None or number_column(table) else [rowid, *own]
     with suppress(sqlite3.Error):
         sql = f"SELECT {', '.join(map(quoted, names))} FROM {quoted(table.name)}"
         for row in connection.execute(sql).fetchall():
@@ -192,7 +193,7 @@ class _Filling:
             found[column.name] = value
         if kind != "null":
             self._refer(table, found, number)
-        if (rowid := rowid_of(table)) is not None and not alias_of(table):
+        if (rowid := table.rowid) is not None and not table.number:
             found[rowid] = 11 + 3 * number  # with gaps, so that other numbers show
         return found
 
@@ -205,7 +206,7 @@ class _Filling:
                     values.update(dict.fromkeys(key.columns))
                 continue
             row = parents[number % len(parents)].values
-            to = key.parent_columns or primary_key(self._schema.tables[key.parent])
+            to = key.parent_columns or self._schema.tables[key.parent].primary_key
             values.update({name: row.get(other) for name, other in zip(key.columns, to, strict=False)})
 
     def _other(
@@ -218,14 +219,14 @@ class _Filling:
         return found
 
     def _fill_virtual(self, connection: sqlite3.Connection, table: Table) -> None:
-        name, module = table.name.lower(), module_of(table)
+        name = table.name.lower()
         search = search_tables(self._schema).get(name)
         if (search is not None and search.content) or _has_rows(connection, table):
             return  # its rows are another table's
         columns = [column for column in table.columns if not column.is_generated]
         for number in range(_PLAIN + 2):
             values: dict[str, SqlValue] = {column.name: f"{column.name} word{number}" for column in columns}
-            if module.startswith("rtree"):
+            if table.virtual is not None and table.virtual.is_tree:
                 values = {
                     column.name: 3 * number + 2 if not place else 100 * place + number + (place + 1) % 2
                     for place, column in enumerate(columns)
@@ -236,22 +237,6 @@ class _Filling:
                 values["rowid"] = 11 + 3 * number
             if _insert(connection, table, values):
                 self._made[name].append(Made(name, values))
-
-
-def rowid_of(table: Table) -> str | None:
-    """A name for the row's number that no column hides, if it has one."""
-    return table.rowid if table.has_rowid else None
-
-
-def alias_of(table: Table) -> str:
-    """The column that is the row's number; empty if none is."""
-    return table.number
-
-
-def primary_key(table: Table) -> tuple[str, ...]:
-    """The columns of its primary key in their order."""
-    keys = sorted((column.primary, column.name) for column in table.columns if column.primary)
-    return tuple(name for _, name in keys)
 
 
 def without(made: Sequence[Made], row: Made) -> list[Made]:
@@ -271,11 +256,6 @@ def _kinds(columns: Sequence[Column], given: Hints) -> Iterator[str]:
     nullable = [column.name for column in columns if not column.not_null and not column.primary]
     yield from nullable if len(nullable) > 1 else ()
     yield from ("hint",) * min(_HINTED, len(given.texts) + len(given.numbers))
-
-
-def module_of(table: Table) -> str:
-    """The module of a virtual table; empty for an ordinary one."""
-    return "" if table.virtual is None else table.virtual.module
 
 
 def _in_order(schema: Schema) -> list[Table]:

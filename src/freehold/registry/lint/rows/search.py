@@ -8,8 +8,6 @@ from freehold.migrate.names import quoted
 from freehold.migrate.schema import Schema
 from freehold.migrate.virtual import Keeps
 
-_ROWIDS = ("rowid", "_rowid_", "oid")
-
 
 class SearchTable(Struct, frozen=True):
     """One FTS5 table. `content` is where its rows are, in lower case: None in itself, empty nowhere."""
@@ -44,4 +42,4 @@ def search_tables(schema: Schema) -> Mapping[str, SearchTable]:
 def counts_rows(table: SearchTable, schema: Schema) -> bool:
     """Whether it refers to the rows of another table by a number that is none of that table's columns."""
     owner = schema.tables.get(table.content or "")
-    return owner is not None and table.content_rowid in _ROWIDS and owner.column(table.content_rowid) is None
+    return owner is not None and table.content_rowid in owner.rowids

@@ -11,7 +11,6 @@ from freehold.migrate.canonical import unwrapped
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Schema, Table
 from freehold.migrate.tokens import Kind, tokens
-from freehold.registry.lint.rows.sample import primary_key, rowid_of
 from freehold.registry.lint.step import Parsed
 
 _DATA = {"insert", "update", "delete", "replace", "with"}
@@ -48,8 +47,7 @@ class Refused(Exception):
 
 def contents(connection: sqlite3.Connection, table: Table, columns: Sequence[str]) -> dict[Key, Row]:
     """Rows by their number, or by the primary key where they have none. Empty if it cannot be read."""
-    rowid = rowid_of(table)
-    keys = [rowid] if rowid is not None else list(primary_key(table))
+    keys = [*table.primary_key] if table.rowid is None else [table.rowid]
     names = ", ".join(map(quoted, [*keys, *columns]))
     try:
         found = connection.execute(f"SELECT {names} FROM {quoted(table.name)}").fetchall()
