@@ -15,14 +15,14 @@ _OF_FTS5 = ("config", "content", "data", "docsize", "idx")
 _OF_FTS3 = ("content", "docsize", "segdir", "segments", "stat")
 _OF_RTREE = ("node", "parent", "rowid")
 VECTOR_END = "_shadow"
-_SUFFIXES = {
+SUFFIXES = {
     "fts5": _OF_FTS5,
     **dict.fromkeys(("fts3", "fts4"), _OF_FTS3),
     **dict.fromkeys(("rtree", "rtree_i32", "geopoly"), _OF_RTREE),
-    # Another module keeps what it likes.
-    "": (*_OF_FTS5, *_OF_FTS3, *_OF_RTREE),
 }
-SHADOW_ENDS = (VECTOR_END, *(f"_{suffix}" for suffix in sorted({*_OF_FTS5, *_OF_FTS3, *_OF_RTREE})))
+# Another module keeps what it likes.
+_ANY = (*_OF_FTS5, *_OF_FTS3, *_OF_RTREE)
+SHADOW_ENDS = (VECTOR_END, *(f"_{suffix}" for suffix in sorted({*_ANY})))
 
 
 def may_be_shadow(names: Iterable[str]) -> bool:
@@ -42,5 +42,4 @@ def owned_by(shape: Shape) -> frozenset[str]:
 
 def shadows_of(table: str, module: str) -> frozenset[str]:
     """The shadow tables of a virtual table, there or not."""
-    suffixes = _SUFFIXES.get(module, _SUFFIXES[""])
-    return frozenset(f"{table}_{suffix}" for suffix in suffixes)
+    return frozenset(f"{table}_{suffix}" for suffix in SUFFIXES.get(module, _ANY))

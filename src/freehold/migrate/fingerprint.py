@@ -7,20 +7,16 @@ import msgspec
 
 from freehold.errors import Conflict
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
+from freehold.libsql.shadow import SUFFIXES
 from freehold.libsql.values import SqlValue, decode
 from freehold.migrate.failures import circumstance
 from freehold.migrate.target import Target
 
-# How the tables end that a module keeps beside its virtual table. Source: `xShadowName` of SQLite's modules.
-_ENDS = {
-    "fts5": ("config", "content", "data", "docsize", "idx"),
-    "fts4": ("content", "docsize", "segdir", "segments", "stat"),
-    "fts3": ("content", "docsize", "segdir", "segments", "stat"),
-    "rtree": ("node", "parent", "rowid"),
-    "geopoly": ("node", "parent", "rowid"),
-}
+# How the tables end that a module keeps beside its virtual table; `rtree` stands for `rtree_i32` too.
 _ENDS_SQL = " UNION ALL ".join(
-    f"SELECT '%{module}%' AS module, '_{end}' AS ending" for module, ends in _ENDS.items() for end in ends
+    f"SELECT '%{module}%' AS module, '_{end}' AS ending"
+    for module in ("fts5", "fts4", "fts3", "rtree", "geopoly")
+    for end in SUFFIXES[module]
 )
 # Asked of the definitions, and not of `pragma_table_list`: that works out every view first, and of views that each
 # name another one twice, which a user may have made, not even the engine's own interrupt ends it.

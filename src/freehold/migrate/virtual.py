@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from freehold.libsql.shadow import SUFFIXES
 from freehold.migrate.canonical import canonical
 from freehold.migrate.table_text import Token, lexed
 from freehold.migrate.tokens import Kind
@@ -31,13 +32,6 @@ _OPTIONS_OF_FTS4 = {
 }  # fmt: skip
 _TOKENIZE = re.compile(r"tokenize(?![a-z0-9_$\x80-\U0010ffff])\s*=?\s*(.*)", re.IGNORECASE | re.DOTALL)
 _KEPT_CHARS = 4_000
-# How the tables end that a module keeps beside its own. Source: `xShadowName` of SQLite's modules.
-_ENDS = {
-    "fts5": ("config", "content", "data", "docsize", "idx"),
-    "fts4": ("content", "docsize", "segdir", "segments", "stat"),
-    "fts3": ("content", "docsize", "segdir", "segments", "stat"),
-    **dict.fromkeys((*_TREES, "geopoly"), ("node", "parent", "rowid")),
-}
 
 
 class Keeps(Enum):
@@ -110,7 +104,7 @@ class Virtual(Struct, frozen=True):
     def shadows(self, name: str = "") -> frozenset[str]:
         """The names in lower case of the tables that it keeps, if it is called `name`."""
         owner = (name or self.name).lower()
-        return frozenset(f"{owner}_{end}" for end in _ENDS.get(self.module, ()))
+        return frozenset(f"{owner}_{suffix}" for suffix in SUFFIXES.get(self.module, ()))
 
 
 def virtual_of(sql: str) -> Virtual | None:
