@@ -62,8 +62,8 @@ async def _tried(random: Random, before: Made, after: Made) -> bool:
     told = "\n".join(losses(one, other))
     for name, table in one.tables.items():
         if name not in other.tables:
-            assert table.name in told or _keeps(table) not in (Keeps.OWN, Keeps.NOTHING)
-        elif _keeps(table) is Keeps.OWN:
+            assert table.name in told or table.keeps not in (Keeps.OWN, Keeps.NOTHING)
+        elif table.keeps is Keeps.OWN:
             gone = [column.name for column in _data(table) if other.tables[name].column(column.name) is None]
             assert all(f"{table.name}.{column}" in told for column in gone)
     async with sqlite_scratch() as target:
@@ -87,7 +87,7 @@ async def _tried(random: Random, before: Made, after: Made) -> bool:
         now = await read_schema(target)
         assert now.fingerprint == other.fingerprint
         for name, table in one.tables.items():
-            if name in other.tables and Keeps.OWN is _keeps(table) is _keeps(other.tables[name]):
+            if name in other.tables and Keeps.OWN is table.keeps is other.tables[name].keeps:
                 _require_same(
                     table, other.tables[name], was[name], await _read(target, other.tables[name]), found
                 )
@@ -122,10 +122,6 @@ async def _by_migrations(target: Target, before: Made, other: Schema) -> None:
     await apply(target, migrations)
 
 
-def _keeps(table: Table) -> Keeps:
-    return table.virtual.keeps if table.virtual else Keeps.OWN
-
-
 def _data(table: Table) -> list[Column]:
     return [column for column in table.columns if not column.is_generated]
 
@@ -133,7 +129,7 @@ def _data(table: Table) -> list[Column]:
 async def _rows(random: Random, made: Schema) -> list[str]:
     """Inserts for all tables; some rows are deleted again, so that numbers have gaps."""
     statements = []
-    tables = [table for table in made.tables.values() if _keeps(table) is Keeps.OWN]
+    tables = [table for table in made.tables.values() if table.keeps is Keeps.OWN]
     for table in sorted(tables, key=lambda table: bool(table.foreign_keys)):
         nulls: set[str] = set()
         count = random.randint(2, 6)
@@ -165,7 +161,7 @@ async def _rows(random: Random, made: Schema) -> list[str]:
 async def _read(target: Target, table: Table) -> dict[str, list[SqlValue]]:
     """By column, its values in the order of the rows' numbers; `#` are these."""
     names = [column.name for column in _data(table)]
-    if _keeps(table) is not Keeps.OWN or not names:
+    if table.keeps is not Keeps.OWN or not names:
         return {}
     number = table.number or table.rowid
     if table.virtual and table.virtual.is_tree:
@@ -227,7 +223,7 @@ async def _hits(target: Target, one: Schema, other: Schema) -> dict[str, list[li
         virtual = table.virtual
         if virtual is None or not virtual.is_text or name not in one.tables:
             continue
-        if one.tables[name].shape != table.shape or _keeps(table) is not Keeps.NOTHING:
+        if one.tables[name].shape != table.shape or table.keeps is not Keeps.NOTHING:
             continue
         for word in ("apples", "pear", "running"):
             [rows] = await ask(target, f"SELECT rowid FROM {quoted(table.name)} ('{word}') ORDER BY 1")
@@ -264,7 +260,7 @@ async def _sound(target: Target, made: Schema, *, is_linked: bool) -> None:
     assert await ask(target, "PRAGMA integrity_check") == [[["ok"]]]
     assert not is_linked or await ask(target, "PRAGMA foreign_key_check") == [[]]
     for table in made.tables.values():
-        if table.virtual and table.virtual.module == "fts5" and _keeps(table) is not Keeps.NOTHING:
+        if table.virtual and table.virtual.module == "fts5" and table.keeps is not Keeps.NOTHING:
             name = quoted(table.name)
             refusal = await run_all(
                 target, [f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', 1)"], is_off=False

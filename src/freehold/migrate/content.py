@@ -48,7 +48,7 @@ class Table(Struct, frozen=True):
     @property
     def is_fts5(self) -> bool:
         """Whether it is a full-text table of the kind that can be set up by inserts."""
-        return self.virtual is not None and self.virtual.module == "fts5"
+        return self.virtual is not None and self.virtual.is_fts5
 
 
 class Content(Struct, frozen=True):

@@ -32,7 +32,7 @@ from freehold.migrate.fingerprint import ask
 from freehold.migrate.full_text_settings import setting_statements, settings_of
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
-from freehold.migrate.virtual import Keeps
+from freehold.migrate.virtual import Keeps, rebuild_sql
 
 _FIRST_ROWS = 100
 _MOST_ROWS = 2_000
@@ -121,9 +121,7 @@ class _Copy:
         # The rows of these are another table's, or a view's. Filling them fires no trigger.
         for table in tables:
             if table.keeps is Keeps.OTHERS:
-                await self._write(
-                    [Stmt(sql=f"INSERT INTO {_name(table)} ({_name(table)}) VALUES ('rebuild')")]
-                )
+                await self._write([Stmt(sql=rebuild_sql(table.name))])
         await self._user_version()
         return Copied(len(tables), self._rows, tuple(self._skipped))
 

@@ -15,7 +15,7 @@ from freehold.migrate.fingerprint import ask, fingerprint
 from freehold.migrate.full_text_settings import setting_statements, settings_of
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
-from freehold.migrate.virtual import Keeps
+from freehold.migrate.virtual import Keeps, check_sql, rebuild_sql
 
 _INSERT_CHARS = 64 * 1024
 
@@ -116,10 +116,9 @@ async def _filling(target: Target, table: Table) -> list[str]:
     if await _is_empty(target, table):
         return []
     # Its rows are another table's; what it has of its own can be made from them again, if it fits them now.
-    name = quoted(table.name)
     if table.is_fts5:
-        await ask(target, f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', 1)")
-    return [f"INSERT INTO {name} ({name}) VALUES ('rebuild')"]
+        await ask(target, check_sql(table.name))
+    return [rebuild_sql(table.name)]
 
 
 async def _sequences(target: Target) -> list[str]:

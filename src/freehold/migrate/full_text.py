@@ -12,9 +12,7 @@ from freehold.migrate.canonical import unwrapped
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Schema, Table
 from freehold.migrate.target import Target
-from freehold.migrate.virtual import Keeps
-
-_READABLE = (Keeps.OWN, Keeps.OTHERS)
+from freehold.migrate.virtual import READABLE, Keeps, check_sql, rebuild_sql
 
 
 class Fit(Struct, frozen=True):
@@ -62,10 +60,7 @@ def mends(schema: Schema, sentence: str) -> str:
     """The statement that makes the index of such a sentence again; empty if nothing can."""
     for table in _indexes(schema):
         if f"the full-text index {table.name} is" in sentence and table.virtual is not None:
-            can = table.virtual.keeps in (Keeps.OWN, Keeps.OTHERS)
-            return (
-                f"INSERT INTO {quoted(table.name)} ({quoted(table.name)}) VALUES ('rebuild')" if can else ""
-            )
+            return rebuild_sql(table.name) if table.virtual.keeps in READABLE else ""
     return ""
 
 
@@ -89,24 +84,19 @@ def _indexes(schema: Schema) -> Iterator[Table]:
     for table in schema.tables.values():
         virtual = table.virtual
         # The older modules know no check for what keeps no content.
-        if (
-            virtual is not None
-            and virtual.is_text
-            and (virtual.module == "fts5" or virtual.keeps in _READABLE)
-        ):
+        if virtual is not None and virtual.is_text and (virtual.is_fts5 or virtual.keeps in READABLE):
             yield table
 
 
 def _checks_itself(table: Table) -> bool:
     """Whether it has a check that does not look at another table."""
-    return table.virtual is not None and (table.virtual.module == "fts5" or table.virtual.keeps is Keeps.OWN)
+    return table.virtual is not None and (table.virtual.is_fts5 or table.virtual.keeps is Keeps.OWN)
 
 
 def _check_sql(table: Table, *, is_compared: bool) -> str:
-    name = quoted(table.name)
-    if table.virtual is not None and table.virtual.module != "fts5":
-        return f"INSERT INTO {name} ({name}) VALUES ('integrity-check')"
-    return f"INSERT INTO {name} ({name}, rank) VALUES ('integrity-check', {int(is_compared)})"
+    if table.virtual is not None and not table.virtual.is_fts5:
+        return f"INSERT INTO {quoted(table.name)} ({quoted(table.name)}) VALUES ('integrity-check')"
+    return check_sql(table.name, is_compared=is_compared)
 
 
 def _is_fault(error: Error) -> bool:

@@ -27,7 +27,7 @@ async def with_settings(target: Target, schema: Schema) -> Schema:
     """The schema, and the settings of its FTS5 tables. Raises as `ask` does."""
     found: dict[str, Settings] = {}
     for name, table in schema.tables.items():
-        if table.virtual is not None and table.virtual.module == "fts5":
+        if table.virtual is not None and table.virtual.is_fts5:
             found[name] = await settings_of(target, table.name)
     settings: Mapping[str, Settings] = {name: each for name, each in found.items() if each}
     return msgspec.structs.replace(schema, settings=settings)

@@ -16,7 +16,7 @@ from freehold.migrate.read import Found, IndexFound, Part, read_found
 from freehold.migrate.schema_v1 import fingerprint_v1
 from freehold.migrate.table_text import ColumnText, TableText, table_text
 from freehold.migrate.target import Target
-from freehold.migrate.virtual import Virtual, virtual_of
+from freehold.migrate.virtual import Keeps, Virtual, virtual_of
 
 _VERSION = "2"
 _PRIMARY = "pk"
@@ -93,6 +93,11 @@ class Table(Struct, frozen=True):
     def is_virtual(self) -> bool:
         """Whether a module keeps it."""
         return self.virtual is not None
+
+    @property
+    def keeps(self) -> Keeps:
+        """Where its rows are; an ordinary table's are in itself."""
+        return Keeps.OWN if self.virtual is None else self.virtual.keeps
 
     @property
     def shape(self) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Virtual tables: where each keeps its rows, and what its arguments say.
+"""Virtual tables: where each keeps its rows, what its arguments say, and what full-text tables can be told to do.
 
 Sources: https://www.sqlite.org/fts5.html, fts3.html, rtree.html and geopoly.html.
 """
@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from freehold.libsql.shadow import SUFFIXES
 from freehold.migrate.canonical import canonical
+from freehold.migrate.names import quoted
 from freehold.migrate.table_text import Token, lexed
 from freehold.migrate.tokens import Kind
 
@@ -42,6 +43,10 @@ class Keeps(Enum):
     NOTHING = "nowhere"  # it can be searched, and gives nothing back
     SHOWS = "as a view of something"
     UNKNOWN = "unknown"
+
+
+# Those whose rows can be read and written like an ordinary table's.
+READABLE = (Keeps.OWN, Keeps.OTHERS)
 
 
 class VirtualColumn(Struct, frozen=True):
@@ -97,6 +102,11 @@ class Virtual(Struct, frozen=True):
         return self.module in _TEXTS
 
     @property
+    def is_fts5(self) -> bool:
+        """Whether it is a full-text index of the kind that takes settings and can be compared with its content."""
+        return self.module == "fts5"
+
+    @property
     def is_tree(self) -> bool:
         """Whether it is an R-tree."""
         return self.module in _TREES
@@ -105,6 +115,16 @@ class Virtual(Struct, frozen=True):
         """The names in lower case of the tables that it keeps, if it is called `name`."""
         owner = (name or self.name).lower()
         return frozenset(f"{owner}_{suffix}" for suffix in SUFFIXES.get(self.module, ()))
+
+
+def rebuild_sql(name: str) -> str:
+    """Makes a full-text index again from what it indexes."""
+    return f"INSERT INTO {quoted(name)} ({quoted(name)}) VALUES ('rebuild')"
+
+
+def check_sql(name: str, *, is_compared: bool = True) -> str:
+    """Fails where an FTS5 index is damaged, or differs from the rows that it is made from if it `is_compared`."""
+    return f"INSERT INTO {quoted(name)} ({quoted(name)}, rank) VALUES ('integrity-check', {int(is_compared)})"
 
 
 def virtual_of(sql: str) -> Virtual | None:

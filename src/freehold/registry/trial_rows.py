@@ -109,7 +109,7 @@ async def _filled(target: Target, schema: Schema) -> set[str]:
     """The tables that have a row, by name in lower case; those whose rows are another table's count as filled."""
     found = set()
     for name, table in schema.tables.items():
-        if table.virtual is not None and table.virtual.keeps not in {Keeps.OWN, Keeps.NOTHING}:
+        if table.keeps not in {Keeps.OWN, Keeps.NOTHING}:
             found.add(name)
             continue
         try:

@@ -14,7 +14,6 @@ from freehold.migrate.virtual import Keeps
 from freehold.registry.diff.losses import why_refused
 from freehold.registry.diff.plan import Change, Plan, needs_rebuild
 from freehold.registry.diff.rebuild import guesses
-from freehold.registry.diff.rows import keeps
 from freehold.registry.diff.values import without_values
 from freehold.registry.types import BadRegistry
 
@@ -101,7 +100,7 @@ def _empty_indexes(plan: Plan) -> Iterator[str]:
     """New full-text tables that triggers fill from rows to come, and nobody from those that are there."""
     for name, table in plan.after.tables.items():
         is_new = name not in plan.before.tables and table.virtual is not None and table.virtual.is_text
-        if not is_new or keeps(table) not in (Keeps.OWN, Keeps.NOTHING):
+        if not is_new or table.keeps not in (Keeps.OWN, Keeps.NOTHING):
             continue
         fills = [
             trigger

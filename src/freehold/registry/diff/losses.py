@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from freehold.migrate.schema import Schema, Table
 from freehold.migrate.virtual import Keeps
-from freehold.registry.diff.rows import indexes_over, keeps, needs_numbers, renumbering, why_not
+from freehold.registry.diff.rows import indexes_over, needs_numbers, renumbering, why_not
 
 
 def losses(before: Schema, after: Schema) -> Iterator[str]:
@@ -13,12 +13,12 @@ def losses(before: Schema, after: Schema) -> Iterator[str]:
         will = after.tables.get(name)
         if will is None:
             yield from _dropped(table)
-        elif keeps(table) is Keeps.OWN:
+        elif table.keeps is Keeps.OWN:
             yield from _lost_values(table, will)
 
 
 def _dropped(table: Table) -> Iterator[str]:
-    match keeps(table):
+    match table.keeps:
         case Keeps.OWN | Keeps.UNKNOWN:
             yield f"drops the table {table.name} with all its rows"
         case Keeps.NOTHING:

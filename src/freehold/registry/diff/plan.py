@@ -9,9 +9,9 @@ from msgspec import Struct
 from freehold.migrate.canonical import named
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Other, Schema, Table
-from freehold.migrate.virtual import Keeps
+from freehold.migrate.virtual import Keeps, rebuild_sql
 from freehold.registry.diff.rebuild import changes_values, column_texts, rebuild
-from freehold.registry.diff.rows import indexes_over, keeps, rebuild_of, renumbering
+from freehold.registry.diff.rows import indexes_over, renumbering
 
 # What ALTER TABLE takes as a default; expressions stand without their parentheses here.
 _LITERAL = re.compile(
@@ -68,9 +68,7 @@ class Plan(Struct, frozen=True, dict=True):
         """The statements, each to be run once."""
         found = [] if self.is_additive else [*self._drops()]
         # An index that takes over the rows that it indexes has to read them before anything else happens.
-        for name in sorted(
-            self.swapped, key=lambda name: keeps(self.before.tables[name]) is not Keeps.OTHERS
-        ):
+        for name in sorted(self.swapped, key=lambda name: self.before.tables[name].keeps is not Keeps.OTHERS):
             found += self._rebuilt(name)
         for name, table in self.after.tables.items():
             before = self.before.tables.get(name)
@@ -136,7 +134,7 @@ class Plan(Struct, frozen=True, dict=True):
     def _rest(self) -> Iterator[Change]:
         for kind in ("index", "view", "trigger"):
             if kind == "trigger":  # a view may be what is indexed, and a trigger needs nothing of it
-                yield from (Change(rebuild_of(table), _content(table)) for table in self._refilled())
+                yield from (Change(rebuild_sql(table.name), _content(table)) for table in self._refilled())
             before, after = self._of(self.before, kind), self._of(self.after, kind)
             stale = frozenset() if self.is_additive else self._stale(kind) | self._lost(kind)
             for name, other in after.items():

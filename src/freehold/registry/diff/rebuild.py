@@ -10,8 +10,8 @@ from freehold.migrate.full_text_settings import Settings, setting_statements
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Table
 from freehold.migrate.table_text import table_text
-from freehold.migrate.virtual import Keeps
-from freehold.registry.diff.rows import bounds, keeps, number_column, number_of, renumbering
+from freehold.migrate.virtual import READABLE, Keeps
+from freehold.registry.diff.rows import bounds, number_column, number_of, renumbering
 
 _TEXTS = frozenset({"text", "blob"})
 _NUMBERS = frozenset({"integer", "real", "numeric"})
@@ -23,9 +23,9 @@ def rebuild(before: Table, after: Table, draft_name: str, settings: Settings = (
     `settings` are those of a full-text table.
     """
     statements = [renamed(after.sql, quoted(draft_name))]
-    if after.virtual is not None and after.virtual.module == "fts5":
+    if after.virtual is not None and after.virtual.is_fts5:
         statements += setting_statements(draft_name, settings)
-    if keeps(before) in (Keeps.OWN, Keeps.OTHERS) and keeps(after) is Keeps.OWN:
+    if before.keeps in READABLE and after.keeps is Keeps.OWN:
         pairs = [*_carried(before, after)]
         if pairs:
             names, values = (", ".join(part) for part in zip(*pairs, strict=True))

@@ -8,15 +8,7 @@ from collections.abc import Iterator, Set
 from freehold.migrate.canonical import named
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Other, Schema, Table
-from freehold.migrate.virtual import Keeps
-
-# Those whose rows can be read and written like an ordinary table's.
-_READABLE = (Keeps.OWN, Keeps.OTHERS)
-
-
-def keeps(table: Table) -> Keeps:
-    """Where its rows are; an ordinary table's are in itself."""
-    return Keeps.OWN if table.virtual is None else table.virtual.keeps
+from freehold.migrate.virtual import READABLE, Keeps
 
 
 def number_column(table: Table) -> str:
@@ -39,7 +31,7 @@ def why_not(before: Table, after: Table) -> str:
 
     One of the two is a virtual table.
     """
-    was, will = keeps(before), keeps(after)
+    was, will = before.keeps, after.keeps
     name = after.name
     if Keeps.UNKNOWN in (was, will):
         module = (before.virtual or after.virtual) if was is Keeps.UNKNOWN else after.virtual
@@ -52,7 +44,7 @@ def why_not(before: Table, after: Table) -> str:
             "" if will is Keeps.OTHERS else f"{name} keeps no texts, so it cannot be made again from itself"
         )
     if was is Keeps.OTHERS:
-        return "" if will in _READABLE else f"the rows that {name} indexes would no longer be in it"
+        return "" if will in READABLE else f"the rows that {name} indexes would no longer be in it"
     if will is not Keeps.OWN:
         return f"the rows of {name} would go, as it would keep none of its own"
     return _why_no_tree(before, after)
@@ -121,8 +113,3 @@ def indexes_over(schema: Schema, names: Set[str]) -> Iterator[Table]:
     for table in schema.tables.values():
         if table.virtual is not None and table.virtual.content in names:
             yield table
-
-
-def rebuild_of(table: Table) -> str:
-    """Fills a full-text index from what it indexes."""
-    return f"INSERT INTO {quoted(table.name)} ({quoted(table.name)}) VALUES ('rebuild')"

@@ -46,7 +46,5 @@ def concerned(statements: Sequence[Parsed], schema: Schema) -> Set[str]:
             if name in found or parents & found or content in found:
                 found |= {name, *parents, content or name}
     # What only shows another table's words has no rows of its own.
-    shown = {
-        name for name, table in schema.tables.items() if table.virtual and table.virtual.keeps is Keeps.SHOWS
-    }
+    shown = {name for name, table in schema.tables.items() if table.keeps is Keeps.SHOWS}
     return (found & schema.tables.keys()) - shown

@@ -14,6 +14,7 @@ from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import unwrapped
 from freehold.migrate.faults import shortened
 from freehold.migrate.schema import Other, Schema, Table
+from freehold.migrate.virtual import check_sql
 from freehold.registry.diff.rows import needs_numbers
 from freehold.registry.lint.rows.compare import as_stored, blurred, is_other, unmatched, values, variants
 from freehold.registry.lint.rows.concern import concerned
@@ -284,7 +285,7 @@ class _Watch:
             return
 
         def read(connection: sqlite3.Connection) -> list[str]:
-            return [one.name for one in after.values() if not _fits(connection, one.check_sql)]
+            return [one.name for one in after.values() if not _fits(connection, one.name)]
 
         broken = self._after_run(self._made, read) or []
         if not broken:
@@ -293,7 +294,7 @@ class _Watch:
         try:
             for name in broken:
                 was = before.get(name.lower())
-                if was is None or _fits(connection, was.check_sql):
+                if was is None or _fits(connection, was.name):
                     yield name
         finally:
             connection.close()
@@ -306,9 +307,9 @@ def _key(row: Made, table: Table) -> Key:
     return (row.values.get(table.rowid, row.values.get(table.number or first)),)
 
 
-def _fits(connection: sqlite3.Connection, check_sql: str) -> bool:
+def _fits(connection: sqlite3.Connection, name: str) -> bool:
     try:
-        connection.execute(check_sql)
+        connection.execute(check_sql(name))
     except sqlite3.DatabaseError as error:
         return "malformed" not in str(error)
     return True

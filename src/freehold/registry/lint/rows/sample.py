@@ -12,6 +12,7 @@ from msgspec import Struct
 from freehold.libsql.values import SqlValue
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Schema, Table
+from freehold.migrate.virtual import check_sql, rebuild_sql
 from freehold.registry.diff.rows import number_column
 from freehold.registry.lint.rows.search import SearchTable, search_tables
 from freehold.registry.lint.rows.values import Hints, edge, hinted, hints, plain, pool
@@ -300,10 +301,10 @@ def _index_anew(connection: sqlite3.Connection, tables: Iterable[SearchTable]) -
     for table in tables:
         if table.content:
             try:
-                connection.execute(table.check_sql)
+                connection.execute(check_sql(table.name))
             except sqlite3.Error:
                 with suppress(sqlite3.Error):
-                    connection.execute(table.rebuild_sql)
+                    connection.execute(rebuild_sql(table.name))
 
 
 def _run(connection: sqlite3.Connection, statements: Sequence[str]) -> None:

@@ -1,10 +1,9 @@
-"""Full-text tables (FTS5) as a trial needs them: whose rows they index, and whether they fit them."""
+"""Full-text tables (FTS5) as a trial needs them: whose rows they index, and how these are known."""
 
 from collections.abc import Mapping
 
 from msgspec import Struct
 
-from freehold.migrate.names import quoted
 from freehold.migrate.schema import Schema
 from freehold.migrate.virtual import Keeps
 
@@ -16,26 +15,15 @@ class SearchTable(Struct, frozen=True):
     content: str | None
     content_rowid: str
 
-    @property
-    def check_sql(self) -> str:
-        """Fails when the index and the rows that it is made from differ."""
-        return f"INSERT INTO {quoted(self.name)} ({quoted(self.name)}, rank) VALUES ('integrity-check', 1)"
-
-    @property
-    def rebuild_sql(self) -> str:
-        """Makes the index again from its rows."""
-        return f"INSERT INTO {quoted(self.name)} ({quoted(self.name)}) VALUES ('rebuild')"
-
 
 def search_tables(schema: Schema) -> Mapping[str, SearchTable]:
     """The FTS5 tables by name in lower case."""
     found = {}
     for name, table in schema.tables.items():
         virtual = table.virtual
-        if virtual is None or virtual.module != "fts5":
-            continue
-        content = None if virtual.keeps is Keeps.OWN else (virtual.option("content") or "").lower()
-        found[name] = SearchTable(table.name, content, (virtual.option("content_rowid") or "rowid").lower())
+        if virtual is not None and virtual.is_fts5:
+            content = None if virtual.keeps is Keeps.OWN else virtual.content
+            found[name] = SearchTable(table.name, content, virtual.content_rowid)
     return found
 
 
