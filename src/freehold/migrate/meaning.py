@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 
-from freehold.migrate.canonical import bare, canonical, items, strings_in
+from freehold.migrate.canonical import bare, canonical, items, named, strings_in
 from freehold.migrate.names import ROWIDS
 from freehold.migrate.table_text import Token, lexed
 from freehold.migrate.tokens import Kind
@@ -46,7 +46,7 @@ def _alone(words: tuple[str, ...]) -> tuple[str, ...]:
         words = words[:-2]
     words = bare(words)
     if len(words) == 1 and words[0].startswith("'"):  # only a name can stand there
-        words = (words[0][1:-1].replace("''", "'").lower(),)
+        words = (named(words[0]),)
     return words
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence, Set
 
-from freehold.migrate.canonical import canonical, unwrapped
+from freehold.migrate.canonical import canonical, named, unwrapped
 from freehold.migrate.schema import Schema
 from freehold.migrate.types import Migration
 from freehold.migrate.virtual import Keeps
@@ -33,7 +33,7 @@ def concerned(statements: Sequence[Parsed], schema: Schema) -> Set[str]:
     owners = {name: trigger.table for name, trigger in schema.triggers.items()}
     contents = {name: search.content for name, search in search_tables(schema).items()}
     # A full-text table names the table of its rows in a string.
-    found = {unwrapped(word).strip("'").lower() for one in statements for word in one.words}
+    found = {named(word) for one in statements for word in one.words}
     count = -1
     while count != len(found):
         count = len(found)
