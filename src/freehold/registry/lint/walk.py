@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from freehold.migrate.canonical import items, unwrapped
+from freehold.migrate.canonical import canonical, items, named
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import ForeignKey, Schema, Table
 from freehold.migrate.tokens import Kind, tokens
@@ -19,6 +19,7 @@ from freehold.registry.lint.walked import Keys, Walked
 
 _SECONDS = 60.0
 _EXPLAINED = {"insert", "update", "delete", "replace", "with", "select", "values"}
+_KINDS = ("table", "view", "trigger", "index")
 
 
 class Walk:
@@ -46,8 +47,8 @@ class Walk:
                     unmade[one.number] = reason
                 before = self._views() if one.words[:2] == ("alter", "table") else {}
                 self._connection.execute(one.piece.sql).fetchall()
-                changed = [name for name, sql in self._views().items() if before.get(name, sql) != sql]
-                if changed:
+                now = self._views() if before else {}
+                if changed := [name for name, sql in now.items() if before.get(name, sql) != sql]:
                     rewritten[one.number] = tuple(changed)
             except sqlite3.Error:  # it ran where it counts; here nothing more can be told
                 self._is_lost = True
@@ -129,10 +130,9 @@ class Walk:
         if found is None:
             return ""
         kind, sql = str(found[0]), str(found[1] or "")
-        there = Parsed(one.number, one.piece.__class__(sql=sql, line=one.piece.line))
         if kind != words[at - 1]:
             return f"there is a {kind} `{name}` already, so it makes nothing"
-        if _shape(there.words) != _shape((*words[:at], *words[at + 3 :])):
+        if _shape(canonical(sql)) != _shape((*words[:at], *words[at + 3 :])):
             return f"there is a {kind} `{name}` of another shape already, so it makes nothing"
         return ""
 
@@ -179,7 +179,7 @@ class Walk:
 
 
 def _bare(key: ForeignKey) -> ForeignKey:
-    """The same before and after its parent is there, which tells what it refers to when it names no column."""
+    """The same key, whether it names the columns of its parent or means the primary key."""
     return msgspec.structs.replace(key, parent_columns=())
 
 
@@ -211,21 +211,24 @@ def _bracketed(sql: str, places: Sequence[tuple[int, int]]) -> str:
     return "".join([*made, sql[at:]])
 
 
+def _behind_kind(words: Sequence[str]) -> int:
+    """What comes after the kind of thing that a CREATE statement makes."""
+    return next((at + 1 for at, word in enumerate(words[:4]) if word in _KINDS), 0)
+
+
 def _made(words: Sequence[str]) -> str:
     """The name that a CREATE statement gives, in lower case."""
-    kinds = ("table", "view", "trigger", "index")
-    at = next((at + 1 for at, word in enumerate(words[:4]) if word in kinds), 0)
+    at = _behind_kind(words)
     if tuple(words[at : at + 3]) == ("if", "not", "exists"):
         at += 3
     if words[at + 1 : at + 2] == (".",):
         at += 2
-    return unwrapped(words[at]).strip("'").lower()
+    return named(words[at])
 
 
 def _shape(words: Sequence[str]) -> object:
     """What it makes, whatever the order of columns, and without a schema's name or its own."""
-    kinds = ("table", "view", "trigger", "index")
-    at = next((at + 1 for at, word in enumerate(words[:4]) if word in kinds), 0)
+    at = _behind_kind(words)
     rest = tuple(words[at + (3 if words[at + 1 : at + 2] == (".",) else 1) :])
     if words[:2] == ("create", "table") and rest[:1] == ("(",):
         found, tail = items(rest)
