@@ -11,9 +11,9 @@ from freehold.registry.lint.statement_rules import chance_by_default, depends_on
 from freehold.registry.lint.step import Parsed, Step
 
 
-def _is_lasting(here: Set[object], before: Set[object], head: Set[object]) -> Set[object]:
+def _lasting(here: Set[str], before: Set[str], head: Set[str]) -> list[str]:
     """What came here and stayed. A later version may mend it, also where a published file cannot be changed."""
-    return (here - before) & head
+    return sorted((here - before) & head)
 
 
 def _place(step: Step, *words: str) -> int:
@@ -22,13 +22,10 @@ def _place(step: Step, *words: str) -> int:
 
 def _broken(step: Step) -> Iterator[Problem]:
     keys = step.walked.keys.broken
-    for name, key in _sorted(keys.keys() - step.keys_before.broken.keys() & step.keys_at_head.broken.keys()):
+    new = keys.keys() - step.keys_before.broken.keys()
+    for name, key in sorted(new & step.keys_at_head.broken.keys()):
         at = _place(step, name, "references") or step.number_of(key.parent)
         yield Problem(f"{_shown(step.after, name, key)}: {keys[name, key]}", at)
-
-
-def _sorted(keys: Set[tuple[str, ForeignKey]]) -> list[tuple[str, ForeignKey]]:
-    return sorted(keys)
 
 
 def _shown(schema: Schema, name: str, key: ForeignKey) -> str:
@@ -48,9 +45,9 @@ BROKEN_KEY = Rule(
 
 
 def _unindexed(step: Step) -> Iterator[Problem]:
-    before, head = step.keys_before, step.keys_at_head
-    broken = step.walked.keys.broken.keys()
-    for name, key in _sorted((step.walked.keys.unindexed - before.unindexed & head.unindexed) - broken):
+    keys = step.walked.keys
+    new = keys.unindexed - step.keys_before.unindexed - keys.broken.keys()
+    for name, key in sorted(new & step.keys_at_head.unindexed):
         yield Problem(f"{_shown(step.after, name, key)} without an index", _place(step, name, "references"))
 
 
@@ -85,12 +82,11 @@ NOT_MADE = Rule(
 
 
 def _without_key(step: Step) -> Iterator[Problem]:
-    for name in sorted(_is_lasting(_keyless(step.after), _keyless(step.before), _keyless(step.head))):  # type: ignore[type-var]
-        assert isinstance(name, str)
+    for name in _lasting(_keyless(step.after), _keyless(step.before), _keyless(step.head)):
         yield Problem(f"{step.after.tables[name].name} has no primary key", _place(step, name))
 
 
-def _keyless(schema: Schema) -> Set[object]:
+def _keyless(schema: Schema) -> Set[str]:
     return {name for name, table in schema.tables.items() if not table.is_virtual and not table.primary_key}
 
 
@@ -153,7 +149,7 @@ CLOCK_IN_TRIGGER = Rule(
 
 def _checks(step: Step) -> Iterator[Problem]:
     # The first one closes the door, and those after it change nothing.
-    names = sorted(map(str, _is_lasting(_checked(step.after), _checked(step.before), _checked(step.head))))
+    names = _lasting(_checked(step.after), _checked(step.before), _checked(step.head))
     if names and not _checked(step.before):
         name = names[0]
         yield Problem(
@@ -162,7 +158,7 @@ def _checks(step: Step) -> Iterator[Problem]:
         )
 
 
-def _checked(schema: Schema) -> Set[object]:
+def _checked(schema: Schema) -> Set[str]:
     return {name for name, table in schema.tables.items() if table.checks}
 
 
