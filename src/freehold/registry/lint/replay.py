@@ -34,7 +34,7 @@ async def replay(migrations: Sequence[Migration], released: int | None = None) -
     batch = frozenset(one.version for one in migrations if released is not None and one.version > released)
     steps: list[Step] = []
     refused = None
-    before = EMPTY
+    before, keys = EMPTY, Keys()
     rows = RowWatch(released or 0)
     async with sqlite_scratch() as target, _walk() as walk:
         for at, one in enumerate(migrations):
@@ -49,12 +49,10 @@ async def replay(migrations: Sequence[Migration], released: int | None = None) -
                 one, before, after, migrations[:at], batch, is_released=one.version <= (released or 0)
             )
             walked = await asyncio.to_thread(walk.go, step.statements, after)
-            keys = steps[-1].walked.keys if steps else Keys()
             steps.append(
                 msgspec.structs.replace(step, observed=await rows.end(step), walked=walked, keys_before=keys)
             )
-            before = after
-    keys = steps[-1].walked.keys if steps else Keys()
+            before, keys = after, walked.keys
     return Replayed(
         tuple(msgspec.structs.replace(step, head=before, keys_at_head=keys) for step in steps), refused
     )

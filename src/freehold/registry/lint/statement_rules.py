@@ -9,12 +9,10 @@ from freehold.migrate.types import Migration
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.step import Parsed, Step
 
-_DATA = {"insert", "update", "delete", "replace", "with"}
-
 
 def _chance(step: Step) -> Iterator[Problem]:
     for one in step.statements:
-        if one.words[0] in _DATA or _is_copy(one):
+        if one.is_data or _is_copy(one):
             if depends_on_chance(one.piece.sql):
                 yield Problem("the rows it writes depend on the time or on chance", one.number)
             elif (column := chance_by_default(step, one)) is not None:
@@ -128,7 +126,7 @@ NOT_REPEATABLE = Rule(
 
 def _not_understood(step: Step) -> Iterator[Problem]:
     for one in step.statements:
-        if one.words[0] in _DATA and one.tree is None:
+        if one.is_data and one.tree is None:
             yield Problem("the parser cannot read it, so FH106 to FH108 did not look at it", one.number)
 
 

@@ -21,6 +21,9 @@ from freehold.registry.release import Release, release_of
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 
+_OF_DATA = {"insert", "update", "delete", "replace", "with"}
+
+
 class Parsed(Struct, frozen=True, dict=True):
     """One statement. `words` are its canonical words; `tree` is None where the parser does not know it."""
 
@@ -30,6 +33,11 @@ class Parsed(Struct, frozen=True, dict=True):
     @cached_property
     def words(self) -> tuple[str, ...]:
         return canonical(self.piece.sql)
+
+    @property
+    def is_data(self) -> bool:
+        """Whether it changes rows, and no definition."""
+        return self.words[0] in _OF_DATA
 
     @cached_property
     def tree(self) -> exp.Expr | None:

@@ -18,7 +18,6 @@ from freehold.registry.lint.step import Parsed
 from freehold.registry.lint.walked import Keys, Walked
 
 _SECONDS = 60.0
-_EXPLAINED = {"insert", "update", "delete", "replace", "with", "select", "values"}
 _KINDS = ("table", "view", "trigger", "index")
 
 
@@ -76,7 +75,7 @@ class Walk:
         words = one.words
         with self._undone():
             try:
-                if words[0] in _EXPLAINED:
+                if one.is_data or words[0] in ("select", "values"):
                     self._connection.execute(f"EXPLAIN {sql}").fetchall()
                     return True
                 self._connection.execute(sql).fetchall()

@@ -13,7 +13,6 @@ from freehold.migrate.schema import Schema, Table
 from freehold.migrate.tokens import Kind, tokens
 from freehold.registry.lint.step import Parsed
 
-_DATA = {"insert", "update", "delete", "replace", "with"}
 _LONG = 200  # statements: from here on those that write seed rows are not looked at one by one
 _ENOUGH = 5  # rows that a LIMIT lets through here, whatever it says
 
@@ -98,7 +97,7 @@ class _Trial:
         for part in parts:
             _begin(self._connection, is_off=part.is_off)
             for one in part.statements:
-                if one.words[0] in _DATA and not (is_long and _only_adds(one)):
+                if one.is_data and not (is_long and _only_adds(one)):
                     self._change_rows(one)
                 else:
                     _execute(self._connection, one)
@@ -201,7 +200,7 @@ def _begin(connection: sqlite3.Connection, *, is_off: bool) -> None:
 
 
 def _execute(connection: sqlite3.Connection, one: Parsed) -> None:
-    sql = _limited(one.piece.sql) if one.words[0] in _DATA or "as" in one.words else one.piece.sql
+    sql = _limited(one.piece.sql) if one.is_data or "as" in one.words else one.piece.sql
     try:
         connection.execute(sql).fetchall()
     except (sqlite3.Error, OverflowError) as error:
