@@ -69,7 +69,7 @@ async def _look(
             await apply(target, migrations, to=one.version, recorded=one.version - 1)
             after = await read_schema(target)
             seen = await watch.end(Step(one, before, after, migrations[:at]))
-            faults[one.version] = tuple(_faults(one, seen, after, waivers))
+            faults[one.version] = tuple(_faults(one, seen, waivers))
             changes[one.version] = tuple(f"version {one.version}: {loss.reason}" for loss in seen.changes)
             before = after
         await write_fixtures(target, len(migrations), fixtures.get(len(migrations), ()))
@@ -77,19 +77,15 @@ async def _look(
     return tuple(sorted(table.name for name, table in before.tables.items() if name not in filled))
 
 
-def _faults(one: Migration, seen: Observed, after: Schema, waivers: Waivers) -> Iterator[str]:
+def _faults(one: Migration, seen: Observed, waivers: Waivers) -> Iterator[str]:
     if not waivers.is_waived(one.version, "FH116"):
         for loss in seen.losses:
             # What goes with a parent that a contract migration drops, that migration has said.
             if loss.is_replaced or not release_of(one).is_contract:
                 yield f"version {one.version}: {loss.reason}"
-    if not waivers.is_waived(one.version, "FH117"):
-        for loss in seen.renumbered:
-            name = after.tables[loss.table].name
-            yield f"version {one.version}: rows of {name} get other numbers (rowid), and {loss.reason}"
-    if not waivers.is_waived(one.version, "FH118"):
-        for name in seen.stale:
-            yield f"version {one.version}: the index of {name} does not fit the rows that it is made from"
+    for rule, found in (("FH117", seen.renumbered), ("FH118", seen.stale)):
+        if not waivers.is_waived(one.version, rule):
+            yield from (f"version {one.version}: {loss.reason}" for loss in found)
 
 
 async def write_fixtures(target: Target, version: int, statements: Sequence[str]) -> None:

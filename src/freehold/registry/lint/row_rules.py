@@ -36,8 +36,7 @@ ROWS_LOST = Rule(
 
 def _renumbered(step: Step) -> Iterator[Problem]:
     for one in step.observed.renumbered:
-        name = step.after.tables[one.table].name
-        yield Problem(f"rows of {name} get other numbers (rowid), and {one.reason}", _place(step, one.table))
+        yield Problem(one.reason, _place(step, one.table))
 
 
 RENUMBERED = Rule(
@@ -53,11 +52,9 @@ RENUMBERED = Rule(
 
 
 def _stale(step: Step) -> Iterator[Problem]:
-    for name in step.observed.stale:
-        yield Problem(
-            f"the index of {name} does not fit the rows that it is made from",
-            step.number_of("create", "virtual", name.lower()) or step.number_of("drop", "table"),
-        )
+    for one in step.observed.stale:
+        at = step.number_of("create", "virtual", one.table) or step.number_of("drop", "table")
+        yield Problem(one.reason, at)
 
 
 STALE_INDEX = Rule(

@@ -96,9 +96,14 @@ class _Watch:
             if not found:
                 changes += [Loss(name, reason) for reason in self._changes(name, left)]
             if not found and self._is_renumbered(name, left) and (user := self._user_of_numbers(name, stale)):
-                renumbered.append(Loss(name, user[0]))
+                shown = self._after.tables[name].name
+                renumbered.append(Loss(name, f"rows of {shown} get other numbers (rowid), and {user[0]}"))
                 stale.discard(user[1])
-        return Observed(tuple(losses), tuple(renumbered), tuple(sorted(stale)), tuple(changes))
+        unfit = tuple(
+            Loss(name.lower(), f"the index of {name} does not fit the rows that it is made from")
+            for name in sorted(stale)
+        )
+        return Observed(tuple(losses), tuple(renumbered), unfit, tuple(changes))
 
     def _follows(self, name: str) -> bool:
         """Whether it is a full-text table whose rows are another table's, and are looked at there."""

@@ -19,5 +19,5 @@ class Observed(Struct, frozen=True):
 
     losses: tuple[Loss, ...] = ()
     renumbered: tuple[Loss, ...] = ()
-    stale: tuple[str, ...] = ()
+    stale: tuple[Loss, ...] = ()
     changes: tuple[Loss, ...] = ()
