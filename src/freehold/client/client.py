@@ -18,8 +18,7 @@ from freehold.client.verify import (
     Known,
     VerifiedRegistry,
     is_unsigned,
-    proved_parts,
-    require_newer,
+    parts_of,
     require_start,
     require_usable,
     verified,
@@ -184,8 +183,7 @@ class FreeholdClient:
         page = self._calls.read(reply, MigrationPage)
         public_key, learnt = await self._trust(page)
         known = await self._known()
-        parts = () if is_unsigned(page) and not known.counter else proved_parts(page, public_key)
-        require_newer(page, known)
+        parts = parts_of(page, known, public_key)
         await self._take(page, parts, known, learnt)
         hashes = {part.name: part.sha256 for part in parts}
         if name not in hashes:

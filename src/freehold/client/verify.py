@@ -66,10 +66,7 @@ def verified(page: MigrationPage, known: Known, public_key: str | None) -> Verif
     migrations = tuple(_linked(page, after, known.chain))
     link = page.migrations[-1].chain if page.migrations else known.chain
     _require_whole(page, after + len(migrations), link)
-    parts: tuple[Part, ...] = ()
-    if not is_unsigned(page) or known.counter:
-        parts = proved_parts(page, public_key)
-        require_newer(page, known)
+    parts = parts_of(page, known, public_key)
     return VerifiedRegistry(
         after=after,
         version=after + len(migrations),
@@ -86,6 +83,18 @@ def verified(page: MigrationPage, known: Known, public_key: str | None) -> Verif
 def is_unsigned(page: MigrationPage) -> bool:
     """Whether it is of a registry in which nothing is published yet: nothing of it is proved."""
     return page.version == 0 and not page.signature and page.release is None
+
+
+def parts_of(page: MigrationPage, known: Known, public_key: str | None) -> tuple[Part, ...]:
+    """The parts that a page lists, when it is proved genuine and no older than what was seen.
+
+    Only where nothing was ever seen may a registry be empty, and unsigned. Raises as `verified` does.
+    """
+    if is_unsigned(page) and not known.counter:
+        return ()
+    parts = proved_parts(page, public_key)
+    _require_newer(page, known)
+    return parts
 
 
 def proved_parts(page: MigrationPage, public_key: str | None) -> tuple[Part, ...]:
@@ -119,7 +128,7 @@ def proved_parts(page: MigrationPage, public_key: str | None) -> tuple[Part, ...
     return ()
 
 
-def require_newer(page: MigrationPage, known: Known) -> None:
+def _require_newer(page: MigrationPage, known: Known) -> None:
     """Return when the release, proved genuine, is none of before one that was seen. Raises `RegistryReplayed`."""
     if page.counter < known.counter:
         raise RegistryReplayed(
