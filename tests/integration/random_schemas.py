@@ -9,6 +9,8 @@ from random import Random
 
 from msgspec import Struct
 
+from freehold.migrate.names import quoted
+
 TYPES = ["INTEGER", "TEXT", "REAL", "BLOB", "VARCHAR(20)", "NUMERIC", ""]
 COLUMNS = ["a", "b", "c", "Odd name", "order", "rowid", "oid"]
 TABLES = ["t", "u", "V_w", "Group"]
@@ -73,11 +75,6 @@ class Made(Struct):
         return sorted(found, key=lambda sql: order.index(sql.split()[1]))
 
 
-def quoted(name: str) -> str:
-    """As an identifier, always in quotes."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def schema(random: Random) -> Made:
     """Any."""
     names = random.sample(TABLES, random.randint(1, len(TABLES)))
@@ -122,7 +119,6 @@ def _completed(random: Random, made: Made) -> Made:
             ]
         if random.random() < 0.3:
             made.rest[f"log/{name}"] = log(random, name)
-    # Every table that a search or log needs is there.
     return made
 
 

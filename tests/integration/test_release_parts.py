@@ -40,7 +40,8 @@ from tests.central_place import CentralPlace
 from tests.integration.registry_parts import OTHER_SIGNER, SIGNER, by_hand, history, open_registry
 from tests.integration.test_client_pull import SERVICE, TRUSTED, Between, Page, app_of
 from tests.integration.test_registry_cli import Freehold, freehold  # noqa: F401 - a fixture
-from tests.integration.test_registry_signed import with_changes
+from tests.integration.test_registry_signed import http, with_changes
+from tests.integration.test_registry_signed import page as page_of
 
 NOW_MS = int(time.time() * 1000)
 APP = PartFile(name="app.toml", content=b"[app]\nname = 'words'\n")
@@ -72,13 +73,6 @@ def client(wire: Wire, **options: Any) -> FreeholdClient:
     return FreeholdClient(SERVICE, httpx.AsyncClient(transport=wire), **options)
 
 
-async def page_of(registry: Registry, after: int = 0) -> Page:
-    to_app = httpx.ASGITransport(app_of(registry))  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=to_app, base_url=SERVICE) as http:
-        found: Page = (await http.get("/migrations", params={"after": after})).raise_for_status().json()
-        return found
-
-
 # What is served ---------------------------------------------------------------------------------
 
 
@@ -107,18 +101,17 @@ async def test_a_part_has_an_etag_and_stays_for_ever(path: Path) -> None:
     large = PartFile(name="words.bin", content=bytes(range(256)) * 400)
     async with open_registry(path) as registry:
         await registry.publish(history(1), parts=[large])
-        to_app = httpx.ASGITransport(app_of(registry))  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=to_app, base_url=SERVICE) as http:
+        async with http(registry) as calls:
             url = f"/migrations/parts/{large.listed.sha256}"
-            found = await http.get(url)
+            found = await calls.get(url)
             assert (found.content, found.headers["content-type"]) == (
                 large.content,
                 "application/octet-stream",
             )
             assert "immutable" in found.headers["cache-control"]
-            assert (await http.get(url, headers={"If-None-Match": found.headers["etag"]})).status_code == 304
+            assert (await calls.get(url, headers={"If-None-Match": found.headers["etag"]})).status_code == 304
             for other in ("ab" * 32, "%2e%2e", "app.toml", large.listed.sha256.upper()):
-                assert (await http.get(f"/migrations/parts/{other}")).status_code == 404
+                assert (await calls.get(f"/migrations/parts/{other}")).status_code == 404
 
 
 async def test_an_older_app_verifies_what_it_knows_of_a_release_with_parts(path: Path) -> None:
@@ -384,8 +377,8 @@ async def test_two_registries_do_not_stand_in_for_each_other(tmp_path: Path) -> 
         await two.publish(history(2), parts=[APP])
         await one.publish(history(2), parts=[LEDGER])
         for at, registry in (("http://one.test", one), ("http://two.test", two)):
-            http = httpx.AsyncClient(transport=Wire(registry))
-            await FreeholdClient(at, http, key_store=store).pull()
+            calls = httpx.AsyncClient(transport=Wire(registry))
+            await FreeholdClient(at, calls, key_store=store).pull()
         assert await store.counter("http://one.test") > await store.counter("http://two.test")
         other = httpx.AsyncClient(transport=Wire(two))
         with pytest.raises(RegistryTampered, match="which is not trusted"):
@@ -443,10 +436,9 @@ async def test_a_state_of_before_is_signed_again_when_there_is_a_key(path: Path)
         await registry.publish(history(2))
         manifest = (await registry.snapshot()).manifest
         assert manifest is not None
-        older = with_changes(registry, now=registry.now)
         by_hand(path, "UPDATE registry_manifest SET text = '', text_signature = ''")  # as 97dc196 leaves it
-        assert await older.renew()
-        assert not await older.renew()
+        assert await registry.renew()
+        assert not await registry.renew()
         page = await page_of(registry)
         assert parsed(page["release"]["text"]).counter == page["counter"] > manifest.counter
 

@@ -3,7 +3,6 @@
 
 import pytest
 
-from freehold.migrate.schema import Schema
 from freehold.registry.diff.describe import differences
 from freehold.registry.diff.difference import schema_of
 
@@ -112,34 +111,30 @@ OTHERS_OF_T = [
 ]
 
 
-async def made(statements: list[str]) -> Schema:
-    return await schema_of(statements)
-
-
 @pytest.mark.parametrize(("one", "other"), SAME)
 async def test_what_acts_alike_is_no_difference(one: list[str], other: list[str]) -> None:
-    first, second = await made(one), await made(other)
+    first, second = await schema_of(one), await schema_of(other)
     assert differences(first, second) == []
     assert first.fingerprint == second.fingerprint
 
 
 @pytest.mark.parametrize(("one", "other", "named"), OTHER)
 async def test_what_acts_otherwise_is_a_difference_and_is_named(one: str, other: str, named: str) -> None:
-    first, second = await made([P, one]), await made([P, other])
+    first, second = await schema_of([P, one]), await schema_of([P, other])
     assert named in "; ".join(differences(first, second))
     assert first.fingerprint != second.fingerprint
 
 
 @pytest.mark.parametrize(("one", "other"), OTHERS_OF_T)
 async def test_so_is_what_belongs_to_a_table(one: str, other: str) -> None:
-    first, second = await made([T, one]), await made([T, other])
+    first, second = await schema_of([T, one]), await schema_of([T, other])
     assert len(differences(first, second)) == 1
     assert first.fingerprint != second.fingerprint
 
 
 async def test_the_order_of_triggers_that_fire_at_once_is_a_difference() -> None:
     one, two = ON_T.format("g AFTER INSERT", "", 1), ON_T.format("h AFTER INSERT", "", 2)
-    first, second = await made([T, one, two]), await made([T, two, one])
+    first, second = await schema_of([T, one, two]), await schema_of([T, two, one])
     assert differences(first, second) == ["triggers of t fire in another order: h, g were made in this one"]
     assert first.fingerprint != second.fingerprint
 
@@ -154,9 +149,9 @@ async def test_what_was_recorded_before_still_holds() -> None:
         "CREATE VIEW v AS SELECT a FROM t",
         "CREATE TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM u; END",
     ]
-    schema = await made(statements)
+    schema = await schema_of(statements)
     assert schema.is_recorded_as(_RECORDED)
     assert schema.is_recorded_as(schema.fingerprint)
-    other = await made([*statements[:-1], statements[-1].replace("INSERT", "DELETE")])
+    other = await schema_of([*statements[:-1], statements[-1].replace("INSERT", "DELETE")])
     assert not other.is_recorded_as(_RECORDED)
     assert not other.is_recorded_as(schema.fingerprint)
