@@ -33,8 +33,8 @@ async def fit_of(target: Target, schema: Schema) -> Fit:
     return Fit(names - unfit, unfit)
 
 
-async def full_text_faults(target: Target, schema: Schema, before: Fit = Fit()) -> list[str]:  # noqa: B008 - frozen
-    """A sentence for each index that is damaged, or does not fit its content though it should.
+async def unfit_indexes(target: Target, schema: Schema, before: Fit = Fit()) -> list[Table]:  # noqa: B008 - frozen
+    """Each index that is damaged, or does not fit its content though it should.
 
     It should if it did `before`, or if triggers keep it in step for every row. An index that the app fills itself
     may lag behind, and one that triggers fill from some rows holds only these. One that was unfit before is left out.
@@ -49,19 +49,19 @@ async def full_text_faults(target: Target, schema: Schema, before: Fit = Fit()) 
         if table.name.lower() in before.fit or _is_in_step(schema, table)
     )
     unfit = await _misfits(target, schema, compared)
-    return [
+    return [table for table in known if table.name.lower() in unfit]
+
+
+def fault_of(table: Table) -> str:
+    """What is wrong with such an index, in a sentence."""
+    return (
         f"the full-text index {table.name} is damaged, or does not fit what it indexes: integrity-check fails"
-        for table in known
-        if table.name.lower() in unfit
-    ]
+    )
 
 
-def mends(schema: Schema, sentence: str) -> str:
-    """The statement that makes the index of such a sentence again; empty if nothing can."""
-    for table in _indexes(schema):
-        if f"the full-text index {table.name} is" in sentence and table.virtual is not None:
-            return rebuild_sql(table.name) if table.virtual.keeps in READABLE else ""
-    return ""
+def mending_of(table: Table) -> str:
+    """The statement that makes such an index again; empty if nothing can."""
+    return rebuild_sql(table.name) if table.keeps in READABLE else ""
 
 
 async def _misfits(target: Target, schema: Schema, compared: frozenset[str]) -> frozenset[str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from freehold.migrate.fingerprint import ask
-from freehold.migrate.full_text import Fit, full_text_faults
+from freehold.migrate.full_text import Fit, fault_of, unfit_indexes
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Schema, orphan_queries
 from freehold.migrate.target import Target
@@ -33,7 +33,7 @@ async def unsoundness(target: Target, schema: Schema, before: Fit = Fit()) -> li
     missing = len(orphans) or sum(int(str(rows[0][0])) for rows in counts)
     if missing:
         found.append(f"foreign_key_check finds {missing} row(s) without their parent")
-    return [*found, *await full_text_faults(target, schema, before)]
+    return [*found, *map(fault_of, await unfit_indexes(target, schema, before))]
 
 
 async def _without_false_nulls(target: Target, schema: Schema, complaints: Sequence[str]) -> list[str]:

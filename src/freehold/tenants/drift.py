@@ -12,10 +12,10 @@ from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import LedgerUnreadable
 from freehold.migrate.fingerprint import SchemaUnreadable
-from freehold.migrate.full_text import full_text_faults, mends
+from freehold.migrate.full_text import fault_of, mending_of, unfit_indexes
 from freehold.migrate.full_text_settings import with_settings
 from freehold.migrate.ledger import LedgerRow, ledger_rows
-from freehold.migrate.schema import EMPTY, Schema, read_schema
+from freehold.migrate.schema import EMPTY, Schema, Table, read_schema
 from freehold.migrate.snapshot import Scratch
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration, chains
@@ -153,7 +153,7 @@ class DriftCheck:
         version = ledger[-1].version if ledger else 0
         if reason := self._other_history(ledger, links, found):
             return Checked(tenant=tenant, verdict="diverged", version=version, reasons=(reason,))
-        return _with_indexes(await self._compare(tenant, version, found, target), found, unfit)
+        return _with_indexes(await self._compare(tenant, version, found, target), unfit)
 
     def _other_history(self, ledger: Sequence[LedgerRow], links: Sequence[str], found: Schema) -> str:
         """Why no schema is known that it should have: a repair to the wrong one would drop what holds its rows."""
@@ -194,26 +194,25 @@ class DriftCheck:
         )
 
 
-async def _unfit(target: Target, found: Schema) -> list[str]:
-    """What is wrong with its full-text indexes. What takes too long for that is no fault of theirs."""
+async def _unfit(target: Target, found: Schema) -> list[Table]:
+    """Its full-text indexes with which something is wrong. What takes too long for that is no fault of theirs."""
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            return await full_text_faults(target, found)
+            return await unfit_indexes(target, found)
     except (TimeoutError, Unavailable):
         return []
 
 
-def _with_indexes(checked: Checked, found: Schema, unfit: Sequence[str]) -> Checked:
-    """What is wrong with indexes too, and what makes them again unless the repair does so already."""
+def _with_indexes(checked: Checked, unfit: Sequence[Table]) -> Checked:
+    """What is wrong with indexes too, and what makes them again."""
     if not unfit:
         return checked
-    mending = [sql for fault in unfit if (sql := mends(found, fault)) and sql not in checked.repair]
-    if checked.repair:
-        mending = []  # the schema comes first; what is left is found by the next check
+    # The schema comes first; what is left is found by the next check.
+    mending = [] if checked.repair else [sql for table in unfit if (sql := mending_of(table))]
     return msgspec.structs.replace(
         checked,
         verdict="drifted" if checked.verdict == "same" else checked.verdict,
-        reasons=(*checked.reasons, *unfit),
+        reasons=(*checked.reasons, *map(fault_of, unfit)),
         repair=(*checked.repair, *mending),
     )
 
