@@ -18,19 +18,28 @@ Settings = Sequence[tuple[str, SqlValue]]
 
 async def settings_of(target: Target, table: str) -> Settings:
     """The settings of one FTS5 table, by name. Raises as `ask` does."""
-    config = quoted(f"{table}_config")
-    [found] = await ask(target, f"SELECT k, v FROM {config} WHERE k <> 'version' ORDER BY k")
-    return tuple((str(key), value) for key, value in found)
+    [rows] = await ask(target, _settings_sql(table))
+    return _settings(rows)
 
 
 async def with_settings(target: Target, schema: Schema) -> Schema:
-    """The schema, and the settings of its FTS5 tables. Raises as `ask` does."""
-    found: dict[str, Settings] = {}
-    for name, table in schema.tables.items():
-        if table.virtual is not None and table.virtual.is_fts5:
-            found[name] = await settings_of(target, table.name)
-    settings: Mapping[str, Settings] = {name: each for name, each in found.items() if each}
+    """The schema, and the settings of its FTS5 tables. One round trip at most. Raises as `ask` does."""
+    tables = [
+        table for table in schema.tables.values() if table.virtual is not None and table.virtual.is_fts5
+    ]
+    found = await ask(target, *(_settings_sql(table.name) for table in tables)) if tables else []
+    settings: Mapping[str, Settings] = {
+        table.name.lower(): _settings(rows) for table, rows in zip(tables, found, strict=True) if rows
+    }
     return msgspec.structs.replace(schema, settings=settings)
+
+
+def _settings_sql(table: str) -> str:
+    return f"SELECT k, v FROM {quoted(f'{table}_config')} WHERE k <> 'version' ORDER BY k"
+
+
+def _settings(rows: Sequence[Sequence[SqlValue]]) -> Settings:
+    return tuple((str(key), value) for key, value in rows)
 
 
 def setting_statements(table: str, settings: Settings) -> list[str]:
