@@ -12,17 +12,19 @@ from freehold.registry.lint.step import Parsed
 
 def may_lose_rows(migration: Migration, before: Schema) -> bool:
     """Whether it is worth a trial: there are tables before it, and it does more than add."""
-    statements = [canonical(sql) for sql in migration.statements]
-    return bool(before.tables) and any(_takes(words, before) for words in statements)
+    has_search = bool(search_tables(before))
+    return bool(before.tables) and any(
+        _takes(canonical(sql), has_search=has_search) for sql in migration.statements
+    )
 
 
-def _takes(words: Sequence[str], before: Schema) -> bool:
+def _takes(words: Sequence[str], *, has_search: bool) -> bool:
     match words[:2]:
         case ("drop", "table" | "trigger" | "view") | ("create", "virtual"):
             return True
         case ("alter", "table"):
             return "rename" in words or "drop" in words
-    return words[:1] in (("update",), ("delete",), ("replace",), ("with",)) and bool(search_tables(before))
+    return words[:1] in (("update",), ("delete",), ("replace",), ("with",)) and has_search
 
 
 def concerned(statements: Sequence[Parsed], schema: Schema) -> Set[str]:

@@ -107,8 +107,8 @@ class _Watch:
 
     def _follows(self, name: str) -> bool:
         """Whether it is a full-text table whose rows are another table's, and are looked at there."""
-        search = search_tables(self._after).get(name)
-        return search is not None and bool(search.content)
+        virtual = self._after.tables[name].virtual
+        return virtual is not None and virtual.is_fts5 and bool(virtual.content)
 
     # -- running it --
 

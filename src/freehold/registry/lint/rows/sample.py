@@ -12,7 +12,7 @@ from msgspec import Struct
 from freehold.libsql.values import SqlValue
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Schema, Table
-from freehold.migrate.virtual import check_sql, rebuild_sql
+from freehold.migrate.virtual import Keeps, Virtual, check_sql, rebuild_sql
 from freehold.registry.diff.rows import number_column
 from freehold.registry.lint.rows.search import SearchTable, search_tables
 from freehold.registry.lint.rows.values import Hints, edge, hinted, hints, plain, pool
@@ -95,16 +95,15 @@ def stored(start: Start, schema: Schema) -> Sample:
     connection = connect()
     try:
         _run(connection, (*start.tables, *start.rows))
-        made = [row for table in schema.tables.values() for row in _stored(connection, table, schema)]
+        made = [row for table in schema.tables.values() for row in _stored(connection, table)]
     finally:
         connection.close()
     empty = Start(start.tables, (), start.rest)
     return Sample(empty, schema, tuple(made), frozenset(schema.tables))
 
 
-def _stored(connection: sqlite3.Connection, table: Table, schema: Schema) -> Iterator[Made]:
-    search = search_tables(schema).get(table.name.lower())
-    if search is not None and search.content is not None:
+def _stored(connection: sqlite3.Connection, table: Table) -> Iterator[Made]:
+    if table.virtual is not None and table.virtual.is_fts5 and table.keeps is not Keeps.OWN:
         return  # its rows are another table's, or nowhere
     rowid = table.rowid
     own = [column.name for column in table.columns if not column.is_generated]
@@ -157,8 +156,8 @@ class _Filling:
 
     def _fill(self, connection: sqlite3.Connection, table: Table) -> None:
         name = table.name.lower()
-        if table.is_virtual:
-            self._fill_virtual(connection, table)
+        if table.virtual is not None:
+            self._fill_virtual(connection, table, table.virtual)
             return
         near = [table.sql, *(one.sql for kind in (self._schema.indexes, self._schema.triggers)
                              for one in kind.values() if one.table == name)]  # fmt: skip
@@ -219,15 +218,14 @@ class _Filling:
                 found[column.name] = self._random.choice(pool(column, place, number, given))
         return found
 
-    def _fill_virtual(self, connection: sqlite3.Connection, table: Table) -> None:
+    def _fill_virtual(self, connection: sqlite3.Connection, table: Table, virtual: Virtual) -> None:
         name = table.name.lower()
-        search = search_tables(self._schema).get(name)
-        if (search is not None and search.content) or _has_rows(connection, table):
+        if (virtual.is_fts5 and virtual.content) or _has_rows(connection, table):
             return  # its rows are another table's
         columns = [column for column in table.columns if not column.is_generated]
         for number in range(_PLAIN + 2):
             values: dict[str, SqlValue] = {column.name: f"{column.name} word{number}" for column in columns}
-            if table.virtual is not None and table.virtual.is_tree:
+            if virtual.is_tree:
                 values = {
                     column.name: 3 * number + 2 if not place else 100 * place + number + (place + 1) % 2
                     for place, column in enumerate(columns)
