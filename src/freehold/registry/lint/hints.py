@@ -2,8 +2,6 @@
 
 import re
 
-_ENGINE = "SQLite has none of that name; only one engine does. Use what all have, or leave it to the app."
-
 # The first that fits counts.
 _REFUSALS = (
     (
@@ -25,12 +23,8 @@ _REFUSALS = (
         "An earlier version has made it. Use another name, or change what is there: ALTER TABLE, or DROP first.",
     ),
     (
-        r"no such module",
-        _ENGINE,
-    ),
-    (
-        r"no such function",
-        _ENGINE,
+        r"no such (module|function)",
+        "SQLite has none of that name; only one engine does. Use what all have, or leave it to the app.",
     ),
     (
         r"no such collation",
@@ -54,8 +48,8 @@ _REFUSALS = (
     ),
     (
         r"reference a row that is not there|FOREIGN KEY constraint failed",
-        "A row that this version writes, or leaves, refers to a row that is not there. Write parents before their"
-        " children, and keep both.",
+        "A row that this version writes, or leaves, refers to a row that is not there. Write parents before their "
+        "children, and keep both.",
     ),
     (
         r"(UNIQUE|NOT NULL|CHECK) constraint failed|datatype mismatch|cannot store",
@@ -91,7 +85,7 @@ _REFUSALS = (
     ),
     (
         r"transaction",
-        "Leave BEGIN, COMMIT and their like out: a migration is in one transaction anyhow.",
+        "Leave BEGIN, COMMIT and the like out: a migration runs in one transaction anyway.",
     ),
     (
         r"interrupted|too (big|many|large|complex)|out of memory",
@@ -119,11 +113,11 @@ _FILES = (
     (
         r"^expected ",
         "Rename it to NNNN_snake_case_name.sql, e.g. 0002_add_tags.sql. `freehold registry new NAME` makes files "
-        "with the right name; other SQL belongs into another folder.",
+        "with the right name; other SQL belongs in another folder.",
     ),
     (
         r"",
-        "See to it that the file is there and may be read, by whoever runs this.",
+        "Make sure that the file is there and may be read by the user who runs this.",
     ),
 )
 
