@@ -129,7 +129,7 @@ def proved_parts(page: MigrationPage, public_key: str | None) -> tuple[Part, ...
 
 
 def _require_newer(page: MigrationPage, known: Known) -> None:
-    """Return when the release, proved genuine, is none of before one that was seen. Raises `RegistryReplayed`."""
+    """Return when the release, proved genuine, is no older than one that was seen. Raises `RegistryReplayed`."""
     if page.counter < known.counter:
         raise RegistryReplayed(
             f"the registry was signed before a state that was seen already ({page.counter} < {known.counter}): "

@@ -57,7 +57,7 @@ class Tried(Struct, frozen=True):
 
 
 class _End(Struct, frozen=True):
-    """Where a history ended: the schema's fingerprint, and all rows by table."""
+    """Where a history ended: the schema, and all rows by table."""
 
     schema: Schema
     rows: Mapping[str, list[str]]

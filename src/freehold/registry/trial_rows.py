@@ -1,4 +1,4 @@
-"""What each migration does to the rows of fixtures, looked at once on SQLite: the engines have to agree anyhow."""
+"""What each migration does to the rows of fixtures, looked at once on SQLite: the engines have to agree anyway."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -74,7 +74,7 @@ CORE_RULES = (
         code="FH010",
         slug="refused",
         why="SQLite refuses the migration on a fresh database that has all earlier ones.",
-        fix="Correct what the message says; new tenants would all fail there. With each cause comes its own advice.",
+        fix="Correct what the message says; new tenants would all fail there. Each cause comes with its own advice.",
     ),
 )
 
@@ -85,8 +85,8 @@ FILE_RULES = (
         slug="file",
         why="A file has another name than NNNN_snake_case_name.sql, is no UTF-8, starts with a byte order mark, is "
         "too large, or cannot be read.",
-        fix="Rename, save or divide it, as it says with the cause. `freehold registry new NAME` makes files that are "
-        "right.",
+        fix="Rename, save or divide it, as the advice for the cause says. `freehold registry new NAME` makes correct "
+        "files.",
     ),
     Rule(
         code="FH021",

@@ -116,15 +116,15 @@ ENGINE_SPECIFIC = Rule(
 def _strings(step: Step) -> Iterator[Problem]:
     for number, found in step.walked.strings.items():
         names = ", ".join(found[:3])
-        yield Problem(f"{names} is the name of nothing, and so SQLite takes it for a string", number)
+        yield Problem(f"nothing is called {names}, so SQLite takes it for a string", number)
 
 
 QUOTED_STRINGS = Rule(
     code="FH124",
     slug="double-quoted-string",
     only_new=True,
-    why="A string stands in double quotes. SQLite takes it for one where there is no such column, and means another "
-    "thing once there is; Turso's engine and every SQLite that is built without this (better-sqlite3, its own shell) "
+    why="A string stands in double quotes. SQLite takes it for one where there is no such column, and for the column "
+    "once there is one; Turso's engine and every SQLite that is built without this (better-sqlite3, its own shell) "
     "refuse it. In a CHECK, an index, a view or a trigger they then cannot even open the database.",
     fix="Write it in single quotes: 'text'. Or correct the name, if it was meant to be one.",
     check=_strings,
@@ -148,7 +148,7 @@ LOWER_CASE_USING = Rule(
     code="FH125",
     slug="lower-case-using",
     only_new=True,
-    why="Turso's sync clients (@tursodatabase/sync 0.7, pyturso 0.8) read the schema with a parser that knows a "
+    why="Turso's sync clients (@tursodatabase/sync 0.7, pyturso 0.8) read the schema with a parser that recognises a "
     "virtual table only by USING in capitals. With `using` they do not connect at all: `Expected 'USING' in module "
     "name`.",
     fix="Write USING in capitals.",

@@ -27,8 +27,8 @@ ROWS_LOST = Rule(
     "rebuilt by a copy that leaves out rows (WHERE, LIMIT, JOIN, DISTINCT, INSERT OR IGNORE) or a column, or mixes "
     "columns up. Found by running the migration on generated rows.",
     fix="Copy every row and every column that stays: `INSERT INTO t_new (a, b) SELECT a, b FROM t`. "
-    "`freehold registry diff` writes such a rebuild. Rows that shall go, take away with a DELETE of their own that "
-    "names them, before the rebuild; or waive it and say which rows go and why.",
+    "`freehold registry diff` writes such a rebuild. Before the rebuild, delete the rows that are meant to go, by a "
+    "statement that names them; or waive the rule and say which rows go and why.",
     only_new=True,
     check=_lost,
 )
@@ -45,7 +45,7 @@ RENUMBERED = Rule(
     why="A rebuild gives the rows other numbers (rowid) than they had, and a full-text table, a trigger or a view "
     "knows them by the old ones: a search then finds other rows, or none.",
     fix="Copy the number too: `INSERT INTO t_new (rowid, a) SELECT rowid, a FROM t`. Or make a full-text index "
-    "anew after the rebuild: `INSERT INTO f (f) VALUES ('rebuild')`.",
+    "again after the rebuild: `INSERT INTO f (f) VALUES ('rebuild')`.",
     only_new=True,
     check=_renumbered,
 )

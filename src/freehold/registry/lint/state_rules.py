@@ -142,7 +142,7 @@ CLOCK_IN_TRIGGER = Rule(
     why="A trigger asks the clock (CURRENT_TIMESTAMP, datetime('now'), unixepoch()) or chance (random()). It runs on "
     "the device and again where its change is replayed: the two copies of the row differ for ever.",
     fix="Let the app write the value with the row. Waive it if clients of this database never sync, but write to the "
-    "server alone.",
+    "server only.",
     check=_clocks,
 )
 

@@ -61,7 +61,7 @@ class Sample(Struct, frozen=True):
         for row in rows:
             if row.table not in self.forced:
                 _insert(connection, self.schema.tables[row.table], row.values)
-        _index_anew(connection, search_tables(self.schema).values())
+        _reindex(connection, search_tables(self.schema).values())
         if connection.in_transaction:  # a trigger or a conflict clause may have rolled back
             connection.execute("COMMIT")
         return connection
@@ -294,7 +294,7 @@ def _has_rows(connection: sqlite3.Connection, table: Table) -> bool:
     return True
 
 
-def _index_anew(connection: sqlite3.Connection, tables: Iterable[SearchTable]) -> None:
+def _reindex(connection: sqlite3.Connection, tables: Iterable[SearchTable]) -> None:
     """Let full-text tables fit the rows that they are made from, where no trigger has seen to it."""
     for table in tables:
         if table.content:
