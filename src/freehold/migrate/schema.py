@@ -74,7 +74,7 @@ class ForeignKey(Struct, frozen=True, order=True):
 class Table(Struct, frozen=True):
     """`name` is as it was written, all else in lower case. `virtual` is set for a virtual table.
 
-    `uniques` are the columns of UNIQUE constraints, `keys` all that there is to say of these and the primary key.
+    `keys` are all that there is to say of UNIQUE constraints and the primary key.
     `references` are the foreign keys with the columns that they mean, where they name none.
     """
 
@@ -82,7 +82,6 @@ class Table(Struct, frozen=True):
     sql: str
     columns: tuple[Column, ...]
     foreign_keys: tuple[ForeignKey, ...]
-    uniques: tuple[tuple[str, ...], ...]
     checks: tuple[tuple[str, ...], ...]
     options: tuple[str, ...]
     keys: tuple[Key, ...] = ()
@@ -116,6 +115,11 @@ class Table(Struct, frozen=True):
         """The columns of its primary key in their order."""
         places = sorted((column.primary, column.name) for column in self.columns if column.primary)
         return tuple(name for _, name in places)
+
+    @property
+    def uniques(self) -> list[tuple[str, ...]]:
+        """The columns of its UNIQUE constraints."""
+        return [tuple(part.column for part in key.parts) for key in self.keys if not key.is_primary]
 
     @property
     def has_rowid(self) -> bool:
@@ -261,7 +265,7 @@ def _table(name: str, sql: str, found: Found) -> Table:
     virtual = virtual_of(sql)
     if virtual is not None:
         columns = tuple(_column(row, ColumnText(str(row[0]).lower(), "")) for row in rows)
-        return Table(name, sql, columns, (), (), (), (), (), virtual)
+        return Table(name, sql, columns, (), (), (), virtual=virtual)
     text = table_text(sql)
     indexes = found.indexes.get(name, ())
     keys = tuple(sorted(_keys(rows, indexes, text)))
@@ -271,7 +275,6 @@ def _table(name: str, sql: str, found: Found) -> Table:
         sql,
         _columns(rows, text, is_numbered=any(key.is_primary and not key.parts for key in keys)),
         _foreign_keys(found.keys.get(name, ()), text),
-        tuple(sorted(found.uniques(name))),
         text.checks,
         (*marks, *text.options),
         keys,
