@@ -126,15 +126,14 @@ class _Trial:
             self._rewritten.pop(gone, None)
 
     def _change_rows(self, one: Parsed) -> None:
-        places = {place: name for name, place in self._place.items()}
         named = {unwrapped(word) for word in one.words}
         drafts = [name for name in self._drafts() if name in named]
-        known = {name: self._current(place) for place, name in places.items()}
+        known = {name: self._current(name) for name in self._place}
         before_drafts = {name: self._loose(name) for name in drafts}
         _execute(self._connection, one)
-        for place, name in places.items():
-            now = self._current(place)
-            for key, row in known[name].items():
+        for name, rows in known.items():
+            now = self._current(name)
+            for key, row in rows.items():
                 if key not in now:
                     self._expected[name].pop(key, None)
                 elif key in self._expected[name]:
@@ -154,10 +153,9 @@ class _Trial:
         table = self._before.tables[name]
         return contents(self._connection, table, data_columns(table))
 
-    def _current(self, place: str) -> dict[Key, Row]:
+    def _current(self, name: str) -> dict[Key, Row]:
         """Rows of a table of the start, wherever it is."""
-        name = next(name for name, where in self._place.items() if where == place)
-        table = self._before.tables[name]
+        table, place = self._before.tables[name], self._place[name]
         info = self._connection.execute(f"PRAGMA table_xinfo({quoted(place)})").fetchall()
         there = {str(column[1]).lower() for column in info}
         renamed = msgspec.structs.replace(table, name=place)
