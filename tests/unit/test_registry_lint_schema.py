@@ -177,9 +177,7 @@ async def test_what_was_released_before_a_rule_came_is_not_told_unless_it_can_be
     tmp_path: Path,
 ) -> None:
     sql = trigger("UPDATE t SET a = datetime('now')") + ";CREATE TABLE a (b TEXT REFERENCES nowhere)"
-    assert {one.code for one in await found(tmp_path, sql)} == {"FH119", "FH120", "FH122", "FH123"} - {
-        "FH120"
-    }
+    assert {one.code for one in await found(tmp_path, sql)} == {"FH119", "FH122", "FH123"}
     whole = await lint_folder(tmp_path)
     seal = sealed(whole.migrations, list(fingerprints(whole).values()))
     (tmp_path / SEAL_FILE).write_text(seal.text)

@@ -56,7 +56,7 @@ def view_words(sql: str, names: Set[str]) -> tuple[str, ...]:
 
 
 def trigger_words(sql: str, names: Set[str]) -> tuple[str, ...]:
-    """The words of a CREATE TRIGGER, its BEFORE said and FOR EACH ROW not, as both are usual."""
+    """The words of a CREATE TRIGGER, with BEFORE written out and without FOR EACH ROW, as both are the default."""
     words = view_words(sql, names)
     body = words.index("begin") if "begin" in words else len(words)
     head = list(words[:body])

@@ -68,7 +68,7 @@ class ReleaseText(Struct, frozen=True, kw_only=True):
 
 
 def is_part_name(name: str) -> bool:
-    """Whether a part may be called so."""
+    """Whether a part may have this name."""
     return _PART_NAME.fullmatch(name) is not None
 
 

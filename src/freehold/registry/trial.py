@@ -44,7 +44,7 @@ class TrialFault(Struct, frozen=True):
 class Tried(Struct, frozen=True):
     """One history: a database on one engine that was brought from `start` to the newest version.
 
-    `changes` is what the next version makes of values that were there, as it says itself. `uncovered` are tables
+    `changes` is what the next version turns values that were there into, by its own words. `uncovered` are tables
     that no history had a row in, so that nothing is known of theirs.
     """
 

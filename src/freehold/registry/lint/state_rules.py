@@ -148,7 +148,7 @@ CLOCK_IN_TRIGGER = Rule(
 
 
 def _checks(step: Step) -> Iterator[Problem]:
-    # The first one closes the door, and those after it change nothing.
+    # With the first one a browser can no longer open the database; those after it change nothing.
     names = _lasting(_checked(step.after), _checked(step.before), _checked(step.head))
     if names and not _checked(step.before):
         name = names[0]

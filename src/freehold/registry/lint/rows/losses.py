@@ -284,7 +284,7 @@ class _Watch:
         )
 
     def _stale(self) -> Iterator[str]:
-        """Full-text tables that found what was there, and do no longer."""
+        """Full-text tables that found what was there, and no longer do."""
         before, after = search_tables(self._before), search_tables(self._after)
         if not after:
             return

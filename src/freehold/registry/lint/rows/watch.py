@@ -46,7 +46,7 @@ class RowWatch:
         is_worth = bool(before.tables) if self._looks_at_stored else may_lose_rows(migration, before)
         start = await _start(target) if is_new and is_worth else None
         if start is not None and sum(map(len, start.rows)) > _MOST_CHARS:
-            # Each trial writes them again: generated rows do without, and of stored ones nothing is said.
+            # Each trial writes them again: generated rows do without them, and stored ones are not looked at.
             start = None if self._looks_at_stored else Start(start.tables, (), start.rest)
         self._start = start
 
