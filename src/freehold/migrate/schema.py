@@ -264,7 +264,7 @@ def _table(name: str, sql: str, found: Found) -> Table:
     rows = found.columns.get(name, ())
     virtual = virtual_of(sql)
     if virtual is not None:
-        columns = tuple(_column(row, ColumnText(str(row[0]).lower(), "")) for row in rows)
+        columns = tuple(_column(row, ColumnText("")) for row in rows)
         return Table(name, sql, columns, (), (), (), virtual=virtual)
     text = table_text(sql)
     indexes = found.indexes.get(name, ())
@@ -284,8 +284,7 @@ def _table(name: str, sql: str, found: Found) -> Table:
 def _columns(rows: Sequence[list[SqlValue]], text: TableText, *, is_numbered: bool) -> tuple[Column, ...]:
     found = []
     for row in rows:
-        name = str(row[0]).lower()
-        column = _column(row, text.columns.get(name) or ColumnText(name, ""))
+        column = _column(row, text.columns.get(str(row[0]).lower(), ColumnText("")))
         if is_numbered and column.primary:
             # The row's number is never NULL whether NOT NULL stands there or not.
             column = msgspec.structs.replace(column, not_null=False)

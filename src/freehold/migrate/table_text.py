@@ -39,9 +39,7 @@ class Token(Struct, frozen=True):
 class ColumnText(Struct, frozen=True):
     """`text` is all that was written. `not_null_conflict` and `collation` are empty where they say the usual."""
 
-    name: str
     text: str
-    type: str = ""
     collation: str = ""
     not_null_conflict: str = ""
     generated: tuple[str, ...] = ()
@@ -156,8 +154,7 @@ class _Reader:
         name = "" if _is_constraint(piece) else piece[0].word
         self._piece, self._at = piece, 1 if name else 0
         self._skip_to_constraint()
-        kind = self._text(1, self._at) if name else ""
-        self._column = ColumnText(name, self._text(0, len(piece)), kind)
+        self._column = ColumnText(self._text(0, len(piece)))
         while self._at < len(piece):
             self._constraint(name)
         if name:
