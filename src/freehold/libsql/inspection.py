@@ -13,15 +13,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from freehold.libsql.pragmas import CHECKS, OF_A_TABLE
 from freehold.libsql.tokens import Kind, Token, placed, statement_spans, tokens
 
-_OF_A_TABLE = frozenset(
-    {
-        *("table_info", "table_xinfo", "table_list", "foreign_key_list"),
-        *("index_list", "index_info", "index_xinfo"),
-    }
-)
-_CHECKS = frozenset({"foreign_key_check", "integrity_check", "quick_check"})
 _NOTHING = "SELECT 0 WHERE 0"
 # What is in force, for those that SQLite answers when they are set, too.
 _IN_FORCE = {
@@ -121,11 +115,11 @@ def _stand_in(asked: _Pragma) -> str | None:
     found = _CARE.get(name) or (_DATABASES if name == "database_list" and not form else None)
     if found is None and form:
         found = _IN_FORCE.get(name) or (_NOTHING if name in _SILENT else None)
-    if found is None and schema == "temp" and name in _OF_A_TABLE:
+    if found is None and schema == "temp" and name in OF_A_TABLE:
         found = f"SELECT * FROM pragma_{name}('') WHERE 0"
-    if found is None and schema == "temp" and name in _CHECKS:
+    if found is None and schema == "temp" and name in CHECKS:
         found = _NOTHING
-    if found is None and is_quoted and form and schema != "temp" and name in _OF_A_TABLE:
+    if found is None and is_quoted and form and schema != "temp" and name in OF_A_TABLE:
         quoted = value.replace('"', '""')
         found = f'PRAGMA {name}("{quoted}")'  # sqld knows no quoted name of a PRAGMA
     return found

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 
 from freehold.libsql.tokens import Token
 
-# Their argument names what to look at, so it may be given.
-ABOUT = frozenset(
+OF_A_TABLE = frozenset(
     {
-        *("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"),
-        *("foreign_key_list", "foreign_key_check", "integrity_check", "quick_check"),
-        *("collation_list", "function_list"),
+        *("table_info", "table_xinfo", "table_list", "foreign_key_list"),
+        *("index_list", "index_info", "index_xinfo"),
     }
 )
+CHECKS = frozenset({"foreign_key_check", "integrity_check", "quick_check"})
+# Their argument names what to look at, so it may be given.
+ABOUT = OF_A_TABLE | CHECKS | {"collation_list", "function_list"}
 # What may be read: it tells of the engine, and of this database alone.
 READ = frozenset(
     {

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterator
 from enum import Enum, auto
 
+from freehold.libsql.pragmas import CHECKS, OF_A_TABLE
 from freehold.libsql.tokens import Kind, tokens
 
 _READS = frozenset({"select", "values", "explain"})
@@ -37,12 +38,7 @@ _OF_TRANSACTIONS = frozenset(
 )
 _CACHED_LENGTH = 4096
 # PRAGMA name(argument) tells something for these; for others it is the same as PRAGMA name = argument.
-_TELLING = frozenset(
-    {
-        *("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"),
-        *("foreign_key_list", "foreign_key_check", "integrity_check", "quick_check"),
-    }
-)
+_TELLING = OF_A_TABLE | CHECKS
 
 
 def verb(sql: str) -> Verb:
