@@ -22,10 +22,7 @@ def through_gateway(server: DatabaseServer, subject: str) -> RunAsClient:
         grant = Grant(database_name, profile, hashlib.sha256(subject.encode()).digest(), subject)
         body = msgspec.json.encode(PipelineReq((BatchReq(batch), CloseReq())))
         reply = await server.answer(Call(grant, "v3/pipeline", body), Interest())
-        parts = [reply.body]
-        if reply.rest is not None:
-            parts += [part async for part in reply.rest]
-        [result] = batch_results([batch], b"".join(parts))
+        [result] = batch_results([batch], await reply.whole())
         return result
 
     return run

@@ -36,6 +36,10 @@ class Reply(Struct, frozen=True):
     status: int = 200
     rest: AsyncGenerator[bytes, None] | None = None
 
+    async def whole(self) -> bytes:
+        """All of a short answer, read to its end."""
+        return self.body if self.rest is None else b"".join([self.body, *[part async for part in self.rest]])
+
 
 class Interest:
     """Whether somebody still waits for the answer. The server says what to do when nobody does any more."""

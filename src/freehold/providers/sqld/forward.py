@@ -18,7 +18,7 @@ from freehold.providers.sqld.entitled import Entitled, without
 from freehold.providers.sqld.entitled import entitled as entitled_of
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import QueryTimeout, reading_only
-from freehold.providers.sqld.refused import cut, streamed_with_our_errors, whole, with_our_errors
+from freehold.providers.sqld.refused import cut, streamed_with_our_errors, with_our_errors
 from freehold.providers.sqld.requests import Looked, baton_of, encoded, in_our_words, read
 from freehold.providers.sqld.schemas import AskOtherwise, Schemas
 from freehold.providers.sqld.streams import Place
@@ -74,7 +74,7 @@ class SqldServer:
         request = in_our_words(entitled.request)
         reply = await self._judged(call, request, interest, is_claimed=bool(entitled.claims))
         if entitled.refused is not None:
-            return Reply(await whole(reply.body, reply.rest) + _last_entry(entitled.refused))
+            return Reply(await reply.whole() + _last_entry(entitled.refused))
         if entitled.claims and call.endpoint == "v3/cursor":
             # Whoever broke it off in the middle of a migration would go on with foreign keys off.
             return Reply(_without_baton(reply.body), reply.status, reply.rest)

@@ -5,7 +5,7 @@ would have run, as a step of a batch or of a cursor, described or stored, and th
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import msgspec
@@ -93,8 +93,3 @@ async def streamed_with_our_errors(
                 yield with_our_errors(ready)
     if held:
         yield with_our_errors(held)
-
-
-async def whole(first: bytes, rest: AsyncIterator[bytes] | None) -> bytes:
-    """An answer that is short."""
-    return first if rest is None else b"".join([first, *[chunk async for chunk in rest]])
