@@ -121,6 +121,11 @@ def refusal(sql: str, profile: Profile) -> ProfileNeeded | RefusedSql | None:
     )
 
 
+def reading_only() -> ProfileNeeded:
+    """The refusal of a write that only the engine saw, with a token for reading."""
+    return ProfileNeeded("the token allows reading only; writing needs one with the profile `rows`")
+
+
 def opens_nothing() -> ProfileNeeded:
     """The refusal of a token of the profile `none`."""
     return ProfileNeeded(

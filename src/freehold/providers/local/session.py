@@ -20,7 +20,7 @@ from freehold.libsql.guard import (
     read_facts,
 )
 from freehold.libsql.inspection import in_our_words
-from freehold.libsql.profiles import Profile, ProfileNeeded, is_beyond_rows, refusal
+from freehold.libsql.profiles import Profile, is_beyond_rows, reading_only, refusal
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.providers.local.alarm import LOOK_EVERY_STEPS, Alarm
 from freehold.providers.local.connection import (
@@ -104,7 +104,6 @@ class Session:
 
         Raises:
             SqlFailure: it failed, in the words of SQLite or of our limits.
-            ProfileNeeded: it writes, and the token reads only.
             FreeholdError: the request was cancelled, or an argument cannot be used.
         """
         began = time.perf_counter()
@@ -294,9 +293,7 @@ class Session:
     def failure_of(self, error: Exception) -> Exception:
         """What to tell the client about an error of SQLite or of its binding."""
         if self._authorizer.write_was_refused or (self.read_only and isinstance(error, apsw.ReadOnlyError)):
-            refused = ProfileNeeded(
-                "the token allows reading only; writing needs one with the profile `rows`"
-            )
+            refused = reading_only()
             return SqlFailure(str(refused), code_of(refused))
         if self._authorizer.refusal is not None:
             return SqlFailure(self._authorizer.refusal, "SQLITE_AUTH")

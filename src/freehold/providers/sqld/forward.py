@@ -8,6 +8,7 @@ import msgspec
 
 from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.guard import RefusedSql
+from freehold.libsql.profiles import reading_only
 from freehold.libsql.protocol import CursorErrorEntry, Error
 from freehold.providers.local.failures import Overloaded
 from freehold.providers.published import Published, RegistryBatches
@@ -17,7 +18,7 @@ from freehold.providers.sqld.breaking import Limited, Stoppable
 from freehold.providers.sqld.entitled import Entitled, without
 from freehold.providers.sqld.entitled import entitled as entitled_of
 from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.refusals import QueryTimeout, reading_only
+from freehold.providers.sqld.refusals import QueryTimeout
 from freehold.providers.sqld.refused import cut, streamed_with_our_errors, with_our_errors
 from freehold.providers.sqld.requests import Looked, baton_of, encoded, in_our_words, read
 from freehold.providers.sqld.schemas import AskOtherwise, Schemas

@@ -5,7 +5,7 @@ import re
 import msgspec
 
 from freehold.errors import FreeholdError, InvalidInput, ProviderUnavailable
-from freehold.libsql.profiles import ProfileNeeded
+from freehold.libsql.profiles import reading_only
 from freehold.libsql.protocol import Error
 from freehold.providers.local.failures import NOT_UTF8, BadBaton, Overloaded, StreamExpired
 from freehold.providers.sqld.damage import damage_in
@@ -51,11 +51,6 @@ def refusal(status: int, body: bytes) -> FreeholdError:  # noqa: PLR0911 - one f
         case 500 if damaged := damage_in(error.message):
             return damaged
     return ProviderUnavailable(f"sqld answered with HTTP status {status}: {error.message}")
-
-
-def reading_only() -> ProfileNeeded:
-    """A write with a token for reading, of which sqld told."""
-    return ProfileNeeded("the token allows reading only; writing needs one with the profile `rows`")
 
 
 class Refusal(InvalidInput):
