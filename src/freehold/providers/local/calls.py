@@ -10,13 +10,12 @@ from freehold.libsql.protocol import (
     CursorErrorEntry,
     CursorReq,
     CursorResp,
-    Error,
     ExecuteV1Req,
     ExecuteV1Resp,
     PipelineReq,
     PipelineResp,
 )
-from freehold.providers.local.failures import SqlFailure, code_of
+from freehold.providers.local.failures import SqlFailure, error_of
 from freehold.providers.local.jobs import Task
 from freehold.providers.local.limits import Budget
 from freehold.providers.local.pipeline import Pipeline, cursor_entries
@@ -49,7 +48,7 @@ def cursor(request: CursorReq, stream: Stream, rights: Rights, result_bytes: int
         try:
             entries = cursor_entries(on_session.batch(request.batch))
         except (ProfileNeeded, RefusedSql) as error:
-            entries = [CursorErrorEntry(Error(str(error), code_of(error)))]
+            entries = [CursorErrorEntry(error_of(error))]
         return Reply(_encoder.encode_lines([CursorResp(stream.next_baton, None), *entries]))
 
     return task

@@ -65,6 +65,11 @@ def code_of(error: FreeholdError) -> str:
     return "SQLITE_AUTH" if isinstance(error, RefusedSql) else error.code.upper()
 
 
+def error_of(error: FreeholdError) -> Error:
+    """An error as clients of a database get it, with that code."""
+    return Error(str(error), code_of(error))
+
+
 def failure_of(error: Exception) -> SqlFailure:  # noqa: PLR0911 - one for each kind
     """An error of SQLite or of its binding, in words that say what to do where SQLite's own do not."""
     match error:

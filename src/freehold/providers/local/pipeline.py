@@ -41,7 +41,7 @@ from freehold.libsql.protocol import (
     StreamReq,
     StreamResp,
 )
-from freehold.providers.local.failures import SqlFailure, code_of
+from freehold.providers.local.failures import SqlFailure, error_of
 from freehold.providers.local.limits import Budget
 from freehold.providers.local.rights import Rights
 from freehold.providers.local.run import Bindings
@@ -152,7 +152,7 @@ class Pipeline:
         except SqlFailure as failure:
             return StreamError(failure.error)
         except (ProfileNeeded, RefusedSql) as error:
-            return StreamError(Error(str(error), code_of(error)))
+            return StreamError(error_of(error))
 
     def _response(self, request: StreamReq) -> StreamResp:  # noqa: PLR0911 - one for each kind
         match request:

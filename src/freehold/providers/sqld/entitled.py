@@ -31,7 +31,7 @@ from freehold.libsql.protocol import (
     StoreSqlReq,
     StreamReq,
 )
-from freehold.providers.local.failures import code_of
+from freehold.providers.local.failures import error_of
 from freehold.providers.published import inlined
 from freehold.providers.sqld.known import known_of
 from freehold.providers.sqld.refusals import Refusal
@@ -203,7 +203,7 @@ class _Judge:
         try:
             check_stored_search(sql)
         except RefusedSql as refused:
-            return Error(str(refused), code_of(refused))
+            return error_of(refused)
         return None
 
     @property
@@ -230,7 +230,7 @@ class _Judge:
             if self._is_long:
                 check_lengths(stmt, " ".join(self._stored.values()))
         except RefusedSql as refused:
-            return Error(str(refused), code_of(refused))
+            return error_of(refused)
         return None
 
     def _fault_of_text(self, sql: str) -> Error | None:
@@ -241,7 +241,7 @@ class _Judge:
             if self._reads_only:
                 check_reading_sql(sql)
         except RefusedSql as refused:
-            return Error(str(refused), code_of(refused))
+            return error_of(refused)
         return None
 
     def _beyond_profile(self, sql: str | None) -> Forbidden | None:
@@ -253,7 +253,7 @@ class _Judge:
 
 
 def _error(refused: Forbidden | None) -> Error | None:
-    return None if refused is None else Error(str(refused), code_of(refused))
+    return None if refused is None else error_of(refused)
 
 
 def _refused_request(error: Forbidden | Error) -> StreamReq:

@@ -12,7 +12,7 @@ import msgspec
 
 from freehold.errors import Forbidden
 from freehold.libsql.protocol import Error
-from freehold.providers.local.failures import code_of
+from freehold.providers.local.failures import error_of
 
 _MAX_REASON = 2000
 _SAID = "freehold refused"
@@ -32,9 +32,11 @@ _LONGEST_ERROR_BYTES = 1_000_000
 
 def in_place_of(error: Forbidden | Error) -> str:
     """What sqld gets instead of a statement that is refused for this reason."""
-    message, code = (error.message, error.code) if isinstance(error, Error) else (str(error), code_of(error))
-    reason = message[:_MAX_REASON].encode(errors="replace").decode().replace("\0", "").replace('"', '""')
-    return f'SELECT "{_SAID} {code}: {reason}"()'
+    found = error if isinstance(error, Error) else error_of(error)
+    reason = (
+        found.message[:_MAX_REASON].encode(errors="replace").decode().replace("\0", "").replace('"', '""')
+    )
+    return f'SELECT "{_SAID} {found.code}: {reason}"()'
 
 
 def our_error(message: str, code: str) -> Error:
