@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.dates import from_ms, to_iso
@@ -13,7 +11,8 @@ from freehold.central.duties import DISCARDED, MAKING
 from freehold.central.engine import Central
 from freehold.central.life import OvertakenError, all_or_nothing, take_reserved
 from freehold.central.rollout_sql import KEPT
-from freehold.central.tables import rollout_step, tenant, token_rotation, unowned_database
+from freehold.central.rotations import next_generation
+from freehold.central.tables import rollout_step, tenant, unowned_database
 from freehold.central.tenants import COLUMNS
 from freehold.errors import NotFound
 from freehold.rollouts.types import Kept, RestorePoint, StepState
@@ -79,7 +78,8 @@ class CentralRestorePoints:
                 if changed != 1:
                     raise OvertakenError
             await db.execute(insert(unowned_database), set_aside)
-            await _end_tokens(db, old.database_name, to_iso(now))
+            # What was written with its tokens would be nowhere to be seen.
+            await next_generation(db, old.database_name, to_iso(now))
             details = {
                 "database": database_name,
                 "instead_of": old.database_name,
@@ -150,14 +150,3 @@ def _is_step(point: RestorePoint) -> ColumnElement[bool]:
         rollout_step.c.restore_point == point.name,
         rollout_step.c.state.in_(_OVER),
     )
-
-
-async def _end_tokens(db: AsyncConnection, database_name: str, now: str) -> None:
-    """Tokens that were made for the database open it no longer: what they wrote there would be nowhere to be seen."""
-    row = {"database_name": database_name, "generation": 1, "rotated_at": now}
-    ending = upsert(token_rotation).values(**row)
-    ending = ending.on_conflict_do_update(
-        index_elements=[token_rotation.c.database_name],
-        set_={"generation": token_rotation.c.generation + 1, "rotated_at": now},
-    )
-    await db.execute(ending)

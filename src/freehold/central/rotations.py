@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.dates import to_iso, utc_now
@@ -39,17 +40,21 @@ class CentralRotations:
             row = (await db.execute(_tenant(database_name))).first()
             if row is None:
                 raise _missing(database_name)
-            now = to_iso(self.now())
-            begin = insert(token_rotation).values(database_name=database_name, generation=1, rotated_at=now)
-            begin = begin.on_conflict_do_update(
-                index_elements=[token_rotation.c.database_name],
-                set_={"generation": token_rotation.c.generation + 1, "rotated_at": now},
-            )
-            done = await db.execute(begin.returning(token_rotation.c.generation))
-            generation = int(done.scalar_one())
+            generation = await next_generation(db, database_name, to_iso(self.now()))
             event = Event("tenant.tokens_rotated", f"tenant:{row.id}", {"generation": generation})
             await self.central.record(db, event)
             return generation
+
+
+async def next_generation(db: AsyncConnection, database_name: str, now: str) -> int:
+    """Begin one in this transaction: tokens that were made for the database before open it no longer."""
+    begin = insert(token_rotation).values(database_name=database_name, generation=1, rotated_at=now)
+    begin = begin.on_conflict_do_update(
+        index_elements=[token_rotation.c.database_name],
+        set_={"generation": token_rotation.c.generation + 1, "rotated_at": now},
+    )
+    done = await db.execute(begin.returning(token_rotation.c.generation))
+    return int(done.scalar_one())
 
 
 def _tenant(database_name: str) -> Select[str, str]:
