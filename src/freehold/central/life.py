@@ -16,7 +16,7 @@ from freehold.central.duties import DISCARDED, MAKING
 from freehold.central.engine import Central
 from freehold.central.rollout_sql import IS_HELD
 from freehold.central.tables import tenant, unowned_database, user
-from freehold.central.tenant_rows import new_tenant_row
+from freehold.central.tenant_rows import new_tenant_row, unowned_row
 from freehold.central.tenants import COLUMNS, to_tenant
 from freehold.errors import NotFound
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
@@ -121,18 +121,8 @@ class CentralLife:
         return await self._move(tenant, states, values, Event("tenant.deletion_started", *_about(tenant)))
 
     async def reserve(self, database_name: str, provider: str, tenant_id: str | None, until_ms: int) -> None:
-        now = to_iso(self.central.now())
-        row = {
-            "name": database_name,
-            "provider": provider,
-            "state": MAKING,
-            "tenant_id": tenant_id,
-            "schema_version": 0,
-            "attempts": 0,
-            "due_at_ms": until_ms,
-            "created_at": now,
-            "updated_at": now,
-        }
+        now = self.central.now()
+        row = unowned_row(database_name, provider, MAKING, until_ms, now, tenant_id=tenant_id)
         async with self.central.write() as db:
             await db.execute(insert(unowned_database), row)
 
@@ -163,18 +153,17 @@ class CentralLife:
                 await self._changed(db, tenant, states, values) and await take_reserved(db, database_name)
             ):
                 raise OvertakenError
-            old = {
-                "name": tenant.database_name,
-                "provider": tenant.provider,
-                "state": DISCARDED,
-                "tenant_id": tenant.tenant_id,
-                "schema_version": tenant.schema_version,
-                "attempts": 0,
-                "due_at_ms": int(now.timestamp() * 1000),
-                "created_at": tenant.created_at,
-                "updated_at": to_iso(now),
-            }
             if tenant.state is not TenantState.DELETED:
+                old = unowned_row(
+                    tenant.database_name,
+                    tenant.provider,
+                    DISCARDED,
+                    int(now.timestamp() * 1000),
+                    now,
+                    tenant_id=tenant.tenant_id,
+                    schema_version=tenant.schema_version,
+                    created_at=tenant.created_at,
+                )
                 await db.execute(insert(unowned_database), old)
             about = _about(tenant, database=database_name, instead_of=tenant.database_name)
             await self.central.record(db, Event("tenant.restored", *about))

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 
-from freehold.auth.dates import to_iso
 from freehold.central.duties import DISCARDED, MAKING, WAITING
 from freehold.central.engine import Central
 from freehold.central.life import take_reserved
 from freehold.central.tables import tenant as tenants
 from freehold.central.tables import unowned_database as unowned
+from freehold.central.tenant_rows import unowned_row
 from freehold.tenants.pool import Shape
 from freehold.tenants.types import UNPROVISIONED, Tenant
 
@@ -23,19 +23,7 @@ class CentralPool:
     central: Central
 
     async def reserve(self, name: str, provider: str, shape: Shape, *, size: int, until_ms: int) -> bool:
-        now = to_iso(self.central.now())
-        row = {
-            "name": name,
-            "provider": provider,
-            "state": MAKING,
-            "schema_version": shape.schema_version,
-            "chain": shape.chain,
-            "fingerprint": shape.fingerprint,
-            "attempts": 0,
-            "due_at_ms": until_ms,
-            "created_at": now,
-            "updated_at": now,
-        }
+        row = unowned_row(name, provider, MAKING, until_ms, self.central.now()) | _columns(shape)
         ours = and_(
             unowned.c.provider == provider, unowned.c.chain.is_not(None), unowned.c.tenant_id.is_(None)
         )
@@ -74,16 +62,10 @@ class CentralPool:
             tenants.c.database_name == tenant.database_name,
             tenants.c.state.in_([state.value for state in UNPROVISIONED]),
         )
-        old = {
-            "name": tenant.database_name,
-            "provider": tenant.provider,
-            "state": DISCARDED,
-            "schema_version": 0,
-            "attempts": 0,
-            "due_at_ms": int(now.timestamp() * 1000) + _LEASE_MS,
-            "created_at": tenant.created_at,
-            "updated_at": to_iso(now),
-        }
+        due_at_ms = int(now.timestamp() * 1000) + _LEASE_MS
+        old = unowned_row(
+            tenant.database_name, tenant.provider, DISCARDED, due_at_ms, now, created_at=tenant.created_at
+        )
         async with self.central.write() as db:
             if (await db.execute(select(tenants.c.id).where(waits))).first() is None:
                 return False

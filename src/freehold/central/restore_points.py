@@ -13,10 +13,10 @@ from freehold.central.life import OvertakenError, all_or_nothing, take_reserved
 from freehold.central.rollout_sql import KEPT
 from freehold.central.rotations import next_generation
 from freehold.central.tables import rollout_step, tenant, unowned_database
-from freehold.central.tenants import COLUMNS
+from freehold.central.tenant_rows import unowned_row
+from freehold.central.tenants import COLUMNS, to_tenant
 from freehold.errors import NotFound
 from freehold.rollouts.types import Kept, RestorePoint, StepState
-from freehold.tenants.types import Tenant, TenantState
 
 # In these states nobody is at work on the tenant.
 _OVER = ("migrated", "skipped", "failed", "drifted", "restored")
@@ -58,17 +58,15 @@ class CentralRestorePoints:
         )
         values = {"database_name": database_name, "schema_version": schema_version, "updated_at": to_iso(now)}
         restored = {"state": "restored", "version": schema_version, "set_aside": old.database_name}
-        set_aside = {
-            "name": old.database_name,
-            "provider": old.provider,
-            "state": MAKING,
-            "tenant_id": old.tenant_id,
-            "schema_version": old.schema_version,
-            "attempts": 0,
-            "due_at_ms": keep_until_ms,
-            "created_at": to_iso(now),
-            "updated_at": to_iso(now),
-        }
+        set_aside = unowned_row(
+            old.database_name,
+            old.provider,
+            MAKING,
+            keep_until_ms,
+            now,
+            tenant_id=old.tenant_id,
+            schema_version=old.schema_version,
+        )
         async with all_or_nothing(self.central) as db:
             for changed in (
                 (await db.execute(update(tenant).where(is_so).values(**values))).rowcount,
@@ -114,9 +112,7 @@ class CentralRestorePoints:
         return [
             RestorePoint(
                 rollout_id=rollout_id,
-                tenant=Tenant(
-                    **{**{each.name: row[each.name] for each in COLUMNS}, "state": TenantState(row["state"])}
-                ),
+                tenant=to_tenant({each.name: row[each.name] for each in COLUMNS}),
                 state=row["step_state"],
                 name=row["restore_point"],
                 until_ms=row["until_ms"],
