@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
@@ -61,10 +61,9 @@ class CentralLife:
         return to_tenant(row)
 
     async def find_copy(self, database_name: str) -> Tenant | None:
-        is_kept = and_(unowned_database.c.name == database_name, unowned_database.c.state == MAKING)
         wanted = select(*COLUMNS).join(unowned_database, unowned_database.c.tenant_id == tenant.c.id)
         async with self.central.read() as db:
-            row = (await db.execute(wanted.where(is_kept))).mappings().first()
+            row = (await db.execute(wanted.where(is_reserved(database_name)))).mappings().first()
         return None if row is None else msgspec.structs.replace(to_tenant(row), database_name=database_name)
 
     async def is_held(self, tenant: Tenant) -> bool:
@@ -221,10 +220,8 @@ class CentralLife:
         return (await db.execute(changed)).rowcount == 1
 
     async def _change_reserved(self, database_name: str, **values: Any) -> bool:
-        is_kept = and_(unowned_database.c.name == database_name, unowned_database.c.state == MAKING)
-        changed = (
-            update(unowned_database).where(is_kept).values(**values, updated_at=to_iso(self.central.now()))
-        )
+        changed = update(unowned_database).where(is_reserved(database_name))
+        changed = changed.values(**values, updated_at=to_iso(self.central.now()))
         async with self.central.write() as db:
             return (await db.execute(changed)).rowcount == 1
 
@@ -246,7 +243,11 @@ def _about(tenant: Tenant, **details: str) -> tuple[str, Facts]:
     return f"tenant:{tenant.tenant_id}", {"database": tenant.database_name, **details}
 
 
+def is_reserved(database_name: str) -> ColumnElement[bool]:
+    """Whether the name waits for an owner, or is a copy's that is kept."""
+    return and_(unowned_database.c.name == database_name, unowned_database.c.state == MAKING)
+
+
 async def take_reserved(db: AsyncConnection, database_name: str) -> bool:
     """The reserved name gets an owner in this transaction."""
-    is_kept = and_(unowned_database.c.name == database_name, unowned_database.c.state == MAKING)
-    return (await db.execute(delete(unowned_database).where(is_kept))).rowcount == 1
+    return (await db.execute(delete(unowned_database).where(is_reserved(database_name)))).rowcount == 1

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 
 from freehold.central.duties import DISCARDED, MAKING, WAITING
 from freehold.central.engine import Central
-from freehold.central.life import take_reserved
+from freehold.central.life import is_reserved, take_reserved
 from freehold.central.tables import tenant as tenants
 from freehold.central.tables import unowned_database as unowned
 from freehold.central.tenant_rows import unowned_row
@@ -37,10 +37,9 @@ class CentralPool:
         return True
 
     async def put(self, name: str, shape: Shape) -> bool:
-        is_kept = and_(unowned.c.name == name, unowned.c.state == MAKING)
         values = {**_columns(shape), "state": WAITING, "due_at_ms": None}
         async with self.central.write() as db:
-            return (await db.execute(update(unowned).where(is_kept).values(values))).rowcount == 1
+            return (await db.execute(update(unowned).where(is_reserved(name)).values(values))).rowcount == 1
 
     async def claim(self, provider: str, shape: Shape, tenant_id: str, until_ms: int) -> str | None:
         waits = and_(unowned.c.state == WAITING, unowned.c.provider == provider, _is(shape))
@@ -76,10 +75,9 @@ class CentralPool:
         return True
 
     async def discard(self, name: str) -> None:
-        is_kept = and_(unowned.c.name == name, unowned.c.state == MAKING)
         values = {"state": DISCARDED, "due_at_ms": int(self.central.now().timestamp() * 1000)}
         async with self.central.write() as db:
-            await db.execute(update(unowned).where(is_kept).values(values))
+            await db.execute(update(unowned).where(is_reserved(name)).values(values))
 
     async def discard_others(self, provider: str, shape: Shape) -> int:
         others = and_(
