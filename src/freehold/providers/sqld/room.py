@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from freehold.providers.local.failures import Overloaded
+from freehold.providers.sqld.admission import next_in_line, use_of, weight_of
+from freehold.providers.sqld.lanes import taken
 from freehold.providers.sqld.shares import HEAVY_S, LIGHT_S, LONG_S, QUICK_S
 from freehold.providers.sqld.turn import Turn
 
@@ -19,27 +21,30 @@ _HEAVY_SHARE = 0.5
 
 def make_room(turns: "Turns", now: float) -> None:
     """Where only long calls hold the places and somebody light waits, the heaviest give way."""
-    counted = turns.counted(now)
+    counted = taken(turns, now).places
     if counted < turns.limit or any(turn.stopped is not None for turn in turns.running):
         return
     long = [turn for turn in turns.running if _is_long(turns, turn, now)]
     if not long:
         return
     excess = counted - turns.limit + 1
-    waits = turns.next_in_line(now, more=excess)
-    if waits is None or waits.slow_until > now or turns.weight_of(waits, now) >= LIGHT_S:
+    found = next_in_line(turns, now, more=excess)
+    if found is None:
+        return
+    waits, _ = found
+    if waits.slow_until > now or weight_of(turns, waits, now) >= LIGHT_S:
         return
     # Whoever sends one that is not yet long again and again must not keep those that are.
     has_waited = now - waits.waiting[0].since >= _STOPPED_AFTER_S
     if len(long) + len(turns.lingering) < counted and not has_waited:
         return  # the others are through in no time, or long in no time
-    long.sort(key=lambda turn: (-turns.use_of(turn.share, now), turn.began))
+    long.sort(key=lambda turn: (-use_of(turns, turn.share, now), turn.began))
     # On a crowded machine everybody's calls take long: beside those who use much, few are heavy.
     others = {*turns.queued, *(turn.share for turn in (*turns.running, *turns.lingering))}
-    heavy_s = max(HEAVY_S, _HEAVY_SHARE * max(turns.use_of(each, now) for each in others))
+    heavy_s = max(HEAVY_S, _HEAVY_SHARE * max(use_of(turns, each, now) for each in others))
     for turn in long[:excess]:
         if turn.share is not waits and (
-            _is_not_quick(turns, turn, now) or turns.use_of(turn.share, now) >= heavy_s
+            _is_not_quick(turns, turn, now) or use_of(turns, turn.share, now) >= heavy_s
         ):
             _stop(turns, turn)
 
@@ -53,14 +58,14 @@ def make_room_for_unstoppable(turns: "Turns", now: float) -> None:
         for share in turns.queued
         if share.waiting[0].call.is_unstoppable
         and not share.unstoppable
-        and turns.use_of(share, now) < LIGHT_S
+        and use_of(turns, share, now) < LIGHT_S
         and share.slow_until <= now
     ]
     running = [turn for turn in turns.running if turn.is_unstoppable]
     if not waiting or any(turn.stopped is not None for turn in running):
         return
     for turn in running:
-        if now - turn.began >= LONG_S and turns.use_of(turn.share, now) >= HEAVY_S:
+        if now - turn.began >= LONG_S and use_of(turns, turn.share, now) >= HEAVY_S:
             _stop(turns, turn)
             return
 

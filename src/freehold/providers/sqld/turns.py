@@ -14,22 +14,20 @@ from collections.abc import Callable, Iterable
 from freehold.errors import FreeholdError
 from freehold.providers.local.failures import GoesOn, Gone, Overloaded
 from freehold.providers.serving import Interest
-from freehold.providers.sqld.lanes import Lane, Taken, free_lane, taken
+from freehold.providers.sqld.admission import next_in_line, way_in
+from freehold.providers.sqld.lanes import Lane
 from freehold.providers.sqld.refusals import QueryTimeout
 from freehold.providers.sqld.room import make_room, make_room_for_unstoppable
-from freehold.providers.sqld.shares import FORGOTTEN_S, HEAVY_S, LIGHT_S, LONG_S, QUICK_S, Call, Share, Waiter
+from freehold.providers.sqld.shares import FORGOTTEN_S, LIGHT_S, LONG_S, QUICK_S, Call, Share, Waiter
 from freehold.providers.sqld.turn import Turn
 
 _QUICK_EACH = 8
-_QUICK = 32
 _LOOKED_AT_S = 0.5
 _WAITING_EACH = 32
 _WAITING = 2000
 _WAITS_S = 30.0
 # A client that goes away may have asked for something that ends at once: then nothing needs to be broken off.
 _GRACE_S = 0.3
-# So many seconds of use for each second of waiting.
-_FORGIVEN = 0.05
 _BROKEN = 1000
 # What sqld can interrupt it has ended long before.
 _PATIENCE_S = 1.0
@@ -70,7 +68,7 @@ class Turns:
         self.broken: deque[tuple[float, str]] = deque(
             maxlen=_BROKEN
         )  # when, and whose; until it is known why
-        self._suspects: dict[Share, None] = {}
+        self.suspects: dict[Share, None] = {}  # sqld ended over a call of one of them
         self.unlooked: dict[Share, None] = {}  # those who used so much that what they wrote is worth a look
         self.cores = cores
         self.unstoppable_limit = max(cores // 2, 1)
@@ -134,7 +132,7 @@ class Turns:
                 self._forget_idle()
         now = self.now()
         call = Call(statements, is_program, is_unstoppable, goes_on, holds_lock)
-        way = self._way_in(share, now, call) if holds_lock or not share.waiting else None
+        way = way_in(self, share, now, call) if holds_lock or not share.waiting else None
         if way is None:
             turn = await self._wait(share, interest, now, call)
         else:
@@ -181,7 +179,7 @@ class Turns:
             self.slow_down(share)
         for share in known or shares:
             share.suspect(now)
-            self._suspects[share] = None
+            self.suspects[share] = None
         return [share.name for share in known or shares]
 
     def close(self, database_name: str) -> Share:
@@ -265,60 +263,6 @@ class Turns:
         self.held -= 1
         share.unstoppable -= turn.is_unstoppable
         self.unstoppable -= turn.is_unstoppable
-
-    def _way_in(
-        self, share: Share, now: float, call: Call, *, more: int = 0, in_use: Taken | None = None
-    ) -> Lane | None:
-        """How it may begin: with a place or beside them in this lane; None if it has to wait."""
-        if (
-            (call.is_unstoppable and (share.unstoppable or self.unstoppable >= self.unstoppable_limit))
-            or self.is_held_up
-            or share.lingering
-            or share.closed == "all"
-            or (share.closed == "new" and not call.goes_on)
-        ):
-            return None
-        if self._suspects and not self._may_be_seen(share, now, goes_on=call.goes_on):
-            return None
-        if share.slow_until > now:
-            is_time = not share.running and now >= share.not_before
-            return "" if is_time and self.counted(now) < self.limit - 1 + more else None
-        places = self.limit + call.goes_on + more
-        has_room = share.running < share.allowed + call.goes_on and self.held < _QUICK
-        if has_room and self.held < places - 1:
-            return ""
-        in_use = in_use or taken(self, now)
-        # The last one is for those who used little.
-        if has_room and (
-            in_use.places < places - 1 or (in_use.places < places and self.weight_of(share, now) < HEAVY_S)
-        ):
-            return ""
-        lane = free_lane(self, share, now, in_use)
-        return lane if lane or (call.holds_lock and self._may_let_go(share, now)) else None
-
-    def _may_let_go(self, share: Share, now: float) -> bool:
-        """Whether a call that may hold what its tenant's own wait for may begin beside those: one of each tenant, and
-        as many that take long as there are cores."""
-        if not share.running or self.held >= _QUICK:
-            return False
-        holding = [turn for turn in self.running if turn.holds_lock]
-        long = sum(now - turn.began >= QUICK_S for turn in holding)
-        return long < self.cores and all(turn.share is not share for turn in holding)
-
-    def _may_be_seen(self, share: Share, now: float, *, goes_on: bool) -> bool:
-        """Whether no call of a suspect runs, if this is one. What goes on may hold what its own tenant waits for."""
-        if share.suspect_until <= now:
-            if share in self._suspects:
-                del self._suspects[share]
-            return True
-        return not any(
-            each.running and (each is not share or not goes_on) and each.suspect_until > now
-            for each in self._suspects
-        )
-
-    def counted(self, now: float) -> int:
-        """Places that are taken by what is not known to be quick."""
-        return taken(self, now).places
 
     def _allow(self, share: Share, allowed: int) -> None:
         """So many calls at once; what runs counts by it from now on."""
@@ -412,49 +356,13 @@ class Turns:
     def _let_in(self, now: float) -> None:
         """Give the places that are free to those who wait, one by one."""
         while self.waiting:
-            found = self._next(now)
+            found = next_in_line(self, now)
             if found is None:
                 return
             share, way = found
             waiter = share.waiting[0]
             self._take_out(share, waiter)
             waiter.place.set_result(self._begin(share, now, waiter.call, way))
-
-    def next_in_line(self, now: float, *, more: int = 0) -> Share | None:
-        """Whose turn it is, if anybody's; or would be with so many places `more`."""
-        found = self._next(now, more=more)
-        return None if found is None else found[0]
-
-    def _next(self, now: float, *, more: int = 0) -> tuple[Share, Lane] | None:
-        """Whose turn it is, and by which way the first of its calls that wait may begin."""
-        in_use = taken(self, now)
-        able: list[tuple[Share, Lane]] = []
-        for share in self.queued:
-            first = share.waiting[0]
-            if first.place.done():
-                continue  # it was cancelled, and takes itself out in a moment
-            way = self._way_in(share, now, first.call, more=more, in_use=in_use)
-            if way is not None:
-                able.append((share, way))
-        return min(able, key=lambda each: self._rank(each[0], now), default=None)
-
-    def _rank(self, share: Share, now: float) -> tuple[bool, float, float]:
-        return (share.slow_until > now, self.weight_of(share, now), share.waiting[0].since)
-
-    def weight_of(self, share: Share, now: float) -> float:
-        """What is held against a tenant: what it used, which is forgiven little by little while it waits.
-
-        Else some hundred tenants who take turns in having used nothing of late go before everybody else for ever.
-        """
-        waited_s = now - max(share.waiting[0].since, share.seen_at) if share.waiting else 0.0
-        return self.use_of(share, now) - _FORGIVEN * waited_s
-
-    def use_of(self, share: Share, now: float) -> float:
-        """With what it is using now."""
-        if not share.running:
-            return share.used(now)
-        held = (turn for turn in (*self.running, *self.lingering) if turn.share is share)
-        return share.used(now) + sum(self.worked(now) - turn.began_work for turn in held)
 
     def _refuse_overdue(self, now: float) -> None:
         for share in list(self.queued):

@@ -1,0 +1,102 @@
+"""Which calls may begin on sqld now, and whose goes first."""
+
+from typing import TYPE_CHECKING
+
+from freehold.providers.sqld.lanes import Lane, Taken, free_lane, taken
+from freehold.providers.sqld.shares import HEAVY_S, QUICK_S, Call, Share
+
+if TYPE_CHECKING:
+    from freehold.providers.sqld.turns import Turns
+
+_QUICK = 32
+# So many seconds of use for each second of waiting.
+_FORGIVEN = 0.05
+
+
+def way_in(
+    turns: "Turns", share: Share, now: float, call: Call, *, more: int = 0, in_use: Taken | None = None
+) -> Lane | None:
+    """How it may begin: with a place or beside them in this lane; None if it has to wait."""
+    if (
+        (call.is_unstoppable and (share.unstoppable or turns.unstoppable >= turns.unstoppable_limit))
+        or turns.is_held_up
+        or share.lingering
+        or share.closed == "all"
+        or (share.closed == "new" and not call.goes_on)
+    ):
+        return None
+    if turns.suspects and not _may_be_seen(turns, share, now, goes_on=call.goes_on):
+        return None
+    if share.slow_until > now:
+        is_time = not share.running and now >= share.not_before
+        return "" if is_time and (in_use or taken(turns, now)).places < turns.limit - 1 + more else None
+    places = turns.limit + call.goes_on + more
+    has_room = share.running < share.allowed + call.goes_on and turns.held < _QUICK
+    if has_room and turns.held < places - 1:
+        return ""
+    in_use = in_use or taken(turns, now)
+    # The last one is for those who used little.
+    if has_room and (
+        in_use.places < places - 1 or (in_use.places < places and weight_of(turns, share, now) < HEAVY_S)
+    ):
+        return ""
+    lane = free_lane(turns, share, now, in_use)
+    return lane if lane or (call.holds_lock and _may_let_go(turns, share, now)) else None
+
+
+def next_in_line(turns: "Turns", now: float, *, more: int = 0) -> tuple[Share, Lane] | None:
+    """Whose turn it is, if anybody's, and by which way the first of its calls that wait may begin; or whose it would
+    be with so many places `more`."""
+    in_use = taken(turns, now)
+    able: list[tuple[Share, Lane]] = []
+    for share in turns.queued:
+        first = share.waiting[0]
+        if first.place.done():
+            continue  # it was cancelled, and takes itself out in a moment
+        way = way_in(turns, share, now, first.call, more=more, in_use=in_use)
+        if way is not None:
+            able.append((share, way))
+    return min(able, key=lambda each: _rank(turns, each[0], now), default=None)
+
+
+def weight_of(turns: "Turns", share: Share, now: float) -> float:
+    """What is held against a tenant: what it used, which is forgiven little by little while it waits.
+
+    Else some hundred tenants who take turns in having used nothing of late go before everybody else for ever.
+    """
+    waited_s = now - max(share.waiting[0].since, share.seen_at) if share.waiting else 0.0
+    return use_of(turns, share, now) - _FORGIVEN * waited_s
+
+
+def use_of(turns: "Turns", share: Share, now: float) -> float:
+    """What a tenant used, with what it is using now."""
+    if not share.running:
+        return share.used(now)
+    held = (turn for turn in (*turns.running, *turns.lingering) if turn.share is share)
+    return share.used(now) + sum(turns.worked(now) - turn.began_work for turn in held)
+
+
+def _rank(turns: "Turns", share: Share, now: float) -> tuple[bool, float, float]:
+    return (share.slow_until > now, weight_of(turns, share, now), share.waiting[0].since)
+
+
+def _may_let_go(turns: "Turns", share: Share, now: float) -> bool:
+    """Whether a call that may hold what its tenant's own wait for may begin beside those: one of each tenant, and as
+    many that take long as there are cores."""
+    if not share.running or turns.held >= _QUICK:
+        return False
+    holding = [turn for turn in turns.running if turn.holds_lock]
+    long = sum(now - turn.began >= QUICK_S for turn in holding)
+    return long < turns.cores and all(turn.share is not share for turn in holding)
+
+
+def _may_be_seen(turns: "Turns", share: Share, now: float, *, goes_on: bool) -> bool:
+    """Whether no call of a suspect runs, if this is one. What goes on may hold what its own tenant waits for."""
+    if share.suspect_until <= now:
+        if share in turns.suspects:
+            del turns.suspects[share]
+        return True
+    return not any(
+        each.running and (each is not share or not goes_on) and each.suspect_until > now
+        for each in turns.suspects
+    )
