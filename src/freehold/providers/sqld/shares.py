@@ -129,7 +129,7 @@ class Call(NamedTuple):
     is_program: bool
     is_unstoppable: bool
     goes_on: bool
-    holds_lock: bool = False
+    holds_lock: bool
 
 
 class Waiter:

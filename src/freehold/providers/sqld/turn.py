@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from freehold.errors import FreeholdError
 from freehold.providers.sqld.lanes import Lane
-from freehold.providers.sqld.shares import Share
+from freehold.providers.sqld.shares import Call, Share
 
 if TYPE_CHECKING:
     from freehold.providers.sqld.turns import Turns
@@ -29,22 +29,19 @@ class Turn:
         self,
         turns: "Turns",
         share: Share,
-        statements: int,
+        call: Call,
         now: float,
         *,
-        is_program: bool,
-        is_unstoppable: bool,
-        holds_lock: bool = False,
-        lane: Lane = "",
-        is_quick: bool = False,
+        lane: Lane,
+        is_quick: bool,
     ) -> None:
         self.turns = turns
         self.share = share
-        self.statements = statements
-        self.is_program = is_program
+        self.statements = call.statements
+        self.is_program = call.is_program
         self.is_quick = self.was_quick = is_quick  # its tenant's calls are, or were when it began
-        self.is_unstoppable = is_unstoppable
-        self.holds_lock = holds_lock
+        self.is_unstoppable = call.is_unstoppable
+        self.holds_lock = call.holds_lock
         self.began = now
         self.began_work = turns.worked(now)
         self.stopped: FreeholdError | None = None

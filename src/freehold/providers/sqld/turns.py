@@ -245,11 +245,8 @@ class Turns:
         turn = Turn(
             self,
             share,
-            call.statements,
+            call,
             now,
-            is_program=call.is_program,
-            is_unstoppable=call.is_unstoppable,
-            holds_lock=call.holds_lock,
             lane=lane,
             is_quick=not lane and share.allowed > self.cores and now >= share.trusted_from,
         )
