@@ -4,17 +4,20 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import ColumnElement, and_, text, true
 
 from freehold.auth.dates import from_iso
+from freehold.central.tables import tenant
 from freehold.rollouts.types import Ended, Progress, Rollout, RolloutState, StepState
+from freehold.tenants.types import TenantState
 
 # Taken back from a rollout whose version they are still below: no other one takes them along unasked, for it would do
 # to them what the first one did. In this order: of many steps few are such.
-HELD = """SELECT held_step.tenant_id FROM rollout AS held_by
+_HELD = """SELECT held_step.tenant_id FROM rollout AS held_by
   CROSS JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.state = 'restored'
   JOIN tenant AS held ON held.id = held_step.tenant_id
   WHERE held_by.to_version > held.schema_version"""
+HELD_TENANTS, _FREE_TENANTS = text(f"tenant.id IN ({_HELD})"), text(f"tenant.id NOT IN ({_HELD})")
 
 # The same of one tenant, by the keys: nobody has made many rollouts.
 IS_HELD = text("""
@@ -37,7 +40,7 @@ FROM (
   ) AS place
   FROM tenant
   WHERE provider = :provider AND state = 'ready' AND schema_version < :to_version
-    AND (:include_restored OR id NOT IN ({HELD}))
+    AND (:include_restored OR id NOT IN ({_HELD}))
 )
 """)
 
@@ -140,6 +143,16 @@ WHERE rollout_id = :rollout_id AND (tenant_id, due_at_ms) IN
   (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:held))
 RETURNING tenant_id
 """)
+
+
+def is_behind(provider: str, to_version: int, *, include_restored: bool = False) -> ColumnElement[bool]:
+    """Of a tenant: whether a rollout to this version would take it along."""
+    return and_(
+        tenant.c.provider == provider,
+        tenant.c.state == TenantState.READY.value,
+        tenant.c.schema_version < to_version,
+        true() if include_restored else _FREE_TENANTS,
+    )
 
 
 def progress_of(rollout: Rollout, rows: Iterable[Sequence[Any]], now: datetime) -> Progress:

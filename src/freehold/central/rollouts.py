@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, case, func, insert, select, text, true, update
+from sqlalchemy import Row, and_, case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
@@ -16,7 +16,7 @@ from freehold.central.rollout_sql import (
     CLAIM,
     DRIFTED,
     EXTEND,
-    HELD,
+    HELD_TENANTS,
     MOVE,
     NOT_MIGRATED,
     RECORD,
@@ -24,6 +24,7 @@ from freehold.central.rollout_sql import (
     STANDING,
     START,
     TAKE_OVER,
+    is_behind,
     progress_of,
     step_values,
     tenant_values,
@@ -54,7 +55,6 @@ _CAUSES = 50
 _PAGE = 1_000
 # What a drifted tenant's cause may be: see `rollouts.migrate_one`.
 _DRIFTS = msgspec.json.encode([*get_args(Verdict), "full"]).decode()
-_IS_HELD, _IS_FREE = text(f"tenant.id IN ({HELD})"), text(f"tenant.id NOT IN ({HELD})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,14 @@ class CentralRollouts:
                     left_out[state] = left_out.get(state, 0) + count
             if not include_restored:
                 is_ready = and_(tenant.c.provider == provider, tenant.c.state == TenantState.READY.value)
-                held = select(tenant.c.schema_version, func.count()).where(is_ready, _IS_HELD)
+                held = select(tenant.c.schema_version, func.count()).where(is_ready, HELD_TENANTS)
                 for version, count in await db.execute(held.group_by(tenant.c.schema_version)):
                     ready[version] -= count
                     left_out["restored"] = left_out.get("restored", 0) + count
         return Census(ready=ready, left_out=left_out)
 
     async def behind(self, provider: str, to_version: int, limit: int) -> Sequence[tuple[str, str]]:
-        some = select(tenant.c.id, tenant.c.database_name).where(_is_behind(provider, to_version))
+        some = select(tenant.c.id, tenant.c.database_name).where(is_behind(provider, to_version))
         async with self.central.read() as db:
             return [(row.id, row.database_name) for row in await db.execute(some.limit(limit))]
 
@@ -98,17 +98,17 @@ class CentralRollouts:
     async def start(self, provider: str, to_version: int, options: Options) -> Rollout:
         rollout_id, now = random_id(), self.central.now()
         canaries = tuple(dict.fromkeys(options.canaries))
-        is_behind = _is_behind(provider, to_version, include_restored=options.include_restored)
+        are_behind = is_behind(provider, to_version, include_restored=options.include_restored)
         async with self.central.write() as db:
             await _require_none_open(db)
-            tenants = int((await db.execute(select(func.count()).where(is_behind))).scalar_one())
+            tenants = int((await db.execute(select(func.count()).where(are_behind))).scalar_one())
             if not tenants:
-                left_out = _is_behind(provider, to_version, include_restored=True)
+                left_out = is_behind(provider, to_version, include_restored=True)
                 held = int((await db.execute(select(func.count()).where(left_out))).scalar_one())
                 raise NobodyBehind(to_version, held)
             known: set[str] = set()
             if canaries:
-                among = select(tenant.c.id).where(is_behind, tenant.c.id.in_(canaries))
+                among = select(tenant.c.id).where(are_behind, tenant.c.id.in_(canaries))
                 known.update((await db.execute(among)).scalars())
             if missing := [each for each in canaries if each not in known]:
                 raise BadRollout(f"`{missing[0]}` is no ready tenant below version {to_version}")
@@ -373,15 +373,6 @@ _VERBS = {
     RolloutState.DONE: "done",
     RolloutState.ABORTED: "aborted",
 }
-
-
-def _is_behind(provider: str, to_version: int, *, include_restored: bool = False) -> ColumnElement[bool]:
-    return and_(
-        tenant.c.provider == provider,
-        tenant.c.state == TenantState.READY.value,
-        tenant.c.schema_version < to_version,
-        true() if include_restored else _IS_FREE,
-    )
 
 
 async def _require_none_open(db: AsyncConnection, besides: str = "") -> None:
