@@ -9,7 +9,7 @@ from freehold.libsql.protocol import Error
 MAX_VALUE_BYTES = 8_000_000
 NOT_UTF8 = "a text is not valid UTF-8; read it with CAST(... AS BLOB)"
 _MEGABYTE = 1_000_000
-_UNREADABLE = ("incomplete input", "unrecognized token")
+UNREADABLE = ("incomplete input", "unrecognized token")
 
 
 class SqlFailure(Exception):
@@ -91,6 +91,6 @@ def failure_of(error: Exception) -> SqlFailure:  # noqa: PLR0911 - one for each 
 def _code_of(error: Exception) -> str:
     """The name of SQLite's primary result code, or that the SQL could not be read at all."""
     if isinstance(error, apsw.SQLError):
-        is_syntax = str(error).endswith("syntax error") or str(error).startswith(_UNREADABLE)
+        is_syntax = str(error).endswith("syntax error") or str(error).startswith(UNREADABLE)
         return "SQL_PARSE_ERROR" if is_syntax else "SQLITE_ERROR"
     return str(apsw.mapping_result_codes.get(getattr(error, "result", -1), "SQLITE_MISUSE"))

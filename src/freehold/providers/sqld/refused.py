@@ -12,7 +12,7 @@ import msgspec
 
 from freehold.errors import Forbidden
 from freehold.libsql.protocol import Error
-from freehold.providers.local.failures import error_of
+from freehold.providers.local.failures import UNREADABLE, error_of
 
 _MAX_REASON = 2000
 _SAID = "freehold refused"
@@ -20,7 +20,6 @@ _CODES = frozenset({"SQLITE_AUTH", "PROFILE_NEEDED", "SQLITE_TOOBIG"})
 _REFUSED = re.compile(rf".*no such function: {_SAID} ([A-Z_]+): (.*?)(?: \(at offset \d+\))?", re.DOTALL)
 # As sqld 0.24.32 tells the many errors for which SQLite has one code, and what its own parser refuses.
 _VAGUE = frozenset({"SQLITE_UNKNOWN", "SQL_INPUT_ERROR"})
-_UNREADABLE = ("unrecognized token", "incomplete input")
 _UNSUPPORTED = "SQL string could not be parsed: unsupported statement"
 _DUPLICATE = "SQL string could not be parsed: duplicate column name"
 # A quote in a value is escaped, so this is nothing but an error's. sqld writes the message first.
@@ -45,7 +44,7 @@ def our_error(message: str, code: str) -> Error:
         refused = _REFUSED.fullmatch(message)
         if refused is not None and refused[1] in _CODES:
             return Error(refused[2], refused[1])
-        is_unreadable = message.endswith("syntax error") or any(each in message for each in _UNREADABLE)
+        is_unreadable = message.endswith("syntax error") or any(each in message for each in UNREADABLE)
         return Error(message, "SQL_PARSE_ERROR" if is_unreadable else "SQLITE_ERROR")
     if message.startswith(_UNSUPPORTED):
         return Error(message, "SQLITE_AUTH")
