@@ -33,7 +33,6 @@ from freehold.libsql.protocol import (
 )
 from freehold.providers.local.failures import error_of
 from freehold.providers.published import inlined
-from freehold.providers.sqld.known import known_of
 from freehold.providers.sqld.refusals import Refusal
 from freehold.providers.sqld.refused import in_place_of
 from freehold.providers.sqld.requests import Looked, looked_at
@@ -75,7 +74,7 @@ def entitled(
         Refusal: it is one statement, which is refused.
         ProfileNeeded, RefusedSql: it is a batch without a stream, which is refused.
     """
-    if request.fault is None and _is_plain(request, profile, access_level, is_long=is_long):
+    if not request.faults and _is_plain(request, profile, access_level, is_long=is_long):
         return Entitled(request)  # as nearly all are
     judge = _Judge(request, profile, access_level, is_long=is_long)
     return judge.entitled()
@@ -143,9 +142,9 @@ class _Judge:
                 return self._made(replace(body, batch=judged))
 
     def _made(self, body: PipelineReq | CursorReq | BatchV1Req) -> Entitled:
-        found = looked_at(body)
-        if found.fault is not None:
-            raise RefusedSql(found.fault)
+        found = self._request if body == self._request.body else looked_at(body)
+        if found.faults:
+            raise RefusedSql(next(iter(found.faults.values())))
         return Entitled(found, tuple(self._claims))
 
     def _kept(self, request: StreamReq, at: int) -> StreamReq:
@@ -234,7 +233,7 @@ class _Judge:
         return None
 
     def _fault_of_text(self, sql: str) -> Error | None:
-        fault = known_of(sql).fault
+        fault = self._request.faults.get(sql)
         if fault is not None:
             return Error(fault, "SQLITE_TOOBIG" if len(sql) > MAX_LENGTH else "SQLITE_AUTH")
         try:

@@ -35,7 +35,7 @@ class Looked(NamedTuple):
     """A request with what is to be known of it on its way.
 
     `statements` is how many it has, a sequence counts as two; with `is_program` some run whatever becomes of those
-    before. `leaves_stream`: sqld may have a stream open after it. With a `fault` it may not go on; `need` is the
+    before. `leaves_stream`: sqld may have a stream open after it. Texts with `faults` may not go on; `need` is the
     widest of its texts, `hints` are those of all.
     """
 
@@ -45,7 +45,7 @@ class Looked(NamedTuple):
     is_program: bool
     leaves_stream: bool
     stores: bool
-    fault: str | None
+    faults: Mapping[str, str]
     hints: int
     need: Need
     instead: Mapping[str, str] = {}  # of its texts that the engine gets in other words
@@ -85,7 +85,7 @@ def read(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Looked:
 
 
 def looked_at(request: Body) -> Looked:
-    """What is to be known of the request, in one pass. Blocking, as `checked`."""
+    """What is to be known of the request, in one pass. Blocking, as `read`."""
     texts: list[str] = []
     statements = 0
     is_program = stores = False
@@ -116,7 +116,8 @@ def looked_at(request: Body) -> Looked:
         statements = len(request.batch.steps)
         is_program = statements > 1
         texts += texts_of(request)
-    fault, hints, need = None, UNSTOPPABLE * _runs_stored(request), NOTHING_NEEDED
+    hints, need = UNSTOPPABLE * _runs_stored(request), NOTHING_NEEDED
+    faults: dict[str, str] = {}
     instead: dict[str, str] = {}
     for sql in texts:
         known = known_of(sql)
@@ -125,8 +126,8 @@ def looked_at(request: Body) -> Looked:
         if known.instead is not None:
             instead[sql] = known.instead
         if known.fault is not None:
-            fault = known.fault
-    return Looked(request, texts, statements, is_program, leaves_stream, stores, fault, hints, need, instead)
+            faults[sql] = known.fault
+    return Looked(request, texts, statements, is_program, leaves_stream, stores, faults, hints, need, instead)
 
 
 def _runs_stored(request: Body) -> bool:
