@@ -24,19 +24,19 @@ _DIALECT = (
 )
 _REPLICAS = "Replicas follow sqld's log; files are not replicated yet."
 _NEWER_SYNC = (
-    "From 0.1.9 on this library asks for endpoints that sqld does not have, on which the twin runs, too; Turso's "
-    "cloud has them. `libsql-experimental` asks for those of sqld."
+    "From 0.1.9 on, this library calls endpoints that Turso's cloud has and sqld does not; the twin runs on sqld, "
+    "too. `libsql-experimental` calls sqld's."
 )
 _NATIVE = (
-    "This library has each `exec` on a remote database run by itself, so a BEGIN is gone when the next statement "
-    "comes; it is so with a bare sqld. Its `transaction()` is made of that. Use `@libsql/client`."
+    "On a remote database this library runs each `exec` by itself, so a BEGIN is gone when the next statement "
+    "comes; a bare sqld behaves the same. Its `transaction()` is built on that. Use `@libsql/client`."
 )
 _WEBSOCKET = (
-    "Over HTTP this client, whose last release is of 2024, has no interactive transactions, and Freehold serves no "
+    "Over HTTP this client, last released in 2024, has no interactive transactions, and Freehold serves no "
     "WebSockets. Use a batch, or `freehold.libsql.client`, which has the same interface."
 )
 _CODES = (
-    "Servers of libSQL tell SQLite's primary codes only, so Prisma knows a unique violation as a constraint that "
+    "Servers of libSQL report SQLite's primary codes only, so Prisma sees a unique violation as a constraint that "
     "failed, with its message, and not as its own `P2002`."
 )
 
