@@ -22,5 +22,5 @@ def from_iso(text: str) -> datetime:
 
 
 def from_ms(milliseconds: int) -> datetime:
-    """The moment so many milliseconds after 1970."""
+    """The time that is this many milliseconds after the beginning of 1970, in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -87,8 +87,8 @@ def _derive(password: str, salt: str) -> bytes:
 class ScryptHasher:
     """Hashes in threads of its own, one for each core: scrypt releases the GIL, and more only thrash.
 
-    Only so many may wait; whoever has had the fewest of late goes first, see `FairLine`. Implements `PasswordHasher`;
-    one event loop uses it.
+    A limited number may wait; whoever has had the fewest turns of late goes first, see `FairLine`. Implements
+    `PasswordHasher`; one event loop uses it.
     """
 
     def __init__(self, threads: int | None = None, waiting_per_thread: int = _WAITING_PER_THREAD) -> None:

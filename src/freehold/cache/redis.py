@@ -90,7 +90,7 @@ class RedisLink:
         return answer
 
     async def reach(self, patience_s: float) -> None:
-        """Return when Redis takes a command, which is tried for so long; for the start of a service.
+        """Return as soon as Redis takes a command, which is tried for `patience_s`; for the start of a service.
 
         Raises:
             CacheRefuses: what answers is not Redis, or does not take the token.

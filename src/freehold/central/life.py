@@ -84,7 +84,7 @@ class CentralLife:
             if found is None:
                 await db.execute(insert(tenant), fresh)
             elif found["state"] == TenantState.DELETED.value:
-                # The tenant stays the same one; only what tells of its database is new.
+                # The tenant stays the same one; only what is said of its database is new.
                 again = {name: value for name, value in fresh.items() if name not in _LASTING}
                 await db.execute(update(tenant).where(is_users).values(**again))
             made = to_tenant((await db.execute(select(*COLUMNS).where(is_users))).mappings().one())

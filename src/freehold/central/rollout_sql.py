@@ -44,8 +44,8 @@ FROM (
 )
 """)
 
-# Those that were to be tried again after the end of their rollout, which a newer one takes along. What had come of
-# them is told by the cause that was noted then.
+# Those that were to be tried again after the end of their rollout, which a newer one takes along. The cause that was
+# noted then says what had come of them.
 TAKE_OVER = text("""
 UPDATE rollout_step SET
   due_at_ms = NULL,

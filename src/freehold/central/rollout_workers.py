@@ -11,7 +11,7 @@ from freehold.central.tables import rollout_worker
 
 @dataclass(frozen=True, slots=True)
 class CentralWorkers:
-    """A row a worker; one that was killed is believed until its time is over."""
+    """A row for each worker; one that was killed counts until its time is over."""
 
     central: Central
 

@@ -313,7 +313,7 @@ rollout_step = Table(
     Index("rollout_step_state_idx", "rollout_id", "state", "wave"),
 )
 
-# Who is at work on a rollout: it says so again and again, and is believed until the time.
+# The workers on a rollout: each says again and again that it is at work, and counts until `until_ms`.
 rollout_worker = Table(
     "rollout_worker",
     metadata,

@@ -3,8 +3,7 @@
 There are no temporary tables, so whatever is asked about those of `temp` has an empty answer. The list of attached
 databases is always `main`, without the path of its file. How fast an engine works is its server's to say: what a
 client sets there is answered with what is in force, as SQLite itself answers `PRAGMA journal_mode = DELETE` where
-that cannot be. What would change the meaning of statements is no matter of this module: the guard allows or refuses
-it.
+that cannot be. What would change the meaning of statements is not handled here: the guard allows or refuses it.
 """
 
 import functools

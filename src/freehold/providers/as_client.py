@@ -16,7 +16,7 @@ RunAsClient = Callable[[str, Batch, Profile], Awaitable[BatchResult]]
 
 
 def through_gateway(server: DatabaseServer, subject: str) -> RunAsClient:
-    """What runs a batch on databases that we serve ourselves. `subject` is who a token would be made for."""
+    """What runs a batch on databases that we serve ourselves. `subject` is whom a token would be made for."""
 
     async def run(database_name: str, batch: Batch, profile: Profile) -> BatchResult:
         grant = Grant(database_name, profile, hashlib.sha256(subject.encode()).digest(), subject)

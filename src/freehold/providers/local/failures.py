@@ -61,7 +61,7 @@ def megabytes(size_bytes: int) -> str:
 
 
 def code_of(error: FreeholdError) -> str:
-    """An error's code as clients of a database are told: SQL that nobody may run has SQLite's."""
+    """An error's code as clients of a database get it: SQL that nobody may run has SQLite's."""
     return "SQLITE_AUTH" if isinstance(error, RefusedSql) else error.code.upper()
 
 

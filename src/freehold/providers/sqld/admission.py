@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from freehold.providers.sqld.turns import Turns
 
 _QUICK = 32
-# So many seconds of use for each second of waiting.
+# Seconds of use that are forgiven for each second of waiting.
 _FORGIVEN = 0.05
 
 
@@ -46,7 +46,7 @@ def way_in(
 
 def next_in_line(turns: "Turns", now: float, *, more: int = 0) -> tuple[Share, Lane] | None:
     """Whose turn it is, if anybody's, and by which way the first of its calls that wait may begin; or whose it would
-    be with so many places `more`."""
+    be with `more` places."""
     in_use = taken(turns, now)
     able: list[tuple[Share, Lane]] = []
     for share in turns.queued:

@@ -1,8 +1,8 @@
-"""Who need not wait for a place on sqld: a tenant whose calls were short, and one of whom nothing is known yet.
+"""Which tenants need not wait for a place on sqld: those whose calls were short, and those of whom nothing is known.
 
-Whoever does a little now and then would stand behind long calls of others for seconds, although they hardly add to
-what sqld does. Each such tenant may have one call beside all that hold places; as soon as that is long, it counts as
-all others do, and the tenant's next ones wait.
+A tenant who does a little now and then would wait for long calls of others for seconds, although that little hardly
+adds to what sqld does. Each such tenant may have one call beside all that hold places; as soon as that is long, it
+counts as all others do, and the tenant's next ones wait.
 """
 
 from typing import TYPE_CHECKING, Literal, NamedTuple

@@ -18,7 +18,7 @@ _MAX_REASON = 2000
 _SAID = "freehold refused"
 _CODES = frozenset({"SQLITE_AUTH", "PROFILE_NEEDED", "SQLITE_TOOBIG"})
 _REFUSED = re.compile(rf".*no such function: {_SAID} ([A-Z_]+): (.*?)(?: \(at offset \d+\))?", re.DOTALL)
-# As sqld 0.24.32 tells the many errors for which SQLite has one code, and what its own parser refuses.
+# How sqld 0.24.32 reports the many errors for which SQLite has one code, and what its own parser refuses.
 _VAGUE = frozenset({"SQLITE_UNKNOWN", "SQL_INPUT_ERROR"})
 _UNSUPPORTED = "SQL string could not be parsed: unsupported statement"
 _DUPLICATE = "SQL string could not be parsed: duplicate column name"
@@ -39,7 +39,7 @@ def in_place_of(error: Forbidden | Error) -> str:
 
 
 def our_error(message: str, code: str) -> Error:
-    """An error of sqld as it is told to clients."""
+    """An error of sqld as clients get it."""
     if code in _VAGUE:
         refused = _REFUSED.fullmatch(message)
         if refused is not None and refused[1] in _CODES:
@@ -52,7 +52,7 @@ def our_error(message: str, code: str) -> Error:
 
 
 def with_our_errors(text: bytes) -> bytes:
-    """The bytes of an answer of sqld, with its errors as they are told to clients."""
+    """The bytes of an answer of sqld, with its errors as clients get them."""
     return _ERROR.sub(_replaced, text) if _HINT in text else text
 
 

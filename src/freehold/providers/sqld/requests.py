@@ -1,4 +1,4 @@
-"""Hrana requests on their way to sqld: read, checked, and written anew.
+"""Hrana requests on their way to sqld: read, checked, and written again.
 
 What goes on is our own encoding of what was checked, never the bytes that came: nothing can mean one thing here and
 another there.

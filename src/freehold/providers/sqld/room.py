@@ -11,11 +11,11 @@ from freehold.providers.sqld.turn import Turn
 if TYPE_CHECKING:
     from freehold.providers.sqld.turns import Turns
 
-# After so long a call may be stopped to make room, if its tenant is heavy and one who is light waits. Where many
-# heavy ones share the places each used as little as whoever does one small thing after the other, but the calls of
-# these are through sooner than that, on a crowded machine, too.
+# A call may be stopped to make room after this time, if its tenant is heavy and a light one waits. Where many heavy
+# ones share the places, each used as little as a tenant who does one small thing after the other; but the calls of
+# that one are through sooner than this, on a crowded machine, too.
 _STOPPED_AFTER_S = 1.0
-# And whoever is heavy used at least so much of what the heaviest used who has or wants a place.
+# And a heavy tenant used at least this part of what the heaviest one used that has or wants a place.
 _HEAVY_SHARE = 0.5
 
 

@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 # Calls that are through so soon cost next to nothing: a tenant whose calls are has more of them at once, one more for
 # each, until one is long. Those do not count among the places before they are older than this.
 QUICK_S = 0.1
-# A call that takes so long is long.
+# A call that takes this time is long.
 LONG_S = 0.25
-# Of late, with what runs: who is light used less, who is heavy more.
+# Of late, with what runs: a light tenant used less, a heavy one more.
 LIGHT_S = 0.25
 HEAVY_S = 0.4
 # What was used counts half after this time, and is forgotten when next to nothing is left of it.
 _HALF_LIFE_S = 10.0
 FORGOTTEN_S = 0.02
-# What the next call may take is what those before it took, the latest counting a quarter. Of a tenant of whom nothing
-# is known, or who was not seen for so long, it is thought to be longer than most.
+# What the next call may take is what those before it took, the latest counting a quarter. A tenant of whom nothing
+# is known, or who was not seen for some time, is expected to send a longer one than most.
 UNKNOWN_S = 0.6
 _LATEST = 0.25
 _AT_MOST_S = 1.0
 _REMEMBERED_S = 600.0
-# Who was let in for calls that are short, and sent a long one, waits as all others do for so long.
+# A tenant who was let in for calls that are short, and sent a long one, waits as all others do for this time.
 _DISTRUSTED_S = 30.0
 # Each time that a tenant is slowed, within the time that it was: so much more, up to so much.
 _SLOW_FOR_S, _SLOW_FOR_MOST_S = 60.0, 3600.0

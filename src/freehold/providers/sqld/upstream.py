@@ -97,7 +97,7 @@ class Answer:
             self._connection.give_back()
 
     def when_done(self, act: Callable[[], object]) -> None:
-        """Call `act` once the body was read or given up; at once if that is so."""
+        """Call `act` once the body was read or given up; at once if it was already."""
         if self._connection.is_busy:
             self._connection.when_done = act
         else:
@@ -257,7 +257,7 @@ class _Connection(asyncio.Protocol):
             self.abort()
 
     def _end(self) -> bool:
-        """False if that was told already."""
+        """False if it had ended already."""
         if not self.is_busy:
             return False
         self.is_busy = False
