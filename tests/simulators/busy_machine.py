@@ -6,7 +6,7 @@ Seconds of a crowd pass in no time, and the same way each time.
 import asyncio
 import math
 import selectors
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 
@@ -91,11 +91,7 @@ class Machine:
                 done.set_result(None)
 
 
-def play(story: Callable[[], Awaitable[None]]) -> None:
+def play(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run it on the clock, and end what it has left running."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
-        runner.run(_told(story))
-
-
-async def _told(story: Callable[[], Awaitable[None]]) -> None:
-    await story()
+        runner.run(story())

@@ -1,7 +1,7 @@
 // `libsql` of npm, the native library, on a remote database.
 import Database from "libsql/promise";
 
-import { BIG, assert, failure, isMistaken, isRefused } from "./expect.mjs";
+import { assert, failure, isMistaken, isRefused } from "./expect.mjs";
 
 export function parts({ url, authToken }) {
   const db = new Database(url, { authToken });
