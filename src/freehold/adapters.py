@@ -195,18 +195,7 @@ async def existing_central_place(settings: Settings) -> CentralPlace | None:
     name = settings.central_namespace
     if name is None:
         return await central_place(settings)
-    try:
-        token = await find_central_namespace(
-            settings.sqld_admin_url,
-            settings.sqld_admin_key.reveal(),
-            await asyncio.to_thread(_sqld_key, settings),
-            name,
-            data_dir=settings.sqld_data_dir,
-        )
-    except ProviderRefuses as error:
-        raise BadSettings([str(error)]) from error
-    except ProviderUnavailable as error:
-        raise CentralUnavailable(str(error)) from error
+    token = await _existing_namespace(settings, name)
     return None if token is None else CentralPlace(settings.database_url, token)
 
 
@@ -270,20 +259,8 @@ async def has_old_central(settings: Settings, path: Path) -> bool:
 
 
 async def _old_central(settings: Settings, path: Path) -> CentralPlace | None:
-    try:
-        token = await find_central_namespace(
-            settings.sqld_admin_url,
-            settings.sqld_admin_key.reveal(),
-            await asyncio.to_thread(_sqld_key, settings),
-            _OLD_NAMESPACE,
-            data_dir=settings.sqld_data_dir,
-        )
-    except ProviderRefuses as error:
-        raise BadSettings([str(error)]) from error
-    except ProviderUnavailable as error:
-        raise CentralUnavailable(
-            f"{path} is not there yet, and whether sqld has the central database cannot be told: {error}"
-        ) from error
+    doubt = f"{path} is not there yet, and whether sqld has the central database cannot be told: "
+    token = await _existing_namespace(settings, _OLD_NAMESPACE, doubt=doubt)
     if token is None:
         return None
     old = CentralPlace(f"{settings.sqld_url}/?namespace={_OLD_NAMESPACE}", token)
@@ -340,6 +317,27 @@ def _what_to_do(wanted: Path, error: OSError) -> str:
         f"`{folder}` belongs to user {folder.stat().st_uid}, and this runs as {user}: give it away with"
         f" `chown {user} {folder}`, or choose another"
     )
+
+
+async def _existing_namespace(settings: Settings, name: str, *, doubt: str = "") -> Token | None:
+    """A token for this namespace on the tenants' sqld, or None if it is not there.
+
+    Raises:
+        BadSettings: sqld does not take our key.
+        CentralUnavailable: it does not answer; `doubt` says what cannot be told then.
+    """
+    try:
+        return await find_central_namespace(
+            settings.sqld_admin_url,
+            settings.sqld_admin_key.reveal(),
+            await asyncio.to_thread(_sqld_key, settings),
+            name,
+            data_dir=settings.sqld_data_dir,
+        )
+    except ProviderRefuses as error:
+        raise BadSettings([str(error)]) from error
+    except ProviderUnavailable as error:
+        raise CentralUnavailable(f"{doubt}{error}") from error
 
 
 async def _central_token(settings: Settings) -> Token:
