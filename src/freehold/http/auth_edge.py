@@ -137,9 +137,9 @@ class AuthEdge:
         return (bearer, *_EXPOSES_TOKEN), cookies.setting(token, is_remembered=remember)
 
 
-def answers(content: Any, *, status: int = 200) -> dict[int, ResponseSpec]:
+def answers(content: Any, *, status: int = 200, words: str = "Done.") -> dict[int, ResponseSpec]:
     """What a success holds, for the API description."""
-    return {status: ResponseSpec(content, generate_examples=False, description="Done.")}
+    return {status: ResponseSpec(content, generate_examples=False, description=words)}
 
 
 LEADS_ON = {302: ResponseSpec(None, description="On to `callbackURL`, where there is one.")}

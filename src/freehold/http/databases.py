@@ -6,13 +6,13 @@ from typing import Annotated, Any
 from litestar import Controller, Request, Response, get
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import QueryParameter
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 from msgspec import Struct
 
 from freehold.auth.dates import to_iso
 from freehold.errors import NotFound
+from freehold.http.auth_edge import answers
 from freehold.http.guards import DatabaseCaller
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.route_facts import facts
@@ -49,6 +49,18 @@ class DatabasePending(Struct, frozen=True, kw_only=True):
     message: str
 
 
+DATABASE_ANSWERS = {
+    **answers(DatabaseCredentials, words="The database and a new token"),
+    **answers(
+        DatabasePending,
+        status=HTTP_202_ACCEPTED,
+        words="Not there yet: ask again after `Retry-After` seconds",
+    ),
+}
+DATABASE_REFUSALS = (NotFound, DatabaseSuspended, DatabaseDeleting, DatabaseDeleted)
+"""Of every route that hands out a database, for the API description."""
+
+
 def _unstored(handler: Callable[..., Response[Any]]) -> Callable[..., Response[Any]]:
     def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         response = handler(request, error)
@@ -72,17 +84,8 @@ class DatabasesController(Controller):
     @get(
         "/user",
         operation_id="user_database",
-        opt=facts(NotFound, DatabaseSuspended, DatabaseDeleting, DatabaseDeleted),
-        responses={
-            HTTP_200_OK: ResponseSpec(
-                DatabaseCredentials, generate_examples=False, description="The database and a new token"
-            ),
-            HTTP_202_ACCEPTED: ResponseSpec(
-                DatabasePending,
-                generate_examples=False,
-                description="Not there yet: ask again after `Retry-After` seconds",
-            ),
-        },
+        opt=facts(*DATABASE_REFUSALS),
+        responses=DATABASE_ANSWERS,
         response_headers=[
             ResponseHeader(name="Cache-Control", description="Always `no-store`", documentation_only=True)
         ],

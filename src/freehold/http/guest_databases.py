@@ -4,17 +4,21 @@ from typing import Annotated
 
 from litestar import Controller, Response, delete, get
 from litestar.di import NamedDependency
-from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, QueryParameter
-from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 from msgspec import Struct
 
 from freehold.auth.types import SignedIn
 from freehold.errors import NotFound
-from freehold.http.databases import NEVER_STORED, UNSTORED, DatabasePending, database_reply
+from freehold.http.databases import (
+    DATABASE_ANSWERS,
+    DATABASE_REFUSALS,
+    NEVER_STORED,
+    UNSTORED,
+    DatabasePending,
+    database_reply,
+)
 from freehold.http.route_facts import facts
 from freehold.libsql.profiles import Profile
-from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.guests import GuestDatabases
 from freehold.wire import DatabaseCredentials
 
@@ -65,17 +69,8 @@ class GuestDatabasesController(Controller):
     @get(
         "/{guest_id:str}",
         operation_id="guest_database",
-        opt=facts(NotFound, DatabaseSuspended, DatabaseDeleting, DatabaseDeleted),
-        responses={
-            HTTP_200_OK: ResponseSpec(
-                DatabaseCredentials, generate_examples=False, description="The database and a new token"
-            ),
-            HTTP_202_ACCEPTED: ResponseSpec(
-                DatabasePending,
-                generate_examples=False,
-                description="Not there yet: ask again after `Retry-After` seconds",
-            ),
-        },
+        opt=facts(*DATABASE_REFUSALS),
+        responses=DATABASE_ANSWERS,
     )
     async def guest_database(
         self,

@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 
 from freehold.errors import AppTooOld, Conflict, NotFound
 from freehold.http.auth_bodies import Field, documented_query
+from freehold.http.auth_edge import answers
 from freehold.http.client_reports import ClientReports, said_in
 from freehold.http.guards import require_admin
 from freehold.http.registry_pages import Pages, script
@@ -72,12 +73,7 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
         operation_id="list_migrations",
         operation_class=_TOLD,
         opt=facts(AppTooOld),
-        responses={
-            200: ResponseSpec(
-                MigrationPage, generate_examples=False, description="Signed migrations; strong ETag"
-            ),
-            **_UNCHANGED,
-        },
+        responses={**answers(MigrationPage, words="Signed migrations; strong ETag"), **_UNCHANGED},
     )
     async def list_migrations(request: Request[Any, Any, Any], after: After = 0) -> ASGIApp:
         """What a database at version `after` still has to apply, oldest first, with what proves it genuine.
@@ -95,12 +91,7 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
         operation_id="one_migration",
         operation_class=_CACHED,
         opt=facts(NotFound),
-        responses={
-            200: ResponseSpec(
-                SignedMigration, generate_examples=False, description="One migration; immutable, strong ETag"
-            ),
-            **_UNCHANGED,
-        },
+        responses={**answers(SignedMigration, words="One migration; immutable, strong ETag"), **_UNCHANGED},
     )
     async def one_migration(version: FromPath[int]) -> ASGIApp:
         """One published migration. It never changes: caches may keep it for ever."""
@@ -113,12 +104,7 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
         "/current-version",
         operation_id="current_version",
         operation_class=_CACHED,
-        responses={
-            200: ResponseSpec(
-                CurrentVersion, generate_examples=False, description="Newest version; strong ETag"
-            ),
-            **_UNCHANGED,
-        },
+        responses={**answers(CurrentVersion, words="Newest version; strong ETag"), **_UNCHANGED},
     )
     async def current_version() -> ASGIApp:
         """The newest published version; 0 before the first."""
@@ -128,12 +114,7 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
         "/full",
         operation_id="full_registry",
         operation_class=_CACHED,
-        responses={
-            200: ResponseSpec(
-                list[MigrationScript], generate_examples=False, description="All scripts; strong ETag"
-            ),
-            **_UNCHANGED,
-        },
+        responses={**answers(list[MigrationScript], words="All scripts; strong ETag"), **_UNCHANGED},
     )
     async def full() -> ASGIApp:
         """Every published migration, oldest first."""
@@ -143,12 +124,7 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
         "/keys",
         operation_id="registry_keys",
         operation_class=_CACHED,
-        responses={
-            200: ResponseSpec(
-                list[PublicKey], generate_examples=False, description="Public keys; strong ETag"
-            ),
-            **_UNCHANGED,
-        },
+        responses={**answers(list[PublicKey], words="Public keys; strong ETag"), **_UNCHANGED},
     )
     async def keys() -> ASGIApp:
         """The public keys that migrations are signed with. Pin them: they change only when a key is replaced."""
