@@ -15,11 +15,12 @@ from litestar.routes import HTTPRoute
 
 from freehold import __version__
 from freehold.auth.cookies import SessionCookies
-from freehold.http.api_hrana import error_schemas, hrana_paths, hrana_schemas
+from freehold.http.api_hrana import hrana_paths, hrana_schemas
 from freehold.http.api_presence import with_presence
 from freehold.http.api_refusals import (
     Described,
     callers_of,
+    error_schemas,
     form_of,
     references,
     security_schemes,

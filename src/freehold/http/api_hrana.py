@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from freehold.http.api_refusals import FORMS, Described, references
+from freehold.http.api_refusals import Described, references
 from freehold.libsql import protocol
 
 _PREFIX = "Hrana"
@@ -84,14 +84,6 @@ def hrana_schemas() -> Described:
     ]
     _, found = msgspec.json.schema_components(kinds, ref_template=_ref("{name}"))
     return {f"{_PREFIX}{name}": _plain(name, schema) for name, schema in found.items()}
-
-
-def error_schemas() -> Described:
-    """The bodies of all errors."""
-    _, found = msgspec.json.schema_components(
-        [kind for _, kind, _ in FORMS.values()], ref_template="#/components/schemas/{name}"
-    )
-    return dict(found)
 
 
 def _content(response: type | None) -> Described:

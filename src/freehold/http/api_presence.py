@@ -6,11 +6,10 @@ what is as by default. Generators take a default for either, each in its own way
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
-Described = dict[str, Any]
+from freehold.http.api_refusals import Described
 
 _REFERENCE = re.compile(r'"#/components/schemas/([^"]+)"')
 

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
 from litestar.handlers import HTTPRouteHandler
 from msgspec import UNSET, Struct, UnsetType
 
@@ -147,6 +148,14 @@ def callers_of(handler: HTTPRouteHandler) -> Security:
 def shared_responses() -> Described:
     """Every refusal once, to be referred to: `components.responses`."""
     return {_name(form, status): _response(form, status) for form in FORMS for status in sorted(_SAID)}
+
+
+def error_schemas() -> Described:
+    """The bodies of all errors."""
+    _, found = msgspec.json.schema_components(
+        [kind for _, kind, _ in FORMS.values()], ref_template="#/components/schemas/{name}"
+    )
+    return dict(found)
 
 
 def references(form: Form, statuses: Iterable[int], bare: Container[int] = ()) -> Described:
