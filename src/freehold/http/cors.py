@@ -11,6 +11,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from freehold.auth.origins import TrustedOrigins
 from freehold.http.headers import header
+from freehold.http.origin_check import is_own_form
 from freehold.http.page_origins import PageOrigins
 
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
@@ -38,7 +39,7 @@ class Cors:
             return
         headers = [(b"vary", b"Origin")]
         is_trusted = self._origins.is_trusted(origin)
-        if not is_trusted and not (origin == "null" and header(scope, b"sec-fetch-site") == "same-origin"):
+        if not is_trusted and not is_own_form(scope):
             self._pages.not_trusted(scope, origin)
         if is_trusted:
             headers.append((b"access-control-allow-origin", origin.encode("latin-1")))

@@ -28,13 +28,17 @@ _REDIRECTS = (
 
 def origin_fault(scope: Scope, origins: TrustedOrigins) -> OriginFault | None:
     """What speaks against the page that sent this request."""
-    origin = header(scope, b"origin")
-    if origin == "null" and header(scope, b"sec-fetch-site") == "same-origin":
-        return None  # a browser says so of a form on a page of ours that sends no referrer
-    origin = origin or header(scope, b"referer")
+    if is_own_form(scope):
+        return None
+    origin = header(scope, b"origin") or header(scope, b"referer")
     if not origin or origin == "null":
         return "MISSING_OR_NULL_ORIGIN"
     return None if origins.is_trusted(origin) else "INVALID_ORIGIN"
+
+
+def is_own_form(scope: Scope) -> bool:
+    """Whether its origin is `null` and ours: a browser says so of a form on a page of ours that sends no referrer."""
+    return header(scope, b"origin") == "null" and header(scope, b"sec-fetch-site") == "same-origin"
 
 
 def refuse_strange_origin(scope: Scope, origins: TrustedOrigins) -> None:
