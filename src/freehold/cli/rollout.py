@@ -116,8 +116,7 @@ async def plan(
     how many rows each table had before and after, and whether the copies are sound. Exit code 1 when one is not.
     """
     async with command_services() as services:
-        options = await _options(services, waves, canaries, budget)
-        options = msgspec.structs.replace(options, include_restored=include_restored)
+        options = await _options(services, waves, canaries, budget, include_restored=include_restored)
         found = await services.rollouts.plan(options, to)
         if as_json:
             echo_json(found)
@@ -192,11 +191,10 @@ async def start(
     """
     async with command_services() as services:
         options = msgspec.structs.replace(
-            await _options(services, waves, canaries, budget),
+            await _options(services, waves, canaries, budget, include_restored=include_restored),
             health_sql=health,
             restore_points=restore_points,
             keep_days=keep_days,
-            include_restored=include_restored,
         )
         if dry_run:
             is_true = await services.rollouts.check(options, to)
@@ -331,11 +329,16 @@ def _pace(concurrency: int, lease_s: float) -> WorkerPace:
 
 
 async def _options(
-    services: "Services", waves: tuple[str, ...], canaries: tuple[str, ...], budget: str
+    services: "Services",
+    waves: tuple[str, ...],
+    canaries: tuple[str, ...],
+    budget: str,
+    *,
+    include_restored: bool,
 ) -> Options:
     """Canaries may be given in any way that names a tenant."""
     ids = tuple([(await services.life.find(each)).tenant_id for each in canaries])
-    options = Options(canaries=ids, failure_budget=budget)
+    options = Options(canaries=ids, failure_budget=budget, include_restored=include_restored)
     return msgspec.structs.replace(options, waves=waves) if waves else options
 
 

@@ -8,13 +8,13 @@ import click
 from freehold.auth.dates import from_ms, to_iso
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, confirm, echo_json
 from freehold.cli.progress import Bar, one_line, progress
+from freehold.cli.rollout_steer import as_json_option, which
 from freehold.rollouts.restoring import ALL
 from freehold.rollouts.types import RestorePoint, Rollout, StepState, TakenBack
 
 if TYPE_CHECKING:
     from freehold.bootstrap import Services
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
@@ -32,7 +32,7 @@ Examples:
 @click.option("--rollout", "rollout_id", metavar="ROLLOUT", help="The newest by default.")
 @click.option("--dry-run", is_flag=True, help="Say who would be taken back, and change nothing.")
 @_YES
-@_JSON
+@as_json_option
 @async_command
 async def restore(
     tenants: tuple[str, ...],
@@ -87,9 +87,9 @@ async def restore(
 
 
 @click.command(epilog="\b\nExample:\n  freehold rollout discard --yes")
-@click.argument("rollout_id", required=False, metavar="[ROLLOUT]")
+@which
 @_YES
-@_JSON
+@as_json_option
 @async_command
 async def discard(rollout_id: str | None, yes: bool, as_json: bool) -> int:
     """Delete a rollout's restore points, and the databases that were set aside, before their time. Frees their room.
