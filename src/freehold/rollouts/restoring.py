@@ -13,7 +13,7 @@ from freehold.migrate.ledger import read_ledger
 from freehold.rollouts.errors import NoRestorePoint, RolloutRunning
 from freehold.rollouts.ports import RestorePointStore, RolloutStore
 from freehold.rollouts.rehearsal import Copies
-from freehold.rollouts.types import RestorePoint, Rollout, RolloutState, StepState, TakenBack
+from freehold.rollouts.types import RestorePoint, Rollout, RolloutState, StepState, TakenBack, TakenBackAs
 from freehold.tenants.clock import SystemClock
 from freehold.tenants.life_store import LifeStore
 from freehold.tenants.ports import Clock, DatabaseProvider
@@ -174,10 +174,10 @@ def _why_unchanged(point: RestorePoint, version: int) -> str:
     return f"it was taken back already, and is at version {version}{kept}"
 
 
-def _as_it_was(point: RestorePoint, outcome: str, reason: str, code: str | None = None) -> TakenBack:
+def _as_it_was(point: RestorePoint, outcome: TakenBackAs, reason: str, code: str | None = None) -> TakenBack:
     return TakenBack(
         tenant_id=point.tenant.tenant_id,
-        outcome="unchanged" if outcome == "unchanged" else "failed",
+        outcome=outcome,
         database_name=point.tenant.database_name,
         version=point.tenant.schema_version,
         reason=reason,
