@@ -30,13 +30,14 @@ from freehold.libsql.bearer import Token
 from freehold.libsql.errors import LibsqlError
 from freehold.mail.outbox import Outbox
 from freehold.mail.smtp import SmtpMailer, SmtpServer
-from freehold.providers.as_client import RunAsClient, through_gateway, with_tokens
+from freehold.providers.as_client import through_gateway, with_tokens
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.published import Published
 from freehold.providers.sqld.central import find_central_namespace, open_central_namespace
 from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.turso.provider import TursoProvider
 from freehold.settings import BadSettings, Settings
+from freehold.tenants.operator_sql import RunAsClient
 from freehold.tenants.snapshots import Snapshots
 
 log = structlog.get_logger()

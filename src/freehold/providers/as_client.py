@@ -11,8 +11,7 @@ from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, Pip
 from freehold.migrate.target import Target
 from freehold.providers.serving import Call, DatabaseServer, Interest
 from freehold.providers.tokens import Grant
-
-RunAsClient = Callable[[str, Batch, Profile], Awaitable[BatchResult]]
+from freehold.tenants.operator_sql import RunAsClient
 
 
 def through_gateway(server: DatabaseServer, subject: str) -> RunAsClient:

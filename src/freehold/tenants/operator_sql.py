@@ -50,7 +50,6 @@ class SqlFailed(Conflict):
 class Ran(msgspec.Struct, frozen=True):
     """What each statement gave, and for those that may write how the schema is afterwards."""
 
-    tenant: Tenant
     results: Sequence[StmtResult]
     checked: Checked | None
 
@@ -92,7 +91,7 @@ class OperatorSql:
         _require_done(done, steps, ours=ours)
         results = [each for each in done.step_results[: len(steps)] if each is not None]
         checked = await self.check(tenant) if writes else None
-        return Ran(tenant, results[1:-1] if ours else results, checked)
+        return Ran(results[1:-1] if ours else results, checked)
 
 
 def _statements(script: str) -> list[str]:
