@@ -8,6 +8,7 @@ _OTHERS = frozenset({"SQLD_BINARY", "SQLD_CONTAINER_MEMORY", "BETTER_AUTH_DATABA
 _SHORTEST = 7
 _SHORTEST_IN_FILE = 4
 _LONG = 12
+_FARTHEST = 2
 
 
 def misspelt(
@@ -36,7 +37,7 @@ def _nearest(name: str, settings: tuple[str, ...], *, is_own_file: bool) -> str 
         return wanted
     near = [(_distance(wanted, each), each) for each in settings if len(each) >= shortest]
     distance, nearest = min(near)
-    if distance <= (2 if len(wanted) >= _LONG else 1):
+    if distance <= (_FARTHEST if len(wanted) >= _LONG else 1):
         return nearest
     words = wanted.split("_")
     if len(wanted) >= _SHORTEST and len(words) > 1:
@@ -54,9 +55,12 @@ def _lacks_words(words: list[str], whole: list[str]) -> bool:
 
 
 def _distance(one: str, other: str) -> int:
-    """Letters to put in, leave out, replace or exchange with their neighbour, to come from one to the other."""
-    if abs(len(one) - len(other)) > 2:
-        return 3
+    """Letters to put in, leave out, replace or exchange with their neighbour, to come from one to the other.
+
+    What is too far is not measured: all variables of the environment are compared with all settings at each command.
+    """
+    if abs(len(one) - len(other)) > _FARTHEST:
+        return _FARTHEST + 1
     before: list[int] = []
     last = list(range(len(other) + 1))
     for row, letter in enumerate(one, start=1):
@@ -66,5 +70,7 @@ def _distance(one: str, other: str) -> int:
             if row > 1 and column > 1 and letter == other[column - 2] and one[row - 2] == wanted:
                 cost = min(cost, before[column - 2] + 1)
             current.append(cost)
+        if min(current) > _FARTHEST:
+            return _FARTHEST + 1
         before, last = last, current
     return last[-1]
