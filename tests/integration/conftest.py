@@ -9,6 +9,7 @@ from tests.central_place import KINDS, CentralPlace, new_place, servers
 from tests.gateway_app import Served, served_by_sqld
 from tests.gateway_app import served as served_on_files
 from tests.sqld import Sqld, running_sqld
+from tests.twin import Twin, running_twin
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -22,6 +23,13 @@ def central_server(request: pytest.FixtureRequest) -> Iterator[Sqld | None]:
 def sqld() -> Iterator[Sqld]:
     """One for the tests of a file; those that need another kind make their own."""
     with running_sqld() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def twin() -> Iterator[Twin]:
+    """Turso's Platform API, on this machine: one for the tests of a file."""
+    with running_twin() as running:
         yield running
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,11 @@ from freehold.tenants.types import ReadyDatabase, Tenant, TenantState
 from tests.house import FALL_BACK, HEAD, House, central_on, opened
 from tests.simulators.turso_past import past_of
 from tests.sqld import Sqld, running_sqld
-from tests.twin import Twin, running_twin
+from tests.twin import Twin
 
 _WORD = """INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)
 VALUES ('{0}', '{0}', 'x', 'noun', 1, 1)"""
 _WORDS = "SELECT word FROM dictionary_entries ORDER BY word"
-
-
-@pytest.fixture(scope="module")
-def twin() -> Iterator[Twin]:
-    """Turso's Platform API, on this machine."""
-    with running_twin() as running:
-        yield running
 
 
 @pytest.fixture(params=["local", "sqld", "turso"])

@@ -1,7 +1,7 @@
 """Databases that wait for a tenant: each is given once, and never one that is not what it should be."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +13,9 @@ from freehold.tenants.pool import Shape
 from freehold.tenants.types import TenantState
 from tests.house import FALL_BACK, HEAD, House, central_on, opened
 from tests.sqld import running_sqld
-from tests.twin import Twin, running_twin
 
 _SIZE = 3
 _NEXT = "-- description: One more table\nCREATE TABLE one_more (x TEXT);\n"
-
-
-@pytest.fixture(scope="module")
-def twin() -> Iterator[Twin]:
-    """Turso's Platform API, on this machine."""
-    with running_twin() as running:
-        yield running
 
 
 @pytest.fixture(params=["local", "sqld", "turso"])

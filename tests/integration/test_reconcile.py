@@ -14,16 +14,8 @@ from freehold.tenants.reconcile import Options
 from tests.house import FALL_BACK, HEAD, House, opened
 from tests.servers import Service
 from tests.sqld import Sqld, running_sqld
-from tests.twin import Twin, running_twin
 
 _FAR_MS = 9_999_999_999_999
-
-
-@pytest.fixture(scope="module")
-def twin() -> Iterator[Twin]:
-    """Turso's Platform API, on this machine."""
-    with running_twin() as running:
-        yield running
 
 
 @pytest.fixture(params=["local", "sqld", "sqld with its folder", "turso"])

@@ -5,7 +5,7 @@ import dataclasses
 import multiprocessing
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,8 @@ from tests.central_template import begin_file
 from tests.integration.test_rollouts import FIRST, LATER, Fleet, fill, history, work
 from tests.servers import ROOT
 from tests.simulators.restoring_process import STEPS, restore_until_killed
-from tests.sqld import Sqld, running_sqld
 from tests.sqld_service import sqld_variables
-from tests.twin import Twin, running_twin
+from tests.twin import Twin
 
 _TENANTS = 3
 _DECKS = "SELECT name FROM decks ORDER BY id"
@@ -42,18 +41,6 @@ _KEPT = Options(restore_points=True, waves=())
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.simulators.restoring_process"])
-
-
-@pytest.fixture(scope="module")
-def sqld() -> Iterator[Sqld]:
-    with running_sqld() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def twin() -> Iterator[Twin]:
-    with running_twin() as running:
-        yield running
 
 
 def variables(folder: Path) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Rollouts against a provider that limits rates, is slow, and loses answers: Turso's twin, with faults on demand."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,11 @@ from freehold.rollouts.types import Options, RolloutState
 from freehold.settings import load_settings
 from tests.integration.test_rollouts import QUICK, Fleet, fill
 from tests.servers import ROOT
-from tests.twin import Twin, running_twin
+from tests.twin import Twin
 
 COUNT = 16
 DATABASES = "/db/*"
 HISTORY = {(1, 2, 3, 4, 5)}
-
-
-@pytest.fixture(scope="module")
-def twin() -> Iterator[Twin]:
-    with running_twin() as running:
-        yield running
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A service looks at the servers that its settings name before it starts, and says which setting is wrong."""
 
 import socket
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,13 +13,7 @@ from tests.redis import TOKEN, running_redis
 from tests.servers import ROOT
 from tests.sqld import Sqld
 from tests.sqld_service import sqld_variables
-from tests.twin import Twin, running_twin
-
-
-@pytest.fixture(scope="module")
-def twin() -> Iterator[Twin]:
-    with running_twin() as running:
-        yield running
+from tests.twin import Twin
 
 
 @pytest.fixture(autouse=True)

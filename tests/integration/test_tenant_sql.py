@@ -1,7 +1,7 @@
 """`tenants sql`: an operator's SQL passes the walls of a user's, is recorded, and the schema is looked at again."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +12,6 @@ from freehold.tenants.life import WrongState
 from freehold.tenants.operator_sql import Ran, SqlFailed, SqlRefused
 from tests.house import House, opened
 from tests.sqld import Sqld
-from tests.twin import Twin, running_twin
-
-
-@pytest.fixture(scope="module")
-def twin() -> Iterator[Twin]:
-    with running_twin() as running:
-        yield running
 
 
 @pytest.fixture(params=["local", "sqld", "turso"])
