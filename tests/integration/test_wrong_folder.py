@@ -1,7 +1,6 @@
 """A command in a folder without an installation says so, which setting to set, and makes nothing."""
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from freehold.cli.main import cli
+from tests.commands import COMMANDS
 from tests.servers import ROOT
 
 # Every command that works on an installation, with what it needs to be told.
@@ -63,18 +63,7 @@ OTHERS = {
 }  # fmt: skip
 
 
-def leaves(command: click.Command = cli, *names: str) -> Iterator[str]:
-    if not isinstance(command, click.Group):
-        yield " ".join(names)
-        return
-    context = click.Context(command)
-    for name in command.list_commands(context):
-        found = command.get_command(context, name)
-        assert found is not None
-        yield from leaves(found, *names, name)
-
-
-LEAVES = tuple(leaves())
+LEAVES = [" ".join(words[1:]) for words, each in COMMANDS.items() if not isinstance(each, click.Group)]
 
 
 @pytest.fixture

@@ -4,17 +4,16 @@ import importlib
 import pkgutil
 import re
 import tomllib
-from collections.abc import Iterator
 
 import click
 import pytest
 
 import freehold
 from freehold.audit.types import RESEALED, STARTED
-from freehold.cli.main import cli
 from freehold.errors import FreeholdError
 from freehold.http.problems import FRAMEWORK_CODES
 from freehold.settings import variables
+from tests.commands import COMMANDS
 from tests.servers import ROOT
 
 
@@ -29,21 +28,6 @@ def _all_errors() -> set[type[FreeholdError]]:
                 found.add(kind)
                 queue.append(kind)
     return found
-
-
-def _commands(
-    command: click.Command, words: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    yield words, command
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            inner = command.get_command(context, name)
-            assert inner is not None
-            yield from _commands(inner, (*words, name))
-
-
-COMMANDS = dict(_commands(cli, ("freehold",)))
 
 
 def test_the_example_environment_lists_exactly_the_settings() -> None:
