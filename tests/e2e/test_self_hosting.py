@@ -98,25 +98,23 @@ def test_a_folder_of_somebody_else_is_named_with_what_to_do(anybody_may_enter: P
         "try: make_folder(Path(sys.argv[1]) / 'keys')\n"
         "except BadSettings as error: print(error)"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", script, volume],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=clean_environ(),
-    )
-    assert "DATA_DIR: cannot make the folder" in run.stdout
-    assert f"`{volume}` belongs to user 0, and this runs as 999" in run.stdout
-    assert f"chown 999 {volume}" in run.stdout
+
+    def made() -> str:
+        run = subprocess.run(
+            [sys.executable, "-c", script, volume],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=clean_environ(),
+        )
+        return run.stdout
+
+    told = made()
+    assert "DATA_DIR: cannot make the folder" in told
+    assert f"`{volume}` belongs to user 0, and this runs as 999" in told
+    assert f"chown 999 {volume}" in told
     os.chown(volume, 999, 999)  # what the Dockerfile's line does
-    run = subprocess.run(
-        [sys.executable, "-c", script, volume],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=clean_environ(),
-    )
-    assert (run.stdout, (volume / "keys").is_dir()) == ("", True)
+    assert (made(), (volume / "keys").is_dir()) == ("", True)
 
 
 def test_the_image_copies_what_is_there_and_the_package_has_its_migrations(tmp_path: Path) -> None:
