@@ -111,7 +111,7 @@ clean: ## remove what setting up and testing made (never data/)
 	rm -rf $(VENV) $(CLIENTS) tests/e2e/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -path ./data -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-lock: ## write the lock files anew (needs uv)
+lock: ## write the lock files again (needs uv)
 	uv pip compile pyproject.toml --extra server --group build --universal --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate -q -o requirements.lock
 	uv pip compile pyproject.toml --extra server --group build --group dev --universal --generate-hashes \
