@@ -315,7 +315,7 @@ def _what_to_do(wanted: Path, error: OSError) -> str:
     folder = next(each for each in wanted.absolute().parents if os.path.exists(each))  # noqa: PTH110
     user = os.geteuid()
     return (
-        f"`{folder}` belongs to user {folder.stat().st_uid}, and this runs as {user}: give it away with"
+        f"`{folder}` belongs to user {folder.stat().st_uid}, and this runs as {user}: hand it over with"
         f" `chown {user} {folder}`, or choose another"
     )
 

@@ -84,7 +84,7 @@ _warned: set[str] = set()
 
 
 def _warn_of_misspelt(dotenv: Mapping[str, str]) -> None:
-    """Name what was meant to be a setting and is none, once; its value may be a secret."""
+    """Name what was meant to be a setting and is not one, once; its value may be a secret."""
     from freehold.settings_names import misspelt
 
     known = settings_variables()
@@ -95,7 +95,9 @@ def _warn_of_misspelt(dotenv: Mapping[str, str]) -> None:
     for name, nearest in found:
         if name not in _warned:
             _warned.add(name)
-            click.echo(one_line(f"warning: {name} is no setting and changes nothing; {nearest} is"), err=True)
+            click.echo(
+                one_line(f"warning: {name} is not a setting and changes nothing; {nearest} is"), err=True
+            )
 
 
 def registry_folder(given: Path | None) -> Path:
@@ -127,8 +129,8 @@ async def command_services(installation: Installation = "there") -> AsyncIterato
     """The same services that `serve` has, without its background work; logs only warnings.
 
     Most commands work on an installation that is `there`: in a wrong folder they would make an empty one, and find
-    nothing in it. Those that begin one make a `new` one, and tell where. Those that tell what would be have an empty
-    one `aside`, which goes with them, and tell that there is none.
+    nothing in it. Those that begin one make a `new` one, and say where. Those that only say what would happen have an
+    empty one `aside`, which goes with them, and say that there is none.
 
     Raises:
         BadSettings: there is none, and which settings say where it is.

@@ -36,7 +36,7 @@ async def check(tenants: tuple[str, ...], as_json: bool) -> int:
 
     TENANT is an id, a database's name or its user's id or e-mail address; all ready and suspended ones when left out.
     What differs goes to stderr, and the SQL that would repair it to stdout, a script for each database: look at it
-    before you run it with `freehold tenants sql`, for what should not be there is dropped by it.
+    before you run it with `freehold tenants sql`: it drops what should not be there.
     Exit code 1 when a database differs or cannot be read; a suspended one is only told.
     """
     verdicts: Counter[str] = Counter()

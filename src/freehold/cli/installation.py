@@ -14,13 +14,13 @@ _WHERE = "run this in the folder that the service runs in"
 
 
 async def missing_central(settings: Settings) -> str | None:
-    """What speaks against a central database there: which place was looked at, and which setting to set.
+    """Why there is no central database: which place was looked at, and which setting to set.
 
     None if it is there. Makes nothing.
 
     Raises:
         BadSettings: the place cannot be used at all.
-        CentralUnavailable: whether there is one cannot be told.
+        CentralUnavailable: nobody can say whether there is one.
     """
     from freehold.adapters import has_old_central
 

@@ -44,7 +44,7 @@ Examples:
     "--form",
     type=click.Choice(["2", "3"]),
     default="3",
-    help="2 for a service of before releases had parts (3).",
+    help="2 for a service from before releases had parts; 3 by default.",
 )
 @async_command
 async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> int:

@@ -63,7 +63,7 @@ Examples:
 @click.option(
     "--renew",
     is_flag=True,
-    help="Sign what is published again, with a counter above all before: after a backup was restored.",
+    help="Sign what is published again, with a counter above all earlier ones: for after a backup was restored.",
 )
 @click.option(
     "--force", is_flag=True, help="Publish contract migrations although older apps are live; it is recorded."
@@ -82,8 +82,8 @@ async def publish(
 ) -> int:
     """Publish the migrations of a folder that are not published yet, and the release's parts: all or none.
 
-    Safe to run twice. Parts are the files that `[[part]]` in registry.toml names; those that are there no longer are
-    not in the release any more.
+    Safe to run twice. Parts are the files that `[[part]]` in registry.toml names; one that it no longer names leaves
+    the release.
 
     A published migration never changes: if a file has other SQL than what was published, nothing happens and
     the exit code is 1. So it is when a contract migration needs a newer app than some that were seen lately.
@@ -150,7 +150,7 @@ async def _publish_to(
     from freehold.wire import PublishAnswer
 
     body = {"signed": release, "migrations": migrations, "force": force, "dry_run": dry_run}
-    if parts:  # a service of before there were parts knows no such field
+    if parts:  # a service from before there were parts knows no such field
         body["parts"] = parts
     is_api_key = len(token) >= _KEY_LETTERS and "." not in token
     shown = {"x-api-key": token} if is_api_key else {"Authorization": f"Bearer {token}"}

@@ -53,7 +53,7 @@ async def trial(folder: Path | None, engines: tuple[str, ...], since: int, as_js
     differ between engines, the schema is not the one that registry.sum records, rows get lost outside a contract
     migration, a rebuild loses rows, values or row numbers that something knows, integrity_check, foreign_key_check
     or FTS5's check finds something, applying twice is not the same as once, or rows depend on the time or on chance.
-    Values that a migration turns into others are told, and tables that no fixture has rows for.
+    Values that a migration changes are reported, and so are tables that no fixture has rows for.
     Exit code 1 when it fails, and 3 when an engine is not installed.
     """
     folder = registry_folder(folder)

@@ -109,7 +109,7 @@ async def diff(
         raise BadRegistry(
             [
                 f"{declaration}: declares no table, and leading there would drop all that there are; give the file "
-                "that has the CREATE statements (whoever means to drop every table writes that migration: "
+                "that has the CREATE statements (to drop every table on purpose, write that migration with "
                 "`freehold registry new`)"
             ]
         )

@@ -158,7 +158,7 @@ Examples:
     type=click.IntRange(1, 90),
     default=7,
     show_default=True,
-    help="So long the copies are kept; each takes as much room as its database.",
+    help="How long the copies are kept; each takes as much room as its database.",
 )
 @click.option("--wait", is_flag=True, help="Carry it out here, until it is done or pauses.")
 @_workers

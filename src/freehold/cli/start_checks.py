@@ -1,7 +1,7 @@
 """What a service looks at before it starts: whether the servers that its settings name take what they say.
 
-One that does not answer where tenants' databases are is told in the log, and the service starts: people sign in
-without it, and databases are made once it is back. A token that is wrong will not become right by itself.
+Where tenants' databases do not answer, that is reported in the log, and the service starts: people sign in
+without them, and databases are made once they are back. A token that is wrong will not become right by itself.
 """
 
 import asyncio

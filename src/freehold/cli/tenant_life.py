@@ -116,7 +116,7 @@ Examples:
 """
 )
 @_TENANTS
-@click.option("--reason", default="", help="Why; its user reads it in the answers that they get.")
+@click.option("--reason", default="", help="Why; the user sees it in each refusal.")
 @_JSON
 @async_command
 async def suspend(tenants: tuple[str, ...], reason: str, as_json: bool) -> int:
@@ -164,7 +164,7 @@ async def export(tenant: str, file: Path, force: bool, as_json: bool) -> int:
     """Write a tenant's database as it is at one moment into FILE, which any SQLite opens.
 
     Works while the tenant is suspended, and while others write to it. The copies that a rollout keeps can be written
-    to a file, too: give the name that `freehold rollout restore` tells.
+    to a file, too: give the name that `freehold rollout restore` prints.
     """
     _check_target(file, force=force)
     part = file.with_name(f".{file.name}.part")

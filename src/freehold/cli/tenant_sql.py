@@ -34,7 +34,7 @@ Examples:
 async def sql(tenant: str, sql: str, *, writes: bool, as_json: bool) -> int:
     """Run SQL in a tenant's database, and print the rows that it gives. `-` reads the SQL from stdin.
 
-    As its user's own statements, it passes the guard and its limits on time and size, and never writes tables named
+    Like its user's own statements, it passes the guard and its limits on time and size, and never writes tables named
     `freehold_…`; who ran what is in the audit trail. Several statements of rows and tables are done as a whole or not
     at all; a script that says BEGIN itself, as `freehold tenants check` prints, runs as it is. It stops at the first
     error.

@@ -96,7 +96,7 @@ async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_jso
 
     For a USER, by id or address, whose database was deleted, or who never had one: a new, empty one, at the newest
     version. `freehold tenants restore` fills it from an export, and makes one for itself where there is none. Tokens
-    and address of the deleted one stay worthless. A user who has a database keeps it.
+    and address of the deleted one stay invalid. A user who has a database keeps it.
 
     With --pending, all that are due; users that another tool brought in get their tenant first. Each database is
     tried once; exit code 1 when one of them failed, and the service goes on trying. Safe to run twice, and beside a

@@ -104,7 +104,7 @@ async def set_password(user: str, *, password_stdin: bool, as_json: bool) -> Non
     """Give a user, by e-mail address or id, another password: an administrator who lost theirs, for instance.
 
     It is asked for, or read from stdin: on a command line others could read it. All of the user's sessions and API
-    keys end, they are told by mail, and it is in the audit trail.
+    keys end, the user is notified by mail, and it is in the audit trail.
     """
     async with command_services() as services:
         found = await services.user_admin.find(user)

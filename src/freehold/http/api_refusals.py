@@ -1,6 +1,6 @@
 """Which refusals a route may answer, and who may call it: derived from its guards, dependencies, rate and errors.
 
-So that the API description cannot fall behind the code: nobody lists statuses for a route.
+So the API description cannot fall behind the code: nobody lists statuses for a route.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -69,9 +69,9 @@ FORMS: Mapping[Form, tuple[str, type[Struct], str]] = {
 
 _SAID: dict[int, str] = {
     400: "What was sent cannot be used as it is",
-    401: "No credentials, or none that are valid any more",
-    403: "Not allowed to whoever asks",
-    404: "There is no such thing, or none that whoever asks may know of",
+    401: "No credentials, or none that are still valid",
+    403: "The caller is not allowed to do this",
+    404: "There is no such thing, or none that the caller may know of",
     408: "The body did not come in time",
     409: "It contradicts what is there already",
     410: "It was deleted",
@@ -80,7 +80,7 @@ _SAID: dict[int, str] = {
     422: "Somebody has it already",
     426: "The app is too old for the database's schema",
     429: "Too many requests, or too much at once: come again after `Retry-After` seconds",
-    503: "Something that the service stands on does not answer: come again after `Retry-After` seconds",
+    503: "Something that the service depends on does not answer: come again after `Retry-After` seconds",
 }
 
 

@@ -1,4 +1,4 @@
-"""Pages that call from where it cannot work: told in the log, and in the answers that fail.
+"""Pages that call from where it cannot work: reported in the log, and in the answers that fail.
 
 A developer sees a 403 or a 401 in the browser, and nothing there says what the service would need.
 """
@@ -15,7 +15,7 @@ from freehold.http.headers import API_KEY_HEADER, header
 
 log = structlog.get_logger()
 
-# One line for each origin in so long a time, and so many in all: whoever makes up origins does not fill the log.
+# One line for each origin in that time, and ten a minute in all: made-up origins do not fill the log.
 _AGAIN_S = 600.0
 _LINES, _LINES_S = 10, 60.0
 _REMEMBERED = 200

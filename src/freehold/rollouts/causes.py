@@ -10,10 +10,10 @@ OTHER = "other"
 
 _EXAMPLES = 3
 _MOST_GROUPS = 200
-# So many messages that differ in one word are one message about so many things, and no longer so many causes.
+# With more variants of one word than this, messages are one cause that names many things, not many causes.
 _VARIANTS = 8
 _SELDOM = 1_000
-# What is compared with each other message is few, and simple: somebody may have chosen the words for that.
+# Only a few simple forms are compared with every message: somebody may have chosen the words to make that slow.
 _FORMS = 10
 _GAPS = 2
 _ANY = "…"
@@ -110,7 +110,7 @@ class Causes:
 
 
 def _folded(groups: dict[_Key, _Group]) -> Iterator[_Group]:
-    """The groups, those together whose own words are more in one message than in another: names of several words."""
+    """The groups, with those merged that differ only in how many words a tenant's own name has."""
     found: dict[_Key, _Group] = {}
     for (kind, words), group in groups.items():
         folded = tuple(word for at, word in enumerate(words) if word != _ANY or words[at - 1 : at] != (_ANY,))

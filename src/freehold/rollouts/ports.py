@@ -128,7 +128,7 @@ class WorkerStore(Protocol):
         ...
 
     async def has_left(self, worker_id: str, now_ms: int) -> None:
-        """This one is not any more."""
+        """This one is no longer at work."""
         ...
 
     async def count(self, rollout_id: str, now_ms: int) -> int:

@@ -65,7 +65,7 @@ class Copies:
     clock: Clock
 
     async def keep(self, database_name: str, tenant_id: str, days: int) -> str:
-        """A copy as the database is now, kept for so many days; its name."""
+        """A copy of the database as it is now, kept for `days`; returns its name."""
         name = new_database_name()
         until_ms = self.clock.now_ms() + days * _DAY_MS
         await self.store.reserve(name, self.provider.name, tenant_id, until_ms)
@@ -110,7 +110,7 @@ class Copies:
 
     @asynccontextmanager
     async def scratch(self, migrations: Sequence[Migration], to_version: int) -> AsyncIterator[Target]:
-        """A database of nobody's at this version, where tenants' databases are, gone at the end."""
+        """A scratch database at this version, where tenants' databases are; gone at the end."""
         async with self.passing(None) as name:
             await self.provider.create_empty(name)
             target = await self.provider.open(name)

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 _AT_ONCE = 8
 _PAGE = 200
 _DAY_MS = 24 * 3_600_000
-# So long a copy stays at least once somebody wants it.
+# A copy stays at least this long once somebody wants it.
 _AT_HAND_MS = 10 * 60_000
 
 ALL: tuple[StepState, ...] = ("migrated", "skipped", "failed", "drifted", "restored")
@@ -121,7 +121,7 @@ class Restoring:
             raise NoRestorePoint("the copy from before its change is gone") from error
         if before >= await self._version(point):
             return _as_it_was(point, "unchanged", _why_unchanged(point, before))
-        # A copy of the copy: who is migrated once more, by their app for example, can be taken back once more.
+        # A copy of the copy: a tenant that is migrated again, by its app for example, can be taken back again.
         async with self.copies.passing(tenant.tenant_id) as name:
             await self.provider.fork(copy_name, name)
             return await self._put_back(rollout, point, name, before)

@@ -239,7 +239,7 @@ class _Run:
         self._note(Kind.BEHIND, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=detail)
 
     def _taken_back(self, tenant: Tenant, version: int) -> None:
-        """Somebody had a reason: it is told, and nothing that is out of order."""
+        """Somebody had a reason: it is reported, and not as a fault."""
         detail = f"at version {version} of {self.newest}, since it was taken back from a rollout"
         self._note(Kind.TAKEN_BACK, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail)
 
