@@ -55,10 +55,9 @@ async def create_for(users: tuple[str, ...], *, dry_run: bool, as_json: bool) ->
                 await services.provisioner.one(tenant)
             return await services.life.find(tenant.tenant_id)
 
-        async def look(reference: str) -> Tenant:
-            return await services.life.find(reference)
-
-        return await _each(users, look if dry_run else make, "making databases", as_json=as_json)
+        return await _each(
+            users, services.life.find if dry_run else make, "making databases", as_json=as_json
+        )
 
 
 @click.command(epilog="Example: freehold tenants show ada@example.com --json")

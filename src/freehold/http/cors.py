@@ -28,10 +28,10 @@ _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1000}")
 class Cors:
     """ASGI wrapper. Requests without an `Origin`, which are the most, pass straight through."""
 
-    def __init__(self, app: ASGIApp, origins: TrustedOrigins, pages: PageOrigins | None = None) -> None:
+    def __init__(self, app: ASGIApp, origins: TrustedOrigins) -> None:
         self._app = app
         self._origins = origins
-        self._pages = pages or PageOrigins()
+        self._pages = PageOrigins()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or (origin := header(scope, b"origin")) is None:
