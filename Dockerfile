@@ -26,8 +26,8 @@ EXPOSE 8080 9090 9091
 CMD ["freehold", "sqld", "--help"]
 
 FROM base AS service
-# An empty volume that Docker mounts there begins with this folder's owner; without it, root would have it. Of another
-# kind of volume `chown 999 FOLDER` makes the same, and the service says so where it cannot write.
+# An empty volume that Docker mounts there begins with this folder's owner; without it, root would have it. For another
+# kind of volume `chown 999 FOLDER` does the same, and the service says so where it cannot write.
 RUN install -d -o freehold -g freehold -m 700 /var/lib/freehold/data
 USER freehold
 WORKDIR /var/lib/freehold

@@ -48,7 +48,7 @@ tests/e2e/node/node_modules/.ready: tests/e2e/node/package-lock.json
 	@cd tests/e2e/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# A Python of their own: what SQLAlchemy's and Datasette's need is no part of Freehold.
+# A Python of their own: what those for SQLAlchemy and Datasette need is no part of Freehold.
 CLIENTS := tests/e2e/clients/.venv
 $(CLIENTS)/.ready: tests/e2e/clients/requirements.lock
 	@echo "== installing the official Python clients for the tests"

@@ -14,7 +14,7 @@ from freehold.http.route_facts import facts
 from freehold.rollouts.types import Progress, Rollout
 
 _ADMIN = [require_admin]
-# Made by us, and in parts of types that no message could have: nothing is there to be checked.
+# Made by us, and partly of types that no message could have: there is nothing to validate.
 Made = SkipValidation[Services]
 Limit = Annotated[int, QueryParameter(ge=1, le=100, description="At most so many.")]
 
