@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    RowMapping,
     Select,
     and_,
     exists,
@@ -185,5 +186,5 @@ def _has_no_tenant() -> ColumnElement[bool]:
     return ~exists().where(tenant.c.user_id == user.c.id)
 
 
-def to_tenant(row: Mapping[str, Any]) -> Tenant:
+def to_tenant(row: RowMapping | Mapping[str, Any]) -> Tenant:
     return Tenant(**{**row, "state": TenantState(row["state"])})
