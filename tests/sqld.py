@@ -112,6 +112,8 @@ class Sqld:
                     *("--admin-listen-addr", f"127.0.0.1:{self.admin_port}"),
                     *("--enable-namespaces", "--disable-default-namespace"),
                     *("--auth-jwt-key-file", key_file, "--admin-auth-key", ADMIN_KEY),
+                    # Else it refuses everybody for seconds after a few large answers, as docs/self-hosting.md says.
+                    *("--disable-intelligent-throttling", "--connection-creation-timeout-sec", "5"),
                     *self.options,
                 ],
                 cwd=self.folder,
