@@ -10,10 +10,12 @@ from collections import OrderedDict
 
 import structlog
 
+from freehold.errors import ProviderUnavailable
 from freehold.providers.sqld.admin import SqldAdmin
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.shares import Share
 from freehold.providers.sqld.turns import Turns
+from freehold.tenants.errors import DatabaseDamaged
 
 log = structlog.get_logger()
 
@@ -45,17 +47,41 @@ class Logs:
     async def look(self) -> None:
         """Look at the logs of those who used much lately, and fold what can be folded now.
 
+        One that cannot be opened is passed over.
+
         Raises:
-            FreeholdError: sqld does not answer.
+            ProviderUnavailable: no answer about one; it comes last the next time, after the others.
         """
-        while self._turns.unlooked:
-            share, _ = self._turns.unlooked.popitem()
-            share.unlooked_s = 0.0
-            await self._measure(share)
+        try:
+            await self._measure_all()
+        finally:
+            await self._fold_all()
+
+    async def _measure_all(self) -> None:
+        for share in list(self._turns.unlooked):
+            del self._turns.unlooked[share]
+            used_s, share.unlooked_s = share.unlooked_s, 0.0
+            try:
+                await self._measure(share)
+            except DatabaseDamaged:
+                continue
+            except ProviderUnavailable:
+                share.unlooked_s += used_s
+                self._turns.unlooked[share] = None
+                raise
+
+    async def _fold_all(self) -> None:
         for name in list(self._unfolded):
             streams, others = self._namespaces.open_in(name)
             if self._turns.is_quiet(name) and not streams and not others:
-                await self._fold(name)
+                del self._unfolded[name]
+                try:
+                    await self._fold(name)
+                except DatabaseDamaged:
+                    continue
+                except ProviderUnavailable:
+                    self._unfolded[name] = None
+                    raise
 
     async def _measure(self, share: Share) -> None:
         stats = await self._admin.stats(share.name)

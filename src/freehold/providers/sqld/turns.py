@@ -22,7 +22,7 @@ from freehold.providers.sqld.shares import FORGOTTEN_S, LIGHT_S, LONG_S, QUICK_S
 from freehold.providers.sqld.turn import Turn
 
 _QUICK_EACH = 8
-_LOOKED_AT_S = 0.5
+_LOOKED_AT_S = 0.05
 _WAITING_EACH = 32
 _WAITING = 2000
 _WAITS_S = 30.0
