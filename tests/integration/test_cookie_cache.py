@@ -1,5 +1,6 @@
 """The cookie cache: better-auth's own helper reads it, and unlike there it outlives no revocation."""
 
+import base64
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -106,6 +107,13 @@ def test_a_restart_answers_from_the_cookie_and_a_spoilt_one_is_replaced(cached: 
     reply = get_session(cached, mixed)
     assert reply.json()["user"]["email"] == "restart@example.com", "the session's cookie says who it is"
     assert set(cookies_of(reply)) == {_DATA}
+    nested = base64.urlsafe_b64encode(b'{"session":' + b"[" * 20_000).decode().rstrip("=")
+    for spoilt in (nested, f"{nested}.{nested}.AAAA", "%7B"):
+        cached.kill()
+        cached.start()
+        reply = get_session(cached, {_SESSION: cookies[_SESSION], _DATA: spoilt})
+        assert reply.json()["user"]["email"] == "restart@example.com"
+        assert set(cookies_of(reply)) == {_DATA}
 
 
 def test_it_is_off_unless_asked_for(service: Service) -> None:

@@ -100,7 +100,7 @@ class SessionData:
         try:
             raw = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
             compact = _decode_compact(raw)
-        except (binascii.Error, ValueError, msgspec.MsgspecError):
+        except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
             return None
         text = bytes(compact.session)
         expected = self._signature(text, compact.expires_at)
