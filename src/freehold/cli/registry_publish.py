@@ -29,7 +29,7 @@ from freehold.settings import BadSettings
 from freehold.settings_checks import is_private_to
 
 if TYPE_CHECKING:
-    from httpx import Response
+    from freehold.client.answers import Answer
 
 # While a service is started again it does not answer; the same release twice is published once.
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
@@ -155,7 +155,7 @@ async def _publish_to(
     is_api_key = len(token) >= _KEY_LETTERS and "." not in token
     shown = {"x-api-key": token} if is_api_key else {"Authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(timeout=_TIMEOUT_S) as http:
-        calls = Calls(http, service_url(service))
+        calls = Calls(http, service_url(service), most_s=_TIMEOUT_S)
         ask = partial(calls.send, "POST", "/migrations/publish", body=body, headers=shown)
         try:
             answer = calls.read(await _until_it_answers(ask), PublishAnswer)
@@ -170,7 +170,7 @@ async def _publish_to(
     )
 
 
-async def _until_it_answers(ask: Callable[[], Awaitable["Response"]]) -> "Response":
+async def _until_it_answers(ask: Callable[[], Awaitable["Answer"]]) -> "Answer":
     for pause_s in _PAUSES_S:
         try:
             return await ask()

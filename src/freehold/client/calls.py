@@ -1,13 +1,15 @@
 """HTTP calls to a Freehold service; every failure in our words."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
+from freehold.client.answers import PACKING, Answer, TooLargeError, UnreadableError, answer_of
 from freehold.errors import (
     AppTooOld,
     Conflict,
@@ -24,6 +26,11 @@ from freehold.migrate.signature import RegistryTampered
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 
 T = TypeVar("T")
+
+# Of an answer, unless the caller expects a larger one; and of an app's message, which people read.
+_MOST_BYTES: Final = 1_048_576
+_MOST_CHARS: Final = 2_000
+_MOST_S: Final = 60.0
 
 _KINDS: dict[int, type[FreeholdError]] = {
     400: InvalidInput,
@@ -45,6 +52,10 @@ _DATABASE_KINDS: dict[str, type[FreeholdError]] = {
 }
 
 
+# A body that is nested too deeply is no answer of ours either.
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 class _Problem(msgspec.Struct):
     """Problem details, or the form of `/api/auth`: `code` with `message`. `reason` is why a database is suspended."""
 
@@ -57,10 +68,15 @@ class _Problem(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Sends requests to one service and reads its answers."""
+    """Sends requests to one service and reads its answers.
+
+    `service` is its URL, without a slash at the end. `most_s` is from the first byte sent to the last one read:
+    `http` has a limit for each pause only, and somebody who sends a byte now and then would never be done.
+    """
 
     http: httpx.AsyncClient
-    service: str  # its URL, without a slash at the end
+    service: str
+    most_s: float = _MOST_S
 
     async def send(
         self,
@@ -71,12 +87,14 @@ class Calls:
         body: object = None,
         params: Mapping[str, int | str] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
+        most_bytes: int = _MOST_BYTES,
+    ) -> Answer:
         """The answer, if it is a 2xx.
 
         Raises:
             DatabaseSuspended, DatabaseDeleting, DatabaseDeleted: nobody gets at the user's database (any more).
-            Unavailable: no answer, or one that says to come back later; `retry_after` is when, if that was told.
+            Unavailable: no answer, one over `most_bytes` or not there within `most_s`, or one that says to come
+                back later; `retry_after` is when, if that was told.
             FreeholdError: the kind that fits the status, with the service's `code` and message.
         """
         request = self.http.build_request(
@@ -84,7 +102,7 @@ class Calls:
             f"{self.service}{path}",
             params=params,
             content=None if body is None else msgspec.json.encode(body),
-            headers={"Accept": "application/json", **(headers or {})},
+            headers={"Accept": "application/json", "Accept-Encoding": PACKING, **(headers or {})},
         )
         if body is not None:
             request.headers["Content-Type"] = "application/json"
@@ -92,36 +110,52 @@ class Calls:
         request.headers.pop("Cookie", None)
         if token is not None:
             request.headers["Authorization"] = f"Bearer {token}"
-        try:
-            reply = await self.http.send(request)
-        except httpx.TransportError as error:
-            raise Unavailable(
-                f"{self.service} does not answer ({type(error).__name__}); try again later"
-            ) from error
-        except httpx.RequestError as error:
-            raise self._unexpected() from error
+        reply = await self._answer(request, most_bytes)
         if not reply.is_success:
             raise self._error_of(reply)
         return reply
 
-    def read(self, reply: httpx.Response, kind: type[T]) -> T:
+    def read(self, reply: Answer, kind: type[T]) -> T:
         """The body as this struct. Raises `Unavailable` when the answer is not a Freehold service's."""
         try:
             return msgspec.json.decode(reply.content, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except _NOT_JSON as error:
             raise self._unexpected() from error
 
-    def _error_of(self, reply: httpx.Response) -> FreeholdError:
+    async def _answer(self, request: httpx.Request, most_bytes: int) -> Answer:
+        try:
+            async with asyncio.timeout(self.most_s):
+                reply = await self.http.send(request, stream=True)
+                try:
+                    return await answer_of(reply, most_bytes)
+                finally:
+                    await reply.aclose()
+        except TimeoutError as error:
+            raise Unavailable(
+                f"{self.service} did not answer whole within {self.most_s:g} s; try again later"
+            ) from error
+        except TooLargeError as error:
+            raise Unavailable(
+                f"{self.service} answers more than the {most_bytes} bytes that an answer may have; check the URL"
+            ) from error
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"{self.service} does not answer ({type(error).__name__}); try again later"
+            ) from error
+        except (httpx.RequestError, UnreadableError) as error:
+            raise self._unexpected() from error
+
+    def _error_of(self, reply: Answer) -> FreeholdError:
         try:
             problem = msgspec.json.decode(reply.content, type=_Problem)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _NOT_JSON:
             problem = _Problem()
         message = (
             problem.detail
             or problem.message
             or problem.title
             or f"{self.service} answered {reply.status_code}"
-        )
+        )[:_MOST_CHARS]
         if problem.code == RegistryTampered.code:
             return RegistryTampered(message)
         if problem.code == DatabaseSuspended.code:
@@ -160,7 +194,7 @@ def service_url(url: str) -> str:
     return str(parts).rstrip("/")
 
 
-def pause_s(reply: httpx.Response, otherwise: float) -> float:
+def pause_s(reply: Answer, otherwise: float) -> float:
     """How long the service asks to wait, within reason."""
     told_s = retry_after_s(reply.headers)
     return otherwise if told_s is None else min(max(told_s, 0.05), 30.0)

@@ -37,6 +37,8 @@ from freehold.wire import AccessLevel, DatabaseCredentials, MigrationPage, Publi
 
 _TIMEOUT_S = 10.0
 _POLL_S = 0.5
+# Of a page of the registry: a migration has 1 MiB at most, and few have a hundredth of that.
+_MOST_PAGE_BYTES = 64 * 1_048_576
 _BEYOND_ALL = (
     9_999  # the last version that there can be: nothing comes after it, and the release is still told
 )
@@ -162,7 +164,12 @@ class FreeholdClient:
         """
         require_start(after, chain)
         reply = await self._calls.send(
-            "GET", "/migrations", params={"after": after}, headers=self._about_us, token=self._reporter()
+            "GET",
+            "/migrations",
+            params={"after": after},
+            headers=self._about_us,
+            token=self._reporter(),
+            most_bytes=_MOST_PAGE_BYTES,
         )
         page = self._calls.read(reply, MigrationPage)
         public_key, learnt = await self._trust(page)
@@ -179,7 +186,9 @@ class FreeholdClient:
             RegistryTampered: something does not fit, it expired, or is an old one.
             Unavailable: no answer.
         """
-        reply = await self._calls.send("GET", "/migrations", params={"after": _BEYOND_ALL})
+        reply = await self._calls.send(
+            "GET", "/migrations", params={"after": _BEYOND_ALL}, most_bytes=_MOST_PAGE_BYTES
+        )
         page = self._calls.read(reply, MigrationPage)
         public_key, learnt = await self._trust(page)
         known = await self._known()
@@ -287,7 +296,8 @@ class FreeholdClient:
         announced = self._calls.read(reply, list[PublicKey])
         if not trusted and given is None:
             return first_key(page.key_id, announced)
-        return followed_key(page.key_id, announced, trusted)
+        # Each key may cost some signatures, and whoever is on the way says how many there are.
+        return await asyncio.to_thread(followed_key, page.key_id, announced, trusted)
 
 
 class _Session(msgspec.Struct):

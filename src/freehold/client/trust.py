@@ -44,11 +44,19 @@ def followed_key(
 ) -> tuple[str, Learnt]:
     """The key of this id, if a chain of endorsements leads to it from a trusted one. Raises `RegistryTampered`."""
     believed = dict(trusted)
-    for _ in announced:  # each round may reach one further
-        for key in announced:
-            if key.key_id not in believed and _is_endorsed(key, believed):
+    waiting, reached = list(announced), True
+    # Each round may reach one further. Whether a key is endorsed is looked at once, when its endorser is believed:
+    # whoever is on the way may announce thousands, and each look costs a signature.
+    while reached:
+        reached, unspoken_for = False, []
+        for key in waiting:
+            if key.endorsed is None or key.endorsed.by_key_id not in believed:
+                unspoken_for.append(key)
+            elif key.key_id not in believed and _is_endorsed(key, believed):
                 _require_named(key)
                 believed[key.key_id] = key.public_key
+                reached = True
+        waiting = unspoken_for
     if key_id not in believed:
         raise RegistryTampered(
             f"the registry is signed with key {key_id!r}, which is not trusted; "

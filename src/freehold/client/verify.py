@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from freehold.errors import InvalidInput
+from freehold.migrate.check import MAX_VERSION
 from freehold.migrate.release_text import FIRST_COUNTER, Part, ReleaseNotUnderstood, ReleaseText, proved
 from freehold.migrate.signature import (
     RegistryExpired,
@@ -161,6 +162,8 @@ def _not_signed(page: MigrationPage) -> RegistryTampered:
 
 def _require_whole(page: MigrationPage, version: int, link: str) -> None:
     """The chain that is signed follows from the migrations, and from the checksums of those that are withheld."""
+    if len(page.withheld) > MAX_VERSION:
+        raise RegistryTampered(f"more migrations are withheld than a registry can have ({MAX_VERSION})")
     if version + len(page.withheld) != page.version:
         raise RegistryTampered(
             f"the newest version is {page.version}, but the migrations end at {version + len(page.withheld)}"

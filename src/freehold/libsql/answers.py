@@ -137,7 +137,7 @@ async def read_answer(body: bytes) -> Answer:
                 result.rows = [tuple(map(_value, row)) for row in result.rows]
             return Answer([_outcome(one) for one in answer.results], answer.baton, answer.base_url)
         return await _read_large(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise Unreachable(f"the database's answer is not Hrana: {error}", "HRANA_PROTO_ERROR") from error
 
 

@@ -25,6 +25,8 @@ _CONNECT_TIMEOUT_S = 10.0
 _KEEPALIVE_S = 15.0  # shorter than any server's, so that a pooled connection is seldom found dead
 _MAX_CONNECTIONS = 64
 _SHOWN_CHARS = 300
+# Of an answer, unpacked: far above what any server gives at once, and below what would end the process.
+_MOST_BYTES = 256 * 1_048_576
 # Without TLS the server is near: compressing an answer costs more than sending it.
 _PLAIN = ("Accept-Encoding", "Accept", "User-Agent")
 _MAYBE_V2 = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
@@ -204,7 +206,7 @@ class Endpoint:
                 allow_redirects=False,
             ) as reply:
                 is_done = reply.status == HTTPStatus.OK
-                return reply.status, await reply.read(), None if is_done else retry_after_s(reply.headers)
+                return reply.status, await _body(reply), None if is_done else retry_after_s(reply.headers)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _no_answer(error) from error
 
@@ -257,6 +259,21 @@ class Endpoint:
         return headers
 
 
+async def _body(reply: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Raises `Unreachable` when it is larger than any answer may be."""
+    if "Content-Encoding" not in reply.headers and (reply.content_length or _MOST_BYTES) < _MOST_BYTES:
+        return await reply.read()
+    body = bytearray()
+    async for piece in reply.content.iter_any():
+        body += piece
+        if len(body) > _MOST_BYTES:
+            raise Unreachable(
+                f"the database answered more than {_MOST_BYTES} bytes; ask for fewer rows",
+                "RESPONSE_TOO_LARGE",
+            )
+    return bytes(body)
+
+
 def refusal(status: int, reason: tuple[str, str | None]) -> LibsqlError:
     """The error for an HTTP status other than 200; `reason` is the server's message and code."""
     message, code = reason
@@ -298,7 +315,7 @@ def _reason(body: bytes, token: str) -> tuple[str, str | None]:
         told = msgspec.json.decode(body, type=dict[str, Any])
         message = str(told.get("message") or told.get("error") or "")
         code = told["code"] if isinstance(told.get("code"), str) else None
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         text = body[: 4 * _SHOWN_CHARS].decode(errors="replace")
         message = "" if "<" in text else text
     message = " ".join(message.split())[:_SHOWN_CHARS]

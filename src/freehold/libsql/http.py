@@ -95,7 +95,7 @@ def batch_results(batches: Sequence[Batch], answer: bytes) -> list[BatchResult]:
     """
     try:
         results = _decoder.decode(answer).results
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise Unavailable(f"the database's answer is not Hrana: {error}") from error
     if len(results) != len(batches) + 1:
         raise Unavailable("the database answered to another number of requests than it was sent")
