@@ -137,6 +137,40 @@ async def test_one_tenant_is_taken_back_and_what_was_written_since_is_set_aside(
     assert (once_more.outcome, once_more.version, once_more.kept_as) == ("restored", 2, fleet.names[one])
     await name_of(fleet, one)
     assert await fleet.run(one, _DECKS) == [["verbs"]]
+    # What it had each time is counted, named and given up with the others.
+    assert (await rollouts.progress()).kept.set_aside == 2
+    point = await rollouts.restoring.points.find(made.rollout_id, one)
+    assert point.set_aside == (done.kept_as, once_more.kept_as)
+    assert ", ".join(point.set_aside) in ((await back(fleet, one))[0].reason or "")
+    assert await rollouts.restoring.discard(made.rollout_id) == _TENANTS + 2
+    assert await copies(fleet.services) == set()
+
+
+async def test_a_rollout_that_has_them_on_its_list_already_lets_them_be(fleet: Fleet) -> None:
+    rollouts = fleet.services.rollouts
+    one, held, other = fleet.names
+    first = await rollouts.start(_KEPT, 3)
+    await work(fleet, first.rollout_id)
+    second = await rollouts.start(_KEPT)
+    # One before anybody is at work on it, one while a worker holds it.
+    now_ms = rollouts.clock.now_ms()
+    claimed = await rollouts.store.claim(
+        second.rollout_id, 1, now_ms=now_ms, lease_until_ms=now_ms + 2_000, limit=1
+    )
+    [held_step] = claimed
+    names = [held_step.tenant_id, next(each for each in (one, held, other) if each != held_step.tenant_id)]
+    found = await back(fleet, *names, rollout_id=first.rollout_id)
+    assert [each.outcome for each in found] == ["restored", "restored"]
+    assert (await work(fleet, second.rollout_id)).state is RolloutState.DONE
+    life = fleet.services.life
+    assert [(await life.find(each)).schema_version for each in names] == [2, 2]
+    counts = (await rollouts.progress(second.rollout_id)).counts
+    assert (counts["restored"], counts["migrated"], counts["pending"]) == (2, 1, 0)
+    # Until somebody says otherwise.
+    assert await rollouts.retry(second.rollout_id, states=["restored"]) == 2
+    await rollouts.resume(second.rollout_id)
+    await work(fleet, second.rollout_id)
+    assert {(await life.find(each)).schema_version for each in fleet.names} == {second.to_version}
 
 
 async def test_tokens_that_turso_gave_for_the_old_database_are_worthless(twin: Twin, tmp_path: Path) -> None:
@@ -320,8 +354,8 @@ async def test_copies_go_with_the_tenant_and_when_they_are_given_up(files: Fleet
     point = await rollouts.restoring.points.find(made.rollout_id, gone)
     await services.life.delete(gone)
     await services.caretaker.drain()
-    assert await copies(services) == before - {point.name, point.set_aside}
-    for name in (point.name, point.set_aside):
+    assert await copies(services) == before - {point.name, *point.set_aside}
+    for name in (point.name, *point.set_aside):
         assert name is not None
         assert await services.provider.find(name) is None
 

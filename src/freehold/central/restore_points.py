@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, insert, literal_column, select, update
 
 from freehold.audit.types import Event
 from freehold.auth.dates import from_ms, to_iso
 from freehold.central.duties import DISCARDED, MAKING
 from freehold.central.engine import Central
 from freehold.central.life import OvertakenError, all_or_nothing, take_reserved
-from freehold.central.rollout_sql import KEPT
+from freehold.central.rollout_sql import COPIES, KEPT, LET_BE, STILL_ASIDE
 from freehold.central.rotations import next_generation
 from freehold.central.tables import rollout_step, tenant, unowned_database
 from freehold.central.tenant_rows import unowned_row
@@ -57,7 +58,8 @@ class CentralRestorePoints:
             tenant.c.state == old.state.value,
         )
         values = {"database_name": database_name, "schema_version": schema_version, "updated_at": to_iso(now)}
-        restored = {"state": "restored", "version": schema_version, "set_aside": old.database_name}
+        aside = " ".join([*point.set_aside, old.database_name])
+        restored = {"state": "restored", "version": schema_version, "set_aside": aside}
         set_aside = unowned_row(
             old.database_name,
             old.provider,
@@ -75,6 +77,10 @@ class CentralRestorePoints:
             ):
                 if changed != 1:
                     raise OvertakenError
+            await db.execute(
+                LET_BE,
+                {"tenant_id": old.tenant_id, "rollout_id": point.rollout_id, "version": schema_version},
+            )
             await db.execute(insert(unowned_database), set_aside)
             # What was written with its tokens would be nowhere to be seen.
             await next_generation(db, old.database_name, to_iso(now))
@@ -89,13 +95,11 @@ class CentralRestorePoints:
         return False
 
     async def discard(self, rollout_id: str, now_ms: int) -> int:
-        kept = (rollout_step.c.restore_point, rollout_step.c.set_aside)
-        names = [select(each).where(rollout_step.c.rollout_id == rollout_id) for each in kept]
-        of_it = or_(*(unowned_database.c.name.in_(each) for each in names))
-        copies = and_(of_it, unowned_database.c.state == MAKING)
         now = to_iso(self.central.now())
         going = (
-            update(unowned_database).where(copies).values(state=DISCARDED, due_at_ms=now_ms, updated_at=now)
+            update(unowned_database)
+            .where(COPIES.bindparams(copies_of=rollout_id))
+            .values(state=DISCARDED, due_at_ms=now_ms, updated_at=now)
         )
         async with self.central.write() as db:
             count = (await db.execute(going)).rowcount
@@ -116,26 +120,24 @@ class CentralRestorePoints:
                 state=row["step_state"],
                 name=row["restore_point"],
                 until_ms=row["until_ms"],
-                set_aside=row["set_aside"] if row["aside_until_ms"] else None,
+                set_aside=tuple((row["still_aside"] or "").split()),
             )
             for row in rows
         ]
 
 
 def _points(rollout_id: str) -> Select[tuple[object, ...]]:
-    copy, aside = unowned_database.alias("copy"), unowned_database.alias("aside")
+    copy = unowned_database.alias("copy")
     is_copy = and_(copy.c.name == rollout_step.c.restore_point, copy.c.state == MAKING)
-    is_aside = and_(aside.c.name == rollout_step.c.set_aside, aside.c.state == MAKING)
-    columns = (
+    columns: tuple[ColumnElement[Any], ...] = (
         *COLUMNS,
         rollout_step.c.state.label("step_state"),
         rollout_step.c.restore_point,
-        rollout_step.c.set_aside,
         copy.c.due_at_ms.label("until_ms"),
-        aside.c.due_at_ms.label("aside_until_ms"),
+        literal_column(STILL_ASIDE).label("still_aside"),
     )
     tenants = rollout_step.join(tenant, tenant.c.id == rollout_step.c.tenant_id)
-    everything = tenants.outerjoin(copy, is_copy).outerjoin(aside, is_aside)
+    everything = tenants.outerjoin(copy, is_copy)
     return select(*columns).select_from(everything).where(rollout_step.c.rollout_id == rollout_id)
 
 

@@ -66,14 +66,46 @@ ORDER BY wave, rowid
 LIMIT :page
 """)
 
-KEPT = text("""
-SELECT count(copy.name), count(aside.name), min(min(ifnull(copy.due_at_ms, 9e15), ifnull(aside.due_at_ms, 9e15)))
-FROM rollout_step AS step
-LEFT JOIN unowned_database AS copy ON copy.name = step.restore_point AND copy.state = 'making'
-LEFT JOIN unowned_database AS aside ON aside.name = step.set_aside AND aside.state = 'making'
-WHERE step.rollout_id = :rollout_id
+# The names in a step's `set_aside`, as rows: one for each time that it was taken back.
+SET_ASIDE = """json_each('["' || replace(rollout_step.set_aside, ' ', '","') || '"]')"""
+
+KEPT = text(f"""
+WITH kept AS (
+  SELECT copy.due_at_ms, 1 AS is_point FROM rollout_step
+  JOIN unowned_database AS copy ON copy.name = rollout_step.restore_point AND copy.state = 'making'
+  WHERE rollout_step.rollout_id = :rollout_id
+  UNION ALL
+  SELECT aside.due_at_ms, 0 FROM rollout_step
+  CROSS JOIN {SET_ASIDE} AS each
+  JOIN unowned_database AS aside ON aside.name = each.value AND aside.state = 'making'
+  WHERE rollout_step.rollout_id = :rollout_id AND rollout_step.set_aside IS NOT NULL
+)
+SELECT ifnull(sum(is_point), 0), ifnull(sum(1 - is_point), 0), min(due_at_ms) FROM kept
 """)
 
+# Of a step: those names of its `set_aside` that are still there, in order, with a space between.
+STILL_ASIDE = f"""(
+  SELECT group_concat(aside.name, ' ') FROM {SET_ASIDE} AS each
+  JOIN unowned_database AS aside ON aside.name = each.value AND aside.state = 'making'
+  WHERE rollout_step.set_aside IS NOT NULL
+)"""
+
+# All copies of a rollout.
+COPIES = text(f"""unowned_database.state = 'making' AND (
+  unowned_database.name IN (SELECT restore_point FROM rollout_step WHERE rollout_id = :copies_of)
+  OR unowned_database.name IN (
+    SELECT each.value FROM rollout_step CROSS JOIN {SET_ASIDE} AS each
+    WHERE rollout_step.rollout_id = :copies_of AND rollout_step.set_aside IS NOT NULL
+  )
+)""")
+
+# Other rollouts that had the tenant on their lists when it was taken back: they let it be, and a worker who holds it
+# writes nothing down, for its lease is gone.
+LET_BE = text("""
+UPDATE rollout_step SET state = 'restored', version = :version, error = NULL, cause = NULL, due_at_ms = NULL
+WHERE tenant_id = :tenant_id AND rollout_id != :rollout_id AND state = 'pending' AND due_at_ms IS NOT NULL
+  AND rollout_id IN (SELECT id FROM rollout WHERE state IN ('running', 'paused', 'done'))
+""")
 
 # Those that are due for longest, and each tenant's database and version as they are now.
 CLAIM = text("""

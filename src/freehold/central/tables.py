@@ -307,7 +307,7 @@ rollout_step = Table(
     # When a worker may (again) take it, in milliseconds since 1970; NULL when it has ended.
     Column("due_at_ms", Integer),
     Column("restore_point", Text),
-    # What the tenant had before it was taken back, the last time.
+    # What the tenant had before it was taken back, each time: names with a space between.
     Column("set_aside", Text),
     Index("rollout_step_due_idx", "rollout_id", "wave", "due_at_ms"),
     Index("rollout_step_state_idx", "rollout_id", "state", "wave"),

@@ -138,7 +138,7 @@ def _tell_point(point: RestorePoint, *, as_json: bool) -> None:
     else:
         kept = f"{point.name}, kept until {until}" if until else "no restore point"
         if point.set_aside:
-            kept += f"; set aside: {point.set_aside}"
+            kept += f"; set aside: {', '.join(point.set_aside)}"
         click.echo(
             f"{point.tenant.tenant_id} {point.state}, at version {point.tenant.schema_version}: {kept}"
         )

@@ -60,7 +60,9 @@ class Restoring:
         kept = await self.points.kept(found.rollout_id)
         if not (kept.restore_points or kept.set_aside):
             why = (
-                "they are gone" if found.options.restore_points else "it was started without --restore-points"
+                "none was made yet, or they are gone"
+                if found.options.restore_points
+                else "it was started without --restore-points; --rollout names an earlier one"
             )
             raise NoRestorePoint(f"there are no restore points of rollout {found.rollout_id}: {why}")
         return found
@@ -170,7 +172,7 @@ class Restoring:
 def _why_unchanged(point: RestorePoint, version: int) -> str:
     if point.state != "restored":
         return f"it is at version {version}, as before the rollout"
-    kept = f"; what it had is kept as {point.set_aside}" if point.set_aside else ""
+    kept = f"; what it had is kept as {', '.join(point.set_aside)}" if point.set_aside else ""
     return f"it was taken back already, and is at version {version}{kept}"
 
 

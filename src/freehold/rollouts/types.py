@@ -159,8 +159,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class RestorePoint(msgspec.Struct, frozen=True, kw_only=True):
     """The copy `name` of a tenant's database from before its change, kept until `until_ms`; None if it is gone.
 
-    `state` is its step's. There may be no copy at all. `set_aside` is what the tenant had before it was taken back,
-    None if that is gone.
+    `state` is its step's. There may be no copy at all. `set_aside` is what the tenant had each time that it was taken
+    back, oldest first, as far as it is kept.
     """
 
     rollout_id: str
@@ -168,7 +168,7 @@ class RestorePoint(msgspec.Struct, frozen=True, kw_only=True):
     state: StepState
     name: str | None
     until_ms: int | None
-    set_aside: str | None = None
+    set_aside: tuple[str, ...] = ()
 
 
 TakenBackAs = Literal["restored", "unchanged", "failed"]
