@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,7 @@ from tests.integration.test_client_pull import SERVICE, TRUSTED, Between, Page, 
 from tests.integration.test_registry_cli import Freehold, freehold  # noqa: F401 - a fixture
 from tests.integration.test_registry_signed import http, with_changes
 from tests.integration.test_registry_signed import page as page_of
+from tests.servers import FREEHOLD, clean_environ
 
 NOW_MS = int(time.time() * 1000)
 APP = PartFile(name="app.toml", content=b"[app]\nname = 'words'\n")
@@ -499,3 +502,68 @@ def test_the_commands_sign_and_publish_the_parts_that_registry_toml_names(
     (folder / "registry.toml").unlink()
     older = json.loads(freehold.run("sign", "--key-file", key_file, "--form", "2").stdout)
     assert sorted(older["manifest"]) == ["chain", "counter", "expires_at_s", "key_id", "signature", "version"]
+
+
+def _told(freehold: Freehold, *words: str) -> tuple[int, str]:  # noqa: F811
+    """By a real command, ended by force if it waits."""
+    done = subprocess.run(
+        [FREEHOLD, "registry", *words],
+        env=clean_environ(**freehold.environ),
+        cwd=freehold.files,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('[[part]]\nfile = "pipe"', "'pipe': not a regular file"),
+        ('[[part]]\nfile = "zero"', "'zero': name a file of this folder"),
+        ('[[part]]\nfile = "secret"', "'secret': name a file of this folder"),
+        ('[[part]]\nfile = "circle"', "'circle': "),
+        ('[[part]]\nfile = "a\\u0000b"', "no name of a file"),
+        (f'[[part]]\nfile = "{"a" * 300}"', "file name too long"),
+        ('[[part]]\nfile = ""', "is a directory"),
+        ("x = " + "[" * 20_000, "registry.toml: it is nested too deeply"),
+        ("#" * 1_100_000, "registry.toml: over the limit of 1048576 bytes"),
+    ],
+    ids=["pipe", "device", "link to elsewhere", "circle", "NUL", "long", "no name", "deep", "large"],
+)
+def test_an_odd_part_is_refused_by_name_and_nothing_is_published(
+    freehold: Freehold,  # noqa: F811
+    tmp_path: Path,
+    text: str,
+    reason: str,
+) -> None:
+    folder = freehold.files
+    os.mkfifo(folder / "pipe")
+    (tmp_path / "elsewhere").write_text("a secret")
+    for name, to in {"zero": "/dev/zero", "secret": str(tmp_path / "elsewhere"), "circle": "circle"}.items():
+        (folder / name).symlink_to(to)
+    (folder / "registry.toml").write_text(text)
+    code, stderr = _told(freehold, "publish")
+    assert code == 1
+    assert reason in stderr
+    assert "Traceback" not in stderr
+    assert len(stderr) < 500
+    # A link within the folder is how Kubernetes mounts one.
+    (folder / "..data").mkdir()
+    (folder / "..data" / "app.toml").write_bytes(APP.content)
+    (folder / "app.toml").symlink_to("..data/app.toml")
+    (folder / "registry.toml").write_text('[[part]]\nfile = "app.toml"')
+    assert _told(freehold, "publish")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["0003_pipe.sql", "registry.sum", "registry.toml", "fixtures/0001.sql"])
+def test_no_pipe_in_the_folder_is_waited_at(freehold: Freehold, name: str) -> None:  # noqa: F811
+    (freehold.files / "fixtures").mkdir()
+    os.mkfifo(freehold.files / name)
+    words = ("test", "--engine", "sqlite") if name.startswith("fixtures") else ("lint",)
+    code, stderr = _told(freehold, *words)
+    assert (code, "Traceback" in stderr) == (1, False)
+    assert name in stderr

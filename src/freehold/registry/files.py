@@ -11,6 +11,7 @@ import msgspec
 from freehold.migrate.check import check_migration
 from freehold.migrate.split import MAX_SCRIPT_BYTES
 from freehold.migrate.types import Migration, normalise
+from freehold.registry.reading import read_file
 from freehold.registry.types import BadRegistry
 
 _FILE_NAME = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)*)\.sql")
@@ -98,8 +99,7 @@ class _Unreadable(Exception):
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_SCRIPT_BYTES + 1)
+        data = read_file(path, MAX_SCRIPT_BYTES)
     except OSError as error:
         raise _Unreadable(path, _reason(error)) from error
     if len(data) > MAX_SCRIPT_BYTES:

@@ -9,9 +9,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from freehold.registry.publishing import MAX_PART_BYTES, require_parts
+from freehold.registry.reading import read_file
 from freehold.registry.types import BadRegistry, PartFile
 
 CONFIG_FILE = "registry.toml"
+_MAX_CONFIG_BYTES = 1_048_576
 
 
 class WaiverEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,10 +41,17 @@ class FolderConfig(Struct, frozen=True, forbid_unknown_fields=True):
 def read_config(folder: Path) -> FolderConfig:
     """What the folder's `registry.toml` says. Blocking. Raises `BadRegistry` when it is not as it must be."""
     try:
-        return msgspec.convert(tomllib.loads((folder / CONFIG_FILE).read_text("utf-8")), FolderConfig)
+        content = read_file(folder / CONFIG_FILE, _MAX_CONFIG_BYTES)
+        if len(content) > _MAX_CONFIG_BYTES:
+            raise BadRegistry([f"{CONFIG_FILE}: over the limit of {_MAX_CONFIG_BYTES} bytes"])
+        return msgspec.convert(tomllib.loads(content.decode()), FolderConfig)
     except FileNotFoundError:
         return FolderConfig()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except OSError as error:
+        raise BadRegistry([f"{CONFIG_FILE}: {_reason(error)}"]) from error
+    except RecursionError as error:
+        raise BadRegistry([f"{CONFIG_FILE}: it is nested too deeply"]) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise BadRegistry([f"{CONFIG_FILE}: {error}"]) from error
 
 
@@ -55,17 +64,26 @@ def _load_parts(folder: Path) -> list[PartFile]:
     found: list[PartFile] = []
     faults: list[str] = []
     for entry in read_config(folder).part:
-        if Path(entry.file).name != entry.file:
-            faults.append(f"{CONFIG_FILE}: part {entry.file!r}: name a file of this folder")
-            continue
+        path = folder / entry.file
+        shown = repr(entry.file[:80])
         try:
-            with (folder / entry.file).open("rb") as file:
-                content = file.read(MAX_PART_BYTES + 1)
-        except OSError as error:
-            faults.append(f"{CONFIG_FILE}: part {entry.file!r}: {(error.strerror or 'unreadable').lower()}")
+            # What is signed is public for good: a link must not bring in what lies elsewhere. Within the folder it
+            # may lead somewhere, as in those that Kubernetes mounts.
+            if Path(entry.file).name != entry.file or not path.resolve().is_relative_to(folder.resolve()):
+                faults.append(f"{CONFIG_FILE}: part {shown}: name a file of this folder")
+                continue
+            content = read_file(path, MAX_PART_BYTES)
+        # The latter two are of a name, or of links in a circle.
+        except (OSError, ValueError, RuntimeError) as error:
+            why = _reason(error) if isinstance(error, OSError) else "no name of a file"
+            faults.append(f"{CONFIG_FILE}: part {shown}: {why}")
             continue
         found.append(PartFile(name=entry.file, content=content, must_understand=entry.must_understand))
     if faults:
         raise BadRegistry(faults)
     require_parts(found)
     return found
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or "unreadable").lower()

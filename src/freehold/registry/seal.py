@@ -12,9 +12,11 @@ from msgspec import Struct
 
 from freehold.migrate.types import GENESIS, Migration, chain, chains
 from freehold.registry.files import FileFault, file_name
+from freehold.registry.reading import read_file
 from freehold.registry.types import BadRegistry
 
 SEAL_FILE = "registry.sum"
+_MAX_SEAL_BYTES = 8 * 1_048_576
 EDITED, UNSEALED, VANISHED = "FH023", "FH024", "FH025"
 _HEAD = re.compile(r"head (?P<version>[0-9]{1,4}) chain:(?P<chain>[0-9a-f]{64}|-)")
 _LINE = re.compile(
@@ -62,7 +64,7 @@ def read_seal(folder: Path) -> Seal | None:
         BadRegistry: it cannot be read, e.g. because it holds the marks of a git conflict.
     """
     try:
-        return parse_seal((folder / SEAL_FILE).read_text("utf-8"))
+        return parse_seal(read_file(folder / SEAL_FILE, _MAX_SEAL_BYTES).decode())
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

@@ -17,7 +17,7 @@ from freehold.migrate.names import quoted
 from freehold.migrate.schema import Schema, Table, read_schema
 from freehold.migrate.snapshot import Scratch
 from freehold.migrate.soundness import unsoundness
-from freehold.migrate.split import split
+from freehold.migrate.split import MAX_SCRIPT_BYTES, split
 from freehold.migrate.target import Target
 from freehold.migrate.types import BadMigration, Migration, chains, normalise
 from freehold.migrate.virtual import Keeps
@@ -25,6 +25,7 @@ from freehold.registry.diff.describe import differences
 from freehold.registry.lint.statement_rules import NON_DETERMINISTIC
 from freehold.registry.lint.step import Step
 from freehold.registry.lint.waivers import Waivers
+from freehold.registry.reading import read_file
 from freehold.registry.release import release_of
 from freehold.registry.trial_rows import FIXTURES, look_at_rows, write_fixtures
 from freehold.registry.types import BadRegistry
@@ -272,7 +273,7 @@ def _load(folder: Path) -> dict[int, tuple[str, ...]]:
         if path.suffix != ".sql" or not (path.stem.isdigit() and len(path.stem) == 4):
             raise BadRegistry([f"{FIXTURES}/{path.name}: expected NNNN.sql, e.g. 0003.sql for version 3"])
         try:
-            pieces = split(normalise(path.read_text("utf-8")))
+            pieces = split(normalise(read_file(path, MAX_SCRIPT_BYTES).decode()))
         except (OSError, UnicodeDecodeError) as error:
             raise BadRegistry([f"{FIXTURES}/{path.name}: cannot be read as UTF-8"]) from error
         except BadMigration as error:
