@@ -296,7 +296,11 @@ def registry_key(settings: Settings, keys: Path, *, creates: bool = True) -> Ed2
 
 
 def make_folder(keys: Path) -> None:
-    """DATA_DIR with its folder for keys, for nobody else to look into. Blocks. Raises `BadSettings`."""
+    """DATA_DIR with its folder for keys, for nobody else to look into. Blocks.
+
+    Raises:
+        BadSettings: it cannot be made, or what is there may not be read and written.
+    """
     try:
         keys.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # users and hashes are in there too
         keys.mkdir(mode=0o700, exist_ok=True)
@@ -305,18 +309,38 @@ def make_folder(keys: Path) -> None:
         raise BadSettings(
             [f"DATA_DIR: cannot make the folder `{keys}` ({reason}); {_what_to_do(keys, error)}"]
         ) from error
+    require_access(keys)
+
+
+def require_access(keys: Path) -> None:
+    """Return if what is there of DATA_DIR may be read and written. Blocks. Raises `BadSettings`.
+
+    SQLite would say no more than that it cannot open its file.
+    """
+    if not os.path.exists(keys.parent):  # noqa: PTH110 - unlike Path.exists, it never raises
+        return
+    for each in (keys.parent, keys, *sorted(keys.parent.glob("central.db*"))):
+        if os.path.exists(each) and not os.access(  # noqa: PTH110
+            each, os.R_OK | os.W_OK | (os.X_OK if each.is_dir() else 0)
+        ):
+            what = _what_to_do(each, PermissionError())
+            raise BadSettings([f"DATA_DIR: `{each}` cannot be read and written; {what}"])
 
 
 def _what_to_do(wanted: Path, error: OSError) -> str:
-    """Whose folder it is that we may not write into: a volume made by root, mostly."""
+    """Whose folder it is that we may not write into: a volume made by root, mostly, or the service's."""
     if not isinstance(error, PermissionError) or not hasattr(os, "geteuid"):
         return "choose another"
     # Unlike Path.exists, it is False for what may not be looked at.
-    folder = next(each for each in wanted.absolute().parents if os.path.exists(each))  # noqa: PTH110
-    user = os.geteuid()
+    places = (wanted.absolute(), *wanted.absolute().parents)
+    place = next(each for each in places if os.path.exists(each))  # noqa: PTH110
+    user, owner = os.geteuid(), place.stat().st_uid
+    if user == owner:
+        return f"let its owner with `chmod -R u+rwX {place}`, or choose another that is not mounted read-only"
+    everything = "-R " if place == wanted.absolute() else ""  # an empty volume has nothing in it yet
     return (
-        f"`{folder}` belongs to user {folder.stat().st_uid}, and this runs as {user}: hand it over with"
-        f" `chown {user} {folder}`, or choose another"
+        f"`{place}` belongs to user {owner}, and this runs as {user}: run it as that user, as the service runs,"
+        f" hand it over with `chown {everything}{user} {place}`, or choose another"
     )
 
 

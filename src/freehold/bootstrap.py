@@ -17,6 +17,7 @@ from freehold.adapters import (
     open_password_rules,
     open_provider,
     registry_key,
+    require_access,
 )
 from freehold.audit.chain import seal_key
 from freehold.audit.service import Audit
@@ -199,8 +200,7 @@ async def open_services(settings: Settings, *, creates: bool = True) -> AsyncIte
     """
     async with AsyncExitStack() as stack:
         keys = settings.data_dir / "keys"
-        if creates:
-            await asyncio.to_thread(make_folder, keys)
+        await asyncio.to_thread(make_folder if creates else require_access, keys)
         secret = settings.better_auth_secret.reveal() or await asyncio.to_thread(
             load_or_create_secret, keys / "auth-secret"
         )

@@ -84,9 +84,9 @@ def load_or_create_secret(path: Path) -> str:
     Raises:
         BadKeyFile: the file cannot be read or written, or holds too little.
     """
-    if not path.exists():
-        _write_once(path, secrets.token_urlsafe(32).encode())
     try:
+        if not path.exists():
+            _write_once(path, secrets.token_urlsafe(32).encode())
         secret = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise BadKeyFile(f"cannot read the key file {path}: {error}") from error

@@ -1,6 +1,10 @@
 """A command in a folder without an installation says so, which setting to set, and makes nothing."""
 
+import os
+import shutil
 import sqlite3
+import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from freehold.cli.main import cli
 from tests.commands import COMMANDS
-from tests.servers import ROOT
+from tests.servers import FREEHOLD, ROOT, clean_environ, missing
 
 # Every command that works on an installation, with what it needs to be told.
 ON_AN_INSTALLATION: dict[str, list[str]] = {
@@ -171,3 +175,93 @@ def test_an_installation_of_dev_sqld_is_pointed_to(folder: Path) -> None:
     assert run("registry", "publish").exit_code == 0
     both = run("audit", "list")
     assert (both.exit_code, "freehold dev sqld" in both.stderr) == (0, True)
+
+
+# What may not be read, written or decoded -----------------------------------------------------------
+
+
+def command(folder: Path, *words: str, most_blocks: int | None = None) -> tuple[int, str]:
+    """A real command, without root's right to read and write whatever there is; what it writes may have a limit."""
+    bound: list[str] = []
+    if os.geteuid() == 0:
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            missing("setpriv is not installed, and this runs as root")
+        bound = [setpriv or "", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+    limit = "" if most_blocks is None else f"ulimit -f {most_blocks};"
+    done = subprocess.run(
+        [*bound, "bash", "-c", f'{limit} exec "$@"', "bash", FREEHOLD, *words],
+        env=clean_environ(SCHEMA_REGISTRY=str(ROOT / "schema_registry/bahar"), PORT="0"),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr
+
+
+@pytest.fixture
+def installation(folder: Path) -> Iterator[Path]:
+    assert run("registry", "publish").exit_code == 0
+    yield folder
+    (folder / "data").chmod(0o700)
+    (folder / "data" / "keys").chmod(0o700)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o500])
+@pytest.mark.parametrize("place", ["data", "data/keys", "data/central.db"])
+def test_an_installation_that_may_not_be_written_is_named_with_what_to_do(
+    installation: Path, place: str, mode: int
+) -> None:
+    (installation / place).chmod(mode)
+    for words in (["tenants", "list"], ["registry", "publish"]):
+        code, stderr = command(installation, *words)
+        assert code == 3, stderr
+        assert "DATA_DIR: " in stderr
+        assert f"/{place}`" in stderr
+        assert "chmod -R u+rwX" in stderr
+
+
+def test_the_installation_of_another_user_says_whose_it_is(installation: Path) -> None:
+    if os.geteuid() != 0:
+        missing("only root may give a folder away")
+    data = installation / "data"
+    os.chown(data, 999, 999)
+    try:
+        for words in (["users", "list"], ["serve"]):
+            code, stderr = command(installation, *words)
+            assert code == 3
+            assert f"`{data}` belongs to user 999, and this runs as 0: run it as that user" in stderr
+    finally:
+        os.chown(data, 0, 0)
+
+
+def test_a_full_disk_is_told_as_what_it_is(installation: Path) -> None:
+    code, stderr = command(installation, "tenants", "list", most_blocks=8)
+    assert code == 4
+    assert "the central database does not answer; try again in a moment (" in stderr
+    assert "disk" in stderr
+
+
+@pytest.mark.parametrize("content", ["PORT=0\n".encode("utf-16"), b"MAIL_FROM=M\xfcller\n", None])
+def test_a_file_of_settings_that_cannot_be_read_is_named(folder: Path, content: bytes | None) -> None:
+    file = folder / ".env"
+    file.write_bytes(content or b"PORT=0")
+    if content is None:
+        file.chmod(0)
+    for words in (["serve"], ["tenants", "list"]):
+        code, stderr = command(folder, *words)
+        assert code == 3, stderr
+        assert f"`{file}` " in stderr
+        assert ("cannot be read" if content is None else "save it as UTF-8") in stderr
+    assert not (folder / "data").exists()
+
+
+def test_a_folder_whose_name_is_too_long_is_told(folder: Path) -> None:
+    for words in (["tenants", "list"], ["users", "create-admin", "ada@example.com", "--password-stdin"]):
+        done = run(*words, DATA_DIR=f"{folder}/{'a' * 300}")
+        assert done.exit_code == 3, done.output
+        assert "DATA_DIR: " in done.stderr or "cannot" in done.stderr

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import getpass
 import os
+import sqlite3
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -18,7 +19,7 @@ from dotenv import dotenv_values
 
 from freehold.audit.origin import Origin, work_begins
 from freehold.cli.progress import one_line
-from freehold.errors import FreeholdError, Unavailable
+from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.keys import BadKeyFile
 from freehold.settings import BadSettings, Settings, load_settings
 from freehold.settings import variables as settings_variables
@@ -64,10 +65,18 @@ def fail(error: FreeholdError) -> int:
     """Say on stderr what went wrong, a line for each fault; gives the exit code."""
     faults: list[str] = getattr(error, "faults", None) or [str(error)]
     for fault in faults:
-        click.echo(fault, err=True)
+        click.echo(f"{fault}{_central_reason(error)}", err=True)
     if isinstance(error, BadSettings | BadKeyFile):
         return EXIT_SETTINGS
     return EXIT_UNREACHABLE if isinstance(error, Unavailable) else EXIT_NO
+
+
+def _central_reason(error: FreeholdError) -> str:
+    """What SQLite said, such as that the disk is full: only operators can do something about it."""
+    cause: BaseException | None = error if isinstance(error, CentralUnavailable) else None
+    while cause is not None and not isinstance(cause, sqlite3.Error):
+        cause = cause.__cause__
+    return f" ({one_line(str(cause))})" if cause is not None else ""
 
 
 def command_settings(**variables: str) -> Settings:
@@ -75,9 +84,19 @@ def command_settings(**variables: str) -> Settings:
 
     `variables` win over both.
     """
-    dotenv = {name: value for name, value in dotenv_values(Path(".env")).items() if value}
+    dotenv = _dotenv(Path(".env"))
     _warn_of_misspelt(dotenv)
     return load_settings({**dotenv, **os.environ, **variables})
+
+
+def _dotenv(path: Path) -> dict[str, str]:
+    try:
+        return {name: value for name, value in dotenv_values(path, encoding="utf-8-sig").items() if value}
+    except UnicodeDecodeError as error:  # as editors of Windows save it, or its `echo`
+        raise BadSettings([f"`{path.absolute()}` is not UTF-8 text; save it as UTF-8"]) from error
+    except OSError as error:
+        reason = (error.strerror or "unreadable").lower()
+        raise BadSettings([f"`{path.absolute()}` cannot be read ({reason})"]) from error
 
 
 _warned: set[str] = set()
@@ -160,7 +179,8 @@ async def command_services(installation: Installation = "there") -> AsyncIterato
             settings = msgspec.structs.replace(
                 settings, data_dir=aside, database_url="", tenant_provider="local"
             )
-        is_new_folder = not await asyncio.to_thread(settings.data_dir.exists)
+        # Unlike Path.exists, it is False for a name that no folder can have: whoever makes it will say so.
+        is_new_folder = not await asyncio.to_thread(os.path.exists, settings.data_dir)
         creates = installation == "new" or missing is not None
         async with open_services(settings, creates=creates) as services:
             if missing and is_new_folder:

@@ -37,7 +37,7 @@ async def missing_central(settings: Settings) -> str | None:
 def other_installation(settings: Settings) -> Path | None:
     """The central database of a `freehold dev sqld` with the same DATA_DIR, where these settings lead to another."""
     path = dev_sqld_file(settings)
-    return path if not settings.database_url and _holds_central(path) else None
+    return path if not settings.database_url and _holds_central(path, otherwise=False) else None
 
 
 def dev_sqld_file(settings: Settings) -> Path:
@@ -80,7 +80,7 @@ def _no_file(settings: Settings, path: Path) -> str:
             " give the file that the service has, or start it with `freehold serve` first"
         )
     folder = settings.data_dir.resolve()
-    if _holds_central(dev_sqld_file(settings)):
+    if _holds_central(dev_sqld_file(settings), otherwise=False):
         return (
             f"DATABASE_URL: `{folder}` is an installation of `freehold dev sqld`, which has its central database in"
             f' `{_DEV_SQLD}`; while it runs, say: eval "$(freehold dev sqld --print)"'
@@ -94,7 +94,11 @@ def _no_file(settings: Settings, path: Path) -> str:
 def require_secret(settings: Settings) -> None:
     """Return if the service's secret is at hand: another one would be made for it. Blocks. Raises `BadSettings`."""
     keys = settings.data_dir.resolve() / "keys"
-    if not settings.better_auth_secret and not (keys / "auth-secret").exists():
+    try:
+        is_there = bool(settings.better_auth_secret) or (keys / "auth-secret").exists()
+    except OSError:
+        return  # whoever opens the folder says why it cannot be looked at
+    if not is_there:
         raise BadSettings(
             [
                 f"BETTER_AUTH_SECRET: not set, and not in `{keys}`; set it, or DATA_DIR, as the service has them"
@@ -102,17 +106,17 @@ def require_secret(settings: Settings) -> None:
         )
 
 
-def _holds_central(path: Path) -> bool:
-    """Whether the file is a central database. Blocks, and never makes it."""
-    if not path.is_file():
-        return False
+def _holds_central(path: Path, *, otherwise: bool = True) -> bool:
+    """Whether the file is a central database, or `otherwise` if nobody can tell. Blocks, and never makes it."""
     try:
+        if not path.is_file():
+            return False
         with contextlib.closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
         ) as connection:
             found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'")
             return found.fetchone() is not None
-    except sqlite3.OperationalError:
-        return True  # locked, or not readable: whoever opens it will say so
+    except (OSError, sqlite3.OperationalError):
+        return otherwise  # locked, or not to be looked at: whoever opens it will say so
     except sqlite3.DatabaseError:
         return False
