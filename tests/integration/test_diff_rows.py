@@ -80,6 +80,14 @@ CARRIED = {
                             [*LETTERS, "INSERT INTO f (f) VALUES ('rebuild')"], HITS),
     "words of another index": ([D, F.format(""), *KEPT, "CREATE VIRTUAL TABLE w USING fts5vocab(f, 'row')"],
                                [D, F.format(""), *KEPT, "CREATE VIRTUAL TABLE w USING fts5vocab(f, 'col')"], LETTERS, HITS),
+    "names that differ in a letter beyond Z": (
+        ['CREATE TABLE d (id INTEGER PRIMARY KEY, "Ä" TEXT, "ä" TEXT)', 'CREATE TABLE "É" (a)', 'CREATE TABLE "é" (b)'],
+        ['CREATE TABLE d (id INTEGER PRIMARY KEY, "Ä" TEXT, "ä" TEXT CHECK ("ä" <> 1))', 'CREATE TABLE "É" (a UNIQUE)', 'CREATE TABLE "é" (b)'],
+        ["INSERT INTO d VALUES (1, 'large', 'small')", 'INSERT INTO "É" VALUES (2)', 'INSERT INTO "é" VALUES (3)'],
+        ('SELECT "Ä", "ä", "É".a, "é".b FROM d, "É", "é"', [["large", "small", 2, 3]])),
+    "letters with no lower case of their own": (
+        ['CREATE TABLE "İ" (k TEXT, "\u212a" TEXT, "İx" TEXT)'], ['CREATE TABLE "İ" (k TEXT, "\u212a" TEXT UNIQUE, "İx" TEXT NOT NULL DEFAULT 0)'],
+        ["INSERT INTO \"İ\" VALUES ('a', 'b', 'c')"], ('SELECT k, "\u212a", "İx" FROM "İ"', [["a", "b", "c"]])),
     "a name that is taken": ([PLACE, "CREATE TABLE place_new_data (x)", "CREATE TABLE place_new_ (x)"],
                              [PLACE.replace("unicode61", "ascii"), "CREATE TABLE place_new_data (x)", "CREATE TABLE place_new_ (x)"], PLACES, FOUND),
 }  # fmt: skip

@@ -8,6 +8,7 @@ from freehold.registry.diff.difference import schema_of
 
 # Of the statements below, by the version of 97dc196.
 _RECORDED = "cae8f3bbe7e1b37b094818eab4b5f1306ba381f87e162f03c0f62544f6ad9822"
+_RECORDED_LETTERS = "a06542fdd598006f602486a0c808b32cae95273d18bcfacc065d45278f91fab5"
 
 P = "CREATE TABLE p (id INTEGER PRIMARY KEY, k TEXT UNIQUE)"
 T = "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT COLLATE NOCASE, b TEXT)"
@@ -94,6 +95,9 @@ OTHER = [
     ("CREATE VIRTUAL TABLE f USING fts5(a, tokenize=\"unicode61 tokenchars 'a'\")",
      "CREATE VIRTUAL TABLE f USING fts5(a, tokenize=\"unicode61 tokenchars 'A'\")", "f"),
     ("CREATE VIRTUAL TABLE r USING rtree(id, a, b)", "CREATE VIRTUAL TABLE r USING rtree_i32(id, a, b)", "r"),
+    # To SQLite only A to Z have a lower case.
+    ('CREATE TABLE "Übung" (a)', 'CREATE TABLE "übung" (a)', "table übung is missing"),
+    ("CREATE TABLE t (Größe TEXT)", "CREATE TABLE t (GRÖßE TEXT)", "column t.grÖße is missing"),
 ]  # fmt: skip
 OTHERS_OF_T = [
     ("CREATE INDEX i ON t (b)", "CREATE INDEX i ON t (b DESC)"),
@@ -137,6 +141,21 @@ async def test_the_order_of_triggers_that_fire_at_once_is_a_difference() -> None
     first, second = await schema_of([T, one, two]), await schema_of([T, two, one])
     assert differences(first, second) == ["triggers of t fire in another order: h, g were made in this one"]
     assert first.fingerprint != second.fingerprint
+
+
+async def test_what_was_recorded_of_other_letters_still_holds() -> None:
+    schema = await schema_of(
+        [
+            'CREATE TABLE "Ä" (id INTEGER PRIMARY KEY, "Öx" TEXT COLLATE NOCASE DEFAULT \'Ü\','
+            ' "\u212aq" TEXT UNIQUE, "İ" INT CHECK ("İ" > 0 AND "Öx" <> \'ÄÖ\'), Größe INT DEFAULT Ünder)',
+            'CREATE TABLE k (a REFERENCES "Ä" ("Öx"), g AS (A||\'É\'))',
+            'CREATE INDEX "ÉI" ON "Ä" ("Öx", lower("İ"))',
+            'CREATE VIEW "Ñ" AS SELECT "Öx" AS "É é", GRÖSSE FROM (SELECT 1 AS GRÖSSE, \'Ö\' AS "Öx")',
+            'CREATE TRIGGER "Ž" AFTER INSERT ON "Ä" BEGIN SELECT NEW."Öx", \'Ö\'; END',
+            'CREATE VIRTUAL TABLE "ÉF" USING fts5("ÀB")',
+        ]
+    )
+    assert schema.is_recorded_as(_RECORDED_LETTERS)
 
 
 async def test_what_was_recorded_before_still_holds() -> None:

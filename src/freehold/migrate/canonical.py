@@ -10,6 +10,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from freehold.migrate.names import folded
 from freehold.migrate.tokens import Kind, Token, tokens
 
 _AROUND_SIGNS = re.compile(r"\s*([(),])\s*")
@@ -55,7 +56,7 @@ def _words(sql: str, strings: Set[str]) -> tuple[str, ...]:
             same = text.replace("!=", "<>").replace("==", "=")
             found += [sign for sign in same if not sign.isspace()]
         else:
-            word = text if kind is Kind.STRING else text.lower()
+            word = text if kind is Kind.STRING else folded(text)
             if word == "join" and found[-1:] in (["outer"], ["inner"]):
                 found.pop()
             found.append(word)
@@ -77,7 +78,7 @@ def strings_in(sql: str, names: Set[str]) -> frozenset[str]:
     if '"' not in sql:
         return frozenset()
     quoted = {sql[start:end] for kind, start, end in tokens(sql) if kind is Kind.QUOTED and sql[start] == '"'}
-    return frozenset(text for text in quoted if text[1:-1].replace('""', '"').lower() not in names)
+    return frozenset(text for text in quoted if folded(text[1:-1].replace('""', '"')) not in names)
 
 
 def unwrapped(word: str) -> str:
@@ -87,7 +88,7 @@ def unwrapped(word: str) -> str:
 
 def named(word: str) -> str:
     """What a canonical word names, if it names anything: a string may be a name as well, as in FROM 't'."""
-    return word[1:-1].replace("''", "'").lower() if word[:1] == "'" else unwrapped(word)
+    return folded(word[1:-1].replace("''", "'")) if word[:1] == "'" else unwrapped(word)
 
 
 def items(words: Sequence[str]) -> tuple[tuple[Item, ...], tuple[str, ...]]:
@@ -211,5 +212,5 @@ def closing(words: Sequence[str], opening: int) -> int:
 
 def _name(name: str) -> str:
     """A mark around those that only quotes make a name, so that they equal no other words."""
-    name = name.lower()
+    name = folded(name)
     return name if _PLAIN.fullmatch(name) else f"\x02{name}\x03"

@@ -8,7 +8,7 @@ from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import canonical, items
 from freehold.migrate.fingerprint import OURS_SQL, ask
 from freehold.migrate.ledger import LEDGER_TABLE
-from freehold.migrate.names import ROWIDS
+from freehold.migrate.names import ROWIDS, folded
 from freehold.migrate.target import Target
 from freehold.migrate.virtual import Keeps, Virtual, virtual_of
 
@@ -37,7 +37,7 @@ class Table(Struct, frozen=True):
         """A name for the row's number that no column hides, if there is one."""
         if self.virtual is not None and not self.virtual.is_text and self.virtual.module != "geopoly":
             return None  # the number is a column of its own
-        taken = {column.lower() for column in (*self.columns, *self.others)}
+        taken = {folded(column) for column in (*self.columns, *self.others)}
         return next((name for name in ROWIDS if name not in taken), None)
 
     @property
@@ -79,11 +79,11 @@ def _table(name: str, sql: str, columns: Sequence[Sequence[SqlValue]]) -> Table:
     own = [(str(column), bool(hidden)) for owner, column, hidden in columns if owner == name]
     virtual = virtual_of(sql)
     # The language of a row is hidden, and nevertheless kept.
-    language = (virtual.option("languageid") or "").lower() if virtual else ""
+    language = folded(virtual.option("languageid") or "") if virtual else ""
     return Table(
         name,
-        tuple(column for column, is_hidden in own if not is_hidden or column.lower() == language),
-        tuple(column for column, is_hidden in own if is_hidden and column.lower() != language),
+        tuple(column for column, is_hidden in own if not is_hidden or folded(column) == language),
+        tuple(column for column, is_hidden in own if is_hidden and folded(column) != language),
         sql,
         "without" not in items(canonical(sql))[1],
         virtual,

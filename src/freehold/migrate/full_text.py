@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from freehold.libsql.protocol import Batch, BatchStep, Error, Stmt
 from freehold.migrate.canonical import unwrapped
-from freehold.migrate.names import quoted
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Schema, Table
 from freehold.migrate.target import Target
 from freehold.migrate.virtual import READABLE, Keeps, check_sql, rebuild_sql
@@ -28,7 +28,7 @@ async def fit_of(target: Target, schema: Schema) -> Fit:
     Raises:
         Unavailable: no answer, or busy.
     """
-    names = frozenset(table.name.lower() for table in _indexes(schema))
+    names = frozenset(folded(table.name) for table in _indexes(schema))
     unfit = await _misfits(target, schema, names)
     return Fit(names - unfit, unfit)
 
@@ -42,14 +42,14 @@ async def unfit_indexes(target: Target, schema: Schema, before: Fit = Fit()) -> 
     Raises:
         Unavailable: no answer, or busy.
     """
-    known = [table for table in _indexes(schema) if table.name.lower() not in before.unfit]
+    known = [table for table in _indexes(schema) if folded(table.name) not in before.unfit]
     compared = frozenset(
-        table.name.lower()
+        folded(table.name)
         for table in known
-        if table.name.lower() in before.fit or _is_in_step(schema, table)
+        if folded(table.name) in before.fit or _is_in_step(schema, table)
     )
     unfit = await _misfits(target, schema, compared)
-    return [table for table in known if table.name.lower() in unfit]
+    return [table for table in known if folded(table.name) in unfit]
 
 
 def fault_of(table: Table) -> str:
@@ -65,16 +65,16 @@ def mending_of(table: Table) -> str:
 
 
 async def _misfits(target: Target, schema: Schema, compared: frozenset[str]) -> frozenset[str]:
-    tables = [table for table in _indexes(schema) if table.name.lower() in compared or _checks_itself(table)]
+    tables = [table for table in _indexes(schema) if folded(table.name) in compared or _checks_itself(table)]
     if not tables:
         return frozenset()
     steps = tuple(
-        BatchStep(Stmt(sql=_check_sql(table, is_compared=table.name.lower() in compared), want_rows=False))
+        BatchStep(Stmt(sql=_check_sql(table, is_compared=folded(table.name) in compared), want_rows=False))
         for table in tables
     )
     [answer] = await target.run([Batch(steps)])
     return frozenset(
-        table.name.lower()
+        folded(table.name)
         for table, error in zip(tables, answer.step_errors, strict=False)
         if error is not None and _is_fault(error)
     )
@@ -110,7 +110,7 @@ def _is_in_step(schema: Schema, table: Table) -> bool:
     for trigger in schema.triggers.values():
         words = [unwrapped(word) for word in trigger.shape]
         body = words.index("begin") if "begin" in words else 0
-        if table.name.lower() in words[body:]:
+        if folded(table.name) in words[body:]:
             if "when" in words[:body]:
                 return False
             events.update(trigger.moment[2:])

@@ -9,7 +9,7 @@ import msgspec
 
 from freehold.libsql.values import SqlValue
 from freehold.migrate.fingerprint import ask
-from freehold.migrate.names import quoted
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Schema
 from freehold.migrate.target import Target
 
@@ -29,7 +29,7 @@ async def with_settings(target: Target, schema: Schema) -> Schema:
     ]
     found = await ask(target, *(_settings_sql(table.name) for table in tables)) if tables else []
     settings: Mapping[str, Settings] = {
-        table.name.lower(): _settings(rows) for table, rows in zip(tables, found, strict=True) if rows
+        folded(table.name): _settings(rows) for table, rows in zip(tables, found, strict=True) if rows
     }
     return msgspec.structs.replace(schema, settings=settings)
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from freehold.libsql.values import SqlValue
 from freehold.migrate.fingerprint import OURS_SQL, ask
+from freehold.migrate.names import folded
 from freehold.migrate.target import Target
 
 _TABLES = f"(SELECT name, rowid AS place FROM sqlite_schema WHERE type = 'table' AND {OURS_SQL}) AS owner"
@@ -81,7 +82,7 @@ def _grouped(rows: Sequence[list[SqlValue]]) -> Mapping[str, list[list[SqlValue]
 def _indexes(rows: Sequence[list[SqlValue]]) -> Iterator[IndexFound]:
     by_name: dict[tuple[str, str], list[Part]] = defaultdict(list)
     for name, origin, column, is_descending, collation in rows:
-        part = Part(str(column or "").lower(), str(collation or "binary").lower(), bool(is_descending))
+        part = Part(folded(str(column or "")), str(collation or "binary").lower(), bool(is_descending))
         by_name[str(name), str(origin)].append(part)
     for (name, origin), parts in by_name.items():
         yield IndexFound(name, origin, tuple(parts))

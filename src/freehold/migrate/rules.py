@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from freehold.migrate.faults import Fault
 from freehold.migrate.front_matter import directive, leading_comments
+from freehold.migrate.names import folded
 from freehold.migrate.split import Statement
 from freehold.migrate.tokens import Kind, tokens
 
@@ -73,7 +74,7 @@ def _words(sql: str) -> list[_Word]:
         if kind in {Kind.QUOTED, Kind.STRING}:
             # Where a name is expected, SQLite takes a string for one: DROP TABLE 'x' drops x.
             name = text[1:-1].replace(text[0] * 2, text[0])
-        found.append(_Word(kind, text.upper() if kind is Kind.WORD else "", name.lower()))
+        found.append(_Word(kind, text.upper() if kind is Kind.WORD else "", folded(name)))
     return found
 
 

@@ -11,7 +11,7 @@ from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import canonical, default_words, type_words
 from freehold.migrate.fingerprint import fingerprint
 from freehold.migrate.meaning import index_words, names_of, trigger_words, view_words
-from freehold.migrate.names import ROWIDS, quoted
+from freehold.migrate.names import ROWIDS, folded, quoted
 from freehold.migrate.read import Found, IndexFound, Part, read_found
 from freehold.migrate.schema_v1 import fingerprint_v1
 from freehold.migrate.table_text import ColumnText, TableText, table_text
@@ -209,28 +209,28 @@ async def read_schema(target: Target) -> Schema:
         Unavailable: no answer, or busy.
     """
     found = await read_found(target)
-    made = {name.lower(): _table(name, sql, found) for kind, name, _, sql in found.objects if kind == "table"}
+    made = {folded(name): _table(name, sql, found) for kind, name, _, sql in found.objects if kind == "table"}
     tables = {name: _with_parents(table, made) for name, table in made.items()}
     names: dict[str, frozenset[str]] = {
         name: frozenset(column.name for column in table.columns) for name, table in tables.items()
     }
     for kind, name, _, sql in found.objects:
         if kind == "view":
-            names[name.lower()] = frozenset(canonical(sql))
+            names[folded(name)] = frozenset(canonical(sql))
     others: dict[str, dict[str, Other]] = {"index": {}, "view": {}, "trigger": {}}
     indexes = {index.name: index for each in found.indexes.values() for index in each}
     for kind, name, owner, sql in found.objects:
         if kind == "index":
             parts = indexes[name].parts if name in indexes else ()
             facts = [(part.collation, part.is_descending) for part in parts]
-            words = index_words(sql, names.get(owner.lower(), frozenset()), facts)
+            words = index_words(sql, names.get(folded(owner), frozenset()), facts)
         elif kind == "view":
-            words = view_words(sql, names_of(canonical(sql), names, but=name.lower()))
+            words = view_words(sql, names_of(canonical(sql), names, but=folded(name)))
         elif kind == "trigger":
             words = trigger_words(sql, names_of(canonical(sql), names))
         else:
             continue
-        others[kind][name.lower()] = Other(name, owner.lower(), sql, words)
+        others[kind][folded(name)] = Other(name, folded(owner), sql, words)
     return Schema(tables, others["index"], others["view"], others["trigger"], found)
 
 
@@ -284,7 +284,7 @@ def _table(name: str, sql: str, found: Found) -> Table:
 def _columns(rows: Sequence[list[SqlValue]], text: TableText, *, is_numbered: bool) -> tuple[Column, ...]:
     found = []
     for row in rows:
-        column = _column(row, text.columns.get(str(row[0]).lower(), ColumnText("")))
+        column = _column(row, text.columns.get(folded(str(row[0])), ColumnText("")))
         if is_numbered and column.primary:
             # The row's number is never NULL whether NOT NULL stands there or not.
             column = msgspec.structs.replace(column, not_null=False)
@@ -300,7 +300,7 @@ def _column(row: Sequence[SqlValue], text: ColumnText) -> Column:
     options += ["stored"] if text.is_stored else []
     said = None if default is None else default_words(str(default))
     return Column(
-        str(name).lower(),
+        folded(str(name)),
         type_words(str(kind).lower(), canonical(text.text) if "(" in text.text else ()),
         bool(not_null),
         None if said == ("null",) else said,
@@ -314,7 +314,7 @@ def _keys(rows: Sequence[list[SqlValue]], indexes: Sequence[IndexFound], text: T
     """An engine's answer, and the text for what it leaves out."""
     conflicts = {(key.is_primary, key.columns): key.conflict for key in text.keys if key.conflict}
     found = []
-    primary = tuple(sorted(str(row[0]).lower() for row in rows if row[4]))
+    primary = tuple(sorted(folded(str(row[0])) for row in rows if row[4]))
     of_keys = [index for index in indexes if index.origin != "c"]
     for index in of_keys:
         columns = tuple(sorted(part.column for part in index.parts))
@@ -335,8 +335,8 @@ def _foreign_keys(rows: Sequence[list[SqlValue]], text: TableText) -> tuple[Fore
     for parts in by_id.values():
         parent, _, _, on_update, on_delete = parts[0]
         # Turso's engine says an empty name where the others say none.
-        to = tuple(str(part[2]).lower() for part in parts if part[2])
-        columns = tuple(str(part[1]).lower() for part in parts)
-        is_deferred = (columns, str(parent).lower(), to) in deferred
-        found.add(ForeignKey(columns, str(parent).lower(), to, str(on_update), str(on_delete), is_deferred))
+        to = tuple(folded(str(part[2])) for part in parts if part[2])
+        columns = tuple(folded(str(part[1])) for part in parts)
+        is_deferred = (columns, folded(str(parent)), to) in deferred
+        found.add(ForeignKey(columns, folded(str(parent)), to, str(on_update), str(on_delete), is_deferred))
     return tuple(sorted(found))

@@ -43,8 +43,13 @@ def fingerprint_v1(found: Found) -> str:
     return fingerprint([[(name, kind[name]) for name in sorted(kind)] for kind in kinds.values()])
 
 
+def _words(sql: str) -> tuple[str, ...]:
+    """Names had every letter in lower case then, not only A to Z."""
+    return tuple(word if word.startswith("'") else word.lower() for word in canonical(sql))
+
+
 def _other(sql: str) -> tuple[str, ...]:
-    words = canonical(sql)
+    words = _words(sql)
     for at in range(len(words) - 2):
         if words[at : at + 3] == ("if", "not", "exists"):
             return words[:at] + words[at + 3 :]
@@ -52,7 +57,7 @@ def _other(sql: str) -> tuple[str, ...]:
 
 
 def _table(name: str, sql: str, found: Found) -> tuple[object, ...]:
-    words = canonical(sql)
+    words = _words(sql)
     if words[1:2] == ("virtual",):
         return words
     pieces, tail = items(words)
@@ -91,7 +96,7 @@ def _column(row: Sequence[SqlValue], by_column: Mapping[str, tuple[str, ...]]) -
         str(name).lower(),
         type_words(str(kind).lower(), words),
         bool(not_null),
-        None if default is None else bare(canonical(str(default))),
+        None if default is None else bare(_words(str(default))),
         int(str(primary)),
         bool(hidden),
         tuple(options),
@@ -112,4 +117,4 @@ def _foreign_keys(rows: Sequence[list[SqlValue]]) -> tuple[_ForeignKey, ...]:
 
 
 def _uniques(keys: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    return tuple(sorted(tuple(columns) for columns in keys))
+    return tuple(sorted(tuple(column.lower() for column in columns) for columns in keys))

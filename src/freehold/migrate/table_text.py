@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from freehold.migrate.canonical import bare, canonical, strings_in
-from freehold.migrate.names import ROWIDS
+from freehold.migrate.names import ROWIDS, folded
 from freehold.migrate.tokens import Kind, tokens
 
 # How a constraint begins. None of these can be a column's name, unless in quotes.
@@ -112,9 +112,9 @@ def lexed(sql: str) -> Iterator[Token]:
                     yield Token(kind, sign, at, at + 1)
         elif kind in (Kind.QUOTED, Kind.STRING):
             inner = text[1:-1] if text[0] == "[" else text[1:-1].replace(text[0] * 2, text[0])
-            yield Token(kind, inner.lower(), start, end)
+            yield Token(kind, folded(inner), start, end)
         else:
-            yield Token(kind, text.lower(), start, end)
+            yield Token(kind, folded(text), start, end)
 
 
 def _pieces(found: Sequence[Token]) -> tuple[list[Sequence[Token]], Sequence[Token]]:

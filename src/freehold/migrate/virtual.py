@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from freehold.libsql.shadow import SUFFIXES
 from freehold.migrate.canonical import canonical
-from freehold.migrate.names import quoted
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.table_text import Token, lexed
 from freehold.migrate.tokens import Kind
 
@@ -89,12 +89,12 @@ class Virtual(Struct, frozen=True):
     @property
     def content(self) -> str:
         """The table or view whose rows it indexes, in lower case; empty if none."""
-        return (self.option("content") or "").lower() if self.keeps is Keeps.OTHERS else ""
+        return folded(self.option("content") or "") if self.keeps is Keeps.OTHERS else ""
 
     @property
     def content_rowid(self) -> str:
         """The column of its content table that is the number of the row, in lower case."""
-        return (self.option("content_rowid") or "rowid").lower()
+        return folded(self.option("content_rowid") or "rowid")
 
     @property
     def is_text(self) -> bool:
@@ -113,7 +113,7 @@ class Virtual(Struct, frozen=True):
 
     def shadows(self, name: str = "") -> frozenset[str]:
         """The names in lower case of the tables that it keeps, if it is called `name`."""
-        owner = (name or self.name).lower()
+        owner = folded(name or self.name)
         return frozenset(f"{owner}_{suffix}" for suffix in SUFFIXES.get(self.module, ()))
 
 

@@ -13,7 +13,7 @@ from freehold.migrate.chance import ONE, OTHER, Frozen, freeze
 from freehold.migrate.fingerprint import SchemaUnreadable, ask
 from freehold.migrate.full_text import Fit, fit_of
 from freehold.migrate.ledger import ledger_rows
-from freehold.migrate.names import quoted
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Schema, Table, read_schema
 from freehold.migrate.snapshot import Scratch
 from freehold.migrate.soundness import unsoundness
@@ -213,7 +213,7 @@ async def _end(target: Target) -> _End:
     schema = await read_schema(target)
     tables = [table for table in schema.tables.values() if not table.is_virtual]
     found = await ask(target, *map(_rows_sql, tables)) if tables else []
-    rows = {table.name.lower(): sorted(map(_shown, rows)) for table, rows in zip(tables, found, strict=True)}
+    rows = {folded(table.name): sorted(map(_shown, rows)) for table, rows in zip(tables, found, strict=True)}
     for name, table in schema.tables.items():
         if _has_own_rows(table):
             try:

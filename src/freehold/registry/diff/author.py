@@ -10,7 +10,7 @@ from freehold.migrate.apply import apply
 from freehold.migrate.canonical import unwrapped
 from freehold.migrate.check import check_migration
 from freehold.migrate.full_text_settings import with_settings
-from freehold.migrate.names import quoted
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Schema, read_schema
 from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.types import Migration
@@ -113,7 +113,7 @@ async def _with_renames(
         made = [one.sql for kind in kinds for one in kind.values()]
         if refused := await run_all(target, [*made, *statements], is_off=True):
             raise BadRegistry([f"--rename: {refused[1]}"])
-        names = {old.lower(): new.lower() for old, new in renames}
+        names = {folded(old): folded(new) for old, new in renames}
         settings = {names.get(name, name): each for name, each in head.settings.items()}
         renamed = msgspec.structs.replace(await read_schema(target), settings=settings)
     rest = await difference(renamed, _completed(renamed, declared) if is_partial else declared)

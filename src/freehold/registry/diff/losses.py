@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from freehold.migrate.names import folded
 from freehold.migrate.schema import Schema, Table
 from freehold.migrate.virtual import Keeps
 from freehold.registry.diff.rows import indexes_over, needs_numbers, renumbering, why_not
@@ -46,9 +47,9 @@ def why_refused(before: Schema, after: Schema, name: str) -> str:
         )
     if not (what := renumbering(was, will)):
         return ""
-    known = {other.name.lower() for _, other in needs_numbers(before, was)}
+    known = {folded(other.name) for _, other in needs_numbers(before, was)}
     users = [
-        f"{kind} {other.name}" for kind, other in needs_numbers(after, will) if other.name.lower() in known
+        f"{kind} {other.name}" for kind, other in needs_numbers(after, will) if folded(other.name) in known
     ]
     if what == "gone":
         for index in indexes_over(after, {name}):

@@ -7,7 +7,7 @@ from functools import cached_property
 from msgspec import Struct
 
 from freehold.migrate.canonical import named
-from freehold.migrate.names import quoted
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Column, Other, Schema, Table
 from freehold.migrate.virtual import Keeps, rebuild_sql
 from freehold.registry.diff.rebuild import changes_values, column_texts, rebuild
@@ -109,7 +109,7 @@ class Plan(Struct, frozen=True, dict=True):
 
     def _draft_name(self, table: Table) -> str:
         name = f"{table.name}_new"
-        while self._taken & {name.lower(), *(table.virtual.shadows(name) if table.virtual else ())}:
+        while self._taken & {folded(name), *(table.virtual.shadows(name) if table.virtual else ())}:
             name += "_"
         return name
 
@@ -145,7 +145,7 @@ class Plan(Struct, frozen=True, dict=True):
         """Full-text indexes that are made from their content again."""
         contents = self.after.tables.keys() | self.after.views.keys()
         for table in indexes_over(self.after, contents - self._waiting):
-            name = table.name.lower()
+            name = folded(table.name)
             if name in self._waiting:
                 continue
             is_new = name not in self.before.tables or name in self.swapped

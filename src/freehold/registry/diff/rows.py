@@ -6,7 +6,7 @@ Sources: https://www.sqlite.org/lang_altertable.html, section 7, and https://www
 from collections.abc import Iterator, Set
 
 from freehold.migrate.canonical import named
-from freehold.migrate.names import quoted
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Other, Schema, Table
 from freehold.migrate.virtual import READABLE, Keeps
 
@@ -93,7 +93,7 @@ def renumbering(before: Table, after: Table) -> str:
 def needs_numbers(schema: Schema, table: Table) -> Iterator[tuple[str, Other]]:
     """Whatever in the schema uses the numbers of the table's rows and cannot be made again, with what it is."""
     numbers = {*table.rowids}
-    name = table.name.lower()
+    name = folded(table.name)
     for kind, others in (("trigger", schema.triggers), ("view", schema.views)):
         for other in others.values():
             words = [named(word) for word in other.shape]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Set
 
 from freehold.migrate.canonical import items, unwrapped
+from freehold.migrate.names import folded
 from freehold.migrate.schema import Column, Schema, Table
 from freehold.registry.diff.rows import number_column
 
@@ -41,7 +42,7 @@ def _all_the_same(was: Table, table: Table, after: Schema) -> Iterator[str]:
     keys = [tuple(part.column for part in key.parts) for key in table.keys if key.parts]
     own = {column.name for column in table.columns}
     for index in after.indexes.values():
-        if index.table == table.name.lower() and index.shape[1] == "unique":
+        if index.table == folded(table.name) and index.shape[1] == "unique":
             keys += _indexed(index.shape, own)
     for key in keys:
         if same.issuperset(key):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from freehold.migrate.chance import ONE, freeze
+from freehold.migrate.names import folded
 from freehold.migrate.types import Migration
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.step import Parsed, Step
@@ -37,7 +38,7 @@ def chance_by_default(step: Step, one: Parsed) -> str | None:
         return None
     table = step.after.tables.get(one.written) or step.before.tables.get(one.written)
     named = (
-        {name.name.lower() for name in tree.this.expressions} if isinstance(tree.this, exp.Schema) else None
+        {folded(name.name) for name in tree.this.expressions} if isinstance(tree.this, exp.Schema) else None
     )
     if table is None or (named is None and not tree.args.get("default")):
         return None
@@ -101,9 +102,9 @@ def _is_command(one: Parsed) -> bool:
 
 def _builds_on(change: exp.EQ) -> bool:
     """`n = n + 1` does, `tags = coalesce(tags, '')` and `kind = lower(kind)` come out the same a second time."""
-    name = change.this.name.lower()
+    name = folded(change.this.name)
     return any(
-        column.name.lower() == name
+        folded(column.name) == name
         for found in change.expression.find_all(exp.Add, exp.Sub, exp.Mul, exp.Div, exp.DPipe)
         for column in found.find_all(exp.Column)
     )

@@ -10,6 +10,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from freehold.migrate.canonical import canonical, unwrapped
+from freehold.migrate.names import folded
 from freehold.migrate.schema import EMPTY, Schema
 from freehold.migrate.split import Statement
 from freehold.migrate.types import Migration
@@ -54,7 +55,7 @@ class Parsed(Struct, frozen=True, dict=True):
         if not isinstance(tree, exp.Insert | exp.Update | exp.Delete):
             return ""
         table = tree.this if isinstance(tree.this, exp.Table) else tree.find(exp.Table)
-        return table.name.lower() if table else ""
+        return folded(table.name) if table else ""
 
     @property
     def renamed(self) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 from freehold.migrate.canonical import canonical, items, named
-from freehold.migrate.names import quoted
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import ForeignKey, Schema, Table
 from freehold.migrate.tokens import Kind, tokens
 from freehold.registry.lint.rows.sample import connect
@@ -151,7 +151,7 @@ class Walk:
                 faults = {
                     key: message
                     for key in table.foreign_keys
-                    if f'referencing "{key.parent}"' in message.lower()
+                    if f'referencing "{key.parent}"' in folded(message)
                 }
             broken.update({(name, _bare(key)): reason for key, reason in faults.items()})
             unindexed |= {(name, _bare(key)) for key in table.foreign_keys if self._is_scanned(table, key)}

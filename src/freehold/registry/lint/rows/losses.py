@@ -13,6 +13,7 @@ from typing import TypeVar
 from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import unwrapped
 from freehold.migrate.faults import shortened
+from freehold.migrate.names import folded
 from freehold.migrate.schema import Other, Schema, Table
 from freehold.migrate.virtual import check_sql
 from freehold.registry.diff.rows import needs_numbers
@@ -100,7 +101,7 @@ class _Watch:
                 renumbered.append(Loss(name, f"rows of {shown} get other numbers (rowid), and {user[0]}"))
                 stale.discard(user[1])
         unfit = tuple(
-            Loss(name.lower(), f"the index of {name} does not fit the rows that it is made from")
+            Loss(folded(name), f"the index of {name} does not fit the rows that it is made from")
             for name in sorted(stale)
         )
         return Observed(tuple(losses), tuple(renumbered), unfit, tuple(changes))
@@ -265,7 +266,7 @@ class _Watch:
         for schema in (self._before, self._after):
             table = schema.tables[name]
             for search in search_tables(schema).values():
-                if search.name.lower() == name:
+                if folded(search.name) == name:
                     return f"the full-text table {table.name} is joined by its row numbers", ""
                 if search.content == name and counts_rows(search, schema) and search.name in stale:
                     said = f"the full-text table {search.name} refers to rows of {table.name} by their number"
@@ -298,7 +299,7 @@ class _Watch:
         connection = self._built(self._made)
         try:
             for name in broken:
-                was = before.get(name.lower())
+                was = before.get(folded(name))
                 if was is None or _fits(connection, was.name):
                     yield name
         finally:

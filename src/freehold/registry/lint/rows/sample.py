@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from freehold.libsql.values import SqlValue
-from freehold.migrate.names import quoted
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Column, Schema, Table
 from freehold.migrate.virtual import Keeps, Virtual, check_sql, rebuild_sql
 from freehold.registry.diff.rows import number_column
@@ -111,7 +111,7 @@ def _stored(connection: sqlite3.Connection, table: Table) -> Iterator[Made]:
     with suppress(sqlite3.Error):
         sql = f"SELECT {', '.join(map(quoted, names))} FROM {quoted(table.name)}"
         for row in connection.execute(sql).fetchall():
-            yield Made(table.name.lower(), dict(zip(names, row, strict=True)))
+            yield Made(folded(table.name), dict(zip(names, row, strict=True)))
 
 
 class _Filling:
@@ -124,7 +124,7 @@ class _Filling:
         self._random = random.Random(0)  # noqa: S311 - the same rows each time
 
     def sample(self) -> Sample:
-        tables = [table for table in _in_order(self._schema) if table.name.lower() in self._wanted]
+        tables = [table for table in _in_order(self._schema) if folded(table.name) in self._wanted]
         connection = connect()
         try:
             _run(connection, (*self._start.tables, *self._start.rows, *self._start.rest))
@@ -132,7 +132,7 @@ class _Filling:
                 self._fill(connection, table)
         finally:
             connection.close()
-        empty = {table.name.lower() for table in tables if not self._made[table.name.lower()]}
+        empty = {folded(table.name) for table in tables if not self._made[folded(table.name)]}
         if empty:
             self._force(tables, empty)
         return Sample(
@@ -149,13 +149,13 @@ class _Filling:
             _run(connection, (*self._start.tables, *self._start.rows))
             connection.execute("PRAGMA ignore_check_constraints = ON")
             for table in tables:
-                if table.name.lower() in empty:
+                if folded(table.name) in empty:
                     self._fill(connection, table)
         finally:
             connection.close()
 
     def _fill(self, connection: sqlite3.Connection, table: Table) -> None:
-        name = table.name.lower()
+        name = folded(table.name)
         if table.virtual is not None:
             self._fill_virtual(connection, table, table.virtual)
             return
@@ -177,7 +177,7 @@ class _Filling:
         self, table: Table, columns: Sequence[Column], kind: str, number: int, given: Hints
     ) -> dict[str, SqlValue]:
         found: dict[str, SqlValue] = {}
-        mine = self._made[table.name.lower()]
+        mine = self._made[folded(table.name)]
         unique = {name for key in table.uniques for name in key}
         for place, column in enumerate(columns):
             value = plain(column, place, number)
@@ -202,7 +202,7 @@ class _Filling:
         for key in table.foreign_keys:
             parents = self._made.get(key.parent, [])
             if not parents:
-                if key.parent == table.name.lower():
+                if key.parent == folded(table.name):
                     values.update(dict.fromkeys(key.columns))
                 continue
             row = parents[number % len(parents)].values
@@ -219,7 +219,7 @@ class _Filling:
         return found
 
     def _fill_virtual(self, connection: sqlite3.Connection, table: Table, virtual: Virtual) -> None:
-        name = table.name.lower()
+        name = folded(table.name)
         if (virtual.is_fts5 and virtual.content) or _has_rows(connection, table):
             return  # its rows are another table's
         columns = [column for column in table.columns if not column.is_generated]

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import unwrapped
-from freehold.migrate.names import quoted
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Schema, Table
 from freehold.migrate.tokens import Kind, tokens
 from freehold.registry.lint.step import Parsed
@@ -147,7 +147,7 @@ class _Trial:
     def _drafts(self) -> list[str]:
         rows = self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         taken = set(self._place.values())
-        return [name.lower() for (name,) in rows if name.lower() not in taken]
+        return [folded(name) for (name,) in rows if folded(name) not in taken]
 
     def _now(self, name: str) -> dict[Key, Row]:
         table = self._before.tables[name]
@@ -157,7 +157,7 @@ class _Trial:
         """Rows of a table of the start, wherever it is."""
         table, place = self._before.tables[name], self._place[name]
         info = self._connection.execute(f"PRAGMA table_xinfo({quoted(place)})").fetchall()
-        there = {str(column[1]).lower() for column in info}
+        there = {folded(str(column[1])) for column in info}
         renamed = msgspec.structs.replace(table, name=place)
         return contents(self._connection, renamed, [one for one in data_columns(table) if one in there])
 
@@ -167,7 +167,7 @@ class _Trial:
             found = self._connection.execute(f"SELECT rowid, * FROM {quoted(name)}")
         except sqlite3.Error:
             return {}
-        names = [str(column[0]).lower() for column in found.description[1:]]
+        names = [folded(str(column[0])) for column in found.description[1:]]
         return {row[:1]: dict(zip(names, row[1:], strict=True)) for row in found.fetchall()}
 
     def _ending(self, name: str) -> dict[Key, Row]:
