@@ -206,6 +206,70 @@ async def test_a_column_that_is_for_numbers_now_is_for_a_person_to_look_at() -> 
 
 
 @pytest.mark.parametrize(
+    ("before", "after", "note"),
+    [
+        ("n INTEGER)", "n REAL)", "whole numbers beyond 9007199254740992 lose their last digits"),
+        ("n NUMERIC)", "n DOUBLE)", "whole numbers beyond 9007199254740992 lose their last digits"),
+        ("n REAL)", "n TEXT)", "of fractions 15 digits are kept"),
+        ("n)", "n TEXT)", "of fractions 15 digits are kept"),
+        ("n ANY) STRICT", "n ANY)", "the text 007 becomes 7"),
+        ("n ANY) STRICT", "n INTEGER)", "the text 007 becomes 7"),
+        ("n)", "n NOT NULL DEFAULT 7)", "rows without a value get 7"),
+        ("n)", "n NOT NULL DEFAULT (1 + 1))", "rows without a value get (1 + 1)"),
+        ("n TEXT)", "n TEXT NOT NULL DEFAULT NULL)", "rows without a value get ''"),
+    ],
+)
+async def test_values_that_a_rebuild_changes_are_named(before: str, after: str, note: str) -> None:
+    found = await tried(
+        [f"CREATE TABLE t (id INTEGER PRIMARY KEY, {before}"],
+        [f"CREATE TABLE t (id INTEGER PRIMARY KEY, {after}"],
+    )
+    assert len(found.notes) == 1
+    assert found.notes[0].endswith(note) or note in found.notes[0]
+
+
+@pytest.mark.parametrize("after", ["n ANY) STRICT", "n BLOB)", "n INTEGER)"])
+async def test_what_keeps_every_value_has_nothing_to_name(after: str) -> None:
+    found = await tried(
+        ["CREATE TABLE t (id INTEGER PRIMARY KEY, n ANY)"],
+        [f"CREATE TABLE t (id INTEGER PRIMARY KEY, {after}"],
+    )
+    assert found.notes == ()
+
+
+async def test_any_is_another_type_where_the_table_is_strict() -> None:
+    migrations = [
+        Migration(version=1, name="begin", sql="CREATE TABLE t (id INTEGER PRIMARY KEY, n ANY) STRICT")
+    ]
+    drafted = await draft(
+        migrations, await schema_of(["CREATE TABLE t (id INTEGER PRIMARY KEY, n ANY)"]), "loosen"
+    )
+    assert drafted.left == ("t.n was of any type and is any now",)
+
+
+async def test_a_row_without_a_value_gets_one_though_the_default_is_null() -> None:
+    before, after = ["CREATE TABLE t (n INTEGER)"], ["CREATE TABLE t (n INTEGER NOT NULL DEFAULT NULL)"]
+    found = await difference(await schema_of(before), await schema_of(after))
+    async with sqlite_scratch() as target:
+        rows = ["INSERT INTO t VALUES (NULL), (3)"]
+        assert await run_all(target, [*before, *rows, *found.statements], is_off=True) is None
+        assert await ask(target, "SELECT n FROM t") == [[[0], [3]]]
+
+
+async def test_what_is_made_up_stays_a_comment_whatever_it_holds() -> None:
+    migrations = [
+        Migration(version=1, name="begin", sql='CREATE TABLE t (id INTEGER PRIMARY KEY, "a\n\nb" TEXT)')
+    ]
+    declared = await schema_of(
+        ["CREATE TABLE t (id INTEGER PRIMARY KEY, \"a\n\nb\" TEXT NOT NULL DEFAULT 'x\ny')"]
+    )
+    drafted = await draft(migrations, declared, "require", min_app="2.0")
+    assert drafted.migration is not None
+    async with sqlite_scratch() as target:
+        await apply(target, [*migrations, drafted.migration])
+
+
+@pytest.mark.parametrize(
     ("before", "after"),
     [
         ([T.format(", g AS (id + 1)")], [T.format(", g AS (id + 2)")]),

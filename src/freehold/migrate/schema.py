@@ -39,7 +39,10 @@ class Column(Struct, frozen=True):
 
     @property
     def affinity(self) -> str:
-        """What its values are turned into. Source: https://www.sqlite.org/datatype3.html, section 3.1."""
+        """What its values are turned into, but for ANY in a STRICT table.
+
+        Source: https://www.sqlite.org/datatype3.html, section 3.1.
+        """
         if "int" in self.type:
             return "integer"
         if any(word in self.type for word in ("char", "clob", "text")):
@@ -109,6 +112,10 @@ class Table(Struct, frozen=True):
     def column(self, name: str) -> Column | None:
         """The column of this name in lower case."""
         return next((column for column in self.columns if column.name == name), None)
+
+    def affinity_of(self, column: Column) -> str:
+        """What values of its column are turned into: ANY leaves them as they are if the table is STRICT."""
+        return "blob" if column.type == "any" and "strict" in self.options else column.affinity
 
     @property
     def primary_key(self) -> tuple[str, ...]:

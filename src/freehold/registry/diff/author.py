@@ -173,7 +173,8 @@ def _migration(
     head += [f"-- min_app: {min_app}"] if min_app else []
     head += ["-- foreign_keys: off"] if change.foreign_keys_off else []
     head += ["--", "-- Why: say it for the next person."]
-    head += [f"-- Made up, look at it: {note}" for note in change.notes]
+    # A name or a default may have several lines, which would be statements of their own.
+    head += [f"-- Made up, look at it: {' '.join(note.split())}" for note in change.notes]
     body = "".join(f"\n{sql};\n" for sql in change.statements)
     return _checked(Migration(version=len(migrations) + 1, name=name, sql="\n".join(head) + "\n" + body))
 

@@ -15,6 +15,7 @@ from freehold.registry.diff.rows import bounds, number_column, number_of, renumb
 
 _TEXTS = frozenset({"text", "blob"})
 _NUMBERS = frozenset({"integer", "real", "numeric"})
+_WHOLE = frozenset({"integer", "numeric"})
 
 
 def rebuild(before: Table, after: Table, draft_name: str, settings: Settings = ()) -> list[str]:
@@ -42,6 +43,7 @@ def rebuild(before: Table, after: Table, draft_name: str, settings: Settings = (
 
 def guesses(before: Table, after: Table) -> Iterator[str]:
     """What a rebuild has to make up, for a person to look at."""
+    texts = column_texts(after)
     for column in after.columns:
         was = before.column(column.name)
         if was is None and column.name in bounds(after):
@@ -52,19 +54,30 @@ def guesses(before: Table, after: Table) -> Iterator[str]:
             and not was.not_null
         ):
             yield f"{after.name}.{column.name} becomes the number of the row: rows without a value get one"
-        if (
-            was is not None
-            and was.affinity in _TEXTS
-            and column.affinity in _NUMBERS
-            and not column.is_generated
-        ):
-            yield f"{after.name}.{column.name} is for numbers now: the text 007 becomes 7"
-        if column.is_generated or not column.not_null or column.default is not None or column.primary:
+        if was is not None and not column.is_generated:
+            yield from _inexact(
+                f"{after.name}.{column.name}", before.affinity_of(was), after.affinity_of(column)
+            )
+        if column.is_generated or not column.not_null or column.primary:
             continue
-        if was is None:
+        if column.default is not None:
+            if was is not None and not was.not_null:
+                default = default_text(texts.get(column.name, ""))
+                yield f"{after.name}.{column.name} becomes NOT NULL: rows without a value get {default}"
+        elif was is None:
             yield f"{after.name}.{column.name} is NOT NULL and new: rows get {_zero(column)}"
         elif not was.not_null:
             yield f"{after.name}.{column.name} becomes NOT NULL: rows without a value get {_zero(column)}"
+
+
+def _inexact(name: str, was: str, becomes: str) -> Iterator[str]:
+    """What the new affinity of a column does to values that cannot be had back."""
+    if was in _TEXTS and becomes in _NUMBERS:
+        yield f"{name} is for numbers now: the text 007 becomes 7"
+    elif was in _WHOLE and becomes == "real":
+        yield f"{name} is for fractions now: whole numbers beyond 9007199254740992 lose their last digits"
+    elif was not in {becomes, "text", "integer"} and becomes == "text":
+        yield f"{name} is for texts now: of fractions 15 digits are kept, 0.1 + 0.2 becomes 0.3"
 
 
 def changes_values(before: Table, after: Table, names: Iterable[str]) -> bool:
@@ -73,7 +86,7 @@ def changes_values(before: Table, after: Table, names: Iterable[str]) -> bool:
         was, column = before.column(name), after.column(name)
         if was is None or column is None or column.is_generated or was.is_generated:
             return True
-        if was.affinity != column.affinity or (column.not_null and not was.not_null):
+        if before.affinity_of(was) != after.affinity_of(column) or (column.not_null and not was.not_null):
             return True
     return False
 
@@ -94,7 +107,8 @@ def _carried(before: Table, after: Table) -> Iterator[tuple[str, str]]:
     for column in after.columns:
         if column.is_generated or (is_kept and column.name == number and before.column(number) is None):
             continue
-        value = _value(column, before.column(column.name), default_text(texts.get(column.name, "")))
+        default = None if column.default is None else default_text(texts.get(column.name, ""))
+        value = _value(column, before.column(column.name), default)
         if value is not None:
             yield quoted(column.name), value
     yield from _languages(before, after)

@@ -217,12 +217,18 @@ def _retyped(step: Step) -> Iterator[Problem]:
         before = step.before.tables.get(name)
         for column in table.columns if before is not None and not step.release.is_contract else ():
             was = before.column(column.name) if before else None
-            if was is not None and was.affinity != column.affinity and not column.is_generated:
+            if before is None or was is None or column.is_generated:
+                continue
+            if before.affinity_of(was) != table.affinity_of(column):
                 yield Problem(
-                    f"{table.name}.{column.name} was {was.type or 'of any type'} and is "
-                    f"{column.type or 'of any type'} now",
+                    f"{table.name}.{column.name} was {_kind(before, was)} and is {_kind(table, column)} now",
                     step.number_of(name, column.name) or step.number_of(f"{name}_new", column.name),
                 )
+
+
+def _kind(table: Table, column: Column) -> str:
+    is_any = not column.type or (column.type == "any" and table.affinity_of(column) == "blob")
+    return "of any type" if is_any else column.type
 
 
 RETYPED = Rule(

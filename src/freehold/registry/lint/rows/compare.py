@@ -16,11 +16,14 @@ def as_stored(rows: Mapping[Key, Row], columns: Sequence[str], was: Table, now: 
     found = {key: dict(row) for key, row in rows.items()}
     for name in columns:
         old, new = was.column(name), now.column(name)
-        if old is None or new is None or old.affinity == new.affinity or now.is_virtual:
+        if old is None or new is None or now.is_virtual:
+            continue
+        affinity = now.affinity_of(new)
+        if was.affinity_of(old) == affinity:
             continue
         connection = sqlite3.connect(":memory:")
         try:
-            connection.execute(f"CREATE TABLE one (value {new.type})")
+            connection.execute(f"CREATE TABLE one (value {affinity})")
             for row in found.values():
                 connection.execute("DELETE FROM one")
                 connection.execute("INSERT INTO one VALUES (?)", (row.get(name),))
