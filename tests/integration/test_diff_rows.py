@@ -69,6 +69,16 @@ CARRIED = {
                                      ["INSERT INTO d (_rowid_, id, a) VALUES (4, 'x', 'apples'), (9, 'y', 'pear')", "INSERT INTO f (f) VALUES ('rebuild')"], HITS),
     "its text becomes required": ([D, F.format(""), *KEPT], [D.replace("a TEXT", "a TEXT NOT NULL DEFAULT 'plum'"), F.format(""), *KEPT],
                                   [*LETTERS, "INSERT INTO d (id) VALUES (8)"], ("SELECT rowid FROM f WHERE f MATCH 'plum'", [[8]])),
+    "a table below the view of a view": (
+        [D, "CREATE VIEW v AS SELECT id, a FROM d", "CREATE VIEW w AS SELECT * FROM v", "CREATE VIRTUAL TABLE f USING fts5(a, content=w, content_rowid=id)"],
+        [D.replace("a TEXT", "a TEXT NOT NULL DEFAULT 'plum'"), "CREATE VIEW v AS SELECT id, a FROM d", "CREATE VIEW w AS SELECT * FROM v",
+         "CREATE VIRTUAL TABLE f USING fts5(a, content=w, content_rowid=id)"],
+        [*LETTERS, "INSERT INTO d (id) VALUES (8)", "INSERT INTO f (f) VALUES ('rebuild')"], ("SELECT rowid FROM f WHERE f MATCH 'plum'", [[8]])),
+    "the view below a view": (
+        [D, "CREATE VIEW v AS SELECT id, a FROM d", "CREATE VIEW w AS SELECT * FROM v", "CREATE VIRTUAL TABLE f USING fts5(a, content=w, content_rowid=id)"],
+        [D, "CREATE VIEW v AS SELECT id, a || ' plum' AS a FROM d", "CREATE VIEW w AS SELECT * FROM v",
+         "CREATE VIRTUAL TABLE f USING fts5(a, content=w, content_rowid=id)"],
+        [*LETTERS, "INSERT INTO f (f) VALUES ('rebuild')"], ("SELECT rowid FROM f WHERE f MATCH 'plum'", [[4], [6]])),
     "the key becomes the number": (["CREATE TABLE d (id INTEGER PRIMARY KEY DESC, a TEXT)", F.format("")], [D, F.format("")],
                                    ["INSERT INTO d (rowid, id, a) VALUES (1, 4, 'apples'), (2, 9, 'pear')"], HITS),
     "a key that triggers know by its own name": (

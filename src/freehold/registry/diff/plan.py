@@ -174,8 +174,9 @@ class Plan(Struct, frozen=True, dict=True):
         return changes_values(was, will, used) or renumbering(was, will) != ""
 
     def _stands_on(self, view: Other) -> bool:
-        """Whether what it shows may have changed with a table."""
-        return self._mentions(view, self._touched)
+        """Whether what it shows may have changed with a table or a view, if only through other views."""
+        others = self._touched | {*self._changed("view")}
+        return bool(self._bases(folded(view.name)) & others)
 
     @cached_property
     def _waiting(self) -> Set[str]:
