@@ -146,6 +146,9 @@ REFUSED = {
         ["CREATE TABLE d (id INTEGER PRIMARY KEY DESC, a TEXT)", "CREATE VIRTUAL TABLE f USING fts5(a, content='')", KEPT[0]],
         ["CREATE TABLE d (id INTEGER PRIMARY KEY, a TEXT)", "CREATE VIRTUAL TABLE f USING fts5(a, content='')", KEPT[0]], "trigger d_ai knows them"),
     "a key without values": ([D], ["CREATE TABLE d (id INTEGER, k TEXT NOT NULL PRIMARY KEY, a TEXT, b TEXT)"], "no value is known"),
+    "a default that its check refuses": ([D], [D[:-1] + ", n INTEGER DEFAULT 0 CHECK (n > 0))"], "its own constraints refuse 0"),
+    "a check that no NULL passes": ([D], [D[:-1] + ", n INTEGER CHECK (n IS NOT NULL))"], "its own constraints refuse NULL"),
+    "an empty value that its check refuses": ([D], [D[:-1] + ", n TEXT NOT NULL CHECK (n IN ('a', 'b')))"], "its own constraints refuse ''"),
     "one value for all": ([D], [D, "CREATE UNIQUE INDEX i ON d (lower(c))"], "each row would get the same value"),
 }  # fmt: skip
 

@@ -20,6 +20,7 @@ CREATE TABLE stamps (id INTEGER PRIMARY KEY, at TEXT DEFAULT CURRENT_TIMESTAMP, 
 CREATE VIEW noted AS SELECT id FROM words WHERE note IS NOT NULL;
 CREATE INDEX cards_n ON cards (n);
 CREATE TABLE kinds (kind TEXT PRIMARY KEY CHECK (kind <> ''));
+CREATE TABLE odd (id INTEGER PRIMARY KEY, "a b" TEXT);
 """
 REBUILD = """CREATE TABLE words_new (id INTEGER PRIMARY KEY, word TEXT NOT NULL, note TEXT{column});
 INSERT INTO words_new (id, word, note) SELECT id, word, note FROM words;
@@ -29,6 +30,11 @@ CREATE VIEW noted AS SELECT id FROM words WHERE note IS NOT NULL;
 CREATE INDEX words_word ON words (word);"""
 OFF = "-- foreign_keys: off\n"
 CONTRACT = "-- phase: contract\n-- min_app: 2.0\n"
+ODD_CHECK = (
+    OFF
+    + 'CREATE TABLE odd_new (id INTEGER PRIMARY KEY, "a b" TEXT CHECK ("a b" <> \'x\')); INSERT INTO odd_new (id, '
+    '"a b") SELECT id, "a b" FROM odd; DROP TABLE odd; ALTER TABLE odd_new RENAME TO odd'
+)
 
 
 async def found(tmp_path: Path, sql: str, *, before: str = BEFORE) -> list[Finding]:
@@ -72,6 +78,12 @@ BAD = {
         OFF + REBUILD.format(column=" NOT NULL DEFAULT ''"),
         OFF + REBUILD.format(column="").replace("note TEXT);", "note TEXT) STRICT;"),
         "DROP INDEX cards_n; CREATE UNIQUE INDEX cards_n ON cards (n)",
+        ODD_CHECK,
+        "ALTER TABLE cards ADD COLUMN twice INTEGER AS (n + n) NOT NULL",
+        "ALTER TABLE cards ADD COLUMN twice INTEGER AS (n + n) CHECK (twice < 100)",
+        OFF + REBUILD.format(column=", lower_word TEXT AS (lower(word)) UNIQUE"),
+        OFF
+        + REBUILD.format(column=', l TEXT AS (lower(word)), "l l" TEXT AS (l || l) CHECK ("l l" <> \'\')'),
     ],
     "FH105": [
         "CREATE INDEX words_note ON words (note)",
@@ -125,6 +137,9 @@ BAD = {
         CONTRACT + "ALTER TABLE words ADD COLUMN kind TEXT NOT NULL",
         "ALTER TABLE cards ADD COLUMN other INTEGER DEFAULT 1 REFERENCES words (id)",
         "ALTER TABLE cards ADD COLUMN twice INTEGER AS (n + n) STORED",
+        "ALTER TABLE cards ADD COLUMN size INTEGER DEFAULT 0 CHECK (size > 0)",
+        "ALTER TABLE cards ADD COLUMN size INTEGER CHECK (size IS NOT NULL)",
+        """ALTER TABLE cards ADD COLUMN "a (b" TEXT NOT NULL DEFAULT 'x' CHECK (length("a (b") = 2)""",
     ],
     "FH113": [
         "-- allow: FH107 because\nSELECT 1",
@@ -136,6 +151,12 @@ GOOD = [
     "CREATE TABLE decks (id INTEGER PRIMARY KEY, name TEXT NOT NULL); CREATE INDEX decks_name ON decks (name)",
     "ALTER TABLE words ADD COLUMN kind TEXT NOT NULL DEFAULT 'noun'",
     "ALTER TABLE words ADD COLUMN kind TEXT CHECK (kind IN ('noun', 'verb'))",
+    'ALTER TABLE words ADD COLUMN "references" INTEGER DEFAULT 1',
+    "-- allow: FH109 one engine\n"
+    + OFF
+    + REBUILD.format(
+        column=", kind TEXT DEFAULT 'a', again TEXT AS (kind || kind) UNIQUE CHECK (again <> '')"
+    ),
     OFF + REBUILD.format(column=", kind TEXT NOT NULL DEFAULT 'noun'"),
     "INSERT INTO words (id, word) VALUES (1, 'now') ON CONFLICT DO NOTHING",
     "INSERT OR IGNORE INTO words (id, word) VALUES (1, 'a')",

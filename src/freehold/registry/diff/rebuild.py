@@ -12,6 +12,7 @@ from freehold.migrate.schema import Column, Table
 from freehold.migrate.table_text import table_text
 from freehold.migrate.virtual import READABLE, Keeps
 from freehold.registry.diff.rows import bounds, number_column, number_of, renumbering
+from freehold.registry.diff.values import zero
 
 _TEXTS = frozenset({"text", "blob"})
 _NUMBERS = frozenset({"integer", "real", "numeric"})
@@ -65,9 +66,9 @@ def guesses(before: Table, after: Table) -> Iterator[str]:
                 default = default_text(texts.get(column.name, ""))
                 yield f"{after.name}.{column.name} becomes NOT NULL: rows without a value get {default}"
         elif was is None:
-            yield f"{after.name}.{column.name} is NOT NULL and new: rows get {_zero(column)}"
+            yield f"{after.name}.{column.name} is NOT NULL and new: rows get {zero(after, column)}"
         elif not was.not_null:
-            yield f"{after.name}.{column.name} becomes NOT NULL: rows without a value get {_zero(column)}"
+            yield f"{after.name}.{column.name} becomes NOT NULL: rows without a value get {zero(after, column)}"
 
 
 def _inexact(name: str, was: str, becomes: str) -> Iterator[str]:
@@ -108,7 +109,7 @@ def _carried(before: Table, after: Table) -> Iterator[tuple[str, str]]:
         if column.is_generated or (is_kept and column.name == number and before.column(number) is None):
             continue
         default = None if column.default is None else default_text(texts.get(column.name, ""))
-        value = _value(column, before.column(column.name), default)
+        value = _value(column, before.column(column.name), default or zero(after, column))
         if value is not None:
             yield quoted(column.name), value
     yield from _languages(before, after)
@@ -129,19 +130,13 @@ def _or_abort(after: Table) -> str:
     return "OR ABORT " if any(conflicts) else ""
 
 
-def _value(column: Column, was: Column | None, default: str | None) -> str | None:
+def _value(column: Column, was: Column | None, fallback: str) -> str | None:
     """What the new column is filled with; None leaves it to its default."""
-    fallback = _zero(column) if default is None else default
     if was is None:
         return fallback if column.not_null and column.default is None and not column.primary else None
     if column.not_null and not was.not_null and not column.primary:
         return f"coalesce({quoted(column.name)}, {fallback})"
     return quoted(column.name)
-
-
-def _zero(column: Column) -> str:
-    """The empty value of its affinity."""
-    return {"text": "''", "blob": "x''"}.get(column.affinity, "0")
 
 
 def _kept_sequence(name: str, draft_name: str) -> list[str]:

@@ -1,10 +1,13 @@
 """New columns for which the rows that are there have no values that would do."""
 
+import sqlite3
 from collections.abc import Iterator, Set
+from contextlib import closing
 
-from freehold.migrate.canonical import items, unwrapped
-from freehold.migrate.names import folded
+from freehold.migrate.canonical import default_text, items, unwrapped
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Column, Schema, Table
+from freehold.migrate.table_text import table_text
 from freehold.registry.diff.rows import number_column
 
 # A default in which one of these stands is another one for each row.
@@ -17,6 +20,7 @@ def without_values(before: Schema, after: Schema) -> Iterator[str]:
         was = before.tables.get(name)
         if was is not None and not table.is_virtual:
             yield from _keys_without(was, table)
+            yield from _refused(was, table)
             yield from _all_the_same(was, table, after)
 
 
@@ -29,6 +33,48 @@ def _keys_without(was: Table, table: Table) -> Iterator[str]:
                 f"{table.name}.{column.name} is new and in the primary key, and no value is known for the rows that "
                 "are there: add it as an ordinary column, fill it, and make it the key in a later migration"
             )
+
+
+def _refused(was: Table, table: Table) -> Iterator[str]:
+    for column in table.columns:
+        if was.column(column.name) is None and not takes_rows(table, column):
+            text = table_text(table.sql).columns[column.name].text
+            value = "NULL" if column.default is None else default_text(text)
+            value = zero(table, column) if column.default is None and column.not_null else value
+            yield (
+                f"{table.name}.{column.name} is new, and its own constraints refuse {value}, which rows "
+                "that are there would get: give it a DEFAULT that they take, or let them take NULL"
+            )
+
+
+def takes_rows(table: Table, column: Column) -> bool:
+    """Whether a row that is there can get the new column, as far as that does not depend on other columns.
+
+    Blocking, for a moment: SQLite is asked what the column's own CHECK says to its default.
+    """
+    text = table_text(table.sql).columns.get(column.name)
+    if text is None or column.is_generated or column.primary:
+        return True
+    is_strict = "strict" in table.options
+    with closing(sqlite3.connect(":memory:")) as connection:
+        try:
+            tail = " STRICT" if is_strict else ""
+            connection.execute(f'CREATE TABLE one ("\x02" ANY, {text.text}){tail}')
+            if column.not_null and column.default is None:
+                name, value = quoted(column.name), zero(table, column)
+                connection.execute(f'INSERT INTO one ("\x02", {name}) VALUES (1, {value})')
+            else:
+                connection.execute('INSERT INTO one ("\x02") VALUES (1)')
+        except sqlite3.IntegrityError:
+            return False
+        except sqlite3.Error:  # it speaks of other columns, or of what is not here
+            return True
+    return True
+
+
+def zero(table: Table, column: Column) -> str:
+    """The empty value of its affinity."""
+    return {"text": "''", "blob": "x''"}.get(table.affinity_of(column), "0")
 
 
 def _all_the_same(was: Table, table: Table, after: Schema) -> Iterator[str]:

@@ -1,9 +1,12 @@
 """Rules about what a migration makes of the schema, found by comparing the schema before and after it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
+from freehold.migrate.canonical import unwrapped
 from freehold.migrate.schema import Column, ForeignKey, Key, Table
+from freehold.migrate.table_text import table_text
 from freehold.registry.diff.plan import fits_rows
+from freehold.registry.diff.values import takes_rows
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.step import Step
 
@@ -110,10 +113,14 @@ def _tightened(step: Step) -> Iterator[Problem]:
         before = step.before.tables.get(name)
         if before is None:
             continue
-        known = {column.name for column in before.columns}
+        known = _written_before(before, table)
         # A check of new columns alone refuses nothing that an older app writes.
-        checks = [check for check in table.checks if check not in before.checks and known & set(check)]
-        uniques = [key for key in table.keys if _is_stricter_key(key, before, table)]
+        checks = [
+            check
+            for check in table.checks
+            if check not in before.checks and known & {unwrapped(word) for word in check}
+        ]
+        uniques = [key for key in table.keys if _is_stricter_key(key, before, table, known)]
         keys = [
             key
             for key in table.foreign_keys
@@ -121,9 +128,7 @@ def _tightened(step: Step) -> Iterator[Problem]:
         ]
         # Without a default it is a required column; one that is filled still refuses a NULL that an app writes.
         filled = [
-            column
-            for column in table.columns
-            if column.not_null and column.default is not None and _took_null(before, column)
+            column for column in table.columns if column.not_null and _is_filled_now(before, column, known)
         ]
         stricter = ["strict"] if "strict" in table.options and "strict" not in before.options else []
         for what, found in (
@@ -132,19 +137,32 @@ def _tightened(step: Step) -> Iterator[Problem]:
             if found:
                 yield Problem(
                     f"{table.name} gets {len(found)} new {what} constraint(s) on columns that older apps write",
-                    step.number_of("create", "table"),
+                    step.number_of("create", "table") or step.number_of("alter", name),
                 )
     for name, index in step.after.indexes.items():
         if index.table in step.before.tables and _is_new(step, name) and index.shape[1] == "unique":
             yield Problem(f"{index.table} gets a new UNIQUE index", step.number_of("create", "unique", name))
 
 
-def _is_stricter_key(key: Key, before: Table, table: Table) -> bool:
+def _written_before(before: Table, table: Table) -> Set[str]:
+    """The columns that there were, and those that are computed from these: older apps fill both."""
+    found = {column.name for column in before.columns}
+    texts = {} if table.is_virtual else table_text(table.sql).columns
+    count = -1
+    while count != len(found):
+        count = len(found)
+        found |= {
+            name for name, text in texts.items() if found & {unwrapped(word) for word in text.generated}
+        }
+    return found
+
+
+def _is_stricter_key(key: Key, before: Table, table: Table, written: Set[str]) -> bool:
     """Whether a PRIMARY KEY or UNIQUE refuses rows that were taken before."""
     if not key.parts:  # the number of the row
         return before.column(table.number) is not None and before.number != table.number
     collations = {part.column: part.collation for part in key.parts}
-    if not any(before.column(name) for name in collations):
+    if not written & collations.keys():
         return False
     for other in before.keys:
         known = {part.column: part.collation for part in other.parts} or {before.number: "binary"}
@@ -166,9 +184,12 @@ def _is_stricter_reference(key: ForeignKey, before: Table) -> bool:
     )
 
 
-def _took_null(before: Table, column: Column) -> bool:
+def _is_filled_now(before: Table, column: Column, known: Set[str]) -> bool:
+    """Whether a NULL was taken that now is not, though an app may leave the column out."""
     was = before.column(column.name)
-    return was is not None and not was.not_null and not was.primary
+    if column.is_generated:
+        return column.name in known and (was is None or not was.not_null)
+    return column.default is not None and was is not None and not was.not_null and not was.primary
 
 
 def _is_new(step: Step, index: str) -> bool:
@@ -247,7 +268,10 @@ def _refused_with_rows(step: Step) -> Iterator[Problem]:
         name, added = one.added_column
         table = step.after.tables.get(name)
         column = table.column(added) if table and name in step.before.tables else None
-        if column is not None and not fits_rows(column, is_reference="references" in one.words):
+        if table is None or column is None:
+            continue
+        is_reference = any(column.name in key.columns for key in table.foreign_keys)
+        if not fits_rows(column, is_reference=is_reference) or not takes_rows(table, column):
             yield Problem(f"{name}.{added} cannot be added to a table that has rows", one.number)
 
 
@@ -255,8 +279,9 @@ REFUSED_WITH_ROWS = Rule(
     code="FH115",
     slug="refused-with-rows",
     why="ALTER TABLE adds no column to a table with rows that is NOT NULL without a default, has a default that is "
-    "not constant (CURRENT_TIMESTAMP, an expression), REFERENCES with a default other than NULL, or is STORED. In an "
-    "empty database it does, so that new tenants have it and all others are stuck.",
+    "not constant (CURRENT_TIMESTAMP, an expression), REFERENCES with a default other than NULL, is STORED, or has a "
+    "CHECK that its default does not pass. In an empty database it does, so that new tenants have it and all others "
+    "are stuck.",
     fix="Give it a constant default or none, or rebuild the table. `freehold registry diff` writes the rebuild.",
     check=_refused_with_rows,
 )
