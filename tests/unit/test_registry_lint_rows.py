@@ -109,6 +109,17 @@ LOSSES = [
     [rebuild("INSERT INTO t_new SELECT id, a, a, n FROM t")],
     ["ALTER TABLE t DROP COLUMN a; ALTER TABLE t ADD COLUMN a TEXT"],
     [f"{CONTRACT}ALTER TABLE t RENAME COLUMN a TO z; ALTER TABLE t ADD COLUMN a TEXT"],
+    # What stands in the way is deleted first, with its other columns and its children.
+    ["INSERT OR REPLACE INTO t (id, a) SELECT id, a FROM t"],
+    ["REPLACE INTO main.t SELECT * FROM t"],
+    ["WITH k AS (SELECT id FROM t) REPLACE INTO t (id, a, b, n) SELECT id, '', '', 0 FROM k"],
+    ["UPDATE OR REPLACE c SET k = 'same' WHERE id > 0"],
+    # A trigger of its own deletes.
+    [
+        "CREATE TRIGGER z AFTER INSERT ON loose BEGIN DELETE FROM c; END; INSERT INTO loose (k) VALUES ('go');"
+        "DROP TRIGGER z"
+    ],
+    ["CREATE TRIGGER z AFTER DELETE ON loose BEGIN DELETE FROM c; END; DELETE FROM loose WHERE k IS NULL OR k <> ''"],
 ]  # fmt: skip
 
 
@@ -142,6 +153,15 @@ KEPT = [
     [CONTRACT + rebuild("INSERT INTO t_new (id, a, n) SELECT id, a || coalesce(b, ''), n FROM t", " b TEXT,", "")],
     [f"{CONTRACT}DELETE FROM t WHERE id NOT IN (SELECT min(id) FROM t GROUP BY a);", rebuild(COPY)],
     ["DELETE FROM t WHERE n < 0"],
+    ["INSERT OR REPLACE INTO loose (k, v) VALUES ('a', 'b')"],
+    ["INSERT OR REPLACE INTO m SELECT k, upper(v) FROM m"],
+    ["REPLACE INTO m (k, v) SELECT lower(k), v FROM m WHERE k = 'x'"],
+    ["UPDATE OR REPLACE m SET v = 'x' WHERE k <> ''"],
+    ["CREATE TRIGGER z AFTER INSERT ON loose BEGIN DELETE FROM c; END"],
+    ["CREATE TRIGGER z AFTER DELETE ON t BEGIN DELETE FROM loose WHERE k = old.a; END;"
+     "UPDATE t SET id = id + 900 WHERE n > 0"],
+    ["CREATE TRIGGER z AFTER INSERT ON loose BEGIN DELETE FROM m; END; CREATE TABLE y (i INTEGER PRIMARY KEY)",
+     "CREATE TRIGGER y_ai AFTER INSERT ON y BEGIN SELECT 1; END; INSERT INTO loose (k) VALUES ('go')"],
     [f"{CONTRACT}DROP TABLE c"],
     [f"{CONTRACT}ALTER TABLE t RENAME TO u; ALTER TABLE c RENAME COLUMN k TO kk"],
     [rebuilt("s", "(code TEXT, amount REAL, st TEXT)", "SELECT * FROM s WHERE st IN ('open', 'done')")],
@@ -171,6 +191,7 @@ CREATE VIRTUAL TABLE place USING fts5(name, ref UNINDEXED, tokenize='unicode61')
 CREATE VIRTUAL TABLE box USING rtree(id, x0, x1, +label);
 CREATE VIRTUAL TABLE less USING fts5(a, content='');
 CREATE TABLE seen (k TEXT, v TEXT);
+CREATE VIRTUAL TABLE words USING fts5vocab('letter_fts', 'row');
 CREATE VIEW seen_rows AS SELECT rowid AS r, k FROM seen;
 """
 LETTER = f"""{CONTRACT}DROP TRIGGER letter_ai;
@@ -204,6 +225,7 @@ SEARCHES = [
      "DROP TABLE box; ALTER TABLE box2 RENAME TO box", set()),
     (AGAIN, {"FH118"}),
     (AGAIN + REBUILT.format(name="letter_fts"), set()),
+    ("DROP TABLE words; CREATE VIRTUAL TABLE words USING fts5vocab('letter_fts', 'col')", set()),
     (NOTES, {"FH118"}),
     (NOTES + REBUILT.format(name="note_fts"), set()),
     ("CREATE TABLE nn (id INTEGER PRIMARY KEY, t TEXT); CREATE VIRTUAL TABLE n USING fts5(t, content='nn')", set()),

@@ -25,9 +25,11 @@ ROWS_LOST = Rule(
     slug="rows-lost",
     why="A table keeps its name and loses rows or values without saying so: it is dropped and made again, or "
     "rebuilt by a copy that leaves out rows (WHERE, LIMIT, JOIN, DISTINCT, INSERT OR IGNORE) or a column, or mixes "
-    "columns up. Found by running the migration on generated rows.",
+    "columns up; or REPLACE takes other columns and children along, or a trigger of the migration deletes. Found by "
+    "running the migration on generated rows.",
     fix="Copy every row and every column that stays: `INSERT INTO t_new (a, b) SELECT a, b FROM t`. "
-    "`freehold registry diff` writes such a rebuild. Before the rebuild, delete the rows that are meant to go, by a "
+    "`freehold registry diff` writes such a rebuild. Instead of REPLACE, write `INSERT … ON CONFLICT (id) DO UPDATE "
+    "SET a = excluded.a`. Before the rebuild, delete the rows that are meant to go, by a "
     "statement that names them; or waive the rule and say which rows go and why.",
     only_new=True,
     check=_lost,

@@ -6,16 +6,24 @@ from freehold.migrate.canonical import canonical, named, unwrapped
 from freehold.migrate.schema import Schema
 from freehold.migrate.types import Migration
 from freehold.migrate.virtual import Keeps
+from freehold.registry.lint.rows.said import said
 from freehold.registry.lint.rows.search import search_tables
 from freehold.registry.lint.step import Parsed
+
+_OF_DATA = (("insert",), ("update",), ("delete",), ("replace",), ("with",))
 
 
 def may_lose_rows(migration: Migration, before: Schema) -> bool:
     """Whether it is worth a trial: there are tables before it, and it does more than add."""
+    if not before.tables:
+        return False
     has_search = bool(search_tables(before))
-    return bool(before.tables) and any(
-        _takes(canonical(sql), has_search=has_search) for sql in migration.statements
+    statements = [canonical(sql) for sql in migration.statements]
+    # A trigger that is new deletes rows for the first time if a statement fires it.
+    fires = any(words[:2] == ("create", "trigger") for words in statements) and any(
+        words[:1] in _OF_DATA for words in statements
     )
+    return fires or any(_takes(words, has_search=has_search) for words in statements)
 
 
 def _takes(words: Sequence[str], *, has_search: bool) -> bool:
@@ -24,7 +32,9 @@ def _takes(words: Sequence[str], *, has_search: bool) -> bool:
             return True
         case ("alter", "table"):
             return "rename" in words or "drop" in words
-    return words[:1] in (("update",), ("delete",), ("replace",), ("with",)) and has_search
+    if words[:1] not in _OF_DATA:
+        return False
+    return said(words).replaces or (has_search and words[:1] != ("insert",))
 
 
 def concerned(statements: Sequence[Parsed], schema: Schema) -> Set[str]:

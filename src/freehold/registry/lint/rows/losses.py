@@ -15,7 +15,7 @@ from freehold.migrate.canonical import unwrapped
 from freehold.migrate.faults import shortened
 from freehold.migrate.names import folded
 from freehold.migrate.schema import Other, Schema, Table
-from freehold.migrate.virtual import check_sql
+from freehold.migrate.virtual import Keeps, check_sql
 from freehold.registry.diff.rows import needs_numbers
 from freehold.registry.lint.rows.compare import as_stored, blurred, is_other, unmatched, values, variants
 from freehold.registry.lint.rows.concern import concerned
@@ -107,8 +107,11 @@ class _Watch:
         return Observed(tuple(losses), tuple(renumbered), unfit, tuple(changes))
 
     def _follows(self, name: str) -> bool:
-        """Whether it is a full-text table whose rows are another table's, and are looked at there."""
-        virtual = self._after.tables[name].virtual
+        """Whether its rows are another table's, and are looked at there: a full-text table, or one of its words."""
+        table = self._after.tables[name]
+        if table.keeps is Keeps.SHOWS and self._before.tables[name].keeps is Keeps.SHOWS:
+            return True
+        virtual = table.virtual
         return virtual is not None and virtual.is_fts5 and bool(virtual.content)
 
     # -- running it --
