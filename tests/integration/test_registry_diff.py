@@ -410,6 +410,32 @@ async def test_what_is_unique_with_the_rest_or_by_chance_is_not(after: list[str]
     await tried([T.format("")], after)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "steps"),
+    [
+        (["CREATE INDEX x ON t (a)"], ["CREATE TABLE x (a)", "CREATE VIEW y AS SELECT a FROM x"], 1),
+        (["CREATE VIEW x AS SELECT a FROM t"], ["CREATE TABLE x (a)", "CREATE TABLE z (a)"], 2),
+        (["CREATE TABLE x (a)"], ["CREATE VIEW x AS SELECT a FROM t", "CREATE INDEX i ON t (a)"], 2),
+        (["CREATE VIEW x AS SELECT a FROM t"], ["CREATE INDEX x ON t (a)"], 1),
+    ],
+)
+async def test_a_name_goes_to_something_of_another_kind(
+    before: list[str], after: list[str], steps: int
+) -> None:
+    migrations = [Migration(version=1, name="begin", sql=";\n".join([T.format(""), *before]))]
+    declared = await schema_of([T.format(""), *after])
+    for min_app in ("", "2.0"):
+        drafted = await draft(migrations, declared, "change", min_app=min_app)
+        migrations += [drafted.migration] if drafted.migration else []
+        if not drafted.left:
+            break
+    assert drafted.left == ()
+    assert len(migrations) <= 1 + steps
+    async with sqlite_scratch() as target:
+        await apply(target, migrations)
+        assert (await read_schema(target)).fingerprint == declared.fingerprint
+
+
 async def test_a_declared_schema_that_is_refused_says_where() -> None:
     with pytest.raises(BadRegistry, match="syntax error at `CREATE TABEL t"):
         await schema_of(["CREATE TABEL t (a)"])

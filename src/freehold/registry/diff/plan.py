@@ -186,7 +186,7 @@ class Plan(Struct, frozen=True, dict=True):
         """
         if not self.is_additive:
             return frozenset()
-        waits = {*self._waiting_columns(), *self._other_kinds()}
+        waits = {*self._waiting_columns(), *self._other_kinds(), *self._names_of_others()}
         waits |= {
             name
             for name, table in self.after.tables.items()
@@ -199,6 +199,14 @@ class Plan(Struct, frozen=True, dict=True):
                 if name not in before and (is_unique or self._mentions(other, waits)):
                     waits.add(name)
         return waits
+
+    def _names_of_others(self) -> Iterator[str]:
+        """What is called as something of another kind is that has to go first: a view where a table was."""
+        kinds = (self.before.tables, self.before.indexes, self.before.views)
+        for mine, kind in zip((self.after.tables, self.after.indexes, self.after.views), kinds, strict=True):
+            for name in mine:
+                if any(name in other for other in kinds if other is not kind):
+                    yield name
 
     def _indexes_what_waits(self, table: Table, waits: Set[str]) -> bool:
         virtual, content = table.virtual, _content(table)
