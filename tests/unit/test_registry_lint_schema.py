@@ -234,6 +234,20 @@ async def test_the_advice_fits_what_sqlite_refuses(tmp_path: Path, sql: str, fix
     assert fix in one.fix, one
 
 
+async def test_what_never_ends_is_refused_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("freehold.migrate.snapshot._SCRATCH_S", 0.5)
+    (tmp_path / "0001_begin.sql").write_text(
+        "CREATE TABLE t (n INTEGER PRIMARY KEY);\n"
+        "INSERT INTO t WITH RECURSIVE x (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM x) SELECT max(i) FROM x"
+    )
+    [finding] = [one for one in (await lint_folder(tmp_path)).findings if one.severity == "error"]
+    assert finding.code == "FH010"
+    assert "interrupted" in finding.message
+    assert "divide it" in finding.fix
+
+
 async def test_the_advice_fits_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     files = {
         "notes.sql": (b"SELECT 1", "Rename it to NNNN_snake_case_name.sql"),
