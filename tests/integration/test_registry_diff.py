@@ -436,6 +436,43 @@ async def test_a_name_goes_to_something_of_another_kind(
         assert (await read_schema(target)).fingerprint == declared.fingerprint
 
 
+@pytest.mark.parametrize("is_partial", [False, True])
+async def test_views_are_out_of_the_way_of_a_rename_and_come_back(is_partial: bool) -> None:
+    begin = [T.format(""), OTHER, VIEW, VIEW_ON_VIEW, CLEAN_UP]
+    migrations = [Migration(version=1, name="begin", sql=";\n".join(begin))]
+    after = [T.format("").replace("a TEXT", "b TEXT"), OTHER]
+    rest = [VIEW.replace("SELECT a", "SELECT b"), VIEW_ON_VIEW, CLEAN_UP]
+    declared = await schema_of(after if is_partial else [*after, *rest])
+    drafted = await draft(
+        migrations, declared, "rename_it", renames=[("t.a", "b")], min_app="2.0", is_partial=is_partial
+    )
+    assert drafted.migration is not None
+    statements = list(drafted.migration.statements)
+    rename = statements.index('ALTER TABLE "t" RENAME COLUMN "a" TO "b"')
+    assert rename > statements.index('DROP VIEW "v"')
+    async with sqlite_scratch() as target:
+        await apply(target, [*migrations, drafted.migration])
+        wanted = await schema_of([*after, VIEW.replace("SELECT a", 'SELECT "b"'), *rest[1:]])
+        assert (await read_schema(target)).fingerprint == wanted.fingerprint
+
+
+async def test_a_table_that_is_renamed_and_rebuilt_takes_two_migrations() -> None:
+    migrations = [Migration(version=1, name="begin", sql=T.format(""))]
+    declared = await schema_of([T.format(" NOT NULL").replace("TABLE t", "TABLE word")])
+    with pytest.raises(
+        CannotDiff, match="t cannot be renamed and rebuilt in one migration: write one that only"
+    ):
+        await draft(migrations, declared, "both", renames=[("t", "word")], min_app="2.0")
+    only = await schema_of([T.format("").replace("TABLE t", "TABLE word")])
+    for wanted, renames in ((only, [("t", "word")]), (declared, [])):
+        drafted = await draft(migrations, wanted, "step", renames=renames, min_app="2.0")
+        assert drafted.migration is not None
+        migrations.append(drafted.migration)
+    async with sqlite_scratch() as target:
+        await apply(target, migrations)
+        assert (await read_schema(target)).fingerprint == declared.fingerprint
+
+
 async def test_a_declared_schema_that_is_refused_says_where() -> None:
     with pytest.raises(BadRegistry, match="syntax error at `CREATE TABEL t"):
         await schema_of(["CREATE TABEL t (a)"])

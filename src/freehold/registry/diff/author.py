@@ -16,6 +16,7 @@ from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.types import Migration
 from freehold.registry.diff.difference import CannotDiff, Difference, difference, run_all
 from freehold.registry.diff.losses import losses
+from freehold.registry.diff.plan import Plan
 from freehold.registry.files import file_name
 from freehold.registry.lint.schema_rules import DESTRUCTIVE, RENAME, REQUIRED_COLUMN, RETYPED, TIGHTENED
 from freehold.registry.lint.step import Step
@@ -108,16 +109,34 @@ async def _with_renames(
     head: Schema, declared: Schema, renames: Sequence[tuple[str, str]], *, is_partial: bool
 ) -> Difference:
     statements = [_rename_sql(old, new) for old, new in renames]
+    renamed = await _renamed(head, statements)
+    if is_partial:
+        declared = _completed(renamed, declared)
+    if any(renamed.views[name].sql != view.sql for name, view in head.views.items()):
+        # Not every engine gives a view the new name.
+        touched = frozenset(folded(old.partition(".")[0]) for old, _ in renames) & head.tables.keys()
+        statements = [*Plan(head, head, touched).out_of_the_way, *statements]
+        renamed = await _renamed(head, statements)
+    names = {folded(old): folded(new) for old, new in renames}
+    settings = {names.get(name, name): each for name, each in head.settings.items()}
+    rest = await difference(msgspec.structs.replace(renamed, settings=settings), declared)
+    for old, new in renames:
+        if "." not in old and f"DROP TABLE {quoted(new)}" in rest.statements:
+            raise CannotDiff(
+                f"{old} cannot be renamed and rebuilt in one migration: write one that only renames it, from a "
+                f"declared schema with {new} as {old} is now, and the rest after it"
+            )
+    return Difference((*statements, *rest.statements), rest.foreign_keys_off, rest.result, rest.notes)
+
+
+async def _renamed(head: Schema, statements: Sequence[str]) -> Schema:
+    """What the statements make of it. Raises `BadRegistry`."""
     kinds = (head.tables, head.indexes, head.views, head.triggers)
     async with sqlite_scratch() as target:
         made = [one.sql for kind in kinds for one in kind.values()]
         if refused := await run_all(target, [*made, *statements], is_off=True):
             raise BadRegistry([f"--rename: {refused[1]}"])
-        names = {folded(old): folded(new) for old, new in renames}
-        settings = {names.get(name, name): each for name, each in head.settings.items()}
-        renamed = msgspec.structs.replace(await read_schema(target), settings=settings)
-    rest = await difference(renamed, _completed(renamed, declared) if is_partial else declared)
-    return Difference((*statements, *rest.statements), rest.foreign_keys_off, rest.result, rest.notes)
+        return await read_schema(target)
 
 
 def _rename_sql(old: str, new: str) -> str:

@@ -91,6 +91,11 @@ class Plan(Struct, frozen=True, dict=True):
         ]
         return (*found, *self._rest())
 
+    @property
+    def out_of_the_way(self) -> tuple[str, ...]:
+        """The statements that drop the views and triggers that the rest would meet."""
+        return tuple(change.sql for change in self._drops())
+
     def _rebuilt(self, name: str) -> Iterator[Change]:
         before, after = self.before.tables[name], self.after.tables[name]
         settings = self.before.settings.get(name, ())
