@@ -36,9 +36,10 @@ def _keys_without(was: Table, table: Table) -> Iterator[str]:
 
 
 def _refused(was: Table, table: Table) -> Iterator[str]:
+    texts = table_text(table.sql).columns
     for column in table.columns:
-        if was.column(column.name) is None and not takes_rows(table, column):
-            text = table_text(table.sql).columns[column.name].text
+        text = texts[column.name].text if column.name in texts else ""
+        if was.column(column.name) is None and not takes_rows(table, column, text):
             value = "NULL" if column.default is None else default_text(text)
             value = zero(table, column) if column.default is None and column.not_null else value
             yield (
@@ -47,19 +48,18 @@ def _refused(was: Table, table: Table) -> Iterator[str]:
             )
 
 
-def takes_rows(table: Table, column: Column) -> bool:
+def takes_rows(table: Table, column: Column, text: str) -> bool:
     """Whether a row that is there can get the new column, as far as that does not depend on other columns.
 
-    Blocking, for a moment: SQLite is asked what the column's own CHECK says to its default.
+    `text` is its definition. Blocking, for a moment: SQLite is asked what the column's own CHECK says to its default.
     """
-    text = table_text(table.sql).columns.get(column.name)
-    if text is None or column.is_generated or column.primary:
-        return True
     is_strict = "strict" in table.options
+    if column.is_generated or column.primary or not (is_strict or "check" in text.lower()):
+        return True
     with closing(sqlite3.connect(":memory:")) as connection:
         try:
             tail = " STRICT" if is_strict else ""
-            connection.execute(f'CREATE TABLE one ("\x02" ANY, {text.text}){tail}')
+            connection.execute(f'CREATE TABLE one ("\x02" ANY, {text}){tail}')
             if column.not_null and column.default is None:
                 name, value = quoted(column.name), zero(table, column)
                 connection.execute(f'INSERT INTO one ("\x02", {name}) VALUES (1, {value})')

@@ -271,7 +271,7 @@ def _refused_with_rows(step: Step) -> Iterator[Problem]:
         if table is None or column is None:
             continue
         is_reference = any(column.name in key.columns for key in table.foreign_keys)
-        if not fits_rows(column, is_reference=is_reference) or not takes_rows(table, column):
+        if not fits_rows(column, is_reference=is_reference) or not takes_rows(table, column, one.column_text):
             yield Problem(f"{name}.{added} cannot be added to a table that has rows", one.number)
 
 

@@ -13,6 +13,7 @@ from freehold.migrate.canonical import canonical, unwrapped
 from freehold.migrate.names import folded
 from freehold.migrate.schema import EMPTY, Schema
 from freehold.migrate.split import Statement
+from freehold.migrate.table_text import lexed
 from freehold.migrate.types import Migration
 from freehold.registry.lint.rows.observed import Observed
 from freehold.registry.lint.walked import Keys, Walked
@@ -80,6 +81,14 @@ class Parsed(Struct, frozen=True, dict=True):
         if action[:1] != ("add",):
             return "", ""
         return table, unwrapped(action[2 if action[1:2] == ("column",) and len(action) > 2 else 1])
+
+    @property
+    def column_text(self) -> str:
+        """The definition of a column that is added, as it was written."""
+        found = list(lexed(self.piece.sql))
+        at = 5 if len(found) > 3 and found[3].word == "." else 3
+        at += 2 if found[at + 1].word == "column" and len(self._altered[1]) > 2 else 1
+        return self.piece.sql[found[at].start :]
 
     @property
     def _altered(self) -> tuple[str, tuple[str, ...]]:
