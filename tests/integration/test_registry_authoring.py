@@ -1,6 +1,7 @@
 """From a declared schema to migrations that are sealed, sound and alike on every engine: one shop's story."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +101,15 @@ def test_a_shop_grows_from_one_schema_to_the_next_without_losing_a_row(
     heads = 2 if is_renamed else 3
     assert Counter(str(each["engine"]) for each in tried) == dict.fromkeys(ENGINES, heads + 1)
     assert {each["rows"] for each in tried if each["from"]} == {7}
+
+
+def test_a_declaration_opens_no_other_file(freehold: Freehold, tmp_path: Path) -> None:  # noqa: F811
+    other, schema = tmp_path / "other.db", tmp_path / "schema.sql"
+    schema.write_text(f"CREATE TABLE t (a);\nATTACH '{other}' AS other; CREATE TABLE other.t (a);")
+    done = freehold.run("diff", "take_over", "--schema", str(schema))
+    assert done.exit_code == 1
+    assert "schema.sql: statement 2, line 2: ATTACH is refused" in done.stderr
+    assert not other.exists()
 
 
 @pytest.mark.parametrize(

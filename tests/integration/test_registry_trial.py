@@ -354,6 +354,9 @@ async def test_bad_fixtures_are_told_with_their_file(tmp_path: Path) -> None:
     (tmp_path / "fixtures" / "0001.sql").write_text("SELECT 'open")
     with pytest.raises(BadRegistry, match=r"0001.sql: line 1: this string is not closed"):
         await load_fixtures(tmp_path)
+    (tmp_path / "fixtures" / "0001.sql").write_text("SELECT 1;\n/* */ attach 'other.db' AS other")
+    with pytest.raises(BadRegistry, match=r"0001.sql: statement 2, line 2: ATTACH is refused"):
+        await load_fixtures(tmp_path)
 
 
 def run(folder: Path, *words: str, without: str = "") -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from freehold.migrate.rules import require_inside
 from freehold.migrate.split import split
 from freehold.migrate.types import BadMigration, normalise
 from freehold.registry.types import BadRegistry
@@ -32,7 +33,9 @@ def declared(declaration: str) -> Declared:
 
 def _of_file(path: Path) -> list[str]:
     try:
-        return [piece.sql for piece in split(normalise(path.read_text("utf-8")))]
+        pieces = split(normalise(path.read_text("utf-8")))
+        require_inside(pieces)
+        return [piece.sql for piece in pieces]
     except OSError as error:
         raise BadRegistry(
             [f"{path}: {error.strerror}; give a file of CREATE statements, or module:attribute"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from freehold.migrate.faults import Fault
+from freehold.migrate.faults import BadMigration, Fault
 from freehold.migrate.front_matter import directive, leading_comments
 from freehold.migrate.names import folded
 from freehold.migrate.split import Statement
@@ -49,6 +49,18 @@ def sql_faults(sql: str, pieces: Sequence[Statement]) -> list[Fault]:
             Fault(code=code, reason=reason, statement=number, line=piece.line) for code, reason in reasons
         ]
     return found
+
+
+def require_inside(pieces: Sequence[Statement]) -> None:
+    """Return unless a statement opens or writes another file than its database. Raises `BadMigration`."""
+    found = []
+    for number, piece in enumerate(pieces, start=1):
+        words = _words(piece.sql)
+        if words[0].keyword in _OUTSIDE:
+            reason = f"{words[0].keyword} is refused: it acts outside the database; leave it out"
+            found.append(Fault(code="FH004", reason=reason, statement=number, line=piece.line))
+    if found:
+        raise BadMigration(found)
 
 
 def is_brief(pieces: Sequence[Statement]) -> bool:

@@ -14,6 +14,7 @@ from freehold.migrate.fingerprint import SchemaUnreadable, ask
 from freehold.migrate.full_text import Fit, fit_of
 from freehold.migrate.ledger import ledger_rows
 from freehold.migrate.names import folded, quoted
+from freehold.migrate.rules import require_inside
 from freehold.migrate.schema import Schema, Table, read_schema
 from freehold.migrate.snapshot import Scratch
 from freehold.migrate.soundness import unsoundness
@@ -274,6 +275,7 @@ def _load(folder: Path) -> dict[int, tuple[str, ...]]:
             raise BadRegistry([f"{FIXTURES}/{path.name}: expected NNNN.sql, e.g. 0003.sql for version 3"])
         try:
             pieces = split(normalise(read_file(path, MAX_SCRIPT_BYTES).decode()))
+            require_inside(pieces)
         except (OSError, UnicodeDecodeError) as error:
             raise BadRegistry([f"{FIXTURES}/{path.name}: cannot be read as UTF-8"]) from error
         except BadMigration as error:
