@@ -226,6 +226,9 @@ SEARCHES = [
     (AGAIN, {"FH118"}),
     (AGAIN + REBUILT.format(name="letter_fts"), set()),
     ("DROP TABLE words; CREATE VIRTUAL TABLE words USING fts5vocab('letter_fts', 'col')", set()),
+    (CONTRACT + "ALTER TABLE letter RENAME COLUMN body TO words", {"FH118"}),
+    (CONTRACT + "DROP TRIGGER letter_ai; DROP TABLE letter", {"FH118"}),
+    (CONTRACT + "DROP TRIGGER letter_ai; DROP TABLE letter; DROP TABLE letter_fts", set()),
     (NOTES, {"FH118"}),
     (NOTES + REBUILT.format(name="note_fts"), set()),
     ("CREATE TABLE nn (id INTEGER PRIMARY KEY, t TEXT); CREATE VIRTUAL TABLE n USING fts5(t, content='nn')", set()),
@@ -244,6 +247,16 @@ async def test_virtual_tables_keep_their_rows_and_indexes_fit_them(
 ) -> None:
     found = await linted(tmp_path, SEARCH, f"{ALLOW}{OFF}{sql}")
     assert {one.code for one in found} == codes, found
+
+
+async def test_an_index_without_its_table_gets_advice_of_its_own(tmp_path: Path) -> None:
+    [found] = await linted(
+        tmp_path, SEARCH, f"{ALLOW}{CONTRACT}{OFF}DROP TRIGGER letter_ai; DROP TABLE letter"
+    )
+    assert found.message == (
+        "letter_fts cannot be read any more: the table or a column that it indexes is gone"
+    )
+    assert found.fix.startswith("Drop it too, or make it again")
 
 
 async def test_a_trigger_that_uses_row_numbers_is_led_astray_by_a_rebuild(tmp_path: Path) -> None:

@@ -128,7 +128,15 @@ _NAMES = (
     ),
 )
 
-_BY_CODE = {"FH001": _NAMES, "FH010": _REFUSALS, "FH020": _FILES}
+_INDEXES = (
+    (
+        r"cannot be read any more",
+        "Drop it too, or make it again over what is there now: with the new names, and filled by `INSERT INTO f (f) "
+        "VALUES ('rebuild')`.",
+    ),
+)
+
+_BY_CODE = {"FH118": _INDEXES, "FH001": _NAMES, "FH010": _REFUSALS, "FH020": _FILES}
 
 
 def fix_of(code: str, reason: str) -> str | None:

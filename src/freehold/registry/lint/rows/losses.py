@@ -13,7 +13,7 @@ from typing import TypeVar
 from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import unwrapped
 from freehold.migrate.faults import shortened
-from freehold.migrate.names import folded
+from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Other, Schema, Table
 from freehold.migrate.virtual import Keeps, check_sql
 from freehold.registry.diff.rows import needs_numbers
@@ -103,6 +103,13 @@ class _Watch:
         unfit = tuple(
             Loss(folded(name), f"the index of {name} does not fit the rows that it is made from")
             for name in sorted(stale)
+        )
+        unfit += tuple(
+            Loss(
+                folded(name),
+                f"{name} cannot be read any more: the table or a column that it indexes is gone",
+            )
+            for name in sorted(self._unreadable())
         )
         return Observed(tuple(losses), tuple(renumbered), unfit, tuple(changes))
 
@@ -307,6 +314,30 @@ class _Watch:
                     yield name
         finally:
             connection.close()
+
+    def _unreadable(self) -> Iterator[str]:
+        """Full-text tables that could be read before, and now miss what their rows are in."""
+        before, after = search_tables(self._before), search_tables(self._after)
+        names = [one.name for name, one in after.items() if one.content and name in before]
+        if not names:
+            return
+        connection = self._built(self._made)
+        try:
+            known = [name for name in names if _is_readable(connection, name)]
+        finally:
+            connection.close()
+        left = self._after_run(
+            self._made, lambda connection: [name for name in known if not _is_readable(connection, name)]
+        )
+        yield from left or ()
+
+
+def _is_readable(connection: sqlite3.Connection, name: str) -> bool:
+    try:
+        connection.execute(f"SELECT * FROM {quoted(name)}").fetchall()
+    except sqlite3.DatabaseError as error:
+        return "malformed" in str(error)
+    return True
 
 
 def _key(row: Made, table: Table) -> Key:
