@@ -103,6 +103,9 @@ BAD = {
         "DELETE FROM cards WHERE 1",
         "DELETE FROM cards WHERE true",
         "UPDATE cards SET n = 0 WHERE 1 = 1",
+        "DELETE FROM cards WHERE id = id",
+        "DELETE FROM cards WHERE n = 5 OR (1)",
+        "DELETE FROM cards WHERE (n = 5 OR 'a' = 'a') AND true",
     ],
     "FH108": [
         "UPDATE cards SET n = n + 1 WHERE n > 0",
@@ -163,6 +166,8 @@ GOOD = [
     "INSERT INTO words (id, word) SELECT 1, 'a' WHERE NOT EXISTS (SELECT 1 FROM words)",
     "CREATE TABLE seeds (a PRIMARY KEY); INSERT INTO seeds VALUES (1); UPDATE seeds SET a = 2",
     "UPDATE words SET note = lower(note) WHERE note <> lower(note)",
+    "DELETE FROM cards WHERE n = 5 OR 0",
+    "DELETE FROM cards WHERE n = word_id AND 1",
     "CREATE TRIGGER counted AFTER INSERT ON cards BEGIN UPDATE cards SET n = n + 1; DELETE FROM stamps; END",
     "CREATE TABLE a (id INTEGER PRIMARY KEY, at TEXT DEFAULT CURRENT_TIMESTAMP)",
     "INSERT INTO stamps (id, at) VALUES (1, 'then') ON CONFLICT DO NOTHING",

@@ -65,10 +65,26 @@ def _unbounded(step: Step) -> Iterator[Problem]:
             continue
         where = one.tree.args.get("where")
         # `WHERE 1 = 1` picks nothing out either.
-        is_always_true = where is not None and where.find(exp.Column, exp.Query) is None
+        is_always_true = where is not None and (
+            where.find(exp.Column, exp.Query) is None or _holds_anyway(where.this)
+        )
         if (where is None or is_always_true) and one.tree.args.get("limit") is None:
             what = "changes" if isinstance(one.tree, exp.Update) else "deletes"
             yield Problem(f"it {what} every row of {one.written}", one.number)
+
+
+def _holds_anyway(condition: exp.Expr) -> bool:
+    """Whether it names a column and picks nothing out all the same: `n = n`, `n = 5 OR 1`."""
+    condition = condition.unnest()
+    if isinstance(condition, exp.Or):
+        return _holds_anyway(condition.left) or _holds_anyway(condition.right)
+    if isinstance(condition, exp.And):
+        return _holds_anyway(condition.left) and _holds_anyway(condition.right)
+    if isinstance(condition, exp.EQ | exp.Is | exp.GTE | exp.LTE):
+        return bool(condition.left.unnest() == condition.right.unnest())
+    if isinstance(condition, exp.Boolean):
+        return bool(condition.this)
+    return isinstance(condition, exp.Literal) and condition.is_number and float(condition.this) != 0
 
 
 UNBOUNDED = Rule(
