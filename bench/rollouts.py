@@ -26,10 +26,10 @@ from bench.fleets import (
     only,
 )
 from bench.report import Finding, compare, note
-from freehold.auth.dates import utc_now
 from freehold.bootstrap import Services
 from freehold.central.tables import tenant
 from freehold.central.tenant_rows import new_tenant_row
+from freehold.dates import utc_now
 from freehold.rollouts.types import Options
 from freehold.rollouts.worker import WorkerPace
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from freehold.auth.dates import utc_now
 from freehold.bootstrap import Services, open_services
 from freehold.central.tables import tenant
 from freehold.central.tenant_rows import new_tenant_row
+from freehold.dates import utc_now
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.ledger import read_ledger

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from freehold.auth.dates import to_iso, utc_now
 from freehold.auth.password_rules import BreachedPasswords, PasswordRules, words_of_service
 from freehold.auth.ports import Mailer
 from freehold.breaches.files import BreachFiles
@@ -24,6 +23,7 @@ from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.moving import has_central, move
 from freehold.central.places import CentralNotMoved, CentralPlace
 from freehold.central.upgrade import upgrade_central
+from freehold.dates import to_iso, utc_now
 from freehold.errors import CentralUnavailable, Conflict, ProviderRefuses, ProviderUnavailable
 from freehold.keys import BadKeyFile, load_key, load_or_create_key
 from freehold.libsql.bearer import Token

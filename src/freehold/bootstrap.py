@@ -84,12 +84,13 @@ from freehold.central.tenants import CentralTenants
 from freehold.central.users import SqlUserStore
 from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.changes import Changes
+from freehold.clock import SystemClock
 from freehold.identity.open import open_providers
 from freehold.keys import load_or_create_secret
 from freehold.limiting import Limiter, RateLimited, hit_from
-from freehold.providers.local.file_target import open_file
 from freehold.providers.local.scratch import local_scratch
 from freehold.providers.serving import DatabaseServer, ReplicaServer
+from freehold.providers.sqlite.file_target import open_file
 from freehold.providers.tokens import TokenVerifier
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.census import ContractTooEarly, Reports
@@ -105,7 +106,6 @@ from freehold.rollouts.service import Rollouts
 from freehold.settings import Settings
 from freehold.tenants.backup import BackupCheck
 from freehold.tenants.caretaker import Caretaker
-from freehold.tenants.clock import SystemClock
 from freehold.tenants.drift import DriftCheck
 from freehold.tenants.guests import GuestDatabases
 from freehold.tenants.life import Life

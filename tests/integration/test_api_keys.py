@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from freehold.auth.api_key_types import NewApiKey
-from freehold.auth.dates import to_iso
+from freehold.dates import to_iso
 from tests.auth_app import AuthApp, running_service
 from tests.mailed import OutboxReader
 

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import insert, select
 
 from freehold.audit.types import Event
-from freehold.auth.dates import to_iso, utc_now
 from freehold.central import closing
 from freehold.central.engine import Central
 from freehold.central.file_probe import MOVED_MARK
 from freehold.central.moving import check_move, move
 from freehold.central.places import CentralNotMoved, CentralPlace, NewFile
 from freehold.central.tables import user
+from freehold.dates import to_iso, utc_now
 from freehold.errors import CentralUnavailable
 from tests.central_place import KINDS, new_place, servers
 from tests.sqld import Sqld, running_sqld

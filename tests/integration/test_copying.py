@@ -11,7 +11,7 @@ from freehold.migrate.copying import CannotBeCopied, copy_database
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.schema import read_schema
 from freehold.migrate.target import Target
-from freehold.providers.local.file_target import FileTarget
+from freehold.providers.sqlite.file_target import FileTarget
 from tests.gateway_app import served_by_sqld
 from tests.sqld import running_sqld
 

@@ -12,9 +12,9 @@ import pytest
 from sqlalchemy import select, text
 
 from freehold.audit.types import Entry
-from freehold.auth.dates import utc_now
 from freehold.auth.types import Client, NewUser
 from freehold.central.tables import tenant, unowned_database
+from freehold.dates import utc_now
 from freehold.errors import InvalidInput, NotFound, ProviderUnavailable
 from freehold.migrate.ledger import LEDGER_TABLE
 from freehold.tenants.backup import BadBackup

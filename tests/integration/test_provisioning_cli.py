@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from freehold.auth.dates import utc_now
 from freehold.central.tenant_rows import new_tenant_row
 from freehold.cli.tenants import tenants
+from freehold.dates import utc_now
 from tests import warm
 from tests.servers import FREEHOLD, ROOT, clean_environ
 

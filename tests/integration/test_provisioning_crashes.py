@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from freehold.auth.dates import utc_now
 from freehold.central.engine import open_central
 from freehold.central.tables import published_migration
 from freehold.central.tenant_rows import new_tenant_row
 from freehold.central.upgrade import upgrade_central
+from freehold.dates import utc_now
 from freehold.migrate.ledger import LEDGER_TABLE
 from freehold.tenants.types import TenantState
 from tests.simulators.provisioning_process import MIGRATIONS, STEPS, installation, provision_until_killed

@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 from sqlalchemy import select
 
-from freehold.auth.dates import utc_now
 from freehold.bootstrap import Services, open_services
 from freehold.central.tables import audit_entry, tenant, unowned_database
+from freehold.dates import utc_now
 from freehold.errors import NotFound, Unauthenticated
 from freehold.libsql.http import HranaTarget
 from freehold.libsql.protocol import Batch, BatchStep, Stmt

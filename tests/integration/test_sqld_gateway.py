@@ -13,7 +13,7 @@ import httpx
 import jwt
 import pytest
 
-from freehold.providers.local.failures import NOT_UTF8
+from freehold.providers.failures import NOT_UTF8
 from freehold.providers.serving import REPLICA_METHODS
 from tests.gateway_app import Caller, Served, codes_in, served_by_sqld
 from tests.sqld import Sqld

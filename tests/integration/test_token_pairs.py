@@ -10,7 +10,7 @@ import httpx
 import jwt
 import pytest
 
-from freehold.auth.dates import to_iso
+from freehold.dates import to_iso
 from tests.auth_app import TRUSTED, AuthApp, QuickHasher, running_auth
 
 PERSON = {"email": "ada@example.com", "password": "correct-horse-1", "name": "Ada"}

@@ -9,10 +9,10 @@ import pytest
 
 from freehold.auth.api_key_errors import ApiKeyRateLimited
 from freehold.auth.api_key_types import KeyHolder, NewApiKey
-from freehold.auth.dates import to_iso
 from freehold.auth.errors import BadAccessToken, BadRefreshToken
 from freehold.auth.issuers import Issuers
 from freehold.auth.types import Client, NewUser
+from freehold.dates import to_iso
 from tests.auth_app import AuthApp, QuickHasher, auth_and_issuers, running_auth
 from tests.central_place import CentralPlace
 

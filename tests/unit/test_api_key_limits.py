@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from freehold.auth.api_key_errors import ApiKeyDisabled, ApiKeyExpired, ApiKeyRateLimited, ApiKeyUsedUp
 from freehold.auth.api_key_limits import used_once
 from freehold.auth.api_key_types import ApiKey
-from freehold.auth.dates import to_iso
+from freehold.dates import to_iso
 
 NOW = datetime(2026, 1, 31, 10, tzinfo=UTC)
 

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from freehold.audit.types import ANONYMOUS, Event
 from freehold.auth.cookies import SessionCookies
-from freehold.auth.dates import to_iso
 from freehold.auth.errors import (
     Banned,
     EmailTaken,
@@ -25,6 +24,7 @@ from freehold.auth.service import Auth
 from freehold.auth.sessions import Sessions
 from freehold.auth.social.types import Identity
 from freehold.auth.types import AdminOutcome, Client, Credential, NewUser, Session, SignedIn, User
+from freehold.dates import to_iso
 from freehold.errors import NotFound
 
 NOW = datetime(2026, 1, 31, 10, 20, 30, 123456, tzinfo=UTC)

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from freehold.auth.dates import to_iso
 from freehold.auth.sessions import MAX_AGE, SessionCache, Sessions, extend_from
 from freehold.auth.types import Session, SignedIn, User
 from freehold.changes import Listener, Topic
+from freehold.dates import to_iso
 from freehold.errors import CentralUnavailable
 
 NOW = datetime(2026, 1, 31, 10, 20, 30, 123000, tzinfo=UTC)

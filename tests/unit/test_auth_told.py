@@ -12,12 +12,12 @@ from msgspec.structs import replace
 
 from freehold.auth.cookies import SessionCookies
 from freehold.auth.copies import CopyCodec
-from freehold.auth.dates import to_iso
 from freehold.auth.session_data import SessionData, Strategy
 from freehold.auth.sessions import Sessions, extend_from
 from freehold.auth.told import Told
 from freehold.auth.types import Session, SignedIn, User
 from freehold.changes import Listener, Topic
+from freehold.dates import to_iso
 from tests.auth_app import SECRET
 
 NOW = datetime(2026, 11, 21, 3, 5, tzinfo=UTC)

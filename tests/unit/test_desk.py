@@ -9,7 +9,7 @@ import pytest
 
 from freehold.libsql.pacing import breathe
 from freehold.providers.desk import Desk
-from freehold.providers.local.failures import Gone
+from freehold.providers.failures import Gone
 from freehold.providers.serving import Interest
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from freehold.providers.local.failures import Gone
+from freehold.providers.failures import Gone
 from freehold.providers.serving import Interest
 from freehold.providers.sqld.breaking import Breakable, Limited
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from freehold.providers.local.failures import Overloaded, StreamExpired
+from freehold.providers.failures import Overloaded, StreamExpired
 from freehold.providers.sqld.streams import STREAM_S, Place, Places
 
 

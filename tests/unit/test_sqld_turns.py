@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from freehold.errors import FreeholdError
-from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.failures import Gone, Overloaded
 from freehold.providers.serving import Interest
 from freehold.providers.sqld.refusals import QueryTimeout
 from freehold.providers.sqld.turn import Turn

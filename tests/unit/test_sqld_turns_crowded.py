@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.failures import Gone, Overloaded
 from freehold.providers.serving import Interest
 from freehold.providers.sqld.turns import Turns
 from tests.unit.test_sqld_turns import World

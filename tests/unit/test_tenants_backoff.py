@@ -5,8 +5,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from freehold.backoff import SLOWLY, SOON, is_worth_a_line
 from freehold.errors import Conflict, ProviderUnavailable
-from freehold.tenants.backoff import SLOWLY, SOON, is_worth_a_line
 from freehold.tenants.provision import describe, retry_delay_s
 
 

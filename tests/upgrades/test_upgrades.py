@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from freehold.auth.dates import to_iso
+from freehold.dates import to_iso
 from tests.e2e.people import Person, run_sql, sign_up
 from tests.servers import Service, missing
 from tests.sqld import BINARY

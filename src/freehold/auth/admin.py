@@ -17,7 +17,6 @@ from freehold.auth.admin_types import (
     UserPage,
     UserQuery,
 )
-from freehold.auth.dates import from_iso, to_iso
 from freehold.auth.emails import is_email
 from freehold.auth.errors import (
     AdminsActAsThemselves,
@@ -33,6 +32,7 @@ from freehold.auth.notices import Notices
 from freehold.auth.passwords import check_new_password
 from freehold.auth.service import Auth, signed_in_by
 from freehold.auth.types import USER_ROLE, Client, NewUser, Session, SignedIn, User
+from freehold.dates import from_iso, to_iso
 from freehold.errors import NotFound
 
 IMPERSONATION = timedelta(hours=1)

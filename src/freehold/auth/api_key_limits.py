@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from freehold.auth.api_key_errors import ApiKeyDisabled, ApiKeyExpired, ApiKeyRateLimited, ApiKeyUsedUp
 from freehold.auth.api_key_types import ApiKey
-from freehold.auth.dates import from_iso, to_iso
+from freehold.dates import from_iso, to_iso
 
 _MS = timedelta(milliseconds=1)
 

@@ -37,8 +37,8 @@ from freehold.auth.api_key_types import (
     KeyHolder,
     NewApiKey,
 )
-from freehold.auth.dates import to_iso, utc_now
 from freehold.auth.tokens import random_id
+from freehold.dates import to_iso, utc_now
 from freehold.errors import NotFound
 
 KEY_LETTERS = 64

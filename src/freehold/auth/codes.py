@@ -19,13 +19,13 @@ from typing import Literal, TypeVar
 import msgspec
 
 from freehold.auth.code_rows import CodeRows
-from freehold.auth.dates import utc_now
 from freehold.auth.errors import MailUnavailable
 from freehold.auth.letters import Language, Letter, LetterKind
 from freehold.auth.mail_quota import TooSoon
 from freehold.auth.pending import PendingStore, Rows, Ticket
 from freehold.auth.places import Place, Places
 from freehold.auth.ports import Mailer
+from freehold.dates import utc_now
 from freehold.errors import CentralUnavailable, FreeholdError
 from freehold.limiting import Rate, RateLimited
 

@@ -4,9 +4,9 @@ import hmac
 
 import msgspec
 
-from freehold.auth.dates import from_iso
 from freehold.auth.sessions import extend_from
 from freehold.auth.types import Session, SignedIn, User
+from freehold.dates import from_iso
 
 _encode = msgspec.json.Encoder().encode
 

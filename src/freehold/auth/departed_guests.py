@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from freehold.auth.dates import utc_now
+from freehold.dates import utc_now
 
 log = structlog.get_logger()
 

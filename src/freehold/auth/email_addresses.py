@@ -23,7 +23,6 @@ import structlog
 from freehold.auth.account_ports import AccountStore
 from freehold.auth.code_sign_in import checked_email
 from freehold.auth.codes import Codes, Purpose
-from freehold.auth.dates import utc_now
 from freehold.auth.errors import (
     BadLink,
     EmailMismatch,
@@ -39,6 +38,7 @@ from freehold.auth.notices import Notices
 from freehold.auth.places import place_of
 from freehold.auth.proofs import Chosen, Kept, Proof, in_hand
 from freehold.auth.types import Credential, SignedIn, User
+from freehold.dates import utc_now
 
 LINK_LIFETIME = timedelta(hours=1)
 _CHANGE = "change-email-verification"

@@ -8,10 +8,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from jwt import InvalidKeyError
 from jwt.algorithms import OKPAlgorithm
 
-from freehold.auth.dates import from_iso, to_iso
 from freehold.auth.sealing import Seal, Unreadable
 from freehold.auth.tokens import random_id
 from freehold.auth.types import StoredKey
+from freehold.dates import from_iso, to_iso
 
 ALGORITHM, CURVE = "EdDSA", "Ed25519"
 

@@ -13,11 +13,11 @@ from typing import Any
 import jwt
 import msgspec
 
-from freehold.auth.dates import utc_now
 from freehold.auth.errors import BadAccessToken
 from freehold.auth.jwks import ALGORITHM, SigningKey
 from freehold.auth.signing_keys import SigningKeys
 from freehold.auth.types import SignedIn, User
+from freehold.dates import utc_now
 
 LIFETIME = timedelta(minutes=15)
 _ACCESS_TYPE = "at+jwt"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from freehold.auth.dates import utc_now
 from freehold.auth.errors import BadLink, MailUnavailable
 from freehold.auth.letters import Letter
 from freehold.auth.mail_quota import MailQuota, TooSoon, forget_mail, note_mail
@@ -19,6 +18,7 @@ from freehold.auth.pending import Pending, PendingStore, Rows, Ticket
 from freehold.auth.places import Places
 from freehold.auth.ports import Mailer
 from freehold.auth.types import Credential
+from freehold.dates import utc_now
 from freehold.errors import CentralUnavailable
 from freehold.limiting import Rate, RateLimited
 

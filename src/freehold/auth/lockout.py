@@ -20,7 +20,7 @@ from typing import Protocol
 import structlog
 from msgspec import Struct
 
-from freehold.auth.dates import utc_now
+from freehold.dates import utc_now
 from freehold.limiting import RateLimited
 
 log = structlog.get_logger()

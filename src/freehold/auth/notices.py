@@ -11,13 +11,13 @@ from datetime import datetime
 
 import structlog
 
-from freehold.auth.dates import utc_now
 from freehold.auth.letters import Language, Letter, NoticeKind
 from freehold.auth.mail_quota import MailQuota, note_mail
 from freehold.auth.pending import PendingStore
 from freehold.auth.places import Places, place_of
 from freehold.auth.ports import Mailer
 from freehold.auth.types import User
+from freehold.dates import utc_now
 from freehold.errors import FreeholdError
 from freehold.limiting import Rate
 

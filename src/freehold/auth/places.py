@@ -14,8 +14,8 @@ from typing import Protocol
 
 import msgspec
 
-from freehold.auth.dates import utc_now
 from freehold.auth.lockout import WrongPasswordStore
+from freehold.dates import utc_now
 
 _DAY_MS = 24 * 3600 * 1000
 _KNOWN_FOR_MS = 90 * _DAY_MS

@@ -16,9 +16,9 @@ import structlog
 from msgspec import Struct
 
 from freehold.auth.api_key_types import KEY_REFERENCE
-from freehold.auth.dates import utc_now
 from freehold.auth.types import SESSION_REFERENCE
 from freehold.changes import RecentChanges
+from freehold.dates import utc_now
 from freehold.errors import CentralUnavailable
 
 log = structlog.get_logger()

@@ -15,12 +15,12 @@ from datetime import datetime, timedelta
 import msgspec
 import structlog
 
-from freehold.auth.dates import to_iso, utc_now
 from freehold.auth.errors import BadAccessToken, BadRefreshToken, Banned
 from freehold.auth.jwts import AccessToken, Jwts
 from freehold.auth.ports import RefreshTokenStore
 from freehold.auth.sessions import LIFETIME, Sessions
 from freehold.auth.types import RefreshUse, SignedIn, StoredRefreshToken
+from freehold.dates import to_iso, utc_now
 
 GRACE = timedelta(seconds=30)
 _TOKEN_BYTES = 32

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from freehold.audit.ports import Recorder
 from freehold.audit.types import ANONYMOUS, Event
 from freehold.auth.cookies import SessionCookies
-from freehold.auth.dates import from_iso, to_iso, utc_now
 from freehold.auth.emails import is_email
 from freehold.auth.errors import (
     Banned,
@@ -43,6 +42,7 @@ from freehold.auth.types import (
     SignedIn,
     User,
 )
+from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import CentralUnavailable, NotFound
 
 FRESH_AGE = timedelta(days=1)

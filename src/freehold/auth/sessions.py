@@ -11,11 +11,11 @@ import structlog
 from msgspec.structs import replace
 
 from freehold.audit.origin import acting
-from freehold.auth.dates import from_iso, to_iso, utc_now
 from freehold.auth.ports import SessionStore
 from freehold.auth.told import SharedSessions, Told
 from freehold.auth.types import Session, SignedIn
 from freehold.changes import Changes
+from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import CentralUnavailable
 
 LIFETIME = timedelta(days=7)

@@ -12,12 +12,12 @@ import msgspec
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from freehold.auth.dates import from_iso, utc_now
 from freehold.auth.jwks import Jwk, SigningKey, new_key, public_key, published_jwk, signing_key
 from freehold.auth.ports import SigningKeyStore
 from freehold.auth.sealing import Seal
 from freehold.auth.types import StoredKey
 from freehold.changes import Changes
+from freehold.dates import from_iso, utc_now
 from freehold.errors import CentralUnavailable, Unavailable
 
 # Longer than any token lives, by as much as clocks may differ.

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
-from freehold.auth.dates import from_iso
 from freehold.auth.letters import Language
+from freehold.dates import from_iso
 
 ADMIN_ROLE = "admin"
 USER_ROLE = "user"

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from freehold.auth.copies import CopyCodec
-from freehold.auth.dates import utc_now
 from freehold.auth.types import SignedIn
 from freehold.cache.redis import PREFIX, CacheUnavailable, RedisLink
+from freehold.dates import utc_now
 
 _WAITING = 1_000
 

@@ -10,7 +10,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.dates import from_iso, to_iso
 from freehold.auth.errors import EmailTaken
 from freehold.auth.pending import Ticket
 from freehold.auth.proofs import Proof, Proved
@@ -22,6 +21,7 @@ from freehold.central.pending import use_ticket
 from freehold.central.tables import account, session, user
 from freehold.central.user_deletion import delete_user_rows
 from freehold.central.users import FIND_CREDENTIAL, user_of
+from freehold.dates import from_iso, to_iso
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.admin_types import UserEdit, UserPage, UserQuery
-from freehold.auth.dates import to_iso
 from freehold.auth.errors import EmailTaken
 from freehold.auth.types import ADMIN_ROLE, Session, User
 from freehold.central.account_rows import CREDENTIAL, password_row
@@ -22,6 +21,7 @@ from freehold.central.tables import account, session, user
 from freehold.central.user_deletion import delete_user_rows
 from freehold.central.user_queries import matching, ordered
 from freehold.central.users import LABELLED_SESSION, LABELLED_USER, SqlUserStore, session_of, user_of
+from freehold.dates import to_iso
 from freehold.errors import NotFound
 
 _REASON_CHARS = 200

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select, update
 
-from freehold.auth.dates import to_iso
 from freehold.central.life import is_held
 from freehold.central.tables import tenant, unowned_database
 from freehold.central.tenants import CentralTenants
+from freehold.dates import to_iso
 from freehold.tenants.types import Tenant, TenantState
 
 # SQLite takes more variables in one statement; a server's limit may be lower.

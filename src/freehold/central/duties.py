@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, Table, and_, delete, func, literal_column,
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.dates import to_iso
 from freehold.central.engine import Central
 from freehold.central.tables import tenant, unowned_database
+from freehold.dates import to_iso
 from freehold.tenants.duties import Duty, DutyKind
 from freehold.tenants.types import TenantState
 

@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from freehold.audit.chain import draft, is_sealed
 from freehold.audit.origin import current_origin
 from freehold.audit.types import Draft, Event
-from freehold.auth.dates import to_iso, utc_now
 from freehold.central.audit_rows import append
 from freehold.central.file_probe import MOVED, MOVED_FUNCTION, MOVED_SQL, FileProbe, Probe
 from freehold.central.one_hop import BEGIN, BEGIN_IMMEDIATE, OneHop, file_url
+from freehold.dates import to_iso, utc_now
 from freehold.errors import CentralUnavailable
 from freehold.fair_line import FairLine
 from freehold.libsql.bearer import Token

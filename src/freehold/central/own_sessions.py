@@ -7,12 +7,12 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.dates import to_iso
 from freehold.auth.types import Session
 from freehold.central.arrival import end_api_keys, end_sessions
 from freehold.central.engine import Central
 from freehold.central.tables import session
 from freehold.central.users import session_of
+from freehold.dates import to_iso
 
 
 @dataclass(frozen=True, slots=True)

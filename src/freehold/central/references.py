@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
 
-from freehold.auth.dates import from_iso, utc_now
 from freehold.auth.references import Referred
 from freehold.auth.sessions import MAX_AGE
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, change, session, user
 from freehold.central.users import LABELLED_USER, user_of
+from freehold.dates import from_iso, utc_now
 
 # The newest change is read in the same statement, hence in the same view.
 _FIND = select(

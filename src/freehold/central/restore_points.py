@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, insert, literal_column, select, update
 
 from freehold.audit.types import Event
-from freehold.auth.dates import from_ms, to_iso
 from freehold.central.duties import DISCARDED, MAKING
 from freehold.central.engine import Central
 from freehold.central.life import OvertakenError, all_or_nothing, take_reserved
@@ -16,6 +15,7 @@ from freehold.central.rotations import next_generation
 from freehold.central.tables import rollout_step, tenant, unowned_database
 from freehold.central.tenant_rows import unowned_row
 from freehold.central.tenants import COLUMNS, to_tenant
+from freehold.dates import from_ms, to_iso
 from freehold.errors import NotFound
 from freehold.rollouts.types import Kept, RestorePoint, StepState
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, text, true
 
-from freehold.auth.dates import from_iso
 from freehold.central.tables import tenant
+from freehold.dates import from_iso
 from freehold.rollouts.types import Ended, Progress, Rollout, RolloutState, StepState
 from freehold.tenants.types import TenantState
 

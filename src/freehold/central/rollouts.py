@@ -9,7 +9,6 @@ from sqlalchemy import Row, and_, case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
-from freehold.auth.dates import to_iso
 from freehold.auth.tokens import random_id
 from freehold.central.engine import Central
 from freehold.central.rollout_sql import (
@@ -30,6 +29,7 @@ from freehold.central.rollout_sql import (
     tenant_values,
 )
 from freehold.central.tables import rollout, rollout_step, tenant
+from freehold.dates import to_iso
 from freehold.errors import NotFound
 from freehold.rollouts.causes import Causes
 from freehold.rollouts.errors import BadRollout, NobodyBehind, RolloutEnded, RolloutOpen

@@ -9,9 +9,9 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.dates import to_iso, utc_now
 from freehold.central.engine import Central
 from freehold.central.tables import change, tenant, token_rotation
+from freehold.dates import to_iso, utc_now
 from freehold.errors import NotFound
 from freehold.tenants.types import TenantState
 

@@ -9,7 +9,6 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.dates import to_iso
 from freehold.auth.errors import AccountNotFound, IdentityTaken, LastAccount
 from freehold.auth.proofs import Kept, Proof, in_hand
 from freehold.auth.social.errors import SocialRefusal
@@ -21,6 +20,7 @@ from freehold.central.arrival import arrive, is_alive
 from freehold.central.engine import Central
 from freehold.central.tables import account, user, verification
 from freehold.central.users import FIND_CREDENTIAL, LABELLED_USER, user_of
+from freehold.dates import to_iso
 
 _SWEPT = 20  # how many expired rows a new one takes away: more than come, so that they do not pile up
 

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from freehold.auth.dates import to_iso
 from freehold.auth.tokens import random_id
+from freehold.dates import to_iso
 from freehold.tenants.names import new_database_name
 
 

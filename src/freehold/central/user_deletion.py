@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.auth.dates import to_iso
 from freehold.central.tables import guest_link, tenant, user
+from freehold.dates import to_iso
 
 _GONE = ("deleting", "deleted")
 

@@ -12,7 +12,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.dates import from_iso, to_iso
 from freehold.auth.errors import Banned, EmailTaken, IdentityTaken
 from freehold.auth.sessions import extend_from
 from freehold.auth.social.types import Identity
@@ -24,6 +23,7 @@ from freehold.central.guests import grow_up, link_guest
 from freehold.central.tables import account, change, session, tenant, user
 from freehold.central.tenant_rows import new_tenant_row
 from freehold.central.user_deletion import delete_user_rows
+from freehold.dates import from_iso, to_iso
 from freehold.errors import NotFound
 
 _SEEN = "seen"

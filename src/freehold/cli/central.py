@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from freehold.auth.dates import to_iso, utc_now
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings, echo_json
 from freehold.cli.progress import progress
+from freehold.dates import to_iso, utc_now
 from freehold.settings import BadSettings, Settings
 from freehold.settings_checks import same_server
 

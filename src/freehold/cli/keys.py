@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import click
 
-from freehold.auth.dates import from_iso
 from freehold.auth.types import StoredKey
 from freehold.cli.context import async_command, command_services, echo_json
+from freehold.dates import from_iso
 
 
 @click.group(epilog="Example: freehold keys rotate")

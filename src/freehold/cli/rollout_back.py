@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from freehold.auth.dates import from_ms, to_iso
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, confirm, echo_json
 from freehold.cli.progress import Bar, one_line, progress
 from freehold.cli.rollout_steer import as_json_option, which
+from freehold.dates import from_ms, to_iso
 from freehold.rollouts.restoring import ALL
 from freehold.rollouts.types import RestorePoint, Rollout, StepState, TakenBack
 

@@ -11,11 +11,11 @@ from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 
-from freehold.auth.dates import to_iso
 from freehold.auth.errors import BadAccessToken, BadRefreshToken, EmailTaken, WrongCredentials
 from freehold.auth.jwts import LIFETIME
 from freehold.auth.refresh import TokenPair
 from freehold.auth.types import NewUser, User
+from freehold.dates import to_iso
 from freehold.http.auth_answers import Success
 from freehold.http.auth_bodies import ABSENT, Field, check, documented, refuse_protected
 from freehold.http.auth_edge import AuthEdge, answers

@@ -10,7 +10,7 @@ from litestar.params import QueryParameter
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 from msgspec import Struct
 
-from freehold.auth.dates import to_iso
+from freehold.dates import to_iso
 from freehold.errors import NotFound
 from freehold.http.auth_edge import answers
 from freehold.http.guards import DatabaseCaller

@@ -6,8 +6,8 @@ import msgspec
 from litestar.types import Scope
 
 from freehold.auth.api_key_errors import ApiKeyRateLimited, ApiKeyUsedUp
-from freehold.auth.dates import to_iso, utc_now
 from freehold.auth.types import User
+from freehold.dates import to_iso, utc_now
 from freehold.http.auth_edge import AuthEdge
 from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply
 from freehold.http.headers import header

@@ -22,7 +22,7 @@ from freehold.http.request_counts import BOUNDS_S, RequestCounts
 from freehold.http.route_facts import facts
 from freehold.http.sqld_metrics import sqld_families
 from freehold.providers.sqld.provider import SqldProvider
-from freehold.providers.sqld.standing import Standing
+from freehold.providers.standing import Standing
 
 log = structlog.get_logger()
 

@@ -25,7 +25,7 @@ from freehold.http.headers import header
 from freehold.http.streaming import Watched, read_body, send_stream
 from freehold.http.token_checks import TokenChecks
 from freehold.libsql.profiles import opens_nothing
-from freehold.providers.local.failures import Gone
+from freehold.providers.failures import Gone
 from freehold.providers.serving import ReplicaCall, ReplicaMethod, ReplicaServer
 from freehold.providers.tokens import BadToken, Grant, Verifier
 from freehold.tenants.errors import DatabaseDamaged

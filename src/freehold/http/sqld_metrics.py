@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from freehold.providers.sqld.standing import Standing
+from freehold.providers.standing import Standing
 
 
 def sqld_families(standing: Standing) -> Iterator[Metric]:

@@ -7,7 +7,7 @@ import structlog
 from litestar.types import Receive, Send
 
 from freehold.errors import TooLarge, Unavailable
-from freehold.providers.local.failures import Gone
+from freehold.providers.failures import Gone
 from freehold.providers.serving import Interest
 
 log = structlog.get_logger()

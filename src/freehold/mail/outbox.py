@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from freehold.auth.dates import to_iso, utc_now
 from freehold.auth.errors import MailUnavailable
 from freehold.auth.letters import Letter
+from freehold.dates import to_iso, utc_now
 from freehold.mail.message import write_out
 
 

@@ -18,9 +18,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import aiosmtplib
 import structlog
 
-from freehold.auth.dates import utc_now
 from freehold.auth.errors import MailRefused, MailUnavailable
 from freehold.auth.letters import Letter
+from freehold.dates import utc_now
 from freehold.mail.message import Message, write_out
 
 _TIMEOUT_S = 10.0

@@ -20,9 +20,9 @@ from freehold.libsql import profiles
 from freehold.libsql.guard import RefusedSql, looked_at, verdict
 from freehold.libsql.pacing import paced
 from freehold.libsql.profiles import need_of
-from freehold.providers.local.failures import Gone
-from freehold.providers.local.turnstile import Turnstile
+from freehold.providers.failures import Gone
 from freehold.providers.serving import Interest
+from freehold.providers.turnstile import Turnstile
 
 Result = TypeVar("Result")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from freehold.migrate.copying import Copied, copy_database
-from freehold.providers.local.file_target import FileTarget
+from freehold.providers.sqlite.file_target import FileTarget
 from freehold.tenants.ports import DatabaseProvider
 
 

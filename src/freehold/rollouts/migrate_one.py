@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
+from freehold.backoff import Backoff
 from freehold.errors import FreeholdError, Unavailable
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.apply import apply
@@ -14,7 +15,6 @@ from freehold.migrate.history import History
 from freehold.migrate.target import Target
 from freehold.rollouts.fullness import fullness
 from freehold.rollouts.types import Ended, Step
-from freehold.tenants.backoff import Backoff
 from freehold.tenants.drift import OwnChange
 from freehold.tenants.ports import Clock
 

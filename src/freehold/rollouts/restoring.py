@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from freehold.auth.dates import from_ms, to_iso
+from freehold.clock import SystemClock
+from freehold.dates import from_ms, to_iso
 from freehold.errors import FreeholdError, NotFound
 from freehold.migrate.ledger import read_ledger
 from freehold.rollouts.errors import NoRestorePoint, RolloutRunning
 from freehold.rollouts.ports import RestorePointStore, RolloutStore
 from freehold.rollouts.rehearsal import Copies
 from freehold.rollouts.types import RestorePoint, Rollout, RolloutState, StepState, TakenBack, TakenBackAs
-from freehold.tenants.clock import SystemClock
 from freehold.tenants.life_store import LifeStore
 from freehold.tenants.ports import Clock, DatabaseProvider
 from freehold.tenants.types import TenantState

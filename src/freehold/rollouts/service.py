@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
+from freehold.clock import SystemClock
 from freehold.errors import FreeholdError
 from freehold.migrate.history import History
 from freehold.registry.snapshot import Snapshot
@@ -31,7 +32,6 @@ from freehold.rollouts.types import (
 )
 from freehold.rollouts.waves import amount, wave_ends
 from freehold.rollouts.worker import Worker, WorkerPace
-from freehold.tenants.clock import SystemClock
 from freehold.tenants.drift import DriftCheck
 from freehold.tenants.ports import Clock, DatabaseProvider
 

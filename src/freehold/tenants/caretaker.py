@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
+from freehold.backoff import SOON, is_worth_a_line
+from freehold.clock import SystemClock
 from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
-from freehold.tenants.backoff import SOON, is_worth_a_line
-from freehold.tenants.clock import SystemClock
 from freehold.tenants.duties import Duties, Duty, DutyKind
 from freehold.tenants.outage import Outage
 from freehold.tenants.ports import Clock, DatabaseProvider

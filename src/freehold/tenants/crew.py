@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from freehold.backoff import is_worth_a_line
 from freehold.errors import CentralUnavailable, FreeholdError
-from freehold.tenants.backoff import is_worth_a_line
 from freehold.tenants.pace import Pace
 from freehold.tenants.ports import Clock, TenantStore
 from freehold.tenants.provision import Provision, describe, retry_delay_s

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
-from freehold.auth.dates import utc_now
+from freehold.dates import utc_now
 from freehold.errors import NotFound
 from freehold.libsql.profiles import Profile
 from freehold.tenants.service import Tenants

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from freehold.clock import SystemClock
 from freehold.errors import CentralUnavailable, Conflict, FreeholdError, InvalidInput, NotFound
 from freehold.migrate.copying import CannotBeCopied, Copied, copy_database
 from freehold.migrate.ledger import read_ledger
@@ -18,7 +19,6 @@ from freehold.migrate.target import Target
 from freehold.registry.snapshot import Snapshot
 from freehold.tenants.backup import BackupCheck, BadBackup, Checked, OpenFile
 from freehold.tenants.caretaker import Caretaker, Done
-from freehold.tenants.clock import SystemClock
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, NoPointInTime
 from freehold.tenants.life_store import LifeStore
 from freehold.tenants.names import new_database_name

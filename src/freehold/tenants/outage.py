@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import structlog
 
+from freehold.backoff import OUTAGE, is_worth_a_line
 from freehold.errors import FreeholdError
-from freehold.tenants.backoff import OUTAGE, is_worth_a_line
 from freehold.tenants.ports import Clock
 
 log = structlog.get_logger()

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from freehold.backoff import SLOWLY, SOON
 from freehold.errors import FreeholdError, Unavailable
-from freehold.tenants.backoff import SLOWLY, SOON
 from freehold.tenants.ports import BringUpToDate, DatabaseProvider, TenantStore
 from freehold.tenants.types import Tenant, TenantState
 

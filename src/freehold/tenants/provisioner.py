@@ -5,8 +5,8 @@ import contextlib
 import random
 from collections.abc import Awaitable, Callable
 
+from freehold.clock import SystemClock
 from freehold.errors import ProviderUnavailable
-from freehold.tenants.clock import SystemClock
 from freehold.tenants.crew import Crew, Outcome
 from freehold.tenants.outage import Outage
 from freehold.tenants.pace import Pace

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from freehold.auth.dates import to_iso
+from freehold.dates import to_iso
 from freehold.errors import NotFound, ProviderUnavailable
 from freehold.libsql.profiles import Profile
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended

@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from freehold.auth.dates import from_iso, to_iso
 from freehold.auth.emails import is_email
 from freehold.auth.moving.types import Newcomer, WayIn
 from freehold.auth.tokens import random_id
 from freehold.auth.types import USER_ROLE, Session, User
+from freehold.dates import from_iso, to_iso
 
 CREDENTIAL = "credential"
 

@@ -5,10 +5,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
-from freehold.auth.dates import utc_now
 from freehold.auth.moving.ports import NewcomerStore, UserSource
 from freehold.auth.moving.records import Record, Unusable, newcomer
 from freehold.auth.moving.types import Ending, Newcomer, Outcome
+from freehold.dates import utc_now
 
 _A_TRANSACTION = 500
 

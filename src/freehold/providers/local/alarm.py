@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from freehold.errors import FreeholdError
-from freehold.providers.local.failures import SqlFailure
+from freehold.providers.failures import SqlFailure
 from freehold.providers.local.turns import TURNS
 
 # A statement that has run for so long takes turns with the others, so long each. What most apps ask is over before.

@@ -15,7 +15,7 @@ from freehold.libsql.protocol import (
     PipelineReq,
     PipelineResp,
 )
-from freehold.providers.local.failures import SqlFailure, error_of
+from freehold.providers.failures import SqlFailure, error_of
 from freehold.providers.local.jobs import Task
 from freehold.providers.local.limits import Budget
 from freehold.providers.local.pipeline import Pipeline, cursor_entries

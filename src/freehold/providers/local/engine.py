@@ -23,8 +23,8 @@ from freehold.libsql.protocol import (
     PipelineReq,
 )
 from freehold.providers.desk import Desk
+from freehold.providers.failures import Gone, SqlFailure
 from freehold.providers.local.calls import cursor, pipeline, stateless
-from freehold.providers.local.failures import Gone, SqlFailure
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.jobs import Job, Task, Tenant
 from freehold.providers.local.limits import Budget, EngineLimits, Limits
@@ -33,11 +33,11 @@ from freehold.providers.local.pool import Pool
 from freehold.providers.local.rights import rights_of
 from freehold.providers.local.session import Session
 from freehold.providers.local.streams import Stream, Streams
-from freehold.providers.local.turnstile import Turnstile
 from freehold.providers.local.workers import Workers
 from freehold.providers.published import Published, RegistryBatches, nothing_published
 from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.texts import Body, request_in, texts_of
+from freehold.providers.turnstile import Turnstile
 
 _SHORT_BODY_BYTES = 8192
 _SMALL_BODY_BYTES = 65_536

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from freehold.errors import FreeholdError, NotFound
-from freehold.providers.local.failures import GoesOn
+from freehold.providers.failures import GoesOn
 from freehold.providers.local.limits import Limits
 from freehold.providers.local.session import Session
 from freehold.providers.local.streams import Stream
-from freehold.providers.local.turnstile import Turnstile
 from freehold.providers.local.workers import Ticket, Workers
+from freehold.providers.turnstile import Turnstile
 
 Task = Callable[[Session], Any]
 

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from freehold.providers.local.failures import SqlFailure, megabytes
+from freehold.providers.failures import SqlFailure, megabytes
 
 
 class Limits(Struct, frozen=True, kw_only=True):

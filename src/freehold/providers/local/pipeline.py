@@ -41,7 +41,7 @@ from freehold.libsql.protocol import (
     StreamReq,
     StreamResp,
 )
-from freehold.providers.local.failures import SqlFailure, error_of
+from freehold.providers.failures import SqlFailure, error_of
 from freehold.providers.local.limits import Budget
 from freehold.providers.local.rights import Rights
 from freehold.providers.local.run import Bindings

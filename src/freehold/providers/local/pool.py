@@ -3,7 +3,7 @@
 import time
 from collections import Counter, OrderedDict, defaultdict
 
-from freehold.providers.local.failures import Overloaded
+from freehold.providers.failures import Overloaded
 from freehold.providers.local.session import Session
 from freehold.providers.local.workers import Workers
 

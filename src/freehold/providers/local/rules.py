@@ -12,7 +12,7 @@ import apsw
 from freehold.libsql.guard import MAX_LENGTH, MODULES, NAMES
 from freehold.libsql.pragmas import ABOUT, CHANGED, OF_ROWS, PRAGMAS, READ, is_harmless, not_allowed
 from freehold.libsql.profiles import OWN_PREFIX, Profile
-from freehold.providers.local.failures import MAX_VALUE_BYTES
+from freehold.providers.failures import MAX_VALUE_BYTES
 
 _FUNCTIONS = NAMES | {"sqlite_log"}
 

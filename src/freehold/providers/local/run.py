@@ -7,7 +7,7 @@ import apsw
 from msgspec import Struct
 
 from freehold.libsql.protocol import Col
-from freehold.providers.local.failures import SqlFailure
+from freehold.providers.failures import SqlFailure
 from freehold.providers.local.statements import Outline, is_blank
 from freehold.providers.local.values import Native
 

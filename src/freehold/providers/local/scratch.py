@@ -11,7 +11,7 @@ from freehold.migrate.target import Target
 from freehold.providers.local.files import EMPTY_DATABASE
 from freehold.providers.local.limits import Limits
 from freehold.providers.local.session import Session
-from freehold.providers.local.timed import run_timed
+from freehold.providers.sqlite.timed import run_timed
 
 _LIMIT_S = 60.0
 # Twice that: what counts is the timer below.

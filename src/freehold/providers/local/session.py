@@ -22,6 +22,7 @@ from freehold.libsql.guard import (
 from freehold.libsql.inspection import in_our_words
 from freehold.libsql.profiles import Profile, is_beyond_rows, reading_only, refusal
 from freehold.libsql.protocol import StmtResult, Value
+from freehold.providers.failures import SqlFailure, code_of, failure_of, megabytes
 from freehold.providers.local.alarm import LOOK_EVERY_STEPS, Alarm
 from freehold.providers.local.connection import (
     LOG_TARGET_BYTES,
@@ -32,7 +33,6 @@ from freehold.providers.local.connection import (
     log_bytes,
     open_connection,
 )
-from freehold.providers.local.failures import SqlFailure, code_of, failure_of, megabytes
 from freehold.providers.local.files import MARK
 from freehold.providers.local.limits import Budget, Limits
 from freehold.providers.local.rules import Authorizer

@@ -7,7 +7,7 @@ import time
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
-from freehold.providers.local.failures import BadBaton, Overloaded, StreamExpired
+from freehold.providers.failures import BadBaton, Overloaded, StreamExpired
 from freehold.providers.local.session import Session
 from freehold.providers.tokens import Grant
 

@@ -14,7 +14,7 @@ import time
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from freehold.providers.local.failures import BadBaton
+from freehold.providers.failures import BadBaton
 from freehold.providers.tokens import Grant
 
 _NONCE_BYTES = 12

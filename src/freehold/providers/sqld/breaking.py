@@ -4,7 +4,7 @@ import asyncio
 from types import TracebackType
 
 from freehold.errors import NotFound, ProviderUnavailable
-from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.failures import Gone, Overloaded
 from freehold.providers.serving import Interest
 from freehold.providers.sqld.turn import Turn
 from freehold.providers.sqld.upstream import BrokenOff

@@ -31,7 +31,7 @@ from freehold.libsql.protocol import (
     StoreSqlReq,
     StreamReq,
 )
-from freehold.providers.local.failures import error_of
+from freehold.providers.failures import error_of
 from freehold.providers.published import inlined
 from freehold.providers.sqld.refusals import Refusal
 from freehold.providers.sqld.refused import in_place_of

@@ -10,7 +10,7 @@ from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.guard import RefusedSql
 from freehold.libsql.profiles import reading_only
 from freehold.libsql.protocol import CursorErrorEntry, Error
-from freehold.providers.local.failures import Overloaded
+from freehold.providers.failures import Overloaded
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.sqld.batons import BatonSeal

@@ -36,10 +36,10 @@ from freehold.providers.sqld.log_files import LogFiles
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.replicas import SqldReplicas
 from freehold.providers.sqld.schemas import Schemas
-from freehold.providers.sqld.standing import Standing, Supervision
 from freehold.providers.sqld.transactions import TRANSACTION_S
 from freehold.providers.sqld.upstream import Upstream
 from freehold.providers.sqld.watch import STUCK_S, Watch
+from freehold.providers.standing import Standing, Supervision
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.ports import Open

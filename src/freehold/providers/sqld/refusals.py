@@ -7,7 +7,7 @@ import msgspec
 from freehold.errors import FreeholdError, InvalidInput, ProviderUnavailable
 from freehold.libsql.profiles import reading_only
 from freehold.libsql.protocol import Error
-from freehold.providers.local.failures import NOT_UTF8, BadBaton, Overloaded, StreamExpired
+from freehold.providers.failures import NOT_UTF8, BadBaton, Overloaded, StreamExpired
 from freehold.providers.sqld.damage import damage_in
 from freehold.providers.sqld.refused import our_error
 

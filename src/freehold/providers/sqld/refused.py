@@ -12,7 +12,7 @@ import msgspec
 
 from freehold.errors import Forbidden
 from freehold.libsql.protocol import Error
-from freehold.providers.local.failures import UNREADABLE, error_of
+from freehold.providers.failures import UNREADABLE, error_of
 
 _MAX_REASON = 2000
 _SAID = "freehold refused"

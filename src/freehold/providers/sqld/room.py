@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from freehold.providers.local.failures import Overloaded
+from freehold.providers.failures import Overloaded
 from freehold.providers.sqld.admission import next_in_line, use_of, weight_of
 from freehold.providers.sqld.lanes import taken
 from freehold.providers.sqld.shares import HEAVY_S, LIGHT_S, LONG_S, QUICK_S

@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from freehold.providers.local.failures import Overloaded, StreamExpired
+from freehold.providers.failures import Overloaded, StreamExpired
 
 # How long sqld 0.24.32 holds what nobody uses, as measured: a stream up to 10.8 s, a replica's connection a minute.
 STREAM_S = 11.0

@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol
 
 import structlog
 
+from freehold.backoff import Backoff, is_worth_a_line
 from freehold.errors import Unavailable
-from freehold.tenants.backoff import Backoff, is_worth_a_line
 
 log = structlog.get_logger()
 

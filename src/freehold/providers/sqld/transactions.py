@@ -12,7 +12,7 @@ import msgspec
 
 from freehold.errors import ProviderUnavailable
 from freehold.libsql.protocol import GetAutocommitReq, PipelineReq
-from freehold.providers.local.failures import StreamExpired
+from freehold.providers.failures import StreamExpired
 from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import refusal
 

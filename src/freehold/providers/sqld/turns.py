@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from freehold.errors import FreeholdError
-from freehold.providers.local.failures import GoesOn, Gone, Overloaded
+from freehold.providers.failures import GoesOn, Gone, Overloaded
 from freehold.providers.serving import Interest
 from freehold.providers.sqld.admission import next_in_line, way_in
 from freehold.providers.sqld.lanes import Lane

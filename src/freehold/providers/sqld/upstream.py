@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from freehold.errors import ProviderUnavailable
-from freehold.providers.local.failures import Overloaded
+from freehold.providers.failures import Overloaded
 
 _IDLE_KEPT = 64
 _IDLE_S = 30.0  # shorter than any server's, so that a request seldom meets a connection that just closed

@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import msgspec
 
+from freehold.backoff import Backoff
 from freehold.errors import ProviderRefuses, ProviderUnavailable
-from freehold.tenants.backoff import Backoff
 
 _BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
 _TIMEOUT = httpx.Timeout(20.0, connect=5.0)

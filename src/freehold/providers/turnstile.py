@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from freehold.errors import FreeholdError
-from freehold.providers.local.failures import Gone, Overloaded
+from freehold.providers.failures import Gone, Overloaded
 from freehold.providers.serving import Interest
 from freehold.waiting import Place, WaitingLine
 

@@ -10,7 +10,7 @@ from freehold.libsql.protocol import Batch, BatchResult
 from freehold.providers.local.files import EMPTY_DATABASE
 from freehold.providers.local.limits import Limits
 from freehold.providers.local.session import Session
-from freehold.providers.local.timed import run_timed
+from freehold.providers.sqlite.timed import run_timed
 from freehold.tenants.backup import BadBackup
 
 # Far above any tenant's: the file is read by whoever runs the service, and only the time is limited.
