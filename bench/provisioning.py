@@ -21,8 +21,8 @@ from freehold.migrate.snapshot import Snapshot, build_snapshot
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration, chains
 from freehold.providers.local.provider import LocalProvider
-from freehold.providers.local.scratch import local_scratch
 from freehold.providers.local.template import make_template
+from freehold.providers.sqlite.scratch import local_scratch
 from freehold.registry.snapshot import Snapshot as Published
 from freehold.registry.types import PublishedMigration
 from freehold.tenants.snapshots import Snapshots

@@ -88,9 +88,9 @@ from freehold.clock import SystemClock
 from freehold.identity.open import open_providers
 from freehold.keys import load_or_create_secret
 from freehold.limiting import Limiter, RateLimited, hit_from
-from freehold.providers.local.scratch import local_scratch
 from freehold.providers.serving import DatabaseServer, ReplicaServer
 from freehold.providers.sqlite.file_target import open_file
+from freehold.providers.sqlite.scratch import local_scratch
 from freehold.providers.tokens import TokenVerifier
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.census import ContractTooEarly, Reports

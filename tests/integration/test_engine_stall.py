@@ -9,7 +9,7 @@ from freehold.errors import ProviderUnavailable
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles
-from freehold.providers.local.limits import EngineLimits, Limits
+from freehold.providers.sqlite.limits import EngineLimits, Limits
 
 # Nothing interrupts it: some seconds of comparing zeros with zeros.
 _STUCK = "SELECT instr(zeroblob(900000) || x'01', zeroblob(450000) || x'02')"

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from freehold.providers.local.limits import EngineLimits
 from freehold.providers.local.workers import Workers
+from freehold.providers.sqlite.limits import EngineLimits
 from tests.gateway_app import Caller, served
 
 ENDLESS = "with recursive r(x) as (select 1 union all select x + 1 from r) select count(*) from r"

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from freehold.providers.local.limits import EngineLimits
+from freehold.providers.sqlite.limits import EngineLimits
 from tests.gateway_app import Caller, Served, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

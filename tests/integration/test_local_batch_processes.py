@@ -20,7 +20,7 @@ from freehold.migrate.apply import Applied, apply
 from freehold.providers.local.batch_processes import BatchProcesses, BatchTarget, batch_processes
 from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles
-from freehold.providers.local.limits import EngineLimits, Limits
+from freehold.providers.sqlite.limits import EngineLimits, Limits
 from tests.integration.migrate_parts import history, ledger_versions
 
 LIMITS = Limits(statement_s=5, request_s=10, database_bytes=2_000_000)
@@ -252,7 +252,7 @@ import asyncio, sys
 from pathlib import Path
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.providers.local.batch_processes import BatchTarget, batch_processes
-from freehold.providers.local.limits import Limits
+from freehold.providers.sqlite.limits import Limits
 
 async def main():
     async with batch_processes(2) as processes:

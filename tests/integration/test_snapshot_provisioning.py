@@ -23,7 +23,7 @@ from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.types import Migration
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.provider import LocalProvider
-from freehold.providers.local.scratch import ScratchTarget, local_scratch
+from freehold.providers.sqlite.scratch import ScratchTarget, local_scratch
 from freehold.tenants.types import TenantState
 from tests.integration.migrate_parts import bahar, history
 from tests.integration.test_provisioning_crashes import House

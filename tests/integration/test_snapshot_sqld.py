@@ -16,7 +16,7 @@ from freehold.migrate.ledger import LedgerState
 from freehold.migrate.schema import read_schema
 from freehold.migrate.snapshot import build_snapshot, load
 from freehold.migrate.types import Migration
-from freehold.providers.local.scratch import local_scratch
+from freehold.providers.sqlite.scratch import local_scratch
 from freehold.tenants.snapshots import Snapshots
 from tests.integration.migrate_parts import Counted, bahar, history
 from tests.integration.test_snapshot_load import LEDGER, SEEDED

@@ -6,8 +6,8 @@ import pytest
 
 from freehold.errors import InvalidInput
 from freehold.libsql.protocol import Blob, Float, Integer, NamedArg, Null, Text, Value
-from freehold.providers.local.statements import is_blank, outline, variables
-from freehold.providers.local.values import from_row, to_native, to_native_map
+from freehold.providers.sqlite.statements import is_blank, outline, variables
+from freehold.providers.sqlite.values import from_row, to_native, to_native_map
 
 
 @pytest.mark.parametrize(

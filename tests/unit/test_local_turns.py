@@ -3,8 +3,8 @@
 import threading
 import time
 
-from freehold.providers.local.alarm import Alarm
-from freehold.providers.local.turns import Turns
+from freehold.providers.sqlite.alarm import Alarm
+from freehold.providers.sqlite.turns import Turns
 
 
 def test_places_are_given_in_the_order_of_asking() -> None:

@@ -16,9 +16,9 @@ import msgspec
 
 from freehold.errors import FreeholdError
 from freehold.libsql.protocol import Batch, BatchResult
-from freehold.providers.local.limits import Budget, Limits
-from freehold.providers.local.pipeline import Pipeline
-from freehold.providers.local.session import Session
+from freehold.providers.sqlite.limits import Budget, Limits
+from freehold.providers.sqlite.pipeline import Pipeline
+from freehold.providers.sqlite.session import Session
 
 LENGTH_BYTES = 4
 _TICK_S = 0.05

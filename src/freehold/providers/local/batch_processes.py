@@ -17,7 +17,7 @@ from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.providers.local import batch_process
 from freehold.providers.local.batch_process import LENGTH_BYTES, Done, Work, frame
-from freehold.providers.local.limits import Limits
+from freehold.providers.sqlite.limits import Limits
 
 _GRACE_S = 10.0
 _START_S = 30.0

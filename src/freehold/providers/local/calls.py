@@ -17,12 +17,12 @@ from freehold.libsql.protocol import (
 )
 from freehold.providers.failures import SqlFailure, error_of
 from freehold.providers.local.jobs import Task
-from freehold.providers.local.limits import Budget
-from freehold.providers.local.pipeline import Pipeline, cursor_entries
-from freehold.providers.local.rights import Rights
-from freehold.providers.local.session import Session
 from freehold.providers.local.streams import Stream
 from freehold.providers.serving import Reply
+from freehold.providers.sqlite.limits import Budget
+from freehold.providers.sqlite.pipeline import Pipeline, cursor_entries
+from freehold.providers.sqlite.rights import Rights
+from freehold.providers.sqlite.session import Session
 
 _encoder = msgspec.json.Encoder()
 

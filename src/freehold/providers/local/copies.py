@@ -5,8 +5,8 @@ from pathlib import Path
 import apsw
 
 from freehold.errors import ProviderUnavailable
-from freehold.providers.local.connection import identity_of
 from freehold.providers.local.files import unavailable
+from freehold.providers.sqlite.connection import identity_of
 
 
 def copy_file(source: Path, destination: Path, *, for_reading: bool = False) -> None:

@@ -4,8 +4,8 @@ import time
 from collections import Counter, OrderedDict, defaultdict
 
 from freehold.providers.failures import Overloaded
-from freehold.providers.local.session import Session
 from freehold.providers.local.workers import Workers
+from freehold.providers.sqlite.session import Session
 
 _Key = tuple[str, bool]  # database, read-only
 

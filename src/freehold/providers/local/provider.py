@@ -22,11 +22,11 @@ from freehold.providers.local.batch_processes import BatchTarget, batch_processe
 from freehold.providers.local.copies import copy_file
 from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles, check_name
-from freehold.providers.local.limits import EngineLimits, Limits
 from freehold.providers.local.template import Template, Templates
 from freehold.providers.no_past import refuse_fork_at
 from freehold.providers.published import Published, nothing_published
 from freehold.providers.serving import DatabaseServer, ReplicaServer
+from freehold.providers.sqlite.limits import EngineLimits, Limits
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken

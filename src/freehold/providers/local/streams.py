@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 
 from freehold.providers.failures import BadBaton, Overloaded, StreamExpired
-from freehold.providers.local.session import Session
+from freehold.providers.sqlite.session import Session
 from freehold.providers.tokens import Grant
 
 _REMEMBERED = 1000

@@ -13,7 +13,7 @@ from freehold.errors import FreeholdError
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.migrate.ledger import LEDGER_TABLE, LedgerState
 from freehold.migrate.snapshot import Snapshot, SnapshotUnfit, load
-from freehold.providers.local.scratch import ScratchTarget
+from freehold.providers.sqlite.scratch import ScratchTarget
 
 log = structlog.get_logger()
 

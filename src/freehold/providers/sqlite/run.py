@@ -8,11 +8,11 @@ from msgspec import Struct
 
 from freehold.libsql.protocol import Col
 from freehold.providers.failures import SqlFailure
-from freehold.providers.local.statements import Outline, is_blank
-from freehold.providers.local.values import Native
+from freehold.providers.sqlite.statements import Outline, is_blank
+from freehold.providers.sqlite.values import Native
 
 if TYPE_CHECKING:
-    from freehold.providers.local.session import Session
+    from freehold.providers.sqlite.session import Session
 
 Bindings = Sequence[Native] | Mapping[str, Native]
 

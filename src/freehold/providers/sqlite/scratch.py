@@ -9,8 +9,8 @@ from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.snapshot import SnapshotUnfit
 from freehold.migrate.target import Target
 from freehold.providers.local.files import EMPTY_DATABASE
-from freehold.providers.local.limits import Limits
-from freehold.providers.local.session import Session
+from freehold.providers.sqlite.limits import Limits
+from freehold.providers.sqlite.session import Session
 from freehold.providers.sqlite.timed import run_timed
 
 _LIMIT_S = 60.0

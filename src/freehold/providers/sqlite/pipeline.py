@@ -42,13 +42,13 @@ from freehold.libsql.protocol import (
     StreamResp,
 )
 from freehold.providers.failures import SqlFailure, error_of
-from freehold.providers.local.limits import Budget
-from freehold.providers.local.rights import Rights
-from freehold.providers.local.run import Bindings
-from freehold.providers.local.session import Session
-from freehold.providers.local.statements import variables
-from freehold.providers.local.values import to_native_map, to_natives
 from freehold.providers.published import inlined
+from freehold.providers.sqlite.limits import Budget
+from freehold.providers.sqlite.rights import Rights
+from freehold.providers.sqlite.run import Bindings
+from freehold.providers.sqlite.session import Session
+from freehold.providers.sqlite.statements import variables
+from freehold.providers.sqlite.values import to_native_map, to_natives
 
 _MAX_ENTRIES = 20_000
 _MAX_STORED = 150

@@ -23,8 +23,9 @@ from freehold.libsql.inspection import in_our_words
 from freehold.libsql.profiles import Profile, is_beyond_rows, reading_only, refusal
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.providers.failures import SqlFailure, code_of, failure_of, megabytes
-from freehold.providers.local.alarm import LOOK_EVERY_STEPS, Alarm
-from freehold.providers.local.connection import (
+from freehold.providers.local.files import MARK
+from freehold.providers.sqlite.alarm import LOOK_EVERY_STEPS, Alarm
+from freehold.providers.sqlite.connection import (
     LOG_TARGET_BYTES,
     PAGE_BYTES,
     busy_ms,
@@ -33,13 +34,12 @@ from freehold.providers.local.connection import (
     log_bytes,
     open_connection,
 )
-from freehold.providers.local.files import MARK
-from freehold.providers.local.limits import Budget, Limits
-from freehold.providers.local.rules import Authorizer
-from freehold.providers.local.run import Bindings, Description, Run
-from freehold.providers.local.schema import Found, schema_of
-from freehold.providers.local.statements import Outline, outline
-from freehold.providers.local.values import from_row
+from freehold.providers.sqlite.limits import Budget, Limits
+from freehold.providers.sqlite.rules import Authorizer
+from freehold.providers.sqlite.run import Bindings, Description, Run
+from freehold.providers.sqlite.schema import Found, schema_of
+from freehold.providers.sqlite.statements import Outline, outline
+from freehold.providers.sqlite.values import from_row
 
 _BEGIN_WORDS = frozenset({"begin", "transaction", "deferred", "immediate", "exclusive", "readonly", ";"})
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from freehold.errors import FreeholdError
 from freehold.providers.failures import SqlFailure
-from freehold.providers.local.turns import TURNS
+from freehold.providers.sqlite.turns import TURNS
 
 # A statement that has run for so long takes turns with the others, so long each. What most apps ask is over before.
 _LONG_S = 0.02

@@ -6,8 +6,8 @@ from pathlib import Path
 import apsw
 
 from freehold.errors import NotFound, ProviderUnavailable
-from freehold.providers.local.limits import Limits
-from freehold.providers.local.rules import Authorizer, restrict
+from freehold.providers.sqlite.limits import Limits
+from freehold.providers.sqlite.rules import Authorizer, restrict
 
 # The log may outgrow the database while a reader holds on to old pages; past this it is folded back in.
 LOG_TARGET_BYTES = 32_000_000
