@@ -13,8 +13,8 @@ from typing import Any
 import apsw
 import pytest
 
-from freehold.libsql.guard import RefusedSql, check_sql
-from freehold.libsql.shape import shapes_of
+from freehold.sql.guard import RefusedSql, check_sql
+from freehold.sql.shape import shapes_of
 from tests.gateway_app import Caller, Served
 
 SEED = int(os.environ.get("FUZZ_SEED", "20"))

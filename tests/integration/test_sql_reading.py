@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 
-from freehold.libsql.guard import MAX_LENGTH
+from freehold.sql.guard import MAX_LENGTH
 from tests.gateway_app import Caller, Served
 
 LONG = "select 1 as pragma" + ",1" * 1_000_000  # a watched word, so that each token of it must be looked at

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from freehold.libsql.guard import CALLS, NAMES
+from freehold.sql.guard import CALLS, NAMES
 from tests.gateway_app import Caller, Served, codes_in, served_by_sqld
 from tests.sqld import Sqld
 

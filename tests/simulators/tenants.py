@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from freehold.errors import CentralUnavailable, Conflict, NotFound, ProviderUnavailable
-from freehold.libsql.profiles import Profile
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
+from freehold.sql.profiles import Profile
 from freehold.tenants.ports import Open
 from freehold.tenants.types import (
     UNPROVISIONED,

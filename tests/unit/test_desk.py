@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from freehold.libsql.pacing import breathe
 from freehold.providers.desk import Desk
 from freehold.providers.failures import Gone
 from freehold.providers.serving import Interest
+from freehold.sql.pacing import breathe
 
 
 def endless() -> None:

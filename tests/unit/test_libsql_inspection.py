@@ -4,9 +4,9 @@ import sqlite3
 
 import pytest
 
-from freehold.libsql.guard import RefusedSql, check_sql
-from freehold.libsql.inspection import in_our_words
-from freehold.libsql.profiles import need_of
+from freehold.sql.guard import RefusedSql, check_sql
+from freehold.sql.inspection import in_our_words
+from freehold.sql.profiles import need_of
 
 LIST = [(0, "main", "")]
 # (the text, what it answers)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from freehold.libsql.statements import Verb, reads_only, verb
+from freehold.sql.statements import Verb, reads_only, verb
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from freehold.libsql.guard import MAX_LENGTH, RefusedSql, check_sql
-from freehold.libsql.tokens import MAX_TOKENS
+from freehold.sql.guard import MAX_LENGTH, RefusedSql, check_sql
+from freehold.sql.tokens import MAX_TOKENS
 
 
 def doubling(levels: int, first: str, each: str) -> str:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freehold.libsql.guard import RefusedSql, check_reading_sql, check_sql
-from freehold.libsql.tokens import tokens
+from freehold.sql.guard import RefusedSql, check_reading_sql, check_sql
+from freehold.sql.tokens import tokens
 
 REFUSED = [
     "select readfile('/etc/passwd')",

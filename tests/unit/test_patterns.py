@@ -2,8 +2,8 @@
 
 import pytest
 
-from freehold.libsql.patterns import is_large_pattern, pattern_fault
-from freehold.libsql.tokens import tokens
+from freehold.sql.patterns import is_large_pattern, pattern_fault
+from freehold.sql.tokens import tokens
 
 
 @pytest.mark.parametrize(

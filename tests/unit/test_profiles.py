@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from freehold.libsql.profiles import PROFILES, Profile, narrowed, need_of, refusal
+from freehold.sql.profiles import PROFILES, Profile, narrowed, need_of, refusal
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator
 import msgspec
 import pytest
 
-from freehold.libsql.guard import RefusedSql, check_sql
-from freehold.libsql.profiles import need_of
 from freehold.libsql.protocol import Error
 from freehold.providers.sqld.refused import (
     cut,
@@ -16,6 +14,8 @@ from freehold.providers.sqld.refused import (
     streamed_with_our_errors,
     with_our_errors,
 )
+from freehold.sql.guard import RefusedSql, check_sql
+from freehold.sql.profiles import need_of
 
 REASONS = (
     "`readfile` is not allowed",

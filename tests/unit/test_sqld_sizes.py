@@ -2,8 +2,8 @@
 
 import pytest
 
-from freehold.libsql.guard import RefusedSql
 from freehold.providers.sqld.sizes import check_sizes, check_values, may_be_unstoppable
+from freehold.sql.guard import RefusedSql
 
 SIZES = {
     "select instr(hex(zeroblob(900000)), hex(zeroblob(450000)) || '1')": False,

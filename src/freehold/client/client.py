@@ -25,7 +25,6 @@ from freehold.client.verify import (
 )
 from freehold.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from freehold.libsql.http import HranaTarget
-from freehold.libsql.profiles import Profile
 from freehold.libsql.urls import http_url
 from freehold.migrate.apply import Applied, apply
 from freehold.migrate.ledger import read_ledger
@@ -33,6 +32,7 @@ from freehold.migrate.release_text import Part
 from freehold.migrate.signature import RegistryTampered
 from freehold.migrate.target import Target
 from freehold.migrate.types import GENESIS
+from freehold.sql.profiles import Profile
 from freehold.wire import AccessLevel, DatabaseCredentials, MigrationPage, PublicKey, SignedIn
 
 _TIMEOUT_S = 10.0

@@ -23,11 +23,11 @@ from freehold.http.problems import RETRY_AFTER_S, status_of
 from freehold.http.replicas import Replicas
 from freehold.http.streaming import Watched, read_body, send_stream, too_large
 from freehold.http.token_checks import TokenChecks
-from freehold.libsql.profiles import opens_nothing
 from freehold.libsql.protocol import Error
 from freehold.providers.failures import Gone, Overloaded, code_of
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS, Call, DatabaseServer, Endpoint
 from freehold.providers.tokens import BadToken, Grant, Verifier
+from freehold.sql.profiles import opens_nothing
 from freehold.tenants.errors import DatabaseDamaged
 
 log = structlog.get_logger()

@@ -24,10 +24,10 @@ from freehold.errors import (
 from freehold.http.headers import header
 from freehold.http.streaming import Watched, read_body, send_stream
 from freehold.http.token_checks import TokenChecks
-from freehold.libsql.profiles import opens_nothing
 from freehold.providers.failures import Gone
 from freehold.providers.serving import ReplicaCall, ReplicaMethod, ReplicaServer
 from freehold.providers.tokens import BadToken, Grant, Verifier
+from freehold.sql.profiles import opens_nothing
 from freehold.tenants.errors import DatabaseDamaged
 
 log = structlog.get_logger()

@@ -9,7 +9,7 @@ from types import NoneType
 
 from freehold.libsql.interface import InArgs, InStatement, InValue, Statement
 from freehold.libsql.protocol import Blob, Float, Integer, NamedArg, Null, Stmt, Text, Value
-from freehold.libsql.tokens import variables
+from freehold.sql.tokens import variables
 
 _MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**63 - 1
 _NULL = Null()

@@ -10,8 +10,8 @@ from freehold.libsql.errors import LibsqlError
 from freehold.libsql.interface import Client, InArgs, InStatement, Mode, Transaction
 from freehold.libsql.protocol import BatchReq, ExecuteReq, Stmt
 from freehold.libsql.result import ResultSet, result_set
-from freehold.libsql.statements import reads_only
 from freehold.libsql.stream import Stream, all_or_none, batch_results, misfit, once
+from freehold.sql.statements import reads_only
 
 _BEGIN: dict[Mode, str] = {"deferred": "BEGIN", "write": "BEGIN IMMEDIATE", "read": "BEGIN"}
 

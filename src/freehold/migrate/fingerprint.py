@@ -7,10 +7,10 @@ import msgspec
 
 from freehold.errors import Conflict
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
-from freehold.libsql.shadow import SUFFIXES
 from freehold.libsql.values import SqlValue, decode
 from freehold.migrate.failures import circumstance
 from freehold.migrate.target import Target
+from freehold.sql.shadow import SUFFIXES
 
 # How the tables end that a module keeps beside its virtual table; `rtree` stands for `rtree_i32` too.
 _ENDS_SQL = " UNION ALL ".join(

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from freehold.libsql.facts import FACTS_SQL
-from freehold.libsql.guard import read_facts
 from freehold.libsql.protocol import Batch, BatchStep, Cond, CondAnd, CondError, CondNot, CondOk, CondOr, Stmt
 from freehold.migrate.failures import MigrationFailed
 from freehold.migrate.fingerprint import SchemaUnreadable, ask
 from freehold.migrate.plan import Planned
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
+from freehold.sql.facts import FACTS_SQL
+from freehold.sql.guard import read_facts
 
 # An error where there is any: only then is it worth a round trip to read them.
 _LOOK_SQL = """SELECT json(CASE WHEN EXISTS (SELECT 1 FROM sqlite_schema WHERE type IN ('view', 'trigger'))

@@ -10,11 +10,11 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from freehold.libsql.shadow import SUFFIXES
 from freehold.migrate.canonical import canonical
 from freehold.migrate.names import folded, quoted
 from freehold.migrate.table_text import Token, lexed
 from freehold.migrate.tokens import Kind
+from freehold.sql.shadow import SUFFIXES
 
 _TREES = ("rtree", "rtree_i32")
 _TEXTS = ("fts5", "fts4", "fts3")

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from freehold.libsql.http import batch_results
-from freehold.libsql.profiles import Profile
 from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq
 from freehold.migrate.target import Target
 from freehold.providers.serving import Call, DatabaseServer, Interest
 from freehold.providers.tokens import Grant
+from freehold.sql.profiles import Profile
 from freehold.tenants.operator_sql import RunAsClient
 
 

@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from freehold.libsql import profiles
-from freehold.libsql.guard import RefusedSql, looked_at, verdict
-from freehold.libsql.pacing import paced
-from freehold.libsql.profiles import need_of
 from freehold.providers.failures import Gone
 from freehold.providers.serving import Interest
 from freehold.providers.turnstile import Turnstile
+from freehold.sql import profiles
+from freehold.sql.guard import RefusedSql, looked_at, verdict
+from freehold.sql.pacing import paced
+from freehold.sql.profiles import need_of
 
 Result = TypeVar("Result")
 

@@ -3,8 +3,8 @@
 import apsw
 
 from freehold.errors import FreeholdError, InvalidInput, Unavailable
-from freehold.libsql.guard import RefusedSql
 from freehold.libsql.protocol import Error
+from freehold.sql.guard import RefusedSql
 
 MAX_VALUE_BYTES = 8_000_000
 NOT_UTF8 = "a text is not valid UTF-8; read it with CAST(... AS BLOB)"

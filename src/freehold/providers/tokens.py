@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from msgspec import Struct
 
 from freehold.errors import NotFound, Unauthenticated
-from freehold.libsql.profiles import PROFILES, Profile, narrowed
+from freehold.sql.profiles import PROFILES, Profile, narrowed
 from freehold.tenants.types import AccessLevel, DatabaseToken, level_of
 
 LEEWAY_S = 5.0

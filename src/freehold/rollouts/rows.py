@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from freehold.errors import FreeholdError
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
-from freehold.libsql.tokens import Kind, tokens
 from freehold.libsql.values import decode
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
+from freehold.sql.tokens import Kind, tokens
 
 SAMPLE = 5
 _PATIENCE_S = 10.0

@@ -14,7 +14,7 @@ import structlog
 
 from freehold.dates import utc_now
 from freehold.errors import NotFound
-from freehold.libsql.profiles import Profile
+from freehold.sql.profiles import Profile
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import Tenant, UserDatabase
 

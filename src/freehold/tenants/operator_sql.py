@@ -9,7 +9,6 @@ import msgspec
 
 from freehold.audit.types import Event
 from freehold.errors import Conflict, Forbidden, InvalidInput
-from freehold.libsql import guard, profiles
 from freehold.libsql.protocol import (
     Batch,
     BatchResult,
@@ -20,9 +19,10 @@ from freehold.libsql.protocol import (
     Stmt,
     StmtResult,
 )
-from freehold.libsql.statements import Verb, verb
 from freehold.migrate.faults import BadMigration
 from freehold.migrate.split import split
+from freehold.sql import guard, profiles
+from freehold.sql.statements import Verb, verb
 from freehold.tenants.drift import Checked
 from freehold.tenants.life import Life
 from freehold.tenants.types import Tenant

@@ -6,9 +6,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from freehold.libsql.profiles import Profile
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
+from freehold.sql.profiles import Profile
 from freehold.tenants.types import (
     Claim,
     Database,

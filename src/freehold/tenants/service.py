@@ -8,7 +8,7 @@ import structlog
 
 from freehold.dates import to_iso
 from freehold.errors import NotFound, ProviderUnavailable
-from freehold.libsql.profiles import Profile
+from freehold.sql.profiles import Profile
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.ports import DatabaseProvider, TenantStore
 from freehold.tenants.types import (

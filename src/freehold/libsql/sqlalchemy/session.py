@@ -9,8 +9,8 @@ from freehold.libsql.arguments import to_stmt
 from freehold.libsql.endpoint import Endpoint
 from freehold.libsql.errors import LibsqlError
 from freehold.libsql.protocol import BatchReq, ExecuteReq, Stmt
-from freehold.libsql.statements import Verb, reads_only, verb
 from freehold.libsql.stream import Stream, all_or_none, batch_results, misfit, once
+from freehold.sql.statements import Verb, reads_only, verb
 
 # One request carries so many statements of an executemany; the answer to more may exceed the server's limit.
 _STATEMENTS_A_REQUEST = 5_000

@@ -2,8 +2,6 @@
 
 import msgspec
 
-from freehold.libsql.guard import RefusedSql
-from freehold.libsql.profiles import ProfileNeeded
 from freehold.libsql.protocol import (
     BatchV1Req,
     BatchV1Resp,
@@ -23,6 +21,8 @@ from freehold.providers.sqlite.limits import Budget
 from freehold.providers.sqlite.pipeline import Pipeline, cursor_entries
 from freehold.providers.sqlite.rights import Rights
 from freehold.providers.sqlite.session import Session
+from freehold.sql.guard import RefusedSql
+from freehold.sql.profiles import ProfileNeeded
 
 _encoder = msgspec.json.Encoder()
 

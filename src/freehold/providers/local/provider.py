@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
-from freehold.libsql.profiles import Profile
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.copying import Copied
 from freehold.migrate.snapshot import Snapshot
@@ -28,6 +27,7 @@ from freehold.providers.published import Published, nothing_published
 from freehold.providers.serving import DatabaseServer, ReplicaServer
 from freehold.providers.sqlite.limits import EngineLimits, Limits
 from freehold.providers.tokens import TokenSigner, TokenVerifier
+from freehold.sql.profiles import Profile
 from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from freehold.errors import Forbidden, InvalidInput
-from freehold.libsql.guard import MAX_LENGTH, RefusedSql, check_reading_sql, may_change_schema, writes_shadow
-from freehold.libsql.profiles import Profile, covers, refusal
 from freehold.libsql.protocol import (
     Batch,
     BatchReq,
@@ -37,6 +35,8 @@ from freehold.providers.sqld.refusals import Refusal
 from freehold.providers.sqld.refused import in_place_of
 from freehold.providers.sqld.requests import Looked, looked_at
 from freehold.providers.sqld.searches import check_lengths, check_search, check_stored_search
+from freehold.sql.guard import MAX_LENGTH, RefusedSql, check_reading_sql, may_change_schema, writes_shadow
+from freehold.sql.profiles import Profile, covers, refusal
 from freehold.tenants.types import AccessLevel
 
 _STORED_LATE = (

@@ -7,8 +7,6 @@ import time
 import msgspec
 
 from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
-from freehold.libsql.guard import RefusedSql
-from freehold.libsql.profiles import reading_only
 from freehold.libsql.protocol import CursorErrorEntry, Error
 from freehold.providers.failures import Overloaded
 from freehold.providers.published import Published, RegistryBatches
@@ -29,6 +27,8 @@ from freehold.providers.sqld.upstream import Answer, BrokenOff
 from freehold.providers.sqld.watch import Watch
 from freehold.providers.texts import with_texts
 from freehold.providers.tokens import Grant
+from freehold.sql.guard import RefusedSql
+from freehold.sql.profiles import reading_only
 
 _SHORT_BODY_BYTES = 1024
 _SMALL_BODY_BYTES = 65_536

@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from freehold.libsql.guard import SHORT, RefusedSql, check_sql, may_change_schema, writes_shadow
-from freehold.libsql.inspection import in_our_words
-from freehold.libsql.profiles import NOTHING_NEEDED, Need, need_of
 from freehold.providers.sqld.searches import searches
 from freehold.providers.sqld.sizes import check_sizes, may_be_unstoppable
+from freehold.sql.guard import SHORT, RefusedSql, check_sql, may_change_schema, writes_shadow
+from freehold.sql.inspection import in_our_words
+from freehold.sql.profiles import NOTHING_NEEDED, Need, need_of
 
 CHANGES, SHADOWS, BEGINS, SEARCHES, UNSTOPPABLE = 1, 2, 4, 8, 16
 _BEGINS = re.compile("begin|savepoint", re.IGNORECASE)

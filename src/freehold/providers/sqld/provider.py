@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
 from freehold.libsql.http import batch_results
-from freehold.libsql.profiles import Profile
 from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq, StreamReq
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
@@ -41,6 +40,7 @@ from freehold.providers.sqld.upstream import Upstream
 from freehold.providers.sqld.watch import STUCK_S, Watch
 from freehold.providers.standing import Standing, Supervision
 from freehold.providers.tokens import TokenSigner, TokenVerifier
+from freehold.sql.profiles import Profile
 from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken

@@ -9,15 +9,15 @@ import uuid
 from hashlib import sha256
 
 from freehold.errors import Forbidden, InvalidInput
-from freehold.libsql.guard import RefusedSql, check_reading_sql, check_sql
-from freehold.libsql.inspection import in_our_words
-from freehold.libsql.profiles import refusal
 from freehold.providers.sqld.entitled import Claim
 from freehold.providers.sqld.protobuf import BYTES, each, encoded, field, fields_of, parsed, varint
 from freehold.providers.sqld.proxy_programs import program_of, query_sql, text_of
 from freehold.providers.sqld.searches import check_stored_search
 from freehold.providers.sqld.sizes import check_sizes
 from freehold.providers.tokens import Grant
+from freehold.sql.guard import RefusedSql, check_reading_sql, check_sql
+from freehold.sql.inspection import in_our_words
+from freehold.sql.profiles import refusal
 
 _FRAME_HEAD_BYTES = 5
 # Of `ExecuteResults`: what the connection is in after the program.

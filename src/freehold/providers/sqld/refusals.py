@@ -5,11 +5,11 @@ import re
 import msgspec
 
 from freehold.errors import FreeholdError, InvalidInput, ProviderUnavailable
-from freehold.libsql.profiles import reading_only
 from freehold.libsql.protocol import Error
 from freehold.providers.failures import NOT_UTF8, BadBaton, Overloaded, StreamExpired
 from freehold.providers.sqld.damage import damage_in
 from freehold.providers.sqld.refused import our_error
+from freehold.sql.profiles import reading_only
 
 _ERROR_LIMIT_BYTES = 65_536
 # A cursor's SQL that is no statement comes without a code, as an "internal" error. Seen with sqld 0.24.32.

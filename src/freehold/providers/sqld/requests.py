@@ -10,7 +10,6 @@ from typing import NamedTuple
 import msgspec
 
 from freehold.errors import InvalidInput
-from freehold.libsql.profiles import NOTHING_NEEDED, Need, wider
 from freehold.libsql.protocol import (
     BatchReq,
     CloseReq,
@@ -26,6 +25,7 @@ from freehold.providers.serving import Endpoint
 from freehold.providers.sqld.known import BEGINS, SEARCHES, UNSTOPPABLE, known_of
 from freehold.providers.sqld.settings_read import as_reads
 from freehold.providers.texts import Body, request_in, texts_of, with_texts
+from freehold.sql.profiles import NOTHING_NEEDED, Need, wider
 from freehold.tenants.types import AccessLevel
 
 _encode = msgspec.json.Encoder().encode

@@ -18,19 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from freehold.errors import ProviderUnavailable
-from freehold.libsql.facts import FACTS_SQL, NO_FACTS, Facts, changed_by
-from freehold.libsql.guard import (
-    RefusedSql,
-    answerable,
-    judged,
-    may_change_schema,
-    read_facts,
-    shapes,
-    writes_shadow,
-)
 from freehold.libsql.protocol import CloseReq, ExecuteReq, PipelineReq, PipelineResp, Stmt, StreamError
-from freehold.libsql.shadow import may_be_shadow, owned_by
-from freehold.libsql.shape import Shape
 from freehold.libsql.values import decode
 from freehold.providers.desk import Desk
 from freehold.providers.serving import Interest
@@ -39,6 +27,18 @@ from freehold.providers.sqld.namespaces import Namespaces
 from freehold.providers.sqld.refusals import Refusal, refusal
 from freehold.providers.sqld.refused import in_place_of
 from freehold.providers.sqld.transactions import TRANSACTION_S
+from freehold.sql.facts import FACTS_SQL, NO_FACTS, Facts, changed_by
+from freehold.sql.guard import (
+    RefusedSql,
+    answerable,
+    judged,
+    may_change_schema,
+    read_facts,
+    shapes,
+    writes_shadow,
+)
+from freehold.sql.shadow import may_be_shadow, owned_by
+from freehold.sql.shape import Shape
 
 Result = TypeVar("Result")
 

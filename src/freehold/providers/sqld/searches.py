@@ -1,13 +1,13 @@
 """Vector searches, and patterns of REGEXP, that are given by a parameter: it is looked at where it has its value."""
 
 from freehold.errors import InvalidInput
-from freehold.libsql.guard import RefusedSql
-from freehold.libsql.patterns import LARGE_PATTERN, MATCHES, is_large_pattern
 from freehold.libsql.protocol import Blob, Stmt, Text, Value
-from freehold.libsql.tokens import Kind, tokens
 from freehold.libsql.values import decode
-from freehold.libsql.vectors import MAX_NEIGHBOURS, VECTOR_SEARCH, is_too_many, is_zero, wanted_parameters
 from freehold.providers.sqld.sizes import check_values
+from freehold.sql.guard import RefusedSql
+from freehold.sql.patterns import LARGE_PATTERN, MATCHES, is_large_pattern
+from freehold.sql.tokens import Kind, tokens
+from freehold.sql.vectors import MAX_NEIGHBOURS, VECTOR_SEARCH, is_too_many, is_zero, wanted_parameters
 
 
 def check_search(stmt: Stmt) -> None:

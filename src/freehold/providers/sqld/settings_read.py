@@ -6,9 +6,9 @@ import functools
 import re
 from collections.abc import Sequence
 
-from freehold.libsql.pragmas import PRAGMAS, is_switch
-from freehold.libsql.tokens import tokens
 from freehold.providers.texts import Body, with_texts
+from freehold.sql.pragmas import PRAGMAS, is_switch
+from freehold.sql.tokens import tokens
 
 
 def as_reads(request: Body, texts: Sequence[str]) -> Body:

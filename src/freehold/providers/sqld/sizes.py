@@ -8,9 +8,9 @@ import functools
 import re
 from collections.abc import Iterator, Sequence
 
-from freehold.libsql.guard import RefusedSql, shapes
-from freehold.libsql.patterns import MATCHES, pattern_fault
-from freehold.libsql.tokens import Kind, Token, tokens
+from freehold.sql.guard import RefusedSql, shapes
+from freehold.sql.patterns import MATCHES, pattern_fault
+from freehold.sql.tokens import Kind, Token, tokens
 
 # They take as long as one value times the other.
 _SLOW = frozenset(

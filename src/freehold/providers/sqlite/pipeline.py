@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 from freehold.errors import Forbidden, InvalidInput
 from freehold.libsql.conditions import holds
-from freehold.libsql.guard import RefusedSql, is_inside
-from freehold.libsql.profiles import ProfileNeeded, refusal
 from freehold.libsql.protocol import (
     Batch,
     BatchReq,
@@ -49,6 +47,8 @@ from freehold.providers.sqlite.run import Bindings
 from freehold.providers.sqlite.session import Session
 from freehold.providers.sqlite.statements import variables
 from freehold.providers.sqlite.values import to_native_map, to_natives
+from freehold.sql.guard import RefusedSql, is_inside
+from freehold.sql.profiles import ProfileNeeded, refusal
 
 _MAX_ENTRIES = 20_000
 _MAX_STORED = 150

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from freehold.errors import Unavailable
-from freehold.libsql.profiles import Profile
 from freehold.libsql.protocol import Batch
 from freehold.providers.published import RegistryBatches
 from freehold.providers.tokens import Grant
+from freehold.sql.profiles import Profile
 
 _REGISTRY_S = 10.0
 

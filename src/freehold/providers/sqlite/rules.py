@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import apsw
 
-from freehold.libsql.guard import MAX_LENGTH, MODULES, NAMES
-from freehold.libsql.pragmas import ABOUT, CHANGED, OF_ROWS, PRAGMAS, READ, is_harmless, not_allowed
-from freehold.libsql.profiles import OWN_PREFIX, Profile
 from freehold.providers.failures import MAX_VALUE_BYTES
+from freehold.sql.guard import MAX_LENGTH, MODULES, NAMES
+from freehold.sql.pragmas import ABOUT, CHANGED, OF_ROWS, PRAGMAS, READ, is_harmless, not_allowed
+from freehold.sql.profiles import OWN_PREFIX, Profile
 
 _FUNCTIONS = NAMES | {"sqlite_log"}
 

@@ -13,7 +13,7 @@ import time
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from freehold.libsql.facts import NO_FACTS, Facts
+from freehold.sql.facts import NO_FACTS, Facts
 
 _TRUSTED_S = 0.05
 

@@ -9,18 +9,6 @@ from pathlib import Path
 
 import apsw
 
-from freehold.libsql.facts import FACTS_SQL, NO_FACTS, Facts
-from freehold.libsql.guard import (
-    MAX_LENGTH,
-    RefusedSql,
-    answerable,
-    check_sql,
-    judged,
-    may_change_schema,
-    read_facts,
-)
-from freehold.libsql.inspection import in_our_words
-from freehold.libsql.profiles import Profile, is_beyond_rows, reading_only, refusal
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.providers.failures import SqlFailure, code_of, failure_of, megabytes
 from freehold.providers.local.files import MARK
@@ -40,6 +28,18 @@ from freehold.providers.sqlite.run import Bindings, Description, Run
 from freehold.providers.sqlite.schema import Found, schema_of
 from freehold.providers.sqlite.statements import Outline, outline
 from freehold.providers.sqlite.values import from_row
+from freehold.sql.facts import FACTS_SQL, NO_FACTS, Facts
+from freehold.sql.guard import (
+    MAX_LENGTH,
+    RefusedSql,
+    answerable,
+    check_sql,
+    judged,
+    may_change_schema,
+    read_facts,
+)
+from freehold.sql.inspection import in_our_words
+from freehold.sql.profiles import Profile, is_beyond_rows, reading_only, refusal
 
 _BEGIN_WORDS = frozenset({"begin", "transaction", "deferred", "immediate", "exclusive", "readonly", ";"})
 

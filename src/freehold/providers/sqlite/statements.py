@@ -5,7 +5,7 @@ import re
 
 from msgspec import Struct
 
-from freehold.libsql.tokens import Kind, tokens
+from freehold.sql.tokens import Kind, tokens
 
 _CACHED_LENGTH = 4096
 _BLANK = re.compile(r"(?:[ \t\n\v\f\r;\ufeff]++|--[^\n]*+|/\*(?s:.)*?\*/)*+(?:/\*(?s:.)*+)?")

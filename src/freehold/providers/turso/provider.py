@@ -23,7 +23,6 @@ from freehold.errors import (
     Unavailable,
 )
 from freehold.libsql.http import HranaTarget
-from freehold.libsql.profiles import Profile, narrowed
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
@@ -40,6 +39,7 @@ from freehold.providers.turso.answers import (
 )
 from freehold.providers.turso.api import Answer, PlatformApi
 from freehold.providers.turso.tokens import TokenDesk, expiration
+from freehold.sql.profiles import Profile, narrowed
 from freehold.tenants.errors import NoPointInTime
 from freehold.tenants.ports import Open
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken, level_of

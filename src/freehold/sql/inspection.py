@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from freehold.libsql.pragmas import CHECKS, OF_A_TABLE
-from freehold.libsql.tokens import Kind, Token, placed, statement_spans, tokens
+from freehold.sql.pragmas import CHECKS, OF_A_TABLE
+from freehold.sql.tokens import Kind, Token, placed, statement_spans, tokens
 
 _NOTHING = "SELECT 0 WHERE 0"
 # What is in force, for those that SQLite answers when they are set, too.

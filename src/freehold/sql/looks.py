@@ -8,7 +8,7 @@ refused, and a list of all tables is made from the schema's own rows, without wh
 import re
 from collections.abc import Iterable, Set
 
-from freehold.libsql.tokens import Kind, Token, tokens
+from freehold.sql.tokens import Kind, Token, tokens
 
 _LIST = "table_list"
 _ABOUT_ONE = frozenset({"table_info", "table_xinfo"})

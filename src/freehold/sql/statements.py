@@ -4,8 +4,8 @@ import functools
 from collections.abc import Iterator
 from enum import Enum, auto
 
-from freehold.libsql.pragmas import CHECKS, OF_A_TABLE
-from freehold.libsql.tokens import Kind, tokens
+from freehold.sql.pragmas import CHECKS, OF_A_TABLE
+from freehold.sql.tokens import Kind, tokens
 
 _READS = frozenset({"select", "values", "explain"})
 _WRITES = frozenset({"insert", "update", "delete", "replace"})

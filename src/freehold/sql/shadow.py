@@ -8,8 +8,8 @@ Source: `xShadowName` of SQLite's modules, and libSQL's `vectorIndex.c`.
 
 from collections.abc import Iterable
 
-from freehold.libsql.shape import Shape
-from freehold.libsql.vectors import VECTOR_FUNCTION, VECTOR_META
+from freehold.sql.shape import Shape
+from freehold.sql.vectors import VECTOR_FUNCTION, VECTOR_META
 
 _OF_FTS5 = ("config", "content", "data", "docsize", "idx")
 _OF_FTS3 = ("content", "docsize", "segdir", "segments", "stat")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from enum import IntEnum, auto
 from typing import NamedTuple
 
-from freehold.libsql.pacing import EVERY, breathe
+from freehold.sql.pacing import EVERY, breathe
 
 
 class Kind(IntEnum):

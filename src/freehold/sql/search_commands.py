@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from freehold.libsql.tokens import Kind, Token, counted, tokens
+from freehold.sql.tokens import Kind, Token, counted, tokens
 
 # What each takes as its `rank`, from and to; the sizes in bytes.
 _NUMBERS = {

@@ -8,7 +8,7 @@ from collections import Counter
 
 from msgspec import Struct
 
-from freehold.libsql.tokens import Kind, counted, tokens
+from freehold.sql.tokens import Kind, counted, tokens
 
 # Words that cannot be names. (Most of SQLite's keywords can.)
 _RESERVED = frozenset(

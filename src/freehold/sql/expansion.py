@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from freehold.libsql.shape import Query, Shape
+from freehold.sql.shape import Query, Shape
 
 # SQLite itself takes 200 tables in one query after all is merged; what is far above that never runs.
 MAX_TERMS = 500

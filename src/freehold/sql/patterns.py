@@ -6,7 +6,7 @@ Measured on sqld 0.24.32: `'a' REGEXP 'a{999999999}'` takes 650 MB and 12 s, and
 import re
 from collections.abc import Iterable
 
-from freehold.libsql.tokens import Kind, Token
+from freehold.sql.tokens import Kind, Token
 
 MATCHERS = frozenset({"regexp", "regexpi"})
 MATCHES = "regexp"  # no text without this calls one of them

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from freehold.errors import Forbidden
-from freehold.libsql.guard import RefusedSql
-from freehold.libsql.inspection import in_our_words
-from freehold.libsql.pragmas import ABOUT, CHANGED, OF_ROWS, READ, is_switch
-from freehold.libsql.tokens import Kind, Token, statements, tokens
+from freehold.sql.guard import RefusedSql
+from freehold.sql.inspection import in_our_words
+from freehold.sql.pragmas import ABOUT, CHANGED, OF_ROWS, READ, is_switch
+from freehold.sql.tokens import Kind, Token, statements, tokens
 
 Profile = Literal["none", "read_only", "rows", "full"]
 

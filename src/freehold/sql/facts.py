@@ -4,18 +4,18 @@ from collections.abc import Callable, Mapping, Sequence, Set
 
 from msgspec import Struct
 
-from freehold.libsql.expansion import (
+from freehold.sql.expansion import (
     MAX_TERMS_OF_ALL,
     NOTHING,
     Cost,
     expansion_fault,
     view_costs,
 )
-from freehold.libsql.generated import Columns, Generated, with_generated
-from freehold.libsql.generated import too_large as too_large_columns
-from freehold.libsql.shadow import VECTOR_END, owned_by, shadows_of
-from freehold.libsql.shape import Made, Shape
-from freehold.libsql.vectors import (
+from freehold.sql.generated import Columns, Generated, with_generated
+from freehold.sql.generated import too_large as too_large_columns
+from freehold.sql.shadow import VECTOR_END, owned_by, shadows_of
+from freehold.sql.shape import Made, Shape
+from freehold.sql.vectors import (
     VECTOR_FUNCTION,
     VECTOR_META,
     VECTOR_META_SQL,

@@ -6,7 +6,7 @@ Source: https://sqlite.org/pragma.html, "some pragmas run during the SQL compila
 
 from collections.abc import Sequence
 
-from freehold.libsql.tokens import Token
+from freehold.sql.tokens import Token
 
 OF_A_TABLE = frozenset(
     {

@@ -6,7 +6,7 @@ Measured on both engines: of `g1 AS (g0 + g0)`, `g2 AS (g1 + g1)` and so on, the
 
 from collections.abc import Mapping
 
-from freehold.libsql.shape import Shape
+from freehold.sql.shape import Shape
 
 # By the table: by the column, how often each name stands in its expression. None for a table that was not read.
 Columns = Mapping[str, Mapping[str, int]]

@@ -7,8 +7,8 @@ and `vector_top_k(.., .., 0)` or `SELECT libsql_vector_idx()` ends it.
 import re
 from collections.abc import Iterable
 
-from freehold.libsql.shape import Shape
-from freehold.libsql.tokens import Kind, Token
+from freehold.sql.shape import Shape
+from freehold.sql.tokens import Kind, Token
 
 VECTOR_FUNCTION = "libsql_vector_idx"
 VECTOR_SEARCH = "vector_top_k"

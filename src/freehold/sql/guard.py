@@ -13,17 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from freehold.errors import Forbidden
-from freehold.libsql.expansion import expansion_fault
-from freehold.libsql.facts import Facts, Unfit, facts_of, judge
-from freehold.libsql.inspection import in_our_words
-from freehold.libsql.looks import LooksAtView, may_look, without_views
-from freehold.libsql.pacing import EVERY, breathe
-from freehold.libsql.pragmas import PRAGMAS, not_allowed, pragma_fault
-from freehold.libsql.search_commands import commands_in
-from freehold.libsql.shadow import SHADOW_ENDS, may_be_shadow
-from freehold.libsql.shape import Shape, shapes_of
-from freehold.libsql.tokens import MAX_TOKENS, Kind, Token, TooManyTokens, counted, tokens
-from freehold.libsql.vectors import (
+from freehold.sql.expansion import expansion_fault
+from freehold.sql.facts import Facts, Unfit, facts_of, judge
+from freehold.sql.inspection import in_our_words
+from freehold.sql.looks import LooksAtView, may_look, without_views
+from freehold.sql.pacing import EVERY, breathe
+from freehold.sql.pragmas import PRAGMAS, not_allowed, pragma_fault
+from freehold.sql.search_commands import commands_in
+from freehold.sql.shadow import SHADOW_ENDS, may_be_shadow
+from freehold.sql.shape import Shape, shapes_of
+from freehold.sql.tokens import MAX_TOKENS, Kind, Token, TooManyTokens, counted, tokens
+from freehold.sql.vectors import (
     VECTOR_FUNCTION,
     VECTOR_SEARCH,
     vector_function_fault,
