@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 
-from freehold.auth.passwords import cores, hash_password
+from freehold.auth.passwords.passwords import cores, hash_password
 
 
 def measure(seconds: float) -> float:

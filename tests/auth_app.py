@@ -12,18 +12,18 @@ import httpx
 from litestar import Litestar, get, post
 from litestar.di import NamedDependency, Provide
 
-from freehold.auth.admin import UserAdmin
-from freehold.auth.cookies import SessionCookies
-from freehold.auth.guests import Guests
-from freehold.auth.issuers import Issuers
 from freehold.auth.lockout import Lockout
 from freehold.auth.origins import TrustedOrigins
-from freehold.auth.passwords import ScryptHasher
+from freehold.auth.passwords.passwords import ScryptHasher
 from freehold.auth.places import KnownPlaces
 from freehold.auth.ports import PasswordHasher
 from freehold.auth.service import Auth
-from freehold.auth.sessions import Sessions
+from freehold.auth.sessions.cookies import SessionCookies
+from freehold.auth.sessions.sessions import Sessions
+from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.types import SignedIn
+from freehold.auth.users.admin import UserAdmin
+from freehold.auth.users.guests import Guests
 from freehold.bootstrap import email_addresses, email_services, open_issuers, open_services
 from freehold.central.administration import SqlAdminStore
 from freehold.central.audit import CentralAudit

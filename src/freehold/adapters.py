@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from freehold.auth.password_rules import BreachedPasswords, PasswordRules, words_of_service
+from freehold.auth.passwords.rules import BreachedPasswords, PasswordRules, words_of_service
 from freehold.auth.ports import Mailer
 from freehold.breaches.files import BreachFiles
 from freehold.breaches.service import open_breach_service

@@ -22,8 +22,8 @@ import jwt
 import pytest
 from tests.auth_app import SECRET, AuthApp, running_auth, running_service
 
-from freehold.auth.api_key_types import NewApiKey
-from freehold.auth.sealing import Seal
+from freehold.auth.api_keys.types import NewApiKey
+from freehold.auth.tokens.sealing import Seal
 
 RECORDED = json.loads((Path(__file__).parent / "captures/better_auth.json").read_text())
 API_KEYS = json.loads((Path(__file__).parent / "captures/better_auth_api_keys.json").read_text())

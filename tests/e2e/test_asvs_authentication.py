@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from freehold.auth import codes, links, tokens
+from freehold.auth import random_ids as tokens
+from freehold.auth.email import codes, links
 from freehold.settings import variables
 from tests.e2e.asvs_scene import SECURITY, Scene
 from tests.e2e.people import PASSWORD

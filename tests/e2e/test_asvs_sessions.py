@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pytest
 
-from freehold.auth.sessions import EXTEND_AFTER, LIFETIME, MAX_AGE, SHORT_LIFETIME
+from freehold.auth.sessions.sessions import EXTEND_AFTER, LIFETIME, MAX_AGE, SHORT_LIFETIME
 from freehold.dates import to_iso
 from tests.e2e.asvs_scene import SECURITY, Scene
 from tests.e2e.people import PASSWORD, Person

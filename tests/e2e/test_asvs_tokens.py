@@ -12,9 +12,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from freehold.auth.refresh import GRACE
 from freehold.auth.social.errors import IdentityProviderUnavailable, SocialRefusal
 from freehold.auth.social.types import Identity, Question
+from freehold.auth.tokens.refresh import GRACE
 from freehold.identity.code_flow import Registration
 from freehold.identity.metadata import Issuer
 from freehold.identity.oidc import OidcProvider

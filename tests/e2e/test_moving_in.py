@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from freehold.auth.passwords import hash_password
+from freehold.auth.passwords.passwords import hash_password
 from freehold.libsql.client import create_client
 from tests.e2e.people import Person, run_sql
 from tests.integration.libsql_parts import new_url

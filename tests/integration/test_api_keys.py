@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from freehold.auth.api_key_types import NewApiKey
+from freehold.auth.api_keys.types import NewApiKey
 from freehold.dates import to_iso
 from tests.auth_app import AuthApp, running_service
 from tests.mailed import OutboxReader

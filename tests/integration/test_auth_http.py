@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from freehold.auth.passwords import ScryptHasher
+from freehold.auth.passwords.passwords import ScryptHasher
 from tests.auth_app import TRUSTED, AuthApp, QuickHasher, running_auth
 from tests.central_place import CentralPlace
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from freehold.auth.errors import NotAGuest
-from freehold.auth.guests import Guests
+from freehold.auth.users.guests import Guests
 from freehold.central.users import SqlUserStore
 from tests.auth_app import AuthApp, QuickHasher, running_auth
 from tests.central_place import CentralPlace

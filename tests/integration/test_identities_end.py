@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from freehold.auth.moving.records import Record, Unusable, newcomer
-from freehold.auth.moving.service import MovingIn
+from freehold.auth.importing.records import Record, Unusable, newcomer
+from freehold.auth.importing.service import MovingIn
 from freehold.central.newcomers import SqlNewcomers
 from freehold.central.user_lines import UserLines
 from freehold.settings import Secret

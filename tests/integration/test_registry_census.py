@@ -13,7 +13,7 @@ from alembic import command
 from litestar import Litestar
 
 from freehold.audit.types import Filter
-from freehold.auth.cookies import SessionCookies
+from freehold.auth.sessions.cookies import SessionCookies
 from freehold.central.audit import CentralAudit
 from freehold.central.census import CentralCensus
 from freehold.central.engine import Central, open_central

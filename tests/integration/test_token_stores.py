@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from freehold.auth.api_key_errors import ApiKeyRateLimited
-from freehold.auth.api_key_types import KeyHolder, NewApiKey
+from freehold.auth.api_keys.errors import ApiKeyRateLimited
+from freehold.auth.api_keys.types import KeyHolder, NewApiKey
 from freehold.auth.errors import BadAccessToken, BadRefreshToken
-from freehold.auth.issuers import Issuers
+from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.types import Client, NewUser
 from freehold.dates import to_iso
 from tests.auth_app import AuthApp, QuickHasher, auth_and_issuers, running_auth

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from freehold.auth.api_key_errors import ApiKeyDisabled, ApiKeyExpired, ApiKeyRateLimited, ApiKeyUsedUp
-from freehold.auth.api_key_limits import used_once
-from freehold.auth.api_key_types import ApiKey
+from freehold.auth.api_keys.errors import ApiKeyDisabled, ApiKeyExpired, ApiKeyRateLimited, ApiKeyUsedUp
+from freehold.auth.api_keys.limits import used_once
+from freehold.auth.api_keys.types import ApiKey
 from freehold.dates import to_iso
 
 NOW = datetime(2026, 1, 31, 10, tzinfo=UTC)

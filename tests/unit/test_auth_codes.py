@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freehold.auth.codes import Codes, Purpose
+from freehold.auth.email.codes import Codes, Purpose
+from freehold.auth.email.sent_codes import holds_code, read_codes
 from freehold.auth.errors import CodeExpired, MailRefused, MailUnavailable, TooManyTries, WrongCode
 from freehold.auth.letters import Letter
 from freehold.auth.pending import Pending, Rows
 from freehold.auth.places import Place
-from freehold.auth.sent_codes import holds_code, read_codes
 from freehold.limiting import NO_LIMIT, Rate, RateLimited
 
 T = TypeVar("T")

@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import pytest
 
-from freehold.auth import cookies as cookies_module
-from freehold.auth.cookies import SessionCookies
+from freehold.auth.sessions import cookies as cookies_module
+from freehold.auth.sessions.cookies import SessionCookies
 
 VECTOR = json.loads((Path(__file__).parents[1] / "contract/captures/better_auth.json").read_text())[
     "vectors"

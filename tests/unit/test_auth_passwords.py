@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from freehold.auth.errors import PasswordTooLong, PasswordTooShort
-from freehold.auth.passwords import ScryptHasher, check_new_password, hash_password, verify_password
+from freehold.auth.passwords.passwords import ScryptHasher, check_new_password, hash_password, verify_password
 from freehold.errors import Unavailable
 
 VECTORS = json.loads((Path(__file__).parents[1] / "contract/captures/better_auth.json").read_text())[

@@ -9,7 +9,6 @@ import pytest
 from msgspec.structs import replace
 
 from freehold.audit.types import ANONYMOUS, Event
-from freehold.auth.cookies import SessionCookies
 from freehold.auth.errors import (
     Banned,
     EmailTaken,
@@ -21,7 +20,8 @@ from freehold.auth.errors import (
 )
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.service import Auth
-from freehold.auth.sessions import Sessions
+from freehold.auth.sessions.cookies import SessionCookies
+from freehold.auth.sessions.sessions import Sessions
 from freehold.auth.social.types import Identity
 from freehold.auth.types import AdminOutcome, Client, Credential, NewUser, Session, SignedIn, User
 from freehold.dates import to_iso

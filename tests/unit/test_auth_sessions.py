@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from freehold.auth.sessions import MAX_AGE, SessionCache, Sessions, extend_from
+from freehold.auth.sessions.sessions import MAX_AGE, SessionCache, Sessions, extend_from
 from freehold.auth.types import Session, SignedIn, User
 from freehold.changes import Listener, Topic
 from freehold.dates import to_iso

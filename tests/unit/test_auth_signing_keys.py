@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from jwt.algorithms import ECAlgorithm
 from msgspec.structs import replace
 
-from freehold.auth.signing_keys import STAYS_PUBLISHED, SigningKeys
+from freehold.auth.tokens.signing_keys import STAYS_PUBLISHED, SigningKeys
 from freehold.auth.types import StoredKey
 from freehold.changes import Listener, Topic
 from freehold.dates import to_iso

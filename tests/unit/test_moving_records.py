@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freehold.auth.moving.records import Record, Unusable, newcomer
-from freehold.auth.passwords import hash_password, verify_password
+from freehold.auth.importing.records import Record, Unusable, newcomer
+from freehold.auth.passwords.passwords import hash_password, verify_password
 from freehold.central.user_lines import record_of
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)

@@ -8,14 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from freehold.auth.common_passwords import _read, is_common
 from freehold.auth.errors import (
     PasswordCompromised,
     PasswordTooLong,
     PasswordTooPredictable,
     PasswordTooShort,
 )
-from freehold.auth.password_rules import PasswordRules, words_of, words_of_service
+from freehold.auth.passwords.common import _read, is_common
+from freehold.auth.passwords.rules import PasswordRules, words_of, words_of_service
 
 ADA = ("Ada Lovelace", "ada.byron@analytical.example.com")
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from freehold.auth.accounts import Accounts
-from freehold.auth.code_sign_in import CodeSignIn
-from freehold.auth.codes import Codes
-from freehold.auth.email_addresses import EmailAddresses
-from freehold.auth.password_resets import PasswordResets
+from freehold.auth.email.addresses import EmailAddresses
+from freehold.auth.email.code_sign_in import CodeSignIn
+from freehold.auth.email.codes import Codes
+from freehold.auth.email.password_resets import PasswordResets
+from freehold.auth.users.accounts import Accounts
 
 
 @dataclass(frozen=True, slots=True)

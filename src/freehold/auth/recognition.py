@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from freehold.auth.api_keys import ApiKeys
-from freehold.auth.refresh import TokenPairs
-from freehold.auth.sessions import Sessions
+from freehold.auth.api_keys.service import ApiKeys
+from freehold.auth.sessions.sessions import Sessions
+from freehold.auth.tokens.refresh import TokenPairs
 
 CredentialKind = Literal["session", "access_token", "api_key"]
 

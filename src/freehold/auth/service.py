@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from freehold.audit.ports import Recorder
 from freehold.audit.types import ANONYMOUS, Event
-from freehold.auth.cookies import SessionCookies
 from freehold.auth.emails import is_email
 from freehold.auth.errors import (
     Banned,
@@ -24,14 +23,15 @@ from freehold.auth.errors import (
 )
 from freehold.auth.lockout import Attempt, Lockout
 from freehold.auth.origins import TrustedOrigins
-from freehold.auth.password_rules import PasswordRules
-from freehold.auth.passwords import check_length
+from freehold.auth.passwords.passwords import check_length
+from freehold.auth.passwords.rules import PasswordRules
 from freehold.auth.places import Places
 from freehold.auth.ports import PasswordHasher, UserStore, VerificationMail
 from freehold.auth.proofs import Chosen
-from freehold.auth.sessions import Sessions, extend_from
+from freehold.auth.random_ids import random_id
+from freehold.auth.sessions.cookies import SessionCookies
+from freehold.auth.sessions.sessions import Sessions, extend_from
 from freehold.auth.social.types import Identity
-from freehold.auth.tokens import random_id
 from freehold.auth.types import (
     ADMIN_ROLE,
     USER_ROLE,

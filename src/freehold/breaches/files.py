@@ -1,7 +1,7 @@
 """Passwords from breaches in a copy on this machine, as the downloaders of Have I Been Pwned write it.
 
 Either a folder with a file for each range (`21BD1` or `21BD1.txt`, lines `SUFFIX:COUNT`), or one file of all hashes
-in order (lines `HASH:COUNT`). Implements `freehold.auth.password_rules.BreachedPasswords`.
+in order (lines `HASH:COUNT`). Implements `freehold.auth.passwords.rules.BreachedPasswords`.
 """
 
 import asyncio

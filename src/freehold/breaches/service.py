@@ -1,6 +1,6 @@
 """Passwords from breaches, asked for at a service by k-anonymity: only five digits of a hash leave this process.
 
-Implements `freehold.auth.password_rules.BreachedPasswords`.
+Implements `freehold.auth.passwords.rules.BreachedPasswords`.
 """
 
 import asyncio

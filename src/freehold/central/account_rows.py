@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from freehold.auth.random_ids import random_id
 from freehold.auth.social.types import Identity
-from freehold.auth.tokens import random_id
 
 CREDENTIAL = "credential"
 

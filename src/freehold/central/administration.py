@@ -1,4 +1,4 @@
-"""Users as administrators see and change them. Implements `freehold.auth.admin_ports.AdminStore`."""
+"""Users as administrators see and change them. Implements `freehold.auth.users.admin_ports.AdminStore`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.admin_types import UserEdit, UserPage, UserQuery
 from freehold.auth.errors import EmailTaken
 from freehold.auth.types import ADMIN_ROLE, Session, User
+from freehold.auth.users.admin_types import UserEdit, UserPage, UserQuery
 from freehold.central.account_rows import CREDENTIAL, password_row
 from freehold.central.arrival import end_api_keys, end_sessions
 from freehold.central.engine import Central

@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
-from freehold.auth.api_key_errors import ApiKeyNotFound, TooManyApiKeys
-from freehold.auth.api_key_types import ApiKey, ApiKeyPage, KeyHolder, Permissions
+from freehold.auth.api_keys.errors import ApiKeyNotFound, TooManyApiKeys
+from freehold.auth.api_keys.types import ApiKey, ApiKeyPage, KeyHolder, Permissions
 from freehold.central.arrival import is_alive
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, user

@@ -1,6 +1,6 @@
 """An existing better-auth database, only read: a SQLite file, or a database on a libSQL server.
 
-Implements `freehold.auth.moving.ports.UserSource`.
+Implements `freehold.auth.importing.ports.UserSource`.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from freehold.auth.moving.records import Record
-from freehold.auth.moving.types import SourceUnavailable, UnusableSource
+from freehold.auth.importing.records import Record
+from freehold.auth.importing.types import SourceUnavailable, UnusableSource
 from freehold.libsql.client import Client, create_client
 from freehold.libsql.errors import LibsqlError, Refused, Unreachable
 

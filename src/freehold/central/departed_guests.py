@@ -1,4 +1,4 @@
-"""Guests of whom nothing was heard for long. Implements `auth.departed_guests.DepartedStore`."""
+"""Guests of whom nothing was heard for long. Implements `auth.users.departed_guests.DepartedStore`."""
 
 from dataclasses import dataclass
 from datetime import datetime

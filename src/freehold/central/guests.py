@@ -1,4 +1,4 @@
-"""Guests' rows: growing into users, being linked to users. See `freehold.auth.guests`."""
+"""Guests' rows: growing into users, being linked to users. See `freehold.auth.users.guests`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

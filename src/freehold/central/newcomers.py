@@ -1,4 +1,4 @@
-"""Writes users who come from somewhere else. Implements `freehold.auth.moving.ports.NewcomerStore`."""
+"""Writes users who come from somewhere else. Implements `freehold.auth.importing.ports.NewcomerStore`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sqlalchemy import or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.moving.types import Ending, Newcomer, Outcome, WayIn
+from freehold.auth.importing.types import Ending, Newcomer, Outcome, WayIn
 from freehold.central.account_rows import account_row
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, tenant, user

@@ -8,9 +8,9 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from freehold.auth.email.sent_codes import holds_code
 from freehold.auth.pending import Pending, Rows, Ticket
-from freehold.auth.sent_codes import holds_code
-from freehold.auth.tokens import random_id
+from freehold.auth.random_ids import random_id
 from freehold.central.engine import Central
 from freehold.central.tables import verification
 from freehold.dates import from_iso, to_iso, utc_now

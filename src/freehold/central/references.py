@@ -1,12 +1,12 @@
-"""Sessions and API keys by their ids, for the gateway. Implements `freehold.auth.references.ReferenceStore`."""
+"""Sessions and API keys by their ids, for the gateway. Implements `auth.tokens.references.ReferenceStore`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
 
-from freehold.auth.references import Referred
-from freehold.auth.sessions import MAX_AGE
+from freehold.auth.sessions.sessions import MAX_AGE
+from freehold.auth.tokens.references import Referred
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, change, session, user
 from freehold.central.users import LABELLED_USER, user_of

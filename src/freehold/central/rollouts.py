@@ -9,7 +9,7 @@ from sqlalchemy import Row, and_, case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
-from freehold.auth.tokens import random_id
+from freehold.auth.random_ids import random_id
 from freehold.central.engine import Central
 from freehold.central.rollout_sql import (
     CLAIM,

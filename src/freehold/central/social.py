@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event
 from freehold.auth.errors import AccountNotFound, IdentityTaken, LastAccount
 from freehold.auth.proofs import Kept, Proof, in_hand
+from freehold.auth.random_ids import random_id
 from freehold.auth.social.errors import SocialRefusal
 from freehold.auth.social.types import Attempt, Identity
-from freehold.auth.tokens import random_id
 from freehold.auth.types import Credential, SignedIn, User
 from freehold.central.account_rows import identity_row
 from freehold.central.arrival import arrive, is_alive

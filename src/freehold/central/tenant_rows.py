@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from freehold.auth.tokens import random_id
+from freehold.auth.random_ids import random_id
 from freehold.dates import to_iso
 from freehold.tenants.names import new_database_name
 

@@ -1,4 +1,4 @@
-"""Users in a file, one JSON object a line. Implements `freehold.auth.moving.ports.UserSource`."""
+"""Users in a file, one JSON object a line. Implements `freehold.auth.importing.ports.UserSource`."""
 
 import asyncio
 import itertools
@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import msgspec
 
-from freehold.auth.moving.records import CREDENTIAL, Record
+from freehold.auth.importing.records import CREDENTIAL, Record
 
 _MAX_LINE = 1_000_000
 

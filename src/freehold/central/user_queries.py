@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func
 
-from freehold.auth.admin_types import Search, UserFilter, UserQuery
 from freehold.auth.errors import NoSuchField
 from freehold.auth.types import USER_ROLE
+from freehold.auth.users.admin_types import Search, UserFilter, UserQuery
 from freehold.central.tables import user
 
 _BOOLEANS = {"emailVerified", "banned", "isAnonymous"}

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.errors import Banned, EmailTaken, IdentityTaken
-from freehold.auth.sessions import extend_from
+from freehold.auth.sessions.sessions import extend_from
 from freehold.auth.social.types import Identity
 from freehold.auth.types import USER_ROLE, Credential, Session, SignedIn, User
 from freehold.central.account_rows import CREDENTIAL, identity_row, password_row

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from freehold.auth.api_key_types import ApiKey, ApiKeyPage, NewApiKey, Permissions
+from freehold.auth.api_keys.types import ApiKey, ApiKeyPage, NewApiKey, Permissions
 from freehold.cli.context import async_command, command_services, echo_json
 
 _SCOPE = re.compile(r"([a-z0-9_-]+):([a-z0-9_-]+)")

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from freehold.auth.admin_types import UserEdit
+from freehold.auth.users.admin_types import UserEdit
 from freehold.dates import from_iso, to_iso
 from freehold.http.auth_bodies import Field, check
 from freehold.http.auth_replies import Refusal

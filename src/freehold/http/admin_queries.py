@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 
 from litestar.types import Scope
 
-from freehold.auth.admin_types import FilterOperator, Search, SearchOperator, UserFilter, UserQuery
+from freehold.auth.users.admin_types import FilterOperator, Search, SearchOperator, UserFilter, UserQuery
 from freehold.http.auth_bodies import Field, documented_query
 from freehold.http.auth_replies import Refusal
 

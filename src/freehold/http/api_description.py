@@ -14,7 +14,7 @@ from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin, Yaml
 from litestar.routes import HTTPRoute
 
 from freehold import __version__
-from freehold.auth.cookies import SessionCookies
+from freehold.auth.sessions.cookies import SessionCookies
 from freehold.http.api_hrana import hrana_paths, hrana_schemas
 from freehold.http.api_presence import with_presence
 from freehold.http.api_refusals import (

@@ -9,9 +9,9 @@ from litestar import Request, Router, asgi, get, post, route
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.types import Method, Receive, Scope, Send
 
-from freehold.auth.api_key_errors import ApiKeyTooShort, InvalidApiKey
-from freehold.auth.cookies import Presented
+from freehold.auth.api_keys.errors import ApiKeyTooShort, InvalidApiKey
 from freehold.auth.errors import EmailNotVerified, EmailTaken, WrongCredentials
+from freehold.auth.sessions.cookies import Presented
 from freehold.auth.types import NewUser, Session, User
 from freehold.http.auth_bodies import Field, check, documented, documented_query, refuse_protected
 from freehold.http.auth_copies import SentCopy

@@ -6,9 +6,9 @@ from typing import Any
 from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 
-from freehold.auth.accounts import Accounts
 from freehold.auth.errors import BadLink, SessionNotFresh
 from freehold.auth.types import Account, UserChanges
+from freehold.auth.users.accounts import Accounts
 from freehold.http.auth_answers import Status, SuccessMessage
 from freehold.http.auth_bodies import Field, check, documented, documented_query, refuse_protected
 from freehold.http.auth_edge import LEADS_ON, AuthEdge, answers, query_value

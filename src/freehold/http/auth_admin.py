@@ -7,11 +7,11 @@ from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 
-from freehold.auth.admin import UserAdmin
-from freehold.auth.admin_types import CreatedUser
 from freehold.auth.errors import EmailTaken, NoSuchField, NoSuchUser
-from freehold.auth.permissions import may
 from freehold.auth.types import Session, SignedIn, User
+from freehold.auth.users.admin import UserAdmin
+from freehold.auth.users.admin_types import CreatedUser
+from freehold.auth.users.permissions import may
 from freehold.http.admin_bodies import USER_ID, ban_seconds, changes_nothing, edit_in, invalid, read, role_in
 from freehold.http.admin_queries import DocumentedQuery, number_in, user_query
 from freehold.http.auth_answers import UserReply

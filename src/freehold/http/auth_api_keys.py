@@ -9,8 +9,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 from msgspec import UNSET
 
-from freehold.auth.api_key_errors import ApiKeyNotFound
-from freehold.auth.api_key_types import SORTABLE, ApiKey, ApiKeyChanges, ApiKeyPage, NewApiKey
+from freehold.auth.api_keys.errors import ApiKeyNotFound
+from freehold.auth.api_keys.types import SORTABLE, ApiKey, ApiKeyChanges, ApiKeyPage, NewApiKey
 from freehold.auth.types import SignedIn
 from freehold.errors import NotFound
 from freehold.http.auth_answers import Success

@@ -6,10 +6,10 @@ from typing import Any
 from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 
-from freehold.auth.code_sign_in import CodeSignIn, checked_email
-from freehold.auth.codes import CodeKind, Codes, Purpose
-from freehold.auth.email_addresses import EmailAddresses
-from freehold.auth.password_resets import PasswordResets
+from freehold.auth.email.addresses import EmailAddresses
+from freehold.auth.email.code_sign_in import CodeSignIn, checked_email
+from freehold.auth.email.codes import CodeKind, Codes, Purpose
+from freehold.auth.email.password_resets import PasswordResets
 from freehold.auth.types import NewUser
 from freehold.http.auth_answers import Success, TokenUser, VerifiedByCode
 from freehold.http.auth_bodies import CHOSEN_PASSWORD, Field, check, documented

@@ -3,7 +3,7 @@
 from litestar.types import Scope
 
 from freehold.auth.service import Auth
-from freehold.auth.session_data import SessionData
+from freehold.auth.sessions.session_data import SessionData
 from freehold.auth.types import SignedIn
 from freehold.http.headers import header
 

@@ -8,9 +8,9 @@ from litestar import Request
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import Scope
 
-from freehold.auth.issuers import Issuers
 from freehold.auth.service import Auth
-from freehold.auth.session_data import SessionData
+from freehold.auth.sessions.session_data import SessionData
+from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.types import Client, SignedIn
 from freehold.http.auth_bodies import read_body
 from freehold.http.auth_replies import AuthReply, HeaderPairs, Refusal, json_reply

@@ -7,7 +7,7 @@ from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 
-from freehold.auth.email_addresses import EmailAddresses, Followed
+from freehold.auth.email.addresses import EmailAddresses, Followed
 from freehold.auth.errors import BadLink, EmailTaken, LinkExpired
 from freehold.auth.types import SignedIn
 from freehold.http.auth_answers import Status, StatusUser, with_query

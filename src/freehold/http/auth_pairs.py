@@ -12,8 +12,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 
 from freehold.auth.errors import BadAccessToken, BadRefreshToken, EmailTaken, WrongCredentials
-from freehold.auth.jwts import LIFETIME
-from freehold.auth.refresh import TokenPair
+from freehold.auth.tokens.jwts import LIFETIME
+from freehold.auth.tokens.refresh import TokenPair
 from freehold.auth.types import NewUser, User
 from freehold.dates import to_iso
 from freehold.http.auth_answers import Success

@@ -7,9 +7,9 @@ from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from freehold.auth.accounts import Accounts
+from freehold.auth.email.password_resets import PasswordResets
 from freehold.auth.errors import BadLink
-from freehold.auth.password_resets import PasswordResets
+from freehold.auth.users.accounts import Accounts
 from freehold.http.auth_answers import Status, StatusMessage, TokenUser, with_query
 from freehold.http.auth_bodies import KEEPS_KEYS, Field, check, documented, documented_query
 from freehold.http.auth_edge import AuthEdge, answers, query_value

@@ -11,7 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.response.base import ASGIResponse
 from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
 
-from freehold.auth.api_key_errors import (
+from freehold.auth.api_keys.errors import (
     ApiKeyDisabled,
     ApiKeyExpired,
     ApiKeyLifeTooLong,

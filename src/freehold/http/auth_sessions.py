@@ -6,9 +6,9 @@ from typing import Any
 from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 
-from freehold.auth.accounts import Accounts
 from freehold.auth.errors import SessionNotFresh
 from freehold.auth.types import Session
+from freehold.auth.users.accounts import Accounts
 from freehold.http.auth_answers import Status
 from freehold.http.auth_bodies import KEEPS_KEYS, Field, check, documented
 from freehold.http.auth_edge import AuthEdge, answers

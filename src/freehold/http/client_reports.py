@@ -4,8 +4,8 @@ from typing import NamedTuple, get_args
 
 from litestar.types import Scope
 
-from freehold.auth.cookies import SessionCookies
 from freehold.auth.recognition import CredentialKind
+from freehold.auth.sessions.cookies import SessionCookies
 from freehold.http.client_address import ClientAddresses
 from freehold.http.headers import API_KEY_HEADER, access_token_of, header, presented_by
 from freehold.registry.census import Reports

@@ -9,10 +9,10 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 from msgspec import Struct
 
-from freehold.auth.api_key_types import DATABASES, READ, WRITE, KeyHolder
-from freehold.auth.issuers import Issuers
-from freehold.auth.refresh import TokenPairs
+from freehold.auth.api_keys.types import DATABASES, READ, WRITE, KeyHolder
 from freehold.auth.service import Auth
+from freehold.auth.tokens.issuers import Issuers
+from freehold.auth.tokens.refresh import TokenPairs
 from freehold.auth.types import SignedIn
 from freehold.errors import Forbidden, Unauthenticated
 from freehold.http.headers import API_KEY_HEADER, access_token_of, header, presented_by

@@ -6,8 +6,8 @@ import msgspec
 from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 
-from freehold.auth.guests import Guests
 from freehold.auth.types import User
+from freehold.auth.users.guests import Guests
 from freehold.http.auth_answers import Success
 from freehold.http.auth_edge import AuthEdge, answers
 from freehold.http.auth_replies import AuthReply, json_reply

@@ -2,7 +2,7 @@
 
 from litestar.types import Scope
 
-from freehold.auth.cookies import Presented, SessionCookies
+from freehold.auth.sessions.cookies import Presented, SessionCookies
 
 API_KEY_HEADER = b"x-api-key"
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 from litestar.types import Scope
 
-from freehold.auth.api_key_errors import ApiKeyRateLimited, ApiKeyUsedUp
+from freehold.auth.api_keys.errors import ApiKeyRateLimited, ApiKeyUsedUp
 from freehold.auth.types import User
 from freehold.dates import to_iso, utc_now
 from freehold.http.auth_edge import AuthEdge

@@ -10,8 +10,8 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import JSONBody
 from litestar.status_codes import HTTP_200_OK
 
-from freehold.auth.api_key_types import FORCE, PUBLISH, REGISTRY
-from freehold.auth.issuers import Issuers
+from freehold.auth.api_keys.types import FORCE, PUBLISH, REGISTRY
+from freehold.auth.tokens.issuers import Issuers
 from freehold.errors import Conflict
 from freehold.http.guards import key_holder, require_admin
 from freehold.http.headers import API_KEY_HEADER, header

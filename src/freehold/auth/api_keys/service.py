@@ -1,0 +1,225 @@
+"""API keys: made, listed, changed, deleted, and recognised. Only their hashes are kept."""
+
+import base64
+import hashlib
+import re
+import secrets
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from freehold.audit.origin import acting
+from freehold.auth.api_keys.errors import (
+    ApiKeyExpired,
+    ApiKeyLifeTooLong,
+    ApiKeyLifeTooShort,
+    ApiKeyPrefixTooLong,
+    ApiKeyTooShort,
+    ApiKeyUsedUp,
+    BadApiKeyLimits,
+    BadApiKeyName,
+    BadApiKeyPrefix,
+    InvalidApiKey,
+)
+from freehold.auth.api_keys.limits import check_usable, used_once
+from freehold.auth.api_keys.ports import ApiKeyStore
+from freehold.auth.api_keys.types import (
+    DAY_MS,
+    ApiKey,
+    ApiKeyChanges,
+    ApiKeyPage,
+    KeyHolder,
+    NewApiKey,
+)
+from freehold.auth.random_ids import random_id
+from freehold.dates import to_iso, utc_now
+from freehold.errors import NotFound
+
+KEY_LETTERS = 64
+MAX_KEYS = 100
+_MAX_TEXT = 200
+_START_CHARACTERS = 6
+_MAX_NAME = _MAX_PREFIX = 32
+_PREFIX = re.compile(r"[A-Za-z0-9_-]+")
+_SCOPE = re.compile(r"[a-z0-9_-]{1,32}")
+_DAY_S = 86_400
+_MIN_LIFE_S, _MAX_LIFE_S = _DAY_S, 365 * _DAY_S
+_MAX_NUMBER = 2**53
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeys:
+    """A user's keys, and who shows one."""
+
+    store: ApiKeyStore
+    clock: Callable[[], datetime] = utc_now
+
+    async def create(
+        self, user_id: str, new: NewApiKey, *, asked_by: str | None = None
+    ) -> tuple[ApiKey, str]:
+        """A new key and its text, which nobody can be told again. `asked_by`: the session in which it is made.
+
+        Raises:
+            BadApiKeyName, BadApiKeyPrefix, ApiKeyPrefixTooLong, BadApiKeyLimits: bad input.
+            ApiKeyLifeTooShort, ApiKeyLifeTooLong: less than a day, or more than a year.
+            TooManyApiKeys: the user has `MAX_KEYS` already.
+            NotFound: the user is gone, or that session has ended.
+        """
+        _check(new)
+        now = self.clock()
+        letters = "".join(secrets.choice(string.ascii_letters) for _ in range(KEY_LETTERS))
+        text = f"{new.prefix or ''}{letters}"
+        key = ApiKey(
+            key_id=random_id(),
+            name=new.name,
+            start=text[:_START_CHARACTERS],
+            reference_id=user_id,
+            prefix=new.prefix,
+            refill_interval=new.refill_interval_ms,
+            refill_amount=new.refill_amount,
+            rate_limit_max=new.rate_limit_max or 1000,
+            rate_limit_time_window=new.rate_limit_window_ms or DAY_MS,
+            remaining=new.remaining if new.remaining is not None else new.refill_amount,
+            expires_at=_end(now, new.expires_in_s),
+            created_at=to_iso(now),
+            updated_at=to_iso(now),
+            permissions=new.permissions,
+            metadata=new.metadata,
+        )
+        await self.store.add_api_key(key, _hash(text), most=MAX_KEYS, asked_by=asked_by)
+        log.info("api_key.created", user_id=user_id, key_id=key.key_id)
+        return key, text
+
+    async def owner(self, email: str) -> str:
+        """The id of the user with this address. Raises `NotFound`."""
+        user_id = await self.store.user_id_of(email.lower())
+        if user_id is None:
+            raise NotFound(f"there is no user with the address {email}")
+        return user_id
+
+    async def list(self, user_id: str, page: ApiKeyPage) -> tuple[Sequence[ApiKey], int]:
+        """The user's keys, and how many there are in all."""
+        return await self.store.api_keys_of(user_id, page)
+
+    async def get(self, user_id: str, key_id: str) -> ApiKey:
+        """Raises `ApiKeyNotFound`, also for somebody else's."""
+        return await self.store.change_api_key(user_id, key_id, None)
+
+    async def update(self, user_id: str, key_id: str, changes: ApiKeyChanges) -> ApiKey:
+        """The key with these changes.
+
+        Raises:
+            ApiKeyNotFound: no such key of this user.
+            BadApiKeyName, ApiKeyLifeTooShort, ApiKeyLifeTooLong: bad input.
+        """
+        if changes.name is not UNSET and not 1 <= len(changes.name) <= _MAX_NAME:
+            raise BadApiKeyName(f"a name has 1 to {_MAX_NAME} characters")
+        if changes.expires_in_s is not UNSET:
+            _check_life(changes.expires_in_s)
+        return await self.store.change_api_key(user_id, key_id, partial(_changed, changes, self.clock()))
+
+    async def delete(self, user_id: str, key_id: str) -> None:
+        """The key is of no use from now on. Raises `ApiKeyNotFound`."""
+        await self.store.delete_api_key(user_id, key_id)
+        log.info("api_key.deleted", user_id=user_id, key_id=key_id)
+
+    async def user_id_of(self, text: str) -> str | None:
+        """Whose key this is, if it may be used now. It counts as no use."""
+        found = await self.store.find_api_key(_hash(text)) if KEY_LETTERS <= len(text) <= _MAX_TEXT else None
+        now = self.clock()
+        if found is None or found.user.is_banned_at(now):
+            return None
+        check_usable(found.api_key, now)
+        return found.user.user_id
+
+    async def recognise(self, text: str) -> KeyHolder:
+        """Who shows this key; it counts as one use.
+
+        Raises:
+            InvalidApiKey: unknown, disabled or expired, or its owner is banned.
+            ApiKeyUsedUp, ApiKeyRateLimited: no more uses, for ever or for now.
+        """
+        if len(text) < KEY_LETTERS:
+            raise ApiKeyTooShort("this API key is not valid")
+        key_hash = _hash(text)
+        # Without the write lock first: nonsense must not keep writers waiting.
+        found = await self.store.find_api_key(key_hash) if len(text) <= _MAX_TEXT else None
+        now = self.clock()
+        if found is None or found.user.is_banned_at(now):
+            raise InvalidApiKey("this API key is not valid")
+        acting(found.user.user_id)
+        try:
+            check_usable(found.api_key, now)
+            key = await self.store.use_api_key(key_hash, partial(used_once, now=now))
+        except (ApiKeyExpired, ApiKeyUsedUp) as error:
+            if isinstance(error, ApiKeyExpired) or error.is_final:
+                await self.store.forget_api_key(key_hash)  # it is of no use to anybody, only in the way
+            raise
+        if key is None:
+            raise InvalidApiKey("this API key is not valid")
+        return KeyHolder(user=found.user, api_key=key)
+
+
+def _check(new: NewApiKey) -> None:
+    if new.name is not None and len(new.name) > _MAX_NAME:
+        raise BadApiKeyName(f"a name has 1 to {_MAX_NAME} characters")
+    if new.prefix is not None:
+        if not _PREFIX.fullmatch(new.prefix):
+            raise BadApiKeyPrefix("a prefix has letters, digits, `_` and `-`")
+        if len(new.prefix) > _MAX_PREFIX:
+            raise ApiKeyPrefixTooLong(f"a prefix has at most {_MAX_PREFIX} characters")
+    _check_life(new.expires_in_s)
+    numbers = (
+        new.remaining,
+        new.refill_amount,
+        new.refill_interval_ms,
+        new.rate_limit_max,
+        new.rate_limit_window_ms,
+    )
+    if any(number is not None and not 1 <= number <= _MAX_NUMBER for number in numbers):
+        raise BadApiKeyLimits("a limit is a positive number")
+    if (new.refill_amount is None) != (new.refill_interval_ms is None):
+        raise BadApiKeyLimits("a refill has an amount and an interval")
+    for resource, actions in (new.permissions or {}).items():
+        if not all(_SCOPE.fullmatch(part) for part in (resource, *actions)):
+            raise BadApiKeyLimits("a scope is `resource:action`, in small letters")
+
+
+def _check_life(expires_in_s: float | None) -> None:
+    if expires_in_s is None:
+        return
+    if expires_in_s < _MIN_LIFE_S:
+        raise ApiKeyLifeTooShort("a key lives for a day or more")
+    if expires_in_s > _MAX_LIFE_S:
+        raise ApiKeyLifeTooLong("a key lives for a year or less")
+
+
+def _changed(changes: ApiKeyChanges, now: datetime, key: ApiKey) -> ApiKey:
+    key = replace(key, updated_at=to_iso(now))
+    if changes.name is not UNSET:
+        key = replace(key, name=changes.name)
+    if changes.enabled is not UNSET:
+        key = replace(key, enabled=changes.enabled)
+    if changes.metadata is not UNSET:
+        key = replace(key, metadata=changes.metadata)
+    if changes.expires_in_s is not UNSET:
+        key = replace(key, expires_at=_end(now, changes.expires_in_s))
+    return key
+
+
+def _end(now: datetime, expires_in_s: float | None) -> str | None:
+    return None if expires_in_s is None else to_iso(now + timedelta(seconds=expires_in_s))
+
+
+def _hash(text: str) -> str:
+    """As better-auth's: SHA-256 of the whole key, base64url without padding. Looked up by it, nothing is compared."""
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

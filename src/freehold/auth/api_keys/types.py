@@ -1,0 +1,118 @@
+"""API keys: what is kept of one, what a new one may be given, and what it may do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from freehold.auth.api_keys.errors import ScopeMissing
+from freehold.auth.types import User, wire_names
+
+Permissions = dict[str, list[str]]
+Metadata = dict[str, Any] | list[Any]
+
+DAY_MS = 86_400_000
+DATABASES, READ, WRITE = "databases", "read", "write"
+REGISTRY, PUBLISH, FORCE = "registry", "publish", "force"
+# Before a key's id in the subject of a database token; such a token ends with its key.
+KEY_REFERENCE = "key:"
+
+# Of a key that says nothing itself.
+_DEFAULT_PERMISSIONS: Mapping[str, list[str]] = {DATABASES: [READ]}
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("key_id")):
+    """A key without its text. Encoded, it is exactly the object that better-auth's clients know.
+
+    `reference_id` is its owner's user id. Intervals and windows are in milliseconds. `remaining` uses are left, None
+    for any number; every `refill_interval` they are `refill_amount` again. `request_count` is how many of the uses
+    that `rate_limit_max` allows in `rate_limit_time_window` were taken at `last_request`.
+    """
+
+    key_id: str
+    config_id: str = "default"
+    name: str | None = None
+    start: str | None = None
+    reference_id: str
+    prefix: str | None = None
+    refill_interval: int | None = None
+    refill_amount: int | None = None
+    last_refill_at: str | None = None
+    enabled: bool = True
+    rate_limit_enabled: bool = True
+    rate_limit_time_window: int | None = DAY_MS
+    rate_limit_max: int | None = 1000
+    request_count: int = 0
+    remaining: int | None = None
+    last_request: str | None = None
+    expires_at: str | None = None
+    created_at: str
+    updated_at: str
+    permissions: Permissions | None = None
+    metadata: Metadata | None = None
+
+    def allows(self, resource: str, action: str) -> bool:
+        """Whether its scopes have this action; writing includes reading."""
+        actions = (_DEFAULT_PERMISSIONS if self.permissions is None else self.permissions).get(resource, [])
+        return action in actions or (action == READ and WRITE in actions)
+
+
+class NewApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key is made with. All from `permissions` on is for operators: users cannot give it to themselves."""
+
+    name: str | None = None
+    prefix: str | None = None
+    expires_in_s: float | None = None
+    metadata: Metadata | None = None
+    permissions: Permissions | None = None
+    remaining: int | None = None
+    refill_amount: int | None = None
+    refill_interval_ms: int | None = None
+    rate_limit_max: int | None = None
+    rate_limit_window_ms: int | None = None
+
+
+class ApiKeyChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What its owner changes of a key; what is not named stays. `expires_in_s` None: it never expires."""
+
+    name: str | msgspec.UnsetType = msgspec.UNSET
+    enabled: bool | msgspec.UnsetType = msgspec.UNSET
+    expires_in_s: float | msgspec.UnsetType | None = msgspec.UNSET
+    metadata: Metadata | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class ApiKeyPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Which of a user's keys are asked for, and in which order. `sort_by` is one of `SORTABLE`."""
+
+    limit: int | None = None
+    offset: int | None = None
+    sort_by: str | None = None
+    descending: bool = False
+
+
+# Names as on the wire; what is structured has no order.
+SORTABLE = frozenset(field.encode_name for field in msgspec.structs.fields(ApiKey)) - {
+    "permissions",
+    "metadata",
+}
+
+
+class KeyHolder(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks with an API key. It is no session: it may do what its scopes say and nothing else."""
+
+    user: User
+    api_key: ApiKey
+
+    @property
+    def user_id(self) -> str:
+        return self.user.user_id
+
+    @property
+    def reference(self) -> str:
+        """The subject of database tokens made for it."""
+        return f"{KEY_REFERENCE}{self.api_key.key_id}"
+
+    def require(self, resource: str, action: str) -> None:
+        """Raises `ScopeMissing` if the key may not do this."""
+        if not self.api_key.allows(resource, action):
+            raise ScopeMissing(f"this API key does not have the scope `{resource}:{action}`")

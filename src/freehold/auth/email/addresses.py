@@ -1,0 +1,336 @@
+"""Whose an e-mail address is: verifying the present one, changing to another, by a link or a code in a mail.
+
+The token of a link is a JSON Web Token as better-auth makes it, signed with the secret (HS256); besides, it names
+
+- the user (`sub`), so that it is void for whoever has the address later;
+- the session that asked for it (`sid`), and what the account's password was then (`pwd`, a fingerprint): these are of
+  who asked, and stay when the link is the first proof of the address;
+- the sign-up that it belongs to (`jti`): password, name and picture that were chosen there wait in the database and
+  become the account's. Whose link is followed decides, not who was first.
+"""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+import jwt
+import msgspec
+import structlog
+
+from freehold.auth.account_ports import AccountStore
+from freehold.auth.email.code_sign_in import checked_email
+from freehold.auth.email.codes import Codes, Purpose
+from freehold.auth.email.links import Links, fingerprint
+from freehold.auth.email.notices import Notices
+from freehold.auth.errors import (
+    BadLink,
+    EmailMismatch,
+    EmailTaken,
+    EmailVerified,
+    LinkExpired,
+    SameEmail,
+    WrongCode,
+)
+from freehold.auth.letters import Language, Letter, LetterKind
+from freehold.auth.places import place_of
+from freehold.auth.proofs import Chosen, Kept, Proof, in_hand
+from freehold.auth.types import Credential, SignedIn, User
+from freehold.dates import utc_now
+
+LINK_LIFETIME = timedelta(hours=1)
+_CHANGE = "change-email-verification"
+
+log = structlog.get_logger()
+
+
+class Followed(msgspec.Struct, frozen=True, kw_only=True):
+    """What following a link has done: the user now; whether the address is another, or was never verified."""
+
+    user: User
+    is_changed: bool
+    is_first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EmailAddresses:
+    """`base_url` is where `/api/auth` is found from outside."""
+
+    store: AccountStore
+    codes: Codes
+    links: Links
+    notices: Notices
+    secret: str
+    base_url: str
+    clock: Callable[[], datetime] = utc_now
+
+    async def mail_link(
+        self, email: str, callback_url: str, language: Language, source: str, asking: SignedIn | None
+    ) -> None:
+        """Mail a link that verifies the address. Who is not signed in learns nothing about it.
+
+        Raises:
+            InvalidEmail: not an address.
+            EmailMismatch, EmailVerified: it is not that of who asks, or needs no verifying.
+            RateLimited, MailUnavailable, MailRefused: see `Links.send`.
+        """
+        email = checked_email(email)
+        if asking is not None and asking.user.email != email:
+            raise EmailMismatch("this is not the address of who is signed in")
+        if asking is not None and asking.user.email_verified:
+            raise EmailVerified("the address is verified already")
+        found = await self.store.find_credential(email)
+        user = found.user if found and not found.user.email_verified else None
+        asked_in = self._asked_in(asking, found) if found else {}
+        token = self._token(email=email, sub=user.user_id if user else "", **asked_in)
+        await self._mail_link(
+            "verify-link", email, token, callback_url, language, source=source, has_reader=user is not None
+        )
+
+    async def mail_sign_up_link(
+        self, email: str, chosen: Chosen, callback_url: str, language: Language, source: str
+    ) -> None:
+        """Mail a link that verifies the address and gives its account what was chosen in this sign-up.
+
+        Raises:
+            InvalidEmail: not an address.
+            RateLimited, MailUnavailable, MailRefused: see `Links.send`.
+        """
+        email = checked_email(email)
+        found = await self.store.find_credential(email)
+        user = found.user if found and not found.user.email_verified else None
+
+        def letter(sign_up: str) -> Letter:
+            token = self._token(email=email, sub=user.user_id if user else "", jti=sign_up)
+            return Letter(
+                to=email, kind="sign-up-link", language=language, secret=self._url(token, callback_url)
+            )
+
+        # For an address that needs none it is of no use to anybody, but takes as long to write.
+        value = msgspec.json.encode(chosen).decode()
+        await self.links.send(letter, email, source, "sign-up", value, has_reader=user is not None)
+
+    async def mail_change_link(
+        self, asking: SignedIn, new_email: str, callback_url: str, language: Language
+    ) -> None:
+        """Mail a link to the new address. Nothing tells whether somebody else has it.
+
+        Raises:
+            InvalidEmail, SameEmail: not an address, or no other one.
+            RateLimited, MailUnavailable, MailRefused: see `Links.send`.
+        """
+        user, new_email = asking.user, _other_email(asking.user, new_email)
+        is_free = await self.store.find_credential(new_email) is None
+        token = self._token(
+            email=user.email,
+            sub=user.user_id,
+            sid=asking.session_id,
+            updateTo=new_email,
+            requestType=_CHANGE,
+        )
+        await self._mail_link(
+            "change-email-link",
+            new_email,
+            token,
+            callback_url,
+            language,
+            source=place_of(user.user_id),
+            has_reader=is_free,
+        )
+
+    async def follow_link(self, token: str, asking: SignedIn | None, language: Language = "en") -> Followed:
+        """Do what the link is for. `asking` has a session in the browser that follows it, if anybody has.
+
+        Following a link that verifies again does no harm.
+
+        Raises:
+            LinkExpired: older than an hour.
+            BadLink: forged, or the account, its address or the session that asked is not there any more.
+            EmailTaken: somebody else has the new address by now.
+        """
+        claims = self._claims(token)
+        found = await self.store.find_credential(claims["email"])
+        if found is None or claims.get("sub", found.user.user_id) != found.user.user_id:
+            raise BadLink("this link is void, as the account has changed")
+        if "updateTo" in claims:
+            proof = _change_proof(claims, in_hand(asking, found))
+        else:
+            proof = await self._verify_proof(claims, found, in_hand(asking, found))
+        proved = await self.store.prove(found.user, proof, self.clock())
+        if proved is None:
+            raise BadLink("this link is void, as the account has changed")
+        is_new = bool(proof.new_email)
+        log.info("user.email_verified", user_id=proved.user.user_id, is_new=is_new)
+        if is_new:
+            await self.notices.send("address-changed", found.user, language)
+        return Followed(user=proved.user, is_changed=is_new, is_first=proved.is_first)
+
+    async def _verify_proof(self, claims: dict[str, Any], found: Credential, own: Kept) -> Proof:
+        sign_up = claims.get("jti")
+        if isinstance(sign_up, str) and not found.user.email_verified:
+            ticket = await self.links.find("sign-up", sign_up)
+            chosen = msgspec.json.decode(ticket.value, type=Chosen)
+            return Proof(way="verify-link", ticket=ticket, chosen=chosen, kept=own)
+        session_ids, password_hash = own.session_ids, own.password_hash
+        if isinstance(claims.get("sid"), str):
+            session_ids = (*session_ids, claims["sid"])
+        if hmac.compare_digest(str(claims.get("pwd")), self._password_stamp(found)):
+            password_hash = found.password_hash
+        return Proof(way="verify-link", kept=Kept(session_ids=session_ids, password_hash=password_hash))
+
+    def address_changed_by(self, token: str) -> str | None:
+        """The address that a link replaces; None if it replaces none. Raises `LinkExpired`, `BadLink`."""
+        claims = self._claims(token)
+        return claims["email"] if claims.get("updateTo") is not None else None
+
+    async def mail_code(self, email: str, language: Language, source: str) -> None:
+        """Mail a code that verifies the address. Nobody learns whether there is such a user.
+
+        Raises:
+            InvalidEmail: not an address.
+            RateLimited, MailUnavailable, MailRefused: see `Codes.send`.
+        """
+        purpose = Purpose(kind="email-verification", email=checked_email(email))
+        found = await self.store.find_credential(purpose.email)
+        await self.codes.send(purpose, language, source, has_reader=found is not None)
+
+    async def verify_by_code(
+        self,
+        email: str,
+        code: str,
+        source: str,
+        asking: SignedIn | None,
+        chosen: Chosen | None = None,
+    ) -> User:
+        """The user, with the address verified. `asking` has a session where the code was entered, if anybody has.
+
+        What is chosen together with the code becomes the account's with the first proof of the address.
+
+        Raises:
+            InvalidEmail: not an address.
+            WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
+        """
+        purpose = Purpose(kind="email-verification", email=checked_email(email))
+        ticket = await self.codes.check(purpose, code, source)
+        found = await self.store.find_credential(purpose.email)
+        if found is None:
+            raise WrongCode("the user was deleted at this moment")
+        proof = Proof(way="verify-code", ticket=ticket, kept=in_hand(asking, found), chosen=chosen)
+        proved = await self.store.prove(found.user, proof, self.clock())
+        if proved is None:
+            raise WrongCode("this code was used at this moment")
+        return proved.user
+
+    async def mail_change_code(self, user: User, new_email: str, language: Language) -> None:
+        """Mail a code to the new address. Nothing tells whether somebody else has it.
+
+        Raises:
+            InvalidEmail, SameEmail: not an address, or no other one.
+            RateLimited, MailUnavailable, MailRefused: see `Codes.send`.
+        """
+        new_email = _other_email(user, new_email)
+        is_free = await self.store.find_credential(new_email) is None
+        await self.codes.send(_change(user, new_email), language, place_of(user.user_id), has_reader=is_free)
+
+    async def change_by_code(
+        self, asking: SignedIn, new_email: str, code: str, language: Language = "en"
+    ) -> User:
+        """The user, with the new address.
+
+        Raises:
+            InvalidEmail, SameEmail: not an address, or no other one.
+            WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
+        """
+        user, new_email = asking.user, _other_email(asking.user, new_email)
+        ticket = await self.codes.check(_change(user, new_email), code, place_of(user.user_id))
+        found = await self.store.find_credential_of(user.user_id)
+        if found is None:
+            raise WrongCode("the user was deleted at this moment")
+        proof = Proof(
+            way="change-code",
+            ticket=ticket,
+            kept=in_hand(asking, found),
+            asked_by=asking.session_id,
+            new_email=new_email,
+        )
+        try:
+            changed = await self.store.prove(user, proof, self.clock())
+        except EmailTaken as error:  # since the code was sent
+            raise WrongCode("somebody else has this address by now") from error
+        if changed is None:
+            raise WrongCode("this code was used at this moment")
+        log.info("user.email_changed", user_id=user.user_id)
+        await self.notices.send("address-changed", user, language)
+        return changed.user
+
+    async def _mail_link(
+        self,
+        kind: LetterKind,
+        email: str,
+        token: str,
+        callback_url: str,
+        language: Language,
+        *,
+        source: str,
+        has_reader: bool,
+    ) -> None:
+        letter = Letter(to=email, kind=kind, language=language, secret=self._url(token, callback_url))
+        await self.links.send(lambda _token: letter, email, source, has_reader=has_reader)
+
+    def _url(self, token: str, callback_url: str) -> str:
+        return f"{self.base_url}/verify-email?token={token}&callbackURL={quote(callback_url or '/', safe='')}"
+
+    def _asked_in(self, asking: SignedIn | None, found: Credential) -> dict[str, str]:
+        """Claims that say what of the account belongs to who asked for the link."""
+        own = in_hand(asking, found)
+        return {"sid": own.session_ids[0], "pwd": self._password_stamp(found)} if own.session_ids else {}
+
+    def _password_stamp(self, found: Credential) -> str:
+        return fingerprint(self.secret, "password", found.user.user_id, found.password_hash or "")
+
+    def _token(self, **claims: str) -> str:
+        now = self.clock()
+        full = {**claims, "iat": now, "exp": now + LINK_LIFETIME}
+        return jwt.encode(full, self.secret, algorithm="HS256", headers={"typ": None})
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self.secret,
+                algorithms=["HS256"],
+                options={"require": ["email", "exp"], "verify_exp": False, "verify_iat": False},
+            )
+        except (jwt.InvalidTokenError, ValueError) as error:
+            raise BadLink("this link is not one of ours") from error
+        if not isinstance(claims["exp"], int | float) or claims["exp"] <= self.clock().timestamp():
+            raise LinkExpired("this link has expired; ask for another one")
+        new_email = claims.get("updateTo")
+        if not isinstance(claims["email"], str) or (claims.get("requestType") == _CHANGE) != (
+            isinstance(new_email, str)
+        ):
+            raise BadLink("this link is not one of ours")
+        return claims
+
+
+def _change_proof(claims: dict[str, Any], own: Kept) -> Proof:
+    """The account's own session in the browser that follows the link shows that this is who asked for it."""
+    asked_by = claims.get("sid")
+    if not isinstance(asked_by, str) or not asked_by:
+        raise BadLink("this link does not say who asked for it; ask for another one")
+    if own.session_ids:
+        own = Kept(session_ids=(*own.session_ids, asked_by), password_hash=own.password_hash)
+    return Proof(way="change-link", kept=own, asked_by=asked_by, new_email=claims["updateTo"])
+
+
+def _change(user: User, new_email: str) -> Purpose:
+    return Purpose(kind="change-email", email=new_email, old_email=user.email)
+
+
+def _other_email(user: User, new_email: str) -> str:
+    new_email = checked_email(new_email)
+    if new_email == user.email:
+        raise SameEmail("this is the address already")
+    return new_email

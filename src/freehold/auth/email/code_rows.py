@@ -1,0 +1,156 @@
+"""What is stored of the codes for one purpose, as seen from one place: sent codes, wrong tries, mails.
+
+Everything here happens inside one transaction of `PendingStore.settle`.
+"""
+
+import math
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec.structs import replace
+
+from freehold.auth.email.mail_quota import MailQuota, TooSoon, forget_mail, note_mail
+from freehold.auth.email.sent_codes import SentCode, read_codes, write_codes
+from freehold.auth.errors import CodeExpired, TooManyTries, WrongCode
+from freehold.auth.lockout import FROM_ONE_PLACE, Delays
+from freehold.auth.pending import Pending, Rows
+from freehold.auth.places import Place
+from freehold.errors import FreeholdError
+from freehold.limiting import Rate, RateLimited
+
+MAX_TRIES = 3
+MAX_TRIES_ELSEWHERE = 5
+FROM_ANYWHERE = Delays(free=100, first_ms=60_000, longest_ms=30 * 60_000)
+
+_REMEMBERED = timedelta(days=1)
+
+
+class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
+    """`identifier` is the row with the codes, `email` the address that they go to."""
+
+    identifier: str
+    email: str
+    place: Place
+    rate: Rate
+    rows: Rows
+
+    @property
+    def names(self) -> list[str]:
+        """All rows that may be read or written."""
+        return [self.identifier, self._strangers, self.tries_here, *self._quota.identifiers]
+
+    @property
+    def tries_here(self) -> str:
+        """The row that counts wrong tries from this place."""
+        return f"{self._strangers} {self.place.key}"
+
+    @property
+    def _strangers(self) -> str:
+        """The row that counts those from all strange places."""
+        return f"code-tries-{self.email}"
+
+    @property
+    def _quota(self) -> MailQuota:
+        return MailQuota("code", self.email, self.place)
+
+    def add(self, code_hash: str, lifetime: timedelta, now: datetime) -> TooSoon | None:
+        """Note a new code for this place, instead of the one it had; or say why no mail may go out."""
+        too_soon = note_mail(self.rows, self._quota, self.rate, now)
+        if too_soon is None:
+            made = SentCode(place=self.place.key, code_hash=code_hash, expires_at=now + lifetime)
+            self._keep([*self._of_others(), made], now)
+        return too_soon
+
+    def take_back(self, sent_at: datetime) -> None:
+        """Undo `add`: the mail did not go out."""
+        self._keep(self._of_others(), sent_at)
+        forget_mail(self.rows, self._quota, sent_at)
+
+    def live(self, now: datetime) -> list[SentCode]:
+        """The codes that have not expired, of all places."""
+        return [code for code in self._sent() if code.expires_at > now]
+
+    def judge(self, is_right: Callable[[SentCode], bool], now: datetime) -> SentCode | FreeholdError:
+        """The code that was hit; else what to tell, after it was counted."""
+        if wait_s := self._wait_s(self.tries_here, FROM_ONE_PLACE, now):
+            return RateLimited(wait_s)
+        live = self.live(now)
+        if not live:
+            return CodeExpired("this code has expired; ask for another one") if self._sent() else _wrong()
+        own = next((code for code in live if code.place == self.place.key), None)
+        if own is None:
+            return self._judge_elsewhere(live, is_right, now)
+        if own.wrong_here >= self._tries_allowed(now):
+            self._keep(self._of_others(), now)
+            return TooManyTries("too many wrong codes; ask for another one")
+        if is_right(own):
+            return own
+        return self._missed({own: replace(own, wrong_here=own.wrong_here + 1)}, now)
+
+    def _judge_elsewhere(
+        self, live: list[SentCode], is_right: Callable[[SentCode], bool], now: datetime
+    ) -> SentCode | FreeholdError:
+        """A try at codes that other places have asked for: it may be their owner, who is on another network now."""
+        if not self.place.is_known and (wait_s := self._wait_s(self._strangers, FROM_ANYWHERE, now)):
+            return RateLimited(wait_s)
+        tried = [code for code in live if code.wrong_elsewhere < MAX_TRIES_ELSEWHERE]
+        if not tried:
+            return TooManyTries("too many wrong codes; ask for another one from here")
+        found = next(filter(is_right, tried), None)
+        if found is not None:
+            return found
+        missed = {code: replace(code, wrong_elsewhere=code.wrong_elsewhere + 1) for code in tried}
+        return self._missed(missed, now)
+
+    def _tries_allowed(self, now: datetime) -> int:
+        """One instead of three for strange places once they have guessed too much."""
+        if self.rate.is_off or self.place.is_known:
+            return MAX_TRIES
+        count, _ = self._counted(self._strangers, now)
+        return MAX_TRIES if count < FROM_ANYWHERE.free else 1
+
+    def _missed(self, missed: dict[SentCode, SentCode], now: datetime) -> WrongCode:
+        self._keep([missed.get(code, code) for code in self._sent()], now)
+        if not self.rate.is_off:
+            self._count(self.tries_here, now)
+            if not self.place.is_known:
+                self._count(self._strangers, now)
+        return _wrong()
+
+    def _sent(self) -> list[SentCode]:
+        return read_codes(self.rows.get(self.identifier))
+
+    def _of_others(self) -> list[SentCode]:
+        return [code for code in self._sent() if code.place != self.place.key]
+
+    def _keep(self, sent: list[SentCode], now: datetime) -> None:
+        row = write_codes(sent, now)
+        if row is None:
+            self.rows.pop(self.identifier, None)
+        else:
+            self.rows[self.identifier] = row
+
+    def _wait_s(self, name: str, delays: Delays, now: datetime) -> int:
+        """Seconds until the next try may be; 0 when it may be now."""
+        count, last = self._counted(name, now)
+        delay = timedelta(milliseconds=delays.after(count))
+        if self.rate.is_off or not delay:
+            return 0
+        # Who has waited for the others to write comes with an earlier time than theirs.
+        return max(0, math.ceil(min(delay, last + delay - now).total_seconds()))
+
+    def _count(self, name: str, now: datetime) -> None:
+        count, _ = self._counted(name, now)
+        self.rows[name] = Pending(value=str(count + 1), expires_at=now + _REMEMBERED)
+
+    def _counted(self, name: str, now: datetime) -> tuple[int, datetime]:
+        """How many wrong tries there were, each within a day of the one before it, and when the last one was."""
+        found = self.rows.get(name)
+        if found is None or found.expires_at <= now:
+            return 0, now
+        return int(found.value), found.expires_at - _REMEMBERED
+
+
+def _wrong() -> WrongCode:
+    return WrongCode("this code is not the one that was sent last")

@@ -1,0 +1,111 @@
+"""Links in mails: their secret tokens, and how many go to one address."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+import string
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from freehold.auth.email.mail_quota import MailQuota, TooSoon, forget_mail, note_mail
+from freehold.auth.errors import BadLink, MailUnavailable
+from freehold.auth.letters import Letter
+from freehold.auth.pending import Pending, PendingStore, Rows, Ticket
+from freehold.auth.places import Places
+from freehold.auth.ports import Mailer
+from freehold.auth.types import Credential
+from freehold.dates import utc_now
+from freehold.errors import CentralUnavailable
+from freehold.limiting import Rate, RateLimited
+
+LinkKind = Literal["reset-password", "delete-account", "sign-up"]
+
+LIFETIME: dict[LinkKind, timedelta] = {
+    "reset-password": timedelta(hours=1),
+    "delete-account": timedelta(days=1),
+    "sign-up": timedelta(hours=1),
+}
+_ALPHABET = string.ascii_letters + string.digits
+
+
+def random_token() -> str:
+    """24 characters of `a-zA-Z0-9`, 142 bits."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(24))
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Tokens that work once, and the mails with them. In the database stand only their hashes."""
+
+    pending: PendingStore
+    mailer: Mailer
+    places: Places
+    rate: Rate
+    clock: Callable[[], datetime] = utc_now
+    new_token: Callable[[], str] = random_token
+
+    async def send(
+        self,
+        letter: Callable[[str], Letter],
+        email: str,
+        source: str,
+        kind: LinkKind | None = None,
+        value: str = "",
+        *,
+        has_reader: bool = True,
+    ) -> None:
+        """Mail what `letter` makes of a new token. With a kind, the token can be used once and stands for `value`.
+
+        `source` is the network address that asks (`Client.source`), or whoever else answers for it.
+        Without a reader everything happens but the mail, and all that can be seen from outside is the same.
+
+        Raises:
+            RateLimited: too many links for this address.
+            MailUnavailable, MailRefused: the mail did not go out. The former does not count as sent.
+        """
+        token, now = self.new_token(), self.clock()
+        quota = MailQuota("link", email, await self.places.at(email, source))
+
+        def note(rows: Rows) -> TooSoon | None:
+            too_soon = note_mail(rows, quota, self.rate, now)
+            if too_soon is None and kind is not None:
+                rows[_identifier(kind, token)] = Pending(value=value, expires_at=now + LIFETIME[kind])
+            return too_soon
+
+        if too_soon := await self.pending.settle(quota.identifiers, note):
+            raise RateLimited(too_soon.wait_s)
+        try:
+            written = letter(token)
+            await (self.mailer.send(written) if has_reader else self.mailer.rehearse(written))
+        except MailUnavailable:
+            with suppress(CentralUnavailable):
+                await self.pending.settle(quota.identifiers, lambda rows: forget_mail(rows, quota, now))
+            raise
+
+    async def find(self, kind: LinkKind, token: str) -> Ticket:
+        """What the token stands for, in the ticket's value. Raises `BadLink`: unknown, used or expired."""
+        found = await self.pending.find(_identifier(kind, token))
+        if found is None or found.expires_at <= self.clock():
+            raise BadLink("this link was used, or is too old; ask for another one")
+        return Ticket(identifier=_identifier(kind, token), value=found.value)
+
+
+def fingerprint(secret: str, *parts: str) -> str:
+    """Changes with any of the parts and tells nothing of them."""
+    digest = hmac.digest(secret.encode(), "\0".join(("link", *parts)).encode(), "sha256")
+    return base64.urlsafe_b64encode(digest[:16]).rstrip(b"=").decode()
+
+
+def account_stamp(secret: str, found: Credential) -> str:
+    """What links about an account are bound to: void after its address or password, or their first proof, changes."""
+    is_proved = () if found.user.email_verified else ("not proved",)
+    return fingerprint(secret, found.user.email, found.password_hash or "", *is_proved)
+
+
+def _identifier(kind: LinkKind, token: str) -> str:
+    digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+    return f"{kind}:{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"

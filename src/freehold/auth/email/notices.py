@@ -1,0 +1,58 @@
+"""Tells people by mail that their address or password was changed, in case it was not they who did it.
+
+A notice goes to the address that was the user's and proved before. It holds no code and no link, and is a courtesy:
+what was done stays done if it cannot be sent.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from freehold.auth.email.mail_quota import MailQuota, note_mail
+from freehold.auth.letters import Language, Letter, NoticeKind
+from freehold.auth.pending import PendingStore
+from freehold.auth.places import Places, place_of
+from freehold.auth.ports import Mailer
+from freehold.auth.types import User
+from freehold.dates import utc_now
+from freehold.errors import FreeholdError
+from freehold.limiting import Rate
+
+_PATIENCE_S = 5.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """So many for one account in a span of time as `rate` says: the first one has warned them."""
+
+    pending: PendingStore
+    mailer: Mailer
+    places: Places
+    rate: Rate
+    clock: Callable[[], datetime] = utc_now
+
+    async def send(self, kind: NoticeKind, before: User, language: Language = "en") -> None:
+        """Write to the user as they were before the change; nothing happens if nobody had proved the address."""
+        if not before.email_verified:
+            return
+        letter = Letter(to=before.email, kind=kind, language=language, secret="")
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                quota = MailQuota(
+                    "notice", before.email, await self.places.at(before.email, place_of(before.user_id))
+                )
+                now = self.clock()
+                too_soon = await self.pending.settle(
+                    quota.identifiers, lambda rows: note_mail(rows, quota, self.rate, now)
+                )
+                if too_soon is None:
+                    await self.mailer.send(letter)
+        except (FreeholdError, TimeoutError) as error:
+            log.warning(
+                "user.notice_not_sent", kind=kind, user_id=before.user_id, reason=type(error).__name__
+            )

@@ -1,0 +1,123 @@
+"""A new password for who has forgotten the old one, by a link or a code in a mail."""
+
+import hmac
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import structlog
+
+from freehold.auth.account_ports import AccountStore
+from freehold.auth.email.code_sign_in import checked_email
+from freehold.auth.email.codes import Codes, Purpose
+from freehold.auth.email.links import Links, account_stamp
+from freehold.auth.email.notices import Notices
+from freehold.auth.errors import BadLink, WrongCode
+from freehold.auth.letters import Language, Letter
+from freehold.auth.passwords.passwords import check_new_password
+from freehold.auth.passwords.rules import PasswordRules
+from freehold.auth.pending import Ticket
+from freehold.auth.ports import PasswordHasher
+from freehold.auth.proofs import Chosen, Proof, Way
+from freehold.auth.types import Credential, User
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordResets:
+    """`base_url` is where `/api/auth` is found from outside."""
+
+    store: AccountStore
+    hasher: PasswordHasher
+    rules: PasswordRules
+    codes: Codes
+    links: Links
+    notices: Notices
+    secret: str
+    base_url: str
+
+    async def mail_link(self, email: str, redirect_to: str, language: Language, source: str) -> None:
+        """Mail a link to the page that asks for the new password. Nobody learns whether there is such a user.
+
+        Raises:
+            InvalidEmail: not an address.
+            RateLimited, MailUnavailable, MailRefused: see `Links.send`.
+        """
+        email = checked_email(email)
+        found = await self.store.find_credential(email)
+
+        def letter(token: str) -> Letter:
+            url = f"{self.base_url}/reset-password/{token}?callbackURL={quote(redirect_to, safe='')}"
+            return Letter(to=email, kind="reset-link", language=language, secret=url)
+
+        # Nobody has a token for the empty value, but its row takes as long to write.
+        value = f"{found.user.user_id}:{self._stamp(found)}" if found else ":"
+        await self.links.send(letter, email, source, "reset-password", value, has_reader=found is not None)
+
+    async def mail_code(self, email: str, language: Language, source: str) -> None:
+        """Mail a code. Nobody learns whether there is such a user.
+
+        Raises:
+            InvalidEmail: not an address.
+            RateLimited, MailUnavailable, MailRefused: see `Codes.send`.
+        """
+        purpose = Purpose(kind="forget-password", email=checked_email(email))
+        found = await self.store.find_credential(purpose.email)
+        await self.codes.send(purpose, language, source, has_reader=found is not None)
+
+    async def check_link(self, token: str) -> None:
+        """Raises `BadLink` if it is of no use (any more)."""
+        await self._owner(await self.links.find("reset-password", token))
+
+    async def reset_by_link(self, token: str, password: str, language: Language = "en") -> None:
+        """Set the password; all sessions and API keys end. Who has read the mail owns the address: it is proved.
+
+        The link works once, and not at all after address or password have changed.
+
+        Raises:
+            PasswordTooShort and its like: see `PasswordRules.check`; the link can be used again.
+            BadLink: unknown, used, expired or void.
+        """
+        check_new_password(password)
+        ticket = await self.links.find("reset-password", token)
+        user = await self._owner(ticket)
+        await self.rules.check(password, user.name, user.email)
+        if not await self._reset(user, password, "reset-link", ticket, language):
+            raise BadLink("this link was used at this moment")
+
+    async def reset_by_code(
+        self, email: str, code: str, password: str, source: str, language: Language = "en"
+    ) -> None:
+        """The same with a code.
+
+        Raises:
+            PasswordTooShort and its like: see `PasswordRules.check`; the code can be used again.
+            WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
+        """
+        check_new_password(password)
+        purpose = Purpose(kind="forget-password", email=email.lower())
+        ticket = await self.codes.check(purpose, code, source)
+        found = await self.store.find_credential(purpose.email)
+        if found is not None:  # whoever has the code may learn what they are called
+            await self.rules.check(password, found.user.name, found.user.email)
+        if found is None or not await self._reset(found.user, password, "reset-code", ticket, language):
+            raise WrongCode("this code was used at this moment")
+
+    async def _reset(self, user: User, password: str, way: Way, ticket: Ticket, language: Language) -> bool:
+        chosen = Chosen(password_hash=await self.hasher.hash(password))
+        proof = Proof(way=way, ticket=ticket, chosen=chosen)
+        is_done = await self.store.prove(user, proof, self.links.clock()) is not None
+        if is_done:
+            log.info("user.password_reset", user_id=user.user_id)
+            await self.notices.send("password-changed", user, language)
+        return is_done
+
+    async def _owner(self, ticket: Ticket) -> User:
+        user_id, _, stamp = ticket.value.partition(":")
+        found = await self.store.find_credential_of(user_id)
+        if found is None or not hmac.compare_digest(stamp, self._stamp(found)):
+            raise BadLink("this link is void, as the account has changed; ask for another one")
+        return found.user
+
+    def _stamp(self, found: Credential) -> str:
+        return account_stamp(self.secret, found)

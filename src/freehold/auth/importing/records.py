@@ -1,0 +1,167 @@
+"""Reads users as other programs have them, and says in what way they cannot be used.
+
+Column names are better-auth's. Dates may be ISO-8601, or seconds or milliseconds since 1970, as its adapters write
+them; booleans may be numbers.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from freehold.auth.emails import is_email
+from freehold.auth.importing.types import Newcomer, WayIn
+from freehold.auth.random_ids import random_id
+from freehold.auth.types import USER_ROLE, Session, User
+from freehold.dates import from_iso, to_iso
+
+CREDENTIAL = "credential"
+
+_HASH = re.compile(r"[0-9a-fA-F]{8,128}:[0-9a-fA-F]{128}")
+_MAX_TEXT = 2_000
+_MILLISECONDS_FROM = 100_000_000_000  # as seconds, the year 5138
+_TRUE = {"1", "true", "t", "yes"}
+
+Fields = Mapping[str, Any]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A user, and what belongs to them, as it was found. `fault`: it could not even be read."""
+
+    user: Fields
+    accounts: Sequence[Fields] = ()
+    sessions: Sequence[Fields] = ()
+    fault: str | None = None
+
+
+class Unusable(Exception):
+    """A user who cannot be taken as they are."""
+
+
+def newcomer(record: Record, now: datetime) -> Newcomer:
+    """The user to store. What cannot be used of accounts and sessions is left out, with a note.
+
+    Raises:
+        Unusable: not even the user can be.
+    """
+    if record.fault is not None:
+        raise Unusable(record.fault)
+    user = _user(record.user, now)
+    notes: list[str] = []
+    ways_in: list[WayIn] = []
+    for account in record.accounts:
+        try:
+            ways_in.append(_way_in(account, user.user_id))
+        except Unusable as error:
+            notes.append(str(error))
+    sessions: list[Session] = []
+    # Sessions of the banned should not be there; ours are trusted to have been ended by the ban.
+    for session in () if user.banned else record.sessions:
+        try:
+            if (found := _session(session, user.user_id, now)) is not None:
+                sessions.append(found)
+        except Unusable as error:
+            notes.append(str(error))
+    return Newcomer(
+        user=user,
+        has_own_id=record.user.get("id") not in {None, ""},
+        ways_in=ways_in,
+        sessions=sessions,
+        notes=notes,
+    )
+
+
+def _user(fields: Fields, now: datetime) -> User:
+    email = _text(fields, "email").strip()
+    if not is_email(email):  # before it is in lower case: some letters only become ASCII by that
+        raise Unusable("`email` is not an e-mail address")
+    created_at = _date(fields, "createdAt") or now
+    ends = _date(fields, "banExpires")
+    return User(
+        user_id=_text(fields, "id") or random_id(),
+        name=_text(fields, "name"),
+        email=email.lower(),
+        email_verified=_flag(fields, "emailVerified"),
+        image=_text(fields, "image") or None,
+        created_at=to_iso(created_at),
+        updated_at=to_iso(_date(fields, "updatedAt") or created_at),
+        role=_text(fields, "role") or USER_ROLE,
+        banned=_flag(fields, "banned"),
+        ban_reason=_text(fields, "banReason") or None,
+        ban_expires=to_iso(ends) if ends else None,
+        is_anonymous=_flag(fields, "isAnonymous"),
+    )
+
+
+def _way_in(fields: Fields, user_id: str) -> WayIn:
+    provider_id = _text(fields, "providerId")
+    if provider_id == CREDENTIAL:
+        password_hash = _text(fields, "password")
+        if not _HASH.fullmatch(password_hash):
+            raise Unusable("the password's hash is of a form not known here; a new password has to be set")
+        return WayIn(provider_id=CREDENTIAL, subject=user_id, password_hash=password_hash.lower())
+    subject = _text(fields, "accountId")
+    if not provider_id or not subject:
+        raise Unusable("an account names no provider or no subject")
+    return WayIn(provider_id=provider_id, subject=subject, scope=_text(fields, "scope") or None)
+
+
+def _session(fields: Fields, user_id: str, now: datetime) -> Session | None:
+    """None if it has ended, or somebody acted as the user in it."""
+    token, ends = _text(fields, "token"), _date(fields, "expiresAt")
+    if not token or ends is None:
+        raise Unusable("a session has no token or no end")
+    if ends <= now or fields.get("impersonatedBy"):
+        return None
+    begun = _date(fields, "createdAt") or now
+    return Session(
+        session_id=_text(fields, "id") or random_id(),
+        token=token,
+        user_id=user_id,
+        expires_at=to_iso(ends),
+        created_at=to_iso(begun),
+        updated_at=to_iso(_date(fields, "updatedAt") or begun),
+        ip_address=_text(fields, "ipAddress"),
+        user_agent=_text(fields, "userAgent"),
+    )
+
+
+def _text(fields: Fields, name: str) -> str:
+    value = fields.get(name)
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)  # ids may be numbers
+    if not isinstance(value, str):
+        raise Unusable(f"`{name}` is not text")
+    if len(value) > _MAX_TEXT or "\0" in value or not _is_unicode(value):
+        raise Unusable(f"`{name}` is too long, or no proper text")
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _flag(fields: Fields, name: str) -> bool:
+    value = fields.get(name)
+    return str(value).lower() in _TRUE if isinstance(value, int | str) else False
+
+
+def _date(fields: Fields, name: str) -> datetime | None:
+    value = fields.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        if isinstance(value, str) and not value.isdecimal():
+            return from_iso(value)
+        seconds = float(value)
+        return datetime.fromtimestamp(seconds / 1000 if seconds >= _MILLISECONDS_FROM else seconds, UTC)
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise Unusable(f"`{name}` is not a date") from error

@@ -1,0 +1,53 @@
+"""Moving in: users of another installation, with the passwords and sessions that they have there."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+
+from freehold.auth.importing.ports import NewcomerStore, UserSource
+from freehold.auth.importing.records import Record, Unusable, newcomer
+from freehold.auth.importing.types import Ending, Newcomer, Outcome
+from freehold.dates import utc_now
+
+_A_TRANSACTION = 500
+
+
+@dataclass(frozen=True, slots=True)
+class MovingIn:
+    """Safe to stop and to repeat: a batch is a transaction, and who is here already is left as they are."""
+
+    store: NewcomerStore
+    clock: Callable[[], datetime] = utc_now
+
+    async def run(self, source: UserSource, *, dry_run: bool = False) -> AsyncIterator[Sequence[Outcome]]:
+        """Bring in everybody; gives what became of them, batch by batch, each once it is committed.
+
+        With `dry_run` nothing is kept, and who would stand in another newcomer's way is not seen.
+
+        Raises:
+            UnusableSource, SourceUnavailable: of the source.
+            CentralUnavailable: the batches before are here to stay; repeat it.
+        """
+        now = self.clock()
+        async with aclosing(source.batches(_A_TRANSACTION)) as batches:
+            async for records in batches:
+                usable, unusable = _sorted(records, now)
+                outcomes = await self.store.add(usable, now, dry_run=dry_run) if usable else []
+                yield [*outcomes, *unusable]
+
+
+def _sorted(records: Sequence[Record], now: datetime) -> tuple[list[Newcomer], list[Outcome]]:
+    usable: list[Newcomer] = []
+    unusable: list[Outcome] = []
+    for record in records:
+        try:
+            usable.append(newcomer(record, now))
+        except Unusable as error:
+            unusable.append(_unusable(record, str(error)))
+    return usable, unusable
+
+
+def _unusable(record: Record, reason: str) -> Outcome:
+    shown = {name: str(record.user.get(name) or "")[:200] for name in ("id", "email")}
+    return Outcome(user_id=shown["id"], email=shown["email"], ending=Ending.UNUSABLE, reasons=[reason])

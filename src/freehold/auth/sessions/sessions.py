@@ -1,0 +1,248 @@
+"""Who a session token belongs to: from memory while nothing has changed, else from the store.
+
+Why this is safe is in docs/decisions/0002-session-cache.md.
+"""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+from msgspec.structs import replace
+
+from freehold.audit.origin import acting
+from freehold.auth.ports import SessionStore
+from freehold.auth.sessions.told import SharedSessions, Told
+from freehold.auth.types import Session, SignedIn
+from freehold.changes import Changes
+from freehold.dates import from_iso, to_iso, utc_now
+from freehold.errors import CentralUnavailable
+
+LIFETIME = timedelta(days=7)
+SHORT_LIFETIME = timedelta(days=1)  # "remember me" was off
+EXTEND_AFTER = timedelta(days=1)
+MAX_AGE = timedelta(days=365)  # however much it is used
+
+_CAPACITY = 20_000
+_MAX_ENTRY_CHARACTERS = 2_000
+
+log = structlog.get_logger()
+
+
+class Sessions:
+    """Reads sessions and lets them live on while they are used. One for each process."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        changes: Changes,
+        clock: Callable[[], datetime] = utc_now,
+        *,
+        capacity: int = _CAPACITY,
+        shared: SharedSessions | None = None,
+        has_cookie_cache: bool = False,
+        max_age: timedelta = MAX_AGE,
+    ) -> None:
+        self._store = store
+        self._changes = changes
+        self._clock = clock
+        self._cache = SessionCache(capacity)
+        self._told = Told(changes)
+        self._shared = shared
+        self._max_age = max_age
+        self._makes_copies = shared is not None or has_cookie_cache
+        changes.subscribe("session", self._forget_token)
+        changes.subscribe("user", self._forget_user)
+
+    @property
+    def remembered(self) -> int:
+        """How many sessions are in memory."""
+        return len(self._cache)
+
+    def first_end(self, now: datetime, *, remember: bool) -> datetime:
+        """The end of a session that begins now."""
+        return now + min(LIFETIME if remember else SHORT_LIFETIME, self._max_age)
+
+    def is_over(self, session: Session, now: datetime) -> bool:
+        """Whether it has expired, or is too old however much it was used."""
+        return min(from_iso(session.expires_at), self._last_end(session)) <= now
+
+    async def seen(self) -> int:
+        """How far the change feed is: what is read from now on is at least so new. -1 where nobody makes copies.
+
+        Raises:
+            CentralUnavailable: the central database does not answer.
+        """
+        if not self._makes_copies:
+            return -1
+        if not self._changes.is_current():
+            await self._changes.catch_up()
+        return self._changes.position
+
+    async def current(
+        self, token: str, *, extend: bool = True, copy: Callable[[], SignedIn | None] | None = None
+    ) -> SignedIn | None:
+        """Who holds this token now; None if it is unknown or expired.
+
+        `copy` gives the caller's own copy, if it has one; asked for where the session is not in memory, and believed
+        only if nothing has changed since.
+
+        A session that is used lives on: unless `extend` is off, a read on the second day or later sets its end
+        to a week from now, and says so in `is_extended`. It does not outlive `max_age`.
+
+        Raises:
+            CentralUnavailable: the central database does not answer.
+        """
+        if not self._changes.is_current():
+            await self._changes.catch_up()
+        found = self._cache.get(token)
+        if found is None:
+            found = await self._find(token, copy)
+            if found is None:
+                return None
+        now = self._clock()
+        if found.expires_at <= now:
+            await self._remove(token)
+            return None
+        acting(found.user_id, found.session.impersonated_by)
+        if extend and found.extend_from is not None and found.extend_from <= now:
+            return await self._extend(found, now)
+        return found
+
+    def keep(self, found: SignedIn) -> None:
+        """Let other processes know a session that was just made; `seen` must be set."""
+        if self._shared is not None and found.seen >= 0:
+            self._shared.put(found)
+
+    def forget(self, token: str) -> None:
+        """The session was ended here: drop its copies now rather than when the feed tells."""
+        self._forget_token(token)
+
+    def _forget_token(self, token: str | None) -> None:
+        self._cache.forget_token(token)
+        if self._shared is not None and token is not None:
+            self._shared.forget(token)
+
+    def _forget_user(self, user_id: str | None) -> None:
+        self._cache.forget_user(user_id)
+        if self._shared is not None and user_id is not None:
+            self._shared.forget_user(user_id)
+
+    async def _find(self, token: str, copy: Callable[[], SignedIn | None] | None) -> SignedIn | None:
+        """From a copy that may be believed, else from the store."""
+        found = copy() if copy is not None else None
+        if found is None or not self._told.is_fresh(found):
+            found = await self._shared.get(token) if self._shared is not None else None
+        if found is not None and self._told.is_fresh(found):
+            found = self._ended_in_time(found)
+            self._cache.put(token, found)
+            return found
+        found = await self._read(token)
+        if found is not None and self._shared is not None:
+            self._shared.put(found)
+        return found
+
+    async def _read(self, token: str) -> SignedIn | None:
+        found, seen = await self._store.find_session(token)
+        found = self._ended_in_time(found) if found is not None else None
+        # If the feed has moved on meanwhile, a change that this read did not see may already have been told.
+        if found is not None and self._changes.position <= seen:
+            self._cache.put(token, found)
+        return found
+
+    async def _extend(self, found: SignedIn, now: datetime) -> SignedIn | None:
+        expires_at = min(now + LIFETIME, self._last_end(found.session))
+        try:
+            exists = await self._store.extend_session(found.session.token, to_iso(expires_at), to_iso(now))
+        except CentralUnavailable as error:  # it is still valid as it is; the next read tries again
+            log.warning("session.not_extended", reason=str(error))
+            return found
+        if not exists:
+            return None
+        extended = replace(
+            found,
+            session=replace(found.session, expires_at=to_iso(expires_at), updated_at=to_iso(now)),
+            expires_at=expires_at,
+            extend_from=extend_from(expires_at, now),
+            is_extended=True,
+        )
+        return self._ended_in_time(extended)
+
+    def _last_end(self, session: Session) -> datetime:
+        """When it ends at the latest."""
+        return from_iso(session.created_at) + self._max_age
+
+    def _ended_in_time(self, found: SignedIn) -> SignedIn:
+        """The same, ending when it must: what is read here is looked at by its `expires_at` alone."""
+        last = self._last_end(found.session)
+        if found.expires_at < last:
+            return found
+        session = replace(found.session, expires_at=to_iso(last))
+        return replace(found, session=session, expires_at=last, extend_from=None)
+
+    async def _remove(self, token: str) -> None:
+        try:
+            await self._store.delete_session(token)
+        except CentralUnavailable as error:  # it is of no use to anybody, only in the way
+            log.warning("session.not_removed", reason=str(error))
+
+
+class SessionCache:
+    """The sessions read last, by token; both ways of forgetting take what the change feed says."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._entries: OrderedDict[str, SignedIn] = OrderedDict()
+        self._tokens_of: defaultdict[str, set[str]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, token: str) -> SignedIn | None:
+        found = self._entries.get(token)
+        if found is not None:
+            self._entries.move_to_end(token)
+        return found
+
+    def put(self, token: str, found: SignedIn) -> None:
+        """Remember it, instead of what was not asked for the longest; very large ones are not kept."""
+        texts = (
+            found.user.name,
+            found.user.image or "",
+            found.user.ban_reason or "",
+            found.session.user_agent,
+        )
+        if sum(map(len, texts)) > _MAX_ENTRY_CHARACTERS:
+            return
+        self.forget_token(token)
+        self._entries[token] = found
+        self._tokens_of[found.user_id].add(token)
+        if len(self._entries) > self._capacity:
+            self.forget_token(next(iter(self._entries)))
+
+    def forget_token(self, token: str | None) -> None:
+        if token is None:
+            self._forget_all()
+        elif (found := self._entries.pop(token, None)) is not None:
+            tokens = self._tokens_of[found.user_id]
+            tokens.discard(token)
+            if not tokens:
+                del self._tokens_of[found.user_id]
+
+    def forget_user(self, user_id: str | None) -> None:
+        if user_id is None:
+            self._forget_all()
+            return
+        for token in self._tokens_of.pop(user_id, ()):
+            del self._entries[token]
+
+    def _forget_all(self) -> None:
+        self._entries.clear()
+        self._tokens_of.clear()
+
+
+def extend_from(expires_at: datetime, updated_at: datetime) -> datetime | None:
+    """From when on a read extends the session: a day after its end was last set. A short one never is."""
+    if expires_at - updated_at <= SHORT_LIFETIME:
+        return None
+    return expires_at - LIFETIME + EXTEND_AFTER

@@ -1,0 +1,148 @@
+"""Access and refresh tokens of a session, for clients that keep tokens instead of cookies.
+
+A refresh token is used once and gives the next. All of one session are its family; when one is used again, somebody
+else has it, and the session ends with all its tokens. Two requests at the same moment are no theft: for a short
+while after its use a token gives the very same successor again, which is derived from it, since only hashes are kept.
+"""
+
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import msgspec
+import structlog
+
+from freehold.auth.errors import BadAccessToken, BadRefreshToken, Banned
+from freehold.auth.ports import RefreshTokenStore
+from freehold.auth.sessions.sessions import LIFETIME, Sessions
+from freehold.auth.tokens.jwts import AccessToken, Jwts
+from freehold.auth.types import RefreshUse, SignedIn, StoredRefreshToken
+from freehold.dates import to_iso, utc_now
+
+GRACE = timedelta(seconds=30)
+_TOKEN_BYTES = 32
+_PURPOSE = b"freehold refresh token"
+_KNOWN_SESSIONS = 20_000
+
+log = structlog.get_logger()
+
+
+class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client without cookies holds."""
+
+    signed_in: SignedIn
+    access: AccessToken
+    refresh_token: str
+
+    def __repr__(self) -> str:
+        return f"TokenPair(session_id={self.signed_in.session_id!r})"
+
+
+class TokenPairs:
+    """Starts, refreshes and reads pairs. One for each process."""
+
+    def __init__(
+        self,
+        store: RefreshTokenStore,
+        sessions: Sessions,
+        jwts: Jwts,
+        secret: str,
+        *,
+        grace: timedelta = GRACE,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._jwts = jwts
+        self._key = hmac.digest(secret.encode(), _PURPOSE, "sha256")
+        self._grace = grace
+        self._clock = clock
+        # A session's id and token belong together for ever, so this is never wrong, only too long.
+        self._token_of: OrderedDict[str, str] = OrderedDict()
+
+    async def start(self, signed_in: SignedIn) -> TokenPair:
+        """The first pair of a new session.
+
+        Raises:
+            NotFound: the session has ended meanwhile.
+        """
+        refresh_token = _text(secrets.token_bytes(_TOKEN_BYTES))
+        access = await self._jwts.access_token(signed_in)
+        await self._store.add_refresh_token(self._stored(refresh_token), signed_in.session_id)
+        return TokenPair(signed_in=signed_in, access=access, refresh_token=refresh_token)
+
+    async def refresh(self, refresh_token: str) -> TokenPair:
+        """The next pair; the session lives on.
+
+        Raises:
+            BadRefreshToken: unknown, expired, or used before; in the last case the session has ended by now.
+            Banned: the user is banned.
+        """
+        successor = _text(hmac.digest(self._key, refresh_token.encode(errors="surrogatepass"), "sha256"))
+        now = self._clock()
+        found = await self._store.use_refresh_token(
+            _hash(refresh_token),
+            self._stored(successor),
+            repeatable_since=to_iso(now - self._grace),
+            now=to_iso(now),
+        )
+        if found is None:
+            raise BadRefreshToken("this refresh token is not valid; sign in again")
+        if found.outcome is RefreshUse.REUSED:
+            log.warning("refresh_token.reused", session_id=found.session_id)
+            raise BadRefreshToken("this refresh token was used before; sign in again")
+        signed_in = await self._sessions.current(found.session_token)
+        if signed_in is None:
+            raise BadRefreshToken("this session has ended; sign in again")
+        if signed_in.user.is_banned_at(now):
+            raise Banned("this user is banned")
+        access = await self._jwts.access_token(signed_in)
+        return TokenPair(signed_in=signed_in, access=access, refresh_token=successor)
+
+    async def read(self, access_token: str) -> SignedIn:
+        """Who shows this access token. Its session must still be there: it ends with it, at once.
+
+        Raises:
+            BadAccessToken: forged, expired, of another kind, or its session has ended.
+        """
+        return (await self.read_with_expiry(access_token))[0]
+
+    async def read_with_expiry(self, access_token: str) -> tuple[SignedIn, datetime]:
+        """As `read`, and until when the token is good."""
+        claims = await self._jwts.read_access_token(access_token)
+        token = await self._session_token(claims.session_id)
+        found = await self._sessions.current(token) if token is not None else None
+        if found is None or found.user_id != claims.user_id or found.user.is_banned_at(self._clock()):
+            self._token_of.pop(claims.session_id, None)
+            raise BadAccessToken("this session has ended; sign in again")
+        return found, claims.expires_at
+
+    async def session_of(self, refresh_token: str) -> str | None:
+        """The token of the session that this refresh token belongs to, used or not; None if it is unknown."""
+        return await self._store.session_token_of_refresh(_hash(refresh_token))
+
+    async def _session_token(self, session_id: str) -> str | None:
+        token = self._token_of.get(session_id) or await self._store.session_token_of_id(session_id)
+        if token is not None:
+            self._token_of[session_id] = token
+            if len(self._token_of) > _KNOWN_SESSIONS:
+                self._token_of.popitem(last=False)
+        return token
+
+    def _stored(self, refresh_token: str) -> StoredRefreshToken:
+        now = self._clock()
+        return StoredRefreshToken(
+            token_hash=_hash(refresh_token), created_at=to_iso(now), expires_at=to_iso(now + LIFETIME)
+        )
+
+
+def _hash(refresh_token: str) -> str:
+    """256 random bits need no salt and no slow hash; looked up by it, no secret is compared byte by byte."""
+    return hashlib.sha256(refresh_token.encode(errors="surrogatepass")).hexdigest()
+
+
+def _text(token: bytes) -> str:
+    return token.hex()

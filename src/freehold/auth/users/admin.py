@@ -1,0 +1,234 @@
+"""What administrators do with users: find, make, change, ban, act as, and remove them."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from freehold.auth.email.notices import Notices
+from freehold.auth.emails import is_email
+from freehold.auth.errors import (
+    AdminsActAsThemselves,
+    AdminSessionGone,
+    Banned,
+    CannotBanYourself,
+    CannotRemoveYourself,
+    InvalidEmail,
+    NoSuchUser,
+    NotImpersonating,
+)
+from freehold.auth.passwords.passwords import check_new_password
+from freehold.auth.service import Auth, signed_in_by
+from freehold.auth.types import USER_ROLE, Client, NewUser, Session, SignedIn, User
+from freehold.auth.users.admin_ports import AdminStore
+from freehold.auth.users.admin_types import (
+    NO_REASON,
+    CreatedUser,
+    Search,
+    UserEdit,
+    UserFilter,
+    UserPage,
+    UserQuery,
+)
+from freehold.dates import from_iso, to_iso
+from freehold.errors import NotFound
+
+IMPERSONATION = timedelta(hours=1)
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class UserAdmin:
+    """Whether who asks may do it is decided before, see `permissions.may`. What is done takes effect at once."""
+
+    auth: Auth
+    store: AdminStore
+    notices: Notices
+
+    async def list(self, query: UserQuery) -> UserPage:
+        """Users, page by page. Raises `NoSuchField`."""
+        return await self.store.list_users(query)
+
+    async def get(self, user_id: str) -> User:
+        """Raises `NoSuchUser`."""
+        found = await self.store.find_user(user_id)
+        if found is None:
+            raise NoSuchUser("there is no such user")
+        return found
+
+    async def find(self, reference: str) -> User:
+        """The user of this e-mail address or id. Raises `NoSuchUser`."""
+        by_email = UserFilter(values=[reference.lower()])
+        for user in (await self.list(UserQuery(filter=by_email, limit=1))).users:
+            return user
+        return await self.get(reference)
+
+    async def each(self, search: str = "") -> AsyncIterator[User]:
+        """All users, or those with this text in their address, in order of their id; read page by page."""
+        after = ""
+        wanted = Search(value=search) if search else None
+        while True:
+            later = UserFilter(values=[after], field="id", operator="gt")
+            query = UserQuery(search=wanted, filter=later, sort_by="id", limit=_PAGE)
+            page = (await self.list(query)).users
+            for user in page:
+                yield user
+            if len(page) < _PAGE:
+                return
+            after = page[-1].user_id
+
+    async def create(self, new: CreatedUser) -> User:
+        """Make a user, with a database like everybody's.
+
+        Raises:
+            InvalidEmail: bad input. Of the password, see `PasswordRules.check`.
+            EmailTaken: the address is in use.
+        """
+        if not is_email(new.email):
+            raise InvalidEmail("this is not an e-mail address")
+        password_hash = None
+        if new.password:
+            await self.auth.rules.check(new.password, new.name, new.email)
+            password_hash = await self.auth.hasher.hash(new.password)
+        named = NewUser(name=new.name, email=new.email, password="")
+        user = self.auth.new_user(named, USER_ROLE, self.auth.clock())
+        more = {name: value for name in UserEdit.__struct_fields__
+                if (value := getattr(new.more, name)) is not UNSET}  # fmt: skip
+        user = replace(user, **more)
+        await self.store.create_user(user, password_hash)
+        self.auth.on_user_created()
+        return user
+
+    async def update(self, admin: User, user_id: str, edit: UserEdit) -> User:
+        """Change what the edit says.
+
+        Raises:
+            CannotBanYourself: an administrator bans themself.
+            InvalidEmail: not an address.
+            EmailTaken: somebody else has it.
+            NoSuchUser: there is none.
+        """
+        if edit.banned is True and user_id == admin.user_id:
+            raise CannotBanYourself("you cannot ban yourself")
+        if isinstance(edit.email, str):
+            if not is_email(edit.email):
+                raise InvalidEmail("this is not an e-mail address")
+            edit = replace(edit, email=edit.email.lower())
+        before = await self.get(user_id)
+        changed = await self._edited(user_id, edit)
+        if changed.email != before.email:
+            await self.notices.send("address-changed", before)
+        return changed
+
+    async def set_role(self, user_id: str, role: str) -> User:
+        """Replace the roles, joined by commas. Raises `NoSuchUser`."""
+        return await self._edited(user_id, UserEdit(role=role))
+
+    async def set_password(self, user_id: str, password: str) -> None:
+        """Give the user a new password, and end all their sessions and API keys: who knew the old one may have some.
+
+        Raises:
+            PasswordTooShort and its like: see `PasswordRules.check`.
+            NoSuchUser: there is none.
+        """
+        check_new_password(password)
+        user = await self.get(user_id)
+        await self.auth.rules.check(password, user.name, user.email)
+        password_hash = await self.auth.hasher.hash(password)
+        if not await self.store.replace_password(user_id, password_hash, self.auth.clock()):
+            raise NoSuchUser("there is no such user any more")
+        await self.notices.send("password-changed", user)
+
+    async def ban(
+        self, admin: User, user_id: str, reason: str | None = None, expires_in_s: float | None = None
+    ) -> User:
+        """Lock the user out, for good or for so long, and end their sessions.
+
+        Raises:
+            NoSuchUser: there is none.
+            CannotBanYourself: nobody bans themself.
+        """
+        await self.get(user_id)
+        if user_id == admin.user_id:
+            raise CannotBanYourself("you cannot ban yourself")
+        ends = to_iso(self.auth.clock() + timedelta(seconds=expires_in_s)) if expires_in_s else None
+        edit = UserEdit(banned=True, ban_reason=reason or NO_REASON, ban_expires=ends)
+        return await self._edited(user_id, edit)
+
+    async def unban(self, user_id: str) -> User:
+        """Raises `NoSuchUser`."""
+        return await self._edited(user_id, UserEdit(banned=False, ban_reason=None, ban_expires=None))
+
+    async def sessions(self, user_id: str) -> Sequence[Session]:
+        """The user's live sessions, those in which somebody acts as them too."""
+        now = self.auth.clock()
+        found = await self.store.list_sessions(user_id, now)
+        return [session for session in found if not self.auth.sessions.is_over(session, now)]
+
+    async def end_session(self, token: str) -> None:
+        """No error if there is none."""
+        await self.store.end_session(token)
+
+    async def end_sessions(self, user_id: str, *, keeps_keys: bool = False) -> None:
+        """End all sessions of the user, and their API keys unless they are kept."""
+        await self.store.end_sessions(user_id, keeps_keys=keeps_keys)
+
+    async def impersonate(self, admin: User, user_id: str, client: Client) -> SignedIn:
+        """An hour as this user. The audit trail goes on naming the administrator.
+
+        Raises:
+            NoSuchUser: there is none.
+            AdminsActAsThemselves: they are an administrator, too.
+            Banned: they are banned.
+        """
+        user = await self.get(user_id)
+        if user.is_admin:
+            raise AdminsActAsThemselves("nobody acts as an administrator but they themselves")
+        now = self.auth.clock()
+        if user.banned and (user.ban_expires is None or from_iso(user.ban_expires) > now):
+            raise Banned("this user is banned")
+        session = replace(
+            self.auth.new_session(user.user_id, client, now, remember=False),
+            expires_at=to_iso(now + IMPERSONATION),
+            impersonated_by=admin.user_id,
+        )
+        try:
+            await self.store.begin_impersonation(session)
+        except NotFound as error:
+            raise NoSuchUser("there is no such user any more") from error
+        return signed_in_by(user, session)
+
+    async def stop_impersonating(self, found: SignedIn, own_token: str | None) -> SignedIn:
+        """End the hour, and go on in the session that it was begun from.
+
+        Raises:
+            NotImpersonating: it is no such session.
+            AdminSessionGone: the one before is over.
+        """
+        if found.session.impersonated_by is None:
+            raise NotImpersonating("you are not impersonating anyone")
+        own = await self.auth.sessions.current(own_token, extend=False) if own_token else None
+        if own is None or own.user_id != found.session.impersonated_by:
+            raise AdminSessionGone("the session that this was begun from is over; sign in again")
+        await self.store.end_session(found.session.token)
+        return own
+
+    async def remove(self, admin: User, user_id: str) -> None:
+        """Delete the user with all that is theirs; their database follows.
+
+        Raises:
+            CannotRemoveYourself: nobody removes themself.
+            NoSuchUser: there is none.
+        """
+        if user_id == admin.user_id:
+            raise CannotRemoveYourself("you cannot remove yourself")
+        if not await self.store.remove_user(user_id, self.auth.clock()):
+            raise NoSuchUser("there is no such user")
+
+    async def _edited(self, user_id: str, edit: UserEdit) -> User:
+        changed = await self.store.edit_user(user_id, edit, self.auth.clock())
+        if changed is None:
+            raise NoSuchUser("there is no such user")
+        return changed
