@@ -31,17 +31,17 @@ from freehold.central.engine import Central
 from freehold.central.users import SqlUserStore
 from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.http.app import create_asgi
-from freehold.http.auth import auth_routes
-from freehold.http.auth_admin import admin_handlers
-from freehold.http.auth_api_keys import api_key_routes
-from freehold.http.auth_edge import AuthEdge
-from freehold.http.auth_email import email_and_password_routes
-from freehold.http.auth_jwts import jwt_routes
-from freehold.http.auth_pairs import pair_routes
+from freehold.http.auth.admin import admin_handlers
+from freehold.http.auth.api_keys import api_key_routes
+from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.email import email_and_password_routes
+from freehold.http.auth.form import form_routes
+from freehold.http.auth.guests import guest_handlers
+from freehold.http.auth.jwts import jwt_routes
+from freehold.http.auth.pairs import pair_routes
+from freehold.http.auth.sign_in import auth_routes
 from freehold.http.client_address import ClientAddresses
-from freehold.http.form_auth import form_routes
 from freehold.http.guards import provide_signed_in, require_admin
-from freehold.http.guests import guest_handlers
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.mail.outbox import Outbox
 from freehold.settings import Secret, Settings

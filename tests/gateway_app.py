@@ -13,8 +13,8 @@ import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from litestar import Litestar
 
-from freehold.http.gateway import DatabasePaths, Gateway, gateway_routes
-from freehold.http.replicas import Replicas
+from freehold.http.databases.gateway import DatabasePaths, Gateway, gateway_routes
+from freehold.http.databases.replicas import Replicas
 from freehold.keys import load_or_create_key
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.sqld.provider import SqldProvider

@@ -176,7 +176,7 @@ def test_an_address_becomes_verified_in_one_place() -> None:
     places = [path for path in source.rglob("*.py") if writes.search(path.read_text())]
     found = {path.relative_to(source).as_posix() for path in places}
     # The other is an administrator's word: it changes what is said of an account, and proves nothing.
-    assert found == {"central/arrival.py", "http/admin_bodies.py"}
+    assert found == {"central/arrival.py", "http/auth/admin_bodies.py"}
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -13,7 +13,7 @@ from litestar import Litestar
 from freehold.client import FreeholdClient
 from freehold.errors import InvalidInput, Unauthenticated, Unavailable
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.registry import registry_routes
+from freehold.http.registry.routes import registry_routes
 from freehold.migrate.failures import MigrationFailed
 from freehold.migrate.signature import RegistryTampered
 from freehold.migrate.types import Migration

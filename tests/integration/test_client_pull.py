@@ -12,7 +12,7 @@ from litestar import Litestar
 from freehold.client import FileKeyStore, FreeholdClient, MemoryKeyStore
 from freehold.errors import InvalidInput, Unavailable
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.registry import registry_routes
+from freehold.http.registry.routes import registry_routes
 from freehold.migrate.release_text import ReleaseText, encoded
 from freehold.migrate.signature import RegistryTampered, manifest_text
 from freehold.migrate.types import Migration, chains

@@ -5,7 +5,7 @@ import pytest
 from litestar import Litestar, get
 
 from freehold.auth.origins import TrustedOrigins
-from freehold.http.cors import Cors
+from freehold.http.middleware.cors import Cors
 
 _TRUSTED = TrustedOrigins("https://own.example", ["https://app.example", "*.preview.example"])
 

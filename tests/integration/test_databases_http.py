@@ -10,7 +10,7 @@ from litestar import Litestar, Request
 from litestar.di import Provide
 
 from freehold.errors import CentralUnavailable, Unauthenticated
-from freehold.http.databases import DatabasesController
+from freehold.http.databases.own import DatabasesController
 from freehold.http.guards import DatabaseCaller
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.tenants.service import Tenants

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from freehold.http.request_counts import BOUNDS_S, RequestCounts, route_class
+from freehold.http.middleware.request_counts import BOUNDS_S, RequestCounts, route_class
 from tests.e2e.people import sign_up
 from tests.redis import running_redis
 from tests.servers import Service

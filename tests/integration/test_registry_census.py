@@ -21,9 +21,9 @@ from freehold.central.upgrade import migration_config, upgrade_central
 from freehold.client import FreeholdClient
 from freehold.errors import CentralUnavailable
 from freehold.http.client_address import ClientAddresses
-from freehold.http.client_reports import ClientReports
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.registry import registry_routes
+from freehold.http.registry.client_reports import ClientReports
+from freehold.http.registry.routes import registry_routes
 from freehold.registry.census import AnonymousCount, AppCount, ContractTooEarly, OlderApps, Reports
 from freehold.registry.release import app_order
 from freehold.registry.service import Registry

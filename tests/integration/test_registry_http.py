@@ -10,7 +10,7 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.registry import registry_routes
+from freehold.http.registry.routes import registry_routes
 from freehold.migrate.signature import is_text_signed, manifest_text
 from freehold.registry.service import Registry
 from tests.integration.registry_parts import SIGNER, by_hand, history, open_registry

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from freehold.http.auth_bodies import ABSENT, Field, check
-from freehold.http.auth_replies import Refusal
+from freehold.http.auth.bodies import ABSENT, Field, check
+from freehold.http.auth.replies import Refusal
 from freehold.http.client_address import ClientAddresses
 
 FIELDS = (

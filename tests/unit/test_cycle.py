@@ -8,8 +8,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from freehold.http.connection import connections_of
-from freehold.http.connection_limits import ConnectionLimits, Connections
+from freehold.http.middleware.connection import connections_of
+from freehold.http.middleware.connection_limits import ConnectionLimits, Connections
 
 GET = b"GET /a%20b?c=d HTTP/1.1\r\nHost: x\r\nX-Mine: 1\r\n\r\n"
 HEAD = GET.replace(b"GET", b"HEAD", 1)

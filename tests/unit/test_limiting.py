@@ -4,7 +4,7 @@ import pytest
 
 from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.http.client_address import ClientAddresses
-from freehold.http.rate_rules import Rules
+from freehold.http.middleware.rate_rules import Rules
 from freehold.limiting import NO_LIMIT, Rate, parse_rate
 from freehold.settings import BadSettings, Settings, load_settings
 

@@ -11,7 +11,7 @@ from freehold.auth.users.accounts import Accounts
 
 @dataclass(frozen=True, slots=True)
 class EmailServices:
-    """The services behind the routes of `http/auth_email.py`."""
+    """The services behind the routes of `http/auth/email.py`."""
 
     accounts: Accounts
     codes: Codes

@@ -11,48 +11,48 @@ from litestar.types import ASGIApp
 
 from freehold.bootstrap import Services
 from freehold.errors import ProviderUnavailable
-from freehold.http.api_description import ApiDescription
-from freehold.http.audit import AuditController
-from freehold.http.audit_origin import AuditOrigins
-from freehold.http.auth import auth_routes, session_reader
-from freehold.http.auth_admin import admin_handlers
-from freehold.http.auth_api_keys import api_key_routes
-from freehold.http.auth_edge import AuthEdge
-from freehold.http.auth_email import email_and_password_routes
-from freehold.http.auth_jwts import jwt_routes
-from freehold.http.auth_pairs import pair_routes
+from freehold.http.admin.audit import AuditController
+from freehold.http.admin.census import CensusController
+from freehold.http.admin.rollouts import RolloutsController
+from freehold.http.admin.tenants import TenantsController
+from freehold.http.auth.admin import admin_handlers
+from freehold.http.auth.api_keys import api_key_routes
+from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.email import email_and_password_routes
+from freehold.http.auth.form import form_routes
+from freehold.http.auth.guests import guest_handlers
+from freehold.http.auth.jwts import jwt_routes
+from freehold.http.auth.pairs import pair_routes
+from freehold.http.auth.provider_accounts import provider_account_handlers
+from freehold.http.auth.quick_session import QuickSession
+from freehold.http.auth.sign_in import auth_routes, session_reader
+from freehold.http.auth.social import social_handlers
 from freehold.http.body_room import BodyRoom
-from freehold.http.census import CensusController
 from freehold.http.client_address import ClientAddresses, network_of
-from freehold.http.client_reports import ClientReports
-from freehold.http.connection import Connection, connections_of
-from freehold.http.connection_limits import ConnectionLimits, Connections
-from freehold.http.cors import Cors
-from freehold.http.databases import DatabasesController
-from freehold.http.form_auth import form_routes
-from freehold.http.gateway import DatabasePaths, Gateway, gateway_routes
+from freehold.http.databases.gateway import DatabasePaths, Gateway, gateway_routes
+from freehold.http.databases.guests import GuestDatabasesController
+from freehold.http.databases.own import DatabasesController
+from freehold.http.databases.replicas import Replicas
+from freehold.http.databases.token_checks import TokenChecks
+from freehold.http.description.document import ApiDescription
 from freehold.http.guards import provide_database_caller, provide_signed_in
-from freehold.http.guest_databases import GuestDatabasesController
-from freehold.http.guests import guest_handlers
-from freehold.http.health import DamageReport, HealthController
-from freehold.http.large_bodies import LargeBodies
-from freehold.http.metrics import metrics_route
+from freehold.http.middleware.audit_origin import AuditOrigins
+from freehold.http.middleware.connection import Connection, connections_of
+from freehold.http.middleware.connection_limits import ConnectionLimits, Connections
+from freehold.http.middleware.cors import Cors
+from freehold.http.middleware.large_bodies import LargeBodies
+from freehold.http.middleware.rate_limits import RateLimits
+from freehold.http.middleware.rate_rules import Rules
+from freehold.http.middleware.request_counts import RequestCounts
+from freehold.http.middleware.request_log import RequestLog
+from freehold.http.middleware.returned_memory import give_back_memory
+from freehold.http.operations.health import DamageReport, HealthController
+from freehold.http.operations.metrics import metrics_route
+from freehold.http.operations.readiness import Readiness
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.provider_accounts import provider_account_handlers
-from freehold.http.quick_session import QuickSession
-from freehold.http.rate_limits import RateLimits
-from freehold.http.rate_rules import Rules
-from freehold.http.readiness import Readiness
-from freehold.http.registry import registry_routes
-from freehold.http.registry_publishing import PublishingController
-from freehold.http.replicas import Replicas
-from freehold.http.request_counts import RequestCounts
-from freehold.http.request_log import RequestLog
-from freehold.http.returned_memory import give_back_memory
-from freehold.http.rollouts import RolloutsController
-from freehold.http.social import social_handlers
-from freehold.http.tenants import TenantsController
-from freehold.http.token_checks import TokenChecks
+from freehold.http.registry.client_reports import ClientReports
+from freehold.http.registry.publishing import PublishingController
+from freehold.http.registry.routes import registry_routes
 from freehold.settings import Settings
 
 log = structlog.get_logger()

@@ -15,9 +15,9 @@ from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.tokens.refresh import TokenPairs
 from freehold.auth.types import SignedIn
 from freehold.errors import Forbidden, Unauthenticated
+from freehold.http.auth.origin_check import SAFE_METHODS, origin_fault
 from freehold.http.headers import API_KEY_HEADER, access_token_of, header, presented_by
-from freehold.http.origin_check import SAFE_METHODS, origin_fault
-from freehold.http.rate_limits import count_user
+from freehold.http.middleware.rate_limits import count_user
 
 
 async def provide_signed_in(

@@ -3,8 +3,8 @@
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from freehold.http.gateway import Gateway
-from freehold.http.replicas import Replicas
+from freehold.http.databases.gateway import Gateway
+from freehold.http.databases.replicas import Replicas
 from freehold.providers.serving import REPLICA_METHODS
 from freehold.twin.platform import Platform
 

@@ -1,0 +1,95 @@
+"""Reads what administrators say about users, with the words that better-auth's own checks use."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from freehold.auth.users.admin_types import UserEdit
+from freehold.dates import from_iso, to_iso
+from freehold.http.auth.bodies import Field, check
+from freehold.http.auth.replies import Refusal
+
+USER_ID = Field("userId")
+
+_MAX_ROLES_CHARS = 200
+# A hundred years: what is longer is for good.
+_MAX_BAN_S = 3_155_760_000
+_TEXTS = {"name": "name", "email": "email"}
+_NULLABLE = {"image": "image", "banReason": "ban_reason"}
+_BOOLEANS = {"emailVerified": "email_verified", "banned": "banned"}
+
+
+def read(body: Any, *fields: Field) -> dict[str, Any]:
+    """The fields of a body; an id may be a number, too. Raises a `Refusal` (400)."""
+    if isinstance(body, dict) and type(body.get("userId")) in {int, float}:
+        body = {**body, "userId": str(body["userId"])}
+    return check(body, fields)
+
+
+def role_in(value: Any) -> str:
+    """One role or several, as they are stored: joined by commas. Raises a `Refusal` (400)."""
+    roles = value if isinstance(value, list) else [value]
+    if not roles or not all(isinstance(role, str) and role.strip() for role in roles):
+        raise Refusal(400, "INVALID_ROLE_TYPE", "Invalid role type")
+    joined = ",".join(roles)
+    if len(joined) > _MAX_ROLES_CHARS or not joined.isprintable():
+        raise invalid("role", "too long, or with characters that a role cannot have")
+    return joined
+
+
+def ban_seconds(value: float | None) -> float | None:
+    """How long a ban lasts; 0 is for good. Raises a `Refusal` (400)."""
+    if value is None or value == 0:
+        return None
+    if not 0 < value <= _MAX_BAN_S:
+        raise invalid("banExpiresIn", f"expected a number of seconds above 0 and at most {_MAX_BAN_S}")
+    return value
+
+
+def edit_in(data: dict[str, Any], *, takes_names: bool = True) -> UserEdit:
+    """What `data` changes of a user; fields that users do not have are dropped. Raises a `Refusal` (400)."""
+    values: dict[str, Any] = {}
+    for wire, name in (_TEXTS if takes_names else {}).items():
+        if wire in data:
+            values[name] = _checked(wire, data[wire], str)
+    for wire, name in _NULLABLE.items():
+        if wire in data:
+            values[name] = _checked(wire, data[wire], str, type(None))
+    for wire, name in _BOOLEANS.items():
+        if wire in data:
+            values[name] = _checked(wire, data[wire], bool)
+    if "role" in data:
+        values["role"] = role_in(data["role"])
+    if "banExpires" in data:
+        values["ban_expires"] = _moment(data["banExpires"])
+    return UserEdit(**values)
+
+
+def changes_nothing(edit: UserEdit) -> bool:
+    """Whether nothing of it is a change."""
+    return not msgspec.to_builtins(edit)
+
+
+def invalid(field: str, reason: str) -> Refusal:
+    """A refusal of one field of a body."""
+    return Refusal(400, "VALIDATION_ERROR", f"[body.{field}] Invalid input: {reason}")
+
+
+def _checked(field: str, value: Any, *kinds: type) -> Any:
+    if type(value) not in kinds:
+        names = {str: "string", bool: "boolean", type(None): "null"}
+        raise invalid(f"data.{field}", f"expected {' or '.join(names[kind] for kind in kinds)}")
+    if isinstance(value, str) and "\0" in value:
+        raise invalid(f"data.{field}", "a NUL character is not allowed")
+    return value
+
+
+def _moment(value: Any) -> str | None:
+    if value is None:
+        return None
+    try:
+        moment: datetime = from_iso(_checked("banExpires", value, str))
+        return to_iso(moment)
+    except (ValueError, OverflowError) as error:
+        raise invalid("data.banExpires", "expected a date") from error

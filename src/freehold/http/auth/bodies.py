@@ -1,0 +1,212 @@
+"""Reads and checks the bodies of `/api/auth`, with the words that better-auth's own checks use."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Request
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Parameter, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIFormat
+
+from freehold.auth.emails import is_email
+from freehold.http.auth.replies import Refusal
+from freehold.http.headers import header
+
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+_MAX_FORM_FIELDS = 100
+_FORM_BOOLEANS = {"true": True, "on": True, "false": False}
+
+_KINDS: dict[type, str] = {
+    type(None): "null",
+    bool: "boolean",
+    str: "string",
+    int: "number",
+    float: "number",
+    list: "array",
+}
+
+_PROTECTED = ("role", "banned", "banReason", "banExpires", "isAnonymous")
+
+
+# What there is when there is no body: what JavaScript calls undefined.
+ABSENT = msgspec.UNSET
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One member of a body and what it has to be. `nullable` is a string or null; `choices` are all there are."""
+
+    name: str
+    kind: Literal["string", "email", "nonempty", "nullable", "boolean", "number", "record"] = "string"
+    is_required: bool = True
+    choices: tuple[str, ...] = ()
+
+    def fault(self, value: Any) -> str | None:
+        """What is wrong with the value, without the field's name."""
+        if (value is ABSENT and not self.is_required) or (value is None and self.kind == "nullable"):
+            return None
+        if self.choices and value not in self.choices:
+            return "Invalid option: expected one of " + "|".join(f'"{choice}"' for choice in self.choices)
+        wanted = self.kind if self.kind in {"boolean", "number", "record"} else "string"
+        found = "record" if wanted == "record" and isinstance(value, dict) else _kind_of(value)
+        return self._fault_of_text(value) if found == wanted else _mistaken(wanted, found)
+
+    def _fault_of_text(self, value: Any) -> str | None:
+        if self.kind == "email" and not is_email(value):
+            return "Invalid email address"
+        if self.kind == "nonempty" and not value:
+            return "Too small: expected string to have >=1 characters"
+        if self.kind == "number" and value < 1:
+            return "Too small: expected number to be >=1"
+        if self.kind in {"string", "nullable"} and "\0" in value:
+            return "Invalid input: a NUL character is not allowed"
+        return None
+
+
+# Not better-auth's: whoever ends all sessions ends all API keys with them, unless they say this.
+KEEPS_KEYS = Field("keepApiKeys", "boolean", is_required=False)
+# Nor this: whoever proves their address for the first time may say which password the account has from then on.
+CHOSEN_PASSWORD = Field("password", is_required=False)
+
+
+async def read_body(request: Request[Any, Any, Any], *, takes_forms: bool = False) -> Any:
+    """The decoded body; `ABSENT` if there is none or its type is not told.
+
+    Raises:
+        Refusal: 415 for another media type, 400 for what cannot be decoded.
+    """
+    body = await request.body()
+    declared = header(request.scope, b"content-type")
+    if not body or declared is None:
+        return ABSENT
+    media_type = declared.split(";", 1)[0].strip().lower()
+    if media_type == _JSON:
+        return _from_json(body)
+    if takes_forms and media_type == _FORM:
+        return _from_form(body)
+    allowed = f"{_FORM}, {_JSON}" if takes_forms else _JSON
+    raise Refusal(
+        415,
+        "UNSUPPORTED_MEDIA_TYPE",
+        f'Content-Type "{declared}" is not allowed. Allowed types: {allowed}',
+    )
+
+
+def check(body: Any, fields: Iterable[Field], *, shapes: Iterable[str] = ("object",)) -> dict[str, Any]:
+    """The fields that are there; all others are dropped. `shapes` are the words for what a body must be.
+
+    Raises:
+        Refusal: 400 with every fault.
+    """
+    if not isinstance(body, dict):
+        found = _kind_of(body)
+        faults = [f"[body] Invalid input: expected {shape}, received {found}" for shape in shapes]
+        raise _invalid(faults)
+    values = {field.name: body[field.name] for field in fields if field.name in body}
+    faults = [
+        f"[body.{field.name}] {fault}"
+        for field in fields
+        if (fault := field.fault(values.get(field.name, ABSENT))) is not None
+    ]
+    if faults:
+        raise _invalid(faults)
+    return values
+
+
+_DESCRIBED = {
+    "boolean": OpenAPIType.BOOLEAN,
+    "number": OpenAPIType.NUMBER,
+    "record": OpenAPIType.OBJECT,
+}
+
+
+def documented(fields: Sequence[Field], *, is_form: bool = False) -> type[Operation]:
+    """Tells the API description what a body holds; the framework cannot see it, as we read bodies ourselves.
+
+    Routes that take JSON and forms are described by the one that they are for: generators stumble over two.
+    """
+    schema = Schema(
+        type=OpenAPIType.OBJECT,
+        required=[field.name for field in fields if field.is_required],
+        properties={field.name: _described(field) for field in fields},
+    )
+    content = {_FORM if is_form else _JSON: OpenAPIMediaType(schema=schema)}
+
+    @dataclass
+    class Documented(Operation):
+        def __post_init__(self) -> None:
+            self.request_body = RequestBody(content=content, required=True)
+
+    return Documented
+
+
+def documented_query(*fields: Field, headers: Sequence[Field] = ()) -> type[Operation]:
+    """The same for what is asked in a URL, and in headers."""
+
+    @dataclass
+    class Documented(Operation):
+        def __post_init__(self) -> None:
+            self.parameters = [
+                *(self.parameters or ()),
+                *(
+                    Parameter(
+                        name=field.name, param_in=place, required=field.is_required, schema=_described(field)
+                    )
+                    for place, given in (("query", fields), ("header", headers))
+                    for field in given
+                ),
+            ]
+
+    return Documented
+
+
+def _described(field: Field) -> Schema:
+    text = OpenAPIType.STRING
+    return Schema(
+        type=[text, OpenAPIType.NULL] if field.kind == "nullable" else _DESCRIBED.get(field.kind, text),
+        enum=list(field.choices) or None,
+        format=OpenAPIFormat.EMAIL if field.kind == "email" else None,
+        min_length=1 if field.kind == "nonempty" else None,
+    )
+
+
+def refuse_protected(body: Mapping[str, Any]) -> None:
+    """Raises a `Refusal` if the body tries to set what only an operator may."""
+    for name in _PROTECTED:
+        if body.get(name):
+            raise Refusal(400, "FIELD_NOT_ALLOWED", f"{name} is not allowed to be set")
+
+
+def _mistaken(wanted: str, found: str) -> str:
+    return f"Invalid input: expected {wanted}, received {found}"
+
+
+def _invalid(faults: list[str]) -> Refusal:
+    return Refusal(400, "VALIDATION_ERROR", "; ".join(faults))
+
+
+def _from_json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(400, "BAD_REQUEST", "Invalid JSON in request body") from error
+
+
+def _from_form(body: bytes) -> dict[str, Any]:
+    try:
+        pairs = parse_qsl(
+            body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MAX_FORM_FIELDS
+        )
+    except ValueError as error:
+        raise Refusal(400, "BAD_REQUEST", "Invalid form in request body") from error
+    values: dict[str, Any] = dict(pairs)
+    # A form has only texts; a check box says `on`.
+    if values.get("rememberMe") in _FORM_BOOLEANS:
+        values["rememberMe"] = _FORM_BOOLEANS[values["rememberMe"]]
+    return values
+
+
+def _kind_of(value: Any) -> str:
+    return "undefined" if value is ABSENT else _KINDS.get(type(value), "object")

@@ -1,0 +1,230 @@
+"""`/api/auth/email-otp/…` and signing in with a code: better-auth's plugin email-otp on the wire."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request, post
+from litestar.handlers import HTTPRouteHandler
+
+from freehold.auth.email.addresses import EmailAddresses
+from freehold.auth.email.code_sign_in import CodeSignIn, checked_email
+from freehold.auth.email.codes import CodeKind, Codes, Purpose
+from freehold.auth.email.password_resets import PasswordResets
+from freehold.auth.types import NewUser
+from freehold.http.auth.answers import Success, TokenUser, VerifiedByCode
+from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check, documented
+from freehold.http.auth.edge import AuthEdge, answers
+from freehold.http.auth.languages import language_of
+from freehold.http.auth.replies import AuthReply, Refusal, json_reply
+from freehold.http.route_facts import facts
+
+_KINDS = ("email-verification", "sign-in", "forget-password", "change-email")
+
+_EMAIL, _CODE = Field("email"), Field("otp")
+_TYPE = Field("type", choices=_KINDS)
+_SEND_FIELDS = (_EMAIL, _TYPE)
+_SIGN_IN_FIELDS = (
+    _EMAIL,
+    _CODE,
+    Field("name", is_required=False),
+    Field("image", is_required=False),
+)
+_CHECK_FIELDS = (_EMAIL, _TYPE, _CODE)
+_VERIFY_FIELDS = (_EMAIL, _CODE, CHOSEN_PASSWORD)
+_REQUEST_RESET_FIELDS = (_EMAIL,)
+_RESET_FIELDS = (_EMAIL, _CODE, Field("password"))
+_REQUEST_CHANGE_FIELDS = (Field("newEmail"), Field("otp", is_required=False))
+_CHANGE_FIELDS = (Field("newEmail"), _CODE)
+
+Asked = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoints:
+    edge: AuthEdge
+    codes: Codes
+    sign_ins: CodeSignIn
+    resets: PasswordResets
+    addresses: EmailAddresses
+
+    async def send(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _SEND_FIELDS)
+        email, language, source = values["email"], language_of(request.scope), self.edge.source(request.scope)
+        match values["type"]:
+            case "sign-in":
+                await self.sign_ins.send(email, language, source)
+            case "email-verification":
+                await self.addresses.mail_code(email, language, source)
+            case "forget-password":
+                await self.resets.mail_code(email, language, source)
+            case _:
+                checked_email(email)
+                raise Refusal(400, None, "Invalid OTP type")
+        return json_reply(Success())
+
+    async def sign_in(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _SIGN_IN_FIELDS)
+        new = NewUser(
+            name=values.get("name", ""), email=values["email"], password="", image=values.get("image")
+        )
+        signed_in = await self.sign_ins.sign_in(
+            values["email"], values["otp"], new, await self.edge.client(request.scope)
+        )
+        return self.edge.session_started(signed_in, TokenUser(signed_in.session.token, signed_in.user))
+
+    async def check(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _CHECK_FIELDS)
+        kind: CodeKind = values["type"]
+        email = checked_email(values["email"])
+        if kind == "change-email":  # bound to two addresses, so it can only be used
+            raise Refusal(400, None, "Invalid OTP type")
+        purpose, source = Purpose(kind=kind, email=email), self.edge.source(request.scope)
+        await self.codes.check(purpose, values["otp"], source)
+        if await self.resets.store.find_credential(email) is None:
+            raise Refusal(400, "USER_NOT_FOUND", "User not found")
+        return json_reply(Success())
+
+    async def verify_email(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _VERIFY_FIELDS)
+        source = self.edge.source(request.scope)
+        asking = await self.edge.maybe_signed_in(request.scope)
+        password = values.get(CHOSEN_PASSWORD.name)
+        chosen = None if password is None else await self.edge.auth.chosen(values["email"], password)
+        user = await self.addresses.verify_by_code(values["email"], values["otp"], source, asking, chosen)
+        return json_reply(VerifiedByCode(True, None, user))
+
+    async def request_reset(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _REQUEST_RESET_FIELDS)
+        source = self.edge.source(request.scope)
+        await self.resets.mail_code(values["email"], language_of(request.scope), source)
+        return json_reply(Success())
+
+    async def reset(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _RESET_FIELDS)
+        source = self.edge.source(request.scope)
+        language = language_of(request.scope)
+        await self.resets.reset_by_code(values["email"], values["otp"], values["password"], source, language)
+        return json_reply(Success())
+
+    async def request_change(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _REQUEST_CHANGE_FIELDS)
+        asking = await self.edge.signed_in(request.scope)
+        self.edge.auth.require_fresh(asking, "change your address")
+        await self.addresses.mail_change_code(asking.user, values["newEmail"], language_of(request.scope))
+        return json_reply(Success())
+
+    async def change(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _CHANGE_FIELDS)
+        asking = await self.edge.signed_in(request.scope)
+        self.edge.auth.require_fresh(asking, "change your address")
+        language = language_of(request.scope)
+        await self.addresses.change_by_code(asking, values["newEmail"], values["otp"], language)
+        return self.edge.session_kept(request.scope, asking, Success())
+
+
+def code_routes(
+    edge: AuthEdge, codes: Codes, sign_ins: CodeSignIn, resets: PasswordResets, addresses: EmailAddresses
+) -> list[HTTPRouteHandler]:
+    """What `auth_routes` takes as further routes."""
+    endpoints = _Endpoints(edge, codes, sign_ins, resets, addresses)
+
+    @post(
+        "/email-otp/send-verification-otp",
+        operation_id="send_code",
+        operation_class=documented(_SEND_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def send(request: Asked) -> AuthReply:
+        """Mail a code to `email` for what `type` says. The answer does not tell whether there is such a user."""
+        return await endpoints.send(request)
+
+    @post(
+        "/sign-in/email-otp",
+        operation_id="sign_in_code",
+        operation_class=documented(_SIGN_IN_FIELDS),
+        status_code=200,
+        responses=answers(TokenUser),
+    )
+    async def sign_in(request: Asked) -> AuthReply:
+        """Start a session with the code that was mailed; makes a user (`name`, `image`) if there is none."""
+        return await endpoints.sign_in(request)
+
+    @post(
+        "/email-otp/check-verification-otp",
+        operation_id="check_code",
+        operation_class=documented(_CHECK_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def check_code(request: Asked) -> AuthReply:
+        """Whether the code is right; it can still be used. A wrong one counts."""
+        return await endpoints.check(request)
+
+    @post(
+        "/email-otp/verify-email",
+        operation_id="verify_email_by_code",
+        operation_class=documented(_VERIFY_FIELDS),
+        status_code=200,
+        responses=answers(VerifiedByCode),
+    )
+    async def verify_email(request: Asked) -> AuthReply:
+        """Verify the address with the code that was mailed to it.
+
+        The first time ends what else signs in to the account, but the session that this is sent in, and gives the
+        account the `password` that is sent along.
+        """
+        return await endpoints.verify_email(request)
+
+    @post(
+        "/email-otp/request-password-reset",
+        operation_id="request_reset_by_code",
+        operation_class=documented(_REQUEST_RESET_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def request_reset(request: Asked) -> AuthReply:
+        """Mail a code for a new password. The answer does not tell whether there is such a user."""
+        return await endpoints.request_reset(request)
+
+    @post("/forget-password/email-otp", status_code=200, include_in_schema=False)
+    async def request_reset_of_old(request: Asked) -> AuthReply:
+        return await endpoints.request_reset(request)
+
+    @post(
+        "/email-otp/reset-password",
+        operation_id="reset_password_by_code",
+        operation_class=documented(_RESET_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def reset(request: Asked) -> AuthReply:
+        """Set a new password with the code that was mailed."""
+        return await endpoints.reset(request)
+
+    @post(
+        "/email-otp/request-email-change",
+        operation_id="request_email_change_by_code",
+        opt=facts(caller="session"),
+        operation_class=documented(_REQUEST_CHANGE_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def request_change(request: Asked) -> AuthReply:
+        """Mail a code to `newEmail`, for who is signed in."""
+        return await endpoints.request_change(request)
+
+    @post(
+        "/email-otp/change-email",
+        operation_id="change_email_by_code",
+        opt=facts(caller="session"),
+        operation_class=documented(_CHANGE_FIELDS),
+        status_code=200,
+        responses=answers(Success),
+    )
+    async def change(request: Asked) -> AuthReply:
+        """Change the address of who is signed in, with the code that was mailed to the new one."""
+        return await endpoints.change(request)
+
+    by_code = [request_reset, request_reset_of_old, reset]
+    return [send, sign_in, check_code, verify_email, *by_code, request_change, change]

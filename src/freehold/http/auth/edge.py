@@ -1,0 +1,155 @@
+"""What every endpoint of `/api/auth` does: let a request in, say who asks, answer with a session."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+from litestar import Request
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import Scope
+
+from freehold.auth.service import Auth
+from freehold.auth.sessions.session_data import SessionData
+from freehold.auth.tokens.issuers import Issuers
+from freehold.auth.types import Client, SignedIn
+from freehold.http.auth.bodies import read_body
+from freehold.http.auth.languages import language_of
+from freehold.http.auth.origin_check import (
+    is_cross_site,
+    refuse_cross_site,
+    refuse_strange_origin,
+    refuse_strange_redirects,
+)
+from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply
+from freehold.http.client_address import ClientAddresses
+from freehold.http.headers import header, presented_by, tokens_in_cookies
+
+TAKES_CROSS_SITE = "takes_cross_site"
+"""In a route's `opt`: other sites may post to it, for it does nothing but pass on."""
+
+# What browsers may read of a reply that starts or renews a session; others append to it.
+_EXPOSES_TOKEN: HeaderPairs = ((b"access-control-expose-headers", b"set-auth-token"),)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthEdge:
+    """The same for all of them; each file of endpoints holds one."""
+
+    auth: Auth
+    addresses: ClientAddresses
+    issuers: Issuers
+    data: SessionData | None = None  # the cookie cache
+
+    async def accept(self, request: Request[Any, Any, Any], *, takes_forms: bool = False) -> Any:
+        """The body of a request that may be let in, in better-auth's order of checks.
+
+        Raises:
+            Refusal: 400 or 415 for the body, 403 for where it comes from or wants to send a browser.
+        """
+        body = await read_body(request, takes_forms=takes_forms)
+        refuse_strange_origin(request.scope, self.auth.origins)
+        refuse_strange_redirects(request.scope, body, self.auth.origins)
+        return body
+
+    def refuse_cross_site(self, request: Request[Any, Any, Any]) -> None:
+        """The check before every handler; see `origin_check`. Raises a `Refusal` (403)."""
+        if not request.route_handler.opt.get(TAKES_CROSS_SITE):
+            refuse_cross_site(request.scope, self.auth.origins)
+
+    def may_start_session(self, scope: Scope) -> bool:
+        """Whether a link may do more than it says: not where another site's page led the browser to it."""
+        return not is_cross_site(scope, self.auth.origins)
+
+    def accept_link(self, request: Request[Any, Any, Any]) -> None:
+        """Let in a GET that a browser follows out of a mail. Raises a `Refusal` (403) if it leads to a stranger."""
+        refuse_strange_redirects(request.scope, None, self.auth.origins)
+
+    async def signed_in(self, scope: Scope) -> SignedIn:
+        """Who asks. Raises a `Refusal` (401) if nobody is signed in."""
+        found = await self.maybe_signed_in(scope)
+        if found is None:
+            raise Refusal(401, "UNAUTHORIZED", "Unauthorized")
+        return found
+
+    async def maybe_signed_in(self, scope: Scope) -> SignedIn | None:
+        """Who asks, if somebody is signed in. Only get-session lets a session live on."""
+        presented = presented_by(scope, self.auth.cookies)
+        return None if presented is None else await self.auth.sessions.current(presented.token, extend=False)
+
+    def source(self, scope: Scope) -> str:
+        """The network that answers for the request, see `freehold.auth.places`."""
+        return self.addresses.accountable(scope)
+
+    async def client(self, scope: Scope) -> Client:
+        """Where a sign-in comes from, as far as it is known, whether from a guest, and which sessions it replaces.
+
+        Those are in cookies, which the new one overwrites; a guest's ends with the guest. Whoever sends bearer tokens
+        may hold several, and loses none.
+        """
+        in_cookies = [
+            found
+            for token in tokens_in_cookies(scope, self.auth.cookies)
+            if (found := await self.auth.sessions.current(token, extend=False)) is not None
+        ]
+        found = await self.maybe_signed_in(
+            scope
+        )  # last: whoever was read last is who acts, for the audit trail
+        guest = found.user if found is not None and found.user.is_anonymous else None
+        return Client(
+            ip_address=self.addresses.of(scope),
+            user_agent=header(scope, b"user-agent") or "",
+            source=self.source(scope),
+            language=language_of(scope),
+            guest_id=guest.user_id if guest else "",
+            replaces=tuple(each.session.token for each in in_cookies if not each.user.is_anonymous),
+        )
+
+    def session_started(
+        self, signed_in: SignedIn, content: Any, headers: HeaderPairs = (), *, remember: bool = True
+    ) -> AuthReply:
+        """An answer that starts or renews a session: its cookie, and its token for who cannot keep cookies."""
+        more, cookies = self.session_headers(signed_in.session.token, remember=remember)
+        return json_reply(
+            content, (*headers, *more), (*cookies, *self.data_cookies(signed_in, remember=remember))
+        )
+
+    def data_cookies(self, signed_in: SignedIn, *, remember: bool = True) -> tuple[str, ...]:
+        """`Set-Cookie` values of the cookie cache, where there is one."""
+        if self.data is None or signed_in.seen < 0:
+            return ()
+        return self.data.setting(signed_in, self.auth.clock(), is_remembered=remember)
+
+    def session_kept(self, scope: Scope, signed_in: SignedIn, content: Any) -> AuthReply:
+        """An answer that sends the session of this request once more, as short- or long-lived as it was."""
+        headers, cookies = self.session_headers_kept(scope, signed_in)
+        return json_reply(content, headers, cookies)
+
+    def session_headers_kept(self, scope: Scope, signed_in: SignedIn) -> tuple[HeaderPairs, tuple[str, ...]]:
+        """Headers and `Set-Cookie` values that send the session once more, as short- or long-lived as it was."""
+        presented = presented_by(scope, self.auth.cookies)
+        is_remembered = presented is None or presented.is_remembered
+        return self.session_headers(signed_in.session.token, remember=is_remembered)
+
+    def session_headers(self, token: str, *, remember: bool = True) -> tuple[HeaderPairs, tuple[str, ...]]:
+        """Headers and `Set-Cookie` values that give a session to the client, for whatever answer."""
+        cookies = self.auth.cookies
+        bearer = (b"set-auth-token", cookies.sign(token).encode())
+        return (bearer, *_EXPOSES_TOKEN), cookies.setting(token, is_remembered=remember)
+
+
+def answers(content: Any, *, status: int = 200, words: str = "Done.") -> dict[int, ResponseSpec]:
+    """What a success holds, for the API description."""
+    return {status: ResponseSpec(content, generate_examples=False, description=words)}
+
+
+LEADS_ON = {302: ResponseSpec(None, description="On to `callbackURL`, where there is one.")}
+"""What a link in a mail answers besides, for the API description."""
+
+
+def query_value(scope: Scope, name: str) -> str | None:
+    """The last value of this name in the query."""
+    query = scope["query_string"]
+    if name.encode() not in query:
+        return None
+    found = parse_qs(query.decode("latin-1"), keep_blank_values=True).get(name)
+    return found[-1] if found else None

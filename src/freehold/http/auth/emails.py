@@ -1,0 +1,148 @@
+"""`/api/auth`: verifying an e-mail address, and changing to another, by links in mails."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import Scope
+
+from freehold.auth.email.addresses import EmailAddresses, Followed
+from freehold.auth.errors import BadLink, EmailTaken, LinkExpired
+from freehold.auth.types import SignedIn
+from freehold.http.auth.answers import Status, StatusUser, with_query
+from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check, documented, documented_query
+from freehold.http.auth.edge import LEADS_ON, AuthEdge, answers, query_value
+from freehold.http.auth.languages import language_of
+from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
+from freehold.http.route_facts import facts
+
+_SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False), CHOSEN_PASSWORD)
+_CHANGE_FIELDS = (Field("newEmail", "email"), Field("callbackURL", is_required=False))
+
+Asked = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoints:
+    edge: AuthEdge
+    addresses: EmailAddresses
+
+    async def send(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _SEND_FIELDS)
+        email, callback_url = values["email"], values.get("callbackURL", "")
+        language, source = language_of(request.scope), self.edge.source(request.scope)
+        asking = await self.edge.maybe_signed_in(request.scope)
+        password = values.get(CHOSEN_PASSWORD.name)
+        if password is not None and asking is None:
+            chosen = await self.edge.auth.chosen(email, password)
+            await self.addresses.mail_sign_up_link(email, chosen, callback_url, language, source)
+        else:
+            await self.addresses.mail_link(email, callback_url, language, source, asking)
+        return json_reply(Status())
+
+    async def verify(self, request: Asked) -> AuthReply:
+        self.edge.accept_link(request)
+        token = query_value(request.scope, "token")
+        if token is None:
+            raise Refusal(
+                400, "VALIDATION_ERROR", "[query.token] Invalid input: expected string, received undefined"
+            )
+        target = query_value(request.scope, "callbackURL")
+        try:
+            return await self._follow(request, token, target)
+        except Refusal as refusal:
+            if not target or refusal.code is None:
+                raise
+            return redirect(with_query(target, "error", refusal.code))
+
+    async def _follow(self, request: Asked, token: str, target: str | None) -> AuthReply:
+        asking = await self.edge.maybe_signed_in(request.scope)
+        try:
+            if asking is not None and self.addresses.address_changed_by(token) not in {
+                None,
+                asking.user.email,
+            }:
+                raise Refusal(401, "UNAUTHORIZED", "Unauthorized")
+            followed = await self.addresses.follow_link(token, asking, language_of(request.scope))
+        except BadLink as error:
+            raise Refusal(401, "INVALID_TOKEN", "Invalid token") from error
+        except LinkExpired as error:
+            raise Refusal(401, "TOKEN_EXPIRED", "Token expired") from error
+        except EmailTaken as error:
+            raise Refusal(
+                422, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL", "User already exists. Use another email."
+            ) from error
+        headers, cookies = await self._session(request.scope, followed, asking)
+        if target:
+            return redirect(target, headers, cookies)
+        told = StatusUser(True, followed.user if followed.is_changed else None)
+        return json_reply(told, headers, cookies)
+
+    async def _session(
+        self, scope: Scope, followed: Followed, asking: SignedIn | None
+    ) -> tuple[HeaderPairs, tuple[str, ...]]:
+        """The session goes on with the new address; a first one begins where verifying was all that kept it back."""
+        if followed.is_changed:
+            return self.edge.session_headers_kept(scope, asking) if asking else ((), ())
+        if self.edge.auth.verification is None or not followed.is_first:
+            return (), ()
+        if not self.edge.may_start_session(scope):
+            return (), ()  # a page could send its visitor along a link of its owner's
+        client = await self.edge.client(scope)
+        started = await self.edge.auth.start_session(followed.user, client, method="link")
+        return self.edge.session_headers(started.session.token)
+
+    async def change(self, request: Asked) -> AuthReply:
+        values = check(await self.edge.accept(request), _CHANGE_FIELDS)
+        asking = await self.edge.signed_in(request.scope)
+        self.edge.auth.require_fresh(asking, "change your address")
+        await self.addresses.mail_change_link(
+            asking, values["newEmail"], values.get("callbackURL", ""), language_of(request.scope)
+        )
+        return json_reply(Status())
+
+
+def email_routes(edge: AuthEdge, addresses: EmailAddresses) -> list[HTTPRouteHandler]:
+    """What `auth_routes` takes as further routes."""
+    endpoints = _Endpoints(edge, addresses)
+
+    @post(
+        "/send-verification-email",
+        operation_id="send_verification_email",
+        operation_class=documented(_SEND_FIELDS),
+        status_code=200,
+        responses=answers(Status),
+    )
+    async def send(request: Asked) -> AuthReply:
+        """Mail a link that verifies `email` and leads to `callbackURL`.
+
+        The first time ends what else signs in to the account, but the session that this is sent in; without one, the
+        account has the `password` that is sent along from then on.
+        """
+        return await endpoints.send(request)
+
+    @get(
+        "/verify-email",
+        operation_id="verify_email",
+        operation_class=documented_query(Field("token"), Field("callbackURL", is_required=False)),
+        opt=facts(400, 401, 403, EmailTaken),
+        responses={**answers(StatusUser), **LEADS_ON},
+    )
+    async def verify(request: Asked) -> AuthReply:
+        """Where the link in the mail leads: verifies the address, or changes it, and goes on to `callbackURL`."""
+        return await endpoints.verify(request)
+
+    @post(
+        "/change-email",
+        operation_id="change_email",
+        opt=facts(caller="session"),
+        operation_class=documented(_CHANGE_FIELDS),
+        status_code=200,
+        responses=answers(Status),
+    )
+    async def change(request: Asked) -> AuthReply:
+        """Mail a link to `newEmail`, for who is signed in. The answer does not tell whether somebody else has it."""
+        return await endpoints.change(request)
+
+    return [send, verify, change]

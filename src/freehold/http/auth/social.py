@@ -1,0 +1,204 @@
+"""`/api/auth`: sign-in with GitHub, Google or any OpenID Connect issuer, on the wire as better-auth has it."""
+
+from typing import Any
+from urllib.parse import parse_qs, quote, urlencode
+
+import msgspec
+from litestar import Request, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from litestar.types import Scope
+
+from freehold.auth.social.errors import UnknownProvider
+from freehold.auth.social.service import Social
+from freehold.auth.social.types import Arrival, Redirects, Returned, Started
+from freehold.http.auth.bodies import Field, check, documented, documented_query, read_body
+from freehold.http.auth.edge import TAKES_CROSS_SITE, AuthEdge, answers
+from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply
+from freehold.http.headers import header
+from freehold.http.route_facts import facts
+
+_FIELDS = (
+    Field("provider"),
+    Field("callbackURL", is_required=False),
+    Field("newUserCallbackURL", is_required=False),
+    Field("errorCallbackURL", is_required=False),
+    Field("loginHint", is_required=False),
+    Field("disableRedirect", "boolean", is_required=False),
+    Field("requestSignUp", "boolean", is_required=False),
+)
+_RETURNED = ("state", "code", "error", "iss")
+_MAX_RETURNED_CHARS = 4_096
+_URL_SAFE = "/:?#[]@!$&'()*+,;=%~-._"
+_TEXT: HeaderPairs = (
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+class SocialReply(msgspec.Struct, frozen=True):
+    """Send the browser to `url`; better-auth's client does so by itself when `redirect` is true."""
+
+    url: str
+    redirect: bool
+
+
+class _Endpoints:
+    def __init__(self, edge: AuthEdge, social: Social) -> None:
+        self._edge = edge
+        self._social = social
+
+    async def sign_in(self, request: Request[Any, Any, Any]) -> AuthReply:
+        body = await self._edge.accept(request)
+        values = check(body, _FIELDS)
+        self._refuse_id_token(body, values["provider"])
+        client = await self._edge.client(request.scope)
+        started = await self._social.start(
+            values["provider"],
+            _redirects(values),
+            guest_id=client.guest_id,
+            login_hint=values.get("loginHint", ""),
+        )
+        return self._started(started, values)
+
+    async def link(self, request: Request[Any, Any, Any]) -> AuthReply:
+        body = await self._edge.accept(request)
+        values = check(body, _FIELDS)
+        asking = await self._edge.signed_in(request.scope)
+        self._refuse_id_token(body, values["provider"])
+        started = await self._social.start(
+            values["provider"],
+            _redirects(values),
+            link_user_id=asking.user_id,
+            login_hint=values.get("loginHint", ""),
+        )
+        return self._started(started, values)
+
+    async def callback(self, scope: Scope, provider_id: str) -> AuthReply:
+        sent = _once(scope["query_string"].decode("latin-1"))
+        if sent is None:
+            return _redirected(f"{self._social.base_url}/error?error=invalid_callback_request")
+        returned = Returned(state=sent["state"], code=sent["code"], error=sent["error"], issuer=sent["iss"])
+        cookies = header(scope, b"cookie")
+        arrival = await self._social.finish(
+            provider_id,
+            returned,
+            self._edge.auth.cookies.state_in(cookies) if cookies else None,
+            await self._edge.client(scope),
+            await self._edge.maybe_signed_in(scope),
+        )
+        return self._arrived(arrival)
+
+    def _refuse_id_token(self, body: Any, provider_id: str) -> None:
+        if isinstance(body, dict) and body.get("idToken") and provider_id in self._social.providers:
+            raise Refusal(404, "ID_TOKEN_NOT_SUPPORTED", "id_token not supported")
+
+    def _started(self, started: Started, values: dict[str, Any]) -> AuthReply:
+        redirect = not values.get("disableRedirect", False)
+        headers: HeaderPairs = ((b"location", started.url.encode()),) if redirect else ()
+        cookie = self._edge.auth.cookies.setting_state(started.state)
+        return json_reply(SocialReply(started.url, redirect), headers, (cookie,))
+
+    def _arrived(self, arrival: Arrival) -> AuthReply:
+        headers: HeaderPairs = ()
+        cookies: tuple[str, ...] = (self._edge.auth.cookies.clearing_state,) if arrival.is_over else ()
+        if arrival.signed_in is not None:
+            headers, more = self._edge.session_headers(arrival.signed_in.session.token)
+            cookies += more
+        return _redirected(arrival.url, headers, cookies)
+
+
+def social_handlers(edge: AuthEdge, social: Social) -> list[HTTPRouteHandler]:
+    """To a provider and back again."""
+    endpoints = _Endpoints(edge, social)
+
+    @post(
+        "/sign-in/social",
+        operation_id="sign_in_social",
+        opt=facts(UnknownProvider),
+        operation_class=documented(_FIELDS),
+        status_code=200,
+        responses=answers(SocialReply),
+    )
+    async def sign_in_social(request: Request[Any, Any, Any]) -> AuthReply:
+        """Where to send the browser to sign in with `provider`; it comes back to `callbackURL`."""
+        return await endpoints.sign_in(request)
+
+    @post(
+        "/link-social",
+        operation_id="link_social",
+        opt=facts(UnknownProvider, caller="session"),
+        operation_class=documented(_FIELDS),
+        status_code=200,
+        responses=answers(SocialReply),
+    )
+    async def link_social(request: Request[Any, Any, Any]) -> AuthReply:
+        """The same to add `provider` to the account of who asks; it must know the same address."""
+        return await endpoints.link(request)
+
+    @get(
+        "/callback/{provider_id:str}",
+        operation_id="social_callback",
+        operation_class=documented_query(*(Field(name, is_required=False) for name in _RETURNED)),
+        status_code=302,
+    )
+    async def callback(scope: Scope, provider_id: FromPath[str]) -> AuthReply:
+        """Where providers send browsers back to; on to the app, with a session or with `?error=`."""
+        return await endpoints.callback(scope, provider_id)
+
+    @post(
+        "/callback/{provider_id:str}", include_in_schema=False, status_code=302, opt={TAKES_CROSS_SITE: True}
+    )
+    async def posted_callback(request: Request[Any, Any, Any], provider_id: FromPath[str]) -> AuthReply:
+        # A form from another site carries none of our cookies; the browser's own GET that follows does.
+        body = await read_body(request, takes_forms=True)
+        sent = body if isinstance(body, dict) else {}
+        kept = {name: value for name in _RETURNED if isinstance(value := sent.get(name), str)}
+        query = urlencode(kept)
+        return _redirected(f"{social.base_url}/callback/{quote(provider_id, safe='')}?{query}")
+
+    @get(
+        "/error",
+        operation_id="auth_error",
+        operation_class=documented_query(Field("error", is_required=False)),
+        opt=facts(is_alone=True),
+        media_type="text/plain",
+    )
+    async def error_page(scope: Scope) -> AuthReply:
+        """What a person sees whom the app has named no page of its own for."""
+        code = parse_qs(scope["query_string"].decode("latin-1")).get("error", [""])[-1]
+        shown = "".join(
+            letter for letter in code[:64] if letter.isascii() and (letter.isalnum() or letter in "_-.")
+        )
+        text = f"Signing in did not work ({shown or 'unknown'}). Go back to the app and try again.\n"
+        return AuthReply(text.encode(), headers=_TEXT)
+
+    return [sign_in_social, link_social, callback, posted_callback, error_page]
+
+
+def _redirects(values: dict[str, Any]) -> Redirects:
+    return Redirects(
+        callback_url=values.get("callbackURL", ""),
+        error_url=values.get("errorCallbackURL", ""),
+        new_user_url=values.get("newUserCallbackURL", ""),
+    )
+
+
+def _redirected(url: str, headers: HeaderPairs = (), cookies: tuple[str, ...] = ()) -> AuthReply:
+    location = (b"location", quote(url, safe=_URL_SAFE).encode())
+    set_cookies = tuple((b"set-cookie", cookie.encode()) for cookie in cookies)
+    return AuthReply(
+        status=302, headers=((b"content-type", b"application/json"), location, *headers, *set_cookies)
+    )
+
+
+def _once(query: str) -> dict[str, str] | None:
+    """What a provider may send, each at most once (RFC 6749, 3.1) and of a bearable length; None if it is not so."""
+    try:
+        found = parse_qs(query, keep_blank_values=True, max_num_fields=50)
+    except ValueError:
+        return None
+    sent = {name: found.get(name, [""]) for name in _RETURNED}
+    if any(len(values) > 1 or len(values[0]) > _MAX_RETURNED_CHARS for values in sent.values()):
+        return None
+    return {name: values[0] for name, values in sent.items()}

@@ -1,0 +1,148 @@
+"""A user's own database over HTTP: where it is, and a token for it."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from litestar import Controller, Request, Response, get
+from litestar.datastructures import ResponseHeader
+from litestar.di import NamedDependency
+from litestar.params import QueryParameter
+from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
+from msgspec import Struct
+
+from freehold.dates import to_iso
+from freehold.errors import NotFound
+from freehold.http.auth.edge import answers
+from freehold.http.guards import DatabaseCaller
+from freehold.http.problems import EXCEPTION_HANDLERS
+from freehold.http.route_facts import facts
+from freehold.sql.profiles import Profile, narrowed
+from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
+from freehold.tenants.service import Tenants
+from freehold.tenants.types import PendingDatabase, ReadyDatabase, TenantState, UserDatabase
+from freehold.wire import DatabaseCredentials
+
+Access = Annotated[
+    Profile,
+    QueryParameter(
+        description="The profile that the token shall have; ask for `read_only` where reading is enough. "
+        "It gets no more than this service hands out: the answer's `profile` says what it became."
+    ),
+]
+
+_MESSAGES = {
+    TenantState.PROVISIONING: "Your database is being made. Ask again in a moment.",
+    TenantState.FAILED: "Making your database takes longer than it should. We keep trying; ask again in a moment.",
+}
+# The answer holds a credential, and a refusal must not outlive its cause.
+NEVER_STORED = {"Cache-Control": "no-store"}
+
+
+class DatabasePending(Struct, frozen=True, kw_only=True):
+    """The 202 of `GET /databases/user`: no database yet, so no URL and no token. `message` is for people."""
+
+    id: str
+    user_id: str
+    db_name: str
+    schema_version: int
+    status: str
+    message: str
+
+
+DATABASE_ANSWERS = {
+    **answers(DatabaseCredentials, words="The database and a new token"),
+    **answers(
+        DatabasePending,
+        status=HTTP_202_ACCEPTED,
+        words="Not there yet: ask again after `Retry-After` seconds",
+    ),
+}
+DATABASE_REFUSALS = (NotFound, DatabaseSuspended, DatabaseDeleting, DatabaseDeleted)
+"""Of every route that hands out a database, for the API description."""
+
+
+def _unstored(handler: Callable[..., Response[Any]]) -> Callable[..., Response[Any]]:
+    def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        response = handler(request, error)
+        response.headers.update(NEVER_STORED)
+        return response
+
+    return handle
+
+
+UNSTORED = {kind: _unstored(handler) for kind, handler in EXCEPTION_HANDLERS.items()}
+"""Exception handlers for routes whose answers nobody may keep."""
+
+
+class DatabasesController(Controller):
+    """Needs a session or an API key. There is no way to name another user's database here."""
+
+    path = "/databases"
+    tags = ("databases",)
+    exception_handlers = UNSTORED
+
+    @get(
+        "/user",
+        operation_id="user_database",
+        opt=facts(*DATABASE_REFUSALS),
+        responses=DATABASE_ANSWERS,
+        response_headers=[
+            ResponseHeader(name="Cache-Control", description="Always `no-store`", documentation_only=True)
+        ],
+    )
+    async def user_database(
+        self,
+        tenants: NamedDependency[Tenants],
+        database_caller: NamedDependency[DatabaseCaller],
+        access_level: Access = "full",
+    ) -> Response[DatabaseCredentials | DatabasePending]:
+        """The signed-in user's database, with a token made for this answer; 202 while the database is made.
+
+        An API key (`x-api-key`) gets a `read_only` token, unless it has the scope `databases:write`.
+
+        Refusals: 403 `database_suspended`, 409 `database_deleting`, 410 `database_deleted`, and 404 `not_found`
+        for a user that another tool brought in and who has no database yet.
+        """
+        caller = database_caller
+        asked = access_level if caller.may_write else narrowed(access_level, "read_only")
+        return database_reply(await tenants.database_of(caller.user_id, caller.reference, asked))
+
+
+def database_reply(found: UserDatabase) -> Response[DatabaseCredentials | DatabasePending]:
+    """200 with a token, or 202 while there is none to give; kept by nobody."""
+    match found:
+        case ReadyDatabase():
+            return Response(_credentials(found), status_code=HTTP_200_OK, headers=NEVER_STORED)
+        case PendingDatabase():
+            headers = {**NEVER_STORED, "Retry-After": str(found.retry_after_s)}
+            return Response(_pending(found), status_code=HTTP_202_ACCEPTED, headers=headers)
+
+
+def _credentials(found: ReadyDatabase) -> DatabaseCredentials:
+    tenant, database, token = found.tenant, found.database, found.token
+    return DatabaseCredentials(
+        id=tenant.tenant_id,
+        user_id=tenant.user_id,
+        db_id=database.db_id,
+        db_name=database.name,
+        hostname=database.hostname,
+        url=database.url,
+        access_token=token.text,
+        access_level=token.access_level,
+        profile=token.profile,
+        expires_at=to_iso(token.expires_at),
+        schema_version=tenant.schema_version,
+        status=tenant.state.value,
+    )
+
+
+def _pending(found: PendingDatabase) -> DatabasePending:
+    tenant = found.tenant
+    return DatabasePending(
+        id=tenant.tenant_id,
+        user_id=tenant.user_id,
+        db_name=tenant.database_name,
+        schema_version=tenant.schema_version,
+        status=tenant.state.value,
+        message=_MESSAGES[tenant.state],
+    )

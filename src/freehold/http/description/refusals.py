@@ -1,0 +1,253 @@
+"""Which refusals a route may answer, and who may call it: derived from its guards, dependencies, rate and errors.
+
+So the API description cannot fall behind the code: nobody lists statuses for a route.
+"""
+
+from collections.abc import Container, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar.handlers import HTTPRouteHandler
+from msgspec import UNSET, Struct, UnsetType
+
+from freehold.http.auth.origin_check import SAFE_METHODS
+from freehold.http.auth.replies import auth_status_of
+from freehold.http.guards import require_admin
+from freehold.http.middleware.rate_rules import Form, Rules
+from freehold.http.problems import status_of
+from freehold.http.registry.publishing import require_publisher
+from freehold.http.route_facts import ALONE, CALLER, Caller, refused_by
+
+Security = list[dict[str, list[str]]]
+Described = dict[str, Any]
+
+_SESSION = ("sessionCookie", "sessionToken", "formCookie")
+# `/api/auth` knows its own cookie only; a form's is for `/api/v1/auth` and what lies beside it.
+_OWN_SESSION = ("sessionCookie", "sessionToken")
+_FROM_A_BROWSER = {400, 403, 413, 415}  # what `AuthEdge.accept` looks at before all else
+_BODY = {400, 408, 413, 429}  # read for so long, so much, while there is room
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """RFC 9457. `code` is for programs and listed in docs/errors.md; `detail` says what happened and what to do.
+
+    `faults` has single faults where there may be several; `request_id` is to be quoted when asking about a 5xx;
+    `reason` is what an operator gave for a suspension.
+    """
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    faults: list[str] | UnsetType = UNSET
+    request_id: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+
+
+class AuthError(Struct, frozen=True, kw_only=True):
+    """better-auth's form of an error. A few have no `code`; a few 401 and 404 have no body at all."""
+
+    message: str
+    code: str | UnsetType = UNSET
+
+
+class HranaError(Struct, frozen=True, kw_only=True):
+    """Hrana's form of an error, as official clients show it. `code` is like `SQLITE_CONSTRAINT`."""
+
+    message: str
+    code: str
+
+
+FORMS: Mapping[Form, tuple[str, type[Struct], str]] = {
+    "api": ("Problem", Problem, "application/problem+json"),
+    "auth": ("AuthError", AuthError, "application/json"),
+    "database": ("HranaError", HranaError, "application/json"),
+}
+"""By the kind of path: the name of the body, its form, and its media type."""
+
+_SAID: dict[int, str] = {
+    400: "What was sent cannot be used as it is",
+    401: "No credentials, or none that are still valid",
+    403: "The caller is not allowed to do this",
+    404: "There is no such thing, or none that the caller may know of",
+    408: "The body did not come in time",
+    409: "It contradicts what is there already",
+    410: "It was deleted",
+    413: "The body is over the limit",
+    415: "The body is of a type that is not taken",
+    422: "Somebody has it already",
+    426: "The app is too old for the database's schema",
+    429: "Too many requests, or too much at once: come again after `Retry-After` seconds",
+    503: "Something that the service depends on does not answer: come again after `Retry-After` seconds",
+}
+
+
+def form_of(path: str) -> Form:
+    """Which form the errors of a path have."""
+    if path == "/db" or path.startswith("/db/"):
+        return "database"
+    return "auth" if path.startswith("/api/auth/") else "api"
+
+
+def statuses_of(
+    handler: HTTPRouteHandler, method: str, path: str, rules: Rules, *, has_input: bool
+) -> set[int]:
+    """The statuses of all refusals that the route may answer. `has_input`: the framework checks what it is given."""
+    opt, form, unsafe = handler.opt, form_of(path), method not in SAFE_METHODS
+    found = {_status(each, form) for each in refused_by(opt)}
+    callers = callers_of(handler)
+    if has_input and form == "api":  # which `/api/auth` reads by itself, and says so where it minds
+        found.add(400)
+    if unsafe:
+        found |= _BODY if form != "auth" and _takes_body(handler) else set()
+        found |= _BODY | _FROM_A_BROWSER if "/auth/" in path else set()
+    if callers and {} not in callers:
+        found.add(401)
+        if any(roles for each in callers for roles in each.values()) or unsafe:
+            found.add(403)  # another role or scope; or a cookie that another site's page sent
+    if rules.of(path) is not None:
+        found.add(429)
+    if not opt.get(ALONE):
+        found.add(503)
+    return found
+
+
+def callers_of(handler: HTTPRouteHandler) -> Security:
+    """Who may call the route, as OpenAPI's security requirements; empty for everybody. Roles and scopes are lists."""
+    guards, asked = handler.resolve_guards(), handler.parsed_fn_signature.parameters
+    found: Security = []
+    if require_admin in guards:
+        found = _with("admin", *_SESSION)
+    if require_publisher in guards:
+        found = [*_with("admin", *_SESSION), {"apiKey": ["registry:publish"]}]
+    if "signed_in" in asked:
+        found = _with("", *_SESSION)
+    if "database_caller" in asked:
+        found = [*_with("", *_SESSION), {"apiKey": ["databases:read"]}]
+    caller: Caller | None = handler.opt.get(CALLER)
+    match caller:
+        case "session":
+            found = _with("", *_OWN_SESSION)
+        case "maybe session":
+            found = [{}, *_with("", *_OWN_SESSION), {"apiKey": []}]
+        case "admin":
+            found = _with("admin", *_OWN_SESSION)
+        case "access token":
+            found = [{"accessToken": []}]
+        case "form session":
+            found = _with("", *_SESSION)
+        case "metrics token":
+            found = [{}, {"metricsToken": []}]
+        case None:
+            pass
+    return found
+
+
+def shared_responses() -> Described:
+    """Every refusal once, to be referred to: `components.responses`."""
+    return {_name(form, status): _response(form, status) for form in FORMS for status in sorted(_SAID)}
+
+
+def error_schemas() -> Described:
+    """The bodies of all errors."""
+    _, found = msgspec.json.schema_components(
+        [kind for _, kind, _ in FORMS.values()], ref_template="#/components/schemas/{name}"
+    )
+    return dict(found)
+
+
+def references(form: Form, statuses: Iterable[int], bare: Container[int] = ()) -> Described:
+    """The refusals of one route; those that are `bare` have no body."""
+    return {
+        str(status): {"description": f"{_SAID[status]}; without a body."}
+        if status in bare
+        else {"$ref": f"#/components/responses/{_name(form, status)}"}
+        for status in sorted(statuses)
+    }
+
+
+def security_schemes(session_cookie: str, form_cookie: str) -> Described:
+    """Every way to say who calls."""
+    return {
+        "sessionCookie": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": session_cookie,
+            "description": "The session's cookie, as sign-in sets it. What changes something must come from a page "
+            "of a trusted origin. `admin` is the role that the user must have.",
+        },
+        "sessionToken": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "The session's token, from `set-auth-token` or the body of a sign-in; outside `/api/auth` "
+            "an access token of `/api/auth/login` as well.",
+        },
+        "formCookie": {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": form_cookie,
+            "description": "The session's cookie, as `/api/v1/auth` sets it.",
+        },
+        "accessToken": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "The access token of `/api/auth/login`, `/register` and `/refresh`.",
+        },
+        "apiKey": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "x-api-key",
+            "description": "A user's API key. With one in the request nothing else counts. Listed are its scopes.",
+        },
+        "databaseToken": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A database's token, from `GET /databases/user`: for that database alone.",
+        },
+        "metricsToken": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "METRICS_TOKEN. Where none is set, only this machine itself may read the metrics.",
+        },
+    }
+
+
+def _with(role: str, *schemes: str) -> Security:
+    return [{scheme: [role] if role else []} for scheme in schemes]
+
+
+def _takes_body(handler: HTTPRouteHandler) -> bool:
+    asked = handler.parsed_fn_signature.parameters
+    return "data" in asked or "request" in asked
+
+
+def _status(refusal: Any, form: Form) -> int:
+    if isinstance(refusal, int):
+        return refusal
+    return auth_status_of(refusal) if form == "auth" else status_of(refusal)
+
+
+def _name(form: Form, status: int) -> str:
+    return f"{FORMS[form][0]}{status}"
+
+
+def _response(form: Form, status: int) -> Described:
+    name, _, media_type = FORMS[form]
+    headers: Described = {}
+    if status in {429, 503}:
+        headers["Retry-After"] = {
+            "description": "Seconds to wait.",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 0},
+        }
+    if status == HTTPStatus.UNAUTHORIZED and form != "auth":
+        headers["WWW-Authenticate"] = {"description": "`Bearer`", "schema": {"type": "string"}}
+    return {
+        "description": f"{_SAID[status]}.",
+        **({"headers": headers} if headers else {}),
+        "content": {media_type: {"schema": {"$ref": f"#/components/schemas/{name}"}}},
+    }

@@ -1,0 +1,174 @@
+"""`GET /metrics`: what Prometheus collects. Its text names routes by class and tenants by state, nobody by name."""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+import structlog
+from litestar import Request, Response, get
+from litestar.handlers import HTTPRouteHandler
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from freehold.bootstrap import Services
+from freehold.errors import Forbidden, FreeholdError, Unauthenticated
+from freehold.http.headers import header
+from freehold.http.middleware.request_counts import BOUNDS_S, RequestCounts
+from freehold.http.operations.sqld_metrics import sqld_families
+from freehold.http.route_facts import facts
+from freehold.providers.sqld.provider import SqldProvider
+from freehold.providers.standing import Standing
+
+log = structlog.get_logger()
+
+_CENTRAL_LIMIT_S = 2.0
+_TENANTS_FOR_S = 5.0
+_FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via")
+
+
+def metrics_route(services: Services, counts: RequestCounts) -> HTTPRouteHandler:
+    """The route. With METRICS_TOKEN set, for who has that; else for who connects from this machine itself."""
+    metrics = _Metrics(services, counts)
+    token = services.settings.metrics_token.reveal()
+
+    @get(
+        "/metrics",
+        operation_id="metrics",
+        opt=facts(Unauthenticated, Forbidden, caller="metrics token", is_alone=True),
+        tags=["health"],
+        media_type="text/plain",
+    )
+    async def read_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Counts and times, in Prometheus's text format."""
+        _admit(request, token)
+        return Response(
+            await metrics.text(), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"}
+        )
+
+    return read_metrics
+
+
+def may_read_metrics(request: Request[Any, Any, Any], token: str) -> bool:
+    """Whether whoever asks may know what only operators need to."""
+    try:
+        _admit(request, token)
+    except (Forbidden, Unauthenticated):
+        return False
+    return True
+
+
+def _admit(request: Request[Any, Any, Any], token: str) -> None:
+    if token:
+        scheme, _, given = (header(request.scope, b"authorization") or "").partition(" ")
+        is_right = hmac.compare_digest(given.strip().encode(), token.encode())
+        if scheme.lower() != "bearer" or not is_right:
+            raise Unauthenticated("send METRICS_TOKEN as `Authorization: Bearer`")
+        return
+    # Whoever comes through a proxy on this machine comes from this machine, too.
+    is_forwarded = any(header(request.scope, name) is not None for name in _FORWARDED)
+    if is_forwarded or not _is_loopback(request.scope.get("client")):
+        raise Forbidden("metrics are for this machine only; set METRICS_TOKEN to read them from elsewhere")
+
+
+def _is_loopback(client: tuple[str, int] | None) -> bool:
+    try:
+        return client is not None and ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
+
+
+class _Metrics(Collector):
+    """Turns numbers into Prometheus's families, at the moment they are read."""
+
+    def __init__(self, services: Services, counts: RequestCounts) -> None:
+        self._services = services
+        self._counts = counts
+        self._tenants: Mapping[str, int] = {}
+        self._is_central_up = False
+        self._sqld: Standing | None = None
+        self._read_at = float("-inf")
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    async def text(self) -> bytes:
+        if time.monotonic() - self._read_at > _TENANTS_FOR_S:
+            await self._read_tenants()
+            if isinstance(self._services.provider, SqldProvider):
+                self._sqld = await self._services.provider.standing()
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # so that registering does not collect
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._of_requests()
+        refusals = CounterMetricFamily(
+            "freehold_rate_limit_refusals", "Requests over a rate limit", labels=["limit"]
+        )
+        for limit, count in self._counts.refusals.items():
+            refusals.add_metric([limit], count)
+        yield refusals
+        yield from self._of_the_cache()
+        yield GaugeMetricFamily(
+            "freehold_sessions_in_memory", "Sessions kept in memory", self._services.auth.sessions.remembered
+        )
+        yield GaugeMetricFamily(
+            "freehold_central_up", "1 while the central database answers", int(self._is_central_up)
+        )
+        tenants = GaugeMetricFamily("freehold_tenants", "Tenants by state", labels=["state"])
+        for state, count in self._tenants.items():
+            tenants.add_metric([state], count)
+        yield tenants
+        yield GaugeMetricFamily(
+            "freehold_databases_damaged",
+            "Databases that their engine does not open; `freehold tenants repair` does",
+            len(self._services.damaged()),
+        )
+        if self._sqld is not None:
+            yield from sqld_families(self._sqld)
+
+    def _of_requests(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "freehold_http_requests", "Requests by class of route and status", labels=["class", "status"]
+        )
+        for (name, status), count in self._counts.statuses.items():
+            requests.add_metric([name, str(status)], count)
+        yield requests
+        times = HistogramMetricFamily(
+            "freehold_http_request_seconds", "Time until the answer was sent", labels=["class"]
+        )
+        for name, buckets in self._counts.buckets.items():
+            total = 0
+            bounds = []
+            for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), buckets, strict=True):
+                total += count
+                bounds.append((bound, total))
+            times.add_metric([name], bounds, self._counts.seconds[name])
+        yield times
+
+    def _of_the_cache(self) -> Iterator[Metric]:
+        cache = self._services.cache
+        if cache is None:
+            return
+        yield GaugeMetricFamily("freehold_cache_up", "1 while Redis answers", int(cache.state == "up"))
+        yield CounterMetricFamily(
+            "freehold_cache_failed_commands", "Commands that Redis did not answer", cache.failed_commands
+        )
+
+    async def _read_tenants(self) -> None:
+        self._read_at = time.monotonic()  # before, so that many who ask at once read once
+        try:
+            async with asyncio.timeout(_CENTRAL_LIMIT_S):
+                counts = await self._services.tenants.counts()
+        except (FreeholdError, TimeoutError) as error:
+            log.warning("metrics.tenants_not_counted", reason=type(error).__name__)
+            self._tenants, self._is_central_up = {}, False
+        else:
+            self._tenants = {state.value: count for state, count in counts.items()}
+            self._is_central_up = True
