@@ -17,7 +17,7 @@ from tests.sqld import Sqld
 
 from freehold.bootstrap import Services, open_services
 from freehold.central.tables import tenant
-from freehold.central.tenant_rows import new_tenant_row
+from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import utc_now
 from freehold.libsql.protocol import Batch, BatchReq, BatchStep, CloseReq, PipelineReq, Stmt
 from freehold.libsql.values import decode

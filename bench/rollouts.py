@@ -28,7 +28,7 @@ from bench.fleets import (
 from bench.report import Finding, compare, note
 from freehold.bootstrap import Services
 from freehold.central.tables import tenant
-from freehold.central.tenant_rows import new_tenant_row
+from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import utc_now
 from freehold.rollouts.types import Options
 from freehold.rollouts.worker import WorkerPace

@@ -10,8 +10,8 @@ from sqlalchemy import insert
 from bench.report import Finding, compare
 from freehold.central.engine import Central, open_central
 from freehold.central.tables import tenant
-from freehold.central.tenant_rows import new_tenant_row
-from freehold.central.tenants import CentralTenants
+from freehold.central.tenants.rows import new_tenant_row
+from freehold.central.tenants.store import CentralTenants
 from freehold.central.upgrade import upgrade_central
 from freehold.dates import utc_now
 from freehold.tenants.types import TenantState

@@ -25,11 +25,11 @@ from freehold.auth.types import SignedIn
 from freehold.auth.users.admin import UserAdmin
 from freehold.auth.users.guests import Guests
 from freehold.bootstrap import email_addresses, email_services, open_issuers, open_services
-from freehold.central.administration import SqlAdminStore
-from freehold.central.audit import CentralAudit
+from freehold.central.audit_store import CentralAudit
+from freehold.central.auth.administration import SqlAdminStore
+from freehold.central.auth.users import SqlUserStore
+from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.central.engine import Central
-from freehold.central.users import SqlUserStore
-from freehold.central.wrong_passwords import CentralWrongPasswords
 from freehold.http.app import create_asgi
 from freehold.http.auth.admin import admin_handlers
 from freehold.http.auth.api_keys import api_key_routes

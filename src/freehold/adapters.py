@@ -18,10 +18,10 @@ from freehold.breaches.files import BreachFiles
 from freehold.breaches.service import open_breach_service
 from freehold.cache.redis import RedisLink
 from freehold.central.changes import ChangeFeed, FileChanges
-from freehold.central.closing import CentralMoved, require_open
 from freehold.central.engine import Central, open_central, open_remote_central
-from freehold.central.moving import has_central, move
-from freehold.central.places import CentralNotMoved, CentralPlace
+from freehold.central.moving.closing import CentralMoved, require_open
+from freehold.central.moving.copy import has_central, move
+from freehold.central.moving.places import CentralNotMoved, CentralPlace
 from freehold.central.upgrade import upgrade_central
 from freehold.dates import to_iso, utc_now
 from freehold.errors import CentralUnavailable, Conflict, ProviderRefuses, ProviderUnavailable

@@ -15,7 +15,7 @@ import pytest
 from freehold.auth.proofs import RESETS, Way
 from freehold.auth.social.types import Identity
 from freehold.auth.types import Client, User
-from freehold.central.social import CentralSocialAccounts
+from freehold.central.auth.social import CentralSocialAccounts
 from freehold.errors import NotFound
 from tests.auth_app import AuthApp, QuickHasher, running_auth
 from tests.central_place import CentralPlace
@@ -176,7 +176,7 @@ def test_an_address_becomes_verified_in_one_place() -> None:
     places = [path for path in source.rglob("*.py") if writes.search(path.read_text())]
     found = {path.relative_to(source).as_posix() for path in places}
     # The other is an administrator's word: it changes what is said of an account, and proves nothing.
-    assert found == {"central/arrival.py", "http/auth/admin_bodies.py"}
+    assert found == {"central/auth/arrival.py", "http/auth/admin_bodies.py"}
 
 
 @pytest.mark.parametrize("way", WAYS)

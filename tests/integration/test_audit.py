@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from freehold.audit.chain import seal_key
 from freehold.audit.service import Audit
 from freehold.audit.types import Anchor, Event, Filter
-from freehold.central.audit import CentralAudit
+from freehold.central.audit_store import CentralAudit
 from freehold.central.engine import Central, open_central
 from freehold.central.upgrade import upgrade_central
 from freehold.errors import CentralUnavailable
@@ -28,7 +28,7 @@ import asyncio, sys
 from pathlib import Path
 from freehold.audit.types import Event
 from freehold.audit.chain import seal_key
-from freehold.central.audit import CentralAudit
+from freehold.central.audit_store import CentralAudit
 from freehold.central.engine import open_central, open_remote_central
 async def main(place, token, count, key):
     central = open_remote_central(place, token, key) if "://" in place else open_central(Path(place), key)

@@ -9,7 +9,7 @@ import pytest
 
 from freehold.auth.service import Auth
 from freehold.auth.types import Client, NewUser, SignedIn
-from freehold.central.users import SqlUserStore
+from freehold.central.auth.users import SqlUserStore
 from freehold.dates import from_iso, to_iso
 from tests.auth_app import QuickHasher, auth_parts
 from tests.central_place import CentralPlace

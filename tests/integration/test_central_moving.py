@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import insert, select
 
 from freehold.audit.types import Event
-from freehold.central import closing
 from freehold.central.engine import Central
 from freehold.central.file_probe import MOVED_MARK
-from freehold.central.moving import check_move, move
-from freehold.central.places import CentralNotMoved, CentralPlace, NewFile
+from freehold.central.moving import closing
+from freehold.central.moving.copy import check_move, move
+from freehold.central.moving.places import CentralNotMoved, CentralPlace, NewFile
 from freehold.central.tables import user
 from freehold.dates import to_iso, utc_now
 from freehold.errors import CentralUnavailable

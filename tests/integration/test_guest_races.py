@@ -8,7 +8,7 @@ import pytest
 
 from freehold.auth.errors import NotAGuest
 from freehold.auth.users.guests import Guests
-from freehold.central.users import SqlUserStore
+from freehold.central.auth.users import SqlUserStore
 from tests.auth_app import AuthApp, QuickHasher, running_auth
 from tests.central_place import CentralPlace
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from freehold.central.tenant_rows import new_tenant_row
+from freehold.central.tenants.rows import new_tenant_row
 from freehold.cli.tenants import tenants
 from freehold.dates import utc_now
 from tests import warm

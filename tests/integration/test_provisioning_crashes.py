@@ -16,7 +16,7 @@ from sqlalchemy import insert
 
 from freehold.central.engine import open_central
 from freehold.central.tables import published_migration
-from freehold.central.tenant_rows import new_tenant_row
+from freehold.central.tenants.rows import new_tenant_row
 from freehold.central.upgrade import upgrade_central
 from freehold.dates import utc_now
 from freehold.migrate.ledger import LEDGER_TABLE

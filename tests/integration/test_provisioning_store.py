@@ -12,7 +12,7 @@ from sqlalchemy import event, insert, update
 
 from freehold.central.engine import Central, open_central
 from freehold.central.tables import published_migration, tenant, user
-from freehold.central.tenants import CentralTenants
+from freehold.central.tenants.store import CentralTenants
 from freehold.errors import CentralUnavailable, NotFound
 from freehold.tenants.ports import TenantStore
 from freehold.tenants.types import Claim, TenantState

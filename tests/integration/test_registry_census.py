@@ -14,9 +14,9 @@ from litestar import Litestar
 
 from freehold.audit.types import Filter
 from freehold.auth.sessions.cookies import SessionCookies
-from freehold.central.audit import CentralAudit
-from freehold.central.census import CentralCensus
+from freehold.central.audit_store import CentralAudit
 from freehold.central.engine import Central, open_central
+from freehold.central.registry.census import CentralCensus
 from freehold.central.upgrade import migration_config, upgrade_central
 from freehold.client import FreeholdClient
 from freehold.errors import CentralUnavailable

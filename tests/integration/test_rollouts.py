@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, update
 
 from freehold.bootstrap import Services, open_services
 from freehold.central.tables import audit_entry, rollout_step, tenant
-from freehold.central.tenant_rows import new_tenant_row
+from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import utc_now
 from freehold.errors import NotFound
 from freehold.libsql.protocol import Batch, BatchStep, Stmt

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.central.engine import open_central
-from freehold.central.tenants import CentralTenants
+from freehold.central.tenants.store import CentralTenants
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.apply import apply
 from freehold.migrate.target import Target

@@ -54,8 +54,8 @@ async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -
 
     Exit code 0 when the copy is whole, 1 when the place is not empty or the copy would not be the same.
     """
-    from freehold.central.moving import check_move, move
-    from freehold.central.places import CentralPlace
+    from freehold.central.moving.copy import check_move, move
+    from freehold.central.moving.places import CentralPlace
 
     settings = await _settings()
     if settings.tenant_provider == "sqld" and same_server(to, settings.sqld_url):
@@ -100,7 +100,7 @@ async def reopen(yes: bool, as_json: bool) -> int:
     Exit code 1 when the copy is whole and --yes is not given, since a service may use it. Safe to run twice.
     """
     from freehold.adapters import central_place
-    from freehold.central import closing
+    from freehold.central.moving import closing
 
     source = await central_place(await _settings())
     async with source.opened() as target:

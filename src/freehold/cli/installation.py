@@ -47,7 +47,7 @@ def dev_sqld_file(settings: Settings) -> Path:
 
 async def _missing_on_server(settings: Settings) -> str | None:
     from freehold.adapters import existing_central_place
-    from freehold.central.moving import has_central
+    from freehold.central.moving.copy import has_central
 
     place = await existing_central_place(settings)
     try:

@@ -67,8 +67,8 @@ async def import_users(file: IO[bytes] | None, url: str | None, dry_run: bool, a
 
 @asynccontextmanager
 async def _source(file: IO[bytes] | None, url: str | None) -> AsyncIterator[UserSource]:
-    from freehold.central.better_auth import open_better_auth
-    from freehold.central.user_lines import UserLines
+    from freehold.central.auth.better_auth import open_better_auth
+    from freehold.central.auth.user_lines import UserLines
 
     if url is None:
         assert file is not None

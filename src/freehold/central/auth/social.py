@@ -15,11 +15,11 @@ from freehold.auth.random_ids import random_id
 from freehold.auth.social.errors import SocialRefusal
 from freehold.auth.social.types import Attempt, Identity
 from freehold.auth.types import Credential, SignedIn, User
-from freehold.central.account_rows import identity_row
-from freehold.central.arrival import arrive, is_alive
+from freehold.central.auth.account_rows import identity_row
+from freehold.central.auth.arrival import arrive, is_alive
+from freehold.central.auth.users import FIND_CREDENTIAL, LABELLED_USER, user_of
 from freehold.central.engine import Central
 from freehold.central.tables import account, user, verification
-from freehold.central.users import FIND_CREDENTIAL, LABELLED_USER, user_of
 from freehold.dates import to_iso
 
 _SWEPT = 20  # how many expired rows a new one takes away: more than come, so that they do not pile up

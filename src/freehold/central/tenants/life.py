@@ -11,12 +11,12 @@ from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
-from freehold.central.duties import DISCARDED, MAKING
 from freehold.central.engine import Central
-from freehold.central.rollout_sql import IS_HELD
+from freehold.central.rollouts.sql import IS_HELD
 from freehold.central.tables import tenant, unowned_database, user
-from freehold.central.tenant_rows import new_tenant_row, unowned_row
-from freehold.central.tenants import COLUMNS, to_tenant
+from freehold.central.tenants.duties import DISCARDED, MAKING
+from freehold.central.tenants.rows import new_tenant_row, unowned_row
+from freehold.central.tenants.store import COLUMNS, to_tenant
 from freehold.dates import to_iso
 from freehold.errors import NotFound
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState

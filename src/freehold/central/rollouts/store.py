@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event, Facts
 from freehold.auth.random_ids import random_id
 from freehold.central.engine import Central
-from freehold.central.rollout_sql import (
+from freehold.central.rollouts.sql import (
     CLAIM,
     DRIFTED,
     EXTEND,

@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.importing.types import Ending, Newcomer, Outcome, WayIn
-from freehold.central.account_rows import account_row
+from freehold.central.auth.account_rows import account_row
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, tenant, user
-from freehold.central.tenant_rows import new_tenant_row
+from freehold.central.tenants.rows import new_tenant_row
 
 
 @dataclass(slots=True)

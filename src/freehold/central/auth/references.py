@@ -7,9 +7,9 @@ from sqlalchemy import func, select
 
 from freehold.auth.sessions.sessions import MAX_AGE
 from freehold.auth.tokens.references import Referred
+from freehold.central.auth.users import LABELLED_USER, user_of
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, change, session, user
-from freehold.central.users import LABELLED_USER, user_of
 from freehold.dates import from_iso, utc_now
 
 # The newest change is read in the same statement, hence in the same view.

@@ -14,13 +14,13 @@ from freehold.auth.errors import EmailTaken
 from freehold.auth.pending import Ticket
 from freehold.auth.proofs import Proof, Proved
 from freehold.auth.types import Account, Credential, Session, User, UserChanges
-from freehold.central.account_rows import CREDENTIAL
-from freehold.central.arrival import arrive, end_api_keys, end_sessions, is_alive
+from freehold.central.auth.account_rows import CREDENTIAL
+from freehold.central.auth.arrival import arrive, end_api_keys, end_sessions, is_alive
+from freehold.central.auth.pending import use_ticket
+from freehold.central.auth.user_deletion import delete_user_rows
+from freehold.central.auth.users import FIND_CREDENTIAL, user_of
 from freehold.central.engine import Central
-from freehold.central.pending import use_ticket
 from freehold.central.tables import account, session, user
-from freehold.central.user_deletion import delete_user_rows
-from freehold.central.users import FIND_CREDENTIAL, user_of
 from freehold.dates import from_iso, to_iso
 
 

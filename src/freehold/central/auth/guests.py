@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.types import User
-from freehold.central.arrival import end_api_keys, end_sessions
+from freehold.central.auth.arrival import end_api_keys, end_sessions
+from freehold.central.auth.user_deletion import delete_user_rows
 from freehold.central.engine import Central
 from freehold.central.tables import guest_link, user
-from freehold.central.user_deletion import delete_user_rows
 from freehold.tenants.guests import GuestLink
 
 

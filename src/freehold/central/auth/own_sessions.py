@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.types import Session
-from freehold.central.arrival import end_api_keys, end_sessions
+from freehold.central.auth.arrival import end_api_keys, end_sessions
+from freehold.central.auth.users import session_of
 from freehold.central.engine import Central
 from freehold.central.tables import session
-from freehold.central.users import session_of
 from freehold.dates import to_iso
 
 

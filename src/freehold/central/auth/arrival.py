@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event
 from freehold.auth.proofs import NOTHING, RESETS, Chosen, Kept, Proof
 from freehold.auth.types import User
-from freehold.central.account_rows import CREDENTIAL, password_row
+from freehold.central.auth.account_rows import CREDENTIAL, password_row
 from freehold.central.engine import Central
 from freehold.central.tables import account, apikey, session, user, verification
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from freehold.central.engine import Central
 from freehold.central.tables import published_migration, tenant, user
-from freehold.central.tenant_rows import new_tenant_row
+from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import to_iso, utc_now
 from freehold.errors import NotFound
 from freehold.tenants.types import UNPROVISIONED, Claim, Marked, Tenant, TenantState

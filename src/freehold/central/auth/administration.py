@@ -14,13 +14,13 @@ from freehold.audit.types import Event
 from freehold.auth.errors import EmailTaken
 from freehold.auth.types import ADMIN_ROLE, Session, User
 from freehold.auth.users.admin_types import UserEdit, UserPage, UserQuery
-from freehold.central.account_rows import CREDENTIAL, password_row
-from freehold.central.arrival import end_api_keys, end_sessions
+from freehold.central.auth.account_rows import CREDENTIAL, password_row
+from freehold.central.auth.arrival import end_api_keys, end_sessions
+from freehold.central.auth.user_deletion import delete_user_rows
+from freehold.central.auth.user_queries import matching, ordered
+from freehold.central.auth.users import LABELLED_SESSION, LABELLED_USER, SqlUserStore, session_of, user_of
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, user
-from freehold.central.user_deletion import delete_user_rows
-from freehold.central.user_queries import matching, ordered
-from freehold.central.users import LABELLED_SESSION, LABELLED_USER, SqlUserStore, session_of, user_of
 from freehold.dates import to_iso
 from freehold.errors import NotFound
 

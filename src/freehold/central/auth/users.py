@@ -16,13 +16,13 @@ from freehold.auth.errors import Banned, EmailTaken, IdentityTaken
 from freehold.auth.sessions.sessions import extend_from
 from freehold.auth.social.types import Identity
 from freehold.auth.types import USER_ROLE, Credential, Session, SignedIn, User
-from freehold.central.account_rows import CREDENTIAL, identity_row, password_row
-from freehold.central.arrival import is_alive
+from freehold.central.auth.account_rows import CREDENTIAL, identity_row, password_row
+from freehold.central.auth.arrival import is_alive
+from freehold.central.auth.guests import grow_up, link_guest
+from freehold.central.auth.user_deletion import delete_user_rows
 from freehold.central.engine import Central
-from freehold.central.guests import grow_up, link_guest
 from freehold.central.tables import account, change, session, tenant, user
-from freehold.central.tenant_rows import new_tenant_row
-from freehold.central.user_deletion import delete_user_rows
+from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import from_iso, to_iso
 from freehold.errors import NotFound
 

@@ -7,14 +7,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, insert, literal_column, select, update
 
 from freehold.audit.types import Event
-from freehold.central.duties import DISCARDED, MAKING
 from freehold.central.engine import Central
-from freehold.central.life import OvertakenError, all_or_nothing, take_reserved
-from freehold.central.rollout_sql import COPIES, KEPT, LET_BE, STILL_ASIDE
-from freehold.central.rotations import next_generation
+from freehold.central.rollouts.sql import COPIES, KEPT, LET_BE, STILL_ASIDE
 from freehold.central.tables import rollout_step, tenant, unowned_database
-from freehold.central.tenant_rows import unowned_row
-from freehold.central.tenants import COLUMNS, to_tenant
+from freehold.central.tenants.duties import DISCARDED, MAKING
+from freehold.central.tenants.life import OvertakenError, all_or_nothing, take_reserved
+from freehold.central.tenants.rotations import next_generation
+from freehold.central.tenants.rows import unowned_row
+from freehold.central.tenants.store import COLUMNS, to_tenant
 from freehold.dates import from_ms, to_iso
 from freehold.errors import NotFound
 from freehold.rollouts.types import Kept, RestorePoint, StepState

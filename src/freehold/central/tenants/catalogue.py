@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, select, update
 
-from freehold.central.life import is_held
 from freehold.central.tables import tenant, unowned_database
-from freehold.central.tenants import CentralTenants
+from freehold.central.tenants.life import is_held
+from freehold.central.tenants.store import CentralTenants
 from freehold.dates import to_iso
 from freehold.tenants.types import Tenant, TenantState
 

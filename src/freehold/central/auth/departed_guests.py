@@ -6,9 +6,9 @@ from datetime import datetime
 from sqlalchemy import Select, and_, exists, or_, select
 
 from freehold.audit.types import Event
+from freehold.central.auth.user_deletion import delete_user_rows
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, guest_link, session, user
-from freehold.central.user_deletion import delete_user_rows
 from freehold.dates import to_iso
 
 

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from freehold.central.closing import (
+from freehold.central.file_probe import MOVED_MARK
+from freehold.central.moving.closing import (
     TABLES_SQL,
     TRIGGERS,
     Mark,
@@ -22,8 +23,7 @@ from freehold.central.closing import (
     reopen,
     run,
 )
-from freehold.central.file_probe import MOVED_MARK
-from freehold.central.places import CentralNotMoved, CentralPlace, NewFile, require_free
+from freehold.central.moving.places import CentralNotMoved, CentralPlace, NewFile, require_free
 from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.libsql.errors import LibsqlError
 from freehold.migrate.copying import content_digests, copy_database

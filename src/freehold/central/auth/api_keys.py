@@ -12,10 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event, Facts
 from freehold.auth.api_keys.errors import ApiKeyNotFound, TooManyApiKeys
 from freehold.auth.api_keys.types import ApiKey, ApiKeyPage, KeyHolder, Permissions
-from freehold.central.arrival import is_alive
+from freehold.central.auth.arrival import is_alive
+from freehold.central.auth.users import LABELLED_USER, user_of
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, user
-from freehold.central.users import LABELLED_USER, user_of
 from freehold.errors import NotFound
 
 _JSON_COLUMNS = ("permissions", "metadata")
