@@ -25,7 +25,7 @@ from freehold.migrate.ledger import LAST_SQL
 from freehold.migrate.plan import plan
 from freehold.migrate.types import Migration, chains
 from freehold.providers.local.files import TenantFiles
-from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.client.keys import NamespaceKeys
 from freehold.settings import load_settings
 
 FIRST, LAST = 5, 10

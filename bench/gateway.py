@@ -14,7 +14,7 @@ from tests.sqld_service import sqld_variables
 from bench.load import Load, measure, post
 from bench.report import Finding, compare, note
 from bench.service import MeasuredService
-from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.client.keys import NamespaceKeys
 
 _ROUNDS = 5
 _SECONDS = 2.0

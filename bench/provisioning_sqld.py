@@ -20,7 +20,7 @@ from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, Pip
 from freehold.migrate.apply import apply
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
-from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.client.keys import NamespaceKeys
 from freehold.providers.sqld.provider import DURABILITY, SqldProvider
 from freehold.providers.sqlite.scratch import local_scratch
 from freehold.tenants.snapshots import Snapshots

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.client.keys import NamespaceKeys
 from tests.integration.test_provisioning_cli import Place
 from tests.sqld import Sqld, running_sqld
 from tests.sqld_service import sqld_variables

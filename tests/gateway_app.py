@@ -17,8 +17,8 @@ from freehold.http.databases.gateway import DatabasePaths, Gateway, gateway_rout
 from freehold.http.databases.replicas import Replicas
 from freehold.keys import load_or_create_key
 from freehold.providers.local.provider import LocalProvider
+from freehold.providers.sqld.process.supervised import running_sqld
 from freehold.providers.sqld.provider import SqldProvider
-from freehold.providers.sqld.supervised import running_sqld
 from tests.servers import missing
 from tests.serving import listen, serving
 from tests.sqld import ADMIN_KEY, BINARY, Sqld

@@ -17,7 +17,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from freehold.providers.sqld.process import STACK_BYTES
+from freehold.providers.sqld.process.run import STACK_BYTES
 from tests.servers import ROOT, clean_environ, missing
 
 ADMIN_KEY = "admin-key-for-tests"

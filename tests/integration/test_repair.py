@@ -14,7 +14,7 @@ import pytest
 
 from freehold.audit.types import Filter
 from freehold.errors import ProviderUnavailable
-from freehold.providers.sqld.log_files import DatabaseInUse, LogFiles
+from freehold.providers.sqld.process.log_files import DatabaseInUse, LogFiles
 from freehold.tenants.drift import Checked
 from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.repair import Repair, Repaired

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
-from freehold.providers.sqld.keys import NamespaceKeys
+from freehold.providers.sqld.client.keys import NamespaceKeys
 from freehold.providers.sqld.provider import SqldProvider
 from tests.gateway_app import Caller, Served, served_by_sqld
 from tests.integration.libsql_parts import SLOW, longest_stall_ms

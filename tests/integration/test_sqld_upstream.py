@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from freehold.providers.sqld.upstream import Answer, Upstream, head_of
+from freehold.providers.sqld.client.upstream import Answer, Upstream, head_of
 
 _PART = b"x" * 100_000
 

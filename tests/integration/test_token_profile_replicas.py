@@ -16,8 +16,8 @@ from freehold.libsql.protocol import (
     Integer,
     Stmt,
 )
-from freehold.providers.sqld.protobuf import encoded
-from freehold.providers.sqld.proxy_messages import framed
+from freehold.providers.sqld.client.protobuf import encoded
+from freehold.providers.sqld.replicas.messages import framed
 from tests.gateway_app import Caller, served_by_sqld
 from tests.integration.profile_parts import (
     OWN,

@@ -6,7 +6,7 @@ import pytest
 
 from freehold.providers.failures import Gone
 from freehold.providers.serving import Interest
-from freehold.providers.sqld.breaking import Breakable, Limited
+from freehold.providers.sqld.turns.breaking import Breakable, Limited
 
 
 async def test_what_is_broken_off_ends_with_a_timeout_and_the_task_goes_on() -> None:

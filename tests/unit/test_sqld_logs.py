@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from freehold.errors import ProviderUnavailable
-from freehold.providers.sqld.admin import NamespaceStats
-from freehold.providers.sqld.logs import Logs
-from freehold.providers.sqld.turns import Turns
+from freehold.providers.sqld.client.admin import NamespaceStats
+from freehold.providers.sqld.turns.logs import Logs
+from freehold.providers.sqld.turns.turns import Turns
 from freehold.tenants.errors import DatabaseDamaged
 
 PAGES = 5000  # 20 MB

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from freehold.providers.failures import Overloaded, StreamExpired
-from freehold.providers.sqld.streams import STREAM_S, Place, Places
+from freehold.providers.sqld.client.streams import STREAM_S, Place, Places
 
 
 class Clock:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from freehold.providers.sqld.sizes import check_sizes, check_values, may_be_unstoppable
+from freehold.providers.sqld.checks.sizes import check_sizes, check_values, may_be_unstoppable
 from freehold.sql.guard import RefusedSql
 
 SIZES = {

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from freehold.errors import Unavailable
-from freehold.providers.sqld.supervisor import Child, Supervisor
+from freehold.providers.sqld.process.supervisor import Child, Supervisor
 
 
 class Server:

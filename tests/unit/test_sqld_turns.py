@@ -8,9 +8,9 @@ import pytest
 from freehold.errors import FreeholdError
 from freehold.providers.failures import Gone, Overloaded
 from freehold.providers.serving import Interest
-from freehold.providers.sqld.refusals import QueryTimeout
-from freehold.providers.sqld.turn import Turn
-from freehold.providers.sqld.turns import Turns
+from freehold.providers.sqld.client.refusals import QueryTimeout
+from freehold.providers.sqld.turns.turn import Turn
+from freehold.providers.sqld.turns.turns import Turns
 
 
 class Clock:

@@ -14,7 +14,7 @@ import pytest
 
 from freehold.errors import FreeholdError
 from freehold.providers.serving import Interest
-from freehold.providers.sqld.turns import Turns
+from freehold.providers.sqld.turns.turns import Turns
 from tests.simulators.busy_machine import Machine, play
 
 _SECONDS = 20

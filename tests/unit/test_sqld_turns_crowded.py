@@ -8,7 +8,7 @@ import pytest
 
 from freehold.providers.failures import Gone, Overloaded
 from freehold.providers.serving import Interest
-from freehold.providers.sqld.turns import Turns
+from freehold.providers.sqld.turns.turns import Turns
 from tests.unit.test_sqld_turns import World
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from freehold.errors import ProviderUnavailable
 from freehold.providers.serving import Interest
-from freehold.providers.sqld.admin import NamespaceStats
-from freehold.providers.sqld.control import SupervisorState
-from freehold.providers.sqld.refusals import QueryTimeout
-from freehold.providers.sqld.turn import Turn
-from freehold.providers.sqld.watch import Watch
+from freehold.providers.sqld.client.admin import NamespaceStats
+from freehold.providers.sqld.client.refusals import QueryTimeout
+from freehold.providers.sqld.process.control import SupervisorState
+from freehold.providers.sqld.turns.turn import Turn
+from freehold.providers.sqld.turns.watch import Watch
 
 
 class Sqld:

@@ -14,7 +14,7 @@ from freehold.cli.context import EXIT_DONE, async_command, command_settings, ech
 from freehold.cli.listening import Server, listen
 from freehold.cli.serve import run_service
 from freehold.errors import Unavailable
-from freehold.providers.sqld.process import is_locked
+from freehold.providers.sqld.process.run import is_locked
 
 _SHUTDOWN_LIMIT_S = 3
 _HOST = "127.0.0.1"
@@ -92,7 +92,7 @@ async def turso(
         _print_variables(port, organization, token, as_json=as_json)
         return EXIT_DONE
     from freehold.log import configure_logging
-    from freehold.providers.sqld.binary import find_sqld
+    from freehold.providers.sqld.process.binary import find_sqld
     from freehold.twin.hosts import Place, best_place
     from freehold.twin.serve import TwinOptions, open_twin
 
@@ -153,8 +153,8 @@ async def sqld(*, given: str | None, only_print: bool, as_json: bool) -> int:
     """
     from freehold.keys import load_or_create_key
     from freehold.log import configure_logging
-    from freehold.providers.sqld.binary import find_sqld
-    from freehold.providers.sqld.supervised import running_sqld
+    from freehold.providers.sqld.process.binary import find_sqld
+    from freehold.providers.sqld.process.supervised import running_sqld
 
     # Whatever the environment says of another sqld does not count here.
     given_settings = command_settings(TENANT_PROVIDER="local", DATABASE_URL="", DATABASE_AUTH_TOKEN="")

@@ -11,17 +11,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.errors import NotFound
 from freehold.providers.desk import Desk
-from freehold.providers.sqld.admin import NamespaceConfig, NamespaceStats, SqldAdmin
+from freehold.providers.sqld.checks.schemas import Schemas
+from freehold.providers.sqld.client.admin import NamespaceConfig, NamespaceStats, SqldAdmin
+from freehold.providers.sqld.client.keys import NamespaceKeys
+from freehold.providers.sqld.client.namespaces import Namespaces
+from freehold.providers.sqld.client.upstream import Upstream
 from freehold.providers.sqld.forward import SqldServer
-from freehold.providers.sqld.keys import NamespaceKeys
-from freehold.providers.sqld.link import SupervisorLink
-from freehold.providers.sqld.namespaces import Namespaces
+from freehold.providers.sqld.process.link import SupervisorLink
+from freehold.providers.sqld.process.supervised import running_sqld
 from freehold.providers.sqld.provider import DURABILITY
-from freehold.providers.sqld.replicas import SqldReplicas
-from freehold.providers.sqld.schemas import Schemas
-from freehold.providers.sqld.supervised import running_sqld
-from freehold.providers.sqld.upstream import Upstream
-from freehold.providers.sqld.watch import Watch
+from freehold.providers.sqld.replicas.calls import SqldReplicas
+from freehold.providers.sqld.turns.watch import Watch
 
 # What Turso allows is not told; this is longer than what apps there wait for.
 _STATEMENT_S = 10.0

@@ -2,7 +2,7 @@
 
 import uuid
 
-from freehold.providers.sqld.admin import NamespaceStats
+from freehold.providers.sqld.client.admin import NamespaceStats
 from freehold.twin.catalogue import DatabaseRecord, GroupRecord
 from freehold.twin.platform import Platform
 from freehold.twin.types import (

@@ -11,9 +11,9 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.errors import Conflict, FreeholdError, ProviderUnavailable
-from freehold.providers.sqld.admin import NamespaceConfig, SqldAdmin
-from freehold.providers.sqld.keys import NamespaceKeys
-from freehold.providers.sqld.log_files import LogFiles
+from freehold.providers.sqld.client.admin import NamespaceConfig, SqldAdmin
+from freehold.providers.sqld.client.keys import NamespaceKeys
+from freehold.providers.sqld.process.log_files import LogFiles
 from freehold.providers.sqld.provider import DURABILITY
 from freehold.tenants.errors import DatabaseDamaged
 

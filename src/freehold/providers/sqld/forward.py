@@ -12,19 +12,19 @@ from freehold.providers.failures import Overloaded
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Call, Interest, Reply
 from freehold.providers.sqld.batons import BatonSeal
-from freehold.providers.sqld.breaking import Limited, Stoppable
-from freehold.providers.sqld.entitled import Entitled, without
-from freehold.providers.sqld.entitled import entitled as entitled_of
-from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.refusals import QueryTimeout
-from freehold.providers.sqld.refused import cut, streamed_with_our_errors, with_our_errors
-from freehold.providers.sqld.requests import Looked, baton_of, encoded, in_our_words, read
-from freehold.providers.sqld.schemas import AskOtherwise, Schemas
-from freehold.providers.sqld.streams import Place
-from freehold.providers.sqld.transactions import TRANSACTION_S, Transactions
-from freehold.providers.sqld.turn import Turn
-from freehold.providers.sqld.upstream import Answer, BrokenOff
-from freehold.providers.sqld.watch import Watch
+from freehold.providers.sqld.checks.entitled import Entitled, without
+from freehold.providers.sqld.checks.entitled import entitled as entitled_of
+from freehold.providers.sqld.checks.requests import Looked, baton_of, encoded, in_our_words, read
+from freehold.providers.sqld.checks.schemas import AskOtherwise, Schemas
+from freehold.providers.sqld.checks.transactions import TRANSACTION_S, Transactions
+from freehold.providers.sqld.client.namespaces import Namespaces
+from freehold.providers.sqld.client.refusals import QueryTimeout
+from freehold.providers.sqld.client.refused import cut, streamed_with_our_errors, with_our_errors
+from freehold.providers.sqld.client.streams import Place
+from freehold.providers.sqld.client.upstream import Answer, BrokenOff
+from freehold.providers.sqld.turns.breaking import Limited, Stoppable
+from freehold.providers.sqld.turns.turn import Turn
+from freehold.providers.sqld.turns.watch import Watch
 from freehold.providers.texts import with_texts
 from freehold.providers.tokens import Grant
 from freehold.sql.guard import RefusedSql

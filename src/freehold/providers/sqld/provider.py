@@ -25,19 +25,19 @@ from freehold.providers.exporting import export_fork
 from freehold.providers.local.files import check_name
 from freehold.providers.no_past import refuse_fork_at
 from freehold.providers.published import Published, nothing_published
-from freehold.providers.sqld.admin import NamespaceConfig, SqldAdmin
-from freehold.providers.sqld.control import SupervisorState
-from freehold.providers.sqld.folders import namespace_pages
+from freehold.providers.sqld.checks.schemas import Schemas
+from freehold.providers.sqld.checks.transactions import TRANSACTION_S
+from freehold.providers.sqld.client.admin import NamespaceConfig, SqldAdmin
+from freehold.providers.sqld.client.keys import NamespaceKeys
+from freehold.providers.sqld.client.namespaces import Namespaces
+from freehold.providers.sqld.client.upstream import Upstream
 from freehold.providers.sqld.forward import SqldServer
-from freehold.providers.sqld.keys import NamespaceKeys
-from freehold.providers.sqld.link import SupervisorLink
-from freehold.providers.sqld.log_files import LogFiles
-from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.replicas import SqldReplicas
-from freehold.providers.sqld.schemas import Schemas
-from freehold.providers.sqld.transactions import TRANSACTION_S
-from freehold.providers.sqld.upstream import Upstream
-from freehold.providers.sqld.watch import STUCK_S, Watch
+from freehold.providers.sqld.process.control import SupervisorState
+from freehold.providers.sqld.process.folders import namespace_pages
+from freehold.providers.sqld.process.link import SupervisorLink
+from freehold.providers.sqld.process.log_files import LogFiles
+from freehold.providers.sqld.replicas.calls import SqldReplicas
+from freehold.providers.sqld.turns.watch import STUCK_S, Watch
 from freehold.providers.standing import Standing, Supervision
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.sql.profiles import Profile

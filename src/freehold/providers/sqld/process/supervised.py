@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from freehold.errors import Unavailable
-from freehold.providers.sqld.control import served_control
-from freehold.providers.sqld.process import (
+from freehold.providers.sqld.process.control import served_control
+from freehold.providers.sqld.process.run import (
     MEMORY_MB,
     SqldOptions,
     SqldProcess,
@@ -21,7 +21,7 @@ from freehold.providers.sqld.process import (
     lock_folder,
     start_sqld,
 )
-from freehold.providers.sqld.supervisor import Supervisor
+from freehold.providers.sqld.process.supervisor import Supervisor
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from freehold.providers.sqld.searches import searches
-from freehold.providers.sqld.sizes import check_sizes, may_be_unstoppable
+from freehold.providers.sqld.checks.searches import searches
+from freehold.providers.sqld.checks.sizes import check_sizes, may_be_unstoppable
 from freehold.sql.guard import SHORT, RefusedSql, check_sql, may_change_schema, writes_shadow
 from freehold.sql.inspection import in_our_words
 from freehold.sql.profiles import NOTHING_NEEDED, Need, need_of

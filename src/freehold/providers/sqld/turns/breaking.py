@@ -6,8 +6,8 @@ from types import TracebackType
 from freehold.errors import NotFound, ProviderUnavailable
 from freehold.providers.failures import Gone, Overloaded
 from freehold.providers.serving import Interest
-from freehold.providers.sqld.turn import Turn
-from freehold.providers.sqld.upstream import BrokenOff
+from freehold.providers.sqld.client.upstream import BrokenOff
+from freehold.providers.sqld.turns.turn import Turn
 from freehold.tenants.errors import DatabaseDamaged
 
 

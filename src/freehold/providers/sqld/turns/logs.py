@@ -11,10 +11,10 @@ from collections import OrderedDict
 import structlog
 
 from freehold.errors import ProviderUnavailable
-from freehold.providers.sqld.admin import SqldAdmin
-from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.shares import Share
-from freehold.providers.sqld.turns import Turns
+from freehold.providers.sqld.client.admin import SqldAdmin
+from freehold.providers.sqld.client.namespaces import Namespaces
+from freehold.providers.sqld.turns.shares import Share
+from freehold.providers.sqld.turns.turns import Turns
 from freehold.tenants.errors import DatabaseDamaged
 
 log = structlog.get_logger()

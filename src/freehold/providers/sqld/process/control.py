@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 import msgspec
 from aiohttp import web
 
-from freehold.providers.sqld.cpu import Usage
-from freehold.providers.sqld.supervisor import State, Supervisor
+from freehold.providers.sqld.process.cpu import Usage
+from freehold.providers.sqld.process.supervisor import State, Supervisor
 
 _BODY_LIMIT_BYTES = 4096
 _REASON_LIMIT = 200

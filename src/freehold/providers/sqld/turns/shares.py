@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from freehold.providers.sqld.turn import Turn
+    from freehold.providers.sqld.turns.turn import Turn
 
 # Calls that are through so soon cost next to nothing: a tenant whose calls are has more of them at once, one more for
 # each, until one is long. Those do not count among the places before they are older than this.

@@ -22,11 +22,11 @@ from freehold.libsql.protocol import CloseReq, ExecuteReq, PipelineReq, Pipeline
 from freehold.libsql.values import decode
 from freehold.providers.desk import Desk
 from freehold.providers.serving import Interest
-from freehold.providers.sqld.known import CHANGES, SHADOWS
-from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.refusals import Refusal, refusal
-from freehold.providers.sqld.refused import in_place_of
-from freehold.providers.sqld.transactions import TRANSACTION_S
+from freehold.providers.sqld.checks.known import CHANGES, SHADOWS
+from freehold.providers.sqld.checks.transactions import TRANSACTION_S
+from freehold.providers.sqld.client.namespaces import Namespaces
+from freehold.providers.sqld.client.refusals import Refusal, refusal
+from freehold.providers.sqld.client.refused import in_place_of
 from freehold.sql.facts import FACTS_SQL, NO_FACTS, Facts, changed_by
 from freehold.sql.guard import (
     RefusedSql,

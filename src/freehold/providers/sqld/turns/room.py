@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING
 
 from freehold.providers.failures import Overloaded
-from freehold.providers.sqld.admission import next_in_line, use_of, weight_of
-from freehold.providers.sqld.lanes import taken
-from freehold.providers.sqld.shares import HEAVY_S, LIGHT_S, LONG_S, QUICK_S
-from freehold.providers.sqld.turn import Turn
+from freehold.providers.sqld.turns.admission import next_in_line, use_of, weight_of
+from freehold.providers.sqld.turns.lanes import taken
+from freehold.providers.sqld.turns.shares import HEAVY_S, LIGHT_S, LONG_S, QUICK_S
+from freehold.providers.sqld.turns.turn import Turn
 
 if TYPE_CHECKING:
-    from freehold.providers.sqld.turns import Turns
+    from freehold.providers.sqld.turns.turns import Turns
 
 # A call may be stopped to make room after this time, if its tenant is heavy and a light one waits. Where many heavy
 # ones share the places, each used as little as a tenant who does one small thing after the other; but the calls of

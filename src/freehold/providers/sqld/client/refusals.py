@@ -7,8 +7,8 @@ import msgspec
 from freehold.errors import FreeholdError, InvalidInput, ProviderUnavailable
 from freehold.libsql.protocol import Error
 from freehold.providers.failures import NOT_UTF8, BadBaton, Overloaded, StreamExpired
-from freehold.providers.sqld.damage import damage_in
-from freehold.providers.sqld.refused import our_error
+from freehold.providers.sqld.client.damage import damage_in
+from freehold.providers.sqld.client.refused import our_error
 from freehold.sql.profiles import reading_only
 
 _ERROR_LIMIT_BYTES = 65_536

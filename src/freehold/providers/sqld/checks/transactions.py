@@ -13,8 +13,8 @@ import msgspec
 from freehold.errors import ProviderUnavailable
 from freehold.libsql.protocol import GetAutocommitReq, PipelineReq
 from freehold.providers.failures import StreamExpired
-from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.refusals import refusal
+from freehold.providers.sqld.client.namespaces import Namespaces
+from freehold.providers.sqld.client.refusals import refusal
 
 TRANSACTION_S = 30.0
 _ASK_S = 5.0

@@ -12,15 +12,15 @@ import aiohttp
 import structlog
 
 from freehold.errors import FreeholdError, ProviderUnavailable
-from freehold.providers.sqld.admin import SqldAdmin
-from freehold.providers.sqld.control import SupervisorState
-from freehold.providers.sqld.link import SupervisorLink
-from freehold.providers.sqld.logs import Logs
-from freehold.providers.sqld.namespaces import Namespaces
-from freehold.providers.sqld.refusals import QueryTimeout, Refusal
-from freehold.providers.sqld.supervisor import is_crash
-from freehold.providers.sqld.turn import Turn
-from freehold.providers.sqld.turns import Turns
+from freehold.providers.sqld.client.admin import SqldAdmin
+from freehold.providers.sqld.client.namespaces import Namespaces
+from freehold.providers.sqld.client.refusals import QueryTimeout, Refusal
+from freehold.providers.sqld.process.control import SupervisorState
+from freehold.providers.sqld.process.link import SupervisorLink
+from freehold.providers.sqld.process.supervisor import is_crash
+from freehold.providers.sqld.turns.logs import Logs
+from freehold.providers.sqld.turns.turn import Turn
+from freehold.providers.sqld.turns.turns import Turns
 
 log = structlog.get_logger()
 

@@ -22,8 +22,8 @@ from freehold.libsql.protocol import (
     StoreSqlReq,
 )
 from freehold.providers.serving import Endpoint
-from freehold.providers.sqld.known import BEGINS, SEARCHES, UNSTOPPABLE, known_of
-from freehold.providers.sqld.settings_read import as_reads
+from freehold.providers.sqld.checks.known import BEGINS, SEARCHES, UNSTOPPABLE, known_of
+from freehold.providers.sqld.checks.settings_read import as_reads
 from freehold.providers.texts import Body, request_in, texts_of, with_texts
 from freehold.sql.profiles import NOTHING_NEEDED, Need, wider
 from freehold.tenants.types import AccessLevel

@@ -9,11 +9,11 @@ import uuid
 from hashlib import sha256
 
 from freehold.errors import Forbidden, InvalidInput
-from freehold.providers.sqld.entitled import Claim
-from freehold.providers.sqld.protobuf import BYTES, each, encoded, field, fields_of, parsed, varint
-from freehold.providers.sqld.proxy_programs import program_of, query_sql, text_of
-from freehold.providers.sqld.searches import check_stored_search
-from freehold.providers.sqld.sizes import check_sizes
+from freehold.providers.sqld.checks.entitled import Claim
+from freehold.providers.sqld.checks.searches import check_stored_search
+from freehold.providers.sqld.checks.sizes import check_sizes
+from freehold.providers.sqld.client.protobuf import BYTES, each, encoded, field, fields_of, parsed, varint
+from freehold.providers.sqld.replicas.programs import program_of, query_sql, text_of
 from freehold.providers.tokens import Grant
 from freehold.sql.guard import RefusedSql, check_reading_sql, check_sql
 from freehold.sql.inspection import in_our_words

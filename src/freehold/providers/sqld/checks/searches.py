@@ -3,7 +3,7 @@
 from freehold.errors import InvalidInput
 from freehold.libsql.protocol import Blob, Stmt, Text, Value
 from freehold.libsql.values import decode
-from freehold.providers.sqld.sizes import check_values
+from freehold.providers.sqld.checks.sizes import check_values
 from freehold.sql.guard import RefusedSql
 from freehold.sql.patterns import LARGE_PATTERN, MATCHES, is_large_pattern
 from freehold.sql.tokens import Kind, tokens

@@ -13,12 +13,12 @@ import msgspec
 
 from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import CloseReq, PipelineReq
-from freehold.providers.sqld.admin import SqldAdmin
-from freehold.providers.sqld.keys import Credentials, NamespaceKeys
-from freehold.providers.sqld.proxy_messages import disconnect_message
-from freehold.providers.sqld.refusals import refusal
-from freehold.providers.sqld.streams import Place, Places
-from freehold.providers.sqld.upstream import Answer, Upstream, head_of
+from freehold.providers.sqld.client.admin import SqldAdmin
+from freehold.providers.sqld.client.keys import Credentials, NamespaceKeys
+from freehold.providers.sqld.client.refusals import refusal
+from freehold.providers.sqld.client.streams import Place, Places
+from freehold.providers.sqld.client.upstream import Answer, Upstream, head_of
+from freehold.providers.sqld.replicas.messages import disconnect_message
 from freehold.tenants.types import AccessLevel
 
 DISCONNECT = "proxy.Proxy/Disconnect"

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from freehold.errors import FreeholdError
-from freehold.providers.sqld.lanes import Lane
-from freehold.providers.sqld.shares import Call, Share
+from freehold.providers.sqld.turns.lanes import Lane
+from freehold.providers.sqld.turns.shares import Call, Share
 
 if TYPE_CHECKING:
-    from freehold.providers.sqld.turns import Turns
+    from freehold.providers.sqld.turns.turns import Turns
 
 
 class Turn:

@@ -7,10 +7,10 @@ counts as all others do, and the tenant's next ones wait.
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from freehold.providers.sqld.shares import LIGHT_S, LONG_S, QUICK_S, UNKNOWN_S, Share
+from freehold.providers.sqld.turns.shares import LIGHT_S, LONG_S, QUICK_S, UNKNOWN_S, Share
 
 if TYPE_CHECKING:
-    from freehold.providers.sqld.turns import Turns
+    from freehold.providers.sqld.turns.turns import Turns
 
 Lane = Literal["", "short", "new"]
 

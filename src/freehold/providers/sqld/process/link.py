@@ -3,7 +3,7 @@
 import aiohttp
 import msgspec
 
-from freehold.providers.sqld.control import SupervisorState
+from freehold.providers.sqld.process.control import SupervisorState
 
 _LIMIT = aiohttp.ClientTimeout(total=2.0)
 

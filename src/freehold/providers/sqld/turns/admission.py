@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from freehold.providers.sqld.lanes import Lane, Taken, free_lane, taken
-from freehold.providers.sqld.shares import HEAVY_S, QUICK_S, Call, Share
+from freehold.providers.sqld.turns.lanes import Lane, Taken, free_lane, taken
+from freehold.providers.sqld.turns.shares import HEAVY_S, QUICK_S, Call, Share
 
 if TYPE_CHECKING:
-    from freehold.providers.sqld.turns import Turns
+    from freehold.providers.sqld.turns.turns import Turns
 
 _QUICK = 32
 # Seconds of use that are forgiven for each second of waiting.

@@ -22,7 +22,16 @@ from freehold.libsql.protocol import (
     Text,
     Value,
 )
-from freehold.providers.sqld.protobuf import BYTES, VARINT, each, field, fields_of, parsed, require, varint
+from freehold.providers.sqld.client.protobuf import (
+    BYTES,
+    VARINT,
+    each,
+    field,
+    fields_of,
+    parsed,
+    require,
+    varint,
+)
 
 _KIND_BYTES = 4
 _NUMBER_BYTES = 8

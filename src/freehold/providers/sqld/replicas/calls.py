@@ -7,12 +7,16 @@ from collections import OrderedDict
 from freehold.errors import InvalidInput, ProviderUnavailable
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaReply
-from freehold.providers.sqld.admin import SqldAdmin
-from freehold.providers.sqld.breaking import Limited, Stoppable
-from freehold.providers.sqld.entitled import Claim
-from freehold.providers.sqld.known import hints_of
-from freehold.providers.sqld.namespaces import DISCONNECT, GRPC, Namespaces
-from freehold.providers.sqld.proxy_messages import (
+from freehold.providers.sqld.checks.entitled import Claim
+from freehold.providers.sqld.checks.known import hints_of
+from freehold.providers.sqld.checks.schemas import Schemas
+from freehold.providers.sqld.checks.sizes import may_be_unstoppable
+from freehold.providers.sqld.checks.transactions import TRANSACTION_S, too_long
+from freehold.providers.sqld.client.admin import SqldAdmin
+from freehold.providers.sqld.client.namespaces import DISCONNECT, GRPC, Namespaces
+from freehold.providers.sqld.client.streams import REPLICA_S, Place
+from freehold.providers.sqld.client.upstream import Answer
+from freehold.providers.sqld.replicas.messages import (
     ProxyMessages,
     connection_of,
     framed,
@@ -21,13 +25,9 @@ from freehold.providers.sqld.proxy_messages import (
     texts_of,
     unframed,
 )
-from freehold.providers.sqld.schemas import Schemas
-from freehold.providers.sqld.sizes import may_be_unstoppable
-from freehold.providers.sqld.streams import REPLICA_S, Place
-from freehold.providers.sqld.transactions import TRANSACTION_S, too_long
-from freehold.providers.sqld.turn import Turn
-from freehold.providers.sqld.turns import Turns
-from freehold.providers.sqld.upstream import Answer
+from freehold.providers.sqld.turns.breaking import Limited, Stoppable
+from freehold.providers.sqld.turns.turn import Turn
+from freehold.providers.sqld.turns.turns import Turns
 
 _SMALL_BODY_BYTES = 32_768
 _MAX_PULL_BYTES = 65_536  # a pull is a few numbers
