@@ -15,7 +15,6 @@ import msgspec
 from sqlalchemy import insert
 from tests.sqld import Sqld
 
-from freehold.bootstrap import Services, open_services
 from freehold.central.tables import tenant
 from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import utc_now
@@ -27,6 +26,7 @@ from freehold.migrate.types import Migration, chains
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.sqld.client.keys import NamespaceKeys
 from freehold.settings import load_settings
+from freehold.wiring.services import Services, open_services
 
 FIRST, LAST = 5, 10
 

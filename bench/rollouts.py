@@ -26,12 +26,12 @@ from bench.fleets import (
     only,
 )
 from bench.report import Finding, compare, note
-from freehold.bootstrap import Services
 from freehold.central.tables import tenant
 from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import utc_now
 from freehold.rollouts.types import Options
 from freehold.rollouts.worker import WorkerPace
+from freehold.wiring.services import Services
 
 _ON_SQLD = 16  # as measuring finds best, see `by_concurrency`
 _ON_FILES = 4  # a process each, on two cores

@@ -24,7 +24,6 @@ from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.types import SignedIn
 from freehold.auth.users.admin import UserAdmin
 from freehold.auth.users.guests import Guests
-from freehold.bootstrap import email_addresses, email_services, open_issuers, open_services
 from freehold.central.audit_store import CentralAudit
 from freehold.central.auth.administration import SqlAdminStore
 from freehold.central.auth.users import SqlUserStore
@@ -45,6 +44,7 @@ from freehold.http.guards import provide_signed_in, require_admin
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.mail.outbox import Outbox
 from freehold.settings import Secret, Settings
+from freehold.wiring.services import email_addresses, email_services, open_issuers, open_services
 from tests.central_place import CentralPlace
 from tests.central_template import begin_file
 from tests.serving import listen, serving

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import insert, select, update
 
-from freehold.bootstrap import Services, open_services
 from freehold.central.tables import tenant
 from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import utc_now
@@ -20,6 +19,7 @@ from freehold.settings import load_settings
 from freehold.tenants.findings import Finding, Kind, Reconciled
 from freehold.tenants.names import new_database_name
 from freehold.tenants.reconcile import Options
+from freehold.wiring.services import Services, open_services
 from tests.central_template import begin_file
 from tests.servers import ROOT
 from tests.sqld import Sqld

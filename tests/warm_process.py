@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 MOST_BYTES = 100_000
-_EAGER = ("freehold.bootstrap", "freehold.http.app", "freehold.twin.app", "uvicorn.lifespan.on")
+_EAGER = ("freehold.wiring.services", "freehold.http.app", "freehold.twin.app", "uvicorn.lifespan.on")
 _EAGER_PROTOCOLS = (
     "uvicorn.loops.auto",
     "uvicorn.protocols.http.httptools_impl",

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from litestar.routes import HTTPRoute
 
-from freehold.bootstrap import open_services
 from freehold.http.app import create_app
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS
 from freehold.settings import load_settings
+from freehold.wiring.services import open_services
 from tests.e2e.attack_routes import PASSWORD, ROUTES, WHO, Row
 from tests.e2e.attack_wire import Answer, Wire, bearer
 from tests.e2e.people import Person

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
-from freehold.bootstrap import Services, open_services
 from freehold.central.tables import tenant
 from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import utc_now
@@ -31,6 +30,7 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.rollouts.types import Options
 from freehold.settings import load_settings
+from freehold.wiring.services import Services, open_services
 from tests import warm
 from tests.servers import FREEHOLD, ROOT, clean_environ
 from tests.sqld import Sqld, running_sqld

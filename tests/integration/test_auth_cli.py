@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from freehold.auth.types import Client
-from freehold.bootstrap import open_services
 from freehold.settings import load_settings
+from freehold.wiring.services import open_services
 from tests.auth_app import QuickHasher, auth_parts
 from tests.servers import ROOT, Service
 

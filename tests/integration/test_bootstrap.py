@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import structlog
 
-from freehold.bootstrap import open_services
 from freehold.keys import BadKeyFile
 from freehold.settings import BadSettings, Settings, load_settings
+from freehold.wiring.services import open_services
 from tests.servers import ROOT
 
 

@@ -13,9 +13,9 @@ import httpx
 import pytest
 import structlog
 
-from freehold.bootstrap import Services, open_services
 from freehold.http.app import create_asgi
 from freehold.settings import load_settings
+from freehold.wiring.services import Services, open_services
 from tests.servers import ROOT, clean_environ
 
 _SIGN_UP = {"name": "Amal", "email": "amal@example.com", "password": "correct-horse-1"}
@@ -100,7 +100,7 @@ _FULL = """
     import asyncio, resource, signal, sys
     from pathlib import Path
     import httpx, structlog
-    from freehold.bootstrap import open_services
+    from freehold.wiring.services import open_services
     from freehold.http.app import create_asgi
     from freehold.settings import load_settings
 

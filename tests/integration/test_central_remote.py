@@ -11,10 +11,10 @@ import httpx
 import pytest
 import structlog
 
-from freehold.bootstrap import Services, open_services
 from freehold.http.app import create_asgi
 from freehold.registry.types import PublishedMigration
 from freehold.settings import BadSettings, load_settings
+from freehold.wiring.services import Services, open_services
 from tests.integration.libsql_parts import new_url
 from tests.servers import ROOT
 from tests.sqld import Sqld, running_sqld

@@ -13,7 +13,6 @@ import aiohttp
 import pytest
 from sqlalchemy import select
 
-from freehold.bootstrap import Services, open_services
 from freehold.central.tables import audit_entry, tenant, unowned_database
 from freehold.dates import utc_now
 from freehold.errors import NotFound, Unauthenticated
@@ -28,6 +27,7 @@ from freehold.settings import load_settings
 from freehold.tenants.findings import Kind
 from freehold.tenants.reconcile import Options as Looking
 from freehold.tenants.types import TenantState
+from freehold.wiring.services import Services, open_services
 from tests.central_template import begin_file
 from tests.integration.test_rollouts import FIRST, LATER, Fleet, fill, history, work
 from tests.servers import ROOT

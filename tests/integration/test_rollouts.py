@@ -10,7 +10,6 @@ import apsw
 import pytest
 from sqlalchemy import insert, select, update
 
-from freehold.bootstrap import Services, open_services
 from freehold.central.tables import audit_entry, rollout_step, tenant
 from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import utc_now
@@ -29,6 +28,7 @@ from freehold.settings import load_settings
 from freehold.tenants.life_store import LifeStore
 from freehold.tenants.names import new_database_name
 from freehold.tenants.types import Tenant
+from freehold.wiring.services import Services, open_services
 from tests.central_template import begin_file
 from tests.house import central_on
 from tests.servers import ROOT

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from freehold.bootstrap import open_services
 from freehold.rollouts.types import Options, RolloutState
 from freehold.settings import load_settings
+from freehold.wiring.services import open_services
 from tests.integration.test_rollouts import QUICK, Fleet, fill
 from tests.servers import ROOT
 from tests.twin import Twin

@@ -7,8 +7,8 @@ from typing import Any
 from tests.servers import ROOT
 from tests.simulators.life_process import Doomed
 
-from freehold.bootstrap import open_services
 from freehold.settings import load_settings
+from freehold.wiring.services import open_services
 
 STEPS = (
     "before provider.fork", "after provider.fork", "after provider.invalidate_tokens", "before put_back",

@@ -25,7 +25,7 @@ from freehold.settings import BadSettings, Settings, load_settings
 from freehold.settings import variables as settings_variables
 
 if TYPE_CHECKING:
-    from freehold.bootstrap import Services
+    from freehold.wiring.services import Services
 
 EXIT_DONE, EXIT_NO, EXIT_USAGE, EXIT_SETTINGS, EXIT_UNREACHABLE = 0, 1, 2, 3, 4
 
@@ -155,9 +155,9 @@ async def command_services(installation: Installation = "there") -> AsyncIterato
         BadSettings: there is none, and which settings say where it is.
     """
     settings = command_settings()
-    from freehold.bootstrap import open_services
     from freehold.cli.installation import missing_central, other_installation, require_secret
     from freehold.log import configure_logging
+    from freehold.wiring.services import open_services
 
     work_begins(Origin(f"operator:{_login()}"))
 

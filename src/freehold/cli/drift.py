@@ -12,7 +12,7 @@ from freehold.tenants.drift import Checked
 from freehold.tenants.types import Tenant, TenantState
 
 if TYPE_CHECKING:
-    from freehold.bootstrap import Services
+    from freehold.wiring.services import Services
 
 
 _CHECKED = (TenantState.READY, TenantState.SUSPENDED)

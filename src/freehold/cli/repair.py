@@ -20,7 +20,7 @@ from freehold.tenants.repair import NotRepairable, Repair, Repaired
 from freehold.tenants.types import Tenant, TenantState
 
 if TYPE_CHECKING:
-    from freehold.bootstrap import Services
+    from freehold.wiring.services import Services
 
 
 @click.command(

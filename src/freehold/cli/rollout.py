@@ -19,7 +19,7 @@ from freehold.rollouts.types import Options, Rollout, RolloutState
 from freehold.rollouts.worker import WorkerPace
 
 if TYPE_CHECKING:
-    from freehold.bootstrap import Services
+    from freehold.wiring.services import Services
 
 
 def _workers(verb: Any) -> Any:

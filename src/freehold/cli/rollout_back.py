@@ -13,7 +13,7 @@ from freehold.rollouts.restoring import ALL
 from freehold.rollouts.types import RestorePoint, Rollout, StepState, TakenBack
 
 if TYPE_CHECKING:
-    from freehold.bootstrap import Services
+    from freehold.wiring.services import Services
 
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
 

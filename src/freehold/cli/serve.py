@@ -46,11 +46,11 @@ async def run_service(settings: Settings) -> int:
     if settings.registry_signing == "here":
         require_registry(settings)  # before a folder for data is made, perhaps in a wrong place
     with listen(settings.host, settings.port) as listener:
-        from freehold.adapters import warn_of_shared_sqld
-        from freehold.bootstrap import open_services
         from freehold.cli.start_checks import check_central, check_servers
         from freehold.http.app import create_asgi, create_connections, create_room
         from freehold.log import configure_logging
+        from freehold.wiring.adapters import warn_of_shared_sqld
+        from freehold.wiring.services import open_services
 
         configure_logging(settings.log_level, settings.log_format)
         settings = msgspec.structs.replace(settings, port=listener.getsockname()[1])

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from freehold.bootstrap import Services
 from freehold.cache.redis import CacheRefuses, CacheUnavailable, RedisLink
 from freehold.cli.installation import missing_central
 from freehold.errors import ProviderRefuses, ProviderUnavailable, Unavailable
 from freehold.settings import BadSettings, Settings
+from freehold.wiring.services import Services
 
 log = structlog.get_logger()
 

@@ -22,7 +22,7 @@ from freehold.errors import FreeholdError, Unavailable
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 
 if TYPE_CHECKING:
-    from freehold.bootstrap import Services
+    from freehold.wiring.services import Services
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")

@@ -9,7 +9,6 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from freehold.bootstrap import Services
 from freehold.errors import ProviderUnavailable
 from freehold.http.admin.audit import AuditController
 from freehold.http.admin.census import CensusController
@@ -54,6 +53,7 @@ from freehold.http.registry.client_reports import ClientReports
 from freehold.http.registry.publishing import PublishingController
 from freehold.http.registry.routes import registry_routes
 from freehold.settings import Settings
+from freehold.wiring.services import Services
 
 log = structlog.get_logger()
 

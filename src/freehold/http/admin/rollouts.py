@@ -7,11 +7,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter, SkipValidation
 from litestar.status_codes import HTTP_200_OK
 
-from freehold.bootstrap import Services
 from freehold.errors import Conflict, NotFound
 from freehold.http.guards import require_admin
 from freehold.http.route_facts import facts
 from freehold.rollouts.types import Progress, Rollout
+from freehold.wiring.services import Services
 
 _ADMIN = [require_admin]
 # Made by us, and partly of types that no message could have: there is nothing to validate.

@@ -7,11 +7,11 @@ from litestar.di import NamedDependency
 from msgspec import Struct
 
 from freehold import __version__
-from freehold.bootstrap import Services
 from freehold.http.operations.metrics import may_read_metrics
 from freehold.http.operations.readiness import Readiness
 from freehold.http.route_facts import facts
 from freehold.providers.sqld.provider import SqldProvider
+from freehold.wiring.services import Services
 
 _MOST_NAMED = 100
 

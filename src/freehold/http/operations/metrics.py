@@ -15,7 +15,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from freehold.bootstrap import Services
 from freehold.errors import Forbidden, FreeholdError, Unauthenticated
 from freehold.http.headers import header
 from freehold.http.middleware.request_counts import BOUNDS_S, RequestCounts
@@ -23,6 +22,7 @@ from freehold.http.operations.sqld_metrics import sqld_families
 from freehold.http.route_facts import facts
 from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.standing import Standing
+from freehold.wiring.services import Services
 
 log = structlog.get_logger()
 

@@ -8,17 +8,6 @@ from datetime import timedelta
 
 import structlog
 
-from freehold.adapters import (
-    client_door,
-    make_folder,
-    open_cache,
-    open_central_of,
-    open_mailer,
-    open_password_rules,
-    open_provider,
-    registry_key,
-    require_access,
-)
 from freehold.audit.chain import seal_key
 from freehold.audit.service import Audit
 from freehold.auth.api_keys.service import ApiKeys
@@ -118,6 +107,17 @@ from freehold.tenants.repair import Repair
 from freehold.tenants.rotations import Rotations
 from freehold.tenants.service import Tenants
 from freehold.tenants.snapshots import Snapshots
+from freehold.wiring.adapters import (
+    client_door,
+    make_folder,
+    open_cache,
+    open_central_of,
+    open_mailer,
+    open_password_rules,
+    open_provider,
+    registry_key,
+    require_access,
+)
 
 log = structlog.get_logger()
 
