@@ -99,7 +99,7 @@ types: $(VENV)/.dev ## mypy --strict
 typecheck: types
 
 campaign: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## 300 people on a Turso where everything fails at random
-	@$(BIN)/python -m tests.campaign $(CAMPAIGN_ARGS)
+	@$(BIN)/python -m tests.support.campaign $(CAMPAIGN_ARGS)
 
 hostile: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## 20 hostile people at once, and bystanders who must not notice
 	@$(BIN)/python -m tests.hostile.campaign $(HOSTILE_ARGS)

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from tests.sqld import running_sqld
-from tests.sqld_service import sqld_variables
+from tests.support.sqld import running_sqld
+from tests.support.sqld_service import sqld_variables
 
 from bench.interval import Interval, median_interval
 from bench.load import Load, get, measure, post

@@ -1,6 +1,6 @@
 """The service that is measured."""
 
-from tests.servers import Service
+from tests.support.servers import Service
 
 
 class MeasuredService(Service):

@@ -7,7 +7,7 @@ import httpx
 import pytest
 import structlog
 
-from tests.servers import Service
+from tests.support.servers import Service
 
 
 def pytest_configure() -> None:

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 import httpx
 import jwt
 import pytest
-from tests.auth_app import SECRET, AuthApp, running_auth, running_service
+from tests.support.auth_app import SECRET, AuthApp, running_auth, running_service
 
 from freehold.auth.api_keys.types import NewApiKey
 from freehold.auth.tokens.sealing import Seal

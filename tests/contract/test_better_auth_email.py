@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.auth_app import AuthApp, running_service
 from tests.contract.test_better_auth import Replay
+from tests.support.auth_app import AuthApp, running_service
 
 RECORDED = json.loads((Path(__file__).parent / "captures/better_auth_email.json").read_text())
 GROUPS: dict[str, list[dict[str, Any]]] = RECORDED["groups"]

@@ -3,7 +3,7 @@
 import sys
 
 from tests.dialect.run import run_suite
-from tests.sqld import running_sqld
+from tests.support.sqld import running_sqld
 
 with running_sqld() as server:
     sys.exit(run_suite(server, *sys.argv[1:]).returncode)

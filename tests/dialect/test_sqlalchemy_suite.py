@@ -8,8 +8,8 @@ import pytest
 
 from tests.dialect.requirements import SERVER, SQLITE
 from tests.dialect.run import run_suite
-from tests.servers import ROOT
-from tests.sqld import running_sqld
+from tests.support.servers import ROOT
+from tests.support.sqld import running_sqld
 
 
 @pytest.mark.timeout(600)

@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 
 from tests.e2e.people import PASSWORD, Person, sign_up
-from tests.mailed import OutboxReader
-from tests.servers import ROOT, Service
+from tests.support.mailed import OutboxReader
+from tests.support.servers import ROOT, Service
 
 SECURITY = (ROOT / "docs/security.md").read_text()
 

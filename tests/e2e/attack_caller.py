@@ -11,7 +11,7 @@ from typing import Any
 from tests.e2e.attack_routes import PASSWORD
 from tests.e2e.attack_wire import Answer, Headers, Wire, bearer
 from tests.e2e.people import Person, sign_up
-from tests.servers import Service
+from tests.support.servers import Service
 
 ADMIN = "admin@example.com"
 JSON = (b"Content-Type", b"application/json")

@@ -3,7 +3,7 @@
 import re
 
 from tests.e2e.attack_wire import Answer
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 DOCUMENTED = frozenset(
     re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/errors.md").read_text(), flags=re.MULTILINE)

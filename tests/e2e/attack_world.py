@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.serialization import (
 from freehold.providers.local.files import TenantFiles
 from tests.e2e.attack_wire import Answer, Wire
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.servers import Service
-from tests.sqld import Sqld, running_sqld
-from tests.sqld_service import sqld_variables
+from tests.support.servers import Service
+from tests.support.sqld import Sqld, running_sqld
+from tests.support.sqld_service import sqld_variables
 
 HOMES = ("local", "sqld")
 """Where the tenants of a world may live."""

@@ -19,7 +19,7 @@ from freehold.registry.signed import expiry_s, listed, next_counter, sign_releas
 from freehold.registry.signing import Ed25519Signer, signer_of
 from freehold.registry.types import PartFile
 from tests.e2e.people import PASSWORD
-from tests.servers import Service
+from tests.support.servers import Service
 
 Body = dict[str, Any]
 

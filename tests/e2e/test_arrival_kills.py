@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from tests.e2e.people import Person, sign_up
-from tests.mailed import OutboxReader
-from tests.servers import Service
+from tests.support.mailed import OutboxReader
+from tests.support.servers import Service
 
 ACCOUNTS, KILLS = 9, 2
 

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.asvs_scene import SECURITY, Scene
 from tests.e2e.attack_routes import ROUTES
 from tests.e2e.people import PASSWORD, run_sql
-from tests.servers import Service
+from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from freehold.auth.email import codes, links
 from freehold.settings import variables
 from tests.e2e.asvs_scene import SECURITY, Scene
 from tests.e2e.people import PASSWORD
-from tests.servers import ROOT, Service
+from tests.support.servers import ROOT, Service
 
 OPEN = pytest.mark.xfail(reason="open, see docs/security.md", strict=True)
 

@@ -9,7 +9,7 @@ from freehold.auth.sessions.sessions import EXTEND_AFTER, LIFETIME, MAX_AGE, SHO
 from freehold.dates import to_iso
 from tests.e2e.asvs_scene import SECURITY, Scene
 from tests.e2e.people import PASSWORD, Person
-from tests.servers import Service
+from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from freehold.identity.outbound import Outbound
 from freehold.keys import load_key
 from tests.e2e.asvs_scene import Scene
 from tests.e2e.people import PASSWORD, Person
-from tests.oidc_server import Browser, OidcServer
-from tests.servers import Service
+from tests.support.oidc_server import Browser, OidcServer
+from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

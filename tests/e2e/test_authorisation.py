@@ -17,9 +17,9 @@ from freehold.wiring.services import open_services
 from tests.e2e.attack_routes import PASSWORD, ROUTES, WHO, Row
 from tests.e2e.attack_wire import Answer, Wire, bearer
 from tests.e2e.people import Person
-from tests.servers import ROOT, Service
-from tests.sqld import running_sqld
-from tests.sqld_service import sqld_variables
+from tests.support.servers import ROOT, Service
+from tests.support.sqld import running_sqld
+from tests.support.sqld_service import sqld_variables
 
 _numbers = itertools.count(1)
 

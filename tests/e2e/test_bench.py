@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import ROOT, clean_environ, missing
+from tests.support.servers import ROOT, clean_environ, missing
 
 SHORT = ("--rounds", "1", "--seconds", "0.1")
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.people import PASSWORD
-from tests.servers import ROOT, Service, run_node
+from tests.support.servers import ROOT, Service, run_node
 
 _SCRIPT = ROOT / "tests/e2e/node/better_auth_admin.mjs"
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from freehold.cli.main import cli
 from tests.e2e.people import PASSWORD, sign_up
-from tests.servers import ROOT, Service, run_node
+from tests.support.servers import ROOT, Service, run_node
 
 _SCRIPT = ROOT / "tests/e2e/node/better_auth_tokens.mjs"
 

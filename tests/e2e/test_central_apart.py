@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from tests.e2e.people import PASSWORD, Person, run_sql, sign_up
-from tests.servers import Service
-from tests.sqld import Sqld, running_sqld
-from tests.sqld_service import sqld_variables
+from tests.support.servers import Service
+from tests.support.sqld import Sqld, running_sqld
+from tests.support.sqld_service import sqld_variables
 
 
 @pytest.fixture

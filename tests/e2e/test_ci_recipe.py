@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from freehold.cli.main import cli
 from freehold.providers.engines.engines import ENGINES, EngineMissing, require_engines
 from tests.e2e.releases import Publisher
-from tests.servers import FREEHOLD, ROOT, clean_environ, missing, require
+from tests.support.servers import FREEHOLD, ROOT, clean_environ, missing, require
 
 PAGE = (ROOT / "docs/ci.md").read_text()
 WORKFLOW = (ROOT / ".github/workflows/registry.yml").read_text()

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.e2e.people import PASSWORD, sign_up
-from tests.servers import FREEHOLD, ROOT, Service
+from tests.support.servers import FREEHOLD, ROOT, Service
 
 ADMIN = "root@example.com"
 _HEAVY = "sqlalchemy alembic litestar apsw httpx"

@@ -22,8 +22,8 @@ from freehold.errors import InvalidInput, NotFound
 from freehold.libsql.client import LibsqlError, create_client
 from freehold.libsql.http import HranaTarget
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
-from tests.servers import Service
-from tests.serving import listen, serving
+from tests.support.servers import Service
+from tests.support.serving import listen, serving
 
 _PASSWORD = "a-long-password-2"
 

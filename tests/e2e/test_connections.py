@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.servers import Service
+from tests.support.servers import Service
 
 HEAD_S, BODY_S = 3, 4
 LINE = b"GET /health HTTP/1.1\r\nHost: x\r\n"

@@ -15,7 +15,7 @@ import pytest
 from tests.e2e import people
 from tests.e2e.attack_routes import ABSENT, PASSWORD, ROUTES, Row
 from tests.e2e.people import sign_up
-from tests.servers import Service
+from tests.support.servers import Service
 
 SESSION = re.compile(r"session_(?:token|id)=[^;]")
 EVIL = "https://evil.example"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import ROOT, Service, clean_environ
+from tests.support.servers import ROOT, Service, clean_environ
 
 
 def demo(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:

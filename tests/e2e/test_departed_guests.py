@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.people import PASSWORD, Person, sign_up
-from tests.servers import Service
+from tests.support.servers import Service
 
 LONG_AGO = "2020-01-01T00:00:00.000Z"
 

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from tests.e2e.people import run_sql, sign_up
-from tests.servers import Service, missing
-from tests.sqld import BINARY
+from tests.support.servers import Service, missing
+from tests.support.sqld import BINARY
 
 
 class DevSqld(Service):

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.servers import ROOT, Service, run_node
+from tests.support.servers import ROOT, Service, run_node
 
 
 @pytest.fixture(scope="module")

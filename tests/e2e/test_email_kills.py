@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.mailed import OutboxReader
-from tests.servers import Service
+from tests.support.mailed import OutboxReader
+from tests.support.servers import Service
 
 PEOPLE, KILLS = 3, 2
 

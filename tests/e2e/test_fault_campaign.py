@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.campaign import play
+from tests.support.campaign import play
 
 
 @pytest.mark.timeout(600)

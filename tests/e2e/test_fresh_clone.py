@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from freehold.settings import variables
-from tests.servers import ROOT, missing, require
+from tests.support.servers import ROOT, missing, require
 
 _SETUP_LIMIT_S = 240.0
 # What the make and the pytest that run this test would hand on to those that it starts.

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.e2e.attack_documented import description_of
-from tests.servers import Service, clean_environ, missing, require
+from tests.support.servers import Service, clean_environ, missing, require
 
 _HERE = Path(__file__).parent
 _TOOLS = Path(sys.prefix) / "tools"

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.e2e.people import PASSWORD, Person, run_sql, sign_up
-from tests.servers import Service
+from tests.support.servers import Service
 
 CARD = "INSERT INTO decks (id, name, created_at, updated_at) VALUES ('{0}', '{0}', 0, 0)"
 

@@ -24,8 +24,8 @@ from tests.e2e.test_isolation import (
     READ,
     TARGETS,
 )
-from tests.servers import Service
-from tests.twin import ORGANIZATION, Twin, running_twin
+from tests.support.servers import Service
+from tests.support.twin import ORGANIZATION, Twin, running_twin
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import pytest
 from freehold.client import FreeholdClient
 from tests.e2e.attack_world import HOMES
 from tests.e2e.people import PASSWORD, Person, run_sql, sign_up
-from tests.servers import ROOT, Service
-from tests.sqld import running_sqld
-from tests.sqld_service import sqld_variables
+from tests.support.servers import ROOT, Service
+from tests.support.sqld import running_sqld
+from tests.support.sqld_service import sqld_variables
 
 FILES = sorted((ROOT / "schema_registry/bahar").glob("*.sql"))
 

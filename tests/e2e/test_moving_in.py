@@ -18,8 +18,8 @@ from freehold.auth.passwords.passwords import hash_password
 from freehold.libsql.client import create_client
 from tests.e2e.people import Person, run_sql
 from tests.integration.libsql_parts import new_url
-from tests.servers import FREEHOLD, ROOT, Service, run_node
-from tests.sqld import running_sqld
+from tests.support.servers import FREEHOLD, ROOT, Service, run_node
+from tests.support.sqld import running_sqld
 
 SECRET = "a-secret-that-both-installations-share-0123456789"
 HASH = hash_password("correct-horse-1")

@@ -12,7 +12,7 @@ import libsql_client
 import pytest
 
 from tests.e2e.people import Person, sign_up
-from tests.servers import ROOT, Service, clean_environ, run_node
+from tests.support.servers import ROOT, Service, clean_environ, run_node
 
 _INSERT = (
     "INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)"

@@ -12,7 +12,7 @@ import pytest
 from freehold.client import FreeholdClient
 from freehold.errors import AppTooOld
 from tests.e2e.people import PASSWORD, Person, sign_up
-from tests.servers import Service
+from tests.support.servers import Service
 
 VERSIONS = (
     "CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT, note TEXT);\n",

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.servers import ROOT, Service
+from tests.support.servers import ROOT, Service
 
 HEAD = len(list((ROOT / "schema_registry/bahar").glob("*.sql")))
 _KILLS = 6

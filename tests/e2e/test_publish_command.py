@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from freehold.cli.registry import registry
 from tests.e2e.releases import Publisher
-from tests.servers import FREEHOLD, clean_environ
+from tests.support.servers import FREEHOLD, clean_environ
 
 
 class Ci:

@@ -15,7 +15,7 @@ import pytest
 
 from freehold.cli.main import cli
 from freehold.settings import variables
-from tests.servers import ROOT, Service, clean_environ, missing, require
+from tests.support.servers import ROOT, Service, clean_environ, missing, require
 
 PAGES = ["README.md", "docs/clients.md"]
 # What another file runs, because it takes a clone of its own.

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.e2e.people import PASSWORD
-from tests.servers import Service
+from tests.support.servers import Service
 
 ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
 SHORT = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 700000) SELECT count(*) FROM r"

@@ -13,9 +13,9 @@ import pytest
 
 from tests.e2e.people import Person, run_sql, sign_up
 from tests.e2e.replica import replica
-from tests.servers import Service
-from tests.sqld import Sqld, running_sqld
-from tests.sqld_service import sqld_variables
+from tests.support.servers import Service
+from tests.support.sqld import Sqld, running_sqld
+from tests.support.sqld_service import sqld_variables
 
 _METRICS_TOKEN = "m" * 40
 

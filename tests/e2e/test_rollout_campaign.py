@@ -31,10 +31,10 @@ from freehold.migrate.types import Migration
 from freehold.rollouts.types import Options
 from freehold.settings import load_settings
 from freehold.wiring.services import Services, open_services
-from tests import warm
-from tests.servers import FREEHOLD, ROOT, clean_environ
-from tests.sqld import Sqld, running_sqld
-from tests.sqld_service import sqld_variables
+from tests.support import warm
+from tests.support.servers import FREEHOLD, ROOT, clean_environ
+from tests.support.sqld import Sqld, running_sqld
+from tests.support.sqld_service import sqld_variables
 
 TENANTS = int(os.environ.get("FREEHOLD_ROLLOUT_TENANTS", "300"))
 KILLS = int(os.environ.get("FREEHOLD_ROLLOUT_KILLS", "8"))

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.servers import Service
-from tests.sqld import running_sqld
-from tests.sqld_service import sqld_variables
+from tests.support.servers import Service
+from tests.support.sqld import running_sqld
+from tests.support.sqld_service import sqld_variables
 
 FIRST = (
     "CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT);\nCREATE TABLE notes (id INTEGER PRIMARY KEY);\n"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.servers import Service
+from tests.support.servers import Service
 
 FIRST = "CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT);\n"
 # Duplicates, gaps and long words do not fit.

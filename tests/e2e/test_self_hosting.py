@@ -19,8 +19,8 @@ import yaml  # type: ignore[import-untyped]
 
 from freehold.settings import load_settings, variables
 from tests.e2e.people import run_sql, sign_up
-from tests.servers import FREEHOLD, ROOT, clean_environ, missing, require
-from tests.sqld import BINARY, free_ports
+from tests.support.servers import FREEHOLD, ROOT, clean_environ, missing, require
+from tests.support.sqld import BINARY, free_ports
 
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

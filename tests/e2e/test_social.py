@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from tests.e2e.people import PASSWORD, Person, run_sql
-from tests.oidc_server import Browser, OidcServer
-from tests.servers import Service
+from tests.support.oidc_server import Browser, OidcServer
+from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

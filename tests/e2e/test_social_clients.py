@@ -8,8 +8,8 @@ from threading import Thread
 
 import pytest
 
-from tests.oidc_server import OidcServer
-from tests.servers import ROOT, Service, missing, run_node
+from tests.support.oidc_server import OidcServer
+from tests.support.servers import ROOT, Service, missing, run_node
 
 NODE = ROOT / "tests/e2e/node"
 

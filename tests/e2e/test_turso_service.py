@@ -12,8 +12,8 @@ import pytest
 
 from freehold.client import FreeholdClient
 from tests.e2e.people import PASSWORD, run_sql, sign_up
-from tests.servers import ROOT, Service, run_node
-from tests.twin import TOKEN, Twin, running_twin
+from tests.support.servers import ROOT, Service, run_node
+from tests.support.twin import TOKEN, Twin, running_twin
 
 
 @pytest.fixture(scope="module")

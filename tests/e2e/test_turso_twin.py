@@ -13,9 +13,9 @@ import httpx
 import jwt
 import pytest
 
-from tests.servers import FREEHOLD, ROOT, clean_environ, run_node
-from tests.sqld import BINARY
-from tests.twin import ORGANIZATION, TOKEN, Twin, running_twin
+from tests.support.servers import FREEHOLD, ROOT, clean_environ, run_node
+from tests.support.sqld import BINARY
+from tests.support.twin import ORGANIZATION, TOKEN, Twin, running_twin
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.hostile.roles import (
     whose,
 )
 from tests.hostile.tenant import Hostile
-from tests.mailed import OutboxReader
+from tests.support.mailed import OutboxReader
 
 # What the service lets one address make, the guest that each hostile person is included.
 GUESTS_EACH = 4

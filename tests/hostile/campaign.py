@@ -27,7 +27,7 @@ from tests.hostile.bystanders import KINDS, Bystanders, outbox_of
 from tests.hostile.report import HOSTILE, KEPT_CORES, Report, Use, told
 from tests.hostile.served import Served
 from tests.hostile.strict import Strict
-from tests.servers import ROOT, clean_environ
+from tests.support.servers import ROOT, clean_environ
 
 BYSTANDERS = 3
 # When sqld is killed: what comes before has no excuse.

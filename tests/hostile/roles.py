@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.hostile.tenant import Hostile
-from tests.mailed import OutboxReader
+from tests.support.mailed import OutboxReader
 
 STRANGERS, OWNERS = "a-strangers-choice-7", "the-owners-choice-8"
 IN, OUT = "still in", "out"

@@ -7,8 +7,8 @@ from bench.processes import family
 
 from tests.hostile.accounts import GUESTS_EACH
 from tests.hostile.aged import FRESH_S
-from tests.servers import Service, missing
-from tests.sqld import BINARY
+from tests.support.servers import Service, missing
+from tests.support.sqld import BINARY
 
 MAX_SIZE_MB = 8
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.central_place import KINDS, CentralPlace, new_place, servers
-from tests.gateway_app import Served, served_by_sqld
-from tests.gateway_app import served as served_on_files
-from tests.sqld import Sqld, running_sqld
-from tests.twin import Twin, running_twin
+from tests.support.central_place import KINDS, CentralPlace, new_place, servers
+from tests.support.gateway_app import Served, served_by_sqld
+from tests.support.gateway_app import served as served_on_files
+from tests.support.sqld import Sqld, running_sqld
+from tests.support.twin import Twin, running_twin
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -26,7 +26,7 @@ from freehold.migrate.apply import apply
 from freehold.migrate.history import History
 from freehold.migrate.plan import plan
 from freehold.migrate.types import Migration
-from tests.gateway_app import Caller, Served, served, served_by_sqld
+from tests.support.gateway_app import Caller, Served, served, served_by_sqld
 
 MIGRATIONS = (
     Migration(

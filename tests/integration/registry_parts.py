@@ -12,7 +12,7 @@ from freehold.migrate.types import Migration
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.service import Registry
 from freehold.registry.signing import Ed25519Signer, signer_of
-from tests.central_place import CentralPlace
+from tests.support.central_place import CentralPlace
 
 SIGNER = signer_of(Ed25519PrivateKey.generate())
 OTHER_SIGNER = signer_of(Ed25519PrivateKey.generate())

@@ -17,10 +17,10 @@ from freehold.auth.social.types import Identity
 from freehold.auth.types import Client, User
 from freehold.central.auth.social import CentralSocialAccounts
 from freehold.errors import NotFound
-from tests.auth_app import AuthApp, QuickHasher, running_auth
-from tests.central_place import CentralPlace
-from tests.mailed import OutboxReader
-from tests.servers import ROOT
+from tests.support.auth_app import AuthApp, QuickHasher, running_auth
+from tests.support.central_place import CentralPlace
+from tests.support.mailed import OutboxReader
+from tests.support.servers import ROOT
 
 OWNER, MOVED = "owner@example.com", "moved@example.com"
 PASSWORD, OWN_PASSWORD = "correct-horse-1", "the-owners-pass-2"

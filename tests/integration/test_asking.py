@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from freehold.cli.main import cli
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 
 def run(*words: str) -> Result:

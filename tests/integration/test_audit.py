@@ -18,7 +18,7 @@ from freehold.central.audit_store import CentralAudit
 from freehold.central.engine import Central, open_central
 from freehold.central.upgrade import upgrade_central
 from freehold.errors import CentralUnavailable
-from tests.central_place import CentralPlace
+from tests.support.central_place import CentralPlace
 
 KEY = seal_key("secret")
 

@@ -11,8 +11,8 @@ import pytest
 from freehold.auth.types import Client
 from freehold.settings import load_settings
 from freehold.wiring.services import open_services
-from tests.auth_app import QuickHasher, auth_parts
-from tests.servers import ROOT, Service
+from tests.support.auth_app import QuickHasher, auth_parts
+from tests.support.servers import ROOT, Service
 
 PASSWORD = "correct-horse-1"
 

@@ -11,9 +11,9 @@ import httpx
 import jwt
 import pytest
 
-from tests.auth_app import SECRET, AuthApp, QuickHasher, running_auth
-from tests.central_place import CentralPlace
-from tests.mailed import OutboxReader
+from tests.support.auth_app import SECRET, AuthApp, QuickHasher, running_auth
+from tests.support.central_place import CentralPlace
+from tests.support.mailed import OutboxReader
 
 ADA, EVE = "ada@example.com", "eve@example.com"
 PASSWORD, ANOTHER = "correct-horse-1", "another-pass-22"

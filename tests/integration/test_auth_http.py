@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from freehold.auth.passwords.passwords import ScryptHasher
-from tests.auth_app import TRUSTED, AuthApp, QuickHasher, running_auth
-from tests.central_place import CentralPlace
+from tests.support.auth_app import TRUSTED, AuthApp, QuickHasher, running_auth
+from tests.support.central_place import CentralPlace
 
 SIGN_UP, SIGN_IN = "/api/auth/sign-up/email", "/api/auth/sign-in/email"
 GET_SESSION, SIGN_OUT = "/api/auth/get-session", "/api/auth/sign-out"

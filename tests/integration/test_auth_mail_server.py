@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from freehold.settings import Secret
-from tests.auth_app import AuthApp, running_service
-from tests.mail_server import Mailbox, mail_server
+from tests.support.auth_app import AuthApp, running_service
+from tests.support.mail_server import Mailbox, mail_server
 
 ADA, NOBODY = "ada@example.com", "nobody@example.com"
 

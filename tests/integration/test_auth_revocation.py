@@ -11,8 +11,8 @@ from freehold.auth.service import Auth
 from freehold.auth.types import Client, NewUser, SignedIn
 from freehold.central.auth.users import SqlUserStore
 from freehold.dates import from_iso, to_iso
-from tests.auth_app import QuickHasher, auth_parts
-from tests.central_place import CentralPlace
+from tests.support.auth_app import QuickHasher, auth_parts
+from tests.support.central_place import CentralPlace
 
 TWICE = 20
 

@@ -10,7 +10,7 @@ import structlog
 from freehold.keys import BadKeyFile
 from freehold.settings import BadSettings, Settings, load_settings
 from freehold.wiring.services import open_services
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 
 @pytest.fixture(autouse=True)

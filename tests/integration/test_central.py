@@ -16,7 +16,7 @@ from freehold.central.changes import ChangeFeed
 from freehold.central.engine import Central, open_central
 from freehold.central.tables import change, metadata, user
 from freehold.errors import CentralUnavailable
-from tests.central_place import CentralPlace
+from tests.support.central_place import CentralPlace
 
 _UPGRADE = """
 import asyncio, sys

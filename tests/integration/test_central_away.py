@@ -16,7 +16,7 @@ import structlog
 from freehold.http.app import create_asgi
 from freehold.settings import load_settings
 from freehold.wiring.services import Services, open_services
-from tests.servers import ROOT, clean_environ
+from tests.support.servers import ROOT, clean_environ
 
 _SIGN_UP = {"name": "Amal", "email": "amal@example.com", "password": "correct-horse-1"}
 

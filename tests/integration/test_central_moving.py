@@ -18,8 +18,8 @@ from freehold.central.moving.places import CentralNotMoved, CentralPlace, NewFil
 from freehold.central.tables import user
 from freehold.dates import to_iso, utc_now
 from freehold.errors import CentralUnavailable
-from tests.central_place import KINDS, new_place, servers
-from tests.sqld import Sqld, running_sqld
+from tests.support.central_place import KINDS, new_place, servers
+from tests.support.sqld import Sqld, running_sqld
 
 _NOW = "2026-01-31T10:20:30.000Z"
 

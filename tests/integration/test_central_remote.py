@@ -16,8 +16,8 @@ from freehold.registry.types import PublishedMigration
 from freehold.settings import BadSettings, load_settings
 from freehold.wiring.services import Services, open_services
 from tests.integration.libsql_parts import new_url
-from tests.servers import ROOT
-from tests.sqld import Sqld, running_sqld
+from tests.support.servers import ROOT
+from tests.support.sqld import Sqld, running_sqld
 
 _SIGN_UP = {"name": "Amal", "email": "amal@example.com", "password": "correct-horse-1"}
 

@@ -19,8 +19,8 @@ from freehold.migrate.signature import RegistryTampered
 from freehold.migrate.types import Migration
 from freehold.registry.service import Registry
 from tests.integration.registry_parts import by_hand, history, open_registry
-from tests.serving import listen, serving
 from tests.simulators.hrana_service import SESSION, SqliteTarget, UserDatabase
+from tests.support.serving import listen, serving
 
 SERVICE = "http://freehold.test"
 

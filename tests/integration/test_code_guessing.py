@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests.e2e.people import PASSWORD, sign_up
-from tests.mailed import OutboxReader
-from tests.servers import Service
+from tests.support.mailed import OutboxReader
+from tests.support.servers import Service
 
 OWNER = "203.0.113.7"
 SEND, SIGN_IN = "email-otp/send-verification-otp", "sign-in/email-otp"

@@ -12,7 +12,7 @@ import uvloop
 from freehold.http.client_address import network_of
 from freehold.http.middleware.connection import connections_of
 from freehold.http.middleware.connection_limits import ConnectionLimits, Connections
-from tests.serving import listen
+from tests.support.serving import listen
 
 LIMITS = ConnectionLimits(head_s=1, body_s=1, connections=20, connections_each=10)
 

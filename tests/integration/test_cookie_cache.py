@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.people import PASSWORD
-from tests.servers import ROOT, Service, run_node
+from tests.support.servers import ROOT, Service, run_node
 
 SECRET = "s" * 40
 _SESSION, _DATA = "better-auth.session_token", "better-auth.session_data"

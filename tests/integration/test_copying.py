@@ -12,8 +12,8 @@ from freehold.migrate.fingerprint import ask
 from freehold.migrate.schema import read_schema
 from freehold.migrate.target import Target
 from freehold.providers.sqlite.file_target import FileTarget
-from tests.gateway_app import served_by_sqld
-from tests.sqld import running_sqld
+from tests.support.gateway_app import served_by_sqld
+from tests.support.sqld import running_sqld
 
 ODD = (
     "CREATE TABLE plain (a INTEGER PRIMARY KEY, b TEXT, c BLOB, d REAL)",

@@ -10,9 +10,9 @@ import jwt
 import pytest
 
 from tests.e2e.people import PASSWORD, Person, sign_up
-from tests.servers import Service
-from tests.sqld import Sqld, running_sqld
-from tests.sqld_service import sqld_variables
+from tests.support.servers import Service
+from tests.support.sqld import Sqld, running_sqld
+from tests.support.sqld_service import sqld_variables
 
 _SELECT = {"requests": [{"type": "execute", "stmt": {"sql": "SELECT 1"}}, {"type": "close"}]}
 

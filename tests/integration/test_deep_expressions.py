@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.gateway_app import Served
+from tests.support.gateway_app import Served
 
 EXPRESSIONS: dict[str, Callable[[int], str]] = {
     "likes": lambda n: "select count(*) from t where " + " or ".join(["a like ?"] * n),

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from freehold.settings import Secret
-from tests.auth_app import AuthApp, running_service
 from tests.simulators.github import CLIENT_ID, CLIENT_SECRET, GitHub, github
+from tests.support.auth_app import AuthApp, running_service
 
 
 @pytest.fixture

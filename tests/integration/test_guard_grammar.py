@@ -15,7 +15,7 @@ import pytest
 
 from freehold.sql.guard import RefusedSql, check_sql
 from freehold.sql.shape import shapes_of
-from tests.gateway_app import Caller, Served
+from tests.support.gateway_app import Caller, Served
 
 SEED = int(os.environ.get("FUZZ_SEED", "20"))
 ROUNDS = max(int(os.environ.get("FUZZ_ROUNDS", "150")) // 150, 1)

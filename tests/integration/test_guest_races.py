@@ -9,8 +9,8 @@ import pytest
 from freehold.auth.errors import NotAGuest
 from freehold.auth.users.guests import Guests
 from freehold.central.auth.users import SqlUserStore
-from tests.auth_app import AuthApp, QuickHasher, running_auth
-from tests.central_place import CentralPlace
+from tests.support.auth_app import AuthApp, QuickHasher, running_auth
+from tests.support.central_place import CentralPlace
 
 PASSWORD = "correct-horse-1"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import libsql_client
 import pytest
 
-from tests.gateway_app import Caller, served
+from tests.support.gateway_app import Caller, served
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from freehold.providers.local.workers import Workers
 from freehold.providers.sqlite.limits import EngineLimits
-from tests.gateway_app import Caller, served
+from tests.support.gateway_app import Caller, served
 
 ENDLESS = "with recursive r(x) as (select 1 union all select x + 1 from r) select count(*) from r"
 # One function call that no interrupt reaches, for some tenths of a second.
@@ -142,7 +142,7 @@ async def test_workers_that_take_long_give_their_place_up() -> None:
 
 async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.gateway_app", str(tmp_path), "t-1"],
+        [sys.executable, "-m", "tests.support.gateway_app", str(tmp_path), "t-1"],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         text=True,

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.gateway_app import Caller, Served, plain, served, value
+from tests.support.gateway_app import Caller, Served, plain, served, value
 
 CLOSE = {"type": "close"}
 

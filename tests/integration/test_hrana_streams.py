@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from freehold.providers.sqlite.limits import EngineLimits
-from tests.gateway_app import Caller, Served, served
+from tests.support.gateway_app import Caller, Served, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 _numbers = itertools.count(1)

@@ -13,9 +13,9 @@ from freehold.auth.importing.service import MovingIn
 from freehold.central.auth.newcomers import SqlNewcomers
 from freehold.central.auth.user_lines import UserLines
 from freehold.settings import Secret
-from tests.auth_app import AuthApp, running_service
-from tests.mailed import OutboxReader
 from tests.simulators.evil_issuer import CLIENT_ID, CLIENT_SECRET, Issuer, evil_issuer
+from tests.support.auth_app import AuthApp, running_service
+from tests.support.mailed import OutboxReader
 
 OWNER, PASSWORD, OWN_PASSWORD = "somebody@example.com", "correct-horse-1", "the-owners-pass-2"
 

@@ -11,7 +11,7 @@ from freehold.migrate.schema import Schema
 from freehold.migrate.split import split
 from freehold.registry.diff.difference import schema_of
 from tests import schemas
-from tests.fleet import Fleet, opened
+from tests.support.fleet import Fleet, opened
 
 _WAIVERS = "-- allow: FH109 no tenant of this app is on Turso's engine\n"
 TENANTS = ("one", "two", "three")

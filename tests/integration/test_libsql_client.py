@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from freehold.libsql.client import Client, InArgs, LibsqlError, Statement, create_client
-from tests.gateway_app import served
 from tests.integration.libsql_parts import SLOW, longest_stall_ms, new_client, sqld
-from tests.sqld import Sqld
+from tests.support.gateway_app import served
+from tests.support.sqld import Sqld
 
 __all__ = ["sqld"]
 

@@ -45,8 +45,8 @@ from freehold.central.tables import metadata as central_metadata
 from freehold.errors import CentralUnavailable
 from freehold.libsql.sqlalchemy.urls import connect_arguments, engine_url
 from tests.integration.libsql_parts import SLOW, longest_stall_ms, new_url, sqld
-from tests.servers import clean_environ
-from tests.sqld import Sqld, running_sqld
+from tests.support.servers import clean_environ
+from tests.support.sqld import Sqld, running_sqld
 
 __all__ = ["sqld"]
 

@@ -22,10 +22,10 @@ from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseS
 from freehold.tenants.life import WrongState
 from freehold.tenants.provision import Provision
 from freehold.tenants.types import ReadyDatabase, Tenant, TenantState
-from tests.house import FALL_BACK, HEAD, House, central_on, opened
 from tests.simulators.turso_past import past_of
-from tests.sqld import Sqld, running_sqld
-from tests.twin import Twin
+from tests.support.house import FALL_BACK, HEAD, House, central_on, opened
+from tests.support.sqld import Sqld, running_sqld
+from tests.support.twin import Twin
 
 _WORD = """INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)
 VALUES ('{0}', '{0}', 'x', 'noun', 1, 1)"""

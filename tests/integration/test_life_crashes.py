@@ -11,8 +11,8 @@ from sqlalchemy import select
 
 from freehold.central.tables import unowned_database, user
 from freehold.tenants.types import TenantState
-from tests.house import HEAD, House, opened
 from tests.simulators.life_process import DELETE_STEPS, RESTORE_STEPS, live_until_killed
+from tests.support.house import HEAD, House, opened
 
 _LIMIT_S = 30.0
 _WORDS = "SELECT word FROM dictionary_entries ORDER BY word"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_app import Caller, Served, served
+from tests.support.gateway_app import Caller, Served, served
 
 CLOSE = {"type": "close"}
 DOUBLING = [

@@ -15,7 +15,7 @@ from freehold.auth.errors import MailRefused, MailUnavailable
 from freehold.auth.letters import Letter
 from freehold.mail.outbox import Outbox
 from freehold.mail.smtp import SmtpMailer, SmtpServer
-from tests.mail_server import PASSWORD, USER, certificate_for_loopback, mail_server
+from tests.support.mail_server import PASSWORD, USER, certificate_for_loopback, mail_server
 
 LETTER = Letter(to="ada@example.com", kind="sign-in-code", language="ar", secret="012345")
 SENDER = "بحر <no-reply@example.com>"

@@ -9,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from freehold.http.middleware.request_counts import BOUNDS_S, RequestCounts, route_class
 from tests.e2e.people import sign_up
-from tests.redis import running_redis
-from tests.servers import Service
+from tests.support.redis import running_redis
+from tests.support.servers import Service
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import structlog
 
-from tests.auth_app import running_service
+from tests.support.auth_app import running_service
 
 PAGE = "http://localhost:5173"
 BODY = {"name": "Ada", "email": "ada@example.com", "password": "correct horse battery"}

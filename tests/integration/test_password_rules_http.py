@@ -12,10 +12,10 @@ import pytest
 
 from freehold.breaches.lines import digest_of
 from freehold.breaches.service import BreachService, open_breach_service
-from tests.auth_app import AuthApp, running_service
-from tests.mailed import OutboxReader
-from tests.servers import Service
 from tests.simulators.pwned_passwords import PwnedPasswords, pwned_passwords
+from tests.support.auth_app import AuthApp, running_service
+from tests.support.mailed import OutboxReader
+from tests.support.servers import Service
 
 ADA, PASSWORD = "ada@example.com", "correct-horse-1"
 BREACHED = "zanzibar-92-teapots"

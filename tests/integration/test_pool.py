@@ -11,8 +11,8 @@ from freehold.central.tables import unowned_database
 from freehold.tenants.names import is_ours, new_database_name
 from freehold.tenants.pool import Shape
 from freehold.tenants.types import TenantState
-from tests.house import FALL_BACK, HEAD, House, central_on, opened
-from tests.sqld import running_sqld
+from tests.support.house import FALL_BACK, HEAD, House, central_on, opened
+from tests.support.sqld import running_sqld
 
 _SIZE = 3
 _NEXT = "-- description: One more table\nCREATE TABLE one_more (x TEXT);\n"

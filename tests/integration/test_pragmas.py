@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_app import Caller, Served, plain, served_by_sqld
 from tests.integration.test_sqld_gateway import frame, grpc, program
 from tests.integration.test_view_bombs import DOUBLING, put_by_force
-from tests.sqld import Sqld
+from tests.support.gateway_app import Caller, Served, plain, served_by_sqld
+from tests.support.sqld import Sqld
 
 CLOSE = {"type": "close"}
 SETTINGS = (

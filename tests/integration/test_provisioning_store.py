@@ -16,9 +16,9 @@ from freehold.central.tenants.store import CentralTenants
 from freehold.errors import CentralUnavailable, NotFound
 from freehold.tenants.ports import TenantStore
 from freehold.tenants.types import Claim, TenantState
-from tests.central_place import KINDS, CentralPlace, new_place, servers
 from tests.simulators.tenants import MemoryTenants
-from tests.sqld import Sqld
+from tests.support.central_place import KINDS, CentralPlace, new_place, servers
+from tests.support.sqld import Sqld
 
 _MOMENT = "2026-01-01T00:00:00.000Z"
 _NOW = 1_000_000

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from tests.e2e.people import PASSWORD, sign_up
-from tests.redis import running_redis
-from tests.servers import Service
+from tests.support.redis import running_redis
+from tests.support.servers import Service
 
 _AUTH_PATH = "/api/auth/sign-in/email"
 

@@ -11,9 +11,9 @@ import pytest
 from freehold.tenants.findings import Kind
 from freehold.tenants.names import new_database_name
 from freehold.tenants.reconcile import Options
-from tests.house import FALL_BACK, HEAD, House, opened
-from tests.servers import Service
-from tests.sqld import Sqld, running_sqld
+from tests.support.house import FALL_BACK, HEAD, House, opened
+from tests.support.servers import Service
+from tests.support.sqld import Sqld, running_sqld
 
 _FAR_MS = 9_999_999_999_999
 

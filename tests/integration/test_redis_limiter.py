@@ -10,7 +10,7 @@ from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.cache.redis import CacheUnavailable, RedisLink
 from freehold.cache.redis_limiter import RedisLimiter
 from freehold.limiting import NO_LIMIT, Rate
-from tests.redis import TOKEN, Redis, running_redis
+from tests.support.redis import TOKEN, Redis, running_redis
 
 KEY = "203.0.113.9|/sign-in/email"
 

@@ -7,7 +7,7 @@ import pytest
 
 from freehold.providers.engines.engines import ENGINES, EngineMissing, require_engines
 from tests.integration.test_registry_cli import Freehold, freehold, objects  # noqa: F401 - a fixture
-from tests.servers import missing
+from tests.support.servers import missing
 
 FIRST = """-- The shop
 CREATE TABLE customer (

@@ -28,11 +28,11 @@ from freehold.registry.census import AnonymousCount, AppCount, ContractTooEarly,
 from freehold.registry.release import app_order
 from freehold.registry.service import Registry
 from freehold.registry.taken_down import Credential
-from tests.central_place import KINDS, new_place, servers
 from tests.integration.registry_parts import by_hand, open_registry
 from tests.integration.test_client_pull import SERVICE
 from tests.integration.test_registry_cli import Freehold, freehold, objects  # noqa: F401 - a fixture
 from tests.integration.test_registry_signed import with_changes, with_contract
+from tests.support.central_place import KINDS, new_place, servers
 
 ADD_USER = (
     "INSERT INTO user (id, name, email, emailVerified, createdAt, updatedAt, isAnonymous) "

@@ -16,8 +16,8 @@ from freehold.registry.types import (
     PublishReport,
     RegistryMoved,
 )
-from tests.central_place import CentralPlace
 from tests.integration.registry_parts import OTHER_SIGNER, history, open_registry
+from tests.support.central_place import CentralPlace
 
 
 @pytest.fixture

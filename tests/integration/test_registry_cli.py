@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from freehold.cli.registry import registry
 from tests.integration.registry_parts import by_hand
-from tests.servers import ROOT, clean_environ
+from tests.support.servers import ROOT, clean_environ
 
 
 class Freehold:

@@ -10,7 +10,7 @@ import pytest
 from freehold.client import FreeholdClient
 from freehold.errors import Conflict, Forbidden, InvalidInput, Unauthenticated
 from freehold.libsql.http import HranaTarget
-from tests.servers import Service
+from tests.support.servers import Service
 
 PASSWORD = "correct horse battery"
 

@@ -23,10 +23,10 @@ from freehold.registry.service import Registry
 from freehold.registry.signed import SignedRelease, expiry_s, sign_release
 from freehold.registry.signing import Ed25519Signer, signer_of
 from freehold.registry.types import BadRegistry, BadRelease, KeyRetired, SignedElsewhere
-from tests.central_place import CentralPlace
 from tests.integration.registry_parts import OTHER_SIGNER, SIGNER, by_hand, history, open_registry
 from tests.integration.test_client_pull import SERVICE, Between, app_of
 from tests.integration.test_registry_cli import Freehold, freehold, objects  # noqa: F401 - a fixture
+from tests.support.central_place import CentralPlace
 
 NOW_MS = int(time.time() * 1000)
 NOW = FIRST_COUNTER + NOW_MS  # as a counter

@@ -22,8 +22,8 @@ from freehold.registry.seal import read_seal
 from freehold.registry.trial import load_fixtures, try_out
 from freehold.registry.types import BadRegistry
 from tests.integration.migrate_parts import BAHAR, history
-from tests.servers import clean_environ, missing
-from tests.sqld import running_sqld
+from tests.support.servers import clean_environ, missing
+from tests.support.sqld import running_sqld
 
 PARENTS = """CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT);
 CREATE TABLE cards (id INTEGER PRIMARY KEY, word_id INTEGER REFERENCES words (id) ON DELETE CASCADE, n REAL)"""

@@ -38,13 +38,13 @@ from freehold.registry.service import Registry
 from freehold.registry.signed import SignedRelease, expiry_s, listed, sign_release
 from freehold.registry.signing import Ed25519Signer, signer_of
 from freehold.registry.types import BadRegistry, BadRelease, PartFile
-from tests.central_place import CentralPlace
 from tests.integration.registry_parts import OTHER_SIGNER, SIGNER, by_hand, history, open_registry
 from tests.integration.test_client_pull import SERVICE, TRUSTED, Between, Page, app_of
 from tests.integration.test_registry_cli import Freehold, freehold  # noqa: F401 - a fixture
 from tests.integration.test_registry_signed import http, with_changes
 from tests.integration.test_registry_signed import page as page_of
-from tests.servers import FREEHOLD, clean_environ
+from tests.support.central_place import CentralPlace
+from tests.support.servers import FREEHOLD, clean_environ
 
 NOW_MS = int(time.time() * 1000)
 APP = PartFile(name="app.toml", content=b"[app]\nname = 'words'\n")

@@ -19,8 +19,8 @@ from freehold.tenants.drift import Checked
 from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.repair import Repair, Repaired
 from freehold.tenants.types import Tenant
-from tests.house import House, opened
-from tests.sqld import Sqld, running_sqld
+from tests.support.house import House, opened
+from tests.support.sqld import Sqld, running_sqld
 
 _FRAME_BYTES = 4096 + 24
 _ROWS = 40

@@ -28,12 +28,12 @@ from freehold.tenants.findings import Kind
 from freehold.tenants.reconcile import Options as Looking
 from freehold.tenants.types import TenantState
 from freehold.wiring.services import Services, open_services
-from tests.central_template import begin_file
 from tests.integration.test_rollouts import FIRST, LATER, Fleet, fill, history, work
-from tests.servers import ROOT
 from tests.simulators.restoring_process import STEPS, restore_until_killed
-from tests.sqld_service import sqld_variables
-from tests.twin import Twin
+from tests.support.central_template import begin_file
+from tests.support.servers import ROOT
+from tests.support.sqld_service import sqld_variables
+from tests.support.twin import Twin
 
 _TENANTS = 3
 _DECKS = "SELECT name FROM decks ORDER BY id"

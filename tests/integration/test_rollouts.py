@@ -29,11 +29,11 @@ from freehold.tenants.life_store import LifeStore
 from freehold.tenants.names import new_database_name
 from freehold.tenants.types import Tenant
 from freehold.wiring.services import Services, open_services
-from tests.central_template import begin_file
-from tests.house import central_on
-from tests.servers import ROOT
-from tests.sqld import Sqld, running_sqld
-from tests.sqld_service import sqld_variables
+from tests.support.central_template import begin_file
+from tests.support.house import central_on
+from tests.support.servers import ROOT
+from tests.support.sqld import Sqld, running_sqld
+from tests.support.sqld_service import sqld_variables
 
 FIRST = (
     "CREATE TABLE decks (id INTEGER PRIMARY KEY, name TEXT)",

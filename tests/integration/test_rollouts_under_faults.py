@@ -11,8 +11,8 @@ from freehold.rollouts.types import Options, RolloutState
 from freehold.settings import load_settings
 from freehold.wiring.services import open_services
 from tests.integration.test_rollouts import QUICK, Fleet, fill
-from tests.servers import ROOT
-from tests.twin import Twin
+from tests.support.servers import ROOT
+from tests.support.twin import Twin
 
 COUNT = 16
 DATABASES = "/db/*"

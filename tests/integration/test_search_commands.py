@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_app import Caller, Served, served_by_sqld, value
 from tests.integration.test_sqld_gateway import frame, grpc, program
-from tests.sqld import Sqld
+from tests.support.gateway_app import Caller, Served, served_by_sqld, value
+from tests.support.sqld import Sqld
 
 CLOSE = {"type": "close"}
 SETUP = (

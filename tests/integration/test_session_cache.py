@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.e2e.people import PASSWORD, Person, sign_up
-from tests.redis import Redis, running_redis
-from tests.servers import Service
+from tests.support.redis import Redis, running_redis
+from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.auth_app import AuthApp, running_service
+from tests.support.auth_app import AuthApp, running_service
 
 ADA, PASSWORD = "ada@example.com", "correct-horse-1"
 NEW = {"newEmail": "new@example.com"}

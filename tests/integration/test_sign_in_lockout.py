@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.e2e.people import PASSWORD, sign_up
-from tests.servers import Service
+from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from freehold.providers.sqlite.scratch import local_scratch
 from freehold.tenants.snapshots import Snapshots
 from tests.integration.migrate_parts import Counted, bahar, history
 from tests.integration.test_snapshot_load import LEDGER, SEEDED
-from tests.sqld import Sqld, running_sqld
+from tests.support.sqld import Sqld, running_sqld
 from tests.unit.test_snapshots_service import World
 
 # The SQLite in sqld 0.24 rounds these the other way than newer ones.

@@ -6,7 +6,7 @@ import json
 import time
 
 from freehold.sql.guard import MAX_LENGTH
-from tests.gateway_app import Caller, Served
+from tests.support.gateway_app import Caller, Served
 
 LONG = "select 1 as pragma" + ",1" * 1_000_000  # a watched word, so that each token of it must be looked at
 CLOSE = {"type": "close"}

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_app import served_by_sqld
-from tests.sqld import Sqld
+from tests.support.gateway_app import served_by_sqld
+from tests.support.sqld import Sqld
 
 CLOSE = {"type": "close"}
 JSON = (

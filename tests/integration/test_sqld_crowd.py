@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
-from tests.gateway_app import Caller, served_by_supervised_sqld
 from tests.integration.test_sqld_gateway import CLOSE, execute, fresh
 from tests.integration.test_sqld_limits import ENDLESS, pid_on, until
+from tests.support.gateway_app import Caller, served_by_supervised_sqld
 
 _ROWS = "with recursive r(x) as (select 1 union all select x + 1 from r limit 300000) select x from r"
 _CALLS: tuple[tuple[str, Any], ...] = (

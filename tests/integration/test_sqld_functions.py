@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from freehold.sql.guard import CALLS, NAMES
-from tests.gateway_app import Caller, Served, codes_in, served_by_sqld
-from tests.sqld import Sqld
+from tests.support.gateway_app import Caller, Served, codes_in, served_by_sqld
+from tests.support.sqld import Sqld
 
 _ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "1"))
 _EACH = 12  # calls of a function, in one round

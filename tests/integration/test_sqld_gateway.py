@@ -15,8 +15,8 @@ import pytest
 
 from freehold.providers.failures import NOT_UTF8
 from freehold.providers.serving import REPLICA_METHODS
-from tests.gateway_app import Caller, Served, codes_in, served_by_sqld
-from tests.sqld import Sqld
+from tests.support.gateway_app import Caller, Served, codes_in, served_by_sqld
+from tests.support.sqld import Sqld
 
 
 def fresh() -> str:

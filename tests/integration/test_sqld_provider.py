@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
 from freehold.providers.sqld.client.keys import NamespaceKeys
 from freehold.providers.sqld.provider import SqldProvider
-from tests.gateway_app import Caller, Served, served_by_sqld
 from tests.integration.libsql_parts import SLOW, longest_stall_ms
-from tests.sqld import ADMIN_KEY, Sqld, running_sqld
+from tests.support.gateway_app import Caller, Served, served_by_sqld
+from tests.support.sqld import ADMIN_KEY, Sqld, running_sqld
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway_app import Served, codes_in, served_by_sqld
-from tests.sqld import Sqld
+from tests.support.gateway_app import Served, codes_in, served_by_sqld
+from tests.support.sqld import Sqld
 
 WILDCARDS = 24_900
 CLOSE = {"type": "close"}

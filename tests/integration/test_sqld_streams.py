@@ -13,9 +13,9 @@ import pytest
 
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.providers.sqld.client.streams import STREAM_S
-from tests.gateway_app import Caller, Served, served_by_sqld
 from tests.integration.test_sqld_gateway import CLOSE, execute, field, frame, fresh, grpc, program
-from tests.sqld import Sqld, running_sqld
+from tests.support.gateway_app import Caller, Served, served_by_sqld
+from tests.support.sqld import Sqld, running_sqld
 
 EACH = 32
 ALL = 112

@@ -9,11 +9,11 @@ from click.testing import CliRunner, Result
 
 from freehold.cli import start_checks
 from freehold.cli.main import cli
-from tests.redis import TOKEN, running_redis
-from tests.servers import ROOT
-from tests.sqld import Sqld
-from tests.sqld_service import sqld_variables
-from tests.twin import Twin
+from tests.support.redis import TOKEN, running_redis
+from tests.support.servers import ROOT
+from tests.support.sqld import Sqld
+from tests.support.sqld_service import sqld_variables
+from tests.support.twin import Twin
 
 
 @pytest.fixture(autouse=True)

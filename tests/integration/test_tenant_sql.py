@@ -10,8 +10,8 @@ from freehold.errors import FreeholdError, InvalidInput
 from freehold.libsql.values import decode
 from freehold.tenants.life import WrongState
 from freehold.tenants.operator_sql import Ran, SqlFailed, SqlRefused
-from tests.house import House, opened
-from tests.sqld import Sqld
+from tests.support.house import House, opened
+from tests.support.sqld import Sqld
 
 
 @pytest.fixture(params=["local", "sqld", "turso"])

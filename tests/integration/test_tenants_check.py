@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.fleet import KINDS, Fleet, fleet
+from tests.support.fleet import KINDS, Fleet, fleet
 
 HEAD = 9
 ENTRY = """INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.fleet import Fleet, opened
+from tests.support.fleet import Fleet, opened
 
 FIRST = """-- description: Places and letters
 -- allow: FH109 no tenant of this app is on Turso's engine

@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from freehold.dates import to_iso
-from tests.auth_app import TRUSTED, AuthApp, QuickHasher, running_auth
+from tests.support.auth_app import TRUSTED, AuthApp, QuickHasher, running_auth
 
 PERSON = {"email": "ada@example.com", "password": "correct-horse-1", "name": "Ada"}
 

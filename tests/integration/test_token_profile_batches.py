@@ -10,7 +10,6 @@ import pytest
 
 from freehold.libsql.http import HranaTarget
 from freehold.migrate.apply import apply
-from tests.gateway_app import Caller, Served
 from tests.integration.profile_parts import (
     MIGRATIONS,
     batch_of,
@@ -23,6 +22,7 @@ from tests.integration.profile_parts import (
     through,
     version_of,
 )
+from tests.support.gateway_app import Caller, Served
 
 
 @pytest.fixture(params=["local", "sqld"])

@@ -18,7 +18,6 @@ from freehold.libsql.protocol import (
 )
 from freehold.providers.sqld.client.protobuf import encoded
 from freehold.providers.sqld.replicas.messages import framed
-from tests.gateway_app import Caller, served_by_sqld
 from tests.integration.profile_parts import (
     OWN,
     SCHEMA,
@@ -30,7 +29,8 @@ from tests.integration.profile_parts import (
     tampered,
     version_of,
 )
-from tests.sqld import Sqld
+from tests.support.gateway_app import Caller, served_by_sqld
+from tests.support.sqld import Sqld
 
 # Replicas --------------------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ from freehold.libsql.protocol import (
     BatchStep,
     Stmt,
 )
-from tests.gateway_app import Caller, Served, served
 from tests.integration.profile_parts import (
     DOORS,
     OWN,
@@ -27,6 +26,7 @@ from tests.integration.profile_parts import (
     through,
     version_of,
 )
+from tests.support.gateway_app import Caller, Served, served
 
 
 @pytest.fixture(params=["local", "sqld"])

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.servers import Service
-from tests.sqld import running_sqld
-from tests.sqld_service import sqld_variables
-from tests.twin import running_twin
+from tests.support.servers import Service
+from tests.support.sqld import running_sqld
+from tests.support.sqld_service import sqld_variables
+from tests.support.twin import running_twin
 
 _SELECT = {"requests": [{"type": "execute", "stmt": {"sql": "SELECT 1"}}, {"type": "close"}]}
 

@@ -13,8 +13,8 @@ from freehold.auth.errors import BadAccessToken, BadRefreshToken
 from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.types import Client, NewUser
 from freehold.dates import to_iso
-from tests.auth_app import AuthApp, QuickHasher, auth_and_issuers, running_auth
-from tests.central_place import CentralPlace
+from tests.support.auth_app import AuthApp, QuickHasher, auth_and_issuers, running_auth
+from tests.support.central_place import CentralPlace
 
 ADA = NewUser(name="Ada", email="ada@example.com", password="correct-horse-1")
 ISSUER = "http://127.0.0.1"

@@ -15,7 +15,7 @@ from freehold.libsql.http import HranaTarget
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.providers.turso.api import PlatformApi
 from freehold.providers.turso.provider import TursoProvider
-from tests.twin import ORGANIZATION, TOKEN, Twin, running_twin, turso_provider
+from tests.support.twin import ORGANIZATION, TOKEN, Twin, running_twin, turso_provider
 
 
 @pytest.fixture(scope="module")

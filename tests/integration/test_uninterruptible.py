@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.gateway_app import Caller, Served, codes_in, served, served_by_sqld, served_by_supervised_sqld
-from tests.sqld import Sqld
+from tests.support.gateway_app import (
+    Caller,
+    Served,
+    codes_in,
+    served,
+    served_by_sqld,
+    served_by_supervised_sqld,
+)
+from tests.support.sqld import Sqld
 
 CLOSE = {"type": "close"}
 # Takes 10 s on a quiet machine; no interrupt reaches into one call of a function.

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.auth_app import AuthApp, QuickHasher, running_auth
+from tests.support.auth_app import AuthApp, QuickHasher, running_auth
 
 
 @dataclass

@@ -11,8 +11,8 @@ import pytest
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import MigrationFailed
 from freehold.migrate.types import Migration
-from tests.gateway_app import Caller, Served
 from tests.integration.profile_parts import DOORS, through
+from tests.support.gateway_app import Caller, Served
 
 BOUND_S = 10.0
 CLOSE = {"type": "close"}

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from freehold.cli.main import cli
-from tests.commands import COMMANDS
-from tests.servers import FREEHOLD, ROOT, clean_environ, missing
+from tests.support.commands import COMMANDS
+from tests.support.servers import FREEHOLD, ROOT, clean_environ, missing
 
 # Every command that works on an installation, with what it needs to be told.
 ON_AN_INSTALLATION: dict[str, list[str]] = {

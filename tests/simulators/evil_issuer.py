@@ -15,7 +15,7 @@ from typing import Any
 
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key, OctKey, RSAKey
-from tests.serving import listen, serving
+from tests.support.serving import listen, serving
 
 CLIENT_ID, CLIENT_SECRET = "freehold-client", "a client's secret of good length"
 

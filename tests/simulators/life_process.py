@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.house import opened
+from tests.support.house import opened
 
 from freehold.tenants.life import Life
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.serving import listen, serving
+from tests.support.serving import listen, serving
 
 
 @dataclass

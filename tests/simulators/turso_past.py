@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
-from tests.twin import Twin
+from tests.support.twin import Twin
 
 _PASSED_ON = ("authorization", "content-type")
 

@@ -18,7 +18,7 @@ from freehold.auth.sessions.told import Told
 from freehold.auth.types import Session, SignedIn, User
 from freehold.changes import Listener, Topic
 from freehold.dates import to_iso
-from tests.auth_app import SECRET
+from tests.support.auth_app import SECRET
 
 NOW = datetime(2026, 11, 21, 3, 5, tzinfo=UTC)
 STRATEGIES: tuple[Strategy, ...] = ("compact", "jwt")

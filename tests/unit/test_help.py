@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from freehold.cli.main import cli
-from tests.commands import COMMANDS
+from tests.support.commands import COMMANDS
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -13,8 +13,8 @@ from freehold.audit.types import RESEALED, STARTED
 from freehold.errors import FreeholdError
 from freehold.http.problems import FRAMEWORK_CODES
 from freehold.settings import variables
-from tests.commands import COMMANDS
-from tests.servers import ROOT
+from tests.support.commands import COMMANDS
+from tests.support.servers import ROOT
 
 
 def _all_errors() -> set[type[FreeholdError]]:

@@ -11,7 +11,7 @@ from freehold.registry.lint.findings import Finding, is_failed
 from freehold.registry.lint.run import fingerprints, lint_folder
 from freehold.registry.seal import SEAL_FILE, parse_seal, read_seal, sealed
 from freehold.registry.types import BadRegistry
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 from tests.unit.test_registry_lint_schema import BAD as OF_SCHEMA
 
 BEFORE = """CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT NOT NULL, note TEXT);

@@ -23,8 +23,8 @@ from typing import Any
 import httpx
 
 from tests.e2e.people import PASSWORD, Person, run_sql, sign_up
-from tests.servers import clean_environ
-from tests.sqld import BINARY
+from tests.support.servers import clean_environ
+from tests.support.sqld import BINARY
 
 HERE = Path(__file__).parent
 KINDS = {"embedded": ("serve",), "dev-sqld": ("dev", "sqld")}

@@ -17,8 +17,8 @@ import pytest
 
 from freehold.dates import to_iso
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.servers import Service, missing
-from tests.sqld import BINARY
+from tests.support.servers import Service, missing
+from tests.support.sqld import BINARY
 from tests.upgrades.make import HERE, KINDS
 
 ARCHIVES = sorted(HERE.glob("*.tar.xz"))

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from tests.e2e.clients.places import Database
-from tests.servers import ROOT, clean_environ, require
+from tests.support.servers import ROOT, clean_environ, require
 
 _NODE = ROOT / "tests/e2e/node"
 _SCHEMAS = (

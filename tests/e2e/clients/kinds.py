@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tests.e2e.clients.drizzle_kit import play_drizzle_kit
 from tests.e2e.clients.places import Database, Place
-from tests.servers import ROOT, clean_environ, missing, require
+from tests.support.servers import ROOT, clean_environ, missing, require
 
 # What was tried, and why it does not work, or None.
 Outcome = dict[str, str | None]

@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import httpx
 
-from tests.gateway_app import Served, served, served_by_sqld
-from tests.sqld import running_sqld
-from tests.twin import ORGANIZATION, Twin, running_twin, turso_provider
+from tests.support.gateway_app import Served, served, served_by_sqld
+from tests.support.sqld import running_sqld
+from tests.support.twin import ORGANIZATION, Twin, running_twin, turso_provider
 
 PlaceName = Literal["files", "sqld", "turso"]
 PLACES: tuple[PlaceName, ...] = ("files", "sqld", "turso")

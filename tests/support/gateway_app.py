@@ -19,9 +19,9 @@ from freehold.keys import load_or_create_key
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.sqld.process.supervised import running_sqld
 from freehold.providers.sqld.provider import SqldProvider
-from tests.servers import missing
-from tests.serving import listen, serving
-from tests.sqld import ADMIN_KEY, BINARY, Sqld
+from tests.support.servers import missing
+from tests.support.serving import listen, serving
+from tests.support.sqld import ADMIN_KEY, BINARY, Sqld
 
 
 @dataclass(slots=True)

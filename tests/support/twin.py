@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 
 from freehold.providers.turso.provider import TursoProvider
-from tests import warm
-from tests.servers import FREEHOLD, clean_environ, missing
-from tests.sqld import BINARY
+from tests.support import warm
+from tests.support.servers import FREEHOLD, clean_environ, missing
+from tests.support.sqld import BINARY
 
 TOKEN = "token-of-the-platform"
 ORGANIZATION = "acme"

@@ -12,7 +12,7 @@ from typing import Self
 import httpx
 import pytest
 
-from tests import warm
+from tests.support import warm
 
 ROOT, FREEHOLD = warm.ROOT, warm.FREEHOLD
 _START_LIMIT_S = 30.0

@@ -11,9 +11,9 @@ import httpx
 
 from freehold.providers.sqld.client.keys import NamespaceKeys
 from tests.integration.test_provisioning_cli import Place
-from tests.sqld import Sqld, running_sqld
-from tests.sqld_service import sqld_variables
-from tests.twin import Twin, running_twin
+from tests.support.sqld import Sqld, running_sqld
+from tests.support.sqld_service import sqld_variables
+from tests.support.twin import Twin, running_twin
 
 KINDS = ("local", "sqld", "turso")
 

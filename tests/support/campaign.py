@@ -2,7 +2,7 @@
 
 What goes wrong is drawn from one seed: which calls of the Platform API and of the databases fail and how, when the
 service and the twin are killed, who leaves again. When exactly each thing meets the other is up to the machine, so
-that each run tries other interleavings. `python -m tests.campaign --people 300 --seed 7` is `make campaign`.
+that each run tries other interleavings. `python -m tests.support.campaign --people 300 --seed 7` is `make campaign`.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from typing import Any
 
 import httpx
 
-from tests.servers import Service
-from tests.twin import TOKEN, Twin
+from tests.support.servers import Service
+from tests.support.twin import TOKEN, Twin
 
 _AT_ONCE = 6
 _LEAVING = 0.4

@@ -20,10 +20,10 @@ from freehold.tenants.findings import Finding, Kind, Reconciled
 from freehold.tenants.names import new_database_name
 from freehold.tenants.reconcile import Options
 from freehold.wiring.services import Services, open_services
-from tests.central_template import begin_file
-from tests.servers import ROOT
-from tests.sqld import Sqld
-from tests.sqld_service import sqld_variables
+from tests.support.central_template import begin_file
+from tests.support.servers import ROOT
+from tests.support.sqld import Sqld
+from tests.support.sqld_service import sqld_variables
 
 HEAD = len(list((ROOT / "schema_registry/bahar").glob("*.sql")))
 # What the newest migration made, taken back.

@@ -45,9 +45,9 @@ from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.mail.outbox import Outbox
 from freehold.settings import Secret, Settings
 from freehold.wiring.services import email_addresses, email_services, open_issuers, open_services
-from tests.central_place import CentralPlace
-from tests.central_template import begin_file
-from tests.serving import listen, serving
+from tests.support.central_place import CentralPlace
+from tests.support.central_template import begin_file
+from tests.support.serving import listen, serving
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF-test-secret"
 TRUSTED = "http://trusted.example"
