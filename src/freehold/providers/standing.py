@@ -1,6 +1,6 @@
 """How a sqld stands, in numbers, for metrics and for whoever asks whether the service is ready."""
 
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -22,3 +22,17 @@ class Standing(Struct, frozen=True, kw_only=True):
     stuck: int
     slowed: int
     logs_forced: int
+
+
+@runtime_checkable
+class HasStanding(Protocol):
+    """A provider with a server of its own, of which more is known than whether it answers."""
+
+    @property
+    def supervision(self) -> Supervision:
+        """Whether somebody starts the server again when it ends, as of the last look."""
+        ...
+
+    async def standing(self) -> Standing:
+        """How it stands now."""
+        ...

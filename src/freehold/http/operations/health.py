@@ -10,7 +10,7 @@ from freehold import __version__
 from freehold.http.operations.metrics import may_read_metrics
 from freehold.http.operations.readiness import Readiness
 from freehold.http.route_facts import facts
-from freehold.providers.sqld.provider import SqldProvider
+from freehold.providers.standing import HasStanding
 from freehold.wiring.services import Services
 
 _MOST_NAMED = 100
@@ -43,7 +43,7 @@ class DamageReport:
         return ReadyReply(status="ready", sqld=self._sqld(), damaged=len(names), damaged_databases=shown)
 
     def _sqld(self) -> str:
-        if not isinstance(self._provider, SqldProvider) or self._provider.supervision == "supervised":
+        if not isinstance(self._provider, HasStanding) or self._provider.supervision == "supervised":
             return ""
         return self._provider.supervision
 

@@ -20,8 +20,7 @@ from freehold.http.headers import header
 from freehold.http.middleware.request_counts import BOUNDS_S, RequestCounts
 from freehold.http.operations.sqld_metrics import sqld_families
 from freehold.http.route_facts import facts
-from freehold.providers.sqld.provider import SqldProvider
-from freehold.providers.standing import Standing
+from freehold.providers.standing import HasStanding, Standing
 from freehold.wiring.services import Services
 
 log = structlog.get_logger()
@@ -99,7 +98,7 @@ class _Metrics(Collector):
     async def text(self) -> bytes:
         if time.monotonic() - self._read_at > _TENANTS_FOR_S:
             await self._read_tenants()
-            if isinstance(self._services.provider, SqldProvider):
+            if isinstance(self._services.provider, HasStanding):
                 self._sqld = await self._services.provider.standing()
         return generate_latest(self._registry)
 

@@ -6,28 +6,15 @@ import fcntl
 import functools
 import hashlib
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from freehold.errors import InvalidInput, ProviderUnavailable
-
-_NAME = re.compile(r"[a-z0-9-]{1,63}")
-_PAGE_BYTES = 4096
-MARK = "-suspended"
-
-
-def check_name(database_name: str) -> str:
-    """The name, if it may become part of a path.
-
-    Raises:
-        InvalidInput: it is not of `[a-z0-9-]{1,63}`.
-    """
-    if not _NAME.fullmatch(database_name):
-        raise InvalidInput("a database name has 1 to 63 characters out of a-z, 0-9 and -")
-    return database_name
+from freehold.errors import ProviderUnavailable
+from freehold.providers.names import check_name, is_name
+from freehold.providers.sqlite.connection import MARK, mark_of
+from freehold.providers.sqlite.empty import EMPTY_DATABASE
 
 
 @functools.lru_cache(maxsize=4096)
@@ -191,7 +178,7 @@ class TenantFiles:
             raise unavailable("list the databases", error) from error
 
     def _is_database(self, path: Path) -> bool:
-        return bool(_NAME.fullmatch(path.stem)) and path == self.path_of(path.stem)
+        return is_name(path.stem) and path == self.path_of(path.stem)
 
     def identity(self) -> tuple[int, int] | None:
         """Which folder the root is, or None where there is none."""
@@ -266,11 +253,6 @@ def unavailable(doing: str, error: OSError) -> ProviderUnavailable:
     return ProviderUnavailable(f"cannot {doing}: {error.strerror or error}{where}")
 
 
-def mark_of(path: Path) -> Path:
-    """The file beside a database that says that it is suspended; it holds the reason."""
-    return path.with_name(path.name + MARK)
-
-
 def _remove_traces(path: Path) -> None:
     for suffix in ("-wal", "-shm", "-journal", MARK):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -282,28 +264,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _empty_database() -> bytes:
-    """One page: the header of a database without tables, in write-ahead log mode, and an empty schema table.
-
-    Source: https://www.sqlite.org/fileformat2.html, sections 1.3 and 1.6.
-    """
-    header = bytearray(b"SQLite format 3\0")
-    header += _PAGE_BYTES.to_bytes(2, "big")
-    header += bytes([2, 2, 0, 64, 32, 32])  # write-ahead log for writing and reading; fixed payload fractions
-    header += (1).to_bytes(4, "big") * 2  # change counter; size in pages
-    header += bytes(8)  # no free pages
-    header += bytes(4)  # schema cookie
-    header += (4).to_bytes(4, "big")  # schema format
-    header += bytes(8)  # default cache size; no automatic vacuum
-    header += (1).to_bytes(4, "big")  # UTF-8
-    header += bytes(92 - len(header))
-    header += (1).to_bytes(4, "big")  # the change counter that the version below belongs to
-    header += (3045001).to_bytes(4, "big")
-    empty_leaf = bytes([13, 0, 0, 0, 0]) + _PAGE_BYTES.to_bytes(2, "big") + bytes(1)
-    page = bytes(header) + empty_leaf
-    return page + bytes(_PAGE_BYTES - len(page))
-
-
-EMPTY_DATABASE = _empty_database()

@@ -20,8 +20,9 @@ from freehold.migrate.target import Target
 from freehold.providers.local.batch_processes import BatchTarget, batch_processes
 from freehold.providers.local.copies import copy_file
 from freehold.providers.local.engine import Engine
-from freehold.providers.local.files import TenantFiles, check_name
+from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.template import Template, Templates
+from freehold.providers.names import check_name
 from freehold.providers.no_past import refuse_fork_at
 from freehold.providers.published import Published, nothing_published
 from freehold.providers.serving import DatabaseServer, ReplicaServer

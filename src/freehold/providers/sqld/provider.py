@@ -22,7 +22,7 @@ from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.providers.desk import Desk
 from freehold.providers.exporting import export_fork
-from freehold.providers.local.files import check_name
+from freehold.providers.names import check_name
 from freehold.providers.no_past import refuse_fork_at
 from freehold.providers.published import Published, nothing_published
 from freehold.providers.sqld.checks.schemas import Schemas

@@ -12,6 +12,8 @@ from freehold.providers.sqlite.rules import Authorizer, restrict
 # The log may outgrow the database while a reader holds on to old pages; past this it is folded back in.
 LOG_TARGET_BYTES = 32_000_000
 PAGE_BYTES = 4096
+# A file of this name beside the database holds the reason why it is suspended.
+MARK = "-suspended"
 _CACHED_STATEMENTS = 32
 _BUSY_LIMIT_S = 5.0
 
@@ -83,3 +85,8 @@ def identity_of(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise ProviderUnavailable(f"cannot look for a tenant's database: {error.strerror}") from error
     return found.st_dev, found.st_ino
+
+
+def mark_of(path: Path) -> Path:
+    """The file that is there while this database is suspended."""
+    return path.with_name(path.name + MARK)

@@ -8,7 +8,7 @@ from pathlib import Path
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.snapshot import SnapshotUnfit
 from freehold.migrate.target import Target
-from freehold.providers.local.files import EMPTY_DATABASE
+from freehold.providers.sqlite.empty import EMPTY_DATABASE
 from freehold.providers.sqlite.limits import Limits
 from freehold.providers.sqlite.session import Session
 from freehold.providers.sqlite.timed import run_timed

@@ -11,10 +11,10 @@ import apsw
 
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.providers.failures import SqlFailure, code_of, failure_of, megabytes
-from freehold.providers.local.files import MARK
 from freehold.providers.sqlite.alarm import LOOK_EVERY_STEPS, Alarm
 from freehold.providers.sqlite.connection import (
     LOG_TARGET_BYTES,
+    MARK,
     PAGE_BYTES,
     busy_ms,
     fold_log,

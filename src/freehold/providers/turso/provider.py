@@ -27,7 +27,7 @@ from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.providers.exporting import export_fork
-from freehold.providers.local.files import check_name
+from freehold.providers.names import check_name
 from freehold.providers.tokens import TokenSigner
 from freehold.providers.turso.answers import (
     DatabaseAnswer,

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from freehold.errors import Conflict, NotFound
-from freehold.providers.local.files import check_name
+from freehold.providers.names import check_name
 from freehold.tenants.errors import DatabaseDamaged
 
 _MAGIC = b"SQLDWAL\0"
