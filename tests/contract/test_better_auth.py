@@ -23,7 +23,7 @@ import pytest
 from tests.support.auth_app import SECRET, AuthApp, running_auth, running_service
 
 from freehold.auth.api_keys.types import NewApiKey
-from freehold.auth.tokens.sealing import Seal
+from freehold.auth.tokens.jwks import Seal
 
 RECORDED = json.loads((Path(__file__).parent / "captures/better_auth.json").read_text())
 API_KEYS = json.loads((Path(__file__).parent / "captures/better_auth_api_keys.json").read_text())

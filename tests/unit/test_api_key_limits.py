@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from freehold.auth.api_keys.errors import ApiKeyDisabled, ApiKeyExpired, ApiKeyRateLimited, ApiKeyUsedUp
-from freehold.auth.api_keys.limits import used_once
+from freehold.auth.api_keys.service import used_once
 from freehold.auth.api_keys.types import ApiKey
 from freehold.dates import to_iso
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from freehold.auth.email.code_rows import holds_code, read_codes
 from freehold.auth.email.codes import Codes, Purpose
-from freehold.auth.email.sent_codes import holds_code, read_codes
 from freehold.auth.errors import CodeExpired, MailRefused, MailUnavailable, TooManyTries, WrongCode
 from freehold.auth.letters import Letter
 from freehold.auth.pending import Pending, Rows

@@ -19,7 +19,7 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
 class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     """Right to do one thing, once: it is used up by deleting the row with this value, in the same transaction.
 
-    `is_one_of`: the value is one code's among those in the row, see `freehold.auth.email.sent_codes`.
+    `is_one_of`: the value is one code's among those in the row, see `freehold.auth.email.code_rows`.
     `clears` are rows that are of no use any more then.
     """
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Protocol
 
 import structlog
 from msgspec import UNSET
@@ -16,10 +17,12 @@ from msgspec.structs import replace
 
 from freehold.audit.origin import acting
 from freehold.auth.api_keys.errors import (
+    ApiKeyDisabled,
     ApiKeyExpired,
     ApiKeyLifeTooLong,
     ApiKeyLifeTooShort,
     ApiKeyPrefixTooLong,
+    ApiKeyRateLimited,
     ApiKeyTooShort,
     ApiKeyUsedUp,
     BadApiKeyLimits,
@@ -27,8 +30,6 @@ from freehold.auth.api_keys.errors import (
     BadApiKeyPrefix,
     InvalidApiKey,
 )
-from freehold.auth.api_keys.limits import check_usable, used_once
-from freehold.auth.api_keys.ports import ApiKeyStore
 from freehold.auth.api_keys.types import (
     DAY_MS,
     ApiKey,
@@ -38,8 +39,51 @@ from freehold.auth.api_keys.types import (
     NewApiKey,
 )
 from freehold.auth.random_ids import random_id
-from freehold.dates import to_iso, utc_now
+from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import NotFound
+
+# What API keys need of the outside.
+
+
+class ApiKeyStore(Protocol):
+    """API keys by the hashes of their texts. Every method raises `CentralUnavailable` when there is no answer."""
+
+    async def user_id_of(self, email: str) -> str | None:
+        """The id of the user with this address (in lower case)."""
+        ...
+
+    async def add_api_key(
+        self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None
+    ) -> None:
+        """Raises `TooManyApiKeys` when its owner has so many, `NotFound` when the owner, or the session, is gone."""
+        ...
+
+    async def api_keys_of(self, user_id: str, page: ApiKeyPage) -> tuple[Sequence[ApiKey], int]:
+        """The user's keys, the oldest first if no order is asked for; and how many there are."""
+        ...
+
+    async def change_api_key(
+        self, user_id: str, key_id: str, change: Callable[[ApiKey], ApiKey] | None
+    ) -> ApiKey:
+        """The user's key, after the change if there is one, in one transaction. Raises `ApiKeyNotFound`."""
+        ...
+
+    async def delete_api_key(self, user_id: str, key_id: str) -> None:
+        """Raises `ApiKeyNotFound`."""
+        ...
+
+    async def find_api_key(self, key_hash: str) -> KeyHolder | None:
+        """The key and its owner, whether it is to be used or not."""
+        ...
+
+    async def use_api_key(self, key_hash: str, use: Callable[[ApiKey], ApiKey]) -> ApiKey | None:
+        """The key after `use`, in one transaction; what that raises changes nothing. None if it is gone."""
+        ...
+
+    async def forget_api_key(self, key_hash: str) -> None:
+        """No error if it is already gone."""
+        ...
+
 
 KEY_LETTERS = 64
 MAX_KEYS = 100
@@ -223,3 +267,61 @@ def _hash(text: str) -> str:
     """As better-auth's: SHA-256 of the whole key, base64url without padding. Looked up by it, nothing is compared."""
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+# How often a key may be used. Each use is taken in one transaction, so that no two take the same.
+
+_MS = timedelta(milliseconds=1)
+
+
+def check_usable(key: ApiKey, now: datetime) -> None:
+    """Raises `ApiKeyDisabled` or `ApiKeyExpired`."""
+    if not key.enabled:
+        raise ApiKeyDisabled("this API key is disabled")
+    if key.expires_at is not None and from_iso(key.expires_at) <= now:
+        raise ApiKeyExpired("this API key has expired")
+
+
+def used_once(key: ApiKey, now: datetime) -> ApiKey:
+    """The key after one more use.
+
+    Raises:
+        ApiKeyDisabled, ApiKeyExpired: it is not to be used.
+        ApiKeyUsedUp: no uses remain, until the next refill if there is one.
+        ApiKeyRateLimited: used too often.
+    """
+    check_usable(key, now)
+    key = _counted(_refilled(key, now), now)
+    if key.remaining is not None:
+        key = replace(key, remaining=key.remaining - 1)
+    return replace(key, last_request=to_iso(now), updated_at=to_iso(now))
+
+
+def _refilled(key: ApiKey, now: datetime) -> ApiKey:
+    if key.remaining is None:
+        return key
+    retry_after_s = None
+    if key.refill_interval and key.refill_amount:
+        due = from_iso(key.last_refill_at or key.created_at) + key.refill_interval * _MS
+        if due <= now:
+            key = replace(key, remaining=key.refill_amount, last_refill_at=to_iso(now))
+        retry_after_s = max(1, -(-(due - now) // timedelta(seconds=1)))
+    if key.remaining is not None and key.remaining <= 0:
+        raise ApiKeyUsedUp(retry_after_s)
+    return key
+
+
+def _counted(key: ApiKey, now: datetime) -> ApiKey:
+    """One more of the uses that the window allows. They come back one by one, each after its share of the window.
+
+    (better-auth gives all back at once, after a whole window without any use: whoever calls regularly, and is
+    over the limit once, would wait for a day.)
+    """
+    most, window_ms = key.rate_limit_max, key.rate_limit_time_window
+    if not key.rate_limit_enabled or most is None or not window_ms:
+        return key
+    passed_ms = window_ms if key.last_request is None else max(0, (now - from_iso(key.last_request)) // _MS)
+    taken = max(0, key.request_count - passed_ms * most // window_ms)
+    if taken >= most:
+        raise ApiKeyRateLimited(max(1, -(-window_ms // max(most, 1)) - passed_ms))
+    return replace(key, request_count=taken + 1)

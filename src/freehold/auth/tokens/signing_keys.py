@@ -13,8 +13,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from freehold.auth.ports import SigningKeyStore
-from freehold.auth.tokens.jwks import Jwk, SigningKey, new_key, public_key, published_jwk, signing_key
-from freehold.auth.tokens.sealing import Seal
+from freehold.auth.tokens.jwks import Jwk, Seal, SigningKey, new_key, public_key, published_jwk, signing_key
 from freehold.auth.types import StoredKey
 from freehold.changes import Changes
 from freehold.dates import from_iso, utc_now

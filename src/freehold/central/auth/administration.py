@@ -1,4 +1,4 @@
-"""Users as administrators see and change them. Implements `freehold.auth.users.admin_ports.AdminStore`."""
+"""Users as administrators see and change them. Implements `freehold.auth.users.admin.AdminStore`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -8,7 +8,7 @@ from typing import TypeVar
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.auth.email.sent_codes import holds_code
+from freehold.auth.email.code_rows import holds_code
 from freehold.auth.pending import Pending, Rows, Ticket
 from freehold.auth.random_ids import random_id
 from freehold.central.engine import Central
