@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from msgspec.structs import replace
 
-from freehold.audit.ports import Recorder
+from freehold.audit.service import Recorder
 from freehold.audit.types import ANONYMOUS, Event
 from freehold.auth.emails import is_email
 from freehold.auth.errors import (

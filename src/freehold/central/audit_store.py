@@ -1,4 +1,4 @@
-"""The audit trail in the central database. Implements `freehold.audit.ports.AuditStore`."""
+"""The audit trail in the central database. Implements `freehold.audit.service.AuditStore`."""
 
 import asyncio
 from collections.abc import Sequence
