@@ -10,8 +10,8 @@ import pytest
 
 from freehold.auth.importing.records import Record, Unusable, newcomer
 from freehold.auth.importing.service import MovingIn
+from freehold.central.auth.better_auth import UserLines
 from freehold.central.auth.newcomers import SqlNewcomers
-from freehold.central.auth.user_lines import UserLines
 from freehold.settings import Secret
 from tests.simulators.evil_issuer import CLIENT_ID, CLIENT_SECRET, Issuer, evil_issuer
 from tests.support.auth_app import AuthApp, running_service

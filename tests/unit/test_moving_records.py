@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from freehold.auth.importing.records import Record, Unusable, newcomer
 from freehold.auth.passwords.passwords import hash_password, verify_password
-from freehold.central.auth.user_lines import record_of
+from freehold.central.auth.better_auth import record_of
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 USER = {"id": "u1", "email": "Ada@Example.com", "name": "Ada", "createdAt": "2025-01-01T00:00:00.000Z"}

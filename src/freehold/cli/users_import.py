@@ -67,8 +67,7 @@ async def import_users(file: IO[bytes] | None, url: str | None, dry_run: bool, a
 
 @asynccontextmanager
 async def _source(file: IO[bytes] | None, url: str | None) -> AsyncIterator[UserSource]:
-    from freehold.central.auth.better_auth import open_better_auth
-    from freehold.central.auth.user_lines import UserLines
+    from freehold.central.auth.better_auth import UserLines, open_better_auth
 
     if url is None:
         assert file is not None

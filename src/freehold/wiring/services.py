@@ -46,13 +46,11 @@ from freehold.cache.redis import RedisLink
 from freehold.cache.redis_limiter import RedisLimiter
 from freehold.cache.sessions import RedisSessions
 from freehold.central.audit_store import CentralAudit
-from freehold.central.auth.accounts import CentralAccounts
+from freehold.central.auth.accounts import CentralAccounts, CentralOwnSessions
 from freehold.central.auth.administration import SqlAdminStore
 from freehold.central.auth.api_keys import SqlApiKeys
-from freehold.central.auth.departed_guests import CentralDepartedGuests
-from freehold.central.auth.guests import CentralGuestLinks
+from freehold.central.auth.guests import CentralDepartedGuests, CentralGuestLinks
 from freehold.central.auth.newcomers import SqlNewcomers
-from freehold.central.auth.own_sessions import CentralOwnSessions
 from freehold.central.auth.pending import CentralPending
 from freehold.central.auth.references import CentralReferences
 from freehold.central.auth.refresh_tokens import SqlRefreshTokens

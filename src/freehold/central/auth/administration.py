@@ -1,23 +1,23 @@
 """Users as administrators see and change them. Implements `freehold.auth.users.admin.AdminStore`."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.errors import EmailTaken
-from freehold.auth.types import ADMIN_ROLE, Session, User
-from freehold.auth.users.admin_types import UserEdit, UserPage, UserQuery
+from freehold.auth.errors import EmailTaken, NoSuchField
+from freehold.auth.types import ADMIN_ROLE, USER_ROLE, Session, User
+from freehold.auth.users.admin_types import Search, UserEdit, UserFilter, UserPage, UserQuery
 from freehold.central.auth.account_rows import CREDENTIAL, password_row
 from freehold.central.auth.arrival import end_api_keys, end_sessions
 from freehold.central.auth.user_deletion import delete_user_rows
-from freehold.central.auth.user_queries import matching, ordered
 from freehold.central.auth.users import LABELLED_SESSION, LABELLED_USER, SqlUserStore, session_of, user_of
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, user
@@ -167,3 +167,70 @@ def _edited(user_id: str, edit: UserEdit) -> list[Event]:
     if others := fields - {"role", "banned", "banReason", "banExpires"}:
         events.append(Event("user.updated", target, {"fields": ",".join(sorted(others))}))
     return events or [Event("user.updated", target, {"fields": ",".join(sorted(fields))})]
+
+
+# Searching, filtering and sorting users. Field names come from outside and are looked up, never put into SQL.
+
+_BOOLEANS = {"emailVerified", "banned", "isAnonymous"}
+_TRUE = {"true", "1"}
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+}
+
+
+def matching(query: UserQuery) -> list[ColumnElement[bool]]:
+    """The conditions of a query. Raises `NoSuchField`."""
+    found = []
+    if query.search is not None:
+        found.append(_searched(query.search))
+    if query.filter is not None:
+        found.append(_filtered(query.filter))
+    return found
+
+
+def ordered(query: UserQuery) -> list[ColumnElement[Any]]:
+    """The order of a query; the id decides between equals, so that pages do not overlap. Raises `NoSuchField`."""
+    column = _column(query.sort_by)
+    if query.is_descending:
+        return [column.desc(), user.c.id.desc()]
+    return [column.asc(), user.c.id.asc()]
+
+
+def _searched(search: Search) -> ColumnElement[bool]:
+    return _text_condition(user.c[search.field], search.operator, search.value)
+
+
+def _filtered(wanted: UserFilter) -> ColumnElement[bool]:
+    column = _column(wanted.field)
+    values: Sequence[Any] = wanted.values
+    if wanted.field in _BOOLEANS:
+        values = [int(value.lower() in _TRUE) for value in values]
+    if wanted.operator in _COMPARE:
+        compared: ColumnElement[bool] = _COMPARE[wanted.operator](column, values[0])
+        return compared
+    if wanted.operator in {"in", "not_in"}:
+        return column.in_(values) if wanted.operator == "in" else column.not_in(values)
+    return _text_condition(column, wanted.operator, str(values[0]))
+
+
+def _text_condition(column: ColumnElement[Any], how: str, text: str) -> ColumnElement[bool]:
+    if how == "starts_with":
+        return column.startswith(text, autoescape=True)
+    if how == "ends_with":
+        return column.endswith(text, autoescape=True)
+    return column.contains(text, autoescape=True)
+
+
+def _column(name: str) -> ColumnElement[Any]:
+    if name not in user.c:
+        raise NoSuchField(f"users have no field `{name[:40]}`")
+    column: ColumnElement[Any] = user.c[name]
+    # What better-auth, or a tool, left empty is the same as what it stands for.
+    if name == "role":
+        return func.coalesce(column, USER_ROLE)
+    return func.coalesce(column, 0) if name in _BOOLEANS else column

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Select, exists, literal, select
+from sqlalchemy import Select, and_, exists, literal, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,7 +14,8 @@ from freehold.auth.types import User
 from freehold.central.auth.arrival import end_api_keys, end_sessions
 from freehold.central.auth.user_deletion import delete_user_rows
 from freehold.central.engine import Central
-from freehold.central.tables import guest_link, user
+from freehold.central.tables import apikey, guest_link, session, user
+from freehold.dates import to_iso
 from freehold.tenants.guests import GuestLink
 
 
@@ -85,4 +86,51 @@ class CentralGuestLinks:
 def _link(user_id: str, guest_id: str) -> Select[tuple[str]]:
     return select(guest_link.c.guest_id).where(
         guest_link.c.user_id == user_id, guest_link.c.guest_id == guest_id
+    )
+
+
+# Guests of whom nothing was heard for long. Implements `auth.users.departed_guests.DepartedStore`.
+
+
+@dataclass(frozen=True, slots=True)
+class CentralDepartedGuests:
+    """Each batch is one short transaction."""
+
+    central: Central
+
+    async def remove_departed(self, before: datetime, now: datetime, limit: int) -> int:
+        departed = _departed(to_iso(before), to_iso(now)).limit(limit)
+        async with self.central.read() as db:  # mostly there is nobody, and no lock to be taken
+            if (await db.execute(departed.limit(1))).first() is None:
+                return 0
+        async with self.central.write() as db:
+            found = [str(row.id) for row in await db.execute(departed)]
+            for guest_id in found:
+                await self.central.record(
+                    db, Event("user.removed", f"user:{guest_id}", {"reason": "departed"})
+                )
+                await delete_user_rows(db, guest_id, now)
+            return len(found)
+
+
+def _departed(before: str, now: str) -> Select[tuple[str]]:
+    """Those who can still come are none, nor those whose database waits for the user they became."""
+    has_session = exists().where(
+        session.c.userId == user.c.id, or_(session.c.expiresAt > now, session.c.updatedAt > before)
+    )
+    has_key = exists().where(
+        apikey.c.referenceId == user.c.id,
+        or_(
+            apikey.c.createdAt > before,
+            apikey.c.updatedAt > before,
+            and_(apikey.c.lastRequest.is_not(None), apikey.c.lastRequest > before),
+        ),
+    )
+    return select(user.c.id).where(
+        user.c.isAnonymous == 1,
+        user.c.createdAt < before,
+        user.c.updatedAt < before,
+        ~has_session,
+        ~has_key,
+        ~exists().where(guest_link.c.guest_id == user.c.id),
     )
