@@ -1,13 +1,18 @@
 """Every error outside `/api/auth` as RFC 9457 problem details. The only file that knows our errors and HTTP both."""
 
+import re
+from collections.abc import Sequence
+from enum import Enum
 from http import HTTPStatus
 from traceback import walk_tb
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler
 
 from freehold.errors import (
     AppTooOld,
@@ -21,7 +26,6 @@ from freehold.errors import (
     Unavailable,
 )
 from freehold.http.body_room import NoRoom
-from freehold.http.choices import choices_at, name_of
 from freehold.http.page_origins import hint_for_refusal
 from freehold.limiting import RateLimited
 from freehold.migrate.signature import RegistryTampered
@@ -185,3 +189,53 @@ EXCEPTION_HANDLERS: dict[type[Exception] | int, Any] = {
     UnicodeDecodeError: from_bad_utf8,
     Exception: from_bug,
 }
+
+
+# What a request may choose from, where it chose something else: the decoder names only what it got.
+
+_STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")
+_MAX_STEPS = 20
+
+
+def name_of(handler: BaseRouteHandler, key: str) -> str:
+    """The name under which clients send this parameter of the handler."""
+    field = handler.signature_model._fields.get(key)
+    return getattr(field and field.kwarg_definition, "name", None) or key
+
+
+def choices_at(handler: BaseRouteHandler, key: str, source: str) -> Sequence[str]:
+    """What may stand at this place of a request: a parameter, or a path such as `filters[1].operator` in the body.
+
+    Empty if it is no choice.
+    """
+    fields = handler.signature_model._fields
+    steps = _STEP.findall(key)[:_MAX_STEPS]
+    parameter = "data" if source == "body" else steps.pop(0) if steps else ""
+    field = fields.get(parameter)
+    return () if field is None else _choices(field.annotation, steps)
+
+
+def _choices(kind: Any, steps: Sequence[str]) -> Sequence[str]:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _choices(arguments[0], steps)
+    if origin in {Union, UnionType}:
+        return [choice for each in arguments for choice in _choices(each, steps)]
+    if steps:
+        inner = _inside(kind, steps[0])
+        return () if inner is None else _choices(inner, steps[1:])
+    if origin is Literal:
+        return [str(choice) for choice in arguments]
+    is_enum = isinstance(kind, type) and issubclass(kind, Enum)
+    return [str(each.value) for each in kind] if is_enum else ()
+
+
+def _inside(kind: Any, step: str) -> Any:
+    """The type of a field, of a list's items or of a mapping's values; None if there is none."""
+    arguments = get_args(kind)
+    if step.startswith("["):
+        return arguments[-1 if get_origin(kind) is dict else 0] if arguments else None
+    if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+        return None
+    names = {field.encode_name: field.name for field in msgspec.structs.fields(kind)}
+    return get_type_hints(kind, include_extras=True).get(names.get(step, ""))

@@ -14,14 +14,16 @@ from freehold.auth.users.admin_types import CreatedUser
 from freehold.auth.users.permissions import may
 from freehold.http.auth.admin_bodies import (
     USER_ID,
+    DocumentedQuery,
     ban_seconds,
     changes_nothing,
     edit_in,
     invalid,
+    number_in,
     read,
     role_in,
+    user_query,
 )
-from freehold.http.auth.admin_queries import DocumentedQuery, number_in, user_query
 from freehold.http.auth.answers import UserReply
 from freehold.http.auth.bodies import ABSENT, KEEPS_KEYS, Field, documented, documented_query
 from freehold.http.auth.edge import AuthEdge, answers, query_value

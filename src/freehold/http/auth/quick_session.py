@@ -1,12 +1,22 @@
 """get-session before the router looks at it: routing takes longer than the answer, and nothing is asked so often."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
+import msgspec
 from litestar import Request
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply
+from freehold.auth.api_keys.errors import ApiKeyRateLimited, ApiKeyUsedUp
+from freehold.auth.service import Auth
+from freehold.auth.sessions.session_data import SessionData
+from freehold.auth.types import SignedIn, User
+from freehold.dates import to_iso, utc_now
+from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, HeaderPairs, Refusal, json_reply
+from freehold.http.headers import header
+from freehold.limiting import RateLimited
 
 _PATH = "/api/auth/get-session"
 
@@ -32,3 +42,81 @@ class QuickSession:
             kind = next(kind for kind in type(error).__mro__ if kind in EXCEPTION_HANDLERS)
             reply: AuthReply = EXCEPTION_HANDLERS[kind](Request(scope), error)
             return reply
+
+
+# The cookie cache that a request carries: read when it is needed, sent anew when it is missing or was no good.
+
+
+class SentCopy:
+    """Called, it gives the copy in the cookie."""
+
+    def __init__(self, data: SessionData, auth: Auth, scope: Scope, token: str) -> None:
+        self._data = data
+        self._auth = auth
+        self._token = token
+        self._value = auth.cookies.data_in(header(scope, b"cookie") or "")
+        self._was_asked = False
+        self._found: SignedIn | None = None
+
+    def __call__(self) -> SignedIn | None:
+        self._was_asked = True
+        if self._value is not None:
+            self._found = self._data.read(self._value, self._token, self._auth.clock())
+        return self._found
+
+    def is_wanted(self, answered: SignedIn) -> bool:
+        """Whether the client should get a new one: it has none, or the answer did not come from it when asked."""
+        return self._value is None or (self._was_asked and answered is not self._found)
+
+
+# What get-session answers to the header `x-api-key`.
+
+# What better-auth tells of a key that never expires.
+_ENDLESS = timedelta(minutes=10)
+
+
+class KeySession(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What get-session tells instead of a session; there is none behind a key."""
+
+    id: str
+    token: str
+    user_id: str
+    user_agent: str | None
+    ip_address: str | None
+    created_at: str
+    updated_at: str
+    expires_at: str
+
+
+class KeySessionReply(msgspec.Struct, frozen=True):
+    user: User
+    session: KeySession
+
+
+def _again(error: RateLimited) -> HeaderPairs:
+    return ((b"retry-after", str(error.retry_after_s).encode()),)
+
+
+async def session_of_key(edge: AuthEdge, scope: Scope, text: str) -> AuthReply:
+    """What get-session answers to a key: whose it is. It counts as a use."""
+    try:
+        holder = await edge.issuers.api_keys.recognise(text)
+    except ApiKeyRateLimited as error:
+        details = {"tryAgainIn": error.retry_after_ms}
+        raise Refusal(
+            429, "RATE_LIMITED", "Rate limit exceeded.", _again(error), more={"details": details}
+        ) from error
+    except ApiKeyUsedUp as error:
+        raise Refusal(429, "USAGE_EXCEEDED", "API Key has reached its usage limit", _again(error)) from error
+    key, now = holder.api_key, utc_now()
+    session = KeySession(
+        id=key.key_id,
+        token=text,
+        user_id=holder.user_id,
+        user_agent=header(scope, b"user-agent") or None,
+        ip_address=edge.addresses.of(scope) or None,
+        created_at=to_iso(now),
+        updated_at=to_iso(now),
+        expires_at=key.expires_at or to_iso(now + _ENDLESS),
+    )
+    return json_reply(KeySessionReply(holder.user, session))

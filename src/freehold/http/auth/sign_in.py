@@ -14,10 +14,9 @@ from freehold.auth.errors import EmailNotVerified, EmailTaken, WrongCredentials
 from freehold.auth.sessions.cookies import Presented
 from freehold.auth.types import NewUser, Session, User
 from freehold.http.auth.bodies import Field, check, documented, documented_query, refuse_protected
-from freehold.http.auth.copies import SentCopy
 from freehold.http.auth.edge import AuthEdge, answers, query_value
 from freehold.http.auth.jwts import jwt_header
-from freehold.http.auth.key_sessions import KeySessionReply, session_of_key
+from freehold.http.auth.quick_session import KeySessionReply, SentCopy, session_of_key
 from freehold.http.auth.replies import (
     EXCEPTION_HANDLERS,
     NO_STORE,
