@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager
 from freehold.auth.social.ports import IdentityProvider
 from freehold.identity.code_flow import Registration
 from freehold.identity.github import github_provider
-from freehold.identity.google import google_provider
 from freehold.identity.metadata import Issuer
-from freehold.identity.oidc import OidcProvider
+from freehold.identity.oidc import OidcProvider, google_provider
 from freehold.identity.outbound import Outbound, open_outbound
 from freehold.settings import Settings
 
