@@ -3,8 +3,7 @@
 import threading
 import time
 
-from freehold.providers.sqlite.alarm import Alarm
-from freehold.providers.sqlite.turns import Turns
+from freehold.providers.sqlite.alarm import Alarm, Turns
 
 
 def test_places_are_given_in_the_order_of_asking() -> None:

@@ -33,9 +33,8 @@ from freehold.providers.sqld.client.namespaces import Namespaces
 from freehold.providers.sqld.client.upstream import Upstream
 from freehold.providers.sqld.forward import SqldServer
 from freehold.providers.sqld.process.control import SupervisorState
-from freehold.providers.sqld.process.folders import namespace_pages
 from freehold.providers.sqld.process.link import SupervisorLink
-from freehold.providers.sqld.process.log_files import LogFiles
+from freehold.providers.sqld.process.log_files import LogFiles, namespace_pages
 from freehold.providers.sqld.replicas.calls import SqldReplicas
 from freehold.providers.sqld.turns.watch import STUCK_S, Watch
 from freehold.providers.standing import Standing, Supervision

@@ -29,15 +29,16 @@ from freehold.migrate.target import Target
 from freehold.providers.exporting import export_fork
 from freehold.providers.names import check_name
 from freehold.providers.tokens import TokenSigner
-from freehold.providers.turso.answers import (
+from freehold.providers.turso.api import (
+    Answer,
     DatabaseAnswer,
     DatabasesAnswer,
     GroupsAnswer,
+    PlatformApi,
     RemoteDatabase,
     TokenAnswer,
     decoded,
 )
-from freehold.providers.turso.api import Answer, PlatformApi
 from freehold.providers.turso.tokens import TokenDesk, expiration
 from freehold.sql.profiles import Profile, narrowed
 from freehold.tenants.errors import NoPointInTime
