@@ -15,8 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from freehold.cli.api_keys import api_keys
 from freehold.cli.users import users
 from freehold.migrate.types import Migration
-from freehold.registry.signed import expiry_s, listed, next_counter, sign_release
-from freehold.registry.signing import Ed25519Signer, signer_of
+from freehold.registry.signed import Ed25519Signer, expiry_s, listed, next_counter, sign_release, signer_of
 from freehold.registry.types import PartFile
 from tests.e2e.people import PASSWORD
 from tests.support.servers import Service

@@ -11,7 +11,7 @@ from freehold.central.registry.store import CentralRegistry
 from freehold.migrate.types import Migration
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.service import Registry
-from freehold.registry.signing import Ed25519Signer, signer_of
+from freehold.registry.signed import Ed25519Signer, signer_of
 from tests.support.central_place import CentralPlace
 
 SIGNER = signer_of(Ed25519PrivateKey.generate())

@@ -20,8 +20,7 @@ from freehold.migrate.release_text import FIRST_COUNTER
 from freehold.migrate.signature import RegistryExpired, RegistryReplayed, RegistryTampered
 from freehold.migrate.types import Migration, chains
 from freehold.registry.service import Registry
-from freehold.registry.signed import SignedRelease, expiry_s, sign_release
-from freehold.registry.signing import Ed25519Signer, signer_of
+from freehold.registry.signed import Ed25519Signer, SignedRelease, expiry_s, sign_release, signer_of
 from freehold.registry.types import BadRegistry, BadRelease, KeyRetired, SignedElsewhere
 from tests.integration.registry_parts import OTHER_SIGNER, SIGNER, by_hand, history, open_registry
 from tests.integration.test_client_pull import SERVICE, Between, app_of

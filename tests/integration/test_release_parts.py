@@ -35,8 +35,7 @@ from freehold.migrate.signature import (
 )
 from freehold.migrate.types import chain
 from freehold.registry.service import Registry
-from freehold.registry.signed import SignedRelease, expiry_s, listed, sign_release
-from freehold.registry.signing import Ed25519Signer, signer_of
+from freehold.registry.signed import Ed25519Signer, SignedRelease, expiry_s, listed, sign_release, signer_of
 from freehold.registry.types import BadRegistry, BadRelease, PartFile
 from tests.integration.registry_parts import OTHER_SIGNER, SIGNER, by_hand, history, open_registry
 from tests.integration.test_client_pull import SERVICE, TRUSTED, Between, Page, app_of

@@ -15,7 +15,7 @@ from freehold.migrate.signature import RegistryTampered, is_signed, signed_text
 from freehold.migrate.types import Migration, chains
 from freehold.registry.cache import SnapshotCache
 from freehold.registry.service import Registry
-from freehold.registry.signing import signer_of
+from freehold.registry.signed import signer_of
 from freehold.registry.types import (
     AlreadyPublished,
     BadRegistry,

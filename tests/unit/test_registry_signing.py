@@ -4,7 +4,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.migrate.signature import from_text, is_signed, key_id_of, signed_text, to_text
-from freehold.registry.signing import signer_of
+from freehold.registry.signed import signer_of
 
 CHAIN = "ab" * 32
 

@@ -31,7 +31,7 @@ from freehold.migrate.signature import (
     retirement_text,
     signed_text,
 )
-from freehold.registry.signing import signer_of
+from freehold.registry.signed import signer_of
 from freehold.wire import MigrationPage, PublicKey
 
 SIGNER = signer_of(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))

@@ -19,8 +19,8 @@ from freehold.registry.signed import (
     listed,
     next_counter,
     sign_release,
+    signer_of,
 )
-from freehold.registry.signing import signer_of
 from freehold.registry.types import BadRegistry, SignedElsewhere
 from freehold.settings import Settings
 

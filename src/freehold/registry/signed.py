@@ -4,8 +4,10 @@ The same on the server, which may hold the key, and in CI, which may be the only
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.migrate.release_text import (
     FIRST_COUNTER,
@@ -25,6 +27,7 @@ from freehold.migrate.signature import (
     manifest_text,
     retirement_text,
     signed_text,
+    to_text,
 )
 from freehold.migrate.types import Migration, chains
 from freehold.registry.ports import Signer
@@ -222,3 +225,24 @@ def retirement(of_key_id: str, by: Signer) -> KeyStatement:
     """What makes clients that follow `by` forget the other key."""
     signature = by.sign(retirement_text(of_key_id))
     return KeyStatement(key_id=of_key_id, kind="retired", by_key_id=by.key_id, signature=signature)
+
+
+# Signs the registry with an Ed25519 key; the key's file is `freehold.keys`' business.
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Ed25519Signer:
+    """Implements `ports.Signer` with a key held in memory. Made by `signer_of`."""
+
+    private_key: Ed25519PrivateKey
+    key_id: str
+    public_key: str
+
+    def sign(self, text: bytes) -> str:
+        return to_text(self.private_key.sign(text))
+
+
+def signer_of(private_key: Ed25519PrivateKey) -> Ed25519Signer:
+    """A signer with this key."""
+    raw = private_key.public_key().public_bytes_raw()
+    return Ed25519Signer(private_key, key_id_of(raw), to_text(raw))

@@ -84,7 +84,7 @@ from freehold.registry.census import ContractTooEarly, Reports
 from freehold.registry.files import load_folder
 from freehold.registry.folder_config import load_parts
 from freehold.registry.service import Registry
-from freehold.registry.signing import signer_of
+from freehold.registry.signed import signer_of
 from freehold.registry.taken_down import Credential, place_key
 from freehold.registry.types import PublishReport
 from freehold.rollouts.rehearsal import Copies
