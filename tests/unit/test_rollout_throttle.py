@@ -2,7 +2,7 @@
 
 import pytest
 
-from freehold.rollouts.throttle import Throttle
+from freehold.rollouts.worker import Throttle
 
 
 def served(throttle: Throttle, count: int, duration_ms: float) -> None:

@@ -11,9 +11,9 @@ from freehold.errors import FreeholdError, Unavailable
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import DatabaseFull
+from freehold.migrate.fingerprint import ask
 from freehold.migrate.history import History
 from freehold.migrate.target import Target
-from freehold.rollouts.fullness import fullness
 from freehold.rollouts.types import Ended, Step
 from freehold.tenants.drift import OwnChange
 from freehold.tenants.ports import Clock
@@ -115,3 +115,21 @@ def _drifted(ended: Ended, why: str, cause: str) -> Ended:
 def _may_be_its_own_doing(ended: Ended) -> bool:
     """Whether to look for it: a database that did not answer once is first asked again."""
     return ended.state == "failed" or ended.step.attempts > 0 or ended.cause == DatabaseFull.code
+
+
+# Whether a database was as good as full before a migration that found no room in it: its user's doing.
+
+# A migration may well need as much room again as there is data; no user may stop a release by taking it.
+_FULL = 0.5
+
+
+async def fullness(target: Target) -> str | None:
+    """How much of its room is taken, in words, if that is half or more; None if it is less, or nobody tells."""
+    try:
+        [[[pages]], [[unused]], [[most]]] = await ask(
+            target, "PRAGMA page_count", "PRAGMA freelist_count", "PRAGMA max_page_count"
+        )
+        share = (int(str(pages)) - int(str(unused))) / int(str(most))
+    except (FreeholdError, ValueError, ZeroDivisionError):
+        return None
+    return f"{share:.0%} of the room for it is taken" if share >= _FULL else None
