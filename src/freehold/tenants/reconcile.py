@@ -2,15 +2,15 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable, Unavailable
 from freehold.migrate.ledger import read_ledger
 from freehold.tenants.caretaker import Caretaker, Done
-from freehold.tenants.catalogue import Catalogue
 from freehold.tenants.crew import Outcome
 from freehold.tenants.duties import DutyKind
 from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
@@ -18,6 +18,47 @@ from freehold.tenants.names import is_ours
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
 from freehold.tenants.provision import describe
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
+
+# The central database as the catalogue of all databases: what `reconcile` asks of it and corrects in it.
+
+
+class Catalogue(Protocol):
+    """Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer."""
+
+    async def known(self, database_names: Sequence[str]) -> Mapping[str, TenantState | None]:
+        """Those of the names that are in use, deleted tenants' too, and the state of the tenant if there is one."""
+        ...
+
+    async def page(
+        self, *, after: str = "", limit: int = 500, state: TenantState | None = None
+    ) -> Sequence[Tenant]:
+        """Tenants in order of `tenant_id`, those after the given one."""
+        ...
+
+    async def counts(self) -> Mapping[TenantState, int]:
+        """How many tenants are in each state; states without any are left out."""
+        ...
+
+    async def record_version(self, tenant: Tenant, schema_version: int) -> bool:
+        """Record what a ready tenant's ledger says. False if it has another database or state by now."""
+        ...
+
+    async def is_held(self, tenant: Tenant) -> bool:
+        """Whether it was taken back from a rollout to a version that it is still below."""
+        ...
+
+    async def provision_again(self, tenant: Tenant, reason: str) -> bool:
+        """A ready tenant has no database: it waits for one again, due at once. False as above."""
+        ...
+
+    async def hurry(self, provider: str, now_ms: int) -> int:
+        """Make the tenants that failed due at once; gives how many that were."""
+        ...
+
+    async def in_work_until_ms(self, provider: str) -> int:
+        """When the last lease on a tenant that waits for its database ends; 0 when there is none."""
+        ...
+
 
 log = structlog.get_logger()
 

@@ -1,4 +1,4 @@
-"""The tenants' rows as the catalogue that `reconcile` works with. Implements `tenants.catalogue.Catalogue`."""
+"""The tenants' rows as the catalogue that `reconcile` works with. Implements `tenants.reconcile.Catalogue`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
