@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from freehold.breaches.lines import digest_of
-from freehold.breaches.service import BreachService, open_breach_service
+from freehold.breaches.service import BreachService, digest_of, open_breach_service
 from tests.simulators.pwned_passwords import PwnedPasswords, pwned_passwords
 from tests.support.auth_app import AuthApp, running_service
 from tests.support.mailed import OutboxReader

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freehold.breaches.files import BreachFiles, _is_in_order
-from freehold.breaches.lines import digest_of, is_listed
+from freehold.breaches.service import BreachFiles, _is_in_order, digest_of, is_listed
 
 
 def test_a_password_is_known_by_its_sha_1() -> None:

@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.auth.passwords.rules import BreachedPasswords, PasswordRules, words_of_service
 from freehold.auth.ports import Mailer
-from freehold.breaches.files import BreachFiles
-from freehold.breaches.service import open_breach_service
+from freehold.breaches.service import BreachFiles, open_breach_service
 from freehold.cache.redis import RedisLink
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
