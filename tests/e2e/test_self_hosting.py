@@ -92,7 +92,7 @@ def test_a_folder_of_somebody_else_is_named_with_what_to_do(anybody_may_enter: P
     volume = anybody_may_enter / "volume"
     volume.mkdir(mode=0o755)
     script = (
-        "import os, sys; from pathlib import Path; from freehold.wiring.adapters import make_folder;"
+        "import os, sys; from pathlib import Path; from freehold.wiring.key_files import make_folder;"
         "from freehold.settings import BadSettings\n"
         "os.setgid(999); os.setuid(999)\n"
         "try: make_folder(Path(sys.argv[1]) / 'keys')\n"

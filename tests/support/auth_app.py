@@ -44,7 +44,9 @@ from freehold.http.guards import provide_signed_in, require_admin
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.mail.outbox import Outbox
 from freehold.settings import Secret, Settings
-from freehold.wiring.services import email_addresses, email_services, open_issuers, open_services
+from freehold.wiring.email import email_addresses, email_services
+from freehold.wiring.services import open_services
+from freehold.wiring.tokens import open_issuers
 from tests.support.central_place import CentralPlace
 from tests.support.central_template import begin_file
 from tests.support.serving import listen, serving

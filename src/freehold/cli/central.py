@@ -62,7 +62,7 @@ async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -
         raise click.UsageError("that is the sqld that runs tenants' SQL; name a file, or another server")
     if not to.startswith("sqlite:///") and "://" not in to:
         raise click.UsageError("--to is a URL: sqlite:///path for a file, or a libSQL server's")
-    from freehold.wiring.adapters import central_place
+    from freehold.wiring.central import central_place
 
     source = await central_place(settings)
     token = (await asyncio.to_thread(token_file.read_text)).strip() if token_file else None
@@ -100,7 +100,7 @@ async def reopen(yes: bool, as_json: bool) -> int:
     Exit code 1 when the copy is whole and --yes is not given, since a service may use it. Safe to run twice.
     """
     from freehold.central.moving import closing
-    from freehold.wiring.adapters import central_place
+    from freehold.wiring.central import central_place
 
     source = await central_place(await _settings())
     async with source.opened() as target:

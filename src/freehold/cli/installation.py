@@ -22,7 +22,7 @@ async def missing_central(settings: Settings) -> str | None:
         BadSettings: the place cannot be used at all.
         CentralUnavailable: nobody can say whether there is one.
     """
-    from freehold.wiring.adapters import has_old_central
+    from freehold.wiring.central import has_old_central
 
     path = settings.central_file
     if path is None:
@@ -47,7 +47,7 @@ def dev_sqld_file(settings: Settings) -> Path:
 
 async def _missing_on_server(settings: Settings) -> str | None:
     from freehold.central.moving.copy import has_central
-    from freehold.wiring.adapters import existing_central_place
+    from freehold.wiring.central import existing_central_place
 
     place = await existing_central_place(settings)
     try:

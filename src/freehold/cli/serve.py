@@ -55,7 +55,7 @@ async def run_service(settings: Settings) -> int:
         from freehold.cli.serve import check_central, check_servers
         from freehold.http.app import create_asgi, create_connections, create_room
         from freehold.log import configure_logging
-        from freehold.wiring.adapters import warn_of_shared_sqld
+        from freehold.wiring.central import warn_of_shared_sqld
         from freehold.wiring.services import open_services
 
         configure_logging(settings.log_level, settings.log_format)

@@ -1,0 +1,126 @@
+"""Users and their sessions, and whatever else shows who somebody is."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from freehold.auth.email_services import EmailServices
+from freehold.auth.importing.service import MovingIn
+from freehold.auth.lockout import Lockout
+from freehold.auth.origins import TrustedOrigins
+from freehold.auth.passwords.passwords import ScryptHasher
+from freehold.auth.recognition import Recognition
+from freehold.auth.service import Auth
+from freehold.auth.sessions.cookies import SessionCookies
+from freehold.auth.sessions.copies import CopyCodec
+from freehold.auth.sessions.session_data import SessionData
+from freehold.auth.sessions.sessions import Sessions
+from freehold.auth.social.service import Social
+from freehold.auth.tokens.issuers import Issuers
+from freehold.auth.tokens.references import References
+from freehold.auth.users.admin import UserAdmin
+from freehold.auth.users.guests import Guests
+from freehold.cache.sessions import RedisSessions
+from freehold.central.auth.administration import SqlAdminStore
+from freehold.central.auth.newcomers import SqlNewcomers
+from freehold.central.auth.references import CentralReferences
+from freehold.central.auth.users import SqlUserStore
+from freehold.central.auth.wrong_passwords import CentralWrongPasswords
+from freehold.limiting import Limiter, RateLimited, hit_from
+from freehold.settings import Settings
+from freehold.wiring.email import email_addresses, email_services, open_mailer
+from freehold.wiring.foundation import Foundation
+from freehold.wiring.passwords import open_password_rules
+from freehold.wiring.social import open_social
+from freehold.wiring.tokens import open_issuers
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuthServices:
+    """What knows users."""
+
+    auth: Auth
+    user_admin: UserAdmin
+    moving_in: MovingIn
+    references: References
+    session_data: SessionData | None
+    guests: Guests
+    social: Social
+    issuers: Issuers
+    email: EmailServices
+    recognition: Recognition
+
+
+async def open_auth(
+    base: Foundation, provider_name: str, on_user_created: Callable[[], None]
+) -> AuthServices:
+    """Sign-in on the central database. A new user's tenant is `provider_name`'s."""
+    settings, central, secret, stack = base.settings, base.central, base.secret, base.stack
+    shared = None if base.cache is None else RedisSessions(base.cache, CopyCodec(secret))
+    if shared is not None:
+        stack.push_async_callback(shared.close)
+    users = SqlUserStore(central, provider_name)
+    hasher = ScryptHasher()
+    stack.callback(hasher.close)
+    cookies = SessionCookies(secret, settings.public_url)
+    strategy = settings.session_cookie_cache
+    session_data = None if strategy == "off" else SessionData(secret, cookies, strategy)
+    addresses = email_addresses(central, await asyncio.to_thread(open_mailer, settings), secret, settings)
+    auth = Auth(
+        store=users,
+        hasher=hasher,
+        sessions=Sessions(
+            users,
+            base.changes,
+            shared=shared,
+            has_cookie_cache=session_data is not None,
+            max_age=timedelta(days=settings.session_max_days),
+        ),
+        cookies=cookies,
+        origins=TrustedOrigins(settings.public_url, [*settings.own_origins, *settings.trusted_origins]),
+        on_user_created=on_user_created,
+        lockout=Lockout(CentralWrongPasswords(central), secret),
+        places=addresses.codes.places,
+        rules=await open_password_rules(settings, stack),
+        fresh_age=timedelta(seconds=settings.session_fresh_s),
+        admit=_admission(base.limiter, settings),
+        audit=base.audit,
+        verification=addresses if settings.email_verification == "required" else None,
+    )
+    issuers = open_issuers(
+        central,
+        base.changes,
+        auth.sessions,
+        secret,
+        settings.public_url,
+        signing_key_max_age=timedelta(days=settings.jwt_key_days),
+    )
+    return AuthServices(
+        auth=auth,
+        user_admin=UserAdmin(auth, SqlAdminStore(central, users), addresses.notices),
+        moving_in=MovingIn(SqlNewcomers(central, provider_name)),
+        references=References(
+            CentralReferences(central, timedelta(days=settings.session_max_days)), base.changes
+        ),
+        session_data=session_data,
+        guests=Guests(auth, users),
+        social=await open_social(base, auth),
+        issuers=issuers,
+        email=email_services(auth, central, addresses),
+        recognition=Recognition(auth.sessions, issuers.pairs, issuers.api_keys),
+    )
+
+
+def _admission(limiter: Limiter, settings: Settings) -> Callable[[str], Awaitable[None]] | None:
+    """What counts the databases that are made from one address."""
+    rate = settings.rate_limit_new_databases
+    if settings.rate_limits == "off" or rate.is_off:
+        return None
+
+    async def admit(source: str) -> None:
+        verdict = await hit_from(limiter, source, "new-database", rate)
+        if not verdict.is_allowed:
+            raise RateLimited(verdict.reset_s)
+
+    return admit

@@ -1,0 +1,69 @@
+"""What is sent by mail, and all that works by e-mail address and password."""
+
+import ssl
+from email.utils import parseaddr
+from urllib.parse import urlsplit
+
+from freehold.auth.email.addresses import EmailAddresses
+from freehold.auth.email.code_sign_in import CodeSignIn
+from freehold.auth.email.codes import Codes
+from freehold.auth.email.links import Links
+from freehold.auth.email.notices import Notices
+from freehold.auth.email.password_resets import PasswordResets
+from freehold.auth.email_services import EmailServices
+from freehold.auth.places import KnownPlaces
+from freehold.auth.ports import Mailer
+from freehold.auth.service import Auth
+from freehold.auth.users.accounts import Accounts
+from freehold.central.auth.accounts import CentralAccounts, CentralOwnSessions
+from freehold.central.auth.pending import CentralPending
+from freehold.central.auth.wrong_passwords import CentralWrongPasswords
+from freehold.central.engine import Central
+from freehold.mail.outbox import Outbox
+from freehold.mail.smtp import SmtpMailer, SmtpServer
+from freehold.settings import Settings
+
+
+def open_mailer(settings: Settings) -> Mailer:
+    """SMTP, or a file in DATA_DIR for whoever has none. Blocks: it looks into certificates."""
+    app = parseaddr(settings.mail_from)[0] or urlsplit(settings.public_url).hostname or "Freehold"
+    if not settings.smtp_url:
+        return Outbox(settings.data_dir / "outbox.jsonl", app)
+    server = SmtpServer.from_url(settings.smtp_url.reveal())
+    return SmtpMailer(server, settings.mail_from, app, ssl.create_default_context())
+
+
+def email_addresses(central: Central, mailer: Mailer, secret: str, settings: Settings) -> EmailAddresses:
+    """Codes and links in mails, and what they say of an address."""
+    pending, rate = CentralPending(central), settings.rate_limit_codes
+    places = KnownPlaces(CentralWrongPasswords(central), secret)
+    return EmailAddresses(
+        store=CentralAccounts(central),
+        codes=Codes(pending, mailer, places, secret, rate),
+        links=Links(pending, mailer, places, rate),
+        notices=Notices(pending, mailer, places, rate),
+        secret=secret,
+        base_url=f"{settings.public_url}/api/auth",
+    )
+
+
+def email_services(auth: Auth, central: Central, addresses: EmailAddresses) -> EmailServices:
+    """All that works by e-mail address and password."""
+    store, codes, links, base_url = addresses.store, addresses.codes, addresses.links, addresses.base_url
+    return EmailServices(
+        accounts=Accounts(
+            auth,
+            store,
+            CentralOwnSessions(central),
+            links,
+            addresses.notices,
+            addresses.secret,
+            base_url,
+        ),
+        codes=codes,
+        code_sign_in=CodeSignIn(auth, store, codes),
+        email_addresses=addresses,
+        password_resets=PasswordResets(
+            store, auth.hasher, auth.rules, codes, links, addresses.notices, addresses.secret, base_url
+        ),
+    )

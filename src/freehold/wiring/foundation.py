@@ -1,0 +1,73 @@
+"""What all features stand on: settings, secrets, the central database, its audit trail, the cache, the limiter."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from freehold.audit.chain import seal_key
+from freehold.audit.service import Audit
+from freehold.cache.memory_limiter import MemoryLimiter
+from freehold.cache.redis import RedisLink
+from freehold.cache.redis_limiter import RedisLimiter
+from freehold.central.audit_store import CentralAudit
+from freehold.central.changes import ChangeFeed
+from freehold.central.engine import Central
+from freehold.keys import load_or_create_secret
+from freehold.limiting import Limiter
+from freehold.settings import Settings
+from freehold.wiring.central import open_central_of
+from freehold.wiring.key_files import make_folder, registry_key, require_access
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foundation:
+    """What every feature is built on. `signing_key` is None where the registry is signed elsewhere."""
+
+    settings: Settings
+    secret: str
+    signing_key: Ed25519PrivateKey | None
+    central: Central
+    changes: ChangeFeed
+    audit: Audit
+    cache: RedisLink | None
+    limiter: Limiter
+    stack: AsyncExitStack
+
+
+async def open_foundation(settings: Settings, stack: AsyncExitStack, *, creates: bool) -> Foundation:
+    """The foundation for these settings, closed with the stack.
+
+    Raises:
+        BadSettings, BadKeyFile: DATA_DIR or a key file cannot be used.
+        CentralUnavailable: the central database does not answer.
+    """
+    keys = settings.data_dir / "keys"
+    await asyncio.to_thread(make_folder if creates else require_access, keys)
+    secret = settings.better_auth_secret.reveal() or await asyncio.to_thread(
+        load_or_create_secret, keys / "auth-secret"
+    )
+    signing_key = await asyncio.to_thread(registry_key, settings, keys, creates=creates)
+    central, changes = await open_central_of(settings, stack, seal_key(secret))
+    cache = open_cache(settings, stack)
+    return Foundation(
+        settings=settings,
+        secret=secret,
+        signing_key=signing_key,
+        central=central,
+        changes=changes,
+        audit=Audit(CentralAudit(central)),
+        cache=cache,
+        limiter=MemoryLimiter() if cache is None else RedisLimiter(cache, MemoryLimiter()),
+        stack=stack,
+    )
+
+
+def open_cache(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:
+    """Redis, if there is one; closed with the stack."""
+    if not settings.cache_url:
+        return None
+    link = RedisLink(settings.cache_url, settings.cache_token)
+    stack.push_async_callback(link.close)
+    return link

@@ -1,0 +1,79 @@
+"""Where tenants' databases are."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from freehold.providers.as_client import through_gateway, with_tokens
+from freehold.providers.local.provider import LocalProvider
+from freehold.providers.published import Published
+from freehold.providers.sqld.provider import SqldProvider
+from freehold.providers.turso.provider import TursoProvider
+from freehold.settings import Settings
+from freehold.tenants.operator_sql import RunAsClient
+from freehold.tenants.snapshots import Snapshots
+from freehold.wiring.key_files import sqld_key, tokens_key
+
+
+async def open_provider(
+    settings: Settings,
+    stack: AsyncExitStack,
+    snapshots: Snapshots,
+    published: Published,
+    *,
+    creates: bool = True,
+) -> LocalProvider | SqldProvider | TursoProvider:
+    """Where the tenants are; closed with the stack. `creates` says whether a key may be made for their tokens.
+
+    Raises:
+        BadSettings: a key file cannot be used.
+    """
+    provider: LocalProvider | SqldProvider | TursoProvider
+    if settings.tenant_provider == "sqld":
+        provider = SqldProvider(
+            settings.sqld_url,
+            settings.sqld_admin_url,
+            settings.sqld_admin_key.reveal(),
+            await asyncio.to_thread(sqld_key, settings),
+            settings.public_url,
+            token_ttl_s=settings.tenant_token_ttl_s,
+            max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
+            query_timeout_s=settings.tenant_query_timeout_s,
+            transaction_timeout_s=settings.tenant_transaction_timeout_s,
+            cores=settings.sqld_cores,
+            supervisor_url=settings.sqld_supervisor_url,
+            data_dir=settings.sqld_data_dir,
+            most=settings.database_token_profile,
+            published=published,
+        )
+    elif settings.tenant_provider == "turso":
+        provider = TursoProvider(
+            settings.turso_api_url,
+            settings.turso_api_token.reveal(),
+            settings.turso_organization,
+            settings.turso_group,
+            token_ttl_s=settings.tenant_token_ttl_s,
+            max_size_mb=settings.tenant_max_size_mb,
+            most=settings.database_token_profile,
+        )
+    else:
+        provider = LocalProvider(
+            settings.data_dir,
+            settings.public_url,
+            await asyncio.to_thread(tokens_key, settings, creates=creates),
+            token_ttl_s=settings.tenant_token_ttl_s,
+            max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
+            query_timeout_s=settings.tenant_query_timeout_s,
+            transaction_timeout_s=settings.tenant_transaction_timeout_s,
+            snapshot=snapshots.get,
+            most=settings.database_token_profile,
+            published=published,
+        )
+    stack.push_async_callback(provider.aclose)
+    return provider
+
+
+def client_door(provider: LocalProvider | SqldProvider | TursoProvider, subject: str) -> RunAsClient:
+    """What runs SQL in tenants' databases as clients' is run; `subject` is who asks."""
+    if isinstance(provider, TursoProvider):
+        return with_tokens(provider.open_as_client)
+    return through_gateway(provider.server, subject)

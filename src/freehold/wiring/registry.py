@@ -1,0 +1,41 @@
+"""The schema registry, and the snapshot of its newest version."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from freehold.central.registry.census import CentralCensus
+from freehold.central.registry.store import CentralRegistry
+from freehold.providers.sqlite.scratch import local_scratch
+from freehold.registry.cache import SnapshotCache
+from freehold.registry.census import Reports
+from freehold.registry.service import Registry
+from freehold.registry.signed import signer_of
+from freehold.registry.taken_down import Credential, place_key
+from freehold.tenants.snapshots import Snapshots
+from freehold.wiring.foundation import Foundation
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryServices:
+    """The registry, and what is made of it."""
+
+    registry: Registry
+    reports: Reports
+    snapshots: Snapshots
+
+
+def open_registry(base: Foundation, who: Callable[[Credential], Awaitable[str | None]]) -> RegistryServices:
+    """The registry on the central database. `who` gives the user whom a client's credential belongs to."""
+    settings, store = base.settings, CentralRegistry(base.central)
+    reports = Reports(CentralCensus(base.central), who=who, place_key=place_key(base.secret))
+    registry = Registry(
+        store,
+        SnapshotCache(store, base.changes),
+        signer_of(base.signing_key) if base.signing_key else None,
+        lifetime_days=settings.registry_signature_days,
+        reports=reports,
+        scratch=local_scratch,
+    )
+    # The scratch database is not the tenants' own engine elsewhere: a snapshot is tried there first.
+    snapshots = Snapshots(registry.snapshot, local_scratch, prove=settings.tenant_provider != "local")
+    return RegistryServices(registry=registry, reports=reports, snapshots=snapshots)

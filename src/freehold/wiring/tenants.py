@@ -1,0 +1,143 @@
+"""Tenants' databases: provisioned, kept, restored, compared and repaired."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from freehold.auth.users.departed_guests import DepartedGuests
+from freehold.central.auth.guests import CentralDepartedGuests, CentralGuestLinks
+from freehold.central.tenants.catalogue import CentralCatalogue
+from freehold.central.tenants.duties import CentralDuties
+from freehold.central.tenants.life import CentralLife
+from freehold.central.tenants.pool import CentralPool
+from freehold.central.tenants.rotations import CentralRotations
+from freehold.central.tenants.store import CentralTenants
+from freehold.clock import SystemClock
+from freehold.providers.serving import DatabaseServer, ReplicaServer
+from freehold.providers.sqlite.file_target import open_file
+from freehold.providers.sqlite.scratch import local_scratch
+from freehold.providers.tokens import TokenVerifier
+from freehold.tenants.backup import BackupCheck
+from freehold.tenants.caretaker import Caretaker
+from freehold.tenants.drift import DriftCheck
+from freehold.tenants.guests import GuestDatabases
+from freehold.tenants.life import Life
+from freehold.tenants.operator_sql import OperatorSql
+from freehold.tenants.pool import Pool
+from freehold.tenants.ports import DatabaseProvider
+from freehold.tenants.provisioner import Provisioner
+from freehold.tenants.reconcile import Reconciler
+from freehold.tenants.repair import Repair
+from freehold.tenants.rotations import Rotations
+from freehold.tenants.service import Tenants
+from freehold.wiring.foundation import Foundation
+from freehold.wiring.providers import client_door, open_provider
+from freehold.wiring.registry import RegistryServices
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantServices:
+    """What is done with tenants' databases.
+
+    `damaged` gives the databases that are known not to open; `repair` is None where it is not done on this machine.
+    `server`, `verifier` and `replicas` are what the gateway is made of; None where clients go to the provider.
+    """
+
+    provider: DatabaseProvider
+    tenants: Tenants
+    rotations: Rotations
+    drift: DriftCheck
+    damaged: Callable[[], Mapping[str, str]]
+    repair: Repair | None
+    guest_databases: GuestDatabases
+    provisioner: Provisioner
+    pool: Pool | None
+    caretaker: Caretaker
+    life: Life
+    operator_sql: OperatorSql
+    reconciler: Reconciler
+    server: DatabaseServer | None
+    verifier: TokenVerifier | None
+    replicas: ReplicaServer | None
+
+
+async def open_tenants(base: Foundation, registry: RegistryServices, *, creates: bool) -> TenantServices:
+    """The tenants' services. Without `creates` no key that signs tokens is made."""
+    settings, central, snapshots = base.settings, base.central, registry.snapshots
+    provider = await open_provider(settings, base.stack, snapshots, snapshots.history, creates=creates)
+    store = CentralTenants(central)
+    pool = None
+    if settings.tenant_pool_size:
+        pool = Pool(
+            size=settings.tenant_pool_size,
+            store=CentralPool(central),
+            provider=provider,
+            bring_up_to_date=snapshots.bring_up_to_date,
+            snapshot=snapshots.get,
+            clock=SystemClock(),
+        )
+    provisioner = Provisioner(
+        store, provider, snapshots.bring_up_to_date, take_waiting=pool.take if pool else None
+    )
+    rotations = Rotations(CentralRotations(central), provider, base.changes)
+    tenants = Tenants(store, provider, generation=rotations.generation, emails=store.emails)
+    drift = DriftCheck(provider, registry.registry.migrations, local_scratch)
+    caretaker = Caretaker(CentralDuties(central), provider, also=_housekeeping(base, pool))
+    life = Life(
+        store=CentralLife(central),
+        provider=provider,
+        bring_up_to_date=snapshots.bring_up_to_date,
+        published=registry.registry.snapshot,
+        caretaker=caretaker,
+        backups=BackupCheck(local_scratch),
+        open_file=open_file,
+    )
+
+    async def newest_version() -> int:
+        return (await registry.registry.snapshot()).version
+
+    return TenantServices(
+        provider=provider,
+        tenants=tenants,
+        rotations=rotations,
+        drift=drift,
+        damaged=provider.damaged,
+        repair=None
+        if provider.files is None
+        else Repair(
+            provider=provider,
+            files=provider.files,
+            open_file=open_file,
+            check=drift.one,
+            record=base.audit.record,
+        ),
+        guest_databases=GuestDatabases(CentralGuestLinks(central), tenants),
+        provisioner=provisioner,
+        pool=pool,
+        caretaker=caretaker,
+        life=life,
+        operator_sql=OperatorSql(life, client_door(provider, "operator"), drift.one, base.audit.record),
+        reconciler=Reconciler(
+            catalogue=CentralCatalogue(central),
+            provider=provider,
+            bring_up_to_date=snapshots.bring_up_to_date,
+            drain=provisioner.drain,
+            caretaker=caretaker,
+            newest=newest_version,
+            clock=SystemClock(),
+            central_names=settings.central_names,
+        ),
+        server=provider.server,
+        verifier=provider.verifier,
+        replicas=provider.replicas,
+    )
+
+
+def _housekeeping(base: Foundation, pool: Pool | None) -> Callable[[], Awaitable[None]]:
+    departed = DepartedGuests(CentralDepartedGuests(base.central), days=base.settings.guest_days)
+
+    async def keep() -> None:
+        if pool is not None:
+            await pool.refill()
+        await departed.sweep()
+
+    return keep
