@@ -25,7 +25,7 @@ from freehold.migrate.plan import plan
 from freehold.migrate.types import Migration, chains
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.sqld.client.keys import NamespaceKeys
-from freehold.settings import load_settings
+from freehold.settings.load import load_settings
 from freehold.wiring.services import Services, open_services
 
 FIRST, LAST = 5, 10

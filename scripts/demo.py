@@ -19,7 +19,8 @@ from freehold.client import DatabaseCredentials, FreeholdClient
 from freehold.client.calls import service_url
 from freehold.errors import FreeholdError, InvalidInput, Unauthenticated, Unavailable
 from freehold.libsql.client import Client, LibsqlError, Statement, Unreachable, create_client
-from freehold.settings import BadSettings, Settings, load_settings
+from freehold.settings.fields import BadSettings, Settings
+from freehold.settings.load import load_settings
 
 EXIT_NO, EXIT_SETTINGS, EXIT_UNREACHABLE = 1, 3, 4
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # listens there, is called here

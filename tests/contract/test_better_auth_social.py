@@ -19,7 +19,7 @@ from tests.contract.test_better_auth import OWNERS, SECURE_ORIGIN, Replay
 from tests.support.auth_app import AuthApp, running_service
 from tests.support.oidc_server import Browser, OidcServer
 
-from freehold.settings import Secret
+from freehold.settings.fields import Secret
 
 RECORDED = json.loads((Path(__file__).parent / "captures/better_auth_social.json").read_text())
 CAPTURES: dict[str, dict[str, Any]] = {capture["name"]: capture for capture in RECORDED["captures"]}

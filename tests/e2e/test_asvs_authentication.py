@@ -8,7 +8,7 @@ import pytest
 
 from freehold.auth import random_ids as tokens
 from freehold.auth.email import codes, links
-from freehold.settings import variables
+from freehold.settings.load import variables
 from tests.e2e.asvs_scene import SECURITY, Scene
 from tests.e2e.people import PASSWORD
 from tests.support.servers import ROOT, Service

@@ -12,7 +12,7 @@ from litestar.routes import HTTPRoute
 
 from freehold.http.app import create_app
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS
-from freehold.settings import load_settings
+from freehold.settings.load import load_settings
 from freehold.wiring.services import open_services
 from tests.e2e.attack_routes import PASSWORD, ROUTES, WHO, Row
 from tests.e2e.attack_wire import Answer, Wire, bearer

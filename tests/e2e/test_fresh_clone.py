@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from freehold.settings import variables
+from freehold.settings.load import variables
 from tests.support.servers import ROOT, missing, require
 
 _SETUP_LIMIT_S = 240.0

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from freehold.cli.main import cli
-from freehold.settings import variables
+from freehold.settings.load import variables
 from tests.support.servers import ROOT, Service, clean_environ, missing, require
 
 PAGES = ["README.md", "docs/clients.md"]

@@ -29,7 +29,7 @@ from freehold.migrate.schema import read_schema
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.rollouts.types import Options
-from freehold.settings import load_settings
+from freehold.settings.load import load_settings
 from freehold.wiring.services import Services, open_services
 from tests.support import warm
 from tests.support.servers import FREEHOLD, ROOT, clean_environ

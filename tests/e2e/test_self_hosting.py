@@ -17,7 +17,7 @@ import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from freehold.settings import load_settings, variables
+from freehold.settings.load import load_settings, variables
 from tests.e2e.people import run_sql, sign_up
 from tests.support.servers import FREEHOLD, ROOT, clean_environ, missing, require
 from tests.support.sqld import BINARY, free_ports
@@ -93,7 +93,7 @@ def test_a_folder_of_somebody_else_is_named_with_what_to_do(anybody_may_enter: P
     volume.mkdir(mode=0o755)
     script = (
         "import os, sys; from pathlib import Path; from freehold.wiring.key_files import make_folder;"
-        "from freehold.settings import BadSettings\n"
+        "from freehold.settings.fields import BadSettings\n"
         "os.setgid(999); os.setuid(999)\n"
         "try: make_folder(Path(sys.argv[1]) / 'keys')\n"
         "except BadSettings as error: print(error)"

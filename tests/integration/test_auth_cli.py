@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from freehold.auth.types import Client
-from freehold.settings import load_settings
+from freehold.settings.load import load_settings
 from freehold.wiring.services import open_services
 from tests.support.auth_app import QuickHasher, auth_parts
 from tests.support.servers import ROOT, Service

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from freehold.settings import Secret
+from freehold.settings.fields import Secret
 from tests.support.auth_app import AuthApp, running_service
 from tests.support.mail_server import Mailbox, mail_server
 

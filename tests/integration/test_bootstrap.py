@@ -8,7 +8,8 @@ import pytest
 import structlog
 
 from freehold.keys import BadKeyFile
-from freehold.settings import BadSettings, Settings, load_settings
+from freehold.settings.fields import BadSettings, Settings
+from freehold.settings.load import load_settings
 from freehold.wiring.services import open_services
 from tests.support.servers import ROOT
 

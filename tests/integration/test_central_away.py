@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from freehold.http.app import create_asgi
-from freehold.settings import load_settings
+from freehold.settings.load import load_settings
 from freehold.wiring.services import Services, open_services
 from tests.support.servers import ROOT, clean_environ
 
@@ -102,7 +102,7 @@ _FULL = """
     import httpx, structlog
     from freehold.wiring.services import open_services
     from freehold.http.app import create_asgi
-    from freehold.settings import load_settings
+    from freehold.settings.load import load_settings
 
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(file=sys.stderr))
 

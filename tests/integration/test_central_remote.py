@@ -13,7 +13,8 @@ import structlog
 
 from freehold.http.app import create_asgi
 from freehold.registry.types import PublishedMigration
-from freehold.settings import BadSettings, load_settings
+from freehold.settings.fields import BadSettings
+from freehold.settings.load import load_settings
 from freehold.wiring.services import Services, open_services
 from tests.integration.libsql_parts import new_url
 from tests.support.servers import ROOT

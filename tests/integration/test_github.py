@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
-from freehold.settings import Secret
+from freehold.settings.fields import Secret
 from tests.simulators.github import CLIENT_ID, CLIENT_SECRET, GitHub, github
 from tests.support.auth_app import AuthApp, running_service
 

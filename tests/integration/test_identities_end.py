@@ -12,7 +12,7 @@ from freehold.auth.importing.records import Record, Unusable, newcomer
 from freehold.auth.importing.service import MovingIn
 from freehold.central.auth.better_auth import UserLines
 from freehold.central.auth.newcomers import SqlNewcomers
-from freehold.settings import Secret
+from freehold.settings.fields import Secret
 from tests.simulators.evil_issuer import CLIENT_ID, CLIENT_SECRET, Issuer, evil_issuer
 from tests.support.auth_app import AuthApp, running_service
 from tests.support.mailed import OutboxReader

@@ -18,11 +18,11 @@ from freehold.migrate.failures import (
     circumstance,
 )
 from freehold.migrate.faults import BadMigration
-from freehold.migrate.ledger import FRESH, LedgerState, ledger_rows, read_ledger
+from freehold.migrate.ledger import FRESH, ledger_rows, read_ledger
 from freehold.migrate.outcome import is_committed
 from freehold.migrate.plan import plan
 from freehold.migrate.sqlite import SqliteTarget
-from freehold.migrate.types import Migration, chains
+from freehold.migrate.types import LedgerState, Migration, chains
 from tests.integration.migrate_parts import QUICK, Counted, change, history, ledger_versions, numbers, query
 
 PARENTS = "CREATE TABLE parents (id INTEGER PRIMARY KEY, name TEXT)"

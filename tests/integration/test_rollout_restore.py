@@ -23,7 +23,7 @@ from freehold.migrate.apply import apply
 from freehold.rollouts.errors import NobodyBehind, NoRestorePoint, RolloutRunning
 from freehold.rollouts.restoring import ALL
 from freehold.rollouts.types import Options, RolloutState, TakenBack
-from freehold.settings import load_settings
+from freehold.settings.load import load_settings
 from freehold.tenants.findings import Kind
 from freehold.tenants.reconcile import Options as Looking
 from freehold.tenants.types import TenantState

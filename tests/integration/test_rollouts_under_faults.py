@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from freehold.rollouts.types import Options, RolloutState
-from freehold.settings import load_settings
+from freehold.settings.load import load_settings
 from freehold.wiring.services import open_services
 from tests.integration.test_rollouts import QUICK, Fleet, fill
 from tests.support.servers import ROOT

@@ -13,7 +13,6 @@ from freehold.libsql.protocol import Batch, BatchResult, Stmt
 from freehold.migrate.apply import Retries, apply
 from freehold.migrate.dump import dump
 from freehold.migrate.failures import DatabaseBusy
-from freehold.migrate.ledger import LedgerState
 from freehold.migrate.schema import read_schema
 from freehold.migrate.snapshot import (
     Scratch,
@@ -24,7 +23,7 @@ from freehold.migrate.snapshot import (
     sqlite_scratch,
 )
 from freehold.migrate.sqlite import SqliteTarget
-from freehold.migrate.types import Migration, chains
+from freehold.migrate.types import LedgerState, Migration, chains
 from freehold.providers.sqlite.scratch import local_scratch
 from tests.integration.migrate_parts import Counted, bahar, change, history, query
 

@@ -12,10 +12,9 @@ from freehold.migrate.apply import apply
 from freehold.migrate.dump import dump
 from freehold.migrate.failures import DatabaseBusy
 from freehold.migrate.fingerprint import ask
-from freehold.migrate.ledger import LedgerState
 from freehold.migrate.schema import read_schema
 from freehold.migrate.snapshot import build_snapshot, load
-from freehold.migrate.types import Migration
+from freehold.migrate.types import LedgerState, Migration
 from freehold.providers.sqlite.scratch import local_scratch
 from freehold.tenants.snapshots import Snapshots
 from tests.integration.migrate_parts import Counted, bahar, history

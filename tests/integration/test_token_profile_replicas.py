@@ -16,8 +16,7 @@ from freehold.libsql.protocol import (
     Integer,
     Stmt,
 )
-from freehold.providers.sqld.client.protobuf import encoded
-from freehold.providers.sqld.replicas.messages import framed
+from freehold.providers.sqld.client.protobuf import encoded, framed
 from tests.integration.profile_parts import (
     OWN,
     SCHEMA,

@@ -7,7 +7,7 @@ from typing import Any
 from tests.simulators.life_process import Doomed
 from tests.support.servers import ROOT
 
-from freehold.settings import load_settings
+from freehold.settings.load import load_settings
 from freehold.wiring.services import open_services
 
 STEPS = (

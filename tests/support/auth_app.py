@@ -43,7 +43,7 @@ from freehold.http.client_address import ClientAddresses
 from freehold.http.guards import provide_signed_in, require_admin
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.mail.outbox import Outbox
-from freehold.settings import Secret, Settings
+from freehold.settings.fields import Secret, Settings
 from freehold.wiring.email import email_addresses, email_services
 from freehold.wiring.services import open_services
 from freehold.wiring.tokens import open_issuers

@@ -15,7 +15,7 @@ from freehold.dates import utc_now
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.ledger import read_ledger
-from freehold.settings import load_settings
+from freehold.settings.load import load_settings
 from freehold.tenants.findings import Finding, Kind, Reconciled
 from freehold.tenants.names import new_database_name
 from freehold.tenants.reconcile import Options

@@ -6,7 +6,8 @@ from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.http.client_address import ClientAddresses
 from freehold.http.middleware.rate_rules import Rules
 from freehold.limiting import NO_LIMIT, Rate, parse_rate
-from freehold.settings import BadSettings, Settings, load_settings
+from freehold.settings.fields import BadSettings, Settings
+from freehold.settings.load import load_settings
 
 
 class Clock:

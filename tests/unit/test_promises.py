@@ -12,7 +12,7 @@ import freehold
 from freehold.audit.types import RESEALED, STARTED
 from freehold.errors import FreeholdError
 from freehold.http.problems import FRAMEWORK_CODES
-from freehold.settings import variables
+from freehold.settings.load import variables
 from tests.support.commands import COMMANDS
 from tests.support.servers import ROOT
 

@@ -4,8 +4,9 @@ import os
 
 import pytest
 
-from freehold.settings import BadSettings, load_settings, variables
-from freehold.settings_names import misspelt
+from freehold.settings.fields import BadSettings
+from freehold.settings.load import load_settings, variables
+from freehold.settings.names import misspelt
 
 KNOWN = list(variables())
 # Of shells, desktops, GitHub, Kubernetes, Kafka, mail programs, our own docs.

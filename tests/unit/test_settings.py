@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from freehold.settings import BadSettings, Secret, load_settings
+from freehold.settings.fields import BadSettings, Secret
+from freehold.settings.load import load_settings
 
 
 def test_nothing_set_gives_the_embedded_default() -> None:

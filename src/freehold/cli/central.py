@@ -9,8 +9,8 @@ import msgspec
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_settings, echo_json
 from freehold.cli.progress import progress
 from freehold.dates import to_iso, utc_now
-from freehold.settings import BadSettings, Settings
-from freehold.settings_checks import same_server
+from freehold.settings.fields import BadSettings, Settings
+from freehold.settings.servers import same_server
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 

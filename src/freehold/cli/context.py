@@ -21,8 +21,9 @@ from freehold.audit.origin import Origin, work_begins
 from freehold.cli.progress import one_line
 from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.keys import BadKeyFile
-from freehold.settings import BadSettings, Settings, load_settings
-from freehold.settings import variables as settings_variables
+from freehold.settings.fields import BadSettings, Settings
+from freehold.settings.load import load_settings
+from freehold.settings.load import variables as settings_variables
 
 if TYPE_CHECKING:
     from freehold.wiring.services import Services
@@ -104,7 +105,7 @@ _warned: set[str] = set()
 
 def _warn_of_misspelt(dotenv: Mapping[str, str]) -> None:
     """Name what was meant to be a setting and is not one, once; its value may be a secret."""
-    from freehold.settings_names import misspelt
+    from freehold.settings.names import misspelt
 
     known = settings_variables()
     found = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from freehold.errors import CentralUnavailable, Forbidden, NotFound, Unauthenticated, Unavailable
 from freehold.libsql.errors import LibsqlError
-from freehold.settings import BadSettings, Settings
+from freehold.settings.fields import BadSettings, Settings
 
 _DEV_SQLD = Path("sqld", "central.db")
 _WHERE = "run this in the folder that the service runs in"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from freehold.settings import BadSettings
+from freehold.settings.fields import BadSettings
 
 _FILES = 65_536
 _M_ARENA_MAX = -8

@@ -22,7 +22,7 @@ from freehold.registry.signed import (
     signer_of,
 )
 from freehold.registry.types import BadRegistry, SignedElsewhere
-from freehold.settings import Settings
+from freehold.settings.fields import Settings
 
 _KEY_FILE = click.Path(dir_okay=False, path_type=Path)
 

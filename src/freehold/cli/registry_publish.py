@@ -25,8 +25,8 @@ from freehold.registry.files import file_name, load_folder
 from freehold.registry.folder_config import load_parts
 from freehold.registry.signed import SignedRelease
 from freehold.registry.types import BadRegistry, PartFile, PublishReport
-from freehold.settings import BadSettings
-from freehold.settings_checks import is_private_to
+from freehold.settings.fields import BadSettings
+from freehold.settings.servers import is_private_to
 
 if TYPE_CHECKING:
     from freehold.client.answers import Answer

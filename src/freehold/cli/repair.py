@@ -15,7 +15,7 @@ from freehold.cli.context import (
 )
 from freehold.cli.progress import Bar, one_line, progress
 from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
-from freehold.settings import BadSettings
+from freehold.settings.fields import BadSettings
 from freehold.tenants.repair import NotRepairable, Repair, Repaired
 from freehold.tenants.types import Tenant, TenantState
 

@@ -22,7 +22,7 @@ from freehold.cli.listening import (
 from freehold.errors import ProviderRefuses, ProviderUnavailable, Unavailable
 from freehold.migrate.signature import RegistryTampered
 from freehold.registry.service import Registry
-from freehold.settings import BadSettings, Settings
+from freehold.settings.fields import BadSettings, Settings
 from freehold.wiring.services import Services
 
 _SHUTDOWN_LIMIT_S = 10

@@ -9,7 +9,7 @@ import click
 
 from freehold.cli.context import EXIT_DONE, async_command, command_settings
 from freehold.cli.listening import listen
-from freehold.settings import BadSettings
+from freehold.settings.fields import BadSettings
 
 
 @click.command(

@@ -52,7 +52,7 @@ from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry.client_reports import ClientReports
 from freehold.http.registry.publishing import PublishingController
 from freehold.http.registry.routes import registry_routes
-from freehold.settings import Settings
+from freehold.settings.fields import Settings
 from freehold.wiring.services import Services
 
 log = structlog.get_logger()

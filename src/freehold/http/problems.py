@@ -29,7 +29,7 @@ from freehold.http.body_room import NoRoom
 from freehold.http.page_origins import hint_for_refusal
 from freehold.limiting import RateLimited
 from freehold.migrate.signature import RegistryTampered
-from freehold.settings import one_of
+from freehold.settings.load import one_of
 from freehold.tenants.errors import DatabaseDeleted, DatabaseSuspended
 
 log = structlog.get_logger()

@@ -9,7 +9,7 @@ from freehold.identity.github import github_provider
 from freehold.identity.metadata import Issuer
 from freehold.identity.oidc import OidcProvider, google_provider
 from freehold.identity.outbound import Outbound, open_outbound
-from freehold.settings import Settings
+from freehold.settings.fields import Settings
 
 
 @asynccontextmanager

@@ -9,11 +9,11 @@ from msgspec import Struct
 from freehold.errors import InvalidInput, Unavailable
 from freehold.migrate.failures import DatabaseBusy, FailedTogether, HistoryDiverged, LedgerRefused
 from freehold.migrate.history import History
-from freehold.migrate.ledger import LedgerState, ledger_rows, read_ledger
+from freehold.migrate.ledger import ledger_rows, read_ledger
 from freehold.migrate.outcome import failure, is_committed
 from freehold.migrate.plan import Planned
 from freehold.migrate.target import Target
-from freehold.migrate.types import Migration
+from freehold.migrate.types import LedgerState, Migration
 from freehold.migrate.views import require_bounded_views
 
 

@@ -1,13 +1,8 @@
 """Why a database was not migrated, and how a database's own error is read."""
 
-from typing import TYPE_CHECKING
-
 from freehold.errors import Conflict, Forbidden, FreeholdError, Unavailable
 from freehold.libsql.protocol import Error
-from freehold.migrate.types import Migration
-
-if TYPE_CHECKING:
-    from freehold.migrate.ledger import LedgerState
+from freehold.migrate.types import LedgerState, Migration
 
 
 class MigrationFailed(Conflict):
@@ -41,7 +36,7 @@ class LedgerRefused(MigrationFailed):
     `state` is where the ledger stands, if the same answer told.
     """
 
-    def __init__(self, *, migration: Migration, reason: str, state: "LedgerState | None") -> None:
+    def __init__(self, *, migration: Migration, reason: str, state: LedgerState | None) -> None:
         super().__init__(migration=migration, reason=reason)
         self.state = state
 

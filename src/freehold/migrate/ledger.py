@@ -13,7 +13,7 @@ from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Error, Stmt,
 from freehold.libsql.values import SqlValue, decode, encode
 from freehold.migrate.failures import LedgerUnreadable, circumstance
 from freehold.migrate.target import Target
-from freehold.migrate.types import GENESIS, Migration
+from freehold.migrate.types import GENESIS, LedgerState, Migration
 
 LEDGER_TABLE = "freehold_ledger"
 
@@ -47,13 +47,6 @@ _MISSING = re.compile(rf"no such table: {LEDGER_TABLE}\b")
 
 LAST_SQL = "SELECT version, chain FROM freehold_ledger ORDER BY version DESC LIMIT 1"
 _ROWS_SQL = "SELECT version, name, checksum, chain, applied_at FROM freehold_ledger ORDER BY version"
-
-
-class LedgerState(Struct, frozen=True):
-    """Where a database stands. A fresh one is at version 0 with the empty chain."""
-
-    version: int
-    chain: str
 
 
 class LedgerRow(Struct, frozen=True):

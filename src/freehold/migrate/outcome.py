@@ -5,8 +5,9 @@ from freehold.libsql.protocol import BatchResult, Error
 from freehold.libsql.values import decode
 from freehold.migrate.failures import FailedTogether, LedgerRefused, MigrationFailed, circumstance
 from freehold.migrate.faults import shortened
-from freehold.migrate.ledger import FRESH, LedgerState, is_missing, state_of
+from freehold.migrate.ledger import FRESH, is_missing, state_of
 from freehold.migrate.plan import Planned
+from freehold.migrate.types import LedgerState
 
 _REFUSED = {"PROFILE_NEEDED", "SQLITE_AUTH"}
 

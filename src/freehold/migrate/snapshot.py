@@ -31,19 +31,12 @@ from freehold.migrate.chance import ONE, OTHER, freeze
 from freehold.migrate.dump import CannotBeDumped, Dump, dump
 from freehold.migrate.failures import circumstance
 from freehold.migrate.fingerprint import OURS_SQL, SchemaUnreadable, ask
-from freehold.migrate.ledger import (
-    CREATE_SQL,
-    LAST_SQL,
-    LedgerState,
-    is_missing,
-    ledger_rows,
-    state_of,
-)
+from freehold.migrate.ledger import CREATE_SQL, LAST_SQL, is_missing, ledger_rows, state_of
 from freehold.migrate.plan import CHECK_SQL
 from freehold.migrate.schema import read_schema
 from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.target import Target
-from freehold.migrate.types import GENESIS, Migration, chains
+from freehold.migrate.types import GENESIS, LedgerState, Migration, chains
 
 # Above this the statements would fill a server's memory rather than save its time.
 _MAX_CHARS = 8 * 1024 * 1024

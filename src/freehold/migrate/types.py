@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import msgspec
+from msgspec import Struct
 
 from freehold.migrate.faults import BadMigration, Fault
 from freehold.migrate.front_matter import front_matter
@@ -92,3 +93,10 @@ def chains(migrations: Sequence[Migration]) -> list[str]:
 def normalise(text: str) -> str:
     """The text with `\\n` line ends, so that a checkout on any system has the same checksum."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+class LedgerState(Struct, frozen=True):
+    """Where a database stands. A fresh one is at version 0 with the empty chain."""
+
+    version: int
+    chain: str

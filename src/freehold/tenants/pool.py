@@ -8,9 +8,10 @@ import msgspec
 import structlog
 
 from freehold.errors import FreeholdError
-from freehold.migrate.ledger import LedgerState, read_ledger
+from freehold.migrate.ledger import read_ledger
 from freehold.migrate.schema import read_schema
 from freehold.migrate.snapshot import Snapshot
+from freehold.migrate.types import LedgerState
 from freehold.tenants.names import new_database_name
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
 from freehold.tenants.types import Tenant

@@ -11,9 +11,9 @@ from freehold.errors import FreeholdError, Unavailable
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import DatabaseBusy
 from freehold.migrate.history import History
-from freehold.migrate.ledger import LedgerState
 from freehold.migrate.snapshot import Scratch, Snapshot, SnapshotUnfit, build_snapshot, is_result_of, load
 from freehold.migrate.target import Target
+from freehold.migrate.types import LedgerState
 from freehold.registry.snapshot import Snapshot as Published
 
 log = structlog.get_logger()

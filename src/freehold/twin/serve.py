@@ -9,7 +9,7 @@ from pathlib import Path
 from litestar.types import ASGIApp
 
 from freehold.keys import load_or_create_key
-from freehold.settings import BadSettings
+from freehold.settings.fields import BadSettings
 from freehold.twin.app import create_twin
 from freehold.twin.catalogue import Catalogue
 from freehold.twin.engine import running_engine

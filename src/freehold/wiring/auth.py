@@ -28,7 +28,7 @@ from freehold.central.auth.references import CentralReferences
 from freehold.central.auth.users import SqlUserStore
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.limiting import Limiter, RateLimited, hit_from
-from freehold.settings import Settings
+from freehold.settings.fields import Settings
 from freehold.wiring.email import email_addresses, email_services, open_mailer
 from freehold.wiring.foundation import Foundation
 from freehold.wiring.passwords import open_password_rules

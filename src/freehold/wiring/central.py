@@ -19,7 +19,7 @@ from freehold.errors import CentralUnavailable, Conflict, ProviderRefuses, Provi
 from freehold.libsql.bearer import Token
 from freehold.libsql.errors import LibsqlError
 from freehold.providers.sqld.central import find_central_namespace, open_central_namespace
-from freehold.settings import BadSettings, Settings
+from freehold.settings.fields import BadSettings, Settings
 from freehold.wiring.key_files import sqld_key
 
 log = structlog.get_logger()

@@ -21,7 +21,7 @@ from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.central.engine import Central
 from freehold.mail.outbox import Outbox
 from freehold.mail.smtp import SmtpMailer, SmtpServer
-from freehold.settings import Settings
+from freehold.settings.fields import Settings
 
 
 def open_mailer(settings: Settings) -> Mailer:

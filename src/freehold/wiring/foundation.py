@@ -16,7 +16,7 @@ from freehold.central.changes import ChangeFeed
 from freehold.central.engine import Central
 from freehold.keys import load_or_create_secret
 from freehold.limiting import Limiter
-from freehold.settings import Settings
+from freehold.settings.fields import Settings
 from freehold.wiring.central import open_central_of
 from freehold.wiring.key_files import make_folder, registry_key, require_access
 

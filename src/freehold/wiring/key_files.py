@@ -6,7 +6,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.keys import BadKeyFile, load_key, load_or_create_key
-from freehold.settings import BadSettings, Settings
+from freehold.settings.fields import BadSettings, Settings
 
 
 def make_folder(keys: Path) -> None:

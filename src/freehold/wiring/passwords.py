@@ -6,7 +6,7 @@ from email.utils import parseaddr
 
 from freehold.auth.passwords.rules import BreachedPasswords, PasswordRules, words_of_service
 from freehold.breaches.service import BreachFiles, open_breach_service
-from freehold.settings import BadSettings, Settings
+from freehold.settings.fields import BadSettings, Settings
 
 
 async def open_password_rules(settings: Settings, stack: AsyncExitStack) -> PasswordRules:

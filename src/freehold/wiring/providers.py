@@ -8,7 +8,7 @@ from freehold.providers.local.provider import LocalProvider
 from freehold.providers.published import Published
 from freehold.providers.sqld.provider import SqldProvider
 from freehold.providers.turso.provider import TursoProvider
-from freehold.settings import Settings
+from freehold.settings.fields import Settings
 from freehold.tenants.operator_sql import RunAsClient
 from freehold.tenants.snapshots import Snapshots
 from freehold.wiring.key_files import sqld_key, tokens_key

@@ -12,7 +12,7 @@ from freehold.registry.folder_config import load_parts
 from freehold.registry.taken_down import Credential
 from freehold.registry.types import PublishReport
 from freehold.rollouts.service import Rollouts
-from freehold.settings import Settings
+from freehold.settings.fields import Settings
 from freehold.wiring.auth import AuthServices, open_auth
 from freehold.wiring.foundation import Foundation, open_foundation
 from freehold.wiring.registry import RegistryServices, open_registry

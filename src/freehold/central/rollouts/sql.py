@@ -19,14 +19,6 @@ _HELD = """SELECT held_step.tenant_id FROM rollout AS held_by
   WHERE held_by.to_version > held.schema_version"""
 HELD_TENANTS, _FREE_TENANTS = text(f"tenant.id IN ({_HELD})"), text(f"tenant.id NOT IN ({_HELD})")
 
-# The same of one tenant, by the keys: nobody has made many rollouts.
-IS_HELD = text("""
-SELECT 1 FROM rollout AS held_by
-CROSS JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.tenant_id = :tenant_id
-JOIN tenant AS held ON held.id = held_step.tenant_id
-WHERE held_step.state = 'restored' AND held_by.to_version > held.schema_version
-""")
-
 # Canaries first, then in the order of the databases' names, which are random. `ends` has, for each wave, how many
 # tenants there are in all after it.
 START = text(f"""

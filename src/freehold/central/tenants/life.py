@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
 from freehold.central.engine import Central
-from freehold.central.rollouts.sql import IS_HELD
 from freehold.central.tables import tenant, unowned_database, user
 from freehold.central.tenants.duties import DISCARDED, MAKING
 from freehold.central.tenants.rows import new_tenant_row, unowned_row
@@ -24,6 +23,14 @@ from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 _FORK = "fork:"  # how the user's id of a tenant of no user begins
 _LASTING = ("id", "user_id", "created_at")
 _LEASE_MS = 15_000  # a provisioner may be at work on the database for so long
+
+# Whether a tenant was restored to before a rollout, by the keys: nobody has made many rollouts.
+_IS_HELD = text("""
+SELECT 1 FROM rollout AS held_by
+CROSS JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.tenant_id = :tenant_id
+JOIN tenant AS held ON held.id = held_step.tenant_id
+WHERE held_step.state = 'restored' AND held_by.to_version > held.schema_version
+""")
 
 
 class OvertakenError(Exception):
@@ -229,7 +236,7 @@ class CentralLife:
 async def is_held(central: Central, tenant_id: str) -> bool:
     """Whether the tenant was taken back from a rollout to a version that it is still below."""
     async with central.read() as db:
-        return (await db.execute(IS_HELD, {"tenant_id": tenant_id})).first() is not None
+        return (await db.execute(_IS_HELD, {"tenant_id": tenant_id})).first() is not None
 
 
 async def _require_user(db: AsyncConnection, user_id: str | None, reference: str) -> None:

@@ -9,7 +9,7 @@ from freehold.http.auth.edge import AuthEdge
 from freehold.http.auth.emails import email_routes
 from freehold.http.auth.passwords import password_routes
 from freehold.http.auth.sessions import session_routes
-from freehold.settings import Settings
+from freehold.settings.fields import Settings
 
 
 def email_and_password_routes(

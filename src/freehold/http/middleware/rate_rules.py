@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from freehold.limiting import Rate
-from freehold.settings import Settings
+from freehold.settings.fields import Settings
 
 _AUTH = "/api/auth"
 _FORMS = "/api/v1/auth"

@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from freehold.errors import FreeholdError
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
-from freehold.migrate.ledger import LEDGER_TABLE, LedgerState
+from freehold.migrate.ledger import LEDGER_TABLE
 from freehold.migrate.snapshot import Snapshot, SnapshotUnfit, load
+from freehold.migrate.types import LedgerState
 from freehold.providers.sqlite.scratch import ScratchTarget
 
 log = structlog.get_logger()

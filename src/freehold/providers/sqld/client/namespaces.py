@@ -15,10 +15,10 @@ from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import CloseReq, PipelineReq
 from freehold.providers.sqld.client.admin import SqldAdmin
 from freehold.providers.sqld.client.keys import Credentials, NamespaceKeys
+from freehold.providers.sqld.client.protobuf import disconnect_message
 from freehold.providers.sqld.client.refusals import refusal
 from freehold.providers.sqld.client.streams import Place, Places
 from freehold.providers.sqld.client.upstream import Answer, Upstream, head_of
-from freehold.providers.sqld.replicas.messages import disconnect_message
 from freehold.tenants.types import AccessLevel
 
 DISCONNECT = "proxy.Proxy/Disconnect"

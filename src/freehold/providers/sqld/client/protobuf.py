@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from freehold.errors import InvalidInput
 
 VARINT, BYTES = 0, 2
+FRAME_HEAD_BYTES = 5
 _MAX_VARINT_BYTES = 10
 
 
@@ -79,3 +80,13 @@ def require(is_so: bool, what: str) -> None:
         raise InvalidInput(
             f"unexpected {what} in a delegated write; write through the database's URL instead"
         )
+
+
+def disconnect_message(connection_id: str) -> bytes:
+    """A framed `DisconnectMessage` for a connection whose id was made here."""
+    return framed(encoded(1, connection_id.encode()))
+
+
+def framed(message: bytes) -> bytes:
+    """A gRPC-web body of one message."""
+    return b"\0" + len(message).to_bytes(4, "big") + message

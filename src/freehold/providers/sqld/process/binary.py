@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from freehold.settings import BadSettings
+from freehold.settings.fields import BadSettings
 
 
 def find_sqld(given: str | None, folder: Path) -> Path:

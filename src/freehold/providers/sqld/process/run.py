@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 import aiohttp
 
-from freehold.settings import BadSettings
+from freehold.settings.fields import BadSettings
 
 MEMORY_MB = 1024
 _START_LIMIT_S = 20.0

@@ -14,12 +14,12 @@ from freehold.providers.sqld.checks.sizes import may_be_unstoppable
 from freehold.providers.sqld.checks.transactions import TRANSACTION_S, too_long
 from freehold.providers.sqld.client.admin import SqldAdmin
 from freehold.providers.sqld.client.namespaces import DISCONNECT, GRPC, Namespaces
+from freehold.providers.sqld.client.protobuf import framed
 from freehold.providers.sqld.client.streams import REPLICA_S, Place
 from freehold.providers.sqld.client.upstream import Answer
 from freehold.providers.sqld.replicas.messages import (
     ProxyMessages,
     connection_of,
-    framed,
     leaves_transaction,
     steps_of,
     texts_of,

@@ -12,14 +12,22 @@ from freehold.errors import Forbidden, InvalidInput
 from freehold.providers.sqld.checks.entitled import Claim
 from freehold.providers.sqld.checks.searches import check_stored_search
 from freehold.providers.sqld.checks.sizes import check_sizes
-from freehold.providers.sqld.client.protobuf import BYTES, each, encoded, field, fields_of, parsed, varint
+from freehold.providers.sqld.client.protobuf import (
+    BYTES,
+    FRAME_HEAD_BYTES,
+    each,
+    encoded,
+    field,
+    fields_of,
+    parsed,
+    varint,
+)
 from freehold.providers.sqld.replicas.programs import program_of, query_sql, text_of
 from freehold.providers.tokens import Grant
 from freehold.sql.guard import RefusedSql, check_reading_sql, check_sql
 from freehold.sql.inspection import in_our_words
 from freehold.sql.profiles import refusal
 
-_FRAME_HEAD_BYTES = 5
 # Of `ExecuteResults`: what the connection is in after the program.
 _STATE_FIELD, _STATE_TRANSACTION = 2, 2
 
@@ -97,11 +105,6 @@ def steps_of(message: bytes) -> int:
     return sum(number == 1 for number, _, _ in parsed(program))
 
 
-def disconnect_message(connection_id: str) -> bytes:
-    """A framed `DisconnectMessage` for a connection whose id was made here."""
-    return framed(encoded(1, connection_id.encode()))
-
-
 def texts_of(method: str, message: bytes) -> list[str]:
     """The SQL in a message that was made here; none in those that only follow the log."""
     if method == "proxy.Proxy/Execute":
@@ -114,22 +117,17 @@ def texts_of(method: str, message: bytes) -> list[str]:
 
 def unframed(body: bytes) -> bytes:
     """The one message in a gRPC-web body."""
-    size = int.from_bytes(body[1:_FRAME_HEAD_BYTES], "big")
-    if len(body) != _FRAME_HEAD_BYTES + size or body[0] != 0:
+    size = int.from_bytes(body[1:FRAME_HEAD_BYTES], "big")
+    if len(body) != FRAME_HEAD_BYTES + size or body[0] != 0:
         raise InvalidInput("expected one gRPC-web frame, not compressed")
-    return body[_FRAME_HEAD_BYTES:]
-
-
-def framed(message: bytes) -> bytes:
-    """A gRPC-web body of one message."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
+    return body[FRAME_HEAD_BYTES:]
 
 
 def leaves_transaction(body: bytes) -> bool | None:
     """Whether a connection is in a transaction after this gRPC-web answer with `ExecuteResults`; None if untold."""
     try:
-        size = int.from_bytes(body[1:_FRAME_HEAD_BYTES], "big")
-        message = body[_FRAME_HEAD_BYTES : _FRAME_HEAD_BYTES + size]
+        size = int.from_bytes(body[1:FRAME_HEAD_BYTES], "big")
+        message = body[FRAME_HEAD_BYTES : FRAME_HEAD_BYTES + size]
         if body[:1] != b"\0" or len(message) != size:
             return None
         return _STATE_TRANSACTION in _varints_of(message, _STATE_FIELD)

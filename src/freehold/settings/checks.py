@@ -2,17 +2,14 @@
 
 import re
 from email.utils import parseaddr
-from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    from freehold.settings import Settings
-
-SERVERS = ("libsql://", "https://", "http://")
+from freehold.settings.fields import Settings
+from freehold.settings.servers import SERVERS, is_loopback, is_private_to
 
 
-def check(settings: "Settings") -> list[str]:
+def check(settings: Settings) -> list[str]:
     """One line for each fault, naming its variable."""
     faults: list[str] = []
     if settings.database_url and not settings.database_url.startswith(("sqlite:///", *SERVERS)):
@@ -42,7 +39,7 @@ def check(settings: "Settings") -> list[str]:
     return faults
 
 
-def _check_passwords(settings: "Settings") -> list[str]:
+def _check_passwords(settings: Settings) -> list[str]:
     url = settings.password_breach_url
     faults = []
     if url and not (urlsplit(url).hostname and url.startswith(("https://", "http://"))):
@@ -54,7 +51,7 @@ def _check_passwords(settings: "Settings") -> list[str]:
     return faults
 
 
-def _check_mail(settings: "Settings") -> list[str]:
+def _check_mail(settings: Settings) -> list[str]:
     faults = []
     if settings.smtp_url:
         if not _is_mail_server(settings.smtp_url.reveal()):
@@ -68,7 +65,7 @@ def _check_mail(settings: "Settings") -> list[str]:
     return faults
 
 
-def _check_sqld(settings: "Settings") -> list[str]:
+def _check_sqld(settings: Settings) -> list[str]:
     faults = [
         f"{name}: expected an origin such as http://127.0.0.1:8080, as TENANT_PROVIDER is `sqld`, got `{value}`"
         for name, value in (("SQLD_URL", settings.sqld_url), ("SQLD_ADMIN_URL", settings.sqld_admin_url))
@@ -92,7 +89,7 @@ def _check_sqld(settings: "Settings") -> list[str]:
     return faults
 
 
-def _check_turso(settings: "Settings") -> list[str]:
+def _check_turso(settings: Settings) -> list[str]:
     faults = []
     token = settings.turso_api_token.reveal()
     if not token:
@@ -113,22 +110,14 @@ def _check_turso(settings: "Settings") -> list[str]:
         faults.append(
             f"TURSO_API_URL: expected an origin such as https://api.turso.tech, got `{settings.turso_api_url}`"
         )
-    elif settings.turso_api_url.startswith("http:") and not _is_loopback(settings.turso_api_url):
+    elif settings.turso_api_url.startswith("http:") and not is_loopback(settings.turso_api_url):
         faults.append(
             "TURSO_API_URL: expected https; without it only the local twin on this machine is called"
         )
     return faults
 
 
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _check_cache(settings: "Settings") -> list[str]:
+def _check_cache(settings: Settings) -> list[str]:
     name = "UPSTASH_REDIS_REST" if settings.upstash_redis_rest_url else "REDIS"
     if not settings.cache_url:
         return ["UPSTASH_REDIS_REST_URL: needed, as there is a token"] if settings.cache_token else []
@@ -167,7 +156,7 @@ def _is_sender(text: str) -> bool:
     return text.isprintable() and is_address
 
 
-def _check_social(settings: "Settings") -> list[str]:
+def _check_social(settings: Settings) -> list[str]:
     pairs = (
         ("GITHUB", settings.github_client_id, settings.github_client_secret),
         ("GOOGLE", settings.google_client_id, settings.google_client_secret),
@@ -196,47 +185,6 @@ def _check_social(settings: "Settings") -> list[str]:
     if "openid" not in settings.oidc_scopes:
         faults.append("OIDC_SCOPES: `openid` must be among them")
     return faults
-
-
-def is_private_to(url: str) -> bool:
-    """Whether nobody in between can read or change what is said there: TLS, or this very machine."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        return False
-    if not host or parts.query or parts.fragment or "@" in parts.netloc:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and host in {"127.0.0.1", "::1", "localhost"})
-
-
-_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443, "libsql": 443}
-
-
-def same_server(url: str, other: str) -> bool:
-    """Whether two URLs lead to one server by what they say: schemes and names of this machine count as one."""
-    place = _server(url)
-    return place is not None and place == _server(other)
-
-
-def _server(url: str) -> tuple[str, int] | None:
-    try:
-        parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".")
-        port = parts.port or _PORTS[parts.scheme]
-    except (ValueError, KeyError):
-        return None
-    if not host:
-        return None
-    try:
-        address = ip_address(host)
-    except ValueError:
-        is_here = host == "localhost" or host.endswith(".localhost")
-    else:
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        is_here = mapped.is_loopback or mapped.is_unspecified
-        host = str(mapped)
-    return ("localhost" if is_here else host), port
 
 
 def _is_network(text: str) -> bool:

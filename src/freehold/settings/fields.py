@@ -1,16 +1,15 @@
-"""All configuration, read once from the environment. Nothing else touches `os.environ`."""
+"""All settings, each with its variable, what it may be, and what it is for."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from freehold.errors import FreeholdError
-from freehold.limiting import Rate, parse_rate
-from freehold.settings_checks import SERVERS, check, same_server
+from freehold.limiting import Rate
+from freehold.settings.servers import SERVERS, same_server
 
 
 class Secret(str):
@@ -372,68 +371,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Origin that clients use, without a slash at the end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return (self.better_auth_url or f"http://{host}:{self.port}").rstrip("/")
-
-
-def load_settings(environ: Mapping[str, str]) -> Settings:
-    """Settings from variables; an empty value counts as unset.
-
-    Raises:
-        BadSettings: with one line for every variable that is missing or wrong.
-    """
-    hints = get_type_hints(Settings, include_extras=True)
-    values: dict[str, Any] = {}
-    faults: list[str] = []
-    for field in msgspec.structs.fields(Settings):
-        name = field.name.upper()
-        text = environ.get(name, "").strip()
-        if not text:
-            continue
-        try:
-            values[field.name] = _convert(text, hints[field.name])
-        except ValueError as error:
-            faults.append(f"{name}: {_explain(error, text, secret=_is_secret(hints[field.name]))}")
-    settings = Settings(**values)  # those that could not be read have their defaults, which are sound
-    faults += check(settings)
-    if faults:
-        raise BadSettings(faults)
-    return settings
-
-
-def one_of(choices: Sequence[str]) -> str:
-    """`a`, `b` or `c`: what may be chosen, for errors about a choice."""
-    named = [f"`{choice}`" for choice in choices]
-    return " or ".join([", ".join(named[:-1]), named[-1]]) if len(named) > 1 else "".join(named)
-
-
-def variables() -> dict[str, str]:
-    """Name and meaning of every variable, in order; `.env.example` lists exactly these."""
-    found: dict[str, str] = {}
-    for name, hint in get_type_hints(Settings, include_extras=True).items():
-        meta = next(extra for extra in hint.__metadata__ if isinstance(extra, Meta))
-        found[name.upper()] = meta.description or ""
-    return found
-
-
-def _is_secret(hint: Any) -> bool:
-    return bool(get_args(hint)) and get_args(hint)[0] is Secret
-
-
-def _convert(text: str, hint: Any) -> Any:
-    kind = get_args(hint)[0]
-    if kind is Secret:
-        return Secret(text)
-    if kind is Rate:
-        return parse_rate(text)
-    if kind is Path or kind == Path | None:
-        return Path(text).expanduser()
-    if get_origin(kind) is tuple:
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    if get_origin(kind) is Literal and text not in get_args(kind):
-        raise ValueError(f"expected {one_of(get_args(kind))}")
-    return msgspec.convert(text, hint, strict=False)
-
-
-def _explain(error: ValueError, text: str, *, secret: bool) -> str:
-    reason = str(error).split(", got ")[0].removesuffix(f" {text!r}")
-    reason = reason[0].lower() + reason[1:]
-    return reason if secret else f"{reason}, got `{text}`"
