@@ -11,7 +11,8 @@ from functools import lru_cache
 from msgspec import Struct
 
 from freehold.migrate.names import folded
-from freehold.migrate.tokens import Kind, Token, tokens
+from freehold.migrate.tokens import tokens
+from freehold.sql.tokens import Kind, Span
 
 _AROUND_SIGNS = re.compile(r"\s*([(),])\s*")
 _PLAIN = re.compile(r"[a-z_\x80-\U0010ffff][a-z0-9_$\x80-\U0010ffff]*")
@@ -118,7 +119,7 @@ def default_text(item_text: str) -> str | None:
     return None
 
 
-def _expression(sql: str, found: Sequence[Token]) -> str | None:
+def _expression(sql: str, found: Sequence[Span]) -> str | None:
     if not found:
         return None
     kind, start, end = found[0]
@@ -139,7 +140,7 @@ def _expression(sql: str, found: Sequence[Token]) -> str | None:
     return _string(text) if is_string else text
 
 
-def _closed(sql: str, found: Sequence[Token]) -> int:
+def _closed(sql: str, found: Sequence[Span]) -> int:
     """Behind the parenthesis that closes the first one."""
     depth = 0
     for kind, start, end in found:

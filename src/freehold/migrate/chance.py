@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from freehold.migrate.tokens import Kind, tokens
+from freehold.migrate.tokens import tokens
 from freehold.migrate.types import Migration
+from freehold.sql.tokens import Kind
 
 _CLOCKS = {"DATE", "TIME", "DATETIME", "JULIANDAY", "UNIXEPOCH", "STRFTIME", "TIMEDIFF"}
 _WORDS = {"CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME"}

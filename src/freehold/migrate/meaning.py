@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from freehold.migrate.canonical import bare, canonical, items, named, strings_in
 from freehold.migrate.names import ROWIDS
 from freehold.migrate.table_text import Token, lexed
-from freehold.migrate.tokens import Kind
+from freehold.sql.tokens import Kind
 
 # After these stands a value, so that what is in double quotes may be a string there; after other words it is a name.
 _BEFORE_VALUES = {

@@ -13,7 +13,8 @@ from freehold.migrate.faults import BadMigration, Fault
 from freehold.migrate.front_matter import directive, leading_comments
 from freehold.migrate.names import folded
 from freehold.migrate.split import Statement
-from freehold.migrate.tokens import Kind, tokens
+from freehold.migrate.tokens import tokens
+from freehold.sql.tokens import Kind
 
 RESERVED_PREFIX = "freehold_"
 _TRANSACTION = {"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"}
@@ -108,7 +109,7 @@ def _statement_reasons(words: Sequence[_Word]) -> Iterator[tuple[str, str]]:
     elif first == "PRAGMA":
         for reason in _pragma_reasons(words):
             yield "FH005", reason
-    if any(word.kind is Kind.PARAMETER for word in words):
+    if any(word.kind is Kind.VARIABLE for word in words):
         yield "FH006", "it has a parameter, and nothing is bound to it; write the value"
     if reserved := next((word.name for word in words if _is_reserved(word)), None):
         yield "FH007", f"`{reserved}` is refused: names that start with {RESERVED_PREFIX} are Freehold's own"

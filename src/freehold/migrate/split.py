@@ -5,7 +5,8 @@ import sqlite3
 from msgspec import Struct
 
 from freehold.migrate.faults import BadMigration, Fault
-from freehold.migrate.tokens import Kind, tokens
+from freehold.migrate.tokens import tokens
+from freehold.sql.tokens import Kind
 
 MAX_SCRIPT_BYTES = 1024 * 1024
 

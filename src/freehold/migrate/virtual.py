@@ -13,8 +13,8 @@ from msgspec import Struct
 from freehold.migrate.canonical import canonical
 from freehold.migrate.names import folded, quoted
 from freehold.migrate.table_text import Token, lexed
-from freehold.migrate.tokens import Kind
 from freehold.sql.shadow import SUFFIXES
+from freehold.sql.tokens import Kind
 
 _TREES = ("rtree", "rtree_i32")
 _TEXTS = ("fts5", "fts4", "fts3")

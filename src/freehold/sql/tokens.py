@@ -19,6 +19,8 @@ class Kind(IntEnum):
     STRING = auto()  # '..'; `text` is without quotes
     VARIABLE = auto()  # ?, ?1, :a, @a, $a
     OTHER = auto()  # one character of anything else
+    SPACE = auto()  # white space or a comment; `spans` alone gives it
+    SEMICOLON = auto()  # a `;`, where `migrate.tokens` tells it from others
 
 
 class Token(NamedTuple):
@@ -26,6 +28,14 @@ class Token(NamedTuple):
 
     kind: Kind
     text: str
+
+
+class Span(NamedTuple):
+    """`sql[start:end]` is a token, or what stands between two of them."""
+
+    kind: Kind
+    start: int
+    end: int
 
 
 # Reading them takes Python a second or less.
@@ -78,6 +88,24 @@ def statement_spans(sql: str) -> Iterator[tuple[int, int]]:
     """Where each of `statements` starts and ends, for texts of moderate length."""
     for found in _STATEMENT.finditer(sql):
         yield found.span()
+
+
+def spans(sql: str) -> Iterator[Span]:
+    """The whole text as tokens and what stands between them, for texts of moderate length.
+
+    What is not closed reaches to the end, see `is_closed`.
+    """
+    for found in _TOKEN.finditer(sql):
+        yield Span(_KINDS[found.lastindex or 0] or Kind.SPACE, *found.span())
+
+
+def is_closed(text: str) -> bool:
+    """Whether this string, quoted name or comment has its end; True of all else."""
+    if text.startswith("/*"):
+        return len(text) > 3 and text.endswith("*/")
+    if text.startswith("["):
+        return text.endswith("]")
+    return text[:1] not in {"'", '"', "`"} or text.count(text[0]) % 2 == 0
 
 
 def placed(sql: str) -> Iterator[tuple[Token, int, int]]:

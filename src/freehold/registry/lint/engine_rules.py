@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from freehold.migrate.canonical import closing, items, unwrapped
-from freehold.migrate.tokens import Kind, tokens
+from freehold.migrate.tokens import tokens
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.step import Parsed, Step
+from freehold.sql.tokens import Kind
 
 _ENGINE_FUNCTIONS = {
     "readfile": "only SQLite's shell has it",

@@ -10,9 +10,10 @@ from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import unwrapped
 from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Schema, Table
-from freehold.migrate.tokens import Kind, tokens
+from freehold.migrate.tokens import tokens
 from freehold.registry.lint.rows.said import may_shrink, said
 from freehold.registry.lint.step import Parsed
+from freehold.sql.tokens import Kind
 
 _LONG = 200  # statements: from here on those that write seed rows are not looked at one by one
 _ENOUGH = 5  # rows that a LIMIT lets through here, whatever it says

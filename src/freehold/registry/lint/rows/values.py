@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from freehold.libsql.values import SqlValue
 from freehold.migrate.schema import Column
-from freehold.migrate.tokens import Kind, tokens
+from freehold.migrate.tokens import tokens
 from freehold.migrate.types import BadMigration
+from freehold.sql.tokens import Kind
 
 _MOST = 16  # of each kind from one text
 _LONGEST = 3_000
