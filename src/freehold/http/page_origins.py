@@ -4,7 +4,6 @@ A developer sees a 403 or a 401 in the browser, and nothing there says what the 
 """
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -12,6 +11,7 @@ import structlog
 from litestar.types import Scope
 
 from freehold.http.headers import API_KEY_HEADER, header
+from freehold.lru import Lru
 
 log = structlog.get_logger()
 
@@ -69,7 +69,7 @@ class PageOrigins:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._told: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._told: Lru[tuple[str, str], float] = Lru(_REMEMBERED)
         self._since, self._lines = clock(), 0
 
     def not_trusted(self, scope: Scope, origin: str) -> None:
@@ -101,9 +101,6 @@ class PageOrigins:
             return False
         self._lines += 1
         self._told[key] = now
-        self._told.move_to_end(key)
-        if len(self._told) > _REMEMBERED:
-            self._told.popitem(last=False)
         return True
 
 

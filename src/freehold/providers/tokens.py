@@ -9,7 +9,6 @@ import hashlib
 import math
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from msgspec import Struct
 
 from freehold.errors import NotFound, Unauthenticated
+from freehold.lru import Lru
 from freehold.sql.profiles import PROFILES, Profile, narrowed
 from freehold.tenants.types import AccessLevel, DatabaseToken, level_of
 
@@ -130,10 +130,9 @@ class TokenVerifier:
     ) -> None:
         self._public_key = public_key
         self._most = most
-        self._cached = cached
         self._now = now
         # Keyed by hash: what is kept in memory opens nothing, and looking up compares no secret byte by byte.
-        self._known: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._known: Lru[bytes, _Verified] = Lru(cached)
 
     def verify(self, token: str, database_name: str) -> Grant:
         """What the token allows on the database.
@@ -173,8 +172,6 @@ class TokenVerifier:
 
     def _remember(self, digest: bytes, verified: "_Verified") -> None:
         self._known[digest] = verified
-        if len(self._known) > self._cached:
-            self._known.popitem(last=False)
 
 
 class _Verified(Struct, frozen=True):

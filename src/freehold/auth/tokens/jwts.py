@@ -5,7 +5,6 @@ header (RFC 9068, section 2.1) and names its session, which must still be there 
 """
 
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +17,7 @@ from freehold.auth.tokens.jwks import ALGORITHM, SigningKey
 from freehold.auth.tokens.signing_keys import SigningKeys
 from freehold.auth.types import SignedIn, User
 from freehold.dates import utc_now
+from freehold.lru import Lru
 
 LIFETIME = timedelta(minutes=15)
 _ACCESS_TYPE = "at+jwt"
@@ -53,7 +53,7 @@ class Jwts:
         self._keys = keys
         self._issuer = issuer
         self._clock = clock
-        self._known: OrderedDict[str, tuple[User, SigningKey, datetime, str]] = OrderedDict()
+        self._known: Lru[str, tuple[User, SigningKey, datetime, str]] = Lru(_REMEMBERED)
 
     async def of_user(self, user: User) -> str:
         """A JWT that tells who the user is, made at most a minute ago.
@@ -71,8 +71,6 @@ class Jwts:
         claims = {**msgspec.to_builtins(user), **self._standard(user.user_id, now)}
         text = jwt.encode(claims, key.private_key, ALGORITHM, headers={"kid": key.key_id, "typ": None})
         self._known[user.user_id] = (user, key, now, text)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
         return text
 
     async def access_token(self, signed_in: SignedIn) -> AccessToken:

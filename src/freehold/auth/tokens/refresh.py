@@ -8,7 +8,6 @@ while after its use a token gives the very same successor again, which is derive
 import hashlib
 import hmac
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -21,6 +20,7 @@ from freehold.auth.sessions.sessions import LIFETIME, Sessions
 from freehold.auth.tokens.jwts import AccessToken, Jwts
 from freehold.auth.types import RefreshUse, SignedIn, StoredRefreshToken
 from freehold.dates import to_iso, utc_now
+from freehold.lru import Lru
 
 GRACE = timedelta(seconds=30)
 _TOKEN_BYTES = 32
@@ -61,7 +61,7 @@ class TokenPairs:
         self._grace = grace
         self._clock = clock
         # A session's id and token belong together for ever, so this is never wrong, only too long.
-        self._token_of: OrderedDict[str, str] = OrderedDict()
+        self._token_of: Lru[str, str] = Lru(_KNOWN_SESSIONS)
 
     async def start(self, signed_in: SignedIn) -> TokenPair:
         """The first pair of a new session.
@@ -128,8 +128,6 @@ class TokenPairs:
         token = self._token_of.get(session_id) or await self._store.session_token_of_id(session_id)
         if token is not None:
             self._token_of[session_id] = token
-            if len(self._token_of) > _KNOWN_SESSIONS:
-                self._token_of.popitem(last=False)
         return token
 
     def _stored(self, refresh_token: str) -> StoredRefreshToken:

@@ -1,12 +1,12 @@
 """The answers that one state of the registry gives, encoded and compressed once."""
 
 import asyncio
-from collections import OrderedDict
 
 import msgspec
 
 from freehold.errors import AppTooOld
 from freehold.http.registry.prebuilt import Prebuilt, prebuilt
+from freehold.lru import Lru
 from freehold.migrate.signature import ALGORITHM
 from freehold.registry.release import app_version, contracts, release_of
 from freehold.registry.snapshot import Snapshot
@@ -34,7 +34,7 @@ class Pages:
         self._entries = [msgspec.json.encode(_signed(snapshot, index)) for index in range(snapshot.version)]
         self._parts = {part.listed.sha256: _part(part.content) for part in snapshot.parts}
         self._contracts = contracts(snapshot.migrations)
-        self._kept: OrderedDict[tuple[int, int], Prebuilt] = OrderedDict()
+        self._kept: Lru[tuple[int, int], Prebuilt] = Lru(_KEPT_PAGES)
         self.current_version = prebuilt(CurrentVersion(snapshot.version))
         self.full = prebuilt([script(row) for row in snapshot.rows])
         self.keys = prebuilt([_key(snapshot, key.key_id, key.public_key) for key in snapshot.keys])
@@ -56,8 +56,6 @@ class Pages:
         if page is None:
             page = await asyncio.to_thread(self._build, version, end, needs_app)
             self._kept[version, end] = page
-            while len(self._kept) > _KEPT_PAGES:
-                self._kept.popitem(last=False)
         else:
             self._kept.move_to_end((version, end))
         return page

@@ -4,9 +4,10 @@ import hmac
 import math
 import secrets
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from dataclasses import dataclass, field
 
+from freehold.lru import Lru
 from freehold.providers.failures import BadBaton, Overloaded, StreamExpired
 from freehold.providers.sqlite.session import Session
 from freehold.providers.tokens import Grant
@@ -45,7 +46,7 @@ class Streams:
         self._limit_each = limit_each
         self._streams: dict[str, Stream] = {}
         self._count_of: Counter[str] = Counter()
-        self._expired: OrderedDict[str, str] = OrderedDict()  # with what to tell
+        self._expired: Lru[str, str] = Lru(_REMEMBERED)  # with what to tell
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -160,6 +161,4 @@ class Streams:
         for stream in streams:
             self.close(stream)
             self._expired[stream.stream_id] = reason
-            if len(self._expired) > _REMEMBERED:
-                self._expired.popitem(last=False)
         return streams

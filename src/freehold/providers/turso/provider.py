@@ -3,7 +3,6 @@
 import asyncio
 import re
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -24,6 +23,7 @@ from freehold.errors import (
 )
 from freehold.libsql.http import HranaTarget
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
+from freehold.lru import Lru
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.providers.exporting import export_fork
@@ -96,7 +96,7 @@ class TursoProvider:
         self._scheme = "http" if api_url.startswith("http:") else "https"
         self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         self._desk = TokenDesk(self._mint, lifetime_s=token_ttl_s)
-        self._known: OrderedDict[str, tuple[RemoteDatabase, float]] = OrderedDict()
+        self._known: Lru[str, tuple[RemoteDatabase, float]] = Lru(_KNOWN)
         self._checked_at = float("-inf")
 
     async def create(self, database_name: str) -> Database:
@@ -377,9 +377,6 @@ class TursoProvider:
         if known is not None and known[0].db_id != found.db_id:
             self._desk.forget(found.name)  # made anew: tokens of the one before are worthless
         self._known[found.name] = (found, time.monotonic())
-        self._known.move_to_end(found.name)
-        if len(self._known) > _KNOWN:
-            self._known.popitem(last=False)
 
     def _remembered(self, database_name: str, within_s: float) -> Database | None:
         known = self._known.get(database_name)

@@ -6,7 +6,6 @@ has ends within the lifetime. A token is never written anywhere.
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +15,7 @@ import structlog
 from msgspec import Struct
 
 from freehold.errors import ProviderUnavailable
+from freehold.lru import Lru
 from freehold.tenants.types import AccessLevel, DatabaseToken
 
 log = structlog.get_logger()
@@ -56,8 +56,7 @@ class TokenDesk:
         self._lifetime_s = lifetime_s
         self._margin_s = min(300.0, lifetime_s / 3)
         self._now = now
-        self._capacity = capacity
-        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._kept: Lru[_Key, _Kept] = Lru(capacity)
         self._coming: dict[tuple[_Key, int], asyncio.Task[DatabaseToken]] = {}
 
     async def get(self, database_name: str, level: AccessLevel, generation: int = 0) -> DatabaseToken:
@@ -94,9 +93,6 @@ class TokenDesk:
         if task.cancelled() or task.exception() is not None:
             return
         self._kept[key] = _Kept(task.result(), generation)
-        self._kept.move_to_end(key)
-        if len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
 
     def _is_fresh(self, token: DatabaseToken) -> bool:
         return token.expires_at.timestamp() - self._now() > self._margin_s

@@ -6,7 +6,6 @@ its own: what opens one opens no other, whatever path or header it comes with.
 
 import base64
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
+from freehold.lru import Lru
 from freehold.providers.tokens import TokenSigner
 from freehold.tenants.types import AccessLevel
 
@@ -37,7 +37,7 @@ class NamespaceKeys:
     def __init__(self, private_key: Ed25519PrivateKey, *, now: Callable[[], float] = time.time) -> None:
         self._seed = private_key.private_bytes_raw()
         self._now = now
-        self._known: OrderedDict[tuple[str, AccessLevel], Credentials] = OrderedDict()
+        self._known: Lru[tuple[str, AccessLevel], Credentials] = Lru(_CACHED)
 
     def public_text(self, database_name: str) -> str:
         """The namespace's public key as sqld's `jwt_key` takes it: URL-safe base64 without padding."""
@@ -50,8 +50,6 @@ class NamespaceKeys:
         if found is None or found.good_until < self._now():
             found = self._mint(database_name, access_level)
             self._known[database_name, access_level] = found
-            if len(self._known) > _CACHED:
-                self._known.popitem(last=False)
         return found
 
     def secret(self, purpose: str) -> bytes:

@@ -10,9 +10,9 @@ have expired.
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
+from freehold.lru import Lru
 from freehold.providers.failures import Overloaded, StreamExpired
 
 # How long sqld 0.24.32 holds what nobody uses, as measured: a stream up to 10.8 s, a replica's connection a minute.
@@ -117,7 +117,7 @@ class Places:
         self._holders: dict[str, Holder] = {}
         self._held = 0
         self._firm = 0
-        self._closed: OrderedDict[object, None] = OrderedDict()
+        self._closed: Lru[object, None] = Lru(_REMEMBERED)
 
     def __len__(self) -> int:
         return self._held
@@ -189,7 +189,7 @@ class Places:
         holder = self._holders.get(database_name)
         if holder is not None and baton in holder.streams:
             self._forget(holder, baton)
-            self._remember_closed(baton)
+            self._closed[baton] = None
 
     def forget_before(self, moment: float) -> None:
         """There was no sqld at this moment: what was sent before is gone, and leaves nothing when its call ends."""
@@ -245,13 +245,8 @@ class Places:
 
     def _given_up(self, holder: Holder, baton: object) -> tuple[str, str]:
         self._forget(holder, baton)
-        self._remember_closed(baton)
-        return holder.name, str(baton)
-
-    def _remember_closed(self, baton: object) -> None:
         self._closed[baton] = None
-        if len(self._closed) > _REMEMBERED:
-            self._closed.popitem(last=False)
+        return holder.name, str(baton)
 
     def _forget_expired(self) -> None:
         now = self.now()

@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections import OrderedDict
 
 from freehold.errors import InvalidInput, ProviderUnavailable
+from freehold.lru import Lru
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaReply
 from freehold.providers.sqld.checks.entitled import Claim
@@ -52,7 +52,7 @@ class SqldReplicas:
     ) -> None:
         """Without `published` tokens have no profiles: whoever may write may change the schema too."""
         self._transaction_s = transaction_s
-        self._in_transaction: OrderedDict[str, float] = OrderedDict()  # since when, by connection
+        self._in_transaction: Lru[str, float] = Lru(_REMEMBERED)  # since when, by connection
         self._turns = turns
         self._registry = None if published is None else RegistryBatches(published)
         self._namespaces = namespaces
@@ -155,8 +155,6 @@ class SqldReplicas:
         is_in_one = leaves_transaction(answer.peek()) if answer.is_complete else None
         if is_in_one:
             self._in_transaction.setdefault(connection_id, time.monotonic())
-            if len(self._in_transaction) > _REMEMBERED:
-                self._in_transaction.popitem(last=False)
         elif is_in_one is False:
             self._in_transaction.pop(connection_id, None)
 

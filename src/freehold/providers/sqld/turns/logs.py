@@ -6,11 +6,11 @@ and when it has grown beyond its limit nothing new of theirs begins, and their s
 """
 
 import asyncio
-from collections import OrderedDict
 
 import structlog
 
 from freehold.errors import ProviderUnavailable
+from freehold.lru import Lru
 from freehold.providers.sqld.client.admin import SqldAdmin
 from freehold.providers.sqld.client.namespaces import Namespaces
 from freehold.providers.sqld.turns.shares import Share
@@ -36,7 +36,7 @@ class Logs:
         self._admin = admin
         self._namespaces = namespaces
         self._turns = turns
-        self._folded: OrderedDict[str, int] = OrderedDict()  # the count of pages at the last folding
+        self._folded: Lru[str, int] = Lru(_REMEMBERED)  # the count of pages at the last folding
         self._unfolded: dict[str, None] = {}
 
     @property
@@ -130,6 +130,3 @@ class Logs:
 
     def _remember(self, name: str, pages: int) -> None:
         self._folded[name] = pages
-        self._folded.move_to_end(name)
-        if len(self._folded) > _REMEMBERED:
-            self._folded.popitem(last=False)
