@@ -157,5 +157,4 @@ async def test_memory_is_bounded(world: World, references: References) -> None:
         world.sign_in(f"many-{number}")
         assert await references.is_live(f"session:many-{number}")
     assert len(references._live) <= 3
-    assert len(references._of_token) <= 3
     assert await references.is_live("session:many-0")

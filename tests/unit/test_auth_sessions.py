@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from freehold.auth.sessions.sessions import MAX_AGE, SessionCache, Sessions, extend_from
+from freehold.auth.sessions.sessions import MAX_AGE, Sessions, extend_from
 from freehold.auth.types import Session, SignedIn, User
 from freehold.changes import Listener, Topic
 from freehold.dates import to_iso
@@ -244,25 +244,11 @@ async def test_memory_holds_the_sessions_read_last_and_no_more() -> None:
     assert scene.store.reads == reads + 1
 
 
-def test_the_cache_forgets_by_token_and_by_user_and_keeps_nothing_of_either() -> None:
-    cache = SessionCache(capacity=3)
-    for token, user in (("a", "u"), ("b", "u"), ("c", "v"), ("d", "w"), ("d", "w")):
-        cache.put(token, signed_in(token, user))
-    assert [cache.get(token) is not None for token in "abcd"] == [False, True, True, True]
-    cache.forget_user("u")
-    cache.forget_user("nobody")
-    cache.forget_token("nothing")
-    assert [cache.get(token) is not None for token in "abcd"] == [False, False, True, True]
-    cache.forget_token("c")
-    cache.forget_token("d")
-    assert len(cache) == 0
-    assert not cache._tokens_of
-
-
-def test_the_cache_does_not_keep_what_is_very_large() -> None:
-    cache = SessionCache(capacity=3)
-    cache.put("a", signed_in("a", name="x" * 60_000))
-    assert len(cache) == 0
+async def test_a_very_large_session_is_not_kept() -> None:
+    scene = Scene()
+    scene.add(signed_in("large", name="x" * 60_000))
+    assert await scene.sessions.current("large") is not None
+    assert scene.sessions.remembered == 0
 
 
 # The end of all use ------------------------------------------------------------------------------------

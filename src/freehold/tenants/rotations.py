@@ -5,23 +5,16 @@ A database's generation counts how often that happened. Tokens of the providers 
 replaces its key, and the generation keeps a token from before out of the memory of other processes.
 """
 
-import asyncio
-import time
 from collections.abc import Mapping
 from typing import Protocol
 
 import structlog
 
 from freehold.changes import RecentChanges
-from freehold.errors import CentralUnavailable
+from freehold.feed_cache import Follower
 from freehold.tenants.ports import DatabaseProvider
 
 log = structlog.get_logger()
-
-# As for sessions (docs/decisions/0002-session-cache.md): a central database in a file tells news in microseconds, one
-# on a server is asked this often.
-_RECENT_S = 1.0
-_PATIENCE_S = 1.0
 
 
 class RotationStore(Protocol):
@@ -49,7 +42,7 @@ class Rotations:
         self._changes = changes
         self._known: Mapping[str, int] | None = None
         self._is_stale = True
-        self._alone_until = 0.0
+        self._follower = Follower(changes, "rotations.not_checked")
         changes.subscribe("token_rotation", self._note)
 
     async def rotate(self, database_name: str) -> int:
@@ -76,32 +69,17 @@ class Rotations:
         Raises:
             CentralUnavailable: it was never read, and the central database does not answer.
         """
-        if not self._changes.is_recent(_RECENT_S) or self._is_stale:
-            await self._catch_up()
+        if self._is_stale or self._follower.is_behind:
+            await self._follower.catch_up(is_known=self._known is not None, then=self._read_if_stale)
         assert self._known is not None
         return self._known.get(database_name, 0)
 
     def _note(self, _database_name: str | None) -> None:
         self._is_stale = True
 
-    async def _catch_up(self) -> None:
-        """While the central database is away nothing can be rotated in it, so what is known stays true."""
-        if self._known is not None and time.monotonic() < self._alone_until:
+    async def _read_if_stale(self) -> None:
+        if not self._is_stale:
             return
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                await self._changes.catch_up()
-                if self._is_stale:
-                    await self._read()
-        except (CentralUnavailable, TimeoutError) as error:
-            self._alone_until = time.monotonic() + _RECENT_S
-            log.warning("rotations.not_checked", reason=type(error).__name__)
-            if self._known is None:
-                raise CentralUnavailable(
-                    "the central database does not answer; try again in a moment"
-                ) from error
-
-    async def _read(self) -> None:
         known, seen = await self._store.generations()
         self._known = known
         # A change that this read did not see may have been told already; then it is read once more.

@@ -3,7 +3,6 @@
 Why this is safe is in docs/decisions/0002-session-cache.md.
 """
 
-from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -17,6 +16,7 @@ from freehold.auth.types import Session, SignedIn
 from freehold.changes import Changes
 from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import CentralUnavailable
+from freehold.feed_cache import FeedCache
 
 LIFETIME = timedelta(days=7)
 SHORT_LIFETIME = timedelta(days=1)  # "remember me" was off
@@ -46,7 +46,7 @@ class Sessions:
         self._store = store
         self._changes = changes
         self._clock = clock
-        self._cache = SessionCache(capacity)
+        self._cache: FeedCache[SignedIn] = FeedCache(changes, capacity)
         self._told = Told(changes)
         self._shared = shared
         self._max_age = max_age
@@ -119,12 +119,12 @@ class Sessions:
         self._forget_token(token)
 
     def _forget_token(self, token: str | None) -> None:
-        self._cache.forget_token(token)
+        self._cache.forget_name(token)
         if self._shared is not None and token is not None:
             self._shared.forget(token)
 
     def _forget_user(self, user_id: str | None) -> None:
-        self._cache.forget_user(user_id)
+        self._cache.forget_owner(user_id)
         if self._shared is not None and user_id is not None:
             self._shared.forget_user(user_id)
 
@@ -135,7 +135,8 @@ class Sessions:
             found = await self._shared.get(token) if self._shared is not None else None
         if found is not None and self._told.is_fresh(found):
             found = self._ended_in_time(found)
-            self._cache.put(token, found)
+            if _is_worth_keeping(found):
+                self._cache.put(token, found, name=token, owner=found.user_id)
             return found
         found = await self._read(token)
         if found is not None and self._shared is not None:
@@ -145,9 +146,8 @@ class Sessions:
     async def _read(self, token: str) -> SignedIn | None:
         found, seen = await self._store.find_session(token)
         found = self._ended_in_time(found) if found is not None else None
-        # If the feed has moved on meanwhile, a change that this read did not see may already have been told.
-        if found is not None and self._changes.position <= seen:
-            self._cache.put(token, found)
+        if found is not None and _is_worth_keeping(found):
+            self._cache.keep(token, found, seen, name=token, owner=found.user_id)
         return found
 
     async def _extend(self, found: SignedIn, now: datetime) -> SignedIn | None:
@@ -187,62 +187,14 @@ class Sessions:
             log.warning("session.not_removed", reason=str(error))
 
 
-class SessionCache:
-    """The sessions read last, by token; both ways of forgetting take what the change feed says."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._entries: OrderedDict[str, SignedIn] = OrderedDict()
-        self._tokens_of: defaultdict[str, set[str]] = defaultdict(set)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def get(self, token: str) -> SignedIn | None:
-        found = self._entries.get(token)
-        if found is not None:
-            self._entries.move_to_end(token)
-        return found
-
-    def put(self, token: str, found: SignedIn) -> None:
-        """Remember it, instead of what was not asked for the longest; very large ones are not kept."""
-        texts = (
-            found.user.name,
-            found.user.image or "",
-            found.user.ban_reason or "",
-            found.session.user_agent,
-        )
-        if sum(map(len, texts)) > _MAX_ENTRY_CHARACTERS:
-            return
-        self.forget_token(token)
-        self._entries[token] = found
-        self._tokens_of[found.user_id].add(token)
-        if len(self._entries) > self._capacity:
-            self.forget_token(next(iter(self._entries)))
-
-    def forget_token(self, token: str | None) -> None:
-        if token is None:
-            self._forget_all()
-        elif (found := self._entries.pop(token, None)) is not None:
-            tokens = self._tokens_of[found.user_id]
-            tokens.discard(token)
-            if not tokens:
-                del self._tokens_of[found.user_id]
-
-    def forget_user(self, user_id: str | None) -> None:
-        if user_id is None:
-            self._forget_all()
-            return
-        for token in self._tokens_of.pop(user_id, ()):
-            del self._entries[token]
-
-    def _forget_all(self) -> None:
-        self._entries.clear()
-        self._tokens_of.clear()
-
-
 def extend_from(expires_at: datetime, updated_at: datetime) -> datetime | None:
     """From when on a read extends the session: a day after its end was last set. A short one never is."""
     if expires_at - updated_at <= SHORT_LIFETIME:
         return None
     return expires_at - LIFETIME + EXTEND_AFTER
+
+
+def _is_worth_keeping(found: SignedIn) -> bool:
+    """Whether it takes no more memory than is meant for one."""
+    texts = (found.user.name, found.user.image or "", found.user.ban_reason or "", found.session.user_agent)
+    return sum(map(len, texts)) <= _MAX_ENTRY_CHARACTERS

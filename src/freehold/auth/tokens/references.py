@@ -5,28 +5,19 @@ The gateway asks here at each call, so that a token ends with those and not only
 kept in memory, right by the change feed as sessions are (docs/decisions/0002-session-cache.md).
 """
 
-import asyncio
-import time
-from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-import structlog
 from msgspec import Struct
 
 from freehold.auth.api_keys.types import KEY_REFERENCE
 from freehold.auth.types import SESSION_REFERENCE
 from freehold.changes import RecentChanges
 from freehold.dates import utc_now
-from freehold.errors import CentralUnavailable
-
-log = structlog.get_logger()
+from freehold.feed_cache import FeedCache, Follower
 
 _CAPACITY = 50_000
-# A central database in a file tells news in microseconds, so it is asked each time. One on a server is asked once in
-# so long: what another process ended is noticed that much later at the gateway. What this one ended, at once.
-_RECENT_S = 1.0
 _PATIENCE_S = 1.0
 
 
@@ -63,17 +54,12 @@ class References:
         patience_s: float = _PATIENCE_S,
     ) -> None:
         self._store = store
-        self._changes = changes
         self._clock = clock
-        self._capacity = capacity
-        self._patience_s = patience_s
-        self._alone_until = 0.0
-        self._live: OrderedDict[str, Referred] = OrderedDict()
-        self._of_token: dict[str, str] = {}
-        self._of_user: defaultdict[str, set[str]] = defaultdict(set)
-        changes.subscribe("session", self._forget_token)
-        changes.subscribe("user", self._forget_user)
-        changes.subscribe("apikey", self._forget_token)
+        self._follower = Follower(changes, "references.not_checked", patience_s)
+        self._live: FeedCache[Referred] = FeedCache(changes, capacity)
+        changes.subscribe("session", self._live.forget_name)
+        changes.subscribe("user", self._live.forget_owner)
+        changes.subscribe("apikey", self._live.forget_name)
 
     async def is_live(self, subject: str) -> bool:
         """Whether a token made for this subject may still be used.
@@ -86,69 +72,18 @@ class References:
         """
         if not subject.startswith((SESSION_REFERENCE, KEY_REFERENCE)):
             return True
-        if not self._changes.is_recent(_RECENT_S):
-            await self._catch_up(is_known=subject in self._live)
+        if self._follower.is_behind:
+            await self._follower.catch_up(is_known=subject in self._live)
         found = self._live.get(subject)
         if found is None:
             found = await self._read(subject)
         return found is not None and found.expires_at > self._clock()
-
-    async def _catch_up(self, *, is_known: bool) -> None:
-        if is_known and time.monotonic() < self._alone_until:
-            return
-        try:
-            async with asyncio.timeout(self._patience_s):
-                await self._changes.catch_up()
-        except (CentralUnavailable, TimeoutError) as error:
-            self._alone_until = time.monotonic() + _RECENT_S
-            log.warning("references.not_checked", reason=type(error).__name__)
-            if not is_known:
-                raise CentralUnavailable(
-                    "the central database does not answer; try again in a moment"
-                ) from error
 
     async def _read(self, subject: str) -> Referred | None:
         if subject.startswith(KEY_REFERENCE):
             found, seen = await self._store.find_referred_key(subject.removeprefix(KEY_REFERENCE))
         else:
             found, seen = await self._store.find_referred(subject.removeprefix(SESSION_REFERENCE))
-        # As for sessions: a change that this read did not see may have been told already.
-        if found is not None and self._changes.position <= seen:
-            self._put(subject, found)
+        if found is not None:
+            self._live.keep(subject, found, seen, name=found.token, owner=found.user_id)
         return found
-
-    def _put(self, subject: str, found: Referred) -> None:
-        self._forget(subject)
-        self._live[subject] = found
-        self._of_token[found.token] = subject
-        self._of_user[found.user_id].add(subject)
-        if len(self._live) > self._capacity:
-            self._forget(next(iter(self._live)))
-
-    def _forget_token(self, token: str | None) -> None:
-        if token is None:
-            self._forget_all()
-        elif (subject := self._of_token.get(token)) is not None:
-            self._forget(subject)
-
-    def _forget_user(self, user_id: str | None) -> None:
-        if user_id is None:
-            self._forget_all()
-            return
-        for subject in tuple(self._of_user.get(user_id, ())):
-            self._forget(subject)
-
-    def _forget(self, subject: str) -> None:
-        found = self._live.pop(subject, None)
-        if found is None:
-            return
-        self._of_token.pop(found.token, None)
-        subjects = self._of_user[found.user_id]
-        subjects.discard(subject)
-        if not subjects:
-            del self._of_user[found.user_id]
-
-    def _forget_all(self) -> None:
-        self._live.clear()
-        self._of_token.clear()
-        self._of_user.clear()

@@ -18,6 +18,7 @@ from freehold.auth.types import StoredKey
 from freehold.changes import Changes
 from freehold.dates import from_iso, utc_now
 from freehold.errors import CentralUnavailable, Unavailable
+from freehold.feed_cache import FeedCell
 
 # Longer than any token lives, by as much as clocks may differ.
 STAYS_PUBLISHED = timedelta(minutes=20)
@@ -54,14 +55,13 @@ class SigningKeys:
         self._seal = Seal(secret)
         self._max_age = max_age
         self._clock = clock
-        self._ring: KeyRing | None = None
+        self._ring: FeedCell[KeyRing] = FeedCell(changes, "jwks")
         self._not_before = datetime.min.replace(tzinfo=UTC)
-        changes.subscribe("jwks", self._forget)
 
     @property
     def signer_in_memory(self) -> SigningKey | None:
         """The key that signed last, unless news of another came; it may be too old by now."""
-        return None if self._ring is None else self._ring.signer
+        return None if self._ring.held is None else self._ring.held.signer
 
     async def signer(self) -> SigningKey:
         """The key to sign with; made if there is none, replaced if it is too old.
@@ -70,7 +70,7 @@ class SigningKeys:
             CentralUnavailable: the central database does not answer.
         """
         for _ in range(_TRIES):
-            ring = self._ring or await self._load()
+            ring = self._ring.held or await self._load()
             if ring.signer is not None and not self._is_too_old(ring.signer.created_at):
                 return ring.signer
             try:
@@ -126,9 +126,10 @@ class SigningKeys:
     async def _newest(self) -> KeyRing:
         if not self._changes.is_current():
             await self._changes.catch_up()
-        return self._ring or await self._load()
+        return self._ring.held or await self._load()
 
     async def _load(self) -> KeyRing:
+        begun = self._ring.begin()
         rows, seen = await self._store.load_keys()
         now = self._clock()
         current = [row for row in rows if row.expires_at is None or from_iso(row.expires_at) > now]
@@ -140,10 +141,7 @@ class SigningKeys:
             signer=next((key for key in usable if key is not None), None),
             verifying={key_id: key for key_id, key in found.items() if key is not None},
         )
-        # If the feed has moved on meanwhile, a change that this read did not see may already have been told; and
-        # before it is first followed, it will never tell what happens from here to there.
-        if 0 <= self._changes.position <= seen:
-            self._ring = ring
+        self._ring.keep(ring, begun, seen)
         return ring
 
     async def _make_signer(self, ring: KeyRing) -> None:
@@ -164,7 +162,7 @@ class SigningKeys:
         """Add a key, unless others were added or retired since the ring was read: then None."""
         new = new_key(self._seal, self._clock())
         done = await self._store.replace_keys(new, seen=ring.rows, retired=retired, removed=removed)
-        self._ring = None
+        self._ring.forget()
         return new.key_id if done else None
 
     def _is_too_old(self, created_at: datetime) -> bool:
@@ -177,6 +175,3 @@ class SigningKeys:
     def _ended(self, ring: KeyRing) -> list[StoredKey]:
         living = self._living(ring.rows)
         return [row for row in ring.rows if row not in living]
-
-    def _forget(self, _key_id: str | None) -> None:
-        self._ring = None
