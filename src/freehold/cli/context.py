@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, ParamSpec
+from typing import TYPE_CHECKING, Literal, NamedTuple, ParamSpec
 
 import click
 import msgspec
@@ -27,6 +27,7 @@ from freehold.settings.load import variables as settings_variables
 
 if TYPE_CHECKING:
     from freehold.wiring.services import Services
+    from freehold.wiring.tenants import TenantServices
 
 EXIT_DONE, EXIT_NO, EXIT_USAGE, EXIT_SETTINGS, EXIT_UNREACHABLE = 0, 1, 2, 3, 4
 
@@ -155,26 +156,56 @@ async def command_services(installation: Installation = "there") -> AsyncIterato
     Raises:
         BadSettings: there is none, and which settings say where it is.
     """
+    async with _installation(installation) as found:
+        from freehold.wiring.services import open_services
+
+        async with open_services(
+            found.settings, creates=found.is_missing or installation == "new"
+        ) as services:
+            if found.is_missing and found.is_new_folder:
+                place = found.settings.data_dir.resolve()
+                click.echo(f"a new installation was made in {place} (DATA_DIR)", err=True)
+            yield services
+
+
+@asynccontextmanager
+async def command_tenants() -> AsyncIterator["TenantServices"]:
+    """The tenants' services of an installation that is there, for commands that need no others."""
+    async with _installation("there") as found:
+        from freehold.wiring.tenants import open_only_tenants
+
+        async with open_only_tenants(found.settings, creates=False) as services:
+            yield services
+
+
+class _Found(NamedTuple):
+    settings: Settings
+    is_missing: bool
+    is_new_folder: bool
+
+
+@asynccontextmanager
+async def _installation(wanted: Installation) -> AsyncIterator[_Found]:
+    """The installation that a command works on, see `command_services`; who works is known from here on."""
     settings = command_settings()
     from freehold.cli.installation import missing_central, other_installation, require_secret
     from freehold.log import configure_logging
-    from freehold.wiring.services import open_services
 
     work_begins(Origin(f"operator:{_login()}"))
 
     level = settings.log_level if settings.log_level != "info" else "warning"
     configure_logging(level, settings.log_format)
     missing = await missing_central(settings)
-    if missing and installation == "there":
+    if missing and wanted == "there":
         raise BadSettings([missing])
-    if not missing and (installation != "new" or settings.database_url):
+    if not missing and (wanted != "new" or settings.database_url):
         await asyncio.to_thread(require_secret, settings)
     if other := await asyncio.to_thread(other_installation, settings):
         click.echo(
             f"this is not `freehold dev sqld`, whose central database is {other}; see its --print", err=True
         )
     with contextlib.ExitStack() as stack:
-        if missing and installation == "aside":
+        if missing and wanted == "aside":
             click.echo(missing, err=True)
             aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="freehold-")))
             settings = msgspec.structs.replace(
@@ -182,13 +213,7 @@ async def command_services(installation: Installation = "there") -> AsyncIterato
             )
         # Unlike Path.exists, it is False for a name that no folder can have: whoever makes it will say so.
         is_new_folder = not await asyncio.to_thread(os.path.exists, settings.data_dir)
-        creates = installation == "new" or missing is not None
-        async with open_services(settings, creates=creates) as services:
-            if missing and is_new_folder:
-                click.echo(
-                    f"a new installation was made in {settings.data_dir.resolve()} (DATA_DIR)", err=True
-                )
-            yield services
+        yield _Found(settings, missing is not None, is_new_folder)
 
 
 def _login() -> str:

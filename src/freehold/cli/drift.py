@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
 from freehold.cli.progress import one_line, progress
 from freehold.tenants.drift import Checked
 from freehold.tenants.types import Tenant, TenantState
 
 if TYPE_CHECKING:
-    from freehold.wiring.services import Services
+    from freehold.wiring.tenants import TenantServices
 
 
 _CHECKED = (TenantState.READY, TenantState.SUSPENDED)
@@ -40,7 +40,7 @@ async def check(tenants: tuple[str, ...], as_json: bool) -> int:
     Exit code 1 when a database differs or cannot be read; a suspended one is only told.
     """
     verdicts: Counter[str] = Counter()
-    async with command_services() as services:
+    async with command_tenants() as services:
         chosen = [await services.life.find(tenant) for tenant in tenants]
         counts = await services.tenants.counts()
         total = len(chosen) if chosen else sum(counts.get(state, 0) for state in _CHECKED)
@@ -62,7 +62,7 @@ async def check(tenants: tuple[str, ...], as_json: bool) -> int:
     return EXIT_NO if odd else EXIT_DONE
 
 
-async def _fleet(services: "Services", chosen: Sequence[Tenant]) -> AsyncIterator[Tenant]:
+async def _fleet(services: "TenantServices", chosen: Sequence[Tenant]) -> AsyncIterator[Tenant]:
     for tenant in chosen:
         yield tenant
     for state in () if chosen else _CHECKED:

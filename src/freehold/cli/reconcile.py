@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import click
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
 from freehold.cli.progress import one_line, progress
 from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
 from freehold.tenants.reconcile import Options
@@ -32,7 +32,7 @@ async def reconcile(dry_run: bool, yes: bool, as_json: bool) -> int:
     sqld such orphans are found if SQLD_DATA_DIR is set. Exit code 1 when something is left. Safe to run twice, and
     beside a running service.
     """
-    async with command_services() as services:
+    async with command_tenants() as services:
         if not dry_run:
             await services.tenants.add_missing()
         total = sum((await services.tenants.counts()).values())

@@ -10,7 +10,7 @@ from freehold.cli.context import (
     EXIT_NO,
     EXIT_UNREACHABLE,
     async_command,
-    command_services,
+    command_tenants,
     echo_json,
 )
 from freehold.cli.progress import Bar, one_line, progress
@@ -20,7 +20,7 @@ from freehold.tenants.repair import NotRepairable, Repair, Repaired
 from freehold.tenants.types import Tenant, TenantState
 
 if TYPE_CHECKING:
-    from freehold.wiring.services import Services
+    from freehold.wiring.tenants import TenantServices
 
 
 @click.command(
@@ -51,7 +51,7 @@ async def repair(tenants: tuple[str, ...], all_broken: bool, dry_run: bool, as_j
     if bool(tenants) == all_broken:
         raise click.UsageError("say which: TENANT..., or --all-broken")
     results: list[Repaired | FreeholdError] = []
-    async with command_services() as services:
+    async with command_tenants() as services:
         mender = _mender(services)
         counts = await services.tenants.counts()
         total = len(tenants) or sum(counts.values())
@@ -68,7 +68,7 @@ async def repair(tenants: tuple[str, ...], all_broken: bool, dry_run: bool, as_j
     return EXIT_NO if failures else EXIT_DONE
 
 
-def _mender(services: "Services") -> Repair:
+def _mender(services: "TenantServices") -> Repair:
     if services.repair is not None:
         return services.repair
     if services.provider.name == "sqld":
@@ -77,7 +77,7 @@ def _mender(services: "Services") -> Repair:
 
 
 async def _chosen(
-    services: "Services", mender: Repair, references: tuple[str, ...], bar: Bar
+    services: "TenantServices", mender: Repair, references: tuple[str, ...], bar: Bar
 ) -> AsyncIterator[Tenant | str]:
     for reference in references:
         yield reference
@@ -87,7 +87,7 @@ async def _chosen(
         yield tenant
 
 
-async def _all(services: "Services") -> AsyncIterator[Tenant]:
+async def _all(services: "TenantServices") -> AsyncIterator[Tenant]:
     for state in TenantState:
         if state is not TenantState.DELETED:
             async for tenant in services.tenants.each(state=state):
@@ -95,7 +95,7 @@ async def _all(services: "Services") -> AsyncIterator[Tenant]:
 
 
 async def _one(
-    services: "Services", mender: Repair, reference: Tenant | str, *, dry_run: bool
+    services: "TenantServices", mender: Repair, reference: Tenant | str, *, dry_run: bool
 ) -> Repaired | FreeholdError:
     try:
         tenant = await services.life.find(reference) if isinstance(reference, str) else reference

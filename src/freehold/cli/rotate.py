@@ -2,7 +2,7 @@
 
 import click
 
-from freehold.cli.context import EXIT_DONE, async_command, command_services, echo_json
+from freehold.cli.context import EXIT_DONE, async_command, command_tenants, echo_json
 
 
 @click.command(
@@ -23,7 +23,7 @@ async def rotate(database_name: str, dry_run: bool, as_json: bool) -> int:
     tokens that others minted for this database end, too. Exit code 1 when there is no such database. Safe to run
     twice.
     """
-    async with command_services() as services:
+    async with command_tenants() as services:
         if dry_run:
             await services.rotations.check(database_name)
             generation = await services.rotations.generation(database_name)

@@ -13,7 +13,7 @@ from freehold.cli.context import (
     EXIT_NO,
     EXIT_UNREACHABLE,
     async_command,
-    command_services,
+    command_tenants,
     confirm,
     echo_json,
 )
@@ -22,7 +22,7 @@ from freehold.errors import FreeholdError, Unavailable
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 
 if TYPE_CHECKING:
-    from freehold.wiring.services import Services
+    from freehold.wiring.tenants import TenantServices
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
@@ -47,7 +47,7 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
 
 async def create_for(users: tuple[str, ...], *, dry_run: bool, as_json: bool) -> int:
     """`tenants create USER...`: a database for each of these users who has none (any more); the exit code."""
-    async with command_services() as services:
+    async with command_tenants() as services:
 
         async def make(reference: str) -> Tenant:
             tenant = await services.life.create(reference)
@@ -69,7 +69,7 @@ async def show(tenant: str, as_json: bool) -> int:
 
     Says also whether the database is there and at which version its own ledger stands. Exit code 1 if it is not.
     """
-    async with command_services() as services:
+    async with command_tenants() as services:
         found = await services.life.find(tenant)
         database = await services.provider.find(found.database_name) if _is_here(found, services) else None
         facts = {
@@ -103,7 +103,7 @@ async def migrate(tenants: tuple[str, ...], as_json: bool) -> int:
     For all tenants there is `freehold rollout`. Safe to run twice, and beside a running service: a migration is
     applied once, whoever applies it.
     """
-    async with command_services() as services:
+    async with command_tenants() as services:
         return await _each(tenants, services.life.migrate, "migrating", as_json=as_json)
 
 
@@ -123,7 +123,7 @@ async def suspend(tenants: tuple[str, ...], reason: str, as_json: bool) -> int:
 
     If a provider does not answer (exit code 4), the service tells it as soon as it does. Safe to run twice.
     """
-    async with command_services() as services:
+    async with command_tenants() as services:
         return await _each(
             tenants, lambda each: services.life.suspend(each, reason), "suspending", as_json=as_json
         )
@@ -135,7 +135,7 @@ async def suspend(tenants: tuple[str, ...], reason: str, as_json: bool) -> int:
 @async_command
 async def resume(tenants: tuple[str, ...], as_json: bool) -> int:
     """End the suspension of these tenants, and bring them to the newest version. Safe to run twice."""
-    async with command_services() as services:
+    async with command_tenants() as services:
         return await _each(tenants, services.life.resume, "resuming", as_json=as_json)
 
 
@@ -148,7 +148,7 @@ async def fork(tenant: str, as_json: bool) -> int:
 
     To try a migration on real data, or to look into something. `freehold tenants delete` removes it.
     """
-    async with command_services() as services:
+    async with command_tenants() as services:
         _print(await services.life.fork(tenant), as_json=as_json)
     return EXIT_DONE
 
@@ -167,7 +167,7 @@ async def export(tenant: str, file: Path, force: bool, as_json: bool) -> int:
     """
     _check_target(file, force=force)
     part = file.with_name(f".{file.name}.part")
-    async with command_services() as services:
+    async with command_tenants() as services:
         try:
             found, copied = await services.life.export(tenant, part)
             part.replace(file)
@@ -226,7 +226,7 @@ async def restore(
         return await _restore_at(tenant, at, dry_run=dry_run, yes=yes, as_json=as_json)
     if file is None:
         raise click.UsageError("say from what: FILE, or --at")
-    async with command_services() as services:
+    async with command_tenants() as services:
         found = await services.life.find(tenant)
         checked = await services.life.check_file(file)
         for line in checked.changed:
@@ -260,7 +260,7 @@ async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bo
 
     Exit code 0 when the provider has confirmed that all are gone; else the service goes on until it does.
     """
-    async with command_services() as services:
+    async with command_tenants() as services:
         found = [await services.life.find(each) for each in tenants]
         if dry_run:
             for each in found:
@@ -284,7 +284,7 @@ async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bo
 
 
 async def _restore_at(tenant: str, at: datetime, *, dry_run: bool, yes: bool, as_json: bool) -> int:
-    async with command_services() as services:
+    async with command_tenants() as services:
         found = await services.life.find(tenant)
         services.life.check_moment(at)
         if dry_run:
@@ -342,8 +342,5 @@ def _say(text: str, facts: object, *, as_json: bool) -> None:
         click.echo(text)
 
 
-def _is_here(tenant: Tenant, services: "Services") -> bool:
+def _is_here(tenant: Tenant, services: "TenantServices") -> bool:
     return tenant.provider == services.provider.name
-
-
-COMMANDS = (show, migrate, suspend, resume, fork, export, restore, delete)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
 from freehold.cli.progress import one_line
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.libsql.values import SqlValue, decode
@@ -42,7 +42,7 @@ async def sql(tenant: str, sql: str, *, writes: bool, as_json: bool) -> int:
     After --write the schema is compared again with that of its version: exit code 1 if it differs.
     """
     script = await asyncio.to_thread(_read_script) if sql == "-" else sql
-    async with command_services() as services:
+    async with command_tenants() as services:
         ran = await services.operator_sql.run(tenant, script, writes=writes)
     for number, result in enumerate(ran.results, start=1):
         if as_json:

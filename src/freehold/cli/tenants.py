@@ -1,5 +1,6 @@
 """`freehold tenants`: one database a user, and its life."""
 
+import importlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,14 +8,8 @@ from contextlib import contextmanager
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
-from freehold.cli.drift import check
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
 from freehold.cli.progress import one_line, progress
-from freehold.cli.reconcile import reconcile
-from freehold.cli.repair import repair
-from freehold.cli.rotate import rotate
-from freehold.cli.tenant_life import COMMANDS, create_for
-from freehold.cli.tenant_sql import sql
 from freehold.tenants.crew import Outcome
 from freehold.tenants.provision import describe
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
@@ -26,20 +21,41 @@ _NOT_IN_TABLE = "user_id"
 _SHOWN_AT_ONCE = 100
 
 
+# Each is loaded when it is asked for: what most commands need takes long to load.
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("show", "migrate", "suspend", "resume", "fork", "export", "restore", "delete"),
+        "freehold.cli.tenant_life",
+    ),
+    "check": "freehold.cli.drift",
+    "reconcile": "freehold.cli.reconcile",
+    "repair": "freehold.cli.repair",
+    "rotate": "freehold.cli.rotate",
+    "sql": "freehold.cli.tenant_sql",
+}
+
+
+class _Group(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _ELSEWHERE:
+            return super().get_command(ctx, name)
+        command: click.Command = getattr(importlib.import_module(_ELSEWHERE[name]), name)
+        return command
+
+
 @click.group(
+    cls=_Group,
     epilog="""\b
 Examples:
   freehold tenants list --state failed
   freehold tenants create --pending
-"""
+""",
 )
 def tenants() -> None:
     """One database a user, and its life."""
-
-
-for _command in (*COMMANDS, check, reconcile, repair, sql):
-    tenants.add_command(_command)
-tenants.add_command(rotate)
 
 
 @tenants.command(
@@ -62,7 +78,7 @@ async def list_(state: str | None, limit: int | None, after: str, as_json: bool)
 
     Any number of tenants is fine: they are read and printed page by page. Exit code 0 also when there are none.
     """
-    async with command_services() as services:
+    async with command_tenants() as services:
         found = services.tenants.each_with_email(
             after=after, limit=limit, state=None if state is None else TenantState(state)
         )
@@ -105,8 +121,10 @@ async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_jso
     if pending == bool(users):
         raise click.UsageError("say which: USER, or --pending")
     if users:
+        from freehold.cli.tenant_life import create_for
+
         return await create_for(users, dry_run=dry_run, as_json=as_json)
-    async with command_services() as services:
+    async with command_tenants() as services:
         if dry_run:
             due, missing = await services.provisioner.count_due(), await services.tenants.count_missing()
             if as_json:

@@ -18,7 +18,6 @@ from freehold.dates import to_iso, utc_now
 from freehold.errors import CentralUnavailable, Conflict, ProviderRefuses, ProviderUnavailable
 from freehold.libsql.bearer import Token
 from freehold.libsql.errors import LibsqlError
-from freehold.providers.sqld.central import find_central_namespace, open_central_namespace
 from freehold.settings.fields import BadSettings, Settings
 from freehold.wiring.key_files import sqld_key
 
@@ -169,6 +168,8 @@ async def _existing_namespace(settings: Settings, name: str, *, doubt: str = "")
         BadSettings: sqld does not take our key.
         CentralUnavailable: it does not answer; `doubt` says what cannot be told then.
     """
+    from freehold.providers.sqld.central import find_central_namespace
+
     try:
         return await find_central_namespace(
             settings.sqld_admin_url,
@@ -187,6 +188,8 @@ async def _central_token(settings: Settings) -> Token:
     name = settings.central_namespace
     if name is None:
         return settings.database_auth_token.reveal() or None
+    from freehold.providers.sqld.central import open_central_namespace
+
     try:
         return await open_central_namespace(
             settings.sqld_admin_url,

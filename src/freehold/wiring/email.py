@@ -20,7 +20,6 @@ from freehold.central.auth.pending import CentralPending
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.central.engine import Central
 from freehold.mail.outbox import Outbox
-from freehold.mail.smtp import SmtpMailer, SmtpServer
 from freehold.settings.fields import Settings
 
 
@@ -29,6 +28,8 @@ def open_mailer(settings: Settings) -> Mailer:
     app = parseaddr(settings.mail_from)[0] or urlsplit(settings.public_url).hostname or "Freehold"
     if not settings.smtp_url:
         return Outbox(settings.data_dir / "outbox.jsonl", app)
+    from freehold.mail.smtp import SmtpMailer, SmtpServer
+
     server = SmtpServer.from_url(settings.smtp_url.reveal())
     return SmtpMailer(server, settings.mail_from, app, ssl.create_default_context())
 

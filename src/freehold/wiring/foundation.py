@@ -3,14 +3,13 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.audit.chain import seal_key
 from freehold.audit.service import Audit
 from freehold.cache.memory_limiter import MemoryLimiter
-from freehold.cache.redis import RedisLink
-from freehold.cache.redis_limiter import RedisLimiter
 from freehold.central.audit_store import CentralAudit
 from freehold.central.changes import ChangeFeed
 from freehold.central.engine import Central
@@ -19,6 +18,9 @@ from freehold.limiting import Limiter
 from freehold.settings.fields import Settings
 from freehold.wiring.central import open_central_of
 from freehold.wiring.key_files import make_folder, registry_key, require_access
+
+if TYPE_CHECKING:
+    from freehold.cache.redis import RedisLink
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class Foundation:
     central: Central
     changes: ChangeFeed
     audit: Audit
-    cache: RedisLink | None
+    cache: "RedisLink | None"
     limiter: Limiter
     stack: AsyncExitStack
 
@@ -59,15 +61,25 @@ async def open_foundation(settings: Settings, stack: AsyncExitStack, *, creates:
         changes=changes,
         audit=Audit(CentralAudit(central)),
         cache=cache,
-        limiter=MemoryLimiter() if cache is None else RedisLimiter(cache, MemoryLimiter()),
+        limiter=_limiter(cache),
         stack=stack,
     )
 
 
-def open_cache(settings: Settings, stack: AsyncExitStack) -> RedisLink | None:
+def open_cache(settings: Settings, stack: AsyncExitStack) -> "RedisLink | None":
     """Redis, if there is one; closed with the stack."""
     if not settings.cache_url:
         return None
+    from freehold.cache.redis import RedisLink
+
     link = RedisLink(settings.cache_url, settings.cache_token)
     stack.push_async_callback(link.close)
     return link
+
+
+def _limiter(cache: "RedisLink | None") -> Limiter:
+    if cache is None:
+        return MemoryLimiter()
+    from freehold.cache.redis_limiter import RedisLimiter
+
+    return RedisLimiter(cache, MemoryLimiter())

@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack
 from email.utils import parseaddr
 
 from freehold.auth.passwords.rules import BreachedPasswords, PasswordRules, words_of_service
-from freehold.breaches.service import BreachFiles, open_breach_service
 from freehold.settings.fields import BadSettings, Settings
 
 
@@ -18,7 +17,11 @@ async def open_password_rules(settings: Settings, stack: AsyncExitStack) -> Pass
         path = settings.password_breach_path
         if not await asyncio.to_thread(path.exists):
             raise BadSettings([f"PASSWORD_BREACH_PATH: there is no file or folder `{path}`"])
+        from freehold.breaches.service import BreachFiles
+
         breached = BreachFiles(path)
     elif settings.password_breach_url:
+        from freehold.breaches.service import open_breach_service
+
         breached = await stack.enter_async_context(open_breach_service(settings.password_breach_url))
     return PasswordRules(words, breached)

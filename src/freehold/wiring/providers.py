@@ -2,16 +2,21 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, TypeAlias
 
 from freehold.providers.as_client import through_gateway, with_tokens
-from freehold.providers.local.provider import LocalProvider
 from freehold.providers.published import Published
-from freehold.providers.sqld.provider import SqldProvider
-from freehold.providers.turso.provider import TursoProvider
 from freehold.settings.fields import Settings
 from freehold.tenants.operator_sql import RunAsClient
 from freehold.tenants.snapshots import Snapshots
 from freehold.wiring.key_files import sqld_key, tokens_key
+
+if TYPE_CHECKING:  # each is loaded where it is the one that the settings choose
+    from freehold.providers.local.provider import LocalProvider
+    from freehold.providers.sqld.provider import SqldProvider
+    from freehold.providers.turso.provider import TursoProvider
+
+AnyProvider: TypeAlias = "LocalProvider | SqldProvider | TursoProvider"
 
 
 async def open_provider(
@@ -21,14 +26,16 @@ async def open_provider(
     published: Published,
     *,
     creates: bool = True,
-) -> LocalProvider | SqldProvider | TursoProvider:
+) -> AnyProvider:
     """Where the tenants are; closed with the stack. `creates` says whether a key may be made for their tokens.
 
     Raises:
         BadSettings: a key file cannot be used.
     """
-    provider: LocalProvider | SqldProvider | TursoProvider
+    provider: AnyProvider
     if settings.tenant_provider == "sqld":
+        from freehold.providers.sqld.provider import SqldProvider
+
         provider = SqldProvider(
             settings.sqld_url,
             settings.sqld_admin_url,
@@ -46,6 +53,8 @@ async def open_provider(
             published=published,
         )
     elif settings.tenant_provider == "turso":
+        from freehold.providers.turso.provider import TursoProvider
+
         provider = TursoProvider(
             settings.turso_api_url,
             settings.turso_api_token.reveal(),
@@ -56,6 +65,8 @@ async def open_provider(
             most=settings.database_token_profile,
         )
     else:
+        from freehold.providers.local.provider import LocalProvider
+
         provider = LocalProvider(
             settings.data_dir,
             settings.public_url,
@@ -72,8 +83,8 @@ async def open_provider(
     return provider
 
 
-def client_door(provider: LocalProvider | SqldProvider | TursoProvider, subject: str) -> RunAsClient:
+def client_door(provider: AnyProvider, subject: str) -> RunAsClient:
     """What runs SQL in tenants' databases as clients' is run; `subject` is who asks."""
-    if isinstance(provider, TursoProvider):
+    if provider.server is None:
         return with_tokens(provider.open_as_client)
     return through_gateway(provider.server, subject)

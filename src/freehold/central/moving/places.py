@@ -8,14 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import msgspec
 
 from freehold.central.engine import MISSING_GRACE_S
 from freehold.errors import Conflict
 from freehold.libsql.bearer import Token
 from freehold.libsql.errors import LibsqlError
-from freehold.libsql.http import HranaTarget
 from freehold.libsql.urls import FileUrl, parse_url
 from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.target import Target
@@ -62,6 +60,10 @@ class CentralPlace(msgspec.Struct, frozen=True):
         found = parse_url(self.url)
         if isinstance(found, FileUrl):
             raise LibsqlError("write a file as sqlite:///path", "URL_SCHEME_NOT_SUPPORTED")
+        import aiohttp
+
+        from freehold.libsql.http import HranaTarget
+
         async with aiohttp.ClientSession() as session:
             yield HranaTarget(
                 session,
