@@ -11,8 +11,8 @@ from freehold.migrate.names import quoted
 from freehold.migrate.schema import Column, Table
 from freehold.migrate.table_text import table_text
 from freehold.migrate.virtual import READABLE, Keeps
-from freehold.registry.diff.difference import zero
 from freehold.registry.diff.rows import bounds, number_column, number_of, renumbering
+from freehold.registry.diff.values import zero
 
 _TEXTS = frozenset({"text", "blob"})
 _NUMBERS = frozenset({"integer", "real", "numeric"})

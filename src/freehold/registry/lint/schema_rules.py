@@ -5,8 +5,8 @@ from collections.abc import Iterator, Set
 from freehold.migrate.canonical import unwrapped
 from freehold.migrate.schema import Column, ForeignKey, Key, Table
 from freehold.migrate.table_text import table_text
-from freehold.registry.diff.difference import takes_rows
 from freehold.registry.diff.plan import fits_rows
+from freehold.registry.diff.values import takes_rows
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.step import Step
 
