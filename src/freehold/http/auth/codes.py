@@ -1,9 +1,7 @@
 """`/api/auth/email-otp/…` and signing in with a code: better-auth's plugin email-otp on the wire."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
 
 from freehold.auth.email.addresses import EmailAddresses
@@ -12,11 +10,11 @@ from freehold.auth.email.codes import CodeKind, Codes, Purpose
 from freehold.auth.email.password_resets import PasswordResets
 from freehold.auth.types import NewUser
 from freehold.http.auth.answers import Success, TokenUser, VerifiedByCode
-from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check, documented
-from freehold.http.auth.edge import AuthEdge, answers
+from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
+from freehold.http.auth.edge import AuthEdge
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
-from freehold.http.route_facts import facts
+from freehold.http.auth.route import Asked, Doc, Route, bound
 
 _KINDS = ("email-verification", "sign-in", "forget-password", "change-email")
 
@@ -36,11 +34,9 @@ _RESET_FIELDS = (_EMAIL, _CODE, Field("password"))
 _REQUEST_CHANGE_FIELDS = (Field("newEmail"), Field("otp", is_required=False))
 _CHANGE_FIELDS = (Field("newEmail"), _CODE)
 
-Asked = Request[Any, Any, Any]
-
 
 @dataclass(frozen=True, slots=True)
-class _Endpoints:
+class CodeEndpoints:
     edge: AuthEdge
     codes: Codes
     sign_ins: CodeSignIn
@@ -48,6 +44,7 @@ class _Endpoints:
     addresses: EmailAddresses
 
     async def send(self, request: Asked) -> AuthReply:
+        """Mail a code to `email` for what `type` says. The answer does not tell whether there is such a user."""
         values = check(await self.edge.accept(request), _SEND_FIELDS)
         email, language, source = values["email"], language_of(request.scope), self.edge.source(request.scope)
         match values["type"]:
@@ -63,6 +60,7 @@ class _Endpoints:
         return json_reply(Success())
 
     async def sign_in(self, request: Asked) -> AuthReply:
+        """Start a session with the code that was mailed; makes a user (`name`, `image`) if there is none."""
         values = check(await self.edge.accept(request), _SIGN_IN_FIELDS)
         new = NewUser(
             name=values.get("name", ""), email=values["email"], password="", image=values.get("image")
@@ -72,7 +70,8 @@ class _Endpoints:
         )
         return self.edge.session_started(signed_in, TokenUser(signed_in.session.token, signed_in.user))
 
-    async def check(self, request: Asked) -> AuthReply:
+    async def check_code(self, request: Asked) -> AuthReply:
+        """Whether the code is right; it can still be used. A wrong one counts."""
         values = check(await self.edge.accept(request), _CHECK_FIELDS)
         kind: CodeKind = values["type"]
         email = checked_email(values["email"])
@@ -85,6 +84,11 @@ class _Endpoints:
         return json_reply(Success())
 
     async def verify_email(self, request: Asked) -> AuthReply:
+        """Verify the address with the code that was mailed to it.
+
+        The first time ends what else signs in to the account, but the session that this is sent in, and gives the
+        account the `password` that is sent along.
+        """
         values = check(await self.edge.accept(request), _VERIFY_FIELDS)
         source = self.edge.source(request.scope)
         asking = await self.edge.maybe_signed_in(request.scope)
@@ -94,12 +98,14 @@ class _Endpoints:
         return json_reply(VerifiedByCode(True, None, user))
 
     async def request_reset(self, request: Asked) -> AuthReply:
+        """Mail a code for a new password. The answer does not tell whether there is such a user."""
         values = check(await self.edge.accept(request), _REQUEST_RESET_FIELDS)
         source = self.edge.source(request.scope)
         await self.resets.mail_code(values["email"], language_of(request.scope), source)
         return json_reply(Success())
 
     async def reset(self, request: Asked) -> AuthReply:
+        """Set a new password with the code that was mailed."""
         values = check(await self.edge.accept(request), _RESET_FIELDS)
         source = self.edge.source(request.scope)
         language = language_of(request.scope)
@@ -107,6 +113,7 @@ class _Endpoints:
         return json_reply(Success())
 
     async def request_change(self, request: Asked) -> AuthReply:
+        """Mail a code to `newEmail`, for who is signed in."""
         values = check(await self.edge.accept(request), _REQUEST_CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
         self.edge.auth.require_fresh(asking, "change your address")
@@ -114,6 +121,7 @@ class _Endpoints:
         return json_reply(Success())
 
     async def change(self, request: Asked) -> AuthReply:
+        """Change the address of who is signed in, with the code that was mailed to the new one."""
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
         self.edge.auth.require_fresh(asking, "change your address")
@@ -126,105 +134,25 @@ def code_routes(
     edge: AuthEdge, codes: Codes, sign_ins: CodeSignIn, resets: PasswordResets, addresses: EmailAddresses
 ) -> list[HTTPRouteHandler]:
     """What `auth_routes` takes as further routes."""
-    endpoints = _Endpoints(edge, codes, sign_ins, resets, addresses)
+    return bound(ROUTES, CodeEndpoints(edge, codes, sign_ins, resets, addresses))
 
-    @post(
-        "/email-otp/send-verification-otp",
-        operation_id="send_code",
-        operation_class=documented(_SEND_FIELDS),
-        status_code=200,
-        responses=answers(Success),
-    )
-    async def send(request: Asked) -> AuthReply:
-        """Mail a code to `email` for what `type` says. The answer does not tell whether there is such a user."""
-        return await endpoints.send(request)
 
-    @post(
-        "/sign-in/email-otp",
-        operation_id="sign_in_code",
-        operation_class=documented(_SIGN_IN_FIELDS),
-        status_code=200,
-        responses=answers(TokenUser),
-    )
-    async def sign_in(request: Asked) -> AuthReply:
-        """Start a session with the code that was mailed; makes a user (`name`, `image`) if there is none."""
-        return await endpoints.sign_in(request)
-
-    @post(
-        "/email-otp/check-verification-otp",
-        operation_id="check_code",
-        operation_class=documented(_CHECK_FIELDS),
-        status_code=200,
-        responses=answers(Success),
-    )
-    async def check_code(request: Asked) -> AuthReply:
-        """Whether the code is right; it can still be used. A wrong one counts."""
-        return await endpoints.check(request)
-
-    @post(
-        "/email-otp/verify-email",
-        operation_id="verify_email_by_code",
-        operation_class=documented(_VERIFY_FIELDS),
-        status_code=200,
-        responses=answers(VerifiedByCode),
-    )
-    async def verify_email(request: Asked) -> AuthReply:
-        """Verify the address with the code that was mailed to it.
-
-        The first time ends what else signs in to the account, but the session that this is sent in, and gives the
-        account the `password` that is sent along.
-        """
-        return await endpoints.verify_email(request)
-
-    @post(
-        "/email-otp/request-password-reset",
-        operation_id="request_reset_by_code",
-        operation_class=documented(_REQUEST_RESET_FIELDS),
-        status_code=200,
-        responses=answers(Success),
-    )
-    async def request_reset(request: Asked) -> AuthReply:
-        """Mail a code for a new password. The answer does not tell whether there is such a user."""
-        return await endpoints.request_reset(request)
-
-    @post("/forget-password/email-otp", status_code=200, include_in_schema=False)
-    async def request_reset_of_old(request: Asked) -> AuthReply:
-        return await endpoints.request_reset(request)
-
-    @post(
-        "/email-otp/reset-password",
-        operation_id="reset_password_by_code",
-        operation_class=documented(_RESET_FIELDS),
-        status_code=200,
-        responses=answers(Success),
-    )
-    async def reset(request: Asked) -> AuthReply:
-        """Set a new password with the code that was mailed."""
-        return await endpoints.reset(request)
-
-    @post(
-        "/email-otp/request-email-change",
-        operation_id="request_email_change_by_code",
-        opt=facts(caller="session"),
-        operation_class=documented(_REQUEST_CHANGE_FIELDS),
-        status_code=200,
-        responses=answers(Success),
-    )
-    async def request_change(request: Asked) -> AuthReply:
-        """Mail a code to `newEmail`, for who is signed in."""
-        return await endpoints.request_change(request)
-
-    @post(
-        "/email-otp/change-email",
-        operation_id="change_email_by_code",
-        opt=facts(caller="session"),
-        operation_class=documented(_CHANGE_FIELDS),
-        status_code=200,
-        responses=answers(Success),
-    )
-    async def change(request: Asked) -> AuthReply:
-        """Change the address of who is signed in, with the code that was mailed to the new one."""
-        return await endpoints.change(request)
-
-    by_code = [request_reset, request_reset_of_old, reset]
-    return [send, sign_in, check_code, verify_email, *by_code, request_change, change]
+ROUTES: tuple[Route[CodeEndpoints], ...] = (
+    Route("POST", "/email-otp/send-verification-otp", CodeEndpoints.send, "anyone", "mail",
+          Doc("send_code", _SEND_FIELDS, Success)),
+    Route("POST", "/sign-in/email-otp", CodeEndpoints.sign_in, "anyone", "mail",
+          Doc("sign_in_code", _SIGN_IN_FIELDS, TokenUser)),
+    Route("POST", "/email-otp/check-verification-otp", CodeEndpoints.check_code, "anyone", "mail",
+          Doc("check_code", _CHECK_FIELDS, Success)),
+    Route("POST", "/email-otp/verify-email", CodeEndpoints.verify_email, "anyone", "mail",
+          Doc("verify_email_by_code", _VERIFY_FIELDS, VerifiedByCode)),
+    Route("POST", "/email-otp/request-password-reset", CodeEndpoints.request_reset, "anyone", "mail",
+          Doc("request_reset_by_code", _REQUEST_RESET_FIELDS, Success)),
+    Route("POST", "/forget-password/email-otp", CodeEndpoints.request_reset, "anyone", "mail"),
+    Route("POST", "/email-otp/reset-password", CodeEndpoints.reset, "anyone", "mail",
+          Doc("reset_password_by_code", _RESET_FIELDS, Success)),
+    Route("POST", "/email-otp/request-email-change", CodeEndpoints.request_change, "session", "mail",
+          Doc("request_email_change_by_code", _REQUEST_CHANGE_FIELDS, Success)),
+    Route("POST", "/email-otp/change-email", CodeEndpoints.change, "session", "mail",
+          Doc("change_email_by_code", _CHANGE_FIELDS, Success)),
+)  # fmt: skip

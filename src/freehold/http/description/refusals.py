@@ -140,7 +140,7 @@ def callers_of(handler: HTTPRouteHandler) -> Security:
             found = _with("", *_SESSION)
         case "metrics token":
             found = [{}, {"metricsToken": []}]
-        case None:
+        case "anyone" | None:
             pass
     return found
 

@@ -1,0 +1,110 @@
+"""One row per route of `/api/auth`: its address, its handler, who may call it, how often, and its description."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from litestar import Request
+from litestar import route as served
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Operation
+from msgspec import UNSET
+
+from freehold.errors import FreeholdError
+from freehold.http.auth.bodies import Field, documented, documented_query
+from freehold.http.auth.edge import TAKES_CROSS_SITE
+from freehold.http.auth.replies import AuthReply
+from freehold.http.route_facts import Caller, facts
+
+Asked = Request[Any, Any, Any]
+RateName = Literal["auth", "sign-in", "mail"]
+"""Which of the settings RATE_LIMIT_AUTH, RATE_LIMIT_SIGN_IN and RATE_LIMIT_MAIL holds for a route."""
+Refuses = tuple[type[FreeholdError] | int, ...]
+
+E = TypeVar("E")
+
+
+@dataclass(frozen=True, slots=True)
+class Doc:
+    """The part of the API description that the docstring of the handler does not say.
+
+    `takes` are the members of the body, or of the query of a GET; None where nothing is read. `gives` is the type of
+    the answer. `refuses` are errors and statuses besides those that all such routes may answer. `more` goes to the
+    framework as it is.
+    """
+
+    operation: str
+    takes: Sequence[Field] | None = None
+    gives: Any = UNSET
+    refuses: Refuses = ()
+    status: int = 200
+    leads_on: bool = False
+    is_form: bool = False
+    is_alone: bool = False
+    bare: tuple[int, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+HIDDEN = Doc("")
+"""Of a route that is left out of the API description."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route(Generic[E]):
+    """One route: a row of the table in the file of its handler.
+
+    `does` is a method of the class that holds the services. It enforces `caller` itself, as better-auth checks bodies
+    before it asks who calls. `rate` says how often one address may call.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    does: Callable[[E, Asked], Awaitable[AuthReply]]
+    caller: Caller
+    rate: RateName
+    doc: Doc = HIDDEN
+    takes_cross_site: bool = False
+
+
+def bound(routes: Iterable[Route[E]], endpoints: E) -> list[HTTPRouteHandler]:
+    """The routes as the framework serves them, answered by `endpoints`."""
+    return [_handler(route, endpoints) for route in routes]
+
+
+def _handler(route: Route[E], endpoints: E) -> HTTPRouteHandler:
+    # A function of its own: the framework copies handlers deeply, and a method would take its services along.
+    async def handler(request: Asked) -> AuthReply:
+        return await route.does(endpoints, request)
+
+    handler.__name__, handler.__doc__ = route.does.__name__, route.does.__doc__
+    doc = route.doc
+    return served(
+        route.path,
+        http_method=[route.method],
+        include_in_schema=doc is not HIDDEN,
+        operation_id=doc.operation or None,
+        operation_class=_operation(route.method, doc),
+        status_code=doc.status,
+        responses=_answers(doc),
+        opt={
+            **facts(*doc.refuses, caller=route.caller, is_alone=doc.is_alone, bare=doc.bare),
+            TAKES_CROSS_SITE: route.takes_cross_site,
+        },
+        **doc.more,
+    )(handler)
+
+
+def _operation(method: str, doc: Doc) -> type[Operation]:
+    if doc.takes is None:
+        return Operation
+    return documented_query(*doc.takes) if method == "GET" else documented(doc.takes, is_form=doc.is_form)
+
+
+def _answers(doc: Doc) -> dict[int, ResponseSpec] | None:
+    if doc.gives is UNSET:
+        return None
+    found = {doc.status: ResponseSpec(doc.gives, generate_examples=False, description="Done.")}
+    if doc.leads_on:
+        found[302] = ResponseSpec(None, description="On to `callbackURL`, where there is one.")
+    return found
