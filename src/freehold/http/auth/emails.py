@@ -1,9 +1,7 @@
 """`/api/auth`: verifying an e-mail address, and changing to another, by links in mails."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 
@@ -11,24 +9,28 @@ from freehold.auth.email.addresses import EmailAddresses, Followed
 from freehold.auth.errors import BadLink, EmailTaken, LinkExpired
 from freehold.auth.types import SignedIn
 from freehold.http.auth.answers import Status, StatusUser, with_query
-from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check, documented, documented_query
-from freehold.http.auth.edge import LEADS_ON, AuthEdge, answers, query_value
+from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
+from freehold.http.auth.edge import AuthEdge, query_value
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
-from freehold.http.route_facts import facts
+from freehold.http.auth.route import Asked, Doc, Route, bound
 
 _SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False), CHOSEN_PASSWORD)
+_VERIFY_QUERY = (Field("token"), Field("callbackURL", is_required=False))
 _CHANGE_FIELDS = (Field("newEmail", "email"), Field("callbackURL", is_required=False))
-
-Asked = Request[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Endpoints:
+class EmailEndpoints:
     edge: AuthEdge
     addresses: EmailAddresses
 
     async def send(self, request: Asked) -> AuthReply:
+        """Mail a link that verifies `email` and leads to `callbackURL`.
+
+        The first time ends what else signs in to the account, but the session that this is sent in; without one, the
+        account has the `password` that is sent along from then on.
+        """
         values = check(await self.edge.accept(request), _SEND_FIELDS)
         email, callback_url = values["email"], values.get("callbackURL", "")
         language, source = language_of(request.scope), self.edge.source(request.scope)
@@ -42,6 +44,7 @@ class _Endpoints:
         return json_reply(Status())
 
     async def verify(self, request: Asked) -> AuthReply:
+        """Where the link in the mail leads: verifies the address, or changes it, and goes on to `callbackURL`."""
         self.edge.accept_link(request)
         token = query_value(request.scope, "token")
         if token is None:
@@ -94,6 +97,7 @@ class _Endpoints:
         return self.edge.session_headers(started.session.token)
 
     async def change(self, request: Asked) -> AuthReply:
+        """Mail a link to `newEmail`, for who is signed in. The answer does not tell whether somebody else has it."""
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
         self.edge.auth.require_fresh(asking, "change your address")
@@ -105,44 +109,14 @@ class _Endpoints:
 
 def email_routes(edge: AuthEdge, addresses: EmailAddresses) -> list[HTTPRouteHandler]:
     """What `auth_routes` takes as further routes."""
-    endpoints = _Endpoints(edge, addresses)
+    return bound(ROUTES, EmailEndpoints(edge, addresses))
 
-    @post(
-        "/send-verification-email",
-        operation_id="send_verification_email",
-        operation_class=documented(_SEND_FIELDS),
-        status_code=200,
-        responses=answers(Status),
-    )
-    async def send(request: Asked) -> AuthReply:
-        """Mail a link that verifies `email` and leads to `callbackURL`.
 
-        The first time ends what else signs in to the account, but the session that this is sent in; without one, the
-        account has the `password` that is sent along from then on.
-        """
-        return await endpoints.send(request)
-
-    @get(
-        "/verify-email",
-        operation_id="verify_email",
-        operation_class=documented_query(Field("token"), Field("callbackURL", is_required=False)),
-        opt=facts(400, 401, 403, EmailTaken),
-        responses={**answers(StatusUser), **LEADS_ON},
-    )
-    async def verify(request: Asked) -> AuthReply:
-        """Where the link in the mail leads: verifies the address, or changes it, and goes on to `callbackURL`."""
-        return await endpoints.verify(request)
-
-    @post(
-        "/change-email",
-        operation_id="change_email",
-        opt=facts(caller="session"),
-        operation_class=documented(_CHANGE_FIELDS),
-        status_code=200,
-        responses=answers(Status),
-    )
-    async def change(request: Asked) -> AuthReply:
-        """Mail a link to `newEmail`, for who is signed in. The answer does not tell whether somebody else has it."""
-        return await endpoints.change(request)
-
-    return [send, verify, change]
+ROUTES: tuple[Route[EmailEndpoints], ...] = (
+    Route("POST", "/send-verification-email", EmailEndpoints.send, "anyone", "mail",
+          Doc("send_verification_email", _SEND_FIELDS, Status)),
+    Route("GET", "/verify-email", EmailEndpoints.verify, "anyone", "auth",
+          Doc("verify_email", _VERIFY_QUERY, StatusUser, (400, 401, 403, EmailTaken), leads_on=True)),
+    Route("POST", "/change-email", EmailEndpoints.change, "session", "sign-in",
+          Doc("change_email", _CHANGE_FIELDS, Status)),
+)  # fmt: skip
