@@ -1,20 +1,18 @@
 """`/api/auth`: what users change of themselves, how they sign in, and deleting themselves."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from freehold.auth.errors import BadLink, SessionNotFresh
 from freehold.auth.types import Account, UserChanges
 from freehold.auth.users.accounts import Accounts
 from freehold.http.auth.answers import Status, SuccessMessage
-from freehold.http.auth.bodies import Field, check, documented, documented_query, refuse_protected
-from freehold.http.auth.edge import LEADS_ON, AuthEdge, answers, query_value
+from freehold.http.auth.bodies import Field, check, refuse_protected
+from freehold.http.auth.edge import AuthEdge, query_value
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply, redirect
-from freehold.http.route_facts import facts
+from freehold.http.auth.route import Asked, Doc, Route, bound
 
 _UPDATE_FIELDS = (Field("name", is_required=False), Field("image", "nullable", is_required=False))
 _DELETE_FIELDS = (
@@ -22,14 +20,13 @@ _DELETE_FIELDS = (
     Field("token", is_required=False),
     Field("callbackURL", is_required=False),
 )
+_LINK_QUERY = (Field("token"), Field("callbackURL", is_required=False))
 _DELETED = SuccessMessage(True, "User deleted")
 _MAILED = SuccessMessage(True, "Verification email sent")
 
-Asked = Request[Any, Any, Any]
-
 
 @dataclass(frozen=True, slots=True)
-class _Endpoints:
+class AccountEndpoints:
     """`confirms_by_mail`: nobody is deleted before they have followed a link in a mail, unless by password."""
 
     edge: AuthEdge
@@ -37,6 +34,7 @@ class _Endpoints:
     confirms_by_mail: bool
 
     async def update(self, request: Asked) -> AuthReply:
+        """Change `name` or `image` of who is signed in."""
         body = await self.edge.accept(request)
         values = check(body, _UPDATE_FIELDS, shapes=("record",))
         asking = await self.edge.signed_in(request.scope)
@@ -54,10 +52,12 @@ class _Endpoints:
         raise Refusal(400, None, "No fields to update")  # sessions have no field that is the user's to set
 
     async def list_accounts(self, request: Asked) -> AuthReply:
+        """The ways in which who is signed in can do so."""
         asking = await self.edge.signed_in(request.scope)
         return json_reply(await self.accounts.list_accounts(asking))
 
     async def delete(self, request: Asked) -> AuthReply:
+        """Delete who is signed in, by `password`, by the `token` of a mail, or within a day of signing in."""
         values = check(await self.edge.accept(request), _DELETE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
         password, token = values.get("password"), values.get("token")
@@ -79,6 +79,7 @@ class _Endpoints:
         return json_reply(_DELETED, set_cookies=self.edge.auth.cookies.clearing)
 
     async def follow_link(self, request: Asked) -> AuthReply:
+        """Where the link in the mail leads: deletes who is signed in, and goes on to `callbackURL`."""
         self.edge.accept_link(request)
         token = query_value(request.scope, "token") or ""
         return await self._delete_by_link(request, token, query_value(request.scope, "callbackURL"))
@@ -97,55 +98,17 @@ class _Endpoints:
 
 def account_routes(edge: AuthEdge, accounts: Accounts, *, confirms_by_mail: bool) -> list[HTTPRouteHandler]:
     """What `auth_routes` takes as further routes."""
-    endpoints = _Endpoints(edge, accounts, confirms_by_mail)
+    return bound(ROUTES, AccountEndpoints(edge, accounts, confirms_by_mail))
 
-    @post(
-        "/update-user",
-        operation_id="update_user",
-        opt=facts(caller="session"),
-        operation_class=documented(_UPDATE_FIELDS),
-        status_code=200,
-        responses=answers(Status),
-    )
-    async def update(request: Asked) -> AuthReply:
-        """Change `name` or `image` of who is signed in."""
-        return await endpoints.update(request)
 
-    @post("/update-session", include_in_schema=False)
-    async def update_session(request: Asked) -> AuthReply:
-        return await endpoints.update_session(request)
-
-    @get(
-        "/list-accounts",
-        operation_id="list_accounts",
-        opt=facts(caller="session"),
-        responses=answers(list[Account]),
-    )
-    async def list_accounts(request: Asked) -> AuthReply:
-        """The ways in which who is signed in can do so."""
-        return await endpoints.list_accounts(request)
-
-    @post(
-        "/delete-user",
-        operation_id="delete_user",
-        opt=facts(404, caller="session"),
-        operation_class=documented(_DELETE_FIELDS),
-        status_code=200,
-        responses=answers(SuccessMessage),
-    )
-    async def delete(request: Asked) -> AuthReply:
-        """Delete who is signed in, by `password`, by the `token` of a mail, or within a day of signing in."""
-        return await endpoints.delete(request)
-
-    @get(
-        "/delete-user/callback",
-        operation_id="delete_user_by_link",
-        operation_class=documented_query(Field("token"), Field("callbackURL", is_required=False)),
-        opt=facts(403, 404, caller="session"),
-        responses={**answers(SuccessMessage), **LEADS_ON},
-    )
-    async def follow_link(request: Asked) -> AuthReply:
-        """Where the link in the mail leads: deletes who is signed in, and goes on to `callbackURL`."""
-        return await endpoints.follow_link(request)
-
-    return [update, update_session, list_accounts, delete, follow_link]
+ROUTES: tuple[Route[AccountEndpoints], ...] = (
+    Route("POST", "/update-user", AccountEndpoints.update, "session", "auth",
+          Doc("update_user", _UPDATE_FIELDS, Status)),
+    Route("POST", "/update-session", AccountEndpoints.update_session, "session", "auth"),
+    Route("GET", "/list-accounts", AccountEndpoints.list_accounts, "session", "auth",
+          Doc("list_accounts", gives=list[Account])),
+    Route("POST", "/delete-user", AccountEndpoints.delete, "session", "auth",
+          Doc("delete_user", _DELETE_FIELDS, SuccessMessage, (404,))),
+    Route("GET", "/delete-user/callback", AccountEndpoints.follow_link, "session", "auth",
+          Doc("delete_user_by_link", _LINK_QUERY, SuccessMessage, (403, 404), leads_on=True)),
+)  # fmt: skip
