@@ -1,19 +1,18 @@
 """JWTs over HTTP: `/api/auth/token`, `/api/auth/jwks`, and the header of get-session."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import structlog
-from litestar import get
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import Scope
 
 from freehold.auth.types import User
 from freehold.errors import Unavailable
-from freehold.http.auth.edge import AuthEdge, answers
+from freehold.http.auth.edge import AuthEdge
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply
-from freehold.http.route_facts import facts
+from freehold.http.auth.route import Asked, Doc, Route, bound
 
 # Proxies and clients give all headers of an answer 8 to 16 kB; a name or image may be longer than that.
 _MAX_HEADER_LENGTH = 4096
@@ -31,21 +30,31 @@ class JwksReply(msgspec.Struct, frozen=True):
     keys: Sequence[dict[str, Any]]
 
 
-def jwt_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
+@dataclass(frozen=True, slots=True)
+class JwtEndpoints:
     """What other services need to know who a user is, without asking us for each request."""
 
-    @get("/token", operation_id="get_token", opt=facts(caller="session"), responses=answers(TokenReply))
-    async def token(scope: Scope) -> AuthReply:
+    edge: AuthEdge
+
+    async def token(self, request: Asked) -> AuthReply:
         """A JWT of the signed-in user, for other services; it opens nothing here."""
-        signed_in = await edge.signed_in(scope)
-        return json_reply(TokenReply(await edge.issuers.jwts.of_user(signed_in.user)))
+        signed_in = await self.edge.signed_in(request.scope)
+        return json_reply(TokenReply(await self.edge.issuers.jwts.of_user(signed_in.user)))
 
-    @get("/jwks", operation_id="get_jwks", responses=answers(JwksReply))
-    async def jwks() -> AuthReply:
+    async def jwks(self, _request: Asked) -> AuthReply:
         """The public keys that check JWTs: those that sign, and those whose last token has not expired yet."""
-        return json_reply(JwksReply(await edge.issuers.signing_keys.published()))
+        return json_reply(JwksReply(await self.edge.issuers.signing_keys.published()))
 
-    return [token, jwks]
+
+def jwt_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
+    """What `auth_routes` takes as further routes."""
+    return bound(ROUTES, JwtEndpoints(edge))
+
+
+ROUTES: tuple[Route[JwtEndpoints], ...] = (
+    Route("GET", "/token", JwtEndpoints.token, "session", "auth", Doc("get_token", gives=TokenReply)),
+    Route("GET", "/jwks", JwtEndpoints.jwks, "anyone", "auth", Doc("get_jwks", gives=JwksReply)),
+)
 
 
 async def jwt_header(edge: AuthEdge, user: User) -> HeaderPairs:
