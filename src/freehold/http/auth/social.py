@@ -1,22 +1,20 @@
 """`/api/auth`: sign-in with GitHub, Google or any OpenID Connect issuer, on the wire as better-auth has it."""
 
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
 
 import msgspec
-from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
-from litestar.types import Scope
 
 from freehold.auth.social.errors import UnknownProvider
 from freehold.auth.social.service import Social
 from freehold.auth.social.types import Arrival, Redirects, Returned, Started
-from freehold.http.auth.bodies import Field, check, documented, documented_query, read_body
-from freehold.http.auth.edge import TAKES_CROSS_SITE, AuthEdge, answers
+from freehold.http.auth.bodies import Field, check, read_body
+from freehold.http.auth.edge import AuthEdge
 from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply
+from freehold.http.auth.route import Asked, Doc, Route, bound
 from freehold.http.headers import header
-from freehold.http.route_facts import facts
 
 _FIELDS = (
     Field("provider"),
@@ -28,6 +26,8 @@ _FIELDS = (
     Field("requestSignUp", "boolean", is_required=False),
 )
 _RETURNED = ("state", "code", "error", "iss")
+_CALLBACK_QUERY = tuple(Field(name, is_required=False) for name in _RETURNED)
+_ERROR_QUERY = (Field("error", is_required=False),)
 _MAX_RETURNED_CHARS = 4_096
 _URL_SAFE = "/:?#[]@!$&'()*+,;=%~-._"
 _TEXT: HeaderPairs = (
@@ -43,17 +43,20 @@ class SocialReply(msgspec.Struct, frozen=True):
     redirect: bool
 
 
-class _Endpoints:
-    def __init__(self, edge: AuthEdge, social: Social) -> None:
-        self._edge = edge
-        self._social = social
+@dataclass(frozen=True, slots=True)
+class SocialEndpoints:
+    """To a provider and back again."""
 
-    async def sign_in(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = await self._edge.accept(request)
+    edge: AuthEdge
+    social: Social
+
+    async def sign_in_social(self, request: Asked) -> AuthReply:
+        """Where to send the browser to sign in with `provider`; it comes back to `callbackURL`."""
+        body = await self.edge.accept(request)
         values = check(body, _FIELDS)
         self._refuse_id_token(body, values["provider"])
-        client = await self._edge.client(request.scope)
-        started = await self._social.start(
+        client = await self.edge.client(request.scope)
+        started = await self.social.start(
             values["provider"],
             _redirects(values),
             guest_id=client.guest_id,
@@ -61,12 +64,13 @@ class _Endpoints:
         )
         return self._started(started, values)
 
-    async def link(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = await self._edge.accept(request)
+    async def link_social(self, request: Asked) -> AuthReply:
+        """The same to add `provider` to the account of who asks; it must know the same address."""
+        body = await self.edge.accept(request)
         values = check(body, _FIELDS)
-        asking = await self._edge.signed_in(request.scope)
+        asking = await self.edge.signed_in(request.scope)
         self._refuse_id_token(body, values["provider"])
-        started = await self._social.start(
+        started = await self.social.start(
             values["provider"],
             _redirects(values),
             link_user_id=asking.user_id,
@@ -74,106 +78,76 @@ class _Endpoints:
         )
         return self._started(started, values)
 
-    async def callback(self, scope: Scope, provider_id: str) -> AuthReply:
+    async def callback(self, request: Asked) -> AuthReply:
+        """Where providers send browsers back to; on to the app, with a session or with `?error=`."""
+        scope = request.scope
         sent = _once(scope["query_string"].decode("latin-1"))
         if sent is None:
-            return _redirected(f"{self._social.base_url}/error?error=invalid_callback_request")
+            return _redirected(f"{self.social.base_url}/error?error=invalid_callback_request")
         returned = Returned(state=sent["state"], code=sent["code"], error=sent["error"], issuer=sent["iss"])
         cookies = header(scope, b"cookie")
-        arrival = await self._social.finish(
-            provider_id,
+        arrival = await self.social.finish(
+            request.path_params["provider_id"],
             returned,
-            self._edge.auth.cookies.state_in(cookies) if cookies else None,
-            await self._edge.client(scope),
-            await self._edge.maybe_signed_in(scope),
+            self.edge.auth.cookies.state_in(cookies) if cookies else None,
+            await self.edge.client(scope),
+            await self.edge.maybe_signed_in(scope),
         )
         return self._arrived(arrival)
 
-    def _refuse_id_token(self, body: Any, provider_id: str) -> None:
-        if isinstance(body, dict) and body.get("idToken") and provider_id in self._social.providers:
-            raise Refusal(404, "ID_TOKEN_NOT_SUPPORTED", "id_token not supported")
-
-    def _started(self, started: Started, values: dict[str, Any]) -> AuthReply:
-        redirect = not values.get("disableRedirect", False)
-        headers: HeaderPairs = ((b"location", started.url.encode()),) if redirect else ()
-        cookie = self._edge.auth.cookies.setting_state(started.state)
-        return json_reply(SocialReply(started.url, redirect), headers, (cookie,))
-
-    def _arrived(self, arrival: Arrival) -> AuthReply:
-        headers: HeaderPairs = ()
-        cookies: tuple[str, ...] = (self._edge.auth.cookies.clearing_state,) if arrival.is_over else ()
-        if arrival.signed_in is not None:
-            headers, more = self._edge.session_headers(arrival.signed_in.session.token)
-            cookies += more
-        return _redirected(arrival.url, headers, cookies)
-
-
-def social_handlers(edge: AuthEdge, social: Social) -> list[HTTPRouteHandler]:
-    """To a provider and back again."""
-    endpoints = _Endpoints(edge, social)
-
-    @post(
-        "/sign-in/social",
-        operation_id="sign_in_social",
-        opt=facts(UnknownProvider),
-        operation_class=documented(_FIELDS),
-        status_code=200,
-        responses=answers(SocialReply),
-    )
-    async def sign_in_social(request: Request[Any, Any, Any]) -> AuthReply:
-        """Where to send the browser to sign in with `provider`; it comes back to `callbackURL`."""
-        return await endpoints.sign_in(request)
-
-    @post(
-        "/link-social",
-        operation_id="link_social",
-        opt=facts(UnknownProvider, caller="session"),
-        operation_class=documented(_FIELDS),
-        status_code=200,
-        responses=answers(SocialReply),
-    )
-    async def link_social(request: Request[Any, Any, Any]) -> AuthReply:
-        """The same to add `provider` to the account of who asks; it must know the same address."""
-        return await endpoints.link(request)
-
-    @get(
-        "/callback/{provider_id:str}",
-        operation_id="social_callback",
-        operation_class=documented_query(*(Field(name, is_required=False) for name in _RETURNED)),
-        status_code=302,
-    )
-    async def callback(scope: Scope, provider_id: FromPath[str]) -> AuthReply:
-        """Where providers send browsers back to; on to the app, with a session or with `?error=`."""
-        return await endpoints.callback(scope, provider_id)
-
-    @post(
-        "/callback/{provider_id:str}", include_in_schema=False, status_code=302, opt={TAKES_CROSS_SITE: True}
-    )
-    async def posted_callback(request: Request[Any, Any, Any], provider_id: FromPath[str]) -> AuthReply:
+    async def posted_callback(self, request: Asked) -> AuthReply:
         # A form from another site carries none of our cookies; the browser's own GET that follows does.
         body = await read_body(request, takes_forms=True)
         sent = body if isinstance(body, dict) else {}
         kept = {name: value for name in _RETURNED if isinstance(value := sent.get(name), str)}
-        query = urlencode(kept)
-        return _redirected(f"{social.base_url}/callback/{quote(provider_id, safe='')}?{query}")
+        provider = quote(request.path_params["provider_id"], safe="")
+        return _redirected(f"{self.social.base_url}/callback/{provider}?{urlencode(kept)}")
 
-    @get(
-        "/error",
-        operation_id="auth_error",
-        operation_class=documented_query(Field("error", is_required=False)),
-        opt=facts(is_alone=True),
-        media_type="text/plain",
-    )
-    async def error_page(scope: Scope) -> AuthReply:
+    async def error_page(self, request: Asked) -> AuthReply:
         """What a person sees whom the app has named no page of its own for."""
-        code = parse_qs(scope["query_string"].decode("latin-1")).get("error", [""])[-1]
+        code = parse_qs(request.scope["query_string"].decode("latin-1")).get("error", [""])[-1]
         shown = "".join(
             letter for letter in code[:64] if letter.isascii() and (letter.isalnum() or letter in "_-.")
         )
         text = f"Signing in did not work ({shown or 'unknown'}). Go back to the app and try again.\n"
         return AuthReply(text.encode(), headers=_TEXT)
 
-    return [sign_in_social, link_social, callback, posted_callback, error_page]
+    def _refuse_id_token(self, body: Any, provider_id: str) -> None:
+        if isinstance(body, dict) and body.get("idToken") and provider_id in self.social.providers:
+            raise Refusal(404, "ID_TOKEN_NOT_SUPPORTED", "id_token not supported")
+
+    def _started(self, started: Started, values: dict[str, Any]) -> AuthReply:
+        redirect = not values.get("disableRedirect", False)
+        headers: HeaderPairs = ((b"location", started.url.encode()),) if redirect else ()
+        cookie = self.edge.auth.cookies.setting_state(started.state)
+        return json_reply(SocialReply(started.url, redirect), headers, (cookie,))
+
+    def _arrived(self, arrival: Arrival) -> AuthReply:
+        headers: HeaderPairs = ()
+        cookies: tuple[str, ...] = (self.edge.auth.cookies.clearing_state,) if arrival.is_over else ()
+        if arrival.signed_in is not None:
+            headers, more = self.edge.session_headers(arrival.signed_in.session.token)
+            cookies += more
+        return _redirected(arrival.url, headers, cookies)
+
+
+def social_handlers(edge: AuthEdge, social: Social) -> list[HTTPRouteHandler]:
+    """What `auth_routes` takes as further routes."""
+    return bound(ROUTES, SocialEndpoints(edge, social))
+
+
+ROUTES: tuple[Route[SocialEndpoints], ...] = (
+    Route("POST", "/sign-in/social", SocialEndpoints.sign_in_social, "anyone", "sign-in",
+          Doc("sign_in_social", _FIELDS, SocialReply, (UnknownProvider,))),
+    Route("POST", "/link-social", SocialEndpoints.link_social, "session", "auth",
+          Doc("link_social", _FIELDS, SocialReply, (UnknownProvider,))),
+    Route("GET", "/callback/{provider_id:str}", SocialEndpoints.callback, "anyone", "auth",
+          Doc("social_callback", _CALLBACK_QUERY, status=302)),
+    Route("POST", "/callback/{provider_id:str}", SocialEndpoints.posted_callback, "anyone", "auth",
+          takes_cross_site=True),
+    Route("GET", "/error", SocialEndpoints.error_page, "anyone", "auth",
+          Doc("auth_error", _ERROR_QUERY, is_alone=True, more={"media_type": "text/plain"})),
+)  # fmt: skip
 
 
 def _redirects(values: dict[str, Any]) -> Redirects:
