@@ -1,23 +1,24 @@
 """API keys for their owners: `/api/auth/api-key/*`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 from msgspec import UNSET
 
 from freehold.auth.api_keys.errors import ApiKeyNotFound
+from freehold.auth.api_keys.service import ApiKeys
 from freehold.auth.api_keys.types import SORTABLE, ApiKey, ApiKeyChanges, ApiKeyPage, NewApiKey
 from freehold.auth.types import SignedIn
 from freehold.errors import NotFound
 from freehold.http.auth.answers import Success
-from freehold.http.auth.bodies import Field, check, documented, documented_query
-from freehold.http.auth.edge import AuthEdge, answers, query_value
+from freehold.http.auth.bodies import Field, check
+from freehold.http.auth.edge import AuthEdge, query_value
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
-from freehold.http.route_facts import facts
+from freehold.http.auth.route import Asked, Doc, Route, bound
 
 _CREATE_FIELDS = (
     Field("name", is_required=False),
@@ -33,6 +34,7 @@ _UPDATE_FIELDS = (
 _DELETE_FIELDS = (Field("keyId"),)
 _METADATA = Field("metadata", "record", is_required=False)
 _LIST_QUERY = tuple(Field(name, is_required=False) for name in ("limit", "offset", "sortBy", "sortDirection"))
+_GET_QUERY = (Field("id"),)
 _SERVER_ONLY = (
     "permissions",
     "remaining",
@@ -56,13 +58,16 @@ class ApiKeysReply(msgspec.Struct, frozen=True, kw_only=True):
     offset: int | msgspec.UnsetType = UNSET
 
 
-class _Endpoints:
-    def __init__(self, edge: AuthEdge) -> None:
-        self._edge = edge
-        self._keys = edge.issuers.api_keys
+@dataclass(frozen=True, slots=True)
+class ApiKeyEndpoints:
+    """Everybody's own keys. They need a session: no key makes, changes or lists keys."""
 
-    async def create(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = _without_null(await self._edge.accept(request), "expiresIn", "remaining")
+    edge: AuthEdge
+    keys: ApiKeys
+
+    async def create(self, request: Asked) -> AuthReply:
+        """A new API key; its text is in this answer and never again."""
+        body = _without_null(await self.edge.accept(request), "expiresIn", "remaining")
         values = check(body, _CREATE_FIELDS)
         _refuse_server_only(body)
         if "userId" in body:
@@ -78,28 +83,33 @@ class _Endpoints:
             metadata=_metadata(body.get("metadata")),
         )
         try:
-            key, text = await self._keys.create(signed_in.user_id, new, asked_by=signed_in.session_id)
+            key, text = await self.keys.create(signed_in.user_id, new, asked_by=signed_in.session_id)
         except NotFound as error:  # the session, or the user, ended at this moment
             raise _nobody() from error
         return json_reply(NewApiKeyReply(**msgspec.structs.asdict(key), key=text))
 
-    async def list(self, scope: Scope) -> AuthReply:
-        signed_in = await self._edge.signed_in(scope)
+    async def list_keys(self, request: Asked) -> AuthReply:
+        """One's API keys (`limit`, `offset`, `sortBy`, `sortDirection`)."""
+        scope = request.scope
+        signed_in = await self.edge.signed_in(scope)
         page = _page(scope)
-        found, total = await self._keys.list(signed_in.user_id, page)
+        found, total = await self.keys.list(signed_in.user_id, page)
         limit = UNSET if page.limit is None else page.limit
         offset = UNSET if page.offset is None else page.offset
         return json_reply(ApiKeysReply(api_keys=found, total=total, limit=limit, offset=offset))
 
-    async def get(self, scope: Scope) -> AuthReply:
+    async def get_key(self, request: Asked) -> AuthReply:
+        """One's API key with this `id`."""
+        scope = request.scope
         key_id = query_value(scope, "id")
         if key_id is None:
             raise _invalid("[query.id] Invalid input: expected string, received undefined")
-        signed_in = await self._edge.signed_in(scope)
-        return json_reply(await self._keys.get(signed_in.user_id, key_id))
+        signed_in = await self.edge.signed_in(scope)
+        return json_reply(await self.keys.get(signed_in.user_id, key_id))
 
-    async def update(self, request: Request[Any, Any, Any]) -> AuthReply:
-        sent = await self._edge.accept(request)
+    async def update(self, request: Asked) -> AuthReply:
+        """Change `name`, `enabled`, `expiresIn` or `metadata` of the key `keyId`."""
+        sent = await self.edge.accept(request)
         body = _without_null(sent, "expiresIn")
         values = check(body, _UPDATE_FIELDS)
         signed_in = await self._signed_in(request.scope)
@@ -112,18 +122,19 @@ class _Endpoints:
             metadata=_metadata(body["metadata"]) if "metadata" in body else UNSET,
         )
         if changes == ApiKeyChanges():
-            await self._keys.get(signed_in.user_id, values["keyId"])
+            await self.keys.get(signed_in.user_id, values["keyId"])
             raise Refusal(400, "NO_VALUES_TO_UPDATE", "No values to update.")
-        return json_reply(await self._keys.update(signed_in.user_id, values["keyId"], changes))
+        return json_reply(await self.keys.update(signed_in.user_id, values["keyId"], changes))
 
-    async def delete(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = check(await self._edge.accept(request), _DELETE_FIELDS)
-        signed_in = await self._edge.signed_in(request.scope)
-        await self._keys.delete(signed_in.user_id, values["keyId"])
+    async def delete(self, request: Asked) -> AuthReply:
+        """The key `keyId`, and every database token made for it, is of no use from now on."""
+        values = check(await self.edge.accept(request), _DELETE_FIELDS)
+        signed_in = await self.edge.signed_in(request.scope)
+        await self.keys.delete(signed_in.user_id, values["keyId"])
         return json_reply(Success())
 
     async def _signed_in(self, scope: Scope) -> SignedIn:
-        found = await self._edge.maybe_signed_in(scope)
+        found = await self.edge.maybe_signed_in(scope)
         if found is None:
             raise _nobody()
         return found
@@ -134,68 +145,22 @@ def _nobody() -> Refusal:
 
 
 def api_key_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
-    """Everybody's own keys. They need a session: no key makes, changes or lists keys."""
-    endpoints = _Endpoints(edge)
+    """What `auth_routes` takes as further routes."""
+    return bound(ROUTES, ApiKeyEndpoints(edge, edge.issuers.api_keys))
 
-    @post(
-        "/api-key/create",
-        operation_id="create_api_key",
-        opt=facts(caller="session"),
-        operation_class=documented((*_CREATE_FIELDS, _METADATA)),
-        status_code=200,
-        responses=answers(NewApiKeyReply),
-    )
-    async def create(request: Request[Any, Any, Any]) -> AuthReply:
-        """A new API key; its text is in this answer and never again."""
-        return await endpoints.create(request)
 
-    @get(
-        "/api-key/list",
-        operation_id="list_api_keys",
-        operation_class=documented_query(*_LIST_QUERY),
-        opt=facts(400, caller="session"),
-        responses=answers(ApiKeysReply),
-    )
-    async def list_keys(scope: Scope) -> AuthReply:
-        """One's API keys (`limit`, `offset`, `sortBy`, `sortDirection`)."""
-        return await endpoints.list(scope)
-
-    @get(
-        "/api-key/get",
-        operation_id="get_api_key",
-        operation_class=documented_query(Field("id")),
-        opt=facts(400, ApiKeyNotFound, caller="session"),
-        responses=answers(ApiKey),
-    )
-    async def get_key(scope: Scope) -> AuthReply:
-        """One's API key with this `id`."""
-        return await endpoints.get(scope)
-
-    @post(
-        "/api-key/update",
-        operation_id="update_api_key",
-        opt=facts(ApiKeyNotFound, caller="session"),
-        operation_class=documented((*_UPDATE_FIELDS, _METADATA)),
-        status_code=200,
-        responses=answers(ApiKey),
-    )
-    async def update(request: Request[Any, Any, Any]) -> AuthReply:
-        """Change `name`, `enabled`, `expiresIn` or `metadata` of the key `keyId`."""
-        return await endpoints.update(request)
-
-    @post(
-        "/api-key/delete",
-        operation_id="delete_api_key",
-        opt=facts(ApiKeyNotFound, caller="session"),
-        operation_class=documented(_DELETE_FIELDS),
-        status_code=200,
-        responses=answers(Success),
-    )
-    async def delete(request: Request[Any, Any, Any]) -> AuthReply:
-        """The key `keyId`, and every database token made for it, is of no use from now on."""
-        return await endpoints.delete(request)
-
-    return [create, list_keys, get_key, update, delete]
+ROUTES: tuple[Route[ApiKeyEndpoints], ...] = (
+    Route("POST", "/api-key/create", ApiKeyEndpoints.create, "session", "auth",
+          Doc("create_api_key", (*_CREATE_FIELDS, _METADATA), NewApiKeyReply)),
+    Route("GET", "/api-key/list", ApiKeyEndpoints.list_keys, "session", "auth",
+          Doc("list_api_keys", _LIST_QUERY, ApiKeysReply, (400,))),
+    Route("GET", "/api-key/get", ApiKeyEndpoints.get_key, "session", "auth",
+          Doc("get_api_key", _GET_QUERY, ApiKey, (400, ApiKeyNotFound))),
+    Route("POST", "/api-key/update", ApiKeyEndpoints.update, "session", "auth",
+          Doc("update_api_key", (*_UPDATE_FIELDS, _METADATA), ApiKey, (ApiKeyNotFound,))),
+    Route("POST", "/api-key/delete", ApiKeyEndpoints.delete, "session", "auth",
+          Doc("delete_api_key", _DELETE_FIELDS, Success, (ApiKeyNotFound,))),
+)  # fmt: skip
 
 
 def _without_null(body: Any, *names: str) -> Any:
