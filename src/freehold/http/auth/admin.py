@@ -1,9 +1,10 @@
 """`/api/auth/admin`: users in the hands of administrators, as better-auth's plugin `admin` has them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 
@@ -13,8 +14,8 @@ from freehold.auth.users.admin import UserAdmin
 from freehold.auth.users.admin_types import CreatedUser
 from freehold.auth.users.permissions import may
 from freehold.http.auth.admin_bodies import (
+    LIST_QUERY,
     USER_ID,
-    DocumentedQuery,
     ban_seconds,
     changes_nothing,
     edit_in,
@@ -25,11 +26,11 @@ from freehold.http.auth.admin_bodies import (
     user_query,
 )
 from freehold.http.auth.answers import UserReply
-from freehold.http.auth.bodies import ABSENT, KEEPS_KEYS, Field, documented, documented_query
-from freehold.http.auth.edge import AuthEdge, answers, query_value
+from freehold.http.auth.bodies import ABSENT, KEEPS_KEYS, Field
+from freehold.http.auth.edge import AuthEdge, query_value
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
+from freehold.http.auth.route import Asked, Doc, Refuses, Route, bound
 from freehold.http.headers import header, presented_by
-from freehold.http.route_facts import Caller, facts
 
 _CREATE = (
     Field("email"),
@@ -38,8 +39,10 @@ _CREATE = (
     Field("data", "record", is_required=False),
 )
 _UPDATE = (USER_ID, Field("data", "record"))
+_GET_QUERY = (Field("id"),)
 _SET_ROLE = (USER_ID,)
 _ROLE = Field("role", is_required=False)  # a text or several; read by itself
+_USER = (USER_ID,)
 _SET_PASSWORD = (Field("newPassword", "nonempty"), USER_ID)
 _BAN = (USER_ID, Field("banReason", is_required=False), Field("banExpiresIn", "number", is_required=False))
 _SESSION = (Field("sessionToken"),)
@@ -50,8 +53,6 @@ _HAS_PERMISSION = (
     Field("permissions", "record", is_required=False),
 )
 
-_BARE = (401,)
-_FOR_EVERYBODY = frozenset({"stop-impersonating", "has-permission"})
 
 # What is said to who may not: what it was, and the rest of the code.
 _MAY_NOT = {
@@ -98,32 +99,39 @@ class PermissionReply(msgspec.Struct, frozen=True):
     error: None = None
 
 
-class _Endpoints:
-    def __init__(self, edge: AuthEdge, admin: UserAdmin) -> None:
-        self._edge = edge
-        self._admin = admin
+@dataclass(frozen=True, slots=True)
+class AdminEndpoints:
+    """The routes of the plugin, each under the name that its client has for it."""
 
-    async def list_users(self, scope: Scope) -> AuthReply:
+    edge: AuthEdge
+    admin: UserAdmin
+
+    async def list_users(self, request: Asked) -> AuthReply:
+        """Users, searched, filtered, sorted, and page by page."""
+        scope = request.scope
         query = user_query(scope)
         await self._admitted(scope, "user", "list")
         try:
-            page = await self._admin.list(query)
+            page = await self.admin.list(query)
         except NoSuchField:  # better-auth answers so
             return json_reply(UsersReply([], 0))
         limit = query.limit if number_in(query_value(scope, "limit")) else msgspec.UNSET
         return json_reply(UsersReply(list(page.users), page.total, limit, query.offset or msgspec.UNSET))
 
-    async def get_user(self, scope: Scope) -> AuthReply:
+    async def get_user(self, request: Asked) -> AuthReply:
+        """The user whose `id` is asked for."""
+        scope = request.scope
         user_id = query_value(scope, "id")
         if user_id is None:
             raise Refusal(
                 400, "VALIDATION_ERROR", "[query.id] Invalid input: expected string, received undefined"
             )
         await self._admitted(scope, "user", "get")
-        return json_reply(await self._admin.get(user_id))
+        return json_reply(await self.admin.get(user_id))
 
-    async def create_user(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = await self._edge.accept(request)
+    async def create_user(self, request: Asked) -> AuthReply:
+        """Make a user, with a password or without."""
+        body = await self.edge.accept(request)
         values = read(body, *_CREATE)
         await self._admitted(request.scope, "user", "create")
         more = dict(values.get("data") or {})
@@ -136,12 +144,13 @@ class _Endpoints:
             more=edit_in(more, takes_names=False),
         )
         try:
-            return json_reply(UserReply(await self._admin.create(new)))
+            return json_reply(UserReply(await self.admin.create(new)))
         except EmailTaken as error:
             raise _taken() from error
 
-    async def update_user(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = read(await self._edge.accept(request), *_UPDATE)
+    async def update_user(self, request: Asked) -> AuthReply:
+        """Change what `data` says of a user."""
+        values = read(await self.edge.accept(request), *_UPDATE)
         found = await self._admitted(request.scope, "user", "update")
         if "password" in values["data"]:
             raise Refusal(
@@ -153,87 +162,98 @@ class _Endpoints:
         if changes_nothing(edit):
             raise Refusal(400, "NO_DATA_TO_UPDATE", "No data to update")
         try:
-            return json_reply(await self._admin.update(found.user, values["userId"], edit))
+            return json_reply(await self.admin.update(found.user, values["userId"], edit))
         except EmailTaken as error:
             raise _taken() from error
 
-    async def set_role(self, request: Request[Any, Any, Any]) -> AuthReply:
-        body = await self._edge.accept(request)
+    async def set_role(self, request: Asked) -> AuthReply:
+        """Replace a user's roles."""
+        body = await self.edge.accept(request)
         values = read(body, *_SET_ROLE)
         if not isinstance(body.get("role"), str | list):
             raise Refusal(400, "VALIDATION_ERROR", "[body.role] Invalid input")
         await self._admitted(request.scope, "user", "set-role")
-        return json_reply(UserReply(await self._admin.set_role(values["userId"], role_in(body["role"]))))
+        return json_reply(UserReply(await self.admin.set_role(values["userId"], role_in(body["role"]))))
 
-    async def set_user_password(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = read(await self._edge.accept(request), *_SET_PASSWORD)
+    async def set_user_password(self, request: Asked) -> AuthReply:
+        """Give a user a new password; their sessions end."""
+        values = read(await self.edge.accept(request), *_SET_PASSWORD)
         await self._admitted(request.scope, "user", "set-password")
-        await self._admin.set_password(values["userId"], values["newPassword"])
+        await self.admin.set_password(values["userId"], values["newPassword"])
         return json_reply(StatusReply())
 
-    async def ban_user(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = read(await self._edge.accept(request), *_BAN)
+    async def ban_user(self, request: Asked) -> AuthReply:
+        """Lock a user out; their sessions end."""
+        values = read(await self.edge.accept(request), *_BAN)
         found = await self._admitted(request.scope, "user", "ban")
         expires_in_s = ban_seconds(values.get("banExpiresIn"))
-        user = await self._admin.ban(found.user, values["userId"], values.get("banReason"), expires_in_s)
+        user = await self.admin.ban(found.user, values["userId"], values.get("banReason"), expires_in_s)
         return json_reply(UserReply(user))
 
-    async def unban_user(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = read(await self._edge.accept(request), USER_ID)
+    async def unban_user(self, request: Asked) -> AuthReply:
+        """Let a user in again."""
+        values = read(await self.edge.accept(request), USER_ID)
         await self._admitted(request.scope, "user", "ban")
-        return json_reply(UserReply(await self._admin.unban(values["userId"])))
+        return json_reply(UserReply(await self.admin.unban(values["userId"])))
 
-    async def list_user_sessions(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = read(await self._edge.accept(request), USER_ID)
+    async def list_user_sessions(self, request: Asked) -> AuthReply:
+        """A user's sessions."""
+        values = read(await self.edge.accept(request), USER_ID)
         await self._admitted(request.scope, "session", "list")
-        return json_reply(SessionsReply(list(await self._admin.sessions(values["userId"]))))
+        return json_reply(SessionsReply(list(await self.admin.sessions(values["userId"]))))
 
-    async def revoke_user_session(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = read(await self._edge.accept(request), *_SESSION)
+    async def revoke_user_session(self, request: Asked) -> AuthReply:
+        """End one session."""
+        values = read(await self.edge.accept(request), *_SESSION)
         await self._admitted(request.scope, "session", "revoke")
-        await self._admin.end_session(values["sessionToken"])
+        await self.admin.end_session(values["sessionToken"])
         return json_reply(DoneReply())
 
-    async def revoke_user_sessions(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = read(await self._edge.accept(request), *_SESSIONS)
+    async def revoke_user_sessions(self, request: Asked) -> AuthReply:
+        """End a user's sessions, and their API keys unless `keepApiKeys`."""
+        values = read(await self.edge.accept(request), *_SESSIONS)
         await self._admitted(request.scope, "session", "revoke")
-        await self._admin.end_sessions(values["userId"], keeps_keys=values.get(KEEPS_KEYS.name, False))
+        await self.admin.end_sessions(values["userId"], keeps_keys=values.get(KEEPS_KEYS.name, False))
         return json_reply(DoneReply())
 
-    async def impersonate_user(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = read(await self._edge.accept(request), USER_ID)
+    async def impersonate_user(self, request: Asked) -> AuthReply:
+        """Act as a user for an hour."""
+        values = read(await self.edge.accept(request), USER_ID)
         found = await self._admitted(request.scope, "user", "impersonate")
-        client = await self._edge.client(request.scope)
-        acting = await self._admin.impersonate(found.user, values["userId"], client)
-        cookies = self._edge.auth.cookies
+        client = await self.edge.client(request.scope)
+        acting = await self.admin.impersonate(found.user, values["userId"], client)
+        cookies = self.edge.auth.cookies
         presented = presented_by(request.scope, cookies)
         own = cookies.setting_admin(
             found.session.token, is_remembered=presented is None or presented.is_remembered
         )
-        headers, session_cookies = self._edge.session_headers(acting.session.token, remember=False)
+        headers, session_cookies = self.edge.session_headers(acting.session.token, remember=False)
         body = ActingReply(acting.session, acting.user)
         return json_reply(body, headers, (*cookies.clearing, own, *session_cookies))
 
-    async def stop_impersonating(self, request: Request[Any, Any, Any]) -> AuthReply:
-        await self._edge.accept(request)
+    async def stop_impersonating(self, request: Asked) -> AuthReply:
+        """Be oneself again."""
+        await self.edge.accept(request)
         found = await self._signed_in(request.scope)
-        cookies = self._edge.auth.cookies
+        cookies = self.edge.auth.cookies
         kept = cookies.admin_in(header(request.scope, b"cookie") or "")
-        own = await self._admin.stop_impersonating(found, kept.token if kept else None)
+        own = await self.admin.stop_impersonating(found, kept.token if kept else None)
         remember = kept is None or kept.is_remembered
-        headers, session_cookies = self._edge.session_headers(own.session.token, remember=remember)
+        headers, session_cookies = self.edge.session_headers(own.session.token, remember=remember)
         return json_reply(
             ActingReply(own.session, own.user), headers, (*session_cookies, cookies.clearing_admin)
         )
 
-    async def remove_user(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = read(await self._edge.accept(request), USER_ID)
+    async def remove_user(self, request: Asked) -> AuthReply:
+        """Delete a user and their database."""
+        values = read(await self.edge.accept(request), USER_ID)
         found = await self._admitted(request.scope, "user", "delete")
-        await self._admin.remove(found.user, values["userId"])
+        await self.admin.remove(found.user, values["userId"])
         return json_reply(DoneReply())
 
-    async def has_permission(self, request: Request[Any, Any, Any]) -> AuthReply:
-        values = read(await self._edge.accept(request), *_HAS_PERMISSION)
+    async def has_permission(self, request: Asked) -> AuthReply:
+        """Whether who asks may do all of `permissions`."""
+        values = read(await self.edge.accept(request), *_HAS_PERMISSION)
         wanted = values.get("permissions")
         if wanted is None:
             raise Refusal(400, "", "invalid permission check. no permission(s) were passed.")
@@ -244,7 +264,7 @@ class _Endpoints:
         return json_reply(PermissionReply(may(found.user.role, wanted)))
 
     async def _signed_in(self, scope: Scope) -> SignedIn:
-        found = await self._edge.maybe_signed_in(scope)
+        found = await self.edge.maybe_signed_in(scope)
         if found is None:
             raise Refusal(401, "", "")
         return found
@@ -258,69 +278,48 @@ class _Endpoints:
 
 
 def admin_handlers(edge: AuthEdge, admin: UserAdmin) -> list[HTTPRouteHandler]:
-    """The routes of the plugin, each under the name that its client has for it."""
-    does = _Endpoints(edge, admin)
-
-    @get(
-        "/admin/list-users",
-        operation_id="admin_list_users",
-        opt=facts(400, caller="admin", bare=_BARE),
-        operation_class=DocumentedQuery,
-        responses=answers(UsersReply),
-    )
-    async def list_users(scope: Scope) -> AuthReply:
-        """Users, searched, filtered, sorted, and page by page."""
-        return await does.list_users(scope)
-
-    @get(
-        "/admin/get-user",
-        operation_id="admin_get_user",
-        operation_class=documented_query(Field("id")),
-        opt=facts(400, NoSuchUser, caller="admin", bare=_BARE),
-        responses=answers(User),
-    )
-    async def get_user(scope: Scope) -> AuthReply:
-        """The user whose `id` is asked for."""
-        return await does.get_user(scope)
-
-    posted = [
-        ("create-user", does.create_user, (*_CREATE, _ROLE), UserReply, "Make a user, with a password or without."),
-        ("update-user", does.update_user, _UPDATE, User, "Change what `data` says of a user."),
-        ("set-role", does.set_role, (*_SET_ROLE, _ROLE), UserReply, "Replace a user's roles."),
-        ("set-user-password", does.set_user_password, _SET_PASSWORD, StatusReply,
-         "Give a user a new password; their sessions end."),
-        ("ban-user", does.ban_user, _BAN, UserReply, "Lock a user out; their sessions end."),
-        ("unban-user", does.unban_user, (USER_ID,), UserReply, "Let a user in again."),
-        ("list-user-sessions", does.list_user_sessions, (USER_ID,), SessionsReply, "A user's sessions."),
-        ("revoke-user-session", does.revoke_user_session, _SESSION, DoneReply, "End one session."),
-        ("revoke-user-sessions", does.revoke_user_sessions, _SESSIONS, DoneReply,
-         "End a user's sessions, and their API keys unless `keepApiKeys`."),
-        ("impersonate-user", does.impersonate_user, (USER_ID,), ActingReply, "Act as a user for an hour."),
-        ("stop-impersonating", does.stop_impersonating, (), ActingReply, "Be oneself again."),
-        ("remove-user", does.remove_user, (USER_ID,), DoneReply, "Delete a user and their database."),
-        ("has-permission", does.has_permission, _HAS_PERMISSION, PermissionReply,
-         "Whether who asks may do all of `permissions`."),
-    ]  # fmt: skip
-    return [list_users, get_user, *(_posted(*each) for each in posted)]
+    """What `auth_routes` takes as further routes."""
+    return bound(ROUTES, AdminEndpoints(edge, admin))
 
 
-def _posted(name: str, does: Any, fields: tuple[Field, ...], reply: type, words: str) -> HTTPRouteHandler:
-    caller: Caller = "session" if name in _FOR_EVERYBODY else "admin"
-    refused = (NoSuchUser,) if USER_ID in fields and not name.endswith("sessions") else ()
+def _doc(name: str, takes: Sequence[Field], gives: Any, refuses: Refuses = ()) -> Doc:
+    """All of these answer whoever is not signed in with a 401 without a body."""
+    more = {} if name in {"list_users", "get_user"} else {"summary": "Handler"}  # as it was always described
+    return Doc(f"admin_{name}", takes, gives, refuses, bare=(401,), more=more)
 
-    async def handler(request: Request[Any, Any, Any]) -> AuthReply:
-        answer: AuthReply = await does(request)
-        return answer
 
-    handler.__doc__ = words
-    return post(
-        f"/admin/{name}",
-        operation_id=f"admin_{name.replace('-', '_')}",
-        opt=facts(*refused, caller=caller, bare=_BARE),
-        operation_class=documented(fields),
-        status_code=200,
-        responses=answers(reply),
-    )(handler)
+ROUTES: tuple[Route[AdminEndpoints], ...] = (
+    Route("GET", "/admin/list-users", AdminEndpoints.list_users, "admin", "auth",
+          _doc("list_users", LIST_QUERY, UsersReply, (400,))),
+    Route("GET", "/admin/get-user", AdminEndpoints.get_user, "admin", "auth",
+          _doc("get_user", _GET_QUERY, User, (400, NoSuchUser))),
+    Route("POST", "/admin/create-user", AdminEndpoints.create_user, "admin", "auth",
+          _doc("create_user", (*_CREATE, _ROLE), UserReply)),
+    Route("POST", "/admin/update-user", AdminEndpoints.update_user, "admin", "auth",
+          _doc("update_user", _UPDATE, User, (NoSuchUser,))),
+    Route("POST", "/admin/set-role", AdminEndpoints.set_role, "admin", "auth",
+          _doc("set_role", (*_SET_ROLE, _ROLE), UserReply, (NoSuchUser,))),
+    Route("POST", "/admin/set-user-password", AdminEndpoints.set_user_password, "admin", "auth",
+          _doc("set_user_password", _SET_PASSWORD, StatusReply, (NoSuchUser,))),
+    Route("POST", "/admin/ban-user", AdminEndpoints.ban_user, "admin", "auth",
+          _doc("ban_user", _BAN, UserReply, (NoSuchUser,))),
+    Route("POST", "/admin/unban-user", AdminEndpoints.unban_user, "admin", "auth",
+          _doc("unban_user", _USER, UserReply, (NoSuchUser,))),
+    Route("POST", "/admin/list-user-sessions", AdminEndpoints.list_user_sessions, "admin", "auth",
+          _doc("list_user_sessions", _USER, SessionsReply)),
+    Route("POST", "/admin/revoke-user-session", AdminEndpoints.revoke_user_session, "admin", "auth",
+          _doc("revoke_user_session", _SESSION, DoneReply)),
+    Route("POST", "/admin/revoke-user-sessions", AdminEndpoints.revoke_user_sessions, "admin", "auth",
+          _doc("revoke_user_sessions", _SESSIONS, DoneReply)),
+    Route("POST", "/admin/impersonate-user", AdminEndpoints.impersonate_user, "admin", "auth",
+          _doc("impersonate_user", _USER, ActingReply, (NoSuchUser,))),
+    Route("POST", "/admin/stop-impersonating", AdminEndpoints.stop_impersonating, "session", "auth",
+          _doc("stop_impersonating", (), ActingReply)),
+    Route("POST", "/admin/remove-user", AdminEndpoints.remove_user, "admin", "auth",
+          _doc("remove_user", _USER, DoneReply, (NoSuchUser,))),
+    Route("POST", "/admin/has-permission", AdminEndpoints.has_permission, "session", "auth",
+          _doc("has_permission", _HAS_PERMISSION, PermissionReply)),
+)  # fmt: skip
 
 
 def _taken() -> Refusal:

@@ -16,7 +16,7 @@ from freehold.auth.users.admin_types import (
     UserQuery,
 )
 from freehold.dates import from_iso, to_iso
-from freehold.http.auth.bodies import Field, check, documented_query
+from freehold.http.auth.bodies import Field, check
 from freehold.http.auth.replies import Refusal
 
 USER_ID = Field("userId")
@@ -156,7 +156,7 @@ def number_in(text: str | None) -> int | None:
     return int(text) or None
 
 
-DocumentedQuery = documented_query(
-    *(Field(name, is_required=False, choices=_CHOICES.get(name, ())) for name in (*_OTHERS, *_CHOICES))
+LIST_QUERY = tuple(
+    Field(name, is_required=False, choices=_CHOICES.get(name, ())) for name in (*_OTHERS, *_CHOICES)
 )
 """For the API description."""
