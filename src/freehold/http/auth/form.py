@@ -1,120 +1,105 @@
 """`/api/v1/auth`: the same sign-up and sign-in by form post, with the session in a cookie named `session_id`."""
 
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router
 from litestar.datastructures import ResponseHeader
 
 from freehold.auth.types import NewUser, SignedIn
 from freehold.errors import Unauthenticated
 from freehold.http.auth.answers import Success, UserReply
-from freehold.http.auth.bodies import Field, check, documented, read_body, refuse_protected
-from freehold.http.auth.edge import AuthEdge, answers
+from freehold.http.auth.bodies import Field, check, read_body, refuse_protected
+from freehold.http.auth.edge import AuthEdge
 from freehold.http.auth.origin_check import refuse_strange_origin
 from freehold.http.auth.replies import NO_STORE, AuthReply, Refusal, json_reply
+from freehold.http.auth.route import Asked, Doc, Route, bound
 from freehold.http.headers import presented_by
 from freehold.http.problems import EXCEPTION_HANDLERS, FRAMEWORK_CODES, problem
-from freehold.http.route_facts import facts
+
+BASE_PATH = "/api/v1/auth"
 
 _MAX_BODY_BYTES = 64 * 1024
 _SIGN_UP_FIELDS = (Field("email", "email"), Field("password", "nonempty"), Field("name", is_required=False))
 _LOGIN_FIELDS = (Field("email"), Field("password"))
 
 
-class _Endpoints:
+@dataclass(frozen=True, slots=True)
+class FormEndpoints:
     """Only translates: every rule is the service's."""
 
-    def __init__(self, edge: AuthEdge) -> None:
-        self._edge = edge
-        self._auth = edge.auth
+    edge: AuthEdge
 
-    async def signup(self, request: Request[Any, Any, Any]) -> AuthReply:
+    async def signup(self, request: Asked) -> AuthReply:
+        """Make a user from the fields `email` and `password` (also `name`), and sign them in."""
         body = await self._accept(request)
         values = check(body, _SIGN_UP_FIELDS)
         refuse_protected(body)
         new = NewUser(name=values.get("name", ""), email=values["email"], password=values["password"])
         return self._started(
-            await self._auth.sign_up(new, await self._edge.client(request.scope)), status=201
+            await self.edge.auth.sign_up(new, await self.edge.client(request.scope)), status=201
         )
 
-    async def login(self, request: Request[Any, Any, Any]) -> AuthReply:
+    async def login(self, request: Asked) -> AuthReply:
+        """Start a session with the fields `email` and `password`."""
         values = check(await self._accept(request), _LOGIN_FIELDS)
-        client = await self._edge.client(request.scope)
-        return self._started(await self._auth.sign_in(values["email"], values["password"], client))
+        client = await self.edge.client(request.scope)
+        return self._started(await self.edge.auth.sign_in(values["email"], values["password"], client))
 
-    async def logout(self, request: Request[Any, Any, Any]) -> AuthReply:
+    async def logout(self, request: Asked) -> AuthReply:
+        """End the session, if there is one, and clear its cookies."""
         await self._accept(request)
-        presented = presented_by(request.scope, self._auth.cookies, takes_form_cookie=True)
+        presented = presented_by(request.scope, self.edge.auth.cookies, takes_form_cookie=True)
         if presented is not None:
-            await self._auth.sign_out(presented.token)
-        cookies = (self._auth.cookies.form_clearing, *self._auth.cookies.clearing)
+            await self.edge.auth.sign_out(presented.token)
+        cookies = (self.edge.auth.cookies.form_clearing, *self.edge.auth.cookies.clearing)
         return json_reply(Success(), NO_STORE, cookies)
 
-    async def me(self, request: Request[Any, Any, Any]) -> AuthReply:
-        presented = presented_by(request.scope, self._auth.cookies, takes_form_cookie=True)
-        found = await self._auth.sessions.current(presented.token) if presented is not None else None
+    async def me(self, request: Asked) -> AuthReply:
+        """Who is signed in; the session lives on."""
+        presented = presented_by(request.scope, self.edge.auth.cookies, takes_form_cookie=True)
+        found = await self.edge.auth.sessions.current(presented.token) if presented is not None else None
         if found is None:
             raise Unauthenticated("sign in first: this request carries no session, or one that has ended")
-        cookies = (self._auth.cookies.form_setting(found.session.token),) if found.is_extended else ()
+        cookies = (self.edge.auth.cookies.form_setting(found.session.token),) if found.is_extended else ()
         return json_reply(UserReply(found.user), NO_STORE, cookies)
 
-    async def _accept(self, request: Request[Any, Any, Any]) -> Any:
+    async def _accept(self, request: Asked) -> Any:
         body = await read_body(request, takes_forms=True)
-        refuse_strange_origin(request.scope, self._auth.origins)
+        refuse_strange_origin(request.scope, self.edge.auth.origins)
         return body
 
     def _started(self, signed_in: SignedIn, *, status: int = 200) -> AuthReply:
-        cookie = self._auth.cookies.form_setting(signed_in.session.token)
+        cookie = self.edge.auth.cookies.form_setting(signed_in.session.token)
         return json_reply(UserReply(signed_in.user), NO_STORE, (cookie,), status=status)
+
+
+_SETS_COOKIE = {
+    "response_headers": [
+        ResponseHeader(name="Set-Cookie", description="`session_id`", documentation_only=True)
+    ]
+}
+
+ROUTES: tuple[Route[FormEndpoints], ...] = (
+    Route("POST", "/signup", FormEndpoints.signup, "anyone", "sign-in",
+          Doc("form_sign_up", _SIGN_UP_FIELDS, UserReply, status=201, is_form=True, more=_SETS_COOKIE)),
+    Route("POST", "/login", FormEndpoints.login, "anyone", "sign-in",
+          Doc("form_login", _LOGIN_FIELDS, UserReply, (Unauthenticated,), is_form=True, more=_SETS_COOKIE)),
+    Route("POST", "/logout", FormEndpoints.logout, "anyone", "auth", Doc("form_logout", gives=Success)),
+    Route("GET", "/me", FormEndpoints.me, "form session", "auth", Doc("form_me", gives=UserReply)),
+)  # fmt: skip
 
 
 def form_routes(edge: AuthEdge) -> Router:
     """The routes; errors are problem details, as everywhere outside `/api/auth`."""
-    endpoints = _Endpoints(edge)
-    sets_cookie = [ResponseHeader(name="Set-Cookie", description="`session_id`", documentation_only=True)]
 
-    @post(
-        "/signup",
-        operation_id="form_sign_up",
-        operation_class=documented(_SIGN_UP_FIELDS, is_form=True),
-        status_code=201,
-        responses=answers(UserReply, status=201),
-        response_headers=sets_cookie,
-    )
-    async def signup(request: Request[Any, Any, Any]) -> AuthReply:
-        """Make a user from the fields `email` and `password` (also `name`), and sign them in."""
-        return await endpoints.signup(request)
-
-    @post(
-        "/login",
-        operation_id="form_login",
-        opt=facts(Unauthenticated),
-        operation_class=documented(_LOGIN_FIELDS, is_form=True),
-        status_code=200,
-        responses=answers(UserReply),
-        response_headers=sets_cookie,
-    )
-    async def login(request: Request[Any, Any, Any]) -> AuthReply:
-        """Start a session with the fields `email` and `password`."""
-        return await endpoints.login(request)
-
-    @post("/logout", operation_id="form_logout", status_code=200, responses=answers(Success))
-    async def logout(request: Request[Any, Any, Any]) -> AuthReply:
-        """End the session, if there is one, and clear its cookies."""
-        return await endpoints.logout(request)
-
-    @get("/me", operation_id="form_me", opt=facts(caller="form session"), responses=answers(UserReply))
-    async def me(request: Request[Any, Any, Any]) -> AuthReply:
-        """Who is signed in; the session lives on."""
-        return await endpoints.me(request)
-
-    async def before_each(request: Request[Any, Any, Any]) -> None:
+    async def before_each(request: Asked) -> None:
         edge.refuse_cross_site(request)
 
     return Router(
-        "/api/v1/auth",
-        route_handlers=[signup, login, logout, me],
+        BASE_PATH,
+        route_handlers=bound(ROUTES, FormEndpoints(edge)),
         before_request=before_each,
         exception_handlers={**EXCEPTION_HANDLERS, Refusal: _refused},
         request_max_body_size=_MAX_BODY_BYTES,
@@ -122,7 +107,7 @@ def form_routes(edge: AuthEdge) -> Router:
     )
 
 
-def _refused(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
+def _refused(request: Asked, refusal: Refusal) -> Response[bytes]:
     """What the shared checks say in better-auth's words, as a problem."""
     code = FRAMEWORK_CODES.get(refusal.status, "invalid_input")
     return problem(request, refusal.status, code, refusal.message or HTTPStatus(refusal.status).phrase)
