@@ -12,6 +12,7 @@ import httpx
 from litestar import Litestar, get, post
 from litestar.di import NamedDependency, Provide
 
+from freehold.auth.email.code_sign_in import CodeSignIn
 from freehold.auth.lockout import Lockout
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords.passwords import ScryptHasher
@@ -30,21 +31,26 @@ from freehold.central.auth.users import SqlUserStore
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.central.engine import Central
 from freehold.http.app import create_asgi
-from freehold.http.auth.admin import admin_handlers
-from freehold.http.auth.api_keys import api_key_routes
+from freehold.http.auth.account import AccountEndpoints
+from freehold.http.auth.admin import AdminEndpoints
+from freehold.http.auth.api_keys import ApiKeyEndpoints
+from freehold.http.auth.codes import CodeEndpoints
 from freehold.http.auth.edge import AuthEdge
-from freehold.http.auth.email import email_and_password_routes
+from freehold.http.auth.emails import EmailEndpoints
 from freehold.http.auth.form import form_routes
-from freehold.http.auth.guests import guest_handlers
-from freehold.http.auth.jwts import jwt_routes
-from freehold.http.auth.pairs import pair_routes
-from freehold.http.auth.sign_in import auth_routes
+from freehold.http.auth.guests import GuestEndpoints
+from freehold.http.auth.jwts import JwtEndpoints
+from freehold.http.auth.pairs import PairEndpoints
+from freehold.http.auth.passwords import PasswordEndpoints
+from freehold.http.auth.sessions import SessionEndpoints
+from freehold.http.auth.sign_in import SignInEndpoints
+from freehold.http.auth.table import auth_routes
 from freehold.http.client_address import ClientAddresses
 from freehold.http.guards import provide_signed_in, require_admin
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.mail.outbox import Outbox
 from freehold.settings.fields import Secret, Settings
-from freehold.wiring.email import email_addresses, email_services
+from freehold.wiring.email import email_addresses, open_accounts, open_password_resets
 from freehold.wiring.services import open_services
 from freehold.wiring.tokens import open_issuers
 from tests.support.central_place import CentralPlace
@@ -179,18 +185,25 @@ async def running_auth(
         auth = replace(parts, verification=addresses if must_verify else None)
         edge = AuthEdge(auth, ClientAddresses(checked.trusted_proxies), issuers)
         users = SqlUserStore(central, "local")
-        email = email_services(auth, central, addresses)
-        further = [
-            *guest_handlers(edge, Guests(auth, users)),
-            *jwt_routes(edge),
-            *pair_routes(edge),
-            *api_key_routes(edge),
-            *email_and_password_routes(edge, email, checked),
-            *admin_handlers(edge, UserAdmin(auth, SqlAdminStore(central, users), addresses.notices)),
+        accounts = open_accounts(auth, central, addresses)
+        resets = open_password_resets(auth, addresses)
+        code_sign_in = CodeSignIn(auth, addresses.store, addresses.codes)
+        endpoints = [
+            SignInEndpoints(edge),
+            GuestEndpoints(edge, Guests(auth, users)),
+            JwtEndpoints(edge),
+            PairEndpoints(edge, issuers.pairs),
+            ApiKeyEndpoints(edge, issuers.api_keys),
+            CodeEndpoints(edge, addresses.codes, code_sign_in, resets, addresses),
+            PasswordEndpoints(edge, accounts, resets, checked.public_url),
+            EmailEndpoints(edge, addresses),
+            AccountEndpoints(edge, accounts, confirms_by_mail=checked.confirm_deletion == "mail"),
+            SessionEndpoints(edge, accounts),
+            AdminEndpoints(edge, UserAdmin(auth, SqlAdminStore(central, users), addresses.notices)),
         ]
         app = Litestar(
             [
-                auth_routes(edge, further),
+                auth_routes(edge, endpoints),
                 form_routes(edge),
                 me,
                 change_me,

@@ -14,18 +14,11 @@ from freehold.http.admin.audit import AuditController
 from freehold.http.admin.census import CensusController
 from freehold.http.admin.rollouts import RolloutsController
 from freehold.http.admin.tenants import TenantsController
-from freehold.http.auth.admin import admin_handlers
-from freehold.http.auth.api_keys import api_key_routes
 from freehold.http.auth.edge import AuthEdge
-from freehold.http.auth.email import email_and_password_routes
 from freehold.http.auth.form import form_routes
-from freehold.http.auth.guests import guest_handlers
-from freehold.http.auth.jwts import jwt_routes
-from freehold.http.auth.pairs import pair_routes
-from freehold.http.auth.provider_accounts import provider_account_handlers
 from freehold.http.auth.quick_session import QuickSession
-from freehold.http.auth.sign_in import auth_routes, session_reader
-from freehold.http.auth.social import social_handlers
+from freehold.http.auth.sign_in import SignInEndpoints
+from freehold.http.auth.table import auth_endpoints, auth_routes
 from freehold.http.body_room import BodyRoom
 from freehold.http.client_address import ClientAddresses, network_of
 from freehold.http.databases.gateway import DatabasePaths, Gateway, gateway_routes
@@ -89,16 +82,6 @@ def create_app(
         {"the central database": services.central.check, "the provider": services.provider.check}
     )
     edge = _edge(services)
-    further = [
-        *guest_handlers(edge, services.guests),
-        *admin_handlers(edge, services.user_admin),
-        *social_handlers(edge, services.social),
-        *provider_account_handlers(edge, services.social),
-        *jwt_routes(edge),
-        *pair_routes(edge),
-        *email_and_password_routes(edge, services.email, services.settings),
-        *api_key_routes(edge),
-    ]
     description = ApiDescription(
         Rules(services.settings), services.auth.cookies, has_gateway=gateway is not None
     )
@@ -106,7 +89,7 @@ def create_app(
         route_handlers=[
             HealthController,
             metrics_route(services, counts or RequestCounts()),
-            auth_routes(edge, further),
+            auth_routes(edge, auth_endpoints(edge, services, services.settings)),
             form_routes(edge),
             DatabasesController,
             AuditController,
@@ -153,7 +136,9 @@ def create_asgi(services: Services, room: BodyRoom | None = None) -> ASGIApp:
     """What a server runs: the application with limits, CORS, the request log and reading out around it."""
     gateway = _gateway(services)
     counts = RequestCounts()
-    app: ASGIApp = QuickSession(create_app(services, gateway, counts), session_reader(_edge(services)))
+    app: ASGIApp = QuickSession(
+        create_app(services, gateway, counts), SignInEndpoints(_edge(services)).session_of
+    )
     if gateway is not None:
         app = DatabasePaths(app, gateway)
     settings = services.settings

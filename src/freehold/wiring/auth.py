@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from freehold.auth.email_services import EmailServices
+from freehold.auth.email.addresses import EmailAddresses
+from freehold.auth.email.code_sign_in import CodeSignIn
+from freehold.auth.email.password_resets import PasswordResets
 from freehold.auth.importing.service import MovingIn
 from freehold.auth.lockout import Lockout
 from freehold.auth.origins import TrustedOrigins
@@ -19,6 +21,7 @@ from freehold.auth.sessions.sessions import Sessions
 from freehold.auth.social.service import Social
 from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.tokens.references import References
+from freehold.auth.users.accounts import Accounts
 from freehold.auth.users.admin import UserAdmin
 from freehold.auth.users.guests import Guests
 from freehold.cache.sessions import RedisSessions
@@ -29,7 +32,7 @@ from freehold.central.auth.users import SqlUserStore
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.limiting import Limiter, RateLimited, hit_from
 from freehold.settings.fields import Settings
-from freehold.wiring.email import email_addresses, email_services, open_mailer
+from freehold.wiring.email import email_addresses, open_accounts, open_mailer, open_password_resets
 from freehold.wiring.foundation import Foundation
 from freehold.wiring.passwords import open_password_rules
 from freehold.wiring.social import open_social
@@ -48,7 +51,10 @@ class AuthServices:
     guests: Guests
     social: Social
     issuers: Issuers
-    email: EmailServices
+    accounts: Accounts
+    email_addresses: EmailAddresses
+    code_sign_in: CodeSignIn
+    password_resets: PasswordResets
     recognition: Recognition
 
 
@@ -107,7 +113,10 @@ async def open_auth(
         guests=Guests(auth, users),
         social=await open_social(base, auth),
         issuers=issuers,
-        email=email_services(auth, central, addresses),
+        accounts=open_accounts(auth, central, addresses),
+        email_addresses=addresses,
+        code_sign_in=CodeSignIn(auth, addresses.store, addresses.codes),
+        password_resets=open_password_resets(auth, addresses),
         recognition=Recognition(auth.sessions, issuers.pairs, issuers.api_keys),
     )
 

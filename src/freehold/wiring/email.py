@@ -5,12 +5,10 @@ from email.utils import parseaddr
 from urllib.parse import urlsplit
 
 from freehold.auth.email.addresses import EmailAddresses
-from freehold.auth.email.code_sign_in import CodeSignIn
 from freehold.auth.email.codes import Codes
 from freehold.auth.email.links import Links
 from freehold.auth.email.notices import Notices
 from freehold.auth.email.password_resets import PasswordResets
-from freehold.auth.email_services import EmailServices
 from freehold.auth.places import KnownPlaces
 from freehold.auth.ports import Mailer
 from freehold.auth.service import Auth
@@ -48,23 +46,28 @@ def email_addresses(central: Central, mailer: Mailer, secret: str, settings: Set
     )
 
 
-def email_services(auth: Auth, central: Central, addresses: EmailAddresses) -> EmailServices:
-    """All that works by e-mail address and password."""
-    store, codes, links, base_url = addresses.store, addresses.codes, addresses.links, addresses.base_url
-    return EmailServices(
-        accounts=Accounts(
-            auth,
-            store,
-            CentralOwnSessions(central),
-            links,
-            addresses.notices,
-            addresses.secret,
-            base_url,
-        ),
-        codes=codes,
-        code_sign_in=CodeSignIn(auth, store, codes),
-        email_addresses=addresses,
-        password_resets=PasswordResets(
-            store, auth.hasher, auth.rules, codes, links, addresses.notices, addresses.secret, base_url
-        ),
+def open_accounts(auth: Auth, central: Central, addresses: EmailAddresses) -> Accounts:
+    """What users do with their accounts and sessions."""
+    return Accounts(
+        auth,
+        addresses.store,
+        CentralOwnSessions(central),
+        addresses.links,
+        addresses.notices,
+        addresses.secret,
+        addresses.base_url,
+    )
+
+
+def open_password_resets(auth: Auth, addresses: EmailAddresses) -> PasswordResets:
+    """New passwords, by codes and links in mails."""
+    return PasswordResets(
+        addresses.store,
+        auth.hasher,
+        auth.rules,
+        addresses.codes,
+        addresses.links,
+        addresses.notices,
+        addresses.secret,
+        addresses.base_url,
     )

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from litestar.handlers import HTTPRouteHandler
-
 from freehold.auth.errors import BadLink, SessionNotFresh
 from freehold.auth.types import Account, UserChanges
 from freehold.auth.users.accounts import Accounts
@@ -12,7 +10,7 @@ from freehold.http.auth.bodies import Field, check, refuse_protected
 from freehold.http.auth.edge import AuthEdge, query_value
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply, redirect
-from freehold.http.auth.route import Asked, Doc, Route, bound
+from freehold.http.auth.route import Asked, Doc, Route
 
 _UPDATE_FIELDS = (Field("name", is_required=False), Field("image", "nullable", is_required=False))
 _DELETE_FIELDS = (
@@ -94,11 +92,6 @@ class AccountEndpoints:
         return (
             redirect(target, set_cookies=clearing) if target else json_reply(_DELETED, set_cookies=clearing)
         )
-
-
-def account_routes(edge: AuthEdge, accounts: Accounts, *, confirms_by_mail: bool) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, AccountEndpoints(edge, accounts, confirms_by_mail))
 
 
 ROUTES: tuple[Route[AccountEndpoints], ...] = (

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 
 from freehold.auth.errors import EmailTaken, NoSuchField, NoSuchUser
@@ -29,7 +28,7 @@ from freehold.http.auth.answers import UserReply
 from freehold.http.auth.bodies import ABSENT, KEEPS_KEYS, Field
 from freehold.http.auth.edge import AuthEdge, query_value
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
-from freehold.http.auth.route import Asked, Doc, Refuses, Route, bound
+from freehold.http.auth.route import Asked, Doc, Refuses, Route
 from freehold.http.headers import header, presented_by
 
 _CREATE = (
@@ -275,11 +274,6 @@ class AdminEndpoints:
             words = f"You are not allowed to {_MAY_NOT[resource, action]}"
             raise Refusal(403, words.upper().replace(" ", "_"), words)
         return found
-
-
-def admin_handlers(edge: AuthEdge, admin: UserAdmin) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, AdminEndpoints(edge, admin))
 
 
 def _doc(name: str, takes: Sequence[Field], gives: Any, refuses: Refuses = ()) -> Doc:

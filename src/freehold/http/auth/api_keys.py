@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 from msgspec import UNSET
 
@@ -18,7 +17,7 @@ from freehold.http.auth.answers import Success
 from freehold.http.auth.bodies import Field, check
 from freehold.http.auth.edge import AuthEdge, query_value
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
-from freehold.http.auth.route import Asked, Doc, Route, bound
+from freehold.http.auth.route import Asked, Doc, Route
 
 _CREATE_FIELDS = (
     Field("name", is_required=False),
@@ -142,11 +141,6 @@ class ApiKeyEndpoints:
 
 def _nobody() -> Refusal:
     return Refusal(401, "UNAUTHORIZED_SESSION", "Unauthorized or invalid session")
-
-
-def api_key_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, ApiKeyEndpoints(edge, edge.issuers.api_keys))
 
 
 ROUTES: tuple[Route[ApiKeyEndpoints], ...] = (

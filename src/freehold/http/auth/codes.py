@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from litestar.handlers import HTTPRouteHandler
-
 from freehold.auth.email.addresses import EmailAddresses
 from freehold.auth.email.code_sign_in import CodeSignIn, checked_email
 from freehold.auth.email.codes import CodeKind, Codes, Purpose
@@ -14,7 +12,7 @@ from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
 from freehold.http.auth.edge import AuthEdge
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
-from freehold.http.auth.route import Asked, Doc, Route, bound
+from freehold.http.auth.route import Asked, Doc, Route
 
 _KINDS = ("email-verification", "sign-in", "forget-password", "change-email")
 
@@ -128,13 +126,6 @@ class CodeEndpoints:
         language = language_of(request.scope)
         await self.addresses.change_by_code(asking, values["newEmail"], values["otp"], language)
         return self.edge.session_kept(request.scope, asking, Success())
-
-
-def code_routes(
-    edge: AuthEdge, codes: Codes, sign_ins: CodeSignIn, resets: PasswordResets, addresses: EmailAddresses
-) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, CodeEndpoints(edge, codes, sign_ins, resets, addresses))
 
 
 ROUTES: tuple[Route[CodeEndpoints], ...] = (

@@ -142,10 +142,6 @@ def answers(content: Any, *, status: int = 200, words: str = "Done.") -> dict[in
     return {status: ResponseSpec(content, generate_examples=False, description=words)}
 
 
-LEADS_ON = {302: ResponseSpec(None, description="On to `callbackURL`, where there is one.")}
-"""What a link in a mail answers besides, for the API description."""
-
-
 def query_value(scope: Scope, name: str) -> str | None:
     """The last value of this name in the query."""
     query = scope["query_string"]

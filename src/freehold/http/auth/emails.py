@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 
 from freehold.auth.email.addresses import EmailAddresses, Followed
@@ -13,7 +12,7 @@ from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
 from freehold.http.auth.edge import AuthEdge, query_value
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
-from freehold.http.auth.route import Asked, Doc, Route, bound
+from freehold.http.auth.route import Asked, Doc, Route
 
 _SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False), CHOSEN_PASSWORD)
 _VERIFY_QUERY = (Field("token"), Field("callbackURL", is_required=False))
@@ -105,11 +104,6 @@ class EmailEndpoints:
             asking, values["newEmail"], values.get("callbackURL", ""), language_of(request.scope)
         )
         return json_reply(Status())
-
-
-def email_routes(edge: AuthEdge, addresses: EmailAddresses) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, EmailEndpoints(edge, addresses))
 
 
 ROUTES: tuple[Route[EmailEndpoints], ...] = (

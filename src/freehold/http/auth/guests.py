@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 import msgspec
-from litestar.handlers import HTTPRouteHandler
 
 from freehold.auth.types import User
 from freehold.auth.users.guests import Guests
 from freehold.http.auth.answers import Success
 from freehold.http.auth.edge import AuthEdge
 from freehold.http.auth.replies import AuthReply, json_reply
-from freehold.http.auth.route import Asked, Doc, Route, bound
+from freehold.http.auth.route import Asked, Doc, Route
 
 
 class GuestReply(msgspec.Struct, frozen=True):
@@ -36,11 +35,6 @@ class GuestEndpoints:
         await self.edge.accept(request)
         await self.guests.delete(await self.edge.signed_in(request.scope))
         return json_reply(Success(), set_cookies=self.edge.auth.cookies.clearing)
-
-
-def guest_handlers(edge: AuthEdge, guests: Guests) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, GuestEndpoints(edge, guests))
 
 
 ROUTES: tuple[Route[GuestEndpoints], ...] = (

@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 import structlog
-from litestar.handlers import HTTPRouteHandler
 
 from freehold.auth.types import User
 from freehold.errors import Unavailable
 from freehold.http.auth.edge import AuthEdge
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply
-from freehold.http.auth.route import Asked, Doc, Route, bound
+from freehold.http.auth.route import Asked, Doc, Route
 
 # Proxies and clients give all headers of an answer 8 to 16 kB; a name or image may be longer than that.
 _MAX_HEADER_LENGTH = 4096
@@ -44,11 +43,6 @@ class JwtEndpoints:
     async def jwks(self, _request: Asked) -> AuthReply:
         """The public keys that check JWTs: those that sign, and those whose last token has not expired yet."""
         return json_reply(JwksReply(await self.edge.issuers.signing_keys.published()))
-
-
-def jwt_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, JwtEndpoints(edge))
 
 
 ROUTES: tuple[Route[JwtEndpoints], ...] = (

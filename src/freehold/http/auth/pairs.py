@@ -7,7 +7,6 @@ import contextlib
 from dataclasses import dataclass
 
 import msgspec
-from litestar.handlers import HTTPRouteHandler
 from litestar.types import Scope
 
 from freehold.auth.errors import BadAccessToken, BadRefreshToken, EmailTaken, WrongCredentials
@@ -19,7 +18,7 @@ from freehold.http.auth.answers import Success
 from freehold.http.auth.bodies import ABSENT, Field, check, refuse_protected
 from freehold.http.auth.edge import AuthEdge
 from freehold.http.auth.replies import NO_STORE, AuthReply, json_reply
-from freehold.http.auth.route import Asked, Doc, Route, bound
+from freehold.http.auth.route import Asked, Doc, Route
 from freehold.http.headers import access_token_of, presented_by
 
 _REGISTER_FIELDS = (Field("email", "email"), Field("password", "nonempty"), Field("name", is_required=False))
@@ -98,11 +97,6 @@ class PairEndpoints:
         elif (presented := presented_by(scope, self.edge.auth.cookies)) is not None:
             found.add(presented.token)
         return {token for token in found if token is not None}
-
-
-def pair_routes(edge: AuthEdge) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, PairEndpoints(edge, edge.issuers.pairs))
 
 
 ROUTES: tuple[Route[PairEndpoints], ...] = (

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from litestar.handlers import HTTPRouteHandler
-
 from freehold.auth.email.password_resets import PasswordResets
 from freehold.auth.errors import BadLink
 from freehold.auth.users.accounts import Accounts
@@ -12,7 +10,7 @@ from freehold.http.auth.bodies import KEEPS_KEYS, Field, check
 from freehold.http.auth.edge import AuthEdge, query_value
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, json_reply, redirect
-from freehold.http.auth.route import Asked, Doc, Route, bound
+from freehold.http.auth.route import Asked, Doc, Route
 
 _CHANGE_FIELDS = (
     Field("newPassword"),
@@ -89,13 +87,6 @@ class PasswordEndpoints:
             raise BadLink("there is no token")
         await self.resets.reset_by_link(token, values["newPassword"], language_of(request.scope))
         return json_reply(Status())
-
-
-def password_routes(
-    edge: AuthEdge, accounts: Accounts, resets: PasswordResets, public_url: str
-) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, PasswordEndpoints(edge, accounts, resets, public_url))
 
 
 ROUTES: tuple[Route[PasswordEndpoints], ...] = (

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 import msgspec
-from litestar.handlers import HTTPRouteHandler
 
 from freehold.auth.social.service import Social
 from freehold.auth.types import SignedIn
 from freehold.http.auth.bodies import Field, check
 from freehold.http.auth.edge import AuthEdge, query_value
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
-from freehold.http.auth.route import Asked, Doc, Route, bound
+from freehold.http.auth.route import Asked, Doc, Route
 
 _FIELDS = (Field("accountId"),)
 
@@ -54,11 +53,6 @@ class ProviderAccountEndpoints:
     async def _require_own(self, asking: SignedIn, account_row_id: str) -> None:
         if not await self.social.accounts.owns(account_row_id, asking.user_id):
             raise Refusal(400, "ACCOUNT_NOT_FOUND", "Account not found")
-
-
-def provider_account_handlers(edge: AuthEdge, social: Social) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, ProviderAccountEndpoints(edge, social))
 
 
 ROUTES: tuple[Route[ProviderAccountEndpoints], ...] = (

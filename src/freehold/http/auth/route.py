@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from freehold.errors import FreeholdError
 from freehold.http.auth.bodies import Field, documented, documented_query
-from freehold.http.auth.edge import TAKES_CROSS_SITE
+from freehold.http.auth.edge import TAKES_CROSS_SITE, answers
 from freehold.http.auth.replies import AuthReply
 from freehold.http.route_facts import Caller, facts
 
@@ -23,6 +23,8 @@ RateName = Literal["auth", "sign-in", "mail"]
 Refuses = tuple[type[FreeholdError] | int, ...]
 
 E = TypeVar("E")
+
+_LEADS_ON = {302: ResponseSpec(None, description="On to `callbackURL`, where there is one.")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,4 @@ def _operation(method: str, doc: Doc) -> type[Operation]:
 def _answers(doc: Doc) -> dict[int, ResponseSpec] | None:
     if doc.gives is UNSET:
         return None
-    found = {doc.status: ResponseSpec(doc.gives, generate_examples=False, description="Done.")}
-    if doc.leads_on:
-        found[302] = ResponseSpec(None, description="On to `callbackURL`, where there is one.")
-    return found
+    return {**answers(doc.gives, status=doc.status), **(_LEADS_ON if doc.leads_on else {})}

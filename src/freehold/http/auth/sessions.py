@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from litestar.handlers import HTTPRouteHandler
-
 from freehold.auth.errors import SessionNotFresh
 from freehold.auth.types import Session
 from freehold.auth.users.accounts import Accounts
@@ -11,7 +9,7 @@ from freehold.http.auth.answers import Status
 from freehold.http.auth.bodies import KEEPS_KEYS, Field, check
 from freehold.http.auth.edge import AuthEdge
 from freehold.http.auth.replies import AuthReply, json_reply
-from freehold.http.auth.route import Asked, Doc, Route, bound
+from freehold.http.auth.route import Asked, Doc, Route
 
 _REVOKE_FIELDS = (Field("token"),)
 _REVOKE_ALL_FIELDS = (KEEPS_KEYS,)
@@ -52,11 +50,6 @@ class SessionEndpoints:
         body = await self.edge.accept(request)
         values = check(body, _REVOKE_ALL_FIELDS) if isinstance(body, dict) else {}
         return bool(values.get(KEEPS_KEYS.name, False))
-
-
-def session_routes(edge: AuthEdge, accounts: Accounts) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, SessionEndpoints(edge, accounts))
 
 
 ROUTES: tuple[Route[SessionEndpoints], ...] = (

@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
 
 import msgspec
-from litestar.handlers import HTTPRouteHandler
 
 from freehold.auth.social.errors import UnknownProvider
 from freehold.auth.social.service import Social
@@ -13,7 +12,7 @@ from freehold.auth.social.types import Arrival, Redirects, Returned, Started
 from freehold.http.auth.bodies import Field, check, read_body
 from freehold.http.auth.edge import AuthEdge
 from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply
-from freehold.http.auth.route import Asked, Doc, Route, bound
+from freehold.http.auth.route import Asked, Doc, Route
 from freehold.http.headers import header
 
 _FIELDS = (
@@ -129,11 +128,6 @@ class SocialEndpoints:
             headers, more = self.edge.session_headers(arrival.signed_in.session.token)
             cookies += more
         return _redirected(arrival.url, headers, cookies)
-
-
-def social_handlers(edge: AuthEdge, social: Social) -> list[HTTPRouteHandler]:
-    """What `auth_routes` takes as further routes."""
-    return bound(ROUTES, SocialEndpoints(edge, social))
 
 
 ROUTES: tuple[Route[SocialEndpoints], ...] = (

@@ -1,0 +1,126 @@
+"""All routes of `/api/auth` and of `/api/v1/auth`: from here they are served, described, rated and tested."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from litestar import Router, asgi, route
+from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
+from litestar.types import Method, Receive, Scope, Send
+
+from freehold.http.auth import (
+    account,
+    admin,
+    api_keys,
+    codes,
+    emails,
+    form,
+    guests,
+    jwts,
+    pairs,
+    passwords,
+    provider_accounts,
+    sessions,
+    sign_in,
+    social,
+)
+from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, not_found
+from freehold.http.auth.route import Asked, Route, bound
+from freehold.settings.fields import Settings
+from freehold.wiring.auth import AuthServices
+
+BASE_PATH = "/api/auth"
+
+_MAX_BODY_BYTES = 64 * 1024
+_METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+
+_TABLES: Mapping[type, Sequence[Route[Any]]] = {
+    sign_in.SignInEndpoints: sign_in.ROUTES,
+    guests.GuestEndpoints: guests.ROUTES,
+    admin.AdminEndpoints: admin.ROUTES,
+    social.SocialEndpoints: social.ROUTES,
+    provider_accounts.ProviderAccountEndpoints: provider_accounts.ROUTES,
+    jwts.JwtEndpoints: jwts.ROUTES,
+    pairs.PairEndpoints: pairs.ROUTES,
+    codes.CodeEndpoints: codes.ROUTES,
+    passwords.PasswordEndpoints: passwords.ROUTES,
+    emails.EmailEndpoints: emails.ROUTES,
+    account.AccountEndpoints: account.ROUTES,
+    sessions.SessionEndpoints: sessions.ROUTES,
+    api_keys.ApiKeyEndpoints: api_keys.ROUTES,
+}
+
+ROUTES: Mapping[str, Sequence[Route[Any]]] = {
+    BASE_PATH: [each for table in _TABLES.values() for each in table],
+    form.BASE_PATH: form.ROUTES,
+}
+"""By the path below which they are."""
+
+
+def auth_endpoints(edge: AuthEdge, services: AuthServices, settings: Settings) -> list[object]:
+    """What answers each of the tables of `/api/auth`."""
+    accounts, resets, addresses = services.accounts, services.password_resets, services.email_addresses
+    return [
+        sign_in.SignInEndpoints(edge),
+        guests.GuestEndpoints(edge, services.guests),
+        admin.AdminEndpoints(edge, services.user_admin),
+        social.SocialEndpoints(edge, services.social),
+        provider_accounts.ProviderAccountEndpoints(edge, services.social),
+        jwts.JwtEndpoints(edge),
+        pairs.PairEndpoints(edge, services.issuers.pairs),
+        codes.CodeEndpoints(edge, addresses.codes, services.code_sign_in, resets, addresses),
+        passwords.PasswordEndpoints(edge, accounts, resets, settings.public_url),
+        emails.EmailEndpoints(edge, addresses),
+        account.AccountEndpoints(edge, accounts, confirms_by_mail=settings.confirm_deletion == "mail"),
+        sessions.SessionEndpoints(edge, accounts),
+        api_keys.ApiKeyEndpoints(edge, services.issuers.api_keys),
+    ]
+
+
+def auth_routes(edge: AuthEdge, endpoints: Iterable[object]) -> Router:
+    """The routes that `endpoints` answer, with errors of their own. Only what is in the table can be served.
+
+    Whatever else is asked for below `/api/auth` is a 404 without a body.
+    """
+    handlers = [handler for each in endpoints for handler in bound(_TABLES[type(each)], each)]
+
+    async def before_each(request: Asked) -> AuthReply | None:
+        # The framework has trimmed `path`; only what the client sent tells.
+        if request.scope.get("raw_path", b"").endswith(b"/"):
+            return not_found()
+        edge.refuse_cross_site(request)
+        return None
+
+    return Router(
+        BASE_PATH,
+        route_handlers=[*_other_methods(handlers), *handlers, _elsewhere()],
+        before_request=before_each,
+        exception_handlers=EXCEPTION_HANDLERS,
+        request_max_body_size=_MAX_BODY_BYTES,
+        tags=["auth"],
+    )
+
+
+def _other_methods(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """For each path the methods that it does not have; the framework would answer 405."""
+    taken: dict[str, set[Method]] = {}
+    for handler in handlers:
+        for path in handler.paths:
+            taken.setdefault(path, set()).update(handler.http_methods)
+
+    def refused(path: str, methods: set[Method]) -> HTTPRouteHandler:
+        @route(path, http_method=sorted(methods), status_code=404, include_in_schema=False)
+        async def no_such_method() -> AuthReply:
+            return not_found()
+
+        return no_such_method
+
+    return [refused(path, set(_METHODS) - methods) for path, methods in taken.items()]
+
+
+def _elsewhere() -> ASGIRouteHandler:
+    @asgi("/", is_mount=True, copy_scope=True)
+    async def no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
+        await not_found()(scope, receive, send)
+
+    return no_such_path
