@@ -1,8 +1,13 @@
 """Rates: how they are written, how hits are counted in memory, which path has which."""
 
+import re
+from typing import Any
+
 import pytest
 
 from freehold.cache.memory_limiter import MemoryLimiter
+from freehold.http.auth.route import Route
+from freehold.http.auth.table import ROUTES
 from freehold.http.client_address import ClientAddresses
 from freehold.http.middleware.rate_rules import Rules
 from freehold.limiting import NO_LIMIT, Rate, parse_rate
@@ -123,6 +128,37 @@ def test_each_path_has_its_rate(path: str, name: str, key: str) -> None:
     rule = Rules(Settings()).of(path)
     assert rule is not None
     assert (rule.name, rule.key) == (name, key)
+
+
+AUTH = [
+    pytest.param(base, route, id=f"{route.method} {base}{route.path}")
+    for base, routes in ROUTES.items()
+    for route in routes
+]
+
+
+@pytest.mark.parametrize(("base", "route"), AUTH)
+def test_each_route_has_the_rate_of_its_row_however_it_is_spelt(base: str, route: Route[Any]) -> None:
+    path = base + re.sub(r"\{\w+:str\}", "a-stranger's-word", route.path)
+    rules = [Rules(Settings()).of(each) for each in (path, f"{path}/", f"/{path}", path.replace("/", "//"))]
+    assert {rule and rule.name for rule in rules} == {route.rate}
+    assert not any("stranger" in rule.key for rule in rules if rule)
+    others = {other.rate for other in ROUTES[base] if other.path == route.path}
+    assert others == {route.rate}, "one path has one rate"
+
+
+def test_signing_in_and_mailing_codes_are_not_rated_as_everything_else() -> None:
+    costly = {
+        base + route.path for base, routes in ROUTES.items() for route in routes if route.rate != "auth"
+    }
+    words = ("sign-in", "sign-up", "signup", "login", "register", "email-otp", "forget-password")
+    named = {
+        base + route.path
+        for base, routes in ROUTES.items()
+        for route in routes
+        if any(word in route.path for word in words)
+    }
+    assert named <= costly
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/health/"])

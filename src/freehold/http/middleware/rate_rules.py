@@ -1,36 +1,25 @@
-"""Which rate a path has. Below `/api/auth` they are better-auth's own."""
+"""Which rate a path has. Below `/api/auth` the row of its route says it, as better-auth's own rules do."""
 
 from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
 
+from freehold.http.auth import form, table
+from freehold.http.auth.route import RateName
 from freehold.limiting import Rate
 from freehold.settings.fields import Settings
 
-_AUTH = "/api/auth"
-_FORMS = "/api/v1/auth"
-_SIGN_IN = ("/sign-in", "/sign-up", "/change-password", "/change-email", "/login", "/register", "/signup")
-_MAIL_BELOW = "/forget-password"
-_MAIL = frozenset(
-    {
-        "/request-password-reset",
-        "/send-verification-email",
-        "/sign-in/email-otp",
-        "/email-otp/send-verification-otp",
-        "/email-otp/check-verification-otp",
-        "/email-otp/verify-email",
-        "/email-otp/request-password-reset",
-        "/email-otp/reset-password",
-        "/email-otp/request-email-change",
-        "/email-otp/change-email",
-    }
-)
-# What follows is a secret or a stranger's invention: neither may be a key, and guesses count together.
-_OPEN_ENDED = frozenset({"reset-password", "callback"})
 _MAX_SEGMENTS, _MAX_LENGTH = 2, 60
 _COSTLY = frozenset({"mail", "sign-in"})
 _FREE = frozenset({"/health", "/ready", "/metrics"})
+
+# What follows is a secret or a stranger's invention: neither may be a key, and guesses count together.
+_OPEN_ENDED = frozenset(
+    route.path.split("/")[1] for routes in table.ROUTES.values() for route in routes if "{" in route.path
+)
+# In front of the keys of what lies below: paths of better-auth are keys as they are.
+_PREFIXES = {table.BASE_PATH: "", form.BASE_PATH: "/v1"}
 
 Form = Literal["auth", "api", "database"]
 
@@ -57,7 +46,11 @@ class Rules:
     """The rule of each path, by the settings."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._rates: dict[RateName, Rate] = {
+            "auth": settings.rate_limit_auth,
+            "sign-in": settings.rate_limit_sign_in,
+            "mail": settings.rate_limit_mail,
+        }
         self.user = Rule("user", settings.rate_limit_api, "", "api")
         self._databases = Rule("databases", settings.rate_limit_databases, "/db", "database")
         self._api = Rule("api", settings.rate_limit_api_address, "/api", "api")
@@ -69,24 +62,20 @@ class Rules:
             return None
         if path == "/db" or path.startswith("/db/"):
             return self._databases
-        for base, prefix in ((_AUTH, ""), (_FORMS, "/v1")):
+        for base, prefix in _PREFIXES.items():
             if path == base or path.startswith(base + "/"):
-                return self._auth(path.removeprefix(base), prefix)
+                key = _bounded(path.removeprefix(base))
+                name = _NAMES.get((base, key), "auth")  # for what no route has, too
+                return Rule(name, self._rates[name], prefix + key, "auth", is_costly=name in _COSTLY)
         return self._api
-
-    def _auth(self, path: str, prefix: str) -> Rule:
-        name, rate = self._rate(path)
-        return Rule(name, rate, prefix + _bounded(path), "auth", is_costly=name in _COSTLY)
-
-    def _rate(self, path: str) -> tuple[str, Rate]:
-        if path in _MAIL or path.startswith(_MAIL_BELOW):
-            return "mail", self._settings.rate_limit_mail
-        if path.startswith(_SIGN_IN):
-            return "sign-in", self._settings.rate_limit_sign_in
-        return "auth", self._settings.rate_limit_auth
 
 
 def _bounded(path: str) -> str:
     parts = path.split("/")[1:]
     kept = parts[:1] if parts[:1] and parts[0] in _OPEN_ENDED else parts[:_MAX_SEGMENTS]
     return "/" + "/".join(kept)[:_MAX_LENGTH]
+
+
+_NAMES: dict[tuple[str, str], RateName] = {
+    (base, _bounded(route.path)): route.rate for base, routes in table.ROUTES.items() for route in routes
+}
