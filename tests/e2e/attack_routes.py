@@ -1,7 +1,10 @@
 """Every route of the application, and who may use it. A route that is missing here fails the tests."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
+
+from freehold.http.auth import table
 
 Outcomes = dict[str, int]
 """Status by who asks; see `WHO`."""
@@ -53,13 +56,26 @@ def row(methods: str, route: str, outcomes: Outcomes, **more: Any) -> Row:
     return Row(frozenset(methods.split()), route, outcomes, **more)
 
 
-def auth(offered: str, route: str, outcomes: Outcomes, body: Any = None, target: str = "") -> list[Row]:
-    """A route of /api/auth: what it offers, and nothing for all other methods."""
-    others = ALL_AUTH_METHODS - set(offered.split())
+def auth(path: str, outcomes: Outcomes, body: Any = None, target: str = "") -> list[Row]:
+    """A route of /api/auth: what the table of the service offers, and nothing for all other methods."""
+    offered, route = _OFFERED[path], table.BASE_PATH + path
     return [
-        row(offered, route, outcomes, body=body, target=target),
-        Row(others, route, ABSENT, target=target),
+        Row(offered, route, outcomes, body=body, target=target),
+        Row(ALL_AUTH_METHODS - offered, route, ABSENT, target=target),
     ]
+
+
+def served_path(path: str) -> str:
+    """A path as this table has it: without the types of its parameters."""
+    return re.sub(r":str\}", "}", path)
+
+
+_OFFERED = {
+    served_path(each.path): frozenset(
+        other.method for other in table.ROUTES[table.BASE_PATH] if other.path == each.path
+    )
+    for each in table.ROUTES[table.BASE_PATH]
+}
 
 
 def read(route: str, outcomes: Outcomes = OPEN, target: str = "") -> list[Row]:
@@ -101,45 +117,41 @@ _WRONG_CODE = {"email": "{new}", "otp": "000000"}
 _OTHERS_MAIL = {**same(200), "user": 400, "admin": 400}
 
 EMAIL_ROUTES: list[Row] = [
-    *auth("POST", "/api/auth/email-otp/send-verification-otp", OPEN, {**_NEW, "type": "sign-in"}),
-    *auth("POST", "/api/auth/sign-in/email-otp", same(400), _WRONG_CODE),
+    *auth("/email-otp/send-verification-otp", OPEN, {**_NEW, "type": "sign-in"}),
+    *auth("/sign-in/email-otp", same(400), _WRONG_CODE),
+    *auth("/email-otp/check-verification-otp", same(400), {**_WRONG_CODE, "type": "sign-in"}),
+    *auth("/email-otp/verify-email", same(400), _WRONG_CODE),
+    *auth("/email-otp/request-password-reset", OPEN, _NEW),
+    *auth("/forget-password/email-otp", OPEN, _NEW),
+    *auth("/email-otp/reset-password", same(400), {**_WRONG_CODE, "password": PASSWORD}),
+    *auth("/email-otp/request-email-change", SIGNED_IN, {"newEmail": "{new}"}),
+    *auth("/email-otp/change-email", REFUSED, {"newEmail": "{new}", "otp": "000000"}),
     *auth(
-        "POST", "/api/auth/email-otp/check-verification-otp", same(400), {**_WRONG_CODE, "type": "sign-in"}
-    ),
-    *auth("POST", "/api/auth/email-otp/verify-email", same(400), _WRONG_CODE),
-    *auth("POST", "/api/auth/email-otp/request-password-reset", OPEN, _NEW),
-    *auth("POST", "/api/auth/forget-password/email-otp", OPEN, _NEW),
-    *auth("POST", "/api/auth/email-otp/reset-password", same(400), {**_WRONG_CODE, "password": PASSWORD}),
-    *auth("POST", "/api/auth/email-otp/request-email-change", SIGNED_IN, {"newEmail": "{new}"}),
-    *auth("POST", "/api/auth/email-otp/change-email", REFUSED, {"newEmail": "{new}", "otp": "000000"}),
-    *auth(
-        "POST",
-        "/api/auth/change-password",
+        "/change-password",
         SIGNED_IN,
         {"currentPassword": PASSWORD, "newPassword": PASSWORD},
     ),
-    *auth("POST", "/api/auth/verify-password", SIGNED_IN, {"password": PASSWORD}),
-    *auth("POST", "/api/auth/request-password-reset", OPEN, _NEW),
-    *auth("POST", "/api/auth/forget-password", OPEN, _NEW),
-    *auth("POST", "/api/auth/reset-password", same(400), {"newPassword": PASSWORD, "token": "x"}),
-    *auth("GET", "/api/auth/reset-password/{token}", same(302), target="/api/auth/reset-password/x"),
-    *auth("POST", "/api/auth/send-verification-email", _OTHERS_MAIL, _NEW),
-    *auth("GET", "/api/auth/verify-email", same(401), target="/api/auth/verify-email?token=x"),
-    *auth("POST", "/api/auth/change-email", SIGNED_IN, {"newEmail": "{new}"}),
-    *auth("POST", "/api/auth/update-user", SIGNED_IN, {"name": "N"}),
-    *auth("POST", "/api/auth/update-session", REFUSED, {}),
-    *auth("GET", "/api/auth/list-accounts", SIGNED_IN),
-    *auth("POST", "/api/auth/delete-user", REFUSED, {"password": "not-this-one"}),
+    *auth("/verify-password", SIGNED_IN, {"password": PASSWORD}),
+    *auth("/request-password-reset", OPEN, _NEW),
+    *auth("/forget-password", OPEN, _NEW),
+    *auth("/reset-password", same(400), {"newPassword": PASSWORD, "token": "x"}),
+    *auth("/reset-password/{token}", same(302), target="/api/auth/reset-password/x"),
+    *auth("/send-verification-email", _OTHERS_MAIL, _NEW),
+    *auth("/verify-email", same(401), target="/api/auth/verify-email?token=x"),
+    *auth("/change-email", SIGNED_IN, {"newEmail": "{new}"}),
+    *auth("/update-user", SIGNED_IN, {"name": "N"}),
+    *auth("/update-session", REFUSED, {}),
+    *auth("/list-accounts", SIGNED_IN),
+    *auth("/delete-user", REFUSED, {"password": "not-this-one"}),
     *auth(
-        "GET",
-        "/api/auth/delete-user/callback",
+        "/delete-user/callback",
         {**same(401), "user": 404, "admin": 404},
         target="/api/auth/delete-user/callback?token=x",
     ),
-    *auth("GET", "/api/auth/list-sessions", SIGNED_IN),
-    *auth("POST", "/api/auth/revoke-session", SIGNED_IN, {"token": "x"}),
-    *auth("POST", "/api/auth/revoke-sessions", SIGNED_IN),
-    *auth("POST", "/api/auth/revoke-other-sessions", SIGNED_IN),
+    *auth("/list-sessions", SIGNED_IN),
+    *auth("/revoke-session", SIGNED_IN, {"token": "x"}),
+    *auth("/revoke-sessions", SIGNED_IN),
+    *auth("/revoke-other-sessions", SIGNED_IN),
 ]
 _NOBODY = {"userId": "nobody"}
 
@@ -150,10 +162,10 @@ ROUTES: list[Row] = [
     *read("/health"),
     *read("/ready"),
     *read("/metrics"),  # asked from this machine; see tests/integration/test_metrics.py
-    *auth("GET", "/api/auth/ok", OPEN),
-    *auth("POST", "/api/auth/sign-up/email", OPEN, {"name": "N", "email": "{new}", "password": PASSWORD}),
-    *auth("POST", "/api/auth/sign-in/email", OPEN, {"email": "{email}", "password": PASSWORD}),
-    *auth("POST", "/api/auth/sign-out", OPEN),
+    *auth("/ok", OPEN),
+    *auth("/sign-up/email", OPEN, {"name": "N", "email": "{new}", "password": PASSWORD}),
+    *auth("/sign-in/email", OPEN, {"email": "{email}", "password": PASSWORD}),
+    *auth("/sign-out", OPEN),
     row("GET", "/api/auth/get-session", OPEN),
     row("POST", "/api/auth/get-session", same(405)),
     Row(ALL_AUTH_METHODS - {"GET", "POST"}, "/api/auth/get-session", ABSENT),
@@ -162,60 +174,51 @@ ROUTES: list[Row] = [
     row("POST", "/api/auth", ABSENT, target="/api/auth/set-password", is_mount=True),
     *EMAIL_ROUTES,
     # No provider is set up here: tests/e2e/test_social.py has one.
-    *auth("POST", "/api/auth/sign-in/social", ABSENT, {"provider": "github"}),
-    *auth("POST", "/api/auth/link-social", STRANGERS, {"provider": "github"}),
-    row("GET POST", "/api/auth/callback/{provider_id}", same(302), target="/api/auth/callback/github"),
-    Row(
-        ALL_AUTH_METHODS - {"GET", "POST"},
-        "/api/auth/callback/{provider_id}",
-        ABSENT,
-        target="/api/auth/callback/github",
-    ),
-    *auth("GET", "/api/auth/error", OPEN),
-    *auth("POST", "/api/auth/unlink-account", NOT_THEIRS, {"accountId": "x"}),
-    *auth("POST", "/api/auth/get-access-token", NOT_THEIRS, {"accountId": "x"}),
-    *auth("POST", "/api/auth/refresh-token", NOT_THEIRS, {"accountId": "x"}),
-    *auth("GET", "/api/auth/account-info", NOT_THEIRS),
-    *auth("POST", "/api/auth/sign-in/anonymous", OPEN),
-    *auth("POST", "/api/auth/delete-anonymous-user", {**same(401), "user": 403, "admin": 403}),
-    *auth("GET", "/api/auth/token", SIGNED_IN),
-    *auth("GET", "/api/auth/jwks", OPEN),
-    *auth("POST", "/api/auth/register", same(201), {"email": "{new}", "password": PASSWORD}),
-    *auth("POST", "/api/auth/login", OPEN, {"email": "{email}", "password": PASSWORD}),
-    *auth("GET", "/api/auth/verify", same(401)),  # neither a session's token nor a database's will do
-    *auth("POST", "/api/auth/refresh", same(401), {"refresh_token": "none"}),
-    *auth("POST", "/api/auth/logout", OPEN),
+    *auth("/sign-in/social", ABSENT, {"provider": "github"}),
+    *auth("/link-social", STRANGERS, {"provider": "github"}),
+    *auth("/callback/{provider_id}", same(302), target="/api/auth/callback/github"),
+    *auth("/error", OPEN),
+    *auth("/unlink-account", NOT_THEIRS, {"accountId": "x"}),
+    *auth("/get-access-token", NOT_THEIRS, {"accountId": "x"}),
+    *auth("/refresh-token", NOT_THEIRS, {"accountId": "x"}),
+    *auth("/account-info", NOT_THEIRS),
+    *auth("/sign-in/anonymous", OPEN),
+    *auth("/delete-anonymous-user", {**same(401), "user": 403, "admin": 403}),
+    *auth("/token", SIGNED_IN),
+    *auth("/jwks", OPEN),
+    *auth("/register", same(201), {"email": "{new}", "password": PASSWORD}),
+    *auth("/login", OPEN, {"email": "{email}", "password": PASSWORD}),
+    *auth("/verify", same(401)),  # neither a session's token nor a database's will do
+    *auth("/refresh", same(401), {"refresh_token": "none"}),
+    *auth("/logout", OPEN),
     *write("/api/v1/auth/signup", same(201), {"email": "{new}", "password": PASSWORD}),
     *write("/api/v1/auth/login", OPEN, {"email": "{email}", "password": PASSWORD}),
     *write("/api/v1/auth/logout", OPEN, None),
     *read("/api/v1/auth/me", SIGNED_IN),
-    *auth("GET", "/api/auth/admin/list-users", ADMIN_READS),
-    row("GET", "/api/auth/admin/get-user", ADMIN_ACTS_ON_NOBODY, target="/api/auth/admin/get-user?id=nobody"),
-    Row(ALL_AUTH_METHODS - {"GET"}, "/api/auth/admin/get-user", ABSENT),
-    *auth("POST", "/api/auth/admin/create-user", ADMIN_READS, {"name": "N", "email": "{new}"}),
-    *auth("POST", "/api/auth/admin/update-user", ADMIN_ACTS_ON_NOBODY, {**_NOBODY, "data": {"name": "N"}}),
-    *auth("POST", "/api/auth/admin/set-role", ADMIN_ACTS_ON_NOBODY, {**_NOBODY, "role": "admin"}),
+    *auth("/admin/list-users", ADMIN_READS),
+    *auth("/admin/get-user", ADMIN_ACTS_ON_NOBODY, target="/api/auth/admin/get-user?id=nobody"),
+    *auth("/admin/create-user", ADMIN_READS, {"name": "N", "email": "{new}"}),
+    *auth("/admin/update-user", ADMIN_ACTS_ON_NOBODY, {**_NOBODY, "data": {"name": "N"}}),
+    *auth("/admin/set-role", ADMIN_ACTS_ON_NOBODY, {**_NOBODY, "role": "admin"}),
     *auth(
-        "POST",
-        "/api/auth/admin/set-user-password",
+        "/admin/set-user-password",
         ADMIN_ACTS_ON_NOBODY,
         {**_NOBODY, "newPassword": PASSWORD},
     ),
-    *auth("POST", "/api/auth/admin/ban-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
-    *auth("POST", "/api/auth/admin/unban-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
-    *auth("POST", "/api/auth/admin/list-user-sessions", ADMIN_READS, _NOBODY),
-    *auth("POST", "/api/auth/admin/revoke-user-session", ADMIN_READS, {"sessionToken": "none"}),
-    *auth("POST", "/api/auth/admin/revoke-user-sessions", ADMIN_READS, _NOBODY),
-    *auth("POST", "/api/auth/admin/impersonate-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
-    *auth("POST", "/api/auth/admin/stop-impersonating", {**same(401), "user": 400, "admin": 400}),
-    *auth("POST", "/api/auth/admin/remove-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
-    *auth("POST", "/api/auth/admin/has-permission", SIGNED_IN, {"permissions": {"user": ["list"]}}),
-    *auth("POST", "/api/auth/api-key/create", SIGNED_IN, {"name": "one more"}),
-    *auth("GET", "/api/auth/api-key/list", SIGNED_IN),
-    row("GET", "/api/auth/api-key/get", STRANGERS, target="/api/auth/api-key/get?id=none"),
-    Row(ALL_AUTH_METHODS - {"GET"}, "/api/auth/api-key/get", ABSENT),
-    *auth("POST", "/api/auth/api-key/update", STRANGERS, {"keyId": "none", "enabled": False}),
-    *auth("POST", "/api/auth/api-key/delete", STRANGERS, {"keyId": "none"}),
+    *auth("/admin/ban-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
+    *auth("/admin/unban-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
+    *auth("/admin/list-user-sessions", ADMIN_READS, _NOBODY),
+    *auth("/admin/revoke-user-session", ADMIN_READS, {"sessionToken": "none"}),
+    *auth("/admin/revoke-user-sessions", ADMIN_READS, _NOBODY),
+    *auth("/admin/impersonate-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
+    *auth("/admin/stop-impersonating", {**same(401), "user": 400, "admin": 400}),
+    *auth("/admin/remove-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
+    *auth("/admin/has-permission", SIGNED_IN, {"permissions": {"user": ["list"]}}),
+    *auth("/api-key/create", SIGNED_IN, {"name": "one more"}),
+    *auth("/api-key/list", SIGNED_IN),
+    *auth("/api-key/get", STRANGERS, target="/api/auth/api-key/get?id=none"),
+    *auth("/api-key/update", STRANGERS, {"keyId": "none", "enabled": False}),
+    *auth("/api-key/delete", STRANGERS, {"keyId": "none"}),
     *read("/databases/user", OWNERS),
     *read("/admin/audit", ADMIN_READS),
     *read("/admin/rollouts", ADMIN_READS),

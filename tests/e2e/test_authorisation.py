@@ -5,16 +5,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from litestar.routes import HTTPRoute
 
 from freehold.http.app import create_app
+from freehold.http.auth import table
+from freehold.http.auth.route import Route
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS
 from freehold.settings.load import load_settings
 from freehold.wiring.services import open_services
-from tests.e2e.attack_routes import PASSWORD, ROUTES, WHO, Row
+from tests.e2e.attack_routes import PASSWORD, ROUTES, WHO, Row, served_path
 from tests.e2e.attack_wire import Answer, Wire, bearer
 from tests.e2e.people import Person
 from tests.support.servers import ROOT, Service
@@ -119,6 +122,30 @@ async def test_every_route_is_in_the_table_and_nothing_else(tmp_path: Path) -> N
     listed = set().union(*(row.keys for row in ROUTES))
     assert served - listed == set(), "say in attack_routes.py who may use these"
     assert listed - served == set(), "these are no more"
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        pytest.param(f"{base}{route.path}", route, id=f"{route.method} {base}{route.path}")
+        for base, routes in table.ROUTES.items()
+        for route in routes
+    ],
+)
+def test_who_may_call_a_route_is_what_its_row_says(path: str, route: Route[Any]) -> None:
+    """The calls below show that it is so."""
+    found = [row for row in ROUTES if (route.method, served_path(path)) in row.keys]
+    assert found, "say in attack_routes.py who may use this"
+    for row in found:
+        refused = {who for who, status in row.outcomes.items() if status == 401}
+        match route.caller:
+            case "session" | "form session" | "admin":
+                assert refused == set(WHO) - {"user", "admin"}
+            case "access token":  # which nobody has here
+                assert refused == set(WHO)
+            case _:
+                assert row.outcomes["anonymous"] == row.outcomes["signed out"]
+        assert (row.outcomes["user"] == 403 != row.outcomes["admin"]) == (route.caller == "admin")
 
 
 def test_every_endpoint_of_a_database_is_in_the_table() -> None:
