@@ -10,9 +10,9 @@ import pytest
 from freehold.auth.api_keys.errors import ApiKeyRateLimited
 from freehold.auth.api_keys.types import KeyHolder, NewApiKey
 from freehold.auth.errors import BadAccessToken, BadRefreshToken
-from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.types import Client, NewUser
 from freehold.dates import to_iso
+from freehold.wiring.tokens import TokenServices
 from tests.support.auth_app import AuthApp, QuickHasher, auth_and_issuers, running_auth
 from tests.support.central_place import CentralPlace
 
@@ -49,7 +49,7 @@ async def test_a_refresh_token_is_used_by_one_of_many_in_two_processes(
 
 async def test_processes_agree_on_the_key_that_signs(app: AuthApp, place: CentralPlace) -> None:
     async with auth_and_issuers(place, ISSUER, QuickHasher()) as (_auth, others, _central, _created):
-        both: tuple[Issuers, Issuers] = (app.issuers, others)
+        both: tuple[TokenServices, TokenServices] = (app.issuers, others)
         first = await asyncio.gather(*(each.signing_keys.signer() for each in both * 3))
         assert len({key.key_id for key in first}) == 1
         user = (await app.auth.sign_up(ADA, Client())).user

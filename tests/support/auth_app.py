@@ -21,7 +21,6 @@ from freehold.auth.ports import PasswordHasher
 from freehold.auth.service import Auth
 from freehold.auth.sessions.cookies import SessionCookies
 from freehold.auth.sessions.sessions import Sessions
-from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.types import SignedIn
 from freehold.auth.users.admin import UserAdmin
 from freehold.auth.users.guests import Guests
@@ -52,7 +51,7 @@ from freehold.mail.outbox import Outbox
 from freehold.settings.fields import Secret, Settings
 from freehold.wiring.email import email_addresses, open_accounts, open_password_resets
 from freehold.wiring.services import open_services
-from freehold.wiring.tokens import open_issuers
+from freehold.wiring.tokens import TokenServices, open_tokens
 from tests.support.central_place import CentralPlace
 from tests.support.central_template import begin_file
 from tests.support.serving import listen, serving
@@ -79,7 +78,7 @@ class AuthApp:
     """A running application and the parts a test looks into."""
 
     auth: Auth
-    issuers: Issuers
+    issuers: TokenServices
     central: Central
     url: str
     http: httpx.AsyncClient
@@ -134,7 +133,7 @@ async def auth_parts(
 @asynccontextmanager
 async def auth_and_issuers(
     path: CentralPlace | Path, public_url: str = "http://127.0.0.1", hasher: PasswordHasher | None = None
-) -> AsyncIterator[tuple[Auth, Issuers, Central, list[None]]]:
+) -> AsyncIterator[tuple[Auth, TokenServices, Central, list[None]]]:
     """A service on a database of its own, or on one that others use too. A path is a file's."""
     place = path if isinstance(path, CentralPlace) else CentralPlace(path=path)
     scrypt = ScryptHasher()
@@ -153,7 +152,7 @@ async def auth_and_issuers(
             audit=CentralAudit(central),
         )
         try:
-            yield auth, open_issuers(central, changes, auth.sessions, SECRET, public_url), central, created
+            yield auth, open_tokens(central, changes, auth.sessions, SECRET, public_url), central, created
         finally:
             scrypt.close()
 
@@ -183,15 +182,15 @@ async def running_auth(
         addresses = email_addresses(central, Outbox(folder / "outbox.jsonl", "Freehold"), SECRET, checked)
         must_verify = checked.email_verification == "required"
         auth = replace(parts, verification=addresses if must_verify else None)
-        edge = AuthEdge(auth, ClientAddresses(checked.trusted_proxies), issuers)
+        edge = AuthEdge(auth, ClientAddresses(checked.trusted_proxies))
         users = SqlUserStore(central, "local")
         accounts = open_accounts(auth, central, addresses)
         resets = open_password_resets(auth, addresses)
         code_sign_in = CodeSignIn(auth, addresses.store, addresses.codes)
         endpoints = [
-            SignInEndpoints(edge),
+            SignInEndpoints(edge, issuers.jwts, issuers.api_keys),
             GuestEndpoints(edge, Guests(auth, users)),
-            JwtEndpoints(edge),
+            JwtEndpoints(edge, issuers.jwts, issuers.signing_keys),
             PairEndpoints(edge, issuers.pairs),
             ApiKeyEndpoints(edge, issuers.api_keys),
             CodeEndpoints(edge, addresses.codes, code_sign_in, resets, addresses),
@@ -211,7 +210,7 @@ async def running_auth(
             ],
             dependencies={
                 "auth": Provide(lambda: auth, sync_to_thread=False),
-                "issuers": Provide(lambda: issuers, sync_to_thread=False),
+                "pairs": Provide(lambda: issuers.pairs, sync_to_thread=False),
                 "signed_in": Provide(provide_signed_in),
             },
             exception_handlers=EXCEPTION_HANDLERS,
@@ -244,7 +243,7 @@ async def running_service(folder: Path, **more: Any) -> AsyncIterator[AuthApp]:
             serving(create_asgi(services), listener),
             httpx.AsyncClient(base_url=url, headers=_NO_AGENT, cookies=_NoJar(), timeout=_PATIENCE_S) as http,
         ):
-            yield AuthApp(services.auth, services.issuers, services.central, url, http, [])
+            yield AuthApp(services.auth, services, services.central, url, http, [])
 
 
 class _NoJar(CookieJar):

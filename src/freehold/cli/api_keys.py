@@ -100,8 +100,8 @@ async def create(
         rate_limit_window_ms=limit[1],
     )
     async with command_services() as services:
-        user_id = await services.issuers.api_keys.owner(email)
-        key, text = await services.issuers.api_keys.create(user_id, new)
+        user_id = await services.api_keys.owner(email)
+        key, text = await services.api_keys.create(user_id, new)
     if as_json:
         echo_json({**_record(key), "key": text})
     else:
@@ -115,8 +115,8 @@ async def create(
 async def list_keys(email: str, *, as_json: bool) -> None:
     """The keys of the user EMAIL, the oldest first."""
     async with command_services() as services:
-        user_id = await services.issuers.api_keys.owner(email)
-        found, _ = await services.issuers.api_keys.list(user_id, ApiKeyPage())
+        user_id = await services.api_keys.owner(email)
+        found, _ = await services.api_keys.list(user_id, ApiKeyPage())
     for key in found:
         if as_json:
             echo_json(_record(key))
@@ -136,8 +136,8 @@ async def delete(email: str, key_id: str, *, as_json: bool) -> None:
     Exit code 1 if there is no such key.
     """
     async with command_services() as services:
-        user_id = await services.issuers.api_keys.owner(email)
-        await services.issuers.api_keys.delete(user_id, key_id)
+        user_id = await services.api_keys.owner(email)
+        await services.api_keys.delete(user_id, key_id)
     if as_json:
         echo_json({"id": key_id, "deleted": True})
     else:

@@ -20,7 +20,7 @@ def keys() -> None:
 async def list_keys(*, as_json: bool) -> None:
     """Keys that are published, the newest first: those that sign, and those retired whose tokens still count."""
     async with command_services() as services:
-        found = await services.issuers.signing_keys.listed()
+        found = await services.signing_keys.listed()
     for key in found:
         state = _state(key)
         if as_json:
@@ -50,7 +50,7 @@ async def rotate(*, at_once: bool, as_json: bool) -> None:
     replaced by themselves when they are JWT_KEY_DAYS old.
     """
     async with command_services() as services:
-        key_id = await services.issuers.signing_keys.rotate(at_once=at_once)
+        key_id = await services.signing_keys.rotate(at_once=at_once)
     if as_json:
         echo_json({"id": key_id, "at_once": at_once})
     else:

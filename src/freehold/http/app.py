@@ -105,7 +105,8 @@ def create_app(
             "services": Provide(lambda: services, sync_to_thread=False),
             "audit": Provide(lambda: services.audit, sync_to_thread=False),
             "auth": Provide(lambda: services.auth, sync_to_thread=False),
-            "issuers": Provide(lambda: services.issuers, sync_to_thread=False),
+            "pairs": Provide(lambda: services.pairs, sync_to_thread=False),
+            "api_keys": Provide(lambda: services.api_keys, sync_to_thread=False),
             "readiness": Provide(lambda: readiness, sync_to_thread=False),
             "damage": Provide(lambda: damage, sync_to_thread=False),
             "registry": Provide(lambda: services.registry, sync_to_thread=False),
@@ -136,9 +137,8 @@ def create_asgi(services: Services, room: BodyRoom | None = None) -> ASGIApp:
     """What a server runs: the application with limits, CORS, the request log and reading out around it."""
     gateway = _gateway(services)
     counts = RequestCounts()
-    app: ASGIApp = QuickSession(
-        create_app(services, gateway, counts), SignInEndpoints(_edge(services)).session_of
-    )
+    sign_in = SignInEndpoints(_edge(services), services.jwts, services.api_keys)
+    app: ASGIApp = QuickSession(create_app(services, gateway, counts), sign_in.session_of)
     if gateway is not None:
         app = DatabasePaths(app, gateway)
     settings = services.settings
@@ -174,7 +174,6 @@ def _edge(services: Services) -> AuthEdge:
     return AuthEdge(
         services.auth,
         ClientAddresses(services.settings.trusted_proxies),
-        services.issuers,
         services.session_data,
     )
 

@@ -9,9 +9,9 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import Scope
 from msgspec import Struct
 
+from freehold.auth.api_keys.service import ApiKeys
 from freehold.auth.api_keys.types import DATABASES, READ, WRITE, KeyHolder
 from freehold.auth.service import Auth
-from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.tokens.refresh import TokenPairs
 from freehold.auth.types import SignedIn
 from freehold.errors import Forbidden, Unauthenticated
@@ -21,7 +21,7 @@ from freehold.http.middleware.rate_limits import count_user
 
 
 async def provide_signed_in(
-    request: Request[Any, Any, Any], auth: NamedDependency[Auth], issuers: NamedDependency[Issuers]
+    request: Request[Any, Any, Any], auth: NamedDependency[Auth], pairs: NamedDependency[TokenPairs]
 ) -> SignedIn:
     """The dependency `signed_in`: the user and session behind a cookie, a bearer token or an access token.
 
@@ -31,7 +31,7 @@ async def provide_signed_in(
         RateLimited: too many requests of this user.
         CentralUnavailable: the central database does not answer.
     """
-    return await _signed_in(request.scope, auth, issuers.pairs)
+    return await _signed_in(request.scope, auth, pairs)
 
 
 class DatabaseCaller(Struct, frozen=True, kw_only=True):
@@ -43,7 +43,10 @@ class DatabaseCaller(Struct, frozen=True, kw_only=True):
 
 
 async def provide_database_caller(
-    request: Request[Any, Any, Any], auth: NamedDependency[Auth], issuers: NamedDependency[Issuers]
+    request: Request[Any, Any, Any],
+    auth: NamedDependency[Auth],
+    pairs: NamedDependency[TokenPairs],
+    api_keys: NamedDependency[ApiKeys],
 ) -> DatabaseCaller:
     """The dependency `database_caller`. With an API key in the request nothing else counts.
 
@@ -54,9 +57,9 @@ async def provide_database_caller(
     """
     api_key = header(request.scope, API_KEY_HEADER)
     if api_key is None:
-        found = await _signed_in(request.scope, auth, issuers.pairs)
+        found = await _signed_in(request.scope, auth, pairs)
         return DatabaseCaller(user_id=found.user_id, reference=found.reference)
-    holder = await key_holder(request.scope, issuers, api_key)
+    holder = await key_holder(request.scope, api_keys, api_key)
     holder.require(DATABASES, READ)
     return DatabaseCaller(
         user_id=holder.user_id,
@@ -65,7 +68,7 @@ async def provide_database_caller(
     )
 
 
-async def key_holder(scope: Scope, issuers: Issuers, api_key: str) -> KeyHolder:
+async def key_holder(scope: Scope, api_keys: ApiKeys, api_key: str) -> KeyHolder:
     """Who shows this API key; what it may do is still to be asked.
 
     Raises:
@@ -73,7 +76,7 @@ async def key_holder(scope: Scope, issuers: Issuers, api_key: str) -> KeyHolder:
         RateLimited: the key, or its user, is used too often.
         CentralUnavailable: the central database does not answer.
     """
-    holder = await issuers.api_keys.recognise(api_key)
+    holder = await api_keys.recognise(api_key)
     await count_user(scope, holder.user_id)
     return holder
 
@@ -88,8 +91,8 @@ async def require_admin(connection: ASGIConnection[Any, Any, Any, Any], handler:
     """
     dependencies = handler.resolve_dependencies()
     auth: Auth = await dependencies["auth"]()
-    issuers: Issuers = await dependencies["issuers"]()
-    found = await _signed_in(connection.scope, auth, issuers.pairs)
+    pairs: TokenPairs = await dependencies["pairs"]()
+    found = await _signed_in(connection.scope, auth, pairs)
     if not found.user.is_admin:
         raise Forbidden("only an administrator may do this")
 

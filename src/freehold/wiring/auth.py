@@ -19,7 +19,6 @@ from freehold.auth.sessions.copies import CopyCodec
 from freehold.auth.sessions.session_data import SessionData
 from freehold.auth.sessions.sessions import Sessions
 from freehold.auth.social.service import Social
-from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.tokens.references import References
 from freehold.auth.users.accounts import Accounts
 from freehold.auth.users.admin import UserAdmin
@@ -36,11 +35,11 @@ from freehold.wiring.email import email_addresses, open_accounts, open_mailer, o
 from freehold.wiring.foundation import Foundation
 from freehold.wiring.passwords import open_password_rules
 from freehold.wiring.social import open_social
-from freehold.wiring.tokens import open_issuers
+from freehold.wiring.tokens import TokenServices, open_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuthServices:
+class AuthServices(TokenServices):
     """What knows users."""
 
     auth: Auth
@@ -50,7 +49,6 @@ class AuthServices:
     session_data: SessionData | None
     guests: Guests
     social: Social
-    issuers: Issuers
     accounts: Accounts
     email_addresses: EmailAddresses
     code_sign_in: CodeSignIn
@@ -94,7 +92,7 @@ async def open_auth(
         audit=base.audit,
         verification=addresses if settings.email_verification == "required" else None,
     )
-    issuers = open_issuers(
+    tokens = open_tokens(
         central,
         base.changes,
         auth.sessions,
@@ -103,6 +101,7 @@ async def open_auth(
         signing_key_max_age=timedelta(days=settings.jwt_key_days),
     )
     return AuthServices(
+        **vars(tokens),
         auth=auth,
         user_admin=UserAdmin(auth, SqlAdminStore(central, users), addresses.notices),
         moving_in=MovingIn(SqlNewcomers(central, provider_name)),
@@ -112,12 +111,11 @@ async def open_auth(
         session_data=session_data,
         guests=Guests(auth, users),
         social=await open_social(base, auth),
-        issuers=issuers,
         accounts=open_accounts(auth, central, addresses),
         email_addresses=addresses,
         code_sign_in=CodeSignIn(auth, addresses.store, addresses.codes),
         password_resets=open_password_resets(auth, addresses),
-        recognition=Recognition(auth.sessions, issuers.pairs, issuers.api_keys),
+        recognition=Recognition(auth.sessions, tokens.pairs, tokens.api_keys),
     )
 
 

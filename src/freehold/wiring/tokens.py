@@ -1,10 +1,10 @@
 """What issues tokens and API keys."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from freehold.auth.api_keys.service import ApiKeys
 from freehold.auth.sessions.sessions import Sessions
-from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.tokens.jwts import Jwts
 from freehold.auth.tokens.refresh import TokenPairs
 from freehold.auth.tokens.signing_keys import MAX_AGE, SigningKeys
@@ -15,7 +15,17 @@ from freehold.central.engine import Central
 from freehold.changes import Changes
 
 
-def open_issuers(
+@dataclass(frozen=True, kw_only=True)
+class TokenServices:
+    """All that is issued besides sessions."""
+
+    signing_keys: SigningKeys
+    jwts: Jwts
+    pairs: TokenPairs
+    api_keys: ApiKeys
+
+
+def open_tokens(
     central: Central,
     changes: Changes,
     sessions: Sessions,
@@ -23,9 +33,11 @@ def open_issuers(
     public_url: str,
     *,
     signing_key_max_age: timedelta = MAX_AGE,
-) -> Issuers:
+) -> TokenServices:
     """What issues tokens, on an open central database."""
     signing_keys = SigningKeys(SqlSigningKeys(central), changes, secret, max_age=signing_key_max_age)
     jwts = Jwts(signing_keys, public_url)
     pairs = TokenPairs(SqlRefreshTokens(central), sessions, jwts, secret)
-    return Issuers(signing_keys=signing_keys, jwts=jwts, pairs=pairs, api_keys=ApiKeys(SqlApiKeys(central)))
+    return TokenServices(
+        signing_keys=signing_keys, jwts=jwts, pairs=pairs, api_keys=ApiKeys(SqlApiKeys(central))
+    )

@@ -10,7 +10,6 @@ from litestar.types import Scope
 
 from freehold.auth.service import Auth
 from freehold.auth.sessions.session_data import SessionData
-from freehold.auth.tokens.issuers import Issuers
 from freehold.auth.types import Client, SignedIn
 from freehold.http.auth.bodies import read_body
 from freehold.http.auth.languages import language_of
@@ -37,7 +36,6 @@ class AuthEdge:
 
     auth: Auth
     addresses: ClientAddresses
-    issuers: Issuers
     data: SessionData | None = None  # the cookie cache
 
     async def accept(self, request: Request[Any, Any, Any], *, takes_forms: bool = False) -> Any:

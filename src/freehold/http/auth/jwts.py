@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import structlog
 
+from freehold.auth.tokens.jwts import Jwts
+from freehold.auth.tokens.signing_keys import SigningKeys
 from freehold.auth.types import User
 from freehold.errors import Unavailable
 from freehold.http.auth.edge import AuthEdge
@@ -34,15 +36,17 @@ class JwtEndpoints:
     """What other services need to know who a user is, without asking us for each request."""
 
     edge: AuthEdge
+    jwts: Jwts
+    signing_keys: SigningKeys
 
     async def token(self, request: Asked) -> AuthReply:
         """A JWT of the signed-in user, for other services; it opens nothing here."""
         signed_in = await self.edge.signed_in(request.scope)
-        return json_reply(TokenReply(await self.edge.issuers.jwts.of_user(signed_in.user)))
+        return json_reply(TokenReply(await self.jwts.of_user(signed_in.user)))
 
     async def jwks(self, _request: Asked) -> AuthReply:
         """The public keys that check JWTs: those that sign, and those whose last token has not expired yet."""
-        return json_reply(JwksReply(await self.edge.issuers.signing_keys.published()))
+        return json_reply(JwksReply(await self.signing_keys.published()))
 
 
 ROUTES: tuple[Route[JwtEndpoints], ...] = (
@@ -51,10 +55,10 @@ ROUTES: tuple[Route[JwtEndpoints], ...] = (
 )
 
 
-async def jwt_header(edge: AuthEdge, user: User) -> HeaderPairs:
+async def jwt_header(jwts: Jwts, user: User) -> HeaderPairs:
     """`set-auth-jwt`; nothing if it would be too long, or cannot be had now: a session is worth more."""
     try:
-        text = await edge.issuers.jwts.of_user(user)
+        text = await jwts.of_user(user)
     except Unavailable as error:
         log.warning("jwt.not_signed", reason=str(error))
         return ()

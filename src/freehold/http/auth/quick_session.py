@@ -9,6 +9,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from freehold.auth.api_keys.errors import ApiKeyRateLimited, ApiKeyUsedUp
+from freehold.auth.api_keys.service import ApiKeys
 from freehold.auth.service import Auth
 from freehold.auth.sessions.session_data import SessionData
 from freehold.auth.types import SignedIn, User
@@ -97,10 +98,10 @@ def _again(error: RateLimited) -> HeaderPairs:
     return ((b"retry-after", str(error.retry_after_s).encode()),)
 
 
-async def session_of_key(edge: AuthEdge, scope: Scope, text: str) -> AuthReply:
+async def session_of_key(edge: AuthEdge, api_keys: ApiKeys, scope: Scope, text: str) -> AuthReply:
     """What get-session answers to a key: whose it is. It counts as a use."""
     try:
-        holder = await edge.issuers.api_keys.recognise(text)
+        holder = await api_keys.recognise(text)
     except ApiKeyRateLimited as error:
         details = {"tryAgainIn": error.retry_after_ms}
         raise Refusal(

@@ -7,8 +7,10 @@ import msgspec
 from litestar.types import Scope
 
 from freehold.auth.api_keys.errors import ApiKeyTooShort, InvalidApiKey
+from freehold.auth.api_keys.service import ApiKeys
 from freehold.auth.errors import EmailNotVerified, EmailTaken, WrongCredentials
 from freehold.auth.sessions.cookies import Presented
+from freehold.auth.tokens.jwts import Jwts
 from freehold.auth.types import NewUser, Session, User
 from freehold.http.auth.bodies import Field, check, refuse_protected
 from freehold.http.auth.edge import AuthEdge, query_value
@@ -74,6 +76,8 @@ class SignInEndpoints:
     """Holds its services itself: injecting them would cost get-session a tenth of its speed."""
 
     edge: AuthEdge
+    jwts: Jwts
+    api_keys: ApiKeys
 
     async def ok(self, _request: Asked) -> AuthReply:
         """Auth is up."""
@@ -124,7 +128,7 @@ class SignInEndpoints:
     async def session_of(self, scope: Scope) -> AuthReply:
         """What get-session answers, without the router's request."""
         if (api_key := header(scope, API_KEY_HEADER)) is not None:
-            return await session_of_key(self.edge, scope, api_key)
+            return await session_of_key(self.edge, self.api_keys, scope, api_key)
         presented = presented_by(scope, self.edge.auth.cookies)
         if presented is None:
             return _NOBODY
@@ -134,7 +138,7 @@ class SignInEndpoints:
         if found is None:
             return json_reply(None, NO_STORE, self.edge.auth.cookies.clearing)
         body = SessionReply(found.session, found.user)
-        headers = NO_STORE + await jwt_header(self.edge, found.user)
+        headers = NO_STORE + await jwt_header(self.jwts, found.user)
         if found.is_extended:
             return self.edge.session_started(found, body, headers)
         if copy is not None and copy.is_wanted(found):

@@ -61,19 +61,19 @@ def auth_endpoints(edge: AuthEdge, services: AuthServices, settings: Settings) -
     """What answers each of the tables of `/api/auth`."""
     accounts, resets, addresses = services.accounts, services.password_resets, services.email_addresses
     return [
-        sign_in.SignInEndpoints(edge),
+        sign_in.SignInEndpoints(edge, services.jwts, services.api_keys),
         guests.GuestEndpoints(edge, services.guests),
         admin.AdminEndpoints(edge, services.user_admin),
         social.SocialEndpoints(edge, services.social),
         provider_accounts.ProviderAccountEndpoints(edge, services.social),
-        jwts.JwtEndpoints(edge),
-        pairs.PairEndpoints(edge, services.issuers.pairs),
+        jwts.JwtEndpoints(edge, services.jwts, services.signing_keys),
+        pairs.PairEndpoints(edge, services.pairs),
         codes.CodeEndpoints(edge, addresses.codes, services.code_sign_in, resets, addresses),
         passwords.PasswordEndpoints(edge, accounts, resets, settings.public_url),
         emails.EmailEndpoints(edge, addresses),
         account.AccountEndpoints(edge, accounts, confirms_by_mail=settings.confirm_deletion == "mail"),
         sessions.SessionEndpoints(edge, accounts),
-        api_keys.ApiKeyEndpoints(edge, services.issuers.api_keys),
+        api_keys.ApiKeyEndpoints(edge, services.api_keys),
     ]
 
 

@@ -10,8 +10,8 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import JSONBody
 from litestar.status_codes import HTTP_200_OK
 
+from freehold.auth.api_keys.service import ApiKeys
 from freehold.auth.api_keys.types import FORCE, PUBLISH, REGISTRY
-from freehold.auth.tokens.issuers import Issuers
 from freehold.errors import Conflict
 from freehold.http.guards import key_holder, require_admin
 from freehold.http.headers import API_KEY_HEADER, header
@@ -42,8 +42,8 @@ async def require_publisher(
     if api_key is None:
         await require_admin(connection, handler)
         return
-    issuers: Issuers = await handler.resolve_dependencies()["issuers"]()
-    holder = await key_holder(connection.scope, issuers, api_key)
+    api_keys: ApiKeys = await handler.resolve_dependencies()["api_keys"]()
+    holder = await key_holder(connection.scope, api_keys, api_key)
     holder.require(REGISTRY, PUBLISH)
     connection.state.key_holder = holder
 
