@@ -122,6 +122,17 @@ async def test_every_route_is_in_the_table_and_nothing_else(tmp_path: Path) -> N
     listed = set().union(*(row.keys for row in ROUTES))
     assert served - listed == set(), "say in attack_routes.py who may use these"
     assert listed - served == set(), "these are no more"
+    rows = {
+        (each.method, base + served_path(each.path)) for base, found in table.ROUTES.items() for each in found
+    }
+    by_rows = {
+        (method, route.path_format)
+        for route in routes
+        if isinstance(route, HTTPRoute) and route.path_format.startswith(tuple(table.ROUTES))
+        for method, (handler, _) in route.route_handler_map.items()
+        if method != "OPTIONS" and handler.status_code != 404
+    }
+    assert by_rows == rows, "routes of auth are served from their table alone, which says their rates"
 
 
 @pytest.mark.parametrize(
