@@ -278,7 +278,8 @@ class AdminEndpoints:
 
 def _doc(name: str, takes: Sequence[Field], gives: Any, refuses: Refuses = ()) -> Doc:
     """All of these answer whoever is not signed in with a 401 without a body."""
-    more = {} if name in {"list_users", "get_user"} else {"summary": "Handler"}  # as it was always described
+    # What clients have been generated from so far; the names of the methods would say more.
+    more = {} if name in {"list_users", "get_user"} else {"summary": "Handler"}
     return Doc(f"admin_{name}", takes, gives, refuses, bare=(401,), more=more)
 
 

@@ -212,8 +212,12 @@ def json_reply(
 def redirect(location: str, headers: HeaderPairs = (), set_cookies: Iterable[str] = ()) -> AuthReply:
     """302 for a browser, to where it is known to be safe."""
     cookies = tuple((b"set-cookie", cookie.encode()) for cookie in set_cookies)
-    target = (b"location", quote(location, safe="/:?#[]@!$&'()*+,;=%~-._").encode())
-    return AuthReply(status=302, headers=(*_JSON, target, *headers, *cookies))
+    return AuthReply(status=302, headers=(*_JSON, leading_to(location), *headers, *cookies))
+
+
+def leading_to(url: str) -> tuple[bytes, bytes]:
+    """The header `Location`."""
+    return b"location", quote(url, safe="/:?#[]@!$&'()*+,;=%~-._").encode()
 
 
 def not_found() -> AuthReply:

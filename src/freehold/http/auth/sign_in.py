@@ -1,7 +1,6 @@
 """`/api/auth`: sign-up, sign-in, get-session and sign-out, on the wire as better-auth's official client has them."""
 
 from dataclasses import dataclass
-from urllib.parse import quote
 
 import msgspec
 from litestar.types import Scope
@@ -16,7 +15,7 @@ from freehold.http.auth.bodies import Field, check, refuse_protected
 from freehold.http.auth.edge import AuthEdge, query_value
 from freehold.http.auth.jwts import jwt_header
 from freehold.http.auth.quick_session import KeySessionReply, SentCopy, session_of_key
-from freehold.http.auth.replies import NO_STORE, AuthReply, Refusal, json_reply
+from freehold.http.auth.replies import NO_STORE, AuthReply, Refusal, json_reply, leading_to
 from freehold.http.auth.route import Asked, Doc, Route
 from freehold.http.headers import API_KEY_HEADER, header, presented_by
 
@@ -116,9 +115,8 @@ class SignInEndpoints:
         token, user, target = signed_in.session.token, signed_in.user, values.get("callbackURL")
         if not target:
             return self.edge.session_started(signed_in, SignInReply(False, token, user), remember=remember)
-        location = quote(target, safe="/:?#[]@!$&'()*+,;=%~-._").encode()
         return self.edge.session_started(
-            signed_in, SignInReply(True, token, user, target), ((b"location", location),), remember=remember
+            signed_in, SignInReply(True, token, user, target), (leading_to(target),), remember=remember
         )
 
     async def get_session(self, request: Asked) -> AuthReply:

@@ -11,7 +11,7 @@ from freehold.auth.social.service import Social
 from freehold.auth.social.types import Arrival, Redirects, Returned, Started
 from freehold.http.auth.bodies import Field, check, read_body
 from freehold.http.auth.edge import AuthEdge
-from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply
+from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
 from freehold.http.headers import header
 
@@ -28,7 +28,6 @@ _RETURNED = ("state", "code", "error", "iss")
 _CALLBACK_QUERY = tuple(Field(name, is_required=False) for name in _RETURNED)
 _ERROR_QUERY = (Field("error", is_required=False),)
 _MAX_RETURNED_CHARS = 4_096
-_URL_SAFE = "/:?#[]@!$&'()*+,;=%~-._"
 _TEXT: HeaderPairs = (
     (b"content-type", b"text/plain; charset=utf-8"),
     (b"x-content-type-options", b"nosniff"),
@@ -82,7 +81,7 @@ class SocialEndpoints:
         scope = request.scope
         sent = _once(scope["query_string"].decode("latin-1"))
         if sent is None:
-            return _redirected(f"{self.social.base_url}/error?error=invalid_callback_request")
+            return redirect(f"{self.social.base_url}/error?error=invalid_callback_request")
         returned = Returned(state=sent["state"], code=sent["code"], error=sent["error"], issuer=sent["iss"])
         cookies = header(scope, b"cookie")
         arrival = await self.social.finish(
@@ -100,7 +99,7 @@ class SocialEndpoints:
         sent = body if isinstance(body, dict) else {}
         kept = {name: value for name in _RETURNED if isinstance(value := sent.get(name), str)}
         provider = quote(request.path_params["provider_id"], safe="")
-        return _redirected(f"{self.social.base_url}/callback/{provider}?{urlencode(kept)}")
+        return redirect(f"{self.social.base_url}/callback/{provider}?{urlencode(kept)}")
 
     async def error_page(self, request: Asked) -> AuthReply:
         """What a person sees whom the app has named no page of its own for."""
@@ -116,10 +115,10 @@ class SocialEndpoints:
             raise Refusal(404, "ID_TOKEN_NOT_SUPPORTED", "id_token not supported")
 
     def _started(self, started: Started, values: dict[str, Any]) -> AuthReply:
-        redirect = not values.get("disableRedirect", False)
-        headers: HeaderPairs = ((b"location", started.url.encode()),) if redirect else ()
+        leads = not values.get("disableRedirect", False)
+        headers: HeaderPairs = ((b"location", started.url.encode()),) if leads else ()
         cookie = self.edge.auth.cookies.setting_state(started.state)
-        return json_reply(SocialReply(started.url, redirect), headers, (cookie,))
+        return json_reply(SocialReply(started.url, leads), headers, (cookie,))
 
     def _arrived(self, arrival: Arrival) -> AuthReply:
         headers: HeaderPairs = ()
@@ -127,7 +126,7 @@ class SocialEndpoints:
         if arrival.signed_in is not None:
             headers, more = self.edge.session_headers(arrival.signed_in.session.token)
             cookies += more
-        return _redirected(arrival.url, headers, cookies)
+        return redirect(arrival.url, headers, cookies)
 
 
 ROUTES: tuple[Route[SocialEndpoints], ...] = (
@@ -149,14 +148,6 @@ def _redirects(values: dict[str, Any]) -> Redirects:
         callback_url=values.get("callbackURL", ""),
         error_url=values.get("errorCallbackURL", ""),
         new_user_url=values.get("newUserCallbackURL", ""),
-    )
-
-
-def _redirected(url: str, headers: HeaderPairs = (), cookies: tuple[str, ...] = ()) -> AuthReply:
-    location = (b"location", quote(url, safe=_URL_SAFE).encode())
-    set_cookies = tuple((b"set-cookie", cookie.encode()) for cookie in cookies)
-    return AuthReply(
-        status=302, headers=((b"content-type", b"application/json"), location, *headers, *set_cookies)
     )
 
 
