@@ -5,6 +5,7 @@ The archives are whole folders as those versions left them, made by `make.py`; d
 
 import contextlib
 import json
+import re
 import sqlite3
 import tarfile
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ import pytest
 
 from freehold.dates import to_iso
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.support.servers import Service, missing
+from tests.support.servers import ROOT, Service, missing
 from tests.support.sqld import BINARY
 from tests.upgrades.make import HERE, KINDS
 
 ARCHIVES = sorted(HERE.glob("*.tar.xz"))
+# Releases are archived under their tag; the first one was cut afterwards.
+NAMES = {"0.1.0": "97dc196"}
 _NEXT = "0010_create_notes.sql"
 _NOTES = "-- description: Notes\nCREATE TABLE notes (id TEXT NOT NULL PRIMARY KEY, body TEXT NOT NULL);\n"
 
@@ -39,33 +42,72 @@ class Upgraded(Service):
 
 
 @pytest.fixture(params=ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.xz"))
-def old(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Upgraded]:
+def left(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Upgraded]:
+    """This version on the folder as that version left it."""
     with tarfile.open(request.param) as archive:
         archive.extractall(tmp_path, filter="data")
     facts = json.loads((tmp_path / "facts.json").read_text())
     if facts["kind"] == "dev-sqld" and not BINARY.exists():
         missing("sqld is not installed: run `make test` once")
     _as_if_made_today(tmp_path / "data")
-    (tmp_path / "registry" / _NEXT).write_text(_NOTES)
-    # It was sealed with a list of its files, to which this one has not been added.
-    (tmp_path / "registry/registry.sum").unlink(missing_ok=True)
     service = Upgraded(tmp_path, facts)
     yield service
     service.stop()
 
 
+@pytest.fixture
+def old(left: Upgraded) -> Upgraded:
+    """The same, with one more migration for users' databases."""
+    (left.folder / "registry" / _NEXT).write_text(_NOTES)
+    # It was sealed with a list of its files, to which this one has not been added.
+    (left.folder / "registry/registry.sum").unlink(missing_ok=True)
+    return left
+
+
+def _central(data: Path) -> Path:
+    """The file of the central database, where it was and where it is."""
+    places = ("central.db", "sqld/central.db", "sqld/data/dbs/central/data")
+    return next(data / place for place in places if (data / place).exists())
+
+
 def _as_if_made_today(data: Path) -> None:
     """Sessions end by themselves some days after they began; nothing else in an archive grows old."""
-    central = data / "central.db"
-    if not central.exists():
-        central = data / "sqld/data/dbs/central/data"
     now = datetime.now(UTC)
-    with contextlib.closing(sqlite3.connect(central)) as db:
+    with contextlib.closing(sqlite3.connect(_central(data))) as db:
         db.execute(
             "UPDATE session SET createdAt = ?1, updatedAt = ?1, expiresAt = ?2",
             (to_iso(now), to_iso(now + timedelta(days=7))),
         )
         db.commit()
+
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def _rows(path: Path) -> Rows:
+    """Every row of every table of the file."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.row_factory = sqlite3.Row
+        tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+        return {
+            name: [dict(row) for row in db.execute(f'SELECT * FROM "{name}"')]
+            for (name,) in tables.fetchall()
+            if not name.startswith("libsql")
+        }
+
+
+def _lost(before: Rows, after: Rows) -> list[tuple[str, dict[str, Any]]]:
+    """Rows that are not there any more as they were, by the columns that they had."""
+    return [
+        (table, row)
+        for table, rows in before.items()
+        for row in rows
+        if not any(row.items() <= now.items() for now in after.get(table, []))
+    ]
+
+
+def _users_files(data: Path) -> list[Path]:
+    return sorted([*data.glob("tenants/*/*/*.db"), *data.glob("sqld/data/dbs/t-*/data")])
 
 
 def _person(old: Upgraded, who: str) -> Person:
@@ -100,6 +142,27 @@ def test_people_and_their_rows_are_all_there(old: Upgraded) -> None:
     assert _words(read.json()) == [old.facts["ada"]["word"]]
 
 
+def test_no_row_of_any_database_is_lost_or_changed_by_starting(left: Upgraded) -> None:
+    central, users = (
+        _rows(_central(left.data_dir)),
+        {file: _rows(file) for file in _users_files(left.data_dir)},
+    )
+    keys = {path: path.read_bytes() for path in left.data_dir.rglob("*.pem")}
+    assert len(users) == 3
+    assert sum(map(len, central.values())) > 40
+    left.start()
+    assert httpx.get(f"{left.url}/ready", timeout=30).status_code == 200
+    for who in ("ada", "ben", "guest"):
+        _person(left, who).credentials(60)
+    left.stop()
+    # What says how far a database and its feed are, and where the trail ends, has moved on.
+    moved = {"alembic_version", "audit_head"}
+    lost = _lost(central, _rows(_central(left.data_dir)))
+    assert [found for found in lost if found[0] not in moved] == []
+    assert [(file, lost) for file, rows in users.items() if (lost := _lost(rows, _rows(file)))] == []
+    assert {path: path.read_bytes() for path in keys} == keys
+
+
 def test_migrations_go_on_from_where_they_were(old: Upgraded) -> None:
     old.start()
     pulled = httpx.get(f"{old.url}/migrations", params={"after": 9}, timeout=30).json()
@@ -132,5 +195,8 @@ def test_it_is_the_same_after_being_killed_and_started_once_more(old: Upgraded) 
         assert old.log().count("central.moved") == 1
 
 
-def test_there_is_an_archive_of_each_kind() -> None:
-    assert {path.name.removesuffix(".tar.xz").partition("-")[2] for path in ARCHIVES} == set(KINDS)
+def test_there_is_an_archive_of_each_release_and_kind() -> None:
+    releases = re.findall(r"^## (\d\S+) - ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert releases
+    wanted = {f"{NAMES.get(release, f'v{release}')}-{kind}" for release in releases for kind in KINDS}
+    assert wanted <= {path.name.removesuffix(".tar.xz") for path in ARCHIVES}
