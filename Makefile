@@ -17,12 +17,12 @@ CHOSEN = $(filter-out -q -v -vv -x -s --tb=% --durations=% --color=%,$(PYTEST_AR
 CAMPAIGN_ARGS ?=
 # As in `make hostile HOSTILE_ARGS="--on sqld --seconds 300 --seed 3"`.
 HOSTILE_ARGS ?=
-# As in `make bench BENCH_ARGS=rollouts`, or `make bench AGAINST=HEAD~1 BENCH_ARGS="gateway --json"`.
+# As in `make bench BENCH_ARGS=rollouts`, `make bench AGAINST=HEAD~1 BENCH_ARGS="gateway --json"`, `make figures AGAINST=v1.2.3`.
 BENCH_ARGS ?=
 AGAINST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-sqld demo test unit dialect clients campaign hostile lint format types typecheck bench clean lock
+.PHONY: help run run-sqld demo test unit figures dialect clients campaign hostile lint format types typecheck bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ hostile: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## 20 hostile people at
 
 bench: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## measure beside floors, or with AGAINST=REV beside that revision
 	@$(BIN)/python -m bench $(if $(AGAINST),--against $(AGAINST)) $(BENCH_ARGS)
+
+figures: ## files, lines and imports of the source, with AGAINST=REV beside that revision
+	@$(PYTHON) scripts/figures.py $(AGAINST) .
 
 clean: ## remove what setting up and testing made (never data/)
 	rm -rf $(VENV) $(CLIENTS) tests/e2e/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
