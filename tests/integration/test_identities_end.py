@@ -11,7 +11,7 @@ import pytest
 from freehold.auth.importing.records import Record, Unusable, newcomer
 from freehold.auth.importing.service import MovingIn
 from freehold.central.auth.better_auth import UserLines
-from freehold.central.auth.newcomers import SqlNewcomers
+from freehold.central.auth.user_import import SqlNewcomers
 from freehold.settings.fields import Secret
 from tests.simulators.evil_issuer import CLIENT_ID, CLIENT_SECRET, Issuer, evil_issuer
 from tests.support.auth_app import AuthApp, running_service

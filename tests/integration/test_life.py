@@ -19,7 +19,7 @@ from freehold.errors import InvalidInput, NotFound, ProviderUnavailable
 from freehold.migrate.ledger import LEDGER_TABLE
 from freehold.tenants.backup import BadBackup
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended, NoPointInTime
-from freehold.tenants.life import WrongState
+from freehold.tenants.lifecycle import WrongState
 from freehold.tenants.provision import Provision
 from freehold.tenants.types import ReadyDatabase, Tenant, TenantState
 from tests.simulators.turso_past import past_of

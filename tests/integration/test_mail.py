@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from freehold.auth.errors import MailRefused, MailUnavailable
-from freehold.auth.letters import Letter
+from freehold.auth.outgoing_email import Letter
 from freehold.mail.outbox import Outbox
 from freehold.mail.smtp import SmtpMailer, SmtpServer
 from tests.support.mail_server import PASSWORD, USER, certificate_for_loopback, mail_server

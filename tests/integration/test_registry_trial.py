@@ -18,7 +18,7 @@ from freehold.providers.engines.engines import ENGINES, PACKAGES, EngineMissing,
 from freehold.registry.files import load_folder
 from freehold.registry.lint.waivers import Waivers
 from freehold.registry.release import Waiver
-from freehold.registry.seal import read_seal
+from freehold.registry.sum_file import read_seal
 from freehold.registry.trial import load_fixtures, try_out
 from freehold.registry.types import BadRegistry
 from tests.integration.migrate_parts import BAHAR, history

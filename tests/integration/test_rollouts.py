@@ -25,7 +25,7 @@ from freehold.rollouts.types import Ended, Options, RolloutState
 from freehold.rollouts.waves import wave_ends
 from freehold.rollouts.worker import WorkerPace
 from freehold.settings.load import load_settings
-from freehold.tenants.life_store import LifeStore
+from freehold.tenants.lifecycle_store import LifeStore
 from freehold.tenants.names import new_database_name
 from freehold.tenants.types import Tenant
 from freehold.wiring.services import Services, open_services

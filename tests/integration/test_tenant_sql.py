@@ -8,7 +8,7 @@ import pytest
 
 from freehold.errors import FreeholdError, InvalidInput
 from freehold.libsql.values import decode
-from freehold.tenants.life import WrongState
+from freehold.tenants.lifecycle import WrongState
 from freehold.tenants.operator_sql import Ran, SqlFailed, SqlRefused
 from tests.support.house import House, opened
 from tests.support.sqld import Sqld

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.house import opened
 
-from freehold.tenants.life import Life
+from freehold.tenants.lifecycle import Life
 
 DELETE_STEPS = (
     "before delete", "after delete", "after claim", "before provider.delete", "after provider.delete",

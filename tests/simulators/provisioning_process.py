@@ -18,9 +18,9 @@ from freehold.migrate.apply import apply
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.providers.local.provider import LocalProvider
-from freehold.tenants.pace import Pace
 from freehold.tenants.ports import DatabaseProvider, TenantStore
 from freehold.tenants.provisioner import Provisioner
+from freehold.tenants.provisioner_config import Pace
 from freehold.tenants.types import Claim, Database, Marked
 
 # The row of the second is what tells whether a migration ran twice; the third takes long enough to be killed in.

@@ -21,8 +21,8 @@ from freehold.migrate.types import chains
 from freehold.providers.sqlite.scratch import local_scratch
 from freehold.registry.snapshot import Snapshot as Published
 from freehold.registry.types import PublishedMigration
-from freehold.tenants.pace import Pace
 from freehold.tenants.provisioner import Provisioner
+from freehold.tenants.provisioner_config import Pace
 from freehold.tenants.snapshots import Snapshots
 
 PUBLISHED = Published(

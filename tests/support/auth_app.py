@@ -25,7 +25,7 @@ from freehold.auth.types import SignedIn
 from freehold.auth.users.admin import UserAdmin
 from freehold.auth.users.guests import Guests
 from freehold.central.audit_store import CentralAudit
-from freehold.central.auth.administration import SqlAdminStore
+from freehold.central.auth.user_admin import SqlAdminStore
 from freehold.central.auth.users import SqlUserStore
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.central.engine import Central
@@ -34,7 +34,7 @@ from freehold.http.auth.account import AccountEndpoints
 from freehold.http.auth.admin import AdminEndpoints
 from freehold.http.auth.api_keys import ApiKeyEndpoints
 from freehold.http.auth.codes import CodeEndpoints
-from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.context import AuthEdge
 from freehold.http.auth.emails import EmailEndpoints
 from freehold.http.auth.form import form_routes
 from freehold.http.auth.guests import GuestEndpoints

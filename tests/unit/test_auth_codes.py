@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from freehold.auth.email.code_rows import holds_code, read_codes
 from freehold.auth.email.codes import Codes, Purpose
 from freehold.auth.errors import CodeExpired, MailRefused, MailUnavailable, TooManyTries, WrongCode
-from freehold.auth.letters import Letter
-from freehold.auth.pending import Pending, Rows
+from freehold.auth.outgoing_email import Letter
 from freehold.auth.places import Place
+from freehold.auth.verifications import Pending, Rows
 from freehold.limiting import NO_LIMIT, Rate, RateLimited
 
 T = TypeVar("T")

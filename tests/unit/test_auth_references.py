@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from freehold.auth.tokens.references import References, Referred
+from freehold.auth.tokens.subjects import References, Referred
 from freehold.changes import Listener, Topic
 from freehold.errors import CentralUnavailable
 

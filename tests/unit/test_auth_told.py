@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from freehold.auth.sessions.cached_sessions import CopyCodec
 from freehold.auth.sessions.cookies import SessionCookies
-from freehold.auth.sessions.copies import CopyCodec
+from freehold.auth.sessions.invalidations import Told
 from freehold.auth.sessions.session_data import SessionData, Strategy
 from freehold.auth.sessions.sessions import Sessions, extend_from
-from freehold.auth.sessions.told import Told
 from freehold.auth.types import Session, SignedIn, User
 from freehold.changes import Listener, Topic
 from freehold.dates import to_iso

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from freehold.providers.sqlite.alarm import Alarm, Turns
+from freehold.providers.sqlite.statement_timeout import Alarm, Turns
 
 
 def test_places_are_given_in_the_order_of_asking() -> None:

@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from freehold.auth.letters import Language, Letter, LetterKind, NoticeKind
+from freehold.auth.outgoing_email import Language, Letter, LetterKind, NoticeKind
 from freehold.mail.message import write_out
 from freehold.mail.smtp import SmtpServer, to_mime
 

@@ -9,7 +9,7 @@ import pytest
 from freehold.registry.lint.catalogue import CHECKS, RULES
 from freehold.registry.lint.findings import Finding, is_failed
 from freehold.registry.lint.run import fingerprints, lint_folder
-from freehold.registry.seal import SEAL_FILE, parse_seal, read_seal, sealed
+from freehold.registry.sum_file import SEAL_FILE, parse_seal, read_seal, sealed
 from freehold.registry.types import BadRegistry
 from tests.support.servers import ROOT
 from tests.unit.test_registry_lint_schema import BAD as OF_SCHEMA

@@ -6,7 +6,7 @@ import pytest
 
 from freehold.registry.lint.findings import Finding
 from freehold.registry.lint.run import fingerprints, lint_folder
-from freehold.registry.seal import sealed
+from freehold.registry.sum_file import sealed
 
 OFF = "-- foreign_keys: off\n"
 CONTRACT = "-- phase: contract\n-- min_app: 2.0\n"

@@ -7,7 +7,7 @@ import pytest
 from freehold.registry.lint.catalogue import RULES
 from freehold.registry.lint.findings import Finding
 from freehold.registry.lint.run import fingerprints, lint_folder
-from freehold.registry.seal import SEAL_FILE, sealed
+from freehold.registry.sum_file import SEAL_FILE, sealed
 
 CONTRACT = "-- phase: contract\n-- min_app: 2.0\n"
 P = "CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT, a INTEGER, b INTEGER);\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from freehold.migrate.chance import ONE, OTHER, freeze
+from freehold.migrate.determinism import ONE, OTHER, freeze
 from freehold.migrate.fingerprint import fingerprint
 from freehold.migrate.schema import EMPTY, read_schema
 from freehold.migrate.snapshot import SnapshotUnfit, build_snapshot, sqlite_scratch

@@ -9,10 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from freehold.errors import CentralUnavailable, ProviderUnavailable
-from freehold.tenants.crew import Outcome
-from freehold.tenants.pace import Pace
 from freehold.tenants.provisioner import Provisioner
+from freehold.tenants.provisioner_config import Pace
 from freehold.tenants.types import TenantState
+from freehold.tenants.worker_pool import Outcome
 from tests.simulators.tenants import MemoryTenants, SimulatedClock, SimulatedProvider, settle
 
 

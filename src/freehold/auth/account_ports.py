@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Protocol
 
-from freehold.auth.pending import Ticket
 from freehold.auth.proofs import Proof, Proved
 from freehold.auth.types import Account, Credential, Session, User, UserChanges
+from freehold.auth.verifications import Ticket
 
 
 class AccountStore(Protocol):

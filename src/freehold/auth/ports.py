@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from freehold.auth.letters import Language, Letter
+from freehold.auth.outgoing_email import Language, Letter
 from freehold.auth.proofs import Chosen
 from freehold.auth.social.types import Identity
 from freehold.auth.types import (

@@ -11,8 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from freehold.auth.pending import Ticket
 from freehold.auth.types import Credential, SignedIn, User
+from freehold.auth.verifications import Ticket
 
 Way = Literal[
     "verify-link",

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from freehold.auth.letters import Language
+from freehold.auth.outgoing_email import Language
 from freehold.dates import from_iso
 
 ADMIN_ROLE = "admin"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from freehold.auth.sessions.copies import CopyCodec
+from freehold.auth.sessions.cached_sessions import CopyCodec
 from freehold.auth.types import SignedIn
 from freehold.cache.redis import PREFIX, CacheUnavailable, RedisLink
 from freehold.dates import utc_now

@@ -14,7 +14,7 @@ from freehold.migrate.types import Migration, chains
 from freehold.registry.files import file_name
 from freehold.registry.lint.findings import Finding, is_failed
 from freehold.registry.lint.run import Linted, fingerprints, lint_folder, require_replayed
-from freehold.registry.seal import SEAL_FILE, Seal, parse_seal, read_seal, sealed
+from freehold.registry.sum_file import SEAL_FILE, Seal, parse_seal, read_seal, sealed
 from freehold.registry.types import BadRegistry
 
 FOLDER = click.argument(

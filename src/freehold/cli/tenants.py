@@ -10,9 +10,9 @@ import msgspec
 
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
 from freehold.cli.progress import one_line, progress
-from freehold.tenants.crew import Outcome
 from freehold.tenants.provision import describe
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
+from freehold.tenants.worker_pool import Outcome
 
 # Wide enough for what Freehold makes itself; longer ones push the rest of their line to the right.
 _WIDTHS = {"tenant_id": 32, "state": 12, "version": 7, "database": 28, "user_id": 32, "email": 24}
@@ -25,7 +25,7 @@ _SHOWN_AT_ONCE = 100
 _ELSEWHERE = {
     **dict.fromkeys(
         ("show", "migrate", "suspend", "resume", "fork", "export", "restore", "delete"),
-        "freehold.cli.tenant_life",
+        "freehold.cli.tenant_lifecycle",
     ),
     "check": "freehold.cli.drift",
     "reconcile": "freehold.cli.reconcile",
@@ -121,7 +121,7 @@ async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_jso
     if pending == bool(users):
         raise click.UsageError("say which: USER, or --pending")
     if users:
-        from freehold.cli.tenant_life import create_for
+        from freehold.cli.tenant_lifecycle import create_for
 
         return await create_for(users, dry_run=dry_run, as_json=as_json)
     async with command_tenants() as services:

@@ -14,9 +14,9 @@ from freehold.http.admin.audit import AuditController
 from freehold.http.admin.census import CensusController
 from freehold.http.admin.rollouts import RolloutsController
 from freehold.http.admin.tenants import TenantsController
-from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.context import AuthEdge
 from freehold.http.auth.form import form_routes
-from freehold.http.auth.quick_session import QuickSession
+from freehold.http.auth.get_session import QuickSession
 from freehold.http.auth.sign_in import SignInEndpoints
 from freehold.http.auth.table import auth_endpoints, auth_routes
 from freehold.http.body_room import BodyRoom

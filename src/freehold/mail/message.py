@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from html import escape
 
-from freehold.auth.letters import Letter
-from freehold.mail.words import WORDS, Words
+from freehold.auth.outgoing_email import Letter
+from freehold.mail.templates import WORDS, Words
 
 # Mail programs know tables and inline styles only. No picture and nothing from elsewhere is loaded.
 _HTML = """<!doctype html>

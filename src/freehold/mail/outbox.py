@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from freehold.auth.errors import MailUnavailable
-from freehold.auth.letters import Letter
+from freehold.auth.outgoing_email import Letter
 from freehold.dates import to_iso, utc_now
 from freehold.mail.message import write_out
 

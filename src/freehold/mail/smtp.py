@@ -19,7 +19,7 @@ import aiosmtplib
 import structlog
 
 from freehold.auth.errors import MailRefused, MailUnavailable
-from freehold.auth.letters import Letter
+from freehold.auth.outgoing_email import Letter
 from freehold.dates import utc_now
 from freehold.mail.message import Message, write_out
 

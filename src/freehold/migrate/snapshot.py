@@ -27,7 +27,7 @@ from freehold.libsql.protocol import (
     Stmt,
 )
 from freehold.migrate.apply import apply
-from freehold.migrate.chance import ONE, OTHER, freeze
+from freehold.migrate.determinism import ONE, OTHER, freeze
 from freehold.migrate.dump import CannotBeDumped, Dump, dump
 from freehold.migrate.failures import circumstance
 from freehold.migrate.fingerprint import OURS_SQL, SchemaUnreadable, ask

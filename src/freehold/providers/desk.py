@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from freehold.providers.failures import Gone
+from freehold.providers.fair_semaphore import Turnstile
 from freehold.providers.serving import Interest
-from freehold.providers.turnstile import Turnstile
 from freehold.sql import profiles
 from freehold.sql.guard import RefusedSql, looked_at, verdict
 from freehold.sql.pacing import paced

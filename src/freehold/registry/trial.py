@@ -9,15 +9,15 @@ from msgspec import Struct
 from freehold.errors import FreeholdError, Unavailable
 from freehold.libsql.values import SqlValue
 from freehold.migrate.apply import apply
-from freehold.migrate.chance import ONE, OTHER, Frozen, freeze
+from freehold.migrate.determinism import ONE, OTHER, Frozen, freeze
 from freehold.migrate.fingerprint import SchemaUnreadable, ask
 from freehold.migrate.full_text import Fit, fit_of
+from freehold.migrate.integrity import unsoundness
 from freehold.migrate.ledger import ledger_rows
 from freehold.migrate.names import folded, quoted
 from freehold.migrate.rules import require_inside
 from freehold.migrate.schema import Schema, Table, read_schema
 from freehold.migrate.snapshot import Scratch
-from freehold.migrate.soundness import unsoundness
 from freehold.migrate.split import MAX_SCRIPT_BYTES, split
 from freehold.migrate.target import Target
 from freehold.migrate.types import BadMigration, Migration, chains, normalise

@@ -10,14 +10,14 @@ import msgspec
 from freehold.errors import FreeholdError, NotFound
 from freehold.migrate.apply import apply
 from freehold.migrate.full_text import Fit, fit_of
+from freehold.migrate.integrity import unsoundness
 from freehold.migrate.ledger import read_ledger
 from freehold.migrate.schema import read_schema
-from freehold.migrate.soundness import unsoundness
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.rollouts.rows import row_counts
 from freehold.rollouts.types import Step
-from freehold.tenants.life_store import LifeStore
+from freehold.tenants.lifecycle_store import LifeStore
 from freehold.tenants.names import new_database_name
 from freehold.tenants.ports import Clock, DatabaseProvider
 

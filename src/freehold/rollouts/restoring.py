@@ -15,7 +15,7 @@ from freehold.rollouts.errors import NoRestorePoint, RolloutRunning
 from freehold.rollouts.ports import RestorePointStore, RolloutStore
 from freehold.rollouts.rehearsal import Copies
 from freehold.rollouts.types import RestorePoint, Rollout, RolloutState, StepState, TakenBack, TakenBackAs
-from freehold.tenants.life_store import LifeStore
+from freehold.tenants.lifecycle_store import LifeStore
 from freehold.tenants.ports import Clock, DatabaseProvider
 from freehold.tenants.types import TenantState
 

@@ -11,10 +11,10 @@ import msgspec
 from freehold.errors import FreeholdError, InvalidInput, Unavailable
 from freehold.migrate.apply import apply
 from freehold.migrate.fingerprint import ask
+from freehold.migrate.integrity import OF_INDEX
 from freehold.migrate.ledger import LEDGER_TABLE, ledger_rows
 from freehold.migrate.schema import Schema, read_schema
 from freehold.migrate.snapshot import Scratch
-from freehold.migrate.soundness import OF_INDEX
 from freehold.migrate.target import Target
 from freehold.registry.snapshot import Snapshot
 

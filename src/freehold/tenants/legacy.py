@@ -14,7 +14,7 @@ from freehold.migrate.failures import circumstance
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
-from freehold.tenants.life import Life
+from freehold.tenants.lifecycle import Life
 from freehold.tenants.types import TenantState
 
 Row = Mapping[str, SqlValue]

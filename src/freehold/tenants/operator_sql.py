@@ -24,7 +24,7 @@ from freehold.migrate.split import split
 from freehold.sql import guard, profiles
 from freehold.sql.statements import Verb, verb
 from freehold.tenants.drift import Checked
-from freehold.tenants.life import Life
+from freehold.tenants.lifecycle import Life
 from freehold.tenants.types import Tenant
 
 _MOST_STATEMENTS = 1_000

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 
 from freehold.clock import SystemClock
 from freehold.errors import ProviderUnavailable
-from freehold.tenants.crew import Crew, Outcome
-from freehold.tenants.outage import Outage
-from freehold.tenants.pace import Pace
+from freehold.tenants.cooldown import Outage
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider, TenantStore
 from freehold.tenants.provision import Provision
+from freehold.tenants.provisioner_config import Pace
 from freehold.tenants.types import Tenant
+from freehold.tenants.worker_pool import Crew, Outcome
 
 
 class Provisioner:

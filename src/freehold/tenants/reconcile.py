@@ -10,14 +10,14 @@ import structlog
 
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable, Unavailable
 from freehold.migrate.ledger import read_ledger
-from freehold.tenants.caretaker import Caretaker, Done
-from freehold.tenants.crew import Outcome
-from freehold.tenants.duties import DutyKind
 from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
 from freehold.tenants.names import is_ours
+from freehold.tenants.operations_worker import Caretaker, Done
+from freehold.tenants.pending_operations import DutyKind
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
 from freehold.tenants.provision import describe
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
+from freehold.tenants.worker_pool import Outcome
 
 # The central database as the catalogue of all databases: what `reconcile` asks of it and corrects in it.
 

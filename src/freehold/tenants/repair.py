@@ -18,9 +18,9 @@ import structlog
 from freehold.audit.types import Event
 from freehold.errors import CentralUnavailable, Conflict, FreeholdError, ProviderUnavailable
 from freehold.migrate.fingerprint import ask
+from freehold.migrate.integrity import unsoundness
 from freehold.migrate.names import quoted
 from freehold.migrate.schema import read_schema
-from freehold.migrate.soundness import unsoundness
 from freehold.migrate.target import Target
 from freehold.tenants.backup import BadBackup, OpenFile
 from freehold.tenants.drift import Checked

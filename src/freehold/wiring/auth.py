@@ -14,19 +14,19 @@ from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords.passwords import ScryptHasher
 from freehold.auth.recognition import Recognition
 from freehold.auth.service import Auth
+from freehold.auth.sessions.cached_sessions import CopyCodec
 from freehold.auth.sessions.cookies import SessionCookies
-from freehold.auth.sessions.copies import CopyCodec
 from freehold.auth.sessions.session_data import SessionData
 from freehold.auth.sessions.sessions import Sessions
 from freehold.auth.social.service import Social
-from freehold.auth.tokens.references import References
+from freehold.auth.tokens.subjects import References
 from freehold.auth.users.accounts import Accounts
 from freehold.auth.users.admin import UserAdmin
 from freehold.auth.users.guests import Guests
 from freehold.cache.sessions import RedisSessions
-from freehold.central.auth.administration import SqlAdminStore
-from freehold.central.auth.newcomers import SqlNewcomers
-from freehold.central.auth.references import CentralReferences
+from freehold.central.auth.token_subjects import CentralReferences
+from freehold.central.auth.user_admin import SqlAdminStore
+from freehold.central.auth.user_import import SqlNewcomers
 from freehold.central.auth.users import SqlUserStore
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.limiting import Limiter, RateLimited, hit_from

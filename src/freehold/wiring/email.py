@@ -14,7 +14,7 @@ from freehold.auth.ports import Mailer
 from freehold.auth.service import Auth
 from freehold.auth.users.accounts import Accounts
 from freehold.central.auth.accounts import CentralAccounts, CentralOwnSessions
-from freehold.central.auth.pending import CentralPending
+from freehold.central.auth.verifications import CentralPending
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.central.engine import Central
 from freehold.mail.outbox import Outbox

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from freehold.auth.users.departed_guests import DepartedGuests
 from freehold.central.auth.guests import CentralDepartedGuests, CentralGuestLinks
 from freehold.central.tenants.catalogue import CentralCatalogue
-from freehold.central.tenants.duties import CentralDuties
-from freehold.central.tenants.life import CentralLife
+from freehold.central.tenants.lifecycle import CentralLife
+from freehold.central.tenants.pending_operations import CentralDuties
 from freehold.central.tenants.pool import CentralPool
 from freehold.central.tenants.rotations import CentralRotations
 from freehold.central.tenants.store import CentralTenants
@@ -20,10 +20,10 @@ from freehold.providers.tokens import TokenVerifier
 from freehold.registry.taken_down import Credential
 from freehold.settings.fields import Settings
 from freehold.tenants.backup import BackupCheck
-from freehold.tenants.caretaker import Caretaker
 from freehold.tenants.drift import DriftCheck
 from freehold.tenants.guests import GuestDatabases
-from freehold.tenants.life import Life
+from freehold.tenants.lifecycle import Life
+from freehold.tenants.operations_worker import Caretaker
 from freehold.tenants.operator_sql import OperatorSql
 from freehold.tenants.pool import Pool
 from freehold.tenants.ports import DatabaseProvider

@@ -34,7 +34,7 @@ from freehold.auth.errors import (
     SameEmail,
     WrongCode,
 )
-from freehold.auth.letters import Language, Letter, LetterKind
+from freehold.auth.outgoing_email import Language, Letter, LetterKind
 from freehold.auth.places import place_of
 from freehold.auth.proofs import Chosen, Kept, Proof, in_hand
 from freehold.auth.types import Credential, SignedIn, User

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from freehold.auth.email.mail_quota import MailQuota, TooSoon, forget_mail, note_mail
 from freehold.auth.errors import CodeExpired, TooManyTries, WrongCode
 from freehold.auth.lockout import FROM_ONE_PLACE, Delays
-from freehold.auth.pending import Pending, Rows
 from freehold.auth.places import Place
+from freehold.auth.verifications import Pending, Rows
 from freehold.errors import FreeholdError
 from freehold.limiting import Rate, RateLimited
 

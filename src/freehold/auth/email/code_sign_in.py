@@ -9,11 +9,11 @@ from freehold.auth.account_ports import AccountStore
 from freehold.auth.email.codes import Codes, Purpose
 from freehold.auth.emails import is_email
 from freehold.auth.errors import CodeExpired, EmailTaken, InvalidEmail, TooManyTries, WrongCode
-from freehold.auth.letters import Language
-from freehold.auth.pending import Ticket
+from freehold.auth.outgoing_email import Language
 from freehold.auth.proofs import Proof
 from freehold.auth.service import Auth
 from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn, User
+from freehold.auth.verifications import Ticket
 from freehold.errors import NotFound
 
 

@@ -21,10 +21,10 @@ import msgspec
 from freehold.auth.email.code_rows import CodeRows
 from freehold.auth.email.mail_quota import TooSoon
 from freehold.auth.errors import MailUnavailable
-from freehold.auth.letters import Language, Letter, LetterKind
-from freehold.auth.pending import PendingStore, Rows, Ticket
+from freehold.auth.outgoing_email import Language, Letter, LetterKind
 from freehold.auth.places import Place, Places
 from freehold.auth.ports import Mailer
+from freehold.auth.verifications import PendingStore, Rows, Ticket
 from freehold.dates import utc_now
 from freehold.errors import CentralUnavailable, FreeholdError
 from freehold.limiting import Rate, RateLimited

@@ -13,11 +13,11 @@ from typing import Literal
 
 from freehold.auth.email.mail_quota import MailQuota, TooSoon, forget_mail, note_mail
 from freehold.auth.errors import BadLink, MailUnavailable
-from freehold.auth.letters import Letter
-from freehold.auth.pending import Pending, PendingStore, Rows, Ticket
+from freehold.auth.outgoing_email import Letter
 from freehold.auth.places import Places
 from freehold.auth.ports import Mailer
 from freehold.auth.types import Credential
+from freehold.auth.verifications import Pending, PendingStore, Rows, Ticket
 from freehold.dates import utc_now
 from freehold.errors import CentralUnavailable
 from freehold.limiting import Rate, RateLimited

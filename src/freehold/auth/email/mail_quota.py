@@ -12,8 +12,8 @@ from typing import Literal
 import msgspec
 
 from freehold.auth.lockout import Delays
-from freehold.auth.pending import Pending, Rows
 from freehold.auth.places import Place
+from freehold.auth.verifications import Pending, Rows
 from freehold.limiting import Rate
 
 _PLACES = 4

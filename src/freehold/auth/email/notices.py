@@ -12,11 +12,11 @@ from datetime import datetime
 import structlog
 
 from freehold.auth.email.mail_quota import MailQuota, note_mail
-from freehold.auth.letters import Language, Letter, NoticeKind
-from freehold.auth.pending import PendingStore
+from freehold.auth.outgoing_email import Language, Letter, NoticeKind
 from freehold.auth.places import Places, place_of
 from freehold.auth.ports import Mailer
 from freehold.auth.types import User
+from freehold.auth.verifications import PendingStore
 from freehold.dates import utc_now
 from freehold.errors import FreeholdError
 from freehold.limiting import Rate

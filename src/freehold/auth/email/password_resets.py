@@ -12,13 +12,13 @@ from freehold.auth.email.codes import Codes, Purpose
 from freehold.auth.email.links import Links, account_stamp
 from freehold.auth.email.notices import Notices
 from freehold.auth.errors import BadLink, WrongCode
-from freehold.auth.letters import Language, Letter
+from freehold.auth.outgoing_email import Language, Letter
 from freehold.auth.passwords.passwords import check_new_password
 from freehold.auth.passwords.rules import PasswordRules
-from freehold.auth.pending import Ticket
 from freehold.auth.ports import PasswordHasher
 from freehold.auth.proofs import Chosen, Proof, Way
 from freehold.auth.types import Credential, User
+from freehold.auth.verifications import Ticket
 
 log = structlog.get_logger()
 

@@ -2,7 +2,7 @@
 
 Others who know the secret, such as a front end's own server, read it without asking us; for five minutes, and that is
 their risk. We ourselves take it for a copy like any other: it spares a read of the database where the session is not
-in memory, and is not believed once the session or its user has changed (`freehold.auth.sessions.told`).
+in memory, and is not believed once the session or its user has changed (`freehold.auth.sessions.invalidations`).
 """
 
 import base64
@@ -14,8 +14,8 @@ from typing import Any, Literal
 import jwt
 import msgspec
 
+from freehold.auth.sessions.cached_sessions import copy_of
 from freehold.auth.sessions.cookies import SessionCookies
-from freehold.auth.sessions.copies import copy_of
 from freehold.auth.types import Session, SignedIn, User
 
 Strategy = Literal["compact", "jwt"]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from freehold.audit.origin import acting
 from freehold.auth.ports import SessionStore
-from freehold.auth.sessions.told import SharedSessions, Told
+from freehold.auth.sessions.invalidations import SharedSessions, Told
 from freehold.auth.types import Session, SignedIn
 from freehold.changes import Changes
 from freehold.dates import from_iso, to_iso, utc_now

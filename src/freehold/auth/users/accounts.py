@@ -10,7 +10,7 @@ from freehold.auth.account_ports import AccountStore, OwnSessionStore
 from freehold.auth.email.links import Links, account_stamp
 from freehold.auth.email.notices import Notices
 from freehold.auth.errors import BadLink, NoPassword, SessionNotFresh, WrongPassword
-from freehold.auth.letters import Language, Letter
+from freehold.auth.outgoing_email import Language, Letter
 from freehold.auth.passwords.passwords import check_length
 from freehold.auth.places import place_of
 from freehold.auth.service import Auth, signed_in_by

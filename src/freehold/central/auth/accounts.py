@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.errors import EmailTaken
-from freehold.auth.pending import Ticket
 from freehold.auth.proofs import Proof, Proved
 from freehold.auth.types import Account, Credential, Session, User, UserChanges
+from freehold.auth.verifications import Ticket
 from freehold.central.auth.account_rows import CREDENTIAL
 from freehold.central.auth.arrival import arrive, end_api_keys, end_sessions, is_alive
-from freehold.central.auth.pending import use_ticket
 from freehold.central.auth.user_deletion import delete_user_rows
 from freehold.central.auth.users import FIND_CREDENTIAL, session_of, user_of
+from freehold.central.auth.verifications import use_ticket
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, user
 from freehold.dates import from_iso, to_iso

@@ -10,8 +10,8 @@ from freehold.audit.types import Event
 from freehold.central.engine import Central
 from freehold.central.rollouts.sql import COPIES, KEPT, LET_BE, STILL_ASIDE
 from freehold.central.tables import rollout_step, tenant, unowned_database
-from freehold.central.tenants.duties import DISCARDED, MAKING
-from freehold.central.tenants.life import OvertakenError, all_or_nothing, take_reserved
+from freehold.central.tenants.lifecycle import OvertakenError, all_or_nothing, take_reserved
+from freehold.central.tenants.pending_operations import DISCARDED, MAKING
 from freehold.central.tenants.rotations import next_generation
 from freehold.central.tenants.rows import unowned_row
 from freehold.central.tenants.store import COLUMNS, to_tenant

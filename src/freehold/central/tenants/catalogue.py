@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select, update
 
 from freehold.central.tables import tenant, unowned_database
-from freehold.central.tenants.life import is_held
+from freehold.central.tenants.lifecycle import is_held
 from freehold.central.tenants.store import CentralTenants
 from freehold.dates import to_iso
 from freehold.tenants.types import Tenant, TenantState

@@ -7,8 +7,8 @@ from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
 from freehold.central.engine import Central
 from freehold.central.tables import tenant as tenants
 from freehold.central.tables import unowned_database as unowned
-from freehold.central.tenants.duties import DISCARDED, MAKING, WAITING
-from freehold.central.tenants.life import is_reserved, take_reserved
+from freehold.central.tenants.lifecycle import is_reserved, take_reserved
+from freehold.central.tenants.pending_operations import DISCARDED, MAKING, WAITING
 from freehold.central.tenants.rows import unowned_row
 from freehold.tenants.pool import Shape
 from freehold.tenants.types import UNPROVISIONED, Tenant

@@ -19,7 +19,7 @@ from freehold.http.guards import require_admin
 from freehold.http.route_facts import facts
 from freehold.migrate.copying import Copied
 from freehold.tenants.errors import DatabaseDeleted
-from freehold.tenants.life import Life
+from freehold.tenants.lifecycle import Life
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import Tenant, TenantState
 

@@ -7,7 +7,7 @@ from freehold.auth.types import Account, UserChanges
 from freehold.auth.users.accounts import Accounts
 from freehold.http.auth.answers import Status, SuccessMessage
 from freehold.http.auth.bodies import Field, check, refuse_protected
-from freehold.http.auth.edge import AuthEdge, query_value
+from freehold.http.auth.context import AuthEdge, query_value
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route

@@ -9,7 +9,7 @@ from freehold.auth.email.password_resets import PasswordResets
 from freehold.auth.types import NewUser
 from freehold.http.auth.answers import Success, TokenUser, VerifiedByCode
 from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
-from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.context import AuthEdge
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
 from freehold.http.auth.route import Asked, Doc, Route

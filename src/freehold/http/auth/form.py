@@ -11,7 +11,7 @@ from freehold.auth.types import NewUser, SignedIn
 from freehold.errors import Unauthenticated
 from freehold.http.auth.answers import Success, UserReply
 from freehold.http.auth.bodies import Field, check, read_body, refuse_protected
-from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.context import AuthEdge
 from freehold.http.auth.origin_check import refuse_strange_origin
 from freehold.http.auth.replies import NO_STORE, AuthReply, Refusal, json_reply
 from freehold.http.auth.route import Asked, Doc, Route, bound

@@ -7,7 +7,7 @@ import msgspec
 from freehold.auth.types import User
 from freehold.auth.users.guests import Guests
 from freehold.http.auth.answers import Success
-from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.context import AuthEdge
 from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 

@@ -5,7 +5,7 @@ from typing import get_args
 
 from litestar.types import Scope
 
-from freehold.auth.letters import Language
+from freehold.auth.outgoing_email import Language
 from freehold.http.headers import header
 
 _LANGUAGES: dict[str, Language] = {language: language for language in get_args(Language)}

@@ -7,7 +7,7 @@ import msgspec
 from freehold.auth.social.service import Social
 from freehold.auth.types import SignedIn
 from freehold.http.auth.bodies import Field, check
-from freehold.http.auth.edge import AuthEdge, query_value
+from freehold.http.auth.context import AuthEdge, query_value
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 

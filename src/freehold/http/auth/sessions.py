@@ -7,7 +7,7 @@ from freehold.auth.types import Session
 from freehold.auth.users.accounts import Accounts
 from freehold.http.auth.answers import Status
 from freehold.http.auth.bodies import KEEPS_KEYS, Field, check
-from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.context import AuthEdge
 from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 

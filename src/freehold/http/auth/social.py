@@ -10,7 +10,7 @@ from freehold.auth.social.errors import UnknownProvider
 from freehold.auth.social.service import Social
 from freehold.auth.social.types import Arrival, Redirects, Returned, Started
 from freehold.http.auth.bodies import Field, check, read_body
-from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.context import AuthEdge
 from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
 from freehold.http.headers import header

@@ -23,7 +23,7 @@ from freehold.http.auth import (
     sign_in,
     social,
 )
-from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.context import AuthEdge
 from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, not_found
 from freehold.http.auth.route import Asked, Route, bound
 from freehold.settings.fields import Settings

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from freehold.dates import to_iso
 from freehold.errors import NotFound
-from freehold.http.auth.edge import answers
+from freehold.http.auth.context import answers
 from freehold.http.guards import DatabaseCaller
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.route_facts import facts

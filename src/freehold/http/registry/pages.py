@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from freehold.errors import AppTooOld
-from freehold.http.registry.prebuilt import Prebuilt, prebuilt
+from freehold.http.registry.cached_response import Prebuilt, prebuilt
 from freehold.lru import Lru
 from freehold.migrate.signature import ALGORITHM
 from freehold.registry.release import app_version, contracts, release_of

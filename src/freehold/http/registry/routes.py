@@ -12,7 +12,7 @@ from litestar.types import ASGIApp
 
 from freehold.errors import AppTooOld, Conflict, NotFound
 from freehold.http.auth.bodies import Field, documented_query
-from freehold.http.auth.edge import answers
+from freehold.http.auth.context import answers
 from freehold.http.guards import require_admin
 from freehold.http.registry.client_reports import ClientReports, said_in
 from freehold.http.registry.pages import Pages, script

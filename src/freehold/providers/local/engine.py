@@ -24,6 +24,7 @@ from freehold.libsql.protocol import (
 )
 from freehold.providers.desk import Desk
 from freehold.providers.failures import Gone, SqlFailure
+from freehold.providers.fair_semaphore import Turnstile
 from freehold.providers.local.calls import cursor, pipeline, stateless
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.jobs import Job, Task, Tenant
@@ -37,7 +38,6 @@ from freehold.providers.sqlite.pipeline import Pipeline
 from freehold.providers.sqlite.rights import rights_of
 from freehold.providers.sqlite.session import Session
 from freehold.providers.texts import Body, request_in, texts_of
-from freehold.providers.turnstile import Turnstile
 
 _SHORT_BODY_BYTES = 8192
 _SMALL_BODY_BYTES = 65_536

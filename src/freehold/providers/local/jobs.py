@@ -6,11 +6,11 @@ from typing import Any
 
 from freehold.errors import FreeholdError, NotFound
 from freehold.providers.failures import GoesOn
+from freehold.providers.fair_semaphore import Turnstile
 from freehold.providers.local.streams import Stream
 from freehold.providers.local.workers import Ticket, Workers
 from freehold.providers.sqlite.limits import Limits
 from freehold.providers.sqlite.session import Session
-from freehold.providers.turnstile import Turnstile
 
 Task = Callable[[Session], Any]
 

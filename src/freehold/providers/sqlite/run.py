@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from freehold.libsql.protocol import Col
 from freehold.providers.failures import SqlFailure
-from freehold.providers.sqlite.alarm import Alarm
+from freehold.providers.sqlite.statement_timeout import Alarm
 from freehold.providers.sqlite.statements import Outline, is_blank
 from freehold.providers.sqlite.values import Native
 

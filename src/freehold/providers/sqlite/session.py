@@ -11,7 +11,6 @@ import apsw
 
 from freehold.libsql.protocol import StmtResult, Value
 from freehold.providers.failures import SqlFailure, code_of, failure_of, megabytes
-from freehold.providers.sqlite.alarm import LOOK_EVERY_STEPS, Alarm
 from freehold.providers.sqlite.connection import (
     LOG_TARGET_BYTES,
     MARK,
@@ -26,6 +25,7 @@ from freehold.providers.sqlite.limits import Budget, Limits
 from freehold.providers.sqlite.rules import Authorizer
 from freehold.providers.sqlite.run import Bindings, Description, Run
 from freehold.providers.sqlite.schema import Found, schema_of
+from freehold.providers.sqlite.statement_timeout import LOOK_EVERY_STEPS, Alarm
 from freehold.providers.sqlite.statements import Outline, outline
 from freehold.providers.sqlite.values import from_row
 from freehold.sql.facts import FACTS_SQL, NO_FACTS, Facts

@@ -26,7 +26,7 @@ from freehold.registry.lint.waivers import Waivers, waivers_of
 from freehold.registry.lint.walk import Walk
 from freehold.registry.lint.walked import Keys
 from freehold.registry.release import Waiver
-from freehold.registry.seal import SEAL_FILE, UNSEALED, Seal, read_seal, seal_faults, unpublished_changes
+from freehold.registry.sum_file import SEAL_FILE, UNSEALED, Seal, read_seal, seal_faults, unpublished_changes
 from freehold.registry.types import BadRegistry
 
 _REFUSED, _WAIVER = "FH010", "FH113"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
-from freehold.migrate.chance import ONE, freeze
+from freehold.migrate.determinism import ONE, freeze
 from freehold.migrate.names import folded
 from freehold.migrate.types import Migration
 from freehold.registry.lint.findings import Problem, Rule

@@ -1,4 +1,4 @@
-"""Rows of tenants and of databases without one, as duties. Implements `tenants.duties.Duties`."""
+"""Rows of tenants and of databases without one, as duties. Implements `tenants.pending_operations.Duties`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from freehold.audit.types import Event
 from freehold.central.engine import Central
 from freehold.central.tables import tenant, unowned_database
 from freehold.dates import to_iso
-from freehold.tenants.duties import Duty, DutyKind
+from freehold.tenants.pending_operations import Duty, DutyKind
 from freehold.tenants.types import TenantState
 
 _KINDS = {TenantState.DELETING.value: DutyKind.DELETE, TenantState.SUSPENDED.value: DutyKind.SUSPEND}

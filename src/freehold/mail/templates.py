@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from freehold.auth.letters import Language, LetterKind
+from freehold.auth.outgoing_email import Language, LetterKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Single tenants' rows as operators change them. Implements `tenants.life_store.LifeStore`."""
+"""Single tenants' rows as operators change them. Implements `tenants.lifecycle_store.LifeStore`."""
 
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event, Facts
 from freehold.central.engine import Central
 from freehold.central.tables import tenant, unowned_database, user
-from freehold.central.tenants.duties import DISCARDED, MAKING
+from freehold.central.tenants.pending_operations import DISCARDED, MAKING
 from freehold.central.tenants.rows import new_tenant_row, unowned_row
 from freehold.central.tenants.store import COLUMNS, to_tenant
 from freehold.dates import to_iso

@@ -1,4 +1,4 @@
-"""Sessions and API keys by their ids, for the gateway. Implements `auth.tokens.references.ReferenceStore`."""
+"""Sessions and API keys by their ids, for the gateway. Implements `auth.tokens.subjects.ReferenceStore`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, select
 
 from freehold.auth.sessions.sessions import MAX_AGE
-from freehold.auth.tokens.references import Referred
+from freehold.auth.tokens.subjects import Referred
 from freehold.central.auth.users import LABELLED_USER, user_of
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, change, session, user

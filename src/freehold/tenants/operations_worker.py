@@ -12,8 +12,8 @@ import structlog
 from freehold.backoff import SOON, is_worth_a_line
 from freehold.clock import SystemClock
 from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
-from freehold.tenants.duties import Duties, Duty, DutyKind
-from freehold.tenants.outage import Outage
+from freehold.tenants.cooldown import Outage
+from freehold.tenants.pending_operations import Duties, Duty, DutyKind
 from freehold.tenants.ports import Clock, DatabaseProvider
 from freehold.tenants.provision import describe
 

@@ -1,4 +1,4 @@
-"""The text of sessions' copies in a shared cache. When a copy may be believed is in `freehold.auth.sessions.told`."""
+"""The text of sessions' copies in a shared cache. When one may be believed is in `auth.sessions.invalidations`."""
 
 import hmac
 

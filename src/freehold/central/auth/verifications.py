@@ -1,4 +1,4 @@
-"""The table `verification`. Implements `freehold.auth.pending.PendingStore`."""
+"""The table `verification`. Implements `freehold.auth.verifications.PendingStore`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.auth.email.code_rows import holds_code
-from freehold.auth.pending import Pending, Rows, Ticket
 from freehold.auth.random_ids import random_id
+from freehold.auth.verifications import Pending, Rows, Ticket
 from freehold.central.engine import Central
 from freehold.central.tables import verification
 from freehold.dates import from_iso, to_iso, utc_now

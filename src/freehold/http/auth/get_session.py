@@ -14,7 +14,7 @@ from freehold.auth.service import Auth
 from freehold.auth.sessions.session_data import SessionData
 from freehold.auth.types import SignedIn, User
 from freehold.dates import to_iso, utc_now
-from freehold.http.auth.edge import AuthEdge
+from freehold.http.auth.context import AuthEdge
 from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, HeaderPairs, Refusal, json_reply
 from freehold.http.headers import header
 from freehold.limiting import RateLimited

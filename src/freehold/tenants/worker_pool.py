@@ -9,9 +9,9 @@ import structlog
 
 from freehold.backoff import is_worth_a_line
 from freehold.errors import CentralUnavailable, FreeholdError
-from freehold.tenants.pace import Pace
 from freehold.tenants.ports import Clock, TenantStore
 from freehold.tenants.provision import Provision, describe, retry_delay_s
+from freehold.tenants.provisioner_config import Pace
 from freehold.tenants.types import Claim, Tenant
 
 log = structlog.get_logger()

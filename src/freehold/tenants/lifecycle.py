@@ -18,10 +18,10 @@ from freehold.migrate.ledger import read_ledger
 from freehold.migrate.target import Target
 from freehold.registry.snapshot import Snapshot
 from freehold.tenants.backup import BackupCheck, BadBackup, Checked, OpenFile
-from freehold.tenants.caretaker import Caretaker, Done
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, NoPointInTime
-from freehold.tenants.life_store import LifeStore
+from freehold.tenants.lifecycle_store import LifeStore
 from freehold.tenants.names import new_database_name
+from freehold.tenants.operations_worker import Caretaker, Done
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
 from freehold.tenants.types import Tenant, TenantState
 
