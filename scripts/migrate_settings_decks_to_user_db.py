@@ -39,7 +39,7 @@ async def main(*, settings_table: str, decks_table: str, keep: bool, dry_run: bo
         if not await rows.tables():
             click.echo("the central database has no such tables; nothing is to be moved", err=True)
             return EXIT_DONE
-        move = LegacyMove(rows, services.life)
+        move = LegacyMove(rows, services.lifecycle)
         total = sum([1 async for _ in rows.users()])
         with progress("moving rows", total, is_wanted=not as_json) as bar:
             async for user_id in rows.users():

@@ -9,7 +9,7 @@ import pytest
 
 from freehold.auth.service import Auth
 from freehold.auth.types import Client, NewUser, SignedIn
-from freehold.central.auth.users import SqlUserStore
+from freehold.central.auth.users import CentralUsers
 from freehold.dates import from_iso, to_iso
 from tests.support.auth_app import QuickHasher, auth_parts
 from tests.support.central_place import CentralPlace
@@ -121,7 +121,7 @@ async def test_a_deleted_user_is_signed_out_everywhere_and_leaves_a_database_to_
 ) -> None:
     one, two = services
     store = one.store
-    assert isinstance(store, SqlUserStore)
+    assert isinstance(store, CentralUsers)
     signed_in = await sign_up(one)
     other = await sign_up(one, "other@example.com")
     await two.sessions.current(signed_in.session.token)

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from freehold.auth.importing.records import Record, Unusable, newcomer
-from freehold.auth.importing.service import MovingIn
+from freehold.auth.importing.service import UserImport
 from freehold.central.auth.better_auth import UserLines
-from freehold.central.auth.user_import import SqlNewcomers
+from freehold.central.auth.user_import import CentralUserImport
 from freehold.settings.fields import Secret
 from tests.simulators.evil_issuer import CLIENT_ID, CLIENT_SECRET, Issuer, evil_issuer
 from tests.support.auth_app import AuthApp, running_service
@@ -201,7 +201,7 @@ async def test_an_imported_identity_does_not_end_at_its_first_sign_in(scene: Sce
         ' [{"providerId": "oidc", "accountId": "somebody"}, {"providerId": "github", "accountId": "7"}]}\n'
     )
     with lines.open("rb") as file:
-        moving = MovingIn(SqlNewcomers(scene.app.central, "local"))
+        moving = UserImport(CentralUserImport(scene.app.central, "local"))
         async for _ in moving.run(UserLines(file)):
             pass
     token = await scene.come(vouches=True)

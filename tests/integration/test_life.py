@@ -53,7 +53,7 @@ async def signed_up(house: House, who: str) -> Tenant:
     new = NewUser(name=who, email=f"{who}@example.com", password="correct-horse-1")
     signed_in = await house.services.auth.sign_up(new, Client(ip_address="", user_agent=""))
     assert not await house.services.provisioner.drain()
-    found = await house.services.life.find(signed_in.user.user_id)
+    found = await house.services.lifecycle.find(signed_in.user.user_id)
     await house.run(found.database_name, _WORD.format(who))
     return found
 
@@ -79,9 +79,9 @@ async def credentials(house: House, about: Tenant) -> ReadyDatabase:
 
 async def test_a_tenant_is_found_by_all_of_its_names(house: House, mine: Tenant) -> None:
     for reference in (mine.tenant_id, mine.user_id, mine.database_name, "ada@example.com", "Ada@Example.com"):
-        assert await house.services.life.find(reference) == mine
+        assert await house.services.lifecycle.find(reference) == mine
     with pytest.raises(NotFound):
-        await house.services.life.find("nobody")
+        await house.services.lifecycle.find("nobody")
 
 
 # Suspended ----------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ async def test_a_tenant_is_found_by_all_of_its_names(house: House, mine: Tenant)
 async def test_a_suspended_tenant_is_refused_here_and_by_the_engine_until_it_is_resumed(
     house: House, mine: Tenant
 ) -> None:
-    life = house.services.life
+    life = house.services.lifecycle
     suspended = await life.suspend("ada@example.com", "unpaid")
     assert (suspended.state, suspended.error) == (TenantState.SUSPENDED, "unpaid")
     with pytest.raises(DatabaseSuspended):
@@ -110,8 +110,8 @@ async def test_a_suspended_tenant_is_refused_here_and_by_the_engine_until_it_is_
 
 async def test_resuming_brings_up_what_was_missed(house: House, mine: Tenant) -> None:
     await house.run(mine.database_name, *FALL_BACK)
-    await house.services.life.suspend(mine.tenant_id)
-    assert (await house.services.life.resume(mine.tenant_id)).schema_version == HEAD
+    await house.services.lifecycle.suspend(mine.tenant_id)
+    assert (await house.services.lifecycle.resume(mine.tenant_id)).schema_version == HEAD
     assert await house.version(mine.database_name) == HEAD
 
 
@@ -123,21 +123,21 @@ async def test_a_tenant_that_is_suspended_while_the_provider_is_away_is_so_as_so
             mine = await signed_up(house, "ada")
             sqld.kill()
             with pytest.raises(ProviderUnavailable):
-                await house.services.life.suspend(mine.tenant_id, "unpaid")
+                await house.services.lifecycle.suspend(mine.tenant_id, "unpaid")
             with pytest.raises(DatabaseSuspended):
                 await credentials(house, mine)
             sqld.start()
             await house.change(mine.database_name, due_at_ms=0)
-            [done] = await house.services.caretaker.drain()
+            [done] = await house.services.operations_worker.drain()
             assert done.error is None
             with pytest.raises(AssertionError, match="unpaid"):
                 await house.run(mine.database_name, "SELECT 1")
-            assert await house.services.caretaker.duties.next_due_ms("sqld") is None
+            assert await house.services.operations_worker.pending_operations.next_due_ms("sqld") is None
 
 
 async def test_what_does_not_agree_about_being_suspended_is_repaired(house: House, mine: Tenant) -> None:
     other = await signed_up(house, "bob")
-    await house.services.life.suspend(mine.tenant_id)
+    await house.services.lifecycle.suspend(mine.tenant_id)
     await house.services.provider.resume(mine.database_name)
     await house.services.provider.suspend(other.database_name)
     with pytest.raises(DatabaseSuspended):
@@ -159,14 +159,14 @@ async def test_a_users_database_goes_with_them_and_leaves_a_receipt(house: House
     assert (await house.rows())[mine.database_name][0] == "deleting"
     with pytest.raises(DatabaseDeleting):
         await credentials(house, mine)
-    [done] = await house.services.caretaker.drain()
+    [done] = await house.services.operations_worker.drain()
     assert done.error is None
     assert not await house.exists(mine.database_name)
     assert (await house.rows())[mine.database_name][0] == "deleted"
     assert await trail(house, mine) == ["tenant.deleted"]
     with pytest.raises(DatabaseDeleted):
         await credentials(house, mine)
-    assert await house.services.caretaker.drain() == []
+    assert await house.services.operations_worker.drain() == []
     assert await house.exists(theirs.database_name)
 
 
@@ -185,14 +185,14 @@ async def test_deleting_is_tried_until_the_provider_confirms_it(tmp_path: Path) 
         async with opened(tmp_path, sqld) as house:
             mine = await signed_up(house, "ada")
             sqld.kill()
-            [done] = await house.services.life.delete(mine.tenant_id)
+            [done] = await house.services.lifecycle.delete(mine.tenant_id)
             assert "does not answer" in (done.error or "")
             sqld.start()
             for _ in range(2):
-                assert (await house.services.life.find(mine.tenant_id)).state is TenantState.DELETING
+                assert (await house.services.lifecycle.find(mine.tenant_id)).state is TenantState.DELETING
                 assert await trail(house, mine) == ["tenant.deletion_started"]
-                await house.services.caretaker.hurry()
-                if not [done for done in await house.services.caretaker.drain() if done.error]:
+                await house.services.operations_worker.retry_now()
+                if not [done for done in await house.services.operations_worker.drain() if done.error]:
                     break
             assert not await house.exists(mine.database_name)
             assert await trail(house, mine) == ["tenant.deletion_started", "tenant.deleted"]
@@ -215,24 +215,24 @@ async def test_a_database_that_is_made_after_its_deletion_is_taken_back(house: H
 
 
 async def test_a_fork_is_a_tenant_of_no_user_that_is_kept_like_any_other(house: House, mine: Tenant) -> None:
-    await house.services.life.suspend(mine.tenant_id)
-    fork = await house.services.life.fork(mine.tenant_id)
+    await house.services.lifecycle.suspend(mine.tenant_id)
+    fork = await house.services.lifecycle.fork(mine.tenant_id)
     assert (fork.state, fork.schema_version) == (TenantState.READY, HEAD)
     assert mine.tenant_id in fork.user_id
     await house.run(fork.database_name, _WORD.format("more"))
-    await house.services.life.resume(mine.tenant_id)
+    await house.services.lifecycle.resume(mine.tenant_id)
     assert await house.rows_of(mine.database_name, _WORDS) == [["ada"]]
     assert await house.rows_of(fork.database_name, _WORDS) == [["ada"], ["more"]]
     assert (await house.reconcile(yes=True)).found == {}
     assert await unowned(house) == []
-    await house.services.life.delete(fork.tenant_id)
+    await house.services.lifecycle.delete(fork.tenant_id)
     assert not await house.exists(fork.database_name)
 
 
 async def test_an_export_can_be_opened_by_anybody(house: House, mine: Tenant, tmp_path: Path) -> None:
     await house.run(mine.database_name, "CREATE TABLE my_own (x)", "INSERT INTO my_own VALUES (1)")
     path = tmp_path / "mine.db"
-    await house.services.life.export(mine.tenant_id, path)
+    await house.services.lifecycle.export(mine.tenant_id, path)
     with contextlib.closing(sqlite3.connect(path)) as db:
         assert db.execute(_WORDS).fetchall() == [("ada",)]
         assert db.execute("SELECT * FROM my_own").fetchall() == [(1,)]
@@ -251,7 +251,7 @@ async def test_an_export_can_be_opened_by_anybody(house: House, mine: Tenant, tm
 async def file(house: House, mine: Tenant, tmp_path: Path) -> Path:
     """An export of `mine`, after which the database went on."""
     path = tmp_path / "file.db"
-    await house.services.life.export(mine.tenant_id, path)
+    await house.services.lifecycle.export(mine.tenant_id, path)
     await house.run(mine.database_name, _WORD.format("later"))
     return path
 
@@ -269,12 +269,12 @@ async def test_a_restored_tenant_has_what_is_in_the_file_and_the_old_database_go
 ) -> None:
     changed(file, *FALL_BACK, "CREATE TABLE my_own (x)", "INSERT INTO my_own VALUES (1)")
     if state == "suspended":
-        await house.services.life.suspend(mine.tenant_id, "unpaid")
+        await house.services.lifecycle.suspend(mine.tenant_id, "unpaid")
     elif state == "failed":
         await house.change(mine.database_name, state="failed", due_at_ms=9_999_999_999_999)
-    done = await house.services.life.restore(mine.tenant_id, file)
+    done = await house.services.lifecycle.restore(mine.tenant_id, file)
     assert done.checked.schema_version == HEAD - 1
-    now = await house.services.life.find(mine.tenant_id)
+    now = await house.services.lifecycle.find(mine.tenant_id)
     assert now == done.tenant
     assert now.state.value == ("ready" if state == "failed" else state)
     assert now.schema_version == HEAD
@@ -283,7 +283,7 @@ async def test_a_restored_tenant_has_what_is_in_the_file_and_the_old_database_go
     if state == "suspended":
         with pytest.raises(AssertionError, match=r"unpaid|BLOCKED"):
             await house.run(now.database_name, "SELECT 1")
-        await house.services.life.resume(mine.tenant_id)
+        await house.services.lifecycle.resume(mine.tenant_id)
     assert await house.rows_of(now.database_name, _WORDS) == [["ada"]]
     assert await house.rows_of(now.database_name, "SELECT * FROM my_own") == [[1]]
     assert await house.version(now.database_name) == HEAD
@@ -321,9 +321,9 @@ async def test_a_file_that_is_not_fit_changes_nothing(
 ) -> None:
     BAD[what](file)
     with pytest.raises(BadBackup) as refused:
-        await house.services.life.restore(mine.tenant_id, file)
+        await house.services.lifecycle.restore(mine.tenant_id, file)
     assert refused.value.faults
-    assert await house.services.life.find(mine.tenant_id) == mine
+    assert await house.services.lifecycle.find(mine.tenant_id) == mine
     assert await house.rows_of(mine.database_name, _WORDS) == [["ada"], ["later"]]
     assert await unowned(house) == []
     assert (await house.reconcile(yes=True)).found == {}
@@ -331,7 +331,7 @@ async def test_a_file_that_is_not_fit_changes_nothing(
 
 async def test_a_changed_table_may_be_accepted(house: House, mine: Tenant, file: Path) -> None:
     BAD["a changed table"](file)
-    done = await house.services.life.restore(mine.tenant_id, file, accept_changes=True)
+    done = await house.services.lifecycle.restore(mine.tenant_id, file, accept_changes=True)
     assert done.checked.changed == ("decks is not as the migrations made it",)
     assert await house.rows_of(
         done.tenant.database_name, "SELECT count(*) FROM pragma_table_info('decks')"
@@ -343,8 +343,8 @@ async def test_a_file_on_which_a_migration_fails_leaves_the_tenant_as_it_was(
 ) -> None:
     changed(file, *FALL_BACK, "ALTER TABLE flashcards RENAME TO cards")
     with pytest.raises(Exception, match="flashcards"):
-        await house.services.life.restore(mine.tenant_id, file, accept_changes=True)
-    assert await house.services.life.find(mine.tenant_id) == mine
+        await house.services.lifecycle.restore(mine.tenant_id, file, accept_changes=True)
+    assert await house.services.lifecycle.find(mine.tenant_id) == mine
     assert await house.rows_of(mine.database_name, _WORDS) == [["ada"], ["later"]]
     assert await unowned(house) == []
 
@@ -357,16 +357,16 @@ async def test_a_tenant_that_is_deleted_while_it_is_restored_stays_deleted(
     async def deleted(_rows: int) -> None:
         await store.delete_user(mine.user_id, utc_now())
 
-    original = house.services.life.bring_up_to_date
+    original = house.services.lifecycle.bring_up_to_date
 
     async def bring_up_to_date(target: Any) -> int:
         await deleted(0)
         return await original(target)
 
-    life = dataclasses.replace(house.services.life, bring_up_to_date=bring_up_to_date)
+    life = dataclasses.replace(house.services.lifecycle, bring_up_to_date=bring_up_to_date)
     with pytest.raises(Exception, match="changed meanwhile"):
         await life.restore(mine.tenant_id, file)
-    await house.services.caretaker.drain()
+    await house.services.operations_worker.drain()
     assert (await house.rows())[mine.database_name][0] == "deleted"
     assert await unowned(house) == []
     assert (await house.reconcile(yes=True)).found == {}
@@ -376,7 +376,7 @@ async def test_a_tenant_that_is_deleted_while_it_is_restored_stays_deleted(
 
 
 async def test_a_deleted_tenant_is_restored_from_an_export(house: House, mine: Tenant, file: Path) -> None:
-    life = house.services.life
+    life = house.services.lifecycle
     old = await credentials(house, mine)
     await life.delete(mine.tenant_id)
     with pytest.raises(DatabaseDeleted):
@@ -397,7 +397,7 @@ async def test_a_deleted_tenant_is_restored_from_an_export(house: House, mine: T
 
 
 async def test_a_user_whose_database_was_deleted_gets_an_empty_one(house: House, mine: Tenant) -> None:
-    life = house.services.life
+    life = house.services.lifecycle
     assert await life.create(mine.user_id) == mine  # there is one
     await life.delete(mine.tenant_id)
     made = await life.create("Ada@example.com")
@@ -423,22 +423,22 @@ async def test_a_user_whose_database_was_deleted_gets_an_empty_one(house: House,
 
 async def test_nobody_gets_a_database_for_a_user_who_is_gone(house: House, mine: Tenant, file: Path) -> None:
     await house.services.guests.store.delete_user(mine.user_id, utc_now())
-    await house.services.caretaker.drain()
+    await house.services.operations_worker.drain()
     for reference in (mine.user_id, mine.tenant_id, mine.database_name, "nobody@example.com"):
         with pytest.raises(NotFound, match="no user"):
-            await house.services.life.create(reference)
+            await house.services.lifecycle.create(reference)
     with pytest.raises(NotFound, match="no user"):
-        await house.services.life.restore(mine.tenant_id, file)
-    await house.services.caretaker.drain()
+        await house.services.lifecycle.restore(mine.tenant_id, file)
+    await house.services.operations_worker.drain()
     assert await unowned(house) == []
-    assert (await house.services.life.find(mine.tenant_id)).state is TenantState.DELETED
+    assert (await house.services.lifecycle.find(mine.tenant_id)).state is TenantState.DELETED
     assert (await house.reconcile(yes=True)).found == {}
 
 
 async def test_a_user_whom_another_tool_brought_in_gets_a_database(house: House, mine: Tenant) -> None:
     async with house.services.central.write() as db:
         await db.execute(text("DELETE FROM tenant WHERE id = :id").bindparams(id=mine.tenant_id))
-    made = await house.services.life.create(mine.user_id)
+    made = await house.services.lifecycle.create(mine.user_id)
     await house.services.provisioner.one(made)
     assert (await credentials(house, made)).tenant.tenant_id == made.tenant_id != mine.tenant_id
 
@@ -446,7 +446,7 @@ async def test_a_user_whom_another_tool_brought_in_gets_a_database(house: House,
 async def test_a_deletion_that_the_provider_has_not_confirmed_is_seen_through_first(tmp_path: Path) -> None:
     with running_sqld() as sqld:
         async with opened(tmp_path, sqld) as house:
-            mine, life = await signed_up(house, "ada"), house.services.life
+            mine, life = await signed_up(house, "ada"), house.services.lifecycle
             await life.export(mine.tenant_id, tmp_path / "file.db")
             sqld.kill()
             await life.delete(mine.tenant_id)
@@ -454,7 +454,7 @@ async def test_a_deletion_that_the_provider_has_not_confirmed_is_seen_through_fi
                 with pytest.raises(DatabaseDeleting, match="not confirmed"):
                     await again
             sqld.start()
-            await house.services.caretaker.hurry()
+            await house.services.operations_worker.retry_now()
             done = await life.restore(mine.user_id, tmp_path / "file.db")
             assert await house.rows_of(done.tenant.database_name, _WORDS) == [["ada"]]
             assert not await house.exists(mine.database_name)
@@ -463,12 +463,12 @@ async def test_a_deletion_that_the_provider_has_not_confirmed_is_seen_through_fi
 async def test_who_was_at_work_on_the_old_database_says_nothing_of_the_new_one(
     house: House, mine: Tenant
 ) -> None:
-    await house.services.life.delete(mine.tenant_id)
-    made = await house.services.life.create(mine.user_id)
+    await house.services.lifecycle.delete(mine.tenant_id)
+    made = await house.services.lifecycle.create(mine.user_id)
     services = house.services
     provision = Provision(services.tenants.store, services.provider, services.reconciler.bring_up_to_date)
     await provision.run(mine)  # it was asleep for long
-    assert (await services.life.find(mine.tenant_id)).state is TenantState.PROVISIONING
+    assert (await services.lifecycle.find(mine.tenant_id)).state is TenantState.PROVISIONING
     assert not await house.exists(mine.database_name)
     await services.provisioner.one(made)
     assert await house.exists(made.database_name)
@@ -478,7 +478,7 @@ async def test_who_was_at_work_on_the_old_database_says_nothing_of_the_new_one(
 
 
 async def test_a_moment_that_cannot_be_had_leaves_the_tenant_as_it_was(house: House, mine: Tenant) -> None:
-    life, now = house.services.life, utc_now()
+    life, now = house.services.lifecycle, utc_now()
     with pytest.raises(NoPointInTime):  # the twin keeps no past either
         await life.restore_at("ada@example.com", now - timedelta(seconds=5))
     for never in (now + timedelta(minutes=5), datetime.max.replace(tzinfo=UTC), datetime(2026, 1, 1)):  # noqa: DTZ001
@@ -498,7 +498,7 @@ async def test_a_tenant_goes_back_to_a_moment(tmp_path: Path, twin: Twin, state:
         past_of(twin) as past,
         opened(tmp_path, None, **(twin.variables | {"TURSO_API_URL": past.url})) as house,
     ):
-        life = house.services.life
+        life = house.services.lifecycle
         mine = await signed_up(house, "ada")
         kept = await life.fork(mine.tenant_id)
         await house.run(kept.database_name, *FALL_BACK)
@@ -531,9 +531,9 @@ async def test_a_moment_before_the_first_migration_is_refused(tmp_path: Path, tw
         twin.create("empty")
         past.kept["2026-01-31T10:20:30Z"] = "empty"
         with pytest.raises(NoPointInTime, match="nothing in it yet"):
-            await house.services.life.restore_at(
+            await house.services.lifecycle.restore_at(
                 mine.tenant_id, datetime(2026, 1, 31, 10, 20, 30, tzinfo=UTC)
             )
-        assert await house.services.life.find(mine.tenant_id) == mine
+        assert await house.services.lifecycle.find(mine.tenant_id) == mine
         assert await house.rows_of(mine.database_name, _WORDS) == [["ada"]]
         assert await unowned(house) == []

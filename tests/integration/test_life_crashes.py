@@ -31,9 +31,9 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]
         async with opened(folder) as house:
             first, _ = await house.ready(2)
             await write(house, first, "before")
-            await house.services.life.export(first, folder / "file.db")
+            await house.services.lifecycle.export(first, folder / "file.db")
             await write(house, first, "later")
-            return folder, (await house.services.life.find(first)).tenant_id, first
+            return folder, (await house.services.lifecycle.find(first)).tenant_id, first
 
     return asyncio.run(make())
 
@@ -73,7 +73,7 @@ async def tidied(house: House) -> set[str]:
     for name, (state, _) in (await house.rows()).items():
         if state == "deleting":
             await house.change(name, due_at_ms=0)
-    assert all(done.error is None for done in await house.services.caretaker.drain())
+    assert all(done.error is None for done in await house.services.operations_worker.drain())
     async with house.services.central.read() as db:
         assert (await db.execute(select(unowned_database))).all() == []
     pages = house.services.provider.names()
@@ -90,7 +90,7 @@ async def test_a_deletion_that_was_killed_is_seen_through(
     async with opened(folder) as house:
         if step == "before delete":
             assert (await house.rows())[name][0] == "ready"
-            await house.services.life.delete(tenant_id)
+            await house.services.lifecycle.delete(tenant_id)
         there = await tidied(house)
         assert name not in there
         assert (await house.rows())[name][0] == "deleted"
@@ -109,14 +109,14 @@ async def test_a_restore_that_was_killed_leaves_the_old_database_or_the_new_one_
     is_done = RESTORE_STEPS.index(step) >= RESTORE_STEPS.index("after replace")
     async with opened(folder) as house:
         there = await tidied(house)
-        now = (await house.services.life.find(tenant_id)).database_name
+        now = (await house.services.lifecycle.find(tenant_id)).database_name
         assert (now != name) == is_done
         words = [["before"]] if is_done else [["before"], ["later"]]
         assert await house.rows_of(now, _WORDS) == words
         assert there == set(await house.rows())
         assert (await house.reconcile(yes=True)).found == {}
         if not is_done:
-            restored = await house.services.life.restore(tenant_id, folder / "file.db")
+            restored = await house.services.lifecycle.restore(tenant_id, folder / "file.db")
             assert restored.tenant.schema_version == HEAD
             assert await house.rows_of(restored.tenant.database_name, _WORDS) == [["before"]]
             assert await tidied(house) == set(await house.rows())
@@ -137,8 +137,8 @@ async def test_a_deleted_tenant_that_gets_a_database_again_has_one_or_none_whene
 ) -> None:
     tenant_id, name = names
     async with opened(folder) as house:
-        await house.services.life.delete(tenant_id)
-        user_id = (await house.services.life.find(tenant_id)).user_id
+        await house.services.lifecycle.delete(tenant_id)
+        user_id = (await house.services.lifecycle.find(tenant_id)).user_id
         async with house.services.central.write() as db:  # those of this house are nobody's else
             await db.execute(
                 user.insert().values(
@@ -148,11 +148,11 @@ async def test_a_deleted_tenant_that_gets_a_database_again_has_one_or_none_whene
     await asyncio.to_thread(kill_at, folder, what, tenant_id, step)
     async with opened(folder) as house:
         there = await tidied(house)
-        state = (await house.services.life.find(tenant_id)).state
+        state = (await house.services.lifecycle.find(tenant_id)).state
         expected = {"after create": TenantState.PROVISIONING, "after replace": TenantState.READY}
         assert state is expected.get(step, TenantState.DELETED)
         assert name not in there
-        life = house.services.life
+        life = house.services.lifecycle
         if what == "create":
             await house.services.provisioner.one(await life.create(tenant_id))
         elif step != "after replace":

@@ -12,12 +12,12 @@ from urllib.parse import quote
 import pytest
 
 from freehold.auth.errors import MailRefused, MailUnavailable
-from freehold.auth.outgoing_email import Letter
+from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.mail.outbox import Outbox
 from freehold.mail.smtp import SmtpMailer, SmtpServer
 from tests.support.mail_server import PASSWORD, USER, certificate_for_loopback, mail_server
 
-LETTER = Letter(to="ada@example.com", kind="sign-in-code", language="ar", secret="012345")
+LETTER = OutgoingEmail(to="ada@example.com", kind="sign-in-code", language="ar", secret="012345")
 SENDER = "بحر <no-reply@example.com>"
 
 

@@ -65,7 +65,7 @@ async def tidy(house: House) -> None:
         await db.execute(
             unowned_database.update().where(unowned_database.c.state == "discarded").values(due_at_ms=0)
         )
-    await house.services.caretaker.drain()
+    await house.services.operations_worker.drain()
 
 
 async def test_the_pool_is_filled_claimed_and_filled_again(house: House) -> None:
@@ -108,7 +108,7 @@ async def test_none_at_an_old_version_is_given(house: House) -> None:
     old = await fill(house)
     await house.services.registry.register(_NEXT, "One more table")
     [name] = await house.ready(1)
-    assert await house.version((await house.services.life.find(name)).database_name) == HEAD + 1
+    assert await house.version((await house.services.lifecycle.find(name)).database_name) == HEAD + 1
     assert not old & set(await house.rows())
     new = await fill(house)
     assert not old & new
@@ -149,7 +149,7 @@ async def test_what_a_killed_process_was_making_or_had_claimed_is_thrown_away(ho
     assert claimed in made
     assert await pool.store.reserve(half_made, house.provider, shape, size=_SIZE, until_ms=0)
     await house.services.provider.create(half_made)
-    await house.services.caretaker.drain()
+    await house.services.operations_worker.drain()
     assert await all_names(house) == await waiting(house) == made - {claimed}
     assert len(await fill(house)) == _SIZE
 
@@ -159,7 +159,7 @@ async def test_of_two_that_claim_at_once_each_gets_another(house: House) -> None
     pool = house.services.pool
     assert pool is not None
     tenants = await house.add(2 * _SIZE)
-    found = [await house.services.life.find(name) for name in tenants]
+    found = [await house.services.lifecycle.find(name) for name in tenants]
     taken = await asyncio.gather(*(pool.take(tenant) for tenant in found))
     assert sorted(name for name in taken if name) == sorted(made)
     assert not await pool.take(found[0])

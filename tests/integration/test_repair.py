@@ -202,7 +202,7 @@ async def test_while_sqld_is_down_the_files_themselves_tell(house: House, sqld: 
     await _started(house, sqld)
     for name in (first, second, well):
         assert await _rows(house, name) == _ROWS
-        tenant = await house.services.life.find(name)
+        tenant = await house.services.lifecycle.find(name)
         assert (await _repair(house).run(tenant)).outcome == "sound"
 
 
@@ -214,7 +214,7 @@ async def test_of_several_repairs_at_once_one_does_it(house: House, sqld: Sqld, 
     DAMAGES["cut by a frame"](_folder(sqld, name))
     if is_running:
         await _started(house, sqld)
-    tenant = await house.services.life.find(name)
+    tenant = await house.services.lifecycle.find(name)
     done = await asyncio.gather(*(_repair(house).run(tenant) for _ in range(4)))
     wanted = ["repaired" if is_running else "set_aside", "sound", "sound", "sound"]
     assert sorted(each.outcome for each in done) == sorted(wanted)
@@ -287,7 +287,7 @@ async def test_what_lasts_although_the_file_is_aside_is_told(house: House, sqld:
         check=repair.check,
         record=repair.record,
     )
-    tenant = await house.services.life.find(name)
+    tenant = await house.services.lifecycle.find(name)
     done = await stubborn.run(tenant)
     assert (done.outcome, done.is_well) == ("failed", False)
     assert "restore it from an export or a backup" in done.findings[-1]
@@ -318,7 +318,7 @@ async def test_lost_rows_and_another_schema_would_be_told(house: House, sqld: Sq
         check=check,
         record=repair.record,
     )
-    done = await careless.run(await house.services.life.find(name))
+    done = await careless.run(await house.services.lifecycle.find(name))
     assert not done.is_well
     text = " ".join(done.findings)
     assert "rows and has" in text or "cannot be read" in text
@@ -328,7 +328,7 @@ async def test_lost_rows_and_another_schema_would_be_told(house: House, sqld: Sq
 
 async def test_a_suspended_database_is_repaired_and_stays_suspended(house: House, sqld: Sqld) -> None:
     [name] = await _filled(house, 1)
-    await house.services.life.suspend(name, "unpaid")
+    await house.services.lifecycle.suspend(name, "unpaid")
     sqld.kill()
     DAMAGES["cut by a frame"](_folder(sqld, name))
     await _started(house, sqld)
@@ -391,6 +391,6 @@ async def test_a_damaged_database_can_be_deleted(house: House, sqld: Sqld) -> No
     sqld.kill()
     DAMAGES["cut by a frame"](_folder(sqld, name))
     await _started(house, sqld)
-    await house.services.life.delete(name)
+    await house.services.lifecycle.delete(name)
     assert not _folder(sqld, name).exists()
     assert json.dumps(house.services.damaged()) == "{}"

@@ -69,7 +69,7 @@ async def files(tmp_path: Path) -> AsyncIterator[Fleet]:
 
 async def name_of(fleet: Fleet, tenant_id: str) -> str:
     """What its database is called now."""
-    fleet.names[tenant_id] = (await fleet.services.life.find(tenant_id)).database_name
+    fleet.names[tenant_id] = (await fleet.services.lifecycle.find(tenant_id)).database_name
     return fleet.names[tenant_id]
 
 
@@ -90,7 +90,7 @@ async def copies(services: Services) -> set[str]:
 async def test_one_tenant_is_taken_back_and_what_was_written_since_is_set_aside(
     fleet: Fleet, tmp_path: Path
 ) -> None:
-    rollouts, life = fleet.services.rollouts, fleet.services.life
+    rollouts, life = fleet.services.rollouts, fleet.services.lifecycle
     one, other, _ = fleet.names
     made = await rollouts.start(_KEPT)
     assert (await work(fleet, made.rollout_id)).state is RolloutState.DONE
@@ -162,7 +162,7 @@ async def test_a_rollout_that_has_them_on_its_list_already_lets_them_be(fleet: F
     found = await back(fleet, *names, rollout_id=first.rollout_id)
     assert [each.outcome for each in found] == ["restored", "restored"]
     assert (await work(fleet, second.rollout_id)).state is RolloutState.DONE
-    life = fleet.services.life
+    life = fleet.services.lifecycle
     assert [(await life.find(each)).schema_version for each in names] == [2, 2]
     counts = (await rollouts.progress(second.rollout_id)).counts
     assert (counts["restored"], counts["migrated"], counts["pending"]) == (2, 1, 0)
@@ -209,8 +209,8 @@ async def test_no_later_rollout_takes_them_along_unasked(fleet: Fleet) -> None:
     looked = await services.reconciler.run(Looking(), found.append)
     assert [(each.kind, each.tenant_id) for each in found] == [(Kind.TAKEN_BACK, one)]
     assert looked.is_whole
-    await services.life.suspend(one)
-    assert (await services.life.resume(one)).schema_version == 2
+    await services.lifecycle.suspend(one)
+    assert (await services.lifecycle.resume(one)).schema_version == 2
 
     # A newer release brings the same migrations: it leaves them where they are, too.
     more = "ALTER TABLE cards ADD COLUMN ease REAL"
@@ -218,7 +218,7 @@ async def test_no_later_rollout_takes_them_along_unasked(fleet: Fleet) -> None:
     newer = await rollouts.start(Options(waves=()))
     assert newer.tenants == _TENANTS - 1
     await work(fleet, newer.rollout_id)
-    assert (await services.life.find(one)).schema_version == 2
+    assert (await services.lifecycle.find(one)).schema_version == 2
 
     asked = await rollouts.start(Options(waves=(), include_restored=True))
     assert asked.tenants == 1
@@ -280,7 +280,7 @@ async def test_a_second_try_keeps_what_was_written_since_the_first_one_unless_th
     second = {each: (await points.find(made.rollout_id, each)).name for each in (half, never)}
     assert second[half] == first[half]
     assert second[never] != first[never]
-    await fleet.services.caretaker.drain()
+    await fleet.services.operations_worker.drain()
     assert first[never] not in await copies(fleet.services)
     assert {done.outcome for done in await back(fleet, half, never)} == {"restored"}
     for tenant_id in (half, never):
@@ -290,7 +290,7 @@ async def test_a_second_try_keeps_what_was_written_since_the_first_one_unless_th
 
 
 async def test_all_are_taken_back_and_a_suspended_one_stays_suspended(fleet: Fleet) -> None:
-    rollouts, life = fleet.services.rollouts, fleet.services.life
+    rollouts, life = fleet.services.rollouts, fleet.services.lifecycle
     closed, *_ = fleet.names
     await work(fleet, (await rollouts.start(_KEPT)).rollout_id)
     await life.suspend(closed, "unpaid")
@@ -327,8 +327,8 @@ async def test_what_cannot_be_taken_back_says_why(files: Fleet) -> None:
     await work(files, made.rollout_id)
     point = await rollouts.restoring.points.find(made.rollout_id, lost)
     assert point.name is not None
-    await services.life.store.discard(point.name, rollouts.clock.now_ms())
-    await services.life.delete(gone)
+    await services.lifecycle.store.discard(point.name, rollouts.clock.now_ms())
+    await services.lifecycle.delete(gone)
     # Its user's app had migrated it before the rollout came to it.
     async with services.central.write() as db:
         await db.exec_driver_sql(
@@ -352,8 +352,8 @@ async def test_copies_go_with_the_tenant_and_when_they_are_given_up(files: Fleet
     before = await copies(services)
     assert len(before) == _TENANTS + 2
     point = await rollouts.restoring.points.find(made.rollout_id, gone)
-    await services.life.delete(gone)
-    await services.caretaker.drain()
+    await services.lifecycle.delete(gone)
+    await services.operations_worker.drain()
     assert await copies(services) == before - {point.name, *point.set_aside}
     for name in (point.name, *point.set_aside):
         assert name is not None
@@ -361,7 +361,7 @@ async def test_copies_go_with_the_tenant_and_when_they_are_given_up(files: Fleet
 
     assert await rollouts.restoring.discard(made.rollout_id) == _TENANTS
     assert await rollouts.restoring.discard(made.rollout_id) == 0
-    await services.caretaker.drain()
+    await services.operations_worker.drain()
     assert await copies(services) == set()
     with pytest.raises(NoRestorePoint, match="gone"):
         await back(files, one)

@@ -23,9 +23,9 @@ from freehold.rollouts.errors import BadRollout, NobodyBehind, RolloutEnded, Rol
 from freehold.rollouts.rows import estimated_rows
 from freehold.rollouts.types import Ended, Options, RolloutState
 from freehold.rollouts.waves import wave_ends
-from freehold.rollouts.worker import WorkerPace
+from freehold.rollouts.worker import WorkerConfig
 from freehold.settings.load import load_settings
-from freehold.tenants.lifecycle_store import LifeStore
+from freehold.tenants.lifecycle_store import LifecycleStore
 from freehold.tenants.names import new_database_name
 from freehold.tenants.types import Tenant
 from freehold.wiring.services import Services, open_services
@@ -47,7 +47,7 @@ LATER = (
     " INSERT INTO new_decks SELECT id, coalesce(name, ''), colour FROM decks; DROP TABLE decks;"
     " ALTER TABLE new_decks RENAME TO decks; CREATE UNIQUE INDEX decks_name ON decks (name)",
 )
-QUICK = WorkerPace(poll_s=0.05, flush_s=0.02, lease_s=1.5)
+QUICK = WorkerConfig(poll_s=0.05, flush_s=0.02, lease_s=1.5)
 
 
 def history(*scripts: str) -> list[Migration]:
@@ -268,7 +268,7 @@ async def test_views_that_double_neither_hang_a_rollout_nor_a_check(fleet: Fleet
     assert (ended.state, done.counts["failed"]) == (RolloutState.DONE, 0), done.failures
     assert done.counts["migrated"] >= 10
     assert done.counts["drifted"] >= 1
-    tenants = [await fleet.services.life.find(each) for each in (hostile, bare)]
+    tenants = [await fleet.services.lifecycle.find(each) for each in (hostile, bare)]
 
     async def chosen() -> AsyncIterator[Tenant]:
         for each in tenants:
@@ -479,7 +479,7 @@ async def test_a_health_query_that_cannot_be_run_touches_nobody(fleet: Fleet) ->
     assert not await rollouts.check(Options(health_sql="SELECT count(*) > 0 FROM decks"))
     with pytest.raises(BadRollout, match="colour"):
         await rollouts.check(Options(health_sql="SELECT count(colour) FROM decks"), 2)
-    await fleet.services.caretaker.drain()
+    await fleet.services.operations_worker.drain()
     pages = fleet.services.provider.names()
     if pages is not None:
         assert {name async for page in pages for name in page} == set(fleet.names.values())
@@ -527,7 +527,7 @@ async def test_a_lease_is_renewed_for_what_is_still_held_and_only_that_counts(fl
 async def test_stopped_in_the_middle_it_gives_back_what_it_had(fleet: Fleet) -> None:
     rollouts = fleet.services.rollouts
     started = await rollouts.start(Options(waves=()))
-    each = WorkerPace(concurrency=1, poll_s=0.05, flush_at=1, lease_s=600)
+    each = WorkerConfig(concurrency=1, poll_s=0.05, flush_at=1, lease_s=600)
 
     async def stop() -> None:
         task.cancel()
@@ -584,9 +584,9 @@ async def test_a_restore_point_holds_what_was_there_before(fleet: Fleet) -> None
     for row in rows[:3]:
         before = await ledger_rows(await fleet.services.provider.open(row.restore_point))
         assert [each.version for each in before] == [1, 2]
-    store: LifeStore = fleet.services.life.store
+    store: LifecycleStore = fleet.services.lifecycle.store
     await store.discard(rows[0].restore_point, rollouts.clock.now_ms())
-    await fleet.services.caretaker.drain()
+    await fleet.services.operations_worker.drain()
     with pytest.raises(NotFound):
         await ledger_rows(await fleet.services.provider.open(rows[0].restore_point))
 
@@ -619,7 +619,7 @@ async def test_a_rehearsal_changes_only_copies_and_tells_what_would_happen(fleet
     assert set(faults) == {broken}
     assert "UNIQUE" in faults[broken][0]
     assert all(each.rows_after["cards"] == each.rows_before["cards"] == 2 and not each.lost for each in found)
-    await fleet.services.caretaker.drain()  # the copies are gone
+    await fleet.services.operations_worker.drain()  # the copies are gone
     async with fleet.services.central.read() as db:
         left = (
             await db.exec_driver_sql("SELECT count(*) FROM unowned_database WHERE due_at_ms IS NOT NULL")

@@ -62,7 +62,7 @@ async def test_the_repair_that_a_check_prints_can_be_run_and_the_schema_is_looke
     assert drifted.checked is not None
     assert drifted.checked.verdict == "drifted"
 
-    found = await services.drift.one(await services.life.find(name))
+    found = await services.drift.one(await services.lifecycle.find(name))
     lines = [f"-- {name}, version {found.version}; stop", "BEGIN IMMEDIATE;"]
     script = "\n".join([*lines, *(f"{each};" for each in found.repair), "COMMIT;"])
     with pytest.raises(SqlRefused, match=f"made for {name}, not for {other}"):
@@ -78,7 +78,7 @@ async def test_it_is_recorded_before_it_runs_also_when_it_fails(house: House) ->
     with pytest.raises(FreeholdError):
         await house.services.operator_sql.run(name, script)
     [newest] = await house.services.audit.newest(limit=1)
-    tenant = await house.services.life.find(name)
+    tenant = await house.services.lifecycle.find(name)
     assert (newest.action, newest.target) == ("tenant.sql_run", f"tenant:{tenant.tenant_id}")
     assert newest.facts == {
         "database": name,
@@ -95,7 +95,7 @@ async def test_it_is_recorded_before_it_runs_also_when_it_fails(house: House) ->
 
 async def test_a_suspended_tenant_is_asked_nothing(house: House) -> None:
     [name] = await house.ready(1)
-    await house.services.life.suspend(name, "unpaid")
+    await house.services.lifecycle.suspend(name, "unpaid")
     with pytest.raises(WrongState, match="resume it first"):
         await house.services.operator_sql.run(name, "SELECT 1")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.house import opened
 
-from freehold.tenants.lifecycle import Life
+from freehold.tenants.lifecycle import Lifecycle
 
 DELETE_STEPS = (
     "before delete", "after delete", "after claim", "before provider.delete", "after provider.delete",
@@ -54,13 +54,15 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def doomed_life(life: Life, step: str) -> Life:
+def doomed_life(life: Lifecycle, step: str) -> Lifecycle:
     """The same, but for the step at which it dies."""
     provider: Any = Doomed(life.provider, step, "provider.")
     store: Any = Doomed(life.store, step)
-    duties: Any = Doomed(life.caretaker.duties, step)
-    caretaker = dataclasses.replace(life.caretaker, duties=duties, provider=provider)
-    return dataclasses.replace(life, store=store, provider=provider, caretaker=caretaker)
+    pending_operations: Any = Doomed(life.operations_worker.pending_operations, step)
+    operations_worker = dataclasses.replace(
+        life.operations_worker, pending_operations=pending_operations, provider=provider
+    )
+    return dataclasses.replace(life, store=store, provider=provider, operations_worker=operations_worker)
 
 
 def live_until_killed(folder: str, what: str, tenant_id: str, file: str, step: str) -> None:
@@ -68,7 +70,7 @@ def live_until_killed(folder: str, what: str, tenant_id: str, file: str, step: s
 
     async def main() -> None:
         async with opened(Path(folder)) as house:
-            life = doomed_life(house.services.life, step)
+            life = doomed_life(house.services.lifecycle, step)
             if what == "delete":
                 await life.delete(tenant_id)
                 return

@@ -20,7 +20,7 @@ from freehold.migrate.types import Migration
 from freehold.providers.local.provider import LocalProvider
 from freehold.tenants.ports import DatabaseProvider, TenantStore
 from freehold.tenants.provisioner import Provisioner
-from freehold.tenants.provisioner_config import Pace
+from freehold.tenants.provisioner_config import ProvisionerConfig
 from freehold.tenants.types import Claim, Database, Marked
 
 # The row of the second is what tells whether a migration ran twice; the third takes long enough to be killed in.
@@ -130,7 +130,7 @@ class Installation:
         async def bring_up_to_date(target: Target) -> int:
             return (await apply(target, MIGRATIONS)).version
 
-        pace = Pace(concurrency=concurrency, lease_s=lease_s, poll_s=0.02)
+        pace = ProvisionerConfig(concurrency=concurrency, lease_s=lease_s, poll_s=0.02)
         return Provisioner(self.store, self.provider, bring_up_to_date, pace=pace)
 
 

@@ -22,7 +22,7 @@ from freehold.providers.sqlite.scratch import local_scratch
 from freehold.registry.snapshot import Snapshot as Published
 from freehold.registry.types import PublishedMigration
 from freehold.tenants.provisioner import Provisioner
-from freehold.tenants.provisioner_config import Pace
+from freehold.tenants.provisioner_config import ProvisionerConfig
 from freehold.tenants.snapshots import Snapshots
 
 PUBLISHED = Published(
@@ -49,7 +49,7 @@ class SnapshotInstallation(Installation):
     snapshots: Snapshots
 
     def provisioner(self, *, concurrency: int = 2, lease_s: float = 10.0) -> Provisioner:
-        pace = Pace(concurrency=concurrency, lease_s=lease_s, poll_s=0.02)
+        pace = ProvisionerConfig(concurrency=concurrency, lease_s=lease_s, poll_s=0.02)
         return Provisioner(self.store, self.provider, self.snapshots.bring_up_to_date, pace=pace)
 
 

@@ -25,8 +25,8 @@ from freehold.auth.types import SignedIn
 from freehold.auth.users.admin import UserAdmin
 from freehold.auth.users.guests import Guests
 from freehold.central.audit_store import CentralAudit
-from freehold.central.auth.user_admin import SqlAdminStore
-from freehold.central.auth.users import SqlUserStore
+from freehold.central.auth.user_admin import CentralUserAdmin
+from freehold.central.auth.users import CentralUsers
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.central.engine import Central
 from freehold.http.app import create_asgi
@@ -34,7 +34,7 @@ from freehold.http.auth.account import AccountEndpoints
 from freehold.http.auth.admin import AdminEndpoints
 from freehold.http.auth.api_keys import ApiKeyEndpoints
 from freehold.http.auth.codes import CodeEndpoints
-from freehold.http.auth.context import AuthEdge
+from freehold.http.auth.context import AuthContext
 from freehold.http.auth.emails import EmailEndpoints
 from freehold.http.auth.form import form_routes
 from freehold.http.auth.guests import GuestEndpoints
@@ -139,7 +139,7 @@ async def auth_and_issuers(
     scrypt = ScryptHasher()
     created: list[None] = []
     async with place.opened() as (central, changes):
-        store = SqlUserStore(central, "local")
+        store = CentralUsers(central, "local")
         auth = Auth(
             store=store,
             hasher=hasher or scrypt,
@@ -182,8 +182,8 @@ async def running_auth(
         addresses = email_addresses(central, Outbox(folder / "outbox.jsonl", "Freehold"), SECRET, checked)
         must_verify = checked.email_verification == "required"
         auth = replace(parts, verification=addresses if must_verify else None)
-        edge = AuthEdge(auth, ClientAddresses(checked.trusted_proxies))
-        users = SqlUserStore(central, "local")
+        edge = AuthContext(auth, ClientAddresses(checked.trusted_proxies))
+        users = CentralUsers(central, "local")
         accounts = open_accounts(auth, central, addresses)
         resets = open_password_resets(auth, addresses)
         code_sign_in = CodeSignIn(auth, addresses.store, addresses.codes)
@@ -198,7 +198,7 @@ async def running_auth(
             EmailEndpoints(edge, addresses),
             AccountEndpoints(edge, accounts, confirms_by_mail=checked.confirm_deletion == "mail"),
             SessionEndpoints(edge, accounts),
-            AdminEndpoints(edge, UserAdmin(auth, SqlAdminStore(central, users), addresses.notices)),
+            AdminEndpoints(edge, UserAdmin(auth, CentralUserAdmin(central, users), addresses.notices)),
         ]
         app = Litestar(
             [

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from freehold.auth.email.code_rows import holds_code, read_codes
 from freehold.auth.email.codes import Codes, Purpose
 from freehold.auth.errors import CodeExpired, MailRefused, MailUnavailable, TooManyTries, WrongCode
-from freehold.auth.outgoing_email import Letter
+from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.auth.places import Place
-from freehold.auth.verifications import Pending, Rows
+from freehold.auth.verifications import Rows, Verification
 from freehold.limiting import NO_LIMIT, Rate, RateLimited
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Table:
 
     rows: Rows = field(default_factory=dict)
 
-    async def find(self, identifier: str) -> Pending | None:
+    async def find(self, identifier: str) -> Verification | None:
         return self.rows.get(identifier)
 
     async def settle(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
@@ -48,16 +48,16 @@ class Table:
 class Post:
     """Keeps the letters, or fails."""
 
-    sent: list[Letter] = field(default_factory=list)
-    rehearsed: list[Letter] = field(default_factory=list)
+    sent: list[OutgoingEmail] = field(default_factory=list)
+    rehearsed: list[OutgoingEmail] = field(default_factory=list)
     fails_with: type[Exception] | None = None
 
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: OutgoingEmail) -> None:
         if self.fails_with:
             raise self.fails_with("no")
         self.sent.append(letter)
 
-    async def rehearse(self, letter: Letter) -> None:
+    async def rehearse(self, letter: OutgoingEmail) -> None:
         if self.fails_with:
             raise self.fails_with("no")
         self.rehearsed.append(letter)
@@ -383,7 +383,7 @@ async def test_wrong_tries_from_ever_new_places_are_slowed_together(world: World
 async def test_a_code_that_97dc196_sent_can_be_used_and_has_as_many_tries_left(world: World) -> None:
     row = world.codes._hash(SIGN_IN, "123456")
     for wrong, told in ((0, "in"), (4, "in"), (5, "too_many_tries")):
-        value = Pending(value=f"{row}:{wrong}", expires_at=START + timedelta(minutes=5))
+        value = Verification(value=f"{row}:{wrong}", expires_at=START + timedelta(minutes=5))
         world.table.rows = {SIGN_IN.identifier: value}
         if wrong == 0:
             ticket = await world.codes.check(SIGN_IN, "123456", HOME)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from freehold.auth.tokens.subjects import References, Referred
+from freehold.auth.tokens.subjects import TokenSubject, TokenSubjects
 from freehold.changes import Listener, Topic
 from freehold.errors import CentralUnavailable
 
@@ -19,7 +19,7 @@ class World:
 
     def __init__(self) -> None:
         self.now = NOW
-        self.rows: dict[str, Referred] = {}
+        self.rows: dict[str, TokenSubject] = {}
         self.committed: list[tuple[Topic, str | None]] = []
         self.position = 0
         self.listeners: list[tuple[Topic, Listener]] = []
@@ -46,7 +46,7 @@ class World:
     def subscribe(self, topic: Topic, listener: Listener) -> None:
         self.listeners.append((topic, listener))
 
-    async def find_referred(self, session_id: str) -> tuple[Referred | None, int]:
+    async def find_session_subject(self, session_id: str) -> tuple[TokenSubject | None, int]:
         if self.is_away:
             raise CentralUnavailable("away")
         self.reads += 1
@@ -55,11 +55,11 @@ class World:
         self.while_reading()
         return found, seen
 
-    async def find_referred_key(self, key_id: str) -> tuple[Referred | None, int]:
-        return await self.find_referred(key_id)
+    async def find_key_subject(self, key_id: str) -> tuple[TokenSubject | None, int]:
+        return await self.find_session_subject(key_id)
 
     def sign_in(self, session_id: str, user_id: str = "alice") -> None:
-        self.rows[session_id] = Referred(f"token-{session_id}", user_id, self.now + timedelta(days=7))
+        self.rows[session_id] = TokenSubject(f"token-{session_id}", user_id, self.now + timedelta(days=7))
 
     def end(self, session_id: str) -> None:
         found = self.rows.pop(session_id)
@@ -74,23 +74,23 @@ def world() -> World:
 
 
 @pytest.fixture
-def references(world: World) -> References:
-    return References(world, world, lambda: world.now, capacity=3, patience_s=1)
+def references(world: World) -> TokenSubjects:
+    return TokenSubjects(world, world, lambda: world.now, capacity=3, patience_s=1)
 
 
-async def test_a_session_is_read_once_and_then_remembered(world: World, references: References) -> None:
+async def test_a_session_is_read_once_and_then_remembered(world: World, references: TokenSubjects) -> None:
     for _ in range(5):
         assert await references.is_live(ALICE)
     assert world.reads == 1
 
 
-async def test_its_end_is_seen_by_the_next_call(world: World, references: References) -> None:
+async def test_its_end_is_seen_by_the_next_call(world: World, references: TokenSubjects) -> None:
     assert await references.is_live(ALICE)
     world.end("alice-1")
     assert not await references.is_live(ALICE)
 
 
-async def test_a_change_of_the_user_is_looked_at(world: World, references: References) -> None:
+async def test_a_change_of_the_user_is_looked_at(world: World, references: TokenSubjects) -> None:
     world.sign_in("alice-2")
     assert await references.is_live(ALICE)
     assert await references.is_live("session:alice-2")
@@ -101,7 +101,7 @@ async def test_a_change_of_the_user_is_looked_at(world: World, references: Refer
 
 
 async def test_everything_is_looked_at_again_when_the_feed_lost_its_thread(
-    world: World, references: References
+    world: World, references: TokenSubjects
 ) -> None:
     assert await references.is_live(ALICE)
     del world.rows["alice-1"]
@@ -110,7 +110,7 @@ async def test_everything_is_looked_at_again_when_the_feed_lost_its_thread(
 
 
 async def test_an_end_told_while_the_row_is_on_its_way_is_not_undone(
-    world: World, references: References
+    world: World, references: TokenSubjects
 ) -> None:
     def end_and_tell() -> None:
         world.while_reading = lambda: None
@@ -124,13 +124,13 @@ async def test_an_end_told_while_the_row_is_on_its_way_is_not_undone(
     assert not await references.is_live(ALICE)
 
 
-async def test_an_expired_session_is_over(world: World, references: References) -> None:
+async def test_an_expired_session_is_over(world: World, references: TokenSubjects) -> None:
     assert await references.is_live(ALICE)
     world.now += timedelta(days=8)
     assert not await references.is_live(ALICE)
 
 
-async def test_other_subjects_are_not_sessions(world: World, references: References) -> None:
+async def test_other_subjects_are_not_sessions(world: World, references: TokenSubjects) -> None:
     for subject in ("", "test", "alice-1"):
         assert await references.is_live(subject)
     assert not await references.is_live("session:")
@@ -139,7 +139,7 @@ async def test_other_subjects_are_not_sessions(world: World, references: Referen
 
 
 async def test_while_the_central_database_is_away_nothing_ends_and_nothing_new_is_believed(
-    world: World, references: References
+    world: World, references: TokenSubjects
 ) -> None:
     assert await references.is_live(ALICE)
     world.is_away = True
@@ -152,7 +152,7 @@ async def test_while_the_central_database_is_away_nothing_ends_and_nothing_new_i
         await asyncio.sleep(0.01)
 
 
-async def test_memory_is_bounded(world: World, references: References) -> None:
+async def test_memory_is_bounded(world: World, references: TokenSubjects) -> None:
     for number in range(10):
         world.sign_in(f"many-{number}")
         assert await references.is_live(f"session:many-{number}")

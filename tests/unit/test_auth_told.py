@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from freehold.auth.sessions.cached_sessions import CopyCodec
+from freehold.auth.sessions.cached_sessions import CachedSessionCodec
 from freehold.auth.sessions.cookies import SessionCookies
-from freehold.auth.sessions.invalidations import Told
+from freehold.auth.sessions.invalidations import Invalidations
 from freehold.auth.sessions.session_data import SessionData, Strategy
 from freehold.auth.sessions.sessions import Sessions, extend_from
 from freehold.auth.types import Session, SignedIn, User
@@ -72,7 +72,7 @@ class Feed:
 
 async def test_a_copy_is_fresh_until_its_session_or_user_is_told_of() -> None:
     feed = Feed()
-    told = Told(feed)
+    told = Invalidations(feed)
     ada, bob = signed_in("ada-1", "ada"), signed_in("bob-1", "bob")
     assert told.is_fresh(ada)
     feed.committed += [("session", "other"), ("session", "ada-1")]
@@ -86,15 +86,15 @@ async def test_a_copy_is_fresh_until_its_session_or_user_is_told_of() -> None:
 
 
 async def test_what_is_newer_than_all_that_was_told_is_of_another_time() -> None:
-    assert not Told(Feed()).is_fresh(signed_in(seen=7)), "an older database was put back"
-    assert not Told(Feed()).is_fresh(signed_in(seen=-1))
+    assert not Invalidations(Feed()).is_fresh(signed_in(seen=7)), "an older database was put back"
+    assert not Invalidations(Feed()).is_fresh(signed_in(seen=-1))
 
 
 async def test_a_process_that_began_later_believes_nothing_older_than_it_knows() -> None:
     feed = Feed([("session", "a")] * 5, start=5)
-    assert not Told(feed).is_fresh(signed_in(seen=4))
+    assert not Invalidations(feed).is_fresh(signed_in(seen=4))
     whole = Feed([("session", "a")] * 5, start=0)
-    told = Told(whole)
+    told = Invalidations(whole)
     await whole.catch_up()
     assert told.is_fresh(signed_in(seen=4))
     assert not told.is_fresh(signed_in("a", seen=4))
@@ -102,7 +102,7 @@ async def test_a_process_that_began_later_believes_nothing_older_than_it_knows()
 
 async def test_when_the_feed_lost_its_thread_no_older_copy_is_believed() -> None:
     feed = Feed()
-    told = Told(feed)
+    told = Invalidations(feed)
     feed.committed += [("session", "a"), ("session", "b")]
     await feed.catch_up()
     assert told.is_fresh(signed_in(seen=1, token="c"))
@@ -113,7 +113,7 @@ async def test_when_the_feed_lost_its_thread_no_older_copy_is_believed() -> None
 
 async def test_what_is_remembered_is_bounded_and_what_was_forgotten_counts_as_told() -> None:
     feed = Feed()
-    told = Told(feed, remembered=3)
+    told = Invalidations(feed, remembered=3)
     old = signed_in("victim", seen=0)
     feed.committed.append(("session", "victim"))
     feed.committed += [("session", f"t-{number}") for number in range(50)]
@@ -124,7 +124,7 @@ async def test_what_is_remembered_is_bounded_and_what_was_forgotten_counts_as_to
 
 
 def test_a_copy_comes_back_as_it_was_and_has_better_auths_form() -> None:
-    codec, copy = CopyCodec(SECRET), signed_in(seen=12, image="https://example.com/ا.png")
+    codec, copy = CachedSessionCodec(SECRET), signed_in(seen=12, image="https://example.com/ا.png")
     text = codec.encode(copy)
     assert codec.decode(text, copy.session.token) == copy
     value = json.loads(text)
@@ -135,14 +135,14 @@ def test_a_copy_comes_back_as_it_was_and_has_better_auths_form() -> None:
 
 
 def test_what_we_have_not_written_is_no_copy() -> None:
-    codec, copy = CopyCodec(SECRET), signed_in(seen=12)
+    codec, copy = CachedSessionCodec(SECRET), signed_in(seen=12)
     text = codec.encode(copy)
     for spoilt in (
         text.replace(b'"role":"user"', b'"role":"admin"'),
         text.replace(b'"seen":12', b'"seen":13'),
         text[:-3] + b'0"}',
         text.partition(b',"mac"')[0] + b"}",
-        CopyCodec("another secret of another installation").encode(copy),
+        CachedSessionCodec("another secret of another installation").encode(copy),
         b"",
         b"{}",
         b'{"session":{},"user":{}}',

@@ -9,7 +9,7 @@ import pytest
 
 from freehold.providers.desk import Desk
 from freehold.providers.failures import Gone
-from freehold.providers.serving import Interest
+from freehold.providers.serving import Disconnect
 from freehold.sql.pacing import breathe
 
 
@@ -20,7 +20,7 @@ def endless() -> None:
 
 async def test_reading_ends_when_its_client_goes_away() -> None:
     desk = Desk()
-    interest = Interest()
+    interest = Disconnect()
     try:
         reading = asyncio.create_task(desk.run("one", interest, endless))
         await asyncio.sleep(0)
@@ -34,7 +34,7 @@ async def test_reading_ends_when_its_client_goes_away() -> None:
 async def test_what_was_read_for_a_shorter_time_goes_first() -> None:
     """A short text is read although long ones of many databases are being read, and they are not over."""
     desk = Desk()
-    strangers = [Interest() for _ in range(8)]
+    strangers = [Disconnect() for _ in range(8)]
     reading = [asyncio.create_task(desk.run(f"{at}", each, endless)) for at, each in enumerate(strangers)]
 
     def short() -> str:
@@ -45,7 +45,7 @@ async def test_what_was_read_for_a_shorter_time_goes_first() -> None:
 
     try:
         await asyncio.sleep(0)
-        assert await desk.run("short", Interest(), short) == "read"
+        assert await desk.run("short", Disconnect(), short) == "read"
         assert not any(each.done() for each in reading)
     finally:
         for each in strangers:
@@ -67,7 +67,7 @@ async def test_the_event_loop_comes_round_between_two_readers() -> None:
                 turns.append((number, rounds))
             breathe()
 
-    strangers = [Interest() for _ in range(8)]
+    strangers = [Disconnect() for _ in range(8)]
     reading = [
         asyncio.create_task(desk.run(f"{number}", each, functools.partial(reader, number)))
         for number, each in enumerate(strangers)

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from freehold.providers.sqlite.statement_timeout import Alarm, Turns
+from freehold.providers.sqlite.statement_timeout import StatementTimeout, Turns
 
 
 def test_places_are_given_in_the_order_of_asking() -> None:
@@ -43,7 +43,7 @@ def test_whoever_waits_in_vain_leaves_no_place_taken() -> None:
 
 
 def test_short_statements_and_our_own_work_never_wait() -> None:
-    alarm = Alarm(lambda: None, 5.0)
+    alarm = StatementTimeout(lambda: None, 5.0)
     alarm.start_request(5.0, 30.0)
     assert alarm.take_turn() is False  # none runs
     alarm.arm()

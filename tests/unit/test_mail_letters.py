@@ -5,24 +5,24 @@ from typing import get_args
 
 import pytest
 
-from freehold.auth.outgoing_email import Language, Letter, LetterKind, NoticeKind
+from freehold.auth.outgoing_email import EmailKind, Language, NoticeKind, OutgoingEmail
 from freehold.mail.message import write_out
 from freehold.mail.smtp import SmtpServer, to_mime
 
 NOTICES = get_args(NoticeKind)
-KINDS = [kind for kind in get_args(LetterKind) if kind not in NOTICES]
+KINDS = [kind for kind in get_args(EmailKind) if kind not in NOTICES]
 LANGUAGES = get_args(Language)
 SCRIPTS = {"en": r"[a-z]", "ar": r"[\u0600-\u06ff]", "km": r"[\u1780-\u17ff]"}
 SENDER = "Bahar <no-reply@example.com>"
 
 
-def letter(kind: LetterKind, language: Language, secret: str = "012345") -> Letter:
-    return Letter(to="ada@example.com", kind=kind, language=language, secret=secret)
+def letter(kind: EmailKind, language: Language, secret: str = "012345") -> OutgoingEmail:
+    return OutgoingEmail(to="ada@example.com", kind=kind, language=language, secret=secret)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_letter_is_whole_in_every_language(kind: LetterKind, language: Language) -> None:
+def test_every_letter_is_whole_in_every_language(kind: EmailKind, language: Language) -> None:
     message = write_out(letter(kind, language), "Bahar")
     for part in (message.subject, message.text, message.html):
         assert re.search(SCRIPTS[language], part)
@@ -70,7 +70,7 @@ def test_a_link_cannot_leave_its_place_in_the_html() -> None:
 def test_no_line_break_gets_into_a_header(where: str, break_: str) -> None:
     trick = f"x{break_}Bcc: eve@evil.example"
     to = f"ada@example.com{trick}" if where == "to" else "ada@example.com"
-    asked = Letter(to=to, kind="sign-in-code", language="en", secret="1")
+    asked = OutgoingEmail(to=to, kind="sign-in-code", language="en", secret="1")
     message = write_out(asked, trick if where == "app" else "Bahar")
     with pytest.raises(ValueError, match=r"(?i)header|address|CR|linefeed"):
         to_mime(message, f"{trick} <a@b.example>" if where == "sender" else SENDER)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from freehold.providers.failures import Gone
-from freehold.providers.serving import Interest
+from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.turns.breaking import Breakable, Limited
 
 
@@ -68,13 +68,13 @@ async def test_twice_broken_off_is_once() -> None:
 
 
 async def test_time_that_is_over_and_a_client_that_went_away_are_told_apart() -> None:
-    with pytest.raises(TimeoutError), Limited(0.0, Interest()):
+    with pytest.raises(TimeoutError), Limited(0.0, Disconnect()):
         await asyncio.sleep(60)
-    interest = Interest()
+    interest = Disconnect()
     asyncio.get_running_loop().call_soon(interest.lose)
     with pytest.raises(Gone), Limited(60.0, interest):
         await asyncio.sleep(60)
-    gone = Interest()
+    gone = Disconnect()
     gone.lose()
     with pytest.raises(Gone), Limited(60.0, gone):
         await asyncio.sleep(60)

@@ -7,7 +7,7 @@ import pytest
 
 from freehold.errors import FreeholdError
 from freehold.providers.failures import Gone, Overloaded
-from freehold.providers.serving import Interest
+from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.client.refusals import QueryTimeout
 from freehold.providers.sqld.turns.turn import Turn
 from freehold.providers.sqld.turns.turns import Turns
@@ -32,10 +32,10 @@ class World:
         self.woken += 1
 
     async def enter(self, name: str, **more: Any) -> Turn:
-        return await self.turns.enter(name, Interest(), **more)
+        return await self.turns.enter(name, Disconnect(), **more)
 
-    def ask(self, name: str, interest: Interest | None = None, **more: Any) -> "asyncio.Task[Turn]":
-        return asyncio.create_task(self.turns.enter(name, interest or Interest(), **more))
+    def ask(self, name: str, interest: Disconnect | None = None, **more: Any) -> "asyncio.Task[Turn]":
+        return asyncio.create_task(self.turns.enter(name, interest or Disconnect(), **more))
 
     async def settle(self) -> None:
         for _ in range(5):
@@ -352,7 +352,7 @@ async def test_who_waits_too_long_or_too_many_is_told(world: World) -> None:
 
 async def test_a_client_that_goes_away_does_not_wait_and_what_it_runs_is_stopped_soon(world: World) -> None:
     held = [await world.enter("a"), await world.enter("a")]
-    interest = Interest()
+    interest = Disconnect()
     asked = world.ask("a", interest)
     await world.settle()
     interest.lose()

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from freehold.errors import FreeholdError
-from freehold.providers.serving import Interest
+from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.turns.turns import Turns
 from tests.simulators.busy_machine import Machine, play
 
@@ -51,7 +51,7 @@ class World:
     async def call(self, name: str, work_s: float, *, goes_on: bool = False) -> bool:
         """Whether it was neither refused nor stopped."""
         try:
-            turn = await self.turns.enter(name, Interest(), goes_on=goes_on)
+            turn = await self.turns.enter(name, Disconnect(), goes_on=goes_on)
         except FreeholdError:
             await asyncio.sleep(0.05)
             return False
@@ -81,7 +81,7 @@ class World:
             await self.ask(kind, name, work_s)
             await asyncio.sleep(pause_s)
 
-    async def newcomers(self) -> None:
+    async def users_to_import(self) -> None:
         number = 0
         while True:
             number += 1
@@ -151,7 +151,7 @@ def test_whoever_does_a_little_now_and_then_hardly_notices_a_crowd(crowd: Crowd,
             world.start(world.bystander("longer", f"longer {number}", 0.12, 2.0))
         await asyncio.sleep(3.0)
         world.took_s.clear()
-        world.start(world.newcomers())
+        world.start(world.users_to_import())
         for each in crowd(world):
             world.start(each)
         await asyncio.sleep(_SECONDS)

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from freehold.providers.failures import Gone, Overloaded
-from freehold.providers.serving import Interest
+from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.turns.turns import Turns
 from tests.unit.test_sqld_turns import World
 
@@ -127,7 +127,7 @@ async def test_whoever_gives_up_as_it_is_let_in_leaves_nothing_behind(world: Wor
 
 async def test_when_all_who_wait_go_away_at_once_the_others_notice_nothing(world: World) -> None:
     held = [await world.enter(name, statements=0) for name in ("a", "b", "c")]
-    interests = [Interest() for _ in range(1_900)]
+    interests = [Disconnect() for _ in range(1_900)]
     asked = [world.ask(f"guest {number}", each) for number, each in enumerate(interests)]
     await world.settle()
     assert world.turns.waiting > 1_800

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from freehold.errors import ProviderUnavailable
-from freehold.providers.serving import Interest
+from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.client.admin import NamespaceStats
 from freehold.providers.sqld.client.refusals import QueryTimeout
 from freehold.providers.sqld.process.control import SupervisorState
@@ -67,7 +67,7 @@ class World:
         await self.watch._looked()
 
     async def enter(self, name: str, statements: int = 1, *, is_program: bool = False) -> Turn:
-        return await self.watch.turns.enter(name, Interest(), statements, is_program=is_program)
+        return await self.watch.turns.enter(name, Disconnect(), statements, is_program=is_program)
 
     async def broken_off(self, name: str = "a", *, is_program: bool = False) -> Turn:
         await self.look()  # what was counted before is of others
@@ -125,7 +125,7 @@ async def test_what_nothing_may_stop_is_thought_to_have_ended_last(supervised: W
     """Else its tenant goes on at once, and who was stopped to make room waits until it has ended."""
     supervised.sqld.busy_threads = 2
     await supervised.look()
-    long = await supervised.watch.turns.enter("stranger", Interest(), is_unstoppable=True)
+    long = await supervised.watch.turns.enter("stranger", Disconnect(), is_unstoppable=True)
     long.linger()
     stopped = await supervised.enter("bystander")
     stopped.linger()

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from freehold.errors import CentralUnavailable, ProviderUnavailable
 from freehold.tenants.provisioner import Provisioner
-from freehold.tenants.provisioner_config import Pace
+from freehold.tenants.provisioner_config import ProvisionerConfig
 from freehold.tenants.types import TenantState
 from freehold.tenants.worker_pool import Outcome
 from tests.simulators.tenants import MemoryTenants, SimulatedClock, SimulatedProvider, settle
@@ -33,7 +33,7 @@ class World:
             self.store,
             self.provider,
             self.provider.bring_up_to_date,
-            pace=Pace(**values),  # type: ignore[arg-type]
+            pace=ProvisionerConfig(**values),  # type: ignore[arg-type]
             clock=self.clock,
             random=chance,
         )

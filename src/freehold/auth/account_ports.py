@@ -5,7 +5,7 @@ from typing import Protocol
 
 from freehold.auth.proofs import Proof, Proved
 from freehold.auth.types import Account, Credential, Session, User, UserChanges
-from freehold.auth.verifications import Ticket
+from freehold.auth.verifications import OneTimeUse
 
 
 class AccountStore(Protocol):
@@ -55,7 +55,7 @@ class AccountStore(Protocol):
         ...
 
     async def delete_user(
-        self, user_id: str, now: datetime, asked_by: str, ticket: Ticket | None = None
+        self, user_id: str, now: datetime, asked_by: str, ticket: OneTimeUse | None = None
     ) -> bool:
         """Delete user, accounts and sessions, and mark the tenant to be deleted.
 

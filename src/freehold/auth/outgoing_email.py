@@ -9,7 +9,7 @@ Language = Literal["en", "ar", "km"]
 NoticeKind = Literal["address-changed", "password-changed"]
 """What tells of something that was done, and asks for nothing: there is no secret in it."""
 
-LetterKind = Literal[
+EmailKind = Literal[
     "sign-in-code",
     "verify-code",
     "reset-code",
@@ -24,7 +24,7 @@ LetterKind = Literal[
 ]
 
 
-class Letter(msgspec.Struct, frozen=True, kw_only=True):
+class OutgoingEmail(msgspec.Struct, frozen=True, kw_only=True):
     """One mail to one person. `secret` is the code or the link, and theirs alone; empty in a notice.
 
     It holds nothing that somebody else has chosen, such as a name: a stranger who signs up with another's address
@@ -32,7 +32,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     to: str
-    kind: LetterKind
+    kind: EmailKind
     language: Language
     secret: str
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from freehold.auth.outgoing_email import Language, Letter
+from freehold.auth.outgoing_email import Language, OutgoingEmail
 from freehold.auth.proofs import Chosen
 from freehold.auth.social.types import Identity
 from freehold.auth.types import (
@@ -186,10 +186,10 @@ class Mailer(Protocol):
         MailRefused: no mail is taken for this address.
     """
 
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: OutgoingEmail) -> None:
         """Hand the letter over; when this returns, a server has it."""
         ...
 
-    async def rehearse(self, letter: Letter) -> None:
+    async def rehearse(self, letter: OutgoingEmail) -> None:
         """All but sending it: for an address that gets no mail, which nobody may see from outside."""
         ...

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from freehold.auth.types import Credential, SignedIn, User
-from freehold.auth.verifications import Ticket
+from freehold.auth.verifications import OneTimeUse
 
 Way = Literal[
     "verify-link",
@@ -62,7 +62,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     way: Way
-    ticket: Ticket | None = None
+    ticket: OneTimeUse | None = None
     kept: Kept = NOTHING
     chosen: Chosen | None = None
     asked_by: str = ""

@@ -13,7 +13,7 @@ ADMIN_ROLE = "admin"
 USER_ROLE = "user"
 
 # Before a session's id in the subject of a database token; such a token ends with its session.
-SESSION_REFERENCE = "session:"
+SESSION_SUBJECT = "session:"
 
 
 def wire_names(own_id: str) -> Callable[[str], str]:
@@ -91,7 +91,7 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reference(self) -> str:
         """For whom database tokens are made: they end with this session. No secret."""
-        return f"{SESSION_REFERENCE}{self.session_id}"
+        return f"{SESSION_SUBJECT}{self.session_id}"
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):

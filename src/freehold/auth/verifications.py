@@ -9,14 +9,14 @@ import msgspec
 T = TypeVar("T")
 
 
-class Pending(msgspec.Struct, frozen=True, kw_only=True):
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `verification`. No secret stands in it, only hashes."""
 
     value: str
     expires_at: datetime
 
 
-class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+class OneTimeUse(msgspec.Struct, frozen=True, kw_only=True):
     """Right to do one thing, once: it is used up by deleting the row with this value, in the same transaction.
 
     `is_one_of`: the value is one code's among those in the row, see `freehold.auth.email.code_rows`.
@@ -29,14 +29,14 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True):
     is_one_of: bool = False
 
 
-Rows = dict[str, Pending]
+Rows = dict[str, Verification]
 """By identifier."""
 
 
-class PendingStore(Protocol):
+class VerificationStore(Protocol):
     """The table `verification`. Every method raises `CentralUnavailable` when it does not answer."""
 
-    async def find(self, identifier: str) -> Pending | None:
+    async def find(self, identifier: str) -> Verification | None:
         """The row, expired or not."""
         ...
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from freehold.auth.sessions.cached_sessions import CopyCodec
+from freehold.auth.sessions.cached_sessions import CachedSessionCodec
 from freehold.auth.types import SignedIn
 from freehold.cache.redis import PREFIX, CacheUnavailable, RedisLink
 from freehold.dates import utc_now
@@ -77,7 +77,9 @@ _ACTIVE = f"{PREFIX}active-sessions-"
 class RedisSessions:
     """One for each process. Writes go out one by one in the background; some are dropped when they pile up."""
 
-    def __init__(self, link: RedisLink, codec: CopyCodec, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, link: RedisLink, codec: CachedSessionCodec, clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self._link = link
         self._codec = codec
         self._clock = clock

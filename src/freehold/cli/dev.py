@@ -159,7 +159,7 @@ async def sqld(*, given: str | None, only_print: bool, as_json: bool) -> int:
     # Whatever the environment says of another sqld does not count here.
     given_settings = command_settings(TENANT_PROVIDER="local", DATABASE_URL="", DATABASE_AUTH_TOKEN="")
     folder = given_settings.data_dir / "sqld"
-    told = Told(folder)
+    told = Invalidations(folder)
     if only_print:
         _print(await asyncio.to_thread(told.read), as_json=as_json)
         return EXIT_DONE
@@ -197,7 +197,7 @@ def _print_variables(port: int, organization: str, token: str, *, as_json: bool)
     _print(variables, as_json=as_json)
 
 
-class Told:
+class Invalidations:
     """The variables of the `dev sqld` that runs on a folder, for other commands; only its owner reads them."""
 
     def __init__(self, folder: Path) -> None:

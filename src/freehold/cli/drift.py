@@ -41,7 +41,7 @@ async def check(tenants: tuple[str, ...], as_json: bool) -> int:
     """
     verdicts: Counter[str] = Counter()
     async with command_tenants() as services:
-        chosen = [await services.life.find(tenant) for tenant in tenants]
+        chosen = [await services.lifecycle.find(tenant) for tenant in tenants]
         counts = await services.tenants.counts()
         total = len(chosen) if chosen else sum(counts.get(state, 0) for state in _CHECKED)
         with progress("checking databases", total) as bar:

@@ -98,7 +98,7 @@ async def _one(
     services: "TenantServices", mender: Repair, reference: Tenant | str, *, dry_run: bool
 ) -> Repaired | FreeholdError:
     try:
-        tenant = await services.life.find(reference) if isinstance(reference, str) else reference
+        tenant = await services.lifecycle.find(reference) if isinstance(reference, str) else reference
         return await mender.run(tenant, dry_run=dry_run)
     except CentralUnavailable:
         raise

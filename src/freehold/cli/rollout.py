@@ -16,7 +16,7 @@ from freehold.cli.rollout_shown import say, show, show_plan, workers
 from freehold.cli.rollout_steer import as_json_option, pause, retry, which
 from freehold.rollouts.errors import NobodyBehind
 from freehold.rollouts.types import Options, Rollout, RolloutState
-from freehold.rollouts.worker import WorkerPace
+from freehold.rollouts.worker import WorkerConfig
 
 if TYPE_CHECKING:
     from freehold.wiring.services import Services
@@ -324,8 +324,8 @@ def _nothing_to_do(none: NobodyBehind, *, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def _pace(concurrency: int, lease_s: float) -> WorkerPace:
-    return WorkerPace(concurrency=concurrency, lease_s=lease_s)
+def _pace(concurrency: int, lease_s: float) -> WorkerConfig:
+    return WorkerConfig(concurrency=concurrency, lease_s=lease_s)
 
 
 async def _options(
@@ -337,12 +337,12 @@ async def _options(
     include_restored: bool,
 ) -> Options:
     """Canaries may be given in any way that names a tenant."""
-    ids = tuple([(await services.life.find(each)).tenant_id for each in canaries])
+    ids = tuple([(await services.lifecycle.find(each)).tenant_id for each in canaries])
     options = Options(canaries=ids, failure_budget=budget, include_restored=include_restored)
     return msgspec.structs.replace(options, waves=waves) if waves else options
 
 
-async def _work(services: "Services", found: Rollout, pace: WorkerPace, *, as_json: bool) -> int:
+async def _work(services: "Services", found: Rollout, pace: WorkerConfig, *, as_json: bool) -> int:
     with progress("migrating", found.tenants, is_wanted=not as_json) as bar:
         task = asyncio.current_task()
         assert task is not None

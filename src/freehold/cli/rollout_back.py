@@ -116,7 +116,7 @@ async def _chosen(
     """How many are meant, and their restore points."""
     restoring = services.rollouts.restoring
     if tenants:
-        ids = list(dict.fromkeys([(await services.life.find(each)).tenant_id for each in tenants]))
+        ids = list(dict.fromkeys([(await services.lifecycle.find(each)).tenant_id for each in tenants]))
         return len(ids), restoring.of(rollout, ids)
     states: tuple[StepState, ...] = ("failed",) if failed else ALL
     counts = (await services.rollouts.store.progress(rollout.rollout_id)).counts

@@ -50,13 +50,13 @@ async def create_for(users: tuple[str, ...], *, dry_run: bool, as_json: bool) ->
     async with command_tenants() as services:
 
         async def make(reference: str) -> Tenant:
-            tenant = await services.life.create(reference)
+            tenant = await services.lifecycle.create(reference)
             if tenant.state in UNPROVISIONED:
                 await services.provisioner.one(tenant)
-            return await services.life.find(tenant.tenant_id)
+            return await services.lifecycle.find(tenant.tenant_id)
 
         return await _each(
-            users, services.life.find if dry_run else make, "making databases", as_json=as_json
+            users, services.lifecycle.find if dry_run else make, "making databases", as_json=as_json
         )
 
 
@@ -70,7 +70,7 @@ async def show(tenant: str, as_json: bool) -> int:
     Says also whether the database is there and at which version its own ledger stands. Exit code 1 if it is not.
     """
     async with command_tenants() as services:
-        found = await services.life.find(tenant)
+        found = await services.lifecycle.find(tenant)
         database = await services.provider.find(found.database_name) if _is_here(found, services) else None
         facts = {
             **msgspec.to_builtins(found),
@@ -104,7 +104,7 @@ async def migrate(tenants: tuple[str, ...], as_json: bool) -> int:
     applied once, whoever applies it.
     """
     async with command_tenants() as services:
-        return await _each(tenants, services.life.migrate, "migrating", as_json=as_json)
+        return await _each(tenants, services.lifecycle.migrate, "migrating", as_json=as_json)
 
 
 @click.command(
@@ -125,7 +125,7 @@ async def suspend(tenants: tuple[str, ...], reason: str, as_json: bool) -> int:
     """
     async with command_tenants() as services:
         return await _each(
-            tenants, lambda each: services.life.suspend(each, reason), "suspending", as_json=as_json
+            tenants, lambda each: services.lifecycle.suspend(each, reason), "suspending", as_json=as_json
         )
 
 
@@ -136,7 +136,7 @@ async def suspend(tenants: tuple[str, ...], reason: str, as_json: bool) -> int:
 async def resume(tenants: tuple[str, ...], as_json: bool) -> int:
     """End the suspension of these tenants, and bring them to the newest version. Safe to run twice."""
     async with command_tenants() as services:
-        return await _each(tenants, services.life.resume, "resuming", as_json=as_json)
+        return await _each(tenants, services.lifecycle.resume, "resuming", as_json=as_json)
 
 
 @click.command(epilog="Example: freehold tenants fork ada@example.com --json | jq -r .database_name")
@@ -149,7 +149,7 @@ async def fork(tenant: str, as_json: bool) -> int:
     To try a migration on real data, or to look into something. `freehold tenants delete` removes it.
     """
     async with command_tenants() as services:
-        _print(await services.life.fork(tenant), as_json=as_json)
+        _print(await services.lifecycle.fork(tenant), as_json=as_json)
     return EXIT_DONE
 
 
@@ -169,7 +169,7 @@ async def export(tenant: str, file: Path, force: bool, as_json: bool) -> int:
     part = file.with_name(f".{file.name}.part")
     async with command_tenants() as services:
         try:
-            found, copied = await services.life.export(tenant, part)
+            found, copied = await services.lifecycle.export(tenant, part)
             part.replace(file)
         finally:
             for suffix in ("", "-wal", "-shm", "-journal"):
@@ -227,8 +227,8 @@ async def restore(
     if file is None:
         raise click.UsageError("say from what: FILE, or --at")
     async with command_tenants() as services:
-        found = await services.life.find(tenant)
-        checked = await services.life.check_file(file)
+        found = await services.lifecycle.find(tenant)
+        checked = await services.lifecycle.check_file(file)
         for line in checked.changed:
             click.echo(one_line(line), err=True)
         if dry_run:
@@ -238,7 +238,9 @@ async def restore(
         what = f"give {found.tenant_id}, whose database was deleted, another one from" if is_gone else ""
         confirm(f"{what or f'replace the database of {found.tenant_id} with'} {file}?", yes=yes)
         with progress("copying rows", 1, is_wanted=not as_json) as bar:
-            done = await services.life.restore(tenant, file, accept_changes=accept_changes, on_rows=bar.reach)
+            done = await services.lifecycle.restore(
+                tenant, file, accept_changes=accept_changes, on_rows=bar.reach
+            )
     _print(done.tenant, as_json=as_json)
     return EXIT_DONE
 
@@ -261,7 +263,7 @@ async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bo
     Exit code 0 when the provider has confirmed that all are gone; else the service goes on until it does.
     """
     async with command_tenants() as services:
-        found = [await services.life.find(each) for each in tenants]
+        found = [await services.lifecycle.find(each) for each in tenants]
         if dry_run:
             for each in found:
                 _print(each, as_json=as_json)
@@ -269,13 +271,13 @@ async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bo
         confirm(f"delete {len(found)} databases for good?", yes=yes)
 
         async def gone(reference: str) -> Tenant:
-            await services.life.delete(reference)
-            return await services.life.find(reference)
+            await services.lifecycle.delete(reference)
+            return await services.lifecycle.find(reference)
 
         code = await _each([each.tenant_id for each in found], gone, "deleting", as_json=as_json)
         waiting = [
             each
-            for each in [await services.life.find(each.tenant_id) for each in found]
+            for each in [await services.lifecycle.find(each.tenant_id) for each in found]
             if each.state is not TenantState.DELETED
         ]
     if waiting:
@@ -285,14 +287,14 @@ async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bo
 
 async def _restore_at(tenant: str, at: datetime, *, dry_run: bool, yes: bool, as_json: bool) -> int:
     async with command_tenants() as services:
-        found = await services.life.find(tenant)
-        services.life.check_moment(at)
+        found = await services.lifecycle.find(tenant)
+        services.lifecycle.check_moment(at)
         if dry_run:
             text = f"would ask `{found.provider}` for {found.database_name} as of {at.isoformat()}"
             _say(text, {"tenant_id": found.tenant_id, "at": at.isoformat()}, as_json=as_json)
             return EXIT_DONE
         confirm(f"put {found.tenant_id} back to {at.isoformat()}? What came after is lost.", yes=yes)
-        done = await services.life.restore_at(tenant, at)
+        done = await services.lifecycle.restore_at(tenant, at)
     _print(done, as_json=as_json)
     return EXIT_DONE
 

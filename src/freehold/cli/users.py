@@ -70,7 +70,7 @@ async def show(user: str, as_json: bool) -> None:
         found = await services.user_admin.find(user)
         credential = await services.auth.store.find_credential(found.email)
         try:
-            tenant = await services.life.find(found.user_id)
+            tenant = await services.lifecycle.find(found.user_id)
         except NotFound:
             tenant = None
         facts = {

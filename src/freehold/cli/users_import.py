@@ -52,7 +52,7 @@ async def import_users(file: IO[bytes] | None, url: str | None, dry_run: bool, a
     report = MoveReport()
     async with command_services("aside" if dry_run else "new") as services, _source(file, url) as source:
         with _progress(await source.count(), quiet=as_json) as on_batch:
-            async for outcomes in services.moving_in.run(source, dry_run=dry_run):
+            async for outcomes in services.user_import.run(source, dry_run=dry_run):
                 for outcome in outcomes:
                     report.count(outcome)
                     if outcome.reasons:

@@ -14,9 +14,9 @@ from freehold.http.admin.audit import AuditController
 from freehold.http.admin.census import CensusController
 from freehold.http.admin.rollouts import RolloutsController
 from freehold.http.admin.tenants import TenantsController
-from freehold.http.auth.context import AuthEdge
+from freehold.http.auth.context import AuthContext
 from freehold.http.auth.form import form_routes
-from freehold.http.auth.get_session import QuickSession
+from freehold.http.auth.get_session import GetSessionFastPath
 from freehold.http.auth.sign_in import SignInEndpoints
 from freehold.http.auth.table import auth_endpoints, auth_routes
 from freehold.http.body_room import BodyRoom
@@ -62,7 +62,7 @@ def create_app(
     async def background(_app: Litestar) -> AsyncIterator[None]:
         works = (
             _work(services),
-            services.caretaker.run(),
+            services.operations_worker.run(),
             services.audit.keep_anchoring(),
             services.registry.keep_signed(),
             services.reports.run(),
@@ -112,7 +112,7 @@ def create_app(
             "registry": Provide(lambda: services.registry, sync_to_thread=False),
             "reports": Provide(lambda: services.reports, sync_to_thread=False),
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
-            "life": Provide(lambda: services.life, sync_to_thread=False),
+            "lifecycle": Provide(lambda: services.lifecycle, sync_to_thread=False),
             "guest_databases": Provide(lambda: services.guest_databases, sync_to_thread=False),
             "signed_in": Provide(provide_signed_in),
             "database_caller": Provide(provide_database_caller),
@@ -138,7 +138,7 @@ def create_asgi(services: Services, room: BodyRoom | None = None) -> ASGIApp:
     gateway = _gateway(services)
     counts = RequestCounts()
     sign_in = SignInEndpoints(_edge(services), services.jwts, services.api_keys)
-    app: ASGIApp = QuickSession(create_app(services, gateway, counts), sign_in.session_of)
+    app: ASGIApp = GetSessionFastPath(create_app(services, gateway, counts), sign_in.session_of)
     if gateway is not None:
         app = DatabasePaths(app, gateway)
     settings = services.settings
@@ -170,8 +170,8 @@ def create_connections(settings: Settings, room: BodyRoom, most: int) -> type[Co
     return connections_of(counted, lambda host: host if addresses.is_proxy(host) else network_of(host))
 
 
-def _edge(services: Services) -> AuthEdge:
-    return AuthEdge(
+def _edge(services: Services) -> AuthContext:
+    return AuthContext(
         services.auth,
         ClientAddresses(services.settings.trusted_proxies),
         services.session_data,
@@ -186,7 +186,7 @@ def _client_reports(services: Services) -> ClientReports:
 def _gateway(services: Services) -> Gateway | None:
     if services.server is None or services.verifier is None:
         return None  # clients go to the provider themselves
-    checks = TokenChecks(services.references.is_live, services.rotations.generation)
+    checks = TokenChecks(services.token_subjects.is_live, services.rotations.generation)
     replicas = None
     if services.replicas is not None:
         replicas = Replicas(services.replicas, services.verifier, checks=checks)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from html import escape
 
-from freehold.auth.outgoing_email import Letter
+from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.mail.templates import WORDS, Words
 
 # Mail programs know tables and inline styles only. No picture and nothing from elsewhere is loaded.
@@ -40,7 +40,7 @@ class Message:
         return f"Message(to='***', subject={self.subject!r})"
 
 
-def write_out(letter: Letter, app: str) -> Message:
+def write_out(letter: OutgoingEmail, app: str) -> Message:
     """The letter in its language. `app` is whom the reader takes it to be from: one line of text."""
     words = WORDS[letter.language]
     subject, lead = (text.format(app=app) for text in words.letters[letter.kind])
@@ -65,7 +65,7 @@ def write_out(letter: Letter, app: str) -> Message:
     return Message(to=letter.to, language=letter.language, subject=subject, text=text, html=html)
 
 
-def _in_html(letter: Letter, words: Words, *, subject: str, lead: str, body: str, app: str) -> str:
+def _in_html(letter: OutgoingEmail, words: Words, *, subject: str, lead: str, body: str, app: str) -> str:
     return _HTML.format(
         language=letter.language,
         direction=words.direction,
@@ -76,7 +76,7 @@ def _in_html(letter: Letter, words: Words, *, subject: str, lead: str, body: str
     )
 
 
-def _lasts(letter: Letter, words: Words) -> str:
+def _lasts(letter: OutgoingEmail, words: Words) -> str:
     if letter.kind.endswith("-code"):
         return words.code_lasts
     return words.delete_link_lasts if letter.kind == "delete-link" else words.link_lasts

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from freehold.auth.errors import MailUnavailable
-from freehold.auth.outgoing_email import Letter
+from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.dates import to_iso, utc_now
 from freehold.mail.message import write_out
 
@@ -33,12 +33,12 @@ class Outbox:
         self._app = app
         self._clock = clock
 
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: OutgoingEmail) -> None:
         message = write_out(letter, self._app)
         line = OutboxLine(message.to, message.subject, message.text, to_iso(self._clock()))
         await asyncio.to_thread(self._append, msgspec.json.encode(line) + b"\n")
 
-    async def rehearse(self, letter: Letter) -> None:
+    async def rehearse(self, letter: OutgoingEmail) -> None:
         write_out(letter, self._app)
         await asyncio.to_thread(self._append, b"")
 

@@ -19,7 +19,7 @@ import aiosmtplib
 import structlog
 
 from freehold.auth.errors import MailRefused, MailUnavailable
-from freehold.auth.outgoing_email import Letter
+from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.dates import utc_now
 from freehold.mail.message import Message, write_out
 
@@ -95,7 +95,7 @@ class SmtpMailer:
         self._failed_at: float | None = None
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: OutgoingEmail) -> None:
         raw = to_mime(write_out(letter, self._app), self._sender)
         async with self._conversation(letter.to) as smtp:
             started = time.monotonic()
@@ -107,7 +107,7 @@ class SmtpMailer:
             self._failed_at = None
             self._paces.append(time.monotonic() - started)
 
-    async def rehearse(self, letter: Letter) -> None:
+    async def rehearse(self, letter: OutgoingEmail) -> None:
         to_mime(write_out(letter, self._app), self._sender)
         async with self._conversation(letter.to):
             if self._paces:

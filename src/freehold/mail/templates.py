@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from freehold.auth.outgoing_email import Language, LetterKind
+from freehold.auth.outgoing_email import EmailKind, Language
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,14 +10,14 @@ class Words:
     """One language. `letters` has a subject and a first sentence for each kind, `advice` the second of notices."""
 
     direction: str
-    letters: dict[LetterKind, tuple[str, str]]
+    letters: dict[EmailKind, tuple[str, str]]
     code_lasts: str
     link_lasts: str
     delete_link_lasts: str
     caution: str
     code_caution: str
     sign_up_caution: str
-    advice: dict[LetterKind, str]
+    advice: dict[EmailKind, str]
 
 
 _ENGLISH = Words(

@@ -7,7 +7,7 @@ import msgspec
 
 from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq
 from freehold.migrate.target import Target
-from freehold.providers.serving import Call, DatabaseServer, Interest
+from freehold.providers.serving import Call, DatabaseServer, Disconnect
 from freehold.providers.tokens import Grant
 from freehold.sql.profiles import Profile
 from freehold.tenants.operator_sql import RunAsClient
@@ -19,7 +19,7 @@ def through_gateway(server: DatabaseServer, subject: str) -> RunAsClient:
     async def run(database_name: str, batch: Batch, profile: Profile) -> BatchResult:
         grant = Grant(database_name, profile, hashlib.sha256(subject.encode()).digest(), subject)
         body = msgspec.json.encode(PipelineReq((BatchReq(batch), CloseReq())))
-        reply = await server.answer(Call(grant, "v3/pipeline", body), Interest())
+        reply = await server.answer(Call(grant, "v3/pipeline", body), Disconnect())
         from freehold.libsql.http import batch_results  # whoever only lists tenants need not load aiohttp
 
         [result] = batch_results([batch], await reply.whole())

@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from freehold.providers.failures import Gone
-from freehold.providers.fair_semaphore import Turnstile
-from freehold.providers.serving import Interest
+from freehold.providers.fair_semaphore import FairSemaphore
+from freehold.providers.serving import Disconnect
 from freehold.sql import profiles
 from freehold.sql.guard import RefusedSql, looked_at, verdict
 from freehold.sql.pacing import paced
@@ -46,9 +46,9 @@ class Desk:
         # Threads that wait for their turn cost nothing; past their number databases wait, first come first served.
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="sql-reader")
         self._turns = _Turns()
-        self._gates: dict[str, Turnstile] = {}
+        self._gates: dict[str, FairSemaphore] = {}
 
-    async def run(self, database_name: str, interest: Interest, read: Callable[[], Result]) -> Result:
+    async def run(self, database_name: str, interest: Disconnect, read: Callable[[], Result]) -> Result:
         """The result of `read`, which calls `pacing.breathe`; one at a time for a database.
 
         Raises:
@@ -58,7 +58,7 @@ class Desk:
         """
         gate = self._gates.get(database_name)
         if gate is None:
-            gate = self._gates[database_name] = Turnstile(1, _WAITING_EACH)
+            gate = self._gates[database_name] = FairSemaphore(1, _WAITING_EACH)
         try:
             await gate.enter(interest)
             try:
@@ -71,7 +71,7 @@ class Desk:
 
     @asynccontextmanager
     async def looked_at(
-        self, database_name: str, interest: Interest, texts: Sequence[str]
+        self, database_name: str, interest: Disconnect, texts: Sequence[str]
     ) -> AsyncIterator[None]:
         """It is known while this is entered what the guard thinks of these texts, and which profile they need, if
         there is much to read."""
@@ -86,7 +86,7 @@ class Desk:
         with looked_at(verdicts), profiles.looked_at({sql: need for sql, (_, need) in found.items()}):
             yield
 
-    async def run_soon(self, database_name: str, interest: Interest, read: Callable[[], Result]) -> Result:
+    async def run_soon(self, database_name: str, interest: Disconnect, read: Callable[[], Result]) -> Result:
         """The same for what is mostly short: it is begun at once, and begun again here if it is not."""
         try:
             with paced(_Impatience()):
@@ -98,7 +98,7 @@ class Desk:
         """Nothing is read any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self, read: Callable[[], Result], interest: Interest) -> "asyncio.Future[Result]":
+    def _start(self, read: Callable[[], Result], interest: Disconnect) -> "asyncio.Future[Result]":
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._threads, self._read, read, _Turn(self._turns, interest, loop))
 
@@ -150,7 +150,7 @@ class _Turns:
 class _Turn:
     """A thread's turns, from the first to the last."""
 
-    def __init__(self, turns: _Turns, interest: Interest, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, turns: _Turns, interest: Disconnect, loop: asyncio.AbstractEventLoop) -> None:
         self._turns = turns
         self._interest = interest
         self._loop = loop

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from freehold.errors import FreeholdError
 from freehold.providers.failures import Gone, Overloaded
-from freehold.providers.serving import Interest
+from freehold.providers.serving import Disconnect
 from freehold.waiting import Place, WaitingLine
 
 
-class Turnstile(WaitingLine):
+class FairSemaphore(WaitingLine):
     """`limit` may be inside at once; `queue_limit` may wait, first come first served."""
 
     __slots__ = ("_queue_limit",)
@@ -26,7 +26,7 @@ class Turnstile(WaitingLine):
     def has_waiting(self) -> bool:
         return bool(self._waiting)
 
-    async def enter(self, interest: Interest) -> None:
+    async def enter(self, interest: Disconnect) -> None:
         """Wait for a place; `leave` gives it to the next.
 
         Raises:

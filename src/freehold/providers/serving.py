@@ -41,7 +41,7 @@ class Reply(Struct, frozen=True):
         return self.body if self.rest is None else b"".join([self.body, *[part async for part in self.rest]])
 
 
-class Interest:
+class Disconnect:
     """Whether somebody still waits for the answer. The server says what to do when nobody does any more."""
 
     __slots__ = ("_on_lost", "is_lost")
@@ -67,7 +67,7 @@ class Interest:
 class DatabaseServer(Protocol):
     """Runs Hrana calls against tenant databases."""
 
-    async def answer(self, call: Call, interest: Interest) -> Reply:
+    async def answer(self, call: Call, interest: Disconnect) -> Reply:
         """Run one call. Failures of single statements are in the reply.
 
         Raises:
@@ -109,7 +109,7 @@ class ReplicaReply(Struct, frozen=True):
 class ReplicaServer(Protocol):
     """Serves embedded replicas."""
 
-    async def replicate(self, call: ReplicaCall, interest: Interest) -> ReplicaReply:
+    async def replicate(self, call: ReplicaCall, interest: Disconnect) -> ReplicaReply:
         """Carry out one call.
 
         Raises:

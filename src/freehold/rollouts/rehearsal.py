@@ -17,7 +17,7 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.rollouts.rows import row_counts
 from freehold.rollouts.types import Step
-from freehold.tenants.lifecycle_store import LifeStore
+from freehold.tenants.lifecycle_store import LifecycleStore
 from freehold.tenants.names import new_database_name
 from freehold.tenants.ports import Clock, DatabaseProvider
 
@@ -60,7 +60,7 @@ class Rehearsed(msgspec.Struct, frozen=True, kw_only=True):
 class Copies:
     """Makes copies that are cleaned up whatever happens: their names are noted before they are made."""
 
-    store: LifeStore
+    store: LifecycleStore
     provider: DatabaseProvider
     clock: Clock
 

@@ -15,7 +15,7 @@ from freehold.rollouts.errors import NoRestorePoint, RolloutRunning
 from freehold.rollouts.ports import RestorePointStore, RolloutStore
 from freehold.rollouts.rehearsal import Copies
 from freehold.rollouts.types import RestorePoint, Rollout, RolloutState, StepState, TakenBack, TakenBackAs
-from freehold.tenants.lifecycle_store import LifeStore
+from freehold.tenants.lifecycle_store import LifecycleStore
 from freehold.tenants.ports import Clock, DatabaseProvider
 from freehold.tenants.types import TenantState
 
@@ -40,7 +40,7 @@ class Restoring:
     rollouts: RolloutStore
     points: RestorePointStore
     copies: Copies
-    life: LifeStore
+    lifecycle: LifecycleStore
     provider: DatabaseProvider
     clock: Clock = field(default_factory=SystemClock)
 
@@ -156,7 +156,7 @@ class Restoring:
         now_ms = self.clock.now_ms()
         if point.until_ms is None:
             raise NoRestorePoint("the copy from before its change is gone")
-        if point.until_ms < now_ms + _AT_HAND_MS and not await self.life.keep(
+        if point.until_ms < now_ms + _AT_HAND_MS and not await self.lifecycle.keep(
             point.name, now_ms + _AT_HAND_MS
         ):
             raise NoRestorePoint("the copy from before its change has just gone")

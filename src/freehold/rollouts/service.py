@@ -31,7 +31,7 @@ from freehold.rollouts.types import (
     StepState,
 )
 from freehold.rollouts.waves import amount, wave_ends
-from freehold.rollouts.worker import Worker, WorkerPace
+from freehold.rollouts.worker import Worker, WorkerConfig
 from freehold.tenants.drift import DriftCheck
 from freehold.tenants.ports import Clock, DatabaseProvider
 
@@ -127,7 +127,7 @@ class Rollouts:
         self,
         rollout_id: str,
         *,
-        pace: WorkerPace | None = None,
+        pace: WorkerConfig | None = None,
         on_progress: Callable[[], Awaitable[None]] | None = None,
     ) -> Rollout:
         """Carry it out, together with whoever else does, until it is done, paused or aborted.
@@ -136,7 +136,7 @@ class Rollouts:
             NotFound: no such rollout.
             CentralUnavailable: call again later; nothing is lost.
         """
-        pace = pace or WorkerPace()
+        pace = pace or WorkerConfig()
         rollout = await self.store.reopen(rollout_id) or await self.store.find(rollout_id)
         if rollout.state is not RolloutState.RUNNING:
             return rollout

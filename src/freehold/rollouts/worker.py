@@ -14,7 +14,7 @@ from freehold.tenants.ports import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerPace:
+class WorkerConfig:
     """`lease_s` is how long a killed worker keeps others from its tenants."""
 
     concurrency: int = 16
@@ -34,7 +34,7 @@ class Worker:
         migrate: MigrateOne,
         *,
         clock: Clock,
-        pace: WorkerPace,
+        pace: WorkerConfig,
         on_flush: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = store

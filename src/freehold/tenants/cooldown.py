@@ -13,7 +13,7 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Outage:
+class Cooldown:
     """Counts failures in a row, waits longer after each, and says so now and then rather than each time."""
 
     clock: Clock
@@ -21,7 +21,7 @@ class Outage:
     failures: int = 0
     since_ms: int = 0
 
-    async def sit_out(self, error: Exception) -> None:
+    async def wait_after(self, error: Exception) -> None:
         """Note a failure and wait before the next look."""
         if not self.failures:
             self.since_ms = self.clock.now_ms()

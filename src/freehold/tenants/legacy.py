@@ -14,7 +14,7 @@ from freehold.migrate.failures import circumstance
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.names import quoted
 from freehold.migrate.target import Target
-from freehold.tenants.lifecycle import Life
+from freehold.tenants.lifecycle import Lifecycle
 from freehold.tenants.types import TenantState
 
 Row = Mapping[str, SqlValue]
@@ -62,7 +62,7 @@ class LegacyMove:
     """Safe to stop at any moment and to start again: copying twice does no harm, and only what has arrived goes."""
 
     rows: LegacyRows
-    life: Life
+    lifecycle: Lifecycle
 
     async def move(self, user_id: str, *, keep: bool = False, dry_run: bool = False) -> Moved:
         """Copy one user's rows, see that all have arrived, and remove them unless they are to be kept."""
@@ -76,10 +76,10 @@ class LegacyMove:
         return Moved(user_id=user_id, settings=settings, decks=decks)
 
     async def _move(self, user_id: str, found: Mapping[str, Sequence[Row]], *, keep: bool) -> None:
-        tenant = await self.life.find(user_id)
+        tenant = await self.lifecycle.find(user_id)
         if tenant.state is not TenantState.READY:
             raise CannotBeMoved(f"the user's database is {tenant.state.value}")
-        target = await self.life.provider.open(tenant.database_name)
+        target = await self.lifecycle.provider.open(tenant.database_name)
         for table in TABLES:
             rows = found.get(table, ())
             if rows:

@@ -19,9 +19,9 @@ from freehold.migrate.target import Target
 from freehold.registry.snapshot import Snapshot
 from freehold.tenants.backup import BackupCheck, BadBackup, Checked, OpenFile
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, NoPointInTime
-from freehold.tenants.lifecycle_store import LifeStore
+from freehold.tenants.lifecycle_store import LifecycleStore
 from freehold.tenants.names import new_database_name
-from freehold.tenants.operations_worker import Caretaker, Done
+from freehold.tenants.operations_worker import Done, OperationsWorker
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
 from freehold.tenants.types import Tenant, TenantState
 
@@ -56,17 +56,17 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Life:
+class Lifecycle:
     """Every method may be repeated after an error or a crash: what was begun is finished or cleaned up.
 
     `published` is the registry as it is now.
     """
 
-    store: LifeStore
+    store: LifecycleStore
     provider: DatabaseProvider
     bring_up_to_date: BringUpToDate
     published: Callable[[], Awaitable[Snapshot]]
-    caretaker: Caretaker
+    operations_worker: OperationsWorker
     backups: BackupCheck
     open_file: OpenFile
     clock: Clock = field(default_factory=SystemClock)
@@ -167,7 +167,7 @@ class Life:
         """
         tenant = await self.store.find(reference)
         await self.store.delete(tenant, self.clock.now_ms())
-        return await self.caretaker.drain(only_of=tenant.tenant_id)
+        return await self.operations_worker.drain(only_of=tenant.tenant_id)
 
     async def fork(self, reference: str) -> Tenant:
         """A copy of the database as it is now, as a tenant of no user. Works while it is suspended.
@@ -327,7 +327,7 @@ class Life:
 
     async def _tidy(self, tenant: Tenant) -> None:
         with contextlib.suppress(FreeholdError):  # the service goes on trying
-            await self.caretaker.drain(only_of=tenant.tenant_id)
+            await self.operations_worker.drain(only_of=tenant.tenant_id)
 
 
 def _still_deleting() -> DatabaseDeleting:

@@ -6,7 +6,7 @@ from typing import Protocol
 from freehold.tenants.types import Tenant, TenantState
 
 
-class LifeStore(Protocol):
+class LifecycleStore(Protocol):
     """Each method is one short transaction, with its entry in the audit trail where something happens to a tenant.
 
     All raise `CentralUnavailable` when the database does not answer.

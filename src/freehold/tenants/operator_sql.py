@@ -24,7 +24,7 @@ from freehold.migrate.split import split
 from freehold.sql import guard, profiles
 from freehold.sql.statements import Verb, verb
 from freehold.tenants.drift import Checked
-from freehold.tenants.lifecycle import Life
+from freehold.tenants.lifecycle import Lifecycle
 from freehold.tenants.types import Tenant
 
 _MOST_STATEMENTS = 1_000
@@ -58,7 +58,7 @@ class Ran(msgspec.Struct, frozen=True):
 class OperatorSql:
     """`run_as_client` runs a batch as one from a client whose token has that profile is run."""
 
-    life: Life
+    lifecycle: Lifecycle
     run_as_client: RunAsClient
     check: Callable[[Tenant], Awaitable[Checked]]
     record: Callable[[Event], Awaitable[None]]
@@ -76,7 +76,7 @@ class OperatorSql:
             NotFound, WrongState, DatabaseDeleting, DatabaseDeleted, ProviderUnavailable: the database is not at hand.
         """
         statements = _statements(script)
-        tenant = await self.life.usable(reference, "asked; resume it first")
+        tenant = await self.lifecycle.usable(reference, "asked; resume it first")
         profile: profiles.Profile = "full" if writes else "read_only"
         _require_allowed(statements, profile)
         if others := sorted(set(_MADE_FOR.findall(script)) - {tenant.database_name}):

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 
-class DutyKind(StrEnum):
+class OperationKind(StrEnum):
     """`delete` a tenant's database, keep one `suspend`ed, `discard` one that no tenant has."""
 
     DELETE = "delete"
@@ -15,10 +15,10 @@ class DutyKind(StrEnum):
     DISCARD = "discard"
 
 
-class Duty(msgspec.Struct, frozen=True, kw_only=True):
+class PendingOperation(msgspec.Struct, frozen=True, kw_only=True):
     """Something to do, nobody else's until `lease_until_ms`. `reason` is why a tenant is suspended."""
 
-    kind: DutyKind
+    kind: OperationKind
     database_name: str
     tenant_id: str | None
     reason: str
@@ -26,7 +26,7 @@ class Duty(msgspec.Struct, frozen=True, kw_only=True):
     lease_until_ms: int
 
 
-class Duties(Protocol):
+class PendingOperations(Protocol):
     """Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer."""
 
     async def claim(
@@ -37,7 +37,7 @@ class Duties(Protocol):
         lease_until_ms: int,
         limit: int,
         only_of: str | None = None,
-    ) -> Sequence[Duty]:
+    ) -> Sequence[PendingOperation]:
         """Take what is due at `due_by_ms`, of this tenant only if one is named. Of two callers only one gets it.
 
         A database that is being made for somebody whose lease ran out is discarded.
@@ -48,11 +48,11 @@ class Duties(Protocol):
         """When the next duty is due, or None."""
         ...
 
-    async def done(self, duty: Duty) -> bool:
+    async def done(self, operation: PendingOperation) -> bool:
         """Record that it is done, with a receipt in the audit trail for what is gone. False if it was overtaken."""
         ...
 
-    async def failed(self, duty: Duty, error: str, retry_at_ms: int) -> None:
+    async def failed(self, operation: PendingOperation, error: str, retry_at_ms: int) -> None:
         """Record why not, and when to try again; nothing happens if it was overtaken."""
         ...
 
@@ -60,7 +60,7 @@ class Duties(Protocol):
         """Whether the tenant is `ready` now."""
         ...
 
-    async def hurry(self, provider: str, now_ms: int, *, leases_until_ms: int | None = None) -> None:
+    async def retry_now(self, provider: str, now_ms: int, *, leases_until_ms: int | None = None) -> None:
         """What failed is due at once; leases are kept, those of deletions until `leases_until_ms` at the most.
 
         Two that delete one database do no harm, so nobody need wait for the lease of one that may be dead. Only a

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 
 from freehold.clock import SystemClock
 from freehold.errors import ProviderUnavailable
-from freehold.tenants.cooldown import Outage
+from freehold.tenants.cooldown import Cooldown
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider, TenantStore
 from freehold.tenants.provision import Provision
-from freehold.tenants.provisioner_config import Pace
+from freehold.tenants.provisioner_config import ProvisionerConfig
 from freehold.tenants.types import Tenant
-from freehold.tenants.worker_pool import Crew, Outcome
+from freehold.tenants.worker_pool import Outcome, WorkerPool
 
 
 class Provisioner:
@@ -27,7 +27,7 @@ class Provisioner:
         provider: DatabaseProvider,
         bring_up_to_date: BringUpToDate,
         *,
-        pace: Pace | None = None,
+        pace: ProvisionerConfig | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = random.random,
         take_waiting: Callable[[Tenant], Awaitable[str | None]] | None = None,
@@ -35,7 +35,7 @@ class Provisioner:
         self._store = store
         self._provider = provider
         self._provision = Provision(store, provider, bring_up_to_date, take_waiting)
-        self._pace = pace or Pace()
+        self._pace = pace or ProvisionerConfig()
         self._clock = clock or SystemClock()
         self._random = random
         self._woken = asyncio.Event()
@@ -53,7 +53,7 @@ class Provisioner:
     async def run(self) -> None:
         """Work until cancelled; then what is in work gets a moment to end, and the rest is given back."""
         crew = self._crew(lambda _outcome: self._woken.set())
-        outage = Outage(self._clock, self._random)
+        outage = Cooldown(self._clock, self._random)
         self._loop = asyncio.get_running_loop()
         try:
             while True:
@@ -61,7 +61,7 @@ class Provisioner:
                 try:
                     idle_s = await self._look(crew)
                 except Exception as error:  # whatever it is, this work must not stop for good
-                    await outage.sit_out(error)  # and no wake-up shortens it
+                    await outage.wait_after(error)  # and no wake-up shortens it
                 else:
                     outage.is_over()
                     await self._idle(idle_s)
@@ -105,7 +105,7 @@ class Provisioner:
         """How many tenants `drain` would take on now."""
         return await self._store.count_due(self._provider.name, self._clock.now_ms())
 
-    async def _look(self, crew: Crew) -> float:
+    async def _look(self, crew: WorkerPool) -> float:
         """Start what is due and there is room for; gives the seconds until there may be more to do."""
         await self._check_provider()
         if not crew.room:
@@ -118,7 +118,7 @@ class Provisioner:
             return min(self._pace.poll_s, (due_ms - now_ms) / 1000)
         return 0 if await self._take_on(crew, now_ms) else self._pace.poll_s
 
-    async def _take_on(self, crew: Crew, due_by_ms: int) -> int:
+    async def _take_on(self, crew: WorkerPool, due_by_ms: int) -> int:
         claims = await self._store.claim_due(
             self._provider.name, due_by_ms=due_by_ms, lease_until_ms=crew.lease_end_ms(), limit=crew.room
         )
@@ -145,10 +145,12 @@ class Provisioner:
             nap.cancel()
             woken.cancel()
 
-    def _crew(self, on_end: Callable[[Outcome], None]) -> Crew:
+    def _crew(self, on_end: Callable[[Outcome], None]) -> WorkerPool:
         def note(outcome: Outcome) -> None:
             if isinstance(outcome.error, ProviderUnavailable | TimeoutError):
                 self._suspects_provider = True
             on_end(outcome)
 
-        return Crew(self._store, self._provision, self._pace, self._clock, self._random, on_end=note, jobs={})
+        return WorkerPool(
+            self._store, self._provision, self._pace, self._clock, self._random, on_end=note, jobs={}
+        )

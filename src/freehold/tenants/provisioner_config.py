@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class ProvisionerConfig:
     """`lease_s` is how long a killed process keeps others from its tenants; it is renewed while work goes on."""
 
     concurrency: int = 4

@@ -12,8 +12,8 @@ from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavaila
 from freehold.migrate.ledger import read_ledger
 from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
 from freehold.tenants.names import is_ours
-from freehold.tenants.operations_worker import Caretaker, Done
-from freehold.tenants.pending_operations import DutyKind
+from freehold.tenants.operations_worker import Done, OperationsWorker
+from freehold.tenants.pending_operations import OperationKind
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
 from freehold.tenants.provision import describe
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
@@ -51,7 +51,7 @@ class Catalogue(Protocol):
         """A ready tenant has no database: it waits for one again, due at once. False as above."""
         ...
 
-    async def hurry(self, provider: str, now_ms: int) -> int:
+    async def retry_now(self, provider: str, now_ms: int) -> int:
         """Make the tenants that failed due at once; gives how many that were."""
         ...
 
@@ -91,7 +91,7 @@ class Reconciler:
     provider: DatabaseProvider
     bring_up_to_date: BringUpToDate
     drain: Callable[[Callable[[Outcome], None]], Awaitable[object]]
-    caretaker: Caretaker
+    operations_worker: OperationsWorker
     newest: Callable[[], Awaitable[int]]
     clock: Clock
     central_names: frozenset[str] = frozenset()
@@ -131,7 +131,7 @@ class _Run:
     async def all(self) -> Reconciled:
         self.newest = await self.parts.newest()
         if not self.options.dry_run:
-            await self._duties()
+            await self._pending_operations()
         # Names first: a name is stored before its database is made, so that one found here and not in the central
         # database afterwards was never anybody's.
         names = self.parts.provider.names()
@@ -142,25 +142,31 @@ class _Run:
         await self._pending()
         return Reconciled(checked=self.checked, found=dict(self.found), left=dict(self.left))
 
-    async def _duties(self) -> None:
-        caretaker, clock = self.parts.caretaker, self.parts.clock
-        await caretaker.hurry(lease_limit_ms=_LEASE_MS)
-        self._done(await caretaker.drain())
+    async def _pending_operations(self) -> None:
+        operations_worker, clock = self.parts.operations_worker, self.parts.clock
+        await operations_worker.retry_now(lease_limit_ms=_LEASE_MS)
+        self._done(await operations_worker.drain())
         # Others may be at work on some, or were and died.
         give_up_ms = clock.now_ms() + _LEASE_MS
         name = self.parts.provider.name
-        while clock.now_ms() < min(await caretaker.duties.in_work_until_ms(name), give_up_ms):
+        while clock.now_ms() < min(
+            await operations_worker.pending_operations.in_work_until_ms(name), give_up_ms
+        ):
             await clock.sleep(_LOOK_S)
-        self._done(await caretaker.drain())
+        self._done(await operations_worker.drain())
 
     def _done(self, what: Sequence[Done]) -> None:
         for done in what:
-            duty = done.duty
-            if duty.kind is DutyKind.SUSPEND or (duty.kind is DutyKind.DELETE and done.error):
+            operation = done.operation
+            if operation.kind is OperationKind.SUSPEND or (
+                operation.kind is OperationKind.DELETE and done.error
+            ):
                 continue  # found again in the tenant's row
-            kind = Kind.DELETING if duty.kind is DutyKind.DELETE else Kind.ORPHAN
+            kind = Kind.DELETING if operation.kind is OperationKind.DELETE else Kind.ORPHAN
             detail = done.error or "deleted"
-            self._note(kind, duty.database_name, duty.tenant_id, repaired=not done.error, detail=detail)
+            self._note(
+                kind, operation.database_name, operation.tenant_id, repaired=not done.error, detail=detail
+            )
 
     def _note(
         self, kind: Kind, database_name: str, tenant_id: str | None, *, repaired: bool, detail: str = ""
@@ -341,7 +347,7 @@ class _Run:
 
     async def _provision(self) -> None:
         catalogue, clock, provider = self.parts.catalogue, self.parts.clock, self.parts.provider.name
-        await catalogue.hurry(provider, clock.now_ms())
+        await catalogue.retry_now(provider, clock.now_ms())
         await self.parts.drain(self._provisioned)
         # Others may be at work on some, or were and died: their leases end soon.
         give_up_ms = clock.now_ms() + _LEASE_MS

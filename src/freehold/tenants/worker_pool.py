@@ -11,7 +11,7 @@ from freehold.backoff import is_worth_a_line
 from freehold.errors import CentralUnavailable, FreeholdError
 from freehold.tenants.ports import Clock, TenantStore
 from freehold.tenants.provision import Provision, describe, retry_delay_s
-from freehold.tenants.provisioner_config import Pace
+from freehold.tenants.provisioner_config import ProvisionerConfig
 from freehold.tenants.types import Claim, Tenant
 
 log = structlog.get_logger()
@@ -33,12 +33,12 @@ class _Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class WorkerPool:
     """Works on claimed tenants side by side. One that fails or hangs keeps only its own place."""
 
     store: TenantStore
     provision: Provision
-    pace: Pace
+    pace: ProvisionerConfig
     clock: Clock
     random: Callable[[], float]
     on_end: Callable[[Outcome], None]

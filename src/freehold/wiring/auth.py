@@ -8,26 +8,26 @@ from datetime import timedelta
 from freehold.auth.email.addresses import EmailAddresses
 from freehold.auth.email.code_sign_in import CodeSignIn
 from freehold.auth.email.password_resets import PasswordResets
-from freehold.auth.importing.service import MovingIn
+from freehold.auth.importing.service import UserImport
 from freehold.auth.lockout import Lockout
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords.passwords import ScryptHasher
 from freehold.auth.recognition import Recognition
 from freehold.auth.service import Auth
-from freehold.auth.sessions.cached_sessions import CopyCodec
+from freehold.auth.sessions.cached_sessions import CachedSessionCodec
 from freehold.auth.sessions.cookies import SessionCookies
 from freehold.auth.sessions.session_data import SessionData
 from freehold.auth.sessions.sessions import Sessions
 from freehold.auth.social.service import Social
-from freehold.auth.tokens.subjects import References
+from freehold.auth.tokens.subjects import TokenSubjects
 from freehold.auth.users.accounts import Accounts
 from freehold.auth.users.admin import UserAdmin
 from freehold.auth.users.guests import Guests
 from freehold.cache.sessions import RedisSessions
-from freehold.central.auth.token_subjects import CentralReferences
-from freehold.central.auth.user_admin import SqlAdminStore
-from freehold.central.auth.user_import import SqlNewcomers
-from freehold.central.auth.users import SqlUserStore
+from freehold.central.auth.token_subjects import CentralTokenSubjects
+from freehold.central.auth.user_admin import CentralUserAdmin
+from freehold.central.auth.user_import import CentralUserImport
+from freehold.central.auth.users import CentralUsers
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.limiting import Limiter, RateLimited, hit_from
 from freehold.settings.fields import Settings
@@ -44,8 +44,8 @@ class AuthServices(TokenServices):
 
     auth: Auth
     user_admin: UserAdmin
-    moving_in: MovingIn
-    references: References
+    user_import: UserImport
+    token_subjects: TokenSubjects
     session_data: SessionData | None
     guests: Guests
     social: Social
@@ -61,10 +61,10 @@ async def open_auth(
 ) -> AuthServices:
     """Sign-in on the central database. A new user's tenant is `provider_name`'s."""
     settings, central, secret, stack = base.settings, base.central, base.secret, base.stack
-    shared = None if base.cache is None else RedisSessions(base.cache, CopyCodec(secret))
+    shared = None if base.cache is None else RedisSessions(base.cache, CachedSessionCodec(secret))
     if shared is not None:
         stack.push_async_callback(shared.close)
-    users = SqlUserStore(central, provider_name)
+    users = CentralUsers(central, provider_name)
     hasher = ScryptHasher()
     stack.callback(hasher.close)
     cookies = SessionCookies(secret, settings.public_url)
@@ -103,10 +103,10 @@ async def open_auth(
     return AuthServices(
         **vars(tokens),
         auth=auth,
-        user_admin=UserAdmin(auth, SqlAdminStore(central, users), addresses.notices),
-        moving_in=MovingIn(SqlNewcomers(central, provider_name)),
-        references=References(
-            CentralReferences(central, timedelta(days=settings.session_max_days)), base.changes
+        user_admin=UserAdmin(auth, CentralUserAdmin(central, users), addresses.notices),
+        user_import=UserImport(CentralUserImport(central, provider_name)),
+        token_subjects=TokenSubjects(
+            CentralTokenSubjects(central, timedelta(days=settings.session_max_days)), base.changes
         ),
         session_data=session_data,
         guests=Guests(auth, users),

@@ -14,7 +14,7 @@ from freehold.auth.ports import Mailer
 from freehold.auth.service import Auth
 from freehold.auth.users.accounts import Accounts
 from freehold.central.auth.accounts import CentralAccounts, CentralOwnSessions
-from freehold.central.auth.verifications import CentralPending
+from freehold.central.auth.verifications import CentralVerifications
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.central.engine import Central
 from freehold.mail.outbox import Outbox
@@ -34,7 +34,7 @@ def open_mailer(settings: Settings) -> Mailer:
 
 def email_addresses(central: Central, mailer: Mailer, secret: str, settings: Settings) -> EmailAddresses:
     """Codes and links in mails, and what they say of an address."""
-    pending, rate = CentralPending(central), settings.rate_limit_codes
+    pending, rate = CentralVerifications(central), settings.rate_limit_codes
     places = KnownPlaces(CentralWrongPasswords(central), secret)
     return EmailAddresses(
         store=CentralAccounts(central),

@@ -3,7 +3,7 @@
 from freehold.central.rollouts.restore_points import CentralRestorePoints
 from freehold.central.rollouts.store import CentralRollouts
 from freehold.central.rollouts.workers import CentralWorkers
-from freehold.central.tenants.lifecycle import CentralLife
+from freehold.central.tenants.lifecycle import CentralLifecycle
 from freehold.clock import SystemClock
 from freehold.rollouts.rehearsal import Copies
 from freehold.rollouts.restoring import Restoring
@@ -16,7 +16,7 @@ from freehold.wiring.tenants import TenantServices
 def open_rollouts(base: Foundation, registry: RegistryServices, tenants: TenantServices) -> Rollouts:
     """Rollouts of the registry's versions to these tenants."""
     store, provider = CentralRollouts(base.central), tenants.provider
-    copies = Copies(CentralLife(base.central), provider, SystemClock())
+    copies = Copies(CentralLifecycle(base.central), provider, SystemClock())
     return Rollouts(
         store=store,
         workers=CentralWorkers(base.central),
@@ -24,7 +24,7 @@ def open_rollouts(base: Foundation, registry: RegistryServices, tenants: TenantS
             rollouts=store,
             points=CentralRestorePoints(base.central),
             copies=copies,
-            life=CentralLife(base.central),
+            lifecycle=CentralLifecycle(base.central),
             provider=provider,
         ),
         provider=provider,

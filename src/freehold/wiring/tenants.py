@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from freehold.auth.users.departed_guests import DepartedGuests
 from freehold.central.auth.guests import CentralDepartedGuests, CentralGuestLinks
 from freehold.central.tenants.catalogue import CentralCatalogue
-from freehold.central.tenants.lifecycle import CentralLife
-from freehold.central.tenants.pending_operations import CentralDuties
+from freehold.central.tenants.lifecycle import CentralLifecycle
+from freehold.central.tenants.pending_operations import CentralPendingOperations
 from freehold.central.tenants.pool import CentralPool
 from freehold.central.tenants.rotations import CentralRotations
 from freehold.central.tenants.store import CentralTenants
@@ -22,8 +22,8 @@ from freehold.settings.fields import Settings
 from freehold.tenants.backup import BackupCheck
 from freehold.tenants.drift import DriftCheck
 from freehold.tenants.guests import GuestDatabases
-from freehold.tenants.lifecycle import Life
-from freehold.tenants.operations_worker import Caretaker
+from freehold.tenants.lifecycle import Lifecycle
+from freehold.tenants.operations_worker import OperationsWorker
 from freehold.tenants.operator_sql import OperatorSql
 from freehold.tenants.pool import Pool
 from freehold.tenants.ports import DatabaseProvider
@@ -54,8 +54,8 @@ class TenantServices:
     guest_databases: GuestDatabases
     provisioner: Provisioner
     pool: Pool | None
-    caretaker: Caretaker
-    life: Life
+    operations_worker: OperationsWorker
+    lifecycle: Lifecycle
     operator_sql: OperatorSql
     reconciler: Reconciler
     server: DatabaseServer | None
@@ -84,13 +84,15 @@ async def open_tenants(base: Foundation, registry: RegistryServices, *, creates:
     rotations = Rotations(CentralRotations(central), provider, base.changes)
     tenants = Tenants(store, provider, generation=rotations.generation, emails=store.emails)
     drift = DriftCheck(provider, registry.registry.migrations, local_scratch)
-    caretaker = Caretaker(CentralDuties(central), provider, also=_housekeeping(base, pool))
-    life = Life(
-        store=CentralLife(central),
+    operations_worker = OperationsWorker(
+        CentralPendingOperations(central), provider, also=_housekeeping(base, pool)
+    )
+    lifecycle = Lifecycle(
+        store=CentralLifecycle(central),
         provider=provider,
         bring_up_to_date=snapshots.bring_up_to_date,
         published=registry.registry.snapshot,
-        caretaker=caretaker,
+        operations_worker=operations_worker,
         backups=BackupCheck(local_scratch),
         open_file=open_file,
     )
@@ -116,15 +118,15 @@ async def open_tenants(base: Foundation, registry: RegistryServices, *, creates:
         guest_databases=GuestDatabases(CentralGuestLinks(central), tenants),
         provisioner=provisioner,
         pool=pool,
-        caretaker=caretaker,
-        life=life,
-        operator_sql=OperatorSql(life, client_door(provider, "operator"), drift.one, base.audit.record),
+        operations_worker=operations_worker,
+        lifecycle=lifecycle,
+        operator_sql=OperatorSql(lifecycle, client_door(provider, "operator"), drift.one, base.audit.record),
         reconciler=Reconciler(
             catalogue=CentralCatalogue(central),
             provider=provider,
             bring_up_to_date=snapshots.bring_up_to_date,
             drain=provisioner.drain,
-            caretaker=caretaker,
+            operations_worker=operations_worker,
             newest=newest_version,
             clock=SystemClock(),
             central_names=settings.central_names,

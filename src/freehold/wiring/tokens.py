@@ -8,9 +8,9 @@ from freehold.auth.sessions.sessions import Sessions
 from freehold.auth.tokens.jwts import Jwts
 from freehold.auth.tokens.refresh import TokenPairs
 from freehold.auth.tokens.signing_keys import MAX_AGE, SigningKeys
-from freehold.central.auth.api_keys import SqlApiKeys
-from freehold.central.auth.refresh_tokens import SqlRefreshTokens
-from freehold.central.auth.signing_keys import SqlSigningKeys
+from freehold.central.auth.api_keys import CentralApiKeys
+from freehold.central.auth.refresh_tokens import CentralRefreshTokens
+from freehold.central.auth.signing_keys import CentralSigningKeys
 from freehold.central.engine import Central
 from freehold.changes import Changes
 
@@ -35,9 +35,9 @@ def open_tokens(
     signing_key_max_age: timedelta = MAX_AGE,
 ) -> TokenServices:
     """What issues tokens, on an open central database."""
-    signing_keys = SigningKeys(SqlSigningKeys(central), changes, secret, max_age=signing_key_max_age)
+    signing_keys = SigningKeys(CentralSigningKeys(central), changes, secret, max_age=signing_key_max_age)
     jwts = Jwts(signing_keys, public_url)
-    pairs = TokenPairs(SqlRefreshTokens(central), sessions, jwts, secret)
+    pairs = TokenPairs(CentralRefreshTokens(central), sessions, jwts, secret)
     return TokenServices(
-        signing_keys=signing_keys, jwts=jwts, pairs=pairs, api_keys=ApiKeys(SqlApiKeys(central))
+        signing_keys=signing_keys, jwts=jwts, pairs=pairs, api_keys=ApiKeys(CentralApiKeys(central))
     )

@@ -15,7 +15,7 @@ DAY_MS = 86_400_000
 DATABASES, READ, WRITE = "databases", "read", "write"
 REGISTRY, PUBLISH, FORCE = "registry", "publish", "force"
 # Before a key's id in the subject of a database token; such a token ends with its key.
-KEY_REFERENCE = "key:"
+KEY_SUBJECT = "key:"
 
 # Of a key that says nothing itself.
 _DEFAULT_PERMISSIONS: Mapping[str, list[str]] = {DATABASES: [READ]}
@@ -110,7 +110,7 @@ class KeyHolder(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def reference(self) -> str:
         """The subject of database tokens made for it."""
-        return f"{KEY_REFERENCE}{self.api_key.key_id}"
+        return f"{KEY_SUBJECT}{self.api_key.key_id}"
 
     def require(self, resource: str, action: str) -> None:
         """Raises `ScopeMissing` if the key may not do this."""

@@ -34,7 +34,7 @@ from freehold.auth.errors import (
     SameEmail,
     WrongCode,
 )
-from freehold.auth.outgoing_email import Language, Letter, LetterKind
+from freehold.auth.outgoing_email import EmailKind, Language, OutgoingEmail
 from freehold.auth.places import place_of
 from freehold.auth.proofs import Chosen, Kept, Proof, in_hand
 from freehold.auth.types import Credential, SignedIn, User
@@ -102,9 +102,9 @@ class EmailAddresses:
         found = await self.store.find_credential(email)
         user = found.user if found and not found.user.email_verified else None
 
-        def letter(sign_up: str) -> Letter:
+        def letter(sign_up: str) -> OutgoingEmail:
             token = self._token(email=email, sub=user.user_id if user else "", jti=sign_up)
-            return Letter(
+            return OutgoingEmail(
                 to=email, kind="sign-up-link", language=language, secret=self._url(token, callback_url)
             )
 
@@ -267,7 +267,7 @@ class EmailAddresses:
 
     async def _mail_link(
         self,
-        kind: LetterKind,
+        kind: EmailKind,
         email: str,
         token: str,
         callback_url: str,
@@ -276,7 +276,7 @@ class EmailAddresses:
         source: str,
         has_reader: bool,
     ) -> None:
-        letter = Letter(to=email, kind=kind, language=language, secret=self._url(token, callback_url))
+        letter = OutgoingEmail(to=email, kind=kind, language=language, secret=self._url(token, callback_url))
         await self.links.send(lambda _token: letter, email, source, has_reader=has_reader)
 
     def _url(self, token: str, callback_url: str) -> str:

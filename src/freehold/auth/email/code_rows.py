@@ -1,6 +1,6 @@
 """What is stored of the codes for one purpose, as seen from one place: sent codes, wrong tries, mails.
 
-Everything here happens inside one transaction of `PendingStore.settle`.
+Everything here happens inside one transaction of `VerificationStore.settle`.
 """
 
 import math
@@ -14,7 +14,7 @@ from freehold.auth.email.mail_quota import MailQuota, TooSoon, forget_mail, note
 from freehold.auth.errors import CodeExpired, TooManyTries, WrongCode
 from freehold.auth.lockout import FROM_ONE_PLACE, Delays
 from freehold.auth.places import Place
-from freehold.auth.verifications import Pending, Rows
+from freehold.auth.verifications import Rows, Verification
 from freehold.errors import FreeholdError
 from freehold.limiting import Rate, RateLimited
 
@@ -42,21 +42,21 @@ class SentCode(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.place}:{self.code_hash}:{_ms(self.expires_at)}" if self.place else self.code_hash
 
 
-def read_codes(found: Pending | None) -> list[SentCode]:
+def read_codes(found: Verification | None) -> list[SentCode]:
     """The codes in a row, expired or not; none outlives its row."""
     if found is None:
         return []
     return [_read(text, found.expires_at) for text in found.value.split(",")]
 
 
-def write_codes(codes: list[SentCode], now: datetime) -> Pending | None:
+def write_codes(codes: list[SentCode], now: datetime) -> Verification | None:
     """The row for these codes; None for none. Of those that have expired only a few are kept."""
     expired = [code for code in codes if code.expires_at <= now][-_KEPT_EXPIRED:]
     kept = [code for code in codes if code.expires_at > now or code in expired]
     if not kept:
         return None
     value = ",".join(map(_text, kept))
-    return Pending(value=value, expires_at=max(code.expires_at for code in kept))
+    return Verification(value=value, expires_at=max(code.expires_at for code in kept))
 
 
 def holds_code(value: str, key: str) -> bool:
@@ -210,7 +210,7 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
 
     def _count(self, name: str, now: datetime) -> None:
         count, _ = self._counted(name, now)
-        self.rows[name] = Pending(value=str(count + 1), expires_at=now + _REMEMBERED)
+        self.rows[name] = Verification(value=str(count + 1), expires_at=now + _REMEMBERED)
 
     def _counted(self, name: str, now: datetime) -> tuple[int, datetime]:
         """How many wrong tries there were, each within a day of the one before it, and when the last one was."""

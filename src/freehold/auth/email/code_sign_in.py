@@ -13,7 +13,7 @@ from freehold.auth.outgoing_email import Language
 from freehold.auth.proofs import Proof
 from freehold.auth.service import Auth
 from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn, User
-from freehold.auth.verifications import Ticket
+from freehold.auth.verifications import OneTimeUse
 from freehold.errors import NotFound
 
 
@@ -57,7 +57,9 @@ class CodeSignIn:
                 user = found.user if found else None
         return await self._enter(user, ticket, client)
 
-    async def _checked(self, purpose: Purpose, code: str, source: str, user: User | None) -> Ticket | None:
+    async def _checked(
+        self, purpose: Purpose, code: str, source: str, user: User | None
+    ) -> OneTimeUse | None:
         """Uses up the code, but for an address that is to be proved with it: then it is used up with that."""
         try:
             if user is not None and not user.email_verified:
@@ -68,7 +70,7 @@ class CodeSignIn:
             raise
         return None
 
-    async def _enter(self, user: User | None, ticket: Ticket | None, client: Client) -> SignedIn:
+    async def _enter(self, user: User | None, ticket: OneTimeUse | None, client: Client) -> SignedIn:
         if user is not None and (ticket is not None or not user.email_verified):
             proof = Proof(way="sign-in-code", ticket=ticket)
             proved = await self.store.prove(user, proof, self.auth.clock())

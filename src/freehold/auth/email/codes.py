@@ -21,10 +21,10 @@ import msgspec
 from freehold.auth.email.code_rows import CodeRows
 from freehold.auth.email.mail_quota import TooSoon
 from freehold.auth.errors import MailUnavailable
-from freehold.auth.outgoing_email import Language, Letter, LetterKind
+from freehold.auth.outgoing_email import EmailKind, Language, OutgoingEmail
 from freehold.auth.places import Place, Places
 from freehold.auth.ports import Mailer
-from freehold.auth.verifications import PendingStore, Rows, Ticket
+from freehold.auth.verifications import OneTimeUse, Rows, VerificationStore
 from freehold.dates import utc_now
 from freehold.errors import CentralUnavailable, FreeholdError
 from freehold.limiting import Rate, RateLimited
@@ -34,7 +34,7 @@ T = TypeVar("T")
 CodeKind = Literal["sign-in", "email-verification", "forget-password", "change-email"]
 
 LIFETIME = timedelta(minutes=5)
-_LETTERS: dict[CodeKind, LetterKind] = {
+_LETTERS: dict[CodeKind, EmailKind] = {
     "sign-in": "sign-in-code",
     "email-verification": "verify-code",
     "forget-password": "reset-code",
@@ -71,7 +71,7 @@ class Codes:
     `source` is the network address that asks or tries (`Client.source`), or whoever else answers for it.
     """
 
-    pending: PendingStore
+    pending: VerificationStore
     mailer: Mailer
     places: Places
     secret: str
@@ -103,7 +103,7 @@ class Codes:
             if has_code and not too_soon.is_own:
                 return
             raise RateLimited(too_soon.wait_s)
-        letter = Letter(to=purpose.email, kind=_LETTERS[purpose.kind], language=language, secret=code)
+        letter = OutgoingEmail(to=purpose.email, kind=_LETTERS[purpose.kind], language=language, secret=code)
         try:
             await (self.mailer.send(letter) if has_reader else self.mailer.rehearse(letter))
         except MailUnavailable:
@@ -111,7 +111,7 @@ class Codes:
                 await self._settle(purpose, place, lambda rows: rows.take_back(now))
             raise
 
-    async def check(self, purpose: Purpose, code: str, source: str) -> Ticket:
+    async def check(self, purpose: Purpose, code: str, source: str) -> OneTimeUse:
         """What shows that the code was right; whoever does what it is good for uses it up in the same transaction.
 
         Raises:
@@ -127,9 +127,9 @@ class Codes:
         """Use it up at once, for what begins after this. Raises as `check` does."""
         now, place = self.clock(), await self.places.at(purpose.email, source)
 
-        def take(rows: CodeRows) -> Ticket | FreeholdError:
+        def take(rows: CodeRows) -> OneTimeUse | FreeholdError:
             found = self._judge(rows, purpose, code, now)
-            if isinstance(found, Ticket):
+            if isinstance(found, OneTimeUse):
                 for identifier in (found.identifier, *found.clears):
                     rows.rows.pop(identifier, None)
             return found
@@ -137,8 +137,8 @@ class Codes:
         await self._judged(purpose, place, take)
 
     async def _judged(
-        self, purpose: Purpose, place: Place, judge: Callable[[CodeRows], Ticket | FreeholdError]
-    ) -> Ticket:
+        self, purpose: Purpose, place: Place, judge: Callable[[CodeRows], OneTimeUse | FreeholdError]
+    ) -> OneTimeUse:
         found = await self._settle(purpose, place, judge)
         if isinstance(found, FreeholdError):
             raise found
@@ -152,14 +152,16 @@ class Codes:
 
         return await self.pending.settle(seen_from({}).names, lambda rows: decide(seen_from(rows)))
 
-    def _judge(self, rows: CodeRows, purpose: Purpose, code: str, now: datetime) -> Ticket | FreeholdError:
+    def _judge(
+        self, rows: CodeRows, purpose: Purpose, code: str, now: datetime
+    ) -> OneTimeUse | FreeholdError:
         tried = self._hash(purpose, code)
         found = rows.judge(lambda sent: hmac.compare_digest(tried, sent.code_hash), now)
         if isinstance(found, FreeholdError):
             return found
         # With one of them all the codes of this purpose are used up.
         clears = (rows.tries_here,)
-        return Ticket(identifier=purpose.identifier, value=found.key, clears=clears, is_one_of=True)
+        return OneTimeUse(identifier=purpose.identifier, value=found.key, clears=clears, is_one_of=True)
 
     def _hash(self, purpose: Purpose, code: str) -> str:
         text = f"one-time code\0{purpose.identifier}\0{code}"

@@ -13,11 +13,11 @@ from typing import Literal
 
 from freehold.auth.email.mail_quota import MailQuota, TooSoon, forget_mail, note_mail
 from freehold.auth.errors import BadLink, MailUnavailable
-from freehold.auth.outgoing_email import Letter
+from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.auth.places import Places
 from freehold.auth.ports import Mailer
 from freehold.auth.types import Credential
-from freehold.auth.verifications import Pending, PendingStore, Rows, Ticket
+from freehold.auth.verifications import OneTimeUse, Rows, Verification, VerificationStore
 from freehold.dates import utc_now
 from freehold.errors import CentralUnavailable
 from freehold.limiting import Rate, RateLimited
@@ -41,7 +41,7 @@ def random_token() -> str:
 class Links:
     """Tokens that work once, and the mails with them. In the database stand only their hashes."""
 
-    pending: PendingStore
+    pending: VerificationStore
     mailer: Mailer
     places: Places
     rate: Rate
@@ -50,7 +50,7 @@ class Links:
 
     async def send(
         self,
-        letter: Callable[[str], Letter],
+        letter: Callable[[str], OutgoingEmail],
         email: str,
         source: str,
         kind: LinkKind | None = None,
@@ -73,7 +73,7 @@ class Links:
         def note(rows: Rows) -> TooSoon | None:
             too_soon = note_mail(rows, quota, self.rate, now)
             if too_soon is None and kind is not None:
-                rows[_identifier(kind, token)] = Pending(value=value, expires_at=now + LIFETIME[kind])
+                rows[_identifier(kind, token)] = Verification(value=value, expires_at=now + LIFETIME[kind])
             return too_soon
 
         if too_soon := await self.pending.settle(quota.identifiers, note):
@@ -86,12 +86,12 @@ class Links:
                 await self.pending.settle(quota.identifiers, lambda rows: forget_mail(rows, quota, now))
             raise
 
-    async def find(self, kind: LinkKind, token: str) -> Ticket:
+    async def find(self, kind: LinkKind, token: str) -> OneTimeUse:
         """What the token stands for, in the ticket's value. Raises `BadLink`: unknown, used or expired."""
         found = await self.pending.find(_identifier(kind, token))
         if found is None or found.expires_at <= self.clock():
             raise BadLink("this link was used, or is too old; ask for another one")
-        return Ticket(identifier=_identifier(kind, token), value=found.value)
+        return OneTimeUse(identifier=_identifier(kind, token), value=found.value)
 
 
 def fingerprint(secret: str, *parts: str) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from freehold.auth.lockout import Delays
 from freehold.auth.places import Place
-from freehold.auth.verifications import Pending, Rows
+from freehold.auth.verifications import Rows, Verification
 from freehold.limiting import Rate
 
 _PLACES = 4
@@ -98,7 +98,7 @@ def _times(rows: Rows, identifier: str) -> list[int]:
 
 
 def _keep(rows: Rows, identifier: str, times: list[int], expires_at: datetime) -> None:
-    rows[identifier] = Pending(value=",".join(map(str, times)), expires_at=expires_at)
+    rows[identifier] = Verification(value=",".join(map(str, times)), expires_at=expires_at)
 
 
 def _ms(moment: datetime) -> int:

@@ -12,11 +12,11 @@ from datetime import datetime
 import structlog
 
 from freehold.auth.email.mail_quota import MailQuota, note_mail
-from freehold.auth.outgoing_email import Language, Letter, NoticeKind
+from freehold.auth.outgoing_email import Language, NoticeKind, OutgoingEmail
 from freehold.auth.places import Places, place_of
 from freehold.auth.ports import Mailer
 from freehold.auth.types import User
-from freehold.auth.verifications import PendingStore
+from freehold.auth.verifications import VerificationStore
 from freehold.dates import utc_now
 from freehold.errors import FreeholdError
 from freehold.limiting import Rate
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 class Notices:
     """So many for one account in a span of time as `rate` says: the first one has warned them."""
 
-    pending: PendingStore
+    pending: VerificationStore
     mailer: Mailer
     places: Places
     rate: Rate
@@ -40,7 +40,7 @@ class Notices:
         """Write to the user as they were before the change; nothing happens if nobody had proved the address."""
         if not before.email_verified:
             return
-        letter = Letter(to=before.email, kind=kind, language=language, secret="")
+        letter = OutgoingEmail(to=before.email, kind=kind, language=language, secret="")
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 quota = MailQuota(

@@ -12,13 +12,13 @@ from freehold.auth.email.codes import Codes, Purpose
 from freehold.auth.email.links import Links, account_stamp
 from freehold.auth.email.notices import Notices
 from freehold.auth.errors import BadLink, WrongCode
-from freehold.auth.outgoing_email import Language, Letter
+from freehold.auth.outgoing_email import Language, OutgoingEmail
 from freehold.auth.passwords.passwords import check_new_password
 from freehold.auth.passwords.rules import PasswordRules
 from freehold.auth.ports import PasswordHasher
 from freehold.auth.proofs import Chosen, Proof, Way
 from freehold.auth.types import Credential, User
-from freehold.auth.verifications import Ticket
+from freehold.auth.verifications import OneTimeUse
 
 log = structlog.get_logger()
 
@@ -46,9 +46,9 @@ class PasswordResets:
         email = checked_email(email)
         found = await self.store.find_credential(email)
 
-        def letter(token: str) -> Letter:
+        def letter(token: str) -> OutgoingEmail:
             url = f"{self.base_url}/reset-password/{token}?callbackURL={quote(redirect_to, safe='')}"
-            return Letter(to=email, kind="reset-link", language=language, secret=url)
+            return OutgoingEmail(to=email, kind="reset-link", language=language, secret=url)
 
         # Nobody has a token for the empty value, but its row takes as long to write.
         value = f"{found.user.user_id}:{self._stamp(found)}" if found else ":"
@@ -103,7 +103,9 @@ class PasswordResets:
         if found is None or not await self._reset(found.user, password, "reset-code", ticket, language):
             raise WrongCode("this code was used at this moment")
 
-    async def _reset(self, user: User, password: str, way: Way, ticket: Ticket, language: Language) -> bool:
+    async def _reset(
+        self, user: User, password: str, way: Way, ticket: OneTimeUse, language: Language
+    ) -> bool:
         chosen = Chosen(password_hash=await self.hasher.hash(password))
         proof = Proof(way=way, ticket=ticket, chosen=chosen)
         is_done = await self.store.prove(user, proof, self.links.clock()) is not None
@@ -112,7 +114,7 @@ class PasswordResets:
             await self.notices.send("password-changed", user, language)
         return is_done
 
-    async def _owner(self, ticket: Ticket) -> User:
+    async def _owner(self, ticket: OneTimeUse) -> User:
         user_id, _, stamp = ticket.value.partition(":")
         found = await self.store.find_credential_of(user_id)
         if found is None or not hmac.compare_digest(stamp, self._stamp(found)):

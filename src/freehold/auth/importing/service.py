@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
-from freehold.auth.importing.ports import NewcomerStore, UserSource
+from freehold.auth.importing.ports import UserImportStore, UserSource
 from freehold.auth.importing.records import Record, Unusable, newcomer
 from freehold.auth.importing.types import Ending, Newcomer, Outcome
 from freehold.dates import utc_now
@@ -14,10 +14,10 @@ _A_TRANSACTION = 500
 
 
 @dataclass(frozen=True, slots=True)
-class MovingIn:
+class UserImport:
     """Safe to stop and to repeat: a batch is a transaction, and who is here already is left as they are."""
 
-    store: NewcomerStore
+    store: UserImportStore
     clock: Callable[[], datetime] = utc_now
 
     async def run(self, source: UserSource, *, dry_run: bool = False) -> AsyncIterator[Sequence[Outcome]]:

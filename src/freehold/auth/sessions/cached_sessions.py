@@ -21,7 +21,7 @@ _decode = msgspec.json.Decoder(_Stored).decode
 _MAC = b',"mac":"'
 
 
-class CopyCodec:
+class CachedSessionCodec:
     """The text of a copy in a shared cache: better-auth's `{"session", "user"}`, and what makes it ours.
 
     It carries a code that only who knows our secret can make: who can write to the cache, or shares it with another

@@ -35,7 +35,7 @@ class SharedSessions(Protocol):
         ...
 
 
-class Told:
+class Invalidations:
     """What the change feed has told of sessions and users, so far as it is remembered."""
 
     def __init__(self, changes: Changes, remembered: int = _REMEMBERED) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from freehold.audit.origin import acting
 from freehold.auth.ports import SessionStore
-from freehold.auth.sessions.invalidations import SharedSessions, Told
+from freehold.auth.sessions.invalidations import Invalidations, SharedSessions
 from freehold.auth.types import Session, SignedIn
 from freehold.changes import Changes
 from freehold.dates import from_iso, to_iso, utc_now
@@ -47,7 +47,7 @@ class Sessions:
         self._changes = changes
         self._clock = clock
         self._cache: FeedCache[SignedIn] = FeedCache(changes, capacity)
-        self._told = Told(changes)
+        self._told = Invalidations(changes)
         self._shared = shared
         self._max_age = max_age
         self._makes_copies = shared is not None or has_cookie_cache

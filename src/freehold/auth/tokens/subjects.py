@@ -11,8 +11,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from freehold.auth.api_keys.types import KEY_REFERENCE
-from freehold.auth.types import SESSION_REFERENCE
+from freehold.auth.api_keys.types import KEY_SUBJECT
+from freehold.auth.types import SESSION_SUBJECT
 from freehold.changes import RecentChanges
 from freehold.dates import utc_now
 from freehold.feed_cache import FeedCache, Follower
@@ -21,7 +21,7 @@ _CAPACITY = 50_000
 _PATIENCE_S = 1.0
 
 
-class Referred(Struct, frozen=True):
+class TokenSubject(Struct, frozen=True):
     """A session or a key that is there. `token` is by what the change feed names it."""
 
     token: str
@@ -29,24 +29,24 @@ class Referred(Struct, frozen=True):
     expires_at: datetime
 
 
-class ReferenceStore(Protocol):
+class TokenSubjectStore(Protocol):
     """Sessions by their ids."""
 
-    async def find_referred(self, session_id: str) -> tuple[Referred | None, int]:
+    async def find_session_subject(self, session_id: str) -> tuple[TokenSubject | None, int]:
         """The session and how far the change feed was in the same view. Raises `CentralUnavailable`."""
         ...
 
-    async def find_referred_key(self, key_id: str) -> tuple[Referred | None, int]:
+    async def find_key_subject(self, key_id: str) -> tuple[TokenSubject | None, int]:
         """As for a session, an API key that may be used."""
         ...
 
 
-class References:
+class TokenSubjects:
     """Tells whether the session behind a database token lives. One for each process."""
 
     def __init__(
         self,
-        store: ReferenceStore,
+        store: TokenSubjectStore,
         changes: RecentChanges,
         clock: Callable[[], datetime] = utc_now,
         *,
@@ -56,7 +56,7 @@ class References:
         self._store = store
         self._clock = clock
         self._follower = Follower(changes, "references.not_checked", patience_s)
-        self._live: FeedCache[Referred] = FeedCache(changes, capacity)
+        self._live: FeedCache[TokenSubject] = FeedCache(changes, capacity)
         changes.subscribe("session", self._live.forget_name)
         changes.subscribe("user", self._live.forget_owner)
         changes.subscribe("apikey", self._live.forget_name)
@@ -70,7 +70,7 @@ class References:
         Raises:
             CentralUnavailable: it is not known, and the central database does not answer.
         """
-        if not subject.startswith((SESSION_REFERENCE, KEY_REFERENCE)):
+        if not subject.startswith((SESSION_SUBJECT, KEY_SUBJECT)):
             return True
         if self._follower.is_behind:
             await self._follower.catch_up(is_known=subject in self._live)
@@ -79,11 +79,11 @@ class References:
             found = await self._read(subject)
         return found is not None and found.expires_at > self._clock()
 
-    async def _read(self, subject: str) -> Referred | None:
-        if subject.startswith(KEY_REFERENCE):
-            found, seen = await self._store.find_referred_key(subject.removeprefix(KEY_REFERENCE))
+    async def _read(self, subject: str) -> TokenSubject | None:
+        if subject.startswith(KEY_SUBJECT):
+            found, seen = await self._store.find_key_subject(subject.removeprefix(KEY_SUBJECT))
         else:
-            found, seen = await self._store.find_referred(subject.removeprefix(SESSION_REFERENCE))
+            found, seen = await self._store.find_session_subject(subject.removeprefix(SESSION_SUBJECT))
         if found is not None:
             self._live.keep(subject, found, seen, name=found.token, owner=found.user_id)
         return found

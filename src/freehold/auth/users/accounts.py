@@ -10,7 +10,7 @@ from freehold.auth.account_ports import AccountStore, OwnSessionStore
 from freehold.auth.email.links import Links, account_stamp
 from freehold.auth.email.notices import Notices
 from freehold.auth.errors import BadLink, NoPassword, SessionNotFresh, WrongPassword
-from freehold.auth.outgoing_email import Language, Letter
+from freehold.auth.outgoing_email import Language, OutgoingEmail
 from freehold.auth.passwords.passwords import check_length
 from freehold.auth.places import place_of
 from freehold.auth.service import Auth, signed_in_by
@@ -139,9 +139,9 @@ class Accounts:
         """
         email, callback = asking.user.email, quote(callback_url or "/", safe="")
 
-        def letter(token: str) -> Letter:
+        def letter(token: str) -> OutgoingEmail:
             url = f"{self.base_url}/delete-user/callback?token={token}&callbackURL={callback}"
-            return Letter(to=email, kind="delete-link", language=language, secret=url)
+            return OutgoingEmail(to=email, kind="delete-link", language=language, secret=url)
 
         found = await self.store.find_credential_of(asking.user_id)
         value = f"{asking.user_id}:{self._stamp(found)}" if found else ":"

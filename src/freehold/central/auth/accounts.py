@@ -13,7 +13,7 @@ from freehold.audit.types import Event
 from freehold.auth.errors import EmailTaken
 from freehold.auth.proofs import Proof, Proved
 from freehold.auth.types import Account, Credential, Session, User, UserChanges
-from freehold.auth.verifications import Ticket
+from freehold.auth.verifications import OneTimeUse
 from freehold.central.auth.account_rows import CREDENTIAL
 from freehold.central.auth.arrival import arrive, end_api_keys, end_sessions, is_alive
 from freehold.central.auth.user_deletion import delete_user_rows
@@ -102,7 +102,7 @@ class CentralAccounts:
         return done.rowcount > 0
 
     async def delete_user(
-        self, user_id: str, now: datetime, asked_by: str, ticket: Ticket | None = None
+        self, user_id: str, now: datetime, asked_by: str, ticket: OneTimeUse | None = None
     ) -> bool:
         async with self.central.write() as db:
             if not await is_alive(db, asked_by, user_id, to_iso(now)):

@@ -23,7 +23,7 @@ _BOOLEANS = ("enabled", "rateLimitEnabled")
 
 
 @dataclass(frozen=True, slots=True)
-class SqlApiKeys:
+class CentralApiKeys:
     """Each method is one short transaction."""
 
     central: Central

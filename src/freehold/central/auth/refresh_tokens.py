@@ -23,7 +23,7 @@ _WITH_SESSION = select(
 
 
 @dataclass(frozen=True, slots=True)
-class SqlRefreshTokens:
+class CentralRefreshTokens:
     """Each method is one short transaction."""
 
     central: Central

@@ -15,7 +15,7 @@ _SEEN = select(func.coalesce(func.max(change.c.seq), 0))
 
 
 @dataclass(frozen=True, slots=True)
-class SqlSigningKeys:
+class CentralSigningKeys:
     """Each method is one short transaction."""
 
     central: Central

@@ -1,4 +1,4 @@
-"""Sessions and API keys by their ids, for the gateway. Implements `auth.tokens.subjects.ReferenceStore`."""
+"""Sessions and API keys by their ids, for the gateway. Implements `auth.tokens.subjects.TokenSubjectStore`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, select
 
 from freehold.auth.sessions.sessions import MAX_AGE
-from freehold.auth.tokens.subjects import Referred
+from freehold.auth.tokens.subjects import TokenSubject
 from freehold.central.auth.users import LABELLED_USER, user_of
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, change, session, user
@@ -32,22 +32,22 @@ _FIND_KEY = (
 
 
 @dataclass(frozen=True, slots=True)
-class CentralReferences:
+class CentralTokenSubjects:
     """`session_max_age`: no session is older."""
 
     central: Central
     session_max_age: timedelta = MAX_AGE
 
-    async def find_referred(self, session_id: str) -> tuple[Referred | None, int]:
+    async def find_session_subject(self, session_id: str) -> tuple[TokenSubject | None, int]:
         async with self.central.read() as db:
             row = (await db.execute(_FIND.where(session.c.id == session_id))).first()
         if row is None:
             return None, 0
         token, user_id, expires_at, created_at, seen = row
         ends = min(from_iso(expires_at), from_iso(created_at) + self.session_max_age)
-        return Referred(token, user_id, ends), int(seen)
+        return TokenSubject(token, user_id, ends), int(seen)
 
-    async def find_referred_key(self, key_id: str) -> tuple[Referred | None, int]:
+    async def find_key_subject(self, key_id: str) -> tuple[TokenSubject | None, int]:
         async with self.central.read() as db:
             row = (await db.execute(_FIND_KEY.where(apikey.c.id == key_id))).mappings().first()
         if row is None or not row["enabled"] or user_of(row).is_banned_at(utc_now()):
@@ -55,4 +55,4 @@ class CentralReferences:
         expires_at = (
             datetime.max.replace(tzinfo=UTC) if row["expiresAt"] is None else from_iso(row["expiresAt"])
         )
-        return Referred(key_id, row["user_id"], expires_at), int(row["seen"])
+        return TokenSubject(key_id, row["user_id"], expires_at), int(row["seen"])

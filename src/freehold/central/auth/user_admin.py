@@ -18,7 +18,7 @@ from freehold.auth.users.admin_types import Search, UserEdit, UserFilter, UserPa
 from freehold.central.auth.account_rows import CREDENTIAL, password_row
 from freehold.central.auth.arrival import end_api_keys, end_sessions
 from freehold.central.auth.user_deletion import delete_user_rows
-from freehold.central.auth.users import LABELLED_SESSION, LABELLED_USER, SqlUserStore, session_of, user_of
+from freehold.central.auth.users import LABELLED_SESSION, LABELLED_USER, CentralUsers, session_of, user_of
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, user
 from freehold.dates import to_iso
@@ -29,11 +29,11 @@ _USERS: Select[Any] = select(*LABELLED_USER)
 
 
 @dataclass(frozen=True, slots=True)
-class SqlAdminStore:
+class CentralUserAdmin:
     """Each method is one transaction; `users` writes the rows that every new user gets."""
 
     central: Central
-    users: SqlUserStore
+    users: CentralUsers
 
     async def find_user(self, user_id: str) -> User | None:
         async with self.central.read() as db:

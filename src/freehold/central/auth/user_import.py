@@ -1,4 +1,4 @@
-"""Writes users who come from somewhere else. Implements `freehold.auth.importing.ports.NewcomerStore`."""
+"""Writes users who come from somewhere else. Implements `freehold.auth.importing.ports.UserImportStore`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,17 +30,19 @@ class _Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class SqlNewcomers:
+class CentralUserImport:
     """`provider_name` is written into the tenants of those who come."""
 
     central: Central
     provider_name: str
 
-    async def add(self, newcomers: Sequence[Newcomer], now: datetime, *, dry_run: bool) -> Sequence[Outcome]:
+    async def add(
+        self, users_to_import: Sequence[Newcomer], now: datetime, *, dry_run: bool
+    ) -> Sequence[Outcome]:
         async with self.central.write() as db:
-            taken = await _taken(db, newcomers)
+            taken = await _taken(db, users_to_import)
             rows = _Rows([], [], [], [])
-            outcomes = [self._let_in(newcomer, taken, rows, now) for newcomer in newcomers]
+            outcomes = [self._let_in(newcomer, taken, rows, now) for newcomer in users_to_import]
             await rows.write(db)
             events = [_moved_in(outcome) for outcome in outcomes if outcome.ending is Ending.ADDED]
             if events:
@@ -105,18 +107,18 @@ class _Rows:
                 await db.execute(table.insert(), rows)
 
 
-async def _taken(db: AsyncConnection, newcomers: Sequence[Newcomer]) -> _Taken:
-    ids = [each.user.user_id for each in newcomers]
-    here = or_(user.c.id.in_(ids), user.c.email.in_([each.user.email for each in newcomers]))
+async def _taken(db: AsyncConnection, users_to_import: Sequence[Newcomer]) -> _Taken:
+    ids = [each.user.user_id for each in users_to_import]
+    here = or_(user.c.id.in_(ids), user.c.email.in_([each.user.email for each in users_to_import]))
     users = (await db.execute(select(user.c.id, user.c.email).where(here))).all()
     former = (await db.execute(select(tenant.c.user_id).where(tenant.c.user_id.in_(ids)))).scalars().all()
-    ways = [(way.provider_id, way.subject) for each in newcomers for way in each.ways_in]
+    ways = [(way.provider_id, way.subject) for each in users_to_import for way in each.ways_in]
     identities: set[tuple[str, str]] = set()
     if ways:
         same = tuple_(account.c.providerId, account.c.accountId).in_(ways)
         found = await db.execute(select(account.c.providerId, account.c.accountId).where(same))
         identities = {(row.providerId, row.accountId) for row in found}
-    sessions = [each for newcomer in newcomers for each in newcomer.sessions]
+    sessions = [each for newcomer in users_to_import for each in newcomer.sessions]
     in_use = or_(
         session.c.token.in_([each.token for each in sessions]),
         session.c.id.in_([each.session_id for each in sessions]),

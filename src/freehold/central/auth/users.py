@@ -54,7 +54,7 @@ FIND_CREDENTIAL: Select[Any] = select(*LABELLED_USER, account.c.password).select
 
 
 @dataclass(frozen=True, slots=True)
-class SqlUserStore:
+class CentralUsers:
     """Each method is one short transaction. `provider_name` is written into the tenants of new users."""
 
     central: Central

@@ -1,4 +1,4 @@
-"""The table `verification`. Implements `freehold.auth.verifications.PendingStore`."""
+"""The table `verification`. Implements `freehold.auth.verifications.VerificationStore`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.auth.email.code_rows import holds_code
 from freehold.auth.random_ids import random_id
-from freehold.auth.verifications import Pending, Rows, Ticket
+from freehold.auth.verifications import OneTimeUse, Rows, Verification
 from freehold.central.engine import Central
 from freehold.central.tables import verification
 from freehold.dates import from_iso, to_iso, utc_now
@@ -23,13 +23,13 @@ _SWEPT_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
-class CentralPending:
+class CentralVerifications:
     """Each method is one short transaction."""
 
     central: Central
     now: Callable[[], datetime] = utc_now
 
-    async def find(self, identifier: str) -> Pending | None:
+    async def find(self, identifier: str) -> Verification | None:
         async with self.central.read() as db:
             return (await _read(db, [identifier])).get(identifier)
 
@@ -44,7 +44,7 @@ class CentralPending:
         return answer
 
 
-async def use_ticket(db: AsyncConnection, ticket: Ticket) -> bool:
+async def use_ticket(db: AsyncConnection, ticket: OneTimeUse) -> bool:
     """Use it up, in the caller's transaction; False if somebody else has done so."""
     row = verification.c.identifier == ticket.identifier
     if ticket.is_one_of:
@@ -90,7 +90,7 @@ async def _read(db: AsyncConnection, identifiers: list[str]) -> Rows:
         .order_by(verification.c.createdAt)
     )
     return {
-        row["identifier"]: Pending(value=row["value"], expires_at=from_iso(row["expiresAt"]))
+        row["identifier"]: Verification(value=row["value"], expires_at=from_iso(row["expiresAt"]))
         for row in rows.mappings()
     }
 

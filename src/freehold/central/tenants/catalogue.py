@@ -48,7 +48,7 @@ class CentralCatalogue(CentralTenants):
             due_at_ms=int(self.now().timestamp() * 1000),
         )
 
-    async def hurry(self, provider: str, now_ms: int) -> int:
+    async def retry_now(self, provider: str, now_ms: int) -> int:
         failed = and_(tenant.c.state == TenantState.FAILED.value, tenant.c.provider == provider)
         async with self.central.write() as db:
             due = update(tenant).where(failed, tenant.c.due_at_ms > now_ms).values(due_at_ms=now_ms)

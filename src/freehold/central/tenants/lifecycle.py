@@ -1,4 +1,4 @@
-"""Single tenants' rows as operators change them. Implements `tenants.lifecycle_store.LifeStore`."""
+"""Single tenants' rows as operators change them. Implements `tenants.lifecycle_store.LifecycleStore`."""
 
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -46,7 +46,7 @@ async def all_or_nothing(central: Central) -> AsyncIterator[AsyncConnection]:
 
 
 @dataclass(frozen=True, slots=True)
-class CentralLife:
+class CentralLifecycle:
     """Each method is one short transaction."""
 
     central: Central

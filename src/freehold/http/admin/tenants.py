@@ -19,7 +19,7 @@ from freehold.http.guards import require_admin
 from freehold.http.route_facts import facts
 from freehold.migrate.copying import Copied
 from freehold.tenants.errors import DatabaseDeleted
-from freehold.tenants.lifecycle import Life
+from freehold.tenants.lifecycle import Lifecycle
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import Tenant, TenantState
 
@@ -78,9 +78,9 @@ class TenantsController(Controller):
         return {state.value: count for state, count in (await tenants.counts()).items()}
 
     @get("/{reference:str}", operation_id="show_tenant", opt=facts(NotFound), guards=[require_admin])
-    async def show_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> Tenant:
+    async def show_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """One tenant."""
-        return await life.find(reference)
+        return await lifecycle.find(reference)
 
     @post(
         "/{reference:str}/suspend",
@@ -90,10 +90,10 @@ class TenantsController(Controller):
         status_code=HTTP_200_OK,
     )
     async def suspend_tenant(
-        self, life: NamedDependency[Life], reference: FromPath[str], data: JSONBody[SuspendRequest]
+        self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str], data: JSONBody[SuspendRequest]
     ) -> Tenant:
         """Have all reads and writes refused by the database's own engine."""
-        return await life.suspend(reference, data.reason)
+        return await lifecycle.suspend(reference, data.reason)
 
     @post(
         "/{reference:str}/resume",
@@ -102,9 +102,9 @@ class TenantsController(Controller):
         guards=[require_admin],
         status_code=HTTP_200_OK,
     )
-    async def resume_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> Tenant:
+    async def resume_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """End the suspension, and bring the database to the newest version."""
-        return await life.resume(reference)
+        return await lifecycle.resume(reference)
 
     @post(
         "/{reference:str}/migrate",
@@ -113,9 +113,9 @@ class TenantsController(Controller):
         guards=[require_admin],
         status_code=HTTP_200_OK,
     )
-    async def migrate_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> Tenant:
+    async def migrate_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """Bring the database to the newest published version."""
-        return await life.migrate(reference)
+        return await lifecycle.migrate(reference)
 
     @post(
         "/{reference:str}/create",
@@ -124,9 +124,9 @@ class TenantsController(Controller):
         guards=[require_admin],
         status_code=HTTP_200_OK,
     )
-    async def create_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> Tenant:
+    async def create_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """Have a new, empty database made for a user who has none (any more); `provisioning` until it is there."""
-        return await life.create(reference)
+        return await lifecycle.create(reference)
 
     @post(
         "/{reference:str}/fork",
@@ -134,9 +134,9 @@ class TenantsController(Controller):
         opt=facts(NotFound, Conflict, DatabaseDeleted),
         guards=[require_admin],
     )
-    async def fork_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> Tenant:
+    async def fork_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """Copy the database as it is now, as a tenant of no user."""
-        return await life.fork(reference)
+        return await lifecycle.fork(reference)
 
     @get(
         "/{reference:str}/export",
@@ -145,11 +145,11 @@ class TenantsController(Controller):
         guards=[require_admin],
         media_type="application/octet-stream",
     )
-    async def export_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> File:
+    async def export_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> File:
         """The database as it is at one moment, as a SQLite file."""
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="freehold-"))
         try:
-            tenant, _ = await life.export(reference, folder / "export.db")
+            tenant, _ = await lifecycle.export(reference, folder / "export.db")
         except BaseException:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise
@@ -171,7 +171,7 @@ class TenantsController(Controller):
     )
     async def restore_tenant(
         self,
-        life: NamedDependency[Life],
+        lifecycle: NamedDependency[Lifecycle],
         request: Request[Any, Any, Any],
         reference: FromPath[str],
         *,
@@ -181,11 +181,11 @@ class TenantsController(Controller):
 
         Also a tenant whose database was deleted, as long as its user is there.
         """
-        await life.find(reference)
+        await lifecycle.find(reference)
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="freehold-"))
         try:
             await _receive(request, folder / "upload.db")
-            done = await life.restore(reference, folder / "upload.db", accept_changes=accept_changes)
+            done = await lifecycle.restore(reference, folder / "upload.db", accept_changes=accept_changes)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return RestoredTenant(tenant=done.tenant, copied=done.copied, changed=done.checked.changed)
@@ -197,10 +197,12 @@ class TenantsController(Controller):
         guards=[require_admin],
         status_code=HTTP_200_OK,
     )
-    async def delete_tenant(self, life: NamedDependency[Life], reference: FromPath[str]) -> Response[Tenant]:
+    async def delete_tenant(
+        self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]
+    ) -> Response[Tenant]:
         """Delete the database with all its data; 202 while the provider has not confirmed that it is gone."""
-        await life.delete(reference)
-        tenant = await life.find(reference)
+        await lifecycle.delete(reference)
+        tenant = await lifecycle.find(reference)
         is_gone = tenant.state is TenantState.DELETED
         return Response(tenant, status_code=HTTP_200_OK if is_gone else HTTP_202_ACCEPTED)
 

@@ -7,7 +7,7 @@ from freehold.auth.types import Account, UserChanges
 from freehold.auth.users.accounts import Accounts
 from freehold.http.auth.answers import Status, SuccessMessage
 from freehold.http.auth.bodies import Field, check, refuse_protected
-from freehold.http.auth.context import AuthEdge, query_value
+from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
@@ -27,7 +27,7 @@ _MAILED = SuccessMessage(True, "Verification email sent")
 class AccountEndpoints:
     """`confirms_by_mail`: nobody is deleted before they have followed a link in a mail, unless by password."""
 
-    edge: AuthEdge
+    edge: AuthContext
     accounts: Accounts
     confirms_by_mail: bool
 

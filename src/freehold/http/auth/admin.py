@@ -26,7 +26,7 @@ from freehold.http.auth.admin_bodies import (
 )
 from freehold.http.auth.answers import UserReply
 from freehold.http.auth.bodies import ABSENT, KEEPS_KEYS, Field
-from freehold.http.auth.context import AuthEdge, query_value
+from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
 from freehold.http.auth.route import Asked, Doc, Refuses, Route
 from freehold.http.headers import header, presented_by
@@ -102,7 +102,7 @@ class PermissionReply(msgspec.Struct, frozen=True):
 class AdminEndpoints:
     """The routes of the plugin, each under the name that its client has for it."""
 
-    edge: AuthEdge
+    edge: AuthContext
     admin: UserAdmin
 
     async def list_users(self, request: Asked) -> AuthReply:

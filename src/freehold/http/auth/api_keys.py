@@ -15,7 +15,7 @@ from freehold.auth.types import SignedIn
 from freehold.errors import NotFound
 from freehold.http.auth.answers import Success
 from freehold.http.auth.bodies import Field, check
-from freehold.http.auth.context import AuthEdge, query_value
+from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 
@@ -61,7 +61,7 @@ class ApiKeysReply(msgspec.Struct, frozen=True, kw_only=True):
 class ApiKeyEndpoints:
     """Everybody's own keys. They need a session: no key makes, changes or lists keys."""
 
-    edge: AuthEdge
+    edge: AuthContext
     keys: ApiKeys
 
     async def create(self, request: Asked) -> AuthReply:

@@ -9,7 +9,7 @@ from freehold.auth.email.password_resets import PasswordResets
 from freehold.auth.types import NewUser
 from freehold.http.auth.answers import Success, TokenUser, VerifiedByCode
 from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
-from freehold.http.auth.context import AuthEdge
+from freehold.http.auth.context import AuthContext
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
@@ -35,7 +35,7 @@ _CHANGE_FIELDS = (Field("newEmail"), _CODE)
 
 @dataclass(frozen=True, slots=True)
 class CodeEndpoints:
-    edge: AuthEdge
+    edge: AuthContext
     codes: Codes
     sign_ins: CodeSignIn
     resets: PasswordResets

@@ -31,7 +31,7 @@ _EXPOSES_TOKEN: HeaderPairs = ((b"access-control-expose-headers", b"set-auth-tok
 
 
 @dataclass(frozen=True, slots=True)
-class AuthEdge:
+class AuthContext:
     """The same for all of them; each file of endpoints holds one."""
 
     auth: Auth

@@ -9,7 +9,7 @@ from freehold.auth.errors import BadLink, EmailTaken, LinkExpired
 from freehold.auth.types import SignedIn
 from freehold.http.auth.answers import Status, StatusUser, with_query
 from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
-from freehold.http.auth.context import AuthEdge, query_value
+from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
@@ -21,7 +21,7 @@ _CHANGE_FIELDS = (Field("newEmail", "email"), Field("callbackURL", is_required=F
 
 @dataclass(frozen=True, slots=True)
 class EmailEndpoints:
-    edge: AuthEdge
+    edge: AuthContext
     addresses: EmailAddresses
 
     async def send(self, request: Asked) -> AuthReply:

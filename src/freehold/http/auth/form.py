@@ -11,7 +11,7 @@ from freehold.auth.types import NewUser, SignedIn
 from freehold.errors import Unauthenticated
 from freehold.http.auth.answers import Success, UserReply
 from freehold.http.auth.bodies import Field, check, read_body, refuse_protected
-from freehold.http.auth.context import AuthEdge
+from freehold.http.auth.context import AuthContext
 from freehold.http.auth.origin_check import refuse_strange_origin
 from freehold.http.auth.replies import NO_STORE, AuthReply, Refusal, json_reply
 from freehold.http.auth.route import Asked, Doc, Route, bound
@@ -29,7 +29,7 @@ _LOGIN_FIELDS = (Field("email"), Field("password"))
 class FormEndpoints:
     """Only translates: every rule is the service's."""
 
-    edge: AuthEdge
+    edge: AuthContext
 
     async def signup(self, request: Asked) -> AuthReply:
         """Make a user from the fields `email` and `password` (also `name`), and sign them in."""
@@ -91,7 +91,7 @@ ROUTES: tuple[Route[FormEndpoints], ...] = (
 )  # fmt: skip
 
 
-def form_routes(edge: AuthEdge) -> Router:
+def form_routes(edge: AuthContext) -> Router:
     """The routes; errors are problem details, as everywhere outside `/api/auth`."""
 
     async def before_each(request: Asked) -> None:

@@ -14,7 +14,7 @@ from freehold.auth.service import Auth
 from freehold.auth.sessions.session_data import SessionData
 from freehold.auth.types import SignedIn, User
 from freehold.dates import to_iso, utc_now
-from freehold.http.auth.context import AuthEdge
+from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, HeaderPairs, Refusal, json_reply
 from freehold.http.headers import header
 from freehold.limiting import RateLimited
@@ -22,7 +22,7 @@ from freehold.limiting import RateLimited
 _PATH = "/api/auth/get-session"
 
 
-class QuickSession:
+class GetSessionFastPath:
     """ASGI wrapper. The router has the same route, for the API description and for whoever runs without this."""
 
     def __init__(self, app: ASGIApp, get_session: Callable[[Scope], Awaitable[AuthReply]]) -> None:
@@ -98,7 +98,7 @@ def _again(error: RateLimited) -> HeaderPairs:
     return ((b"retry-after", str(error.retry_after_s).encode()),)
 
 
-async def session_of_key(edge: AuthEdge, api_keys: ApiKeys, scope: Scope, text: str) -> AuthReply:
+async def session_of_key(edge: AuthContext, api_keys: ApiKeys, scope: Scope, text: str) -> AuthReply:
     """What get-session answers to a key: whose it is. It counts as a use."""
     try:
         holder = await api_keys.recognise(text)

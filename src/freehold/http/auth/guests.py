@@ -7,7 +7,7 @@ import msgspec
 from freehold.auth.types import User
 from freehold.auth.users.guests import Guests
 from freehold.http.auth.answers import Success
-from freehold.http.auth.context import AuthEdge
+from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 
@@ -21,7 +21,7 @@ class GuestReply(msgspec.Struct, frozen=True):
 class GuestEndpoints:
     """Sign in as a guest, and leave without a trace."""
 
-    edge: AuthEdge
+    edge: AuthContext
     guests: Guests
 
     async def sign_in_anonymous(self, request: Asked) -> AuthReply:

@@ -11,7 +11,7 @@ from freehold.auth.tokens.jwts import Jwts
 from freehold.auth.tokens.signing_keys import SigningKeys
 from freehold.auth.types import User
 from freehold.errors import Unavailable
-from freehold.http.auth.context import AuthEdge
+from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 
@@ -35,7 +35,7 @@ class JwksReply(msgspec.Struct, frozen=True):
 class JwtEndpoints:
     """What other services need to know who a user is, without asking us for each request."""
 
-    edge: AuthEdge
+    edge: AuthContext
     jwts: Jwts
     signing_keys: SigningKeys
 

@@ -16,7 +16,7 @@ from freehold.auth.types import NewUser, User
 from freehold.dates import to_iso
 from freehold.http.auth.answers import Success
 from freehold.http.auth.bodies import ABSENT, Field, check, refuse_protected
-from freehold.http.auth.context import AuthEdge
+from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import NO_STORE, AuthReply, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 from freehold.http.headers import access_token_of, presented_by
@@ -47,7 +47,7 @@ class VerifyReply(msgspec.Struct, frozen=True):
 class PairEndpoints:
     """Sign-up and sign-in with a pair of tokens. Only translates: every rule is the service's."""
 
-    edge: AuthEdge
+    edge: AuthContext
     pairs: TokenPairs
 
     async def register(self, request: Asked) -> AuthReply:

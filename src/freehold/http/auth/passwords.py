@@ -7,7 +7,7 @@ from freehold.auth.errors import BadLink
 from freehold.auth.users.accounts import Accounts
 from freehold.http.auth.answers import Status, StatusMessage, TokenUser, with_query
 from freehold.http.auth.bodies import KEEPS_KEYS, Field, check
-from freehold.http.auth.context import AuthEdge, query_value
+from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
@@ -28,7 +28,7 @@ _SENT = StatusMessage(True, "If this email exists in our system, check your emai
 
 @dataclass(frozen=True, slots=True)
 class PasswordEndpoints:
-    edge: AuthEdge
+    edge: AuthContext
     accounts: Accounts
     resets: PasswordResets
     public_url: str

@@ -7,7 +7,7 @@ import msgspec
 from freehold.auth.social.service import Social
 from freehold.auth.types import SignedIn
 from freehold.http.auth.bodies import Field, check
-from freehold.http.auth.context import AuthEdge, query_value
+from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.replies import AuthReply, Refusal, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 
@@ -22,7 +22,7 @@ class UnlinkedReply(msgspec.Struct, frozen=True):
 class ProviderAccountEndpoints:
     """Remove one, and the three calls for providers' tokens, of which we keep none."""
 
-    edge: AuthEdge
+    edge: AuthContext
     social: Social
 
     async def unlink_account(self, request: Asked) -> AuthReply:

@@ -7,7 +7,7 @@ from freehold.auth.types import Session
 from freehold.auth.users.accounts import Accounts
 from freehold.http.auth.answers import Status
 from freehold.http.auth.bodies import KEEPS_KEYS, Field, check
-from freehold.http.auth.context import AuthEdge
+from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 
@@ -17,7 +17,7 @@ _REVOKE_ALL_FIELDS = (KEEPS_KEYS,)
 
 @dataclass(frozen=True, slots=True)
 class SessionEndpoints:
-    edge: AuthEdge
+    edge: AuthContext
     accounts: Accounts
 
     async def list_sessions(self, request: Asked) -> AuthReply:

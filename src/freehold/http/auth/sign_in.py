@@ -12,7 +12,7 @@ from freehold.auth.sessions.cookies import Presented
 from freehold.auth.tokens.jwts import Jwts
 from freehold.auth.types import NewUser, Session, User
 from freehold.http.auth.bodies import Field, check, refuse_protected
-from freehold.http.auth.context import AuthEdge, query_value
+from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.get_session import KeySessionReply, SentCopy, session_of_key
 from freehold.http.auth.jwts import jwt_header
 from freehold.http.auth.replies import NO_STORE, AuthReply, Refusal, json_reply, leading_to
@@ -74,7 +74,7 @@ _NOBODY = AuthReply(b"null", headers=((b"content-type", b"application/json"), *N
 class SignInEndpoints:
     """Holds its services itself: injecting them would cost get-session a tenth of its speed."""
 
-    edge: AuthEdge
+    edge: AuthContext
     jwts: Jwts
     api_keys: ApiKeys
 

@@ -10,7 +10,7 @@ from freehold.auth.social.errors import UnknownProvider
 from freehold.auth.social.service import Social
 from freehold.auth.social.types import Arrival, Redirects, Returned, Started
 from freehold.http.auth.bodies import Field, check, read_body
-from freehold.http.auth.context import AuthEdge
+from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
 from freehold.http.headers import header
@@ -45,7 +45,7 @@ class SocialReply(msgspec.Struct, frozen=True):
 class SocialEndpoints:
     """To a provider and back again."""
 
-    edge: AuthEdge
+    edge: AuthContext
     social: Social
 
     async def sign_in_social(self, request: Asked) -> AuthReply:

@@ -23,7 +23,7 @@ from freehold.http.auth import (
     sign_in,
     social,
 )
-from freehold.http.auth.context import AuthEdge
+from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, not_found
 from freehold.http.auth.route import Asked, Route, bound
 from freehold.settings.fields import Settings
@@ -57,7 +57,7 @@ ROUTES: Mapping[str, Sequence[Route[Any]]] = {
 """By the path below which they are."""
 
 
-def auth_endpoints(edge: AuthEdge, services: AuthServices, settings: Settings) -> list[object]:
+def auth_endpoints(edge: AuthContext, services: AuthServices, settings: Settings) -> list[object]:
     """What answers each of the tables of `/api/auth`."""
     accounts, resets, addresses = services.accounts, services.password_resets, services.email_addresses
     return [
@@ -77,7 +77,7 @@ def auth_endpoints(edge: AuthEdge, services: AuthServices, settings: Settings) -
     ]
 
 
-def auth_routes(edge: AuthEdge, endpoints: Iterable[object]) -> Router:
+def auth_routes(edge: AuthContext, endpoints: Iterable[object]) -> Router:
     """The routes that `endpoints` answer, with errors of their own. Only what is in the table can be served.
 
     Whatever else is asked for below `/api/auth` is a 404 without a body.

@@ -8,7 +8,7 @@ from litestar.types import Receive, Send
 
 from freehold.errors import TooLarge, Unavailable
 from freehold.providers.failures import Gone
-from freehold.providers.serving import Interest
+from freehold.providers.serving import Disconnect
 
 log = structlog.get_logger()
 
@@ -77,10 +77,10 @@ class Watched:
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._interest = Interest()
+        self._interest = Disconnect()
         self._task: asyncio.Task[None] | None = None
 
-    def __enter__(self) -> Interest:
+    def __enter__(self) -> Disconnect:
         self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._start)
         return self._interest
 

@@ -25,7 +25,7 @@ Described = dict[str, Any]
 _SESSION = ("sessionCookie", "sessionToken", "formCookie")
 # `/api/auth` knows its own cookie only; a form's is for `/api/v1/auth` and what lies beside it.
 _OWN_SESSION = ("sessionCookie", "sessionToken")
-_FROM_A_BROWSER = {400, 403, 413, 415}  # what `AuthEdge.accept` looks at before all else
+_FROM_A_BROWSER = {400, 403, 413, 415}  # what `AuthContext.accept` looks at before all else
 _BODY = {400, 408, 413, 429}  # read for so long, so much, while there is room
 
 

@@ -18,7 +18,7 @@ _NO_CACHE = b"no-cache"
 
 
 @dataclass(frozen=True, slots=True)
-class Prebuilt:
+class CachedResponse:
     """An ASGI application that sends this body, JSON unless said otherwise, or 304 when the client has it already.
 
     `etag` is the tag with its quotes; the compressed form has one of its own, since its bytes are others. Unless
@@ -67,9 +67,9 @@ class Prebuilt:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def prebuilt(answer: object) -> Prebuilt:
+def prebuilt(answer: object) -> CachedResponse:
     """The answer, encoded."""
-    return Prebuilt.of(msgspec.json.encode(answer))
+    return CachedResponse.of(msgspec.json.encode(answer))
 
 
 def _takes_gzip(scope: Scope) -> bool:

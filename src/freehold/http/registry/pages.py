@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from freehold.errors import AppTooOld
-from freehold.http.registry.cached_response import Prebuilt, prebuilt
+from freehold.http.registry.cached_response import CachedResponse, prebuilt
 from freehold.lru import Lru
 from freehold.migrate.signature import ALGORITHM
 from freehold.registry.release import app_version, contracts, release_of
@@ -34,12 +34,12 @@ class Pages:
         self._entries = [msgspec.json.encode(_signed(snapshot, index)) for index in range(snapshot.version)]
         self._parts = {part.listed.sha256: _part(part.content) for part in snapshot.parts}
         self._contracts = contracts(snapshot.migrations)
-        self._kept: Lru[tuple[int, int], Prebuilt] = Lru(_KEPT_PAGES)
+        self._kept: Lru[tuple[int, int], CachedResponse] = Lru(_KEPT_PAGES)
         self.current_version = prebuilt(CurrentVersion(snapshot.version))
         self.full = prebuilt([script(row) for row in snapshot.rows])
         self.keys = prebuilt([_key(snapshot, key.key_id, key.public_key) for key in snapshot.keys])
 
-    async def after(self, version: int, app: str) -> Prebuilt:
+    async def after(self, version: int, app: str) -> CachedResponse:
         """What a database at this version still needs, up to the newest that an app of this version can read.
 
         Raises:
@@ -60,14 +60,14 @@ class Pages:
             self._kept.move_to_end((version, end))
         return page
 
-    def single(self, version: int) -> Prebuilt | None:
+    def single(self, version: int) -> CachedResponse | None:
         """One migration for ever: what was published never changes."""
         if not 1 <= version <= self.snapshot.version:
             return None
         body = self._entries[version - 1]
-        return Prebuilt.of(body, cache_control=_FOR_EVER)
+        return CachedResponse.of(body, cache_control=_FOR_EVER)
 
-    def part(self, sha256: str) -> Prebuilt | None:
+    def part(self, sha256: str) -> CachedResponse | None:
         """The bytes of a part of this release, for ever: they are named by their hash."""
         return self._parts.get(sha256)
 
@@ -79,7 +79,7 @@ class Pages:
                 return contract.version - 1, contract.min_app
         return self.snapshot.version, ""
 
-    def _build(self, version: int, end: int, needs_app: str) -> Prebuilt:
+    def _build(self, version: int, end: int, needs_app: str) -> CachedResponse:
         snapshot = self.snapshot
         manifest = snapshot.manifest
         empty = MigrationPage(
@@ -98,7 +98,7 @@ class Pages:
         )
         head, tail = msgspec.json.encode(empty).split(b'"migrations":[]', 1)
         entries = b",".join(self._entries[version:end])
-        return Prebuilt.of(
+        return CachedResponse.of(
             b"".join((head, b'"migrations":[', entries, b"]", tail)), vary=b"Freehold-App-Version"
         )
 
@@ -114,8 +114,8 @@ def script(row: PublishedMigration) -> MigrationScript:
     )
 
 
-def _part(content: bytes) -> Prebuilt:
-    return Prebuilt.of(content, cache_control=_FOR_EVER, content_type=b"application/octet-stream")
+def _part(content: bytes) -> CachedResponse:
+    return CachedResponse.of(content, cache_control=_FOR_EVER, content_type=b"application/octet-stream")
 
 
 def _signed(snapshot: Snapshot, index: int) -> SignedMigration:

@@ -24,7 +24,7 @@ from freehold.libsql.protocol import (
 )
 from freehold.providers.desk import Desk
 from freehold.providers.failures import Gone, SqlFailure
-from freehold.providers.fair_semaphore import Turnstile
+from freehold.providers.fair_semaphore import FairSemaphore
 from freehold.providers.local.calls import cursor, pipeline, stateless
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.jobs import Job, Task, Tenant
@@ -32,7 +32,7 @@ from freehold.providers.local.pool import Pool
 from freehold.providers.local.streams import Stream, Streams
 from freehold.providers.local.workers import Workers
 from freehold.providers.published import Published, RegistryBatches, nothing_published
-from freehold.providers.serving import Call, Interest, Reply
+from freehold.providers.serving import Call, Disconnect, Reply
 from freehold.providers.sqlite.limits import Budget, EngineLimits, Limits
 from freehold.providers.sqlite.pipeline import Pipeline
 from freehold.providers.sqlite.rights import rights_of
@@ -73,7 +73,7 @@ class Engine:
         streams = min(engine_limits.streams, connections // 2)
         self.streams = Streams(engine_limits.stream_idle_s, streams, engine_limits.streams_each)
         # What is left must do for all requests that do not continue a stream; the others wait their turn.
-        self._gate = Turnstile(connections - streams, engine_limits.waiting)
+        self._gate = FairSemaphore(connections - streams, engine_limits.waiting)
         self._tenants: dict[str, Tenant] = {}
         self._jobs: set[Job] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -82,7 +82,7 @@ class Engine:
 
     # Calls ---------------------------------------------------------------------------------------------
 
-    async def answer(self, call: Call, interest: Interest) -> Reply:
+    async def answer(self, call: Call, interest: Disconnect) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
         if len(call.body) <= _SHORT_BODY_BYTES:
             return await self._answer(call, interest, request_in(call.endpoint, call.body))
@@ -95,7 +95,7 @@ class Engine:
         async with self._desk.looked_at(name, interest, list(texts_of(request))):
             return await self._answer(call, interest, request)
 
-    async def _answer(self, call: Call, interest: Interest, request: Body) -> Reply:
+    async def _answer(self, call: Call, interest: Disconnect, request: Body) -> Reply:
         match request:
             case PipelineReq():
                 return await self._pipeline(call, interest, request)
@@ -121,7 +121,7 @@ class Engine:
             return [pipeline.batch(batch) for batch in batches]
 
         found: list[BatchResult] = await self._run(
-            database_name, task, Interest(), limits=limits, read_only=False, is_ours=True
+            database_name, task, Disconnect(), limits=limits, read_only=False, is_ours=True
         )
         return found
 
@@ -177,14 +177,14 @@ class Engine:
 
     # Kinds of calls ------------------------------------------------------------------------------------
 
-    async def _pipeline(self, call: Call, interest: Interest, request: PipelineReq) -> Reply:
+    async def _pipeline(self, call: Call, interest: Disconnect, request: PipelineReq) -> Reply:
         closes = any(type(each) is CloseReq for each in request.requests)
         stream = self._stream_of(call, request.baton, closes=closes)
         rights = rights_of(call.grant, self._registry)
         task = pipeline(request, stream, rights, self._limits.result_bytes, goes_on=not closes)
         return await self._on_stream(call, stream, task, interest, goes_on=not closes)
 
-    async def _cursor(self, call: Call, interest: Interest, request: CursorReq) -> Reply:
+    async def _cursor(self, call: Call, interest: Disconnect, request: CursorReq) -> Reply:
         stream = self._stream_of(call, request.baton, closes=False)
         rights = rights_of(call.grant, self._registry)
         task = cursor(request, stream, rights, self._limits.result_bytes)
@@ -201,7 +201,7 @@ class Engine:
         return self.streams.open(call.grant)
 
     async def _on_stream(
-        self, call: Call, stream: Stream, task: Task, interest: Interest, *, goes_on: bool
+        self, call: Call, stream: Stream, task: Task, interest: Disconnect, *, goes_on: bool
     ) -> Reply:
         try:
             reply: Reply = await self._run(
@@ -224,7 +224,7 @@ class Engine:
         self,
         database_name: str,
         task: Task,
-        interest: Interest,
+        interest: Disconnect,
         *,
         read_only: bool,
         stream: Stream | None = None,
@@ -235,7 +235,7 @@ class Engine:
         """Run `task` on a connection of the database; the stream keeps the connection if it goes on."""
         tenant = self._tenant(database_name)
         tenant.check_open(is_ours=is_ours)
-        gates: list[Turnstile] = []
+        gates: list[FairSemaphore] = []
         session = None
         if stream is not None and stream.session is not None:
             session, stream.session = stream.session, None
@@ -300,11 +300,11 @@ class Engine:
         tenant = self._tenants.get(database_name)
         if tenant is None:
             limit = self._engine_limits
-            tenant = Tenant(database_name, Turnstile(limit.requests_each, limit.waiting_each))
+            tenant = Tenant(database_name, FairSemaphore(limit.requests_each, limit.waiting_each))
             self._tenants[database_name] = tenant
         return tenant
 
-    def _leave(self, tenant: Tenant, gates: Sequence[Turnstile]) -> None:
+    def _leave(self, tenant: Tenant, gates: Sequence[FairSemaphore]) -> None:
         for gate in gates:
             gate.leave()
         self._forget_if_quiet(tenant)

@@ -6,9 +6,9 @@ from typing import Any
 
 from freehold.errors import FreeholdError, NotFound
 from freehold.providers.failures import GoesOn
-from freehold.providers.fair_semaphore import Turnstile
+from freehold.providers.fair_semaphore import FairSemaphore
 from freehold.providers.local.streams import Stream
-from freehold.providers.local.workers import Ticket, Workers
+from freehold.providers.local.workers import OneTimeUse, Workers
 from freehold.providers.sqlite.limits import Limits
 from freehold.providers.sqlite.session import Session
 
@@ -20,7 +20,7 @@ class Tenant:
 
     __slots__ = ("closing", "gate", "jobs", "name", "stuck")
 
-    def __init__(self, name: str, gate: Turnstile) -> None:
+    def __init__(self, name: str, gate: FairSemaphore) -> None:
         self.name = name
         self.gate = gate
         self.closing = 0
@@ -89,7 +89,7 @@ class Job:
         read_only: bool,
         session: Session | None,
         stream: Stream | None,
-        gates: Sequence[Turnstile],
+        gates: Sequence[FairSemaphore],
     ) -> None:
         self.tenant = tenant
         self.session = session
@@ -98,7 +98,7 @@ class Job:
         self.gates = gates
         self.is_clean = False
         self.lane: Workers | None = None
-        self.ticket: Ticket | None = None
+        self.ticket: OneTimeUse | None = None
         self._task = task
         self._path = path
         self._read_only = read_only

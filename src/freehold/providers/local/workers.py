@@ -15,7 +15,7 @@ Done = Callable[[Any, BaseException | None], None]
 _LOW_PRIORITY = 10
 
 
-class Ticket:
+class OneTimeUse:
     """A job on its way. Whoever holds it may lower the priority of the thread that runs it."""
 
     __slots__ = ("_done", "_job", "_lock", "_retires", "_thread_id")
@@ -66,7 +66,9 @@ class Workers:
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
         self._limit = limit
-        self._queue: queue.SimpleQueue[tuple[Ticket, asyncio.AbstractEventLoop] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[OneTimeUse, asyncio.AbstractEventLoop] | None] = (
+            queue.SimpleQueue()
+        )
         self._threads = 0
         self._jobs = 0
         self._demoted = 0
@@ -76,9 +78,9 @@ class Workers:
         """Whether a job has to wait for another to end, or to be demoted."""
         return self._jobs > self._limit
 
-    def submit(self, job: Callable[[], Any], done: Done) -> Ticket:
+    def submit(self, job: Callable[[], Any], done: Done) -> OneTimeUse:
         """Run `job` in a thread, then `done(result, error)` on the event loop."""
-        ticket = Ticket(job, done)
+        ticket = OneTimeUse(job, done)
         self._jobs += 1
         self._start_thread()
         self._queue.put((ticket, asyncio.get_running_loop()))
@@ -99,7 +101,7 @@ class Workers:
         self.submit(job, done)
         return future
 
-    def demote(self, ticket: Ticket) -> None:
+    def demote(self, ticket: OneTimeUse) -> None:
         """Lower the priority of this job's thread and let another take its place."""
         if self._demoted < self._limit and ticket.demote():
             self._demoted += 1
@@ -129,7 +131,7 @@ class Workers:
                 return
             del entry, ticket, result, error
 
-    def _finish(self, ticket: Ticket, result: Any, error: BaseException | None, was_last: bool) -> None:
+    def _finish(self, ticket: OneTimeUse, result: Any, error: BaseException | None, was_last: bool) -> None:
         if was_last:
             self._demoted -= 1  # it counts neither as a job nor as a thread since it was demoted
         else:

@@ -23,7 +23,7 @@ _MARK = b"\x01"  # in no baton of sqld's
 _SINCE = struct.Struct("!cd")
 
 
-class BatonSeal:
+class BatonCipher:
     """Seals and opens batons with a key of 32 bytes."""
 
     def __init__(self, key: bytes) -> None:

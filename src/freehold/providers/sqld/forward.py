@@ -10,8 +10,8 @@ from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import CursorErrorEntry, Error
 from freehold.providers.failures import Overloaded
 from freehold.providers.published import Published, RegistryBatches
-from freehold.providers.serving import Call, Interest, Reply
-from freehold.providers.sqld.batons import BatonSeal
+from freehold.providers.serving import Call, Disconnect, Reply
+from freehold.providers.sqld.batons import BatonCipher
 from freehold.providers.sqld.checks.entitled import Entitled, without
 from freehold.providers.sqld.checks.entitled import entitled as entitled_of
 from freehold.providers.sqld.checks.requests import Looked, baton_of, encoded, in_our_words, read
@@ -59,13 +59,13 @@ class SqldServer:
         self._registry = None if published is None else RegistryBatches(published)
         self._schemas = schemas
         self._desk = schemas.desk
-        self._seal = BatonSeal(baton_key)
+        self._seal = BatonCipher(baton_key)
         self._watch = watch
         self._turns = watch.turns
         self._timeout_s = watch.turns.call_s
         self._transactions = Transactions(namespaces, transaction_s)
 
-    async def answer(self, call: Call, interest: Interest) -> Reply:
+    async def answer(self, call: Call, interest: Disconnect) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
         entitled = await self._read(call, interest)
         for claim in entitled.claims:
@@ -81,7 +81,7 @@ class SqldServer:
             return Reply(_without_baton(reply.body), reply.status, reply.rest)
         return reply
 
-    async def _judged(self, call: Call, request: Looked, interest: Interest, *, is_claimed: bool) -> Reply:
+    async def _judged(self, call: Call, request: Looked, interest: Disconnect, *, is_claimed: bool) -> Reply:
         """Hand it on if it fits the schema that the database has."""
         grant = call.grant
         try:
@@ -109,7 +109,7 @@ class SqldServer:
         is_long = request.is_unstoppable and len(call.body) > _LONG_BODY_BYTES
         return entitled_of(request, profile, grant.access_level, is_long=is_long)
 
-    async def _read(self, call: Call, interest: Interest) -> Entitled:
+    async def _read(self, call: Call, interest: Disconnect) -> Entitled:
         """The request as it may go on. Reading much SQL would hold everybody else up."""
 
         if len(call.body) <= _SHORT_BODY_BYTES:
@@ -117,7 +117,7 @@ class SqldServer:
         run = self._desk.run_soon if len(call.body) <= _SMALL_BODY_BYTES else self._desk.run
         return await run(call.grant.database_name, interest, lambda: self._entitled(call))
 
-    async def _forward(self, call: Call, request: Looked, interest: Interest) -> Reply:
+    async def _forward(self, call: Call, request: Looked, interest: Disconnect) -> Reply:
         theirs = baton_of(request.body)
         name = call.grant.database_name
         baton, since = None, time.time()
@@ -166,7 +166,7 @@ class SqldServer:
         return reply
 
     async def _asked(
-        self, call: Call, body: bytes, place: Place, turn: Turn | None, interest: Interest
+        self, call: Call, body: bytes, place: Place, turn: Turn | None, interest: Disconnect
     ) -> Reply:
         grant = call.grant
         try:
@@ -196,7 +196,7 @@ class SqldServer:
         return await self._streamed(answer, call, place, turn, interest)
 
     async def _streamed(
-        self, answer: Answer, call: Call, place: Place, turn: Turn | None, interest: Interest
+        self, answer: Answer, call: Call, place: Place, turn: Turn | None, interest: Disconnect
     ) -> Reply:
         interest.when_lost(answer.close)
         if turn is not None:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from freehold.libsql.protocol import Col
 from freehold.providers.failures import SqlFailure
-from freehold.providers.sqlite.statement_timeout import Alarm
+from freehold.providers.sqlite.statement_timeout import StatementTimeout
 from freehold.providers.sqlite.statements import Outline, is_blank
 from freehold.providers.sqlite.values import Native
 
@@ -34,7 +34,7 @@ class Runner(Protocol):
     """What a run asks of the session that it is a part of."""
 
     @property
-    def alarm(self) -> Alarm: ...
+    def alarm(self) -> StatementTimeout: ...
     @property
     def is_autocommit(self) -> bool: ...
     def start(self, sql: str) -> tuple[apsw.Cursor, str]: ...

@@ -25,7 +25,7 @@ from freehold.providers.sqlite.limits import Budget, Limits
 from freehold.providers.sqlite.rules import Authorizer
 from freehold.providers.sqlite.run import Bindings, Description, Run
 from freehold.providers.sqlite.schema import Found, schema_of
-from freehold.providers.sqlite.statement_timeout import LOOK_EVERY_STEPS, Alarm
+from freehold.providers.sqlite.statement_timeout import LOOK_EVERY_STEPS, StatementTimeout
 from freehold.providers.sqlite.statements import Outline, outline
 from freehold.providers.sqlite.values import from_row
 from freehold.sql.facts import FACTS_SQL, NO_FACTS, Facts
@@ -72,7 +72,7 @@ class Session:
         self.is_ours = (
             False  # what runs now is our own code's: it reads tables, and of a schema their columns only
         )
-        self.alarm = Alarm(self._connection.interrupt, limits.statement_s)
+        self.alarm = StatementTimeout(self._connection.interrupt, limits.statement_s)
         self._connection.set_progress_handler(self.alarm.take_turn, LOOK_EVERY_STEPS)
 
     @property

@@ -19,7 +19,7 @@ _PATIENCE_S = 1.0
 LOOK_EVERY_STEPS = 50_000
 
 
-class Alarm:
+class StatementTimeout:
     """Guards what one connection runs. The worker arms and disarms it; the event loop rings it.
 
     The lock makes sure that a ring meets the statement it was meant for, never the next one.

@@ -39,7 +39,7 @@ from freehold.providers.turso.api import (
     TokenAnswer,
     decoded,
 )
-from freehold.providers.turso.tokens import TokenDesk, expiration
+from freehold.providers.turso.tokens import TokenCache, expiration
 from freehold.sql.profiles import Profile, narrowed
 from freehold.tenants.errors import NoPointInTime
 from freehold.tenants.ports import Open
@@ -95,7 +95,7 @@ class TursoProvider:
         # Only the twin, on this machine, is without TLS; its databases are too.
         self._scheme = "http" if api_url.startswith("http:") else "https"
         self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        self._desk = TokenDesk(self._mint, lifetime_s=token_ttl_s)
+        self._desk = TokenCache(self._mint, lifetime_s=token_ttl_s)
         self._known: Lru[str, tuple[RemoteDatabase, float]] = Lru(_KNOWN)
         self._checked_at = float("-inf")
 
@@ -412,7 +412,7 @@ class TursoTarget(Struct, frozen=True):
     """Implements `migrate.target.Target`, with a new token should the one in memory have been rotated away."""
 
     target: HranaTarget
-    desk: TokenDesk
+    desk: TokenCache
     database_name: str
 
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:

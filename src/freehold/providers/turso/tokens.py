@@ -37,7 +37,7 @@ class _Kept(Struct, frozen=True):
     generation: int
 
 
-class TokenDesk:
+class TokenCache:
     """Tokens by database and level. For one event loop.
 
     `generation` counts a database's rotations: a token of an earlier one is worthless and not handed out again,

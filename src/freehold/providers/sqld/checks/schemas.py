@@ -21,7 +21,7 @@ from freehold.errors import ProviderUnavailable
 from freehold.libsql.protocol import CloseReq, ExecuteReq, PipelineReq, PipelineResp, Stmt, StreamError
 from freehold.libsql.values import decode
 from freehold.providers.desk import Desk
-from freehold.providers.serving import Interest
+from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.checks.known import CHANGES, SHADOWS
 from freehold.providers.sqld.checks.transactions import TRANSACTION_S
 from freehold.providers.sqld.client.namespaces import Namespaces
@@ -124,7 +124,7 @@ class Schemas:
         act: Callable[[], Awaitable[Result]],
         database_name: str,
         texts: Sequence[str],
-        interest: Interest,
+        interest: Disconnect,
         *,
         hints: int,
         may_change: bool,
@@ -157,7 +157,7 @@ class Schemas:
         known: _Known,
         database_name: str,
         texts: Sequence[str],
-        interest: Interest,
+        interest: Disconnect,
         *,
         leaves_stream: bool,
     ) -> AsyncIterator[None]:
@@ -196,7 +196,7 @@ class Schemas:
             self._known.move_to_end(database_name)
         return known
 
-    async def _refresh(self, known: _Known, database_name: str, interest: Interest) -> None:
+    async def _refresh(self, known: _Known, database_name: str, interest: Disconnect) -> None:
         asked_at = self._now()
         async with known.lock:
             if known.read_at > asked_at:

@@ -6,7 +6,7 @@ import time
 from freehold.errors import InvalidInput, ProviderUnavailable
 from freehold.lru import Lru
 from freehold.providers.published import Published, RegistryBatches
-from freehold.providers.serving import Blocked, Interest, ReplicaCall, ReplicaReply
+from freehold.providers.serving import Blocked, Disconnect, ReplicaCall, ReplicaReply
 from freehold.providers.sqld.checks.entitled import Claim
 from freehold.providers.sqld.checks.known import hints_of
 from freehold.providers.sqld.checks.schemas import Schemas
@@ -62,7 +62,7 @@ class SqldReplicas:
         self._messages = ProxyMessages(secret, has_profiles=published is not None)
         self._timeout_s = timeout_s
 
-    async def replicate(self, call: ReplicaCall, interest: Interest) -> ReplicaReply:
+    async def replicate(self, call: ReplicaCall, interest: Disconnect) -> ReplicaReply:
         """Carry out one call; see `ReplicaServer`."""
         if len(call.body) <= _SMALL_BODY_BYTES:
             message, claim = await self._desk.run_soon(
@@ -90,7 +90,7 @@ class SqldReplicas:
             leaves_stream=True,
         )
 
-    async def _carried_out(self, call: ReplicaCall, message: bytes, interest: Interest) -> ReplicaReply:
+    async def _carried_out(self, call: ReplicaCall, message: bytes, interest: Disconnect) -> ReplicaReply:
         turn = await self._turn(call, message, interest)
         try:
             place = await self._place(call, message)
@@ -113,7 +113,7 @@ class SqldReplicas:
             interest.when_lost(answer.close)
         return reply
 
-    async def _turn(self, call: ReplicaCall, message: bytes, interest: Interest) -> Turn | None:
+    async def _turn(self, call: ReplicaCall, message: bytes, interest: Disconnect) -> Turn | None:
         """A turn for what runs SQL; pulls read the log alone."""
         name = call.grant.database_name
         if call.method == "proxy.Proxy/Execute":
@@ -159,7 +159,7 @@ class SqldReplicas:
             self._in_transaction.pop(connection_id, None)
 
     async def _answer(
-        self, call: ReplicaCall, body: bytes, place: Place, turn: Turn | None, interest: Interest
+        self, call: ReplicaCall, body: bytes, place: Place, turn: Turn | None, interest: Disconnect
     ) -> Answer:
         headers = [*GRPC]
         if call.session_token is not None:

@@ -5,7 +5,7 @@ from types import TracebackType
 
 from freehold.errors import NotFound, ProviderUnavailable
 from freehold.providers.failures import Gone, Overloaded
-from freehold.providers.serving import Interest
+from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.client.upstream import BrokenOff
 from freehold.providers.sqld.turns.turn import Turn
 from freehold.tenants.errors import DatabaseDamaged
@@ -59,7 +59,7 @@ class Stoppable(Breakable):
 
     __slots__ = ("_interest", "_turn")
 
-    def __init__(self, turn: Turn, interest: Interest) -> None:
+    def __init__(self, turn: Turn, interest: Disconnect) -> None:
         self._turn = turn
         self._interest = interest
 
@@ -104,7 +104,7 @@ class Limited(Breakable):
 
     __slots__ = ("_interest", "_timeout_s", "_timer")
 
-    def __init__(self, timeout_s: float, interest: Interest) -> None:
+    def __init__(self, timeout_s: float, interest: Disconnect) -> None:
         self._timeout_s = timeout_s
         self._interest = interest
 

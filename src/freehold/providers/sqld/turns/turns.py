@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from freehold.errors import FreeholdError
 from freehold.providers.failures import GoesOn, Gone, Overloaded
-from freehold.providers.serving import Interest
+from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.client.refusals import QueryTimeout
 from freehold.providers.sqld.turns.admission import next_in_line, way_in
 from freehold.providers.sqld.turns.lanes import Lane
@@ -110,7 +110,7 @@ class Turns:
     async def enter(
         self,
         database_name: str,
-        interest: Interest,
+        interest: Disconnect,
         statements: int = 1,
         *,
         is_program: bool = False,
@@ -270,7 +270,7 @@ class Turns:
                 if turn.share is share and not turn.lane:
                     turn.is_quick = is_quick
 
-    async def _wait(self, share: Share, interest: Interest, now: float, call: Call) -> Turn:
+    async def _wait(self, share: Share, interest: Disconnect, now: float, call: Call) -> Turn:
         if self._goes_on(share, now):
             raise GoesOn
         if share.slow_until > now and share.not_before - now >= _WAITS_S:
