@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from freehold.cli import serve as serve_command
+from freehold.cli import start_checks
 from freehold.cli.main import cli
 from tests.support.redis import TOKEN, running_redis
 from tests.support.servers import ROOT
@@ -19,8 +19,8 @@ from tests.support.twin import Twin
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is there answers, however busy the machine is."""
-    monkeypatch.setattr(serve_command, "_CACHE_PATIENCE_S", 60.0)
-    monkeypatch.setattr(serve_command, "_PROVIDER_PATIENCE_S", 60.0)
+    monkeypatch.setattr(start_checks, "_CACHE_PATIENCE_S", 60.0)
+    monkeypatch.setattr(start_checks, "_PROVIDER_PATIENCE_S", 60.0)
 
 
 def nowhere() -> str:
@@ -38,7 +38,7 @@ def serve(folder: Path, **variables: str) -> Result:
 
 
 def test_a_redis_that_does_not_answer_is_exit_code_4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve_command, "_CACHE_PATIENCE_S", 0.0)
+    monkeypatch.setattr(start_checks, "_CACHE_PATIENCE_S", 0.0)
     url = nowhere()
     done = serve(tmp_path, UPSTASH_REDIS_REST_URL=url, UPSTASH_REDIS_REST_TOKEN="secret-token")
     assert done.exit_code == 4
