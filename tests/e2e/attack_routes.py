@@ -7,7 +7,7 @@ from typing import Any
 from freehold.http.auth import table
 
 Outcomes = dict[str, int]
-"""Status by who asks; see `WHO`."""
+"""Status by whoever asks; see `WHO`."""
 
 WHO = ("anonymous", "signed out", "user", "admin", "database token", "api key")
 
@@ -113,7 +113,7 @@ PUBLISHERS = {**same(401), "user": 403, "api key": 403, "admin": 409}
 
 _NEW = {"email": "{new}"}
 _WRONG_CODE = {"email": "{new}", "otp": "000000"}
-# Mail to somebody else is not asked for by who is signed in.
+# Mail to somebody else is not asked for by whoever is signed in.
 _OTHERS_MAIL = {**same(200), "user": 400, "admin": 400}
 
 EMAIL_ROUTES: list[Row] = [

@@ -161,7 +161,7 @@ def test_v7_5_1_changing_the_address_takes_a_recent_sign_in(scene: Scene) -> Non
     for path in ("change-email", "email-otp/request-email-change"):
         changed = scene.auth(path, {"newEmail": "v751@example.com"}, person.token)
         assert (changed.status_code, changed.json()["code"]) == (403, "SESSION_NOT_FRESH")
-    # The password is changed by who gives the present one, which is a sign-in of its own.
+    # The password is changed by whoever gives the present one, which is a sign-in of its own.
     body = {"currentPassword": PASSWORD, "newPassword": "another-horse-2"}
     assert scene.auth("change-password", {**body, "currentPassword": "no"}, person.token).status_code == 400
     assert scene.auth("change-password", body, person.token).status_code == 200

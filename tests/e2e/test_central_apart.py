@@ -76,7 +76,7 @@ def test_without_its_url_the_next_start_moves_it_into_a_file(shared: Service, sq
     assert _signs_in(shared.url, "mover@example.com")
     sign_up(shared.url, "later@example.com")
     sqld.start()
-    # Nobody goes on with the old one by mistake, and the file is not made anew from it.
+    # Nobody goes on with the old one by mistake, and the file is not made again from it.
     done = shared.run("tenants", "list", DATABASE_URL=url)
     assert done.returncode == 3
     assert "was copied to sqlite:///" in done.stderr

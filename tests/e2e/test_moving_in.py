@@ -114,7 +114,7 @@ def test_everybody_gets_a_database(moved: Moved) -> None:
 
 
 def test_the_second_time_nothing_changes(moved: Moved) -> None:
-    """Not even for who has changed, signed out or was removed here meanwhile."""
+    """Not even for whoever has changed, signed out or was removed here meanwhile."""
     ended = httpx.post(
         f"{moved.service.url}/api/auth/sign-out",
         headers={"authorization": f"Bearer {moved.people['google']['token']}"},

@@ -249,7 +249,7 @@ def test_an_old_release_played_again_changes_nothing(publisher: Publisher) -> No
         False,
     )
     assert publisher.page() == before
-    # An older commit that was signed anew cannot take back what came after it.
+    # An older commit that was signed again cannot take back what came after it.
     shorter = publisher.post(release(next_table(publisher)[:-2]))
     assert (shorter.status_code, shorter.json()["code"]) == (409, "bad_release")
     assert publisher.page() == before

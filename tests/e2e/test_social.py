@@ -289,7 +289,7 @@ def test_an_account_is_linked_by_who_is_signed_in(browser: Browser, service: Ser
     stranger = Browser(service.url)
     sign_up(stranger, "stranger-to-link@example.com")
     stranger.service.cookies.set("better-auth.state", browser.service.cookies["better-auth.state"])
-    assert stranger.come_back(back) == "/oops?error=state_mismatch", "the link is for who asked for it"
+    assert stranger.come_back(back) == "/oops?error=state_mismatch", "the link is for whoever asked for it"
     assert browser.come_back(browser.consent(browser.start(path="link-social"), "linker")) == "/dash"
     assert browser.come_back(browser.consent(browser.start(path="link-social"), "linker")) == "/dash"
     other = Browser(service.url)

@@ -79,7 +79,7 @@ async def test_a_database_that_is_gone_is_a_503_everywhere(
     services: Services, http: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     token = (await http.post("/api/auth/sign-up/email", json=_SIGN_UP)).json()["token"]
-    await services.central.close()  # so that the next use opens the file anew
+    await services.central.close()  # so that the next use opens the file again
     (tmp_path / "central.db").write_bytes(b"no database " * 500)
     for suffix in ("-wal", "-shm"):
         (tmp_path / f"central.db{suffix}").unlink(missing_ok=True)

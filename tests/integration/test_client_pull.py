@@ -103,7 +103,7 @@ def one_byte_with_its_checksum(page: Page) -> None:
 
 
 def a_history_of_its_own(page: Page) -> None:
-    """Everything made anew consistently, except the signature."""
+    """Everything made again consistently, except the signature."""
     one_byte_of_sql(page)
     migrations = [
         Migration(version=each["version"], name="a", sql=each["sql"]) for each in page["migrations"]

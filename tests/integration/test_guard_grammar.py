@@ -35,7 +35,7 @@ _WRITTEN = {apsw.SQLITE_INSERT: 0, apsw.SQLITE_UPDATE: 0, apsw.SQLITE_DELETE: 0,
 
 
 class Writer:
-    """SQL by chance. A text in braces stays as it is; all else is spelled anew."""
+    """SQL by chance. A text in braces stays as it is; all else is spelled again."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance

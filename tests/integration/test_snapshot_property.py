@@ -233,7 +233,7 @@ async def compare(seed: int, length: int) -> int:
         try:
             snapshot = await build_snapshot(migrations, sqlite_scratch)
         except SnapshotUnfit as error:
-            # A parent was dropped and made anew without its key: SQLite cannot check such a database.
+            # A parent was dropped and made again without its key: SQLite cannot check such a database.
             if "foreign key mismatch" in str(error):
                 return 0
             raise

@@ -1,4 +1,4 @@
-"""The emergency brake: all tokens of one database become worthless at once, on each provider, in each process."""
+"""The emergency brake: all tokens of one database are revoked at once, on each provider, in each process."""
 
 import json
 from collections.abc import Iterator

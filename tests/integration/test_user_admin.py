@@ -80,7 +80,7 @@ async def test_an_impersonator_is_no_administrator_meanwhile(scene: Scene) -> No
 
 
 async def test_stopping_needs_the_cookie_of_the_same_administrator(scene: Scene) -> None:
-    """Another administrator's kept session, put there by who can set cookies, gives nothing."""
+    """Another administrator's kept session, put there by whoever can set cookies, gives nothing."""
     other = (await scene.app.sign_up("other@example.com", name="Other")).json()
     await scene.ask("set-role", userId=other["user"]["id"], role="admin")
     acting = await scene.ask("impersonate-user", userId=scene.user_id)

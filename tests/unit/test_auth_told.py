@@ -224,7 +224,7 @@ async def test_a_revoked_session_is_over_though_its_copy_is_still_there() -> Non
     copy = world.shelf.copies["t-1"]
     await world.store.delete_session("t-1")
     assert await two.current("t-1") is None
-    world.shelf.copies["t-1"] = copy  # written late, or by who was cut off when it was dropped
+    world.shelf.copies["t-1"] = copy  # written late, or by whoever was cut off when it was dropped
     assert await one.current("t-1") is None
     assert await two.current("t-1") is None
     assert await world.process().current("t-1") is None

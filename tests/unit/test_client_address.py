@@ -1,4 +1,4 @@
-"""Whose request it is: `X-Forwarded-For` in all its forms, and in those of who would like to be somebody else."""
+"""Whose request it is: `X-Forwarded-For` in all its forms, and in those of whoever would like to be somebody else."""
 
 from ipaddress import IPv4Address, IPv6Address
 

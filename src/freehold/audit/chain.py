@@ -66,7 +66,7 @@ def seal_key(secret: str) -> bytes:
 
 
 def seal(key: bytes, seq: int, newest_hash: str) -> str:
-    """Proves that a head was written by who holds the key."""
+    """Proves that a head was written by whoever holds the key."""
     return hmac.new(key, f"{seq}:{newest_hash}".encode(), "sha256").hexdigest()
 
 

@@ -185,5 +185,5 @@ class _Check:
         if self._anchors.get(self.seq, self.hash) != self.hash:
             self.fault = (
                 self.seq,
-                "an anchor has another hash for it: it, or one before it, was written anew",
+                "an anchor has another hash for it: it, or one before it, was rewritten",
             )

@@ -168,7 +168,7 @@ class SameEmail(InvalidInput):
 
 
 class EmailMismatch(InvalidInput):
-    """Not the address of who is signed in."""
+    """This is not the signed-in user's e-mail address."""
 
     code = "email_mismatch"
 

@@ -150,7 +150,7 @@ class Auth:
             await self.admit(client.source)
 
     async def sign_in(self, email: str, password: str, client: Client, *, remember: bool = True) -> SignedIn:
-        """A new session for who knows the password.
+        """A new session for whoever knows the password.
 
         Raises:
             InvalidEmail: not an address.

@@ -75,7 +75,7 @@ class SignedIn(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     # From when on a read makes the session live longer; None: it never does.
     extend_from: datetime | None = None
-    # This read did so: the client's cookie must be sent anew.
+    # This read did so: the client's cookie must be sent again.
     is_extended: bool = False
     # The change feed was at least so far when this was read; -1: not known.
     seen: int = -1

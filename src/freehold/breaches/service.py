@@ -27,7 +27,7 @@ _MAX_LINE_BYTES = 100
 
 @dataclass(frozen=True, slots=True)
 class BreachFiles:
-    """Read anew for each password, in a thread: a copy may be replaced while the service runs."""
+    """Read again for each password, in a thread: a copy may be replaced while the service runs."""
 
     path: Path
 

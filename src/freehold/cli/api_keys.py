@@ -72,7 +72,7 @@ Examples:
     "--limit", type=_Rate(), default="1000/86400", show_default=True, help="How often it may be used."
 )
 @click.option("--uses", type=click.IntRange(1), help="How often it may be used in all.")
-@click.option("--refill", type=_Rate(), help="So many uses anew, every so many seconds.")
+@click.option("--refill", type=_Rate(), help="Restore this many uses, every this many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command
 async def create(

@@ -98,7 +98,7 @@ Examples:
 async def verify(noted: Sequence[str], log: IO[str] | None, after: int, as_json: bool) -> int:
     """Check that no entry was changed, removed or slipped in, and name the first that was.
 
-    Exit code 1 if the trail is broken. Who holds the database and the service's secret can write it anew from any
+    Exit code 1 if the trail is broken. Who holds the database and the service's secret can rewrite it from any
     point; only an anchor that was noted elsewhere tells. The service writes one to its log every ten minutes.
     """
     anchors = [*map(_anchor, noted), *(_anchors(log) if log else ())]

@@ -16,7 +16,7 @@ _VERBS = {
     "audit": ("freehold.cli.audit", "Who did what, and whether that record is whole."),
     "rollout": ("freehold.cli.rollout", "Bring the whole fleet to a version, in waves."),
     "central": ("freehold.cli.central", "The central database, moved to another place."),
-    "tenants": ("freehold.cli.tenants", "One database a user, and its life."),
+    "tenants": ("freehold.cli.tenants", "Manage tenants' databases."),
     "sqld": ("freehold.cli.sqld", "The tenants' sqld, under supervision."),
     "dev": ("freehold.cli.dev", "Servers to develop against, with no account."),
 }

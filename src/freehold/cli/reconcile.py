@@ -27,7 +27,7 @@ Examples:
 async def reconcile(dry_run: bool, yes: bool, as_json: bool) -> int:
     """Compare the provider's databases with the central database, both ways, and repair what differs.
 
-    Databases of deleted tenants are deleted, missing ones made anew, those behind brought to the newest version.
+    Databases of deleted tenants are deleted, missing ones made again, those behind brought to the newest version.
     A database that no tenant ever had is deleted with --yes only, and only if its name is of Freehold's kind. With
     sqld such orphans are found if SQLD_DATA_DIR is set. Exit code 1 when something is left. Safe to run twice, and
     beside a running service.

@@ -101,7 +101,7 @@ async def diff(
     """Write the next migration from the folder's schema to a declared one, with rebuilds where SQLite needs them.
 
     The order of columns is no difference. What only adds comes first, as an expand migration; what takes something
-    away from apps in the field (a drop, a new constraint, a rename) is told, and written with --min-app. The
+    away from apps in the field (a drop, a new constraint, a rename) is reported, and written with --min-app. The
     result was tried out: it leads exactly there. Whether values that had to be made up are right, only you know.
     SQLAlchemy metadata need not tell of views and triggers: those that it does not name stay.
     """

@@ -43,7 +43,7 @@ async def repair(tenants: tuple[str, ...], all_broken: bool, dry_run: bool, as_j
     sqld may run or not. That file is renamed, never deleted, and sqld makes another one from the data. The data are
     only read: rows are counted before and after, then integrity and the schema of the version are checked, and it is
     recorded in the audit trail. A database that opens is checked and left as it is, and one that somebody has open is
-    not touched. Devices with a replica get it anew at their next sync.
+    not touched. Devices with a replica get it again at their next sync.
 
     TENANT is an id, a database's name or its user's id or e-mail address. Exit code 1 when one is not well. Safe to
     run twice.

@@ -59,7 +59,7 @@ def _shape(verb: Any) -> Any:
                 "--budget",
                 default="0",
                 metavar="N|N%",
-                help="So many may fail; one more pauses. 0 by default.",
+                help="How many tenants may fail before the rollout pauses (default 0).",
             ),
             click.option(
                 "--include-restored",
@@ -255,8 +255,8 @@ Examples:
 async def status(rollout_id: str | None, as_json: bool) -> int:
     """Say how far a rollout is, the newest by default, with failures grouped by cause.
 
-    Tenants whose users had changed their own schemas, so that they could not be migrated, are told as drifted and are
-    no failures: `freehold tenants check` offers the repair.
+    Tenants whose users had changed their own schemas, so that they could not be migrated, are reported as drifted,
+    not as failures: `freehold tenants check` offers the repair.
 
     Exit code 0 when it is running or done with none failed, however many are drifted; 1 otherwise, and when it is
     done and all there were are drifted.

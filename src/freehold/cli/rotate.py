@@ -17,7 +17,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @async_command
 async def rotate(database_name: str, dry_run: bool, as_json: bool) -> int:
-    """Make every token of a database worthless, at once; its user's apps ask for new ones.
+    """Revoke every token of a database at once; its user's apps ask for new ones.
 
     For when a token got into wrong hands. Sessions go on: sign the user out as well if one of those did. On Turso,
     tokens that others minted for this database end, too. Exit code 1 when there is no such database. Safe to run
@@ -32,7 +32,7 @@ async def rotate(database_name: str, dry_run: bool, as_json: bool) -> int:
     if as_json:
         echo_json({"database_name": database_name, "generation": generation, "dry_run": dry_run})
     elif dry_run:
-        click.echo(f"would make all tokens of {database_name} worthless")
+        click.echo(f"would revoke all tokens of {database_name}")
     else:
-        click.echo(f"all tokens of {database_name} are worthless now")
+        click.echo(f"all tokens of {database_name} are revoked")
     return EXIT_DONE

@@ -119,7 +119,7 @@ Examples:
 @_JSON
 @async_command
 async def suspend(tenants: tuple[str, ...], reason: str, as_json: bool) -> int:
-    """Have all reads and writes of these tenants refused, by the database's own engine. The data stay.
+    """Block all reads and writes of these tenants, in the database's own engine. Data is kept.
 
     If a provider does not answer (exit code 4), the service tells it as soon as it does. Safe to run twice.
     """
@@ -193,7 +193,12 @@ Examples:
 @click.argument(
     "file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option("--at", callback=_moment, metavar="MOMENT", help="As it was then, where the provider can.")
+@click.option(
+    "--at",
+    callback=_moment,
+    metavar="MOMENT",
+    help="Point in time to restore to, where the provider keeps one.",
+)
 @click.option("--accept-changes", is_flag=True, help="Also if tables are not as the migrations made them.")
 @_DRY_RUN
 @_YES

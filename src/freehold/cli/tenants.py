@@ -1,4 +1,4 @@
-"""`freehold tenants`: one database a user, and its life."""
+"""`freehold tenants`: manage tenants' databases."""
 
 import importlib
 import sys
@@ -55,7 +55,7 @@ Examples:
 """,
 )
 def tenants() -> None:
-    """One database a user, and its life."""
+    """Manage tenants' databases."""
 
 
 @tenants.command(

@@ -110,7 +110,7 @@ async def _by_session(scope: Scope, auth: Auth) -> SignedIn:
         raise Unauthenticated(
             "sign in first: send the session cookie, or its token as `Authorization: Bearer`"
         )
-    # A cookie is sent by the browser whoever asks it to; a bearer token only by who knows it.
+    # A cookie is sent by the browser whoever asks it to; a bearer token only by whoever knows it.
     from_cookie = presented.via == "cookie"
     if from_cookie and scope.get("method") not in SAFE_METHODS and origin_fault(scope, auth.origins):
         raise Forbidden("requests with a cookie must come from a page of a trusted origin")

@@ -68,7 +68,7 @@ FRAMEWORK_CODES: dict[int, str] = {
 # The framework's own are the bare titles.
 _DETAILS: dict[int, str] = {
     404: "there is nothing at this path; /schema lists what there is",
-    405: "this path does not know the method",
+    405: "method not allowed for this path",
 }
 # What the framework says when the client leaves before its body is whole; it takes that for a fault of ours.
 CLIENT_LEFT = "client disconnected prematurely"

@@ -78,7 +78,7 @@ class Issuer:
             return found
 
     async def keys(self, *, has_unknown: bool = False) -> KeySet:
-        """The keys; fetched anew if one was met that is not among them, though not at each such meeting.
+        """The keys; fetched again if one was met that is not among them, though not at each such meeting.
 
         Raises:
             IdentityProviderUnavailable: no answer, or none with keys in it.

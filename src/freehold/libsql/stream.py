@@ -173,7 +173,7 @@ class Stream:
     async def _run_first(
         self, stmts: Sequence[Stmt], close: bool, repeatable: Callable[[], bool]
     ) -> list[Result[Rows]]:
-        """Begin, and begin anew where a lock is found: nobody has seen anything of the transaction yet."""
+        """Begin, and begin again where a lock is found: nobody has seen anything of the transaction yet."""
         begin = self._begin
         patience = self._endpoint.patience()
         while True:

@@ -1,7 +1,7 @@
 """SQL text without what means nothing: comments, white space, the case of names and keywords, quotes around names.
 
 Engines store what a migration said in different ways: SQLite quotes a table's name when it is renamed, Turso's
-engine writes every definition anew. Two texts with the same canonical words are the same definition.
+engine writes every definition in its own way. Two texts with the same canonical words are the same definition.
 """
 
 import re

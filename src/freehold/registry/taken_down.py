@@ -26,7 +26,7 @@ _CLAIMS_OF_ADDRESS = 256
 
 
 class Credential(Struct, frozen=True):
-    """What a request shows of who it is. Never written anywhere."""
+    """What a request shows of whoever it is. Never written anywhere."""
 
     kind: Literal["session", "access_token", "api_key"]
     text: str

@@ -142,7 +142,7 @@ class DatabaseProvider(Protocol):
 
         Its profile is the one asked for or the most that the service hands out, whichever is narrower, as closely as
         the provider can enforce it; the token tells which it became.
-        `generation` counts how often the database's tokens were made worthless: never one of an earlier generation.
+        `generation` counts how often the database's tokens were revoked: never one of an earlier generation.
 
         Raises:
             NotFound: no such database, where the provider has to be asked.
@@ -151,13 +151,13 @@ class DatabaseProvider(Protocol):
         ...
 
     async def invalidate_tokens(self, database_name: str) -> None:
-        """Make every token that the provider has minted for the database so far worthless. Safe to repeat.
+        """Revoke every token that the provider has minted for the database so far. Safe to repeat.
 
         Providers that we serve ourselves leave that to the generation, which the gateway looks at.
 
         Raises:
             NotFound: no such database.
-            ProviderUnavailable: no answer; whether they are worthless is unknown.
+            ProviderUnavailable: no answer; whether they are revoked is unknown.
         """
         ...
 

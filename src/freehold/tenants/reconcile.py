@@ -105,7 +105,7 @@ class Reconciler:
         """Look at every database and every tenant once, and repair.
 
         Without `yes` a database that no tenant ever had is only reported, and so are missing databases if they are
-        suspiciously many: then the settings may name the wrong place, and all would be made anew and empty.
+        suspiciously many: then the settings may name the wrong place, and all would be made again and empty.
 
         Raises:
             CentralUnavailable, ProviderUnavailable: nothing more can be told.
@@ -327,12 +327,12 @@ class _Run:
         may_repair = not self.options.dry_run and (self.options.yes or not many)
         detail = "its database is not there"
         if many and not self.options.yes:
-            detail += "; so many are missing that the settings may be wrong: --yes makes them anew, empty"
+            detail += "; so many are missing that the settings may be wrong: --yes makes them again, empty"
         for tenant in self.missing:
             repaired = may_repair and await self.parts.catalogue.provision_again(
-                tenant, "its database was missing and is made anew"
+                tenant, "its database was missing and is made again"
             )
-            text = "its database was missing and is made anew, empty" if repaired else detail
+            text = "its database was missing and is made again, empty" if repaired else detail
             self._note(Kind.MISSING, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=text)
 
     async def _pending(self) -> None:

@@ -1,4 +1,4 @@
-"""The emergency brake: every token of a database becomes worthless at once, whoever has it.
+"""The emergency brake: every token of a database is revoked at once, whoever has it.
 
 A database's generation counts how often that happened. Tokens of the providers that we serve ourselves say in their
 `gen` claim of which generation they are, and the gateway refuses those of an earlier one. Elsewhere the provider
@@ -46,7 +46,7 @@ class Rotations:
         changes.subscribe("token_rotation", self._note)
 
     async def rotate(self, database_name: str) -> int:
-        """Make all tokens of the database worthless; gives the new generation. Safe to repeat after any failure.
+        """Revoke all tokens of the database; returns the new generation. Safe to repeat after any failure.
 
         Raises:
             NotFound: no such tenant here.

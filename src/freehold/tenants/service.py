@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 async def never_rotated(_database_name: str) -> int:
-    """The generation of a database whose tokens were never made worthless."""
+    """The generation of a database whose tokens were never made invalid."""
     return 0
 
 
@@ -41,7 +41,7 @@ async def no_addresses(_user_ids: Sequence[str]) -> Mapping[str, str]:
 class Tenants:
     """Hands out databases with tokens, and lists tenants. Making the databases is the provisioner's.
 
-    `generation` tells how often a database's tokens were made worthless, `emails` the addresses of users.
+    `generation` tells how often a database's tokens were revoked, `emails` the addresses of users.
     """
 
     store: TenantStore

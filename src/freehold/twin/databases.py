@@ -141,7 +141,7 @@ class DatabasesController(Controller):
 
     @post("/{database_name:str}/auth/rotate", operation_id="invalidateDatabaseTokens", status_code=200)
     async def rotate(self, platform: NamedDependency[Platform], database_name: Name) -> Response[str]:
-        """Make all tokens of this database worthless. The answer is empty."""
+        """Make all tokens of this database invalid. The answer is empty."""
         await platform.rotate(platform.database(database_name))
         return empty()
 

@@ -92,7 +92,7 @@ class GroupsController(Controller):
 
     @post("/{group_name:str}/auth/rotate", operation_id="invalidateGroupTokens", status_code=200)
     async def rotate(self, platform: NamedDependency[Platform], group_name: FromPath[str]) -> Response[str]:
-        """Make all tokens of the group and of its databases worthless. The answer is empty."""
+        """Make all tokens of the group and of its databases invalid. The answer is empty."""
         await platform.rotate(platform.group(group_name))
         return empty()
 

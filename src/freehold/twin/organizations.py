@@ -144,7 +144,7 @@ class PlatformController(Controller):
     async def revoke_api_token(
         self, platform: NamedDependency[Platform], token_name: FromPath[str]
     ) -> RevokedApiTokenAnswer:
-        """Make a platform token worthless."""
+        """Make a platform token invalid."""
         if token_name not in platform.catalogue.api_tokens:
             raise Refusal(404, f"could not find api token with name [{token_name}]")
         await platform.catalogue.api_tokens.take(token_name)

@@ -140,7 +140,7 @@ class Platform:
         return self.tokens.mint(owner, authorization, lifetime_s, permissions)
 
     async def rotate(self, owner: DatabaseRecord | GroupRecord) -> None:
-        """Make every token of a database worthless, or of all databases of a group."""
+        """Make every token of a database invalid, or of all databases of a group."""
         if isinstance(owner, DatabaseRecord):
             await self.catalogue.databases.put(msgspec.structs.replace(owner, rotations=owner.rotations + 1))
         else:

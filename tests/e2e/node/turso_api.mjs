@@ -48,7 +48,7 @@ report.listed = (await turso.databases.list({ group: "default" })).map((each) =>
 report.instance = (await turso.databases.listInstances("js-db"))[0].type;
 report.usage = (await turso.databases.usage("js-db")).usage.rows_written > 0;
 
-// The answer to a rotation is empty, which this client takes for a failure; the tokens are worthless all the same.
+// The answer to a rotation is empty, which this client takes for a failure; the tokens are invalid all the same.
 await failing(() => turso.databases.rotateTokens("js-db"));
 report.rotated = (await failing(() => db.execute("SELECT 1"))).name;
 db = open(made.hostname, (await turso.databases.createToken("js-db")).jwt);

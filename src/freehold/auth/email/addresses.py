@@ -73,12 +73,12 @@ class EmailAddresses:
 
         Raises:
             InvalidEmail: not an address.
-            EmailMismatch, EmailVerified: it is not that of who asks, or needs no verifying.
+            EmailMismatch, EmailVerified: it is not that of whoever asks, or needs no verifying.
             RateLimited, MailUnavailable, MailRefused: see `Links.send`.
         """
         email = checked_email(email)
         if asking is not None and asking.user.email != email:
-            raise EmailMismatch("this is not the address of who is signed in")
+            raise EmailMismatch("this is not the signed-in user's e-mail address")
         if asking is not None and asking.user.email_verified:
             raise EmailVerified("the address is verified already")
         found = await self.store.find_credential(email)

@@ -35,7 +35,7 @@ class CodeSignIn:
         await self.codes.send(Purpose(kind="sign-in", email=checked_email(email)), language, source)
 
     async def sign_in(self, email: str, code: str, new: NewUser, client: Client) -> SignedIn:
-        """A session for who has the code. `new` says what a new user is called.
+        """A session for whoever has the code. `new` says what a new user is called.
 
         A user who has never verified the address may not be the one who signed up with it: all that signs in to
         that account, its password too, ends in the transaction that uses up the code.

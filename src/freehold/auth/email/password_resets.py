@@ -1,4 +1,4 @@
-"""A new password for who has forgotten the old one, by a link or a code in a mail."""
+"""A new password for whoever has forgotten the old one, by a link or a code in a mail."""
 
 import hmac
 from dataclasses import dataclass

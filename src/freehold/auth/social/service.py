@@ -182,7 +182,7 @@ class Social:
         return owner
 
     async def _link(self, identity: Identity, asking: SignedIn) -> None:
-        """Add the identity to the account of who asked for it."""
+        """Add the identity to the account of whoever asked for it."""
         if not identity.email_verified:
             raise SocialRefusal("unable_to_link_account", "the provider does not vouch for the address")
         if identity.email != asking.user.email:

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """`base_url` is where `/api/auth` is found from outside. Every method acts for who is signed in."""
+    """`base_url` is where `/api/auth` is found from outside. Every method acts for whoever is signed in."""
 
     auth: Auth
     store: AccountStore
@@ -92,7 +92,7 @@ class Accounts:
         return signed_in_by(asking.user, session) if session else None
 
     async def list_sessions(self, asking: SignedIn) -> list[Session]:
-        """Their live sessions, tokens and all: so only for who has signed in within a day.
+        """Their live sessions, tokens and all: so only for whoever has signed in within a day.
 
         Raises:
             SessionNotFresh: sign in again.
@@ -132,7 +132,7 @@ class Accounts:
         log.info("user.deleted", user_id=asking.user_id)
 
     async def mail_deletion_link(self, asking: SignedIn, callback_url: str, language: Language) -> None:
-        """Mail a link that deletes the user, for who is signed in as them.
+        """Mail a link that deletes the user, for whoever is signed in as them.
 
         Raises:
             RateLimited, MailUnavailable, MailRefused: see `Links.send`.

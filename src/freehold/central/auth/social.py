@@ -140,7 +140,7 @@ class CentralSocialAccounts:
             )
             found = {row.id: row.providerId for row in rows}
             if len(found) == 1:
-                raise LastAccount("this is the only way in that the user has")
+                raise LastAccount("the only sign-in method of a user cannot be removed")
             if account_row_id not in found:
                 raise AccountNotFound("the user has no such account")
             await db.execute(account.delete().where(account.c.id == account_row_id))

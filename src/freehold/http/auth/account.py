@@ -32,7 +32,7 @@ class AccountEndpoints:
     confirms_by_mail: bool
 
     async def update(self, request: Asked) -> AuthReply:
-        """Change `name` or `image` of who is signed in."""
+        """Change `name` or `image` of whoever is signed in."""
         body = await self.edge.accept(request)
         values = check(body, _UPDATE_FIELDS, shapes=("record",))
         asking = await self.edge.signed_in(request.scope)
@@ -50,7 +50,7 @@ class AccountEndpoints:
         raise Refusal(400, None, "No fields to update")  # sessions have no field that is the user's to set
 
     async def list_accounts(self, request: Asked) -> AuthReply:
-        """The ways in which who is signed in can do so."""
+        """List the signed-in user's sign-in methods."""
         asking = await self.edge.signed_in(request.scope)
         return json_reply(await self.accounts.list_accounts(asking))
 

@@ -231,7 +231,7 @@ class AdminEndpoints:
         return json_reply(body, headers, (*cookies.clearing, own, *session_cookies))
 
     async def stop_impersonating(self, request: Asked) -> AuthReply:
-        """Be oneself again."""
+        """Stop impersonating and return to your own session."""
         await self.edge.accept(request)
         found = await self._signed_in(request.scope)
         cookies = self.edge.auth.cookies

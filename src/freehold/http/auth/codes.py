@@ -111,7 +111,7 @@ class CodeEndpoints:
         return json_reply(Success())
 
     async def request_change(self, request: Asked) -> AuthReply:
-        """Mail a code to `newEmail`, for who is signed in."""
+        """Mail a code to `newEmail`, for whoever is signed in."""
         values = check(await self.edge.accept(request), _REQUEST_CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
         self.edge.auth.require_fresh(asking, "change your address")
@@ -119,7 +119,7 @@ class CodeEndpoints:
         return json_reply(Success())
 
     async def change(self, request: Asked) -> AuthReply:
-        """Change the address of who is signed in, with the code that was mailed to the new one."""
+        """Change the address of whoever is signed in, with the code that was mailed to the new one."""
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
         self.edge.auth.require_fresh(asking, "change your address")

@@ -105,7 +105,7 @@ class AuthContext:
     def session_started(
         self, signed_in: SignedIn, content: Any, headers: HeaderPairs = (), *, remember: bool = True
     ) -> AuthReply:
-        """An answer that starts or renews a session: its cookie, and its token for who cannot keep cookies."""
+        """An answer that starts or renews a session: its cookie, and its token for whoever cannot keep cookies."""
         more, cookies = self.session_headers(signed_in.session.token, remember=remember)
         return json_reply(
             content, (*headers, *more), (*cookies, *self.data_cookies(signed_in, remember=remember))

@@ -96,7 +96,7 @@ class EmailEndpoints:
         return self.edge.session_headers(started.session.token)
 
     async def change(self, request: Asked) -> AuthReply:
-        """Mail a link to `newEmail`, for who is signed in. The answer does not tell whether somebody else has it."""
+        """Mail a link to `newEmail`, for the user who is signed in. The answer does not tell whether it is taken."""
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
         self.edge.auth.require_fresh(asking, "change your address")

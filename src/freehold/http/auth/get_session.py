@@ -45,7 +45,7 @@ class GetSessionFastPath:
             return reply
 
 
-# The cookie cache that a request carries: read when it is needed, sent anew when it is missing or was no good.
+# The cookie cache that a request carries: read when it is needed, sent again when it is missing or was no good.
 
 
 class SentCopy:

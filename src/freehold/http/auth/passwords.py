@@ -34,7 +34,7 @@ class PasswordEndpoints:
     public_url: str
 
     async def change(self, request: Asked) -> AuthReply:
-        """Set another password, for who is signed in.
+        """Set another password, for whoever is signed in.
 
         `revokeOtherSessions` ends all sessions and gives a new one; API keys end with them, unless `keepApiKeys`.
         """
@@ -53,7 +53,7 @@ class PasswordEndpoints:
         return self.edge.session_kept(request.scope, started, TokenUser(started.session.token, started.user))
 
     async def verify(self, request: Asked) -> AuthReply:
-        """Whether it is the password of who is signed in."""
+        """Whether it is the password of whoever is signed in."""
         values = check(await self.edge.accept(request), _VERIFY_FIELDS)
         asking = await self.edge.signed_in(request.scope)
         await self.accounts.check_password(asking, values["password"], await self.edge.client(request.scope))

@@ -21,7 +21,7 @@ class SessionEndpoints:
     accounts: Accounts
 
     async def list_sessions(self, request: Asked) -> AuthReply:
-        """The live sessions of who is signed in, and has been for less than a day."""
+        """The live sessions of whoever is signed in, and has been for less than a day."""
         asking = await self.edge.signed_in(request.scope)
         return json_reply(await self.accounts.list_sessions(asking))
 
@@ -33,14 +33,14 @@ class SessionEndpoints:
         return json_reply(Status())
 
     async def revoke_all(self, request: Asked) -> AuthReply:
-        """End all sessions of who is signed in, this one too, and their API keys unless `keepApiKeys`."""
+        """End all sessions of whoever is signed in, this one too, and their API keys unless `keepApiKeys`."""
         keeps_keys = await self._keeps_keys(request)
         asking = await self.edge.signed_in(request.scope)
         await self.accounts.end_sessions(asking, keeps_keys=keeps_keys)
         return json_reply(Status())
 
     async def revoke_others(self, request: Asked) -> AuthReply:
-        """End all sessions of who is signed in but this one, and their API keys unless `keepApiKeys`."""
+        """End all sessions of whoever is signed in but this one, and their API keys unless `keepApiKeys`."""
         keeps_keys = await self._keeps_keys(request)
         asking = await self.edge.signed_in(request.scope)
         await self.accounts.end_other_sessions(asking, keeps_keys=keeps_keys)

@@ -63,7 +63,7 @@ class SocialEndpoints:
         return self._started(started, values)
 
     async def link_social(self, request: Asked) -> AuthReply:
-        """The same to add `provider` to the account of who asks; it must know the same address."""
+        """The same to add `provider` to the account of whoever asks; it must know the same address."""
         body = await self.edge.accept(request)
         values = check(body, _FIELDS)
         asking = await self.edge.signed_in(request.scope)

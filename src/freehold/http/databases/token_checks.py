@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from freehold.providers.tokens import BadToken, Grant
 
 SESSION_ENDED = "the session that this token was handed out to has ended; sign in again"
-ROTATED = "this token was made worthless by its operator; ask for a new one"
+ROTATED = "this token was revoked by its operator; ask for a new one"
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Cycle(RequestResponseCycle):
         self.on_response()
 
     def _head(self, message: Any) -> bytes:
-        """The head of an answer whose length is told; nothing for one that is to be looked at more closely."""
+        """The head of an answer whose length is known; nothing for one that is to be looked at more closely."""
         if message["type"] != "http.response.start" or self.scope["method"] == "HEAD":
             return b""
         status = message["status"]

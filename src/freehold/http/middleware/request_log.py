@@ -73,7 +73,7 @@ class RequestLog:
 
 
 def _shown(path: str) -> str:
-    """Strangers choose it: neither may they fill the log, nor steer the terminal of who reads it.
+    """Strangers choose it: neither may they fill the log, nor steer the terminal of whoever reads it.
 
     And nobody may learn a secret from it.
     """

@@ -30,7 +30,7 @@ _FORWARDED = (b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via")
 
 
 def metrics_route(services: Services, counts: RequestCounts) -> HTTPRouteHandler:
-    """The route. With METRICS_TOKEN set, for who has that; else for who connects from this machine itself."""
+    """The route. With METRICS_TOKEN set, for whoever has that; else for whoever connects from this machine itself."""
     metrics = _Metrics(services, counts)
     token = services.settings.metrics_token.reveal()
 

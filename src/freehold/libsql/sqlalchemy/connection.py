@@ -97,7 +97,7 @@ class StreamingCursor(Cursor):
 
 
 class Connection(AdaptedConnection):
-    """One DB-API connection. `session` may be used with `await` by who has an event loop."""
+    """One DB-API connection. `session` may be used with `await` by whoever has an event loop."""
 
     __slots__ = ("_lease", "dbapi", "level", "session")
 

@@ -53,7 +53,7 @@ class HranaDialect(SQLiteDialect):
     def set_isolation_level(self, dbapi_connection: Any, level: Any) -> None:
         dbapi_connection.autocommit = level == "AUTOCOMMIT"
         if level != "AUTOCOMMIT":
-            # A server never shows what is not committed; the name is kept for who asks.
+            # A server never shows what is not committed; the name is kept for whoever asks.
             dbapi_connection.level = level
 
     def get_isolation_level(self, dbapi_connection: Any) -> Any:

@@ -375,7 +375,7 @@ class TursoProvider:
     def _remember(self, found: RemoteDatabase) -> None:
         known = self._known.get(found.name)
         if known is not None and known[0].db_id != found.db_id:
-            self._desk.forget(found.name)  # made anew: tokens of the one before are worthless
+            self._desk.forget(found.name)  # made again: tokens of the one before are invalid
         self._known[found.name] = (found, time.monotonic())
 
     def _remembered(self, database_name: str, within_s: float) -> Database | None:

@@ -40,7 +40,7 @@ class _Kept(Struct, frozen=True):
 class TokenCache:
     """Tokens by database and level. For one event loop.
 
-    `generation` counts a database's rotations: a token of an earlier one is worthless and not handed out again,
+    `generation` counts a database's rotations: a token of an earlier one is revoked and not handed out again,
     whichever process rotated.
     """
 
