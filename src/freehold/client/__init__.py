@@ -5,29 +5,62 @@ async with FreeholdClient("https://data.example.com") as freehold:
     credentials = await freehold.credentials()
     await freehold.migrate()
 
-What can be told of a failure: `DatabaseSuspended` with its `reason`, `DatabaseDeleted`, and `Unavailable`, which may
-work later, after `retry_after` seconds.
+All errors that it raises are in `freehold.client.errors`, as a tree, and can be imported from here.
 """
 
 from freehold.client.client import FreeholdClient
+from freehold.client.errors import (
+    AppTooOld,
+    Conflict,
+    DatabaseBusy,
+    DatabaseDeleted,
+    DatabaseDeleting,
+    DatabaseFull,
+    DatabaseSuspended,
+    Forbidden,
+    FreeholdError,
+    HistoryDiverged,
+    InvalidInput,
+    LedgerUnreadable,
+    MigrationFailed,
+    NotFound,
+    RegistryExpired,
+    RegistryReplayed,
+    RegistryTampered,
+    ReleaseNotUnderstood,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
 from freehold.client.keys import FileKeyStore, KeyStore, MemoryKeyStore
 from freehold.client.verify import VerifiedRegistry
-from freehold.errors import FreeholdError, Unauthenticated, Unavailable
-from freehold.migrate.signature import RegistryTampered
-from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.wire import DatabaseCredentials
 
 __all__ = [
+    "AppTooOld",
+    "Conflict",
+    "DatabaseBusy",
     "DatabaseCredentials",
     "DatabaseDeleted",
     "DatabaseDeleting",
+    "DatabaseFull",
     "DatabaseSuspended",
     "FileKeyStore",
+    "Forbidden",
     "FreeholdClient",
     "FreeholdError",
+    "HistoryDiverged",
+    "InvalidInput",
     "KeyStore",
+    "LedgerUnreadable",
     "MemoryKeyStore",
+    "MigrationFailed",
+    "NotFound",
+    "RegistryExpired",
+    "RegistryReplayed",
     "RegistryTampered",
+    "ReleaseNotUnderstood",
+    "TooLarge",
     "Unauthenticated",
     "Unavailable",
     "VerifiedRegistry",
