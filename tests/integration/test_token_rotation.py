@@ -89,7 +89,7 @@ def test_a_rotation_is_on_the_record_and_a_dry_run_is_none(pair: tuple[Service, 
     mine = person.credentials()
     done = pair[0].run("tenants", "rotate", mine["db_name"], "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "would make" in done.stdout
+    assert "would revoke" in done.stdout
     assert ask(mine, pair[0]).status_code == 200
     assert pair[0].run("tenants", "rotate", mine["db_name"]).returncode == 0
     lines = pair[0].run("audit", "list", "--json").stdout.splitlines()
