@@ -1,11 +1,11 @@
 """The `freehold` command. Verbs are imported when they are called for, so that `--help` is quick."""
 
-import importlib
 from typing import Any
 
 import click
 
 from freehold import __version__
+from freehold.cli.lazy import LazyGroup
 
 _VERBS = {
     "serve": ("freehold.cli.serve", "Run the service: auth, registry, databases."),
@@ -22,22 +22,17 @@ _VERBS = {
 }
 
 
-class _LazyGroup(click.Group):
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        return list(_VERBS)
-
-    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _VERBS:
-            return None
-        command: click.Command = getattr(importlib.import_module(_VERBS[name][0]), name.replace("-", "_"))
-        return command
-
+class _Group(LazyGroup):
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _VERBS.items()])
 
 
-@click.command(cls=_LazyGroup, epilog="Example: freehold serve; then open the address that it prints.")
+@click.command(
+    cls=_Group,
+    elsewhere={name: module for name, (module, _) in _VERBS.items()},
+    epilog="Example: freehold serve; then open the address that it prints.",
+)
 @click.version_option(__version__, prog_name="freehold")
 def cli() -> None:
     """A libSQL database of their own for every user of an app, each at the right schema version.

@@ -1,6 +1,5 @@
 """`freehold tenants`: manage tenants' databases."""
 
-import importlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ import click
 import msgspec
 
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
+from freehold.cli.lazy import LazyGroup
 from freehold.cli.progress import one_line, progress
 from freehold.tenants.provision import describe
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
@@ -21,7 +21,6 @@ _NOT_IN_TABLE = "user_id"
 _SHOWN_AT_ONCE = 100
 
 
-# Each is loaded when it is asked for: what most commands need takes long to load.
 _ELSEWHERE = {
     **dict.fromkeys(
         ("show", "migrate", "suspend", "resume", "fork", "export", "restore", "delete"),
@@ -35,19 +34,14 @@ _ELSEWHERE = {
 }
 
 
-class _Group(click.Group):
+class _Group(LazyGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _ELSEWHERE:
-            return super().get_command(ctx, name)
-        command: click.Command = getattr(importlib.import_module(_ELSEWHERE[name]), name)
-        return command
+        return sorted(super().list_commands(ctx))
 
 
 @click.group(
     cls=_Group,
+    elsewhere=_ELSEWHERE,
     epilog="""\b
 Examples:
   freehold tenants list --state failed
