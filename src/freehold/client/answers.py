@@ -1,4 +1,4 @@
-"""Reads an answer to its end without trusting who sends it: so many bytes and no more, however they were packed."""
+"""Reads an answer to its end without trusting the sender: up to a number of bytes, however they were packed."""
 
 import zlib
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class Answer:
 
 
 async def answer_of(reply: httpx.Response, most_bytes: int) -> Answer:
-    """The answer, when its body has no more than so many bytes.
+    """The answer, when its body is not over the limit.
 
     Raises:
         TooLargeError: it has more; the rest is not read.

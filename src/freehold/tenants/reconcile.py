@@ -327,7 +327,7 @@ class _Run:
         may_repair = not self.options.dry_run and (self.options.yes or not many)
         detail = "its database is not there"
         if many and not self.options.yes:
-            detail += "; so many are missing that the settings may be wrong: --yes makes them again, empty"
+            detail += "; with this many missing the settings may be wrong: --yes makes them again, empty"
         for tenant in self.missing:
             repaired = may_repair and await self.parts.catalogue.provision_again(
                 tenant, "its database was missing and is made again"

@@ -55,7 +55,7 @@ class ApiKeyStore(Protocol):
     async def add_api_key(
         self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None
     ) -> None:
-        """Raises `TooManyApiKeys` when its owner has so many, `NotFound` when the owner, or the session, is gone."""
+        """Raises `TooManyApiKeys` when its owner has `most`, `NotFound` when the owner, or the session, is gone."""
         ...
 
     async def api_keys_of(self, user_id: str, page: ApiKeyPage) -> tuple[Sequence[ApiKey], int]:

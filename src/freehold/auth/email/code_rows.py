@@ -24,7 +24,7 @@ from freehold.limiting import Rate, RateLimited
 # What 97dc196 wrote, `HASH:WRONG`, is a code that no place asked for.
 
 _EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
-_KEPT_EXPIRED = 5  # so that who comes too late is told so
+_KEPT_EXPIRED = 5  # so that a user who comes too late learns that it was
 
 
 class SentCode(msgspec.Struct, frozen=True, kw_only=True):

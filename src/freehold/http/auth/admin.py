@@ -53,7 +53,7 @@ _HAS_PERMISSION = (
 )
 
 
-# What is said to who may not: what it was, and the rest of the code.
+# What a user who may not is answered: what it was, and the rest of the code.
 _MAY_NOT = {
     ("user", "list"): "list users",
     ("user", "get"): "get user",

@@ -104,7 +104,7 @@ def _number(message: bytes) -> int:
 
 
 def _value(message: bytes) -> Value:
-    """`Value`, which holds bincode: the kind as 4 bytes, then a number, or a length and so many bytes."""
+    """`Value`, which holds bincode: the kind as 4 bytes, then a number, or a length and that many bytes."""
     data = field(fields_of(message, {1: BYTES}), 1)
     kind, rest = int.from_bytes(data[:_KIND_BYTES], "little"), data[_KIND_BYTES:]
     if kind == 1 and len(rest) == _NUMBER_BYTES:
