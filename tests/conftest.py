@@ -7,6 +7,7 @@ import httpx
 import pytest
 import structlog
 
+from freehold.log import get_logger
 from tests.support.servers import Service
 
 
@@ -24,6 +25,7 @@ def pytest_configure() -> None:
 def _log_as_before() -> Iterator[None]:
     """A command that a test ran in this process has configured logging for all of it."""
     yield
+    get_logger().bind()  # or the next line that is logged would still set it up
     structlog.reset_defaults()
 
 

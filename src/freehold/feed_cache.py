@@ -11,12 +11,11 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-import structlog
-
 from freehold.changes import Changes, RecentChanges, Topic
 from freehold.errors import CentralUnavailable
+from freehold.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 Value = TypeVar("Value")
 

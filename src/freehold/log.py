@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import msgspec
-import structlog
 
 _WRITE_EVERY_S = 0.05
 _KEPT_LINES = 100_000
@@ -76,8 +75,33 @@ class _Handler(logging.Handler):
         self._writer.msg(self.format(record))
 
 
+class _FirstLine(logging.Handler):
+    """Stands in for it until there is a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _structlog()
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, _Handler):
+                handler.handle(record)
+
+
+class _Logger:
+    """A logger of structlog, which is loaded by the first line that is logged."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_structlog(), name)
+
+
+def get_logger() -> Any:
+    """A logger as `structlog.get_logger` returns it. Commands that log nothing are quicker by a tenth of a second."""
+    return _Logger()
+
+
 _writers: list[LineWriter] = []
 _quick_lines: list[LineWriter] = []  # the writer, when info events go out as JSON
+_wanted: list[tuple[str, str]] = []  # level and format that are set up with the first line
+_loggers: list[Any] = []  # structlog's, once it is loaded
+_setting_up = threading.Lock()
 
 
 def quick_info(event: str) -> Callable[[dict[str, Any]], None]:
@@ -85,8 +109,9 @@ def quick_info(event: str) -> Callable[[dict[str, Any]], None]:
 
     For configured logging; the facts must hold the context that is wanted, such as `request_id`.
     """
+    logger = _structlog()
     if not _quick_lines:
-        info: Callable[..., None] = structlog.get_logger().bind().info
+        info: Callable[..., None] = logger.bind().info
         return lambda facts: info(event, **facts)
     [writer] = _quick_lines
 
@@ -102,6 +127,31 @@ def configure_logging(level: str, log_format: str) -> None:
     `level` is `debug`, `info`, `warning` or `error`; `log_format` is `console`, `json` or `auto`
     (`console` when stderr is a terminal).
     """
+    while _writers:
+        _writers.pop().close()
+    _wanted[:] = [(level, log_format)]
+    root = logging.getLogger()
+    root.handlers[:] = [_FirstLine()]
+    # Libraries speak up from `warning`; ours are the events worth reading.
+    root.setLevel(max(_LEVELS[level], logging.WARNING))
+
+
+def _structlog() -> Any:
+    """The logger that all of ours are, set up as was last wanted."""
+    if not _loggers or _wanted:
+        with _setting_up:
+            if not _loggers:
+                import structlog
+
+                _loggers.append(structlog.get_logger())
+            if _wanted:
+                _set_up(*_wanted.pop())
+    return _loggers[0]
+
+
+def _set_up(level: str, log_format: str) -> None:
+    import structlog
+
     pretty = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -119,8 +169,6 @@ def configure_logging(level: str, log_format: str) -> None:
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
     )
     threshold = _LEVELS[level]
-    while _writers:
-        _writers.pop().close()
     writer = LineWriter(sys.stderr)
     _writers.append(writer)
     _quick_lines[:] = [writer] if threshold <= logging.INFO and not pretty else []
@@ -130,14 +178,11 @@ def configure_logging(level: str, log_format: str) -> None:
         logger_factory=lambda *_: writer,
         cache_logger_on_first_use=False,
     )
-    handler = _Handler(writer)
-    handler.setFormatter(
+    writer_handler = _Handler(writer)
+    writer_handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    # Libraries speak up from `warning`; ours are the events worth reading.
-    root.setLevel(max(threshold, logging.WARNING))
+    logging.getLogger().handlers[:] = [writer_handler]

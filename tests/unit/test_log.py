@@ -6,9 +6,8 @@ import threading
 import time
 
 import pytest
-import structlog
 
-from freehold.log import LineWriter, configure_logging, quick_info
+from freehold.log import LineWriter, configure_logging, get_logger, quick_info
 
 
 class _Stuck(io.StringIO):
@@ -57,7 +56,7 @@ def test_the_quick_line_has_the_shape_of_every_other(monkeypatch: pytest.MonkeyP
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     configure_logging("info", "json")
-    structlog.get_logger().info("thing.happened", request_id="r", status=200)
+    get_logger().info("thing.happened", request_id="r", status=200)
     quick_info("thing.happened")({"request_id": "r", "status": 200})
     slow, quick = _lines(stream)
     assert quick.keys() == slow.keys()
@@ -86,7 +85,7 @@ def test_a_traceback_on_a_terminal_shows_no_local_variables(monkeypatch: pytest.
     try:
         fails()
     except ValueError:
-        structlog.get_logger().exception("thing.failed")
+        get_logger().exception("thing.failed")
     configure_logging("error", "json")
     # The source line is there, the value of a variable is not repeated beside it.
     assert "ValueError: 15" in stream.getvalue()

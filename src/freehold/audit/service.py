@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
-
 from freehold.audit.chain import entry_hash
 from freehold.audit.types import RESEALED, Anchor, Entry, Event, Filter, Head, Verdict
+from freehold.log import get_logger
 
 # What the audit trail needs of the outside, and what others need of it.
 
@@ -42,7 +41,7 @@ class AuditStore(Recorder, Protocol):
 _PAGE = 1_000
 _ANCHOR_EVERY_S = 600.0
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

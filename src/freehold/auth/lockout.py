@@ -17,13 +17,13 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Protocol
 
-import structlog
 from msgspec import Struct
 
 from freehold.dates import utc_now
 from freehold.limiting import RateLimited
+from freehold.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 _DAY_MS = 24 * 3600 * 1000
 _FORGET_AFTER_MS = _DAY_MS

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
 from msgspec.structs import replace
 
 from freehold.audit.service import Recorder
@@ -44,10 +43,11 @@ from freehold.auth.types import (
 )
 from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import CentralUnavailable, NotFound
+from freehold.log import get_logger
 
 FRESH_AGE = timedelta(days=1)
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from time import monotonic
 from typing import BinaryIO
 
 import httpx
-import structlog
+
+from freehold.log import get_logger
 
 # Passwords from breaches in a copy on this machine, as the downloaders of Have I Been Pwned write it.
 #
@@ -100,7 +101,7 @@ _TIMEOUT_S = 2.0
 _PAUSE_S = 30.0
 _MAX_BYTES = 1024 * 1024  # a range has some 1,000 lines of 43 bytes, padded or not
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class BreachService:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import httpx
-import structlog
 from upstash_redis.asyncio import Redis
 from upstash_redis.errors import UpstashError
 
-log = structlog.get_logger()
+from freehold.log import get_logger
+
+log = get_logger()
 
 PREFIX = "better-auth:"  # before every key, as better-auth's own Redis adapter has it
 

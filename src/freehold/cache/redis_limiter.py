@@ -7,13 +7,12 @@ by a second command is a ban for ever when that one is lost. Counters are better
 from collections.abc import Sequence
 from typing import Any
 
-import structlog
-
 from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.cache.redis import PREFIX, CacheUnavailable, RedisLink
 from freehold.limiting import UNLIMITED, Rate, Verdict
+from freehold.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 # A lifetime that is missing or longer than the window is set right, whoever left it so.
 _COUNT = """

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import msgspec
-import structlog
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -11,6 +10,7 @@ from freehold.audit.chain import chained, draft, is_sealed, seal
 from freehold.audit.origin import Origin
 from freehold.audit.types import RESEALED, STARTED, SYSTEM, Draft, Event
 from freehold.central.tables import audit_head
+from freehold.log import get_logger
 
 _COLUMNS = (*Draft.__struct_fields__, "seq", "hash", "previous", "seal")
 _APPEND = text(
@@ -18,7 +18,7 @@ _APPEND = text(
 )
 _HEAD = select(audit_head.c.seq, audit_head.c.hash, audit_head.c.seal)
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 async def append(db: AsyncConnection, drafts: Sequence[Draft], key: bytes) -> None:

@@ -4,7 +4,6 @@ import re
 
 import click
 import msgspec
-import structlog
 import uvicorn
 
 from freehold.cli.context import EXIT_DONE, async_command, command_settings, require_registry
@@ -15,6 +14,7 @@ from freehold.cli.listening import (
     listen,
     raise_file_limit,
 )
+from freehold.log import get_logger
 from freehold.migrate.signature import RegistryTampered
 from freehold.registry.service import Registry
 from freehold.settings.fields import Settings
@@ -60,7 +60,7 @@ async def run_service(settings: Settings) -> int:
             await services.publish_registry()
             await warn_of_shared_sqld(settings)
             if settings.tenant_provider == "sqld" and not settings.sqld_supervisor_url:
-                structlog.get_logger().warning(
+                get_logger().warning(
                     "sqld.unsupervised", do="run it with `freehold sqld`, and set SQLD_SUPERVISOR_URL"
                 )
             room = create_room(settings)

@@ -7,15 +7,14 @@ without them, and databases are made once they are back. A token that is wrong w
 import asyncio
 from urllib.parse import urlsplit
 
-import structlog
-
 from freehold.cache.redis import CacheRefuses, CacheUnavailable, RedisLink
 from freehold.cli.installation import missing_central
 from freehold.errors import ProviderRefuses, ProviderUnavailable, Unavailable
+from freehold.log import get_logger
 from freehold.settings.fields import BadSettings, Settings
 from freehold.wiring.services import Services
 
-log = structlog.get_logger()
+log = get_logger()
 
 # Started together with it, Redis may take a moment longer.
 _CACHE_PATIENCE_S = 5.0

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-import structlog
 from litestar import Litestar
 from litestar.di import Provide
 from litestar.types import ASGIApp
@@ -45,10 +44,11 @@ from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry.client_reports import ClientReports
 from freehold.http.registry.publishing import PublishingController
 from freehold.http.registry.routes import registry_routes
+from freehold.log import get_logger
 from freehold.settings.fields import Settings
 from freehold.wiring.services import Services
 
-log = structlog.get_logger()
+log = get_logger()
 
 _MAX_BODY_BYTES = 2 * 1024 * 1024
 

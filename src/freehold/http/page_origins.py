@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-import structlog
 from litestar.types import Scope
 
 from freehold.http.headers import API_KEY_HEADER, header
+from freehold.log import get_logger
 from freehold.lru import Lru
 
-log = structlog.get_logger()
+log = get_logger()
 
 # One line for each origin in that time, and ten a minute in all: made-up origins do not fill the log.
 _AGAIN_S = 600.0

@@ -9,7 +9,6 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
@@ -28,11 +27,12 @@ from freehold.errors import (
 from freehold.http.body_room import NoRoom
 from freehold.http.page_origins import hint_for_refusal
 from freehold.limiting import RateLimited
+from freehold.log import get_logger
 from freehold.migrate.signature import RegistryTampered
 from freehold.settings.load import one_of
 from freehold.tenants.errors import DatabaseDeleted, DatabaseSuspended
 
-log = structlog.get_logger()
+log = get_logger()
 
 STATUS: dict[type[FreeholdError], int] = {
     InvalidInput: 400,

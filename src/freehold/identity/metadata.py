@@ -6,18 +6,18 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import msgspec
-import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from freehold.auth.social.errors import IdentityProviderUnavailable
 from freehold.identity.outbound import Outbound
+from freehold.log import get_logger
 
 _FRESH_S = 3600.0
 _REFETCH_S = 60.0  # how often an unknown key makes us look again
 _MAX_KEYS = 50
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,11 +16,11 @@ from ipaddress import ip_address
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiosmtplib
-import structlog
 
 from freehold.auth.errors import MailRefused, MailUnavailable
 from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.dates import utc_now
+from freehold.log import get_logger
 from freehold.mail.message import Message, write_out
 
 _TIMEOUT_S = 10.0
@@ -31,7 +31,7 @@ _FAILURE_LASTS_S = 60.0
 # Not every server takes bytes over 127, and encoding them costs nothing that matters.
 _POLICY = SMTP_POLICY.clone(cte_type="7bit")
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

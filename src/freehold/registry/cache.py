@@ -2,15 +2,14 @@
 
 import asyncio
 
-import structlog
-
 from freehold.changes import Changes
 from freehold.feed_cache import FeedCell
+from freehold.log import get_logger
 from freehold.migrate.signature import RegistryTampered
 from freehold.registry.ports import RegistryStore
 from freehold.registry.snapshot import Snapshot, checked
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class SnapshotCache:

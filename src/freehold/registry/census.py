@@ -8,16 +8,16 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-import structlog
 from msgspec import Struct
 
 from freehold.audit.types import Event, Facts
 from freehold.errors import Conflict, FreeholdError
+from freehold.log import get_logger
 from freehold.migrate.types import Migration
 from freehold.registry.release import app_order, app_version, contracts
 from freehold.registry.taken_down import ClientReport, Credential, TakenDown, UserReport, Who
 
-log = structlog.get_logger()
+log = get_logger()
 
 LIVE_DAYS = 30
 # A report costs nothing at the pull; it is written with all others, so often. A killed process loses as much.

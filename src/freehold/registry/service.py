@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import structlog
 from msgspec.structs import replace
 
 from freehold.audit.types import Event
 from freehold.errors import FreeholdError
+from freehold.log import get_logger
 from freehold.migrate.release_text import Part, ReleaseText
 from freehold.migrate.signature import from_text, key_id_of
 from freehold.migrate.snapshot import Scratch, sqlite_scratch
@@ -58,7 +58,7 @@ from freehold.registry.types import (
     Verdict,
 )
 
-log = structlog.get_logger()
+log = get_logger()
 
 _PUBLISH_TRIES = 5
 _RENEW_EVERY_S = 3_600.0

@@ -7,14 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
-import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
 from freehold.errors import CentralUnavailable, FreeholdError
+from freehold.log import get_logger
 from freehold.registry.release import app_order
 
-log = structlog.get_logger()
+log = get_logger()
 
 DEVICES_OF_USER = 8
 DEVICES_OF_PLACE = 32

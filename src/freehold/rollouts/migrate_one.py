@@ -4,11 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-import structlog
 
 from freehold.backoff import Backoff
 from freehold.errors import FreeholdError, Unavailable
 from freehold.libsql.protocol import Batch, BatchResult
+from freehold.log import get_logger
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import DatabaseFull
 from freehold.migrate.fingerprint import ask
@@ -18,7 +18,7 @@ from freehold.rollouts.types import Ended, Step
 from freehold.tenants.drift import OwnChange
 from freehold.tenants.ports import Clock
 
-log = structlog.get_logger()
+log = get_logger()
 
 _MOST_ATTEMPTS = 8
 _ERROR_CHARS = 500

@@ -5,11 +5,10 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from freehold.clock import SystemClock
 from freehold.dates import from_ms, to_iso
 from freehold.errors import FreeholdError, NotFound
+from freehold.log import get_logger
 from freehold.migrate.ledger import read_ledger
 from freehold.rollouts.errors import NoRestorePoint, RolloutRunning
 from freehold.rollouts.ports import RestorePointStore, RolloutStore
@@ -19,7 +18,7 @@ from freehold.tenants.lifecycle_store import LifecycleStore
 from freehold.tenants.ports import Clock, DatabaseProvider
 from freehold.tenants.types import TenantState
 
-log = structlog.get_logger()
+log = get_logger()
 
 _AT_ONCE = 8
 _PAGE = 200

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-import structlog
 
 from freehold.clock import SystemClock
 from freehold.errors import FreeholdError
+from freehold.log import get_logger
 from freehold.migrate.history import History
 from freehold.registry.snapshot import Snapshot
 from freehold.rollouts.errors import BadRollout, RolloutEnded
@@ -35,7 +35,7 @@ from freehold.rollouts.worker import Worker, WorkerConfig
 from freehold.tenants.drift import DriftCheck
 from freehold.tenants.ports import Clock, DatabaseProvider
 
-log = structlog.get_logger()
+log = get_logger()
 
 _HEALTH_SAMPLE = 10
 

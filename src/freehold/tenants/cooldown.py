@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import structlog
-
 from freehold.backoff import OUTAGE, is_worth_a_line
 from freehold.errors import FreeholdError
+from freehold.log import get_logger
 from freehold.tenants.ports import Clock
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(slots=True)

@@ -10,15 +10,15 @@ from datetime import datetime
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from freehold.dates import utc_now
 from freehold.errors import NotFound
+from freehold.log import get_logger
 from freehold.sql.profiles import Profile
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import Tenant, UserDatabase
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class GuestLink(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from freehold.clock import SystemClock
 from freehold.errors import CentralUnavailable, Conflict, FreeholdError, InvalidInput, NotFound
+from freehold.log import get_logger
 from freehold.migrate.copying import CannotBeCopied, Copied, copy_database
 from freehold.migrate.ledger import read_ledger
 from freehold.migrate.target import Target
@@ -25,7 +25,7 @@ from freehold.tenants.operations_worker import Done, OperationsWorker
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
 from freehold.tenants.types import Tenant, TenantState
 
-log = structlog.get_logger()
+log = get_logger()
 
 _LEASE_MS = 30_000
 _RENEW_S = 8.0

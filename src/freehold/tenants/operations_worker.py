@@ -7,17 +7,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import msgspec
-import structlog
 
 from freehold.backoff import SOON, is_worth_a_line
 from freehold.clock import SystemClock
 from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
+from freehold.log import get_logger
 from freehold.tenants.cooldown import Cooldown
 from freehold.tenants.pending_operations import OperationKind, PendingOperation, PendingOperations
 from freehold.tenants.ports import Clock, DatabaseProvider
 from freehold.tenants.provision import describe
 
-log = structlog.get_logger()
+log = get_logger()
 
 _AT_ONCE = 4
 _LEASE_MS = 60_000

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
-import structlog
 
 from freehold.errors import FreeholdError
+from freehold.log import get_logger
 from freehold.migrate.ledger import read_ledger
 from freehold.migrate.schema import read_schema
 from freehold.migrate.snapshot import Snapshot
@@ -16,7 +16,7 @@ from freehold.tenants.names import new_database_name
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
 from freehold.tenants.types import Tenant
 
-log = structlog.get_logger()
+log = get_logger()
 
 _MAKING_MS = 120_000  # longer than a provider may take to make one
 _CLAIM_MS = 30_000

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import structlog
-
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable, Unavailable
+from freehold.log import get_logger
 from freehold.migrate.ledger import read_ledger
 from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
 from freehold.tenants.names import is_ours
@@ -60,7 +59,7 @@ class Catalogue(Protocol):
         ...
 
 
-log = structlog.get_logger()
+log = get_logger()
 
 _PAGE = 500
 _AT_ONCE = 8

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
-import structlog
 
 from freehold.audit.types import Event
 from freehold.errors import CentralUnavailable, Conflict, FreeholdError, ProviderUnavailable
+from freehold.log import get_logger
 from freehold.migrate.fingerprint import ask
 from freehold.migrate.integrity import unsoundness
 from freehold.migrate.names import quoted
@@ -29,7 +29,7 @@ from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provision import describe
 from freehold.tenants.types import Tenant, TenantState
 
-log = structlog.get_logger()
+log = get_logger()
 
 _AT_ONCE = 8
 _MOST_FILES = 3  # beside the data of one database

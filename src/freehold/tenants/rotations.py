@@ -8,13 +8,12 @@ replaces its key, and the generation keeps a token from before out of the memory
 from collections.abc import Mapping
 from typing import Protocol
 
-import structlog
-
 from freehold.changes import RecentChanges
 from freehold.feed_cache import Follower
+from freehold.log import get_logger
 from freehold.tenants.ports import DatabaseProvider
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class RotationStore(Protocol):

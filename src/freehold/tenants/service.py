@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from freehold.dates import to_iso
 from freehold.errors import NotFound, ProviderUnavailable
+from freehold.log import get_logger
 from freehold.sql.profiles import Profile
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.ports import DatabaseProvider, TenantStore
@@ -24,7 +23,7 @@ _PAGE = 500
 _PATIENCE_S = (0.03, 0.06, 0.12, 0.24)
 _RETRY_AFTER_S = {TenantState.PROVISIONING: 1, TenantState.FAILED: 5}
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 async def never_rotated(_database_name: str) -> int:

@@ -5,9 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-import structlog
-
 from freehold.errors import FreeholdError, Unavailable
+from freehold.log import get_logger
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import DatabaseBusy
 from freehold.migrate.history import History
@@ -16,7 +15,7 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import LedgerState
 from freehold.registry.snapshot import Snapshot as Published
 
-log = structlog.get_logger()
+log = get_logger()
 
 # A tenant rather waits for the history to be replayed than for a snapshot that takes this long.
 _PATIENCE_S = 20.0

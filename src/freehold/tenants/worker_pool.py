@@ -5,16 +5,15 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import structlog
-
 from freehold.backoff import is_worth_a_line
 from freehold.errors import CentralUnavailable, FreeholdError
+from freehold.log import get_logger
 from freehold.tenants.ports import Clock, TenantStore
 from freehold.tenants.provision import Provision, describe, retry_delay_s
 from freehold.tenants.provisioner_config import ProvisionerConfig
 from freehold.tenants.types import Claim, Tenant
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 from freehold.errors import FreeholdError
+from freehold.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Refusal(Exception):

@@ -6,8 +6,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import structlog
-
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.moving.closing import CentralMoved, require_open
@@ -18,10 +16,11 @@ from freehold.dates import to_iso, utc_now
 from freehold.errors import CentralUnavailable, Conflict, ProviderRefuses, ProviderUnavailable
 from freehold.libsql.bearer import Token
 from freehold.libsql.errors import LibsqlError
+from freehold.log import get_logger
 from freehold.settings.fields import BadSettings, Settings
 from freehold.wiring.key_files import sqld_key
 
-log = structlog.get_logger()
+log = get_logger()
 
 # Where the central database of a self-hosted installation was by default.
 _OLD_NAMESPACE = "central"

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import structlog
-
+from freehold.log import get_logger
 from freehold.registry.census import ContractTooEarly
 from freehold.registry.files import load_folder
 from freehold.registry.folder_config import load_parts
@@ -19,7 +18,7 @@ from freehold.wiring.registry import RegistryServices, open_registry
 from freehold.wiring.rollouts import open_rollouts
 from freehold.wiring.tenants import TenantServices, open_tenants
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
-import structlog
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -41,6 +40,7 @@ from freehold.auth.api_keys.types import (
 from freehold.auth.random_ids import random_id
 from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import NotFound
+from freehold.log import get_logger
 
 # What API keys need of the outside.
 
@@ -96,7 +96,7 @@ _DAY_S = 86_400
 _MIN_LIFE_S, _MAX_LIFE_S = _DAY_S, 365 * _DAY_S
 _MAX_NUMBER = 2**53
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

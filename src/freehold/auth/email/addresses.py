@@ -18,7 +18,6 @@ from urllib.parse import quote
 
 import jwt
 import msgspec
-import structlog
 
 from freehold.auth.account_ports import AccountStore
 from freehold.auth.email.code_sign_in import checked_email
@@ -39,11 +38,12 @@ from freehold.auth.places import place_of
 from freehold.auth.proofs import Chosen, Kept, Proof, in_hand
 from freehold.auth.types import Credential, SignedIn, User
 from freehold.dates import utc_now
+from freehold.log import get_logger
 
 LINK_LIFETIME = timedelta(hours=1)
 _CHANGE = "change-email-verification"
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Followed(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import structlog
-
 from freehold.auth.email.mail_quota import MailQuota, note_mail
 from freehold.auth.outgoing_email import Language, NoticeKind, OutgoingEmail
 from freehold.auth.places import Places, place_of
@@ -20,10 +18,11 @@ from freehold.auth.verifications import VerificationStore
 from freehold.dates import utc_now
 from freehold.errors import FreeholdError
 from freehold.limiting import Rate
+from freehold.log import get_logger
 
 _PATIENCE_S = 5.0
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,6 @@ import hmac
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import structlog
-
 from freehold.auth.account_ports import AccountStore
 from freehold.auth.email.code_sign_in import checked_email
 from freehold.auth.email.codes import Codes, Purpose
@@ -19,8 +17,9 @@ from freehold.auth.ports import PasswordHasher
 from freehold.auth.proofs import Chosen, Proof, Way
 from freehold.auth.types import Credential, User
 from freehold.auth.verifications import OneTimeUse
+from freehold.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ Why this is safe is in docs/decisions/0002-session-cache.md.
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import structlog
 from msgspec.structs import replace
 
 from freehold.audit.origin import acting
@@ -17,6 +16,7 @@ from freehold.changes import Changes
 from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import CentralUnavailable
 from freehold.feed_cache import FeedCache
+from freehold.log import get_logger
 
 LIFETIME = timedelta(days=7)
 SHORT_LIFETIME = timedelta(days=1)  # "remember me" was off
@@ -26,7 +26,7 @@ MAX_AGE = timedelta(days=365)  # however much it is used
 _CAPACITY = 20_000
 _MAX_ENTRY_CHARACTERS = 2_000
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class Sessions:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-import structlog
 from msgspec.structs import replace
 
 from freehold.auth.errors import Banned, EmailTaken, IdentityTaken
@@ -17,12 +16,13 @@ from freehold.auth.social.ports import AttemptStore, IdentityProvider, SocialAcc
 from freehold.auth.social.types import Arrival, Attempt, Identity, Redirects, Returned, Started
 from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn, User
 from freehold.errors import NotFound
+from freehold.log import get_logger
 
 _LIFETIME = timedelta(minutes=10)
 _TRIES = 3  # of a race for the same address or identity; each loser finds the winner's row
 _ERROR_CODE = re.compile(r"[a-z0-9_.-]{1,64}", re.IGNORECASE)
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

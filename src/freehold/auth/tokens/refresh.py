@@ -12,7 +12,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import msgspec
-import structlog
 
 from freehold.auth.errors import BadAccessToken, BadRefreshToken, Banned
 from freehold.auth.ports import RefreshTokenStore
@@ -20,6 +19,7 @@ from freehold.auth.sessions.sessions import LIFETIME, Sessions
 from freehold.auth.tokens.jwts import AccessToken, Jwts
 from freehold.auth.types import RefreshUse, SignedIn, StoredRefreshToken
 from freehold.dates import to_iso, utc_now
+from freehold.log import get_logger
 from freehold.lru import Lru
 
 GRACE = timedelta(seconds=30)
@@ -27,7 +27,7 @@ _TOKEN_BYTES = 32
 _PURPOSE = b"freehold refresh token"
 _KNOWN_SESSIONS = 20_000
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class TokenPair(msgspec.Struct, frozen=True, kw_only=True):

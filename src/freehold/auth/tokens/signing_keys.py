@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from freehold.auth.ports import SigningKeyStore
@@ -19,6 +18,7 @@ from freehold.changes import Changes
 from freehold.dates import from_iso, utc_now
 from freehold.errors import CentralUnavailable, Unavailable
 from freehold.feed_cache import FeedCell
+from freehold.log import get_logger
 
 # Longer than any token lives, by as much as clocks may differ.
 STAYS_PUBLISHED = timedelta(minutes=20)
@@ -26,7 +26,7 @@ MAX_AGE = timedelta(days=90)
 _TRIES = 5
 _PAUSE = timedelta(seconds=30)
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class KeyRing(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,8 +4,6 @@ import hmac
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import structlog
-
 from freehold.auth.account_ports import AccountStore, OwnSessionStore
 from freehold.auth.email.links import Links, account_stamp
 from freehold.auth.email.notices import Notices
@@ -16,8 +14,9 @@ from freehold.auth.places import place_of
 from freehold.auth.service import Auth, signed_in_by
 from freehold.auth.types import Account, Client, Credential, Session, SignedIn, UserChanges
 from freehold.errors import NotFound
+from freehold.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

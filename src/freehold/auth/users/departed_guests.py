@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-import structlog
-
 from freehold.dates import utc_now
+from freehold.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 BATCH = 50
 _EVERY_S = 600.0

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-import structlog
 from msgspec.structs import replace
 
 from freehold.auth.errors import IsGuest, NotAGuest
 from freehold.auth.service import Auth
 from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn
+from freehold.log import get_logger
 
 _NAME = "Anonymous"
 _DOMAIN = "anonymous.placeholder.invalid"  # RFC 2606: never delivered to anybody
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class UserDeletion(Protocol):

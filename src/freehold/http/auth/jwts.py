@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import structlog
 
 from freehold.auth.tokens.jwts import Jwts
 from freehold.auth.tokens.signing_keys import SigningKeys
@@ -14,13 +13,14 @@ from freehold.errors import Unavailable
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
+from freehold.log import get_logger
 
 # Proxies and clients give all headers of an answer 8 to 16 kB; a name or image may be longer than that.
 _MAX_HEADER_LENGTH = 4096
 _HEADER = b"set-auth-jwt"
 _EXPOSED = (b"access-control-expose-headers", _HEADER)
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 class TokenReply(msgspec.Struct, frozen=True):

@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-import structlog
 from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.response.base import ASGIResponse
@@ -64,8 +63,9 @@ from freehold.errors import FreeholdError, Unavailable
 from freehold.http.page_origins import hint_for_refusal
 from freehold.http.problems import CLIENT_LEFT
 from freehold.limiting import RateLimited
+from freehold.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 HeaderPairs = tuple[tuple[bytes, bytes], ...]
 

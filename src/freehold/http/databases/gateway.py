@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import msgspec
-import structlog
 from litestar import asgi
 from litestar.enums import ScopeType
 from litestar.handlers import ASGIRouteHandler
@@ -24,13 +23,14 @@ from freehold.http.databases.streaming import Watched, read_body, send_stream, t
 from freehold.http.databases.token_checks import TokenChecks
 from freehold.http.problems import RETRY_AFTER_S, status_of
 from freehold.libsql.protocol import Error
+from freehold.log import get_logger
 from freehold.providers.failures import Gone, Overloaded, code_of
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS, Call, DatabaseServer, Endpoint
 from freehold.providers.tokens import BadToken, Grant, Verifier
 from freehold.sql.profiles import opens_nothing
 from freehold.tenants.errors import DatabaseDamaged
 
-log = structlog.get_logger()
+log = get_logger()
 
 _VERSIONS = frozenset({"v2", "v3"})  # clients probe these with GET
 _SMALL_BODY_BYTES = 65_536

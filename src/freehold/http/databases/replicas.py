@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import quote
 
-import structlog
 from litestar.types import HTTPScope, Receive, Send
 
 from freehold.errors import (
@@ -24,13 +23,14 @@ from freehold.errors import (
 from freehold.http.databases.streaming import Watched, read_body, send_stream
 from freehold.http.databases.token_checks import TokenChecks
 from freehold.http.headers import header
+from freehold.log import get_logger
 from freehold.providers.failures import Gone
 from freehold.providers.serving import ReplicaCall, ReplicaMethod, ReplicaServer
 from freehold.providers.tokens import BadToken, Grant, Verifier
 from freehold.sql.profiles import opens_nothing
 from freehold.tenants.errors import DatabaseDamaged
 
-log = structlog.get_logger()
+log = get_logger()
 
 
 _CONTENT_TYPE = b"application/grpc-web+proto"

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-import structlog
 from litestar.types import Receive, Send
 
 from freehold.errors import TooLarge, Unavailable
+from freehold.log import get_logger
 from freehold.providers.failures import Gone
 from freehold.providers.serving import Disconnect
 
-log = structlog.get_logger()
+log = get_logger()
 
 _WATCH_AFTER_S = 0.1
 _STALL_S = 30.0

@@ -12,15 +12,15 @@ from urllib.parse import unquote
 
 import httptools
 import msgspec
-import structlog
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from freehold.http.middleware.connection_limits import Connections
 from freehold.http.middleware.cycle import Cycle
 from freehold.http.problems import FRAMEWORK_CODES
+from freehold.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 MAX_HEAD_BYTES = 65_536
 MAX_FIELDS = 100

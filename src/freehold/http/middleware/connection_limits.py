@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-import structlog
 from msgspec import Struct
 
-log = structlog.get_logger()
+from freehold.log import get_logger
+
+log = get_logger()
 
 _LOOK_S = 1.0
 # Longer than proxies and clients keep a connection idle: whoever closes first must not be we.

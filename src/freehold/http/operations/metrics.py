@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-import structlog
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -19,10 +18,11 @@ from freehold.errors import Forbidden, FreeholdError, Unauthenticated
 from freehold.http.headers import header
 from freehold.http.middleware.request_counts import BOUNDS_S, RequestCounts
 from freehold.http.route_facts import facts
+from freehold.log import get_logger
 from freehold.providers.standing import HasStanding, Standing
 from freehold.wiring.services import Services
 
-log = structlog.get_logger()
+log = get_logger()
 
 _CENTRAL_LIMIT_S = 2.0
 _TENANTS_FOR_S = 5.0

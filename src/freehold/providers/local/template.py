@@ -6,17 +6,17 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import structlog
 from msgspec import Struct
 
 from freehold.errors import FreeholdError
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
+from freehold.log import get_logger
 from freehold.migrate.ledger import LEDGER_TABLE
 from freehold.migrate.snapshot import Snapshot, SnapshotUnfit, load
 from freehold.migrate.types import LedgerState
 from freehold.providers.sqlite.scratch import ScratchTarget
 
-log = structlog.get_logger()
+log = get_logger()
 
 # Stands in the file wherever a ledger row says when it was written; as long as the real thing.
 _MARK = "@freehold-applied-at@@@@"

@@ -7,17 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.errors import Conflict, FreeholdError, ProviderUnavailable
+from freehold.log import get_logger
 from freehold.providers.sqld.client.admin import NamespaceConfig, SqldAdmin
 from freehold.providers.sqld.client.keys import NamespaceKeys
 from freehold.providers.sqld.process.log_files import LogFiles
 from freehold.providers.sqld.provider import DURABILITY
 from freehold.tenants.errors import DatabaseDamaged
 
-log = structlog.get_logger()
+log = get_logger()
 
 _MOST_FILES = 3  # beside the data of one database
 

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
 from freehold.libsql.http import batch_results
 from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq, StreamReq
+from freehold.log import get_logger
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.providers.desk import Desk
@@ -44,7 +44,7 @@ from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken
 
-log = structlog.get_logger()
+log = get_logger()
 
 # Each commit reaches the disk before it is acknowledged. sqld's default does not wait for that.
 DURABILITY = "strong"

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import jwt
-import structlog
 from msgspec import Struct
 
 from freehold.errors import ProviderUnavailable
+from freehold.log import get_logger
 from freehold.lru import Lru
 from freehold.tenants.types import AccessLevel, DatabaseToken
 
-log = structlog.get_logger()
+log = get_logger()
 
 _CLAIM: dict[AccessLevel, str] = {"full": "rw", "read_only": "ro"}
 _CACHED = 50_000

@@ -7,11 +7,10 @@ for such a namespace, for ever, and serves the others.
 import re
 from collections.abc import Iterator
 
-import structlog
-
+from freehold.log import get_logger
 from freehold.tenants.errors import DatabaseDamaged
 
-log = structlog.get_logger()
+log = get_logger()
 
 _MOST = 1_000
 _INTERNAL = re.compile(r"Internal Error: `(.*)`", re.DOTALL)

@@ -9,12 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Protocol
 
-import structlog
-
 from freehold.backoff import Backoff, is_worth_a_line
 from freehold.errors import Unavailable
+from freehold.log import get_logger
 
-log = structlog.get_logger()
+log = get_logger()
 
 _BACKOFF = Backoff(base_s=0.4, cap_s=30.0)
 # One that came up and ended was ended by what it was asked, and everybody else waits: whoever asks it is slowed.

@@ -7,9 +7,8 @@ and when it has grown beyond its limit nothing new of theirs begins, and their s
 
 import asyncio
 
-import structlog
-
 from freehold.errors import ProviderUnavailable
+from freehold.log import get_logger
 from freehold.lru import Lru
 from freehold.providers.sqld.client.admin import SqldAdmin
 from freehold.providers.sqld.client.namespaces import Namespaces
@@ -17,7 +16,7 @@ from freehold.providers.sqld.turns.shares import Share
 from freehold.providers.sqld.turns.turns import Turns
 from freehold.tenants.errors import DatabaseDamaged
 
-log = structlog.get_logger()
+log = get_logger()
 
 _PAGE_BYTES = 4096 + 24  # with its head in the log
 _WORTH_BYTES = 16_000_000

@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 
 import aiohttp
-import structlog
 
 from freehold.errors import FreeholdError, ProviderUnavailable
+from freehold.log import get_logger
 from freehold.providers.sqld.client.admin import SqldAdmin
 from freehold.providers.sqld.client.namespaces import Namespaces
 from freehold.providers.sqld.client.refusals import QueryTimeout, Refusal
@@ -22,7 +22,7 @@ from freehold.providers.sqld.turns.logs import Logs
 from freehold.providers.sqld.turns.turn import Turn
 from freehold.providers.sqld.turns.turns import Turns
 
-log = structlog.get_logger()
+log = get_logger()
 
 _TICK_S = 0.05
 _LOOK_S = 0.5
