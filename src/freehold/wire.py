@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from freehold.sql.profiles import Profile
+from freehold.profiles import Profile
 
 SchemaVersion = Annotated[
     int, Meta(ge=0, le=9_999, description="A version of the tenant schema; 0 is empty.")

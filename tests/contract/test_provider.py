@@ -17,8 +17,8 @@ from tests.support.twin import Twin, running_twin, turso_provider
 from freehold.errors import Conflict, InvalidInput, NotFound
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
 from freehold.libsql.values import decode
+from freehold.profiles import PROFILES, Profile
 from freehold.providers.local.provider import LocalProvider
-from freehold.sql.profiles import PROFILES, Profile
 from freehold.tenants.errors import NoPointInTime
 from freehold.tenants.ports import DatabaseProvider
 

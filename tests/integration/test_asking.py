@@ -28,7 +28,7 @@ def test_an_end_of_a_rollout_without_a_terminal_asks_nobody(
         cli, ["users", "create-admin", "a@example.com", "--password-stdin"], input="correct horse battery\n"
     )
     assert done.exit_code == 0
-    assert run("tenants", "create", "--pending").exit_code == 0
+    assert run("tenants", "provision").exit_code == 0
     (files / "0002_b.sql").write_text("CREATE TABLE later (id INTEGER PRIMARY KEY);\n")
     assert run("registry", "publish").exit_code == 0
     assert run("rollout", "start").exit_code == 0

@@ -100,7 +100,7 @@ async def test_ten_sign_ups_of_one_address_make_one_user(tmp_path: Path, sqld: S
             *(http.post("/api/auth/sign-up/email", json=_SIGN_UP) for _ in range(10))
         )
         assert sorted(reply.status_code for reply in replies) == [200] + [422] * 9
-        assert sum((await services.tenants.counts()).values()) == 1
+        assert sum((await services.listing.counts()).values()) == 1
 
 
 async def test_a_server_that_is_away_is_a_prompt_503_and_nothing_is_lost(tmp_path: Path, sqld: Sqld) -> None:
@@ -120,7 +120,7 @@ async def test_a_server_that_is_away_is_a_prompt_503_and_nothing_is_lost(tmp_pat
         sqld.start()
         session = await http.get("/api/auth/get-session", headers=bearer)
         assert session.json()["user"]["email"] == "amal@example.com"
-        assert sum((await services.tenants.counts()).values()) == 1
+        assert sum((await services.listing.counts()).values()) == 1
 
 
 async def test_a_namespace_that_sqld_denies_for_a_moment_is_asked_for_again(

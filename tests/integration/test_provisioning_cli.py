@@ -148,6 +148,7 @@ def test_a_reader_that_stops_early_gets_no_traceback(place: Place) -> None:
         ("list", "--limit", "x"),
         ("create",),
         ("create", "--pending", "extra"),
+        ("provision", "extra"),
     ],
 )
 def test_wrong_use_is_exit_code_2_with_a_hint(words: tuple[str, ...]) -> None:
@@ -169,10 +170,10 @@ def test_create_makes_what_is_due_also_for_users_without_a_tenant_and_twice_does
     for number in range(3):
         place.add(f"t{number}")
     place.add_user("imported")
-    would = place.run("tenants", "create", "--pending", "--dry-run", "--json")
+    would = place.run("tenants", "provision", "--dry-run", "--json")
     assert _objects(would.stdout) == [{"due": 3, "users_without_tenant": 1}]
     assert place.databases() == set()
-    done = place.run("tenants", "create", "--pending", "--json")
+    done = place.run("tenants", "provision", "--json")
     assert done.returncode == 0, done.stderr
     head = len(list(_REGISTRY.glob("*.sql")))
     made = _objects(done.stdout)
@@ -190,7 +191,7 @@ def test_create_makes_what_is_due_also_for_users_without_a_tenant_and_twice_does
 def test_create_tells_what_failed_and_goes_on_with_the_others(place: Place) -> None:
     place.add("bad", database_name="../outside")
     place.add("good")
-    done = place.run("tenants", "create", "--pending")
+    done = place.run("tenants", "provision")
     assert done.returncode == 1
     assert "bad: a database name has" in done.stderr
     assert "made 1 databases, 1 failed" in done.stderr
@@ -205,7 +206,7 @@ def test_create_says_unreachable_when_nothing_can_be_made(place: Place) -> None:
     (place.data_dir / "tenants").write_text("a file in the place of the folder")
     for number in range(9):
         place.add(f"t{number}")
-    done = place.run("tenants", "create", "--pending")
+    done = place.run("tenants", "provision")
     assert done.returncode == 4
     assert "Traceback" not in done.stderr
 
@@ -230,7 +231,7 @@ def test_on_a_terminal_there_are_a_bar_and_a_table(place: Place) -> None:
         "t1", state="failed", due_at_ms=_NEVER_MS, error="[bold]odd[/bold] \x1b[35mtext\x07", attempts=1
     )
     place.add("t2", database_name="../outside")
-    shown = _on_terminal(place, "tenants", "create", "--pending")
+    shown = _on_terminal(place, "tenants", "provision")
     assert "making databases" in shown
     assert "1/1" in shown
     listed = _on_terminal(place, "tenants", "list")

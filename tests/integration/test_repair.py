@@ -106,7 +106,7 @@ async def _rows(house: House, name: str) -> int:
 
 
 async def _all_broken(house: House, **options: bool) -> dict[str, Repaired]:
-    tenants = [tenant async for tenant in _repair(house).broken(house.services.tenants.each())]
+    tenants = [tenant async for tenant in _repair(house).broken(house.services.listing.each())]
     return {tenant.database_name: await _repair(house).run(tenant, **options) for tenant in tenants}
 
 
@@ -368,7 +368,7 @@ async def test_those_that_look_damaged_are_known_before_anybody_calls_them(house
         assert restarted.services.damaged() == {first: "failed to fill whole buffer"}
         verdicts = {
             each.tenant.database_name: each
-            async for each in restarted.services.drift.run(restarted.services.tenants.each())
+            async for each in restarted.services.drift.run(restarted.services.listing.each())
         }
         assert verdicts[second].verdict == "same"
         assert verdicts[first].verdict == "damaged"

@@ -45,6 +45,7 @@ ON_AN_INSTALLATION: dict[str, list[str]] = {
     "central reopen": [],
     "tenants list": [],
     "tenants create": ["--pending"],
+    "tenants provision": [],
     "tenants show": ["ada@example.com"],
     "tenants migrate": ["ada@example.com"],
     "tenants suspend": ["ada@example.com"],

@@ -14,7 +14,7 @@ from freehold.errors import CentralUnavailable, Conflict, NotFound, ProviderUnav
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
-from freehold.sql.profiles import Profile
+from freehold.profiles import Profile
 from freehold.tenants.ports import Open
 from freehold.tenants.types import (
     UNPROVISIONED,
@@ -188,6 +188,9 @@ class MemoryTenants:
             key=lambda tenant: tenant.tenant_id,
         )
         return [tenant for tenant in found if state in (None, tenant.state)][:limit]
+
+    async def emails(self, user_ids: Sequence[str]) -> Mapping[str, str]:
+        return {user_id: f"{user_id}@example.com" for user_id in user_ids}
 
     async def counts(self) -> Mapping[TenantState, int]:
         await self._called("counts")

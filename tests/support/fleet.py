@@ -31,7 +31,7 @@ class Fleet(Place):
         """Make them, at the newest version."""
         for tenant_id in tenant_ids:
             self.add(tenant_id, provider=self.kind)
-        done = self.run("tenants", "create", "--pending")
+        done = self.run("tenants", "provision")
         assert done.returncode == 0, done.stderr
 
     def script(self, name: str, sql: str) -> None:

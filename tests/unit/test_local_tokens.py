@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from freehold.errors import NotFound
+from freehold.profiles import PROFILES, Profile, narrowed
 from freehold.providers.tokens import LEEWAY_S, BadToken, TokenSigner, TokenVerifier
-from freehold.sql.profiles import PROFILES, Profile, narrowed
 
 KEY = Ed25519PrivateKey.generate()
 

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from freehold.sql.profiles import PROFILES, Profile, narrowed, need_of, refusal
+from freehold.profiles import PROFILES, Profile, narrowed
+from freehold.sql.profiles import need_of, refusal
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
+from freehold.tenants.listing import TenantListing
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import DatabaseToken, PendingDatabase, ReadyDatabase, TenantState
 from tests.simulators.tenants import MemoryTenants, SimulatedClock, SimulatedProvider
@@ -16,6 +17,7 @@ class World:
         self.slept_s: list[float] = []
         self.ready_after_s = 1000.0
         self.tenants = Tenants(self.store, self.provider, self.sleep)
+        self.listing = TenantListing(self.store)
 
     async def sleep(self, seconds: float) -> None:
         self.slept_s.append(seconds)
@@ -134,9 +136,9 @@ async def test_all_tenants_are_listed_page_by_page_each_once_and_in_order(
     names = [f"t{number:05}" for number in range(1500)]
     for name in names:
         world.store.add(name)
-    listed = [tenant.tenant_id async for tenant in world.tenants.each(limit=limit)]
+    listed = [tenant.tenant_id async for tenant in world.listing.each(limit=limit)]
     assert listed == names[:limit]
-    rest = [tenant.tenant_id async for tenant in world.tenants.each(after=listed[-1])]
+    rest = [tenant.tenant_id async for tenant in world.listing.each(after=listed[-1])]
     assert listed + rest == names
 
 

@@ -26,6 +26,7 @@ from freehold.settings.load import load_settings
 from freehold.settings.load import variables as settings_variables
 
 if TYPE_CHECKING:
+    from freehold.tenants.listing import TenantListing
     from freehold.wiring.services import Services
     from freehold.wiring.tenants import TenantServices
 
@@ -176,6 +177,16 @@ async def command_tenants() -> AsyncIterator["TenantServices"]:
 
         async with open_only_tenants(found.settings, creates=False) as services:
             yield services
+
+
+@asynccontextmanager
+async def command_listing() -> AsyncIterator["TenantListing"]:
+    """The list of tenants of an installation that is there, for commands that need nothing else."""
+    async with _installation("there") as found:
+        from freehold.wiring.listing import open_listing
+
+        async with open_listing(found.settings) as listing:
+            yield listing
 
 
 class _Found(NamedTuple):

@@ -42,7 +42,7 @@ async def check(tenants: tuple[str, ...], as_json: bool) -> int:
     verdicts: Counter[str] = Counter()
     async with command_tenants() as services:
         chosen = [await services.lifecycle.find(tenant) for tenant in tenants]
-        counts = await services.tenants.counts()
+        counts = await services.listing.counts()
         total = len(chosen) if chosen else sum(counts.get(state, 0) for state in _CHECKED)
         with progress("checking databases", total) as bar:
             async for checked in services.drift.run(_fleet(services, chosen)):
@@ -66,7 +66,7 @@ async def _fleet(services: "TenantServices", chosen: Sequence[Tenant]) -> AsyncI
     for tenant in chosen:
         yield tenant
     for state in () if chosen else _CHECKED:
-        async for tenant in services.tenants.each(state=state):
+        async for tenant in services.listing.each(state=state):
             yield tenant
 
 

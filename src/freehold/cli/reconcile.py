@@ -35,7 +35,7 @@ async def reconcile(dry_run: bool, yes: bool, as_json: bool) -> int:
     async with command_tenants() as services:
         if not dry_run:
             await services.tenants.add_missing()
-        total = sum((await services.tenants.counts()).values())
+        total = sum((await services.listing.counts()).values())
         with progress("looking at databases", total, is_wanted=not as_json) as bar:
             done = await services.reconciler.run(
                 Options(dry_run=dry_run, yes=yes),

@@ -53,7 +53,7 @@ async def repair(tenants: tuple[str, ...], all_broken: bool, dry_run: bool, as_j
     results: list[Repaired | FreeholdError] = []
     async with command_tenants() as services:
         mender = _mender(services)
-        counts = await services.tenants.counts()
+        counts = await services.listing.counts()
         total = len(tenants) or sum(counts.values())
         with progress("looking at databases", total, is_wanted=not as_json) as bar:
             async for reference in _chosen(services, mender, tenants, bar):
@@ -90,7 +90,7 @@ async def _chosen(
 async def _all(services: "TenantServices") -> AsyncIterator[Tenant]:
     for state in TenantState:
         if state is not TenantState.DELETED:
-            async for tenant in services.tenants.each(state=state):
+            async for tenant in services.listing.each(state=state):
                 yield tenant
 
 

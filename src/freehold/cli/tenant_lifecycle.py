@@ -74,7 +74,7 @@ async def show(tenant: str, as_json: bool) -> int:
         database = await services.provider.find(found.database_name) if _is_here(found, services) else None
         facts = {
             **msgspec.to_builtins(found),
-            "email": (await services.tenants.emails([found.user_id])).get(found.user_id),
+            "email": (await services.listing.store.emails([found.user_id])).get(found.user_id),
             "is_there": database is not None,
             "is_refusing": database is not None and database.is_suspended,
             "url": database.url if database else None,

@@ -1,18 +1,20 @@
 """`freehold tenants`: manage tenants' databases."""
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 
 import click
 import msgspec
 
-from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
+from freehold.cli.context import (
+    EXIT_DONE,
+    async_command,
+    command_listing,
+    echo_json,
+)
 from freehold.cli.lazy import LazyGroup
-from freehold.cli.progress import one_line, progress
-from freehold.tenants.provision import describe
-from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
-from freehold.tenants.worker_pool import Outcome
+from freehold.cli.progress import one_line
+from freehold.tenants.types import Tenant, TenantState
 
 # Wide enough for what Freehold makes itself; longer ones push the rest of their line to the right.
 _WIDTHS = {"tenant_id": 32, "state": 12, "version": 7, "database": 28, "user_id": 32, "email": 24}
@@ -26,6 +28,7 @@ _ELSEWHERE = {
         ("show", "migrate", "suspend", "resume", "fork", "export", "restore", "delete"),
         "freehold.cli.tenant_lifecycle",
     ),
+    **dict.fromkeys(("create", "provision"), "freehold.cli.provision"),
     "check": "freehold.cli.drift",
     "reconcile": "freehold.cli.reconcile",
     "repair": "freehold.cli.repair",
@@ -45,7 +48,7 @@ class _Group(LazyGroup):
     epilog="""\b
 Examples:
   freehold tenants list --state failed
-  freehold tenants create --pending
+  freehold tenants provision
 """,
 )
 def tenants() -> None:
@@ -72,8 +75,8 @@ async def list_(state: str | None, limit: int | None, after: str, as_json: bool)
 
     Any number of tenants is fine: they are read and printed page by page. Exit code 0 also when there are none.
     """
-    async with command_tenants() as services:
-        found = services.tenants.each_with_email(
+    async with command_listing() as listing:
+        found = listing.each_with_email(
             after=after, limit=limit, state=None if state is None else TenantState(state)
         )
         if as_json:
@@ -81,109 +84,10 @@ async def list_(state: str | None, limit: int | None, after: str, as_json: bool)
                 echo_json({**msgspec.to_builtins(tenant), "email": email})
             return EXIT_DONE
         await (_print_table(found) if sys.stdout.isatty() else _print_lines(found))
-        counts = await services.tenants.counts()
+        counts = await listing.counts()
     summary = ", ".join(f"{counts[each]} {each.value}" for each in TenantState if each in counts)
     click.echo(f"in all: {summary or 'no tenants yet'}", err=True)
     return EXIT_DONE
-
-
-@tenants.command(
-    epilog="""\b
-Examples:
-  freehold tenants create ada@example.com
-  freehold tenants create --pending --dry-run
-  freehold tenants create --pending
-  freehold tenants create --pending --json | jq 'select(.state == "failed")'
-"""
-)
-@click.argument("users", metavar="[USER]...", nargs=-1)
-@click.option("--pending", is_flag=True, help="For every user whose database is not there yet.")
-@click.option("--dry-run", is_flag=True, help="Say how many that are, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
-@async_command
-async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_json: bool) -> int:
-    """Make databases, without waiting for the service to do it.
-
-    For a USER, by id or address, whose database was deleted, or who never had one: a new, empty one, at the newest
-    version. `freehold tenants restore` fills it from an export, and makes one for itself where there is none. Tokens
-    and address of the deleted one stay invalid. A user who has a database keeps it.
-
-    With --pending, all that are due; users that another tool brought in get their tenant first. Each database is
-    tried once; exit code 1 when one of them failed, and the service goes on trying. Safe to run twice, and beside a
-    running service.
-    """
-    if pending == bool(users):
-        raise click.UsageError("say which: USER, or --pending")
-    if users:
-        from freehold.cli.tenant_lifecycle import create_for
-
-        return await create_for(users, dry_run=dry_run, as_json=as_json)
-    async with command_tenants() as services:
-        if dry_run:
-            due, missing = await services.provisioner.count_due(), await services.tenants.count_missing()
-            if as_json:
-                echo_json({"due": due, "users_without_tenant": missing})
-            else:
-                click.echo(f"would make {due + missing} databases, {missing} for users without a tenant")
-            return EXIT_DONE
-        await services.tenants.add_missing()
-        with _progress(await services.provisioner.count_due(), as_json=as_json) as on_end:
-            outcomes = _Tally(on_end)
-            failed = await services.provisioner.drain(outcomes)
-        counts = await services.tenants.counts()
-    waiting = sum(counts.get(state, 0) for state in UNPROVISIONED) - len(failed)
-    click.echo(f"made {outcomes.made} databases, {len(failed)} failed", err=True)
-    if waiting > 0:
-        click.echo(f"{waiting} more wait for their next try, or another process has them in work", err=True)
-    return EXIT_NO if failed else EXIT_DONE
-
-
-class _Tally:
-    """Counts the databases made, and passes each outcome on."""
-
-    def __init__(self, on_end: Callable[[Outcome], None]) -> None:
-        self.made = 0
-        self._on_end = on_end
-
-    def __call__(self, outcome: Outcome) -> None:
-        self.made += outcome.error is None
-        self._on_end(outcome)
-
-
-@contextmanager
-def _progress(total: int, *, as_json: bool) -> Iterator[Callable[[Outcome], None]]:
-    """What to do with each outcome: JSON lines, a bar on a terminal, or else a line for each failure."""
-    if as_json:
-        yield _print_json
-        return
-    with progress("making databases", total) as bar:
-        done = 0
-
-        def advance(outcome: Outcome) -> None:
-            nonlocal done
-            done += 1
-            bar.reach(done)
-            if outcome.error is not None:
-                bar.say(_failure_line(outcome))
-
-        yield advance
-
-
-def _print_json(outcome: Outcome) -> None:
-    tenant, error = outcome.tenant, outcome.error
-    echo_json(
-        {
-            "tenant_id": tenant.tenant_id,
-            "database_name": tenant.database_name,
-            "state": (TenantState.FAILED if error else TenantState.READY).value,
-            "schema_version": outcome.schema_version,
-            "error": describe(error) if error else None,
-        }
-    )
-
-
-def _failure_line(outcome: Outcome) -> str:
-    return one_line(f"{outcome.tenant.tenant_id}: {describe(outcome.error)}") if outcome.error else ""
 
 
 Listed = tuple[Tenant, str | None]

@@ -32,7 +32,7 @@ from freehold.migrate.release_text import Part
 from freehold.migrate.signature import RegistryTampered
 from freehold.migrate.target import Target
 from freehold.migrate.types import GENESIS
-from freehold.sql.profiles import Profile
+from freehold.profiles import Profile
 from freehold.wire import AccessLevel, DatabaseCredentials, MigrationPage, PublicKey, SignedIn
 
 _TIMEOUT_S = 10.0

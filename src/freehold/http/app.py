@@ -112,6 +112,7 @@ def create_app(
             "registry": Provide(lambda: services.registry, sync_to_thread=False),
             "reports": Provide(lambda: services.reports, sync_to_thread=False),
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),
+            "listing": Provide(lambda: services.listing, sync_to_thread=False),
             "lifecycle": Provide(lambda: services.lifecycle, sync_to_thread=False),
             "guest_databases": Provide(lambda: services.guest_databases, sync_to_thread=False),
             "signed_in": Provide(provide_signed_in),

@@ -7,9 +7,9 @@ import msgspec
 
 from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq
 from freehold.migrate.target import Target
+from freehold.profiles import Profile
 from freehold.providers.serving import Call, DatabaseServer, Disconnect
 from freehold.providers.tokens import Grant
-from freehold.sql.profiles import Profile
 from freehold.tenants.operator_sql import RunAsClient
 
 

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from freehold.errors import NotFound, Unauthenticated
 from freehold.lru import Lru
-from freehold.sql.profiles import PROFILES, Profile, narrowed
+from freehold.profiles import PROFILES, Profile, narrowed
 from freehold.tenants.types import AccessLevel, DatabaseToken, level_of
 
 LEEWAY_S = 5.0

@@ -1,4 +1,4 @@
-"""What a database token may do, and what a piece of SQL needs for it. Pure text, so that every engine is told alike.
+"""What a piece of SQL needs of a token's profile. Pure text, so that every engine judges alike.
 
 The schema is the registry's: under `rows` a token changes rows, and nothing else. What needs more passes only as a
 batch that is exactly the registry's own (`migrate/published.py`), and tables named `freehold_*` are written by
@@ -10,23 +10,17 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from freehold.errors import Forbidden
+from freehold.profiles import RANKS, Profile
 from freehold.sql.guard import RefusedSql
 from freehold.sql.inspection import in_our_words
 from freehold.sql.pragmas import ABOUT, CHANGED, OF_ROWS, READ, is_switch
 from freehold.sql.tokens import Kind, Token, statements, tokens
 
-Profile = Literal["none", "read_only", "rows", "full"]
-
-PROFILES: tuple[Profile, ...] = ("none", "read_only", "rows", "full")
 OWN_PREFIX = "freehold_"
 
-_RANKS: dict[Profile | None, int] = {
-    **{name: rank for rank, name in enumerate(PROFILES)},
-    None: len(PROFILES),
-}
 _TRANSACTION = frozenset({"begin", "commit", "end", "rollback", "savepoint", "release"})
 _READING = frozenset({"select", "values"})
 _WRITING = frozenset({"insert", "replace", "update", "delete"})
@@ -63,19 +57,14 @@ _needs: dict[str, Need] = {}
 _SCHEMA_HINT = "the schema changes by the registry's migrations alone, each sent as one whole batch"
 
 
-def narrowed(asked: Profile, most: Profile) -> Profile:
-    """The narrower of the two."""
-    return min(asked, most, key=_RANKS.__getitem__)
-
-
 def wider(one: Need, other: Need) -> Need:
     """What both together need; of two that need the same, the first."""
-    return other if _RANKS[other.profile] > _RANKS[one.profile] else one
+    return other if RANKS[other.profile] > RANKS[one.profile] else one
 
 
 def covers(profile: Profile, need: Need) -> bool:
     """Whether a token of the profile may run what needs this."""
-    return _RANKS[need.profile] <= _RANKS[profile]
+    return RANKS[need.profile] <= RANKS[profile]
 
 
 def need_of(sql: str) -> Need:
@@ -98,7 +87,7 @@ def looked_at(needs: Mapping[str, Need]) -> Iterator[None]:
 
 def is_beyond_rows(sql: str) -> bool:
     """Whether the text does more than to read and write rows."""
-    return _RANKS[need_of(sql).profile] > _RANKS["rows"]
+    return RANKS[need_of(sql).profile] > RANKS["rows"]
 
 
 def refusal(sql: str, profile: Profile) -> ProfileNeeded | RefusedSql | None:
@@ -142,7 +131,7 @@ def _need(sql: str) -> Need:
         if OWN_PREFIX not in sql.lower():
             return Need("rows", plain[1].upper())
     needs = map(_need_of, statements(in_our_words(sql)))
-    return max(needs, key=lambda need: _RANKS[need.profile], default=NOTHING_NEEDED)
+    return max(needs, key=lambda need: RANKS[need.profile], default=NOTHING_NEEDED)
 
 
 _cached_need = functools.lru_cache(maxsize=2048)(_need)

@@ -14,7 +14,7 @@ import msgspec
 from freehold.dates import utc_now
 from freehold.errors import NotFound
 from freehold.log import get_logger
-from freehold.sql.profiles import Profile
+from freehold.profiles import Profile
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import Tenant, UserDatabase
 

@@ -21,6 +21,7 @@ from freehold.libsql.protocol import (
 )
 from freehold.migrate.faults import BadMigration
 from freehold.migrate.split import split
+from freehold.profiles import Profile
 from freehold.sql import guard, profiles
 from freehold.sql.statements import Verb, verb
 from freehold.tenants.drift import Checked
@@ -32,7 +33,7 @@ _RECORDED_CHARS = 1_500
 # How `freehold tenants check` begins the script for one database.
 _MADE_FOR = re.compile(r"^-- (t-[a-z0-9-]+), version \d+", re.MULTILINE)
 
-RunAsClient = Callable[[str, Batch, profiles.Profile], Awaitable[BatchResult]]
+RunAsClient = Callable[[str, Batch, Profile], Awaitable[BatchResult]]
 
 
 class SqlRefused(Forbidden):
@@ -77,7 +78,7 @@ class OperatorSql:
         """
         statements = _statements(script)
         tenant = await self.lifecycle.usable(reference, "asked; resume it first")
-        profile: profiles.Profile = "full" if writes else "read_only"
+        profile: Profile = "full" if writes else "read_only"
         _require_allowed(statements, profile)
         if others := sorted(set(_MADE_FOR.findall(script)) - {tenant.database_name}):
             raise SqlRefused(
@@ -108,7 +109,7 @@ def _statements(script: str) -> list[str]:
     return found
 
 
-def _require_allowed(statements: Sequence[str], profile: profiles.Profile) -> None:
+def _require_allowed(statements: Sequence[str], profile: Profile) -> None:
     """Where a provider's own engine is less strict, too. Raises `SqlRefused`."""
     for number, sql in enumerate(statements, start=1):
         if fault := guard.verdict(sql):

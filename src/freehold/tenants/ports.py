@@ -1,6 +1,6 @@
 """What the tenants service needs of the outside, in its own words."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
@@ -8,14 +8,14 @@ from typing import Protocol
 
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
-from freehold.sql.profiles import Profile
+from freehold.profiles import Profile
+from freehold.tenants.listing import ListedTenants
 from freehold.tenants.types import (
     Claim,
     Database,
     DatabaseToken,
     Marked,
     Tenant,
-    TenantState,
 )
 
 Open = Callable[[str], Awaitable[Target]]  # a database by its name, as a target for migrations
@@ -170,8 +170,8 @@ class DatabaseProvider(Protocol):
         ...
 
 
-class TenantStore(Protocol):
-    """The tenants' rows in the central database. The row itself is written with the user, by `auth`.
+class TenantStore(ListedTenants, Protocol):
+    """The tenants' rows in the central database, to be read and changed. Sign-up writes the row itself, in `auth`.
 
     Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer.
     """
@@ -217,16 +217,6 @@ class TenantStore(Protocol):
 
     async def count_due(self, provider: str, due_by_ms: int) -> int:
         """How many `claim_due` could take."""
-        ...
-
-    async def page(
-        self, *, after: str = "", limit: int = 500, state: TenantState | None = None
-    ) -> Sequence[Tenant]:
-        """Tenants in order of `tenant_id`, those after the given one."""
-        ...
-
-    async def counts(self) -> Mapping[TenantState, int]:
-        """How many tenants are in each state; states without any are left out."""
         ...
 
     async def count_missing(self) -> int:

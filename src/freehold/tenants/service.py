@@ -1,13 +1,13 @@
 """A tenant's database as its user and the operator see it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from freehold.dates import to_iso
 from freehold.errors import NotFound, ProviderUnavailable
 from freehold.log import get_logger
-from freehold.sql.profiles import Profile
+from freehold.profiles import Profile
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.ports import DatabaseProvider, TenantStore
 from freehold.tenants.types import (
@@ -31,23 +31,17 @@ async def never_rotated(_database_name: str) -> int:
     return 0
 
 
-async def no_addresses(_user_ids: Sequence[str]) -> Mapping[str, str]:
-    """The addresses of users of whom nothing is known."""
-    return {}
-
-
 @dataclass(frozen=True, slots=True)
 class Tenants:
-    """Hands out databases with tokens, and lists tenants. Making the databases is the provisioner's.
+    """Hands out databases with tokens. Making the databases is the provisioner's.
 
-    `generation` tells how often a database's tokens were revoked, `emails` the addresses of users.
+    `generation` tells how often a database's tokens were revoked.
     """
 
     store: TenantStore
     provider: DatabaseProvider
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     generation: Callable[[str], Awaitable[int]] = never_rotated
-    emails: Callable[[Sequence[str]], Awaitable[Mapping[str, str]]] = no_addresses
 
     async def database_of(self, user_id: str, subject: str, asked: Profile = "full") -> UserDatabase:
         """The user's database with a fresh token for this subject, e.g. a session, or that it is not there yet.
@@ -81,41 +75,6 @@ class Tenants:
             await self.sleep(pause_s)
             tenant = await self.store.of_user(user_id)
         return tenant
-
-    async def each(
-        self, *, after: str = "", limit: int | None = None, state: TenantState | None = None
-    ) -> AsyncIterator[Tenant]:
-        """Tenants in order of `tenant_id`, read page by page, so that memory stays flat however many there are."""
-        async for page in self._pages(after, limit, state):
-            for tenant in page:
-                yield tenant
-
-    async def each_with_email(
-        self, *, after: str = "", limit: int | None = None, state: TenantState | None = None
-    ) -> AsyncIterator[tuple[Tenant, str | None]]:
-        """The same, each with its user's address; None if there is no such user, as for forks."""
-        async for page in self._pages(after, limit, state):
-            emails = await self.emails([tenant.user_id for tenant in page])
-            for tenant in page:
-                yield tenant, emails.get(tenant.user_id)
-
-    async def _pages(
-        self, after: str, limit: int | None, state: TenantState | None
-    ) -> AsyncIterator[Sequence[Tenant]]:
-        left = limit
-        while left is None or left > 0:
-            wanted = _PAGE if left is None else min(_PAGE, left)
-            page = await self.store.page(after=after, limit=wanted, state=state)
-            if page:
-                yield page
-            if len(page) < wanted:
-                return
-            after = page[-1].tenant_id
-            left = None if left is None else left - len(page)
-
-    async def counts(self) -> Mapping[TenantState, int]:
-        """How many tenants are in each state; states without any are left out."""
-        return await self.store.counts()
 
     async def count_missing(self) -> int:
         """How many users have no tenant yet, e.g. because another tool wrote them."""

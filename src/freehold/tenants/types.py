@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from freehold.sql.profiles import Profile
+from freehold.profiles import Profile
 
 # What answers and older clients know of profiles: `full` stands for `rows` too.
 AccessLevel = Literal["full", "read_only"]

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.moving.closing import CentralMoved, require_open
-from freehold.central.moving.copy import has_central, move
 from freehold.central.moving.places import CentralNotMoved, CentralPlace
 from freehold.central.upgrade import upgrade_central
 from freehold.dates import to_iso, utc_now
@@ -127,6 +126,8 @@ async def _take_over(settings: Settings, path: Path) -> None:
     old = await _old_central(settings, path)
     if old is None:
         return
+    from freehold.central.moving.copy import move
+
     try:
         moved = await move(old, CentralPlace(f"sqlite:///{path}"), to_iso(utc_now()))
     except CentralNotMoved as error:
@@ -151,6 +152,8 @@ async def has_old_central(settings: Settings, path: Path) -> bool:
 
 
 async def _old_central(settings: Settings, path: Path) -> CentralPlace | None:
+    from freehold.central.moving.copy import has_central
+
     doubt = f"{path} is not there yet, and whether sqld has the central database cannot be told: "
     token = await _existing_namespace(settings, _OLD_NAMESPACE, doubt=doubt)
     if token is None:

@@ -23,6 +23,7 @@ from freehold.tenants.backup import BackupCheck
 from freehold.tenants.drift import DriftCheck
 from freehold.tenants.guests import GuestDatabases
 from freehold.tenants.lifecycle import Lifecycle
+from freehold.tenants.listing import TenantListing
 from freehold.tenants.operations_worker import OperationsWorker
 from freehold.tenants.operator_sql import OperatorSql
 from freehold.tenants.pool import Pool
@@ -47,6 +48,7 @@ class TenantServices:
 
     provider: DatabaseProvider
     tenants: Tenants
+    listing: TenantListing
     rotations: Rotations
     drift: DriftCheck
     damaged: Callable[[], Mapping[str, str]]
@@ -82,7 +84,7 @@ async def open_tenants(base: Foundation, registry: RegistryServices, *, creates:
         store, provider, snapshots.bring_up_to_date, take_waiting=pool.take if pool else None
     )
     rotations = Rotations(CentralRotations(central), provider, base.changes)
-    tenants = Tenants(store, provider, generation=rotations.generation, emails=store.emails)
+    tenants = Tenants(store, provider, generation=rotations.generation)
     drift = DriftCheck(provider, registry.registry.migrations, local_scratch)
     operations_worker = OperationsWorker(
         CentralPendingOperations(central), provider, also=_housekeeping(base, pool)
@@ -103,6 +105,7 @@ async def open_tenants(base: Foundation, registry: RegistryServices, *, creates:
     return TenantServices(
         provider=provider,
         tenants=tenants,
+        listing=TenantListing(store),
         rotations=rotations,
         drift=drift,
         damaged=provider.damaged,

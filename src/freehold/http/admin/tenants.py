@@ -20,7 +20,7 @@ from freehold.http.route_facts import facts
 from freehold.migrate.copying import Copied
 from freehold.tenants.errors import DatabaseDeleted
 from freehold.tenants.lifecycle import Lifecycle
-from freehold.tenants.service import Tenants
+from freehold.tenants.listing import TenantListing
 from freehold.tenants.types import Tenant, TenantState
 
 _MAX_PAGE = 500
@@ -62,20 +62,20 @@ class TenantsController(Controller):
     @get(operation_id="list_tenants", guards=[require_admin])
     async def list_tenants(
         self,
-        tenants: NamedDependency[Tenants],
+        listing: NamedDependency[TenantListing],
         *,
         in_state: State = None,
         after: After = "",
         limit: Limit = 100,
     ) -> TenantPage:
         """Tenants in order of their id, page by page: each page costs the same, however many there are."""
-        found = list(await tenants.store.page(after=after, limit=limit, state=in_state))
+        found = list(await listing.store.page(after=after, limit=limit, state=in_state))
         return TenantPage(tenants=found, after=found[-1].tenant_id if len(found) == limit else None)
 
     @get("/counts", operation_id="count_tenants", guards=[require_admin])
-    async def count_tenants(self, tenants: NamedDependency[Tenants]) -> dict[str, int]:
+    async def count_tenants(self, listing: NamedDependency[TenantListing]) -> dict[str, int]:
         """How many tenants are in each state."""
-        return {state.value: count for state, count in (await tenants.counts()).items()}
+        return {state.value: count for state, count in (await listing.counts()).items()}
 
     @get("/{reference:str}", operation_id="show_tenant", opt=facts(NotFound), guards=[require_admin])
     async def show_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:

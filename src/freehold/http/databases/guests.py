@@ -18,7 +18,7 @@ from freehold.http.databases.own import (
     database_reply,
 )
 from freehold.http.route_facts import facts
-from freehold.sql.profiles import Profile
+from freehold.profiles import Profile
 from freehold.tenants.guests import GuestDatabases
 from freehold.wire import DatabaseCredentials
 

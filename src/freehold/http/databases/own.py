@@ -16,7 +16,7 @@ from freehold.http.auth.context import answers
 from freehold.http.guards import DatabaseCaller
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.route_facts import facts
-from freehold.sql.profiles import Profile, narrowed
+from freehold.profiles import Profile, narrowed
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import PendingDatabase, ReadyDatabase, TenantState, UserDatabase

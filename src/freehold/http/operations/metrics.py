@@ -163,7 +163,7 @@ class _Metrics(Collector):
         self._read_at = time.monotonic()  # before, so that many who ask at once read once
         try:
             async with asyncio.timeout(_CENTRAL_LIMIT_S):
-                counts = await self._services.tenants.counts()
+                counts = await self._services.listing.counts()
         except (FreeholdError, TimeoutError) as error:
             log.warning("metrics.tenants_not_counted", reason=type(error).__name__)
             self._tenants, self._is_central_up = {}, False

@@ -17,6 +17,7 @@ from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.copying import Copied
 from freehold.migrate.snapshot import Snapshot
 from freehold.migrate.target import Target
+from freehold.profiles import Profile
 from freehold.providers.local.batch_processes import BatchTarget, batch_processes
 from freehold.providers.local.copies import copy_file
 from freehold.providers.local.engine import Engine
@@ -28,7 +29,6 @@ from freehold.providers.published import Published, nothing_published
 from freehold.providers.serving import DatabaseServer, ReplicaServer
 from freehold.providers.sqlite.limits import EngineLimits, Limits
 from freehold.providers.tokens import TokenSigner, TokenVerifier
-from freehold.sql.profiles import Profile
 from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken
 

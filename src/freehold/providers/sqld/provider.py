@@ -20,6 +20,7 @@ from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, Pip
 from freehold.log import get_logger
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
+from freehold.profiles import Profile
 from freehold.providers.desk import Desk
 from freehold.providers.exporting import export_fork
 from freehold.providers.names import check_name
@@ -39,7 +40,6 @@ from freehold.providers.sqld.replicas.calls import SqldReplicas
 from freehold.providers.sqld.turns.watch import STUCK_S, Watch
 from freehold.providers.standing import Standing, Supervision
 from freehold.providers.tokens import TokenSigner, TokenVerifier
-from freehold.sql.profiles import Profile
 from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken

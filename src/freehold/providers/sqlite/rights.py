@@ -7,9 +7,9 @@ from msgspec import Struct
 
 from freehold.errors import Unavailable
 from freehold.libsql.protocol import Batch
+from freehold.profiles import Profile
 from freehold.providers.published import RegistryBatches
 from freehold.providers.tokens import Grant
-from freehold.sql.profiles import Profile
 
 _REGISTRY_S = 10.0
 

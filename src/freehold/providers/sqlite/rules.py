@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import apsw
 
+from freehold.profiles import Profile
 from freehold.providers.failures import MAX_VALUE_BYTES
 from freehold.sql.guard import MAX_LENGTH, MODULES, NAMES
 from freehold.sql.pragmas import ABOUT, CHANGED, OF_ROWS, PRAGMAS, READ, is_harmless, not_allowed
-from freehold.sql.profiles import OWN_PREFIX, Profile
+from freehold.sql.profiles import OWN_PREFIX
 
 _FUNCTIONS = NAMES | {"sqlite_log"}
 

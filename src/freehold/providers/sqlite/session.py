@@ -10,6 +10,7 @@ from pathlib import Path
 import apsw
 
 from freehold.libsql.protocol import StmtResult, Value
+from freehold.profiles import Profile
 from freehold.providers.failures import SqlFailure, code_of, failure_of, megabytes
 from freehold.providers.sqlite.connection import (
     LOG_TARGET_BYTES,
@@ -39,7 +40,7 @@ from freehold.sql.guard import (
     read_facts,
 )
 from freehold.sql.inspection import in_our_words
-from freehold.sql.profiles import Profile, is_beyond_rows, reading_only, refusal
+from freehold.sql.profiles import is_beyond_rows, reading_only, refusal
 
 _BEGIN_WORDS = frozenset({"begin", "transaction", "deferred", "immediate", "exclusive", "readonly", ";"})
 

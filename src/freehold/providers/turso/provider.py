@@ -26,6 +26,7 @@ from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
 from freehold.lru import Lru
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
+from freehold.profiles import Profile, narrowed
 from freehold.providers.exporting import export_fork
 from freehold.providers.names import check_name
 from freehold.providers.tokens import TokenSigner
@@ -40,7 +41,6 @@ from freehold.providers.turso.api import (
     decoded,
 )
 from freehold.providers.turso.tokens import TokenCache, expiration
-from freehold.sql.profiles import Profile, narrowed
 from freehold.tenants.errors import NoPointInTime
 from freehold.tenants.ports import Open
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken, level_of

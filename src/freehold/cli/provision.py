@@ -1,0 +1,131 @@
+"""`freehold tenants create` and `freehold tenants provision`: make databases now."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
+from freehold.cli.progress import one_line, progress
+from freehold.tenants.provision import describe
+from freehold.tenants.types import UNPROVISIONED, TenantState
+from freehold.tenants.worker_pool import Outcome
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold tenants create ada@example.com
+  freehold tenants create ada@example.com grace@example.com --dry-run
+"""
+)
+@click.argument("users", metavar="[USER]...", nargs=-1)
+@click.option("--pending", is_flag=True, help="The same as `freehold tenants provision`.")
+@click.option("--dry-run", is_flag=True, help="Show what would be made, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@async_command
+async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_json: bool) -> int:
+    """Make an empty database for users who have none (any more).
+
+    For a USER, by id or address, whose database was deleted, or who never had one: a new, empty one, at the newest
+    version. `freehold tenants restore` fills it from an export, and makes one for itself where there is none. Tokens
+    and address of the deleted one stay invalid. A user who has a database keeps it.
+    """
+    if pending == bool(users):
+        raise click.UsageError(
+            "name a USER; for all who wait for their database, run `freehold tenants provision`"
+        )
+    if pending:
+        return await _provision(dry_run=dry_run, as_json=as_json)
+    from freehold.cli.tenant_lifecycle import create_for
+
+    return await create_for(users, dry_run=dry_run, as_json=as_json)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  freehold tenants provision --dry-run
+  freehold tenants provision
+  freehold tenants provision --json | jq 'select(.state == "failed")'
+"""
+)
+@click.option("--dry-run", is_flag=True, help="Say how many databases would be made, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@async_command
+async def provision(*, dry_run: bool, as_json: bool) -> int:
+    """Make the database of every user who waits for one, without waiting for the service to do it.
+
+    Users that another tool brought in get their tenant first. Each database is tried once; exit code 1 when one of
+    them failed, and the service goes on trying. Safe to run twice, and beside a running service.
+    """
+    return await _provision(dry_run=dry_run, as_json=as_json)
+
+
+async def _provision(*, dry_run: bool, as_json: bool) -> int:
+    async with command_tenants() as services:
+        if dry_run:
+            due, missing = await services.provisioner.count_due(), await services.tenants.count_missing()
+            if as_json:
+                echo_json({"due": due, "users_without_tenant": missing})
+            else:
+                click.echo(f"would make {due + missing} databases, {missing} for users without a tenant")
+            return EXIT_DONE
+        await services.tenants.add_missing()
+        with _progress(await services.provisioner.count_due(), as_json=as_json) as on_end:
+            outcomes = _Tally(on_end)
+            failed = await services.provisioner.drain(outcomes)
+        counts = await services.listing.counts()
+    waiting = sum(counts.get(state, 0) for state in UNPROVISIONED) - len(failed)
+    click.echo(f"made {outcomes.made} databases, {len(failed)} failed", err=True)
+    if waiting > 0:
+        click.echo(f"{waiting} more wait for their next try, or another process has them in work", err=True)
+    return EXIT_NO if failed else EXIT_DONE
+
+
+class _Tally:
+    """Counts the databases made, and passes each outcome on."""
+
+    def __init__(self, on_end: Callable[[Outcome], None]) -> None:
+        self.made = 0
+        self._on_end = on_end
+
+    def __call__(self, outcome: Outcome) -> None:
+        self.made += outcome.error is None
+        self._on_end(outcome)
+
+
+@contextmanager
+def _progress(total: int, *, as_json: bool) -> Iterator[Callable[[Outcome], None]]:
+    """What to do with each outcome: JSON lines, a bar on a terminal, or else a line for each failure."""
+    if as_json:
+        yield _print_json
+        return
+    with progress("making databases", total) as bar:
+        done = 0
+
+        def advance(outcome: Outcome) -> None:
+            nonlocal done
+            done += 1
+            bar.reach(done)
+            if outcome.error is not None:
+                bar.say(_failure_line(outcome))
+
+        yield advance
+
+
+def _print_json(outcome: Outcome) -> None:
+    tenant, error = outcome.tenant, outcome.error
+    echo_json(
+        {
+            "tenant_id": tenant.tenant_id,
+            "database_name": tenant.database_name,
+            "state": (TenantState.FAILED if error else TenantState.READY).value,
+            "schema_version": outcome.schema_version,
+            "error": describe(error) if error else None,
+        }
+    )
+
+
+def _failure_line(outcome: Outcome) -> str:
+    return one_line(f"{outcome.tenant.tenant_id}: {describe(outcome.error)}") if outcome.error else ""

@@ -1,0 +1,69 @@
+"""Lists tenants: needs the central database only, and no provider."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from freehold.tenants.types import Tenant, TenantState
+
+_PAGE = 500
+
+
+class ListedTenants(Protocol):
+    """The tenants' rows in the central database, to be read. All raise `CentralUnavailable`."""
+
+    async def page(
+        self, *, after: str = "", limit: int = 500, state: TenantState | None = None
+    ) -> Sequence[Tenant]:
+        """Tenants in order of `tenant_id`, those after the given one."""
+        ...
+
+    async def counts(self) -> Mapping[TenantState, int]:
+        """How many tenants are in each state; states without any are left out."""
+        ...
+
+    async def emails(self, user_ids: Sequence[str]) -> Mapping[str, str]:
+        """The addresses of those of these users that there are."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TenantListing:
+    """Tenants one after the other, and how many there are."""
+
+    store: ListedTenants
+
+    async def each(
+        self, *, after: str = "", limit: int | None = None, state: TenantState | None = None
+    ) -> AsyncIterator[Tenant]:
+        """Tenants in order of `tenant_id`, read page by page, so that memory stays flat however many there are."""
+        async for page in self._pages(after, limit, state):
+            for tenant in page:
+                yield tenant
+
+    async def each_with_email(
+        self, *, after: str = "", limit: int | None = None, state: TenantState | None = None
+    ) -> AsyncIterator[tuple[Tenant, str | None]]:
+        """The same, each with its user's address; None if there is no such user, as for forks."""
+        async for page in self._pages(after, limit, state):
+            emails = await self.store.emails([tenant.user_id for tenant in page])
+            for tenant in page:
+                yield tenant, emails.get(tenant.user_id)
+
+    async def _pages(
+        self, after: str, limit: int | None, state: TenantState | None
+    ) -> AsyncIterator[Sequence[Tenant]]:
+        left = limit
+        while left is None or left > 0:
+            wanted = _PAGE if left is None else min(_PAGE, left)
+            page = await self.store.page(after=after, limit=wanted, state=state)
+            if page:
+                yield page
+            if len(page) < wanted:
+                return
+            after = page[-1].tenant_id
+            left = None if left is None else left - len(page)
+
+    async def counts(self) -> Mapping[TenantState, int]:
+        """How many tenants are in each state; states without any are left out."""
+        return await self.store.counts()
