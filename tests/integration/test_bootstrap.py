@@ -92,7 +92,7 @@ async def test_the_registry_is_published_once(tmp_path: Path) -> None:
 
 
 async def test_where_the_key_is_elsewhere_no_files_are_needed(tmp_path: Path) -> None:
-    nowhere = {"REGISTRY_SIGNING": "elsewhere", "SCHEMA_REGISTRY": str(tmp_path / "nowhere")}
+    nowhere = {"REGISTRY_SIGNING": "external", "SCHEMA_REGISTRY": str(tmp_path / "nowhere")}
     async with open_services(settings(tmp_path, **nowhere)) as services:
         assert await services.publish_registry() is None
 

@@ -487,7 +487,7 @@ def test_the_commands_sign_and_publish_the_parts_that_registry_toml_names(
     text = json.loads(signed.stdout)["manifest"]["text"]
     assert parsed(text).parts == (Part("app.toml", hashlib.sha256(b"[app]\n").hexdigest(), must=True),)
     (tmp_path / "release.json").write_text(signed.stdout)
-    elsewhere = {"REGISTRY_SIGNING": "elsewhere"}
+    elsewhere = {"REGISTRY_SIGNING": "external"}
     publish = ("publish", "--signed", str(tmp_path / "release.json"))
     assert freehold.run(*publish, **elsewhere).exit_code == 0
     assert "nothing to do" in freehold.run(*publish, **elsewhere).stderr

@@ -207,3 +207,11 @@ def test_two_servers_are_not_taken_for_one(sqld: str, central: str) -> None:
 def test_an_sqld_of_its_own_is_shared_with_no_tenant() -> None:
     central = "http://127.0.0.1:8080/?namespace=central"
     assert not load_settings({"DATABASE_URL": central, "SQLD_URL": "http://127.0.0.1:8080"}).shares_sqld
+
+
+@pytest.mark.parametrize(
+    ("word", "means"),
+    [("local", "local"), ("external", "external"), ("here", "local"), ("elsewhere", "external")],
+)
+def test_words_of_an_earlier_version_are_understood(word: str, means: str) -> None:
+    assert load_settings({"REGISTRY_SIGNING": word}).registry_signing == means

@@ -163,7 +163,7 @@ async def sqld(*, given: str | None, only_print: bool, as_json: bool) -> int:
     if only_print:
         _print(await asyncio.to_thread(told.read), as_json=as_json)
         return EXIT_DONE
-    if given_settings.registry_signing == "here":
+    if given_settings.registry_signing == "local":
         require_registry(given_settings)
     binary = find_sqld(given, Path())
     await asyncio.to_thread(folder.mkdir, mode=0o700, parents=True, exist_ok=True)

@@ -161,7 +161,9 @@ async def rotate(as_json: bool) -> int:
     """
     async with command_services() as services:
         if services.registry.signer is None:
-            raise SignedElsewhere("the key is elsewhere (REGISTRY_SIGNING); rotate it where it is")
+            raise SignedElsewhere(
+                "the key is not on this machine (REGISTRY_SIGNING=external); rotate it where it is"
+            )
         path = _key_path(services.settings)
         successor_path = path.with_name(f"{path.stem}.next{path.suffix}")
         successor = signer_of(await asyncio.to_thread(load_or_create_key, successor_path))

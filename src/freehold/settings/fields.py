@@ -134,9 +134,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Ed25519 private key (PEM) that signs the registry; made in DATA_DIR when unset."),
     ] = None
     registry_signing: Annotated[
-        Literal["here", "elsewhere"],
-        Meta(description="`elsewhere`: no key here; what `freehold registry sign` signed is published."),
-    ] = "here"
+        Literal["local", "external"],
+        Meta(
+            description="`external`: no key here; what `freehold registry sign` signed is published.",
+            extra={"earlier": {"here": "local", "elsewhere": "external"}},
+        ),
+    ] = "local"
     registry_token: Annotated[
         Secret,
         Meta(description="API key with the scope `registry:publish`, for `freehold registry publish --to`."),

@@ -57,7 +57,9 @@ def _is_secret(hint: Any) -> bool:
 
 
 def _convert(text: str, hint: Any) -> Any:
-    kind = get_args(hint)[0]
+    kind, *extras = get_args(hint)
+    for extra in extras:  # words that settings written for an earlier version may have
+        text = ((extra.extra or {}).get("earlier") or {}).get(text, text)
     if kind is Secret:
         return Secret(text)
     if kind is Rate:

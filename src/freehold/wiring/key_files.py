@@ -47,7 +47,7 @@ def registry_key(settings: Settings, keys: Path, *, creates: bool = True) -> Ed2
     Raises:
         BadSettings: REGISTRY_SIGNING_KEY_FILE cannot be used.
     """
-    if settings.registry_signing == "elsewhere":
+    if settings.registry_signing == "external":
         return None
     if settings.registry_signing_key_file is None:
         path = keys / "registry.pem"
