@@ -44,7 +44,7 @@ class _Rate(click.ParamType[tuple[int, int]]):
 
 @click.group(epilog="Example: freehold api-keys create ada@example.com --name ci --scope databases:write")
 def api_keys() -> None:
-    """API keys, with scopes and limits that users cannot set.
+    """Manage API keys, with scopes and limits that users cannot set.
 
     Users make keys of their own with the official client; those read their owner's database, 1000 times a day.
     """
@@ -87,7 +87,7 @@ async def create(
     refill: tuple[int, int] | None,
     as_json: bool,
 ) -> None:
-    """Make a key for the user EMAIL. Its text is printed once and can never be seen again."""
+    """Create a key for the user EMAIL. Its text is printed once and cannot be shown again."""
     new = NewApiKey(
         name=name,
         prefix=prefix,
@@ -113,7 +113,7 @@ async def create(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each key.")
 @async_command
 async def list_keys(email: str, *, as_json: bool) -> None:
-    """The keys of the user EMAIL, the oldest first."""
+    """List the keys of the user EMAIL, oldest first."""
     async with command_services() as services:
         user_id = await services.api_keys.owner(email)
         found, _ = await services.api_keys.list(user_id, ApiKeyPage())

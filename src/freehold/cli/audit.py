@@ -24,7 +24,7 @@ Examples:
 """
 )
 def audit() -> None:
-    """Who did what, and whether that record is whole."""
+    """Show who did what, and check that the record is intact."""
 
 
 @audit.command(
@@ -40,11 +40,11 @@ Examples:
 @click.option("--action", help="Only this action, e.g. user.signed_in.")
 @click.option("--actor", help="Only what this one did, e.g. user:ID or operator:LOGIN.")
 @click.option("--target", help="Only what was done to this, e.g. tenant:ID.")
-@click.option("--since", help="From this UTC moment on: 2026-01-31 or 2026-01-31T10:20:30Z.")
-@click.option("--until", help="Before this UTC moment.")
+@click.option("--since", help="Not before this UTC timestamp: 2026-01-31 or 2026-01-31T10:20:30Z.")
+@click.option("--until", help="Before this UTC timestamp.")
 @click.option("--after", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Go on after this entry.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many; all when left out.")
-@click.option("--last", type=click.IntRange(1, 10_000), help="The newest so many.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many; all by default.")
+@click.option("--last", type=click.IntRange(1, 10_000), help="Only this many, the newest.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @async_command
 async def list_(
@@ -98,7 +98,7 @@ Examples:
 async def verify(noted: Sequence[str], log: IO[str] | None, after: int, as_json: bool) -> int:
     """Check that no entry was changed, removed or slipped in, and name the first that was.
 
-    Exit code 1 if the trail is broken. Who holds the database and the service's secret can rewrite it from any
+    Exit code 1 if the trail is broken. Anyone who holds the database and the service's secret can rewrite it from any
     point; only an anchor that was noted elsewhere tells. The service writes one to its log every ten minutes.
     """
     anchors = [*map(_anchor, noted), *(_anchors(log) if log else ())]

@@ -23,7 +23,7 @@ Examples:
 """
 )
 def central() -> None:
-    """The central database: users, sessions, tenants, published migrations."""
+    """Move the central database: users, sessions, tenants, published migrations."""
 
 
 @central.command(

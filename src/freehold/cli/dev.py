@@ -27,7 +27,7 @@ Example:
 """
 )
 def dev() -> None:
-    """Servers to develop against, with no account."""
+    """Start servers to develop against, with no account."""
 
 
 @dev.command(
@@ -83,7 +83,7 @@ async def turso(
     only_print: bool,
     as_json: bool,
 ) -> int:
-    """Serve a local twin of Turso's Platform API, with real databases, until told to stop.
+    """Serve a local twin of Turso's Platform API, with real databases, until it is stopped.
 
     It takes what the official clients send and answers as Turso does; databases are namespaces of a sqld that it
     starts itself. Only this machine reaches it.

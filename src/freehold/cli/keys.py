@@ -11,14 +11,14 @@ from freehold.dates import from_iso
 
 @click.group(epilog="Example: freehold keys rotate")
 def keys() -> None:
-    """The keys that sign JWTs."""
+    """Show and rotate the keys that sign JWTs."""
 
 
 @keys.command("list", epilog="Example: freehold keys list --json")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each key.")
 @async_command
 async def list_keys(*, as_json: bool) -> None:
-    """Keys that are published, the newest first: those that sign, and those retired whose tokens still count."""
+    """List published keys, newest first: those that sign, and retired ones whose tokens are still valid."""
     async with command_services() as services:
         found = await services.signing_keys.listed()
     for key in found:

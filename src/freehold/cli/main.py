@@ -9,16 +9,16 @@ from freehold.cli.lazy import LazyGroup
 
 _VERBS = {
     "serve": ("freehold.cli.serve", "Run the service: auth, registry, databases."),
-    "users": ("freehold.cli.users", "People who sign in."),
-    "api-keys": ("freehold.cli.api_keys", "API keys, with scopes and limits that users cannot set."),
-    "keys": ("freehold.cli.keys", "The keys that sign JWTs."),
-    "registry": ("freehold.cli.registry", "Ordered migrations of the tenant databases."),
-    "audit": ("freehold.cli.audit", "Who did what, and whether that record is whole."),
-    "rollout": ("freehold.cli.rollout", "Bring the whole fleet to a version, in waves."),
-    "central": ("freehold.cli.central", "The central database, moved to another place."),
+    "users": ("freehold.cli.users", "Manage the people who sign in."),
+    "api-keys": ("freehold.cli.api_keys", "Manage API keys, with scopes and limits that users cannot set."),
+    "keys": ("freehold.cli.keys", "Show and rotate the keys that sign JWTs."),
+    "registry": ("freehold.cli.registry", "Write, check, sign and publish migrations."),
+    "audit": ("freehold.cli.audit", "Show who did what, and check that the record is intact."),
+    "rollout": ("freehold.cli.rollout", "Migrate all tenants to a version, in waves."),
+    "central": ("freehold.cli.central", "Move the central database to another place."),
     "tenants": ("freehold.cli.tenants", "Manage tenants' databases."),
-    "sqld": ("freehold.cli.sqld", "The tenants' sqld, under supervision."),
-    "dev": ("freehold.cli.dev", "Servers to develop against, with no account."),
+    "sqld": ("freehold.cli.sqld", "Run the tenants' sqld, and restart it when it ends."),
+    "dev": ("freehold.cli.dev", "Start servers to develop against, with no account."),
 }
 
 
@@ -35,10 +35,10 @@ class _Group(LazyGroup):
 )
 @click.version_option(__version__, prog_name="freehold")
 def cli() -> None:
-    """A libSQL database of their own for every user of an app, each at the right schema version.
+    """Give every user of an app a libSQL database of their own, each at the right schema version.
 
     Settings come from the environment and from `.env` in the working folder; see `.env.example`.
-    Exit codes: 0 done, 1 the answer is no or some failed, 2 wrong use, 3 bad settings, 4 unreachable.
+    Exit codes: 0 done, 1 negative result or some failed, 2 wrong usage, 3 bad settings, 4 unreachable.
     """
 
 

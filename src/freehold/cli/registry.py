@@ -32,7 +32,7 @@ Examples:
 """
 )
 def registry() -> None:
-    """Ordered migrations of the tenant databases: write, check and publish them, compare.
+    """Write, check, sign and publish the migrations of tenant databases.
 
     FOLDER is SCHEMA_REGISTRY unless given.
     """

@@ -92,7 +92,7 @@ Examples:
 """
 )
 def keys() -> None:
-    """The keys that speak for the registry: show them, hand over to another, let CI's key publish."""
+    """Manage the keys that sign the registry: show them, rotate, let CI's key publish."""
 
 
 @keys.command(
@@ -154,7 +154,7 @@ Examples:
 @JSON
 @async_command
 async def rotate(as_json: bool) -> int:
-    """Replace the key that signs by a new one, and sign with that from now on. Safe to run again after a crash.
+    """Replace the signing key with a new one, and sign with that from now on. Safe to run again after a crash.
 
     The old key endorses the new one and is retired by it: clients that trusted the old one follow at their next
     pull and forget it. The old file stays beside the new one. Start running services again afterwards.

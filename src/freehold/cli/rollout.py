@@ -81,7 +81,7 @@ Examples:
 """
 )
 def rollout() -> None:
-    """Bring the whole fleet to a version, in waves."""
+    """Migrate all tenants to a version, in waves."""
 
 
 @rollout.command(
@@ -108,7 +108,7 @@ async def plan(
     rehearse: int | None,
     as_json: bool,
 ) -> int:
-    """Say what a rollout would do, and change nothing.
+    """Show what a rollout would do, and change nothing.
 
     How many rows it would rewrite or go through is estimated from the databases of five tenants.
 
@@ -230,7 +230,7 @@ Examples:
 @as_json_option
 @async_command
 async def work(rollout_id: str | None, concurrency: int, lease_s: float, as_json: bool) -> int:
-    """Carry a running rollout out, until it is done or pauses. Any number of these may work on one.
+    """Work on a running rollout until it is done or paused. Any number of workers may share one.
 
     Also one that is done, when some of its tenants are to be tried again.
 
@@ -253,7 +253,7 @@ Examples:
 @as_json_option
 @async_command
 async def status(rollout_id: str | None, as_json: bool) -> int:
-    """Say how far a rollout is, the newest by default, with failures grouped by cause.
+    """Show the progress of a rollout, the newest by default, with failures grouped by cause.
 
     Tenants whose users had changed their own schemas, so that they could not be migrated, are reported as drifted,
     not as failures: `freehold tenants check` offers the repair.
@@ -277,7 +277,7 @@ async def status(rollout_id: str | None, as_json: bool) -> int:
 @as_json_option
 @async_command
 async def resume(rollout_id: str | None, wait: bool, concurrency: int, lease_s: float, as_json: bool) -> int:
-    """Let a paused rollout run again, or one that is done and has tenants to be tried again.
+    """Resume a paused rollout, or one that is done and has tenants to retry.
 
     Says whether a worker is at work on it: without one, nothing happens.
     """
@@ -300,7 +300,7 @@ async def resume(rollout_id: str | None, wait: bool, concurrency: int, lease_s: 
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @async_command
 async def abort(rollout_id: str | None, yes: bool) -> int:
-    """End a rollout where it is. No tenant is taken back; what is left is for another one."""
+    """End a rollout where it is. No tenant is rolled back; those that are left are for another rollout."""
     async with command_services() as services:
         found = await services.rollouts.progress(rollout_id)
         left = found.counts["pending"]

@@ -92,7 +92,7 @@ async def restore(
 @as_json_option
 @async_command
 async def discard(rollout_id: str | None, yes: bool, as_json: bool) -> int:
-    """Delete a rollout's restore points, and the databases that were set aside, before their time. Frees their room.
+    """Delete a rollout's restore points, and the databases that were set aside before they expire.
 
     Nobody can be taken back afterwards. Safe to run twice.
     """

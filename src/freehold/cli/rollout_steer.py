@@ -32,7 +32,7 @@ Examples:
 @click.option("--reason", default="paused by an operator", metavar="TEXT", help="Shown by `status`.")
 @async_command
 async def pause(rollout_id: str | None, reason: str) -> int:
-    """Have a rollout take on no more tenants; those at work end. One that is paused keeps its reason."""
+    """Pause a rollout: no more tenants start, those in progress finish. A pause keeps its first reason."""
     async with command_services() as services:
         found = (await services.rollouts.progress(rollout_id)).rollout
         if found.state is RolloutState.PAUSED:
@@ -51,7 +51,7 @@ async def pause(rollout_id: str | None, reason: str) -> int:
 @as_json_option
 @async_command
 async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored: bool, as_json: bool) -> int:
-    """Put tenants that were not migrated back, to be tried again when the rollout is resumed.
+    """Queue tenants that were not migrated, to be tried again when the rollout is resumed.
 
     Also after the rollout has ended; `rollout start` takes them along, too. Nothing happens when there are none, so
     that it is safe to run twice. They are brought to the rollout's own version, whatever was published since.

@@ -33,7 +33,7 @@ Examples:
 @click.command(epilog=_EPILOG)
 @async_command
 async def serve() -> int:
-    """Run the service until it is told to stop (Ctrl-C or SIGTERM).
+    """Run the service until it is stopped (Ctrl-C or SIGTERM).
 
     Embedded by default: it needs no account and no other server, and writes only below DATA_DIR.
     """

@@ -53,7 +53,7 @@ async def sqld(
     supervisor_listen: str,
     given: str | None,
 ) -> int:
-    """Run the tenants' sqld and start it again whenever it ends, until told to stop.
+    """Run the tenants' sqld and restart it whenever it ends, until stopped.
 
     With all its limits set, and nothing of the environment but SQLD_ADMIN_KEY, which guards its admin port and the
     supervisor's. SQLD_MEMORY_MB bounds its memory. The addresses are for the service only, and nobody else.

@@ -42,7 +42,7 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
             return at.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise click.BadParameter("not a moment with a time zone; write 2026-11-21T10:00:00Z")
+    raise click.BadParameter("not a timestamp with a time zone; write 2026-11-21T10:00:00Z")
 
 
 async def create_for(users: tuple[str, ...], *, dry_run: bool, as_json: bool) -> int:
@@ -160,7 +160,7 @@ async def fork(tenant: str, as_json: bool) -> int:
 @_JSON
 @async_command
 async def export(tenant: str, file: Path, force: bool, as_json: bool) -> int:
-    """Write a tenant's database as it is at one moment into FILE, which any SQLite opens.
+    """Export a consistent copy of a tenant's database to FILE, which any SQLite opens.
 
     Works while the tenant is suspended, and while others write to it. The copies that a rollout keeps can be written
     to a file, too: give the name that `freehold rollout restore` prints.
@@ -221,9 +221,9 @@ async def restore(
     FILE is checked first: whole, with a history that this registry knows, not ahead of it. The old database is kept
     until the new one is complete. Its address changes: clients ask for it again.
 
-    With --at instead of FILE, as the database itself was at that moment, or up to some 15 s before. Only Turso keeps
+    With --at instead of FILE, as the database itself was at that time, or up to some 15 s before. Only Turso keeps
     a past, for as long as its plan says; exit code 1, and nothing is changed, where there is none. The past of the
-    old database goes with it: no other moment can be chosen afterwards.
+    old database goes with it: no other time can be chosen afterwards.
     """
     if at is not None:
         if file is not None or accept_changes:

@@ -64,9 +64,11 @@ Examples:
   freehold tenants list --limit 100 --after k3J9x2mPq7
 """,
 )
-@click.option("--state", type=click.Choice([state.value for state in TenantState]), help="Only these.")
-@click.option("--limit", type=click.IntRange(min=1), help="At most so many; all when left out.")
-@click.option("--after", default="", metavar="TENANT_ID", help="Go on after this tenant.")
+@click.option(
+    "--state", type=click.Choice([state.value for state in TenantState]), help="Only tenants in this state."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="At most this many; all by default.")
+@click.option("--after", default="", metavar="TENANT_ID", help="Continue after this tenant.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @async_command
 async def list_(state: str | None, limit: int | None, after: str, as_json: bool) -> int:

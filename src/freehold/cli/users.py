@@ -28,7 +28,7 @@ Examples:
 """
 )
 def users() -> None:
-    """People who sign in."""
+    """Manage the people who sign in."""
 
 
 users.add_command(import_users)
@@ -46,7 +46,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
 @async_command
 async def list_(search: str, as_json: bool) -> None:
-    """List users in order of their id: address, roles, and what keeps them out. Any number of them is fine."""
+    """List users in order of their id: address, roles, and why they cannot sign in. Any number of them is fine."""
     count = 0
     async with command_services() as services:
         async for user in services.user_admin.each(search):
@@ -101,7 +101,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command
 async def set_password(user: str, *, password_stdin: bool, as_json: bool) -> None:
-    """Give a user, by e-mail address or id, another password: an administrator who lost theirs, for instance.
+    """Set a user's password, by e-mail address or id: for an administrator who lost theirs, for instance.
 
     It is asked for, or read from stdin: on a command line others could read it. All of the user's sessions and API
     keys end, the user is notified by mail, and it is in the audit trail.

@@ -39,7 +39,7 @@ Examples:
 )
 @async_command
 async def import_users(file: IO[bytes] | None, url: str | None, dry_run: bool, as_json: bool) -> int:
-    """Take in users with their accounts, password hashes and sessions; each gets a database of their own.
+    """Import users with their accounts, password hashes and sessions; each gets a database of their own.
 
     FILE has one JSON object a line: `email`, and if known `id`, `name`, `emailVerified`, `image`, `role`,
     `createdAt`, `password` (a hash as better-auth writes it), `accounts` and `sessions` with better-auth's columns.

@@ -82,7 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=1024,
-            description="Cores that sqld has, so many statements run at once; 0 for those here.",
+            description="Cores that sqld has: this many statements run at once; 0 for the cores of this machine.",
         ),
     ] = 0
     sqld_memory_mb: Annotated[
@@ -207,7 +207,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=3650,
-            description="Guests who have not come back for so many days go, with their database; 0 keeps them.",
+            description="Delete guests who have not come back for this many days, with their database; 0 keeps them.",
         ),
     ] = 30
     upstash_redis_rest_url: Annotated[
