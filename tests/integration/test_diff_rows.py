@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from freehold.migrate.fingerprint import ask
-from freehold.migrate.full_text import fit_of
 from freehold.migrate.full_text_settings import with_settings
+from freehold.migrate.integrity import fit_of
 from freehold.migrate.schema import read_schema
 from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.target import Target

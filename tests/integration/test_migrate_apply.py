@@ -9,7 +9,7 @@ import pytest
 from freehold.errors import Forbidden, FreeholdError, InvalidInput, Unavailable
 from freehold.libsql.protocol import Batch, BatchStep, Error, Stmt
 from freehold.libsql.values import SqlValue, decode
-from freehold.migrate.apply import Applied, apply
+from freehold.migrate.apply import Applied, apply, is_committed
 from freehold.migrate.failures import (
     DatabaseBusy,
     HistoryDiverged,
@@ -19,7 +19,6 @@ from freehold.migrate.failures import (
 )
 from freehold.migrate.faults import BadMigration
 from freehold.migrate.ledger import FRESH, ledger_rows, read_ledger
-from freehold.migrate.outcome import is_committed
 from freehold.migrate.plan import plan
 from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.types import LedgerState, Migration, chains

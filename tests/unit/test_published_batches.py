@@ -7,9 +7,8 @@ import msgspec
 import pytest
 
 from freehold.libsql.protocol import Batch, BatchStep, Integer, Stmt
-from freehold.migrate.history import History
+from freehold.migrate.history import History, PublishedBatches
 from freehold.migrate.plan import _transaction, plan
-from freehold.migrate.published import PublishedBatches
 from freehold.migrate.types import Migration
 
 

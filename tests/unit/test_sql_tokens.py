@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from freehold.migrate.faults import BadMigration
-from freehold.migrate.tokens import tokens
+from freehold.migrate.split import tokens
 from freehold.sql.tokens import Kind, is_closed, spans
 from tests.support.servers import ROOT
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from freehold.migrate.names import folded
-from freehold.migrate.tokens import tokens
+from freehold.migrate.split import tokens
 from freehold.sql.tokens import Kind, Span
 
 _AROUND_SIGNS = re.compile(r"\s*([(),])\s*")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Struct
 
-from freehold.migrate.tokens import tokens
+from freehold.migrate.split import tokens
 from freehold.migrate.types import Migration
 from freehold.sql.tokens import Kind
 

@@ -1,13 +1,124 @@
 """Whether a database is whole: what its engine's own checks find, where they can be believed."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from msgspec import Struct
+
+from freehold.libsql.protocol import Batch, BatchStep, Error, Stmt
+from freehold.migrate.canonical import unwrapped
 from freehold.migrate.fingerprint import ask
-from freehold.migrate.full_text import Fit, fault_of, unfit_indexes
-from freehold.migrate.names import quoted
-from freehold.migrate.schema import Schema, orphan_queries
+from freehold.migrate.names import folded, quoted
+from freehold.migrate.schema import Schema, Table, orphan_queries
 from freehold.migrate.target import Target
+from freehold.migrate.virtual import READABLE, Keeps, check_sql, rebuild_sql
+
+# Whether full-text indexes fit what they index: the engine's own check, which PRAGMA integrity_check leaves out.
+#
+# Source: https://www.sqlite.org/fts5.html, section 6.4, and https://www.sqlite.org/fts3.html, section 7.
+
+
+class Fit(Struct, frozen=True):
+    """The names, in lower case, of indexes that fit what they index, and of those that do not."""
+
+    fit: frozenset[str] = frozenset()
+    unfit: frozenset[str] = frozenset()
+
+
+async def fit_of(target: Target, schema: Schema) -> Fit:
+    """Each full-text index compared with all that is in its content table. It reads all of both, and changes nothing.
+
+    Raises:
+        Unavailable: no answer, or busy.
+    """
+    names = frozenset(folded(table.name) for table in _indexes(schema))
+    unfit = await _misfits(target, schema, names)
+    return Fit(names - unfit, unfit)
+
+
+async def unfit_indexes(target: Target, schema: Schema, before: Fit = Fit()) -> list[Table]:  # noqa: B008 - frozen
+    """Each index that is damaged, or does not fit its content though it should.
+
+    It should if it did `before`, or if triggers keep it in step for every row. An index that the app fills itself
+    may lag behind, and one that triggers fill from some rows holds only these. One that was unfit before is left out.
+
+    Raises:
+        Unavailable: no answer, or busy.
+    """
+    known = [table for table in _indexes(schema) if folded(table.name) not in before.unfit]
+    compared = frozenset(
+        folded(table.name)
+        for table in known
+        if folded(table.name) in before.fit or _is_in_step(schema, table)
+    )
+    unfit = await _misfits(target, schema, compared)
+    return [table for table in known if folded(table.name) in unfit]
+
+
+def fault_of(table: Table) -> str:
+    """What is wrong with such an index, in a sentence."""
+    return (
+        f"the full-text index {table.name} is damaged, or does not fit what it indexes: integrity-check fails"
+    )
+
+
+def mending_of(table: Table) -> str:
+    """The statement that makes such an index again; empty if nothing can."""
+    return rebuild_sql(table.name) if table.keeps in READABLE else ""
+
+
+async def _misfits(target: Target, schema: Schema, compared: frozenset[str]) -> frozenset[str]:
+    tables = [table for table in _indexes(schema) if folded(table.name) in compared or _checks_itself(table)]
+    if not tables:
+        return frozenset()
+    steps = tuple(
+        BatchStep(Stmt(sql=_check_sql(table, is_compared=folded(table.name) in compared), want_rows=False))
+        for table in tables
+    )
+    [answer] = await target.run([Batch(steps)])
+    return frozenset(
+        folded(table.name)
+        for table, error in zip(tables, answer.step_errors, strict=False)
+        if error is not None and _is_fault(error)
+    )
+
+
+def _indexes(schema: Schema) -> Iterator[Table]:
+    for table in schema.tables.values():
+        virtual = table.virtual
+        # The older modules know no check for what keeps no content.
+        if virtual is not None and virtual.is_text and (virtual.is_fts5 or virtual.keeps in READABLE):
+            yield table
+
+
+def _checks_itself(table: Table) -> bool:
+    """Whether it has a check that does not look at another table."""
+    return table.virtual is not None and (table.virtual.is_fts5 or table.virtual.keeps is Keeps.OWN)
+
+
+def _check_sql(table: Table, *, is_compared: bool) -> str:
+    if table.virtual is not None and not table.virtual.is_fts5:
+        return f"INSERT INTO {quoted(table.name)} ({quoted(table.name)}) VALUES ('integrity-check')"
+    return check_sql(table.name, is_compared=is_compared)
+
+
+def _is_fault(error: Error) -> bool:
+    """Anything else, such as a database that takes no writes, says nothing of the index."""
+    return "malformed" in error.message or (error.code or "").startswith("SQLITE_CORRUPT")
+
+
+def _is_in_step(schema: Schema, table: Table) -> bool:
+    """Whether triggers tell it of every row that comes, changes and goes."""
+    events: set[str] = set()
+    for trigger in schema.triggers.values():
+        words = [unwrapped(word) for word in trigger.shape]
+        body = words.index("begin") if "begin" in words else 0
+        if folded(table.name) in words[body:]:
+            if "when" in words[:body]:
+                return False
+            events.update(trigger.moment[2:])
+    return events >= {"insert", "update", "delete"}
+
 
 # Newer engines look at full-text indexes there too, and find fault with one that the app fills when it likes.
 OF_INDEX = re.compile(r"(malformed|unable to validate the) inverted index for FTS\d table ", re.IGNORECASE)

@@ -12,8 +12,7 @@ from msgspec import Struct
 from freehold.migrate.faults import BadMigration, Fault
 from freehold.migrate.front_matter import directive, leading_comments
 from freehold.migrate.names import folded
-from freehold.migrate.split import Statement
-from freehold.migrate.tokens import tokens
+from freehold.migrate.split import Statement, tokens
 from freehold.sql.tokens import Kind
 
 RESERVED_PREFIX = "freehold_"

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from freehold.migrate.canonical import bare, canonical, strings_in
 from freehold.migrate.names import ROWIDS, folded
-from freehold.migrate.tokens import tokens
+from freehold.migrate.split import tokens
 from freehold.sql.tokens import Kind
 
 # How a constraint begins. None of these can be a column's name, unless in quotes.

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from msgspec.structs import replace
 
 from freehold.libsql.protocol import Batch, Stmt
-from freehold.migrate.history import History
-from freehold.migrate.published import PublishedBatches
+from freehold.migrate.history import History, PublishedBatches
 
 # All published migrations: the same object until more are published, and at no cost then.
 Published = Callable[[], Awaitable[History]]

@@ -11,8 +11,7 @@ from freehold.libsql.values import SqlValue
 from freehold.migrate.apply import apply
 from freehold.migrate.determinism import ONE, OTHER, Frozen, freeze
 from freehold.migrate.fingerprint import SchemaUnreadable, ask
-from freehold.migrate.full_text import Fit, fit_of
-from freehold.migrate.integrity import unsoundness
+from freehold.migrate.integrity import Fit, fit_of, unsoundness
 from freehold.migrate.ledger import ledger_rows
 from freehold.migrate.names import folded, quoted
 from freehold.migrate.rules import require_inside

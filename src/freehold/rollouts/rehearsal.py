@@ -9,8 +9,7 @@ import msgspec
 
 from freehold.errors import FreeholdError, NotFound
 from freehold.migrate.apply import apply
-from freehold.migrate.full_text import Fit, fit_of
-from freehold.migrate.integrity import unsoundness
+from freehold.migrate.integrity import Fit, fit_of, unsoundness
 from freehold.migrate.ledger import read_ledger
 from freehold.migrate.schema import read_schema
 from freehold.migrate.target import Target

@@ -1,7 +1,7 @@
 """What a piece of SQL needs of a token's profile. Pure text, so that every engine judges alike.
 
 The schema is the registry's: under `rows` a token changes rows, and nothing else. What needs more passes only as a
-batch that is exactly the registry's own (`migrate/published.py`), and tables named `freehold_*` are written by
+batch that is exactly the registry's own (`migrate/history.py`), and tables named `freehold_*` are written by
 Freehold alone, whatever the token's profile.
 """
 

@@ -20,7 +20,7 @@ class Kind(IntEnum):
     VARIABLE = auto()  # ?, ?1, :a, @a, $a
     OTHER = auto()  # one character of anything else
     SPACE = auto()  # white space or a comment; `spans` alone gives it
-    SEMICOLON = auto()  # a `;`, where `migrate.tokens` tells it from others
+    SEMICOLON = auto()  # a `;`, where `migrate.split` tells it from others
 
 
 class Token(NamedTuple):

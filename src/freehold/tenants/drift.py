@@ -12,8 +12,8 @@ from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.migrate.apply import apply
 from freehold.migrate.failures import LedgerUnreadable
 from freehold.migrate.fingerprint import SchemaUnreadable
-from freehold.migrate.full_text import fault_of, mending_of, unfit_indexes
 from freehold.migrate.full_text_settings import with_settings
+from freehold.migrate.integrity import fault_of, mending_of, unfit_indexes
 from freehold.migrate.ledger import LedgerRow, ledger_rows
 from freehold.migrate.schema import EMPTY, Schema, Table, read_schema
 from freehold.migrate.snapshot import Scratch

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from freehold.migrate.canonical import closing, items, unwrapped
-from freehold.migrate.tokens import tokens
+from freehold.migrate.split import tokens
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.step import Parsed, Step
 from freehold.sql.tokens import Kind

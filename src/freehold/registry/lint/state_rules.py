@@ -4,8 +4,7 @@ from collections.abc import Iterator, Set
 
 from freehold.errors import FreeholdError
 from freehold.migrate.schema import ForeignKey, Other, Schema
-from freehold.migrate.split import Statement, split
-from freehold.migrate.tokens import tokens
+from freehold.migrate.split import Statement, split, tokens
 from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.statement_rules import chance_by_default, depends_on_chance
 from freehold.registry.lint.step import Parsed, Step

@@ -12,7 +12,7 @@ import msgspec
 from freehold.migrate.canonical import canonical, items, named
 from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import ForeignKey, Schema, Table
-from freehold.migrate.tokens import tokens
+from freehold.migrate.split import tokens
 from freehold.registry.lint.rows.sample import connect
 from freehold.registry.lint.step import Parsed
 from freehold.registry.lint.walked import Keys, Walked

@@ -10,7 +10,7 @@ from freehold.libsql.values import SqlValue
 from freehold.migrate.canonical import unwrapped
 from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Schema, Table
-from freehold.migrate.tokens import tokens
+from freehold.migrate.split import tokens
 from freehold.registry.lint.rows.said import may_shrink, said
 from freehold.registry.lint.step import Parsed
 from freehold.sql.tokens import Kind

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from freehold.libsql.values import SqlValue
 from freehold.migrate.schema import Column
-from freehold.migrate.tokens import tokens
+from freehold.migrate.split import tokens
 from freehold.migrate.types import BadMigration
 from freehold.sql.tokens import Kind
 
