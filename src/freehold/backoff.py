@@ -1,6 +1,9 @@
 """How long to wait before the next try."""
 
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -33,3 +36,19 @@ OUTAGE = Backoff(base_s=0.5, cap_s=10.0)
 def is_worth_a_line(failures: int) -> bool:
     """Whether this failure in a row is logged: the 1st, 2nd, 4th, 8th, and so on."""
     return failures & (failures - 1) == 0
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds from now, as a server's `Retry-After` says it: a number or a date (RFC 9110, 10.2.3). None without one.
+
+    better-auth says it as `X-Retry-After`.
+    """
+    text = headers.get("Retry-After") or headers.get("X-Retry-After") or ""
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None

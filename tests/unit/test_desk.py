@@ -10,7 +10,7 @@ import pytest
 from freehold.providers.desk import Desk
 from freehold.providers.failures import Gone
 from freehold.providers.serving import Disconnect
-from freehold.sql.pacing import breathe
+from freehold.sql.tokens import breathe
 
 
 def endless() -> None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
+from freehold.backoff import retry_after_s
 from freehold.client.answers import PACKING, Answer, TooLargeError, UnreadableError, answer_of
 from freehold.errors import (
     AppTooOld,
@@ -21,7 +22,6 @@ from freehold.errors import (
     Unauthenticated,
     Unavailable,
 )
-from freehold.libsql.retry_after import retry_after_s
 from freehold.migrate.signature import RegistryTampered
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 

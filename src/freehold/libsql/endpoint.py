@@ -14,9 +14,9 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
+from freehold.backoff import retry_after_s
 from freehold.libsql.bearer import Bearer, Token
 from freehold.libsql.errors import LibsqlError, Refused, StreamLost, Unreachable
-from freehold.libsql.retry_after import retry_after_s
 
 TIMEOUT_S = 30.0
 RETRY_DELAYS_S = (0.05, 0.15, 0.4)

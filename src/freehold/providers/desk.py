@@ -21,8 +21,8 @@ from freehold.providers.fair_semaphore import FairSemaphore
 from freehold.providers.serving import Disconnect
 from freehold.sql import profiles
 from freehold.sql.guard import RefusedSql, looked_at, verdict
-from freehold.sql.pacing import paced
 from freehold.sql.profiles import need_of
+from freehold.sql.tokens import paced
 
 Result = TypeVar("Result")
 
@@ -49,7 +49,7 @@ class Desk:
         self._gates: dict[str, FairSemaphore] = {}
 
     async def run(self, database_name: str, interest: Disconnect, read: Callable[[], Result]) -> Result:
-        """The result of `read`, which calls `pacing.breathe`; one at a time for a database.
+        """The result of `read`, which calls `breathe`; one at a time for a database.
 
         Raises:
             RefusedSql: it takes too long.

@@ -7,12 +7,14 @@ from msgspec import Struct
 from freehold.sql.expansion import (
     MAX_TERMS_OF_ALL,
     NOTHING,
+    Columns,
     Cost,
+    Generated,
     expansion_fault,
+    too_large_columns,
     view_costs,
+    with_generated,
 )
-from freehold.sql.generated import Columns, Generated, with_generated
-from freehold.sql.generated import too_large as too_large_columns
 from freehold.sql.shadow import VECTOR_END, owned_by, shadows_of
 from freehold.sql.shape import Made, Shape
 from freehold.sql.vectors import (

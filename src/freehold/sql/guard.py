@@ -17,12 +17,11 @@ from freehold.sql.expansion import expansion_fault
 from freehold.sql.facts import Facts, Unfit, facts_of, judge
 from freehold.sql.inspection import in_our_words
 from freehold.sql.looks import LooksAtView, may_look, without_views
-from freehold.sql.pacing import EVERY, breathe
 from freehold.sql.pragmas import PRAGMAS, not_allowed, pragma_fault
 from freehold.sql.search_commands import commands_in
 from freehold.sql.shadow import SHADOW_ENDS, may_be_shadow
 from freehold.sql.shape import Shape, shapes_of
-from freehold.sql.tokens import MAX_TOKENS, Kind, Token, TooManyTokens, counted, tokens
+from freehold.sql.tokens import EVERY, MAX_TOKENS, Kind, Token, TooManyTokens, breathe, counted, tokens
 from freehold.sql.vectors import (
     VECTOR_FUNCTION,
     VECTOR_SEARCH,

@@ -3,12 +3,36 @@
 Source: SQLite's `tokenize.c` (the same rules in 3.45, which sqld bundles, and today's).
 """
 
+import contextlib
 import re
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum, auto
 from typing import NamedTuple
 
-from freehold.sql.pacing import EVERY, breathe
+# Long reading in Python holds the interpreter, whatever thread it is in. `breathe` lets it pause where it may; where
+# nobody paces it, it goes straight on.
+
+_local = threading.local()
+EVERY = 64  # tokens or so between two pauses: some 100 µs
+
+
+def breathe() -> None:
+    """Let others go on, if somebody wants that of this thread."""
+    pause = getattr(_local, "pause", None)
+    if pause is not None:
+        pause()
+
+
+@contextlib.contextmanager
+def paced(pause: Callable[[], None]) -> Iterator[None]:
+    """What reads inside, in this thread, calls `pause` now and then."""
+    before = getattr(_local, "pause", None)
+    _local.pause = pause
+    try:
+        yield
+    finally:
+        _local.pause = before
 
 
 class Kind(IntEnum):
@@ -63,7 +87,7 @@ _KINDS = (None, None, Kind.WORD, Kind.STRING, Kind.QUOTED, Kind.VARIABLE, Kind.O
 
 
 def tokens(sql: str) -> Iterator[Token]:
-    """Tokens in order, without white space and comments. With pauses, see `pacing`."""
+    """Tokens in order, without white space and comments. With pauses, see `paced`."""
     for number, found in enumerate(_TOKEN.finditer(sql)):
         if number % EVERY == _LAST:
             breathe()
