@@ -6,8 +6,9 @@ import pytest
 
 from freehold.errors import InvalidInput
 from freehold.libsql.protocol import Blob, Float, Integer, NamedArg, Null, Text, Value
-from freehold.providers.sqlite.statements import is_blank, outline, variables
 from freehold.providers.sqlite.values import from_row, to_native, to_native_map
+from freehold.sql.statements import is_blank, outline
+from freehold.sql.tokens import variables
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,8 @@ def test_comments_and_semicolons_are_blank() -> None:
 
 
 def test_variables_keep_their_prefix() -> None:
-    assert variables("select :a, '@b', $c, ?, ?7 -- :d") == [":a", "$c", "?7"]
+    sql = "select :a, '@b', $c, ?, ?7 -- :d"
+    assert [sql[start:end] for start, end in variables(sql)] == [":a", "$c", "?", "?7"]
 
 
 def test_values_reach_sqlite_whole() -> None:

@@ -6,8 +6,9 @@ refused, and a list of all tables is made from the schema's own rows, without wh
 """
 
 import re
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 
+from freehold.sql.statements import keyword, without_explain
 from freehold.sql.tokens import Kind, Token, tokens
 
 _LIST = "table_list"
@@ -53,8 +54,9 @@ def without_views(sql: str, too_large: Set[str]) -> str:
     words = list(tokens(sql))
     while words and words[-1].text == ";":
         words.pop()
-    if _verb(words) == "pragma":
-        return _pragma(sql, words, too_large)
+    about = without_explain(words)
+    if about and keyword(about[0]) == "pragma":
+        return _pragma(sql, words, about[1:], too_large)
     _check_functions(words, too_large)
     if not any(_name(word) == f"pragma_{_LIST}" for word in words):
         return sql
@@ -66,17 +68,17 @@ def without_views(sql: str, too_large: Set[str]) -> str:
     return f"{sql[: start.end(1)]} {_NAMED}, {sql[start.end(1) :]}"
 
 
-def _pragma(sql: str, words: list[Token], too_large: Set[str]) -> str:
+def _pragma(sql: str, words: Sequence[Token], about: Sequence[Token], too_large: Set[str]) -> str:
+    """`about` are the words that follow PRAGMA."""
     if any(word.text == ";" for word in words):
         if any(_name(word) in {_LIST, *_ABOUT_ONE, *_FUNCTIONS} for word in words):
             raise LooksAtView(_refusal(too_large))
         return sql
-    is_explained = words[0].text == "explain"
-    words = words[1 + next(at for at, word in enumerate(words) if word.text == "pragma") :]
-    if words[1:2] and words[1].text == ".":
-        words = words[2:]
-    name = _name(words[0]) if words else ""
-    argument = [word.text for word in words[2:] if word.text != ")"]
+    is_explained = len(words) > len(about) + 1
+    if about[1:2] and about[1].text == ".":
+        about = about[2:]
+    name = _name(about[0]) if about else ""
+    argument = [word.text for word in about[2:] if word.text != ")"]
     if name == _LIST:
         if is_explained or len(argument) > 1:
             raise LooksAtView(_refusal(too_large))
@@ -124,8 +126,3 @@ def _refusal(views: Iterable[str]) -> str:
 
 def _name(word: Token) -> str:
     return word.text.lower() if word.kind in {Kind.WORD, Kind.QUOTED, Kind.STRING} else ""
-
-
-def _verb(words: list[Token]) -> str:
-    """The first word, but for EXPLAIN."""
-    return next((word.text for word in words if word.text not in {"explain", "query", "plan"}), "")

@@ -19,40 +19,10 @@ LARGE_PATTERN = (
 )
 _JOINS = frozenset("|+-*/%<>&")
 # After these a name is that of a column, or of the function.
-_BEFORE_A_NAME = frozenset(
-    {
-        *(
-            "",
-            "select",
-            "distinct",
-            "all",
-            "where",
-            "on",
-            "and",
-            "or",
-            "not",
-            "having",
-            "by",
-            "when",
-            "then",
-            "else",
-        ),
-        *(
-            "case",
-            "set",
-            "returning",
-            "limit",
-            "offset",
-            "between",
-            "in",
-            "as",
-            "table",
-            "index",
-            "column",
-            "into",
-        ),
-    }
-)
+_BEFORE_A_NAME = frozenset({
+    "", "select", "distinct", "all", "where", "on", "and", "or", "not", "having", "by", "when", "then", "else",
+    "case", "set", "returning", "limit", "offset", "between", "in", "as", "table", "index", "column", "into",
+})  # fmt: skip
 
 
 def is_large_pattern(value: object) -> bool:

@@ -17,14 +17,12 @@ from freehold.profiles import RANKS, Profile
 from freehold.sql.guard import RefusedSql
 from freehold.sql.inspection import in_our_words
 from freehold.sql.pragmas import ABOUT, CHANGED, OF_ROWS, READ, is_switch
+from freehold.sql.statements import READING, WRITING, keyword, verb_of_with, without_explain
 from freehold.sql.tokens import Kind, Token, statements, tokens
 
 OWN_PREFIX = "freehold_"
 
 _TRANSACTION = frozenset({"begin", "commit", "end", "rollback", "savepoint", "release"})
-_READING = frozenset({"select", "values"})
-_WRITING = frozenset({"insert", "replace", "update", "delete"})
-_VERBS = _READING | _WRITING
 # `EXPLAIN QUERY PLAN INSERT OR REPLACE INTO main.t`, and some more.
 _MOST_BEFORE_NAME = 16
 # Between the verb and the name of the table that is written.
@@ -142,34 +140,26 @@ def _need_of(statement: str) -> Need:
     words = list(itertools.islice(tokens(statement), _MOST_BEFORE_NAME))
     if not words:
         return NOTHING_NEEDED
-    explains = 0
-    if _verb(words[0]) == "explain":
-        explains = 3 if [_verb(word) for word in words[1:3]] == ["query", "plan"] else 1
-    verb = _verb(words[explains]) if words[explains:] else ""
+    about = without_explain(words)
+    verb = keyword(about[0]) if about else ""
     if verb == "with":
-        return _need_of_with(itertools.islice(tokens(statement), explains + 1, None))
-    if verb in _READING or verb in _TRANSACTION:
+        return _need_of_with(itertools.islice(tokens(statement), len(words) - len(about) + 1, None))
+    if verb in READING or verb in _TRANSACTION:
         return NOTHING_NEEDED
-    if verb in _WRITING:
-        return _need_of_writing(words[explains:])
+    if verb in WRITING:
+        return _need_of_writing(about)
     if verb == "pragma":
-        return _need_of_pragma(words[explains + 1 :])
-    return _need_of_schema(statement, words[explains:])
+        return _need_of_pragma(about[1:])
+    return _need_of_schema(statement, about)
 
 
 def _need_of_with(words: Iterator[Token]) -> Need:
-    """Its verb follows the parenthesis that closes the last table expression."""
-    depth = 0
-    before = ""
-    for word in words:
-        if word.kind is Kind.OTHER:
-            depth += (word.text == "(") - (word.text == ")")
-        elif depth == 0 and before == ")" and _verb(word) in _VERBS:
-            if word.text in _READING:
-                return NOTHING_NEEDED
-            return _need_of_writing([word, *itertools.islice(words, _MOST_BEFORE_NAME)])
-        before = word.text
-    return Need("full", "WITH")
+    verb = verb_of_with(words)
+    if verb is None:
+        return Need("full", "WITH")
+    if verb.text in READING:
+        return NOTHING_NEEDED
+    return _need_of_writing([verb, *itertools.islice(words, _MOST_BEFORE_NAME)])
 
 
 def _need_of_writing(words: Sequence[Token]) -> Need:
@@ -180,7 +170,7 @@ def _need_of_writing(words: Sequence[Token]) -> Need:
 def _written(words: Sequence[Token]) -> str:
     """The name of the table that is written, in lower case; `words` follow the verb."""
     at = 0
-    while at < len(words) and _verb(words[at]) in _BEFORE_NAME:
+    while at < len(words) and keyword(words[at]) in _BEFORE_NAME:
         at += 1
     if at + 2 < len(words) and words[at + 1].text == ".":
         at += 2
@@ -199,7 +189,7 @@ def _need_of_pragma(words: Sequence[Token]) -> Need:
 
 
 def _need_of_schema(statement: str, words: Sequence[Token]) -> Need:
-    verbs = [_verb(word) for word in words[:2]]
+    verbs = [*map(keyword, words[:2])]
     if OWN_PREFIX[:-1] in statement.lower():
         makes_tables_beside = verbs[:1] == ["alter"] or (verbs[:1] == ["create"] and "table" not in verbs)
         before = ""
@@ -212,7 +202,3 @@ def _need_of_schema(statement: str, words: Sequence[Token]) -> Need:
                 return Need(None, name[:80])
             before = name
     return Need("full", " ".join(verb.upper() for verb in verbs if verb)[:40] or "this")
-
-
-def _verb(token: Token) -> str:
-    return token.text if token.kind is Kind.WORD else ""

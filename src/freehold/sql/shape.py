@@ -11,62 +11,14 @@ from msgspec import Struct
 from freehold.sql.tokens import Kind, counted, tokens
 
 # Words that cannot be names. (Most of SQLite's keywords can.)
-_RESERVED = frozenset(
-    {
-        *(
-            "add",
-            "all",
-            "alter",
-            "and",
-            "as",
-            "autoincrement",
-            "between",
-            "case",
-            "check",
-            "collate",
-            "commit",
-        ),
-        *(
-            "constraint",
-            "create",
-            "default",
-            "deferrable",
-            "delete",
-            "distinct",
-            "drop",
-            "else",
-            "end",
-            "escape",
-        ),
-        *(
-            "except",
-            "exists",
-            "foreign",
-            "from",
-            "group",
-            "having",
-            "if",
-            "in",
-            "index",
-            "insert",
-            "intersect",
-        ),
-        *("into", "is", "isnull", "join", "limit", "not", "nothing", "notnull", "null", "on", "or", "order"),
-        *(
-            "primary",
-            "references",
-            "returning",
-            "select",
-            "set",
-            "table",
-            "then",
-            "to",
-            "transaction",
-            "union",
-        ),
-        *("unique", "update", "using", "values", "when", "where"),
-    }
-)
+_RESERVED = frozenset({
+    "add", "all", "alter", "and", "as", "autoincrement", "between", "case", "check", "collate", "commit",
+    "constraint", "create", "default", "deferrable", "delete", "distinct", "drop", "else", "end", "escape",
+    "except", "exists", "foreign", "from", "group", "having", "if", "in", "index", "insert", "intersect",
+    "into", "is", "isnull", "join", "limit", "not", "nothing", "notnull", "null", "on", "or", "order",
+    "primary", "references", "returning", "select", "set", "table", "then", "to", "transaction", "union",
+    "unique", "update", "using", "values", "when", "where",
+})  # fmt: skip
 _ENDS_TABLES = frozenset(
     {
         *("where", "group", "order", "having", "limit", "set", "values", "select", "returning"),

@@ -1,14 +1,32 @@
 """What kind of statement a text is, by its first words; SQLite's own rules of where words start."""
 
 import functools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 
-from freehold.sql.pragmas import CHECKS, OF_A_TABLE
-from freehold.sql.tokens import Kind, tokens
+from msgspec import Struct
 
-_READS = frozenset({"select", "values", "explain"})
-_WRITES = frozenset({"insert", "update", "delete", "replace"})
+from freehold.sql.pragmas import CHECKS, OF_A_TABLE
+from freehold.sql.tokens import Kind, Token, tokens
+
+READING = frozenset({"select", "values"})
+WRITING = frozenset({"insert", "replace", "update", "delete"})
+
+
+class Outline(Struct, frozen=True):
+    """The statement's verb (of a WITH, the one that follows it), and the words of a BEGIN."""
+
+    verb: str
+    begin_words: frozenset[str] = frozenset()
+
+    @property
+    def is_insert(self) -> bool:
+        return self.verb in {"insert", "replace"}
+
+    @property
+    def is_change(self) -> bool:
+        return self.verb in WRITING
 
 
 class Verb(Enum):
@@ -39,6 +57,7 @@ _OF_TRANSACTIONS = frozenset(
 _CACHED_LENGTH = 4096
 # PRAGMA name(argument) tells something for these; for others it is the same as PRAGMA name = argument.
 _TELLING = OF_A_TABLE | CHECKS
+_BLANK = re.compile(r"(?:[ \t\n\v\f\r;\ufeff]++|--[^\n]*+|/\*(?s:.)*?\*/)*+(?:/\*(?s:.)*+)?")
 
 
 def verb(sql: str) -> Verb:
@@ -51,10 +70,46 @@ def reads_only(sql: str) -> bool:
     return _cached_reads_only(sql) if len(sql) <= _CACHED_LENGTH else _reads_only(sql)
 
 
+def outline(sql: str) -> Outline:
+    """The outline of the first statement in the text."""
+    return _cached_outline(sql) if len(sql) <= _CACHED_LENGTH else _outline(sql)
+
+
+def is_blank(sql: str) -> bool:
+    """Whether the text holds no statement: white space, comments and semicolons only."""
+    return _BLANK.fullmatch(sql) is not None
+
+
+def keyword(token: Token) -> str:
+    """The token as a word, in lower case; empty for a sign, a string and a quoted name."""
+    return token.text if token.kind is Kind.WORD else ""
+
+
+def without_explain(words: Sequence[Token]) -> Sequence[Token]:
+    """The tokens that follow EXPLAIN or EXPLAIN QUERY PLAN; all of them when they begin with neither."""
+    if not words or keyword(words[0]) != "explain":
+        return words
+    return words[3 if [*map(keyword, words[1:3])] == ["query", "plan"] else 1 :]
+
+
+def verb_of_with(words: Iterator[Token]) -> Token | None:
+    """The verb that follows the parenthesis which closes the last table expression. `words`, those after WITH, are
+    read up to it."""
+    depth = 0
+    before = ""
+    for word in words:
+        if word.kind is Kind.OTHER:
+            depth += (word.text == "(") - (word.text == ")")
+        elif depth == 0 and before == ")" and keyword(word) in READING | WRITING:
+            return word
+        before = word.text
+    return None
+
+
 def _verb(sql: str) -> Verb:
-    words = _words(sql)
-    first = next(words, "")
+    first, rest = _opened(sql)
     kind = _VERBS.get(first, Verb.OTHER)
+    words = map(_text, rest)
     if first == "pragma":
         return _pragma(list(words))
     if kind in _WHOLE and any(word not in _OF_TRANSACTIONS for word in words):
@@ -63,15 +118,23 @@ def _verb(sql: str) -> Verb:
 
 
 def _reads_only(sql: str) -> bool:
-    words = _words(sql)
-    first = next(words, "")
+    first, rest = _opened(sql)
     if first == "with":
-        return not any(word in _WRITES for word in words)
-    return first in _READS
+        return not any(keyword(word) in WRITING for word in rest)
+    return first in READING or first == "explain"
+
+
+def _outline(sql: str) -> Outline:
+    first, rest = _opened(sql)
+    if first == "begin":
+        return Outline(first, frozenset(map(_text, rest)))
+    following = verb_of_with(rest) if first == "with" else None
+    return Outline(first if following is None else following.text)
 
 
 _cached_verb = functools.lru_cache(maxsize=1024)(_verb)
 _cached_reads_only = functools.lru_cache(maxsize=1024)(_reads_only)
+_cached_outline = functools.lru_cache(maxsize=2048)(_outline)
 
 
 def _pragma(words: list[str]) -> Verb:
@@ -82,11 +145,13 @@ def _pragma(words: list[str]) -> Verb:
     return Verb.SETTING
 
 
-def _words(sql: str) -> Iterator[str]:
-    """Words and signs in order; leading `;` are empty statements. A quoted name counts as a name, never as a word."""
-    has_begun = False
-    for token in tokens(sql):
-        if token.kind is Kind.OTHER and token.text == ";" and not has_begun:
-            continue
-        has_begun = True
-        yield token.text if token.kind in {Kind.WORD, Kind.OTHER} else f"{token.kind.name}:{token.text}"
+def _opened(sql: str) -> tuple[str, Iterator[Token]]:
+    """The first word, after empty statements, and the tokens that follow it."""
+    found = tokens(sql)
+    first = next((token for token in found if token != (Kind.OTHER, ";")), None)
+    return "" if first is None else keyword(first), found
+
+
+def _text(token: Token) -> str:
+    """Words and signs as they are; a quoted name counts as a name, never as a word."""
+    return token.text if token.kind in {Kind.WORD, Kind.OTHER} else f"{token.kind.name}:{token.text}"

@@ -45,10 +45,10 @@ from freehold.providers.sqlite.limits import Budget
 from freehold.providers.sqlite.rights import Rights
 from freehold.providers.sqlite.run import Bindings
 from freehold.providers.sqlite.session import Session
-from freehold.providers.sqlite.statements import variables
 from freehold.providers.sqlite.values import to_native_map, to_natives
 from freehold.sql.guard import RefusedSql, is_inside
 from freehold.sql.profiles import ProfileNeeded, refusal
+from freehold.sql.tokens import variables
 
 _MAX_ENTRIES = 20_000
 _MAX_STORED = 150
@@ -199,7 +199,7 @@ class Pipeline:
     def _describe(self, sql: str) -> DescribeResult:
         found = self._session.describe(sql)
         # The binding gives names without prefix; the text has them with it.
-        prefixed = {variable[1:]: variable for variable in reversed(variables(sql))}
+        prefixed = {sql[start + 1 : end]: sql[start:end] for start, end in reversed(variables(sql))}
         return DescribeResult(
             params=[DescribeParam(name and prefixed.get(name, name)) for name in found.names],
             cols=[DescribeCol(col.name or "", col.decltype) for col in found.columns],

@@ -9,8 +9,8 @@ from msgspec import Struct
 from freehold.libsql.protocol import Col
 from freehold.providers.failures import SqlFailure
 from freehold.providers.sqlite.statement_timeout import StatementTimeout
-from freehold.providers.sqlite.statements import Outline, is_blank
 from freehold.providers.sqlite.values import Native
+from freehold.sql.statements import Outline, is_blank
 
 Bindings = Sequence[Native] | Mapping[str, Native]
 

@@ -27,7 +27,6 @@ from freehold.providers.sqlite.rules import Authorizer
 from freehold.providers.sqlite.run import Bindings, Description, Run
 from freehold.providers.sqlite.schema import Found, schema_of
 from freehold.providers.sqlite.statement_timeout import LOOK_EVERY_STEPS, StatementTimeout
-from freehold.providers.sqlite.statements import Outline, outline
 from freehold.providers.sqlite.values import from_row
 from freehold.sql.facts import FACTS_SQL, NO_FACTS, Facts
 from freehold.sql.guard import (
@@ -41,6 +40,7 @@ from freehold.sql.guard import (
 )
 from freehold.sql.inspection import in_our_words
 from freehold.sql.profiles import is_beyond_rows, reading_only, refusal
+from freehold.sql.statements import Outline, outline
 
 _BEGIN_WORDS = frozenset({"begin", "transaction", "deferred", "immediate", "exclusive", "readonly", ";"})
 
