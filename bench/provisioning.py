@@ -23,7 +23,7 @@ from freehold.migrate.types import Migration, chains
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.local.template import make_template
 from freehold.providers.sqlite.scratch import local_scratch
-from freehold.registry.snapshot import Snapshot as Published
+from freehold.registry.published import PublishedRegistry
 from freehold.registry.types import PublishedMigration
 from freehold.tenants.snapshots import Snapshots
 
@@ -176,9 +176,9 @@ def snapshots_of(migrations: list[Migration], *, prove: bool = False) -> Snapsho
         )
         for each, link in zip(migrations, chains(migrations), strict=True)
     )  # fmt: skip
-    published = Published(rows, (), tuple(migrations))
+    published = PublishedRegistry(rows, (), tuple(migrations))
 
-    async def registry() -> Published:
+    async def registry() -> PublishedRegistry:
         return published
 
     return Snapshots(registry, local_scratch, prove=prove)

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from freehold.central.registry.store import CentralRegistry
 from freehold.migrate.types import Migration
-from freehold.registry.cache import SnapshotCache
+from freehold.registry.published import PublishedRegistryCache
 from freehold.registry.service import Registry
 from freehold.registry.signed import Ed25519Signer, signer_of
 from tests.support.central_place import CentralPlace
@@ -26,7 +26,7 @@ async def open_registry(
     place = place if isinstance(place, CentralPlace) else CentralPlace(path=place)
     async with place.opened() as (central, changes):
         store = CentralRegistry(central)
-        yield Registry(store, SnapshotCache(store, changes), signer)
+        yield Registry(store, PublishedRegistryCache(store, changes), signer)
 
 
 def history(count: int) -> list[Migration]:

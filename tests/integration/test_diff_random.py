@@ -19,7 +19,7 @@ from freehold.migrate.types import Migration
 from freehold.migrate.virtual import Keeps
 from freehold.registry.diff.author import draft
 from freehold.registry.diff.difference import CannotDiff, Difference, difference, run_all, schema_of
-from freehold.registry.diff.losses import losses
+from freehold.registry.diff.rows import losses
 from tests.integration.random_schemas import Made, changed, schema, value
 
 SEED = int(os.environ.get("FUZZ_SEED", "12"))

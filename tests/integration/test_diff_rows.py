@@ -14,7 +14,7 @@ from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.target import Target
 from freehold.providers.sqlite.scratch import local_scratch
 from freehold.registry.diff.difference import CannotDiff, Difference, difference, run_all, schema_of
-from freehold.registry.diff.losses import losses
+from freehold.registry.diff.rows import losses
 
 PLACE = "CREATE VIRTUAL TABLE place USING fts5(name, ref UNINDEXED, tokenize='unicode61')"
 PLACES = [

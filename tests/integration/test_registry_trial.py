@@ -16,7 +16,7 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.providers.engines.engines import ENGINES, PACKAGES, EngineMissing, open_engines, require_engines
 from freehold.registry.files import load_folder
-from freehold.registry.lint.waivers import Waivers
+from freehold.registry.lint.findings import Waivers
 from freehold.registry.release import Waiver
 from freehold.registry.sum_file import read_seal
 from freehold.registry.trial import load_fixtures, try_out

@@ -19,13 +19,13 @@ from tests.simulators.provisioning_process import (
 from freehold.central.engine import open_central
 from freehold.migrate.types import chains
 from freehold.providers.sqlite.scratch import local_scratch
-from freehold.registry.snapshot import Snapshot as Published
+from freehold.registry.published import PublishedRegistry
 from freehold.registry.types import PublishedMigration
 from freehold.tenants.provisioner import Provisioner
 from freehold.tenants.provisioner_config import ProvisionerConfig
 from freehold.tenants.snapshots import Snapshots
 
-PUBLISHED = Published(
+PUBLISHED = PublishedRegistry(
     tuple(
         PublishedMigration(
             version=each.version, name=each.name, description="", sql=each.sql, checksum=each.checksum,
@@ -38,7 +38,7 @@ PUBLISHED = Published(
 )  # fmt: skip
 
 
-async def published() -> Published:
+async def published() -> PublishedRegistry:
     return PUBLISHED
 
 

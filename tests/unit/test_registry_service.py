@@ -13,7 +13,7 @@ from freehold.changes import Listener, Topic
 from freehold.errors import CentralUnavailable
 from freehold.migrate.signature import RegistryTampered, is_signed, signed_text
 from freehold.migrate.types import Migration, chains
-from freehold.registry.cache import SnapshotCache
+from freehold.registry.published import PublishedRegistryCache
 from freehold.registry.service import Registry
 from freehold.registry.signed import signer_of
 from freehold.registry.types import (
@@ -111,7 +111,8 @@ class Store:
 
 
 def registry_on(store: Store, signer: object = SIGNER) -> Registry:
-    return Registry(store, SnapshotCache(store, store), signer, lambda: datetime(2026, 1, 2, tzinfo=UTC))  # type: ignore[arg-type]
+    published = PublishedRegistryCache(store, store)
+    return Registry(store, published, signer, lambda: datetime(2026, 1, 2, tzinfo=UTC))  # type: ignore[arg-type]
 
 
 def history(count: int) -> list[Migration]:

@@ -21,7 +21,7 @@ from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.target import Target
 from freehold.migrate.types import chains
-from freehold.registry.snapshot import Snapshot as Published
+from freehold.registry.published import PublishedRegistry
 from freehold.registry.types import PublishedMigration
 from freehold.tenants import snapshots as module
 from freehold.tenants.snapshots import Snapshots
@@ -31,7 +31,7 @@ ONE = "CREATE TABLE word (text); INSERT INTO word VALUES ('a')"
 TWO = "CREATE TABLE deck (name)"
 
 
-def published(*scripts: str) -> Published:
+def published(*scripts: str) -> PublishedRegistry:
     migrations = history(*scripts)
     rows = tuple(
         PublishedMigration(
@@ -40,7 +40,7 @@ def published(*scripts: str) -> Published:
         )
         for each, link in zip(migrations, chains(migrations), strict=True)
     )  # fmt: skip
-    return Published(rows, (), tuple(migrations))
+    return PublishedRegistry(rows, (), tuple(migrations))
 
 
 class World:
@@ -55,7 +55,7 @@ class World:
         self.is_away = False
         self.snapshots = Snapshots(self.now, self.scratch, patience_s=5.0)
 
-    async def now(self) -> Published:
+    async def now(self) -> PublishedRegistry:
         if self.is_away:
             raise CentralUnavailable("away")
         return self.registry

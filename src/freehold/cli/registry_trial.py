@@ -19,7 +19,7 @@ from freehold.cli.context import (
 from freehold.cli.registry_check import FOLDER, JSON
 from freehold.providers.engines.engines import ENGINES, EngineMissing, open_engines
 from freehold.registry.files import load_folder
-from freehold.registry.lint.waivers import waivers_of
+from freehold.registry.lint.findings import waivers_of
 from freehold.registry.sum_file import SEAL_FILE, read_seal
 from freehold.registry.trial import Tried, load_fixtures, try_out
 from freehold.registry.trial_rows import FIXTURES

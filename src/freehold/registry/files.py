@@ -2,7 +2,10 @@
 
 import asyncio
 import codecs
+import errno
+import os
 import re
+import stat
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,7 +14,6 @@ import msgspec
 from freehold.migrate.check import check_migration
 from freehold.migrate.split import MAX_SCRIPT_BYTES
 from freehold.migrate.types import Migration, normalise
-from freehold.registry.reading import read_file
 from freehold.registry.types import BadRegistry
 
 _FILE_NAME = re.compile(r"(?P<version>[0-9]{4})_(?P<name>[a-z][a-z0-9]*(?:_[a-z0-9]+)*)\.sql")
@@ -146,3 +148,27 @@ def _check_versions(found: dict[int, list[Path]]) -> list[FileFault]:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or "cannot be read").lower()
+
+
+# Reads the files of a migrations' folder, which others may have put there: none waits, none is without end.
+
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """The file's bytes, and of a larger one a byte more than the most. Blocking, but never on somebody else.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe, a device or a folder.
+    """
+    try:
+        opened = os.open(path, os.O_RDONLY | _NO_WAITING)
+    except ValueError as error:  # no file has such a name
+        raise OSError(errno.EINVAL, "no name of a file") from error
+    with os.fdopen(opened, "rb") as file:
+        kind = os.fstat(opened).st_mode
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(kind):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read(most_bytes + 1)

@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from freehold.registry.files import read_file
 from freehold.registry.publishing import MAX_PART_BYTES, require_parts
-from freehold.registry.reading import read_file
 from freehold.registry.types import BadRegistry, PartFile
 
 CONFIG_FILE = "registry.toml"

@@ -14,7 +14,7 @@ from freehold.migrate.signature import signed_text
 from freehold.migrate.snapshot import Scratch
 from freehold.migrate.types import Migration, chain
 from freehold.registry.ports import Signer
-from freehold.registry.snapshot import Snapshot
+from freehold.registry.published import PublishedRegistry
 from freehold.registry.types import (
     AlreadyPublished,
     BadRegistry,
@@ -111,7 +111,7 @@ def part_events(before: Sequence[PartFile], now: Sequence[PartFile], key_id: str
     ]
 
 
-def compare(snapshot: Snapshot, migrations: Sequence[Migration]) -> PublishReport:
+def compare(snapshot: PublishedRegistry, migrations: Sequence[Migration]) -> PublishReport:
     """What publishing these would do. Raises `BadRegistry`, `PublishedMigrationChanged`."""
     if misplaced := check_order(migrations):
         raise BadRegistry([str(fault) for fault in misplaced])

@@ -14,9 +14,9 @@ from freehold.migrate.release_text import Part, ReleaseText
 from freehold.migrate.signature import from_text, key_id_of
 from freehold.migrate.snapshot import Scratch, sqlite_scratch
 from freehold.migrate.types import Migration, normalise
-from freehold.registry.cache import SnapshotCache
 from freehold.registry.census import Reports
 from freehold.registry.ports import RegistryStore, Signer
+from freehold.registry.published import PublishedRegistry, PublishedRegistryCache
 from freehold.registry.publishing import (
     GivenSignatures,
     checksum_of,
@@ -43,7 +43,6 @@ from freehold.registry.signed import (
     retirement,
     sign_state,
 )
-from freehold.registry.snapshot import Snapshot
 from freehold.registry.types import (
     BadRegistry,
     ClientAhead,
@@ -73,7 +72,7 @@ class Registry:
     """The schema registry: only published migrations are served, and a published one never changes."""
 
     store: RegistryStore
-    cache: SnapshotCache
+    cache: PublishedRegistryCache
     # None where the key that signs is elsewhere.
     signer: Signer | None
     now: Callable[[], datetime] = _now
@@ -83,7 +82,7 @@ class Registry:
     # Gives a new empty database, of the tenants' engine if possible: what cannot be applied is never published.
     scratch: Scratch = sqlite_scratch
 
-    async def snapshot(self) -> Snapshot:
+    async def snapshot(self) -> PublishedRegistry:
         """All that is published now, in one consistent and checked piece.
 
         Raises:
@@ -310,7 +309,7 @@ class Registry:
         migrations: Sequence[Migration],
         signed: SignedRelease | None,
         parts: Sequence[PartFile] | None,
-    ) -> tuple[Snapshot, PublishReport, Sequence[PartFile]]:
+    ) -> tuple[PublishedRegistry, PublishReport, Sequence[PartFile]]:
         snapshot = await self.snapshot()
         await asyncio.to_thread(require_text, migrations)
         if parts is None:
@@ -324,7 +323,9 @@ class Registry:
         renewed = is_new if signed is None else not is_outdone(signed.manifest, snapshot)
         return snapshot, replace(report, renewed=renewed), parts
 
-    async def _try_out(self, snapshot: Snapshot, new: Sequence[Migration], *, force: bool) -> list[Event]:
+    async def _try_out(
+        self, snapshot: PublishedRegistry, new: Sequence[Migration], *, force: bool
+    ) -> list[Event]:
         if not new:
             return []
         events = []
@@ -335,7 +336,7 @@ class Registry:
 
     async def _append(
         self,
-        snapshot: Snapshot,
+        snapshot: PublishedRegistry,
         new: Sequence[tuple[Migration, str]],
         signed: SignedRelease | None = None,
         *,
@@ -364,7 +365,7 @@ class Registry:
             log.info("registry.migration_published", version=row.version, name=row.name, key_id=row.key_id)
         return rows
 
-    def _signer(self, snapshot: Snapshot) -> Signer:
+    def _signer(self, snapshot: PublishedRegistry) -> Signer:
         if self.signer is None:
             raise SignedElsewhere(
                 "the key that signs the registry is not here; sign in CI with `registry sign` and publish that"

@@ -31,7 +31,7 @@ from freehold.migrate.signature import (
 )
 from freehold.migrate.types import Migration, chains
 from freehold.registry.ports import Signer
-from freehold.registry.snapshot import Snapshot, listed_parts, stand_of
+from freehold.registry.published import PublishedRegistry, listed_parts, stand_of
 from freehold.registry.types import BadRelease, KeyStatement, Manifest, PartFile
 
 LIFETIME_DAYS = 30
@@ -114,7 +114,7 @@ def require_release(
     release: SignedRelease,
     migrations: Sequence[Migration],
     parts: Sequence[PartFile],
-    snapshot: Snapshot,
+    snapshot: PublishedRegistry,
     now_ms: int,
 ) -> None:
     """Return if the release is of these files and by a key that may publish here, and may be what comes next.
@@ -166,7 +166,7 @@ def listed(parts: Sequence[PartFile]) -> tuple[Part, ...]:
     return tuple(sorted((part.listed for part in parts), key=lambda part: part.name))
 
 
-def is_outdone(state: Manifest, snapshot: Snapshot) -> bool:
+def is_outdone(state: Manifest, snapshot: PublishedRegistry) -> bool:
     """Whether the registry has all that this state brings: its versions, and a signature that lasts as long.
 
     So it is when the same release comes again, and for the earlier of two that were signed at the same time. Its

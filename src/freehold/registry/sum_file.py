@@ -11,8 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from freehold.migrate.types import GENESIS, Migration, chain, chains
-from freehold.registry.files import FileFault, file_name
-from freehold.registry.reading import read_file
+from freehold.registry.files import FileFault, file_name, read_file
 from freehold.registry.types import BadRegistry
 
 SEAL_FILE = "registry.sum"

@@ -22,10 +22,10 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import BadMigration, Migration, chains, normalise
 from freehold.migrate.virtual import Keeps
 from freehold.registry.diff.describe import differences
+from freehold.registry.files import read_file
+from freehold.registry.lint.findings import Waivers
 from freehold.registry.lint.statement_rules import NON_DETERMINISTIC
 from freehold.registry.lint.step import Step
-from freehold.registry.lint.waivers import Waivers
-from freehold.registry.reading import read_file
 from freehold.registry.release import release_of
 from freehold.registry.trial_rows import FIXTURES, look_at_rows, write_fixtures
 from freehold.registry.types import BadRegistry

@@ -14,10 +14,9 @@ from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.migrate.virtual import Keeps
-from freehold.registry.lint.rows.observed import Observed
+from freehold.registry.lint.findings import Waivers
 from freehold.registry.lint.rows.watch import RowWatch
-from freehold.registry.lint.step import Step
-from freehold.registry.lint.waivers import Waivers
+from freehold.registry.lint.step import Observed, Step
 from freehold.registry.release import release_of
 from freehold.registry.types import BadRegistry
 

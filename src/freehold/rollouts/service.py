@@ -10,7 +10,7 @@ from freehold.clock import SystemClock
 from freehold.errors import FreeholdError
 from freehold.log import get_logger
 from freehold.migrate.history import History
-from freehold.registry.snapshot import Snapshot
+from freehold.registry.published import PublishedRegistry
 from freehold.rollouts.errors import BadRollout, RolloutEnded
 from freehold.rollouts.health import Health, health_of, try_health
 from freehold.rollouts.migrate_one import MigrateOne
@@ -51,7 +51,7 @@ class Rollouts:
     workers: WorkerStore
     restoring: Restoring
     provider: DatabaseProvider
-    published: Callable[[], Awaitable[Snapshot]]
+    published: Callable[[], Awaitable[PublishedRegistry]]
     copies: Copies
     drift: DriftCheck
     clock: Clock = field(default_factory=SystemClock)
@@ -279,7 +279,7 @@ class Rollouts:
             raise _over(rollout)
         return rollout
 
-    def _wanted(self, published: Snapshot, to_version: int | None) -> int:
+    def _wanted(self, published: PublishedRegistry, to_version: int | None) -> int:
         if not published.version and to_version is None:
             raise BadRollout("nothing is published yet: `freehold registry publish` comes first")
         wanted = published.version if to_version is None else to_version

@@ -16,7 +16,7 @@ from freehold.migrate.ledger import LEDGER_TABLE, ledger_rows
 from freehold.migrate.schema import Schema, read_schema
 from freehold.migrate.snapshot import Scratch
 from freehold.migrate.target import Target
-from freehold.registry.snapshot import Snapshot
+from freehold.registry.published import PublishedRegistry
 
 _SHOWN = 5
 
@@ -50,7 +50,7 @@ class BackupCheck:
 
     scratch: Scratch
 
-    async def check(self, file: Target, published: Snapshot) -> Checked:
+    async def check(self, file: Target, published: PublishedRegistry) -> Checked:
         """Whether the file is whole, and a state that this registry leads through.
 
         Raises:
@@ -69,7 +69,7 @@ class BackupCheck:
             raise BadBackup([f"the file cannot be read as a database: {error}"]) from error
         return Checked(schema_version=version, changed=await self._changed(found, published, version))
 
-    async def _changed(self, found: Schema, published: Snapshot, version: int) -> tuple[str, ...]:
+    async def _changed(self, found: Schema, published: PublishedRegistry, version: int) -> tuple[str, ...]:
         """What users added is theirs; what the registry made must be there, unchanged."""
         async with self.scratch() as replayed:
             await apply(replayed, published.migrations, to=version)
@@ -92,7 +92,7 @@ async def _require_whole(file: Target) -> None:
         raise BadBackup([f"the file is damaged: {fault}" for fault in faults[:_SHOWN]])
 
 
-async def _version(file: Target, published: Snapshot) -> int:
+async def _version(file: Target, published: PublishedRegistry) -> int:
     rows = await ledger_rows(file)
     if not rows:
         raise BadBackup([f"the file has no table {LEDGER_TABLE}: it is no tenant's database"])

@@ -21,7 +21,7 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import Migration, chains
 from freehold.registry.diff.describe import differences
 from freehold.registry.diff.difference import CannotDiff, difference
-from freehold.registry.diff.losses import losses
+from freehold.registry.diff.rows import losses
 from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provision import describe

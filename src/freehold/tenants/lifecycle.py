@@ -16,7 +16,7 @@ from freehold.log import get_logger
 from freehold.migrate.copying import CannotBeCopied, Copied, copy_database
 from freehold.migrate.ledger import read_ledger
 from freehold.migrate.target import Target
-from freehold.registry.snapshot import Snapshot
+from freehold.registry.published import PublishedRegistry
 from freehold.tenants.backup import BackupCheck, BadBackup, Checked, OpenFile
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, NoPointInTime
 from freehold.tenants.lifecycle_store import LifecycleStore
@@ -65,7 +65,7 @@ class Lifecycle:
     store: LifecycleStore
     provider: DatabaseProvider
     bring_up_to_date: BringUpToDate
-    published: Callable[[], Awaitable[Snapshot]]
+    published: Callable[[], Awaitable[PublishedRegistry]]
     operations_worker: OperationsWorker
     backups: BackupCheck
     open_file: OpenFile

@@ -13,7 +13,7 @@ from freehold.migrate.history import History
 from freehold.migrate.snapshot import Scratch, Snapshot, SnapshotUnfit, build_snapshot, is_result_of, load
 from freehold.migrate.target import Target
 from freehold.migrate.types import LedgerState
-from freehold.registry.snapshot import Snapshot as Published
+from freehold.registry.published import PublishedRegistry
 
 log = get_logger()
 
@@ -39,7 +39,7 @@ class Snapshots:
 
     def __init__(
         self,
-        published: Callable[[], Awaitable[Published]],
+        published: Callable[[], Awaitable[PublishedRegistry]],
         scratch: Scratch,
         *,
         prove: bool = False,
@@ -50,7 +50,7 @@ class Snapshots:
         self._prove = prove
         self._patience_s = patience_s
         self._build: _Build | None = None
-        self._history: tuple[Published, History] | None = None
+        self._history: tuple[PublishedRegistry, History] | None = None
         self._proven: set[str] = set()  # chains, as below
         self._refused: set[str] = set()
 
@@ -118,7 +118,7 @@ class Snapshots:
             self._refused.add(snapshot.chain)
             log.warning("snapshot.refused", version=snapshot.version, reason=reason, consequence=_CONSEQUENCE)
 
-    async def _of(self, published: Published) -> Snapshot | None:
+    async def _of(self, published: PublishedRegistry) -> Snapshot | None:
         if not published.version or published.chain in self._refused:
             return None
         build = self._build
@@ -130,7 +130,7 @@ class Snapshots:
         await asyncio.wait({build.task}, timeout=max(build.wait_until - time.monotonic(), 0))
         return build.task.result() if build.task.done() else None
 
-    async def _try(self, published: Published, retry_at: list[float]) -> Snapshot | None:
+    async def _try(self, published: PublishedRegistry, retry_at: list[float]) -> Snapshot | None:
         began = time.monotonic()
         version, migrations = published.version, published.migrations
         try:

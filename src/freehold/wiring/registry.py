@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from freehold.central.registry.census import CentralCensus
 from freehold.central.registry.store import CentralRegistry
 from freehold.providers.sqlite.scratch import local_scratch
-from freehold.registry.cache import SnapshotCache
 from freehold.registry.census import Reports
+from freehold.registry.published import PublishedRegistryCache
 from freehold.registry.service import Registry
 from freehold.registry.signed import signer_of
 from freehold.registry.taken_down import Credential, place_key
@@ -30,7 +30,7 @@ def open_registry(base: Foundation, who: Callable[[Credential], Awaitable[str | 
     reports = Reports(CentralCensus(base.central), who=who, place_key=place_key(base.secret))
     registry = Registry(
         store,
-        SnapshotCache(store, base.changes),
+        PublishedRegistryCache(store, base.changes),
         signer_of(base.signing_key) if base.signing_key else None,
         lifetime_days=settings.registry_signature_days,
         reports=reports,

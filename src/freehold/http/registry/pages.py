@@ -8,8 +8,8 @@ from freehold.errors import AppTooOld
 from freehold.http.registry.cached_response import CachedResponse, prebuilt
 from freehold.lru import Lru
 from freehold.migrate.signature import ALGORITHM
+from freehold.registry.published import PublishedRegistry
 from freehold.registry.release import app_version, contracts, release_of
-from freehold.registry.snapshot import Snapshot
 from freehold.registry.types import KeyStatement, PublishedMigration
 from freehold.wire import (
     CurrentVersion,
@@ -29,7 +29,7 @@ _FOR_EVER = b"public, max-age=31536000, immutable"
 class Pages:
     """What one snapshot answers. Building them may take milliseconds: keep it off the event loop."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: PublishedRegistry) -> None:
         self.snapshot = snapshot
         self._entries = [msgspec.json.encode(_signed(snapshot, index)) for index in range(snapshot.version)]
         self._parts = {part.listed.sha256: _part(part.content) for part in snapshot.parts}
@@ -118,7 +118,7 @@ def _part(content: bytes) -> CachedResponse:
     return CachedResponse.of(content, cache_control=_FOR_EVER, content_type=b"application/octet-stream")
 
 
-def _signed(snapshot: Snapshot, index: int) -> SignedMigration:
+def _signed(snapshot: PublishedRegistry, index: int) -> SignedMigration:
     row, migration = snapshot.rows[index], snapshot.migrations[index]
     release = release_of(migration)
     return SignedMigration(
@@ -136,7 +136,7 @@ def _signed(snapshot: Snapshot, index: int) -> SignedMigration:
     )
 
 
-def _key(snapshot: Snapshot, key_id: str, public_key: str) -> PublicKey:
+def _key(snapshot: PublishedRegistry, key_id: str, public_key: str) -> PublicKey:
     words = {each.kind: _word(each) for each in snapshot.statements if each.key_id == key_id}
     return PublicKey(
         key_id=key_id,

@@ -15,8 +15,8 @@ from freehold.migrate.schema import Schema, read_schema
 from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.types import Migration
 from freehold.registry.diff.difference import CannotDiff, Difference, difference, run_all
-from freehold.registry.diff.losses import losses
 from freehold.registry.diff.plan import Plan
+from freehold.registry.diff.rows import losses
 from freehold.registry.files import file_name
 from freehold.registry.lint.schema_rules import DESTRUCTIVE, RENAME, REQUIRED_COLUMN, RETYPED, TIGHTENED
 from freehold.registry.lint.step import Step

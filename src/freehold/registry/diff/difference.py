@@ -11,9 +11,9 @@ from freehold.migrate.schema import EMPTY, Schema, read_schema
 from freehold.migrate.snapshot import Scratch, sqlite_scratch
 from freehold.migrate.target import Target
 from freehold.migrate.virtual import Keeps
-from freehold.registry.diff.losses import why_refused
 from freehold.registry.diff.plan import Change, Plan, needs_rebuild
 from freehold.registry.diff.rebuild import guesses
+from freehold.registry.diff.rows import why_refused
 from freehold.registry.diff.values import without_values
 from freehold.registry.types import BadRegistry
 

@@ -18,13 +18,11 @@ from freehold.migrate.types import Migration
 from freehold.registry.files import FileFault, file_name, read_folder
 from freehold.registry.folder_config import CONFIG_FILE
 from freehold.registry.lint.catalogue import CHECKS, RULES, WAIVABLE
-from freehold.registry.lint.findings import Finding, Problem
+from freehold.registry.lint.findings import Finding, Problem, Waivers, waivers_of
 from freehold.registry.lint.hints import fix_of
 from freehold.registry.lint.rows.watch import RowWatch
-from freehold.registry.lint.step import Step
-from freehold.registry.lint.waivers import Waivers, waivers_of
+from freehold.registry.lint.step import Keys, Step
 from freehold.registry.lint.walk import Walk
-from freehold.registry.lint.walked import Keys
 from freehold.registry.release import Waiver
 from freehold.registry.sum_file import SEAL_FILE, UNSEALED, Seal, read_seal, seal_faults, unpublished_changes
 from freehold.registry.types import BadRegistry

@@ -1,7 +1,7 @@
-"""One migration as the rules see it: its statements, and the schema before and after."""
+"""One migration as the rules see it: its statements, the schema before and after, and what was seen as it ran."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import sqlglot
@@ -11,19 +11,54 @@ from sqlglot.errors import SqlglotError
 
 from freehold.migrate.canonical import canonical, unwrapped
 from freehold.migrate.names import folded
-from freehold.migrate.schema import EMPTY, Schema
+from freehold.migrate.schema import EMPTY, ForeignKey, Schema
 from freehold.migrate.split import Statement
 from freehold.migrate.table_text import lexed
 from freehold.migrate.types import Migration
-from freehold.registry.lint.rows.observed import Observed
-from freehold.registry.lint.walked import Keys, Walked
 from freehold.registry.release import Release, release_of
 
 # It warns of every trigger, which it leaves as it is; so do the rules, for a trigger runs later.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
-
 _OF_DATA = {"insert", "update", "delete", "replace", "with"}
+
+
+class Loss(Struct, frozen=True):
+    """What becomes of one table, named in lower case, in words. `is_replaced`: by another table of that name."""
+
+    table: str
+    reason: str
+    is_replaced: bool = True
+
+
+class Observed(Struct, frozen=True):
+    """What was seen as a migration ran on rows: losses of rows and values, and stale full-text tables.
+
+    `renumbered` are tables whose row numbers something knows. `changes` are values that were turned into others, or
+    rows that a DELETE took, as the migration says itself.
+    """
+
+    losses: tuple[Loss, ...] = ()
+    renumbered: tuple[Loss, ...] = ()
+    stale: tuple[Loss, ...] = ()
+    changes: tuple[Loss, ...] = ()
+
+
+class Keys(Struct, frozen=True):
+    """Foreign keys by their table in lower case: those that cannot be kept, and those without an index."""
+
+    broken: Mapping[tuple[str, ForeignKey], str] = {}
+    unindexed: frozenset[tuple[str, ForeignKey]] = frozenset()
+
+
+class Walked(Struct, frozen=True):
+    """What the engine said, by the number of a statement: strings in double quotes, what it did not make, and views
+    that it rewrote."""
+
+    strings: Mapping[int, tuple[str, ...]] = {}
+    unmade: Mapping[int, str] = {}
+    rewritten: Mapping[int, tuple[str, ...]] = {}
+    keys: Keys = Keys()
 
 
 class Parsed(Struct, frozen=True, dict=True):

@@ -14,8 +14,7 @@ from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import ForeignKey, Schema, Table
 from freehold.migrate.split import tokens
 from freehold.registry.lint.rows.sample import connect
-from freehold.registry.lint.step import Parsed
-from freehold.registry.lint.walked import Keys, Walked
+from freehold.registry.lint.step import Keys, Parsed, Walked
 from freehold.sql.tokens import Kind
 
 _SECONDS = 60.0

@@ -18,8 +18,7 @@ from freehold.migrate.schema import Other, Schema, Table
 from freehold.migrate.virtual import Keeps, check_sql
 from freehold.registry.diff.rows import needs_numbers
 from freehold.registry.lint.rows.compare import as_stored, blurred, is_other, unmatched, values, variants
-from freehold.registry.lint.rows.concern import concerned
-from freehold.registry.lint.rows.observed import Loss, Observed
+from freehold.registry.lint.rows.concern import concerned, counts_rows, search_tables
 from freehold.registry.lint.rows.sample import (
     Made,
     Sample,
@@ -28,7 +27,6 @@ from freehold.registry.lint.rows.sample import (
     stored,
     without,
 )
-from freehold.registry.lint.rows.search import counts_rows, search_tables
 from freehold.registry.lint.rows.tried import (
     Key,
     Left,
@@ -39,6 +37,7 @@ from freehold.registry.lint.rows.tried import (
     final,
     tried,
 )
+from freehold.registry.lint.step import Loss, Observed
 
 _T = TypeVar("_T")
 _MOST_PROBES = 400  # runs for one migration

@@ -14,7 +14,7 @@ from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Column, Schema, Table
 from freehold.migrate.virtual import Keeps, Virtual, check_sql, rebuild_sql
 from freehold.registry.diff.rows import number_column
-from freehold.registry.lint.rows.search import SearchTable, search_tables
+from freehold.registry.lint.rows.concern import SearchTable, search_tables
 from freehold.registry.lint.rows.values import Hints, edge, hinted, hints, plain, pool
 
 _PLAIN, _HINTED, _TRIES, _FIRST_TRIES = 4, 10, 20, 400

@@ -11,7 +11,7 @@ from freehold.migrate.canonical import unwrapped
 from freehold.migrate.names import folded, quoted
 from freehold.migrate.schema import Schema, Table
 from freehold.migrate.split import tokens
-from freehold.registry.lint.rows.said import may_shrink, said
+from freehold.registry.lint.rows.concern import may_shrink, said
 from freehold.registry.lint.step import Parsed
 from freehold.sql.tokens import Kind
 

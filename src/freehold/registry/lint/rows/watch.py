@@ -13,10 +13,9 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.registry.lint.rows.concern import may_lose_rows
 from freehold.registry.lint.rows.losses import observe, observe_stored
-from freehold.registry.lint.rows.observed import Observed
 from freehold.registry.lint.rows.sample import Start
 from freehold.registry.lint.rows.tried import Part
-from freehold.registry.lint.step import Step
+from freehold.registry.lint.step import Observed, Step
 
 _MOST_CHARS = 500_000  # of seed rows, as SQL
 
