@@ -66,7 +66,7 @@ RENAME = Rule(
     code="FH102",
     slug="rename",
     why="Apps that know the old name fail as soon as it is applied, and apps that know the new one fail until it "
-    "is. There is no moment at which both work.",
+    "is. There is no time at which both work.",
     fix="Add the new table or column and fill it, let apps write both, and drop the old one in a later `contract` "
     "migration. Or rename in a `contract` migration whose `min_app` is the first app that knows both names.",
     check=_renames,
