@@ -1,24 +1,27 @@
 """Fixtures that more than one folder of tests uses."""
 
 from collections.abc import Iterator
-from functools import cache
+from pathlib import Path
 
-import httpx
 import pytest
 import structlog
 
 from freehold.log import get_logger
 from tests.support.servers import Service
 
+_NO_AUTHORITY = Path(__file__).with_name("no_authority.pem")
 
-def pytest_configure() -> None:
-    """One TLS context for all of httpx's clients: each would read all certificate authorities again, some 20 ms.
 
-    A worker made thousands of clients, and did little else.
+@pytest.fixture(autouse=True, scope="session")
+def _one_authority() -> Iterator[None]:
+    """Let TLS trust a single certificate, whose key is lost: tests stay on this machine.
+
+    httpx reads all authorities again for each client, some 20 ms; a worker made thousands of clients, and did little
+    else.
     """
-    pytest.MonkeyPatch().setattr(
-        "httpx._transports.default.create_ssl_context", cache(httpx.create_ssl_context)
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(_NO_AUTHORITY))
+        yield
 
 
 @pytest.fixture(autouse=True)

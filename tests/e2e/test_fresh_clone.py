@@ -22,6 +22,9 @@ _SETUP_LIMIT_S = 240.0
 # What the make and the pytest that run this test would hand on to those that it starts.
 _INHERITED = re.compile(r"MAKE.*|MFLAGS|PYTEST.*|PYTHON(PATH|HOME)|VIRTUAL_ENV|COV_.*|PORT|URL")
 
+# As it is before any test; see `tests/conftest.py`.
+_OF_THE_MACHINE = dict(os.environ)
+
 
 @dataclass(frozen=True)
 class Clone:
@@ -74,7 +77,7 @@ class Clone:
 def _environ(**settings: str) -> dict[str, str]:
     """This environment, for pip and npm may need it, without what would change how Freehold or pytest behave."""
     ours = set(variables())
-    kept = {name: text for name, text in os.environ.items() if not _INHERITED.fullmatch(name)}
+    kept = {name: text for name, text in _OF_THE_MACHINE.items() if not _INHERITED.fullmatch(name)}
     return {**{name: text for name, text in kept.items() if name not in ours}, **settings}
 
 
