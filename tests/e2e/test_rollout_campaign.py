@@ -32,7 +32,7 @@ from freehold.rollouts.types import Options
 from freehold.settings.load import load_settings
 from freehold.wiring.services import Services, open_services
 from tests.support import warm
-from tests.support.servers import FREEHOLD, ROOT, clean_environ
+from tests.support.servers import ROOT, clean_environ
 from tests.support.sqld import Sqld, running_sqld
 from tests.support.sqld_service import sqld_variables
 
@@ -40,6 +40,7 @@ TENANTS = int(os.environ.get("FREEHOLD_ROLLOUT_TENANTS", "300"))
 KILLS = int(os.environ.get("FREEHOLD_ROLLOUT_KILLS", "8"))
 SEED = 20260901
 WORKERS = 3
+Worker = warm.Started | subprocess.Popen[bytes]
 CHILDREN = 3
 
 FIRST = [
@@ -124,7 +125,7 @@ async def test_every_database_ends_at_the_head_whoever_is_killed(
     names = await _names(services)
     made = await services.rollouts.start(Options(waves=("5", "20%")))
     killed = 0
-    workers = [await _worker(variables) for _ in range(WORKERS)]
+    workers = [_worker(variables) for _ in range(WORKERS)]
     clients = asyncio.create_task(_clients(services, names, chance))
     restart_at = {KILLS // 3, 2 * KILLS // 3}
     try:
@@ -134,18 +135,17 @@ async def test_every_database_ends_at_the_head_whoever_is_killed(
                 if killed in restart_at:
                     await _strike(sqld, workers)
                 victim = workers[chance.randrange(WORKERS)]
-                if victim.returncode is None:
+                if victim.poll() is None:
                     victim.kill()
                     killed += 1
             for at, worker in enumerate(workers):
-                if await _has_ended(worker):
-                    workers[at] = await _worker(variables)
+                if worker.poll() is not None:
+                    workers[at] = _worker(variables)
     finally:
         clients.cancel()
         for worker in workers:
-            if worker.returncode is None:
-                worker.kill()
-            await worker.wait()
+            worker.kill()
+            worker.wait(20)
     assert killed >= 3, "it was over before anybody could be killed"
     done = await services.rollouts.progress(made.rollout_id)
     assert done.rollout.state.value == "done", done
@@ -153,7 +153,7 @@ async def test_every_database_ends_at_the_head_whoever_is_killed(
     await _look_at_all(services, names)
 
 
-async def _strike(sqld: Sqld | None, workers: list[asyncio.subprocess.Process]) -> None:
+async def _strike(sqld: Sqld | None, workers: list[Worker]) -> None:
     """Kill what the workers depend on: the server, or on files the processes that they have."""
     if sqld is not None:
         sqld.kill()
@@ -167,20 +167,10 @@ async def _strike(sqld: Sqld | None, workers: list[asyncio.subprocess.Process]) 
                 os.kill(int(process.name), signal.SIGKILL)
 
 
-async def _worker(variables: dict[str, str]) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        FREEHOLD, "rollout", "work", "--lease", "2", "--json",
-        env=clean_environ(**variables), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-async def _has_ended(worker: asyncio.subprocess.Process) -> bool:
-    try:
-        async with asyncio.timeout(0.001):
-            await worker.wait()
-    except TimeoutError:
-        return False
-    return True
+def _worker(variables: dict[str, str]) -> Worker:
+    words, environ = ("rollout", "work", "--lease", "2", "--json"), clean_environ(**variables)
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - no file of ours
+        return warm.start(words, folder=ROOT, environ=environ, stdout=nothing, stderr=nothing)
 
 
 async def _clients(services: Services, names: list[str], chance: random.Random) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,8 +41,9 @@ from tests.integration.test_client_pull import SERVICE, TRUSTED, Between, Page, 
 from tests.integration.test_registry_cli import Freehold, freehold  # noqa: F401 - a fixture
 from tests.integration.test_registry_signed import http, with_changes
 from tests.integration.test_registry_signed import page as page_of
+from tests.support import warm
 from tests.support.central_place import CentralPlace
-from tests.support.servers import FREEHOLD, clean_environ
+from tests.support.servers import clean_environ
 
 NOW_MS = int(time.time() * 1000)
 APP = PartFile(name="app.toml", content=b"[app]\nname = 'words'\n")
@@ -505,16 +505,7 @@ def test_the_commands_sign_and_publish_the_parts_that_registry_toml_names(
 
 def _told(freehold: Freehold, *words: str) -> tuple[int, str]:  # noqa: F811
     """By a real command, ended by force if it waits."""
-    done = subprocess.run(
-        [FREEHOLD, "registry", *words],
-        env=clean_environ(**freehold.environ),
-        cwd=freehold.files,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = warm.run(("registry", *words), folder=freehold.files, environ=clean_environ(**freehold.environ))
     return done.returncode, done.stderr
 
 

@@ -1,6 +1,5 @@
 """An application on a loopback port, in the test's own event loop."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,16 +19,19 @@ def listen() -> tuple[socket.socket, str]:
 
 @asynccontextmanager
 async def serving(app: Any, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve the application as long as this is entered."""
+    """Serve the application as long as this is entered.
+
+    Not by `Server.serve`, which looks every 100 ms whether it should end.
+    """
     config = uvicorn.Config(
         app, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=1
     )
+    config.load()
     server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not task.done():
-        await asyncio.sleep(0.01)
+    server.lifespan = config.lifespan_class(config)
+    await server.on_tick(0)  # from now on answers have a date
+    await server.startup(sockets=[listener])
     try:
         yield
     finally:
-        server.should_exit = True
-        await task
+        await server.shutdown(sockets=[listener])

@@ -4,6 +4,7 @@ What is forked is a process like any other: it has the arguments, environment, f
 asked for, ends by itself or by signals, and shares nothing but the modules that were read.
 """
 
+import atexit
 import gc
 import importlib
 import os
@@ -39,15 +40,38 @@ class _Received:
     told: int
 
 
+class _Ending:
+    """Ends a process once its own handlers have run, without taking all modules apart: 0.1 s, much of it copying.
+
+    That is done only where the command says how it ends; what it does not catch goes its usual way.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        atexit.register(self._end)  # the first to register is the last to be called
+
+    def _end(self) -> None:
+        if self.code is not None:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self.code)
+
+
 def main() -> None:
     sys.path[0] = os.path.dirname(sys.executable)  # noqa: PTH120 - as for the installed command
+    ending = _Ending()
     _read_modules()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     _become(_next_order(socket.socket(fileno=int(sys.argv[1]))))
     from freehold.cli.main import main as command
 
-    command()
+    try:
+        command()
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            ending.code = end.code or 0
+        raise
 
 
 def _read_modules() -> None:
