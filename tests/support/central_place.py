@@ -31,7 +31,7 @@ class CentralPlace:
     @asynccontextmanager
     async def opened(self, seal_key: bytes = b"") -> AsyncIterator[tuple[Central, ChangeFeed]]:
         """The database at its newest schema, with its change feed."""
-        self._begin()
+        self.begin()
         central = self.connect(seal_key)
         changes: ChangeFeed | None = None
         try:
@@ -62,7 +62,7 @@ class CentralPlace:
                 db.executescript(sql)
         db.close()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Saves the migrations where nobody was before."""
         if self.path is not None:
             begin_file(self.path)

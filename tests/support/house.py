@@ -19,7 +19,9 @@ from freehold.settings.load import load_settings
 from freehold.tenants.findings import Finding, Kind, Reconciled
 from freehold.tenants.names import new_database_name
 from freehold.tenants.reconcile import Options
+from freehold.wiring.central import central_place
 from freehold.wiring.services import Services, open_services
+from tests.support.central_place import CentralPlace
 from tests.support.central_template import begin_file
 from tests.support.servers import ROOT
 from tests.support.sqld import Sqld
@@ -107,8 +109,14 @@ async def opened(folder: Path, sqld: Sqld | None = None, **more: str) -> AsyncIt
         **(sqld_variables(sqld) if sqld else {}),
         **more,
     }
+    settings = load_settings(variables)
     if "DATABASE_URL" not in variables:
         begin_file(folder / "data" / "central.db")
-    async with open_services(load_settings(variables)) as services:
+    elif sqld is not None:
+        place = await central_place(settings)  # makes the namespace, which has a key of its own
+        token = place.token() if callable(place.token) else place.token
+        assert isinstance(token, str)
+        CentralPlace(url=place.url, token=token).begin()
+    async with open_services(settings) as services:
         await services.publish_registry()
         yield House(services, sqld)
