@@ -4,11 +4,12 @@ import hmac
 import math
 import secrets
 import time
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from freehold.lru import Lru
-from freehold.providers.failures import BadBaton, Overloaded, StreamExpired
+from freehold.providers.connection_budget import ConnectionBudget, Idle
+from freehold.providers.failures import BadBaton, StreamExpired
 from freehold.providers.sqlite.session import Session
 from freehold.providers.tokens import Grant
 
@@ -38,46 +39,37 @@ class Stream:
 
 
 class Streams:
-    """All open streams, bounded for each database and in all. For the event loop's thread."""
+    """All open streams, within a `ConnectionBudget`. For the event loop's thread."""
 
     def __init__(self, idle_limit_s: float, limit: int, limit_each: int) -> None:
         self._idle_limit_s = idle_limit_s
-        self._limit = limit
-        self._limit_each = limit_each
+        self._budget = ConnectionBudget(
+            limit,
+            limit_each,
+            spent_each=f"this database has {limit_each} open streams; close them, or wait until they expire",
+            spent="too many streams are open on this server; try again in a moment",
+            spares_transactions=True,
+        )
         self._streams: dict[str, Stream] = {}
-        self._count_of: Counter[str] = Counter()
         self._expired: Lru[str, str] = Lru(_REMEMBERED)  # with what to tell
 
     def __len__(self) -> int:
         return len(self._streams)
 
     def make_room(self, grant: Grant) -> list[Stream]:
-        """Where a limit is reached, close one that is idle, and give it. Many clients forget to close theirs.
-
-        Where all streams are open, whoever has most gives way: with a transaction, too, if there are others left.
-        """
-        victims: list[Stream] = []
-        if self._count_of[grant.database_name] >= self._limit_each:
-            victims = self._idlest(grant.database_name)
-        if not victims and len(self._streams) >= self._limit:
-            victims = self._idlest_of_most(grant.database_name)
-        return self._expire(victims)
-
-    def open(self, grant: Grant) -> Stream:
-        """A new stream; it counts until it is closed.
+        """Where a limit is reached, close one that is idle, and return it. Many clients forget to close theirs.
 
         Raises:
-            Overloaded: too many are open, on this database or in all.
+            Overloaded: too many are open, on this database or in all, and none of them may be closed.
         """
-        if self._count_of[grant.database_name] >= self._limit_each:
-            raise Overloaded(
-                f"this database has {self._limit_each} open streams; close them, or wait until they expire"
-            )
-        if len(self._streams) >= self._limit:
-            raise Overloaded("too many streams are open on this server; try again in a moment")
+        gives_way = self._budget.gives_way(grant.database_name, self._idle())
+        return [] if gives_way is None else self._expire([gives_way.stream])
+
+    def open(self, grant: Grant) -> Stream:
+        """A new stream, for which `make_room` has made room; it counts until it is closed."""
         stream = Stream(secrets.token_urlsafe(12), grant, next_secret=secrets.token_urlsafe(18))
         self._streams[stream.stream_id] = stream
-        self._count_of[grant.database_name] += 1
+        self._budget.add(grant.database_name)
         return stream
 
     def take(self, baton: str, grant: Grant) -> Stream:
@@ -110,9 +102,7 @@ class Streams:
     def close(self, stream: Stream) -> None:
         """The stream is over."""
         if self._streams.pop(stream.stream_id, None) is not None:
-            self._count_of[stream.grant.database_name] -= 1
-            if not self._count_of[stream.grant.database_name]:
-                del self._count_of[stream.grant.database_name]
+            self._budget.remove(stream.grant.database_name)
 
     def expired(self, now: float) -> list[Stream]:
         """Close the streams that were idle for too long, or in one transaction, and give them."""
@@ -131,31 +121,14 @@ class Streams:
 
     def idle_of(self, database_name: str | None) -> list[Stream]:
         """Close all idle streams of a database (None: of all) and give them."""
-        return self._expire(self._idle(database_name))
+        return self._expire(
+            [one.stream for one in self._idle() if database_name in {None, one.database_name}]
+        )
 
-    def _idle(self, database_name: str | None) -> list[Stream]:
-        return [
-            stream
-            for stream in self._streams.values()
-            if stream.secret is not None and database_name in {None, stream.grant.database_name}
-        ]
-
-    def _idlest(self, database_name: str) -> list[Stream]:
-        free = [stream for stream in self._idle(database_name) if not stream.in_transaction]
-        return [min(free, key=lambda stream: stream.expires_at)] if free else []
-
-    def _idlest_of_most(self, taker: str) -> list[Stream]:
-        """One of the database that has most, if that is no less than `taker` would have. One with a transaction only
-        from whoever has more than that."""
-
-        def count(stream: Stream) -> int:
-            name = stream.grant.database_name
-            return self._count_of[name] + (name == taker)
-
-        enough = self._count_of[taker] + 1
-        free = [each for each in self._idle(None) if count(each) >= enough + each.in_transaction]
-        free.sort(key=lambda each: (-count(each), each.in_transaction, each.expires_at))
-        return free[:1]
+    def _idle(self) -> Iterator[Idle[Stream]]:
+        for stream in self._streams.values():
+            if stream.secret is not None:
+                yield Idle(stream.grant.database_name, stream.in_transaction, stream.expires_at, stream)
 
     def _expire(self, streams: list[Stream], reason: str = _CLOSED) -> list[Stream]:
         for stream in streams:

@@ -10,10 +10,11 @@ have expired.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from freehold.lru import Lru
-from freehold.providers.failures import Overloaded, StreamExpired
+from freehold.providers.connection_budget import ConnectionBudget, Idle
+from freehold.providers.failures import StreamExpired
 
 # How long sqld 0.24.32 holds what nobody uses, as measured: a stream up to 10.8 s, a replica's connection a minute.
 STREAM_S = 11.0
@@ -78,49 +79,40 @@ class Place:
 
 
 class Holder:
-    """The places of one database."""
+    """What is left open by calls of one database."""
 
-    __slots__ = ("name", "others", "streams", "under_way")
+    __slots__ = ("name", "others", "streams")
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.under_way = 0
-        self.streams: dict[object, Place] = {}  # by their batons, the longest idle first
+        self.streams: dict[object, Place] = {}  # by their batons
         self.others: dict[object, Place] = {}
-
-    @property
-    def firm(self) -> int:
-        """Places that cannot be had by closing a stream."""
-        return self.under_way + len(self.others)
-
-    @property
-    def held(self) -> int:
-        """All its places."""
-        return self.under_way + len(self.others) + len(self.streams)
 
 
 class Places:
-    """Bounds what each database holds, and what all hold together. For the event loop's thread.
+    """The places of all databases, within a `ConnectionBudget`. For the event loop's thread.
 
-    Who has all it may have gives way to itself: of its streams that are in no transaction, the one that is idle for
-    longest is closed. Where all are taken, whoever holds most gives way, with a transaction, too. Calls that run
-    cannot be closed, so one database may have no more of them than are left for the others.
+    Calls that run cannot be closed, so one database may have no more of them than are left for the others.
     """
 
     def __init__(
         self, limit: int = _LIMIT, limit_each: int = _LIMIT_EACH, *, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._limit = limit
-        self._limit_each = limit_each
+        self._budget = ConnectionBudget(
+            limit,
+            limit_each,
+            spent_each=f"this database has {limit_each} calls and open streams at once; "
+            "close streams, or wait until they expire",
+            spent="too many requests at once; try again in a moment",
+        )
         self.now = now
         self._gone_before = -math.inf
         self._holders: dict[str, Holder] = {}
-        self._held = 0
-        self._firm = 0
+        self._streams = 0  # of all databases
         self._closed: Lru[object, None] = Lru(_REMEMBERED)
 
     def __len__(self) -> int:
-        return self._held
+        return len(self._budget)
 
     def take(self, database_name: str, key: object | None = None) -> Place:
         """A place for a call, with a `key` that of the stream or connection which the call goes on with.
@@ -134,13 +126,12 @@ class Places:
             found = self._taken_up(holder, key)
             if found is not None:
                 return found
-        if (
-            self._held >= self._limit
-            or holder.held >= self._limit_each
-            or holder.firm >= self._limit - self._firm
-        ):
+        if self._budget.is_tight(database_name) or self._leaves_too_few(holder):
             self._forget_expired()
-        instead_of = self._room_for(holder)
+        gives_way = self._budget.gives_way(database_name, self._idle())
+        if self._leaves_too_few(holder):
+            raise self._budget.overloaded()
+        instead_of = None if gives_way is None else self._given_up(gives_way.stream)
         self._holders[database_name] = holder
         return self._begun(holder, instead_of)
 
@@ -158,21 +149,18 @@ class Places:
     def settle(self, place: Place) -> None:
         """The call of this place is done."""
         holder = place.holder
-        holder.under_way -= 1
-        self._firm -= 1
-        self._held -= 1
         if place.key is not None:
             self._forget(holder, place.key, ends=False)
         if place.key is not None and place.sent_at >= self._gone_before:
             place.until = self.now() + place.lasts_s
-            self._held += 1
             if place.waits_as_stream:
                 holder.streams[place.key] = place
+                self._streams += 1
             else:
                 holder.others[place.key] = place
-                self._firm += 1
-        elif not holder.held:
-            del self._holders[holder.name]
+        else:
+            self._budget.remove(holder.name)
+            self._end(holder)
 
     def waiting_of(self, database_name: str) -> tuple[list[str], list[str]]:
         """The batons of a database's streams that wait, and the keys of what else is open there."""
@@ -214,39 +202,24 @@ class Places:
         return place
 
     def _begun(self, holder: Holder, instead_of: tuple[str, str] | None) -> Place:
-        holder.under_way += 1
-        self._firm += 1
-        self._held += 1
+        self._budget.add(holder.name)
         return Place(self, holder, instead_of)
 
-    def _room_for(self, holder: Holder) -> tuple[str, str] | None:
-        """Whose stream is to be closed, if any."""
-        own = _idle_longest(holder) if holder.held >= self._limit_each else None
-        if own is None and holder.held >= self._limit_each:
-            raise Overloaded(
-                f"this database has {self._limit_each} calls and open streams at once; "
-                "close streams, or wait until they expire"
-            )
-        if holder.firm >= self._limit - self._firm:
-            raise Overloaded("too many requests at once; try again in a moment")
-        if own is not None:
-            return self._given_up(holder, own)
-        if self._held < self._limit:
-            return None
-        # With its new place `holder` holds one more, and should not take from those who hold no more than that.
-        most = max(
-            (each for each in self._holders.values() if each.streams),
-            key=lambda each: (each.held + (each is holder), -next(iter(each.streams.values())).until),
-            default=None,
-        )
-        if most is None or (most is not holder and most.held <= holder.held):
-            raise Overloaded("too many requests at once; try again in a moment")
-        return self._given_up(most, _idle_longest(most) or next(iter(most.streams)))
+    def _idle(self) -> Iterator[Idle[Place]]:
+        """The streams that wait, of all databases."""
+        for holder in self._holders.values():
+            for place in holder.streams.values():
+                yield Idle(holder.name, not place.is_plain, place.until, place)
 
-    def _given_up(self, holder: Holder, baton: object) -> tuple[str, str]:
-        self._forget(holder, baton)
-        self._closed[baton] = None
-        return holder.name, str(baton)
+    def _leaves_too_few(self, holder: Holder) -> bool:
+        """Whether the database has as many places that cannot be had by closing a stream as are left for others."""
+        firm = self._budget.held(holder.name) - len(holder.streams)
+        return firm >= self._budget.limit - (len(self._budget) - self._streams)
+
+    def _given_up(self, place: Place) -> tuple[str, str]:
+        self._forget(place.holder, place.key)
+        self._closed[place.key] = None
+        return place.holder.name, str(place.key)
 
     def _forget_expired(self) -> None:
         now = self.now()
@@ -258,14 +231,14 @@ class Places:
     def _forget(self, holder: Holder, key: object, *, ends: bool = True) -> None:
         """Take what waits under the key off the count, if anything does."""
         if holder.streams.pop(key, None) is not None:
-            self._held -= 1
+            self._streams -= 1
+            self._budget.remove(holder.name)
         elif holder.others.pop(key, None) is not None:
-            self._held -= 1
-            self._firm -= 1
-        if ends and not holder.held:
+            self._budget.remove(holder.name)
+        if ends:
+            self._end(holder)
+
+    def _end(self, holder: Holder) -> None:
+        """Forget the database that holds nothing any more."""
+        if not self._budget.held(holder.name):
             self._holders.pop(holder.name, None)
-
-
-def _idle_longest(holder: Holder) -> object | None:
-    """The baton of its stream that is idle for longest, of those that are in no transaction for sure."""
-    return next((baton for baton, place in holder.streams.items() if place.is_plain), None)
