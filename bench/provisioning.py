@@ -22,7 +22,7 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import Migration, chains
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.local.template import make_template
-from freehold.providers.sqlite.scratch import local_scratch
+from freehold.providers.sqlite.file_target import local_scratch
 from freehold.registry.published import PublishedRegistry
 from freehold.registry.types import PublishedMigration
 from freehold.tenants.snapshots import Snapshots

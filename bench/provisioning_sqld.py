@@ -22,7 +22,7 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.providers.sqld.client.keys import NamespaceKeys
 from freehold.providers.sqld.provider import DURABILITY, SqldProvider
-from freehold.providers.sqlite.scratch import local_scratch
+from freehold.providers.sqlite.file_target import local_scratch
 from freehold.tenants.snapshots import Snapshots
 
 _ROUNDS = 7

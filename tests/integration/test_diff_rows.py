@@ -12,7 +12,7 @@ from freehold.migrate.integrity import fit_of
 from freehold.migrate.schema import read_schema
 from freehold.migrate.snapshot import sqlite_scratch
 from freehold.migrate.target import Target
-from freehold.providers.sqlite.scratch import local_scratch
+from freehold.providers.sqlite.file_target import local_scratch
 from freehold.registry.diff.difference import CannotDiff, Difference, difference, run_all, schema_of
 from freehold.registry.diff.rows import losses
 

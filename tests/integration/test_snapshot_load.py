@@ -24,7 +24,7 @@ from freehold.migrate.snapshot import (
 )
 from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.types import LedgerState, Migration, chains
-from freehold.providers.sqlite.scratch import local_scratch
+from freehold.providers.sqlite.file_target import local_scratch
 from tests.integration.migrate_parts import Counted, bahar, change, history, query
 
 PATIENT = Retries(attempts=50, first_pause_s=0.001, longest_pause_s=0.05)

@@ -23,7 +23,7 @@ from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.types import Migration
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.local.provider import LocalProvider
-from freehold.providers.sqlite.scratch import ScratchTarget, local_scratch
+from freehold.providers.sqlite.file_target import FileTarget, local_scratch
 from freehold.tenants.types import TenantState
 from tests.integration.migrate_parts import bahar, history
 from tests.integration.test_provisioning_crashes import House
@@ -211,11 +211,11 @@ INSERT INTO a WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELEC
 
 
 async def test_a_migration_without_end_ends_in_the_scratch_database(tmp_path: Path) -> None:
-    target = ScratchTarget(tmp_path / "scratch.db", limit_s=0.2)
+    target = FileTarget.scratch(tmp_path / "scratch.db", limit_s=0.2)
     with pytest.raises(SnapshotUnfit, match="longer than"):
         await asyncio.to_thread(lambda: asyncio.run(apply(target, history(ENDLESS))))
     assert (await apply(target, history("CREATE TABLE b (i)"))).version == 1
-    target.close()
+    await target.close()
 
 
 async def test_the_same_on_the_standard_library(monkeypatch: pytest.MonkeyPatch) -> None:

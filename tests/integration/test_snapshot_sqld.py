@@ -15,7 +15,7 @@ from freehold.migrate.fingerprint import ask
 from freehold.migrate.schema import read_schema
 from freehold.migrate.snapshot import build_snapshot, load
 from freehold.migrate.types import LedgerState, Migration
-from freehold.providers.sqlite.scratch import local_scratch
+from freehold.providers.sqlite.file_target import local_scratch
 from freehold.tenants.snapshots import Snapshots
 from tests.integration.migrate_parts import Counted, bahar, history
 from tests.integration.test_snapshot_load import LEDGER, SEEDED

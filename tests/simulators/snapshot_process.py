@@ -18,7 +18,7 @@ from tests.simulators.provisioning_process import (
 
 from freehold.central.engine import open_central
 from freehold.migrate.types import chains
-from freehold.providers.sqlite.scratch import local_scratch
+from freehold.providers.sqlite.file_target import local_scratch
 from freehold.registry.published import PublishedRegistry
 from freehold.registry.types import PublishedMigration
 from freehold.tenants.provisioner import Provisioner

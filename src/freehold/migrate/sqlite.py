@@ -43,7 +43,7 @@ class SqliteTarget:
                 connection.isolation_level = None
                 connection.row_factory = None
                 connection.execute("PRAGMA foreign_keys = ON")
-                return [run_batch(connection, batch, _FAILURES) for batch in batches]
+                return run_batches(connection, batches, _FAILURES)
         except sqlite3.Error as error:
             raise Unavailable(f"the database file cannot be opened: {error}") from error
 
@@ -53,8 +53,14 @@ class SqliteTarget:
         return sqlite3.connect(self._database, timeout=self._busy_timeout_s)
 
 
-def run_batch(connection: Any, batch: Batch, failures: tuple[type[Exception], ...]) -> BatchResult:
-    """Run one batch on a DB-API connection in autocommit; `failures` are what a refused statement raises."""
+def run_batches(
+    connection: Any, batches: Sequence[Batch], failures: tuple[type[Exception], ...]
+) -> list[BatchResult]:
+    """Run batches on a DB-API connection in autocommit; `failures` are what a refused statement raises."""
+    return [_run_batch(connection, batch, failures) for batch in batches]
+
+
+def _run_batch(connection: Any, batch: Batch, failures: tuple[type[Exception], ...]) -> BatchResult:
     results: list[StmtResult | None] = []
     errors: list[Error | None] = []
     for step in batch.steps:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from freehold.central.registry.census import CentralCensus
 from freehold.central.registry.store import CentralRegistry
-from freehold.providers.sqlite.scratch import local_scratch
+from freehold.providers.sqlite.file_target import local_scratch
 from freehold.registry.census import Reports
 from freehold.registry.published import PublishedRegistryCache
 from freehold.registry.service import Registry

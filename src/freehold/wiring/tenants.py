@@ -14,8 +14,7 @@ from freehold.central.tenants.rotations import CentralRotations
 from freehold.central.tenants.store import CentralTenants
 from freehold.clock import SystemClock
 from freehold.providers.serving import DatabaseServer, ReplicaServer
-from freehold.providers.sqlite.file_target import open_file
-from freehold.providers.sqlite.scratch import local_scratch
+from freehold.providers.sqlite.file_target import local_scratch, open_file
 from freehold.providers.tokens import TokenVerifier
 from freehold.registry.taken_down import Credential
 from freehold.settings.fields import Settings

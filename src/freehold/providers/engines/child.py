@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.schema import orphan_queries, read_schema
-from freehold.migrate.sqlite import run_batch
+from freehold.migrate.sqlite import run_batches
 
 _CHECK = "EXISTS (SELECT 1 FROM pragma_foreign_key_check)"
 
@@ -46,7 +46,7 @@ def _run(connect: Callable[[str], Any], request: Request) -> list[BatchResult]:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = OFF")  # a scratch database need not outlive the power
         # What is open at the end is undone by closing.
-        return [run_batch(connection, batch, (Exception,)) for batch in request.batches]
+        return run_batches(connection, request.batches, (Exception,))
 
 
 def _libsql() -> Callable[[str], Any]:
@@ -107,7 +107,7 @@ class _Own:
         self._connection = connection
 
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
-        return [run_batch(self._connection, batch, (Exception,)) for batch in batches]
+        return run_batches(self._connection, batches, (Exception,))
 
 
 _ENGINES = {"libsql": _libsql, "turso": _turso}

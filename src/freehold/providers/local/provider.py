@@ -19,9 +19,8 @@ from freehold.migrate.snapshot import Snapshot
 from freehold.migrate.target import Target
 from freehold.profiles import Profile
 from freehold.providers.local.batch_processes import BatchTarget, batch_processes
-from freehold.providers.local.copies import copy_file
 from freehold.providers.local.engine import Engine
-from freehold.providers.local.files import TenantFiles
+from freehold.providers.local.files import TenantFiles, copy_file
 from freehold.providers.local.template import Template, Templates
 from freehold.providers.names import check_name
 from freehold.providers.no_past import refuse_fork_at

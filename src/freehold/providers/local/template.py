@@ -14,7 +14,7 @@ from freehold.log import get_logger
 from freehold.migrate.ledger import LEDGER_TABLE
 from freehold.migrate.snapshot import Snapshot, SnapshotUnfit, load
 from freehold.migrate.types import LedgerState
-from freehold.providers.sqlite.scratch import ScratchTarget
+from freehold.providers.sqlite.file_target import FileTarget
 
 log = get_logger()
 
@@ -70,11 +70,7 @@ def make_template(snapshot: Snapshot) -> Template:
     """
     with tempfile.TemporaryDirectory(prefix="freehold-") as folder:
         path = Path(folder) / "template.db"
-        target = ScratchTarget(path)
-        try:
-            asyncio.run(_fill(target, snapshot))
-        finally:
-            target.close()
+        asyncio.run(_fill(path, snapshot))
         content = path.read_bytes()
         has_log = path.with_name(path.name + "-wal").exists()
     parts = tuple(content.split(_MARK.encode()))
@@ -83,10 +79,14 @@ def make_template(snapshot: Snapshot) -> Template:
     return Template(parts)
 
 
-async def _fill(target: ScratchTarget, snapshot: Snapshot) -> None:
-    if await load(target, snapshot) != LedgerState(snapshot.version, snapshot.chain):
-        raise SnapshotUnfit("an empty file does not take it")
-    mark = Stmt(sql=f"UPDATE {LEDGER_TABLE} SET applied_at = '{_MARK}'")
-    [answer] = await target.run([Batch((BatchStep(mark),))])
-    if error := answer.step_errors[0]:
-        raise SnapshotUnfit(f"its ledger cannot be marked: {error.message}")
+async def _fill(path: Path, snapshot: Snapshot) -> None:
+    target = FileTarget.scratch(path)
+    try:
+        if await load(target, snapshot) != LedgerState(snapshot.version, snapshot.chain):
+            raise SnapshotUnfit("an empty file does not take it")
+        mark = Stmt(sql=f"UPDATE {LEDGER_TABLE} SET applied_at = '{_MARK}'")
+        [answer] = await target.run([Batch((BatchStep(mark),))])
+        if error := answer.step_errors[0]:
+            raise SnapshotUnfit(f"its ledger cannot be marked: {error.message}")
+    finally:
+        await target.close()

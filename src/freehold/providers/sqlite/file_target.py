@@ -1,35 +1,58 @@
-"""A SQLite file that is no tenant's, e.g. a copy for its user, as a target: under the same rules as the tenants'."""
+"""A SQLite file that is no tenant's, as a target under the same rules as theirs: a copy, or a scratch database."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from freehold.errors import NotFound, ProviderUnavailable, Unavailable
+from freehold.errors import FreeholdError, NotFound, ProviderUnavailable, Unavailable
 from freehold.libsql.protocol import Batch, BatchResult
-from freehold.providers.sqlite.empty import EMPTY_DATABASE
-from freehold.providers.sqlite.limits import Limits
+from freehold.migrate.snapshot import SnapshotUnfit
+from freehold.migrate.target import Target
+from freehold.providers.sqlite.connection import EMPTY_DATABASE
+from freehold.providers.sqlite.limits import Budget, Limits
+from freehold.providers.sqlite.pipeline import Pipeline
 from freehold.providers.sqlite.session import Session
-from freehold.providers.sqlite.timed import run_timed
 from freehold.tenants.backup import BadBackup
 
-# Far above any tenant's: the file is read by whoever runs the service, and only the time is limited.
-_LIMIT_S = 600.0
-_LIMITS = Limits(
-    statement_s=2 * _LIMIT_S, request_s=2 * _LIMIT_S, database_bytes=2**40, result_bytes=32_000_000
-)
+T = TypeVar("T")
+
+_FILE_S = 600.0
+_SCRATCH_S = 60.0
+# Twice the time, for what counts is `FileTarget`'s timer. A file may be far larger than any tenant's.
+_FILE = Limits(statement_s=2 * _FILE_S, request_s=2 * _FILE_S, database_bytes=2**40, result_bytes=32_000_000)
+_SCRATCH = Limits(statement_s=2 * _SCRATCH_S, request_s=2 * _SCRATCH_S, result_bytes=32_000_000)
 
 
 class FileTarget:
-    """Implements `Target` on one connection, one call at a time. Open it with `create` or `read`."""
+    """Implements `Target` on one connection, one call at a time. Open it with `create`, `read` or `scratch`.
 
-    def __init__(self, session: Session) -> None:
+    What takes longer than `limit_s` raises `too_slow`: a statement without end would keep the process from ending.
+    With `blocks` all is done on the calling thread.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        limits: Limits,
+        limit_s: float,
+        too_slow: Callable[[], FreeholdError],
+        *,
+        blocks: bool = False,
+    ) -> None:
         self._session = session
+        self._limits = limits
+        self._limit_s = limit_s
+        self._too_slow = too_slow
+        self._blocks = blocks
 
     @classmethod
     async def create(cls, path: Path) -> "FileTarget":
         """A new, empty file; one that is there is replaced."""
-        return cls(await asyncio.to_thread(_create, path))
+        return cls(await asyncio.to_thread(_create, path, _FILE), _FILE, _FILE_S, _slow_file)
 
     @classmethod
     async def read(cls, path: Path) -> "FileTarget":
@@ -38,27 +61,49 @@ class FileTarget:
         Raises:
             NotFound, ProviderUnavailable: there is none, or it cannot be opened.
         """
-        return cls(await asyncio.to_thread(Session, path, _LIMITS, read_only=True))
+        session = await asyncio.to_thread(Session, path, _FILE, read_only=True)
+        return cls(session, _FILE, _FILE_S, _slow_file)
+
+    @classmethod
+    def scratch(cls, path: Path, *, limit_s: float = _SCRATCH_S) -> "FileTarget":
+        """A new, empty file to try migrations on. Blocking, as all calls on it are.
+
+        What takes longer than `limit_s` raises `SnapshotUnfit`.
+        """
+
+        def too_slow() -> SnapshotUnfit:
+            return SnapshotUnfit(f"the migrations take longer than {limit_s:g} s")
+
+        return cls(_create(path, _SCRATCH), _SCRATCH, limit_s, too_slow, blocks=True)
 
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
         """Run the batches as `Target` says."""
-        return await asyncio.to_thread(self._run, batches)
+        return await self._do(lambda: self._run(batches))
 
     async def finish(self) -> None:
         """Close it, with everything in the one file and in no log beside it."""
-        await asyncio.to_thread(self._finish)
+        await self._do(lambda: self._session.run_ours("PRAGMA journal_mode = DELETE"))
+        await self.close()
 
     async def close(self) -> None:
         """Close it as it is."""
-        await asyncio.to_thread(self._session.close)
+        await self._do(self._session.close)
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        return work() if self._blocks else await asyncio.to_thread(work)
 
     def _run(self, batches: Sequence[Batch]) -> list[BatchResult]:
-        reason = Unavailable(f"the file takes longer than {_LIMIT_S:g} s to answer")
-        return run_timed(self._session, batches, _LIMITS, _LIMIT_S, reason)
-
-    def _finish(self) -> None:
-        self._session.run_ours("PRAGMA journal_mode = DELETE")
-        self._session.close()
+        """Run them in order, and leave the connection as new."""
+        self._session.start_request(self._limits)
+        pipeline = Pipeline(self._session, {}, Budget(self._limits.result_bytes))
+        timer = threading.Timer(self._limit_s, self._session.alarm.cancel, [self._too_slow()])
+        timer.daemon = True
+        timer.start()
+        try:
+            return [pipeline.batch(batch) for batch in batches]
+        finally:
+            timer.cancel()
+            self._session.reset()
 
 
 @asynccontextmanager
@@ -74,8 +119,23 @@ async def open_file(path: Path) -> AsyncIterator[FileTarget]:
         await target.close()
 
 
-def _create(path: Path) -> Session:
+@asynccontextmanager
+async def local_scratch() -> AsyncIterator[Target]:
+    """A new empty database, gone at the end. Blocking, as all calls on it are."""
+    with tempfile.TemporaryDirectory(prefix="freehold-") as folder:
+        target = FileTarget.scratch(Path(folder) / "scratch.db")
+        try:
+            yield target
+        finally:
+            await target.close()
+
+
+def _create(path: Path, limits: Limits) -> Session:
     for suffix in ("-wal", "-shm", "-journal"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     path.write_bytes(EMPTY_DATABASE)
-    return Session(path, _LIMITS, read_only=False)
+    return Session(path, limits, read_only=False)
+
+
+def _slow_file() -> Unavailable:
+    return Unavailable(f"the file takes longer than {_FILE_S:g} s to answer")
