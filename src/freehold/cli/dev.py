@@ -92,7 +92,7 @@ async def turso(
         _print_variables(port, organization, token, as_json=as_json)
         return EXIT_DONE
     from freehold.log import configure_logging
-    from freehold.providers.sqld.process.binary import find_sqld
+    from freehold.providers.sqld.process.run import find_sqld
     from freehold.twin.hosts import Place, best_place
     from freehold.twin.serve import TwinOptions, open_twin
 
@@ -153,7 +153,7 @@ async def sqld(*, given: str | None, only_print: bool, as_json: bool) -> int:
     """
     from freehold.keys import load_or_create_key
     from freehold.log import configure_logging
-    from freehold.providers.sqld.process.binary import find_sqld
+    from freehold.providers.sqld.process.run import find_sqld
     from freehold.providers.sqld.process.supervised import running_sqld
 
     # Whatever the environment says of another sqld does not count here.

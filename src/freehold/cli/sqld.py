@@ -59,8 +59,7 @@ async def sqld(
     supervisor's. SQLD_MEMORY_MB bounds its memory. The addresses are for the service only, and nobody else.
     """
     from freehold.log import configure_logging
-    from freehold.providers.sqld.process.binary import find_sqld
-    from freehold.providers.sqld.process.run import SqldOptions
+    from freehold.providers.sqld.process.run import SqldOptions, find_sqld
     from freehold.providers.sqld.process.supervised import supervised_sqld
 
     settings = command_settings(TENANT_PROVIDER="local", DATABASE_URL="", DATABASE_AUTH_TOKEN="")

@@ -1,12 +1,18 @@
-"""What a provider that we serve ourselves offers to the gateway: Hrana calls in, bytes out."""
+"""What a provider that we serve ourselves offers: Hrana calls in, bytes out, and how its server stands."""
 
-from collections.abc import AsyncGenerator, Callable
-from typing import Literal, Protocol, get_args
+import hashlib
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
+import msgspec
 from msgspec import Struct
 
 from freehold.errors import Forbidden
+from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq
+from freehold.migrate.target import Target
+from freehold.profiles import Profile
 from freehold.providers.tokens import Grant
+from freehold.tenants.operator_sql import RunAsClient
 
 Endpoint = Literal["v1/execute", "v1/batch", "v2/pipeline", "v3/pipeline", "v3/cursor"]
 ENDPOINTS: frozenset[str] = frozenset({"v1/execute", "v1/batch", "v2/pipeline", "v3/pipeline", "v3/cursor"})
@@ -116,3 +122,65 @@ class ReplicaServer(Protocol):
             FreeholdError: it is refused, or the server does not answer.
         """
         ...
+
+
+Supervision = Literal["supervised", "unsupervised", "unreachable"]
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """What is known of sqld, and of the calls that it runs for us. Counts are since this process began."""
+
+    is_up: bool
+    supervision: Supervision
+    restarts: int | None  # by its supervisor, since that began
+    memory_bytes: int | None
+    places: int
+    running: int
+    waiting: int
+    lingering: int  # broken off, and not known to have ended
+    stopped: int
+    stuck: int
+    slowed: int
+    logs_forced: int
+
+
+@runtime_checkable
+class HasStanding(Protocol):
+    """A provider with a server of its own, of which more is known than whether it answers."""
+
+    @property
+    def supervision(self) -> Supervision:
+        """Whether somebody starts the server again when it ends, as of the last look."""
+        ...
+
+    async def standing(self) -> Standing:
+        """How it stands now."""
+        ...
+
+
+def through_gateway(server: DatabaseServer, subject: str) -> RunAsClient:
+    """What runs a batch as the gateway runs one of a client, under the same guard and limits, in the same queue.
+
+    `subject` is whom a token would be made for.
+    """
+
+    async def run(database_name: str, batch: Batch, profile: Profile) -> BatchResult:
+        grant = Grant(database_name, profile, hashlib.sha256(subject.encode()).digest(), subject)
+        body = msgspec.json.encode(PipelineReq((BatchReq(batch), CloseReq())))
+        reply = await server.answer(Call(grant, "v3/pipeline", body), Disconnect())
+        from freehold.libsql.http import batch_results  # whoever only lists tenants need not load aiohttp
+
+        [result] = batch_results([batch], await reply.whole())
+        return result
+
+    return run
+
+
+def with_tokens(open_as_client: Callable[[str, Profile], Awaitable[Target]]) -> RunAsClient:
+    """The same on databases that have servers of their own, opened with a token of the profile."""
+
+    async def run(database_name: str, batch: Batch, profile: Profile) -> BatchResult:
+        [result] = await (await open_as_client(database_name, profile)).run([batch])
+        return result
+
+    return run

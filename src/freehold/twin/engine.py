@@ -17,7 +17,7 @@ from freehold.providers.sqld.client.keys import NamespaceKeys
 from freehold.providers.sqld.client.namespaces import Namespaces
 from freehold.providers.sqld.client.upstream import Upstream
 from freehold.providers.sqld.forward import SqldServer
-from freehold.providers.sqld.process.link import SupervisorLink
+from freehold.providers.sqld.process.control import SupervisorLink
 from freehold.providers.sqld.process.supervised import running_sqld
 from freehold.providers.sqld.provider import DURABILITY
 from freehold.providers.sqld.replicas.calls import SqldReplicas

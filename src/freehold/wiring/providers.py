@@ -4,8 +4,8 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, TypeAlias
 
-from freehold.providers.as_client import through_gateway, with_tokens
 from freehold.providers.published import Published
+from freehold.providers.serving import through_gateway, with_tokens
 from freehold.settings.fields import Settings
 from freehold.tenants.operator_sql import RunAsClient
 from freehold.tenants.snapshots import Snapshots

@@ -10,7 +10,7 @@ from freehold import __version__
 from freehold.http.operations.metrics import may_read_metrics
 from freehold.http.operations.readiness import Readiness
 from freehold.http.route_facts import facts
-from freehold.providers.standing import HasStanding
+from freehold.providers.serving import HasStanding
 from freehold.wiring.services import Services
 
 _MOST_NAMED = 100

@@ -19,7 +19,7 @@ from freehold.http.headers import header
 from freehold.http.middleware.request_counts import BOUNDS_S, RequestCounts
 from freehold.http.route_facts import facts
 from freehold.log import get_logger
-from freehold.providers.standing import HasStanding, Standing
+from freehold.providers.serving import HasStanding, Standing
 from freehold.wiring.services import Services
 
 log = get_logger()

@@ -25,17 +25,15 @@ from freehold.libsql.protocol import (
 from freehold.providers.desk import Desk
 from freehold.providers.failures import Gone, SqlFailure
 from freehold.providers.fair_semaphore import FairSemaphore
-from freehold.providers.local.calls import cursor, pipeline, stateless
 from freehold.providers.local.files import TenantFiles
-from freehold.providers.local.jobs import Job, Task, Tenant
+from freehold.providers.local.jobs import Job, Task, Tenant, cursor, pipeline, stateless
 from freehold.providers.local.pool import Pool
 from freehold.providers.local.streams import Stream, Streams
 from freehold.providers.local.workers import Workers
 from freehold.providers.published import Published, RegistryBatches, nothing_published
 from freehold.providers.serving import Call, Disconnect, Reply
 from freehold.providers.sqlite.limits import Budget, EngineLimits, Limits
-from freehold.providers.sqlite.pipeline import Pipeline
-from freehold.providers.sqlite.rights import rights_of
+from freehold.providers.sqlite.pipeline import Pipeline, rights_of
 from freehold.providers.sqlite.session import Session
 from freehold.providers.texts import Body, request_in, texts_of
 

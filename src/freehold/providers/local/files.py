@@ -270,7 +270,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def copy_file(source: Path, destination: Path, *, for_reading: bool = False) -> None:
-    """Copy the database at `source` as it is now, its log included; writers go on meanwhile. What is at `destination` is replaced.
+    """Copy the database at `source` as it is now, its log included; writers go on. `destination` is replaced.
 
     `for_reading`: the copy is one file that needs no other beside it, as people expect.
 

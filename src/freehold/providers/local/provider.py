@@ -18,12 +18,12 @@ from freehold.migrate.copying import Copied
 from freehold.migrate.snapshot import Snapshot
 from freehold.migrate.target import Target
 from freehold.profiles import Profile
+from freehold.providers.forks import refuse_fork_at
 from freehold.providers.local.batch_processes import BatchTarget, batch_processes
 from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles, copy_file
 from freehold.providers.local.template import Template, Templates
 from freehold.providers.names import check_name
-from freehold.providers.no_past import refuse_fork_at
 from freehold.providers.published import Published, nothing_published
 from freehold.providers.serving import DatabaseServer, ReplicaServer
 from freehold.providers.sqlite.limits import EngineLimits, Limits

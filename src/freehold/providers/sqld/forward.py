@@ -11,12 +11,12 @@ from freehold.libsql.protocol import CursorErrorEntry, Error
 from freehold.providers.failures import Overloaded
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Call, Disconnect, Reply
-from freehold.providers.sqld.batons import BatonCipher
 from freehold.providers.sqld.checks.entitled import Entitled, without
 from freehold.providers.sqld.checks.entitled import entitled as entitled_of
 from freehold.providers.sqld.checks.requests import Looked, baton_of, encoded, in_our_words, read
 from freehold.providers.sqld.checks.schemas import AskOtherwise, Schemas
 from freehold.providers.sqld.checks.transactions import TRANSACTION_S, Transactions
+from freehold.providers.sqld.client.keys import BatonCipher
 from freehold.providers.sqld.client.namespaces import Namespaces
 from freehold.providers.sqld.client.refusals import QueryTimeout
 from freehold.providers.sqld.client.refused import cut, streamed_with_our_errors, with_our_errors

@@ -22,10 +22,10 @@ from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.profiles import Profile
 from freehold.providers.desk import Desk
-from freehold.providers.exporting import export_fork
+from freehold.providers.forks import export_fork, refuse_fork_at
 from freehold.providers.names import check_name
-from freehold.providers.no_past import refuse_fork_at
 from freehold.providers.published import Published, nothing_published
+from freehold.providers.serving import Standing, Supervision
 from freehold.providers.sqld.checks.schemas import Schemas
 from freehold.providers.sqld.checks.transactions import TRANSACTION_S
 from freehold.providers.sqld.client.admin import NamespaceConfig, SqldAdmin
@@ -33,12 +33,10 @@ from freehold.providers.sqld.client.keys import NamespaceKeys
 from freehold.providers.sqld.client.namespaces import Namespaces
 from freehold.providers.sqld.client.upstream import Upstream
 from freehold.providers.sqld.forward import SqldServer
-from freehold.providers.sqld.process.control import SupervisorState
-from freehold.providers.sqld.process.link import SupervisorLink
+from freehold.providers.sqld.process.control import SupervisorLink, SupervisorState
 from freehold.providers.sqld.process.log_files import LogFiles, namespace_pages
 from freehold.providers.sqld.replicas.calls import SqldReplicas
 from freehold.providers.sqld.turns.watch import STUCK_S, Watch
-from freehold.providers.standing import Standing, Supervision
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.ports import Open

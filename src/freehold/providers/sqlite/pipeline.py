@@ -1,8 +1,11 @@
-"""Hrana requests on a session: structs in, structs out. Runs in a worker thread."""
+"""Hrana requests on a session, within a token's rights: structs in, structs out. Runs in a worker thread."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 
-from freehold.errors import Forbidden, InvalidInput
+from msgspec import Struct
+
+from freehold.errors import Forbidden, InvalidInput, Unavailable
 from freehold.libsql.conditions import holds
 from freehold.libsql.protocol import (
     Batch,
@@ -39,22 +42,56 @@ from freehold.libsql.protocol import (
     StreamReq,
     StreamResp,
 )
+from freehold.profiles import Profile
 from freehold.providers.failures import SqlFailure, error_of
-from freehold.providers.published import inlined
+from freehold.providers.published import RegistryBatches, inlined
 from freehold.providers.sqlite.limits import Budget
-from freehold.providers.sqlite.rights import Rights
 from freehold.providers.sqlite.run import Bindings
 from freehold.providers.sqlite.session import Session
 from freehold.providers.sqlite.values import to_native_map, to_natives
+from freehold.providers.tokens import Grant
 from freehold.sql.guard import RefusedSql, is_inside
 from freehold.sql.profiles import ProfileNeeded, refusal
 from freehold.sql.tokens import variables
 
+_REGISTRY_S = 10.0
 _MAX_ENTRIES = 20_000
 _MAX_STORED = 150
 _MAX_STORED_LENGTH = 1_000_000
 _ENTRY_BYTES = 200  # of JSON around each result
 _NOTHING = StmtResult()
+
+
+class Rights(Struct, frozen=True):
+    """What a client may do: as the token's profile says, and besides it what the registry says of the schema.
+
+    `is_of_registry` may wait. It is asked only about batches that the profile does not cover.
+    """
+
+    profile: Profile
+    is_of_registry: Callable[[Batch], bool]
+
+
+def rights_of(grant: Grant, registry: RegistryBatches) -> Rights:
+    """To be called on the event loop, to be asked in another thread."""
+    if grant.access_level == "read_only":
+        return Rights(grant.profile, _is_none)
+    loop = asyncio.get_running_loop()
+
+    def is_of_registry(batch: Batch) -> bool:
+        asked = asyncio.run_coroutine_threadsafe(registry.includes(batch), loop)
+        try:
+            return asked.result(_REGISTRY_S)
+        except TimeoutError as error:
+            asked.cancel()
+            raise Unavailable("the registry cannot be looked at now; try again later") from error
+
+    return Rights(grant.profile, is_of_registry)
+
+
+def _is_none(_batch: Batch) -> bool:
+    """With a token for reading the registry's batches do not pass either."""
+    return False
 
 
 class Pipeline:

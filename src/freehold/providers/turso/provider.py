@@ -27,7 +27,7 @@ from freehold.lru import Lru
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.profiles import Profile, narrowed
-from freehold.providers.exporting import export_fork
+from freehold.providers.forks import export_fork
 from freehold.providers.names import check_name
 from freehold.providers.tokens import TokenSigner
 from freehold.providers.turso.api import (

@@ -14,8 +14,7 @@ import aiohttp
 import msgspec
 
 from freehold.errors import ProviderRefuses, ProviderUnavailable
-from freehold.providers.sqld.client.damage import Damages
-from freehold.providers.sqld.client.refusals import refusal
+from freehold.providers.sqld.client.refusals import Damages, refusal
 from freehold.tenants.errors import DatabaseDamaged
 
 _DENIALS_S = (0.01, 0.02, 0.04, 0.08, 0.16)  # waits between the questions that make an absence believed

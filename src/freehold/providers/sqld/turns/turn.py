@@ -4,8 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from freehold.errors import FreeholdError
-from freehold.providers.sqld.turns.lanes import Lane
-from freehold.providers.sqld.turns.shares import Call, Share
+from freehold.providers.sqld.turns.shares import Call, Lane, Share
 
 if TYPE_CHECKING:
     from freehold.providers.sqld.turns.turns import Turns

@@ -15,10 +15,17 @@ from freehold.errors import FreeholdError
 from freehold.providers.failures import GoesOn, Gone, Overloaded
 from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.client.refusals import QueryTimeout
-from freehold.providers.sqld.turns.admission import next_in_line, way_in
-from freehold.providers.sqld.turns.lanes import Lane
-from freehold.providers.sqld.turns.room import make_room, make_room_for_unstoppable
-from freehold.providers.sqld.turns.shares import FORGOTTEN_S, LIGHT_S, LONG_S, QUICK_S, Call, Share, Waiter
+from freehold.providers.sqld.turns.admission import make_room, make_room_for_unstoppable, next_in_line, way_in
+from freehold.providers.sqld.turns.shares import (
+    FORGOTTEN_S,
+    LIGHT_S,
+    LONG_S,
+    QUICK_S,
+    Call,
+    Lane,
+    Share,
+    Waiter,
+)
 from freehold.providers.sqld.turns.turn import Turn
 
 _QUICK_EACH = 8

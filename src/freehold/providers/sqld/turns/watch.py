@@ -15,8 +15,7 @@ from freehold.log import get_logger
 from freehold.providers.sqld.client.admin import SqldAdmin
 from freehold.providers.sqld.client.namespaces import Namespaces
 from freehold.providers.sqld.client.refusals import QueryTimeout, Refusal
-from freehold.providers.sqld.process.control import SupervisorState
-from freehold.providers.sqld.process.link import SupervisorLink
+from freehold.providers.sqld.process.control import SupervisorLink, SupervisorState
 from freehold.providers.sqld.process.supervisor import is_crash
 from freehold.providers.sqld.turns.logs import Logs
 from freehold.providers.sqld.turns.turn import Turn

@@ -1,0 +1,41 @@
+"""What providers have in common about copies of a database: exporting one, and having none of the past."""
+
+from pathlib import Path
+from typing import NoReturn
+
+from freehold.errors import Conflict, NotFound
+from freehold.migrate.copying import Copied, copy_database
+from freehold.providers.sqlite.file_target import FileTarget
+from freehold.tenants.errors import NoPointInTime
+from freehold.tenants.ports import DatabaseProvider
+
+
+async def export_fork(
+    provider: DatabaseProvider, database_name: str, path: Path, scratch_name: str
+) -> Copied:
+    """Write the database as it is at one moment into a SQLite file; see `DatabaseProvider.export`."""
+    await provider.delete(scratch_name)
+    await provider.fork(database_name, scratch_name)
+    file = await FileTarget.create(path)
+    try:
+        copied = await copy_database(await provider.open(scratch_name), file)
+    except BaseException:
+        await file.close()
+        raise
+    await file.finish()
+    return copied
+
+
+async def refuse_fork_at(provider: DatabaseProvider, source_name: str, target_name: str) -> NoReturn:
+    """The answer of providers that keep a database only as it is now.
+
+    Raises:
+        NotFound, Conflict, NoPointInTime: as `DatabaseProvider.fork_at` has it.
+    """
+    if await provider.find(source_name) is None:
+        raise NotFound(f"database `{source_name}` does not exist")
+    if await provider.find(target_name) is not None:
+        raise Conflict(f"database `{target_name}` exists already; choose another name")
+    raise NoPointInTime(
+        f"the provider `{provider.name}` keeps databases only as they are now; restore from an export"
+    )
