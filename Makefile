@@ -108,7 +108,7 @@ campaign: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## 300 people on a Tur
 	@$(BIN)/python -m tests.support.campaign $(CAMPAIGN_ARGS)
 
 hostile: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## 20 hostile people at once, and bystanders who must not notice
-	@$(BIN)/python -m tests.hostile.campaign $(HOSTILE_ARGS)
+	@$(BIN)/python -m testbed.hostile.campaign $(HOSTILE_ARGS)
 
 bench: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## measure beside floors, or with AGAINST=REV beside that revision
 	@$(BIN)/python -m bench $(if $(AGAINST),--against $(AGAINST)) $(BENCH_ARGS)

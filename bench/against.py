@@ -18,12 +18,12 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from tests.support.sqld import running_sqld
-from tests.support.sqld_service import sqld_variables
+from testbed.processes import cpu_seconds
+from testbed.sqld import running_sqld
+from testbed.sqld_service import sqld_variables
 
 from bench.interval import Interval, median_interval
 from bench.load import Load, get, measure, post
-from bench.processes import cpu_seconds
 from bench.report import Finding, note
 from bench.revision import checked_out, source_of
 from bench.service import MeasuredService

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 from multidict import CIMultiDict
-from tests.support.sqld import Sqld
+from testbed.sqld import Sqld
 from yarl import URL
 
 from bench.report import Finding, compare, note

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 from sqlalchemy import insert
-from tests.support.sqld import Sqld
+from testbed.sqld import Sqld
 
 from freehold.central.tables import tenant
 from freehold.central.tenants.rows import new_tenant_row

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from tests.support.sqld import running_sqld
-from tests.support.sqld_service import sqld_variables
+from testbed.sqld import running_sqld
+from testbed.sqld_service import sqld_variables
 
 from bench.load import Load, measure, post
 from bench.report import Finding, compare, note

@@ -1,6 +1,6 @@
 """What bystanders notice of twenty hostile people, and how soon all is as before: `python -m bench hostile`.
 
-The attacks are those of `tests/hostile`; the hostile people are in a process of their own, on the same machine.
+The attacks are those of `testbed/hostile`; the hostile people are in a process of their own, on the same machine.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.hostile.bystanders import Done
-from tests.hostile.campaign import Campaign, opened
-from tests.hostile.served import Served
+from testbed.hostile.bystanders import Done
+from testbed.hostile.campaign import Campaign, opened
+from testbed.hostile.served import Served
 
 from bench.report import Finding, note
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
-from tests.support.servers import ROOT, clean_environ
+from testbed.servers import ROOT, clean_environ
 
 from bench.load import Load, get, measure
 from bench.report import Finding, compare, note

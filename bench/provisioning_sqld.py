@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 import aiohttp
 import msgspec
 import structlog
-from tests.support.sqld import ADMIN_KEY, Sqld, running_sqld
+from testbed.sqld import ADMIN_KEY, Sqld, running_sqld
 
 from bench.provisioning import history, snapshots_of
 from bench.report import Finding, compare, note

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.support.servers import ROOT, clean_environ
+from testbed.servers import ROOT, clean_environ
 
 
 class NoSuchRevision(Exception):

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable
 
 import structlog
 from sqlalchemy import insert
-from tests.support.sqld import running_sqld
-from tests.support.sqld_service import sqld_variables
+from testbed.sqld import running_sqld
+from testbed.sqld_service import sqld_variables
 
 from bench.fleets import (
     FIRST,

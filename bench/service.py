@@ -1,6 +1,6 @@
 """The service that is measured."""
 
-from tests.support.servers import Service
+from testbed.servers import Service
 
 
 class MeasuredService(Service):

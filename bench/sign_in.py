@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from tests.support.servers import ROOT, clean_environ
+from testbed.servers import ROOT, clean_environ
 
 from bench.load import COUNTER, Load, get, measure, post
 from bench.report import Finding, compare, note

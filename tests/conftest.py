@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import structlog
+from testbed.servers import Service
 
 from freehold.log import get_logger
-from tests.support.servers import Service
 
 # Memory that Linux has for files. In it a commit takes a hundredth of the time that a disk takes for it.
 _MEMORY = Path("/dev/shm")

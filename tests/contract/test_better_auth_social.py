@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
 
 import pytest
+from testbed.oidc_server import Browser, OidcServer
 from tests.contract.test_better_auth import OWNERS, SECURE_ORIGIN, Replay
 from tests.support.auth_app import AuthApp, running_service
-from tests.support.oidc_server import Browser, OidcServer
 
 from freehold.settings.fields import Secret
 

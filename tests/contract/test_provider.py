@@ -10,9 +10,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from testbed.sqld import running_sqld
+from testbed.twin import Twin, running_twin, turso_provider
 from tests.support.gateway_app import served, served_by_sqld
-from tests.support.sqld import running_sqld
-from tests.support.twin import Twin, running_twin, turso_provider
 
 from freehold.errors import Conflict, InvalidInput, NotFound
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.twin import ORGANIZATION, Twin, running_twin
+from testbed.twin import ORGANIZATION, Twin, running_twin
 
 # What people and invoices are to a platform, the twin does not play.
 _LEFT_OUT = {

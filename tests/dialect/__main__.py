@@ -2,8 +2,9 @@
 
 import sys
 
+from testbed.sqld import running_sqld
+
 from tests.dialect.run import run_suite
-from tests.support.sqld import running_sqld
 
 with running_sqld() as server:
     sys.exit(run_suite(server, *sys.argv[1:]).returncode)

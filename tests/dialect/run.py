@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.servers import ROOT, clean_environ
-from tests.support.sqld import Sqld
+from testbed.servers import ROOT, clean_environ
+from testbed.sqld import Sqld
 
 _HERE = Path(__file__).parent
 # A folder of its own: pytest would take the file for the settings of the tests beside it.

@@ -5,11 +5,11 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from testbed.servers import ROOT
+from testbed.sqld import running_sqld
 
 from tests.dialect.requirements import SERVER, SQLITE
 from tests.dialect.run import run_suite
-from tests.support.servers import ROOT
-from tests.support.sqld import running_sqld
 
 
 @pytest.mark.timeout(600)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from testbed.mailed import OutboxReader
+from testbed.servers import ROOT, Service
 
 from tests.e2e.people import PASSWORD, Person, sign_up
-from tests.support.mailed import OutboxReader
-from tests.support.servers import ROOT, Service
 
 SECURITY = (ROOT / "docs/security.md").read_text()
 

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from testbed.servers import Service
+
 from tests.e2e.attack_routes import PASSWORD
 from tests.e2e.attack_wire import Answer, Headers, Wire, bearer
 from tests.e2e.people import Person, sign_up
-from tests.support.servers import Service
 
 ADMIN = "admin@example.com"
 JSON = (b"Content-Type", b"application/json")

@@ -2,8 +2,9 @@
 
 import re
 
+from testbed.servers import ROOT
+
 from tests.e2e.attack_wire import Answer
-from tests.support.servers import ROOT
 
 DOCUMENTED = frozenset(
     re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/errors.md").read_text(), flags=re.MULTILINE)

@@ -18,13 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from testbed.servers import Service
+from testbed.sqld import Sqld, running_sqld
+from testbed.sqld_service import sqld_variables
 
 from freehold.providers.local.files import TenantFiles
 from tests.e2e.attack_wire import Answer, Wire
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.support.servers import Service
-from tests.support.sqld import Sqld, running_sqld
-from tests.support.sqld_service import sqld_variables
 
 HOMES = ("local", "sqld")
 """Where the tenants of a world may live."""

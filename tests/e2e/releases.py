@@ -11,6 +11,7 @@ import httpx
 import msgspec
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from testbed.servers import Service
 
 from freehold.cli.api_keys import api_keys
 from freehold.cli.users import users
@@ -18,7 +19,6 @@ from freehold.migrate.types import Migration
 from freehold.registry.signed import Ed25519Signer, expiry_s, listed, next_counter, sign_release, signer_of
 from freehold.registry.types import PartFile
 from tests.e2e.people import PASSWORD
-from tests.support.servers import Service
 
 Body = dict[str, Any]
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.servers import clean_environ, missing
+from testbed.servers import clean_environ, missing
 
 _SCRIPT = Path(__file__).with_name("replica_script.py")
 # The last of the official libraries that replicates from sqld; later ones want a newer server.

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.support.servers import ROOT, Service, run_node
+from testbed.servers import ROOT, Service, run_node
 
 SCRIPT = ROOT / "tests/e2e/node/better_auth_arrival.mjs"
 

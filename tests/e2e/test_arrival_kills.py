@@ -9,10 +9,10 @@ from threading import Event
 from typing import Any
 
 import httpx
+from testbed.mailed import OutboxReader
+from testbed.servers import Service
 
 from tests.e2e.people import Person, sign_up
-from tests.support.mailed import OutboxReader
-from tests.support.servers import Service
 
 ACCOUNTS, KILLS = 9, 2
 

@@ -4,11 +4,11 @@ import re
 
 import httpx
 import pytest
+from testbed.servers import Service
 
 from tests.e2e.asvs_scene import SECURITY, Scene
 from tests.e2e.attack_routes import ROUTES
 from tests.e2e.people import PASSWORD, run_sql
-from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from testbed.servers import ROOT, Service
 
 from freehold.auth import random_ids as tokens
 from freehold.auth.email import codes, links
 from freehold.settings.load import variables
 from tests.e2e.asvs_scene import SECURITY, Scene
 from tests.e2e.people import PASSWORD
-from tests.support.servers import ROOT, Service
 
 OPEN = pytest.mark.xfail(reason="open, see docs/security.md", strict=True)
 

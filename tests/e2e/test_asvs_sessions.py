@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from testbed.servers import Service
 
 from freehold.auth.sessions.sessions import EXTEND_AFTER, LIFETIME, MAX_AGE, SHORT_LIFETIME
 from freehold.dates import to_iso
 from tests.e2e.asvs_scene import SECURITY, Scene
 from tests.e2e.people import PASSWORD, Person
-from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ import httpx
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from testbed.oidc_server import Browser, OidcServer
+from testbed.servers import Service
 
 from freehold.auth.social.errors import IdentityProviderUnavailable, SocialRefusal
 from freehold.auth.social.types import Identity, Question
@@ -22,8 +24,6 @@ from freehold.identity.outbound import Outbound
 from freehold.keys import load_key
 from tests.e2e.asvs_scene import Scene
 from tests.e2e.people import PASSWORD, Person
-from tests.support.oidc_server import Browser, OidcServer
-from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,9 @@ from typing import Any
 import httpx
 import pytest
 from litestar.routes import HTTPRoute
+from testbed.servers import ROOT, Service
+from testbed.sqld import running_sqld
+from testbed.sqld_service import sqld_variables
 
 from freehold.http.app import create_app
 from freehold.http.auth import table
@@ -20,9 +23,6 @@ from freehold.wiring.services import open_services
 from tests.e2e.attack_routes import PASSWORD, ROUTES, WHO, Row, served_path
 from tests.e2e.attack_wire import Answer, Wire, bearer
 from tests.e2e.people import Person
-from tests.support.servers import ROOT, Service
-from tests.support.sqld import running_sqld
-from tests.support.sqld_service import sqld_variables
 
 _numbers = itertools.count(1)
 

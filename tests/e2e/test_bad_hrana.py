@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from testbed.servers import Service
 
 from tests.e2e.attack_caller import ODD_VALUES, Caller, caller_on
 from tests.e2e.attack_routes import PASSWORD
 from tests.e2e.attack_shapes import check_refusal
 from tests.e2e.attack_world import pipeline
-from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

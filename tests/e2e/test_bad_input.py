@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed.servers import Service
 
 from tests.e2e.attack_caller import ADMIN, JSON, ODD_VALUES, Caller, caller_on
 from tests.e2e.attack_routes import ABSENT, PASSWORD, ROUTES, STRANGERS_RELEASE, same
 from tests.e2e.attack_shapes import check_refusal
 from tests.e2e.attack_wire import Headers, Wire, bearer
-from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

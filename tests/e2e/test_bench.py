@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from tests.support.servers import ROOT, clean_environ, missing
+from testbed.servers import ROOT, clean_environ, missing
 
 SHORT = ("--rounds", "1", "--seconds", "0.1")
 

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
+from testbed.servers import ROOT, Service, run_node
 
 from tests.e2e.people import PASSWORD
-from tests.support.servers import ROOT, Service, run_node
 
 _SCRIPT = ROOT / "tests/e2e/node/better_auth_admin.mjs"
 

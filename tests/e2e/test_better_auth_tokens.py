@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner
+from testbed.servers import ROOT, Service, run_node
 
 from freehold.cli.main import cli
 from tests.e2e.people import PASSWORD, sign_up
-from tests.support.servers import ROOT, Service, run_node
 
 _SCRIPT = ROOT / "tests/e2e/node/better_auth_tokens.mjs"
 

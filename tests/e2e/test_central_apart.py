@@ -10,11 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from testbed.servers import Service
+from testbed.sqld import Sqld, running_sqld
+from testbed.sqld_service import sqld_variables
 
 from tests.e2e.people import PASSWORD, Person, run_sql, sign_up
-from tests.support.servers import Service
-from tests.support.sqld import Sqld, running_sqld
-from tests.support.sqld_service import sqld_variables
 
 
 @pytest.fixture

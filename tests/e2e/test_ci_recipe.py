@@ -12,11 +12,11 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from testbed.servers import FREEHOLD, ROOT, clean_environ, missing, require
 
 from freehold.cli.main import cli
 from freehold.providers.engines.engines import ENGINES, EngineMissing, require_engines
 from tests.e2e.releases import Publisher
-from tests.support.servers import FREEHOLD, ROOT, clean_environ, missing, require
 
 PAGE = (ROOT / "docs/ci.md").read_text()
 WORKFLOW = (ROOT / ".github/workflows/registry.yml").read_text()

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from testbed.servers import FREEHOLD, ROOT, Service
 
 from tests.e2e.people import PASSWORD, sign_up
-from tests.support.servers import FREEHOLD, ROOT, Service
 
 ADMIN = "root@example.com"
 _HEAVY = "sqlalchemy alembic litestar apsw httpx"

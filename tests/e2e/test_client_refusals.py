@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import httpx
 import pytest
+from testbed.servers import Service
 
 from freehold.client import (
     DatabaseDeleted,
@@ -22,7 +23,6 @@ from freehold.errors import InvalidInput, NotFound
 from freehold.libsql.client import LibsqlError, create_client
 from freehold.libsql.http import HranaTarget
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
-from tests.support.servers import Service
 from tests.support.serving import listen, serving
 
 _PASSWORD = "a-long-password-2"

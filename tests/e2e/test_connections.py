@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from testbed.servers import Service
 
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.support.servers import Service
 
 HEAD_S, BODY_S = 3, 4
 LINE = b"GET /health HTTP/1.1\r\nHost: x\r\n"

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.servers import Service
 
 from tests.e2e import people
 from tests.e2e.attack_routes import ABSENT, PASSWORD, ROUTES, Row
 from tests.e2e.people import sign_up
-from tests.support.servers import Service
 
 SESSION = re.compile(r"session_(?:token|id)=[^;]")
 EVIL = "https://evil.example"

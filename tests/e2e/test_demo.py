@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.support.servers import ROOT, Service, clean_environ
+from testbed.servers import ROOT, Service, clean_environ
 
 
 def demo(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:

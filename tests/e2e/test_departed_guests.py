@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from testbed.servers import Service
 
 from tests.e2e.people import PASSWORD, Person, sign_up
-from tests.support.servers import Service
 
 LONG_AGO = "2020-01-01T00:00:00.000Z"
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.servers import Service, missing
+from testbed.sqld import BINARY
 
 from tests.e2e.people import run_sql, sign_up
-from tests.support.servers import Service, missing
-from tests.support.sqld import BINARY
 
 
 class DevSqld(Service):

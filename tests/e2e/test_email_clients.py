@@ -6,8 +6,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-
-from tests.support.servers import ROOT, Service, run_node
+from testbed.servers import ROOT, Service, run_node
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
-
-from tests.support.mailed import OutboxReader
-from tests.support.servers import Service
+from testbed.mailed import OutboxReader
+from testbed.servers import Service
 
 PEOPLE, KILLS = 3, 2
 

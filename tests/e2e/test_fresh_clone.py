@@ -14,9 +14,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from testbed.servers import ROOT, missing, require
 
 from freehold.settings.load import variables
-from tests.support.servers import ROOT, missing, require
 
 _SETUP_LIMIT_S = 240.0
 # What the make and the pytest that run this test would hand on to those that it starts.

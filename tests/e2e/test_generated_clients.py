@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.servers import Service, clean_environ, missing, require
 
 from tests.e2e.attack_documented import description_of
-from tests.support.servers import Service, clean_environ, missing, require
 
 _HERE = Path(__file__).parent
 _TOOLS = Path(sys.prefix) / "tools"

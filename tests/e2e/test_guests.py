@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.servers import Service
 
 from tests.e2e.people import PASSWORD, Person, run_sql, sign_up
-from tests.support.servers import Service
 
 CARD = "INSERT INTO decks (id, name, created_at, updated_at) VALUES ('{0}', '{0}', 0, 0)"
 

@@ -7,10 +7,9 @@ waits from somebody who is kept out.
 import json
 
 import pytest
-
-from tests.hostile.bystanders import KINDS
-from tests.hostile.campaign import play
-from tests.hostile.report import told
+from testbed.hostile.bystanders import KINDS
+from testbed.hostile.campaign import play
+from testbed.hostile.report import told
 
 SEED = 7
 SECONDS = 20.0

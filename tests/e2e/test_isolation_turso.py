@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from testbed.servers import Service
+from testbed.twin import ORGANIZATION, Twin, running_twin
 
 from freehold.keys import load_key
 from tests.e2e.attack_wire import Headers, Wire, bearer
@@ -24,8 +26,6 @@ from tests.e2e.test_isolation import (
     READ,
     TARGETS,
 )
-from tests.support.servers import Service
-from tests.support.twin import ORGANIZATION, Twin, running_twin
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from testbed.servers import ROOT, Service
+from testbed.sqld import running_sqld
+from testbed.sqld_service import sqld_variables
 
 from freehold.client import FreeholdClient
 from tests.e2e.attack_world import HOMES
 from tests.e2e.people import PASSWORD, Person, run_sql, sign_up
-from tests.support.servers import ROOT, Service
-from tests.support.sqld import running_sqld
-from tests.support.sqld_service import sqld_variables
 
 FILES = sorted((ROOT / "schema_registry/bahar").glob("*.sql"))
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.servers import FREEHOLD, ROOT, Service, run_node
+from testbed.sqld import running_sqld
 
 from freehold.auth.passwords.passwords import hash_password
 from freehold.libsql.client import create_client
 from tests.e2e.people import Person, run_sql
 from tests.integration.libsql_parts import new_url
-from tests.support.servers import FREEHOLD, ROOT, Service, run_node
-from tests.support.sqld import running_sqld
 
 SECRET = "a-secret-that-both-installations-share-0123456789"
 HASH = hash_password("correct-horse-1")

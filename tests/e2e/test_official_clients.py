@@ -10,9 +10,9 @@ from typing import Any
 
 import libsql_client
 import pytest
+from testbed.servers import ROOT, Service, clean_environ, run_node
 
 from tests.e2e.people import Person, sign_up
-from tests.support.servers import ROOT, Service, clean_environ, run_node
 
 _INSERT = (
     "INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)"

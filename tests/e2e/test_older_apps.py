@@ -8,11 +8,11 @@ from urllib.parse import quote, unquote
 
 import httpx
 import pytest
+from testbed.servers import Service
 
 from freehold.client import FreeholdClient
 from freehold.errors import AppTooOld
 from tests.e2e.people import PASSWORD, Person, sign_up
-from tests.support.servers import Service
 
 VERSIONS = (
     "CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT, note TEXT);\n",

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from testbed.servers import ROOT, Service
 
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.support.servers import ROOT, Service
 
 HEAD = len(list((ROOT / "schema_registry/bahar").glob("*.sql")))
 _KILLS = 6

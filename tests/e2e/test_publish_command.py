@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from testbed.servers import FREEHOLD, clean_environ
 
 from freehold.cli.registry import registry
 from tests.e2e.releases import Publisher
-from tests.support.servers import FREEHOLD, clean_environ
 
 
 class Ci:

@@ -12,10 +12,10 @@ from pathlib import Path
 import click
 import httpx
 import pytest
+from testbed.servers import ROOT, Service, clean_environ, missing, require
 
 from freehold.cli.main import cli
 from freehold.settings.load import variables
-from tests.support.servers import ROOT, Service, clean_environ, missing, require
 
 PAGES = ["README.md", "docs/clients.md"]
 # What another file runs, because it takes a clone of its own.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from testbed.servers import Service
 
 from tests.e2e.people import PASSWORD
-from tests.support.servers import Service
 
 ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
 SHORT = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT 700000) SELECT count(*) FROM r"

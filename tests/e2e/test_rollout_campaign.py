@@ -16,6 +16,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert, select
+from testbed import warm
+from testbed.servers import ROOT, clean_environ
+from testbed.sqld import Sqld, running_sqld
+from testbed.sqld_service import sqld_variables
 
 from freehold.central.tables import tenant
 from freehold.central.tenants.rows import new_tenant_row
@@ -31,10 +35,6 @@ from freehold.migrate.types import Migration
 from freehold.rollouts.types import Options
 from freehold.settings.load import load_settings
 from freehold.wiring.services import Services, open_services
-from tests.support import warm
-from tests.support.servers import ROOT, clean_environ
-from tests.support.sqld import Sqld, running_sqld
-from tests.support.sqld_service import sqld_variables
 
 TENANTS = int(os.environ.get("FREEHOLD_ROLLOUT_TENANTS", "300"))
 KILLS = int(os.environ.get("FREEHOLD_ROLLOUT_KILLS", "8"))

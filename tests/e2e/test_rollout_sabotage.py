@@ -7,11 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from testbed.servers import Service
+from testbed.sqld import running_sqld
+from testbed.sqld_service import sqld_variables
 
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.support.servers import Service
-from tests.support.sqld import running_sqld
-from tests.support.sqld_service import sqld_variables
 
 FIRST = (
     "CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT);\nCREATE TABLE notes (id INTEGER PRIMARY KEY);\n"

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed.servers import Service
 
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.support.servers import Service
 
 FIRST = "CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT);\n"
 # Duplicates, gaps and long words do not fit.

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from testbed.servers import Service
+from testbed.sqld import running_sqld
+from testbed.sqld_service import sqld_variables
 
 from freehold.client import FreeholdClient
 from tests.e2e.attack_world import HOMES
 from tests.e2e.people import PASSWORD, run_sql, sign_up
-from tests.support.servers import Service
-from tests.support.sqld import running_sqld
-from tests.support.sqld_service import sqld_variables
 
 FIRST = """CREATE VIRTUAL TABLE place USING fts5(name, ref UNINDEXED, tokenize='unicode61');
 CREATE VIRTUAL TABLE box USING rtree(id, west, east);

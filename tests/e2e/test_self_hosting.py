@@ -16,11 +16,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
+from testbed.servers import FREEHOLD, ROOT, clean_environ, missing, require
+from testbed.sqld import BINARY, free_ports
 
 from freehold.settings.load import load_settings, variables
 from tests.e2e.people import run_sql, sign_up
-from tests.support.servers import FREEHOLD, ROOT, clean_environ, missing, require
-from tests.support.sqld import BINARY, free_ports
 
 _BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

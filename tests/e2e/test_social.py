@@ -8,10 +8,10 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import httpx
 import pytest
+from testbed.oidc_server import Browser, OidcServer
+from testbed.servers import Service
 
 from tests.e2e.people import PASSWORD, Person, run_sql
-from tests.support.oidc_server import Browser, OidcServer
-from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

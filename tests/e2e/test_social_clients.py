@@ -7,9 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
-
-from tests.support.oidc_server import OidcServer
-from tests.support.servers import ROOT, Service, missing, run_node
+from testbed.oidc_server import OidcServer
+from testbed.servers import ROOT, Service, missing, run_node
 
 NODE = ROOT / "tests/e2e/node"
 

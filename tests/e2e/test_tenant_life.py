@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.servers import ROOT, Service
 
 from freehold.providers.local.files import TenantFiles
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.support.servers import ROOT, Service
 
 _WORD = """INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)
 VALUES ('{0}', '{0}', 'x', 'noun', 1, 1)"""

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import libsql_client
 import pytest
+from testbed.servers import ROOT, Service, run_node
+from testbed.twin import TOKEN, Twin, running_twin
 
 from freehold.client import FreeholdClient
 from tests.e2e.people import PASSWORD, run_sql, sign_up
-from tests.support.servers import ROOT, Service, run_node
-from tests.support.twin import TOKEN, Twin, running_twin
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,9 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-
-from tests.support.servers import FREEHOLD, ROOT, clean_environ, run_node
-from tests.support.sqld import BINARY
-from tests.support.twin import ORGANIZATION, TOKEN, Twin, running_twin
+from testbed.servers import FREEHOLD, ROOT, clean_environ, run_node
+from testbed.sqld import BINARY
+from testbed.twin import ORGANIZATION, TOKEN, Twin, running_twin
 
 
 @pytest.fixture(scope="module")

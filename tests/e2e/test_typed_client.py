@@ -8,8 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-from tests.support.servers import ROOT, clean_environ
+from testbed.servers import ROOT, clean_environ
 
 _APP = """
 from freehold.client import FreeholdClient, VerifiedRegistry

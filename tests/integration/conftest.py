@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from testbed.sqld import Sqld, running_sqld
+from testbed.twin import Twin, running_twin
 
 from tests.support.central_place import KINDS, CentralPlace, new_place, servers
 from tests.support.gateway_app import Served, served_by_sqld
 from tests.support.gateway_app import served as served_on_files
-from tests.support.sqld import Sqld, running_sqld
-from tests.support.twin import Twin, running_twin
 
 
 @pytest.fixture(scope="module", params=KINDS)

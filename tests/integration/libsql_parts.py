@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
+from testbed.sqld import Sqld, running_sqld
 
 from freehold.libsql.client import Client, create_client
-from tests.support.sqld import Sqld, running_sqld
 
 SLOW = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < {n}) SELECT count(*) FROM c"
 _numbers = itertools.count(1)

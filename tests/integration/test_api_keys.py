@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.mailed import OutboxReader
 
 from freehold.auth.api_keys.types import NewApiKey
 from freehold.dates import to_iso
 from tests.support.auth_app import AuthApp, running_service
-from tests.support.mailed import OutboxReader
 
 SELECT = {"requests": [{"type": "execute", "stmt": {"sql": "SELECT 1"}}, {"type": "close"}]}
 

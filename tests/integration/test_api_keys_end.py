@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.mailed import OutboxReader
 
 from tests.integration.test_api_keys import SELECT, create, database, sign_up
 from tests.support.auth_app import AuthApp, running_service
-from tests.support.mailed import OutboxReader
 
 ADA, PASSWORD, ANOTHER = "ada@example.com", "correct-horse-1", "another-pass-22"
 

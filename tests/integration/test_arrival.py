@@ -11,6 +11,8 @@ from typing import get_args
 
 import httpx
 import pytest
+from testbed.mailed import OutboxReader
+from testbed.servers import ROOT
 
 from freehold.auth.proofs import RESETS, Way
 from freehold.auth.social.types import Identity
@@ -19,8 +21,6 @@ from freehold.central.auth.social import CentralSocialAccounts
 from freehold.errors import NotFound
 from tests.support.auth_app import AuthApp, QuickHasher, running_auth
 from tests.support.central_place import CentralPlace
-from tests.support.mailed import OutboxReader
-from tests.support.servers import ROOT
 
 OWNER, MOVED = "owner@example.com", "moved@example.com"
 PASSWORD, OWN_PASSWORD = "correct-horse-1", "the-owners-pass-2"

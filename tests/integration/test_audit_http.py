@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.servers import Service
 
 from tests.e2e.people import PASSWORD, Person, sign_up
-from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from testbed.servers import ROOT, Service
 
 from freehold.auth.types import Client
 from freehold.settings.load import load_settings
 from freehold.wiring.services import open_services
 from tests.support.auth_app import QuickHasher, auth_parts
-from tests.support.servers import ROOT, Service
 
 PASSWORD = "correct-horse-1"
 

@@ -10,10 +10,10 @@ from urllib.parse import quote
 import httpx
 import jwt
 import pytest
+from testbed.mailed import OutboxReader
 
 from tests.support.auth_app import SECRET, AuthApp, QuickHasher, running_auth
 from tests.support.central_place import CentralPlace
-from tests.support.mailed import OutboxReader
 
 ADA, EVE = "ada@example.com", "eve@example.com"
 PASSWORD, ANOTHER = "correct-horse-1", "another-pass-22"

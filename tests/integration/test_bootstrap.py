@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import structlog
+from testbed.servers import ROOT
 
 from freehold.keys import BadKeyFile
 from freehold.settings.fields import BadSettings, Settings
 from freehold.settings.load import load_settings
 from freehold.wiring.services import open_services
-from tests.support.servers import ROOT
 
 
 @pytest.fixture(autouse=True)

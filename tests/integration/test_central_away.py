@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+from testbed.servers import ROOT, clean_environ
 
 from freehold.http.app import create_asgi
 from freehold.settings.load import load_settings
 from freehold.wiring.services import Services, open_services
-from tests.support.servers import ROOT, clean_environ
 
 _SIGN_UP = {"name": "Amal", "email": "amal@example.com", "password": "correct-horse-1"}
 

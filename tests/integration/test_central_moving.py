@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select
+from testbed.sqld import Sqld, running_sqld
 
 from freehold.audit.types import Event
 from freehold.central.engine import Central
@@ -19,7 +20,6 @@ from freehold.central.tables import user
 from freehold.dates import to_iso, utc_now
 from freehold.errors import CentralUnavailable
 from tests.support.central_place import KINDS, new_place, servers
-from tests.support.sqld import Sqld, running_sqld
 
 _NOW = "2026-01-31T10:20:30.000Z"
 

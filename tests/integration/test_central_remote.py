@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 import structlog
+from testbed.servers import ROOT
+from testbed.sqld import Sqld, running_sqld
 
 from freehold.http.app import create_asgi
 from freehold.registry.types import PublishedMigration
@@ -17,8 +19,6 @@ from freehold.settings.fields import BadSettings
 from freehold.settings.load import load_settings
 from freehold.wiring.services import Services, open_services
 from tests.integration.libsql_parts import new_url
-from tests.support.servers import ROOT
-from tests.support.sqld import Sqld, running_sqld
 
 _SIGN_UP = {"name": "Amal", "email": "amal@example.com", "password": "correct-horse-1"}
 

@@ -6,10 +6,10 @@ from itertools import count
 
 import httpx
 import pytest
+from testbed.mailed import OutboxReader
+from testbed.servers import Service
 
 from tests.e2e.people import PASSWORD, sign_up
-from tests.support.mailed import OutboxReader
-from tests.support.servers import Service
 
 OWNER = "203.0.113.7"
 SEND, SIGN_IN = "email-otp/send-verification-otp", "sign-in/email-otp"

@@ -8,9 +8,9 @@ from urllib.parse import unquote
 
 import httpx
 import pytest
+from testbed.servers import ROOT, Service, run_node
 
 from tests.e2e.people import PASSWORD
-from tests.support.servers import ROOT, Service, run_node
 
 SECRET = "s" * 40
 _SESSION, _DATA = "better-auth.session_token", "better-auth.session_data"

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from testbed.sqld import running_sqld
 
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.migrate.copying import CannotBeCopied, copy_database
@@ -13,7 +14,6 @@ from freehold.migrate.schema import read_schema
 from freehold.migrate.target import Target
 from freehold.providers.sqlite.file_target import FileTarget
 from tests.support.gateway_app import served_by_sqld
-from tests.support.sqld import running_sqld
 
 ODD = (
     "CREATE TABLE plain (a INTEGER PRIMARY KEY, b TEXT, c BLOB, d REAL)",

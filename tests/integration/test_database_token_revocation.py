@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from testbed.servers import Service
+from testbed.sqld import Sqld, running_sqld
+from testbed.sqld_service import sqld_variables
 
 from tests.e2e.people import PASSWORD, Person, sign_up
-from tests.support.servers import Service
-from tests.support.sqld import Sqld, running_sqld
-from tests.support.sqld_service import sqld_variables
 
 _SELECT = {"requests": [{"type": "execute", "stmt": {"sql": "SELECT 1"}}, {"type": "close"}]}
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from testbed.mailed import OutboxReader
 
 from freehold.auth.importing.records import Record, Unusable, newcomer
 from freehold.auth.importing.service import UserImport
@@ -15,7 +16,6 @@ from freehold.central.auth.user_import import CentralUserImport
 from freehold.settings.fields import Secret
 from tests.simulators.evil_issuer import CLIENT_ID, CLIENT_SECRET, Issuer, evil_issuer
 from tests.support.auth_app import AuthApp, running_service
-from tests.support.mailed import OutboxReader
 
 OWNER, PASSWORD, OWN_PASSWORD = "somebody@example.com", "correct-horse-1", "the-owners-pass-2"
 

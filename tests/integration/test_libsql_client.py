@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from testbed.sqld import Sqld
 
 from freehold.libsql.client import Client, InArgs, LibsqlError, Statement, create_client
 from tests.integration.libsql_parts import SLOW, longest_stall_ms, new_client, sqld
 from tests.support.gateway_app import served
-from tests.support.sqld import Sqld
 
 __all__ = ["sqld"]
 

@@ -39,14 +39,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, Operationa
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
 from sqlalchemy.pool import NullPool
+from testbed.servers import clean_environ
+from testbed.sqld import Sqld, running_sqld
 
 from freehold.central.engine import Central
 from freehold.central.tables import metadata as central_metadata
 from freehold.errors import CentralUnavailable
 from freehold.libsql.sqlalchemy.urls import connect_arguments, engine_url
 from tests.integration.libsql_parts import SLOW, longest_stall_ms, new_url, sqld
-from tests.support.servers import clean_environ
-from tests.support.sqld import Sqld, running_sqld
 
 __all__ = ["sqld"]
 

@@ -5,10 +5,10 @@ import itertools
 import time
 
 import pytest
+from testbed.sqld import Sqld, running_sqld
 
 from freehold.libsql.client import LibsqlError, Refused, StreamLost, Unreachable, create_client
 from tests.integration.libsql_parts import SLOW, longest_stall_ms, new_client, new_url, sqld
-from tests.support.sqld import Sqld, running_sqld
 
 __all__ = ["sqld"]
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, text
+from testbed.sqld import Sqld, running_sqld
+from testbed.twin import Twin
 
 from freehold.audit.types import Entry
 from freehold.auth.types import Client, NewUser
@@ -24,8 +26,6 @@ from freehold.tenants.provision import Provision
 from freehold.tenants.types import ReadyDatabase, Tenant, TenantState
 from tests.simulators.turso_past import past_of
 from tests.support.house import FALL_BACK, HEAD, House, central_on, opened
-from tests.support.sqld import Sqld, running_sqld
-from tests.support.twin import Twin
 
 _WORD = """INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)
 VALUES ('{0}', '{0}', 'x', 'noun', 1, 1)"""

@@ -11,11 +11,11 @@ from typing import Any
 
 import aiohttp
 import pytest
+from testbed.sqld import Sqld
+from testbed.twin import ORGANIZATION, Twin, running_twin
 
 from tests.integration.test_view_bombs import DOUBLING, put_by_force
 from tests.support.gateway_app import Caller, Served, served, served_by_sqld
-from tests.support.sqld import Sqld
-from tests.support.twin import ORGANIZATION, Twin, running_twin
 
 CLOSE = {"type": "close"}
 READ_ONLY = {"full": "full-access", "read_only": "read-only"}

@@ -9,12 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.mailed import OutboxReader
+from testbed.servers import Service
 
 from freehold.breaches.service import BreachService, digest_of, open_breach_service
 from tests.simulators.pwned_passwords import PwnedPasswords, pwned_passwords
 from tests.support.auth_app import AuthApp, running_service
-from tests.support.mailed import OutboxReader
-from tests.support.servers import Service
 
 ADA, PASSWORD = "ada@example.com", "correct-horse-1"
 BREACHED = "zanzibar-92-teapots"

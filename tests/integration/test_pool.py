@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
+from testbed.sqld import running_sqld
 
 from freehold.central.tables import unowned_database
 from freehold.tenants.names import is_ours, new_database_name
 from freehold.tenants.pool import Shape
 from freehold.tenants.types import TenantState
 from tests.support.house import FALL_BACK, HEAD, House, central_on, opened
-from tests.support.sqld import running_sqld
 
 _SIZE = 3
 _NEXT = "-- description: One more table\nCREATE TABLE one_more (x TEXT);\n"

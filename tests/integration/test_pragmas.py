@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed.sqld import Sqld
 
 from tests.integration.test_sqld_gateway import frame, grpc, program
 from tests.integration.test_view_bombs import DOUBLING, put_by_force
 from tests.support.gateway_app import Caller, Served, plain, served_by_sqld
-from tests.support.sqld import Sqld
 
 CLOSE = {"type": "close"}
 SETTINGS = (

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from testbed import warm
+from testbed.servers import FREEHOLD, ROOT, clean_environ
 
 from freehold.central.tenants.rows import new_tenant_row
 from freehold.cli.tenants import tenants
 from freehold.dates import utc_now
-from tests.support import warm
-from tests.support.servers import FREEHOLD, ROOT, clean_environ
 
 _NEVER_MS = 9_999_999_999_999
 _MOMENT = "2026-01-01T00:00:00.000Z"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, insert, update
+from testbed.sqld import Sqld
 
 from freehold.central.engine import Central, open_central
 from freehold.central.tables import published_migration, tenant, user
@@ -18,7 +19,6 @@ from freehold.tenants.ports import TenantStore
 from freehold.tenants.types import Claim, TenantState
 from tests.simulators.tenants import MemoryTenants
 from tests.support.central_place import KINDS, CentralPlace, new_place, servers
-from tests.support.sqld import Sqld
 
 _MOMENT = "2026-01-01T00:00:00.000Z"
 _NOW = 1_000_000

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from testbed.redis import running_redis
+from testbed.servers import Service
 
 from tests.e2e.people import PASSWORD, sign_up
-from tests.support.redis import running_redis
-from tests.support.servers import Service
 
 _AUTH_PATH = "/api/auth/sign-in/email"
 

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from testbed.servers import Service
+from testbed.sqld import Sqld, running_sqld
 
 from freehold.tenants.findings import Kind
 from freehold.tenants.names import new_database_name
 from freehold.tenants.reconcile import Options
 from tests.support.house import FALL_BACK, HEAD, House, opened
-from tests.support.servers import Service
-from tests.support.sqld import Sqld, running_sqld
 
 _FAR_MS = 9_999_999_999_999
 

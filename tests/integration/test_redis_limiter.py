@@ -5,12 +5,12 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from testbed.redis import TOKEN, Redis, running_redis
 
 from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.cache.redis import CacheUnavailable, RedisLink
 from freehold.cache.redis_limiter import RedisLimiter
 from freehold.limiting import NO_LIMIT, Rate
-from tests.support.redis import TOKEN, Redis, running_redis
 
 KEY = "203.0.113.9|/sign-in/email"
 

@@ -4,10 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from testbed.servers import missing
 
 from freehold.providers.engines.engines import ENGINES, EngineMissing, require_engines
 from tests.integration.test_registry_cli import Freehold, freehold, objects  # noqa: F401 - a fixture
-from tests.support.servers import missing
 
 FIRST = """-- The shop
 CREATE TABLE customer (

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from testbed.servers import ROOT, clean_environ
 
 from freehold.cli.registry import registry
 from tests.integration.registry_parts import by_hand
-from tests.support.servers import ROOT, clean_environ
 
 
 class Freehold:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import aiohttp
 import httpx
 import pytest
+from testbed.servers import Service
 
 from freehold.client import FreeholdClient
 from freehold.errors import Conflict, Forbidden, InvalidInput, Unauthenticated
 from freehold.libsql.http import HranaTarget
-from tests.support.servers import Service
 
 PASSWORD = "correct horse battery"
 

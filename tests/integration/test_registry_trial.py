@@ -9,6 +9,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from testbed.servers import clean_environ, missing
+from testbed.sqld import running_sqld
 
 from freehold.libsql.http import HranaTarget
 from freehold.migrate.snapshot import Scratch
@@ -22,8 +24,6 @@ from freehold.registry.sum_file import read_seal
 from freehold.registry.trial import load_fixtures, try_out
 from freehold.registry.types import BadRegistry
 from tests.integration.migrate_parts import BAHAR, history
-from tests.support.servers import clean_environ, missing
-from tests.support.sqld import running_sqld
 
 PARENTS = """CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT);
 CREATE TABLE cards (id INTEGER PRIMARY KEY, word_id INTEGER REFERENCES words (id) ON DELETE CASCADE, n REAL)"""

@@ -13,6 +13,8 @@ import httpx
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from testbed import warm
+from testbed.servers import clean_environ
 
 from freehold.client import FileKeyStore, FreeholdClient, MemoryKeyStore
 from freehold.errors import NotFound
@@ -41,9 +43,7 @@ from tests.integration.test_client_pull import SERVICE, TRUSTED, Between, Page, 
 from tests.integration.test_registry_cli import Freehold, freehold  # noqa: F401 - a fixture
 from tests.integration.test_registry_signed import http, with_changes
 from tests.integration.test_registry_signed import page as page_of
-from tests.support import warm
 from tests.support.central_place import CentralPlace
-from tests.support.servers import clean_environ
 
 NOW_MS = int(time.time() * 1000)
 APP = PartFile(name="app.toml", content=b"[app]\nname = 'words'\n")

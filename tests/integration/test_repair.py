@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from testbed.sqld import Sqld, running_sqld
 
 from freehold.audit.types import Filter
 from freehold.errors import ProviderUnavailable
@@ -20,7 +21,6 @@ from freehold.tenants.errors import DatabaseDamaged
 from freehold.tenants.repair import Repair, Repaired
 from freehold.tenants.types import Tenant
 from tests.support.house import House, opened
-from tests.support.sqld import Sqld, running_sqld
 
 _FRAME_BYTES = 4096 + 24
 _ROWS = 40

@@ -12,6 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 from sqlalchemy import select
+from testbed.servers import ROOT
+from testbed.sqld_service import sqld_variables
+from testbed.twin import Twin
 
 from freehold.central.tables import audit_entry, tenant, unowned_database
 from freehold.dates import utc_now
@@ -31,9 +34,6 @@ from freehold.wiring.services import Services, open_services
 from tests.integration.test_rollouts import FIRST, LATER, Fleet, fill, history, work
 from tests.simulators.restoring_process import STEPS, restore_until_killed
 from tests.support.central_template import begin_file
-from tests.support.servers import ROOT
-from tests.support.sqld_service import sqld_variables
-from tests.support.twin import Twin
 
 _TENANTS = 3
 _DECKS = "SELECT name FROM decks ORDER BY id"

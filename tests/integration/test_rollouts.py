@@ -9,6 +9,9 @@ from typing import Any
 import apsw
 import pytest
 from sqlalchemy import insert, select, update
+from testbed.servers import ROOT
+from testbed.sqld import Sqld, running_sqld
+from testbed.sqld_service import sqld_variables
 
 from freehold.central.tables import audit_entry, rollout_step, tenant
 from freehold.central.tenants.rows import new_tenant_row
@@ -31,9 +34,6 @@ from freehold.tenants.types import Tenant
 from freehold.wiring.services import Services, open_services
 from tests.support.central_template import begin_file
 from tests.support.house import central_on
-from tests.support.servers import ROOT
-from tests.support.sqld import Sqld, running_sqld
-from tests.support.sqld_service import sqld_variables
 
 FIRST = (
     "CREATE TABLE decks (id INTEGER PRIMARY KEY, name TEXT)",

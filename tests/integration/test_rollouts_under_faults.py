@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed.servers import ROOT
+from testbed.twin import Twin
 
 from freehold.rollouts.types import Options, RolloutState
 from freehold.settings.load import load_settings
 from freehold.wiring.services import open_services
 from tests.integration.test_rollouts import QUICK, Fleet, fill
-from tests.support.servers import ROOT
-from tests.support.twin import Twin
 
 COUNT = 16
 DATABASES = "/db/*"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed.sqld import Sqld
 
 from tests.integration.test_sqld_gateway import frame, grpc, program
 from tests.support.gateway_app import Caller, Served, served_by_sqld, value
-from tests.support.sqld import Sqld
 
 CLOSE = {"type": "close"}
 SETUP = (

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from testbed.redis import Redis, running_redis
+from testbed.servers import Service
 
 from tests.e2e.people import PASSWORD, Person, sign_up
-from tests.support.redis import Redis, running_redis
-from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

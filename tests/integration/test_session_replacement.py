@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.mailed import OutboxReader
 
 from tests.support.auth_app import TRUSTED, AuthApp, QuickHasher, running_auth, running_service
-from tests.support.mailed import OutboxReader
 
 ADA, EVE, PASSWORD = "ada@example.com", "eve@example.com", "correct-horse-1"
 SEND, SIGN_IN_CODE = "/api/auth/email-otp/send-verification-otp", "/api/auth/sign-in/email-otp"

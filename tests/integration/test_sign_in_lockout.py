@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from testbed.servers import Service
 
 from tests.e2e.people import PASSWORD, sign_up
-from tests.support.servers import Service
 
 
 @pytest.fixture(scope="module")

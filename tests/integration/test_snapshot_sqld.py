@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import aiohttp
 import pytest
 from structlog.testing import capture_logs
+from testbed.sqld import Sqld, running_sqld
 
 from freehold.libsql.http import HranaTarget
 from freehold.migrate.apply import apply
@@ -19,7 +20,6 @@ from freehold.providers.sqlite.file_target import local_scratch
 from freehold.tenants.snapshots import Snapshots
 from tests.integration.migrate_parts import Counted, bahar, history
 from tests.integration.test_snapshot_load import LEDGER, SEEDED
-from tests.support.sqld import Sqld, running_sqld
 from tests.unit.test_snapshots_service import World
 
 # The SQLite in sqld 0.24 rounds these the other way than newer ones.

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed.sqld import Sqld
 
 from tests.support.gateway_app import served_by_sqld
-from tests.support.sqld import Sqld
 
 CLOSE = {"type": "close"}
 JSON = (

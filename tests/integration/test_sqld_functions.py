@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from testbed.sqld import Sqld
 
 from freehold.sql.guard import CALLS, NAMES
 from tests.support.gateway_app import Caller, Served, codes_in, served_by_sqld
-from tests.support.sqld import Sqld
 
 _ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "1"))
 _EACH = 12  # calls of a function, in one round

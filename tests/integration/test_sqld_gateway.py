@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from testbed.sqld import Sqld
 
 from freehold.providers.failures import NOT_UTF8
 from freehold.providers.serving import REPLICA_METHODS
 from tests.support.gateway_app import Caller, Served, codes_in, served_by_sqld
-from tests.support.sqld import Sqld
 
 
 def fresh() -> str:

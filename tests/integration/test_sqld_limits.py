@@ -13,10 +13,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from testbed.sqld import Sqld, running_sqld
 
 from tests.integration.test_sqld_gateway import CLOSE, execute, frame, fresh, grpc, program
 from tests.support.gateway_app import Caller, Served, served, served_by_sqld, served_by_supervised_sqld
-from tests.support.sqld import Sqld, running_sqld
 
 ENDLESS = "with recursive r(x) as (select 1 union all select x + 1 from r) select count(*) from r"
 SORT = (

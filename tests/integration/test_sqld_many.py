@@ -8,9 +8,10 @@ import os
 import random
 from pathlib import Path
 
+from testbed.sqld import running_sqld
+
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from tests.support.gateway_app import Caller, served_by_sqld
-from tests.support.sqld import running_sqld
 
 _TENANTS = 1000
 _TOUCHES = int(os.environ.get("FREEHOLD_MANY_TOUCHES", "2500"))

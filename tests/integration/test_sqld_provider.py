@@ -10,13 +10,13 @@ from typing import Any
 import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from testbed.sqld import ADMIN_KEY, Sqld, running_sqld
 
 from freehold.errors import Conflict, NotFound, ProviderUnavailable
 from freehold.providers.sqld.client.keys import NamespaceKeys
 from freehold.providers.sqld.provider import SqldProvider
 from tests.integration.libsql_parts import SLOW, longest_stall_ms
 from tests.support.gateway_app import Caller, Served, served_by_sqld
-from tests.support.sqld import ADMIN_KEY, Sqld, running_sqld
 
 
 @pytest.fixture

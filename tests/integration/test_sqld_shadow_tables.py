@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed.sqld import Sqld
 
 from tests.support.gateway_app import Caller, Served, codes_in, served_by_sqld, value
-from tests.support.sqld import Sqld
 
 V = "vector('[1,2,3,4,5,6,7,8]')"
 SEARCH = f"select * from vector_top_k('vi', {V}, 5)"

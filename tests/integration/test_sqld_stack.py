@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from testbed.sqld import Sqld
 
 from tests.support.gateway_app import Served, codes_in, served_by_sqld
-from tests.support.sqld import Sqld
 
 WILDCARDS = 24_900
 CLOSE = {"type": "close"}

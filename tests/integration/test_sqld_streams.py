@@ -10,12 +10,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from testbed.sqld import Sqld, running_sqld
 
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.providers.sqld.client.streams import STREAM_S
 from tests.integration.test_sqld_gateway import CLOSE, execute, field, frame, fresh, grpc, program
 from tests.support.gateway_app import Caller, Served, served_by_sqld
-from tests.support.sqld import Sqld, running_sqld
 
 EACH = 32
 ALL = 112

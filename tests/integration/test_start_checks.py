@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from testbed.redis import TOKEN, running_redis
+from testbed.servers import ROOT
+from testbed.sqld import Sqld
+from testbed.sqld_service import sqld_variables
+from testbed.twin import Twin
 
 from freehold.cli import start_checks
 from freehold.cli.main import cli
-from tests.support.redis import TOKEN, running_redis
-from tests.support.servers import ROOT
-from tests.support.sqld import Sqld
-from tests.support.sqld_service import sqld_variables
-from tests.support.twin import Twin
 
 
 @pytest.fixture(autouse=True)

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from testbed.sqld import Sqld
 
 from freehold.errors import FreeholdError, InvalidInput
 from freehold.libsql.values import decode
 from freehold.tenants.lifecycle import WrongState
 from freehold.tenants.operator_sql import Ran, SqlFailed, SqlRefused
 from tests.support.house import House, opened
-from tests.support.sqld import Sqld
 
 
 @pytest.fixture(params=["local", "sqld", "turso"])

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from testbed.sqld import Sqld
+
 from freehold.libsql.protocol import (
     BatchStep,
     Cond,
@@ -29,7 +31,6 @@ from tests.integration.profile_parts import (
     version_of,
 )
 from tests.support.gateway_app import Caller, served_by_sqld
-from tests.support.sqld import Sqld
 
 # Replicas --------------------------------------------------------------------------------------------
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.servers import Service
+from testbed.sqld import running_sqld
+from testbed.sqld_service import sqld_variables
+from testbed.twin import running_twin
 
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.support.servers import Service
-from tests.support.sqld import running_sqld
-from tests.support.sqld_service import sqld_variables
-from tests.support.twin import running_twin
 
 _SELECT = {"requests": [{"type": "execute", "stmt": {"sql": "SELECT 1"}}, {"type": "close"}]}
 

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from testbed.twin import ORGANIZATION, TOKEN, Twin, running_twin
 
 from freehold.errors import NotFound, ProviderUnavailable
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.providers.turso.provider import TursoProvider
 from freehold.tenants.errors import NoPointInTime
 from tests.simulators.turso_past import PlatformWithPast, past_of
-from tests.support.twin import ORGANIZATION, TOKEN, Twin, running_twin
 
 AT = datetime(2026, 1, 31, 12, 20, 30, 999_999, tzinfo=timezone(timedelta(hours=2)))
 STAMP = "2026-01-31T10:20:30Z"

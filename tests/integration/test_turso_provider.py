@@ -9,13 +9,13 @@ import aiohttp
 import jwt
 import pytest
 import structlog
+from testbed.twin import ORGANIZATION, TOKEN, Twin, running_twin, turso_provider
 
 from freehold.errors import Conflict, NotFound, ProviderUnavailable, Unauthenticated
 from freehold.libsql.http import HranaTarget
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.providers.turso.api import PlatformApi
 from freehold.providers.turso.provider import TursoProvider
-from tests.support.twin import ORGANIZATION, TOKEN, Twin, running_twin, turso_provider
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from testbed.sqld import Sqld
 
 from tests.support.gateway_app import (
     Caller,
@@ -17,7 +18,6 @@ from tests.support.gateway_app import (
     served_by_sqld,
     served_by_supervised_sqld,
 )
-from tests.support.sqld import Sqld
 
 CLOSE = {"type": "close"}
 # Takes 10 s on a quiet machine; no interrupt reaches into one call of a function.

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from testbed.servers import ROOT
 
 from freehold.cli.main import cli
-from tests.support.servers import ROOT
 
 EMAIL, OLD, NEW = "ada@example.com", "correct horse battery", "another horse battery"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from testbed.servers import FREEHOLD, ROOT, clean_environ, missing
 
 from freehold.cli.main import cli
 from tests.support.commands import COMMANDS
-from tests.support.servers import FREEHOLD, ROOT, clean_environ, missing
 
 # Every command that works on an installation, with what it needs to be told.
 ON_AN_INSTALLATION: dict[str, list[str]] = {

@@ -4,8 +4,8 @@ import asyncio
 import dataclasses
 from typing import Any
 
+from testbed.servers import ROOT
 from tests.simulators.life_process import Doomed
-from tests.support.servers import ROOT
 
 from freehold.settings.load import load_settings
 from freehold.wiring.services import open_services

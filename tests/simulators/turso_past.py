@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
-from tests.support.twin import Twin
+from testbed.twin import Twin
 
 _PASSED_ON = ("authorization", "content-type")
 

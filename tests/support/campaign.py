@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-
-from tests.support.servers import Service
-from tests.support.twin import TOKEN, Twin
+from testbed.servers import Service
+from testbed.twin import TOKEN, Twin
 
 _AT_ONCE = 6
 _LEAVING = 0.4

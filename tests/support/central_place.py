@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from testbed.sqld import Sqld, running_sqld
 
 from freehold.central.changes import ChangeFeed, FileChanges
 from freehold.central.engine import Central, open_central, open_remote_central
 from freehold.central.upgrade import upgrade_central
 from tests.support.central_template import as_sql, begin_file
-from tests.support.sqld import Sqld, running_sqld
 
 KINDS = ("file", "sqld")
 _numbers = itertools.count(1)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from testbed.sqld import Sqld, running_sqld
+from testbed.sqld_service import sqld_variables
+from testbed.twin import Twin, running_twin
 
 from freehold.providers.sqld.client.keys import NamespaceKeys
 from tests.integration.test_provisioning_cli import Place
-from tests.support.sqld import Sqld, running_sqld
-from tests.support.sqld_service import sqld_variables
-from tests.support.twin import Twin, running_twin
 
 KINDS = ("local", "sqld", "turso")
 

@@ -12,6 +12,8 @@ from typing import Any
 import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from litestar import Litestar
+from testbed.servers import missing
+from testbed.sqld import ADMIN_KEY, BINARY, Sqld
 
 from freehold.http.databases.gateway import DatabasePaths, Gateway, gateway_routes
 from freehold.http.databases.replicas import Replicas
@@ -19,9 +21,7 @@ from freehold.keys import load_or_create_key
 from freehold.providers.local.provider import LocalProvider
 from freehold.providers.sqld.process.supervised import running_sqld
 from freehold.providers.sqld.provider import SqldProvider
-from tests.support.servers import missing
 from tests.support.serving import listen, serving
-from tests.support.sqld import ADMIN_KEY, BINARY, Sqld
 
 
 @dataclass(slots=True)

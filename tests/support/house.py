@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, select, update
+from testbed.servers import ROOT
+from testbed.sqld import Sqld
+from testbed.sqld_service import sqld_variables
 
 from freehold.central.tables import tenant
 from freehold.central.tenants.rows import new_tenant_row
@@ -23,9 +26,6 @@ from freehold.wiring.central import central_place
 from freehold.wiring.services import Services, open_services
 from tests.support.central_place import CentralPlace
 from tests.support.central_template import begin_file
-from tests.support.servers import ROOT
-from tests.support.sqld import Sqld
-from tests.support.sqld_service import sqld_variables
 
 HEAD = len(list((ROOT / "schema_registry/bahar").glob("*.sql")))
 # What the newest migration made, taken back.

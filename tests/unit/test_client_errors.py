@@ -5,12 +5,13 @@ import inspect
 import re
 from pathlib import Path
 
+from testbed.servers import ROOT
+
 import freehold.client
 from freehold.client import errors
 from freehold.errors import FreeholdError
 from freehold.migrate import apply as applying
 from freehold.migrate import failures, ledger
-from tests.support.servers import ROOT
 
 _RAISING = [
     *sorted((ROOT / "src/freehold/client").glob("*.py")),

@@ -5,8 +5,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from testbed.servers import ROOT
+
 from freehold.http.auth import origin_check, replies
-from tests.support.servers import ROOT
 
 _HTTP = ROOT / "src/freehold/http"
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 from scripts.figures import figures, import_cycles, read
-
-from tests.support.servers import ROOT
+from testbed.servers import ROOT
 
 _FILES = {
     "src/freehold/__init__.py": "",

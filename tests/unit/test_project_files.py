@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from testbed.servers import ROOT
 
 from freehold.central.tables import metadata
-from tests.support.servers import ROOT
 
 SOURCE = ROOT / "src/freehold"
 MAP = ROOT / "docs/README.md"
@@ -55,6 +55,13 @@ def test_each_place_in_the_map_is_there_with_its_name() -> None:
     assert [
         f"{file}: {name}" for file, name in rows if not re.search(rf"\b{name}\b", (SOURCE / file).read_text())
     ] == []
+
+
+def test_benchmarks_and_what_they_start_need_no_tests() -> None:
+    needed = re.compile(r"^\s*(?:from|import) tests\b", re.MULTILINE)
+    files = [*(ROOT / "bench").rglob("*.py"), *(ROOT / "testbed").rglob("*.py")]
+    assert len(files) > 30
+    assert [str(path) for path in files if needed.search(path.read_text())] == []
 
 
 def test_the_hard_packages_have_a_design_whose_files_are_there() -> None:

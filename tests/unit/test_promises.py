@@ -7,6 +7,7 @@ import tomllib
 
 import click
 import pytest
+from testbed.servers import ROOT
 
 import freehold
 from freehold.audit.types import RESEALED, STARTED
@@ -14,7 +15,6 @@ from freehold.errors import FreeholdError
 from freehold.http.problems import FRAMEWORK_CODES
 from freehold.settings.load import variables
 from tests.support.commands import COMMANDS
-from tests.support.servers import ROOT
 
 
 def _all_errors() -> set[type[FreeholdError]]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 import pytest
+from testbed.servers import ROOT
 
 from tests.support.commands import COMMANDS
-from tests.support.servers import ROOT
 
 _HABITS = re.compile(
     r"""

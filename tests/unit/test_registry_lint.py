@@ -5,13 +5,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from testbed.servers import ROOT
 
 from freehold.registry.lint.catalogue import CHECKS, RULES
 from freehold.registry.lint.findings import Finding, is_failed
 from freehold.registry.lint.run import fingerprints, lint_folder
 from freehold.registry.sum_file import SEAL_FILE, parse_seal, read_seal, sealed
 from freehold.registry.types import BadRegistry
-from tests.support.servers import ROOT
 from tests.unit.test_registry_lint_schema import BAD as OF_SCHEMA
 
 BEFORE = """CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT NOT NULL, note TEXT);

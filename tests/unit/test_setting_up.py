@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.servers import ROOT, clean_environ
+from testbed.servers import ROOT, clean_environ
 
 _PIP = """
 import sys

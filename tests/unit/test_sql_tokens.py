@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+from testbed.servers import ROOT
 
 from freehold.migrate.faults import BadMigration
 from freehold.migrate.split import tokens
 from freehold.sql.tokens import Kind, is_closed, spans
-from tests.support.servers import ROOT
 
 # The pattern of migrations' own lexer of 97dc196, which is no more.
 _BEFORE = re.compile(

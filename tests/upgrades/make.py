@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from testbed.servers import clean_environ
+from testbed.sqld import BINARY
 
 from tests.e2e.people import PASSWORD, Person, run_sql, sign_up
-from tests.support.servers import clean_environ
-from tests.support.sqld import BINARY
 
 HERE = Path(__file__).parent
 KINDS = {"embedded": ("serve",), "dev-sqld": ("dev", "sqld")}

@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 import pytest
+from testbed.servers import ROOT, Service, missing
+from testbed.sqld import BINARY
 
 from freehold.dates import to_iso
 from tests.e2e.people import Person, run_sql, sign_up
-from tests.support.servers import ROOT, Service, missing
-from tests.support.sqld import BINARY
 from tests.upgrades.make import HERE, KINDS
 
 ARCHIVES = sorted(HERE.glob("*.tar.xz"))

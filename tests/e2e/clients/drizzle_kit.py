@@ -5,8 +5,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from testbed.servers import ROOT, clean_environ, require
+
 from tests.e2e.clients.places import Database
-from tests.support.servers import ROOT, clean_environ, require
 
 _NODE = ROOT / "tests/e2e/node"
 _SCHEMAS = (

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from testbed.servers import ROOT, clean_environ, missing, require
+
 from tests.e2e.clients.drizzle_kit import play_drizzle_kit
 from tests.e2e.clients.places import Database, Place
-from tests.support.servers import ROOT, clean_environ, missing, require
 
 # What was tried, and why it does not work, or None.
 Outcome = dict[str, str | None]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import httpx
+from testbed.sqld import running_sqld
+from testbed.twin import ORGANIZATION, Twin, running_twin, turso_provider
 
 from tests.support.gateway_app import Served, served, served_by_sqld
-from tests.support.sqld import running_sqld
-from tests.support.twin import ORGANIZATION, Twin, running_twin, turso_provider
 
 PlaceName = Literal["files", "sqld", "turso"]
 PLACES: tuple[PlaceName, ...] = ("files", "sqld", "turso")

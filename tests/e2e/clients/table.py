@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
+from testbed.servers import ROOT
+
 from tests.e2e.clients.expected import RED
 from tests.e2e.clients.kinds import CLIENTS, Outcome, version_of
 from tests.e2e.clients.places import PLACES
-from tests.support.servers import ROOT
 
 PAGE = ROOT / "docs/clients.md"
 _BEGIN = "<!-- The table is written by `make clients`, from what the suite has seen. -->\n"

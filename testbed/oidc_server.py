@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from tests.support.servers import ROOT, clean_environ, missing, require
+from testbed.servers import ROOT, clean_environ, missing, require
 
 _SCRIPT = ROOT / "tests/e2e/node/oidc_server.mjs"
 _MAX_HOPS = 20

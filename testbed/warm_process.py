@@ -1,4 +1,4 @@
-"""Reads the modules of the installed command once, then forks into it whenever `tests.support.warm` asks.
+"""Reads the modules of the installed command once, then forks into it whenever `testbed.warm` asks.
 
 What is forked is a process like any other: it has the arguments, environment, folder and standard streams that it was
 asked for, ends by itself or by signals, and shares nothing but the modules that were read.

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from tests.hostile.attacks import Attack
-from tests.hostile.roles import ENDS, IN, OUT, STAYS, STRANGERS, post, somebody, somewhere, whose
-from tests.hostile.tenant import Hostile
+from testbed.hostile.attacks import Attack
+from testbed.hostile.roles import ENDS, IN, OUT, STAYS, STRANGERS, post, somebody, somewhere, whose
+from testbed.hostile.tenant import Hostile
 
 # How long after signing in somebody may do what is serious, at the service that everybody attacks.
 FRESH_S = 1

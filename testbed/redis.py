@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.servers import ROOT, clean_environ, missing, require
+from testbed.servers import ROOT, clean_environ, missing, require
 
 TOKEN = "token-for-tests"
 _NODE = ROOT / "tests/e2e/node"

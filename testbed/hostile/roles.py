@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tests.hostile.tenant import Hostile
-from tests.support.mailed import OutboxReader
+from testbed.hostile.tenant import Hostile
+from testbed.mailed import OutboxReader
 
 STRANGERS, OWNERS = "a-strangers-choice-7", "the-owners-choice-8"
 IN, OUT = "still in", "out"

@@ -3,12 +3,11 @@
 import contextlib
 from pathlib import Path
 
-from bench.processes import family
-
-from tests.hostile.accounts import GUESTS_EACH
-from tests.hostile.aged import FRESH_S
-from tests.support.servers import Service, missing
-from tests.support.sqld import BINARY
+from testbed.hostile.accounts import GUESTS_EACH
+from testbed.hostile.aged import FRESH_S
+from testbed.processes import family
+from testbed.servers import Service, missing
+from testbed.sqld import BINARY
 
 MAX_SIZE_MB = 8
 

@@ -1,6 +1,6 @@
 """Hostile people at a running service, and bystanders who must not notice; what is left of it afterwards.
 
-`python -m tests.hostile.campaign --on sqld --seconds 120 --seed 3` is `make hostile`.
+`python -m testbed.hostile.campaign --on sqld --seconds 120 --seed 3` is `make hostile`.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from bench.processes import cpu_seconds, family, resident_mb
 
-from tests.hostile.bystanders import KINDS, Bystanders, outbox_of
-from tests.hostile.report import HOSTILE, KEPT_CORES, Report, Use, told
-from tests.hostile.served import Served
-from tests.hostile.strict import Strict
-from tests.support.servers import ROOT, clean_environ
+from testbed.hostile.bystanders import KINDS, Bystanders, outbox_of
+from testbed.hostile.report import HOSTILE, KEPT_CORES, Report, Use, told
+from testbed.hostile.served import Served
+from testbed.hostile.strict import Strict
+from testbed.processes import cpu_seconds, family, resident_mb
+from testbed.servers import ROOT, clean_environ
 
 BYSTANDERS = 3
 # When sqld is killed: what comes before has no excuse.
@@ -144,7 +144,7 @@ class Campaign:
             "only": self.only,
         }
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.hostile.storm"),
+            *(sys.executable, "-m", "testbed.hostile.storm"),
             cwd=ROOT,
             env=clean_environ(),
             stdin=asyncio.subprocess.PIPE,

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.mailed import OutboxReader
+from testbed.mailed import OutboxReader
 
 PASSWORD = "correct-horse-1"
 # Whoever waits longer has been kept out; with four times as much to do as there are cores, signing in took 15 s. A

@@ -13,9 +13,9 @@ from typing import IO, Any
 
 import msgspec
 
-from tests.support.warm_process import Order
+from testbed.warm_process import Order
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FREEHOLD = Path(sys.executable).with_name("freehold")
 # What Python reads when it begins, so it must begin anew.
 _OF_PYTHON = ("PYTHON", "LC_")
@@ -73,7 +73,7 @@ class _Warm:
                 self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 with theirs:
                     self._process = subprocess.Popen(
-                        [sys.executable, "-m", "tests.support.warm_process", str(theirs.fileno())],
+                        [sys.executable, "-m", "testbed.warm_process", str(theirs.fileno())],
                         cwd=ROOT,
                         env={
                             name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ

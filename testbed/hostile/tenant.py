@@ -32,7 +32,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Strict:
-    """Where the second service is, and what is there from long ago: see `tests.hostile.strict`."""
+    """Where the second service is, and what is there from long ago: see `testbed.hostile.strict`."""
 
     url: str
     outbox: Path

@@ -4,7 +4,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from tests.hostile.tenant import Hostile
+from testbed.hostile.tenant import Hostile
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Attack:
 
 def all_attacks() -> tuple[Attack, ...]:
     """Every row of every table."""
-    from tests.hostile import accounts, aged, bytes_, people, sql
+    from testbed.hostile import accounts, aged, bytes_, people, sql
 
     found = (*sql.ATTACKS, *bytes_.ATTACKS, *people.ATTACKS, *accounts.ATTACKS, *aged.ATTACKS)
     names = [each.name for each in found]

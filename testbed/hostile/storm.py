@@ -1,4 +1,4 @@
-"""The hostile people, in a process of their own: `python -m tests.hostile.storm` reads an order, and reports.
+"""The hostile people, in a process of their own: `python -m testbed.hostile.storm` reads an order, and reports.
 
 The order and the report are JSON on stdin and stdout. Each person starts at another place in the table and does one
 thing after the other, all of them at the same time, until the time is over; what is under way then is left.
@@ -15,8 +15,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.hostile.attacks import Attack, all_attacks
-from tests.hostile.tenant import Hostile, Strict
+from testbed.hostile.attacks import Attack, all_attacks
+from testbed.hostile.tenant import Hostile, Strict
 
 # Each person does so many things at once: somebody who waits for an endless statement is not busy.
 _HANDS = 2

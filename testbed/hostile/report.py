@@ -4,9 +4,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.hostile.attacks import all_attacks
-from tests.hostile.bystanders import NEED_TENANTS, Done
-from tests.hostile.served import MAX_SIZE_MB
+from testbed.hostile.attacks import all_attacks
+from testbed.hostile.bystanders import NEED_TENANTS, Done
+from testbed.hostile.served import MAX_SIZE_MB
 
 HOSTILE = 20
 # While there is no sqld, whoever needs a database of a tenant may be refused, and so long after it is back: its

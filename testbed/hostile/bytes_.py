@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 
-from tests.hostile.attacks import Attack
-from tests.hostile.tenant import PATIENCE_S, Hostile
+from testbed.hostile.attacks import Attack
+from testbed.hostile.tenant import PATIENCE_S, Hostile
 
 
 async def _stream(me: Hostile, head: bytes, chunk: bytes, times: int, pause_s: float = 0.0) -> str:

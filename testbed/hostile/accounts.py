@@ -4,8 +4,8 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
-from tests.hostile.attacks import Attack
-from tests.hostile.roles import (
+from testbed.hostile.attacks import Attack
+from testbed.hostile.roles import (
     ENDS,
     IN,
     OUT,
@@ -22,8 +22,8 @@ from tests.hostile.roles import (
     somewhere,
     whose,
 )
-from tests.hostile.tenant import Hostile
-from tests.support.mailed import OutboxReader
+from testbed.hostile.tenant import Hostile
+from testbed.mailed import OutboxReader
 
 # What the service lets one address make, the guest that each hostile person is included.
 GUESTS_EACH = 4

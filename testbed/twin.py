@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 
 from freehold.providers.turso.provider import TursoProvider
-from tests.support import warm
-from tests.support.servers import FREEHOLD, clean_environ, missing
-from tests.support.sqld import BINARY
+from testbed import warm
+from testbed.servers import FREEHOLD, clean_environ, missing
+from testbed.sqld import BINARY
 
 TOKEN = "token-of-the-platform"
 ORGANIZATION = "acme"

@@ -12,7 +12,7 @@ from typing import Self
 import httpx
 import pytest
 
-from tests.support import warm
+from testbed import warm
 
 ROOT, FREEHOLD = warm.ROOT, warm.FREEHOLD
 _START_LIMIT_S = 30.0

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from tests.hostile.aged import WAYS
-from tests.hostile.bystanders import PATIENCE_S, Bystanders, outbox_of
-from tests.hostile.roles import STRANGERS
-from tests.hostile.served import Served
+from testbed.hostile.aged import WAYS
+from testbed.hostile.bystanders import PATIENCE_S, Bystanders, outbox_of
+from testbed.hostile.roles import STRANGERS
+from testbed.hostile.served import Served
 
 MAX_DAYS, GUEST_DAYS = 30, 7
 # More than go at once.

@@ -2,7 +2,7 @@
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.support.sqld import ADMIN_KEY, Sqld
+from testbed.sqld import ADMIN_KEY, Sqld
 
 
 def sqld_variables(sqld: Sqld) -> dict[str, str]:

@@ -4,8 +4,8 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
-from tests.hostile.attacks import Attack
-from tests.hostile.tenant import Hostile
+from testbed.hostile.attacks import Attack
+from testbed.hostile.tenant import Hostile
 
 ENDLESS = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
 SORT = (
