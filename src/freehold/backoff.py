@@ -1,8 +1,10 @@
 """How long to wait before the next try."""
 
 import math
+import random
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import msgspec
@@ -11,18 +13,20 @@ import msgspec
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     """Exponential, with full jitter: many that failed together do not come back together.
 
-    Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+    `steady` is the part of the longest wait that is not left to chance. Source: "Exponential Backoff And Jitter", AWS
+    Architecture Blog, 2015.
     """
 
     base_s: float
     cap_s: float
+    steady: float = 0.0
 
-    def delay_s(self, failures: int, random: Callable[[], float]) -> float:
-        """Seconds to wait after so many failures in a row; `random` gives a number in [0, 1)."""
+    def delay_s(self, failures: int, random: Callable[[], float] = random.random) -> float:
+        """Seconds to wait after this many failures in a row; `random` returns a number in [0, 1)."""
         # 2**60 is beyond any cap; larger powers would only overflow the float.
         longest = min(self.cap_s, self.base_s * 2.0 ** min(max(failures - 1, 0), 60))
         # Chance must not make it spin: never sooner than a tenth of the longest wait.
-        return max(longest / 10, longest * random())
+        return longest * max(0.1, self.steady + (1 - self.steady) * random())
 
 
 # What may be over in a moment: no answer, disk full, too slow.
@@ -48,7 +52,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         seconds = float(text)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+            when = parsedate_to_datetime(text)
+            seconds = when.replace(tzinfo=when.tzinfo or UTC).timestamp() - time.time()
         except (ValueError, OverflowError):
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None

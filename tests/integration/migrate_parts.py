@@ -6,13 +6,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from freehold.backoff import Backoff
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.apply import Retries
 from freehold.migrate.target import Target
 from freehold.migrate.types import Migration, normalise
 
 BAHAR = Path(__file__).parents[2] / "schema_registry" / "bahar"
-QUICK = Retries(attempts=3, first_pause_s=0.001)
+QUICK = Retries(attempts=3, backoff=Backoff(base_s=0.001, cap_s=2.0, steady=0.5))
 
 
 def history(*scripts: str) -> list[Migration]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from freehold.backoff import Backoff
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.apply import Retries, apply
 from freehold.migrate.failures import HistoryDiverged
@@ -22,7 +23,7 @@ from freehold.migrate.types import chains
 from tests.integration.migrate_parts import change, history, ledger_versions, query
 
 ROUNDS = 200
-PATIENT = Retries(attempts=50, first_pause_s=0.001, longest_pause_s=0.05)
+PATIENT = Retries(attempts=50, backoff=Backoff(base_s=0.001, cap_s=0.05, steady=0.5))
 # Nothing here fails when it runs twice, except that it is then seen twice.
 LOG = [f"CREATE TABLE IF NOT EXISTS log (step TEXT); INSERT INTO log VALUES ('{n}');" for n in range(4)]
 MIGRATIONS = history(*LOG[:2], f"-- foreign_keys: off\n{LOG[2]}", LOG[3])

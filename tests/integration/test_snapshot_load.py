@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from freehold.backoff import Backoff
 from freehold.errors import Unavailable
 from freehold.libsql.protocol import Batch, BatchResult, Stmt
 from freehold.migrate.apply import Retries, apply
@@ -27,7 +28,7 @@ from freehold.migrate.types import LedgerState, Migration, chains
 from freehold.providers.sqlite.file_target import local_scratch
 from tests.integration.migrate_parts import Counted, bahar, change, history, query
 
-PATIENT = Retries(attempts=50, first_pause_s=0.001, longest_pause_s=0.05)
+PATIENT = Retries(attempts=50, backoff=Backoff(base_s=0.001, cap_s=0.05, steady=0.5))
 LEDGER = (
     "SELECT version, previous, name, checksum, chain, previous_chain FROM freehold_ledger ORDER BY version"
 )

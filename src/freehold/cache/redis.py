@@ -9,6 +9,7 @@ import httpx
 from upstash_redis.asyncio import Redis
 from upstash_redis.errors import UpstashError
 
+from freehold.backoff import Backoff
 from freehold.log import get_logger
 
 log = get_logger()
@@ -18,7 +19,7 @@ PREFIX = "better-auth:"  # before every key, as better-auth's own Redis adapter 
 _TIMEOUT_S = 0.5
 _TRIES = 3  # failures in a row, then the server is left alone
 _LOOK_AGAIN_S = 0.25
-_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
+_PAUSES = Backoff(base_s=1.0, cap_s=15.0, steady=1.0)
 
 State = Literal["up", "down"]
 
@@ -51,7 +52,7 @@ class RedisLink:
         self._timeout_s = timeout_s
         self._clock = clock
         self._failures = 0
-        self._pause_s = _PAUSE_S
+        self._lost = 0  # commands that failed after pauses, since it was last there
         self._closed_until = 0.0
         self.failed_commands = 0
 
@@ -71,7 +72,7 @@ class RedisLink:
             now = self._clock()
             if now < self._closed_until:
                 raise CacheUnavailable("left alone for a moment")
-            self._closed_until = now + self._timeout_s + self._pause_s  # one tries, the others do without
+            self._closed_until = now + self._timeout_s + self._pause_s()  # one tries, the others do without
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer: Any = await self._redis.execute(list(command))
@@ -119,14 +120,17 @@ class RedisLink:
         self.failed_commands += 1
         self._failures += 1
         if is_probe:
-            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+            self._lost += 1
         elif self._failures == _TRIES:
             # Its kind only: the text of an error may hold what was sent.
             log.warning("cache.lost", reason=type(error).__name__)
-            self._pause_s = _PAUSE_S
+            self._lost = 1
         else:  # too few to tell, or on its way already when the server was given up
             return
-        self._closed_until = self._clock() + self._pause_s
+        self._closed_until = self._clock() + self._pause_s()
+
+    def _pause_s(self) -> float:
+        return _PAUSES.delay_s(self._lost)
 
     def _recovered(self) -> None:
         if self._failures >= _TRIES:

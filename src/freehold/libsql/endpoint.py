@@ -14,7 +14,7 @@ import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
-from freehold.backoff import retry_after_s
+from freehold.backoff import Backoff, retry_after_s
 from freehold.libsql.bearer import Bearer, Token
 from freehold.libsql.errors import LibsqlError, Refused, StreamLost, Unreachable
 
@@ -31,6 +31,8 @@ _MOST_BYTES = 256 * 1_048_576
 _PLAIN = ("Accept-Encoding", "Accept", "User-Agent")
 _MAYBE_V2 = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
 
+_BUSY = Backoff(base_s=0.003, cap_s=0.15, steady=1 / 3)
+
 Version = Literal["v3", "v2"]
 # Gives the body for a version of the protocol, since v2 lacks some requests.
 Encode = Callable[[Version], bytes]
@@ -41,19 +43,19 @@ def never() -> bool:
     return False
 
 
-class Patience:
+class Retry:
     """Waits a little longer each time, up to a limit. For what was refused and did nothing, such as SQLITE_BUSY."""
 
     def __init__(self, limit_s: float) -> None:
         self._until = time.monotonic() + limit_s
-        self._delay_s = 0.002
+        self._failures = 0
 
     async def wait(self) -> bool:
         """Wait before another try; False when it has been enough."""
         if time.monotonic() > self._until:
             return False
-        await asyncio.sleep(self._delay_s * random.uniform(0.5, 1.5))  # noqa: S311
-        self._delay_s = min(2 * self._delay_s, 0.1)
+        self._failures += 1
+        await asyncio.sleep(_BUSY.delay_s(self._failures))
         return True
 
 
@@ -145,9 +147,9 @@ class Endpoint:
                     raise
             await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311
 
-    def patience(self) -> "Patience":
-        """How long to try again what found the database locked."""
-        return Patience(self._busy_timeout_s)
+    def retry(self) -> Retry:
+        """For what found the database locked."""
+        return Retry(self._busy_timeout_s)
 
     def later(self, chore: Coroutine[Any, Any, None]) -> None:
         """Run something that nobody waits for; `close` does, for a moment."""

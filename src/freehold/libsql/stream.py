@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 
 from freehold.libsql.answers import BatchResult, Outcome, Result, Rows, read_answer
-from freehold.libsql.endpoint import Encode, Endpoint, Patience, Version, never
+from freehold.libsql.endpoint import Encode, Endpoint, Retry, Version, never
 from freehold.libsql.errors import LibsqlError, Refused, StreamLost, Unreachable
 from freehold.libsql.protocol import (
     Batch,
@@ -49,7 +49,7 @@ async def once(endpoint: Endpoint, request: StreamReq, *, repeatable: Callable[[
         Refused, Unreachable: as `Endpoint.post`.
     """
     body = _encode(PipelineReq((request, _CLOSE)))
-    patience: Patience | None = None
+    retry: Retry | None = None
     while True:
         answer = await read_answer(await endpoint.post(lambda _: body, repeatable=repeatable))
         if len(answer.outcomes) != 2:
@@ -57,8 +57,8 @@ async def once(endpoint: Endpoint, request: StreamReq, *, repeatable: Callable[[
         outcome = answer.outcomes[0]
         if not _found_lock(outcome):
             break
-        patience = patience or endpoint.patience()
-        if not await patience.wait():
+        retry = retry or endpoint.retry()
+        if not await retry.wait():
             break
     if isinstance(outcome, Error):
         raise failed(outcome)
@@ -175,12 +175,12 @@ class Stream:
     ) -> list[Result[Rows]]:
         """Begin, and begin again where a lock is found: nobody has seen anything of the transaction yet."""
         begin = self._begin
-        patience = self._endpoint.patience()
+        retry = self._endpoint.retry()
         while True:
             try:
                 return await self._run(stmts, close, repeatable)
             except LibsqlError as error:
-                if error.code != BUSY or self.is_lost or not await patience.wait():
+                if error.code != BUSY or self.is_lost or not await retry.wait():
                     raise
             await self._drop()
             self._begin = begin

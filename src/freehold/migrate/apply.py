@@ -1,11 +1,11 @@
 """Brings one database to a version, exactly once, whoever else does the same at the same moment."""
 
 import asyncio
-import random
 from collections.abc import Sequence
 
 from msgspec import Struct
 
+from freehold.backoff import Backoff
 from freehold.errors import Forbidden, FreeholdError, InvalidInput, Unavailable
 from freehold.libsql.protocol import BatchResult, Error
 from freehold.libsql.values import decode
@@ -34,11 +34,10 @@ class Applied(Struct, frozen=True):
 
 
 class Retries(Struct, frozen=True):
-    """How long to try while somebody else holds the write lock: the pause doubles, with jitter."""
+    """How long to try while somebody else holds the write lock."""
 
     attempts: int = 6
-    first_pause_s: float = 0.05
-    longest_pause_s: float = 2.0
+    backoff: Backoff = Backoff(base_s=0.05, cap_s=2.0, steady=0.5)
 
 
 class _HasViewsError(Exception):
@@ -111,7 +110,7 @@ async def apply(  # noqa: PLR0912 - one branch for each thing that may be in its
             if tries >= retries.attempts:
                 raise
             at = None
-            await asyncio.sleep(_pause_s(retries, tries))
+            await asyncio.sleep(retries.backoff.delay_s(tries))
 
 
 async def _send(target: Target, planned: Sequence[Planned], applied: list[int]) -> None:
@@ -146,11 +145,6 @@ async def _version(target: Target, state: LedgerState, history: History) -> int:
                 given=f"`{migration.name}` ({migration.checksum[:12]})",
             )
     return state.version
-
-
-def _pause_s(retries: Retries, tries: int) -> float:
-    pause_s: float = min(retries.longest_pause_s, retries.first_pause_s * 2 ** (tries - 1))
-    return pause_s * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
 
 
 # Reads what a database answered to a planned transaction.

@@ -8,14 +8,12 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
 import msgspec
 
-from freehold.backoff import Backoff
+from freehold.backoff import Backoff, retry_after_s
 from freehold.errors import ProviderRefuses, ProviderUnavailable
 
 _BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
@@ -101,7 +99,7 @@ class PlatformApi:
             failures += 1
             self.failed_at = time.monotonic()
             delay_s = _BACKOFF.delay_s(failures, self._random)
-            if reply is not None and (asked_s := _retry_after_s(reply)) is not None:
+            if reply is not None and (asked_s := retry_after_s(reply.headers)) is not None:
                 delay_s = asked_s + delay_s / 4  # not all of those who were told the same at the same moment
                 # They all count against one limit, so all calls wait.
                 self._paused_until = max(self._paused_until, time.monotonic() + asked_s)
@@ -160,20 +158,6 @@ class PlatformApi:
 
 def _is_worth_repeating(status: int) -> bool:
     return status in _AGAIN or status >= 500
-
-
-def _retry_after_s(reply: httpx.Response) -> float | None:
-    """Seconds to wait as the answer asks, from a number or a date (RFC 9110, section 10.2.3)."""
-    text = reply.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        when = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
 
 
 # What Turso's Platform API answers, as far as we read it. Source: its OpenAPI description, 2026-06.

@@ -12,6 +12,7 @@ import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
+from freehold.backoff import Backoff
 from freehold.errors import (
     Conflict,
     Forbidden,
@@ -54,8 +55,7 @@ _MIGRATION_S = 120.0
 _PROBE_S = 5.0
 _CHECK_HOLDS_S = 15.0
 _JUST_S = 10.0
-_FIRST_POLL_S = 0.05
-_SLOWEST_POLL_S = 1.0
+_POLLS = Backoff(base_s=0.05, cap_s=1.0, steady=1.0)
 
 
 class TursoProvider:
@@ -312,10 +312,10 @@ class TursoProvider:
     async def _eventually(self, database_name: str) -> RemoteDatabase | None:
         """A database that is known to exist and may not be shown yet."""
         until = time.monotonic() + self._ready_limit_s
-        delay_s = _FIRST_POLL_S
+        tries = 0
         while (found := await self._show(database_name)) is None and time.monotonic() < until:
-            await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, _SLOWEST_POLL_S)
+            tries += 1
+            await asyncio.sleep(_POLLS.delay_s(tries))
         return found
 
     async def _when_ready(self, made: RemoteDatabase) -> Database:
@@ -324,8 +324,10 @@ class TursoProvider:
         target = self._target(database, timeout_s=_PROBE_S)
         probe = [Batch(steps=(BatchStep(stmt=Stmt(sql="SELECT 1")),))]
         until = time.monotonic() + self._ready_limit_s
-        delay_s = _FIRST_POLL_S
+        tries = 0
         while True:
+            tries += 1
+            delay_s = _POLLS.delay_s(tries)
             try:
                 self._remember(made)
                 await target.run(probe)
@@ -336,7 +338,6 @@ class TursoProvider:
                         f"`{made.name}` on Turso does not answer yet: {error}"
                     ) from error
             await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, _SLOWEST_POLL_S)
 
     async def _show(self, database_name: str) -> RemoteDatabase | None:
         answer = await self._api.call("GET", f"{self._path}/{database_name}")

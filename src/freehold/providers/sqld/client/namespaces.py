@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from freehold.backoff import Backoff
 from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import CloseReq, PipelineReq
 from freehold.providers.sqld.client.admin import SqldAdmin
@@ -28,7 +29,8 @@ _HEALTH_S = 2.0
 _CLOSE_S = 5.0
 _BACK_S = 0.1
 _REMEMBERED = 5000
-_DELAYS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+_DENIED = Backoff(base_s=0.015, cap_s=0.96, steady=1 / 3)
+_TRIES = 8
 # How its gRPC services say it: no key of the namespace is found, so that ours seems to be wrong.
 _GRPC_DENIALS = frozenset({b"3", b"5", b"16"})
 
@@ -132,7 +134,7 @@ class Namespaces:
             NotFound: there is no such namespace, as the admin API confirms.
             ProviderUnavailable: no answer (whether it was carried out is unknown), or a denial that lasts.
         """
-        for delay_s in (*_DELAYS_S, None):
+        for tries in range(1, _TRIES + 1):
             head = self._head(database_name, access_level, path, headers)
             began = self._places.now()
             if place is not None:
@@ -149,8 +151,8 @@ class Namespaces:
             answer.close()
             if await self._admin.config(database_name) is None:
                 raise NotFound(f"database `{database_name}` does not exist")
-            if delay_s is not None:
-                await asyncio.sleep(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - not a secret
+            if tries < _TRIES:
+                await asyncio.sleep(_DENIED.delay_s(tries))
         raise ProviderUnavailable(f"sqld denies the namespace `{database_name}`, which is there")
 
     def _head(
