@@ -18,8 +18,7 @@ from freehold.auth.social.errors import IdentityProviderUnavailable, SocialRefus
 from freehold.auth.social.types import Identity, Question
 from freehold.auth.tokens.refresh import GRACE
 from freehold.identity.code_flow import Registration
-from freehold.identity.metadata import Issuer
-from freehold.identity.oidc import OidcProvider
+from freehold.identity.oidc import Issuer, OidcProvider
 from freehold.identity.outbound import Outbound
 from freehold.keys import load_key
 from tests.e2e.asvs_scene import Scene

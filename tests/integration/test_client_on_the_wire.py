@@ -19,7 +19,7 @@ import pytest
 
 from freehold.client import FreeholdClient, Unavailable, calls
 from freehold.client.calls import Calls
-from freehold.client.trust import followed_key
+from freehold.client.keys import followed_key
 from freehold.errors import InvalidInput, NotFound
 from freehold.libsql.client import LibsqlError, create_client
 from freehold.libsql.http import HranaTarget

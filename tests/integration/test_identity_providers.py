@@ -13,9 +13,8 @@ import pytest
 from freehold.auth.social.errors import IdentityProviderUnavailable, SocialRefusal
 from freehold.auth.social.types import Identity, Question
 from freehold.identity.code_flow import Registration
-from freehold.identity.metadata import Issuer as IssuerClient
-from freehold.identity.metadata import Metadata
-from freehold.identity.oidc import OidcProvider, google_provider
+from freehold.identity.oidc import Issuer as IssuerClient
+from freehold.identity.oidc import Metadata, OidcProvider, google_provider
 from freehold.identity.outbound import Outbound, is_public, open_outbound
 from tests.simulators.evil_issuer import CLIENT_ID, CLIENT_SECRET, Issuer, a_key, evil_issuer
 

@@ -6,8 +6,8 @@ from typing import get_args
 import pytest
 
 from freehold.auth.outgoing_email import EmailKind, Language, NoticeKind, OutgoingEmail
-from freehold.mail.message import write_out
 from freehold.mail.smtp import SmtpServer, to_mime
+from freehold.mail.templates import write_out
 
 NOTICES = get_args(NoticeKind)
 KINDS = [kind for kind in get_args(EmailKind) if kind not in NOTICES]

@@ -93,8 +93,8 @@ async def turso(
         return EXIT_DONE
     from freehold.log import configure_logging
     from freehold.providers.sqld.process.run import find_sqld
+    from freehold.twin.app import TwinOptions, open_twin
     from freehold.twin.hosts import Place, best_place
-    from freehold.twin.serve import TwinOptions, open_twin
 
     configure_logging("warning", "auto")
     with listen(_HOST, port, "--port") as listener:

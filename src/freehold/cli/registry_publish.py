@@ -29,7 +29,7 @@ from freehold.settings.fields import BadSettings
 from freehold.settings.servers import is_private_to
 
 if TYPE_CHECKING:
-    from freehold.client.answers import Answer
+    from freehold.client.calls import Answer
 
 # While a service is started again it does not answer; the same release twice is published once.
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)

@@ -12,8 +12,7 @@ import httpx
 import msgspec
 
 from freehold.client.calls import Calls, pause_s, service_url
-from freehold.client.keys import KeyStore, MemoryKeyStore
-from freehold.client.trust import Learnt, first_key, followed_key, learn
+from freehold.client.keys import KeyStore, Learnt, MemoryKeyStore, first_key, followed_key, learn
 from freehold.client.verify import (
     Known,
     VerifiedRegistry,

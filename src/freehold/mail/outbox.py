@@ -13,7 +13,7 @@ import msgspec
 from freehold.auth.errors import MailUnavailable
 from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.dates import to_iso, utc_now
-from freehold.mail.message import write_out
+from freehold.mail.templates import write_out
 
 
 class OutboxLine(msgspec.Struct, frozen=True):

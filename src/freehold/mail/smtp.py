@@ -21,7 +21,7 @@ from freehold.auth.errors import MailRefused, MailUnavailable
 from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.dates import utc_now
 from freehold.log import get_logger
-from freehold.mail.message import Message, write_out
+from freehold.mail.templates import Message, write_out
 
 _TIMEOUT_S = 10.0
 _AT_ONCE = 16  # servers close the door to who comes with more

@@ -1,16 +1,17 @@
-"""The words of every mail in every language. `{app}` is whom the mail is from."""
+"""Every e-mail in every language: its words, and how they become text and HTML. `{app}` is whom it is from."""
 
 from dataclasses import dataclass
+from html import escape
 
-from freehold.auth.outgoing_email import EmailKind, Language
+from freehold.auth.outgoing_email import EmailKind, Language, OutgoingEmail
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One language. `letters` has a subject and a first sentence for each kind, `advice` the second of notices."""
+    """One language. `messages` has a subject and a first sentence for each kind, `advice` the second of notices."""
 
     direction: str
-    letters: dict[EmailKind, tuple[str, str]]
+    messages: dict[EmailKind, tuple[str, str]]
     code_lasts: str
     link_lasts: str
     delete_link_lasts: str
@@ -22,7 +23,7 @@ class Words:
 
 _ENGLISH = Words(
     direction="ltr",
-    letters={
+    messages={
         "sign-in-code": ("Your code for {app}", "Use this code to sign in to {app}:"),
         "verify-code": ("Confirm your e-mail address", "Use this code to confirm your address at {app}:"),
         "reset-code": ("Choose a new password", "Use this code to choose a new password at {app}:"),
@@ -69,7 +70,7 @@ _ENGLISH = Words(
 
 _ARABIC = Words(
     direction="rtl",
-    letters={
+    messages={
         "sign-in-code": ("رمزك لدى {app}", "استخدم هذا الرمز لتسجيل الدخول إلى {app}:"),
         "verify-code": ("تأكيد عنوان بريدك الإلكتروني", "استخدم هذا الرمز لتأكيد عنوانك لدى {app}:"),
         "reset-code": ("اختيار كلمة مرور جديدة", "استخدم هذا الرمز لاختيار كلمة مرور جديدة لدى {app}:"),
@@ -110,7 +111,7 @@ _ARABIC = Words(
 
 _KHMER = Words(
     direction="ltr",
-    letters={
+    messages={
         "sign-in-code": ("លេខកូដរបស់អ្នកសម្រាប់ {app}", "ប្រើលេខកូដនេះដើម្បីចូលទៅ {app}៖"),
         "verify-code": (
             "បញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នក",
@@ -159,3 +160,79 @@ _KHMER = Words(
 )
 
 WORDS: dict[Language, Words] = {"en": _ENGLISH, "ar": _ARABIC, "km": _KHMER}
+
+
+# Mail programs know tables and inline styles only. No picture and nothing from elsewhere is loaded.
+_HTML = """<!doctype html>
+<html lang="{language}" dir="{direction}">
+<head><meta charset="utf-8"><title>{subject}</title></head>
+<body style="margin:0;padding:24px;font-family:system-ui,'Noto Sans','Noto Sans Arabic','Noto Sans Khmer',sans-serif">
+<table role="presentation" dir="{direction}" style="max-width:480px;margin:0 auto;line-height:1.6"><tr><td>
+<p>{lead}</p>
+{body}
+<p style="color:#666">{app}</p>
+</td></tr></table>
+</body>
+</html>
+"""
+_ASKING = """{secret}
+<p>{lasts}</p>
+<p style="color:#666">{caution}</p>"""
+_CODE = '<p dir="ltr" style="font:bold 28px monospace;letter-spacing:4px;text-align:center">{0}</p>'
+_LINK = '<p dir="ltr" style="word-break:break-all"><a href="{0}">{0}</a></p>'
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one person reads."""
+
+    to: str
+    language: str
+    subject: str
+    text: str
+    html: str
+
+    def __repr__(self) -> str:
+        return f"Message(to='***', subject={self.subject!r})"
+
+
+def write_out(email: OutgoingEmail, app: str) -> Message:
+    """The e-mail in its language. `app` is whom the reader takes it to be from: one line of text."""
+    words = WORDS[email.language]
+    subject, lead = (text.format(app=app) for text in words.messages[email.kind])
+    if (advice := words.advice.get(email.kind)) is not None:
+        advice = advice.format(app=app)
+        body = f"<p>{escape(advice)}</p>"
+        html = _in_html(email, words, subject=subject, lead=lead, body=body, app=app)
+        return Message(email.to, email.language, subject, f"{lead}\n\n{advice}\n\n{app}\n", html)
+    is_code = email.kind.endswith("-code")
+    lasts, caution = _lasts(email, words), words.caution
+    if is_code:
+        caution = f"{caution} {words.code_caution}"
+    elif email.kind == "sign-up-link":
+        caution = f"{words.sign_up_caution} {caution}"
+    body = _ASKING.format(
+        secret=(_CODE if is_code else _LINK).format(escape(email.secret)),
+        lasts=escape(lasts),
+        caution=escape(caution),
+    )
+    html = _in_html(email, words, subject=subject, lead=lead, body=body, app=app)
+    text = f"{lead}\n\n{email.secret}\n\n{lasts}\n{caution}\n\n{app}\n"
+    return Message(to=email.to, language=email.language, subject=subject, text=text, html=html)
+
+
+def _in_html(email: OutgoingEmail, words: Words, *, subject: str, lead: str, body: str, app: str) -> str:
+    return _HTML.format(
+        language=email.language,
+        direction=words.direction,
+        subject=escape(subject),
+        lead=escape(lead),
+        body=body,
+        app=escape(app),
+    )
+
+
+def _lasts(email: OutgoingEmail, words: Words) -> str:
+    if email.kind.endswith("-code"):
+        return words.code_lasts
+    return words.delete_link_lasts if email.kind == "delete-link" else words.link_lasts

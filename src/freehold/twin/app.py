@@ -1,8 +1,12 @@
 """The twin as one ASGI application: the Platform API, the databases behind their hostnames, faults around both."""
 
+import asyncio
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router, delete, get, post
@@ -19,14 +23,20 @@ from msgspec import Struct
 from freehold import __version__
 from freehold.http.databases.gateway import Gateway
 from freehold.http.databases.replicas import Replicas
+from freehold.keys import load_or_create_key
 from freehold.providers.serving import REPLICA_METHODS
+from freehold.settings.fields import BadSettings
 from freehold.twin import refusals
+from freehold.twin.catalogue import Catalogue
 from freehold.twin.databases import DatabasesController, empty
+from freehold.twin.engine import running_engine
 from freehold.twin.faults import PATH, Fault, Faults, Faulty
 from freehold.twin.groups import GroupsController
+from freehold.twin.hosts import Hosts, Place
 from freehold.twin.organizations import OrganizationsController, PlatformController
 from freehold.twin.platform import Drawn, Platform
 from freehold.twin.refusals import Refusal
+from freehold.twin.tokens import DatabaseTokens
 
 _MAX_BODY_BYTES = 2 * 1024 * 1024
 
@@ -170,3 +180,45 @@ def _with_cors(send: Send) -> Send:
         await send(message)
 
     return send_with_cors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwinOptions:
+    """Where the twin keeps its data, and how it is reached."""
+
+    folder: Path
+    port: int
+    sqld: Path
+    organization: str
+    token: str
+    place: Place
+
+
+@asynccontextmanager
+async def open_twin(options: TwinOptions, faults: Faults | None = None) -> AsyncIterator[ASGIApp]:
+    """The whole twin, ready to be served, with its sqld running until the end.
+
+    Raises:
+        BadSettings, BadKeyFile: the folder cannot be used.
+        Unavailable: sqld does not start.
+    """
+    try:
+        await asyncio.to_thread(options.folder.mkdir, mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadSettings([f"--data-dir: cannot make `{options.folder}`: {error.strerror}"]) from error
+    folder = await asyncio.to_thread(options.folder.resolve)
+    key = await asyncio.to_thread(load_or_create_key, folder / "key.pem")
+    async with running_engine(options.sqld, folder / "sqld", key) as engine:
+        catalogue = await asyncio.to_thread(Catalogue, folder / "catalogue.db")
+        try:
+            await catalogue.prepare()
+            platform = Platform(
+                options.organization,
+                catalogue,
+                engine,
+                DatabaseTokens(catalogue, key),
+                Hosts(options.organization, options.port, options.place),
+            )
+            yield create_twin(platform, options.token, faults)
+        finally:
+            await asyncio.to_thread(catalogue.close)

@@ -6,8 +6,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
+from freehold.twin.catalogue import LOCATIONS
 from freehold.twin.databases import Authorization, Expiration, empty
-from freehold.twin.locations import LOCATIONS
 from freehold.twin.platform import Drawn, Platform
 from freehold.twin.refusals import Refusal
 from freehold.twin.types import (

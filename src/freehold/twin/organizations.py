@@ -10,8 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Struct
 
-from freehold.twin.catalogue import ApiTokenRecord
-from freehold.twin.locations import LOCATIONS
+from freehold.twin.catalogue import LOCATIONS, ApiTokenRecord
 from freehold.twin.platform import Platform
 from freehold.twin.refusals import Refusal
 from freehold.twin.types import (

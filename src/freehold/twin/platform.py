@@ -11,11 +11,10 @@ import msgspec
 from msgspec import UNSET
 
 from freehold.errors import NotFound
-from freehold.twin.catalogue import Catalogue, DatabaseRecord, GroupRecord, rfc3339
+from freehold.twin.catalogue import LOCATIONS, Catalogue, DatabaseRecord, GroupRecord, rfc3339
 from freehold.twin.engine import Engine
 from freehold.twin.faults import Fault, Kind
 from freehold.twin.hosts import Hosts
-from freehold.twin.locations import LOCATIONS
 from freehold.twin.refusals import Refusal, database_exists, database_missing, group_missing
 from freehold.twin.tokens import LEVELS, DatabaseTokens, parse_duration
 from freehold.twin.types import (

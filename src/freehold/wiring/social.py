@@ -1,10 +1,18 @@
 """Sign-in with GitHub, Google or any OpenID Connect issuer."""
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
 from freehold.auth.service import Auth
 from freehold.auth.social.attempts import Secrets
+from freehold.auth.social.ports import IdentityProvider
 from freehold.auth.social.service import Social
 from freehold.central.auth.social import CentralAttempts, CentralSocialAccounts
-from freehold.identity.open import open_providers
+from freehold.identity.code_flow import Registration
+from freehold.identity.github import github_provider
+from freehold.identity.oidc import Issuer, OidcProvider, google_provider
+from freehold.identity.outbound import Outbound, open_outbound
+from freehold.settings.fields import Settings
 from freehold.wiring.foundation import Foundation
 
 
@@ -12,9 +20,44 @@ async def open_social(base: Foundation, auth: Auth) -> Social:
     """What signs people in who are known at the providers of the settings."""
     return Social(
         auth=auth,
-        providers=await base.stack.enter_async_context(open_providers(base.settings)),
+        providers=await base.stack.enter_async_context(_providers(base.settings)),
         attempts=CentralAttempts(base.central),
         accounts=CentralSocialAccounts(base.central),
         secrets=Secrets(base.secret.encode()),
         base_url=f"{base.settings.public_url}/api/auth",
     )
+
+
+@asynccontextmanager
+async def _providers(settings: Settings) -> AsyncIterator[Mapping[str, IdentityProvider]]:
+    """The providers that the settings turn on, by the name that clients call them."""
+    written_down = [settings.oidc_issuer, settings.github_url, settings.github_api_url]
+    async with open_outbound([url for url in written_down if url]) as outbound:
+        yield {provider.provider_id: provider for provider in _chosen(settings, outbound)}
+
+
+def _chosen(settings: Settings, outbound: Outbound) -> list[IdentityProvider]:
+    found: list[IdentityProvider] = []
+    if settings.github_client_id:
+        found.append(
+            github_provider(
+                outbound,
+                settings.github_client_id,
+                settings.github_client_secret.reveal(),
+                settings.github_url,
+                settings.github_api_url,
+            )
+        )
+    if settings.google_client_id:
+        found.append(
+            google_provider(outbound, settings.google_client_id, settings.google_client_secret.reveal())
+        )
+    if settings.oidc_issuer:
+        us = Registration(
+            provider_id=settings.oidc_id,
+            client_id=settings.oidc_client_id,
+            client_secret=settings.oidc_client_secret.reveal(),
+            scopes=settings.oidc_scopes,
+        )
+        found.append(OidcProvider(outbound, Issuer(outbound, settings.oidc_issuer), us))
+    return found
