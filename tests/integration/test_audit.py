@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from freehold.audit.chain import seal_key
+from freehold.audit.chain import mac_key
 from freehold.audit.service import Audit
 from freehold.audit.types import Anchor, Event, Filter
 from freehold.central.audit_store import CentralAudit
@@ -20,14 +20,14 @@ from freehold.central.upgrade import upgrade_central
 from freehold.errors import CentralUnavailable
 from tests.support.central_place import CentralPlace
 
-KEY = seal_key("secret")
+KEY = mac_key("secret")
 
 # A process that records as fast as it can, half of it inside transactions of its own.
 _RECORDING = """
 import asyncio, sys
 from pathlib import Path
 from freehold.audit.types import Event
-from freehold.audit.chain import seal_key
+from freehold.audit.chain import mac_key
 from freehold.central.audit_store import CentralAudit
 from freehold.central.engine import open_central, open_remote_central
 async def main(place, token, count, key):
@@ -39,7 +39,7 @@ async def main(place, token, count, key):
     alone = [audit.record(Event("test.alone", details={"number": n})) for n in range(count)]
     await asyncio.gather(*alone, *map(inside, range(count)))
     await central.close()
-asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), seal_key("secret")))
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), mac_key("secret")))
 """
 
 
@@ -259,7 +259,7 @@ async def test_an_anchor_tells_of_a_head_that_was_put_back(trail: Trail) -> None
 
 async def test_only_the_services_own_secret_seals(trail: Trail) -> None:
     await trail.fill(3)
-    other = Trail(trail.place, trail.token, Central(trail.central.engine, seal_key("another")), trail.store)
+    other = Trail(trail.place, trail.token, Central(trail.central.engine, mac_key("another")), trail.store)
     await other.fill(1)
     found = [entry.action async for entry in trail.audit.each(after=4)]
     assert found == ["audit.resealed", "test.done"]

@@ -16,7 +16,7 @@ from freehold.audit.types import Filter
 from freehold.auth.sessions.cookies import SessionCookies
 from freehold.central.audit_store import CentralAudit
 from freehold.central.engine import Central, open_central
-from freehold.central.registry.census import CentralCensus
+from freehold.central.registry.client_versions import CentralClientVersions
 from freehold.central.upgrade import migration_config, upgrade_central
 from freehold.client import FreeholdClient
 from freehold.errors import CentralUnavailable
@@ -24,7 +24,13 @@ from freehold.http.client_address import ClientAddresses
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry.client_reports import ClientReports
 from freehold.http.registry.routes import registry_routes
-from freehold.registry.census import AnonymousCount, AppCount, ContractTooEarly, OlderApps, Reports
+from freehold.registry.client_versions import (
+    AnonymousCount,
+    AppCount,
+    ClientVersions,
+    ContractTooEarly,
+    OlderApps,
+)
 from freehold.registry.release import app_order
 from freehold.registry.service import Registry
 from freehold.registry.taken_down import Credential
@@ -51,7 +57,7 @@ async def registry(path: Path) -> AsyncIterator[Registry]:
         for number in range(12):
             by_hand(path, ADD_USER, (f"user-{number}", f"{number}@example.com", None))
         by_hand(path, ADD_USER, ("guest-1", "guest@example.com", 1))
-        reports = Reports(CentralCensus(central_of(opened)), who=who, place_key=b"key")
+        reports = ClientVersions(CentralClientVersions(central_of(opened)), who=who, place_key=b"key")
         yield with_changes(opened, reports=reports)
 
 
@@ -195,7 +201,7 @@ async def test_reports_from_before_are_kept_as_those_of_nobody(tmp_path: Path) -
             said = sqlalchemy.text("INSERT INTO client_report VALUES ('a', '1.0', 2, :at)")
             await db.execute(said, {"at": at_ms})
         await upgrade_central(central)
-        census = await Reports(CentralCensus(central)).census(0)
+        census = await ClientVersions(CentralClientVersions(central)).census(0)
     finally:
         await central.close()
     assert (census.anonymous, census.apps) == ([AnonymousCount("1.0", 2, 1)], [])
@@ -222,9 +228,9 @@ async def test_devices_not_seen_for_long_count_no_more_and_are_dropped(
 
 
 async def test_processes_that_hear_the_same_device_agree_on_the_last_word(registry: Registry) -> None:
-    store = CentralCensus(central_of(registry))
+    store = CentralClientVersions(central_of(registry))
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    one, two = (Reports(store, now) for now in (lambda: at + timedelta(seconds=5), lambda: at))
+    one, two = (ClientVersions(store, now) for now in (lambda: at + timedelta(seconds=5), lambda: at))
     one.note("a", "2.0", 3)
     two.note("a", "1.0", 1)
     await asyncio.gather(one.flush(), two.flush())
@@ -242,7 +248,7 @@ async def test_reports_wait_while_the_central_database_is_away_and_fill_no_memor
             self.saved = len(reports)
 
     store = Away()
-    reports = Reports(store)  # type: ignore[arg-type]
+    reports = ClientVersions(store)  # type: ignore[arg-type]
     for device in range(10_500):
         reports.note(f"device {device}", "1.0", 1)
     with pytest.raises(CentralUnavailable):
@@ -259,7 +265,7 @@ async def test_what_waits_is_written_when_the_service_ends(registry: Registry) -
     registry.reports.note("a", "1.0", 1)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert await CentralCensus(central_of(registry)).anonymous(0) == [AnonymousCount("1.0", 1, 1)]
+    assert await CentralClientVersions(central_of(registry)).anonymous(0) == [AnonymousCount("1.0", 1, 1)]
 
 
 async def test_a_contract_waits_for_older_apps_and_force_is_recorded(registry: Registry) -> None:
@@ -320,7 +326,7 @@ async def test_the_store_counts_alike_wherever_the_central_database_is(kind: str
         async with place.opened() as (central, _):
             for number, is_guest in enumerate((0, 0, 1)):
                 place.by_hand(ADD_USER, (f"user-{number}", f"{number}@example.com", is_guest))
-            reports = Reports(CentralCensus(central), who=who)
+            reports = ClientVersions(CentralClientVersions(central), who=who)
             for number in range(4):
                 shown = Credential("session", f"user-{number}")
                 for device in range(12):
@@ -332,6 +338,6 @@ async def test_the_store_counts_alike_wherever_the_central_database_is(kind: str
             census = await reports.census(1)
             assert census.apps == [AppCount("1.4", 1, 2, 1)]
             assert census.anonymous == [AnonymousCount("0.1", 0, 32)]
-            assert await CentralCensus(central).older_apps(0, app_order("1.6")) == OlderApps(
+            assert await CentralClientVersions(central).older_apps(0, app_order("1.6")) == OlderApps(
                 2, ("1.4", "1.5")
             )

@@ -20,7 +20,7 @@ from freehold.providers.engines.engines import ENGINES, PACKAGES, EngineMissing,
 from freehold.registry.files import load_folder
 from freehold.registry.lint.findings import Waivers
 from freehold.registry.release import Waiver
-from freehold.registry.sum_file import read_seal
+from freehold.registry.sum_file import read_sum_file
 from freehold.registry.trial import load_fixtures, try_out
 from freehold.registry.types import BadRegistry
 from tests.integration.migrate_parts import BAHAR, history
@@ -52,9 +52,9 @@ async def faults(
 
 
 async def test_the_registry_that_ships_comes_out_alike_on_every_engine() -> None:
-    migrations, fixtures, seal = await load_folder(BAHAR), await load_fixtures(BAHAR), read_seal(BAHAR)
-    assert seal is not None
-    recorded = {one.version: one.schema for one in seal.migrations}
+    migrations, fixtures, sums = await load_folder(BAHAR), await load_fixtures(BAHAR), read_sum_file(BAHAR)
+    assert sums is not None
+    recorded = {one.version: one.schema for one in sums.migrations}
     assert sorted(recorded) == list(range(1, len(migrations) + 1))
     assert await faults(migrations, recorded, fixtures) == {engine: [] for engine in ENGINES}
 

@@ -29,10 +29,10 @@ class CentralPlace:
     token: str = ""
 
     @asynccontextmanager
-    async def opened(self, seal_key: bytes = b"") -> AsyncIterator[tuple[Central, ChangeFeed]]:
+    async def opened(self, mac_key: bytes = b"") -> AsyncIterator[tuple[Central, ChangeFeed]]:
         """The database at its newest schema, with its change feed."""
         self.begin()
-        central = self.connect(seal_key)
+        central = self.connect(mac_key)
         changes: ChangeFeed | None = None
         try:
             await upgrade_central(central)
@@ -43,11 +43,11 @@ class CentralPlace:
                 changes.close()
             await central.close()
 
-    def connect(self, seal_key: bytes = b"") -> Central:
+    def connect(self, mac_key: bytes = b"") -> Central:
         """Without looking whether it is there."""
         if self.path is None:
-            return open_remote_central(self.url, self.token, seal_key)
-        return open_central(self.path, seal_key)
+            return open_remote_central(self.url, self.token, mac_key)
+        return open_central(self.path, mac_key)
 
     def by_hand(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Change it behind the service's back, as another program would: one statement, or several without values."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from freehold.audit.chain import chained, draft, entry_hash, is_sealed, seal, seal_key
+from freehold.audit.chain import chained, draft, entry_hash, is_authentic, mac, mac_key
 from freehold.audit.origin import Origin, acting, current_origin, work_begins
 from freehold.audit.types import AuditDetailsTooLarge, BadMoment, Draft, Event, moment
 
@@ -50,13 +50,13 @@ def test_each_entry_stands_on_the_one_before() -> None:
 
 
 def test_a_seal_fits_one_head_and_one_secret() -> None:
-    key = seal_key("secret")
-    made = seal(key, 7, "ff")
-    assert is_sealed(key, 7, "ff", made)
-    assert not is_sealed(key, 8, "ff", made)
-    assert not is_sealed(key, 7, "fe", made)
-    assert not is_sealed(seal_key("other"), 7, "ff", made)
-    assert not is_sealed(key, 7, "ff", "\udce9")
+    key = mac_key("secret")
+    made = mac(key, 7, "ff")
+    assert is_authentic(key, 7, "ff", made)
+    assert not is_authentic(key, 8, "ff", made)
+    assert not is_authentic(key, 7, "fe", made)
+    assert not is_authentic(mac_key("other"), 7, "ff", made)
+    assert not is_authentic(key, 7, "ff", "\udce9")
 
 
 def test_an_event_is_recorded_for_whoever_acts() -> None:

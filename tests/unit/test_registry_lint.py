@@ -10,7 +10,7 @@ from testbed.servers import ROOT
 from freehold.registry.lint.catalogue import CHECKS, RULES
 from freehold.registry.lint.findings import Finding, is_failed
 from freehold.registry.lint.run import fingerprints, lint_folder
-from freehold.registry.sum_file import SEAL_FILE, parse_seal, read_seal, sealed
+from freehold.registry.sum_file import SUM_FILE, parse_sum_file, read_sum_file, sum_file_of
 from freehold.registry.types import BadRegistry
 from tests.unit.test_registry_lint_schema import BAD as OF_SCHEMA
 
@@ -243,8 +243,8 @@ async def test_a_contract_in_one_release_with_its_expand_is_too_early(tmp_path: 
 
 async def sealed_at(folder: Path):  # type: ignore[no-untyped-def]
     linted = await lint_folder(folder)
-    seal = sealed(linted.migrations, list(fingerprints(linted).values()))
-    (folder / SEAL_FILE).write_text(seal.text)
+    seal = sum_file_of(linted.migrations, list(fingerprints(linted).values()))
+    (folder / SUM_FILE).write_text(seal.text)
     return seal
 
 
@@ -252,7 +252,7 @@ async def test_edited_missing_renamed_and_unsealed_files_are_told(tmp_path: Path
     for number in (1, 2, 3):
         (tmp_path / f"000{number}_make_{number}.sql").write_text(f"CREATE TABLE t{number} (a PRIMARY KEY);\n")
     seal = await sealed_at(tmp_path)
-    assert read_seal(tmp_path) == seal
+    assert read_sum_file(tmp_path) == seal
     assert (await lint_folder(tmp_path)).findings == ()
 
     (tmp_path / "0002_make_2.sql").write_text("CREATE TABLE t2 (a PRIMARY KEY, b);\n")
@@ -263,11 +263,11 @@ async def test_edited_missing_renamed_and_unsealed_files_are_told(tmp_path: Path
     edited = await sealed_at(tmp_path)
     assert (await lint_folder(tmp_path)).findings == ()
     assert {one.code for one in (await lint_folder(tmp_path, seal)).findings} == {"FH023"}
-    (tmp_path / SEAL_FILE).write_text(edited.text.replace("chain:", "chain:0")[:-1])
+    (tmp_path / SUM_FILE).write_text(edited.text.replace("chain:", "chain:0")[:-1])
     with pytest.raises(BadRegistry, match="line 1 cannot be understood"):
         await lint_folder(tmp_path)
 
-    (tmp_path / SEAL_FILE).write_text(seal.text)
+    (tmp_path / SUM_FILE).write_text(seal.text)
     (tmp_path / "0004_make_4.sql").unlink()
     (tmp_path / "0003_make_3.sql").rename(tmp_path / "0003_make_it.sql")
     codes = {(one.file, one.code) for one in (await lint_folder(tmp_path)).findings}
@@ -306,9 +306,9 @@ def test_two_branches_that_take_the_same_number_conflict_in_git(tmp_path: Path) 
     commit("two", [3, 4])
     merged = git("merge", "one")
     assert merged.returncode != 0
-    assert f"CONFLICT (content): Merge conflict in {SEAL_FILE}" in merged.stdout
+    assert f"CONFLICT (content): Merge conflict in {SUM_FILE}" in merged.stdout
     with pytest.raises(BadRegistry, match="two branches took the same number"):
-        parse_seal((tmp_path / SEAL_FILE).read_text())
+        parse_sum_file((tmp_path / SUM_FILE).read_text())
 
 
 async def test_a_waiver_for_published_files_is_taken_from_the_folder_and_must_be_of_use(

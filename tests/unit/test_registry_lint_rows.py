@@ -6,7 +6,7 @@ import pytest
 
 from freehold.registry.lint.findings import Finding
 from freehold.registry.lint.run import fingerprints, lint_folder
-from freehold.registry.sum_file import sealed
+from freehold.registry.sum_file import sum_file_of
 
 OFF = "-- foreign_keys: off\n"
 CONTRACT = "-- phase: contract\n-- min_app: 2.0\n"
@@ -275,7 +275,7 @@ async def test_what_a_release_before_did_is_not_told_again_and_a_waiver_for_it_s
     found = await linted(tmp_path, BEFORE, f"{OFF}DROP TABLE t; CREATE TABLE t {SHAPE}")
     assert [(one.code, one.line, one.statement) for one in found] == [("FH116", 2, 1)]
     whole = await lint_folder(tmp_path)
-    seal = sealed(whole.migrations, list(fingerprints(whole).values()))
+    seal = sum_file_of(whole.migrations, list(fingerprints(whole).values()))
     assert "FH116" not in {one.code for one in (await lint_folder(tmp_path, seal)).findings}
     waiver = '[[waiver]]\nversion = 2\nrule = "FH116"\nreason = "nobody had rows"\n'
     (tmp_path / "registry.toml").write_text(waiver)

@@ -7,7 +7,7 @@ import pytest
 from freehold.registry.lint.catalogue import RULES
 from freehold.registry.lint.findings import Finding
 from freehold.registry.lint.run import fingerprints, lint_folder
-from freehold.registry.sum_file import SEAL_FILE, sealed
+from freehold.registry.sum_file import SUM_FILE, sum_file_of
 
 CONTRACT = "-- phase: contract\n-- min_app: 2.0\n"
 P = "CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT, a INTEGER, b INTEGER);\n"
@@ -179,8 +179,8 @@ async def test_what_was_released_before_a_rule_came_is_not_told_unless_it_can_be
     sql = trigger("UPDATE t SET a = datetime('now')") + ";CREATE TABLE a (b TEXT REFERENCES nowhere)"
     assert {one.code for one in await found(tmp_path, sql)} == {"FH119", "FH122", "FH123"}
     whole = await lint_folder(tmp_path)
-    seal = sealed(whole.migrations, list(fingerprints(whole).values()))
-    (tmp_path / SEAL_FILE).write_text(seal.text)
+    seal = sum_file_of(whole.migrations, list(fingerprints(whole).values()))
+    (tmp_path / SUM_FILE).write_text(seal.text)
     again = {one.code for one in (await lint_folder(tmp_path, seal)).findings} - NOISE
     assert again == {"FH119"}  # every INSERT fails until a new version makes the table
     (tmp_path / "0002_step.sql").write_text("CREATE TABLE nowhere (id INTEGER PRIMARY KEY)")

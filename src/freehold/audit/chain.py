@@ -60,16 +60,16 @@ def entry_hash(previous: str, seq: int, entry: Draft) -> str:
     return hashlib.sha256(b"".join(b"%d:%s," % (len(text), text) for text in texts)).hexdigest()
 
 
-def seal_key(secret: str) -> bytes:
-    """The key for seals, made from the service's secret, which the database does not hold."""
+def mac_key(secret: str) -> bytes:
+    """The key for `mac`, made from the service's secret, which the database does not hold."""
     return hmac.new(secret.encode(), b"freehold audit head", "sha256").digest()
 
 
-def seal(key: bytes, seq: int, newest_hash: str) -> str:
+def mac(key: bytes, seq: int, newest_hash: str) -> str:
     """Proves that a head was written by whoever holds the key."""
     return hmac.new(key, f"{seq}:{newest_hash}".encode(), "sha256").hexdigest()
 
 
-def is_sealed(key: bytes, seq: int, newest_hash: str, found: str) -> bool:
-    """Whether this is the head's seal."""
-    return hmac.compare_digest(seal(key, seq, newest_hash).encode(), found.encode("utf-8", "surrogateescape"))
+def is_authentic(key: bytes, seq: int, newest_hash: str, found: str) -> bool:
+    """Whether `found` is the head's MAC."""
+    return hmac.compare_digest(mac(key, seq, newest_hash).encode(), found.encode("utf-8", "surrogateescape"))

@@ -163,7 +163,7 @@ class _Check:
             self.fault = (self.seq, "it is not the one that the trail's own record ends with")
         elif last > self.seq:
             self.fault = (self.seq + 1, f"it is missing: an anchor says that there is an entry {last}")
-        elif not head.is_sealed:
+        elif not head.is_authentic:
             self.fault = (self.seq, "the record that the trail ends here was not written with this secret")
 
     def _entry(self, entry: Entry) -> None:

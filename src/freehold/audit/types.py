@@ -76,11 +76,11 @@ def _readable(text: str) -> str:
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the trail goes. `is_sealed`: the record of it was written by whoever holds the service's secret."""
+    """How far the trail goes. `is_authentic`: the record of it was written by whoever holds the service's secret."""
 
     seq: int
     hash: str
-    is_sealed: bool = True
+    is_authentic: bool = True
 
 
 class Anchor(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.audit.chain import chained, draft, is_sealed, seal
+from freehold.audit.chain import chained, draft, is_authentic, mac
 from freehold.audit.origin import Origin
 from freehold.audit.types import RESEALED, STARTED, SYSTEM, Draft, Event
 from freehold.central.tables import audit_head
@@ -24,8 +24,8 @@ log = get_logger()
 async def append(db: AsyncConnection, drafts: Sequence[Draft], key: bytes) -> None:
     """Add these to the trail, in this order. The transaction must hold the write lock, as `Central.write` does."""
     seq, newest, found = (await db.execute(_HEAD)).one()
-    if not is_sealed(key, seq, newest, found):
-        drafts = [_sealed_anew(seq, drafts[0].at), *drafts]
+    if not is_authentic(key, seq, newest, found):
+        drafts = [_restarted(seq, drafts[0].at), *drafts]
     rows = []
     previous = newest
     for entry in chained(newest, seq, drafts):
@@ -33,15 +33,15 @@ async def append(db: AsyncConnection, drafts: Sequence[Draft], key: bytes) -> No
             {
                 **msgspec.structs.asdict(entry),
                 "previous": previous,
-                "seal": seal(key, entry.seq, entry.hash),
+                "seal": mac(key, entry.seq, entry.hash),
             }
         )
         previous = entry.hash
     await db.execute(_APPEND, rows if len(rows) > 1 else rows[0])
 
 
-def _sealed_anew(seq: int, at: str) -> Draft:
-    """A head that we did not seal is not covered up: the trail says itself where that happened."""
+def _restarted(seq: int, at: str) -> Draft:
+    """A head that is not ours is not covered up: the trail says itself where that happened."""
     if seq:
         log.error("audit.head_not_ours", seq=seq)
     return draft(Event(RESEALED if seq else STARTED, actor=SYSTEM), Origin(), at)

@@ -38,8 +38,8 @@ class CentralAudit:
     async def head(self) -> Head:
         async with self._central.read() as db:
             row = (await db.execute(select(audit_head.c.seq, audit_head.c.hash, audit_head.c.seal))).one()
-        is_ours = self._central.has_sealed(row.seq, row.hash, row.seal)
-        return Head(seq=row.seq, hash=row.hash, is_sealed=is_ours or row.seq == 0)
+        is_ours = self._central.has_authenticated(row.seq, row.hash, row.seal)
+        return Head(seq=row.seq, hash=row.hash, is_authentic=is_ours or row.seq == 0)
 
     async def page(self, *, after: int, limit: int, matching: Filter | None = None) -> Sequence[Entry]:
         wanted = _matching(matching).where(audit_entry.c.seq > after).order_by(audit_entry.c.seq)

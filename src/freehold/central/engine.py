@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from freehold.audit.chain import draft, is_sealed
+from freehold.audit.chain import draft, is_authentic
 from freehold.audit.origin import current_origin
 from freehold.audit.types import Draft, Event
 from freehold.central.audit_rows import append
@@ -50,7 +50,7 @@ class Central:
     """
 
     engine: AsyncEngine
-    seal_key: bytes = b""  # see `audit.chain.seal_key`
+    mac_key: bytes = b""  # see `audit.chain.mac_key`
     now: Callable[[], datetime] = utc_now
     commits: Commits = field(default_factory=Commits)
     # This process's writers, one after the other: SQLite's own way to wait for a lock is to sleep and look again,
@@ -90,15 +90,15 @@ class Central:
 
     async def record_drafts(self, db: AsyncConnection, drafts: Sequence[Draft]) -> None:
         """The same for events whose origin was noted earlier."""
-        await append(db, drafts, self.seal_key)
+        await append(db, drafts, self.mac_key)
 
     def draft(self, event: Event) -> Draft:
         """The event with the time and what is known of where it comes from."""
         return draft(event, current_origin(), to_iso(self.now()))
 
-    def has_sealed(self, seq: int, newest_hash: str, found: str) -> bool:
+    def has_authenticated(self, seq: int, newest_hash: str, found: str) -> bool:
         """Whether this is the seal of a head of the audit trail, made with our key."""
-        return is_sealed(self.seal_key, seq, newest_hash, found)
+        return is_authentic(self.mac_key, seq, newest_hash, found)
 
     async def check(self) -> None:
         """Return when the database answers, takes writes and, in a file, could be written to.
@@ -137,7 +137,7 @@ class _EngineProbe(Probe):
         await self._engine.dispose()
 
 
-def open_central(path: Path, seal_key: bytes = b"") -> Central:
+def open_central(path: Path, mac_key: bytes = b"") -> Central:
     """The central database in a SQLite file (WAL, synced at each commit, foreign keys on).
 
     The folder must exist; the file is made on first use.
@@ -154,10 +154,10 @@ def open_central(path: Path, seal_key: bytes = b"") -> Central:
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 
-    return Central(engine, seal_key, probe=FileProbe(path))
+    return Central(engine, mac_key, probe=FileProbe(path))
 
 
-def open_remote_central(url: str, auth_token: Token = None, seal_key: bytes = b"") -> Central:
+def open_remote_central(url: str, auth_token: Token = None, mac_key: bytes = b"") -> Central:
     """The central database on a libSQL server: `libsql://…`, `https://…` or `http://…`. Foreign keys are on there.
 
     A token that is a function is asked for again when the server refuses the last one.
@@ -170,7 +170,7 @@ def open_remote_central(url: str, auth_token: Token = None, seal_key: bytes = b"
     given: dict[str, Any] = {} if auth_token is None else {"auth_token": auth_token}
     given["missing_grace_s"] = MISSING_GRACE_S
     probe = _EngineProbe(_engine(engine_url(url), connections=1, **given))
-    return Central(_engine(engine_url(url), **given), seal_key, probe=probe)
+    return Central(_engine(engine_url(url), **given), mac_key, probe=probe)
 
 
 def _engine(

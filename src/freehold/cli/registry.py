@@ -20,7 +20,7 @@ from freehold.cli.registry_trial import trial
 from freehold.cli.registry_write import diff, new
 from freehold.errors import InvalidInput
 from freehold.migrate.types import Migration
-from freehold.registry.census import Census
+from freehold.registry.client_versions import Census
 from freehold.registry.types import PublishedMigration
 
 

@@ -14,7 +14,7 @@ from freehold.migrate.types import Migration, chains
 from freehold.registry.files import file_name
 from freehold.registry.lint.findings import Finding, is_failed
 from freehold.registry.lint.run import Linted, fingerprints, lint_folder, require_replayed
-from freehold.registry.sum_file import SEAL_FILE, Seal, parse_seal, read_seal, sealed
+from freehold.registry.sum_file import SUM_FILE, SumFile, parse_sum_file, read_sum_file, sum_file_of
 from freehold.registry.types import BadRegistry
 
 FOLDER = click.argument(
@@ -51,7 +51,7 @@ async def lint(folder: Path | None, base: str | None, strict: bool, form: str, a
     stderr, with --json or --format github to stdout.
     """
     folder = registry_folder(folder)
-    before = None if base is None else await asyncio.to_thread(_seal_at, folder, base)
+    before = None if base is None else await asyncio.to_thread(_sum_file_at, folder, base)
     linted = await lint_folder(folder, before)
     if not linted.migrations and not linted.findings:
         raise BadRegistry([f"{folder}: there are no migrations in this folder"])
@@ -95,15 +95,15 @@ async def seal(folder: Path | None, again: tuple[int, ...], as_json: bool) -> in
     file is noticed; this refuses to seal one again unless told so. Safe to run twice.
     """
     folder = registry_folder(folder)
-    before = await asyncio.to_thread(read_seal, folder) or Seal()
+    before = await asyncio.to_thread(read_sum_file, folder) or SumFile()
     linted = await lint_folder(folder)
     require_replayed(linted)
     if lost := sorted(set(again) - {one.version for one in linted.migrations}):
         raise BadRegistry([f"--again {version}: there is no such version" for version in lost])
     _require_kept(before, linted.migrations, again)
     schemas = fingerprints(linted)
-    after = sealed(linted.migrations, [schemas[one.version] for one in linted.migrations])
-    await asyncio.to_thread((folder / SEAL_FILE).write_text, after.text, "utf-8")
+    after = sum_file_of(linted.migrations, [schemas[one.version] for one in linted.migrations])
+    await asyncio.to_thread((folder / SUM_FILE).write_text, after.text, "utf-8")
     new = [one for one in after.migrations if one not in before.migrations]
     for one in new:
         if as_json:
@@ -112,11 +112,11 @@ async def seal(folder: Path | None, again: tuple[int, ...], as_json: bool) -> in
             )
         else:
             click.echo(f"sealed {one.file}")
-    click.echo(f"{folder / SEAL_FILE} is at version {len(after.migrations)}", err=True)
+    click.echo(f"{folder / SUM_FILE} is at version {len(after.migrations)}", err=True)
     return EXIT_DONE
 
 
-def _require_kept(before: Seal, migrations: Sequence[Migration], again: Sequence[int]) -> None:
+def _require_kept(before: SumFile, migrations: Sequence[Migration], again: Sequence[int]) -> None:
     files = {one.version: one for one in migrations}
     faults = [
         f"{line.file}: was sealed with other bytes; restore it, or say --again {line.version} if nobody has got it"
@@ -128,13 +128,13 @@ def _require_kept(before: Seal, migrations: Sequence[Migration], again: Sequence
         raise BadRegistry(faults)
 
 
-def _seal_at(folder: Path, reference: str) -> Seal:
-    """The folder's seal as it was at a commit; empty when it had none."""
+def _sum_file_at(folder: Path, reference: str) -> SumFile:
+    """The folder's `registry.sum` as it was at a commit; empty when it had none."""
     if reference.startswith("-"):
         raise BadRegistry([f"--base: `{reference}` is not a commit"])
     if _git(folder, "rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}") is None:
         raise BadRegistry([f"--base: git knows no commit `{reference}`; fetch it first"])
-    return parse_seal(_git(folder, "show", f"{reference}:./{SEAL_FILE}") or "")
+    return parse_sum_file(_git(folder, "show", f"{reference}:./{SUM_FILE}") or "")
 
 
 def _git(folder: Path, *words: str) -> str | None:

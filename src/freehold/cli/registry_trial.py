@@ -20,7 +20,7 @@ from freehold.cli.registry_check import FOLDER, JSON
 from freehold.providers.engines.engines import ENGINES, EngineMissing, open_engines
 from freehold.registry.files import load_folder
 from freehold.registry.lint.findings import waivers_of
-from freehold.registry.sum_file import SEAL_FILE, read_seal
+from freehold.registry.sum_file import SUM_FILE, read_sum_file
 from freehold.registry.trial import Tried, load_fixtures, try_out
 from freehold.registry.trial_rows import FIXTURES
 from freehold.registry.types import BadRegistry
@@ -61,8 +61,8 @@ async def trial(folder: Path | None, engines: tuple[str, ...], since: int, as_js
     if not migrations:
         raise BadRegistry([f"{folder}: there are no migrations in this folder"])
     fixtures = await load_fixtures(folder)
-    seal = await asyncio.to_thread(read_seal, folder)
-    recorded = {} if seal is None else {one.version: one.schema for one in seal.migrations}
+    sums = await asyncio.to_thread(read_sum_file, folder)
+    recorded = {} if sums is None else {one.version: one.schema for one in sums.migrations}
     waivers = await asyncio.to_thread(waivers_of, folder, migrations)
     chosen = list(dict.fromkeys(engines)) or list(ENGINES)
     failed = histories = 0
@@ -107,7 +107,7 @@ def _hint(
     recorded: dict[int, str], fixtures: dict[int, tuple[str, ...]], head: int, uncovered: Sequence[str]
 ) -> None:
     if len(recorded) < head:
-        click.echo(f"{SEAL_FILE} records no schema for some versions: run `freehold registry seal`", err=True)
+        click.echo(f"{SUM_FILE} records no schema for some versions: run `freehold registry seal`", err=True)
     if not fixtures:
         click.echo(
             f"there are no {FIXTURES}/NNNN.sql: the databases held only what migrations put there", err=True

@@ -14,7 +14,7 @@ from freehold.migrate.release_text import Part, ReleaseText
 from freehold.migrate.signature import from_text, key_id_of
 from freehold.migrate.snapshot import Scratch, sqlite_scratch
 from freehold.migrate.types import Migration, normalise
-from freehold.registry.census import Reports
+from freehold.registry.client_versions import ClientVersions
 from freehold.registry.ports import RegistryStore, Signer
 from freehold.registry.published import PublishedRegistry, PublishedRegistryCache
 from freehold.registry.publishing import (
@@ -78,7 +78,7 @@ class Registry:
     now: Callable[[], datetime] = _now
     lifetime_days: float = LIFETIME_DAYS
     # Who knows which apps are in use; None where nobody reports.
-    reports: Reports | None = None
+    reports: ClientVersions | None = None
     # Gives a new empty database, of the tenants' engine if possible: what cannot be applied is never published.
     scratch: Scratch = sqlite_scratch
 

@@ -14,8 +14,8 @@ from freehold.migrate.types import GENESIS, Migration, chain, chains
 from freehold.registry.files import FileFault, file_name, read_file
 from freehold.registry.types import BadRegistry
 
-SEAL_FILE = "registry.sum"
-_MAX_SEAL_BYTES = 8 * 1_048_576
+SUM_FILE = "registry.sum"
+_MAX_SUM_BYTES = 8 * 1_048_576
 EDITED, UNSEALED, VANISHED = "FH023", "FH024", "FH025"
 _HEAD = re.compile(r"head (?P<version>[0-9]{1,4}) chain:(?P<chain>[0-9a-f]{64}|-)")
 _LINE = re.compile(
@@ -27,7 +27,7 @@ _COMMENT = (
 )
 
 
-class SealedMigration(Struct, frozen=True):
+class SumLine(Struct, frozen=True):
     """`schema` is the fingerprint of what a fresh database holds at this version, perhaps an older form of it."""
 
     file: str
@@ -39,14 +39,14 @@ class SealedMigration(Struct, frozen=True):
         return int(self.file[:4])
 
 
-class Seal(Struct, frozen=True):
+class SumFile(Struct, frozen=True):
     """The file as it is read, oldest version first."""
 
-    migrations: tuple[SealedMigration, ...] = ()
+    migrations: tuple[SumLine, ...] = ()
     head_line: str = ""
 
     @property
-    def by_version(self) -> dict[int, SealedMigration]:
+    def by_version(self) -> dict[int, SumLine]:
         return {one.version: one for one in self.migrations}
 
     @property
@@ -56,29 +56,29 @@ class Seal(Struct, frozen=True):
         return "\n".join([self.head_line, _COMMENT + lines[0], *lines[1:], ""]) if lines else ""
 
 
-def read_seal(folder: Path) -> Seal | None:
-    """The folder's seal, or None if it has none. Blocking.
+def read_sum_file(folder: Path) -> SumFile | None:
+    """The folder's sums, or None if it has none. Blocking.
 
     Raises:
         BadRegistry: it cannot be read, e.g. because it holds the marks of a git conflict.
     """
     try:
-        return parse_seal(read_file(folder / SEAL_FILE, _MAX_SEAL_BYTES).decode())
+        return parse_sum_file(read_file(folder / SUM_FILE, _MAX_SUM_BYTES).decode())
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadRegistry([f"{SEAL_FILE}: cannot be read; restore it"]) from error
+        raise BadRegistry([f"{SUM_FILE}: cannot be read; restore it"]) from error
 
 
-def parse_seal(text: str) -> Seal:
-    """The seal in this text. Raises `BadRegistry` as `read_seal`."""
-    found: list[SealedMigration] = []
+def parse_sum_file(text: str) -> SumFile:
+    """The sums in this text. Raises `BadRegistry` as `read_sum_file`."""
+    found: list[SumLine] = []
     head = ""
     for number, line in enumerate(text.splitlines(), start=1):
         if line.startswith(("<<<<<<<", "=======", ">>>>>>>", "|||||||")):
             raise BadRegistry(
                 [
-                    f"{SEAL_FILE}: line {number}: two branches took the same number; keep the lines of the one that "
+                    f"{SUM_FILE}: line {number}: two branches took the same number; keep the lines of the one that "
                     "was merged first, give the other's files the next free numbers, then `freehold registry seal`"
                 ]
             )
@@ -87,63 +87,63 @@ def parse_seal(text: str) -> Seal:
         if _HEAD.fullmatch(line) and not head:
             head = line
         elif match := _LINE.fullmatch(line):
-            found.append(SealedMigration(match["file"], match["checksum"], match["schema"]))
+            found.append(SumLine(match["file"], match["checksum"], match["schema"]))
         else:
-            raise BadRegistry([f"{SEAL_FILE}: line {number} cannot be understood; restore the file"])
+            raise BadRegistry([f"{SUM_FILE}: line {number} cannot be understood; restore the file"])
     versions = [one.version for one in found]
     if versions != list(range(1, len(found) + 1)):
-        raise BadRegistry([f"{SEAL_FILE}: its versions are not 1, 2, 3 in order; restore the file"])
-    return Seal(tuple(found), head)
+        raise BadRegistry([f"{SUM_FILE}: its versions are not 1, 2, 3 in order; restore the file"])
+    return SumFile(tuple(found), head)
 
 
-def sealed(migrations: Sequence[Migration], schemas: Sequence[str]) -> Seal:
-    """The seal of these migrations; `schemas` are the fingerprints at each version."""
+def sum_file_of(migrations: Sequence[Migration], schemas: Sequence[str]) -> SumFile:
+    """The sums of these migrations; `schemas` are the fingerprints at each version."""
     links = chains(migrations)
-    return Seal(
+    return SumFile(
         tuple(
-            SealedMigration(file_name(one), one.checksum, schema)
+            SumLine(file_name(one), one.checksum, schema)
             for one, schema in zip(migrations, schemas, strict=True)
         ),
         f"head {len(migrations)} chain:{links[-1] if links else '-'}",
     )
 
 
-def seal_faults(seal: Seal, migrations: Sequence[Migration]) -> list[FileFault]:
-    """Where the files are not what the seal says. A file without a line is a warning only."""
+def sum_faults(sums: SumFile, migrations: Sequence[Migration]) -> list[FileFault]:
+    """Where the files are not what the sums say. A file without a line is a warning only."""
     files = {one.version: one for one in migrations}
     found = []
-    for line in seal.migrations:
+    for line in sums.migrations:
         one = files.get(line.version)
         if one is None or file_name(one) != line.file:
-            found.append(FileFault(line.file, f"it is in {SEAL_FILE}, and there is no such file", VANISHED))
+            found.append(FileFault(line.file, f"it is in {SUM_FILE}, and there is no such file", VANISHED))
         elif one.checksum != line.checksum:
-            found.append(FileFault(line.file, f"its bytes are not those that {SEAL_FILE} names", EDITED))
-    if not found and (head := _head_fault(seal)):
+            found.append(FileFault(line.file, f"its bytes are not those that {SUM_FILE} names", EDITED))
+    if not found and (head := _head_fault(sums)):
         found.append(head)
     found += [
-        FileFault(file_name(one), f"{SEAL_FILE} has no line for it", UNSEALED)
+        FileFault(file_name(one), f"{SUM_FILE} has no line for it", UNSEALED)
         for one in migrations
-        if one.version not in seal.by_version
+        if one.version not in sums.by_version
     ]
     return found
 
 
-def unpublished_changes(seal: Seal, base: Seal) -> list[FileFault]:
-    """Lines of an earlier seal that this one changed or lost: history that others have was rewritten."""
-    mine = seal.by_version
+def unpublished_changes(sums: SumFile, base: SumFile) -> list[FileFault]:
+    """Lines of an earlier file that this one changed or lost: history that others have was rewritten."""
+    mine = sums.by_version
     return [
-        FileFault(line.file, f"{SEAL_FILE} says other than before; restore the file and its line", EDITED)
+        FileFault(line.file, f"{SUM_FILE} says other than before; restore the file and its line", EDITED)
         for line in base.migrations
         if mine.get(line.version) is None
         or (mine[line.version].file, mine[line.version].checksum) != (line.file, line.checksum)
     ]
 
 
-def _head_fault(seal: Seal) -> FileFault | None:
+def _head_fault(sums: SumFile) -> FileFault | None:
     link = GENESIS
-    for line in seal.migrations:
+    for line in sums.migrations:
         link = chain(link, line.checksum)
-    if seal.head_line == f"head {len(seal.migrations)} chain:{link or '-'}":
+    if sums.head_line == f"head {len(sums.migrations)} chain:{link or '-'}":
         return None
     reason = "its first line does not follow from the others; run `freehold registry seal`"
-    return FileFault(SEAL_FILE, reason, EDITED)
+    return FileFault(SUM_FILE, reason, EDITED)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from freehold.audit.chain import seal_key
+from freehold.audit.chain import mac_key
 from freehold.audit.service import Audit
 from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.central.audit_store import CentralAudit
@@ -51,7 +51,7 @@ async def open_foundation(settings: Settings, stack: AsyncExitStack, *, creates:
         load_or_create_secret, keys / "auth-secret"
     )
     signing_key = await asyncio.to_thread(registry_key, settings, keys, creates=creates)
-    central, changes = await open_central_of(settings, stack, seal_key(secret))
+    central, changes = await open_central_of(settings, stack, mac_key(secret))
     cache = open_cache(settings, stack)
     return Foundation(
         settings=settings,

@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from freehold.central.registry.census import CentralCensus
+from freehold.central.registry.client_versions import CentralClientVersions
 from freehold.central.registry.store import CentralRegistry
 from freehold.providers.sqlite.file_target import local_scratch
-from freehold.registry.census import Reports
+from freehold.registry.client_versions import ClientVersions
 from freehold.registry.published import PublishedRegistryCache
 from freehold.registry.service import Registry
 from freehold.registry.signed import signer_of
@@ -20,14 +20,14 @@ class RegistryServices:
     """The registry, and what is made of it."""
 
     registry: Registry
-    reports: Reports
+    reports: ClientVersions
     snapshots: Snapshots
 
 
 def open_registry(base: Foundation, who: Callable[[Credential], Awaitable[str | None]]) -> RegistryServices:
     """The registry on the central database. `who` gives the user whom a client's credential belongs to."""
     settings, store = base.settings, CentralRegistry(base.central)
-    reports = Reports(CentralCensus(base.central), who=who, place_key=place_key(base.secret))
+    reports = ClientVersions(CentralClientVersions(base.central), who=who, place_key=place_key(base.secret))
     registry = Registry(
         store,
         PublishedRegistryCache(store, base.changes),

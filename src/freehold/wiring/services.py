@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from freehold.log import get_logger
-from freehold.registry.census import ContractTooEarly
+from freehold.registry.client_versions import ContractTooEarly
 from freehold.registry.files import load_folder
 from freehold.registry.folder_config import load_parts
 from freehold.registry.taken_down import Credential

@@ -8,7 +8,7 @@ from freehold.auth.recognition import CredentialKind
 from freehold.auth.sessions.cookies import SessionCookies
 from freehold.http.client_address import ClientAddresses
 from freehold.http.headers import API_KEY_HEADER, access_token_of, header, presented_by
-from freehold.registry.census import Reports
+from freehold.registry.client_versions import ClientVersions
 from freehold.registry.taken_down import Credential
 
 APP_HEADER, DEVICE_HEADER = b"freehold-app-version", b"freehold-device"
@@ -39,7 +39,7 @@ def said_in(scope: Scope) -> Said:
 class ClientReports:
     """Takes reports down with what tells whose they are; that is looked at later, off the request."""
 
-    def __init__(self, reports: Reports, cookies: SessionCookies, addresses: ClientAddresses) -> None:
+    def __init__(self, reports: ClientVersions, cookies: SessionCookies, addresses: ClientAddresses) -> None:
         self._reports = reports
         self._cookies = cookies
         self._addresses = addresses

@@ -24,7 +24,14 @@ from freehold.registry.lint.rows.watch import RowWatch
 from freehold.registry.lint.step import Keys, Step
 from freehold.registry.lint.walk import Walk
 from freehold.registry.release import Waiver
-from freehold.registry.sum_file import SEAL_FILE, UNSEALED, Seal, read_seal, seal_faults, unpublished_changes
+from freehold.registry.sum_file import (
+    SUM_FILE,
+    UNSEALED,
+    SumFile,
+    read_sum_file,
+    sum_faults,
+    unpublished_changes,
+)
 from freehold.registry.types import BadRegistry
 
 _REFUSED, _WAIVER = "FH010", "FH113"
@@ -38,8 +45,8 @@ class Linted(Struct, frozen=True):
     schemas: tuple[Schema, ...] = ()
 
 
-async def lint_folder(folder: Path, base: Seal | None = None) -> Linted:
-    """Every rule over every file. `base` is the seal of what was released before; later versions are one batch.
+async def lint_folder(folder: Path, base: SumFile | None = None) -> Linted:
+    """Every rule over every file. `base` are the sums of what was released before; later versions are one batch.
 
     Touches nothing but scratch databases. Takes a few milliseconds a migration, and some tens where rows are tried.
 
@@ -48,9 +55,9 @@ async def lint_folder(folder: Path, base: Seal | None = None) -> Linted:
         Unavailable: no scratch database can be had.
     """
     found = await read_folder(folder)
-    seal = await asyncio.to_thread(read_seal, folder)
+    sums = await asyncio.to_thread(read_sum_file, folder)
     waivers = await asyncio.to_thread(waivers_of, folder, found.migrations)
-    faults = [*found.faults, *_seal_faults(seal, base, found.migrations)]
+    faults = [*found.faults, *_sum_faults(sums, base, found.migrations)]
     known = {one.version for one in found.migrations}
     lost = [version for version in waivers.by_version if version not in known]
     faults += [FileFault(CONFIG_FILE, f"there is no version {version} to waive", _WAIVER) for version in lost]
@@ -70,15 +77,15 @@ async def lint_folder(folder: Path, base: Seal | None = None) -> Linted:
     return Linted(found.migrations, tuple(findings), schemas)
 
 
-def _seal_faults(seal: Seal | None, base: Seal | None, migrations: Sequence[Migration]) -> list[FileFault]:
-    if seal is None:
-        seal = Seal()
-        faults = (
-            [FileFault(SEAL_FILE, "there is no such file in this folder", UNSEALED)] if migrations else []
-        )
+def _sum_faults(
+    sums: SumFile | None, base: SumFile | None, migrations: Sequence[Migration]
+) -> list[FileFault]:
+    if sums is None:
+        sums = SumFile()
+        faults = [FileFault(SUM_FILE, "there is no such file in this folder", UNSEALED)] if migrations else []
     else:
-        faults = seal_faults(seal, migrations)
-    return faults + (unpublished_changes(seal, base) if base else [])
+        faults = sum_faults(sums, migrations)
+    return faults + (unpublished_changes(sums, base) if base else [])
 
 
 def _checked(step: Step, waivers: Waivers, used: set[str]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What clients said of themselves, and where tenants are. Implements `freehold.registry.census.CensusStore`."""
+"""What clients say of themselves, and where tenants are; implements `registry.client_versions.ClientVersionStore`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from freehold.central.engine import Central
 from freehold.central.tables import client_report, tenant, user_report
-from freehold.registry.census import AnonymousCount, AppCount, OlderApps, TenantCount
+from freehold.registry.client_versions import AnonymousCount, AppCount, OlderApps, TenantCount
 from freehold.registry.taken_down import DEVICES_OF_PLACE, DEVICES_OF_USER, ClientReport, UserReport
 
 _A_TRANSACTION = 500  # others must get at the write lock in between
@@ -65,7 +65,7 @@ _OLDER_APPS = text(
 
 
 @dataclass(frozen=True, slots=True)
-class CentralCensus:
+class CentralClientVersions:
     central: Central
 
     async def save_users(self, reports: Sequence[UserReport], forget_before_ms: int) -> None:

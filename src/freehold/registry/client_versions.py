@@ -84,7 +84,7 @@ class Census(Struct, frozen=True, kw_only=True):
     tenants: Sequence[TenantCount]
 
 
-class CensusStore(Protocol):
+class ClientVersionStore(Protocol):
     """Reports and tenants in the central database. Every method raises `CentralUnavailable`."""
 
     async def save_users(self, reports: Sequence[UserReport], forget_before_ms: int) -> None:
@@ -118,7 +118,7 @@ class CensusStore(Protocol):
         ...
 
 
-class Reports:
+class ClientVersions:
     """Takes down what clients say, and counts. One for each process.
 
     `who` says whose a credential is; where there is none, all are anonymous. `place_key` hides addresses.
@@ -126,7 +126,7 @@ class Reports:
 
     def __init__(
         self,
-        store: CensusStore,
+        store: ClientVersionStore,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         *,
         who: Who | None = None,
