@@ -7,7 +7,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from freehold.central.registry.store import CentralRegistry
+from freehold.central.registry import CentralRegistry
 from freehold.migrate.types import Migration
 from freehold.registry.published import PublishedRegistryCache
 from freehold.registry.service import Registry

@@ -38,19 +38,19 @@ from freehold.http.auth.context import AuthContext
 from freehold.http.auth.emails import EmailEndpoints
 from freehold.http.auth.form import form_routes
 from freehold.http.auth.guests import GuestEndpoints
-from freehold.http.auth.jwts import JwtEndpoints
 from freehold.http.auth.pairs import PairEndpoints
 from freehold.http.auth.passwords import PasswordEndpoints
 from freehold.http.auth.sessions import SessionEndpoints
 from freehold.http.auth.sign_in import SignInEndpoints
 from freehold.http.auth.table import auth_routes
+from freehold.http.auth.tokens import JwtEndpoints
 from freehold.http.client_address import ClientAddresses
 from freehold.http.guards import provide_signed_in, require_admin
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.mail.outbox import Outbox
 from freehold.settings.fields import Secret, Settings
-from freehold.wiring.email import email_addresses, open_accounts, open_password_resets
 from freehold.wiring.services import open_services
+from freehold.wiring.sign_in import email_addresses, open_accounts, open_password_resets
 from freehold.wiring.tokens import TokenServices, open_tokens
 from tests.support.central_place import CentralPlace
 from tests.support.central_template import begin_file

@@ -31,9 +31,9 @@ from freehold.central.auth.users import CentralUsers
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.limiting import Limiter, RateLimited, hit_from
 from freehold.settings.fields import Settings
-from freehold.wiring.email import email_addresses, open_accounts, open_mailer, open_password_resets
 from freehold.wiring.foundation import Foundation
 from freehold.wiring.passwords import open_password_rules
+from freehold.wiring.sign_in import email_addresses, open_accounts, open_mailer, open_password_resets
 from freehold.wiring.social import open_social
 from freehold.wiring.tokens import TokenServices, open_tokens
 

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from freehold.central.registry.client_versions import CentralClientVersions
-from freehold.central.registry.store import CentralRegistry
+from freehold.central.client_versions import CentralClientVersions
+from freehold.central.registry import CentralRegistry
 from freehold.providers.sqlite.file_target import local_scratch
 from freehold.registry.client_versions import ClientVersions
 from freehold.registry.published import PublishedRegistryCache

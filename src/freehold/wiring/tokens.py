@@ -9,8 +9,8 @@ from freehold.auth.tokens.jwts import Jwts
 from freehold.auth.tokens.refresh import TokenPairs
 from freehold.auth.tokens.signing_keys import MAX_AGE, SigningKeys
 from freehold.central.auth.api_keys import CentralApiKeys
-from freehold.central.auth.refresh_tokens import CentralRefreshTokens
 from freehold.central.auth.signing_keys import CentralSigningKeys
+from freehold.central.auth.tokens import CentralRefreshTokens
 from freehold.central.engine import Central
 from freehold.changes import Changes
 

@@ -14,9 +14,9 @@ from freehold.auth.types import NewUser, Session, User
 from freehold.http.auth.bodies import Field, check, refuse_protected
 from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.get_session import KeySessionReply, SentCopy, session_of_key
-from freehold.http.auth.jwts import jwt_header
 from freehold.http.auth.replies import NO_STORE, AuthReply, Refusal, json_reply, leading_to
 from freehold.http.auth.route import Asked, Doc, Route
+from freehold.http.auth.tokens import jwt_header
 from freehold.http.headers import API_KEY_HEADER, header, presented_by
 
 _SIGN_UP_FIELDS = (

@@ -15,7 +15,6 @@ from freehold.http.auth import (
     emails,
     form,
     guests,
-    jwts,
     pairs,
     passwords,
     provider_accounts,
@@ -23,6 +22,7 @@ from freehold.http.auth import (
     sign_in,
     social,
 )
+from freehold.http.auth import tokens as jwts
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, not_found
 from freehold.http.auth.route import Asked, Route, bound
