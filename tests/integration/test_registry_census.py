@@ -15,7 +15,6 @@ from litestar import Litestar
 from freehold.audit.types import Filter
 from freehold.auth.sessions.cookies import SessionCookies
 from freehold.central.audit_store import CentralAudit
-from freehold.central.client_versions import CentralClientVersions
 from freehold.central.engine import Central, open_central
 from freehold.central.upgrade import migration_config, upgrade_central
 from freehold.client import FreeholdClient

@@ -184,7 +184,7 @@ async def running_auth(
         auth = replace(parts, verification=addresses if must_verify else None)
         edge = AuthContext(auth, ClientAddresses(checked.trusted_proxies))
         users = CentralUsers(central, "local")
-        accounts = open_accounts(auth, central, addresses)
+        accounts = open_accounts(auth, addresses)
         resets = open_password_resets(auth, addresses)
         code_sign_in = CodeSignIn(auth, addresses.store, addresses.codes)
         endpoints = [

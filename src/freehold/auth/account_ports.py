@@ -9,7 +9,7 @@ from freehold.auth.verifications import OneTimeUse
 
 
 class AccountStore(Protocol):
-    """Users and accounts. Every method is one transaction, and raises `CentralUnavailable` without an answer.
+    """Users, their accounts and sessions. Every method is one transaction; all raise `CentralUnavailable`.
 
     Where a ticket is to be used and has been used meanwhile, nothing is changed and the answer is None or False.
     """
@@ -62,10 +62,6 @@ class AccountStore(Protocol):
         False if they are gone, or the session that asks has ended.
         """
         ...
-
-
-class OwnSessionStore(Protocol):
-    """A user's own sessions."""
 
     async def list_sessions(self, user_id: str, now: datetime) -> list[Session]:
         """The live ones that the user has begun, the oldest first."""

@@ -64,12 +64,12 @@ class CentralAudit:
                 async with self._central.write() as db:
                     await self._central.record_drafts(db, [draft for draft, _ in batch])
             except Exception as error:  # it is every waiting caller's, whatever it is
-                _settle(batch, error)
+                _finish(batch, error)
             else:
-                _settle(batch, None)
+                _finish(batch, None)
 
 
-def _settle(batch: Sequence[Waiting], error: Exception | None) -> None:
+def _finish(batch: Sequence[Waiting], error: Exception | None) -> None:
     for _, done in batch:
         if done.done():  # the caller was cancelled meanwhile
             continue

@@ -1,4 +1,4 @@
-"""The central database: one engine, short transactions, errors in our words."""
+"""The central database: one engine, short transactions, the audit trail, errors in our words."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -8,22 +8,24 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, event
+import msgspec
+from sqlalchemy import URL, event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from freehold.audit.chain import draft, is_authentic
-from freehold.audit.origin import current_origin
-from freehold.audit.types import Draft, Event
-from freehold.central.audit_rows import append
+from freehold.audit.chain import chained, draft, is_authentic, mac
+from freehold.audit.origin import Origin, current_origin
+from freehold.audit.types import RESEALED, STARTED, SYSTEM, Draft, Event
 from freehold.central.file_probe import MOVED, MOVED_FUNCTION, MOVED_SQL, FileProbe, Probe
 from freehold.central.one_hop import BEGIN, BEGIN_IMMEDIATE, OneHop, file_url
+from freehold.central.tables import audit_head
 from freehold.dates import to_iso, utc_now
 from freehold.errors import CentralUnavailable
 from freehold.fair_line import FairLine
 from freehold.libsql.bearer import Token
 from freehold.libsql.sqlalchemy.urls import engine_url
+from freehold.log import get_logger
 
 # With more namespaces than it keeps open, sqld now and then denies for a moment the very one that it is asked for.
 MISSING_GRACE_S = 2.0
@@ -32,6 +34,14 @@ _BUSY_TIMEOUT_MS = 5_000
 _IN_LINE_S = 15.0
 _CONNECTIONS = 8  # one of them is for the writer
 _READ = "read"
+# Of the audit trail; see docs/audit.md for what its rows promise.
+_COLUMNS = (*Draft.__struct_fields__, "seq", "hash", "previous", "seal")
+_APPEND = text(
+    f"INSERT INTO audit_append ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)})"
+)
+_HEAD = select(audit_head.c.seq, audit_head.c.hash, audit_head.c.seal)
+
+log = get_logger()
 
 
 @dataclass(slots=True)
@@ -90,7 +100,7 @@ class Central:
 
     async def record_drafts(self, db: AsyncConnection, drafts: Sequence[Draft]) -> None:
         """The same for events whose origin was noted earlier."""
-        await append(db, drafts, self.mac_key)
+        await _append(db, drafts, self.mac_key)
 
     def draft(self, event: Event) -> Draft:
         """The event with the time and what is known of where it comes from."""
@@ -219,3 +229,23 @@ async def _in_our_words() -> AsyncIterator[None]:
         if MOVED_FUNCTION in str(error.orig):
             raise CentralUnavailable(MOVED) from error
         raise CentralUnavailable("the central database does not answer; try again in a moment") from error
+
+
+async def _append(db: AsyncConnection, drafts: Sequence[Draft], key: bytes) -> None:
+    """Add these to the audit trail, in order. The transaction must hold the write lock, as `Central.write` does."""
+    seq, newest, found = (await db.execute(_HEAD)).one()
+    if not is_authentic(key, seq, newest, found):
+        drafts = [_restarted(seq, drafts[0].at), *drafts]
+    rows = []
+    for entry in chained(newest, seq, drafts):
+        ours = mac(key, entry.seq, entry.hash)
+        rows.append({**msgspec.structs.asdict(entry), "previous": newest, "seal": ours})
+        newest = entry.hash
+    await db.execute(_APPEND, rows if len(rows) > 1 else rows[0])
+
+
+def _restarted(seq: int, at: str) -> Draft:
+    """A head that is not ours is not covered up: the trail says itself where that happened."""
+    if seq:
+        log.error("audit.head_not_ours", seq=seq)
+    return draft(Event(RESEALED if seq else STARTED, actor=SYSTEM), Origin(), at)

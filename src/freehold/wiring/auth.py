@@ -12,19 +12,16 @@ from freehold.auth.importing.service import UserImport
 from freehold.auth.lockout import Lockout
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords.passwords import ScryptHasher
-from freehold.auth.recognition import Recognition
 from freehold.auth.service import Auth
 from freehold.auth.sessions.cached_sessions import CachedSessionCodec
 from freehold.auth.sessions.cookies import SessionCookies
 from freehold.auth.sessions.session_data import SessionData
 from freehold.auth.sessions.sessions import Sessions
 from freehold.auth.social.service import Social
-from freehold.auth.tokens.subjects import TokenSubjects
 from freehold.auth.users.accounts import Accounts
 from freehold.auth.users.admin import UserAdmin
 from freehold.auth.users.guests import Guests
 from freehold.cache.sessions import RedisSessions
-from freehold.central.auth.token_subjects import CentralTokenSubjects
 from freehold.central.auth.user_admin import CentralUserAdmin
 from freehold.central.auth.user_import import CentralUserImport
 from freehold.central.auth.users import CentralUsers
@@ -32,8 +29,13 @@ from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.limiting import Limiter, RateLimited, hit_from
 from freehold.settings.fields import Settings
 from freehold.wiring.foundation import Foundation
-from freehold.wiring.passwords import open_password_rules
-from freehold.wiring.sign_in import email_addresses, open_accounts, open_mailer, open_password_resets
+from freehold.wiring.sign_in import (
+    email_addresses,
+    open_accounts,
+    open_mailer,
+    open_password_resets,
+    open_password_rules,
+)
 from freehold.wiring.social import open_social
 from freehold.wiring.tokens import TokenServices, open_tokens
 
@@ -45,7 +47,6 @@ class AuthServices(TokenServices):
     auth: Auth
     user_admin: UserAdmin
     user_import: UserImport
-    token_subjects: TokenSubjects
     session_data: SessionData | None
     guests: Guests
     social: Social
@@ -53,7 +54,6 @@ class AuthServices(TokenServices):
     email_addresses: EmailAddresses
     code_sign_in: CodeSignIn
     password_resets: PasswordResets
-    recognition: Recognition
 
 
 async def open_auth(
@@ -68,6 +68,7 @@ async def open_auth(
     hasher = ScryptHasher()
     stack.callback(hasher.close)
     cookies = SessionCookies(secret, settings.public_url)
+    max_age = timedelta(days=settings.session_max_days)
     strategy = settings.session_cookie_cache
     session_data = None if strategy == "off" else SessionData(secret, cookies, strategy)
     addresses = email_addresses(central, await asyncio.to_thread(open_mailer, settings), secret, settings)
@@ -79,7 +80,7 @@ async def open_auth(
             base.changes,
             shared=shared,
             has_cookie_cache=session_data is not None,
-            max_age=timedelta(days=settings.session_max_days),
+            max_age=max_age,
         ),
         cookies=cookies,
         origins=TrustedOrigins(settings.public_url, [*settings.own_origins, *settings.trusted_origins]),
@@ -99,23 +100,20 @@ async def open_auth(
         secret,
         settings.public_url,
         signing_key_max_age=timedelta(days=settings.jwt_key_days),
+        session_max_age=max_age,
     )
     return AuthServices(
         **vars(tokens),
         auth=auth,
         user_admin=UserAdmin(auth, CentralUserAdmin(central, users), addresses.notices),
         user_import=UserImport(CentralUserImport(central, provider_name)),
-        token_subjects=TokenSubjects(
-            CentralTokenSubjects(central, timedelta(days=settings.session_max_days)), base.changes
-        ),
         session_data=session_data,
         guests=Guests(auth, users),
         social=await open_social(base, auth),
-        accounts=open_accounts(auth, central, addresses),
+        accounts=open_accounts(auth, addresses),
         email_addresses=addresses,
         code_sign_in=CodeSignIn(auth, addresses.store, addresses.codes),
         password_resets=open_password_resets(auth, addresses),
-        recognition=Recognition(auth.sessions, tokens.pairs, tokens.api_keys),
     )
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from freehold.central.client_versions import CentralClientVersions
-from freehold.central.registry import CentralRegistry
+from freehold.central.registry import CentralClientVersions, CentralRegistry
 from freehold.providers.sqlite.file_target import local_scratch
 from freehold.registry.client_versions import ClientVersions
 from freehold.registry.published import PublishedRegistryCache

@@ -1,6 +1,8 @@
-"""What is sent by mail, and all that works by e-mail address and password."""
+"""Signing in by password, and by codes and links in mails."""
 
+import asyncio
 import ssl
+from contextlib import AsyncExitStack
 from email.utils import parseaddr
 from urllib.parse import urlsplit
 
@@ -9,16 +11,17 @@ from freehold.auth.email.codes import Codes
 from freehold.auth.email.links import Links
 from freehold.auth.email.notices import Notices
 from freehold.auth.email.password_resets import PasswordResets
+from freehold.auth.passwords.rules import BreachedPasswords, PasswordRules, words_of_service
 from freehold.auth.places import KnownPlaces
 from freehold.auth.ports import Mailer
 from freehold.auth.service import Auth
 from freehold.auth.users.accounts import Accounts
-from freehold.central.auth.accounts import CentralAccounts, CentralOwnSessions
+from freehold.central.auth.accounts import CentralAccounts
 from freehold.central.auth.verifications import CentralVerifications
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
 from freehold.central.engine import Central
 from freehold.mail.outbox import Outbox
-from freehold.settings.fields import Settings
+from freehold.settings.fields import BadSettings, Settings
 
 
 def open_mailer(settings: Settings) -> Mailer:
@@ -46,12 +49,11 @@ def email_addresses(central: Central, mailer: Mailer, secret: str, settings: Set
     )
 
 
-def open_accounts(auth: Auth, central: Central, addresses: EmailAddresses) -> Accounts:
+def open_accounts(auth: Auth, addresses: EmailAddresses) -> Accounts:
     """What users do with their accounts and sessions."""
     return Accounts(
         auth,
         addresses.store,
-        CentralOwnSessions(central),
         addresses.links,
         addresses.notices,
         addresses.secret,
@@ -71,3 +73,22 @@ def open_password_resets(auth: Auth, addresses: EmailAddresses) -> PasswordReset
         addresses.secret,
         addresses.base_url,
     )
+
+
+async def open_password_rules(settings: Settings, stack: AsyncExitStack) -> PasswordRules:
+    """What new passwords may be. Raises `BadSettings` if there is nothing at PASSWORD_BREACH_PATH."""
+    sender = parseaddr(settings.mail_from)[0]
+    words = words_of_service(settings.public_url, sender, *settings.password_words)
+    breached: BreachedPasswords | None = None
+    if settings.password_breach_path is not None:
+        path = settings.password_breach_path
+        if not await asyncio.to_thread(path.exists):
+            raise BadSettings([f"PASSWORD_BREACH_PATH: there is no file or folder `{path}`"])
+        from freehold.breaches.service import BreachFiles
+
+        breached = BreachFiles(path)
+    elif settings.password_breach_url:
+        from freehold.breaches.service import open_breach_service
+
+        breached = await stack.enter_async_context(open_breach_service(settings.password_breach_url))
+    return PasswordRules(words, breached)

@@ -4,7 +4,7 @@ import hmac
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from freehold.auth.account_ports import AccountStore, OwnSessionStore
+from freehold.auth.account_ports import AccountStore
 from freehold.auth.email.links import Links, account_stamp
 from freehold.auth.email.notices import Notices
 from freehold.auth.errors import BadLink, NoPassword, SessionNotFresh, WrongPassword
@@ -25,7 +25,6 @@ class Accounts:
 
     auth: Auth
     store: AccountStore
-    own_sessions: OwnSessionStore
     links: Links
     notices: Notices
     secret: str
@@ -98,20 +97,20 @@ class Accounts:
         """
         self.auth.require_fresh(asking, "see your sessions")
         now = self.auth.clock()
-        found = await self.own_sessions.list_sessions(asking.user_id, now)
+        found = await self.store.list_sessions(asking.user_id, now)
         return [session for session in found if not self.auth.sessions.is_over(session, now)]
 
     async def end_session(self, asking: SignedIn, token: str) -> None:
         """End one of theirs; nothing happens with anybody else's."""
-        await self.own_sessions.delete_own_session(asking.user_id, token)
+        await self.store.delete_own_session(asking.user_id, token)
 
     async def end_sessions(self, asking: SignedIn, *, keeps_keys: bool = False) -> None:
         """End all of theirs, this one too, and their API keys unless they are kept."""
-        await self.own_sessions.delete_own_sessions(asking.user_id, keeps_keys=keeps_keys)
+        await self.store.delete_own_sessions(asking.user_id, keeps_keys=keeps_keys)
 
     async def end_other_sessions(self, asking: SignedIn, *, keeps_keys: bool = False) -> None:
         """End all of theirs but this one, and their API keys unless they are kept."""
-        await self.own_sessions.delete_own_sessions(
+        await self.store.delete_own_sessions(
             asking.user_id, but_token=asking.session.token, keeps_keys=keeps_keys
         )
 

@@ -1,4 +1,4 @@
-"""Users as they care for their accounts. Implements `freehold.auth.account_ports.AccountStore`."""
+"""Users as they care for their accounts and sessions. Implements `freehold.auth.account_ports.AccountStore`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,18 +6,21 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.errors import EmailTaken
 from freehold.auth.proofs import Proof, Proved
 from freehold.auth.types import Account, Credential, Session, User, UserChanges
 from freehold.auth.verifications import OneTimeUse
-from freehold.central.auth.account_rows import CREDENTIAL
 from freehold.central.auth.arrival import arrive, end_api_keys, end_sessions, is_alive
-from freehold.central.auth.user_deletion import delete_user_rows
-from freehold.central.auth.users import FIND_CREDENTIAL, session_of, user_of
+from freehold.central.auth.rows import (
+    IS_PASSWORD,
+    LABELLED_SESSION,
+    constraints,
+    find_credential,
+    remove_user,
+    session_of,
+)
 from freehold.central.auth.verifications import use_ticket
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, user
@@ -26,7 +29,7 @@ from freehold.dates import from_iso, to_iso
 
 @dataclass(frozen=True, slots=True)
 class CentralAccounts:
-    """Each method is one short transaction."""
+    """Each method is one short transaction. The change feed tells every process of what is deleted."""
 
     central: Central
 
@@ -63,19 +66,17 @@ class CentralAccounts:
 
     async def prove(self, owner: User, proof: Proof, now: datetime) -> Proved | None:
         moment = to_iso(now)
-        try:
-            async with self.central.write() as db:
-                found = await _find(db, _is_still(owner))
-                if found is None:
-                    return None
-                if proof.asked_by and not await is_alive(db, proof.asked_by, owner.user_id, moment):
-                    return None
-                if proof.ticket is not None and not await use_ticket(db, proof.ticket):
-                    return None
-                is_first = await arrive(self.central, db, found.user, proof, moment)
-                found = await _find(db, user.c.id == owner.user_id)
-        except IntegrityError as error:
-            raise _in_our_words(error) from error
+        async with constraints(), self.central.write() as db:
+            # The address must be theirs as it was when it was looked up.
+            found = await find_credential(db, (user.c.id == owner.user_id) & (user.c.email == owner.email))
+            if found is None:
+                return None
+            if proof.asked_by and not await is_alive(db, proof.asked_by, owner.user_id, moment):
+                return None
+            if proof.ticket is not None and not await use_ticket(db, proof.ticket):
+                return None
+            is_first = await arrive(self.central, db, found.user, proof, moment)
+            found = await find_credential(db, user.c.id == owner.user_id)
         return Proved(user=found.user, is_first=is_first) if found else None
 
     async def replace_password(
@@ -89,8 +90,8 @@ class CentralAccounts:
         keeps_keys: bool,
     ) -> bool:
         async with self.central.write() as db:
-            is_theirs = _is_password_of(user_id) & (account.c.password == old_hash)
             values = {"password": new_hash, "updatedAt": to_iso(now)}
+            is_theirs = (account.c.userId == user_id) & IS_PASSWORD & (account.c.password == old_hash)
             done = await db.execute(account.update().where(is_theirs).values(values))
             if done.rowcount:
                 await self.central.record(db, Event("user.password_changed", f"user:{user_id}"))
@@ -109,52 +110,15 @@ class CentralAccounts:
                 return False
             if ticket is not None and not await use_ticket(db, ticket):
                 return False
-            is_deleted = await delete_user_rows(db, user_id, now)
-            if is_deleted:
-                await self.central.record(db, Event("user.removed", f"user:{user_id}"))
-        return is_deleted
+            return await remove_user(self.central, db, user_id, now)
 
     async def _find(self, which: ColumnElement[bool]) -> Credential | None:
         async with self.central.read() as db:
-            return await _find(db, which)
-
-
-async def _find(db: AsyncConnection, which: ColumnElement[bool]) -> Credential | None:
-    row = (await db.execute(FIND_CREDENTIAL.where(which))).mappings().first()
-    return Credential(user=user_of(row), password_hash=row["password"]) if row else None
-
-
-def _is_password_of(user_id: str) -> ColumnElement[bool]:
-    return (
-        (account.c.userId == user_id)
-        & (account.c.providerId == CREDENTIAL)
-        & (account.c.accountId == user_id)
-    )
-
-
-def _is_still(owner: User) -> ColumnElement[bool]:
-    """The user, if the address is theirs as it was when it was looked up."""
-    return (user.c.id == owner.user_id) & (user.c.email == owner.email)
-
-
-def _in_our_words(error: IntegrityError) -> Exception:
-    if "user.email" not in str(error.orig):
-        return error
-    return EmailTaken("there is a user with this address")
-
-
-# A user's own sessions. Implements `freehold.auth.account_ports.OwnSessionStore`.
-
-
-@dataclass(frozen=True, slots=True)
-class CentralOwnSessions:
-    """Each method is one short transaction. The change feed tells every process of what is deleted."""
-
-    central: Central
+            return await find_credential(db, which)
 
     async def list_sessions(self, user_id: str, now: datetime) -> list[Session]:
         wanted = (
-            select(*(column.label(f"session_{column.name}") for column in session.c))
+            select(*LABELLED_SESSION)
             # Those that an administrator began in the user's name are not for the user to see.
             .where(
                 session.c.userId == user_id,
@@ -169,17 +133,17 @@ class CentralOwnSessions:
     async def delete_own_session(self, user_id: str, token: str) -> None:
         ending = session.delete().where(session.c.userId == user_id, session.c.token == token)
         async with self.central.write() as db:
-            await self._record(db, user_id, (await db.execute(ending)).rowcount)
+            await self._record_ended(db, user_id, (await db.execute(ending)).rowcount)
 
     async def delete_own_sessions(
         self, user_id: str, but_token: str | None = None, *, keeps_keys: bool
     ) -> None:
         kept = None if but_token is None else session.c.token == but_token
         async with self.central.write() as db:
-            await self._record(db, user_id, await end_sessions(db, user_id, but=kept))
+            await self._record_ended(db, user_id, await end_sessions(db, user_id, but=kept))
             if not keeps_keys:
                 await end_api_keys(self.central, db, user_id, "sessions_ended")
 
-    async def _record(self, db: AsyncConnection, user_id: str, ended: int) -> None:
+    async def _record_ended(self, db: AsyncConnection, user_id: str, ended: int) -> None:
         if ended:
             await self.central.record(db, Event("user.sessions_ended", f"user:{user_id}", {"count": ended}))

@@ -1,4 +1,4 @@
-"""API keys in the central database. Implements `freehold.auth.ports.ApiKeyStore`."""
+"""API keys in the central database. Implements `freehold.auth.api_keys.service.ApiKeyStore`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,13 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import RowMapping, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
 from freehold.auth.api_keys.errors import ApiKeyNotFound, TooManyApiKeys
 from freehold.auth.api_keys.types import ApiKey, ApiKeyPage, KeyHolder, Permissions
 from freehold.central.auth.arrival import is_alive
-from freehold.central.auth.users import LABELLED_USER, user_of
+from freehold.central.auth.rows import LABELLED_USER, constraints, user_of
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, user
 from freehold.errors import NotFound
@@ -35,21 +34,15 @@ class CentralApiKeys:
     async def add_api_key(
         self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None
     ) -> None:
-        try:
-            async with self.central.write() as db:
-                if asked_by is not None and not await is_alive(
-                    db, asked_by, key.reference_id, key.created_at
-                ):
-                    raise NotFound("the session that asked for the key has ended")
-                count = select(func.count()).where(apikey.c.referenceId == key.reference_id)
-                if (await db.execute(count)).scalar_one() >= most:
-                    raise TooManyApiKeys(f"a user has at most {most} API keys; delete one first")
-                await db.execute(apikey.insert(), {**_row(key), "key": key_hash})
-                await self.central.record(db, Event("api_key.created", *_about(key)))
-        except IntegrityError as error:
-            if "FOREIGN KEY" not in str(error.orig):
-                raise
-            raise NotFound("there is no such user any more") from error
+        owner = key.reference_id
+        async with constraints(), self.central.write() as db:
+            if asked_by is not None and not await is_alive(db, asked_by, owner, key.created_at):
+                raise NotFound("the session that asked for the key has ended")
+            count = select(func.count()).where(apikey.c.referenceId == owner)
+            if (await db.execute(count)).scalar_one() >= most:
+                raise TooManyApiKeys(f"a user has at most {most} API keys; delete one first")
+            await db.execute(apikey.insert(), {**_row(key), "key": key_hash})
+            await self.central.record(db, Event("api_key.created", *_about(key)))
 
     async def api_keys_of(self, user_id: str, page: ApiKeyPage) -> tuple[Sequence[ApiKey], int]:
         column = apikey.c[page.sort_by or "createdAt"]

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event
 from freehold.auth.proofs import NOTHING, RESETS, Chosen, Kept, Proof
 from freehold.auth.types import User
-from freehold.central.auth.account_rows import CREDENTIAL, password_row
+from freehold.central.auth.rows import IS_PASSWORD, password_row
 from freehold.central.engine import Central
 from freehold.central.tables import account, apikey, session, user, verification
 
@@ -59,15 +59,14 @@ async def end_access(
     central: Central, db: AsyncConnection, user_id: str, reason: str, *, email: str, kept: Kept = NOTHING
 ) -> None:
     """End every way into the account but what is kept, and identities whose issuer vouched for this address."""
-    is_password = and_(account.c.providerId == CREDENTIAL, account.c.accountId == account.c.userId)
     theirs = account.c.userId == user_id
     ended_passwords = await db.execute(
-        delete(account).where(theirs, is_password, account.c.password.is_distinct_from(kept.password_hash))
+        delete(account).where(theirs, IS_PASSWORD, account.c.password.is_distinct_from(kept.password_hash))
     )
     ended_identities = await db.execute(
         delete(account).where(
             theirs,
-            not_(is_password),
+            not_(IS_PASSWORD),
             account.c.vouchedFor.is_distinct_from(email),
             not_(_is_identity(kept.identity)),
         )
@@ -130,10 +129,8 @@ def _changes(owner: User, proof: Proof, *, is_first: bool) -> dict[str, Any]:
 
 async def _set_password(db: AsyncConnection, user_id: str, chosen: Chosen, now: str) -> None:
     values = {"password": chosen.password_hash, "updatedAt": now}
-    is_theirs = and_(
-        account.c.userId == user_id, account.c.providerId == CREDENTIAL, account.c.accountId == user_id
-    )
-    if (await db.execute(account.update().where(is_theirs).values(values))).rowcount == 0:
+    replacing = account.update().where(account.c.userId == user_id, IS_PASSWORD).values(values)
+    if (await db.execute(replacing)).rowcount == 0:
         await db.execute(account.insert(), password_row(user_id, chosen.password_hash, now))
 
 

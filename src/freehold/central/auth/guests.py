@@ -9,10 +9,9 @@ from sqlalchemy import Select, and_, exists, literal, or_, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.audit.types import Event
 from freehold.auth.types import User
 from freehold.central.auth.arrival import end_api_keys, end_sessions
-from freehold.central.auth.user_deletion import delete_user_rows
+from freehold.central.auth.rows import remove_user
 from freehold.central.engine import Central
 from freehold.central.tables import apikey, guest_link, session, user
 from freehold.dates import to_iso
@@ -79,8 +78,7 @@ class CentralGuestLinks:
         async with self.central.write() as db:
             if (await db.execute(_link(user_id, guest_id))).first() is None:
                 return False
-            await self.central.record(db, Event("user.removed", f"user:{guest_id}"))
-            return await delete_user_rows(db, guest_id, now)
+            return await remove_user(self.central, db, guest_id, now)
 
 
 def _link(user_id: str, guest_id: str) -> Select[tuple[str]]:
@@ -106,10 +104,7 @@ class CentralDepartedGuests:
         async with self.central.write() as db:
             found = [str(row.id) for row in await db.execute(departed)]
             for guest_id in found:
-                await self.central.record(
-                    db, Event("user.removed", f"user:{guest_id}", {"reason": "departed"})
-                )
-                await delete_user_rows(db, guest_id, now)
+                await remove_user(self.central, db, guest_id, now, {"reason": "departed"})
             return len(found)
 
 

@@ -15,9 +15,8 @@ from freehold.auth.random_ids import random_id
 from freehold.auth.social.errors import SocialRefusal
 from freehold.auth.social.types import Attempt, Identity
 from freehold.auth.types import Credential, SignedIn, User
-from freehold.central.auth.account_rows import identity_row
 from freehold.central.auth.arrival import arrive, is_alive
-from freehold.central.auth.users import FIND_CREDENTIAL, LABELLED_USER, user_of
+from freehold.central.auth.rows import LABELLED_USER, find_credential, identity_row, user_of
 from freehold.central.engine import Central
 from freehold.central.tables import account, user, verification
 from freehold.dates import to_iso
@@ -150,9 +149,7 @@ class CentralSocialAccounts:
 
 async def _credential(db: AsyncConnection, user_id: str, email: str) -> Credential | None:
     """The user, if this is their address."""
-    which = (user.c.id == user_id) & (user.c.email == email)
-    row = (await db.execute(FIND_CREDENTIAL.where(which))).mappings().first()
-    return Credential(user=user_of(row), password_hash=row["password"]) if row else None
+    return await find_credential(db, (user.c.id == user_id) & (user.c.email == email))
 
 
 def _key(identity: Identity) -> tuple[str, str]:

@@ -1,17 +1,21 @@
-"""Refresh tokens in the central database. Implements `freehold.auth.ports.RefreshTokenStore`."""
+"""What tokens depend on: signing keys, refresh tokens, and sessions and API keys by their ids."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from sqlalchemy import RowMapping, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import ANONYMOUS, Event
-from freehold.auth.types import RefreshUse, StoredRefreshToken, UsedRefreshToken
+from freehold.auth.sessions.sessions import MAX_AGE
+from freehold.auth.tokens.subjects import TokenSubject
+from freehold.auth.types import RefreshUse, StoredKey, StoredRefreshToken, UsedRefreshToken
+from freehold.central.auth.rows import LABELLED_USER, SEEN, constraints, user_of
 from freehold.central.engine import Central
-from freehold.central.tables import refresh_token, session
-from freehold.errors import NotFound
+from freehold.central.tables import apikey, jwks, refresh_token, session, user
+from freehold.dates import from_iso, utc_now
 
 _WITH_SESSION = select(
     refresh_token.c.used_at,
@@ -24,18 +28,13 @@ _WITH_SESSION = select(
 
 @dataclass(frozen=True, slots=True)
 class CentralRefreshTokens:
-    """Each method is one short transaction."""
+    """Implements `auth.tokens.refresh.RefreshTokenStore`. Each method is one short transaction."""
 
     central: Central
 
     async def add_refresh_token(self, new: StoredRefreshToken, session_id: str) -> None:
-        try:
-            async with self.central.write() as db:
-                await _add(db, new, session_id)
-        except IntegrityError as error:
-            if "FOREIGN KEY" not in str(error.orig):
-                raise
-            raise NotFound("there is no such session any more") from error
+        async with constraints("there is no such session any more"), self.central.write() as db:
+            await _add(db, new, session_id)
 
     async def use_refresh_token(
         self, token_hash: str, successor: StoredRefreshToken, *, repeatable_since: str, now: str
@@ -86,3 +85,85 @@ async def _found(db: AsyncConnection, token_hash: str) -> RowMapping | None:
 
 async def _add(db: AsyncConnection, new: StoredRefreshToken, session_id: str) -> None:
     await db.execute(refresh_token.insert(), {**msgspec.to_builtins(new), "session_id": session_id})
+
+
+@dataclass(frozen=True, slots=True)
+class CentralSigningKeys:
+    """Implements `auth.tokens.signing_keys.SigningKeyStore`. Each method is one short transaction."""
+
+    central: Central
+
+    async def load_keys(self) -> tuple[Sequence[StoredKey], int]:
+        async with self.central.read() as db:
+            rows = (await db.execute(select(jwks).order_by(jwks.c.createdAt.desc(), jwks.c.id))).mappings()
+            seen = (await db.execute(select(SEEN))).scalar_one()
+        return [_stored(row) for row in rows], int(seen)
+
+    async def replace_keys(
+        self,
+        new: StoredKey,
+        *,
+        seen: Sequence[StoredKey],
+        retired: Sequence[StoredKey],
+        removed: Sequence[StoredKey],
+    ) -> bool:
+        async with self.central.write() as db:
+            # The write lock is held from here on: of several that replace the same keys, one does.
+            found = (await db.execute(select(jwks.c.id, jwks.c.expiresAt))).all()
+            if {tuple(row) for row in found} != {(row.key_id, row.expires_at) for row in seen}:
+                return False
+            await db.execute(
+                jwks.update()
+                .where(jwks.c.id.in_(row.key_id for row in retired))
+                .values(expiresAt=new.created_at)
+            )
+            await db.execute(jwks.delete().where(jwks.c.id.in_(row.key_id for row in removed)))
+            await db.execute(jwks.insert(), msgspec.to_builtins(new))
+            facts = {"retired": len(retired), "removed": len(removed)}
+            await self.central.record(db, Event("jwt.key_added", f"key:{new.key_id}", facts))
+        return True
+
+
+def _stored(row: RowMapping) -> StoredKey:
+    return StoredKey(
+        key_id=row["id"],
+        public_key=row["publicKey"],
+        private_key=row["privateKey"],
+        created_at=row["createdAt"],
+        expires_at=row["expiresAt"],
+        alg=row["alg"],
+        crv=row["crv"],
+    )
+
+
+_FIND = select(session.c.token, session.c.userId, session.c.expiresAt, session.c.createdAt, SEEN)
+_FIND_KEY = select(apikey.c.enabled, apikey.c.expiresAt, *LABELLED_USER, SEEN).select_from(
+    apikey.join(user, user.c.id == apikey.c.referenceId)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CentralTokenSubjects:
+    """Implements `auth.tokens.subjects.TokenSubjectStore`. No session is older than `session_max_age`."""
+
+    central: Central
+    session_max_age: timedelta = MAX_AGE
+
+    async def find_session_subject(self, session_id: str) -> tuple[TokenSubject | None, int]:
+        async with self.central.read() as db:
+            row = (await db.execute(_FIND.where(session.c.id == session_id))).first()
+        if row is None:
+            return None, 0
+        token, user_id, expires_at, created_at, seen = row
+        ends = min(from_iso(expires_at), from_iso(created_at) + self.session_max_age)
+        return TokenSubject(token, user_id, ends), int(seen)
+
+    async def find_key_subject(self, key_id: str) -> tuple[TokenSubject | None, int]:
+        async with self.central.read() as db:
+            row = (await db.execute(_FIND_KEY.where(apikey.c.id == key_id))).mappings().first()
+        if row is None or not row["enabled"] or user_of(row).is_banned_at(utc_now()):
+            return None, 0
+        expires_at = (
+            datetime.max.replace(tzinfo=UTC) if row["expiresAt"] is None else from_iso(row["expiresAt"])
+        )
+        return TokenSubject(key_id, row["user_id"], expires_at), int(row["seen"])

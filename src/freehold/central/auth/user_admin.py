@@ -8,17 +8,24 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Select, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.errors import EmailTaken, NoSuchField
+from freehold.auth.errors import NoSuchField
 from freehold.auth.types import ADMIN_ROLE, USER_ROLE, Session, User
 from freehold.auth.users.admin_types import Search, UserEdit, UserFilter, UserPage, UserQuery
-from freehold.central.auth.account_rows import CREDENTIAL, password_row
 from freehold.central.auth.arrival import end_api_keys, end_sessions
-from freehold.central.auth.user_deletion import delete_user_rows
-from freehold.central.auth.users import LABELLED_SESSION, LABELLED_USER, CentralUsers, session_of, user_of
+from freehold.central.auth.rows import (
+    CREDENTIAL,
+    LABELLED_SESSION,
+    LABELLED_USER,
+    constraints,
+    password_row,
+    remove_user,
+    session_of,
+    user_of,
+)
+from freehold.central.auth.users import CentralUsers
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, user
 from freehold.dates import to_iso
@@ -52,21 +59,16 @@ class CentralUserAdmin:
         await self.users.add_user(new, password_hash, None)
 
     async def edit_user(self, user_id: str, edit: UserEdit, now: datetime) -> User | None:
-        try:
-            async with self.central.write() as db:
-                found = await _find(db, user_id)
-                if found is None:
-                    return None
-                edit = _unproved(edit, found)
-                values = {**msgspec.to_builtins(edit), "updatedAt": to_iso(now)}
-                await db.execute(user.update().where(user.c.id == user_id).values(values))
-                await _end_what_is_no_longer_allowed(db, user_id, edit)
-                await self.central.record(db, *_edited(user_id, edit))
-                return await _find(db, user_id)
-        except IntegrityError as error:
-            if "user.email" not in str(error.orig):
-                raise
-            raise EmailTaken("there is a user with this address") from error
+        async with constraints(), self.central.write() as db:
+            found = await _find(db, user_id)
+            if found is None:
+                return None
+            edit = _unproved(edit, found)
+            values = {**msgspec.to_builtins(edit), "updatedAt": to_iso(now)}
+            await db.execute(user.update().where(user.c.id == user_id).values(values))
+            await _end_what_is_no_longer_allowed(db, user_id, edit)
+            await self.central.record(db, *_edited(user_id, edit))
+            return await _find(db, user_id)
 
     async def replace_password(self, user_id: str, password_hash: str, now: datetime) -> bool:
         is_theirs = (account.c.userId == user_id) & (account.c.providerId == CREDENTIAL)
@@ -109,25 +111,19 @@ class CentralUserAdmin:
 
     async def begin_impersonation(self, new: Session) -> None:
         event = Event("user.impersonated", f"user:{new.user_id}", {"session_id": new.session_id})
-        try:
-            async with self.central.write() as db:
-                # The administrator's own rights may have ended since they were looked at.
-                admin = await _find(db, new.impersonated_by or "")
-                if admin is None or admin.banned or not admin.is_admin:
-                    raise NotFound("there is no such administrator any more")
-                await db.execute(session.insert(), msgspec.to_builtins(new))
-                await self.central.record(db, event)
-        except IntegrityError as error:
-            if "FOREIGN KEY" not in str(error.orig):
-                raise
-            raise NotFound("there is no such user any more") from error
+        async with constraints(), self.central.write() as db:
+            # The administrator's own rights may have ended since they were looked at.
+            admin = await _find(db, new.impersonated_by or "")
+            if admin is None or admin.banned or not admin.is_admin:
+                raise NotFound("there is no such administrator any more")
+            await db.execute(session.insert(), msgspec.to_builtins(new))
+            await self.central.record(db, event)
 
     async def remove_user(self, user_id: str, now: datetime) -> bool:
         async with self.central.write() as db:
-            if not await delete_user_rows(db, user_id, now):
+            if not await remove_user(self.central, db, user_id, now):
                 return False
             await db.execute(session.delete().where(session.c.impersonatedBy == user_id))
-            await self.central.record(db, Event("user.removed", f"user:{user_id}"))
         return True
 
 

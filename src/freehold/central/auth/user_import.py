@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.importing.types import Ending, Newcomer, Outcome, WayIn
-from freehold.central.auth.account_rows import account_row
+from freehold.central.auth.rows import account_row
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, tenant, user
 from freehold.central.tenants.rows import new_tenant_row

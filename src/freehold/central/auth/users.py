@@ -1,55 +1,41 @@
-"""Users, accounts and sessions in the central database. Implements `freehold.auth.ports.UserStore`."""
+"""Users and their sessions: made, signed in and out. Implements `freehold.auth.ports.UserStore`."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping, Select, Table, func, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import RowMapping, Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.errors import Banned, EmailTaken, IdentityTaken
+from freehold.auth.errors import Banned
 from freehold.auth.sessions.sessions import extend_from
 from freehold.auth.social.types import Identity
-from freehold.auth.types import USER_ROLE, Credential, Session, SignedIn, User
-from freehold.central.auth.account_rows import CREDENTIAL, identity_row, password_row
+from freehold.auth.types import Credential, Session, SignedIn, User
 from freehold.central.auth.arrival import is_alive
 from freehold.central.auth.guests import grow_up, link_guest
-from freehold.central.auth.user_deletion import delete_user_rows
+from freehold.central.auth.rows import (
+    LABELLED_SESSION,
+    LABELLED_USER,
+    SEEN,
+    constraints,
+    find_credential,
+    identity_row,
+    password_row,
+    remove_user,
+    session_of,
+    user_of,
+)
 from freehold.central.engine import Central
-from freehold.central.tables import account, change, session, tenant, user
+from freehold.central.tables import account, session, tenant, user
 from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import from_iso, to_iso
 from freehold.errors import NotFound
 
-_SEEN = "seen"
-
-
-def _labelled(table: Table) -> list[Any]:
-    """Columns as `user_name`, `session_token`, for two tables have some of the same names."""
-    return [column.label(f"{table.name}_{column.name}") for column in table.c]
-
-
-LABELLED_USER, LABELLED_SESSION = _labelled(user), _labelled(session)
-
-# The newest change is read in the same statement, hence in the same view, as the session itself.
-_FIND_SESSION: Select[Any] = select(
-    *LABELLED_SESSION,
-    *LABELLED_USER,
-    select(func.coalesce(func.max(change.c.seq), 0)).scalar_subquery().label(_SEEN),
-).select_from(session.join(user, user.c.id == session.c.userId))
-
-FIND_CREDENTIAL: Select[Any] = select(*LABELLED_USER, account.c.password).select_from(
-    user.outerjoin(
-        account,
-        (account.c.userId == user.c.id)
-        & (account.c.providerId == CREDENTIAL)
-        & (account.c.accountId == user.c.id),
-    )
+_FIND_SESSION: Select[Any] = select(*LABELLED_SESSION, *LABELLED_USER, SEEN).select_from(
+    session.join(user, user.c.id == session.c.userId)
 )
 
 
@@ -70,7 +56,7 @@ class CentralUsers:
         replaces: Sequence[str] = (),
     ) -> None:
         tenant_row = new_tenant_row(new.user_id, self.provider_name, from_iso(new.created_at))
-        async with _unique(), self.central.write() as db:
+        async with constraints(), self.central.write() as db:
             await db.execute(user.insert(), msgspec.to_builtins(new))
             await db.execute(tenant.insert(), tenant_row)
             await _add_ways_in(db, new, password_hash, identity, new_session)
@@ -80,7 +66,7 @@ class CentralUsers:
     async def upgrade_guest(
         self, new: User, password_hash: str | None, new_session: Session, *, identity: Identity | None = None
     ) -> bool:
-        async with _unique(), self.central.write() as db:
+        async with constraints(), self.central.write() as db:
             if not await grow_up(self.central, db, new):
                 return False
             await _add_ways_in(db, new, password_hash, identity, new_session)
@@ -104,21 +90,16 @@ class CentralUsers:
             {"method": method, "session_id": new.session_id},
             actor=f"user:{new.user_id}",
         )
-        try:
-            async with self.central.write() as db:
-                who = await _require_still_welcome(db, new, email, password_hash)
-                if identity is not None:
-                    await _use_identity(db, who, identity)
-                await db.execute(session.insert(), msgspec.to_builtins(new))
-                await self.central.record(db, signed_in)
-                await self._end_replaced(db, replaces, new.user_id)
-                if guest_id and await link_guest(self.central, db, guest_id, new.user_id, new.created_at):
-                    linked = Event("user.guest_linked", f"user:{guest_id}", actor=f"user:{new.user_id}")
-                    await self.central.record(db, linked)
-        except IntegrityError as error:
-            if "FOREIGN KEY" not in str(error.orig):
-                raise
-            raise NotFound("there is no such user any more") from error
+        async with constraints(), self.central.write() as db:
+            who = await _require_still_welcome(db, new, email, password_hash)
+            if identity is not None:
+                await _use_identity(db, who, identity)
+            await db.execute(session.insert(), msgspec.to_builtins(new))
+            await self.central.record(db, signed_in)
+            await self._end_replaced(db, replaces, new.user_id)
+            if guest_id and await link_guest(self.central, db, guest_id, new.user_id, new.created_at):
+                linked = Event("user.guest_linked", f"user:{guest_id}", actor=f"user:{new.user_id}")
+                await self.central.record(db, linked)
 
     async def _end_replaced(self, db: AsyncConnection, tokens: Sequence[str], user_id: str) -> None:
         if not tokens:
@@ -131,15 +112,14 @@ class CentralUsers:
 
     async def find_credential(self, email: str) -> Credential | None:
         async with self.central.read() as db:
-            row = (await db.execute(FIND_CREDENTIAL.where(user.c.email == email))).mappings().first()
-        return Credential(user=user_of(row), password_hash=row["password"]) if row else None
+            return await find_credential(db, user.c.email == email)
 
     async def find_session(self, token: str) -> tuple[SignedIn | None, int]:
         async with self.central.read() as db:
             row = (await db.execute(_FIND_SESSION.where(session.c.token == token))).mappings().first()
         if row is None:
             return None, 0
-        seen = int(row[_SEEN])
+        seen = int(row["seen"])
         return msgspec.structs.replace(_signed_in(row), seen=seen), seen
 
     async def extend_session(self, token: str, expires_at: str, updated_at: str) -> bool:
@@ -156,14 +136,10 @@ class CentralUsers:
             await db.execute(session.delete().where(session.c.token == token))
 
     async def delete_user(self, user_id: str, now: datetime, *, guest_in: str = "") -> bool:
-        """See `delete_user_rows`. `guest_in`: only a guest, who has this session."""
         async with self.central.write() as db:
             if guest_in and not await _is_guest_in(db, user_id, guest_in, to_iso(now)):
                 return False
-            is_deleted = await delete_user_rows(db, user_id, now)
-            if is_deleted:
-                await self.central.record(db, Event("user.removed", f"user:{user_id}"))
-            return is_deleted
+            return await remove_user(self.central, db, user_id, now)
 
     async def sign_out(self, token: str) -> None:
         ending = (
@@ -204,11 +180,10 @@ async def _require_still_welcome(
     db: AsyncConnection, new: Session, email: str, password_hash: str | None
 ) -> User:
     """A ban, another address, or a new password, that came while what was shown was being checked counts."""
-    found = FIND_CREDENTIAL.where(user.c.id == new.user_id)
-    row = (await db.execute(found)).mappings().first()
-    if row is None or (password_hash is not None and row["password"] != password_hash):
+    found = await find_credential(db, user.c.id == new.user_id)
+    if found is None or (password_hash is not None and found.password_hash != password_hash):
         raise NotFound("the user, or their password, is another by now")
-    who = user_of(row)
+    who = found.user
     if email and who.email != email:
         raise NotFound("the user has another address by now")
     if who.banned and (who.ban_expires is None or who.ban_expires > new.created_at):
@@ -254,51 +229,6 @@ async def _add_ways_in(
         await db.execute(session.insert(), msgspec.to_builtins(new_session))
 
 
-@asynccontextmanager
-async def _unique() -> AsyncIterator[None]:
-    try:
-        yield
-    except IntegrityError as error:
-        if "user.email" in str(error.orig):
-            raise EmailTaken("there is a user with this address") from error
-        if "account.providerId" in str(error.orig):
-            raise IdentityTaken("somebody else signs in with this identity") from error
-        raise
-
-
-def user_of(row: RowMapping) -> User:
-    """The user in a row with the columns `LABELLED_USER`."""
-    return User(
-        user_id=row["user_id"],
-        name=row["user_name"],
-        email=row["user_email"],
-        email_verified=bool(row["user_emailVerified"]),
-        image=row["user_image"],
-        created_at=_date(row["user_createdAt"]),
-        updated_at=_date(row["user_updatedAt"]),
-        role=row["user_role"] or USER_ROLE,
-        banned=bool(row["user_banned"]),
-        ban_reason=row["user_banReason"],
-        ban_expires=_date(row["user_banExpires"]) if row["user_banExpires"] else None,
-        is_anonymous=bool(row["user_isAnonymous"]),
-    )
-
-
-def session_of(row: RowMapping) -> Session:
-    """The session in a row of `LABELLED_SESSION`."""
-    return Session(
-        session_id=row["session_id"],
-        token=row["session_token"],
-        user_id=row["session_userId"],
-        expires_at=_date(row["session_expiresAt"]),
-        created_at=_date(row["session_createdAt"]),
-        updated_at=_date(row["session_updatedAt"]),
-        ip_address=row["session_ipAddress"] or "",
-        user_agent=row["session_userAgent"] or "",
-        impersonated_by=row["session_impersonatedBy"],
-    )
-
-
 def _signed_in(row: RowMapping) -> SignedIn:
     expires_at = from_iso(row["session_expiresAt"])
     return SignedIn(
@@ -307,8 +237,3 @@ def _signed_in(row: RowMapping) -> SignedIn:
         expires_at=expires_at,
         extend_from=extend_from(expires_at, from_iso(row["session_updatedAt"])),
     )
-
-
-def _date(text: str) -> str:
-    """As clients need it, also if another program wrote the row with more digits or another zone."""
-    return to_iso(from_iso(text))
