@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from testbed.redis import running_redis
 from testbed.servers import Service
 
-from freehold.http.middleware.request_counts import BOUNDS_S, RequestCounts, route_class
+from freehold.http.middleware.request_log import BOUNDS_S, RequestCounts, route_class
 from tests.e2e.people import sign_up
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

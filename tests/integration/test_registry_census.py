@@ -16,13 +16,13 @@ from freehold.audit.types import Filter
 from freehold.auth.sessions.cookies import SessionCookies
 from freehold.central.audit_store import CentralAudit
 from freehold.central.engine import Central, open_central
+from freehold.central.registry import CentralClientVersions
 from freehold.central.upgrade import migration_config, upgrade_central
 from freehold.client import FreeholdClient
 from freehold.errors import CentralUnavailable
 from freehold.http.client_address import ClientAddresses
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.registry.client_reports import ClientReports
-from freehold.http.registry.routes import registry_routes
+from freehold.http.registry.routes import ClientReports, registry_routes
 from freehold.registry.client_versions import (
     AnonymousCount,
     AppCount,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from freehold.http.body_room import BodyRoom, NoRoom
 from freehold.http.middleware.connection_limits import ConnectionLimits, Connections
+from freehold.http.middleware.large_bodies import BodyRoom, NoRoom
 
 LIMITS = ConnectionLimits(
     connections=6, connections_each=4, head_s=20, body_s=30, least_bytes_a_s=1000, unread_bytes=1_000_000

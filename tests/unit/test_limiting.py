@@ -9,7 +9,7 @@ from freehold.cache.memory_limiter import MemoryLimiter
 from freehold.http.auth.route import Route
 from freehold.http.auth.table import ROUTES
 from freehold.http.client_address import ClientAddresses
-from freehold.http.middleware.rate_rules import Rules
+from freehold.http.middleware.rate_limits import Rules
 from freehold.limiting import NO_LIMIT, Rate, parse_rate
 from freehold.settings.fields import BadSettings, Settings
 from freehold.settings.load import load_settings

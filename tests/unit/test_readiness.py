@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from freehold.errors import CentralUnavailable, NotFound, Unavailable
-from freehold.http.operations.readiness import Readiness
+from freehold.http.operations.health import Readiness
 
 
 class Part:

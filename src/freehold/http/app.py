@@ -9,41 +9,29 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from freehold.errors import ProviderUnavailable
-from freehold.http.admin.audit import AuditController
-from freehold.http.admin.census import CensusController
-from freehold.http.admin.rollouts import RolloutsController
-from freehold.http.admin.tenants import TenantsController
+from freehold.http.admin import ADMIN_ROUTES
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.form import form_routes
 from freehold.http.auth.get_session import GetSessionFastPath
 from freehold.http.auth.sign_in import SignInEndpoints
 from freehold.http.auth.table import auth_endpoints, auth_routes
-from freehold.http.body_room import BodyRoom
 from freehold.http.client_address import ClientAddresses, network_of
+from freehold.http.databases.calls import TokenChecks
 from freehold.http.databases.gateway import DatabasePaths, Gateway, gateway_routes
-from freehold.http.databases.guests import GuestDatabasesController
-from freehold.http.databases.own import DatabasesController
+from freehold.http.databases.own import DATABASE_ROUTES
 from freehold.http.databases.replicas import Replicas
-from freehold.http.databases.token_checks import TokenChecks
 from freehold.http.description.document import ApiDescription
 from freehold.http.guards import provide_database_caller, provide_signed_in
-from freehold.http.middleware.audit_origin import AuditOrigins
 from freehold.http.middleware.connection import Connection, connections_of
 from freehold.http.middleware.connection_limits import ConnectionLimits, Connections
 from freehold.http.middleware.cors import Cors
-from freehold.http.middleware.large_bodies import LargeBodies
-from freehold.http.middleware.rate_limits import RateLimits
-from freehold.http.middleware.rate_rules import Rules
-from freehold.http.middleware.request_counts import RequestCounts
-from freehold.http.middleware.request_log import RequestLog
-from freehold.http.middleware.returned_memory import give_back_memory
-from freehold.http.operations.health import DamageReport, HealthController
-from freehold.http.operations.metrics import metrics_route
-from freehold.http.operations.readiness import Readiness
+from freehold.http.middleware.large_bodies import BodyRoom, LargeBodies, give_back_memory
+from freehold.http.middleware.rate_limits import RateLimits, Rules
+from freehold.http.middleware.request_log import AuditOrigins, RequestCounts, RequestLog
+from freehold.http.operations.health import operations_routes
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.registry.client_reports import ClientReports
 from freehold.http.registry.publishing import PublishingController
-from freehold.http.registry.routes import registry_routes
+from freehold.http.registry.routes import ClientReports, registry_routes
 from freehold.log import get_logger
 from freehold.settings.fields import Settings
 from freehold.wiring.services import Services
@@ -77,28 +65,19 @@ def create_app(
             await asyncio.gather(*tasks, return_exceptions=True)
 
     gateway = gateway or _gateway(services)
-    damage = DamageReport(services)
-    readiness = Readiness(
-        {"the central database": services.central.check, "the provider": services.provider.check}
-    )
     edge = _edge(services)
     description = ApiDescription(
         Rules(services.settings), services.auth.cookies, has_gateway=gateway is not None
     )
     return Litestar(
         route_handlers=[
-            HealthController,
-            metrics_route(services, counts or RequestCounts()),
+            operations_routes(services, counts or RequestCounts()),
             auth_routes(edge, auth_endpoints(edge, services, services.settings)),
             form_routes(edge),
-            DatabasesController,
-            AuditController,
-            TenantsController,
-            RolloutsController,
-            GuestDatabasesController,
+            *DATABASE_ROUTES,
+            *ADMIN_ROUTES,
             registry_routes(services.registry, _client_reports(services)),
             PublishingController,
-            CensusController,
             *([] if gateway is None else [gateway_routes(gateway)]),
         ],
         dependencies={
@@ -107,8 +86,6 @@ def create_app(
             "auth": Provide(lambda: services.auth, sync_to_thread=False),
             "pairs": Provide(lambda: services.pairs, sync_to_thread=False),
             "api_keys": Provide(lambda: services.api_keys, sync_to_thread=False),
-            "readiness": Provide(lambda: readiness, sync_to_thread=False),
-            "damage": Provide(lambda: damage, sync_to_thread=False),
             "registry": Provide(lambda: services.registry, sync_to_thread=False),
             "reports": Provide(lambda: services.reports, sync_to_thread=False),
             "tenants": Provide(lambda: services.tenants, sync_to_thread=False),

@@ -24,7 +24,7 @@ from freehold.errors import (
     Unauthenticated,
     Unavailable,
 )
-from freehold.http.body_room import NoRoom
+from freehold.http.middleware.large_bodies import NoRoom
 from freehold.http.page_origins import hint_for_refusal
 from freehold.limiting import RateLimited
 from freehold.log import get_logger

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from litestar.openapi.datastructures import ResponseSpec
+
 from freehold.errors import FreeholdError
 
 Caller = Literal[
@@ -17,7 +19,6 @@ REFUSES = "refuses"
 
 ALONE = "alone"
 """A route that asks no other part of the service, so that it answers when those do not."""
-
 
 BARE = "bare"
 """Statuses that a route answers without a body, as better-auth does here and there."""
@@ -37,3 +38,8 @@ def refused_by(opt: dict[str, Any]) -> Iterable[type[FreeholdError] | int]:
     """What the route with this `opt` refuses by."""
     found: Iterable[type[FreeholdError] | int] = opt.get(REFUSES, ())
     return found
+
+
+def answers(content: Any, *, status: int = 200, words: str = "Done.") -> dict[int, ResponseSpec]:
+    """What a success holds, for the API description."""
+    return {status: ResponseSpec(content, generate_examples=False, description=words)}

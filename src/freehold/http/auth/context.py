@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from litestar import Request
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.types import Scope
 
 from freehold.auth.service import Auth
@@ -133,11 +132,6 @@ class AuthContext:
         cookies = self.auth.cookies
         bearer = (b"set-auth-token", cookies.sign(token).encode())
         return (bearer, *_EXPOSES_TOKEN), cookies.setting(token, is_remembered=remember)
-
-
-def answers(content: Any, *, status: int = 200, words: str = "Done.") -> dict[int, ResponseSpec]:
-    """What a success holds, for the API description."""
-    return {status: ResponseSpec(content, generate_examples=False, description=words)}
 
 
 def query_value(scope: Scope, name: str) -> str | None:

@@ -13,9 +13,9 @@ from msgspec import UNSET
 
 from freehold.errors import FreeholdError
 from freehold.http.auth.bodies import Field, documented, documented_query
-from freehold.http.auth.context import TAKES_CROSS_SITE, answers
+from freehold.http.auth.context import TAKES_CROSS_SITE
 from freehold.http.auth.replies import AuthReply
-from freehold.http.route_facts import Caller, facts
+from freehold.http.route_facts import Caller, answers, facts
 
 Asked = Request[Any, Any, Any]
 RateName = Literal["auth", "sign-in", "mail"]

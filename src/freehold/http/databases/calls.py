@@ -1,7 +1,8 @@
-"""Bodies as they come and go: read to a limit, streamed back, and whether the client is still there."""
+"""What all calls to databases share: bodies read to a limit or streamed, clients that leave, tokens that end."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 
 from litestar.types import Receive, Send
 
@@ -9,6 +10,7 @@ from freehold.errors import TooLarge, Unavailable
 from freehold.log import get_logger
 from freehold.providers.failures import Gone
 from freehold.providers.serving import Disconnect
+from freehold.providers.tokens import BadToken, Grant
 
 log = get_logger()
 
@@ -96,3 +98,29 @@ class Watched:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._interest.lose()
+
+
+# What a valid database token is asked besides: does its session live, and was it minted since the last rotation?
+
+SESSION_ENDED = "the session that this token was handed out to has ended; sign in again"
+ROTATED = "this token was revoked by its operator; ask for a new one"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChecks:
+    """`is_live` tells whether a token's subject is still there, `generation` at which one a database is."""
+
+    is_live: Callable[[str], Awaitable[bool]]
+    generation: Callable[[str], Awaitable[int]]
+
+    async def check(self, grant: Grant) -> None:
+        """Return if the token may be used.
+
+        Raises:
+            BadToken: it may not (any more).
+            CentralUnavailable: that is not known.
+        """
+        if not await self.is_live(grant.subject):
+            raise BadToken(SESSION_ENDED)
+        if grant.generation < await self.generation(grant.database_name):
+            raise BadToken(ROTATED)

@@ -17,10 +17,9 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from freehold.errors import FreeholdError, InvalidInput, NotFound
-from freehold.http.body_room import NoRoom
-from freehold.http.databases.calls import Watched, read_body, send_stream, too_large
+from freehold.http.databases.calls import TokenChecks, Watched, read_body, send_stream, too_large
 from freehold.http.databases.replicas import Replicas
-from freehold.http.databases.token_checks import TokenChecks
+from freehold.http.middleware.large_bodies import NoRoom
 from freehold.http.problems import RETRY_AFTER_S, status_of
 from freehold.libsql.protocol import Error
 from freehold.log import get_logger

@@ -1,23 +1,24 @@
-"""A user's own database over HTTP: where it is, and a token for it."""
+"""The databases that a user may open: their own, and those they filled as a guest; where each is, and a token."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from litestar import Controller, Request, Response, get
+from litestar import Controller, Request, Response, delete, get
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import FromPath, QueryParameter
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 from msgspec import Struct
 
+from freehold.auth.types import SignedIn
 from freehold.dates import to_iso
 from freehold.errors import NotFound
-from freehold.http.auth.context import answers
 from freehold.http.guards import DatabaseCaller
 from freehold.http.problems import EXCEPTION_HANDLERS
-from freehold.http.route_facts import facts
+from freehold.http.route_facts import answers, facts
 from freehold.profiles import Profile, narrowed
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
+from freehold.tenants.guests import GuestDatabases
 from freehold.tenants.service import Tenants
 from freehold.tenants.types import PendingDatabase, ReadyDatabase, TenantState, UserDatabase
 from freehold.wire import DatabaseCredentials
@@ -27,6 +28,12 @@ Access = Annotated[
     QueryParameter(
         description="The profile that the token shall have; ask for `read_only` where reading is enough. "
         "It gets no more than this service hands out: the answer's `profile` says what it became."
+    ),
+]
+GuestAccess = Annotated[
+    Profile,
+    QueryParameter(
+        description="Reading is enough to merge; `full` is for writes that a device still has to send."
     ),
 ]
 
@@ -108,6 +115,71 @@ class DatabasesController(Controller):
         return database_reply(await tenants.database_of(caller.user_id, caller.reference, asked))
 
 
+class GuestDatabase(Struct, frozen=True, kw_only=True):
+    """One of them. `id` is the guest's; `linked_at` is when they signed in to this account."""
+
+    id: str
+    db_name: str
+    schema_version: int
+    status: str
+    created_at: str
+    linked_at: str
+
+
+class GuestDatabasesController(Controller):
+    """Needs a session. A guest that is not the caller's own is not found."""
+
+    path = "/databases/guests"
+    tags = ("databases",)
+    exception_handlers = UNSTORED
+
+    @get(operation_id="guest_databases")
+    async def guest_databases(
+        self, guest_databases: NamedDependency[GuestDatabases], signed_in: NamedDependency[SignedIn]
+    ) -> Response[list[GuestDatabase]]:
+        """The databases to merge, or to delete, the oldest link first. Nothing happens to them by itself."""
+        found = [
+            GuestDatabase(
+                id=link.guest_id,
+                db_name=tenant.database_name,
+                schema_version=tenant.schema_version,
+                status=tenant.state.value,
+                created_at=tenant.created_at,
+                linked_at=link.linked_at,
+            )
+            for link, tenant in await guest_databases.of_user(signed_in.user_id)
+        ]
+        return Response(found, headers=NEVER_STORED)
+
+    @get(
+        "/{guest_id:str}",
+        operation_id="guest_database",
+        opt=facts(*DATABASE_REFUSALS),
+        responses=DATABASE_ANSWERS,
+    )
+    async def guest_database(
+        self,
+        guest_databases: NamedDependency[GuestDatabases],
+        signed_in: NamedDependency[SignedIn],
+        guest_id: FromPath[str],
+        access_level: GuestAccess = "read_only",
+    ) -> Response[DatabaseCredentials | DatabasePending]:
+        """One of them, with a token made for this answer; the answer is that of `GET /databases/user`."""
+        return database_reply(
+            await guest_databases.open(signed_in.user_id, guest_id, signed_in.reference, access_level)
+        )
+
+    @delete("/{guest_id:str}", operation_id="delete_guest_database", opt=facts(NotFound))
+    async def delete_guest_database(
+        self,
+        guest_databases: NamedDependency[GuestDatabases],
+        signed_in: NamedDependency[SignedIn],
+        guest_id: FromPath[str],
+    ) -> None:
+        """Delete it for good: merge first what shall be kept. There is no way back."""
+        await guest_databases.delete(signed_in.user_id, guest_id)
+
+
 def database_reply(found: UserDatabase) -> Response[DatabaseCredentials | DatabasePending]:
     """200 with a token, or 202 while there is none to give; kept by nobody."""
     match found:
@@ -146,3 +218,6 @@ def _pending(found: PendingDatabase) -> DatabasePending:
         status=tenant.state.value,
         message=_MESSAGES[tenant.state],
     )
+
+
+DATABASE_ROUTES = (DatabasesController, GuestDatabasesController)

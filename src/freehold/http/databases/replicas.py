@@ -20,8 +20,7 @@ from freehold.errors import (
     Unauthenticated,
     Unavailable,
 )
-from freehold.http.databases.calls import Watched, read_body, send_stream
-from freehold.http.databases.token_checks import TokenChecks
+from freehold.http.databases.calls import TokenChecks, Watched, read_body, send_stream
 from freehold.http.headers import header
 from freehold.log import get_logger
 from freehold.providers.failures import Gone

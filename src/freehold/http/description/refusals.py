@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from freehold.http.auth.origin_check import SAFE_METHODS
 from freehold.http.auth.replies import auth_status_of
 from freehold.http.guards import require_admin
-from freehold.http.middleware.rate_rules import Form, Rules
+from freehold.http.middleware.rate_limits import Form, Rules
 from freehold.http.problems import status_of
 from freehold.http.registry.publishing import require_publisher
 from freehold.http.route_facts import ALONE, CALLER, Caller, refused_by

@@ -1,10 +1,16 @@
-"""Large bodies: counted while they are held, and read out when they are refused.
+"""Large bodies: memory for them, counted while they are held; read out when they are refused.
 
 A server that answers and closes while bytes are still coming makes the client's machine throw the answer away.
 """
 
 import asyncio
 import contextlib
+import ctypes
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from litestar.enums import ScopeType
 from litestar.types import (
@@ -18,9 +24,88 @@ from litestar.types import (
     WebSocketReceiveMessage,
 )
 
-from freehold.http.body_room import SMALL_BYTES, BodyRoom, Place
+from freehold.errors import Unavailable
 from freehold.http.client_address import ClientAddresses
 from freehold.http.headers import header
+
+# Memory for large bodies, of all connections together: from their first byte until their request is answered.
+#
+# Small ones take none of it, so that whoever signs in or asks for little does not notice when it is used up. One
+# client address gets a part of it only.
+
+SMALL_BYTES = 65_536
+
+
+class NoRoom(Unavailable):
+    """More bytes at once than there is memory for; the same request may work in a moment."""
+
+    code = "too_many_bytes"
+
+
+@dataclass(slots=True)
+class BodyRoom:
+    """`total_bytes` for everybody, `each_bytes` for one address."""
+
+    total_bytes: int
+    each_bytes: int
+    used_bytes: int = 0
+    by_address: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether more than half of it is used."""
+        return 2 * self.used_bytes > self.total_bytes
+
+    def enter(self, address: str, announced_bytes: int) -> "Place":
+        """A place for one body. Nothing is taken yet, but it is asked whether what was announced could come in.
+
+        Raises:
+            NoRoom: it could not.
+        """
+        self._check(address, announced_bytes)
+        return Place(self, address)
+
+    def take(self, address: str, size: int) -> None:
+        """So much more of a body has come. Raises `NoRoom`, and nothing is taken then."""
+        self._check(address, size)
+        self.used_bytes += size
+        self.by_address[address] += size
+
+    def give_back(self, address: str, size: int) -> None:
+        """A body is no longer needed."""
+        self.used_bytes -= size
+        self.by_address[address] -= size
+        if not self.by_address[address]:
+            del self.by_address[address]
+
+    def _check(self, address: str, size: int) -> None:
+        if self.by_address[address] + size > self.each_bytes:
+            raise NoRoom("too much is being sent from this address at once; try again in a moment")
+        if self.used_bytes + size > self.total_bytes:
+            raise NoRoom("too much is being sent at once; try again in a moment")
+
+
+class Place:
+    """What one body holds of the room."""
+
+    __slots__ = ("_address", "_room", "_size")
+
+    def __init__(self, room: BodyRoom, address: str) -> None:
+        self._room = room
+        self._address = address
+        self._size = 0
+
+    def grow(self, size: int) -> None:
+        """So much more has come. Raises `NoRoom`."""
+        self._room.take(self._address, size)
+        self._size += size
+
+    def leave(self) -> None:
+        """Give back all of it."""
+        if self._size:
+            self._room.give_back(self._address, self._size)
+            self._size = 0
+
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 _LARGEST_BYTES = 10_000_000  # that any route takes; one that announces more is refused without being read
@@ -97,3 +182,39 @@ async def _read_out(receive: Receive) -> None:
                 if message["type"] != "http.request" or not message.get("more_body", False):
                     return
                 size += len(message.get("body", b""))
+
+
+# Gives memory back to the machine that large requests and answers have used: the C library keeps what is freed.
+
+_LOOK_EVERY_S = 5.0
+# Below that it is not worth a look at every page.
+_WORTH_BYTES = 64_000_000
+_STATM = Path("/proc/self/statm")
+
+
+async def give_back_memory() -> None:
+    """Do so now and then, while there is more than after the last time; until cancelled. Linux with glibc only."""
+    trim = _trim()
+    if trim is None:
+        return
+    least = _resident_bytes()
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        now = _resident_bytes()
+        if now > least + _WORTH_BYTES:
+            await asyncio.to_thread(trim, 0)  # without the interpreter's lock
+            now = _resident_bytes()
+            least = min(least, now)
+
+
+def _trim() -> "ctypes._NamedFuncPointer | None":
+    if sys.platform != "linux" or not _STATM.exists():
+        return None
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError):  # another C library
+        return None
+
+
+def _resident_bytes() -> int:
+    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

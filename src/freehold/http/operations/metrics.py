@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from freehold.errors import Forbidden, FreeholdError, Unauthenticated
 from freehold.http.headers import header
-from freehold.http.middleware.request_counts import BOUNDS_S, RequestCounts
+from freehold.http.middleware.request_log import BOUNDS_S, RequestCounts
 from freehold.http.route_facts import facts
 from freehold.log import get_logger
 from freehold.providers.serving import HasStanding, Standing

@@ -1,4 +1,4 @@
-"""`/admin/tenants`: tenants and their life, for administrators."""
+"""`/admin`: tenants and their lifecycle, rollouts, versions in use and the audit trail, for administrators."""
 
 import asyncio
 import shutil
@@ -9,26 +9,35 @@ from typing import Annotated, Any
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.background_tasks import BackgroundTask
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter, SkipValidation
 from litestar.response import File
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED
 from msgspec import Meta, Struct
 
+from freehold.audit.service import Audit
+from freehold.audit.types import Filter, moment
 from freehold.errors import Conflict, NotFound, TooLarge
 from freehold.http.guards import require_admin
 from freehold.http.route_facts import facts
 from freehold.migrate.copying import Copied
+from freehold.registry.client_versions import LIVE_DAYS, Census, ClientVersions
+from freehold.registry.service import Registry
+from freehold.rollouts.types import Progress, Rollout
 from freehold.tenants.errors import DatabaseDeleted
 from freehold.tenants.lifecycle import Lifecycle
 from freehold.tenants.listing import TenantListing
 from freehold.tenants.types import Tenant, TenantState
+from freehold.wiring.services import Services
 
 _MAX_PAGE = 500
 _MAX_UPLOAD_BYTES = 2_000_000_000
+# What changes a tenant, or steers a rollout.
+_CHANGES: dict[str, Any] = {"opt": facts(NotFound, Conflict, DatabaseDeleted), "status_code": HTTP_200_OK}
+_STEERS: dict[str, Any] = {"opt": facts(NotFound, Conflict), "status_code": HTTP_200_OK}
 
+Limit = Annotated[int, QueryParameter(ge=1, le=_MAX_PAGE, description="At most so many.")]
 State = Annotated[TenantState | None, QueryParameter(name="state", description="Only tenants in this state.")]
 After = Annotated[str, QueryParameter(max_length=64, description="Go on after this tenant.")]
-Limit = Annotated[int, QueryParameter(ge=1, le=_MAX_PAGE, description="At most so many.")]
 Accept = Annotated[bool, QueryParameter(description="Also if tables are not as the migrations made them.")]
 
 
@@ -58,8 +67,9 @@ class TenantsController(Controller):
 
     path = "/admin/tenants"
     tags = ("admin",)
+    guards = (require_admin,)
 
-    @get(operation_id="list_tenants", guards=[require_admin])
+    @get(operation_id="list_tenants")
     async def list_tenants(
         self,
         listing: NamedDependency[TenantListing],
@@ -72,58 +82,34 @@ class TenantsController(Controller):
         found = list(await listing.store.page(after=after, limit=limit, state=in_state))
         return TenantPage(tenants=found, after=found[-1].tenant_id if len(found) == limit else None)
 
-    @get("/counts", operation_id="count_tenants", guards=[require_admin])
+    @get("/counts", operation_id="count_tenants")
     async def count_tenants(self, listing: NamedDependency[TenantListing]) -> dict[str, int]:
         """How many tenants are in each state."""
         return {state.value: count for state, count in (await listing.counts()).items()}
 
-    @get("/{reference:str}", operation_id="show_tenant", opt=facts(NotFound), guards=[require_admin])
+    @get("/{reference:str}", operation_id="show_tenant", opt=facts(NotFound))
     async def show_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """One tenant."""
         return await lifecycle.find(reference)
 
-    @post(
-        "/{reference:str}/suspend",
-        operation_id="suspend_tenant",
-        opt=facts(NotFound, Conflict, DatabaseDeleted),
-        guards=[require_admin],
-        status_code=HTTP_200_OK,
-    )
+    @post("/{reference:str}/suspend", operation_id="suspend_tenant", **_CHANGES)
     async def suspend_tenant(
         self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str], data: JSONBody[SuspendRequest]
     ) -> Tenant:
         """Have all reads and writes refused by the database's own engine."""
         return await lifecycle.suspend(reference, data.reason)
 
-    @post(
-        "/{reference:str}/resume",
-        operation_id="resume_tenant",
-        opt=facts(NotFound, Conflict, DatabaseDeleted),
-        guards=[require_admin],
-        status_code=HTTP_200_OK,
-    )
+    @post("/{reference:str}/resume", operation_id="resume_tenant", **_CHANGES)
     async def resume_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """End the suspension, and bring the database to the newest version."""
         return await lifecycle.resume(reference)
 
-    @post(
-        "/{reference:str}/migrate",
-        operation_id="migrate_tenant",
-        opt=facts(NotFound, Conflict, DatabaseDeleted),
-        guards=[require_admin],
-        status_code=HTTP_200_OK,
-    )
+    @post("/{reference:str}/migrate", operation_id="migrate_tenant", **_CHANGES)
     async def migrate_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """Bring the database to the newest published version."""
         return await lifecycle.migrate(reference)
 
-    @post(
-        "/{reference:str}/create",
-        operation_id="create_tenant",
-        opt=facts(NotFound, Conflict),
-        guards=[require_admin],
-        status_code=HTTP_200_OK,
-    )
+    @post("/{reference:str}/create", operation_id="create_tenant", **_STEERS)
     async def create_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """Have a new, empty database made for a user who has none (any more); `provisioning` until it is there."""
         return await lifecycle.create(reference)
@@ -132,7 +118,6 @@ class TenantsController(Controller):
         "/{reference:str}/fork",
         operation_id="fork_tenant",
         opt=facts(NotFound, Conflict, DatabaseDeleted),
-        guards=[require_admin],
     )
     async def fork_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """Copy the database as it is now, as a tenant of no user."""
@@ -142,7 +127,6 @@ class TenantsController(Controller):
         "/{reference:str}/export",
         operation_id="export_tenant",
         opt=facts(NotFound, Conflict, DatabaseDeleted),
-        guards=[require_admin],
         media_type="application/octet-stream",
     )
     async def export_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> File:
@@ -164,9 +148,7 @@ class TenantsController(Controller):
     @post(
         "/{reference:str}/restore",
         operation_id="restore_tenant",
-        opt=facts(NotFound, Conflict, DatabaseDeleted),
-        guards=[require_admin],
-        status_code=HTTP_200_OK,
+        **_CHANGES,
         request_max_body_size=_MAX_UPLOAD_BYTES,
     )
     async def restore_tenant(
@@ -190,13 +172,7 @@ class TenantsController(Controller):
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return RestoredTenant(tenant=done.tenant, copied=done.copied, changed=done.checked.changed)
 
-    @delete(
-        "/{reference:str}",
-        operation_id="delete_tenant",
-        opt=facts(NotFound, Conflict, DatabaseDeleted),
-        guards=[require_admin],
-        status_code=HTTP_200_OK,
-    )
+    @delete("/{reference:str}", operation_id="delete_tenant", **_CHANGES)
     async def delete_tenant(
         self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]
     ) -> Response[Tenant]:
@@ -215,3 +191,123 @@ async def _receive(request: Request[Any, Any, Any], path: Path) -> None:
             if size_bytes > _MAX_UPLOAD_BYTES:
                 raise TooLarge("the file is too large to be restored over HTTP; use the command")
             await asyncio.to_thread(file.write, part)
+
+
+# Made by us, and partly of types that no message could have: there is nothing to validate.
+Made = SkipValidation[Services]
+Newest = Annotated[int, QueryParameter(ge=1, le=100, description="At most so many.")]
+
+
+class RolloutsController(Controller):
+    """How rollouts stand, and steering. `freehold rollout` starts them and carries them out."""
+
+    path = "/admin/rollouts"
+    tags = ("admin",)
+    guards = (require_admin,)
+
+    @get(operation_id="list_rollouts")
+    async def list_rollouts(self, services: NamedDependency[Made], limit: Newest = 20) -> list[Rollout]:
+        """The newest rollouts, newest first."""
+        return list(await services.rollouts.store.newest(limit))
+
+    @get("/{rollout_id:str}", operation_id="show_rollout", opt=facts(NotFound))
+    async def show(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Progress:
+        """How far a rollout is, with failures grouped by cause."""
+        return await services.rollouts.progress(rollout_id)
+
+    @post("/{rollout_id:str}/pause", operation_id="pause_rollout", **_STEERS)
+    async def pause(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Rollout:
+        """Have it take on no more tenants; those at work end."""
+        return await services.rollouts.pause(rollout_id, "paused by an administrator")
+
+    @post("/{rollout_id:str}/resume", operation_id="resume_rollout", **_STEERS)
+    async def resume(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Rollout:
+        """Let it run again; a `freehold rollout work` carries it out."""
+        return await services.rollouts.resume(rollout_id)
+
+    @post("/{rollout_id:str}/abort", operation_id="abort_rollout", **_STEERS)
+    async def abort(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Rollout:
+        """End it where it is."""
+        return await services.rollouts.abort(rollout_id, "aborted by an administrator")
+
+
+Days = Annotated[int, QueryParameter(ge=1, le=180, description="Devices count that were seen so lately.")]
+
+
+class CensusController(Controller):
+    """What contract migrations wait for."""
+
+    path = "/admin/registry"
+    tags = ("admin",)
+    guards = (require_admin,)
+
+    @get("/census", operation_id="registry_census")
+    async def census(
+        self,
+        registry: NamedDependency[Registry],
+        reports: NamedDependency[ClientVersions],
+        days: Days = LIVE_DAYS,
+    ) -> Census:
+        """Users, and devices without one, by the app and schema version that they told; tenants by state."""
+        return await reports.census((await registry.snapshot()).version, days)
+
+
+Before = Annotated[int | None, QueryParameter(ge=1, description="Only entries older than this one.")]
+Action = Annotated[str | None, QueryParameter(description="Only this action, e.g. `user.signed_in`.")]
+Actor = Annotated[str | None, QueryParameter(description="Only what this one did, e.g. `user:ID`.")]
+Target = Annotated[str | None, QueryParameter(description="Only what was done to this, e.g. `tenant:ID`.")]
+Since = Annotated[str | None, QueryParameter(description="From this UTC moment on, `2026-01-31T10:20:30Z`.")]
+Until = Annotated[str | None, QueryParameter(description="Before this UTC moment.")]
+
+
+class AuditEntry(Struct, frozen=True, kw_only=True):
+    """One entry. `hash` covers it and the hash of entry `seq - 1`."""
+
+    seq: int
+    at: str
+    action: str
+    actor: str
+    target: str
+    ip_address: str
+    request_id: str
+    details: dict[str, Any]
+    hash: str
+
+
+class AuditPage(Struct, frozen=True, kw_only=True):
+    """Newest first. `before` is what to ask for next, null after the last page."""
+
+    entries: list[AuditEntry]
+    before: int | None
+
+
+class AuditController(Controller):
+    """Reading only: entries come from what is done, and nothing takes them away."""
+
+    path = "/admin/audit"
+    tags = ("admin",)
+    guards = (require_admin,)
+
+    @get(operation_id="list_audit")
+    async def list_audit(
+        self,
+        audit: NamedDependency[Audit],
+        *,
+        before: Before = None,
+        limit: Limit = 50,
+        action: Action = None,
+        actor: Actor = None,
+        target: Target = None,
+        since: Since = None,
+        until: Until = None,
+    ) -> AuditPage:
+        """Entries of the audit trail, newest first."""
+        matching = Filter(action=action, actor=actor, target=target, since=moment(since), until=moment(until))
+        found = await audit.newest(before=before, limit=limit, matching=matching)
+        return AuditPage(
+            entries=[AuditEntry(**entry.shown()) for entry in found],
+            before=found[-1].seq if len(found) == limit else None,
+        )
+
+
+ADMIN_ROUTES = (AuditController, TenantsController, RolloutsController, CensusController)
