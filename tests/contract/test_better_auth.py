@@ -23,7 +23,7 @@ import pytest
 from tests.support.auth_app import SECRET, AuthApp, running_auth, running_service
 
 from freehold.auth.api_keys.types import NewApiKey
-from freehold.auth.tokens.jwks import Seal
+from freehold.auth.tokens.signing_keys import SecretBox
 
 RECORDED = json.loads((Path(__file__).parent / "captures/better_auth.json").read_text())
 API_KEYS = json.loads((Path(__file__).parent / "captures/better_auth_api_keys.json").read_text())
@@ -95,9 +95,9 @@ def test_the_signature_of_a_cookie_is_the_recorded_one() -> None:
 
 def test_what_better_auth_has_sealed_is_read() -> None:
     vector = RECORDED["vectors"]["symmetric_encrypt"]
-    seal = Seal(vector["secret"])
-    assert seal.open(vector["ciphertext_hex"]) == vector["plaintext"]
-    assert seal.open(seal.close("كتاب")) == "كتاب"
+    box = SecretBox(vector["secret"])
+    assert box.open(vector["ciphertext_hex"]) == vector["plaintext"]
+    assert box.open(box.close("كتاب")) == "كتاب"
 
 
 async def test_a_key_is_stored_as_recorded(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec.structs import replace
 
 from freehold.auth.errors import BadAccessToken
-from freehold.auth.tokens.jwks import SigningKey
 from freehold.auth.tokens.jwts import Jwts
+from freehold.auth.tokens.signing_keys import SigningKey
 from freehold.auth.types import Session, SignedIn, User
 from freehold.dates import to_iso
 from tests.unit.test_auth_signing_keys import Clock, Keys, process

@@ -10,11 +10,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from freehold.auth.sessions.cached_sessions import CachedSessionCodec
+from freehold.auth.sessions.cached_sessions import CachedSessionCodec, SessionData, Strategy
 from freehold.auth.sessions.cookies import SessionCookies
-from freehold.auth.sessions.invalidations import Invalidations
-from freehold.auth.sessions.session_data import SessionData, Strategy
-from freehold.auth.sessions.sessions import Sessions, extend_from
+from freehold.auth.sessions.sessions import Invalidations, Sessions, extend_from
 from freehold.auth.types import Session, SignedIn, User
 from freehold.changes import Listener, Topic
 from freehold.dates import to_iso

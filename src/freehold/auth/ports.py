@@ -1,20 +1,21 @@
 """What auth needs of the outside, in its own words."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 
 from freehold.auth.outgoing_email import Language, OutgoingEmail
-from freehold.auth.proofs import Chosen
+from freehold.auth.proofs import Chosen, Proof, Proved
 from freehold.auth.social.types import Identity
 from freehold.auth.types import (
+    Account,
     Credential,
     Session,
     SignedIn,
-    StoredKey,
-    StoredRefreshToken,
-    UsedRefreshToken,
     User,
+    UserChanges,
 )
+from freehold.auth.verifications import OneTimeUse
 
 
 class PasswordHasher(Protocol):
@@ -119,52 +120,6 @@ class UserStore(SessionStore, Protocol):
         ...
 
 
-class SigningKeyStore(Protocol):
-    """The keys that sign JWTs. Every method raises `CentralUnavailable` when there is no answer."""
-
-    async def load_keys(self) -> tuple[Sequence[StoredKey], int]:
-        """All rows, the newest first; and how far the change feed was in the same view."""
-        ...
-
-    async def replace_keys(
-        self,
-        new: StoredKey,
-        *,
-        seen: Sequence[StoredKey],
-        retired: Sequence[StoredKey],
-        removed: Sequence[StoredKey],
-    ) -> bool:
-        """Add a key, retire some when it was made and remove others, in one transaction.
-
-        False, with nothing changed, when the rows are not (any more) those `seen`.
-        """
-        ...
-
-
-class RefreshTokenStore(Protocol):
-    """Refresh tokens by their hashes. Every method raises `CentralUnavailable` when there is no answer."""
-
-    async def add_refresh_token(self, new: StoredRefreshToken, session_id: str) -> None:
-        """Raises `NotFound` when the session is gone."""
-        ...
-
-    async def use_refresh_token(
-        self, token_hash: str, successor: StoredRefreshToken, *, repeatable_since: str, now: str
-    ) -> UsedRefreshToken | None:
-        """Mark it used and add its successor; None if it is unknown or expired. All in one transaction.
-
-        One that was used already gives REPEATED if that was after `repeatable_since`; before, its session is deleted.
-        """
-        ...
-
-    async def session_token_of_refresh(self, token_hash: str) -> str | None:
-        """The token of the session that it belongs to."""
-        ...
-
-    async def session_token_of_id(self, session_id: str) -> str | None:
-        """The token of the session with this id."""
-
-
 class VerificationMail(Protocol):
     """Letters with links that verify an address."""
 
@@ -192,4 +147,74 @@ class Mailer(Protocol):
 
     async def rehearse(self, letter: OutgoingEmail) -> None:
         """All but sending it: for an address that gets no mail, which nobody may see from outside."""
+        ...
+
+
+class AccountStore(Protocol):
+    """Users, their accounts and sessions. Every method is one transaction; all raise `CentralUnavailable`.
+
+    Where a ticket is to be used and has been used meanwhile, nothing is changed and the answer is None or False.
+    """
+
+    async def find_credential(self, email: str) -> Credential | None:
+        """The user with this address (in lower case), and their password's hash."""
+        ...
+
+    async def find_credential_of(self, user_id: str) -> Credential | None:
+        """The user and their password's hash."""
+        ...
+
+    async def list_accounts(self, user_id: str) -> list[Account]:
+        """The ways to sign in as this user, the oldest first."""
+        ...
+
+    async def update_user(self, user_id: str, changes: UserChanges, now: datetime) -> bool:
+        """False if there is no such user."""
+        ...
+
+    async def prove(self, user: User, proof: Proof, now: datetime) -> Proved | None:
+        """Write down that the address is theirs, and end what that ends; see `freehold.auth.proofs`.
+
+        None if it is theirs no longer, or the session that asked has ended. Raises `EmailTaken`: somebody has the
+        new address.
+        """
+        ...
+
+    async def replace_password(
+        self,
+        user_id: str,
+        old_hash: str,
+        new_hash: str,
+        now: datetime,
+        session: Session | None,
+        *,
+        keeps_keys: bool,
+    ) -> bool:
+        """False if the old hash is theirs no longer.
+
+        With a session, all others end and it is written; API keys end, too, unless they are kept.
+        """
+        ...
+
+    async def delete_user(
+        self, user_id: str, now: datetime, asked_by: str, ticket: OneTimeUse | None = None
+    ) -> bool:
+        """Delete user, accounts and sessions, and mark the tenant to be deleted.
+
+        False if they are gone, or the session that asks has ended.
+        """
+        ...
+
+    async def list_sessions(self, user_id: str, now: datetime) -> list[Session]:
+        """The live ones that the user has begun, the oldest first."""
+        ...
+
+    async def delete_own_session(self, user_id: str, token: str) -> None:
+        """Nothing happens if it is somebody else's, or nobody's."""
+        ...
+
+    async def delete_own_sessions(
+        self, user_id: str, but_token: str | None = None, *, keeps_keys: bool
+    ) -> None:
+        """All of them, or all but one, and those in which the user acts as somebody else; API keys unless kept."""
         ...

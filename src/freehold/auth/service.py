@@ -29,7 +29,7 @@ from freehold.auth.ports import PasswordHasher, UserStore, VerificationMail
 from freehold.auth.proofs import Chosen
 from freehold.auth.random_ids import random_id
 from freehold.auth.sessions.cookies import SessionCookies
-from freehold.auth.sessions.sessions import Sessions, extend_from
+from freehold.auth.sessions.sessions import Sessions, signed_in_by
 from freehold.auth.social.types import Identity
 from freehold.auth.types import (
     ADMIN_ROLE,
@@ -223,7 +223,7 @@ class Auth:
         return await self._started(user, session, seen, client)
 
     async def _started(self, user: User, session: Session, seen: int, client: Client) -> SignedIn:
-        found = replace(signed_in_by(user, session), seen=seen)
+        found = signed_in_by(user, session, seen)
         self.sessions.keep(found)
         for token in client.replaces:
             self.sessions.forget(token)
@@ -345,14 +345,3 @@ def _failed_sign_in(user: User | None, reason: str) -> Event:
     """An address that nobody has is not kept: people mistype, and the trail is for ever."""
     target, reason = (f"user:{user.user_id}", reason) if user else ("", "unknown_address")
     return Event("user.sign_in_failed", target, {"reason": reason}, actor=ANONYMOUS)
-
-
-def signed_in_by(user: User, session: Session) -> SignedIn:
-    """What a session that has just been stored stands for."""
-    expires_at = from_iso(session.expires_at)
-    return SignedIn(
-        user=user,
-        session=session,
-        expires_at=expires_at,
-        extend_from=extend_from(expires_at, from_iso(session.updated_at)),
-    )

@@ -9,8 +9,8 @@ from typing import IO
 import click
 import msgspec
 
-from freehold.auth.importing.ports import UserSource
-from freehold.auth.importing.types import Ending, MoveReport, Outcome
+from freehold.auth.importing.records import Ending, MoveReport, Outcome
+from freehold.auth.importing.service import UserSource
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json
 
 TOKEN_VARIABLE = "BETTER_AUTH_DATABASE_TOKEN"  # noqa: S105

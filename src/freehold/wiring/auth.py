@@ -13,9 +13,8 @@ from freehold.auth.lockout import Lockout
 from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords.passwords import ScryptHasher
 from freehold.auth.service import Auth
-from freehold.auth.sessions.cached_sessions import CachedSessionCodec
+from freehold.auth.sessions.cached_sessions import CachedSessionCodec, SessionData
 from freehold.auth.sessions.cookies import SessionCookies
-from freehold.auth.sessions.session_data import SessionData
 from freehold.auth.sessions.sessions import Sessions
 from freehold.auth.social.service import Social
 from freehold.auth.users.accounts import Accounts

@@ -19,7 +19,6 @@ from urllib.parse import quote
 import jwt
 import msgspec
 
-from freehold.auth.account_ports import AccountStore
 from freehold.auth.email.code_sign_in import checked_email
 from freehold.auth.email.codes import Codes, Purpose
 from freehold.auth.email.links import Links, fingerprint
@@ -35,6 +34,7 @@ from freehold.auth.errors import (
 )
 from freehold.auth.outgoing_email import EmailKind, Language, OutgoingEmail
 from freehold.auth.places import place_of
+from freehold.auth.ports import AccountStore
 from freehold.auth.proofs import Chosen, Kept, Proof, in_hand
 from freehold.auth.types import Credential, SignedIn, User
 from freehold.dates import utc_now

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from freehold.audit.types import ANONYMOUS, Event
-from freehold.auth.account_ports import AccountStore
 from freehold.auth.email.codes import Codes, Purpose
 from freehold.auth.emails import is_email
 from freehold.auth.errors import CodeExpired, EmailTaken, InvalidEmail, TooManyTries, WrongCode
 from freehold.auth.outgoing_email import Language
+from freehold.auth.ports import AccountStore
 from freehold.auth.proofs import Proof
 from freehold.auth.service import Auth
 from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn, User

@@ -4,7 +4,6 @@ import hmac
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from freehold.auth.account_ports import AccountStore
 from freehold.auth.email.code_sign_in import checked_email
 from freehold.auth.email.codes import Codes, Purpose
 from freehold.auth.email.links import Links, account_stamp
@@ -13,7 +12,7 @@ from freehold.auth.errors import BadLink, WrongCode
 from freehold.auth.outgoing_email import Language, OutgoingEmail
 from freehold.auth.passwords.passwords import check_new_password
 from freehold.auth.passwords.rules import PasswordRules
-from freehold.auth.ports import PasswordHasher
+from freehold.auth.ports import AccountStore, PasswordHasher
 from freehold.auth.proofs import Chosen, Proof, Way
 from freehold.auth.types import Credential, User
 from freehold.auth.verifications import OneTimeUse

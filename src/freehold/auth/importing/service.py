@@ -1,14 +1,45 @@
 """Moving in: users of another installation, with the passwords and sessions that they have there."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
-from freehold.auth.importing.ports import UserImportStore, UserSource
-from freehold.auth.importing.records import Record, Unusable, newcomer
-from freehold.auth.importing.types import Ending, Newcomer, Outcome
+from freehold.auth.importing.records import Ending, Newcomer, Outcome, Record, Unusable, newcomer
 from freehold.dates import utc_now
+
+
+class UserSource(Protocol):
+    """Users elsewhere. It is only read."""
+
+    async def count(self) -> int | None:
+        """How many there are, if that can be told without reading them all. Raises as `batches`."""
+        ...
+
+    def batches(self, size: int) -> AsyncGenerator[Sequence[Record], None]:
+        """All of them, page by page.
+
+        Raises:
+            UnusableSource: it holds no users as they are known here.
+            SourceUnavailable: it does not answer.
+        """
+        ...
+
+
+class UserImportStore(Protocol):
+    """The central database, where they go."""
+
+    async def add(
+        self, users_to_import: Sequence[Newcomer], now: datetime, *, dry_run: bool
+    ) -> Sequence[Outcome]:
+        """Write those who are not here, with tenants, in one transaction; nobody who is here is changed.
+
+        Raises:
+            CentralUnavailable: nothing of it was written.
+        """
+        ...
+
 
 _A_TRANSACTION = 500
 

@@ -1,14 +1,137 @@
-"""The text of sessions' copies in a shared cache. When one may be believed is in `auth.sessions.invalidations`."""
+"""Copies of sessions that are kept elsewhere: in a cookie beside the session's own, and in a shared cache.
 
+The cookie cache is as better-auth makes it. Others who know the secret, such as a front end's own server, read it
+without asking us; for five minutes, and that is their risk. We ourselves take it for a copy like any other: it spares
+a read of the database where the session is not in memory. Copies are not believed once the session or its user has
+changed; when that is, `freehold.auth.sessions.sessions` knows.
+"""
+
+import base64
+import binascii
 import hmac
+from datetime import datetime
+from typing import Any, Literal
 
+import jwt
 import msgspec
 
-from freehold.auth.sessions.sessions import extend_from
+from freehold.auth.sessions.cookies import SessionCookies
+from freehold.auth.sessions.sessions import signed_in_by
 from freehold.auth.types import Session, SignedIn, User
-from freehold.dates import from_iso
 
 _encode = msgspec.json.Encoder().encode
+
+Strategy = Literal["compact", "jwt"]
+
+MAX_AGE_S = 300
+_UNREMEMBERED_AGE_S = 60
+_VERSION = "1"
+# One cookie holds no more; better-auth would split it. Such a session is read from the database.
+_MAX_LENGTH = 4050
+
+
+class _Payload(msgspec.Struct, frozen=True, rename="camel"):
+    """`seen` is ours: how far the change feed was. What better-auth itself has written has none."""
+
+    session: Session
+    user: User
+    updated_at: int
+    version: str
+    seen: int = -1
+
+
+class _Compact(msgspec.Struct, frozen=True, rename="camel"):
+    session: msgspec.Raw
+    expires_at: int
+    signature: str
+
+
+_decode_compact = msgspec.json.Decoder(_Compact).decode
+_decode_payload = msgspec.json.Decoder(_Payload).decode
+
+
+class SessionData:
+    """Writes and reads the cookie."""
+
+    def __init__(self, secret: str, cookies: SessionCookies, strategy: Strategy) -> None:
+        self._secret = secret
+        self._key = secret.encode()
+        self._cookies = cookies
+        self._strategy = strategy
+
+    def setting(self, found: SignedIn, now: datetime, *, is_remembered: bool = True) -> tuple[str, ...]:
+        """`Set-Cookie` values; none for what does not fit into a cookie."""
+        age_s = MAX_AGE_S if is_remembered else _UNREMEMBERED_AGE_S
+        now_ms = int(now.timestamp() * 1000)
+        payload = _Payload(found.session, found.user, now_ms, _VERSION, found.seen)
+        value = (
+            self._compact(payload, now_ms, age_s)
+            if self._strategy == "compact"
+            else self._jwt(payload, age_s)
+        )
+        if len(value) > _MAX_LENGTH:
+            return ()
+        return (self._cookies.data_setting(value, MAX_AGE_S if is_remembered else None),)
+
+    def read(self, value: str, token: str, now: datetime) -> SignedIn | None:
+        """The copy in the cookie; None if it is not ours, has expired, or is of another session."""
+        now_ms = int(now.timestamp() * 1000)
+        text = (
+            self._from_compact(value, now_ms)
+            if self._strategy == "compact"
+            else self._from_jwt(value, now_ms)
+        )
+        if text is None:
+            return None
+        try:
+            payload = _decode_payload(text)
+        except msgspec.MsgspecError:
+            return None
+        return _copy_of(payload.session, payload.user, payload.seen, token)
+
+    def _compact(self, payload: _Payload, now_ms: int, age_s: int) -> str:
+        text, expires_at = _encode(payload), now_ms + age_s * 1000
+        compact = {
+            "session": msgspec.Raw(text),
+            "expiresAt": expires_at,
+            "signature": self._signature(text, expires_at),
+        }
+        return base64.urlsafe_b64encode(_encode(compact)).decode().rstrip("=")
+
+    def _from_compact(self, value: str, now_ms: int) -> bytes | None:
+        try:
+            raw = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+            compact = _decode_compact(raw)
+        except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
+            return None
+        text = bytes(compact.session)
+        expected = self._signature(text, compact.expires_at)
+        is_ours = hmac.compare_digest(expected.encode(), compact.signature.encode("utf-8", "replace"))
+        return text if is_ours and compact.expires_at > now_ms else None
+
+    def _signature(self, text: bytes, expires_at: int) -> str:
+        """Over the payload's own members and the end, in one object, byte for byte as they are sent."""
+        signed = b'%b,"expiresAt":%d}' % (text[:-1], expires_at)
+        return base64.urlsafe_b64encode(hmac.digest(self._key, signed, "sha256")).decode().rstrip("=")
+
+    def _jwt(self, payload: _Payload, age_s: int) -> str:
+        issued_at = payload.updated_at // 1000
+        claims: dict[str, Any] = {
+            **msgspec.to_builtins(payload),
+            "iat": issued_at,
+            "exp": issued_at + age_s,
+        }
+        return jwt.encode(claims, self._secret, algorithm="HS256", headers={"typ": None})
+
+    def _from_jwt(self, value: str, now_ms: int) -> bytes | None:
+        try:
+            # Its end is checked below, by our clock.
+            options: Any = {"verify_exp": False, "verify_iat": False, "require": ["exp"]}
+            claims = jwt.decode(value, self._secret, algorithms=["HS256"], options=options)
+        except (jwt.PyJWTError, ValueError):
+            return None
+        is_valid = isinstance(claims["exp"], int) and claims["exp"] * 1000 > now_ms
+        return _encode(claims) if is_valid else None
 
 
 class _Stored(msgspec.Struct, frozen=True):
@@ -17,7 +140,7 @@ class _Stored(msgspec.Struct, frozen=True):
     seen: int
 
 
-_decode = msgspec.json.Decoder(_Stored).decode
+_decode_stored = msgspec.json.Decoder(_Stored).decode
 _MAC = b',"mac":"'
 
 
@@ -44,27 +167,20 @@ class CachedSessionCodec:
         if not found or not hmac.compare_digest(rest, self._code(body) + b'"}'):
             return None
         try:
-            stored = _decode(body + b"}")
+            stored = _decode_stored(body + b"}")
         except msgspec.MsgspecError:  # of another release
             return None
-        return copy_of(stored.session, stored.user, stored.seen, token)
+        return _copy_of(stored.session, stored.user, stored.seen, token)
 
     def _code(self, text: bytes) -> bytes:
         return hmac.digest(self._key, text, "sha256").hex().encode()
 
 
-def copy_of(session: Session, user: User, seen: int, token: str) -> SignedIn | None:
+def _copy_of(session: Session, user: User, seen: int, token: str) -> SignedIn | None:
     """A copy, if it is what it should be a copy of."""
     if not hmac.compare_digest(session.token.encode(), token.encode()) or session.user_id != user.user_id:
         return None
     try:
-        expires_at, updated_at = from_iso(session.expires_at), from_iso(session.updated_at)
+        return signed_in_by(user, session, seen)
     except ValueError:
         return None
-    return SignedIn(
-        user=user,
-        session=session,
-        expires_at=expires_at,
-        extend_from=extend_from(expires_at, updated_at),
-        seen=seen,
-    )

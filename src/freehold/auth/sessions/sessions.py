@@ -1,17 +1,18 @@
-"""Who a session token belongs to: from memory while nothing has changed, else from the store.
+"""Who a session token belongs to: from memory while nothing has changed, else from a copy elsewhere or the store.
 
 Why this is safe is in docs/decisions/0002-session-cache.md.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from msgspec.structs import replace
 
 from freehold.audit.origin import acting
 from freehold.auth.ports import SessionStore
-from freehold.auth.sessions.invalidations import Invalidations, SharedSessions
-from freehold.auth.types import Session, SignedIn
+from freehold.auth.types import Session, SignedIn, User
 from freehold.changes import Changes
 from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import CentralUnavailable
@@ -24,9 +25,75 @@ EXTEND_AFTER = timedelta(days=1)
 MAX_AGE = timedelta(days=365)  # however much it is used
 
 _CAPACITY = 20_000
+_REMEMBERED = 20_000  # of what the change feed has told
 _MAX_ENTRY_CHARACTERS = 2_000
 
 log = get_logger()
+
+
+# Copies of sessions that are kept elsewhere, in a shared cache or the client's cookie, and when to believe them.
+#
+# A copy says how far the change feed was when it was read. It is believed only if the feed has told nothing of its
+# session or its user since then; what was told is remembered here for so long, and copies that are older are not
+# believed. So a copy outlives no revocation, wherever it is kept and whether or not anybody deleted it there.
+
+
+class SharedSessions(Protocol):
+    """Copies that all processes share. A help only: the central database is what counts. Nothing here raises."""
+
+    async def get(self, token: str) -> SignedIn | None:
+        """The copy that one of our processes put there; None as well when there is no answer in time."""
+        ...
+
+    def put(self, copy: SignedIn) -> None:
+        """Keep a copy, in the background."""
+        ...
+
+    def forget(self, token: str) -> None:
+        """Drop a session's copy, in the background."""
+        ...
+
+    def forget_user(self, user_id: str) -> None:
+        """Drop the copies of all of a user's sessions, in the background."""
+        ...
+
+
+class Invalidations:
+    """What the change feed has told of sessions and users, so far as it is remembered."""
+
+    def __init__(self, changes: Changes, remembered: int = _REMEMBERED) -> None:
+        self._changes = changes
+        self._remembered = remembered
+        self._last: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._since: int | None = None  # all that was told after this position is in there
+        changes.subscribe("session", self._listener("session"))
+        changes.subscribe("user", self._listener("user"))
+
+    def is_fresh(self, copy: SignedIn) -> bool:
+        """Whether nothing was told of the session or its user since the copy was read."""
+        if self._since is None:
+            self._since = self._changes.position
+        if not self._since <= copy.seen <= self._changes.position:
+            return False
+        of_session = self._last.get(("session", copy.session.token), -1)
+        of_user = self._last.get(("user", copy.user_id), -1)
+        return max(of_session, of_user) <= copy.seen
+
+    def _listener(self, topic: str) -> Callable[[str | None], None]:
+        def listen(key: str | None) -> None:
+            if key is None:
+                self._last.clear()
+                self._since = None
+                return
+            position = self._changes.position
+            if self._since is None:
+                self._since = position - 1
+            self._last.pop((topic, key), None)
+            self._last[topic, key] = position
+            if len(self._last) > self._remembered:
+                _, self._since = self._last.popitem(last=False)
+
+        return listen
 
 
 class Sessions:
@@ -47,7 +114,7 @@ class Sessions:
         self._changes = changes
         self._clock = clock
         self._cache: FeedCache[SignedIn] = FeedCache(changes, capacity)
-        self._told = Invalidations(changes)
+        self._invalidations = Invalidations(changes)
         self._shared = shared
         self._max_age = max_age
         self._makes_copies = shared is not None or has_cookie_cache
@@ -131,9 +198,9 @@ class Sessions:
     async def _find(self, token: str, copy: Callable[[], SignedIn | None] | None) -> SignedIn | None:
         """From a copy that may be believed, else from the store."""
         found = copy() if copy is not None else None
-        if found is None or not self._told.is_fresh(found):
+        if found is None or not self._invalidations.is_fresh(found):
             found = await self._shared.get(token) if self._shared is not None else None
-        if found is not None and self._told.is_fresh(found):
+        if found is not None and self._invalidations.is_fresh(found):
             found = self._ended_in_time(found)
             if _is_worth_keeping(found):
                 self._cache.put(token, found, name=token, owner=found.user_id)
@@ -192,6 +259,18 @@ def extend_from(expires_at: datetime, updated_at: datetime) -> datetime | None:
     if expires_at - updated_at <= SHORT_LIFETIME:
         return None
     return expires_at - LIFETIME + EXTEND_AFTER
+
+
+def signed_in_by(user: User, session: Session, seen: int = -1) -> SignedIn:
+    """What a session stands for that has been stored. Raises `ValueError`: its dates are none."""
+    expires_at = from_iso(session.expires_at)
+    return SignedIn(
+        user=user,
+        session=session,
+        expires_at=expires_at,
+        extend_from=extend_from(expires_at, from_iso(session.updated_at)),
+        seen=seen,
+    )
 
 
 def _is_worth_keeping(found: SignedIn) -> bool:

@@ -13,8 +13,7 @@ import jwt
 import msgspec
 
 from freehold.auth.errors import BadAccessToken
-from freehold.auth.tokens.jwks import ALGORITHM, SigningKey
-from freehold.auth.tokens.signing_keys import SigningKeys
+from freehold.auth.tokens.signing_keys import ALGORITHM, SigningKey, SigningKeys
 from freehold.auth.types import SignedIn, User
 from freehold.dates import utc_now
 from freehold.lru import Lru

@@ -10,14 +10,14 @@ import hmac
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Protocol
 
 import msgspec
 
 from freehold.auth.errors import BadAccessToken, BadRefreshToken, Banned
-from freehold.auth.ports import RefreshTokenStore
 from freehold.auth.sessions.sessions import LIFETIME, Sessions
 from freehold.auth.tokens.jwts import AccessToken, Jwts
-from freehold.auth.types import RefreshUse, SignedIn, StoredRefreshToken
+from freehold.auth.types import RefreshUse, SignedIn, StoredRefreshToken, UsedRefreshToken
 from freehold.dates import to_iso, utc_now
 from freehold.log import get_logger
 from freehold.lru import Lru
@@ -39,6 +39,30 @@ class TokenPair(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"TokenPair(session_id={self.signed_in.session_id!r})"
+
+
+class RefreshTokenStore(Protocol):
+    """Refresh tokens by their hashes. Every method raises `CentralUnavailable` when there is no answer."""
+
+    async def add_refresh_token(self, new: StoredRefreshToken, session_id: str) -> None:
+        """Raises `NotFound` when the session is gone."""
+        ...
+
+    async def use_refresh_token(
+        self, token_hash: str, successor: StoredRefreshToken, *, repeatable_since: str, now: str
+    ) -> UsedRefreshToken | None:
+        """Mark it used and add its successor; None if it is unknown or expired. All in one transaction.
+
+        One that was used already gives REPEATED if that was after `repeatable_since`; before, its session is deleted.
+        """
+        ...
+
+    async def session_token_of_refresh(self, token_hash: str) -> str | None:
+        """The token of the session that it belongs to."""
+        ...
+
+    async def session_token_of_id(self, session_id: str) -> str | None:
+        """The token of the session with this id."""
 
 
 class TokenPairs:

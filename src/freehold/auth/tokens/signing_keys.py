@@ -5,20 +5,124 @@ follow a rotation by the change feed. A key that cannot be used here (sealed wit
 kind, in a database that moved in) is published too, so that its tokens can be checked.
 """
 
+import hashlib
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from jwt import InvalidKeyError
+from jwt.algorithms import OKPAlgorithm
+from nacl.bindings import (
+    crypto_aead_xchacha20poly1305_ietf_decrypt,
+    crypto_aead_xchacha20poly1305_ietf_encrypt,
+)
+from nacl.exceptions import CryptoError
 
-from freehold.auth.ports import SigningKeyStore
-from freehold.auth.tokens.jwks import Jwk, Seal, SigningKey, new_key, public_key, published_jwk, signing_key
+from freehold.auth.random_ids import random_id
 from freehold.auth.types import StoredKey
 from freehold.changes import Changes
-from freehold.dates import from_iso, utc_now
+from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import CentralUnavailable, Unavailable
 from freehold.feed_cache import FeedCell
 from freehold.log import get_logger
+
+# Texts that are kept encrypted, as better-auth keeps them, so that its rows can be read.
+#
+# XChaCha20-Poly1305 with SHA-256 of the secret as key; the hex of nonce (24 bytes), ciphertext and tag (16 bytes).
+
+_NONCE_BYTES = 24
+
+
+class Unreadable(Exception):
+    """The text was sealed with another secret, in another form, or was changed."""
+
+
+class SecretBox:
+    """Encrypts and decrypts with one secret."""
+
+    def __init__(self, secret: str) -> None:
+        self._key = hashlib.sha256(secret.encode()).digest()
+
+    def close(self, text: str) -> str:
+        """The sealed form; another one each time."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = crypto_aead_xchacha20poly1305_ietf_encrypt(text.encode(), None, nonce, self._key)
+        return (nonce + sealed).hex()
+
+    def open(self, sealed: str) -> str:
+        """The text again. Raises `Unreadable`."""
+        try:
+            whole = bytes.fromhex(sealed)
+            nonce, ciphertext = whole[:_NONCE_BYTES], whole[_NONCE_BYTES:]
+            return crypto_aead_xchacha20poly1305_ietf_decrypt(ciphertext, None, nonce, self._key).decode()
+        except (ValueError, TypeError, CryptoError) as error:
+            raise Unreadable("it was sealed with another secret, or changed") from error
+
+
+# One key as a row and as a JWK (RFC 7517): making, sealing and reading it.
+
+ALGORITHM, CURVE = "EdDSA", "Ed25519"
+
+Jwk = dict[str, Any]
+
+
+class SigningKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key that can sign."""
+
+    key_id: str
+    private_key: Ed25519PrivateKey
+    created_at: datetime
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.key_id})"
+
+
+def new_key(box: SecretBox, now: datetime) -> StoredKey:
+    """A row with a key that nobody has."""
+    private: Jwk = OKPAlgorithm.to_jwk(Ed25519PrivateKey.generate(), as_dict=True)
+    public = {name: private[name] for name in ("crv", "x", "kty")}
+    sealed = box.close(msgspec.json.encode(private).decode())
+    return StoredKey(
+        key_id=random_id(),
+        public_key=msgspec.json.encode(public).decode(),
+        private_key=msgspec.json.encode(sealed).decode(),  # better-auth keeps it as a JSON string
+        created_at=to_iso(now),
+        alg=ALGORITHM,
+        crv=CURVE,
+    )
+
+
+def signing_key(row: StoredKey, box: SecretBox) -> SigningKey | None:
+    """The row's private key; None if it was sealed with another secret, or is of another kind."""
+    if public_key(row) is None:
+        return None
+    try:
+        jwk = msgspec.json.decode(box.open(msgspec.json.decode(row.private_key, type=str)), type=Jwk)
+        private_key = OKPAlgorithm.from_jwk(jwk)
+    except (Unreadable, msgspec.MsgspecError, InvalidKeyError):
+        return None
+    if not isinstance(private_key, Ed25519PrivateKey):
+        return None
+    return SigningKey(key_id=row.key_id, private_key=private_key, created_at=from_iso(row.created_at))
+
+
+def public_key(row: StoredKey) -> Ed25519PublicKey | None:
+    """The row's public key; None if it is of another kind."""
+    try:
+        found = OKPAlgorithm.from_jwk(msgspec.json.decode(row.public_key, type=Jwk))
+    except (msgspec.MsgspecError, InvalidKeyError):
+        return None
+    return found if isinstance(found, Ed25519PublicKey) else None
+
+
+def published_jwk(row: StoredKey) -> Jwk:
+    """What others need to check signatures."""
+    jwk = msgspec.json.decode(row.public_key, type=Jwk)
+    return {"alg": row.alg or ALGORITHM, **jwk, "kid": row.key_id}
+
 
 # Longer than any token lives, by as much as clocks may differ.
 STAYS_PUBLISHED = timedelta(minutes=20)
@@ -38,6 +142,28 @@ class KeyRing(msgspec.Struct, frozen=True, kw_only=True):
     verifying: Mapping[str, Ed25519PublicKey]
 
 
+class SigningKeyStore(Protocol):
+    """The keys that sign JWTs. Every method raises `CentralUnavailable` when there is no answer."""
+
+    async def load_keys(self) -> tuple[Sequence[StoredKey], int]:
+        """All rows, the newest first; and how far the change feed was in the same view."""
+        ...
+
+    async def replace_keys(
+        self,
+        new: StoredKey,
+        *,
+        seen: Sequence[StoredKey],
+        retired: Sequence[StoredKey],
+        removed: Sequence[StoredKey],
+    ) -> bool:
+        """Add a key, retire some when it was made and remove others, in one transaction.
+
+        False, with nothing changed, when the rows are not (any more) those `seen`.
+        """
+        ...
+
+
 class SigningKeys:
     """Hands out the key that signs and those that verify. One for each process."""
 
@@ -52,7 +178,7 @@ class SigningKeys:
     ) -> None:
         self._store = store
         self._changes = changes
-        self._seal = Seal(secret)
+        self._box = SecretBox(secret)
         self._max_age = max_age
         self._clock = clock
         self._ring: FeedCell[KeyRing] = FeedCell(changes, "jwks")
@@ -133,7 +259,7 @@ class SigningKeys:
         rows, seen = await self._store.load_keys()
         now = self._clock()
         current = [row for row in rows if row.expires_at is None or from_iso(row.expires_at) > now]
-        usable = (signing_key(row, self._seal) for row in current)
+        usable = (signing_key(row, self._box) for row in current)
         found = {row.key_id: public_key(row) for row in self._living(rows)}
         ring = KeyRing(
             rows=tuple(rows),
@@ -160,7 +286,7 @@ class SigningKeys:
         self, ring: KeyRing, *, retired: Sequence[StoredKey], removed: Sequence[StoredKey] = ()
     ) -> str | None:
         """Add a key, unless others were added or retired since the ring was read: then None."""
-        new = new_key(self._seal, self._clock())
+        new = new_key(self._box, self._clock())
         done = await self._store.replace_keys(new, seen=ring.rows, retired=retired, removed=removed)
         self._ring.forget()
         return new.key_id if done else None

@@ -4,14 +4,15 @@ import hmac
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from freehold.auth.account_ports import AccountStore
 from freehold.auth.email.links import Links, account_stamp
 from freehold.auth.email.notices import Notices
 from freehold.auth.errors import BadLink, NoPassword, SessionNotFresh, WrongPassword
 from freehold.auth.outgoing_email import Language, OutgoingEmail
 from freehold.auth.passwords.passwords import check_length
 from freehold.auth.places import place_of
-from freehold.auth.service import Auth, signed_in_by
+from freehold.auth.ports import AccountStore
+from freehold.auth.service import Auth
+from freehold.auth.sessions.sessions import signed_in_by
 from freehold.auth.types import Account, Client, Credential, Session, SignedIn, UserChanges
 from freehold.errors import NotFound
 from freehold.log import get_logger

@@ -21,7 +21,8 @@ from freehold.auth.errors import (
     NotImpersonating,
 )
 from freehold.auth.passwords.passwords import check_new_password
-from freehold.auth.service import Auth, signed_in_by
+from freehold.auth.service import Auth
+from freehold.auth.sessions.sessions import signed_in_by
 from freehold.auth.types import USER_ROLE, Client, NewUser, Session, SignedIn, User
 from freehold.auth.users.admin_types import (
     NO_REASON,
@@ -94,7 +95,7 @@ _PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class UserAdmin:
-    """Whether who asks may do it is decided before, see `permissions.may`. What is done takes effect at once."""
+    """Whether who asks may do it is decided before, see `admin_types.may`. What is done takes effect at once."""
 
     auth: Auth
     store: AdminStore

@@ -1,11 +1,11 @@
-"""What administrators ask for and change."""
+"""What administrators ask for and change, and what roles may do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
-from freehold.auth.types import User
+from freehold.auth.types import ADMIN_ROLE, User
 
 SearchOperator = Literal["contains", "starts_with", "ends_with"]
 FilterOperator = Literal[
@@ -69,3 +69,34 @@ class CreatedUser(msgspec.Struct, frozen=True, kw_only=True):
     email: str
     password: str | None = None
     more: UserEdit = UserEdit()
+
+
+# In the words of better-auth's admin plugin. A role that is not known may do nothing.
+
+Permissions = Mapping[str, Sequence[str]]
+
+_ADMIN_MAY: Mapping[str, frozenset[str]] = {
+    "user": frozenset(
+        [
+            "create",
+            "list",
+            "set-role",
+            "ban",
+            "impersonate",
+            "delete",
+            "set-password",
+            "set-email",
+            "get",
+            "update",
+        ]
+    ),
+    "session": frozenset({"list", "revoke", "delete"}),
+}
+
+
+def may(roles: str, wanted: Permissions) -> bool:
+    """Whether one of the roles, joined by commas, allows all of this. Who wants nothing may not."""
+    if ADMIN_ROLE not in (role.strip() for role in roles.split(",")) or not wanted:
+        return False
+    return all(_ADMIN_MAY.get(resource, frozenset()).issuperset(actions) and resource in _ADMIN_MAY
+               for resource, actions in wanted.items())  # fmt: skip

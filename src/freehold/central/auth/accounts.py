@@ -1,4 +1,4 @@
-"""Users as they care for their accounts and sessions. Implements `freehold.auth.account_ports.AccountStore`."""
+"""Users as they care for their accounts and sessions. Implements `freehold.auth.ports.AccountStore`."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,6 +1,6 @@
 """An existing better-auth database, only read: a SQLite file, or a database on a libSQL server.
 
-Implements `freehold.auth.importing.ports.UserSource`.
+Implements `freehold.auth.importing.service.UserSource`.
 """
 
 import asyncio
@@ -16,8 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from freehold.auth.importing.records import CREDENTIAL, Record
-from freehold.auth.importing.types import SourceUnavailable, UnusableSource
+from freehold.auth.importing.records import CREDENTIAL, Record, SourceUnavailable, UnusableSource
 from freehold.libsql.client import Client, create_client
 from freehold.libsql.errors import LibsqlError, Refused, Unreachable
 
@@ -145,7 +144,7 @@ def _by_user(rows: Sequence[_Row]) -> Mapping[Any, list[_Row]]:
     return found
 
 
-# Users in a file, one JSON object a line. Implements `freehold.auth.importing.ports.UserSource`.
+# Users in a file, one JSON object a line. Implements `freehold.auth.importing.service.UserSource`.
 
 _MAX_LINE = 1_000_000
 

@@ -1,4 +1,4 @@
-"""Writes users who come from somewhere else. Implements `freehold.auth.importing.ports.UserImportStore`."""
+"""Writes users who come from somewhere else. Implements `freehold.auth.importing.service.UserImportStore`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sqlalchemy import or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
-from freehold.auth.importing.types import Ending, Newcomer, Outcome, WayIn
+from freehold.auth.importing.records import Ending, Newcomer, Outcome, WayIn
 from freehold.central.auth.rows import account_row
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, tenant, user

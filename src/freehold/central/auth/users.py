@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping, Select, select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.auth.errors import Banned
-from freehold.auth.sessions.sessions import extend_from
+from freehold.auth.sessions.sessions import signed_in_by
 from freehold.auth.social.types import Identity
 from freehold.auth.types import Credential, Session, SignedIn, User
 from freehold.central.auth.arrival import is_alive
@@ -120,7 +120,7 @@ class CentralUsers:
         if row is None:
             return None, 0
         seen = int(row["seen"])
-        return msgspec.structs.replace(_signed_in(row), seen=seen), seen
+        return signed_in_by(user_of(row), session_of(row), seen), seen
 
     async def extend_session(self, token: str, expires_at: str, updated_at: str) -> bool:
         async with self.central.write() as db:
@@ -227,13 +227,3 @@ async def _add_ways_in(
         await db.execute(account.insert(), identity_row(new.user_id, identity, new.created_at))
     if new_session is not None:
         await db.execute(session.insert(), msgspec.to_builtins(new_session))
-
-
-def _signed_in(row: RowMapping) -> SignedIn:
-    expires_at = from_iso(row["session_expiresAt"])
-    return SignedIn(
-        user=user_of(row),
-        session=session_of(row),
-        expires_at=expires_at,
-        extend_from=extend_from(expires_at, from_iso(row["session_updatedAt"])),
-    )

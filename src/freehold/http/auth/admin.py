@@ -10,8 +10,7 @@ from litestar.types import Scope
 from freehold.auth.errors import EmailTaken, NoSuchField, NoSuchUser
 from freehold.auth.types import Session, SignedIn, User
 from freehold.auth.users.admin import UserAdmin
-from freehold.auth.users.admin_types import CreatedUser
-from freehold.auth.users.permissions import may
+from freehold.auth.users.admin_types import CreatedUser, may
 from freehold.http.auth.admin_bodies import (
     LIST_QUERY,
     USER_ID,

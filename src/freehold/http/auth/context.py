@@ -8,7 +8,7 @@ from litestar import Request
 from litestar.types import Scope
 
 from freehold.auth.service import Auth
-from freehold.auth.sessions.session_data import SessionData
+from freehold.auth.sessions.cached_sessions import SessionData
 from freehold.auth.types import Client, SignedIn
 from freehold.http.auth.bodies import read_body
 from freehold.http.auth.languages import language_of

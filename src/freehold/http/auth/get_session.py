@@ -11,7 +11,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from freehold.auth.api_keys.errors import ApiKeyRateLimited, ApiKeyUsedUp
 from freehold.auth.api_keys.service import ApiKeys
 from freehold.auth.service import Auth
-from freehold.auth.sessions.session_data import SessionData
+from freehold.auth.sessions.cached_sessions import SessionData
 from freehold.auth.types import SignedIn, User
 from freehold.dates import to_iso, utc_now
 from freehold.http.auth.context import AuthContext
