@@ -86,7 +86,7 @@ async def existing_central_place(settings: Settings) -> CentralPlace | None:
     name = settings.central_namespace
     if name is None:
         return await central_place(settings)
-    token = await _existing_namespace(settings, name)
+    token = await _namespace(settings, name, creates=False)
     return None if token is None else CentralPlace(settings.database_url, token)
 
 
@@ -155,7 +155,7 @@ async def _old_central(settings: Settings, path: Path) -> CentralPlace | None:
     from freehold.central.moving.copy import has_central
 
     doubt = f"{path} is not there yet, and whether sqld has the central database cannot be told: "
-    token = await _existing_namespace(settings, _OLD_NAMESPACE, doubt=doubt)
+    token = await _namespace(settings, _OLD_NAMESPACE, creates=False, doubt=doubt)
     if token is None:
         return None
     old = CentralPlace(f"{settings.sqld_url}/?namespace={_OLD_NAMESPACE}", token)
@@ -163,37 +163,18 @@ async def _old_central(settings: Settings, path: Path) -> CentralPlace | None:
         return old if await has_central(target) else None
 
 
-async def _existing_namespace(settings: Settings, name: str, *, doubt: str = "") -> Token | None:
-    """A token for this namespace on the tenants' sqld, or None if it is not there.
+async def _namespace(settings: Settings, name: str, *, creates: bool, doubt: str = "") -> Token | None:
+    """A token for this namespace on the tenants' sqld; without `creates`, None if it is not there.
 
     Raises:
-        BadSettings: sqld does not take our key.
+        BadSettings: sqld does not take our key, or the namespace is somebody else's.
         CentralUnavailable: it does not answer; `doubt` says what cannot be told then.
     """
-    from freehold.providers.sqld.central import find_central_namespace
+    from freehold.providers.sqld.central import find_central_namespace, open_central_namespace
 
+    ask = open_central_namespace if creates else find_central_namespace
     try:
-        return await find_central_namespace(
-            settings.sqld_admin_url,
-            settings.sqld_admin_key.reveal(),
-            await asyncio.to_thread(sqld_key, settings),
-            name,
-            data_dir=settings.sqld_data_dir,
-        )
-    except ProviderRefuses as error:
-        raise BadSettings([str(error)]) from error
-    except ProviderUnavailable as error:
-        raise CentralUnavailable(f"{doubt}{error}") from error
-
-
-async def _central_token(settings: Settings) -> Token:
-    name = settings.central_namespace
-    if name is None:
-        return settings.database_auth_token.reveal() or None
-    from freehold.providers.sqld.central import open_central_namespace
-
-    try:
-        return await open_central_namespace(
+        return await ask(
             settings.sqld_admin_url,
             settings.sqld_admin_key.reveal(),
             await asyncio.to_thread(sqld_key, settings),
@@ -205,7 +186,13 @@ async def _central_token(settings: Settings) -> Token:
     except ProviderRefuses as error:
         raise BadSettings([str(error)]) from error
     except ProviderUnavailable as error:
-        raise CentralUnavailable(str(error)) from error
+        raise CentralUnavailable(f"{doubt}{error}") from error
+
+
+async def _central_token(settings: Settings) -> Token:
+    if (name := settings.central_namespace) is not None:
+        return await _namespace(settings, name, creates=True)
+    return settings.database_auth_token.reveal() or None
 
 
 def _holds_something(path: Path) -> bool:
