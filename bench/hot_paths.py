@@ -1,15 +1,15 @@
 """get-session and the registry pull beside a bare Litestar handler doing one SQLite lookup."""
 
-import asyncio
 import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+from testbed.process import Process, spawn
 from testbed.servers import ROOT, clean_environ
 
 from bench.load import Load, get, measure
@@ -20,26 +20,19 @@ _ROUNDS = 5
 _SECONDS = 2.0
 
 
-@asynccontextmanager
-async def _floor(database: Path) -> AsyncIterator[int]:
+@contextmanager
+def _floor(database: Path) -> Iterator[int]:
     """The bare application on a copy of the same database; gives its port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.floor", str(database), str(port), cwd=ROOT, env=clean_environ()
-    )
+    process = Process(database.with_name("floor.log"))
+    words = [sys.executable, "-m", "bench.floor", database, str(port)]
     try:
-        async with httpx.AsyncClient() as http:
-            for _ in range(100):
-                try:
-                    await http.get(f"http://127.0.0.1:{port}/nothing")
-                    break
-                except httpx.TransportError:
-                    await asyncio.sleep(0.1)
+        begins = spawn(words, ROOT, clean_environ())
+        assert process.launch(begins, lambda: httpx.get(f"http://127.0.0.1:{port}/nothing")), process.log()
         yield port
     finally:
         process.kill()
-        await process.wait()
 
 
 async def run() -> AsyncIterator[Finding]:
@@ -56,7 +49,7 @@ async def run() -> AsyncIterator[Finding]:
                 source = service.data_dir / f"central.db{suffix}"
                 if source.exists():
                     shutil.copy(source, f"{copy}{suffix}")
-            async with _floor(copy) as floor_port:
+            with _floor(copy) as floor_port:
                 nothing = await measure(floor_port, get("/nothing"), seconds=_SECONDS)
                 note(f"Litestar doing nothing, for scale: {nothing.per_second:,.0f} a second")
                 for name, (port, request, status) in paths.items():

@@ -1,14 +1,16 @@
 """A real OpenID Connect provider as a child process, and a browser without a screen that signs in there."""
 
 import re
-import subprocess
+import tempfile
 from html import unescape
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urljoin
 
 import httpx
 
+from testbed.process import Process, spawn
 from testbed.servers import ROOT, clean_environ, missing, require
 
 _SCRIPT = ROOT / "tests/e2e/node/oidc_server.mjs"
@@ -16,40 +18,38 @@ _MAX_HOPS = 20
 CLIENT_ID, CLIENT_SECRET = "freehold-client", "a secret, with + and % in it"
 
 
-class OidcServer:
+class OidcServer(Process):
     """`oidc-provider` on a free loopback port, for one registered client with these callbacks."""
 
     def __init__(
         self, *provider_ids: str, client_id: str = CLIENT_ID, client_secret: str = CLIENT_SECRET
     ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="oidc-")
+        super().__init__(Path(self._folder.name) / "oidc.log")
         self.client_id, self.client_secret = client_id, client_secret
         self._callbacks = [f"http://127.0.0.1/api/auth/callback/{name}" for name in provider_ids or ("oidc",)]
         self.issuer = ""
 
-    def __enter__(self) -> "OidcServer":
+    def __enter__(self) -> Self:
         node = require("node")
         if not (_SCRIPT.parent / "node_modules/oidc-provider").is_dir():
             missing("the OpenID Connect provider is not installed: run `make test` once")
-        self._process = subprocess.Popen(
-            [node, str(_SCRIPT), self.client_id, self.client_secret, *self._callbacks],
-            cwd=_SCRIPT.parent,
-            env=clean_environ(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()  # ends, too, when the process does
-        found = re.fullmatch(r"listening (\d+)\n", line)
-        assert found, f"the provider did not start: {line!r}"
-        self.issuer = f"http://127.0.0.1:{found[1]}"
+        words = [node, str(_SCRIPT), self.client_id, self.client_secret, *self._callbacks]
+        begins = spawn(words, _SCRIPT.parent, clean_environ())
+        assert self.launch(begins, self._listens), f"the provider did not start: {self.log()}"
         return self
+
+    def _listens(self) -> bool:
+        found = re.search(r"^listening (\d+)$", self.said(), re.MULTILINE)
+        if found:
+            self.issuer = f"http://127.0.0.1:{found[1]}"
+        return found is not None
 
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._process.kill()
-        self._process.wait(timeout=20)
+        self.kill()
+        self._folder.cleanup()
 
     def variables(self, **more: str) -> dict[str, str]:
         """What Freehold needs to let people sign in here."""

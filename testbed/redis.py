@@ -2,22 +2,19 @@
 
 import contextlib
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from testbed.process import Process, spawn
 from testbed.servers import ROOT, clean_environ, missing, require
 
 TOKEN = "token-for-tests"
 _NODE = ROOT / "tests/e2e/node"
-_START_LIMIT_S = 20.0
 
 
 class Redis:
@@ -27,8 +24,8 @@ class Redis:
         self.folder = folder
         self.port = 0
         self.front_port = 0
-        self._redis: subprocess.Popen[bytes] | None = None
-        self._front: subprocess.Popen[bytes] | None = None
+        self._redis = Process(folder / "redis.log")
+        self._front = Process(folder / "front.log")
 
     @property
     def url(self) -> str:
@@ -45,16 +42,9 @@ class Redis:
         if not (_NODE / "node_modules/@humanwhocodes/upstash-redis-server").is_dir():
             missing("the front of Redis is not installed: run `make test` once")
         self.front_port = _free_port()
-        with (self.folder / "front.log").open("ab") as log:
-            self._front = subprocess.Popen(
-                [require("node"), _NODE / "upstash_front.mjs", str(self.front_port), str(self.port)],
-                cwd=_NODE,
-                env=clean_environ(TOKEN=TOKEN),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self._wait_for(lambda: self.run("PING") == "PONG")
+        words = [require("node"), _NODE / "upstash_front.mjs", str(self.front_port), str(self.port)]
+        begins = spawn(words, _NODE, clean_environ(TOKEN=TOKEN))
+        assert self._front.launch(begins, lambda: self.run("PING") == "PONG"), self._front.log()
         return self
 
     def start_redis(self) -> None:
@@ -62,36 +52,27 @@ class Redis:
         self.folder.mkdir(parents=True, exist_ok=True)
         server = require("redis-server")
         self.port = self.port or _free_port()
-        with (self.folder / "redis.log").open("ab") as log:
-            self._redis = subprocess.Popen(
-                [server, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
-                cwd=self.folder,
-                env=clean_environ(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        self._wait_for(self._is_up)
+        where = ("--port", str(self.port), "--bind", "127.0.0.1")
+        words = [server, *where, "--save", "", "--appendonly", "no"]
+        assert self._redis.launch(spawn(words, self.folder, clean_environ()), self._is_up), self._redis.log()
 
     def kill_redis(self) -> None:
         """SIGKILL. The front stays, and holds what it is asked until it gives up."""
-        _end(self._redis, signal.SIGKILL)
+        self._redis.kill()
 
     def pause_redis(self) -> None:
         """Connections stay, nothing answers."""
-        assert self._redis is not None
-        self._redis.send_signal(signal.SIGSTOP)
+        self._redis.pause()
 
     def resume_redis(self) -> None:
-        assert self._redis is not None
-        self._redis.send_signal(signal.SIGCONT)
+        self._redis.resume()
 
     def kill_front(self) -> None:
-        _end(self._front, signal.SIGKILL)
+        self._front.kill()
 
     def stop(self) -> None:
-        _end(self._front, signal.SIGKILL)
-        _end(self._redis, signal.SIGKILL)
+        self._front.kill()
+        self._redis.kill()
 
     def run(self, *command: Any) -> Any:
         """One command, through the front."""
@@ -113,17 +94,6 @@ class Redis:
             line.sendall(b"PING\r\n")
             return line.recv(16).startswith(b"+PONG")
 
-    def _wait_for(self, is_there: Any) -> None:
-        until = time.monotonic() + _START_LIMIT_S
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError, httpx.TransportError):
-                if is_there():
-                    return
-            time.sleep(0.02)
-        raise AssertionError(
-            "Redis did not start: " + (self.folder / "redis.log").read_text(errors="replace")
-        )
-
 
 @contextlib.contextmanager
 def running_redis() -> Iterator[Redis]:
@@ -135,12 +105,6 @@ def running_redis() -> Iterator[Redis]:
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _end(process: subprocess.Popen[bytes] | None, how: signal.Signals) -> None:
-    if process is not None and process.poll() is None:
-        process.send_signal(how)
-        process.wait(timeout=10)
 
 
 def _free_port() -> int:

@@ -3,36 +3,33 @@
 import os
 import re
 import shutil
-import signal
 import subprocess
-import time
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 import httpx
 import pytest
 
 from testbed import warm
+from testbed.process import Process, Running
 
 ROOT, FREEHOLD = warm.ROOT, warm.FREEHOLD
-_START_LIMIT_S = 30.0
 
 
-class Service:
+class Service(Process):
     """`freehold serve` as a child process. It can be killed and started again on the same data and port."""
 
     verb: tuple[str, ...] = ("serve",)
     starts_anew = False
 
     def __init__(self, folder: Path, **variables: str) -> None:
+        super().__init__(folder / "service.log")
         self.folder = folder
         self.data_dir = folder / "data"
-        self.log_file = folder / "service.log"
         # Tests do more in a second than people do, and all come from one address.
         self.variables = {"RATE_LIMITS": "off", **variables}
         self.port = 0
         self.command_limit_s = 60.0
-        self._process: warm.Started | subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -48,44 +45,20 @@ class Service:
     def start(self) -> Self:
         """Start and wait until `/health` answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        seen = self.log_file.stat().st_size if self.log_file.exists() else 0
-        with self.log_file.open("ab") as log:
-            environ = {**self.environ, "PORT": str(self.port)}
-            self._process = warm.start(
-                self.verb, folder=self.folder, environ=environ, stdout=log, stderr=log, anew=self.starts_anew
+        environ = {**self.environ, "PORT": str(self.port)}
+
+        def begins(output: IO[bytes], log: IO[bytes]) -> Running:
+            return warm.start(
+                self.verb,
+                folder=self.folder,
+                environ=environ,
+                stdout=output,
+                stderr=log,
+                anew=self.starts_anew,
             )
-        until = time.monotonic() + _START_LIMIT_S
-        while time.monotonic() < until:
-            if self._process.poll() is not None:
-                break
-            text = self.log_file.read_bytes()[seen:].decode(errors="replace")
-            if found := re.search(r"listens on http://[^:]+:(\d+)", text):
-                self.port = int(found[1])
-                if self._answers():
-                    return self
-            time.sleep(0.05)
-        self.stop()
-        raise AssertionError(f"the service did not start:\n{self.log()}")
 
-    def kill(self) -> None:
-        """SIGKILL: nothing is flushed, nothing is tidied up."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> int:
-        """SIGTERM, and wait; gives the exit code."""
-        return self._end(signal.SIGTERM)
-
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def process_id(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def log(self) -> str:
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        assert self.launch(begins, self._answers), f"the service did not start:\n{self.log()}"
+        return self
 
     def run(self, *words: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the installed `freehold` command on the same installation."""
@@ -93,21 +66,11 @@ class Service:
         return warm.run(words, folder=self.folder, environ=environ, stdin=stdin, limit_s=self.command_limit_s)
 
     def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health", timeout=2).status_code == 200
-        except httpx.TransportError:
+        found = re.search(r"listens on http://[^:]+:(\d+)", self.said())
+        if not found:
             return False
-
-    def _end(self, how: signal.Signals) -> int:
-        if self._process is None:
-            return 0
-        if self._process.poll() is None:
-            self._process.send_signal(how)
-        try:
-            return self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait(timeout=10)
+        self.port = int(found[1])
+        return httpx.get(f"{self.url}/health", timeout=2).status_code == 200
 
 
 def clean_environ(**variables: str) -> dict[str, str]:

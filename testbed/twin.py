@@ -2,20 +2,17 @@
 
 import contextlib
 import json
-import os
 import shutil
-import signal
-import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Self
 
 import httpx
 
 from freehold.providers.turso.provider import TursoProvider
 from testbed import warm
+from testbed.process import Process, Running
 from testbed.servers import FREEHOLD, clean_environ, missing
 from testbed.sqld import BINARY
 
@@ -23,15 +20,15 @@ TOKEN = "token-of-the-platform"
 ORGANIZATION = "acme"
 
 
-class Twin:
+class Twin(Process):
     """One `freehold dev turso`. It can be stopped or killed and started again on the same data and port."""
 
     def __init__(self, folder: Path, *options: str) -> None:
+        super().__init__(folder / "twin.log", folder / "twin.out")
         self.folder = folder
         self.options = options
         self.port = 0
         self.variables: dict[str, str] = {}
-        self._process: warm.Started | subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -41,32 +38,28 @@ class Twin:
     def data_dir(self) -> Path:
         return self.folder / "turso"
 
-    @property
-    def process_id(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def start(self) -> "Twin":
+    def start(self) -> Self:
         """Start, and wait for the variables that it prints."""
         if not BINARY.exists():
             missing("sqld is not installed: run `make test` once")
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "twin.log").open("ab") as log:
-            told, tell = os.pipe()
-            self._told = os.fdopen(told)
-            with os.fdopen(tell) as output:
-                environ = clean_environ(SQLD_BINARY=str(BINARY))
-                self._process = warm.start(
-                    self.command()[1:], folder=self.folder, environ=environ, stdout=output, stderr=log
-                )
-        watch = threading.Timer(60, self._process.kill)
-        watch.start()
-        line = self._told.readline()
-        watch.cancel()
-        assert line, f"the twin did not start:\n{self.log()}"
+        environ = clean_environ(SQLD_BINARY=str(BINARY))
+
+        def begins(output: IO[bytes], log: IO[bytes]) -> Running:
+            return warm.start(
+                self.command()[1:], folder=self.folder, environ=environ, stdout=output, stderr=log
+            )
+
+        assert self.launch(begins, self._has_told), f"the twin did not start:\n{self.log()}"
+        return self
+
+    def _has_told(self) -> bool:
+        line, end, _ = self.said().partition("\n")
+        if not end:
+            return False
         self.variables = json.loads(line)
         self.port = int(self.variables["TURSO_API_URL"].rpartition(":")[2])
-        return self
+        return True
 
     def command(self) -> list[str]:
         """The command and its words."""
@@ -76,17 +69,6 @@ class Twin:
             *("--organization", ORGANIZATION, "--token", TOKEN, "--json"),
             *self.options,
         ]
-
-    def stop(self) -> int:
-        """SIGTERM, and wait; gives the exit code."""
-        return self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """SIGKILL: nothing is tidied up."""
-        self._end(signal.SIGKILL)
-
-    def log(self) -> str:
-        return (self.folder / "twin.log").read_text(errors="replace")
 
     def call(self, method: str, path: str, **more: Any) -> httpx.Response:
         """Call the Platform API; the path is below the organization, or begins with a slash."""
@@ -133,19 +115,6 @@ class Twin:
             timeout=30,
         )
         return reply.status_code, reply.json()
-
-    def _end(self, how: signal.Signals) -> int:
-        if self._process is None:
-            return 0
-        if self._process.poll() is None:
-            self._process.send_signal(how)
-        try:
-            return self._process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait(timeout=10)
-        finally:
-            self._told.close()
 
 
 def turso_provider(twin: Twin, **options: Any) -> TursoProvider:

@@ -50,8 +50,7 @@ async def gateway(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     sqld: Sqld = request.getfixturevalue("sqld")
     async with served_by_sqld(tmp_path, sqld) as running:
         yield running
-    assert sqld._process is not None
-    assert sqld._process.poll() is None, sqld.log()[-1000:]
+    assert sqld.is_running, sqld.log()[-1000:]
 
 
 @pytest.fixture

@@ -120,8 +120,7 @@ async def _run(db: Caller, sqld: Sqld, calls: list[str]) -> int:
     """How many of them sqld ran, rightly or not."""
     requests = [*({"type": "execute", "stmt": {"sql": sql}} for sql in calls), CLOSE]
     status, body = await db.post("v3/pipeline", {"requests": requests})
-    assert sqld._process is not None
-    assert sqld._process.poll() is None, calls
+    assert sqld.is_running, calls
     assert status in {200, 400, 403}, (status, body, calls)
     if status == 200 or len(calls) == 1:
         return len(calls) if status == 200 else 0

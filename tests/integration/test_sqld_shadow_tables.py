@@ -36,8 +36,7 @@ SETUP = (
 @pytest.fixture(autouse=True)
 def sqld_stays_alive(sqld: Sqld) -> Any:
     yield
-    assert sqld._process is not None
-    assert sqld._process.poll() is None, sqld.log()[-1000:]
+    assert sqld.is_running, sqld.log()[-1000:]
 
 
 @pytest.fixture

@@ -39,8 +39,7 @@ async def test_a_pattern_of_wildcards_ends_nobody(
     )
     assert status == 200, body
     assert body["results"][0]["response"]["result"]["rows"] == [[{"type": "integer", "value": "0"}]]
-    assert sqld._process is not None
-    assert sqld._process.poll() is None
+    assert sqld.is_running
 
 
 @pytest.mark.parametrize(
@@ -71,8 +70,7 @@ async def test_a_function_that_writes_past_its_memory_is_refused(
         "v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]}
     )
     assert (status, codes_in(body)) == (200, ["SQLITE_AUTH"]), body
-    assert sqld._process is not None
-    assert sqld._process.poll() is None
+    assert sqld.is_running
 
 
 async def test_a_table_may_have_such_a_name(served: Served) -> None:
