@@ -16,6 +16,7 @@ from typing import BinaryIO
 import httpx
 
 from freehold.log import get_logger
+from freehold.tls import public_tls
 
 # Passwords from breaches in a copy on this machine, as the downloaders of Have I Been Pwned write it.
 #
@@ -152,5 +153,7 @@ class BreachService:
 async def open_breach_service(url: str) -> AsyncIterator[BreachService]:
     """The service at this URL; it follows no redirects, and sends nothing but the range."""
     headers = {"user-agent": "freehold"}
-    async with httpx.AsyncClient(timeout=_TIMEOUT_S, headers=headers, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        timeout=_TIMEOUT_S, headers=headers, trust_env=False, verify=public_tls()
+    ) as http:
         yield BreachService(http, url)

@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from freehold.auth.social.errors import IdentityProviderUnavailable
+from freehold.tls import public_tls
 
 _TIMEOUT_S = 10.0
 _MAX_BYTES = 512 * 1024
@@ -119,7 +120,9 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 async def open_outbound(trusted: Collection[str]) -> AsyncIterator[Outbound]:
     """The way out to providers. No connection is kept: one to an address serves a single name only."""
     limits = httpx.Limits(max_connections=50, max_keepalive_connections=0)
-    transport = GuardedTransport(httpx.AsyncHTTPTransport(limits=limits, trust_env=False), trusted)
+    transport = GuardedTransport(
+        httpx.AsyncHTTPTransport(verify=public_tls(), limits=limits, trust_env=False), trusted
+    )
     async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT_S, trust_env=False) as http:
         yield Outbound(http)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Generic, Literal, TypeVar
 
 from litestar import Request
@@ -27,7 +28,7 @@ E = TypeVar("E")
 _LEADS_ON = {302: ResponseSpec(None, description="On to `callbackURL`, where there is one.")}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Doc:
     """The part of the API description that the docstring of the handler does not say.
 
@@ -97,6 +98,7 @@ def _handler(route: Route[E], endpoints: E) -> HTTPRouteHandler:
     )(handler)
 
 
+@cache
 def _operation(method: str, doc: Doc) -> type[Operation]:
     if doc.takes is None:
         return Operation

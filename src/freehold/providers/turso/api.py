@@ -15,6 +15,7 @@ import msgspec
 
 from freehold.backoff import Backoff, retry_after_s
 from freehold.errors import ProviderRefuses, ProviderUnavailable
+from freehold.tls import public_tls
 
 _BACKOFF = Backoff(base_s=0.2, cap_s=5.0)
 _TIMEOUT = httpx.Timeout(20.0, connect=5.0)
@@ -78,6 +79,7 @@ class PlatformApi:
             limits=_LIMITS,
             follow_redirects=False,  # it would carry the token to somebody else
             trust_env=False,
+            verify=public_tls(),
         )
 
     async def call(
