@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests uses."""
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +27,12 @@ def pytest_configure() -> None:
         found = os.statvfs(_MEMORY)
         if found.f_bavail * found.f_frsize > _MEMORY_NEEDED and not found.f_flag & os.ST_NOEXEC:
             os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage in what tests make, not each time in all modules and tests as well: half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
