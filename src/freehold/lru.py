@@ -1,6 +1,8 @@
-"""A mapping that forgets: the entries that were set last, up to a limit."""
+"""What is remembered up to a limit: a mapping that forgets, and a cache of what functions make of short texts."""
 
+import functools
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TypeVar
 
 Key = TypeVar("Key")
@@ -22,3 +24,23 @@ class Lru(OrderedDict[Key, Value]):
         self.move_to_end(key)
         if len(self) > self._limit:
             self.popitem(last=False)
+
+
+SHORT = 4096
+
+
+def cached_if_short(
+    count: int, longest: int = SHORT
+) -> Callable[[Callable[[str], Value]], Callable[[str], Value]]:
+    """Remember what a function makes of the last `count` texts. Those above `longest` would fill the memory."""
+
+    def decorate(make: Callable[[str], Value]) -> Callable[[str], Value]:
+        cached = functools.lru_cache(count)(make)
+
+        @functools.wraps(make)
+        def found(text: str) -> Value:
+            return cached(text) if len(text) <= longest else make(text)
+
+        return found
+
+    return decorate

@@ -117,7 +117,7 @@ def tokens(sql: str) -> Iterator[Span]:
             yield Span(Kind.SEMICOLON, start, end)
             continue
         if end == len(sql) and not is_closed(sql[start:]):  # it reaches to the end then
-            raise _fault(sql, start, _UNCLOSED[sql[start]])
+            raise _at(sql, start, _UNCLOSED[sql[start]])
         if kind is not Kind.SPACE:
             yield span
     if run_from >= 0:
@@ -129,8 +129,4 @@ def _check(sql: str, span: Span) -> None:
     if kind is Kind.WORD or (kind is Kind.SPACE and sql[start] not in "-/"):
         found = _BAD_CHARACTER.search(sql, start, end)
         if found:
-            raise _fault(sql, found.start(), _BAD[found[0]])
-
-
-def _fault(sql: str, at: int, reason: str) -> BadMigration:
-    return BadMigration([Fault(reason=reason, line=sql.count("\n", 0, at) + 1)])
+            raise _at(sql, found.start(), _BAD[found[0]])

@@ -4,11 +4,11 @@ The engine's own answers leave these out. Source of the grammar: https://www.sql
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from freehold.lru import cached_if_short
 from freehold.migrate.canonical import bare, canonical, strings_in
 from freehold.migrate.names import ROWIDS, folded
 from freehold.migrate.split import tokens
@@ -75,12 +75,9 @@ class TableText(Struct, frozen=True):
     options: tuple[str, ...]
 
 
+@cached_if_short(512, _KEPT_CHARS)
 def table_text(sql: str) -> TableText:
     """What a CREATE TABLE says, as the schema table keeps it."""
-    return _kept(sql) if len(sql) <= _KEPT_CHARS else _read(sql)
-
-
-def _read(sql: str) -> TableText:
     found = list(lexed(sql))
     name = found[2].word if len(found) > 2 else ""
     pieces, tail = _pieces(found)
@@ -98,9 +95,6 @@ def _read(sql: str) -> TableText:
         reader.is_autoincrement,
         tuple(sorted(options)),
     )
-
-
-_kept = lru_cache(maxsize=512)(_read)
 
 
 def lexed(sql: str) -> Iterator[Token]:

@@ -6,10 +6,10 @@ Sources: https://www.sqlite.org/fts5.html, fts3.html, rtree.html and geopoly.htm
 import re
 from collections.abc import Sequence
 from enum import Enum
-from functools import lru_cache
 
 from msgspec import Struct
 
+from freehold.lru import cached_if_short
 from freehold.migrate.canonical import canonical
 from freehold.migrate.names import folded, quoted
 from freehold.migrate.table_text import Token, lexed
@@ -127,12 +127,9 @@ def check_sql(name: str, *, is_compared: bool = True) -> str:
     return f"INSERT INTO {quoted(name)} ({quoted(name)}, rank) VALUES ('integrity-check', {int(is_compared)})"
 
 
+@cached_if_short(512, _KEPT_CHARS)
 def virtual_of(sql: str) -> Virtual | None:
     """What a CREATE VIRTUAL TABLE says; None for the statement of an ordinary table."""
-    return _kept(sql) if len(sql) <= _KEPT_CHARS else _read(sql)
-
-
-def _read(sql: str) -> Virtual | None:
     found = list(lexed(sql))
     if not (len(found) > 2 and found[1].is_word("virtual")):
         return None
@@ -151,9 +148,6 @@ def _read(sql: str) -> Virtual | None:
         ]
         return Virtual(name, module, tuple(columns), ())
     return Virtual(name, module, (), (), canonical(sql)[3:])
-
-
-_kept = lru_cache(maxsize=512)(_read)
 
 
 def _arguments(sql: str, found: Sequence[Token]) -> list[str]:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NoReturn
 
-from freehold.errors import Conflict, NotFound
 from freehold.migrate.copying import Copied, copy_database
+from freehold.providers.names import missing, taken
 from freehold.providers.sqlite.file_target import FileTarget
 from freehold.tenants.errors import NoPointInTime
 from freehold.tenants.ports import DatabaseProvider
@@ -33,9 +33,9 @@ async def refuse_fork_at(provider: DatabaseProvider, source_name: str, target_na
         NotFound, Conflict, NoPointInTime: as `DatabaseProvider.fork_at` has it.
     """
     if await provider.find(source_name) is None:
-        raise NotFound(f"database `{source_name}` does not exist")
+        raise missing(source_name)
     if await provider.find(target_name) is not None:
-        raise Conflict(f"database `{target_name}` exists already; choose another name")
+        raise taken(target_name)
     raise NoPointInTime(
         f"the provider `{provider.name}` keeps databases only as they are now; restore from an export"
     )

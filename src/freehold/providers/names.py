@@ -2,7 +2,7 @@
 
 import re
 
-from freehold.errors import InvalidInput
+from freehold.errors import Conflict, InvalidInput, NotFound
 
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
 
@@ -21,3 +21,13 @@ def check_name(database_name: str) -> str:
     if not is_name(database_name):
         raise InvalidInput("a database name has 1 to 63 characters out of a-z, 0-9 and -")
     return database_name
+
+
+def missing(database_name: str) -> NotFound:
+    """The error for a database that is not there."""
+    return NotFound(f"database `{database_name}` does not exist")
+
+
+def taken(database_name: str) -> Conflict:
+    """The error for a name that another database has."""
+    return Conflict(f"database `{database_name}` exists already; choose another name")

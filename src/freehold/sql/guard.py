@@ -6,13 +6,13 @@ such a word is data. The same text may define a view or a trigger; names inside 
 """
 
 import contextlib
-import functools
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from freehold.errors import Forbidden
+from freehold.lru import SHORT, cached_if_short
 from freehold.sql.expansion import expansion_fault
 from freehold.sql.facts import Facts, Unfit, facts_of, judge
 from freehold.sql.inspection import in_our_words
@@ -77,12 +77,9 @@ _ENDS_TABLES = frozenset(
 )
 _TURNS_TABLES = _ENDS_TABLES | {"from", "join"}
 _BEFORE_A_VERB = frozenset({"", "explain", "plan"})
-_CACHED_LENGTH = 4096
 _CHANGES, _SHADOWS = 1, 2
 _UNKNOWN = "not looked at yet"
 _verdicts: dict[str, str | None] = {}
-# What is no longer is looked at where it is: some milliseconds at most.
-SHORT = _CACHED_LENGTH
 # In characters, of one text. Values sent as arguments are no part of it.
 MAX_LENGTH = 4_000_000
 _DEEP = 100
@@ -111,11 +108,6 @@ def check_sql(sql: str) -> None:
         raise RefusedSql(reason)
 
 
-def verdict(sql: str) -> str | None:
-    """Why `check_sql` refuses the text, or None. For long ones: they take up to a second."""
-    return _cached_fault(sql) if len(sql) <= _CACHED_LENGTH else _fault(sql)
-
-
 @contextlib.contextmanager
 def looked_at(verdicts: Mapping[str, str | None]) -> Iterator[None]:
     """`check_sql` knows the verdicts on these texts while this is entered, in all threads."""
@@ -127,9 +119,10 @@ def looked_at(verdicts: Mapping[str, str | None]) -> Iterator[None]:
             _verdicts.pop(sql, None)  # somebody else who sent the same has it looked at again
 
 
+@cached_if_short(2048)
 def shapes(sql: str) -> tuple[Shape, ...]:
     """What each statement of a text refers to. It has passed `check_sql`."""
-    return _cached_shapes(sql) if len(sql) <= _CACHED_LENGTH else shapes_of(sql)
+    return shapes_of(sql)
 
 
 def judged(sql: str, facts: Facts) -> Facts:
@@ -175,25 +168,22 @@ def _shape_of_stored(sql: str) -> Shape | None:
 
 def may_change_schema(sql: str) -> bool:
     """Whether a statement in the text could create, alter or drop something. It has passed `check_sql`."""
-    return bool((_cached_hints(sql) if len(sql) <= _CACHED_LENGTH else _hints_of_long(sql)) & _CHANGES)
+    return bool(_hints(sql) & _CHANGES)
 
 
 def writes_shadow(sql: str) -> bool:
     """Whether the text may write a table that belongs to an index or a virtual table, in some schema."""
-    return bool((_cached_hints(sql) if len(sql) <= _CACHED_LENGTH else _hints_of_long(sql)) & _SHADOWS)
+    return bool(_hints(sql) & _SHADOWS)
 
 
-def _hints_of_long(sql: str) -> int:
-    """A few scans in C, which may see too much in it."""
+@cached_if_short(2048)
+def _hints(sql: str) -> int:
+    # A few scans in C, which may see too much in it. Of a long text that is enough.
     lowered = sql.lower()
     changes = any(word in lowered and _has_word(lowered, word) for word in ("create", "alter", "drop"))
-    return changes * _CHANGES | any(end in lowered for end in SHADOW_ENDS) * _SHADOWS
-
-
-def _hints(sql: str) -> int:
-    found = _hints_of_long(sql)
-    if not found:
-        return 0
+    found = changes * _CHANGES | any(end in lowered for end in SHADOW_ENDS) * _SHADOWS
+    if not found or len(sql) > SHORT:
+        return found
     each = shapes(sql)
     changes = any(shape.verb in {"create", "alter", "drop"} for shape in each)
     return changes * _CHANGES | any(may_be_shadow(shape.writes) for shape in each) * _SHADOWS
@@ -228,7 +218,9 @@ def _takes_write_lock(sql: str) -> bool:
     return False
 
 
-def _fault(sql: str) -> str | None:
+@cached_if_short(2048)
+def verdict(sql: str) -> str | None:
+    """Why `check_sql` refuses the text, or None. For long ones: they take up to a second."""
     if len(sql) > MAX_LENGTH:
         return f"the SQL is longer than {MAX_LENGTH} characters; send values as arguments"
     if "\0" in sql:
@@ -281,11 +273,6 @@ def _has_word(lowered: str, word: str) -> bool:
         if number % EVERY == 0:
             breathe()
     return False
-
-
-_cached_hints = functools.lru_cache(maxsize=2048)(_hints)
-_cached_fault = functools.lru_cache(maxsize=2048)(_fault)
-_cached_shapes = functools.lru_cache(maxsize=2048)(shapes_of)
 
 
 class _Suspect(NamedTuple):

@@ -6,12 +6,12 @@ client sets there is answered with what is in force, as SQLite itself answers `P
 that cannot be. What would change the meaning of statements is not handled here: the guard allows or refuses it.
 """
 
-import functools
 import itertools
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from freehold.lru import cached_if_short
 from freehold.sql.pragmas import CHECKS, OF_A_TABLE
 from freehold.sql.tokens import Kind, Token, placed, statement_spans, tokens
 
@@ -41,7 +41,6 @@ _STAND_IN = "databases_of_this_connection"
 _START = re.compile(r"\s*(?:(with(?:\s+recursive)?)|select)\b", re.ASCII | re.IGNORECASE)
 _LONGEST = 65_536
 _MOST_WORDS = 12
-_CACHED_LENGTH = 4096
 
 
 class _Pragma(NamedTuple):
@@ -56,11 +55,10 @@ class _Pragma(NamedTuple):
 
 def in_our_words(sql: str) -> str:
     """The text, or another with the same answer. Nothing above 64 KB is another."""
-    if len(sql) > _LONGEST:
-        return sql
-    return _cached(sql) if len(sql) <= _CACHED_LENGTH else _in_our_words(sql)
+    return sql if len(sql) > _LONGEST else _in_our_words(sql)
 
 
+@cached_if_short(2048)
 def _in_our_words(sql: str) -> str:
     if "pragma" not in sql.lower():
         return sql
@@ -72,9 +70,6 @@ def _in_our_words(sql: str) -> str:
             pieces += [sql[at:start], other]
             at = end
     return "".join([*pieces, sql[at:]]) if pieces else sql
-
-
-_cached = functools.lru_cache(maxsize=2048)(_in_our_words)
 
 
 def _instead_of(statement: str) -> str | None:

@@ -6,13 +6,13 @@ Freehold alone, whatever the token's profile.
 """
 
 import contextlib
-import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from freehold.errors import Forbidden
+from freehold.lru import cached_if_short
 from freehold.profiles import RANKS, Profile
 from freehold.sql.guard import RefusedSql
 from freehold.sql.inspection import in_our_words
@@ -29,7 +29,6 @@ _MOST_BEFORE_NAME = 16
 _BEFORE_NAME = frozenset({"or", "rollback", "abort", "replace", "fail", "ignore", "into", "from"})
 # `CREATE VIRTUAL TABLE freehold` or an index of that name makes `freehold_…` tables of its own beside it.
 _BEFORE_NEW_NAME = frozenset({"table", "index", "exists", "to", "."})
-_CACHED_LENGTH = 4096
 # Most SQL is one statement that starts with its verb.
 _PLAIN = re.compile(
     r"[ \t\n\r]*(?:select|values|(insert|replace|update|delete)|begin|commit|end|rollback)\b[^;]*+[; \t\n\r]*",
@@ -67,9 +66,7 @@ def covers(profile: Profile, need: Need) -> bool:
 
 def need_of(sql: str) -> Need:
     """What the text (one or more statements) needs."""
-    if len(sql) <= _CACHED_LENGTH:
-        return _cached_need(sql)
-    return _needs.get(sql) or _need(sql)
+    return (_needs and _needs.get(sql)) or _need(sql)
 
 
 @contextlib.contextmanager
@@ -121,6 +118,7 @@ def opens_nothing() -> ProfileNeeded:
     )
 
 
+@cached_if_short(2048)
 def _need(sql: str) -> Need:
     plain = _PLAIN.fullmatch(sql)
     if plain is not None:
@@ -130,9 +128,6 @@ def _need(sql: str) -> Need:
             return Need("rows", plain[1].upper())
     needs = map(_need_of, statements(in_our_words(sql)))
     return max(needs, key=lambda need: RANKS[need.profile], default=NOTHING_NEEDED)
-
-
-_cached_need = functools.lru_cache(maxsize=2048)(_need)
 
 
 def _need_of(statement: str) -> Need:

@@ -5,11 +5,11 @@ one insert has to do), some only tidy up. What a command is, and its number, mus
 cannot be judged.
 """
 
-import functools
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from freehold.lru import cached_if_short
 from freehold.sql.tokens import Kind, Token, counted, tokens
 
 # What each takes as its `rank`, from and to; the sizes in bytes.
@@ -28,7 +28,6 @@ _NUMBERS = {
 _PLAIN = frozenset({"delete", "delete-all", "flush", "integrity-check", "optimize", "rebuild"})
 _RANK = re.compile(r"bm25\([0-9., +-]{0,1000}\)", re.IGNORECASE)
 _NAMES = frozenset({Kind.WORD, Kind.QUOTED, Kind.STRING})
-_CACHED_LENGTH = 4096
 
 
 class Command(NamedTuple):
@@ -42,9 +41,10 @@ def commands_in(sql: str) -> Sequence[Command]:
     """Those in a text, with what is wrong with each; none for most."""
     if "into" not in sql.lower():
         return ()
-    return _cached_commands(sql) if len(sql) <= _CACHED_LENGTH else _commands(sql)
+    return _commands(sql)
 
 
+@cached_if_short(2048)
 def _commands(sql: str) -> tuple[Command, ...]:
     words = list(counted(tokens(sql)))
     found = []
@@ -54,9 +54,6 @@ def _commands(sql: str) -> tuple[Command, ...]:
             if command is not None:
                 found.append(command)
     return tuple(found)
-
-
-_cached_commands = functools.lru_cache(maxsize=2048)(_commands)
 
 
 def _command(words: Sequence[Token], at: int) -> Command | None:

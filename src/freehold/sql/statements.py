@@ -1,12 +1,12 @@
 """What kind of statement a text is, by its first words; SQLite's own rules of where words start."""
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 
 from msgspec import Struct
 
+from freehold.lru import cached_if_short
 from freehold.sql.pragmas import CHECKS, OF_A_TABLE
 from freehold.sql.tokens import Kind, Token, tokens
 
@@ -54,25 +54,9 @@ _WHOLE = frozenset({Verb.BEGIN, Verb.COMMIT, Verb.ROLLBACK})
 _OF_TRANSACTIONS = frozenset(
     {"transaction", "deferred", "immediate", "exclusive", "concurrent", "readonly", "read", "write", ";"}
 )
-_CACHED_LENGTH = 4096
 # PRAGMA name(argument) tells something for these; for others it is the same as PRAGMA name = argument.
 _TELLING = OF_A_TABLE | CHECKS
 _BLANK = re.compile(r"(?:[ \t\n\v\f\r;\ufeff]++|--[^\n]*+|/\*(?s:.)*?\*/)*+(?:/\*(?s:.)*+)?")
-
-
-def verb(sql: str) -> Verb:
-    """The verb of one statement."""
-    return _cached_verb(sql) if len(sql) <= _CACHED_LENGTH else _verb(sql)
-
-
-def reads_only(sql: str) -> bool:
-    """Whether one statement surely changes nothing. False when in doubt."""
-    return _cached_reads_only(sql) if len(sql) <= _CACHED_LENGTH else _reads_only(sql)
-
-
-def outline(sql: str) -> Outline:
-    """The outline of the first statement in the text."""
-    return _cached_outline(sql) if len(sql) <= _CACHED_LENGTH else _outline(sql)
 
 
 def is_blank(sql: str) -> bool:
@@ -106,7 +90,9 @@ def verb_of_with(words: Iterator[Token]) -> Token | None:
     return None
 
 
-def _verb(sql: str) -> Verb:
+@cached_if_short(1024)
+def verb(sql: str) -> Verb:
+    """The verb of one statement."""
     first, rest = _opened(sql)
     kind = _VERBS.get(first, Verb.OTHER)
     words = map(_text, rest)
@@ -117,24 +103,23 @@ def _verb(sql: str) -> Verb:
     return kind
 
 
-def _reads_only(sql: str) -> bool:
+@cached_if_short(1024)
+def reads_only(sql: str) -> bool:
+    """Whether one statement surely changes nothing. False when in doubt."""
     first, rest = _opened(sql)
     if first == "with":
         return not any(keyword(word) in WRITING for word in rest)
     return first in READING or first == "explain"
 
 
-def _outline(sql: str) -> Outline:
+@cached_if_short(2048)
+def outline(sql: str) -> Outline:
+    """The outline of the first statement in the text."""
     first, rest = _opened(sql)
     if first == "begin":
         return Outline(first, frozenset(map(_text, rest)))
     following = verb_of_with(rest) if first == "with" else None
     return Outline(first if following is None else following.text)
-
-
-_cached_verb = functools.lru_cache(maxsize=1024)(_verb)
-_cached_reads_only = functools.lru_cache(maxsize=1024)(_reads_only)
-_cached_outline = functools.lru_cache(maxsize=2048)(_outline)
 
 
 def _pragma(words: list[str]) -> Verb:

@@ -22,6 +22,7 @@ from freehold.providers.failures import GoesOn, SqlFailure, error_of
 from freehold.providers.fair_semaphore import FairSemaphore
 from freehold.providers.local.streams import Stream
 from freehold.providers.local.workers import OneTimeUse, Workers
+from freehold.providers.names import missing
 from freehold.providers.serving import Reply
 from freehold.providers.sqlite.limits import Budget, Limits
 from freehold.providers.sqlite.pipeline import Pipeline, Rights, cursor_entries
@@ -50,7 +51,7 @@ class Tenant:
         return not self.jobs and not self.closing and self.gate.is_empty
 
     def gone(self) -> NotFound:
-        return NotFound(f"database `{self.name}` does not exist")
+        return missing(self.name)
 
     def check_open(self, *, is_ours: bool) -> None:
         """Return if something may be started: nothing while the database is being deleted, and nothing of clients

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
-from freehold.errors import Conflict, NotFound, ProviderUnavailable
+from freehold.errors import ProviderUnavailable
 from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.copying import Copied
 from freehold.migrate.snapshot import Snapshot
@@ -23,7 +23,7 @@ from freehold.providers.local.batch_processes import BatchTarget, batch_processe
 from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles, copy_file
 from freehold.providers.local.template import Template, Templates
-from freehold.providers.names import check_name
+from freehold.providers.names import check_name, missing, taken
 from freehold.providers.published import Published, nothing_published
 from freehold.providers.serving import DatabaseServer, ReplicaServer
 from freehold.providers.sqlite.limits import EngineLimits, Limits
@@ -119,13 +119,13 @@ class LocalProvider:
         """Refuse every statement, of any process on these files, until `resume`. One that runs comes to its end."""
         check_name(database_name)
         if not await asyncio.to_thread(self._files.suspend, database_name, reason):
-            raise _missing(database_name)
+            raise missing(database_name)
 
     async def resume(self, database_name: str) -> None:
         """End `suspend`."""
         check_name(database_name)
         if not await asyncio.to_thread(self._files.resume, database_name):
-            raise _missing(database_name)
+            raise missing(database_name)
 
     async def fork(self, source_name: str, target_name: str) -> Database:
         """Copy the database as it is at one moment to a new one."""
@@ -180,7 +180,7 @@ class LocalProvider:
     async def invalidate_tokens(self, database_name: str) -> None:
         """Nothing is to be done here: the gateway refuses tokens of an earlier generation."""
         if await self.find(database_name) is None:
-            raise NotFound(f"database `{database_name}` does not exist")
+            raise missing(database_name)
 
     async def check(self) -> None:
         """Return when databases can be created and served; also tidies up after a crash."""
@@ -215,11 +215,11 @@ class LocalProvider:
 
     def _fork(self, source_name: str, target_name: str) -> None:
         if not self._files.exists(source_name):
-            raise _missing(source_name)
+            raise missing(source_name)
         with self._files.draft() as draft:
             copy_file(self._files.path_of(source_name), draft)
             if not self._files.adopt(target_name, draft):
-                raise Conflict(f"database `{target_name}` exists already; choose another name")
+                raise taken(target_name)
 
     def _database(self, database_name: str, *, is_suspended: bool = False) -> Database:
         return Database(
@@ -229,10 +229,6 @@ class LocalProvider:
             url=f"{self._public_url}/db/{database_name}/",
             is_suspended=is_suspended,
         )
-
-
-def _missing(database_name: str) -> NotFound:
-    return NotFound(f"database `{database_name}` does not exist")
 
 
 class LocalTarget(Struct, frozen=True):

@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from freehold.errors import Conflict, NotFound, ProviderUnavailable
+from freehold.errors import ProviderUnavailable
 from freehold.libsql.http import batch_results
 from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq, StreamReq
 from freehold.log import get_logger
@@ -23,7 +23,7 @@ from freehold.migrate.target import Target
 from freehold.profiles import Profile
 from freehold.providers.desk import Desk
 from freehold.providers.forks import export_fork, refuse_fork_at
-from freehold.providers.names import check_name
+from freehold.providers.names import check_name, missing, taken
 from freehold.providers.published import Published, nothing_published
 from freehold.providers.serving import Standing, Supervision
 from freehold.providers.sqld.checks.schemas import Schemas
@@ -189,7 +189,7 @@ class SqldProvider:
     async def invalidate_tokens(self, database_name: str) -> None:
         """Nothing is to be done here: the gateway refuses tokens of an earlier generation."""
         if await self.find(database_name) is None:
-            raise NotFound(f"database `{database_name}` does not exist")
+            raise missing(database_name)
 
     @property
     def supervision(self) -> Supervision:
@@ -271,11 +271,11 @@ class SqldProvider:
         check_name(target_name)
         made = await self._admin.fork(source_name, target_name)
         if made is None:
-            raise NotFound(f"database `{source_name}` does not exist")
+            raise missing(source_name)
         if made is False:
             config = await self._admin.config(target_name)
             if config is None or config.jwt_key != self._keys.public_text(source_name):
-                raise Conflict(f"database `{target_name}` exists already; choose another name")
+                raise taken(target_name)
         await self.resume(target_name)
         return self._database(target_name)
 
@@ -322,7 +322,7 @@ class SqldProvider:
                 if config is None or not await self._admin.set_config(
                     database_name, self._ours(database_name, config, changes)
                 ):
-                    raise NotFound(f"database `{database_name}` does not exist")
+                    raise missing(database_name)
         finally:
             if not lock.locked():
                 self._locks.pop(database_name, None)

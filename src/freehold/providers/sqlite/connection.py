@@ -5,7 +5,8 @@ from pathlib import Path
 
 import apsw
 
-from freehold.errors import NotFound, ProviderUnavailable
+from freehold.errors import ProviderUnavailable
+from freehold.providers.names import missing
 from freehold.providers.sqlite.limits import Limits
 from freehold.providers.sqlite.rules import Authorizer, restrict
 
@@ -81,7 +82,7 @@ def identity_of(path: Path) -> tuple[int, int]:
     try:
         found = os.stat(path)  # noqa: PTH116 - hot path
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound(f"database `{path.stem}` does not exist") from error
+        raise missing(path.stem) from error
     except OSError as error:
         raise ProviderUnavailable(f"cannot look for a tenant's database: {error.strerror}") from error
     return found.st_dev, found.st_ino

@@ -1,4 +1,4 @@
-"""What is known of a file's schema, shared by all connections that this process has to it.
+"""What is known of a file's schema, by which statements are judged; shared by all connections of this process to it.
 
 Asking SQLite for the schema's version takes a transaction of its own, as long as a short statement takes in all. So
 what one connection has found out holds for the others too, until something here changes the schema: that is known
@@ -10,10 +10,15 @@ made.
 
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from freehold.sql.facts import NO_FACTS, Facts
+import apsw
+
+from freehold.sql.facts import FACTS_SQL, NO_FACTS, Facts
+from freehold.sql.guard import answerable, judged, may_change_schema, read_facts
 
 _TRUSTED_S = 0.05
 
@@ -81,3 +86,69 @@ def schema_of(identity: tuple[int, int]) -> FileSchema:
         if found is None:
             found = _schemas[identity] = FileSchema()
         return found
+
+
+class KnownSchema:
+    """What one connection knows of its file's schema. `is_changing` says whether its transaction may change it."""
+
+    def __init__(self, identity: tuple[int, int], connection: apsw.Connection) -> None:
+        self.is_changing = False
+        self._connection = connection
+        self._shared = schema_of(identity)
+        self._facts = NO_FACTS
+        self._facts_of = -1  # by the schema's count of changes
+
+    def judge(
+        self,
+        sql: str,
+        *,
+        is_autocommit: bool,
+        is_ours: bool,
+        asking: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Return if SQLite may be asked to prepare the statement. Our own SQL runs within `asking`.
+
+        Raises:
+            RefusedSql: views and generated columns make it too large.
+        """
+        changes = may_change_schema(sql)
+        if is_autocommit:
+            self._facts_of = self._shared.changes
+            if changes or not self._shared.is_known:
+                with asking():
+                    self._look()
+            self._facts = self._shared.found.facts
+        elif self._facts_of != self._shared.changes:
+            # Not before: reading takes the transaction's snapshot before it asks for one.
+            self._facts_of = self._shared.changes
+            with asking():
+                self._facts = self._read()
+        if changes or not is_ours:
+            judged(sql, self._facts)
+        if changes:
+            self._facts_of = -1
+            if not self.is_changing:
+                self.is_changing = True
+                self._shared.begin_change()
+
+    def answerable(self, sql: str) -> str:
+        """The text, or another with the same answer that looks at no view that is too large. Raises `RefusedSql`."""
+        return answerable(sql, self._facts)
+
+    def end_change(self) -> None:
+        """No transaction is open: what this connection was changing is done, if it was."""
+        if self.is_changing:
+            self.is_changing = False
+            self._shared.end_change()
+
+    def _look(self) -> None:
+        """Learn what is committed."""
+        changes, asked_at = self._shared.changes, time.monotonic()
+        version = self._connection.execute("PRAGMA schema_version").get
+        found = self._shared.found
+        facts = found.facts if found.version == version else self._read()
+        self._shared.learn(Found(version, facts, asked_at), changes)
+
+    def _read(self) -> Facts:
+        """Views only: SQLite itself guards shadow tables here, in its defensive mode."""
+        return read_facts(self._connection.execute(FACTS_SQL).fetchall())

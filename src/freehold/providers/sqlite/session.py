@@ -25,18 +25,14 @@ from freehold.providers.sqlite.connection import (
 from freehold.providers.sqlite.limits import Budget, Limits
 from freehold.providers.sqlite.rules import Authorizer
 from freehold.providers.sqlite.run import Bindings, Description, Run
-from freehold.providers.sqlite.schema import Found, schema_of
+from freehold.providers.sqlite.schema import KnownSchema
 from freehold.providers.sqlite.statement_timeout import LOOK_EVERY_STEPS, StatementTimeout
 from freehold.providers.sqlite.values import from_row
-from freehold.sql.facts import FACTS_SQL, NO_FACTS, Facts
 from freehold.sql.guard import (
     MAX_LENGTH,
     RefusedSql,
-    answerable,
     check_sql,
-    judged,
     may_change_schema,
-    read_facts,
 )
 from freehold.sql.inspection import in_our_words
 from freehold.sql.profiles import is_beyond_rows, reading_only, refusal
@@ -66,10 +62,7 @@ class Session:
         self._connection = open_connection(path, limits, self._authorizer, read_only=read_only)
         self._in_read_transaction = False
         self._began_at: float | None = None
-        self._schema = schema_of(self._identity)
-        self._facts = NO_FACTS
-        self._facts_of = -1  # by the schema's count of changes
-        self._is_changing = False
+        self._schema = KnownSchema(self._identity, self._connection)
         self.is_ours = (
             False  # what runs now is our own code's: it reads tables, and of a schema their columns only
         )
@@ -241,7 +234,7 @@ class Session:
     def close(self) -> None:
         """Close the connection. The last one on a database folds the log into the file."""
         self._connection.close(True)
-        self._end_change()
+        self._schema.end_change()
 
     # Inside ------------------------------------------------------------------------------------------
 
@@ -258,16 +251,11 @@ class Session:
 
     def _settle(self) -> None:
         """After each statement: what is to be done when a transaction is over, if one is."""
-        if (self._in_read_transaction or self._is_changing) and self.is_autocommit:
-            self._end_change()
+        if (self._in_read_transaction or self._schema.is_changing) and self.is_autocommit:
+            self._schema.end_change()
             if self._in_read_transaction:
                 self._set_query_only(on=False)
                 self._in_read_transaction = False
-
-    def _end_change(self) -> None:
-        if self._is_changing:
-            self._is_changing = False
-            self._schema.end_change()
 
     def _set_query_only(self, *, on: bool) -> None:
         with self._authorizer.our_own():
@@ -327,7 +315,7 @@ class Session:
 
     def _answerable(self, sql: str) -> str:
         try:
-            return answerable(sql, self._facts)
+            return self._schema.answerable(sql)
         except RefusedSql as error:
             raise SqlFailure(str(error), "SQLITE_AUTH") from error
 
@@ -339,40 +327,12 @@ class Session:
 
     def _judge(self, sql: str) -> None:
         """Raise if the schema makes the statement larger than SQLite may be asked to prepare."""
-        changes = may_change_schema(sql)
-        if self.is_autocommit:
-            self._facts_of = self._schema.changes
-            if changes or not self._schema.is_known:
-                self._look_at_schema()
-            self._facts = self._schema.found.facts
-        elif self._facts_of != self._schema.changes:
-            # Not before: reading takes the transaction's snapshot before it asks for one.
-            self._facts_of = self._schema.changes
-            self._facts = self._read_facts()
         try:
-            if changes or not self.is_ours:
-                judged(sql, self._facts)
+            self._schema.judge(
+                sql, is_autocommit=self.is_autocommit, is_ours=self.is_ours, asking=self._asking
+            )
         except RefusedSql as error:
             raise SqlFailure(str(error), "SQLITE_AUTH") from error
-        if changes:
-            self._facts_of = -1
-            if not self._is_changing:
-                self._is_changing = True
-                self._schema.begin_change()
-
-    def _look_at_schema(self) -> None:
-        """Learn what is committed."""
-        changes, asked_at = self._schema.changes, time.monotonic()
-        with self._asking():
-            version = self._connection.execute("PRAGMA schema_version").get
-        found = self._schema.found
-        facts = found.facts if found.version == version else self._read_facts()
-        self._schema.learn(Found(version, facts, asked_at), changes)
-
-    def _read_facts(self) -> Facts:
-        """Views only: SQLite itself guards shadow tables here, in its defensive mode."""
-        with self._asking():
-            return read_facts(self._connection.execute(FACTS_SQL).fetchall())
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:

@@ -29,7 +29,7 @@ from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.profiles import Profile, narrowed
 from freehold.providers.forks import export_fork
-from freehold.providers.names import check_name
+from freehold.providers.names import check_name, missing, taken
 from freehold.providers.tokens import TokenSigner
 from freehold.providers.turso.api import (
     Answer,
@@ -162,22 +162,22 @@ class TursoProvider:
         check_name(target_name)
         source = await self._show(check_name(source_name))
         if source is None:
-            raise _missing(source_name)
+            raise missing(source_name)
         if await self._show(target_name) is not None:
-            raise _taken(target_name)
+            raise taken(target_name)
         seed = {"type": "database", "name": source_name}
         if timestamp:
             seed["timestamp"] = timestamp
         body = {"name": target_name, "group": self._group, "size_limit": self._size_limit, "seed": seed}
         answer = await self._api.call("POST", self._path, body=body)
         if answer.is_missing:
-            raise _missing(source_name)
+            raise missing(source_name)
         if answer.is_done:
             made = decoded(answer.body, DatabaseAnswer).database
         elif answer.says_exists:
             made = await self._existing(target_name)
             if made.parent is None or made.parent.id != source.db_id:  # not what a try of ours has left
-                raise _taken(target_name)
+                raise taken(target_name)
         elif timestamp and answer.status in {400, 422} and "group" not in answer.error:
             raise NoPointInTime(f"Turso does not give `{source_name}` as of {timestamp}: {answer.error}")
         else:
@@ -207,14 +207,14 @@ class TursoProvider:
         # It is opened mostly when it was just made. One that is gone says so when it is used.
         database = self._remembered(database_name, _JUST_S) or await self.find(database_name)
         if database is None:
-            raise _missing(database_name)
+            raise missing(database_name)
         return self._target(database)
 
     async def open_as_client(self, database_name: str, profile: Profile) -> Target:
         """The database with a token of this profile, and the time that a client's call may take."""
         database = await self.find(database_name)
         if database is None:
-            raise _missing(database_name)
+            raise missing(database_name)
         level = level_of(profile)
 
         async def token() -> str:
@@ -250,7 +250,7 @@ class TursoProvider:
         answer = await self._api.call("POST", f"{self._path}/{database_name}/auth/rotate")
         self._desk.forget(database_name)
         if answer.is_missing:
-            raise _missing(database_name)
+            raise missing(database_name)
         if not answer.is_done:
             raise ProviderUnavailable(f"Turso did not rotate `{database_name}`: {answer.error}")
 
@@ -293,7 +293,7 @@ class TursoProvider:
         body = {"block_reads": is_blocked, "block_writes": is_blocked}
         answer = await self._api.call("PATCH", path, body=body)
         if answer.is_missing:
-            raise _missing(database_name)
+            raise missing(database_name)
         if not answer.is_done:
             raise ProviderUnavailable(f"Turso did not configure `{database_name}`: {answer.error}")
         await self._show(database_name)  # for `locate`
@@ -354,14 +354,14 @@ class TursoProvider:
         known = self._known.get(database_name)
         found = known[0] if known is not None else await self._show(database_name)
         if found is None:
-            raise _missing(database_name)
+            raise missing(database_name)
         answer = await self._api.call(
             "POST",
             f"{self._path}/{database_name}/auth/tokens",
             params={"expiration": expiration(self._token_ttl_s), "authorization": _AUTHORIZATION[level]},
         )
         if answer.is_missing:
-            raise _missing(database_name)
+            raise missing(database_name)
         if not answer.is_done:
             raise ProviderUnavailable(f"Turso minted no token for `{database_name}`: {answer.error}")
         return decoded(answer.body, TokenAnswer).jwt, found.db_id
@@ -423,11 +423,3 @@ class TursoTarget(Struct, frozen=True):
         except Unauthenticated:  # so nothing ran
             self.desk.forget(self.database_name)
             return await self.target.run(batches)
-
-
-def _taken(database_name: str) -> Conflict:
-    return Conflict(f"database `{database_name}` exists already; choose another name")
-
-
-def _missing(database_name: str) -> NotFound:
-    return NotFound(f"database `{database_name}` does not exist")

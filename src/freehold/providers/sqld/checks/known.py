@@ -1,13 +1,13 @@
 """All that a text tells by itself, found out once: what every wall before sqld asks at each call."""
 
-import functools
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from freehold.lru import cached_if_short
 from freehold.providers.sqld.checks.searches import searches
 from freehold.providers.sqld.checks.sizes import check_sizes, may_be_unstoppable
-from freehold.sql.guard import SHORT, RefusedSql, check_sql, may_change_schema, writes_shadow
+from freehold.sql.guard import RefusedSql, check_sql, may_change_schema, writes_shadow
 from freehold.sql.inspection import in_our_words
 from freehold.sql.profiles import NOTHING_NEEDED, Need, need_of
 
@@ -27,11 +27,6 @@ class Known(NamedTuple):
     instead: str | None = None
 
 
-def known_of(sql: str) -> Known:
-    """What is known of the text. Blocking for long ones."""
-    return _cached(sql) if len(sql) <= SHORT else _look_at(sql)
-
-
 def hints_of(texts: Iterable[str]) -> int:
     """The hints of all these texts, which are inside the rules."""
     hints = 0
@@ -40,7 +35,9 @@ def hints_of(texts: Iterable[str]) -> int:
     return hints
 
 
-def _look_at(sql: str) -> Known:
+@cached_if_short(4096)
+def known_of(sql: str) -> Known:
+    """What is known of the text. Blocking for long ones."""
     try:
         check_sql(sql)
         check_sizes(sql)
@@ -55,6 +52,3 @@ def _look_at(sql: str) -> Known:
     )
     instead = in_our_words(sql)
     return Known(None, hints, need_of(sql), None if instead == sql else instead)
-
-
-_cached = functools.lru_cache(maxsize=4096)(_look_at)

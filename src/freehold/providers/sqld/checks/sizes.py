@@ -4,10 +4,10 @@ On sqld a statement ends with its functions only. What a text says of its sizes 
 past its limit keeps its place, and the supervisor ends sqld when such calls hold all of them.
 """
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
 
+from freehold.lru import cached_if_short
 from freehold.sql.guard import RefusedSql, shapes
 from freehold.sql.patterns import MATCHES, pattern_fault
 from freehold.sql.tokens import Kind, Token, tokens
@@ -19,7 +19,6 @@ _SLOW = frozenset(
 _MAKERS = frozenset({"zeroblob", "randomblob", "printf", "format", "char"})
 _SIZED = frozenset({"zeroblob", "randomblob"})
 _MAX_BYTES = 100_000
-_LONG = 4096
 _LARGE_VALUES = (
     f"a function such as `instr` or `replace` over values of more than {_MAX_BYTES} bytes that the statement "
     "itself makes is not allowed: nothing could stop it"
@@ -63,11 +62,12 @@ def check_sizes(sql: str) -> None:
     Raises:
         RefusedSql: it does, or has a pattern that is large, or that cannot be seen.
     """
-    reason = (_cached_fault if len(sql) <= _LONG else _fault)(sql)
+    reason = _fault(sql)
     if reason is not None:
         raise RefusedSql(reason)
 
 
+@cached_if_short(2048)
 def _fault(sql: str) -> str | None:
     lowered = sql.lower()
     if MATCHES in lowered and (reason := pattern_fault(tokens(sql))) is not None:
@@ -108,6 +108,3 @@ def _sizes_in(sql: str) -> Iterator[list[Token]]:
 def _is_unseen(size: Sequence[Token]) -> bool:
     """Whether it is another size than a small number that is written out."""
     return len(size) != 1 or size[0].kind is not Kind.WORD or not re.fullmatch("[0-9]{1,6}", size[0].text)
-
-
-_cached_fault = functools.lru_cache(maxsize=2048)(_fault)

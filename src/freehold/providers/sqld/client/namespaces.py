@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import msgspec
 
 from freehold.backoff import Backoff
-from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
+from freehold.errors import FreeholdError, ProviderUnavailable
 from freehold.libsql.protocol import CloseReq, PipelineReq
+from freehold.providers.names import missing
 from freehold.providers.sqld.client.admin import SqldAdmin
 from freehold.providers.sqld.client.keys import Credentials, NamespaceKeys
 from freehold.providers.sqld.client.protobuf import disconnect_message
@@ -150,7 +151,7 @@ class Namespaces:
                 return answer
             answer.close()
             if await self._admin.config(database_name) is None:
-                raise NotFound(f"database `{database_name}` does not exist")
+                raise missing(database_name)
             if tries < _TRIES:
                 await asyncio.sleep(_DENIED.delay_s(tries))
         raise ProviderUnavailable(f"sqld denies the namespace `{database_name}`, which is there")
