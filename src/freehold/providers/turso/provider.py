@@ -1,7 +1,6 @@
 """The `turso` provider: one database a tenant on Turso, made through its Platform API."""
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -12,19 +11,16 @@ import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
-from freehold.backoff import Backoff
 from freehold.errors import (
     Conflict,
     Forbidden,
     NotFound,
-    ProviderRefuses,
     ProviderUnavailable,
     Unauthenticated,
     Unavailable,
 )
 from freehold.libsql.http import HranaTarget
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
-from freehold.lru import Lru
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.profiles import Profile, narrowed
@@ -34,28 +30,22 @@ from freehold.providers.tokens import TokenSigner
 from freehold.providers.turso.api import (
     Answer,
     DatabaseAnswer,
-    DatabasesAnswer,
-    GroupsAnswer,
     PlatformApi,
     RemoteDatabase,
     TokenAnswer,
     decoded,
 )
+from freehold.providers.turso.databases import POLLS, RemoteDatabases
 from freehold.providers.turso.tokens import TokenCache, expiration
 from freehold.tenants.errors import NoPointInTime
 from freehold.tenants.ports import Open
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken, level_of
 
 _AUTHORIZATION: dict[AccessLevel, str] = {"full": "full-access", "read_only": "read-only"}
-# A host name as Turso gives them; the local twin's may have a port and a path.
-_HOSTNAME = re.compile(r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9/-]*)?", re.IGNORECASE)
-_KNOWN = 50_000
-_SHOWN_GROUPS = 5
 _MIGRATION_S = 120.0
 _PROBE_S = 5.0
 _CHECK_HOLDS_S = 15.0
 _JUST_S = 10.0
-_POLLS = Backoff(base_s=0.05, cap_s=1.0, steady=1.0)
 
 
 class TursoProvider:
@@ -90,20 +80,23 @@ class TursoProvider:
         self._token_ttl_s = token_ttl_s
         self._ready_limit_s = ready_limit_s
         self._api = PlatformApi(api_url, api_token, give_up_s=give_up_s)
-        self._path = f"/v1/organizations/{organization}/databases"
-        self._group_path = f"/v1/organizations/{organization}/groups/{group}"
-        # Only the twin, on this machine, is without TLS; its databases are too.
-        self._scheme = "http" if api_url.startswith("http:") else "https"
         self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         self._desk = TokenCache(self._mint, lifetime_s=token_ttl_s)
-        self._known: Lru[str, tuple[RemoteDatabase, float]] = Lru(_KNOWN)
+        self._databases = RemoteDatabases(
+            self._api,
+            organization,
+            group,
+            # Only the twin, on this machine, is without TLS; its databases are too.
+            scheme="http" if api_url.startswith("http:") else "https",
+            forget_tokens=self._desk.forget,
+        )
         self._checked_at = float("-inf")
 
     async def create(self, database_name: str) -> Database:
         """Create the database, or give it back if it exists in our group; it answers when this returns."""
         check_name(database_name)
         body = {"name": database_name, "group": self._group, "size_limit": self._size_limit}
-        answer = await self._api.call("POST", self._path, body=body)
+        answer = await self._api.call("POST", self._databases.path, body=body)
         if answer.is_done:
             made = decoded(answer.body, DatabaseAnswer).database
         elif answer.says_exists:
@@ -115,23 +108,23 @@ class TursoProvider:
     async def find(self, database_name: str) -> Database | None:
         """The database, or None if there is no such one."""
         check_name(database_name)
-        found = await self._show(database_name)
-        return None if found is None else self._database(found)
+        found = await self._databases.show(database_name)
+        return None if found is None else self._databases.database_of(found)
 
     async def locate(self, database_name: str) -> Database | None:
         """As `find`, from memory if seen within a token's lifetime, so that a user's requests cost no call each."""
-        return self._remembered(database_name, self._token_ttl_s) or await self.find(database_name)
+        return self._databases.seen_within(database_name, self._token_ttl_s) or await self.find(database_name)
 
     async def delete(self, database_name: str) -> None:
         """Delete the database with all its data, and see that it is gone."""
         check_name(database_name)
-        self._forget(database_name)
-        answer = await self._api.call("DELETE", f"{self._path}/{database_name}")
+        self._databases.forget(database_name)
+        answer = await self._api.call("DELETE", f"{self._databases.path}/{database_name}")
         if not answer.is_done and not answer.is_missing:
             raise ProviderUnavailable(f"Turso did not delete `{database_name}`: {answer.error}")
-        if await self._show(database_name) is not None:
+        if await self._databases.show(database_name) is not None:
             raise ProviderUnavailable(f"Turso still has `{database_name}` after deleting it")
-        self._forget(database_name)
+        self._databases.forget(database_name)
 
     async def create_empty(self, database_name: str) -> None:
         """Create the database, which is empty."""
@@ -160,16 +153,16 @@ class TursoProvider:
 
     async def _branch(self, source_name: str, target_name: str, timestamp: str = "") -> Database:
         check_name(target_name)
-        source = await self._show(check_name(source_name))
+        source = await self._databases.show(check_name(source_name))
         if source is None:
             raise missing(source_name)
-        if await self._show(target_name) is not None:
+        if await self._databases.show(target_name) is not None:
             raise taken(target_name)
         seed = {"type": "database", "name": source_name}
         if timestamp:
             seed["timestamp"] = timestamp
         body = {"name": target_name, "group": self._group, "size_limit": self._size_limit, "seed": seed}
-        answer = await self._api.call("POST", self._path, body=body)
+        answer = await self._api.call("POST", self._databases.path, body=body)
         if answer.is_missing:
             raise missing(source_name)
         if answer.is_done:
@@ -188,24 +181,14 @@ class TursoProvider:
         """Write the database as it is at one moment into a SQLite file, by way of a branch."""
         return await export_fork(self, check_name(database_name), path, scratch_name)
 
-    async def names(self) -> AsyncIterator[Sequence[str]]:
+    def names(self) -> AsyncIterator[Sequence[str]]:
         """The names of all databases in our group, a page at a time."""
-        params = {"group": self._group}
-        while True:
-            answer = await self._api.call("GET", self._path, params=params)
-            if not answer.is_done:
-                raise ProviderUnavailable(f"Turso did not list databases: {answer.error}")
-            page = decoded(answer.body, DatabasesAnswer)
-            # Should the filter be ignored: what is in another group is not ours.
-            yield [each.name for each in page.databases or () if each.group in {"", self._group}]
-            if page.pagination is None or not page.pagination.next:
-                return
-            params = {"group": self._group, "cursor": page.pagination.next}
+        return self._databases.names()
 
     async def open(self, database_name: str) -> Target:
         """The database as a target for migrations."""
         # It is opened mostly when it was just made. One that is gone says so when it is used.
-        database = self._remembered(database_name, _JUST_S) or await self.find(database_name)
+        database = self._databases.seen_within(database_name, _JUST_S) or await self.find(database_name)
         if database is None:
             raise missing(database_name)
         return self._target(database)
@@ -247,7 +230,7 @@ class TursoProvider:
     async def invalidate_tokens(self, database_name: str) -> None:
         """Replace the key of the database: every token of it stops working."""
         check_name(database_name)
-        answer = await self._api.call("POST", f"{self._path}/{database_name}/auth/rotate")
+        answer = await self._api.call("POST", f"{self._databases.path}/{database_name}/auth/rotate")
         self._desk.forget(database_name)
         if answer.is_missing:
             raise missing(database_name)
@@ -258,25 +241,8 @@ class TursoProvider:
         """Return when the API takes our token and has our group. Holds for some seconds, or until a call fails."""
         if self._api.failed_at < self._checked_at > time.monotonic() - _CHECK_HOLDS_S:
             return
-        answer = await self._api.call("GET", self._group_path)
-        if not answer.is_done:
-            raise ProviderRefuses(
-                f"TURSO_GROUP: Turso has no group `{self._group}` in TURSO_ORGANIZATION ({answer.error});"
-                f" {await self._groups()}"
-            )
+        await self._databases.require_group()
         self._checked_at = time.monotonic()
-
-    async def _groups(self) -> str:
-        answer = await self._api.call("GET", self._group_path.rpartition("/")[0])
-        names = (
-            sorted(each.name for each in decoded(answer.body, GroupsAnswer).groups or ())
-            if answer.is_done
-            else []
-        )
-        if not names:
-            return f"make it with `turso group create {self._group}`"
-        more = f" and {len(names) - _SHOWN_GROUPS} more" if len(names) > _SHOWN_GROUPS else ""
-        return f"there are {', '.join(names[:_SHOWN_GROUPS])}{more}"
 
     def damaged(self) -> Mapping[str, str]:
         """None: what this provider cannot open is not told apart."""
@@ -289,18 +255,18 @@ class TursoProvider:
 
     async def _block(self, database_name: str, *, is_blocked: bool) -> None:
         check_name(database_name)
-        path = f"{self._path}/{database_name}/configuration"
+        path = f"{self._databases.path}/{database_name}/configuration"
         body = {"block_reads": is_blocked, "block_writes": is_blocked}
         answer = await self._api.call("PATCH", path, body=body)
         if answer.is_missing:
             raise missing(database_name)
         if not answer.is_done:
             raise ProviderUnavailable(f"Turso did not configure `{database_name}`: {answer.error}")
-        await self._show(database_name)  # for `locate`
+        await self._databases.show(database_name)  # for `locate`
 
     async def _existing(self, database_name: str) -> RemoteDatabase:
         """One that was there already, as an earlier try left it. Names are unguessable, so it is nobody else's."""
-        found = await self._eventually(database_name)
+        found = await self._databases.eventually(database_name, self._ready_limit_s)
         if found is None:
             raise ProviderUnavailable(f"Turso says that `{database_name}` exists, but does not show it")
         if found.group != self._group:
@@ -309,27 +275,18 @@ class TursoProvider:
             )
         return found
 
-    async def _eventually(self, database_name: str) -> RemoteDatabase | None:
-        """A database that is known to exist and may not be shown yet."""
-        until = time.monotonic() + self._ready_limit_s
-        tries = 0
-        while (found := await self._show(database_name)) is None and time.monotonic() < until:
-            tries += 1
-            await asyncio.sleep(_POLLS.delay_s(tries))
-        return found
-
     async def _when_ready(self, made: RemoteDatabase) -> Database:
         """The database once it answers a query; a new one may deny that it exists for some seconds."""
-        database = self._database(made)
+        database = self._databases.database_of(made)
         target = self._target(database, timeout_s=_PROBE_S)
         probe = [Batch(steps=(BatchStep(stmt=Stmt(sql="SELECT 1")),))]
         until = time.monotonic() + self._ready_limit_s
         tries = 0
         while True:
             tries += 1
-            delay_s = _POLLS.delay_s(tries)
+            delay_s = POLLS.delay_s(tries)
             try:
-                self._remember(made)
+                self._databases.remember(made)
                 await target.run(probe)
                 return database
             except (NotFound, Unauthenticated, Forbidden, Unavailable) as error:
@@ -339,25 +296,13 @@ class TursoProvider:
                     ) from error
             await asyncio.sleep(delay_s)
 
-    async def _show(self, database_name: str) -> RemoteDatabase | None:
-        answer = await self._api.call("GET", f"{self._path}/{database_name}")
-        if answer.is_missing:
-            self._forget(database_name)
-            return None
-        if not answer.is_done:
-            raise ProviderUnavailable(f"Turso did not show `{database_name}`: {answer.error}")
-        found = decoded(answer.body, DatabaseAnswer).database
-        self._remember(found)
-        return found
-
     async def _mint(self, database_name: str, level: AccessLevel) -> tuple[str, str]:
-        known = self._known.get(database_name)
-        found = known[0] if known is not None else await self._show(database_name)
+        found = self._databases.seen(database_name) or await self._databases.show(database_name)
         if found is None:
             raise missing(database_name)
         answer = await self._api.call(
             "POST",
-            f"{self._path}/{database_name}/auth/tokens",
+            f"{self._databases.path}/{database_name}/auth/tokens",
             params={"expiration": expiration(self._token_ttl_s), "authorization": _AUTHORIZATION[level]},
         )
         if answer.is_missing:
@@ -373,40 +318,12 @@ class TursoProvider:
             )
         return ProviderUnavailable(f"Turso does not make databases: {answer.error}")
 
-    def _remember(self, found: RemoteDatabase) -> None:
-        known = self._known.get(found.name)
-        if known is not None and known[0].db_id != found.db_id:
-            self._desk.forget(found.name)  # made again: tokens of the one before are invalid
-        self._known[found.name] = (found, time.monotonic())
-
-    def _remembered(self, database_name: str, within_s: float) -> Database | None:
-        known = self._known.get(database_name)
-        if known is None or known[1] < time.monotonic() - within_s:
-            return None
-        return self._database(known[0])
-
-    def _forget(self, database_name: str) -> None:
-        self._known.pop(database_name, None)
-        self._desk.forget(database_name)
-
     def _target(self, database: Database, *, timeout_s: float = _MIGRATION_S) -> "TursoTarget":
         async def token() -> str:
             return (await self._desk.get(database.name, "full")).text
 
         target = HranaTarget(self._session, database.url, token, timeout_s=timeout_s)
         return TursoTarget(target, self._desk, database.name)
-
-    def _database(self, found: RemoteDatabase) -> Database:
-        if not _HOSTNAME.fullmatch(found.hostname):
-            raise ProviderUnavailable("Turso gave a host name that is none")
-        hostname = found.hostname.rstrip("/")
-        return Database(
-            db_id=found.db_id,
-            name=found.name,
-            hostname=hostname,
-            url=f"{self._scheme}://{hostname}/",
-            is_suspended=found.block_reads and found.block_writes,
-        )
 
 
 class TursoTarget(Struct, frozen=True):
