@@ -216,5 +216,5 @@ async def test_nothing_is_open_when_all_is_over(tmp_path: Path) -> None:
         engine = running.provider.engine
     assert engine.pool.open_count == 0
     assert len(engine.streams) == 0
-    assert not engine._tenants
+    assert not engine._queues
     assert [path.name for path in tmp_path.rglob("t-1*")] == ["t-1.db"]

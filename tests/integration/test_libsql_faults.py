@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from freehold.libsql.client import LibsqlError, Refused, StreamLost, Unreachable, create_client
-from freehold.libsql.hrana_client import HranaClient
+from freehold.libsql.client import HranaClient, LibsqlError, Refused, StreamLost, Unreachable, create_client
 from tests.integration.libsql_parts import (
     Answer,
     Hostile,

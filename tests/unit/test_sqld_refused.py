@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from freehold.libsql.protocol import Error
-from freehold.providers.sqld.client.refused import (
+from freehold.providers.sqld.client.refusals import (
     cut,
     in_place_of,
     our_error,

@@ -8,8 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from freehold.migrate.faults import BadMigration, Fault
-from freehold.migrate.front_matter import front_matter
-from freehold.migrate.rules import is_brief, sql_faults
+from freehold.migrate.rules import front_matter, is_brief, sql_faults
 from freehold.migrate.split import Statement, split
 
 __all__ = ["GENESIS", "BadMigration", "Fault", "Migration", "chain", "chains", "normalise"]

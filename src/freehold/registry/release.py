@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from freehold.migrate.front_matter import release_lines
+from freehold.migrate.rules import release_lines
 from freehold.migrate.types import Migration
 
 _APP = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}")

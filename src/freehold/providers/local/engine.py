@@ -26,7 +26,7 @@ from freehold.providers.desk import Desk
 from freehold.providers.failures import Gone, SqlFailure
 from freehold.providers.fair_semaphore import FairSemaphore
 from freehold.providers.local.files import TenantFiles
-from freehold.providers.local.jobs import Job, Task, Tenant, cursor, pipeline, stateless
+from freehold.providers.local.jobs import DatabaseQueue, Job, Task, cursor, pipeline, stateless
 from freehold.providers.local.pool import Pool
 from freehold.providers.local.streams import Stream, Streams
 from freehold.providers.local.workers import Workers
@@ -72,7 +72,7 @@ class Engine:
         self.streams = Streams(engine_limits.stream_idle_s, streams, engine_limits.streams_each)
         # What is left must do for all requests that do not continue a stream; the others wait their turn.
         self._gate = FairSemaphore(connections - streams, engine_limits.waiting)
-        self._tenants: dict[str, Tenant] = {}
+        self._queues: dict[str, DatabaseQueue] = {}
         self._jobs: set[Job] = set()
         self._timer: asyncio.TimerHandle | None = None
         # SQLite counts memory for the whole process. Past this a statement fails instead of the process.
@@ -141,10 +141,10 @@ class Engine:
     @contextlib.asynccontextmanager
     async def closed(self, database_name: str) -> AsyncIterator[None]:
         """No connection to the database is open here while this is entered; requests end with `NotFound`."""
-        tenant = self._tenant(database_name)
-        tenant.closing += 1
+        queue = self._queue_of(database_name)
+        queue.closing += 1
         try:
-            tenant.refuse_all()
+            queue.refuse_all()
             self._drop(self.streams.idle_of(database_name))
             self.pool.drop(database_name)
             until = time.monotonic() + _CLOSE_LIMIT_S
@@ -153,12 +153,12 @@ class Engine:
                 await asyncio.sleep(0.005)
             yield
         finally:
-            tenant.closing -= 1
-            self._forget_if_quiet(tenant)
+            queue.closing -= 1
+            self._forget_if_quiet(queue)
 
     async def close(self) -> None:
         """Stop everything, roll back what is open, close all connections."""
-        for gate in (self._gate, *(tenant.gate for tenant in self._tenants.values())):
+        for gate in (self._gate, *(queue.gate for queue in self._queues.values())):
             gate.refuse_all(_stopping)
         for job in list(self._jobs):
             job.cancel(_stopping())
@@ -231,24 +231,24 @@ class Engine:
         is_ours: bool = False,
     ) -> Any:
         """Run `task` on a connection of the database; the stream keeps the connection if it goes on."""
-        tenant = self._tenant(database_name)
-        tenant.check_open(is_ours=is_ours)
+        queue = self._queue_of(database_name)
+        queue.check_open(is_ours=is_ours)
         gates: list[FairSemaphore] = []
         session = None
         if stream is not None and stream.session is not None:
             session, stream.session = stream.session, None
         else:
             try:
-                for gate in (self._gate,) if is_ours else (tenant.gate, self._gate):
+                for gate in (self._gate,) if is_ours else (queue.gate, self._gate):
                     await gate.enter(interest)
                     gates.append(gate)
-                tenant.check_open(is_ours=is_ours)  # again: that may have changed while we waited
+                queue.check_open(is_ours=is_ours)  # again: that may have changed while we waited
                 session = self.pool.take(database_name, read_only=read_only)
             except BaseException:
-                self._leave(tenant, gates)
+                self._leave(queue, gates)
                 raise
         job = Job(
-            tenant,
+            queue,
             task,
             limits or self._limits,
             self._files.path_of(database_name),
@@ -259,7 +259,7 @@ class Engine:
         )
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         lane = self._new if gates else self._continuing
-        tenant.jobs.add(job)
+        queue.jobs.add(job)
         self._jobs.add(job)
         job.lane = lane
         job.ticket = lane.submit(job.run, lambda result, error: self._finish(job, future, result, error))
@@ -270,22 +270,22 @@ class Engine:
     def _finish(
         self, job: Job, future: "asyncio.Future[Any]", result: Any, error: BaseException | None
     ) -> None:
-        tenant, session = job.tenant, job.session
-        tenant.jobs.discard(job)
-        tenant.stuck.discard(job)
+        queue, session = job.queue, job.session
+        queue.jobs.discard(job)
+        queue.stuck.discard(job)
         self._jobs.discard(job)
         if session is None:
-            self.pool.forget(tenant.name)
+            self.pool.forget(queue.name)
         elif job.stream is not None and not (job.is_cancelled or future.cancelled()):
             job.stream.session = session
             job.stream.in_transaction = not session.is_autocommit
             job.stream.transaction_ends_at = session.transaction_since + job.limits.transaction_s
             self.streams.put_back(job.stream)
-        elif job.is_clean and not tenant.closing:
+        elif job.is_clean and not queue.closing:
             self.pool.give_back(session)
         else:
             self._drop_session(session)
-        self._leave(tenant, job.gates)
+        self._leave(queue, job.gates)
         if not future.done():
             if error is None:
                 future.set_result(result)
@@ -294,22 +294,22 @@ class Engine:
         elif error is not None and not isinstance(error, FreeholdError):
             asyncio.get_running_loop().call_exception_handler({"message": "a job failed", "exception": error})
 
-    def _tenant(self, database_name: str) -> Tenant:
-        tenant = self._tenants.get(database_name)
-        if tenant is None:
+    def _queue_of(self, database_name: str) -> DatabaseQueue:
+        queue = self._queues.get(database_name)
+        if queue is None:
             limit = self._engine_limits
-            tenant = Tenant(database_name, FairSemaphore(limit.requests_each, limit.waiting_each))
-            self._tenants[database_name] = tenant
-        return tenant
+            queue = DatabaseQueue(database_name, FairSemaphore(limit.requests_each, limit.waiting_each))
+            self._queues[database_name] = queue
+        return queue
 
-    def _leave(self, tenant: Tenant, gates: Sequence[FairSemaphore]) -> None:
+    def _leave(self, queue: DatabaseQueue, gates: Sequence[FairSemaphore]) -> None:
         for gate in gates:
             gate.leave()
-        self._forget_if_quiet(tenant)
+        self._forget_if_quiet(queue)
 
-    def _forget_if_quiet(self, tenant: Tenant) -> None:
-        if tenant.is_quiet and self._tenants.get(tenant.name) is tenant:
-            del self._tenants[tenant.name]
+    def _forget_if_quiet(self, queue: DatabaseQueue) -> None:
+        if queue.is_quiet and self._queues.get(queue.name) is queue:
+            del self._queues[queue.name]
 
     def _drop(self, streams: Sequence[Stream]) -> None:
         for stream in streams:
@@ -347,7 +347,7 @@ class Engine:
             if ran_s > _DEMOTE_AFTER_S:
                 job.demote()
                 if job.session.alarm.overdue_s(now) > self._engine_limits.overdue_s:
-                    job.tenant.is_stuck(job)
+                    job.queue.is_stuck(job)
             if ran_s > longest_s:
                 longest, longest_s = job.session, ran_s
         if longest is not None and apsw.memory_used() > self._engine_limits.memory_bytes * _MEMORY_PRESSURE:

@@ -33,7 +33,7 @@ from freehold.sql.profiles import ProfileNeeded
 Task = Callable[[Session], Any]
 
 
-class Tenant:
+class DatabaseQueue:
     """What goes on at one database now. `closing` counts deletions under way, `stuck` are jobs that do not end."""
 
     __slots__ = ("closing", "gate", "jobs", "name", "stuck")
@@ -91,15 +91,15 @@ class Job:
         "is_clean",
         "lane",
         "limits",
+        "queue",
         "session",
         "stream",
-        "tenant",
         "ticket",
     )
 
     def __init__(
         self,
-        tenant: Tenant,
+        queue: DatabaseQueue,
         task: Task,
         limits: Limits,
         path: Path,
@@ -109,7 +109,7 @@ class Job:
         stream: Stream | None,
         gates: Sequence[FairSemaphore],
     ) -> None:
-        self.tenant = tenant
+        self.queue = queue
         self.session = session
         self.stream = stream
         self.limits = limits

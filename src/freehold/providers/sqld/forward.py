@@ -18,8 +18,12 @@ from freehold.providers.sqld.checks.schemas import AskOtherwise, Schemas
 from freehold.providers.sqld.checks.transactions import TRANSACTION_S, Transactions
 from freehold.providers.sqld.client.keys import BatonCipher
 from freehold.providers.sqld.client.namespaces import Namespaces
-from freehold.providers.sqld.client.refusals import QueryTimeout
-from freehold.providers.sqld.client.refused import cut, streamed_with_our_errors, with_our_errors
+from freehold.providers.sqld.client.refusals import (
+    QueryTimeout,
+    cut,
+    streamed_with_our_errors,
+    with_our_errors,
+)
 from freehold.providers.sqld.client.streams import Place
 from freehold.providers.sqld.client.upstream import Answer, BrokenOff
 from freehold.providers.sqld.turns.breaking import Limited, Stoppable
@@ -59,7 +63,7 @@ class SqldServer:
         self._registry = None if published is None else RegistryBatches(published)
         self._schemas = schemas
         self._desk = schemas.desk
-        self._seal = BatonCipher(baton_key)
+        self._batons = BatonCipher(baton_key)
         self._watch = watch
         self._turns = watch.turns
         self._timeout_s = watch.turns.call_s
@@ -122,7 +126,7 @@ class SqldServer:
         name = call.grant.database_name
         baton, since = None, time.time()
         if theirs is not None:
-            baton, since = self._seal.open(theirs, call.grant)
+            baton, since = self._batons.open(theirs, call.grant)
         # What only closes or asks takes no time, and must not wait.
         turn = (
             await self._turns.enter(
@@ -260,7 +264,9 @@ class SqldServer:
             raise ProviderUnavailable("sqld's answer does not start as answers of Hrana do")
         theirs = None if head[1] is None else head[1].decode()
         place.keep(theirs)
-        baton = b"null" if theirs is None else f'"{self._seal.seal(theirs, grant, place.since)}"'.encode()
+        baton = (
+            b"null" if theirs is None else f'"{self._batons.encrypt(theirs, grant, place.since)}"'.encode()
+        )
         # `base_url` is an address behind us, for nobody else to know.
         return b"".join((b'{"baton":', baton, b',"base_url":null', start[head.end() :]))
 
@@ -268,7 +274,7 @@ class SqldServer:
         """End a stream whose client gets an error for the whole call: by the protocol it is closed then."""
         if theirs is None:
             return
-        baton, _ = self._seal.open(theirs, grant)
+        baton, _ = self._batons.open(theirs, grant)
         with contextlib.suppress(FreeholdError):
             place = await self._namespaces.place(grant.database_name, baton)
             try:

@@ -1,12 +1,135 @@
-"""Every rule there is. docs/lint.md has the same, and a test compares."""
+"""Every rule there is, with those about rows and releases. docs/lint.md has the same, and a test compares."""
+
+from collections.abc import Iterator
 
 from freehold.registry.lint.engine_rules import ENGINE_RULES
-from freehold.registry.lint.findings import Rule
-from freehold.registry.lint.release_rules import RELEASE_RULES, WAIVER
-from freehold.registry.lint.row_rules import ROW_RULES
+from freehold.registry.lint.findings import Problem, Rule
 from freehold.registry.lint.schema_rules import SCHEMA_RULES
 from freehold.registry.lint.state_rules import STATE_RULES
 from freehold.registry.lint.statement_rules import STATEMENT_RULES
+from freehold.registry.lint.step import Step
+from freehold.registry.release import release_of
+
+# Rules about rows: what a migration loses under an unchanged name, found by running it on generated rows.
+
+
+def _lost(step: Step) -> Iterator[Problem]:
+    for loss in step.observed.losses:
+        yield Problem(loss.reason, _place(step, loss.table))
+
+
+def _place(step: Step, table: str) -> int:
+    """The statement at which the table's rows go, as far as can be told."""
+    return (
+        step.number_of("drop", "table", table)
+        or step.number_of("alter", "table", table)
+        or step.number_of(table)
+    )
+
+
+ROWS_LOST = Rule(
+    code="FH116",
+    slug="rows-lost",
+    why="A table keeps its name and loses rows or values without saying so: it is dropped and made again, or "
+    "rebuilt by a copy that leaves out rows (WHERE, LIMIT, JOIN, DISTINCT, INSERT OR IGNORE) or a column, or mixes "
+    "columns up; or REPLACE takes other columns and children along, or a trigger of the migration deletes. Found by "
+    "running the migration on generated rows.",
+    fix="Copy every row and every column that stays: `INSERT INTO t_new (a, b) SELECT a, b FROM t`. "
+    "`freehold registry diff` writes such a rebuild. Instead of REPLACE, write `INSERT … ON CONFLICT (id) DO UPDATE "
+    "SET a = excluded.a`. Before the rebuild, delete the rows that are meant to go, by a "
+    "statement that names them; or waive the rule and say which rows go and why.",
+    only_new=True,
+    check=_lost,
+)
+
+
+def _renumbered(step: Step) -> Iterator[Problem]:
+    for one in step.observed.renumbered:
+        yield Problem(one.reason, _place(step, one.table))
+
+
+RENUMBERED = Rule(
+    code="FH117",
+    slug="renumbered-rows",
+    why="A rebuild gives the rows other numbers (rowid) than they had, and a full-text table, a trigger or a view "
+    "knows them by the old ones: a search then finds other rows, or none.",
+    fix="Copy the number too: `INSERT INTO t_new (rowid, a) SELECT rowid, a FROM t`. Or make a full-text index "
+    "again after the rebuild: `INSERT INTO f (f) VALUES ('rebuild')`.",
+    only_new=True,
+    check=_renumbered,
+)
+
+
+def _stale(step: Step) -> Iterator[Problem]:
+    for one in step.observed.stale:
+        at = step.number_of("create", "virtual", one.table) or step.number_of("drop", "table")
+        yield Problem(one.reason, at)
+
+
+STALE_INDEX = Rule(
+    code="FH118",
+    slug="stale-search-index",
+    why="After the migration, FTS5's own integrity-check fails: a full-text table over another one was made without "
+    "the rows that are there, or the rows were changed behind its back. It finds nothing, or what is not there.",
+    fix="End with `INSERT INTO f (f) VALUES ('rebuild')`. Waive it for an index that holds only part of the rows on "
+    "purpose.",
+    only_new=True,
+    check=_stale,
+)
+
+ROW_RULES = (ROWS_LOST, RENUMBERED, STALE_INDEX)
+
+
+# Rules about how migrations follow each other to the apps: phases and waivers.
+
+
+def _front_matter(step: Step) -> Iterator[Problem]:
+    for fault in step.release.faults:
+        yield Problem(fault)
+
+
+FRONT_MATTER = Rule(
+    code="FH111",
+    slug="release-lines",
+    why="A line at the top that says how the migration is released (`-- phase:`, `-- min_app:`, `-- allow:`) "
+    "cannot be understood, so it would protect nobody.",
+    fix="`-- phase: expand` or `contract`; `-- min_app: 2.1.0`, needed for `contract`; `-- allow: FH107 and why`.",
+    check=_front_matter,
+)
+
+
+def _too_early(step: Step) -> Iterator[Problem]:
+    if not step.release.is_contract:
+        return
+    expands = [one for one in step.earlier if not release_of(one).is_contract]
+    if not expands:
+        yield Problem("nothing was expanded before it that it could complete")
+    elif step.batch and all(one.version in step.batch for one in expands[-1:]):
+        yield Problem(
+            f"it is released together with version {expands[-1].version}, before that is everywhere"
+        )
+
+
+CONTRACT_TOO_EARLY = Rule(
+    code="FH112",
+    slug="contract-too-early",
+    why="A contract migration takes away what older apps use. It is safe only when the expand before it is in "
+    "every database and the apps that use the new form are in the field. Both in one release leave no time for "
+    "either. (`registry publish` asks the census of live apps once more.)",
+    fix="Release the expand first; add the contract when `freehold registry status` shows no app below `min_app`.",
+    check=_too_early,
+)
+
+RELEASE_RULES = (FRONT_MATTER, CONTRACT_TOO_EARLY)
+
+WAIVER = Rule(
+    code="FH113",
+    slug="waiver",
+    severity="warning",
+    why="A waiver names a rule that there is not, or that found nothing here: it would hide the next real finding.",
+    fix="Remove it.",
+)
+
 
 # Found by the migration core: every applier refuses these, whatever lint is told. They cannot be waived.
 CORE_RULES = (

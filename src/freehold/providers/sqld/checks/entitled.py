@@ -33,9 +33,8 @@ from freehold.profiles import Profile
 from freehold.providers.failures import error_of
 from freehold.providers.published import inlined
 from freehold.providers.sqld.checks.requests import Looked, looked_at
-from freehold.providers.sqld.checks.searches import check_lengths, check_search, check_stored_search
-from freehold.providers.sqld.client.refusals import Refusal
-from freehold.providers.sqld.client.refused import in_place_of
+from freehold.providers.sqld.checks.sizes import check_lengths, check_search, check_stored_search
+from freehold.providers.sqld.client.refusals import Refusal, in_place_of
 from freehold.sql.guard import MAX_LENGTH, RefusedSql, check_reading_sql, may_change_schema, writes_shadow
 from freehold.sql.profiles import covers, refusal
 from freehold.tenants.types import AccessLevel

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from freehold.lru import cached_if_short
-from freehold.providers.sqld.checks.searches import searches
-from freehold.providers.sqld.checks.sizes import check_sizes, may_be_unstoppable
+from freehold.providers.sqld.checks.sizes import check_sizes, may_be_unstoppable, searches
 from freehold.sql.guard import RefusedSql, check_sql, may_change_schema, writes_shadow
 from freehold.sql.inspection import in_our_words
 from freehold.sql.profiles import NOTHING_NEEDED, Need, need_of

@@ -25,8 +25,7 @@ from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.checks.known import CHANGES, SHADOWS
 from freehold.providers.sqld.checks.transactions import TRANSACTION_S
 from freehold.providers.sqld.client.namespaces import Namespaces
-from freehold.providers.sqld.client.refusals import Refusal, refusal
-from freehold.providers.sqld.client.refused import in_place_of
+from freehold.providers.sqld.client.refusals import Refusal, in_place_of, refusal
 from freehold.sql.facts import FACTS_SQL, NO_FACTS, Facts, changed_by
 from freehold.sql.guard import (
     RefusedSql,

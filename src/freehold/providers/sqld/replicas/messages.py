@@ -28,8 +28,7 @@ from freehold.libsql.protocol import (
     Value,
 )
 from freehold.providers.sqld.checks.entitled import Claim
-from freehold.providers.sqld.checks.searches import check_stored_search
-from freehold.providers.sqld.checks.sizes import check_sizes
+from freehold.providers.sqld.checks.sizes import check_sizes, check_stored_search
 from freehold.providers.sqld.client.protobuf import (
     BYTES,
     FRAME_HEAD_BYTES,
