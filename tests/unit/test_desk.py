@@ -20,11 +20,11 @@ def endless() -> None:
 
 async def test_reading_ends_when_its_client_goes_away() -> None:
     desk = Desk()
-    interest = Disconnect()
+    disconnect = Disconnect()
     try:
-        reading = asyncio.create_task(desk.run("one", interest, endless))
+        reading = asyncio.create_task(desk.run("one", disconnect, endless))
         await asyncio.sleep(0)
-        interest.lose()
+        disconnect.lose()
         with pytest.raises(Gone):
             await reading
     finally:

@@ -70,9 +70,9 @@ async def test_twice_broken_off_is_once() -> None:
 async def test_time_that_is_over_and_a_client_that_went_away_are_told_apart() -> None:
     with pytest.raises(TimeoutError), Limited(0.0, Disconnect()):
         await asyncio.sleep(60)
-    interest = Disconnect()
-    asyncio.get_running_loop().call_soon(interest.lose)
-    with pytest.raises(Gone), Limited(60.0, interest):
+    disconnect = Disconnect()
+    asyncio.get_running_loop().call_soon(disconnect.lose)
+    with pytest.raises(Gone), Limited(60.0, disconnect):
         await asyncio.sleep(60)
     gone = Disconnect()
     gone.lose()

@@ -34,8 +34,8 @@ class World:
     async def enter(self, name: str, **more: Any) -> Turn:
         return await self.turns.enter(name, Disconnect(), **more)
 
-    def ask(self, name: str, interest: Disconnect | None = None, **more: Any) -> "asyncio.Task[Turn]":
-        return asyncio.create_task(self.turns.enter(name, interest or Disconnect(), **more))
+    def ask(self, name: str, disconnect: Disconnect | None = None, **more: Any) -> "asyncio.Task[Turn]":
+        return asyncio.create_task(self.turns.enter(name, disconnect or Disconnect(), **more))
 
     async def settle(self) -> None:
         for _ in range(5):
@@ -352,10 +352,10 @@ async def test_who_waits_too_long_or_too_many_is_told(world: World) -> None:
 
 async def test_a_client_that_goes_away_does_not_wait_and_what_it_runs_is_stopped_soon(world: World) -> None:
     held = [await world.enter("a"), await world.enter("a")]
-    interest = Disconnect()
-    asked = world.ask("a", interest)
+    disconnect = Disconnect()
+    asked = world.ask("a", disconnect)
     await world.settle()
-    interest.lose()
+    disconnect.lose()
     with pytest.raises(Gone):
         await asked
     held[0].abandon()

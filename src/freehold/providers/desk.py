@@ -48,7 +48,7 @@ class Desk:
         self._turns = _Turns()
         self._gates: dict[str, FairSemaphore] = {}
 
-    async def run(self, database_name: str, interest: Disconnect, read: Callable[[], Result]) -> Result:
+    async def run(self, database_name: str, disconnect: Disconnect, read: Callable[[], Result]) -> Result:
         """The result of `read`, which calls `breathe`; one at a time for a database.
 
         Raises:
@@ -60,9 +60,9 @@ class Desk:
         if gate is None:
             gate = self._gates[database_name] = FairSemaphore(1, _WAITING_EACH)
         try:
-            await gate.enter(interest)
+            await gate.enter(disconnect)
             try:
-                return await asyncio.shield(self._start(read, interest))
+                return await asyncio.shield(self._start(read, disconnect))
             finally:
                 gate.leave()
         finally:
@@ -71,7 +71,7 @@ class Desk:
 
     @asynccontextmanager
     async def looked_at(
-        self, database_name: str, interest: Disconnect, texts: Sequence[str]
+        self, database_name: str, disconnect: Disconnect, texts: Sequence[str]
     ) -> AsyncIterator[None]:
         """It is known while this is entered what the guard thinks of these texts, and which profile they need, if
         there is much to read."""
@@ -80,27 +80,29 @@ class Desk:
             return
         distinct = set(texts)
         found = await self.run(
-            database_name, interest, lambda: {sql: (verdict(sql), need_of(sql)) for sql in distinct}
+            database_name, disconnect, lambda: {sql: (verdict(sql), need_of(sql)) for sql in distinct}
         )
         verdicts = {sql: reason for sql, (reason, _) in found.items()}
         with looked_at(verdicts), profiles.looked_at({sql: need for sql, (_, need) in found.items()}):
             yield
 
-    async def run_soon(self, database_name: str, interest: Disconnect, read: Callable[[], Result]) -> Result:
+    async def run_soon(
+        self, database_name: str, disconnect: Disconnect, read: Callable[[], Result]
+    ) -> Result:
         """The same for what is mostly short: it is begun at once, and begun again here if it is not."""
         try:
             with paced(_Impatience()):
                 return read()
         except _TakesLong:
-            return await self.run(database_name, interest, read)
+            return await self.run(database_name, disconnect, read)
 
     def close(self) -> None:
         """Nothing is read any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _start(self, read: Callable[[], Result], interest: Disconnect) -> "asyncio.Future[Result]":
+    def _start(self, read: Callable[[], Result], disconnect: Disconnect) -> "asyncio.Future[Result]":
         loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._threads, self._read, read, _Turn(self._turns, interest, loop))
+        return loop.run_in_executor(self._threads, self._read, read, _Turn(self._turns, disconnect, loop))
 
     def _read(self, read: Callable[[], Result], turn: "_Turn") -> Result:
         with turn as pause, paced(pause):
@@ -150,9 +152,9 @@ class _Turns:
 class _Turn:
     """A thread's turns, from the first to the last."""
 
-    def __init__(self, turns: _Turns, interest: Disconnect, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, turns: _Turns, disconnect: Disconnect, loop: asyncio.AbstractEventLoop) -> None:
         self._turns = turns
-        self._interest = interest
+        self._disconnect = disconnect
         self._loop = loop
         self._since = 0.0
         self._spent_s = 0.0
@@ -175,7 +177,7 @@ class _Turn:
         self._let_the_loop_go_on()  # and only then the next reader: else one would follow the other
         self._turns.give()
         self._turns.take(self._spent_s)
-        if self._interest.is_lost:
+        if self._disconnect.is_lost:
             raise Gone("the client went away")
         self._since = time.perf_counter()
 

@@ -26,7 +26,7 @@ class FairSemaphore(WaitingLine):
     def has_waiting(self) -> bool:
         return bool(self._waiting)
 
-    async def enter(self, interest: Disconnect) -> None:
+    async def enter(self, disconnect: Disconnect) -> None:
         """Wait for a place; `leave` gives it to the next.
 
         Raises:
@@ -39,7 +39,7 @@ class FairSemaphore(WaitingLine):
         if len(self._waiting) >= self._queue_limit:
             raise Overloaded("too many requests at once; try again in a moment")
         place: Place = asyncio.get_running_loop().create_future()
-        interest.when_lost(lambda: _fail(place, Gone("the client went away")))
+        disconnect.when_lost(lambda: _fail(place, Gone("the client went away")))
         await self._wait(place)
 
     def refuse_all(self, reason: Callable[[], FreeholdError]) -> None:

@@ -73,7 +73,7 @@ class Disconnect:
 class DatabaseServer(Protocol):
     """Runs Hrana calls against tenant databases."""
 
-    async def answer(self, call: Call, interest: Disconnect) -> Reply:
+    async def answer(self, call: Call, disconnect: Disconnect) -> Reply:
         """Run one call. Failures of single statements are in the reply.
 
         Raises:
@@ -115,7 +115,7 @@ class ReplicaReply(Struct, frozen=True):
 class ReplicaServer(Protocol):
     """Serves embedded replicas."""
 
-    async def replicate(self, call: ReplicaCall, interest: Disconnect) -> ReplicaReply:
+    async def replicate(self, call: ReplicaCall, disconnect: Disconnect) -> ReplicaReply:
         """Carry out one call.
 
         Raises:

@@ -75,16 +75,16 @@ async def send_stream(
 class Watched:
     """Whether the client is still there, for as long as its answer is made and sent. Quick ones are never watched."""
 
-    __slots__ = ("_interest", "_receive", "_task", "_timer")
+    __slots__ = ("_disconnect", "_receive", "_task", "_timer")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self._interest = Disconnect()
+        self._disconnect = Disconnect()
         self._task: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Disconnect:
         self._timer = asyncio.get_running_loop().call_later(_WATCH_AFTER_S, self._start)
-        return self._interest
+        return self._disconnect
 
     def __exit__(self, *_error: object) -> None:
         self._timer.cancel()
@@ -97,7 +97,7 @@ class Watched:
     async def _run(self) -> None:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._interest.lose()
+            self._disconnect.lose()
 
 
 # What a valid database token is asked besides: does its session live, and was it minted since the last rotation?

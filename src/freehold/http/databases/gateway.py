@@ -108,8 +108,8 @@ class Gateway:
 
     async def _run(self, receive: Receive, send: Send, grant: Grant, endpoint: Endpoint) -> None:
         call = Call(grant, endpoint, await read_body(receive, self.max_body_bytes))
-        with Watched(receive) as interest:
-            reply = await self.server.answer(call, interest)
+        with Watched(receive) as disconnect:
+            reply = await self.server.answer(call, disconnect)
             if reply.rest is None:
                 await _send(send, reply.status, reply.body)
             else:

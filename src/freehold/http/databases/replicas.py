@@ -85,8 +85,8 @@ class Replicas:
         if session_token is not None and not _is_plain(session_token):
             raise InvalidInput("the session token is not one of ours")
         body = await read_body(receive, self.max_body_bytes)
-        with Watched(receive) as interest:
-            reply = await self.server.replicate(ReplicaCall(grant, method, body, session_token), interest)
+        with Watched(receive) as disconnect:
+            reply = await self.server.replicate(ReplicaCall(grant, method, body, session_token), disconnect)
             if reply.rest is None:
                 await _send_status(send, reply.grpc_status or _INTERNAL, reply.message)
             else:

@@ -80,29 +80,29 @@ class Engine:
 
     # Calls ---------------------------------------------------------------------------------------------
 
-    async def answer(self, call: Call, interest: Disconnect) -> Reply:
+    async def answer(self, call: Call, disconnect: Disconnect) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
         if len(call.body) <= _SHORT_BODY_BYTES:
-            return await self._answer(call, interest, request_in(call.endpoint, call.body))
+            return await self._answer(call, disconnect, request_in(call.endpoint, call.body))
         # Reading much SQL would hold everybody else up.
         name = call.grant.database_name
         if len(call.body) <= _SMALL_BODY_BYTES:
             request = request_in(call.endpoint, call.body)
         else:
-            request = await self._desk.run(name, interest, lambda: request_in(call.endpoint, call.body))
-        async with self._desk.looked_at(name, interest, list(texts_of(request))):
-            return await self._answer(call, interest, request)
+            request = await self._desk.run(name, disconnect, lambda: request_in(call.endpoint, call.body))
+        async with self._desk.looked_at(name, disconnect, list(texts_of(request))):
+            return await self._answer(call, disconnect, request)
 
-    async def _answer(self, call: Call, interest: Disconnect, request: Body) -> Reply:
+    async def _answer(self, call: Call, disconnect: Disconnect, request: Body) -> Reply:
         match request:
             case PipelineReq():
-                return await self._pipeline(call, interest, request)
+                return await self._pipeline(call, disconnect, request)
             case CursorReq():
-                return await self._cursor(call, interest, request)
+                return await self._cursor(call, disconnect, request)
         rights = rights_of(call.grant, self._registry)
         read_only = call.grant.access_level == "read_only"
         task = stateless(request, rights, self._limits.result_bytes)
-        reply: Reply = await self._run(call.grant.database_name, task, interest, read_only=read_only)
+        reply: Reply = await self._run(call.grant.database_name, task, disconnect, read_only=read_only)
         return reply
 
     async def run_batches(
@@ -175,18 +175,18 @@ class Engine:
 
     # Kinds of calls ------------------------------------------------------------------------------------
 
-    async def _pipeline(self, call: Call, interest: Disconnect, request: PipelineReq) -> Reply:
+    async def _pipeline(self, call: Call, disconnect: Disconnect, request: PipelineReq) -> Reply:
         closes = any(type(each) is CloseReq for each in request.requests)
         stream = self._stream_of(call, request.baton, closes=closes)
         rights = rights_of(call.grant, self._registry)
         task = pipeline(request, stream, rights, self._limits.result_bytes, goes_on=not closes)
-        return await self._on_stream(call, stream, task, interest, goes_on=not closes)
+        return await self._on_stream(call, stream, task, disconnect, goes_on=not closes)
 
-    async def _cursor(self, call: Call, interest: Disconnect, request: CursorReq) -> Reply:
+    async def _cursor(self, call: Call, disconnect: Disconnect, request: CursorReq) -> Reply:
         stream = self._stream_of(call, request.baton, closes=False)
         rights = rights_of(call.grant, self._registry)
         task = cursor(request, stream, rights, self._limits.result_bytes)
-        return await self._on_stream(call, stream, task, interest, goes_on=True)
+        return await self._on_stream(call, stream, task, disconnect, goes_on=True)
 
     def _stream_of(self, call: Call, baton: str | None, *, closes: bool) -> Stream:
         if baton is not None:
@@ -199,13 +199,13 @@ class Engine:
         return self.streams.open(call.grant)
 
     async def _on_stream(
-        self, call: Call, stream: Stream, task: Task, interest: Disconnect, *, goes_on: bool
+        self, call: Call, stream: Stream, task: Task, disconnect: Disconnect, *, goes_on: bool
     ) -> Reply:
         try:
             reply: Reply = await self._run(
                 call.grant.database_name,
                 task,
-                interest,
+                disconnect,
                 read_only=call.grant.access_level == "read_only",
                 stream=stream,
                 goes_on=goes_on,
@@ -222,7 +222,7 @@ class Engine:
         self,
         database_name: str,
         task: Task,
-        interest: Disconnect,
+        disconnect: Disconnect,
         *,
         read_only: bool,
         stream: Stream | None = None,
@@ -240,7 +240,7 @@ class Engine:
         else:
             try:
                 for gate in (self._gate,) if is_ours else (queue.gate, self._gate):
-                    await gate.enter(interest)
+                    await gate.enter(disconnect)
                     gates.append(gate)
                 queue.check_open(is_ours=is_ours)  # again: that may have changed while we waited
                 session = self.pool.take(database_name, read_only=read_only)
@@ -263,7 +263,7 @@ class Engine:
         self._jobs.add(job)
         job.lane = lane
         job.ticket = lane.submit(job.run, lambda result, error: self._finish(job, future, result, error))
-        interest.when_lost(lambda: job.cancel(Gone("the client went away")))
+        disconnect.when_lost(lambda: job.cancel(Gone("the client went away")))
         self._start_timer()
         return await future
 

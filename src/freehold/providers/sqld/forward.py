@@ -69,15 +69,15 @@ class SqldServer:
         self._timeout_s = watch.turns.call_s
         self._transactions = Transactions(namespaces, transaction_s)
 
-    async def answer(self, call: Call, interest: Disconnect) -> Reply:
+    async def answer(self, call: Call, disconnect: Disconnect) -> Reply:
         """Run one Hrana call; see `DatabaseServer`."""
-        entitled = await self._read(call, interest)
+        entitled = await self._read(call, disconnect)
         for claim in entitled.claims:
             assert self._registry is not None  # without it nobody claims anything
             if not await self._registry.includes(claim.batch):
                 entitled = without(entitled, claim)
         request = in_our_words(entitled.request)
-        reply = await self._judged(call, request, interest, is_claimed=bool(entitled.claims))
+        reply = await self._judged(call, request, disconnect, is_claimed=bool(entitled.claims))
         if entitled.refused is not None:
             return Reply(await reply.whole() + _last_entry(entitled.refused))
         if entitled.claims and call.endpoint == "v3/cursor":
@@ -85,15 +85,17 @@ class SqldServer:
             return Reply(_without_baton(reply.body), reply.status, reply.rest)
         return reply
 
-    async def _judged(self, call: Call, request: Looked, interest: Disconnect, *, is_claimed: bool) -> Reply:
+    async def _judged(
+        self, call: Call, request: Looked, disconnect: Disconnect, *, is_claimed: bool
+    ) -> Reply:
         """Hand it on if it fits the schema that the database has."""
         grant = call.grant
         try:
             return await self._schemas.run(
-                lambda: self._forward(call, request, interest),
+                lambda: self._forward(call, request, disconnect),
                 grant.database_name,
                 request.texts,
-                interest,
+                disconnect,
                 hints=request.hints,
                 may_change=is_claimed or grant.profile == "full" or self._registry is None,
                 leaves_stream=request.leaves_stream,
@@ -101,7 +103,7 @@ class SqldServer:
         except AskOtherwise as question:
             texts = [sql for sql in request.texts if sql not in question.instead]
             other = request._replace(body=with_texts(request.body, question.instead), texts=texts)
-            return await self._judged(call, other, interest, is_claimed=is_claimed)
+            return await self._judged(call, other, disconnect, is_claimed=is_claimed)
         except RefusedSql:
             await self._give_up(baton_of(request.body), grant)
             raise
@@ -113,15 +115,15 @@ class SqldServer:
         is_long = request.is_unstoppable and len(call.body) > _LONG_BODY_BYTES
         return entitled_of(request, profile, grant.access_level, is_long=is_long)
 
-    async def _read(self, call: Call, interest: Disconnect) -> Entitled:
+    async def _read(self, call: Call, disconnect: Disconnect) -> Entitled:
         """The request as it may go on. Reading much SQL would hold everybody else up."""
 
         if len(call.body) <= _SHORT_BODY_BYTES:
             return self._entitled(call)
         run = self._desk.run_soon if len(call.body) <= _SMALL_BODY_BYTES else self._desk.run
-        return await run(call.grant.database_name, interest, lambda: self._entitled(call))
+        return await run(call.grant.database_name, disconnect, lambda: self._entitled(call))
 
-    async def _forward(self, call: Call, request: Looked, interest: Disconnect) -> Reply:
+    async def _forward(self, call: Call, request: Looked, disconnect: Disconnect) -> Reply:
         theirs = baton_of(request.body)
         name = call.grant.database_name
         baton, since = None, time.time()
@@ -131,7 +133,7 @@ class SqldServer:
         turn = (
             await self._turns.enter(
                 name,
-                interest,
+                disconnect,
                 request.statements,
                 is_program=request.is_program,
                 is_unstoppable=request.is_unstoppable,
@@ -156,7 +158,7 @@ class SqldServer:
             place.is_plain = (baton is None or place.is_plain) and not request.may_begin
             place.has_written = place.has_written or request.may_write
         try:
-            reply = await self._asked(call, body, place, turn, interest)
+            reply = await self._asked(call, body, place, turn, disconnect)
         except BaseException as error:
             has_begun = turn is not None and turn.stopped is not None
             if (
@@ -170,11 +172,11 @@ class SqldServer:
         return reply
 
     async def _asked(
-        self, call: Call, body: bytes, place: Place, turn: Turn | None, interest: Disconnect
+        self, call: Call, body: bytes, place: Place, turn: Turn | None, disconnect: Disconnect
     ) -> Reply:
         grant = call.grant
         try:
-            with Stoppable(turn, interest) if turn else Limited(self._timeout_s, interest):
+            with Stoppable(turn, disconnect) if turn else Limited(self._timeout_s, disconnect):
                 answer = await self._namespaces.post(
                     grant.database_name, grant.access_level, f"/{call.endpoint}", body, place=place
                 )
@@ -197,12 +199,12 @@ class SqldServer:
             raise await self._overtime(error) from error
         except ProviderUnavailable as error:
             raise await self._broken_off(error, call) from error
-        return await self._streamed(answer, call, place, turn, interest)
+        return await self._streamed(answer, call, place, turn, disconnect)
 
     async def _streamed(
-        self, answer: Answer, call: Call, place: Place, turn: Turn | None, interest: Disconnect
+        self, answer: Answer, call: Call, place: Place, turn: Turn | None, disconnect: Disconnect
     ) -> Reply:
-        interest.when_lost(answer.close)
+        disconnect.when_lost(answer.close)
         if turn is not None:
             turn.when_stopped = answer.close
             if turn.stopped is not None:  # in the moment when the head came

@@ -123,7 +123,7 @@ class Schemas:
         act: Callable[[], Awaitable[Result]],
         database_name: str,
         texts: Sequence[str],
-        interest: Disconnect,
+        disconnect: Disconnect,
         *,
         hints: int,
         may_change: bool,
@@ -142,10 +142,10 @@ class Schemas:
         known.visits += 1
         try:
             if self._is_old(known, hints, may_change=may_change):
-                await self._refresh(known, database_name, interest)
+                await self._refresh(known, database_name, disconnect)
             if not (known.changes or known.facts.matters or hints & CHANGES):
                 return await act()
-            async with self._judged(known, database_name, texts, interest, leaves_stream=leaves_stream):
+            async with self._judged(known, database_name, texts, disconnect, leaves_stream=leaves_stream):
                 return await act()
         finally:
             known.visits -= 1
@@ -156,14 +156,14 @@ class Schemas:
         known: _Known,
         database_name: str,
         texts: Sequence[str],
-        interest: Disconnect,
+        disconnect: Disconnect,
         *,
         leaves_stream: bool,
     ) -> AsyncIterator[None]:
         facts = known.with_changes()
         if facts.too_large or not facts.may_list:
-            await self.desk.run_soon(database_name, interest, lambda: _check_looks(texts, facts))
-        found = await self.desk.run_soon(database_name, interest, lambda: _shapes(texts, facts))
+            await self.desk.run_soon(database_name, disconnect, lambda: _check_looks(texts, facts))
+        found = await self.desk.run_soon(database_name, disconnect, lambda: _shapes(texts, facts))
         _refuse_overtaking(found, known)
         # From here to the first `await` nobody else gets in between.
         changes = [_Change(each) for _, each in found if each.made or each.verb in {"alter", "drop"}]
@@ -195,7 +195,7 @@ class Schemas:
             self._known.move_to_end(database_name)
         return known
 
-    async def _refresh(self, known: _Known, database_name: str, interest: Disconnect) -> None:
+    async def _refresh(self, known: _Known, database_name: str, disconnect: Disconnect) -> None:
         asked_at = self._now()
         async with known.lock:
             if known.read_at > asked_at:
@@ -205,7 +205,9 @@ class Schemas:
                 over = [change for change in known.changes if change.until <= began]
                 rows = await self._read(database_name)
                 if rows != known.rows:
-                    known.facts = await self.desk.run_soon(database_name, interest, partial(read_facts, rows))
+                    known.facts = await self.desk.run_soon(
+                        database_name, disconnect, partial(read_facts, rows)
+                    )
                     known.rows = rows
                 if known.settled == settled:
                     break

@@ -62,15 +62,15 @@ class SqldReplicas:
         self._messages = ProxyMessages(secret, has_profiles=published is not None)
         self._timeout_s = timeout_s
 
-    async def replicate(self, call: ReplicaCall, interest: Disconnect) -> ReplicaReply:
+    async def replicate(self, call: ReplicaCall, disconnect: Disconnect) -> ReplicaReply:
         """Carry out one call; see `ReplicaServer`."""
         if len(call.body) <= _SMALL_BODY_BYTES:
             message, claim = await self._desk.run_soon(
-                call.grant.database_name, interest, lambda: self._checked(call)
+                call.grant.database_name, disconnect, lambda: self._checked(call)
             )
         else:
             message, claim = await self._desk.run(
-                call.grant.database_name, interest, lambda: self._checked(call)
+                call.grant.database_name, disconnect, lambda: self._checked(call)
             )
         if claim is not None and not (self._registry and await self._registry.includes(claim.batch)):
             raise claim.refusal
@@ -79,19 +79,19 @@ class SqldReplicas:
             return ReplicaReply(grpc_status=_ABORTED, message=str(too_long(self._transaction_s)))
         texts = texts_of(call.method, message)
         if not texts:
-            return await self._carried_out(call, message, interest)
+            return await self._carried_out(call, message, disconnect)
         return await self._schemas.run(
-            lambda: self._carried_out(call, message, interest),
+            lambda: self._carried_out(call, message, disconnect),
             call.grant.database_name,
             texts,
-            interest,
+            disconnect,
             hints=hints_of(texts),
             may_change=claim is not None or call.grant.profile == "full" or self._registry is None,
             leaves_stream=True,
         )
 
-    async def _carried_out(self, call: ReplicaCall, message: bytes, interest: Disconnect) -> ReplicaReply:
-        turn = await self._turn(call, message, interest)
+    async def _carried_out(self, call: ReplicaCall, message: bytes, disconnect: Disconnect) -> ReplicaReply:
+        turn = await self._turn(call, message, disconnect)
         try:
             place = await self._place(call, message)
         except BaseException:
@@ -99,7 +99,7 @@ class SqldReplicas:
                 turn.leave()
             raise
         try:
-            answer = await self._answer(call, framed(message), place, turn, interest)
+            answer = await self._answer(call, framed(message), place, turn, disconnect)
             if call.method == "proxy.Proxy/Execute":
                 self._note(message, answer)
             reply = _reply(answer, self._timeout_s)
@@ -110,23 +110,23 @@ class SqldReplicas:
             place.leave()
         else:
             answer.when_done(place.leave)
-            interest.when_lost(answer.close)
+            disconnect.when_lost(answer.close)
         return reply
 
-    async def _turn(self, call: ReplicaCall, message: bytes, interest: Disconnect) -> Turn | None:
+    async def _turn(self, call: ReplicaCall, message: bytes, disconnect: Disconnect) -> Turn | None:
         """A turn for what runs SQL; pulls read the log alone."""
         name = call.grant.database_name
         if call.method == "proxy.Proxy/Execute":
             steps = steps_of(message)
             return await self._turns.enter(
                 name,
-                interest,
+                disconnect,
                 steps,
                 is_program=steps > 1,
                 is_unstoppable=any(map(may_be_unstoppable, texts_of(call.method, message))),
                 goes_on=self._namespaces.has_open(name, connection_of(message)),
             )
-        return await self._turns.enter(name, interest) if call.method == "proxy.Proxy/Describe" else None
+        return await self._turns.enter(name, disconnect) if call.method == "proxy.Proxy/Describe" else None
 
     async def _place(self, call: ReplicaCall, message: bytes) -> Place:
         """sqld opens a connection for each id that a replica names, and holds it until that id is disconnected or
@@ -159,14 +159,14 @@ class SqldReplicas:
             self._in_transaction.pop(connection_id, None)
 
     async def _answer(
-        self, call: ReplicaCall, body: bytes, place: Place, turn: Turn | None, interest: Disconnect
+        self, call: ReplicaCall, body: bytes, place: Place, turn: Turn | None, disconnect: Disconnect
     ) -> Answer:
         headers = [*GRPC]
         if call.session_token is not None:
             headers.append(("x-session-token", call.session_token))
         grant = call.grant
         try:
-            with Stoppable(turn, interest) if turn else Limited(self._timeout_s, interest):
+            with Stoppable(turn, disconnect) if turn else Limited(self._timeout_s, disconnect):
                 answer = await self._namespaces.post(
                     grant.database_name, grant.access_level, f"/{call.method}", body, headers, place=place
                 )

@@ -57,23 +57,23 @@ class Stoppable(Breakable):
         FreeholdError: what the turn was stopped with.
     """
 
-    __slots__ = ("_interest", "_turn")
+    __slots__ = ("_disconnect", "_turn")
 
-    def __init__(self, turn: Turn, interest: Disconnect) -> None:
+    def __init__(self, turn: Turn, disconnect: Disconnect) -> None:
         self._turn = turn
-        self._interest = interest
+        self._disconnect = disconnect
 
     def __enter__(self) -> None:
         super().__enter__()
         self._turn.when_stopped = self.break_off
-        self._interest.when_lost(self._turn.abandon)
+        self._disconnect.when_lost(self._turn.abandon)
         if self._turn.stopped is not None:  # before it began
             self.break_off()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._interest.when_lost(_nothing)
+        self._disconnect.when_lost(_nothing)
         self._turn.when_stopped = None
         try:
             super().__exit__(kind, error, trace)
@@ -102,26 +102,26 @@ class Limited(Breakable):
         Gone: the client went away.
     """
 
-    __slots__ = ("_interest", "_timeout_s", "_timer")
+    __slots__ = ("_disconnect", "_timeout_s", "_timer")
 
-    def __init__(self, timeout_s: float, interest: Disconnect) -> None:
+    def __init__(self, timeout_s: float, disconnect: Disconnect) -> None:
         self._timeout_s = timeout_s
-        self._interest = interest
+        self._disconnect = disconnect
 
     def __enter__(self) -> None:
         super().__enter__()
         self._timer = self._loop.call_later(self._timeout_s, self.break_off)
-        self._interest.when_lost(self.break_off)
+        self._disconnect.when_lost(self.break_off)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._interest.when_lost(_nothing)
+        self._disconnect.when_lost(_nothing)
         self._timer.cancel()
         try:
             super().__exit__(kind, error, trace)
         except TimeoutError as late:
-            if self._interest.is_lost:
+            if self._disconnect.is_lost:
                 raise Gone("the client went away") from late
             raise
 

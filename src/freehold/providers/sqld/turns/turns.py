@@ -117,7 +117,7 @@ class Turns:
     async def enter(
         self,
         database_name: str,
-        interest: Disconnect,
+        disconnect: Disconnect,
         statements: int = 1,
         *,
         is_program: bool = False,
@@ -141,7 +141,7 @@ class Turns:
         call = Call(statements, is_program, is_unstoppable, goes_on, holds_lock)
         way = way_in(self, share, now, call) if holds_lock or not share.waiting else None
         if way is None:
-            turn = await self._wait(share, interest, now, call)
+            turn = await self._wait(share, disconnect, now, call)
         else:
             turn = self._begin(share, now, call, way)
         self._be_watched()
@@ -277,7 +277,7 @@ class Turns:
                 if turn.share is share and not turn.lane:
                     turn.is_quick = is_quick
 
-    async def _wait(self, share: Share, interest: Disconnect, now: float, call: Call) -> Turn:
+    async def _wait(self, share: Share, disconnect: Disconnect, now: float, call: Call) -> Turn:
         if self._goes_on(share, now):
             raise GoesOn
         if share.slow_until > now and share.not_before - now >= _WAITS_S:
@@ -291,7 +291,7 @@ class Turns:
             share.waiting.append(waiter)
         self.waiting += 1
         self.queued[share] = None
-        interest.when_lost(lambda: self._refuse(share, waiter, Gone("the client went away")))
+        disconnect.when_lost(lambda: self._refuse(share, waiter, Gone("the client went away")))
         make_room(self, now)
         self._be_watched()
         try:
