@@ -9,7 +9,7 @@ from freehold.errors import FreeholdError
 from freehold.providers.failures import Gone, Overloaded
 from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.client.refusals import QueryTimeout
-from freehold.providers.sqld.turns.turn import Turn
+from freehold.providers.sqld.turns.shares import Turn
 from freehold.providers.sqld.turns.turns import Turns
 
 

@@ -12,7 +12,7 @@ from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.client.admin import NamespaceStats
 from freehold.providers.sqld.client.refusals import QueryTimeout
 from freehold.providers.sqld.process.control import SupervisorState
-from freehold.providers.sqld.turns.turn import Turn
+from freehold.providers.sqld.turns.shares import Turn
 from freehold.providers.sqld.turns.watch import Watch
 
 

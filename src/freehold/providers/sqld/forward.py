@@ -27,7 +27,7 @@ from freehold.providers.sqld.client.refusals import (
 from freehold.providers.sqld.client.streams import Place
 from freehold.providers.sqld.client.upstream import Answer, BrokenOff
 from freehold.providers.sqld.turns.breaking import Limited, Stoppable
-from freehold.providers.sqld.turns.turn import Turn
+from freehold.providers.sqld.turns.shares import Turn
 from freehold.providers.sqld.turns.watch import Watch
 from freehold.providers.texts import with_texts
 from freehold.providers.tokens import Grant

@@ -1,18 +1,16 @@
 """One statement, or a sequence of them, on its way through SQLite."""
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import apsw
 from msgspec import Struct
 
 from freehold.libsql.protocol import Col
 from freehold.providers.failures import SqlFailure
+from freehold.providers.sqlite.statement_timeout import StatementTimeout
 from freehold.providers.sqlite.values import Native
 from freehold.sql.statements import Outline, is_blank
-
-if TYPE_CHECKING:
-    from freehold.providers.sqlite.session import Session
 
 Bindings = Sequence[Native] | Mapping[str, Native]
 
@@ -32,12 +30,26 @@ class Description(Struct, frozen=True):
     is_readonly: bool
 
 
+class Runner(Protocol):
+    """What a run asks of the session that it is a part of."""
+
+    @property
+    def alarm(self) -> StatementTimeout: ...
+    @property
+    def is_autocommit(self) -> bool: ...
+    def start(self, sql: str) -> tuple[apsw.Cursor, str]: ...
+    def may_keep(self, sql: str) -> bool: ...
+    def failure_of(self, error: Exception) -> Exception: ...
+    def run_ours(self, sql: str) -> None: ...
+    def check_log(self) -> None: ...
+
+
 class Run:
     """One statement (or a sequence) on its way through a cursor."""
 
     def __init__(
         self,
-        session: "Session",
+        session: Runner,
         sql: str,
         bindings: Bindings | None,
         about: Outline,

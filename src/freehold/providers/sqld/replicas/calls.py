@@ -26,7 +26,7 @@ from freehold.providers.sqld.replicas.messages import (
     unframed,
 )
 from freehold.providers.sqld.turns.breaking import Limited, Stoppable
-from freehold.providers.sqld.turns.turn import Turn
+from freehold.providers.sqld.turns.shares import Turn
 from freehold.providers.sqld.turns.turns import Turns
 
 _SMALL_BODY_BYTES = 32_768

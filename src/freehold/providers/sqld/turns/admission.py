@@ -1,6 +1,12 @@
-"""Which calls may begin on sqld now, whose goes first, and which are stopped so that others may begin."""
+"""Which calls may begin on sqld now, whose goes first, and which are stopped so that others may begin.
 
-from typing import TYPE_CHECKING
+Some tenants need no place: those whose calls were short, and those of whom nothing is known. A tenant who does a
+little now and then would wait for long calls of others for seconds, although that little hardly adds to what sqld
+does. Each such tenant may have one call beside all that hold places; as soon as that is long, it counts as all others
+do, and the tenant's next ones wait.
+"""
+
+from typing import NamedTuple
 
 from freehold.providers.failures import Overloaded
 from freehold.providers.sqld.turns.shares import (
@@ -8,17 +14,60 @@ from freehold.providers.sqld.turns.shares import (
     LIGHT_S,
     LONG_S,
     QUICK_S,
+    UNKNOWN_S,
     Call,
     Lane,
+    Occupancy,
     Share,
-    Taken,
-    free_lane,
-    taken,
+    Turn,
 )
-from freehold.providers.sqld.turns.turn import Turn
 
-if TYPE_CHECKING:
-    from freehold.providers.sqld.turns.turns import Turns
+# How many of each may run at once, and how many calls in all beyond the places.
+LANES: dict[Lane, int] = {"short": 6, "new": 1}
+_BESIDE = 9
+# A tenant whose calls took less than this of late mostly sends short ones.
+_SHORT_S = 0.25
+# A tenant counts as new for its first calls, if none of them is long.
+_NEW_CALLS = 4
+
+
+class Taken(NamedTuple):
+    """How many places are taken by what is not known to be quick, and how many calls are in each lane."""
+
+    places: int
+    lanes: dict[Lane, int]
+
+
+def taken(turns: Occupancy, now: float) -> Taken:
+    """What is taken now. A call that was let into a lane and turned out to be long takes a place instead."""
+    lanes = dict.fromkeys(LANES, 0)
+    quick = 0
+    since = turns.worked(now) - LONG_S
+    for turn in turns.running:
+        if turn.lane:
+            lanes[turn.lane] += turn.began_work > since
+        else:
+            quick += turn.is_quick and now - turn.began < QUICK_S
+    return Taken(turns.held - quick - sum(lanes.values()), lanes)
+
+
+def free_lane(turns: Occupancy, share: Share, now: float, in_use: Taken) -> Lane:
+    """The lane in which this tenant's next call may begin without a place, if there is one."""
+    if share.running or turns.held >= turns.limit + _BESIDE:
+        return ""
+    lane = _lane_of(share, now)
+    return lane if lane and in_use.lanes[lane] < LANES[lane] else ""
+
+
+def _lane_of(share: Share, now: float) -> Lane:
+    """The lane that is for this tenant, if any is."""
+    if now < share.trusted_from:
+        return ""
+    if share.expected_s < _SHORT_S:
+        return "short"
+    is_new = share.calls < _NEW_CALLS and share.expected_s <= UNKNOWN_S and share.used(now) < LIGHT_S
+    return "new" if is_new else ""
+
 
 _QUICK = 32
 # Seconds of use that are forgiven for each second of waiting.
@@ -26,7 +75,7 @@ _FORGIVEN = 0.05
 
 
 def way_in(
-    turns: "Turns", share: Share, now: float, call: Call, *, more: int = 0, in_use: Taken | None = None
+    turns: Occupancy, share: Share, now: float, call: Call, *, more: int = 0, in_use: Taken | None = None
 ) -> Lane | None:
     """How it may begin: with a place or beside them in this lane; None if it has to wait."""
     if (
@@ -56,7 +105,7 @@ def way_in(
     return lane if lane or (call.holds_lock and _may_let_go(turns, share, now)) else None
 
 
-def next_in_line(turns: "Turns", now: float, *, more: int = 0) -> tuple[Share, Lane] | None:
+def next_in_line(turns: Occupancy, now: float, *, more: int = 0) -> tuple[Share, Lane] | None:
     """Whose turn it is, if anybody's, and by which way the first of its calls that wait may begin; or whose it would
     be with `more` places."""
     in_use = taken(turns, now)
@@ -71,7 +120,7 @@ def next_in_line(turns: "Turns", now: float, *, more: int = 0) -> tuple[Share, L
     return min(able, key=lambda each: _rank(turns, each[0], now), default=None)
 
 
-def weight_of(turns: "Turns", share: Share, now: float) -> float:
+def weight_of(turns: Occupancy, share: Share, now: float) -> float:
     """What is held against a tenant: what it used, which is forgiven little by little while it waits.
 
     Else some hundred tenants who take turns in having used nothing of late go before everybody else for ever.
@@ -80,7 +129,7 @@ def weight_of(turns: "Turns", share: Share, now: float) -> float:
     return use_of(turns, share, now) - _FORGIVEN * waited_s
 
 
-def use_of(turns: "Turns", share: Share, now: float) -> float:
+def use_of(turns: Occupancy, share: Share, now: float) -> float:
     """What a tenant used, with what it is using now."""
     if not share.running:
         return share.used(now)
@@ -88,11 +137,11 @@ def use_of(turns: "Turns", share: Share, now: float) -> float:
     return share.used(now) + sum(turns.worked(now) - turn.began_work for turn in held)
 
 
-def _rank(turns: "Turns", share: Share, now: float) -> tuple[bool, float, float]:
+def _rank(turns: Occupancy, share: Share, now: float) -> tuple[bool, float, float]:
     return (share.slow_until > now, weight_of(turns, share, now), share.waiting[0].since)
 
 
-def _may_let_go(turns: "Turns", share: Share, now: float) -> bool:
+def _may_let_go(turns: Occupancy, share: Share, now: float) -> bool:
     """Whether a call that may hold what its tenant's own wait for may begin beside those: one of each tenant, and as
     many that take long as there are cores."""
     if not share.running or turns.held >= _QUICK:
@@ -102,7 +151,7 @@ def _may_let_go(turns: "Turns", share: Share, now: float) -> bool:
     return long < turns.cores and all(turn.share is not share for turn in holding)
 
 
-def _may_be_seen(turns: "Turns", share: Share, now: float, *, goes_on: bool) -> bool:
+def _may_be_seen(turns: Occupancy, share: Share, now: float, *, goes_on: bool) -> bool:
     """Whether no call of a suspect runs, if this is one. What goes on may hold what its own tenant waits for."""
     if share.suspect_until <= now:
         if share in turns.suspects:
@@ -124,7 +173,7 @@ _STOPPED_AFTER_S = 1.0
 _HEAVY_SHARE = 0.5
 
 
-def make_room(turns: "Turns", now: float) -> None:
+def make_room(turns: Occupancy, now: float) -> None:
     """Where only long calls hold the places and somebody light waits, the heaviest give way."""
     counted = taken(turns, now).places
     if counted < turns.limit or any(turn.stopped is not None for turn in turns.running):
@@ -154,7 +203,7 @@ def make_room(turns: "Turns", now: float) -> None:
             _stop(turns, turn)
 
 
-def make_room_for_unstoppable(turns: "Turns", now: float) -> None:
+def make_room_for_unstoppable(turns: Occupancy, now: float) -> None:
     """The same where what may be unstoppable has taken all the places that it has."""
     if turns.unstoppable < turns.unstoppable_limit:
         return
@@ -175,7 +224,7 @@ def make_room_for_unstoppable(turns: "Turns", now: float) -> None:
             return
 
 
-def _is_long(turns: "Turns", turn: Turn, now: float) -> bool:
+def _is_long(turns: Occupancy, turn: Turn, now: float) -> bool:
     """Whoever was let in more often than others, because all had been quick, gives that back soon; whose calls are
     short does not while many run at once."""
     if turn.lane and turns.worked(now) - turn.began_work < LONG_S:
@@ -183,7 +232,7 @@ def _is_long(turns: "Turns", turn: Turn, now: float) -> bool:
     return now - turn.began >= (LONG_S if turn.share.running > turns.cores else _STOPPED_AFTER_S)
 
 
-def _is_not_quick(turns: "Turns", turn: Turn, now: float) -> bool:
+def _is_not_quick(turns: Occupancy, turn: Turn, now: float) -> bool:
     """Whether it was let in beyond the places for being quick, and is not.
 
     Where many are at once, each works so little of the time that none of their tenants is heavy before its time is
@@ -192,6 +241,13 @@ def _is_not_quick(turns: "Turns", turn: Turn, now: float) -> bool:
     return turn.was_quick and turns.worked(now) - turn.began_work >= QUICK_S
 
 
-def _stop(turns: "Turns", turn: Turn) -> None:
+def _stop(turns: Occupancy, turn: Turn) -> None:
     turns.stopped += 1
     turn.stop(Overloaded("the call was stopped to make room for others; try again in a moment"))
+
+
+# Which tenants need not wait for a place on sqld: those whose calls were short, and those of whom nothing is known.
+#
+# A tenant who does a little now and then would wait for long calls of others for seconds, although that little
+# hardly adds to what sqld does. Each such tenant may have one call beside all that hold places; as soon as that is
+# long, it counts as all others do, and the tenant's next ones wait.

@@ -7,7 +7,7 @@ from freehold.errors import NotFound, ProviderUnavailable
 from freehold.providers.failures import Gone, Overloaded
 from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.client.upstream import BrokenOff
-from freehold.providers.sqld.turns.turn import Turn
+from freehold.providers.sqld.turns.shares import Turn
 from freehold.tenants.errors import DatabaseDamaged
 
 

@@ -1,13 +1,16 @@
-"""What each tenant has of sqld's places, who waits for one or needs none, and how long somebody is slowed."""
+"""What each tenant has of sqld's places, each of its calls, who waits for one, and how long somebody is slowed."""
 
 import asyncio
 import math
+from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from freehold.providers.sqld.turns.turn import Turn
-    from freehold.providers.sqld.turns.turns import Turns
+from freehold.errors import FreeholdError
+
+# How a call may begin: with a place, or beside all places; see `admission`.
+Lane = Literal["", "short", "new"]
 
 # Calls that are through so soon cost next to nothing: a tenant whose calls are has more of them at once, one more for
 # each, until one is long. Those do not count among the places before they are older than this.
@@ -144,56 +147,107 @@ class Waiter:
         self.place: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
 
 
-# Which tenants need not wait for a place on sqld: those whose calls were short, and those of whom nothing is known.
-#
-# A tenant who does a little now and then would wait for long calls of others for seconds, although that little
-# hardly adds to what sqld does. Each such tenant may have one call beside all that hold places; as soon as that is
-# long, it counts as all others do, and the tenant's next ones wait.
+class Turn:
+    """One call's place among those that run. It ends with `leave`, or with `linger` and then `Turns.ended`.
 
-Lane = Literal["", "short", "new"]
+    `statements` is how many the call has, and 0 when their time is somebody else's to watch. With `is_program` the
+    later ones run even if an earlier one was interrupted; of what `is_unstoppable`, perhaps nothing can be. `counted`
+    and `moved_at` are for whoever watches progress.
+    """
 
-# How many of each may run at once, and how many calls in all beyond the places.
-LANES: dict[Lane, int] = {"short": 6, "new": 1}
-_BESIDE = 9
-# A tenant whose calls took less than this of late mostly sends short ones.
-_SHORT_S = 0.25
-# A tenant counts as new for its first calls, if none of them is long.
-_NEW_CALLS = 4
+    __slots__ = (
+        "abandoned_at", "began", "began_work", "broken_at", "counted", "holds_lock", "is_left", "is_program",
+        "is_quick", "is_unstoppable", "lane", "moved_at", "share", "statements", "stopped", "turns", "was_quick",
+        "when_stopped",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        turns: "Occupancy",
+        share: Share,
+        call: Call,
+        now: float,
+        *,
+        lane: Lane,
+        is_quick: bool,
+    ) -> None:
+        self.turns = turns
+        self.share = share
+        self.statements = call.statements
+        self.is_program = call.is_program
+        self.is_quick = self.was_quick = is_quick  # its tenant's calls are, or were when it began
+        self.is_unstoppable = call.is_unstoppable
+        self.holds_lock = call.holds_lock
+        self.began = now
+        self.began_work = turns.worked(now)
+        self.stopped: FreeholdError | None = None
+        self.when_stopped: Callable[[], None] | None = None
+        self.abandoned_at: float | None = None
+        self.broken_at = 0.0
+        self.counted: tuple[int, int] | None = None
+        self.lane = lane
+        self.moved_at = now
+        self.is_left = False
+
+    def stop(self, reason: FreeholdError) -> None:
+        """Have the call broken off; its client gets this."""
+        if self.stopped is None and not self.is_left:
+            self.stopped = reason
+            if self.when_stopped is not None:
+                self.when_stopped()
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self.abandoned_at = self.turns.now()
+
+    def leave(self) -> None:
+        """sqld has ended it. Only the first of `leave` and `linger` counts."""
+        if not self.is_left:
+            self.is_left = True
+            self.share.answered += self.statements
+            self.turns.settle(self)
+
+    def linger(self) -> None:
+        """It was broken off; whether sqld still works on it is not known."""
+        if not self.is_left:
+            self.is_left = True
+            self.turns.keep(self)
 
 
-class Taken(NamedTuple):
-    """How many places are taken by what is not known to be quick, and how many calls are in each lane."""
+class Occupancy(ABC):
+    """Who has sqld's places and who wants one: what `admission` judges by, and `Turns` keeps."""
 
-    places: int
-    lanes: dict[Lane, int]
+    def __init__(self, cores: int, now: Callable[[], float]) -> None:
+        self.now = now
+        self.cores = cores
+        self.limit = cores + 1
+        self.unstoppable_limit = max(cores // 2, 1)
+        self.held = 0  # places, with those that linger
+        self.unstoppable = 0  # places of what may be
+        self.stopped = 0
+        self.is_held_up = False  # nothing begins: sqld is about to be started again
+        self.running: dict[Turn, None] = {}  # the longest first
+        self.lingering: dict[Turn, None] = {}  # the longest first
+        self.queued: dict[Share, None] = {}  # those with somebody who waits
+        self.suspects: dict[Share, None] = {}  # sqld ended over a call of one of them
+        self._work_s, self._work_at = 0.0, now()
 
+    def worked(self, now: float) -> float:
+        """Seconds that a call would have taken until now if it had begun with us, and had a core for itself.
 
-def taken(turns: "Turns", now: float) -> Taken:
-    """What is taken now. A call that was let into a lane and turned out to be long takes a place instead."""
-    lanes = dict.fromkeys(LANES, 0)
-    quick = 0
-    since = turns.worked(now) - LONG_S
-    for turn in turns.running:
-        if turn.lane:
-            lanes[turn.lane] += turn.began_work > since
-        else:
-            quick += turn.is_quick and now - turn.began < QUICK_S
-    return Taken(turns.held - quick - sum(lanes.values()), lanes)
+        Where more run than there are cores each is at work a part of the time only: whoever does little must not
+        look as if it did much because others do.
+        """
+        return self._work_s + (now - self._work_at) * min(1.0, self.cores / max(self.held, 1))
 
+    @abstractmethod
+    def settle(self, turn: Turn) -> None:
+        """This call is over. For `Turn.leave`."""
 
-def free_lane(turns: "Turns", share: Share, now: float, in_use: Taken) -> Lane:
-    """The lane in which this tenant's next call may begin without a place, if there is one."""
-    if share.running or turns.held >= turns.limit + _BESIDE:
-        return ""
-    lane = _lane_of(share, now)
-    return lane if lane and in_use.lanes[lane] < LANES[lane] else ""
+    @abstractmethod
+    def keep(self, turn: Turn) -> None:
+        """This call was broken off. For `Turn.linger`."""
 
-
-def _lane_of(share: Share, now: float) -> Lane:
-    """The lane that is for this tenant, if any is."""
-    if now < share.trusted_from:
-        return ""
-    if share.expected_s < _SHORT_S:
-        return "short"
-    is_new = share.calls < _NEW_CALLS and share.expected_s <= UNKNOWN_S and share.used(now) < LIGHT_S
-    return "new" if is_new else ""
+    @abstractmethod
+    def broke(self, turn: Turn) -> None:
+        """sqld closed this call's connection before it answered."""

@@ -23,10 +23,11 @@ from freehold.providers.sqld.turns.shares import (
     QUICK_S,
     Call,
     Lane,
+    Occupancy,
     Share,
+    Turn,
     Waiter,
 )
-from freehold.providers.sqld.turns.turn import Turn
 
 _QUICK_EACH = 8
 _LOOKED_AT_S = 0.05
@@ -45,8 +46,8 @@ _IS_SLOWED = (
 _MANY = 1000
 
 
-class Turns:
-    """`cores` statements at once, and one more, so that quick ones need not wait for long ones; see also `lanes`.
+class Turns(Occupancy):
+    """`cores` statements at once, and one more, so that quick ones need not wait for long ones; see also `admission`.
 
     What may be unstoppable has half as many places as there are cores, and each tenant one of them: it never holds
     all. A `statement_s` is what a single statement may take, `call_s` a call of several.
@@ -60,30 +61,18 @@ class Turns:
         wake: Callable[[], None] = lambda: None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.limit = cores + 1
+        super().__init__(cores, now)
         self.statement_s = statement_s
         self.call_s = 6 * statement_s
-        self.now = now
         self.is_watched = False
-        self.is_held_up = False  # nothing begins: sqld is about to be started again
-        self.unstoppable = 0  # places of what may be
-        self.held = 0  # places, with those that linger
-        self.running: dict[Turn, None] = {}  # the longest first
-        self.lingering: dict[Turn, None] = {}  # the longest first
         self.waiting = 0
-        self.stopped = 0
         self.broken: deque[tuple[float, str]] = deque(
             maxlen=_BROKEN
         )  # when, and whose; until it is known why
-        self.suspects: dict[Share, None] = {}  # sqld ended over a call of one of them
         self.unlooked: dict[Share, None] = {}  # those who used so much that what they wrote is worth a look
-        self.cores = cores
-        self.unstoppable_limit = max(cores // 2, 1)
-        self._work_s, self._work_at = 0.0, now()
         self._wake = wake
         self._shares: dict[str, Share] = {}
         self._many = _MANY  # of those, when the idle ones are forgotten next
-        self.queued: dict[Share, None] = {}  # those with somebody who waits
 
     @property
     def is_busy(self) -> bool:
@@ -230,14 +219,6 @@ class Turns:
             make_room_for_unstoppable(self, now)
 
     # Inside ------------------------------------------------------------------------------------------
-
-    def worked(self, now: float) -> float:
-        """Seconds that a call would have taken until now if it had begun with us, and had a core for itself.
-
-        Where more run than there are cores each is at work a part of the time only: whoever does little must not
-        look as if it did much because others do.
-        """
-        return self._work_s + (now - self._work_at) * min(1.0, self.cores / max(self.held, 1))
 
     def _go_on(self) -> None:
         now = self.now()

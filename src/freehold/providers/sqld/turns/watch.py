@@ -18,7 +18,7 @@ from freehold.providers.sqld.client.refusals import QueryTimeout, Refusal
 from freehold.providers.sqld.process.control import SupervisorLink, SupervisorState
 from freehold.providers.sqld.process.supervisor import is_crash
 from freehold.providers.sqld.turns.logs import Logs
-from freehold.providers.sqld.turns.turn import Turn
+from freehold.providers.sqld.turns.shares import Turn
 from freehold.providers.sqld.turns.turns import Turns
 
 log = get_logger()
