@@ -92,7 +92,7 @@ class Audit:
     ) -> Verdict:
         """Check every entry behind `after` against the one before, against the head, and against anchors.
 
-        `on_page` is told how many entries each page had. What is added meanwhile is not looked at.
+        `on_page` gets the number of entries of each page. What is added meanwhile is not looked at.
 
         Raises:
             CentralUnavailable: the central database does not answer.

@@ -20,7 +20,7 @@ class _Window:
 
 
 class MemoryLimiter:
-    """For one process and one event loop. A hit takes a microsecond; only so many keys are kept."""
+    """For one process and one event loop. A hit takes a microsecond, and the number of keys is bounded."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, capacity: int = _CAPACITY) -> None:
         self._clock = clock

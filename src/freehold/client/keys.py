@@ -34,7 +34,7 @@ class KeyStore(Protocol):
         ...
 
     async def forget(self, service: str, key_id: str) -> None:
-        """Trust this key no more; nothing happens if it was not trusted."""
+        """Stop trusting this key; nothing happens if it was not trusted."""
         ...
 
     async def counter(self, service: str) -> int:

@@ -181,7 +181,7 @@ class Schema(Struct, frozen=True, dict=True):
 
     @cached_property
     def fingerprint(self) -> str:
-        """The shape as one word: the version of how it is told, and its SHA-256.
+        """The shape as one word: the version of its form, and its SHA-256.
 
         The order of columns and of objects, and the texts' layout, count for nothing; that of triggers does, where
         they fire at the same moment.

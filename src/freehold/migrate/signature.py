@@ -50,7 +50,7 @@ def endorsement_text(public_key: str) -> bytes:
 
 
 def retirement_text(key_id: str) -> bytes:
-    """What a key signs to say that its predecessor speaks for the registry no more."""
+    """What a key signs to say that its predecessor no longer speaks for the registry."""
     return b"%s\nretired\n%s\n" % (_KEY, key_id.encode("ascii"))
 
 

@@ -1,4 +1,4 @@
-"""Lets so many in at once and makes the others wait their turn. For the event loop's thread."""
+"""Lets a number of calls in at once and makes the others wait their turn. For the event loop's thread."""
 
 import asyncio
 from collections.abc import Callable

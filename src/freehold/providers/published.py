@@ -46,7 +46,7 @@ class RegistryBatches:
         """Whether the batch is exactly the registry's for some of its versions.
 
         Raises:
-            CentralUnavailable, RegistryTampered: what is published cannot be told.
+            CentralUnavailable, RegistryTampered: what is published cannot be read.
         """
         held = await self._current()
         # Making the batch to compare with may have to read much SQL.

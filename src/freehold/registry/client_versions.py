@@ -40,7 +40,7 @@ class ContractTooEarly(Conflict):
 
 
 class AppCount(Struct, frozen=True):
-    """So many users, and so many guests besides, have this app on a database at this version.
+    """This many users, and this many guests besides, have this app on a database at this version.
 
     Each counts once, by the oldest app among their devices.
     """

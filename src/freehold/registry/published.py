@@ -60,7 +60,7 @@ class PublishedRegistry:
 
     @property
     def retired(self) -> frozenset[str]:
-        """Ids of the keys that sign no more."""
+        """Ids of the keys that no longer sign."""
         return frozenset(each.key_id for each in self.statements if each.kind == "retired")
 
     def after(self, version: int) -> tuple[PublishedMigration, ...]:

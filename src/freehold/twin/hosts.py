@@ -16,7 +16,7 @@ _DOMAIN = "localhost"
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Both ways are always served; `place` says which one is told."""
+    """Both ways are always served; `place` says which one is given out."""
 
     organization: str
     port: int

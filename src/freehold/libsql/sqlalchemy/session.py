@@ -12,7 +12,7 @@ from freehold.libsql.protocol import BatchReq, ExecuteReq, Stmt
 from freehold.libsql.stream import Stream, all_or_none, batch_results, misfit, once
 from freehold.sql.statements import Verb, reads_only, verb
 
-# One request carries so many statements of an executemany; the answer to more may exceed the server's limit.
+# One request carries this many statements of an executemany; the answer to more may exceed the server's limit.
 _STATEMENTS_A_REQUEST = 5_000
 _DEFERRED = frozenset({"BEGIN", "BEGIN DEFERRED", "BEGIN TRANSACTION", "BEGIN DEFERRED TRANSACTION"})
 

@@ -52,7 +52,7 @@ class FileSchema:
         return time.monotonic() < self._trusted_until
 
     def learn(self, found: Found, changes: int) -> None:
-        """This was read, when there had been so many `changes`."""
+        """This was read when there had been this many `changes`."""
         with self._lock:
             if found.asked_at < self.found.asked_at:
                 return  # somebody else has read it since

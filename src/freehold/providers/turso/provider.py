@@ -131,7 +131,7 @@ class TursoProvider:
         await self.create(database_name)
 
     async def suspend(self, database_name: str, reason: str = "") -> None:  # noqa: ARG002 - Turso keeps none
-        """Have Turso refuse every statement until `resume`. The data stay; no reason is told to clients."""
+        """Have Turso refuse every statement until `resume`. The data stay; clients are given no reason."""
         await self._block(database_name, is_blocked=True)
 
     async def resume(self, database_name: str) -> None:

@@ -84,5 +84,5 @@ class Transactions:
 
 
 def too_long(limit_s: float) -> StreamExpired:
-    """What is told of a transaction that lasted for too long."""
+    """The error for a transaction that lasted too long."""
     return StreamExpired(f"the transaction lasted longer than {limit_s:g} s; it is rolled back, begin again")

@@ -74,7 +74,7 @@ class Namespaces:
         return self._places.has_open(database_name, key)
 
     async def end_stream(self, database_name: str, baton: str) -> None:
-        """Close a stream that waits; its client is told when it goes on with it."""
+        """Close a stream that waits; its client learns of it when it goes on."""
         self._places.closed(database_name, baton)
         await self.close_stream(database_name, baton)
 

@@ -173,7 +173,7 @@ class Places:
         )
 
     def closed(self, database_name: str, baton: str) -> None:
-        """This stream is closed by us; who goes on with it is told so."""
+        """We closed this stream; going on with it raises `StreamExpired`."""
         holder = self._holders.get(database_name)
         if holder is not None and baton in holder.streams:
             self._forget(holder, baton)

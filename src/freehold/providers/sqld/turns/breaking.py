@@ -127,4 +127,4 @@ class Limited(Breakable):
 
 
 def _nothing() -> None:
-    """Nobody is to be told."""
+    """Nobody needs to know."""
