@@ -1,6 +1,5 @@
 """A bounded number of connections for many databases: where none is left, whoever holds most gives way."""
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
 
@@ -35,7 +34,7 @@ class ConnectionBudget:
         self._spent_each = spent_each
         self._spent = spent
         self._spares_transactions = spares_transactions
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
         self._total = 0
 
     def __len__(self) -> int:
@@ -43,23 +42,24 @@ class ConnectionBudget:
 
     def held(self, database_name: str) -> int:
         """How many the database holds."""
-        return self._held[database_name]
+        return self._held.get(database_name, 0)
 
     def add(self, database_name: str) -> None:
         """The database holds one more."""
-        self._held[database_name] += 1
+        self._held[database_name] = self._held.get(database_name, 0) + 1
         self._total += 1
 
     def remove(self, database_name: str) -> None:
         """The database holds one less."""
         self._total -= 1
-        self._held[database_name] -= 1
-        if not self._held[database_name]:
+        if self._held[database_name] > 1:
+            self._held[database_name] -= 1
+        else:
             del self._held[database_name]
 
     def is_tight(self, database_name: str) -> bool:
         """Whether one more for this database needs another to be closed."""
-        return self._total >= self.limit or self._held[database_name] >= self.limit_each
+        return self._total >= self.limit or self._held.get(database_name, 0) >= self.limit_each
 
     def gives_way(self, database_name: str, idle: Iterable[Idle[T]]) -> Idle[T] | None:
         """What is to be closed before the database gets one more; None where nothing has to be.
@@ -67,7 +67,7 @@ class ConnectionBudget:
         Raises:
             Overloaded: something has to be, and nothing that is idle may be.
         """
-        own = self._held[database_name]
+        own = self._held.get(database_name, 0)
         if own >= self.limit_each:
             found = [one for one in idle if one.database_name == database_name and not one.in_transaction]
             if not found:
