@@ -10,7 +10,7 @@ from testbed.sqld import running_sqld
 
 from freehold.central.tables import unowned_database
 from freehold.tenants.names import is_ours, new_database_name
-from freehold.tenants.pool import Shape
+from freehold.tenants.pool import SchemaKey
 from freehold.tenants.types import TenantState
 from tests.support.house import FALL_BACK, HEAD, House, central_on, opened
 
@@ -143,7 +143,7 @@ async def test_what_a_killed_process_was_making_or_had_claimed_is_thrown_away(ho
     assert pool is not None
     snapshot = await pool.snapshot()
     assert snapshot is not None
-    shape = Shape(snapshot.version, snapshot.chain, snapshot.fingerprint)
+    shape = SchemaKey(snapshot.version, snapshot.chain, snapshot.fingerprint)
     half_made = new_database_name()
     claimed = await pool.store.claim(house.provider, shape, "tenant-of-the-killed", 0)
     assert claimed in made

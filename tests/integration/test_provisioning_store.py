@@ -151,13 +151,12 @@ async def test_a_hundred_claims_at_once_give_each_tenant_to_one(rows: Fixture) -
 async def test_a_lease_is_renewed_by_its_holder_only(rows: Fixture) -> None:
     await rows.add("a")
     first = (await rows.claim())[0]
-    renewed = await rows.store.renew(first, _NOW + 50_000)
-    assert renewed is not None
+    [renewed] = await rows.store.renew([first], _NOW + 50_000)
     assert renewed.lease_until_ms == _NOW + 50_000
-    assert await rows.store.renew(first, _NOW + 90_000) is None
+    assert await rows.store.renew([first], _NOW + 90_000) == []
     assert await rows.claim(_NOW + 49_999) == []
     assert _ids(await rows.claim(_NOW + 50_000)) == ["a"]
-    assert await rows.store.renew(renewed, _NOW + 90_000) is None
+    assert await rows.store.renew([renewed], _NOW + 90_000) == []
 
 
 async def test_what_is_given_back_is_due_at_once_unless_it_was_lost(rows: Fixture) -> None:
@@ -202,7 +201,7 @@ async def test_ready_needs_no_lease_but_a_late_holder_cannot_take_it_back(rows: 
     assert await rows.store.mark_ready("a", 0) == "ready"
     assert await rows.store.mark_ready("a", 0) == "not_pending"
     assert not await rows.store.mark_failed(late, "late", _NOW)
-    assert await rows.store.renew(late, _NOW) is None
+    assert await rows.store.renew([late], _NOW) == []
     await rows.store.release(late, _NOW)
     assert await rows.claim(_NOW * 2) == []
 

@@ -128,13 +128,12 @@ class MemoryTenants:
             row.due_at_ms = lease_until_ms
         return [Claim(tenant=row.tenant, lease_until_ms=lease_until_ms) for row in rows]
 
-    async def renew(self, claim: Claim, lease_until_ms: int) -> Claim | None:
+    async def renew(self, claims: Sequence[Claim], lease_until_ms: int) -> Sequence[Claim]:
         await self._called("renew")
-        row = self._claimed(claim)
-        if row is None:
-            return None
-        row.due_at_ms = lease_until_ms
-        return Claim(tenant=claim.tenant, lease_until_ms=lease_until_ms)
+        kept = [claim for claim in claims if self._claimed(claim)]
+        for claim in kept:
+            self.rows[claim.key].due_at_ms = lease_until_ms
+        return [msgspec.structs.replace(claim, lease_until_ms=lease_until_ms) for claim in kept]
 
     async def release(self, claim: Claim, due_at_ms: int) -> None:
         await self._called("release")

@@ -70,6 +70,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     lease_until_ms: int
     restore_point: str | None = None
 
+    @property
+    def key(self) -> str:
+        """What tells it from other tenants' parts."""
+        return self.tenant_id
+
 
 # `drifted`: it could not be migrated, and its user had changed its schema or ledger, or filled it: no fault of the
 # migration's. `restored`: it was taken back to before the rollout, and stays there until somebody says otherwise.

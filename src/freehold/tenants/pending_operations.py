@@ -25,6 +25,11 @@ class PendingOperation(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     lease_until_ms: int
 
+    @property
+    def key(self) -> str:
+        """What tells it from others: nothing else is to be done about its database."""
+        return self.database_name
+
 
 class PendingOperations(Protocol):
     """Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer."""

@@ -24,7 +24,7 @@ _AT_ONCE = 4
 _TRIES = 3
 
 
-class Shape(msgspec.Struct, frozen=True):
+class SchemaKey(msgspec.Struct, frozen=True):
     """What a waiting database must be: at this version by this history, with this schema."""
 
     schema_version: int
@@ -35,16 +35,16 @@ class Shape(msgspec.Struct, frozen=True):
 class PoolStore(Protocol):
     """Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer."""
 
-    async def reserve(self, name: str, provider: str, shape: Shape, *, size: int, until_ms: int) -> bool:
+    async def reserve(self, name: str, provider: str, schema: SchemaKey, *, size: int, until_ms: int) -> bool:
         """Note a name to be made for the pool, unless so many are made or waiting already."""
         ...
 
-    async def put(self, name: str, shape: Shape) -> bool:
+    async def put(self, name: str, schema: SchemaKey) -> bool:
         """The database is made and waits from now on. False if it took too long."""
         ...
 
-    async def claim(self, provider: str, shape: Shape, tenant_id: str, until_ms: int) -> str | None:
-        """Take a waiting database of this shape, by one conditional update: of two callers only one gets it."""
+    async def claim(self, provider: str, schema: SchemaKey, tenant_id: str, until_ms: int) -> str | None:
+        """Take a waiting database of this schema, by one conditional update: of two callers only one gets it."""
         ...
 
     async def give(self, name: str, tenant: Tenant) -> bool:
@@ -55,8 +55,8 @@ class PoolStore(Protocol):
         """It is not fit; it is deleted."""
         ...
 
-    async def discard_others(self, provider: str, shape: Shape) -> int:
-        """Those of another shape are deleted; gives how many that are."""
+    async def discard_others(self, provider: str, schema: SchemaKey) -> int:
+        """Those of another schema are deleted; gives how many that are."""
         ...
 
 
@@ -77,60 +77,60 @@ class Pool:
         Raises:
             CentralUnavailable, ProviderUnavailable: nothing can be made at the moment.
         """
-        shape = await self._shape()
-        if shape is None:
+        schema = await self._wanted()
+        if schema is None:
             return 0
-        if outdated := await self.store.discard_others(self.provider.name, shape):
-            log.info("pool.outdated", databases=outdated, schema_version=shape.schema_version)
+        if outdated := await self.store.discard_others(self.provider.name, schema):
+            log.info("pool.outdated", databases=outdated, schema_version=schema.schema_version)
         made = 0
         for _ in range(_AT_ONCE):
             name, until_ms = new_database_name(), self.clock.now_ms() + _MAKING_MS
             if not await self.store.reserve(
-                name, self.provider.name, shape, size=self.size, until_ms=until_ms
+                name, self.provider.name, schema, size=self.size, until_ms=until_ms
             ):
                 break
-            made += await self._make(name, shape)
+            made += await self._make(name, schema)
         return made
 
     async def take(self, tenant: Tenant) -> str | None:
         """Give the tenant a waiting database; its name, or None when none is fit. Looked at before it is given."""
-        shape = await self._shape()
-        if shape is None or not self.size:
+        schema = await self._wanted()
+        if schema is None or not self.size:
             return None
         for _ in range(_TRIES):
             until_ms = self.clock.now_ms() + _CLAIM_MS
-            name = await self.store.claim(self.provider.name, shape, tenant.tenant_id, until_ms)
+            name = await self.store.claim(self.provider.name, schema, tenant.tenant_id, until_ms)
             if name is None:
                 return None
-            if await self._is_fit(name, shape):
+            if await self._is_fit(name, schema):
                 return name if await self.store.give(name, tenant) else None
             log.error("pool.database_unfit", database=name)
             await self.store.discard(name)
         return None
 
-    async def _make(self, name: str, shape: Shape) -> bool:
+    async def _make(self, name: str, schema: SchemaKey) -> bool:
         try:
             await self.provider.create(name)
             await self.bring_up_to_date(await self.provider.open(name))
-            if not await self._is_fit(name, shape):
-                log.warning("pool.database_differs", database=name, schema_version=shape.schema_version)
+            if not await self._is_fit(name, schema):
+                log.warning("pool.database_differs", database=name, schema_version=schema.schema_version)
                 await self.store.discard(name)
                 return False
         except BaseException:
             await self.store.discard(name)
             raise
-        return await self.store.put(name, shape)
+        return await self.store.put(name, schema)
 
-    async def _is_fit(self, name: str, shape: Shape) -> bool:
+    async def _is_fit(self, name: str, schema: SchemaKey) -> bool:
         """The database itself is asked: rows in the central database are what was true once."""
         try:
             target = await self.provider.open(name)
-            if await read_ledger(target) != LedgerState(shape.schema_version, shape.chain):
+            if await read_ledger(target) != LedgerState(schema.schema_version, schema.chain):
                 return False
-            return (await read_schema(target)).fingerprint == shape.fingerprint
+            return (await read_schema(target)).fingerprint == schema.fingerprint
         except FreeholdError:
             return False
 
-    async def _shape(self) -> Shape | None:
+    async def _wanted(self) -> SchemaKey | None:
         found = await self.snapshot()
-        return None if found is None else Shape(found.version, found.chain, found.fingerprint)
+        return None if found is None else SchemaKey(found.version, found.chain, found.fingerprint)

@@ -189,8 +189,8 @@ class TenantStore(ListedTenants, Protocol):
         """
         ...
 
-    async def renew(self, claim: Claim, lease_until_ms: int) -> Claim | None:
-        """The claim with a longer lease, or None when it was lost: somebody else took it, or it is done."""
+    async def renew(self, claims: Sequence[Claim], lease_until_ms: int) -> Sequence[Claim]:
+        """The claims with a longer lease, without those that were lost: somebody else took it, or it is done."""
         ...
 
     async def release(self, claim: Claim, due_at_ms: int) -> None:

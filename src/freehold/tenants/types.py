@@ -51,6 +51,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     tenant: Tenant
     lease_until_ms: int
 
+    @property
+    def key(self) -> str:
+        """What tells it from claims of other tenants."""
+        return self.tenant.tenant_id
+
 
 # `behind`: a newer migration is published, bring it up to date and mark again. `not_pending`: it is ready
 # already, or being deleted; nothing was changed.

@@ -124,7 +124,8 @@ class WorkerPool:
         job = self.jobs[tenant_id]
         with contextlib.suppress(CentralUnavailable):  # the next renewal may still come in time
             # A lost lease is no reason to stop: two at work on one tenant do no harm.
-            job.claim = await self.store.renew(job.claim, self.lease_end_ms()) or job.claim
+            for claim in await self.store.renew([job.claim], self.lease_end_ms()):
+                job.claim = claim
 
     async def _record(self, claim: Claim, error: Exception) -> None:
         tenant, failures = claim.tenant, claim.tenant.attempts + 1

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Select, and_, literal_column, select, update
 
 from freehold.audit.types import Event
 from freehold.central.engine import Central
 from freehold.central.rollouts.sql import COPIES, KEPT, LET_BE, STILL_ASIDE
 from freehold.central.tables import rollout_step, tenant, unowned_database
-from freehold.central.tenants.lifecycle import OvertakenError, all_or_nothing, take_reserved
-from freehold.central.tenants.pending_operations import DISCARDED, MAKING
+from freehold.central.tenants.lifecycle import OvertakenError, all_or_nothing
 from freehold.central.tenants.rotations import next_generation
-from freehold.central.tenants.rows import unowned_row
+from freehold.central.tenants.rows import DISCARDED, MAKING, add_unowned, take_reserved
 from freehold.central.tenants.store import COLUMNS, to_tenant
 from freehold.dates import from_ms, to_iso
 from freehold.errors import NotFound
@@ -60,15 +59,6 @@ class CentralRestorePoints:
         values = {"database_name": database_name, "schema_version": schema_version, "updated_at": to_iso(now)}
         aside = " ".join([*point.set_aside, old.database_name])
         restored = {"state": "restored", "version": schema_version, "set_aside": aside}
-        set_aside = unowned_row(
-            old.database_name,
-            old.provider,
-            MAKING,
-            keep_until_ms,
-            now,
-            tenant_id=old.tenant_id,
-            schema_version=old.schema_version,
-        )
         async with all_or_nothing(self.central) as db:
             for changed in (
                 (await db.execute(update(tenant).where(is_so).values(**values))).rowcount,
@@ -81,7 +71,16 @@ class CentralRestorePoints:
                 LET_BE,
                 {"tenant_id": old.tenant_id, "rollout_id": point.rollout_id, "version": schema_version},
             )
-            await db.execute(insert(unowned_database), set_aside)
+            await add_unowned(
+                db,
+                old.database_name,
+                old.provider,
+                state=MAKING,
+                due_at_ms=keep_until_ms,
+                now=now,
+                tenant_id=old.tenant_id,
+                schema_version=old.schema_version,
+            )
             # What was written with its tokens would be nowhere to be seen.
             await next_generation(db, old.database_name, to_iso(now))
             details = {

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, text, true
+from sqlalchemy import ColumnElement, Integer, Text, and_, bindparam, text, true
 
-from freehold.central.tables import tenant
+from freehold.central.leases import Leases
+from freehold.central.tables import rollout_step, tenant
 from freehold.dates import from_iso
 from freehold.rollouts.types import Ended, Progress, Rollout, RolloutState, StepState
 from freehold.tenants.types import TenantState
@@ -99,20 +100,26 @@ WHERE tenant_id = :tenant_id AND rollout_id != :rollout_id AND state = 'pending'
   AND rollout_id IN (SELECT id FROM rollout WHERE state IN ('running', 'paused', 'done'))
 """)
 
-# Those that are due for longest, and each tenant's database and version as they are now.
-CLAIM = text("""
-UPDATE rollout_step SET due_at_ms = :lease_until_ms
-WHERE rollout_id = :rollout_id AND tenant_id IN (
-  SELECT tenant_id FROM rollout_step
-  WHERE rollout_id = :rollout_id AND wave = :wave AND due_at_ms <= :now_ms
-    AND EXISTS (SELECT 1 FROM rollout WHERE id = :rollout_id AND state = 'running')
-  ORDER BY due_at_ms
-  LIMIT :limit
+# The steps of one rollout. Both texts are put together once: workers run them many times a second.
+LEASES = Leases(
+    rollout_step, rollout_step.c.tenant_id, rollout_step.c.rollout_id == bindparam("of_rollout", type_=Text)
 )
-RETURNING tenant_id, attempts, restore_point,
-  (SELECT database_name FROM tenant WHERE id = rollout_step.tenant_id),
-  (SELECT schema_version FROM tenant WHERE id = rollout_step.tenant_id)
-""")
+_OF_WAVE = rollout_step.c.wave == bindparam("of_wave", type_=Integer)
+
+# Each tenant's database and version as they are now; nothing unless the rollout is running.
+CLAIM = LEASES.claim(
+    and_(_OF_WAVE, text("EXISTS (SELECT 1 FROM rollout WHERE id = :of_rollout AND state = 'running')")),
+    due_by_ms=bindparam("now_ms"),
+    lease_until_ms=bindparam("lease_until_ms"),
+    limit=bindparam("limit"),
+).returning(
+    rollout_step.c.tenant_id,
+    rollout_step.c.attempts,
+    rollout_step.c.restore_point,
+    text("(SELECT database_name FROM tenant WHERE id = rollout_step.tenant_id)"),
+    text("(SELECT schema_version FROM tenant WHERE id = rollout_step.tenant_id)"),
+)
+NEXT_DUE = LEASES.next_due(_OF_WAVE)
 
 # Only under the lease that it was claimed with.
 RECORD = text("""
@@ -158,14 +165,6 @@ DRIFTED = text("""
 SELECT count(*) FROM rollout_step AS step JOIN tenant ON tenant.id = step.tenant_id
 WHERE step.rollout_id = (SELECT id FROM rollout ORDER BY created_at DESC, id LIMIT 1) AND step.state = 'drifted'
   AND tenant.provider = :provider AND tenant.state = 'ready' AND tenant.schema_version < :to_version
-""")
-
-# `held` are pairs of tenant and lease: one statement, and one round trip, for however many there are.
-RENEW = text("""
-UPDATE rollout_step SET due_at_ms = :lease_until_ms
-WHERE rollout_id = :rollout_id AND (tenant_id, due_at_ms) IN
-  (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:held))
-RETURNING tenant_id
 """)
 
 

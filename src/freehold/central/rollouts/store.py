@@ -16,10 +16,11 @@ from freehold.central.rollouts.sql import (
     DRIFTED,
     EXTEND,
     HELD_TENANTS,
+    LEASES,
     MOVE,
+    NEXT_DUE,
     NOT_MIGRATED,
     RECORD,
-    RENEW,
     STANDING,
     START,
     TAKE_OVER,
@@ -220,8 +221,8 @@ class CentralRollouts:
         self, rollout_id: str, wave: int, *, now_ms: int, lease_until_ms: int, limit: int
     ) -> Sequence[Step]:
         values = {
-            "rollout_id": rollout_id,
-            "wave": wave,
+            "of_rollout": rollout_id,
+            "of_wave": wave,
             "now_ms": now_ms,
             "lease_until_ms": lease_until_ms,
             "limit": limit,
@@ -241,14 +242,10 @@ class CentralRollouts:
         ]
 
     async def renew(self, rollout_id: str, steps: Sequence[Step], lease_until_ms: int) -> Sequence[Step]:
-        held = [(step.tenant_id, step.lease_until_ms) for step in steps]
-        values = {
-            "rollout_id": rollout_id,
-            "held": msgspec.json.encode(held).decode(),
-            "lease_until_ms": lease_until_ms,
-        }
+        held = {step.tenant_id: step.lease_until_ms for step in steps}
+        renewing = LEASES.renew(held, lease_until_ms)
         async with self.central.write() as db:
-            kept = set((await db.execute(RENEW, values)).scalars())
+            kept = set((await db.execute(renewing, {"of_rollout": rollout_id})).scalars())
         return [
             msgspec.structs.replace(step, lease_until_ms=lease_until_ms)
             for step in steps
@@ -277,14 +274,10 @@ class CentralRollouts:
             await db.execute(noting)
 
     async def next_due_ms(self, rollout_id: str, wave: int) -> int | None:
-        soonest = select(func.min(rollout_step.c.due_at_ms)).where(
-            rollout_step.c.rollout_id == rollout_id,
-            rollout_step.c.wave == wave,
-            rollout_step.c.due_at_ms.is_not(None),
-        )
         async with self.central.read() as db:
-            found: int | None = (await db.execute(soonest)).scalar()
-        return found
+            found = await db.execute(NEXT_DUE, {"of_rollout": rollout_id, "of_wave": wave})
+            due_ms: int | None = found.scalar()
+        return due_ms
 
     async def sample(self, rollout_id: str, wave: int, limit: int) -> Sequence[str]:
         names = (

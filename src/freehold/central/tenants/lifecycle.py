@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, delete, insert, or_, select, text, update
+from sqlalchemy import and_, insert, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
 from freehold.central.engine import Central
 from freehold.central.tables import tenant, unowned_database, user
-from freehold.central.tenants.pending_operations import DISCARDED, MAKING
-from freehold.central.tenants.rows import new_tenant_row, unowned_row
+from freehold.central.tenants.rows import (
+    DISCARDED,
+    MAKING,
+    add_unowned,
+    is_reserved,
+    new_tenant_row,
+    take_reserved,
+)
 from freehold.central.tenants.store import COLUMNS, to_tenant
 from freehold.dates import to_iso
 from freehold.errors import NotFound
@@ -128,9 +134,16 @@ class CentralLifecycle:
 
     async def reserve(self, database_name: str, provider: str, tenant_id: str | None, until_ms: int) -> None:
         now = self.central.now()
-        row = unowned_row(database_name, provider, MAKING, until_ms, now, tenant_id=tenant_id)
         async with self.central.write() as db:
-            await db.execute(insert(unowned_database), row)
+            await add_unowned(
+                db,
+                database_name,
+                provider,
+                state=MAKING,
+                due_at_ms=until_ms,
+                now=now,
+                tenant_id=tenant_id,
+            )
 
     async def keep(self, database_name: str, until_ms: int) -> bool:
         return await self._change_reserved(database_name, due_at_ms=until_ms)
@@ -160,17 +173,17 @@ class CentralLifecycle:
             ):
                 raise OvertakenError
             if tenant.state is not TenantState.DELETED:
-                old = unowned_row(
+                await add_unowned(
+                    db,
                     tenant.database_name,
                     tenant.provider,
-                    DISCARDED,
-                    int(now.timestamp() * 1000),
-                    now,
+                    state=DISCARDED,
+                    due_at_ms=int(now.timestamp() * 1000),
+                    now=now,
                     tenant_id=tenant.tenant_id,
                     schema_version=tenant.schema_version,
                     created_at=tenant.created_at,
                 )
-                await db.execute(insert(unowned_database), old)
             about = _about(tenant, database=database_name, instead_of=tenant.database_name)
             await self.central.record(db, Event("tenant.restored", *about))
             return True
@@ -248,13 +261,3 @@ async def _require_user(db: AsyncConnection, user_id: str | None, reference: str
 def _about(tenant: Tenant, **details: str) -> tuple[str, Facts]:
     """Target and details of an event."""
     return f"tenant:{tenant.tenant_id}", {"database": tenant.database_name, **details}
-
-
-def is_reserved(database_name: str) -> ColumnElement[bool]:
-    """Whether the name waits for an owner, or is a copy's that is kept."""
-    return and_(unowned_database.c.name == database_name, unowned_database.c.state == MAKING)
-
-
-async def take_reserved(db: AsyncConnection, database_name: str) -> bool:
-    """The reserved name gets an owner in this transaction."""
-    return (await db.execute(delete(unowned_database).where(is_reserved(database_name)))).rowcount == 1

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, func, literal_column, or_, select, true, update
+from sqlalchemy import ColumnElement, Table, and_, delete, func, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event
 from freehold.central.engine import Central
+from freehold.central.leases import Leases
 from freehold.central.tables import tenant, unowned_database
+from freehold.central.tenants.rows import DISCARDED, MAKING
 from freehold.dates import to_iso
 from freehold.tenants.pending_operations import OperationKind, PendingOperation
 from freehold.tenants.types import TenantState
@@ -19,12 +21,18 @@ _KINDS = {
     TenantState.SUSPENDED.value: OperationKind.SUSPEND,
 }
 _STATES = {kind: state for state, kind in _KINDS.items()}
-MAKING, WAITING, DISCARDED = "making", "waiting", "discarded"
+# With the plus SQLite looks for what is due by its time, and not for all that are in these states.
+_TENANTS = Leases(tenant, tenant.c.id, literal_column("+tenant.state").in_(list(_KINDS)))
+_UNOWNED = Leases(
+    unowned_database,
+    unowned_database.c.name,
+    literal_column("+unowned_database.state").in_([MAKING, DISCARDED]),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class CentralPendingOperations:
-    """A claim is the row's due time, as for provisioning: it only ever grows."""
+    """Each method is one short transaction."""
 
     central: Central
 
@@ -37,36 +45,24 @@ class CentralPendingOperations:
         limit: int,
         only_of: str | None = None,
     ) -> Sequence[PendingOperation]:
-        lease = {"due_at_ms": lease_until_ms}
+        times = {"due_by_ms": due_by_ms, "lease_until_ms": lease_until_ms}
         async with self.central.write() as db:
-            tenants = _due(tenant, _of_tenants(), provider, due_by_ms) & _is_of(tenant.c.id, only_of)
-            found = await db.execute(
-                _claiming(tenant, tenant.c.id, tenants, limit).values(lease).returning(tenant)
-            )
-            pending_operations = [_of_tenant(row, lease_until_ms) for row in found.mappings()]
-            if len(pending_operations) < limit:
-                others = _due(unowned_database, _of_nobody(), provider, due_by_ms)
-                others &= _is_of(unowned_database.c.tenant_id, only_of)
-                name = unowned_database.c.name
-                found = await db.execute(
-                    _claiming(unowned_database, name, others, limit - len(pending_operations))
-                    .values(**lease, state=DISCARDED)
-                    .returning(unowned_database)
-                )
-                pending_operations += [_of_unowned(row, lease_until_ms) for row in found.mappings()]
-        return pending_operations
+            tenants = _TENANTS.claim(_of(tenant, provider, tenant.c.id, only_of), **times, limit=limit)
+            found = await db.execute(tenants.returning(tenant))
+            operations = [_of_tenant(row, lease_until_ms) for row in found.mappings()]
+            if len(operations) < limit:
+                nobodys = _of(unowned_database, provider, unowned_database.c.tenant_id, only_of)
+                others = _UNOWNED.claim(nobodys, **times, limit=limit - len(operations), state=DISCARDED)
+                found = await db.execute(others.returning(unowned_database))
+                operations += [_of_unowned(row, lease_until_ms) for row in found.mappings()]
+        return operations
 
     async def next_due_ms(self, provider: str) -> int | None:
         async with self.central.read() as db:
-            found = []
-            for table, kinds in ((tenant, _of_tenants()), (unowned_database, _of_nobody())):
-                first = (
-                    select(table.c.due_at_ms)
-                    .where(table.c.due_at_ms.is_not(None), kinds, table.c.provider == provider)
-                    .order_by(table.c.due_at_ms)
-                    .limit(1)
-                )
-                found.append((await db.execute(first)).scalar())
+            found = [
+                (await db.execute(leases.next_due(leases.table.c.provider == provider))).scalar()
+                for leases in (_TENANTS, _UNOWNED)
+            ]
         return min((due_ms for due_ms in found if due_ms is not None), default=None)
 
     async def done(self, operation: PendingOperation) -> bool:
@@ -105,9 +101,13 @@ class CentralPendingOperations:
 
     async def retry_now(self, provider: str, now_ms: int, *, leases_until_ms: int | None = None) -> None:
         async with self.central.write() as db:
-            for table, kinds in ((tenant, _of_tenants()), (unowned_database, _of_nobody())):
+            for leases in (_TENANTS, _UNOWNED):
+                table = leases.table
                 failed = and_(
-                    kinds, table.c.provider == provider, table.c.attempts > 0, table.c.due_at_ms > now_ms
+                    leases.work,
+                    table.c.provider == provider,
+                    table.c.attempts > 0,
+                    table.c.due_at_ms > now_ms,
                 )
                 await db.execute(update(table).where(failed).values(due_at_ms=now_ms))
             if leases_until_ms is not None:
@@ -130,42 +130,22 @@ def _is_deletion(provider: str) -> ColumnElement[bool]:
     return and_(tenant.c.state == TenantState.DELETING.value, tenant.c.provider == provider)
 
 
-# With the plus SQLite looks for what is due by its time, and not for all that are in these states.
-def _of_tenants() -> ColumnElement[bool]:
-    return literal_column("+tenant.state").in_(list(_KINDS))
-
-
-def _of_nobody() -> ColumnElement[bool]:
-    return literal_column("+unowned_database.state").in_([MAKING, DISCARDED])
-
-
-def _due(table: Table, kinds: ColumnElement[bool], provider: str, due_by_ms: int) -> ColumnElement[bool]:
-    return and_(table.c.due_at_ms <= due_by_ms, kinds, table.c.provider == provider)
-
-
-def _is_of(owner: ColumnElement[Any], tenant_id: str | None) -> ColumnElement[bool]:
-    return true() if tenant_id is None else owner == tenant_id
-
-
-def _claiming(table: Table, key: ColumnElement[Any], due: ColumnElement[bool], limit: int) -> Any:
-    return update(table).where(key.in_(select(key).where(due).order_by(table.c.due_at_ms).limit(limit)))
+def _of(table: Table, provider: str, owner: ColumnElement[Any], tenant_id: str | None) -> ColumnElement[bool]:
+    is_provider = table.c.provider == provider
+    return is_provider if tenant_id is None else and_(is_provider, owner == tenant_id)
 
 
 def _held(operation: PendingOperation) -> ColumnElement[bool]:
-    """The row, if nobody has taken the duty or changed what is to be done."""
+    """The row, if nobody has taken the operation or changed what is to be done."""
     if operation.kind is OperationKind.DISCARD:
-        table, state = (
-            unowned_database,
-            and_(unowned_database.c.name == operation.database_name, unowned_database.c.state == DISCARDED),
-        )
-        return and_(state, table.c.due_at_ms == operation.lease_until_ms)
-    return and_(
-        tenant.c.id == operation.tenant_id,
-        tenant.c.database_name == operation.database_name,
-        tenant.c.state == _STATES[operation.kind],
+        held = _UNOWNED.held(operation.database_name, operation.lease_until_ms)
+        return and_(held, unowned_database.c.state == DISCARDED)
+    held = _TENANTS.held(operation.tenant_id, operation.lease_until_ms)
+    if operation.kind is OperationKind.DELETE:
         # A deletion that the provider has confirmed is done, whoever asked it meanwhile.
-        or_(tenant.c.due_at_ms == operation.lease_until_ms, tenant.c.state == TenantState.DELETING.value),
-    )
+        held = tenant.c.id == operation.tenant_id
+    is_this = tenant.c.database_name == operation.database_name
+    return and_(held, is_this, tenant.c.state == _STATES[operation.kind])
 
 
 def _end(state: TenantState) -> dict[str, Any]:

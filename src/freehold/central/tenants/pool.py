@@ -2,15 +2,21 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, func, insert, or_, select, update
+from msgspec.structs import asdict
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 
 from freehold.central.engine import Central
 from freehold.central.tables import tenant as tenants
 from freehold.central.tables import unowned_database as unowned
-from freehold.central.tenants.lifecycle import is_reserved, take_reserved
-from freehold.central.tenants.pending_operations import DISCARDED, MAKING, WAITING
-from freehold.central.tenants.rows import unowned_row
-from freehold.tenants.pool import Shape
+from freehold.central.tenants.rows import (
+    DISCARDED,
+    MAKING,
+    WAITING,
+    add_unowned,
+    is_reserved,
+    take_reserved,
+)
+from freehold.tenants.pool import SchemaKey
 from freehold.tenants.types import UNPROVISIONED, Tenant
 
 _LEASE_MS = 15_000  # another provisioner may be at work on the name that the tenant had
@@ -22,8 +28,8 @@ class CentralPool:
 
     central: Central
 
-    async def reserve(self, name: str, provider: str, shape: Shape, *, size: int, until_ms: int) -> bool:
-        row = unowned_row(name, provider, MAKING, until_ms, self.central.now()) | _columns(shape)
+    async def reserve(self, name: str, provider: str, schema: SchemaKey, *, size: int, until_ms: int) -> bool:
+        now = self.central.now()
         ours = and_(
             unowned.c.provider == provider, unowned.c.chain.is_not(None), unowned.c.tenant_id.is_(None)
         )
@@ -33,16 +39,16 @@ class CentralPool:
         async with self.central.write() as db:
             if (await db.execute(counting)).scalar_one() >= size:
                 return False
-            await db.execute(insert(unowned), row)
+            await add_unowned(db, name, provider, state=MAKING, due_at_ms=until_ms, now=now, **asdict(schema))
         return True
 
-    async def put(self, name: str, shape: Shape) -> bool:
-        values = {**_columns(shape), "state": WAITING, "due_at_ms": None}
+    async def put(self, name: str, schema: SchemaKey) -> bool:
+        values = {**asdict(schema), "state": WAITING, "due_at_ms": None}
         async with self.central.write() as db:
             return (await db.execute(update(unowned).where(is_reserved(name)).values(values))).rowcount == 1
 
-    async def claim(self, provider: str, shape: Shape, tenant_id: str, until_ms: int) -> str | None:
-        waits = and_(unowned.c.state == WAITING, unowned.c.provider == provider, _is(shape))
+    async def claim(self, provider: str, schema: SchemaKey, tenant_id: str, until_ms: int) -> str | None:
+        waits = and_(unowned.c.state == WAITING, unowned.c.provider == provider, _is(schema))
         first = select(unowned.c.name).where(waits).limit(1).scalar_subquery()
         claiming = (
             update(unowned)
@@ -62,16 +68,21 @@ class CentralPool:
             tenants.c.state.in_([state.value for state in UNPROVISIONED]),
         )
         due_at_ms = int(now.timestamp() * 1000) + _LEASE_MS
-        old = unowned_row(
-            tenant.database_name, tenant.provider, DISCARDED, due_at_ms, now, created_at=tenant.created_at
-        )
         async with self.central.write() as db:
             if (await db.execute(select(tenants.c.id).where(waits))).first() is None:
                 return False
             if not await take_reserved(db, name):
                 return False
             await db.execute(update(tenants).where(waits).values(database_name=name))
-            await db.execute(insert(unowned), old)
+            await add_unowned(
+                db,
+                tenant.database_name,
+                tenant.provider,
+                state=DISCARDED,
+                due_at_ms=due_at_ms,
+                now=now,
+                created_at=tenant.created_at,
+            )
         return True
 
     async def discard(self, name: str) -> None:
@@ -79,11 +90,11 @@ class CentralPool:
         async with self.central.write() as db:
             await db.execute(update(unowned).where(is_reserved(name)).values(values))
 
-    async def discard_others(self, provider: str, shape: Shape) -> int:
+    async def discard_others(self, provider: str, schema: SchemaKey) -> int:
         others = and_(
             unowned.c.state == WAITING,
             unowned.c.provider == provider,
-            or_(unowned.c.chain != shape.chain, unowned.c.fingerprint != shape.fingerprint),
+            or_(unowned.c.chain != schema.chain, unowned.c.fingerprint != schema.fingerprint),
         )
         async with self.central.read() as db:
             if (await db.execute(select(unowned.c.name).where(others).limit(1))).first() is None:
@@ -93,13 +104,5 @@ class CentralPool:
             return (await db.execute(update(unowned).where(others).values(values))).rowcount
 
 
-def _is(shape: Shape) -> ColumnElement[bool]:
-    return and_(*(unowned.c[name] == value for name, value in _columns(shape).items()))
-
-
-def _columns(shape: Shape) -> dict[str, str | int]:
-    return {
-        "schema_version": shape.schema_version,
-        "chain": shape.chain,
-        "fingerprint": shape.fingerprint,
-    }
+def _is(schema: SchemaKey) -> ColumnElement[bool]:
+    return and_(*(unowned.c[name] == value for name, value in asdict(schema).items()))

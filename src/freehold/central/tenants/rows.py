@@ -1,9 +1,13 @@
-"""Rows as they are first: of a tenant, in its user's transaction, and of a database that is nobody's."""
+"""Rows as they are first: of a tenant, in its user's transaction, and of a database without an owner."""
 
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import ColumnElement, and_, delete, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from freehold.auth.random_ids import random_id
+from freehold.central.tables import unowned_database
 from freehold.dates import to_iso
 from freehold.tenants.names import new_database_name
 
@@ -25,26 +29,46 @@ def new_tenant_row(user_id: str, provider: str, now: datetime) -> dict[str, Any]
     }
 
 
-def unowned_row(
+# A database without an owner is being made for one, or kept for a while; waits in the pool; or is to be deleted.
+MAKING, WAITING, DISCARDED = "making", "waiting", "discarded"
+
+
+async def add_unowned(
+    db: AsyncConnection,
     name: str,
     provider: str,
+    *,
     state: str,
     due_at_ms: int,
     now: datetime,
-    *,
     tenant_id: str | None = None,
     schema_version: int = 0,
+    chain: str | None = None,
+    fingerprint: str | None = None,
     created_at: str | None = None,
-) -> dict[str, Any]:
-    """A row of `unowned_database`. `tenant_id` is whose it was or may become; made now, without `created_at`."""
-    return {
+) -> None:
+    """Note a database without an owner. `tenant_id` is whose it was or may become; made now, without `created_at`."""
+    row = {
         "name": name,
         "provider": provider,
         "state": state,
         "tenant_id": tenant_id,
         "schema_version": schema_version,
+        "chain": chain,
+        "fingerprint": fingerprint,
         "attempts": 0,
         "due_at_ms": due_at_ms,
         "created_at": created_at or to_iso(now),
         "updated_at": to_iso(now),
     }
+    await db.execute(insert(unowned_database), row)
+
+
+def is_reserved(database_name: str) -> ColumnElement[bool]:
+    """Whether the name waits for an owner, or is a copy's that is kept."""
+    return and_(unowned_database.c.name == database_name, unowned_database.c.state == MAKING)
+
+
+async def take_reserved(db: AsyncConnection, database_name: str) -> bool:
+    """The reserved name gets an owner in this transaction."""
+    return (await db.execute(delete(unowned_database).where(is_reserved(database_name)))).rowcount == 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     RowMapping,
@@ -19,6 +20,7 @@ from sqlalchemy import (
 )
 
 from freehold.central.engine import Central
+from freehold.central.leases import Leases
 from freehold.central.tables import published_migration, tenant, user
 from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import to_iso, utc_now
@@ -39,15 +41,12 @@ COLUMNS = (
 )
 # With the plus SQLite looks for what is due by its time, and not for all that are in these states.
 _UNPROVISIONED = literal_column("+tenant.state").in_([state.value for state in UNPROVISIONED])
+_LEASES = Leases(tenant, tenant.c.id, _UNPROVISIONED)
 
 
 @dataclass(frozen=True, slots=True)
 class CentralTenants:
-    """Implements `tenants.ports.TenantStore`.
-
-    A claim is the row's due time: it only ever grows from one claim to the next, so the time itself tells
-    whose turn it is, and a worker that died is replaced when it has passed.
-    """
+    """Implements `tenants.ports.TenantStore`. Each method is one short transaction."""
 
     central: Central
     now: Callable[[], datetime] = utc_now
@@ -62,23 +61,18 @@ class CentralTenants:
     async def claim_due(
         self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int
     ) -> Sequence[Claim]:
-        longest_due = (
-            select(tenant.c.id).where(_due(provider, due_by_ms)).order_by(tenant.c.due_at_ms).limit(limit)
-        )
-        claim = (
-            update(tenant)
-            .where(tenant.c.id.in_(longest_due))
-            .values(due_at_ms=lease_until_ms)
-            .returning(*COLUMNS)
+        claiming = _LEASES.claim(
+            tenant.c.provider == provider, due_by_ms=due_by_ms, lease_until_ms=lease_until_ms, limit=limit
         )
         async with self.central.write() as db:
-            rows = (await db.execute(claim)).mappings().all()
+            rows = (await db.execute(claiming.returning(*COLUMNS))).mappings().all()
         return [Claim(tenant=to_tenant(row), lease_until_ms=lease_until_ms) for row in rows]
 
-    async def renew(self, claim: Claim, lease_until_ms: int) -> Claim | None:
-        if not await self._change_claimed(claim, due_at_ms=lease_until_ms):
-            return None
-        return Claim(tenant=claim.tenant, lease_until_ms=lease_until_ms)
+    async def renew(self, claims: Sequence[Claim], lease_until_ms: int) -> Sequence[Claim]:
+        held = {claim.key: claim.lease_until_ms for claim in claims}
+        async with self.central.write() as db:
+            kept = set((await db.execute(_LEASES.renew(held, lease_until_ms))).scalars())
+        return [replace(claim, lease_until_ms=lease_until_ms) for claim in claims if claim.key in kept]
 
     async def release(self, claim: Claim, due_at_ms: int) -> None:
         await self._change_claimed(claim, due_at_ms=due_at_ms)
@@ -117,17 +111,13 @@ class CentralTenants:
         )
 
     async def next_due_ms(self, provider: str) -> int | None:
-        first = (
-            select(tenant.c.due_at_ms)
-            .where(tenant.c.due_at_ms.is_not(None), _UNPROVISIONED, tenant.c.provider == provider)
-            .order_by(tenant.c.due_at_ms)
-            .limit(1)
-        )
         async with self.central.read() as db:
-            return (await db.execute(first)).scalar()
+            due_ms: int | None = (await db.execute(_LEASES.next_due(tenant.c.provider == provider))).scalar()
+        return due_ms
 
     async def count_due(self, provider: str, due_by_ms: int) -> int:
-        return await self._count(select(func.count()).select_from(tenant).where(_due(provider, due_by_ms)))
+        due = _LEASES.due(tenant.c.provider == provider, due_by_ms)
+        return await self._count(select(func.count()).select_from(tenant).where(due))
 
     async def page(
         self, *, after: str = "", limit: int = 500, state: TenantState | None = None
@@ -165,21 +155,13 @@ class CentralTenants:
         return len(user_ids)
 
     async def _change_claimed(self, claim: Claim, **values: Any) -> bool:
-        is_ours = and_(
-            tenant.c.id == claim.tenant.tenant_id,
-            tenant.c.due_at_ms == claim.lease_until_ms,
-            _UNPROVISIONED,
-        )
+        is_ours = _LEASES.held(claim.key, claim.lease_until_ms)
         async with self.central.write() as db:
             return (await db.execute(update(tenant).where(is_ours).values(**values))).rowcount == 1
 
     async def _count(self, counting: Select[Any]) -> int:
         async with self.central.read() as db:
             return int((await db.execute(counting)).scalar_one())
-
-
-def _due(provider: str, due_by_ms: int) -> ColumnElement[bool]:
-    return and_(tenant.c.due_at_ms <= due_by_ms, _UNPROVISIONED, tenant.c.provider == provider)
 
 
 def _has_no_tenant() -> ColumnElement[bool]:
