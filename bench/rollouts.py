@@ -30,7 +30,7 @@ from freehold.central.tables import tenant
 from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import utc_now
 from freehold.rollouts.types import Options
-from freehold.rollouts.worker import WorkerConfig
+from freehold.rollouts.worker import RolloutWorkerConfig
 from freehold.wiring.services import Services
 
 _ON_SQLD = 16  # as measuring finds best, see `by_concurrency`
@@ -112,7 +112,7 @@ async def _rollout(services: Services, names: list[str], concurrency: int) -> fl
     await only(services, names)
     began = time.perf_counter()
     started = await services.rollouts.start(_ONE_WAVE)
-    await services.rollouts.work(started.rollout_id, pace=WorkerConfig(concurrency=concurrency))
+    await services.rollouts.work(started.rollout_id, config=RolloutWorkerConfig(concurrency=concurrency))
     took_s = time.perf_counter() - began
     done = await services.rollouts.progress()
     if (done.counts["migrated"], done.requests) != (len(names), len(names)):

@@ -22,7 +22,7 @@ from freehold.migrate.ledger import LEDGER_TABLE
 from freehold.tenants.backup import BadBackup
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended, NoPointInTime
 from freehold.tenants.lifecycle import WrongState
-from freehold.tenants.provision import Provision
+from freehold.tenants.provisioner import Provisioner
 from freehold.tenants.types import ReadyDatabase, Tenant, TenantState
 from tests.simulators.turso_past import past_of
 from tests.support.house import FALL_BACK, HEAD, House, central_on, opened
@@ -206,8 +206,8 @@ async def test_a_database_that_is_made_after_its_deletion_is_taken_back(house: H
     await house.change(mine.database_name, state="deleted", due_at_ms=None)
     await house.services.provider.delete(mine.database_name)
     services = house.services
-    provision = Provision(services.tenants.store, services.provider, services.reconciler.bring_up_to_date)
-    await provision.run(claim.tenant)
+    provisioner = Provisioner(services.tenants.store, services.provider, services.reconciler.bring_up_to_date)
+    await provisioner.one(claim.tenant)
     assert not await house.exists(mine.database_name)
 
 
@@ -466,8 +466,8 @@ async def test_who_was_at_work_on_the_old_database_says_nothing_of_the_new_one(
     await house.services.lifecycle.delete(mine.tenant_id)
     made = await house.services.lifecycle.create(mine.user_id)
     services = house.services
-    provision = Provision(services.tenants.store, services.provider, services.reconciler.bring_up_to_date)
-    await provision.run(mine)  # it was asleep for long
+    provisioner = Provisioner(services.tenants.store, services.provider, services.reconciler.bring_up_to_date)
+    await provisioner.one(mine)  # it was asleep for long
     assert (await services.lifecycle.find(mine.tenant_id)).state is TenantState.PROVISIONING
     assert not await house.exists(mine.database_name)
     await services.provisioner.one(made)

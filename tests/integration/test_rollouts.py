@@ -26,7 +26,7 @@ from freehold.rollouts.errors import BadRollout, NobodyBehind, RolloutEnded, Rol
 from freehold.rollouts.rows import estimated_rows
 from freehold.rollouts.types import Ended, Options, RolloutState
 from freehold.rollouts.waves import wave_ends
-from freehold.rollouts.worker import WorkerConfig
+from freehold.rollouts.worker import RolloutWorkerConfig
 from freehold.settings.load import load_settings
 from freehold.tenants.lifecycle_store import LifecycleStore
 from freehold.tenants.names import new_database_name
@@ -47,7 +47,7 @@ LATER = (
     " INSERT INTO new_decks SELECT id, coalesce(name, ''), colour FROM decks; DROP TABLE decks;"
     " ALTER TABLE new_decks RENAME TO decks; CREATE UNIQUE INDEX decks_name ON decks (name)",
 )
-QUICK = WorkerConfig(poll_s=0.05, flush_s=0.02, lease_s=1.5)
+QUICK = RolloutWorkerConfig(poll_s=0.05, flush_s=0.02, lease_s=1.5)
 
 
 def history(*scripts: str) -> list[Migration]:
@@ -135,7 +135,7 @@ async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 async def work(fleet: Fleet, rollout_id: str) -> Any:
-    return await fleet.services.rollouts.work(rollout_id, pace=QUICK)
+    return await fleet.services.rollouts.work(rollout_id, config=QUICK)
 
 
 async def test_every_tenant_ends_at_the_version_with_one_request_each(fleet: Fleet) -> None:
@@ -433,7 +433,7 @@ async def test_it_tells_who_is_at_work_on_it(fleet: Fleet) -> None:
     async def look() -> None:
         seen.append((await rollouts.progress()).workers)
 
-    await rollouts.work(made.rollout_id, pace=QUICK, on_progress=look)
+    await rollouts.work(made.rollout_id, config=QUICK, on_progress=look)
     assert max(seen) == 1
     assert (await rollouts.progress()).workers == 0
     now_ms = rollouts.clock.now_ms()
@@ -527,12 +527,12 @@ async def test_a_lease_is_renewed_for_what_is_still_held_and_only_that_counts(fl
 async def test_stopped_in_the_middle_it_gives_back_what_it_had(fleet: Fleet) -> None:
     rollouts = fleet.services.rollouts
     started = await rollouts.start(Options(waves=()))
-    each = WorkerConfig(concurrency=1, poll_s=0.05, flush_at=1, lease_s=600)
+    each = RolloutWorkerConfig(concurrency=1, poll_s=0.05, flush_at=1, lease_s=600)
 
     async def stop() -> None:
         task.cancel()
 
-    task = asyncio.create_task(rollouts.work(started.rollout_id, pace=each, on_progress=stop))
+    task = asyncio.create_task(rollouts.work(started.rollout_id, config=each, on_progress=stop))
     with pytest.raises(asyncio.CancelledError):
         await task
     assert 0 < (await rollouts.progress()).ended < 12

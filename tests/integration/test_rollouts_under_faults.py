@@ -47,7 +47,7 @@ async def test_every_tenant_gets_there_once_whatever_is_refused_or_lost(
     twin.fault(*({**each, "path": DATABASES, "times": 40} for each in faults), seed=6)
     rollouts = replace(fleet.services.rollouts, random=lambda: 0.0)  # the shortest waits
     started = await rollouts.start(Options())
-    ended = await rollouts.work(started.rollout_id, pace=QUICK)
+    ended = await rollouts.work(started.rollout_id, config=QUICK)
     assert ended.state is RolloutState.DONE, (await rollouts.progress()).failures
     done = await rollouts.progress()
     assert done.counts["failed"] == done.counts["pending"] == 0
@@ -63,12 +63,12 @@ async def test_a_provider_that_refuses_for_good_fails_tenants_and_pauses(twin: T
     twin.fault({"kind": "rate_limit", "path": DATABASES})
     rollouts = replace(fleet.services.rollouts, random=lambda: 0.0)  # the shortest waits
     started = await rollouts.start(Options())
-    ended = await rollouts.work(started.rollout_id, pace=QUICK)
+    ended = await rollouts.work(started.rollout_id, config=QUICK)
     assert ended.state is RolloutState.PAUSED
     done = await rollouts.progress()
     assert [each.cause for each in done.failures] == ["unavailable"]
     twin.fault_no_more()
     await rollouts.retry(started.rollout_id)
     await rollouts.resume(started.rollout_id)
-    assert (await rollouts.work(started.rollout_id, pace=QUICK)).state is RolloutState.DONE
+    assert (await rollouts.work(started.rollout_id, config=QUICK)).state is RolloutState.DONE
     assert await fleet.versions() == HISTORY

@@ -20,8 +20,8 @@ from freehold.migrate.types import Migration
 from freehold.providers.local.provider import LocalProvider
 from freehold.tenants.ports import DatabaseProvider, TenantStore
 from freehold.tenants.provisioner import Provisioner
-from freehold.tenants.provisioner_config import ProvisionerConfig
 from freehold.tenants.types import Claim, Database, Marked
+from freehold.tenants.worker import WorkerConfig
 
 # The row of the second is what tells whether a migration ran twice; the third takes long enough to be killed in.
 MIGRATIONS = (
@@ -130,8 +130,8 @@ class Installation:
         async def bring_up_to_date(target: Target) -> int:
             return (await apply(target, MIGRATIONS)).version
 
-        pace = ProvisionerConfig(concurrency=concurrency, lease_s=lease_s, poll_s=0.02)
-        return Provisioner(self.store, self.provider, bring_up_to_date, pace=pace)
+        config = WorkerConfig(concurrency=concurrency, lease_s=lease_s, poll_s=0.02)
+        return Provisioner(self.store, self.provider, bring_up_to_date, config=config)
 
 
 @asynccontextmanager

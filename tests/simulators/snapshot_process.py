@@ -22,8 +22,8 @@ from freehold.providers.sqlite.file_target import local_scratch
 from freehold.registry.published import PublishedRegistry
 from freehold.registry.types import PublishedMigration
 from freehold.tenants.provisioner import Provisioner
-from freehold.tenants.provisioner_config import ProvisionerConfig
 from freehold.tenants.snapshots import Snapshots
+from freehold.tenants.worker import WorkerConfig
 
 PUBLISHED = PublishedRegistry(
     tuple(
@@ -49,8 +49,8 @@ class SnapshotInstallation(Installation):
     snapshots: Snapshots
 
     def provisioner(self, *, concurrency: int = 2, lease_s: float = 10.0) -> Provisioner:
-        pace = ProvisionerConfig(concurrency=concurrency, lease_s=lease_s, poll_s=0.02)
-        return Provisioner(self.store, self.provider, self.snapshots.bring_up_to_date, pace=pace)
+        config = WorkerConfig(concurrency=concurrency, lease_s=lease_s, poll_s=0.02)
+        return Provisioner(self.store, self.provider, self.snapshots.bring_up_to_date, config=config)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ MAP = ROOT / "docs/README.md"
 DESIGNS = sorted(SOURCE.rglob("DESIGN.md"))
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md")), *DESIGNS]
 # Packages that are hard enough to need a page beside the code.
-DESIGNED = ["migrate", "rollouts", "providers/local", "providers/sqlite", "providers/sqld"]
+DESIGNED = ["migrate", "rollouts", "tenants", "providers/local", "providers/sqlite", "providers/sqld"]
 # How columns are called that hold what somebody is or did; and those called so that hold no such thing.
 _PERSONAL = re.compile(r"(?i)email|ip_?address|user_?agent|user_id|device|place|password|name$")
 _NOT_PERSONAL = {"database_name", "emailVerified", "name"}

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from freehold.backoff import SLOWLY, SOON, is_worth_a_line
 from freehold.errors import Conflict, ProviderUnavailable
-from freehold.tenants.provision import describe, retry_delay_s
+from freehold.tenants.errors import describe
+from freehold.tenants.provisioner import retry_delay_s
 
 
 @given(failures=st.integers(0, 10**9), chance=st.floats(0, 1, exclude_max=True))

@@ -9,10 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from freehold.errors import CentralUnavailable, ProviderUnavailable
-from freehold.tenants.provisioner import Provisioner
-from freehold.tenants.provisioner_config import ProvisionerConfig
+from freehold.tenants.provisioner import Outcome, Provisioner
 from freehold.tenants.types import TenantState
-from freehold.tenants.worker_pool import Outcome
+from freehold.tenants.worker import WorkerConfig
 from tests.simulators.tenants import MemoryTenants, SimulatedClock, SimulatedProvider, settle
 
 
@@ -33,7 +32,7 @@ class World:
             self.store,
             self.provider,
             self.provider.bring_up_to_date,
-            pace=ProvisionerConfig(**values),  # type: ignore[arg-type]
+            config=WorkerConfig(**values),  # type: ignore[arg-type]
             clock=self.clock,
             random=chance,
         )
@@ -194,7 +193,7 @@ async def test_an_unexpected_error_is_logged_whole_but_its_text_stays_out_of_the
 async def test_a_provider_that_hangs_is_given_up_and_keeps_only_one_place(world: World) -> None:
     world.provider.hanging = {"db-bad"}
     world.add("bad", *(f"t{number}" for number in range(20)))
-    async with world.running(tenant_limit_s=30):
+    async with world.running(limit_s=30):
         await world.clock.advance(1)
         assert world.store.states()["ready"] == 20
         await world.clock.advance(60)

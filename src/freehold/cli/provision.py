@@ -7,9 +7,9 @@ import click
 
 from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_tenants, echo_json
 from freehold.cli.progress import one_line, progress
-from freehold.tenants.provision import describe
+from freehold.tenants.errors import describe
+from freehold.tenants.provisioner import Outcome
 from freehold.tenants.types import UNPROVISIONED, TenantState
-from freehold.tenants.worker_pool import Outcome
 
 
 @click.command(

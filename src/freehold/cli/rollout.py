@@ -16,7 +16,7 @@ from freehold.cli.rollout_shown import say, show, show_plan, workers
 from freehold.cli.rollout_steer import as_json_option, pause, retry, which
 from freehold.rollouts.errors import NobodyBehind
 from freehold.rollouts.types import Options, Rollout, RolloutState
-from freehold.rollouts.worker import WorkerConfig
+from freehold.rollouts.worker import RolloutWorkerConfig
 
 if TYPE_CHECKING:
     from freehold.wiring.services import Services
@@ -210,7 +210,7 @@ async def start(
         if not as_json:
             click.echo(f"rollout {made.rollout_id}: {made.tenants} tenants to version {made.to_version}")
         if wait:
-            return await _work(services, made, _pace(concurrency, lease_s), as_json=as_json)
+            return await _work(services, made, _config(concurrency, lease_s), as_json=as_json)
         if as_json:
             echo_json(made)
         else:
@@ -239,7 +239,7 @@ async def work(rollout_id: str | None, concurrency: int, lease_s: float, as_json
     """
     async with command_services() as services:
         found = (await services.rollouts.progress(rollout_id)).rollout
-        return await _work(services, found, _pace(concurrency, lease_s), as_json=as_json)
+        return await _work(services, found, _config(concurrency, lease_s), as_json=as_json)
 
 
 @rollout.command(
@@ -285,7 +285,7 @@ async def resume(rollout_id: str | None, wait: bool, concurrency: int, lease_s: 
         found = await services.rollouts.progress(rollout_id)
         running = await services.rollouts.resume(found.rollout.rollout_id)
         if wait:
-            return await _work(services, running, _pace(concurrency, lease_s), as_json=as_json)
+            return await _work(services, running, _config(concurrency, lease_s), as_json=as_json)
         done = await services.rollouts.progress(running.rollout_id)
     if as_json:
         echo_json(done)
@@ -324,8 +324,8 @@ def _nothing_to_do(none: NobodyBehind, *, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def _pace(concurrency: int, lease_s: float) -> WorkerConfig:
-    return WorkerConfig(concurrency=concurrency, lease_s=lease_s)
+def _config(concurrency: int, lease_s: float) -> RolloutWorkerConfig:
+    return RolloutWorkerConfig(concurrency=concurrency, lease_s=lease_s)
 
 
 async def _options(
@@ -342,7 +342,7 @@ async def _options(
     return msgspec.structs.replace(options, waves=waves) if waves else options
 
 
-async def _work(services: "Services", found: Rollout, pace: WorkerConfig, *, as_json: bool) -> int:
+async def _work(services: "Services", found: Rollout, config: RolloutWorkerConfig, *, as_json: bool) -> int:
     with progress("migrating", found.tenants, is_wanted=not as_json) as bar:
         task = asyncio.current_task()
         assert task is not None
@@ -350,7 +350,7 @@ async def _work(services: "Services", found: Rollout, pace: WorkerConfig, *, as_
             try:
                 await services.rollouts.work(
                     found.rollout_id,
-                    pace=pace,
+                    config=config,
                     on_progress=lambda: _reach(services, found.rollout_id, bar),
                 )
             except asyncio.CancelledError:

@@ -31,7 +31,7 @@ from freehold.rollouts.types import (
     StepState,
 )
 from freehold.rollouts.waves import amount, wave_ends
-from freehold.rollouts.worker import Worker, WorkerConfig
+from freehold.rollouts.worker import RolloutWorkerConfig, Wave
 from freehold.tenants.drift import DriftCheck
 from freehold.tenants.ports import Clock, DatabaseProvider
 
@@ -127,7 +127,7 @@ class Rollouts:
         self,
         rollout_id: str,
         *,
-        pace: WorkerConfig | None = None,
+        config: RolloutWorkerConfig | None = None,
         on_progress: Callable[[], Awaitable[None]] | None = None,
     ) -> Rollout:
         """Carry it out, together with whoever else does, until it is done, paused or aborted.
@@ -136,13 +136,13 @@ class Rollouts:
             NotFound: no such rollout.
             CentralUnavailable: call again later; nothing is lost.
         """
-        pace = pace or WorkerConfig()
+        config = config or RolloutWorkerConfig()
         rollout = await self.store.reopen(rollout_id) or await self.store.find(rollout_id)
         if rollout.state is not RolloutState.RUNNING:
             return rollout
         history = History((await self.published()).migrations)
         async with (
-            presence(self.workers, rollout_id, self.clock, pace.lease_s),
+            presence(self.workers, rollout_id, self.clock, config.lease_s),
             self.provider.many(rollout.tenants) as open_target,
         ):
             migrate = MigrateOne(
@@ -155,15 +155,15 @@ class Rollouts:
                 own_change=self.drift.own_change,
             )
             while rollout.state is RolloutState.RUNNING:
-                worker = Worker(
+                wave = Wave(
                     self.store,
                     rollout,
                     migrate,
                     clock=self.clock,
-                    pace=pace,
-                    on_flush=on_progress or _nothing,
+                    config=config,
+                    on_recorded=on_progress or _nothing,
                 )
-                moved = await self._end_wave(rollout) if await worker.run() else None
+                moved = await self._end_wave(rollout) if await wave.run() else None
                 rollout = moved or await self.store.find(rollout_id)
         return rollout
 

@@ -22,9 +22,8 @@ from freehold.migrate.types import Migration, chains
 from freehold.registry.diff.describe import differences
 from freehold.registry.diff.difference import CannotDiff, difference
 from freehold.registry.diff.rows import losses
-from freehold.tenants.errors import DatabaseDamaged
+from freehold.tenants.errors import DatabaseDamaged, describe
 from freehold.tenants.ports import DatabaseProvider
-from freehold.tenants.provision import describe
 from freehold.tenants.types import Tenant, TenantState
 
 # Databases of one server share its disk; more at once only wait there.

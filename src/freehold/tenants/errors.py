@@ -1,6 +1,8 @@
 """Why a tenant's database cannot be handed out, or not as it once was."""
 
-from freehold.errors import Conflict, Forbidden, NotFound, Unavailable
+from freehold.errors import Conflict, Forbidden, FreeholdError, NotFound, Unavailable
+
+_ERROR_CHARS = 500
 
 
 class DatabaseSuspended(Forbidden):
@@ -49,3 +51,14 @@ class NoPointInTime(Conflict):
     """The database cannot be had as it was at that moment: its provider keeps no past, or none of then."""
 
     code = "no_point_in_time"
+
+
+def describe(error: Exception) -> str:
+    """The error for operators to read in the tenant's row. Only our own errors speak: they hold no secret."""
+    if isinstance(error, TimeoutError):
+        text = "it took too long"
+    elif isinstance(error, FreeholdError):
+        text = str(error)
+    else:
+        text = f"unexpected {type(error).__name__}; the log has it whole"
+    return text if len(text) <= _ERROR_CHARS else text[: _ERROR_CHARS - 1] + "…"

@@ -21,7 +21,7 @@ from freehold.tenants.backup import BackupCheck, BadBackup, Checked, OpenFile
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, NoPointInTime
 from freehold.tenants.lifecycle_store import LifecycleStore
 from freehold.tenants.names import new_database_name
-from freehold.tenants.operations_worker import Done, OperationsWorker
+from freehold.tenants.pending_operations import Done, OperationsWorker
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
 from freehold.tenants.types import Tenant, TenantState
 

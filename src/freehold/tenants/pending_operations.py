@@ -1,10 +1,29 @@
-"""What is to be done about databases besides making them: rows that say so, until a provider confirms that it is."""
+"""What is to be done about databases besides making them: rows that say so, until a provider confirms that it is.
 
-from collections.abc import Sequence
+Databases go for sure, and stay suspended for sure.
+"""
+
+import contextlib
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
+
+from freehold.backoff import SOON, is_worth_a_line
+from freehold.clock import SystemClock
+from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
+from freehold.log import get_logger
+from freehold.tenants.errors import describe
+from freehold.tenants.ports import Clock, DatabaseProvider
+from freehold.tenants.worker import Cooldown, Worker, WorkerConfig, within
+
+log = get_logger()
+
+# One call ends before its lease does, so that none is renewed. What is cut off is due again when its lease is over.
+_CONFIG = WorkerConfig(concurrency=4, lease_s=60.0, limit_s=45.0, shutdown_limit_s=0.0)
 
 
 class OperationKind(StrEnum):
@@ -76,3 +95,156 @@ class PendingOperations(Protocol):
     async def in_work_until_ms(self, provider: str) -> int:
         """When the last lease of a deletion ends that has not failed yet; 0 without any."""
         ...
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of one operation; `error` is None when the provider has confirmed it."""
+
+    operation: PendingOperation
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsWorker:
+    """Any number of processes may do this at once, and be killed at any moment: all that it knows is in rows.
+
+    `also` is looked at each time besides, e.g. to keep a pool full.
+    """
+
+    pending_operations: PendingOperations
+    provider: DatabaseProvider
+    clock: Clock = field(default_factory=SystemClock)
+    random: Callable[[], float] = random.random
+    also: Callable[[], Awaitable[object]] | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+
+        async def next_due_ms() -> int | None:
+            if self.also is not None:
+                await self.also()
+            return await self.pending_operations.next_due_ms(self.provider.name)
+
+        async def claim(limit: int, lease_until_ms: int) -> Sequence[PendingOperation]:
+            return await self._claim(self.clock.now_ms(), limit, lease_until_ms)
+
+        await Worker(
+            clock=self.clock,
+            config=_CONFIG,
+            next_due_ms=next_due_ms,
+            claim=claim,
+            do=self._do,
+            record=self._record,
+            cooldown=Cooldown(self.random),
+        ).run()
+
+    async def drain(self, *, only_of: str | None = None) -> list[Done]:
+        """Do what is due now, each once; returns what came of each.
+
+        Raises:
+            CentralUnavailable: nothing more can be done at the moment.
+        """
+        due_by_ms, found = self.clock.now_ms(), list[Done]()
+
+        async def due_now() -> int:
+            return due_by_ms
+
+        async def claim(limit: int, lease_until_ms: int) -> Sequence[PendingOperation]:
+            claims = await self._claim(due_by_ms, limit, lease_until_ms, only_of)
+            if not claims:
+                worker.end()
+            return claims
+
+        async def record(ended: Sequence[tuple[PendingOperation, Exception | None]]) -> None:
+            await self._record(ended)
+            for operation, error in ended:
+                found.append(Done(operation=operation, error=None if error is None else describe(error)))
+
+        worker = Worker(
+            clock=self.clock, config=_CONFIG, next_due_ms=due_now, claim=claim, do=self._do, record=record
+        )
+        await worker.run()
+        return found
+
+    async def _claim(
+        self, due_by_ms: int, limit: int, lease_until_ms: int, only_of: str | None = None
+    ) -> Sequence[PendingOperation]:
+        return await self.pending_operations.claim(
+            self.provider.name,
+            due_by_ms=due_by_ms,
+            lease_until_ms=lease_until_ms,
+            limit=limit,
+            only_of=only_of,
+        )
+
+    async def retry_now(self, *, lease_limit_ms: int | None = None) -> None:
+        """What failed before is due at once; leases of deletions end within the limit, if one is given."""
+        now_ms = self.clock.now_ms()
+        until_ms = None if lease_limit_ms is None else now_ms + lease_limit_ms
+        await self.pending_operations.retry_now(self.provider.name, now_ms, leases_until_ms=until_ms)
+
+    async def _do(self, operation: PendingOperation) -> Exception | None:
+        """Why it could not be done; None if the provider has confirmed it, and that is recorded."""
+        try:
+            await within(_CONFIG.limit_s, self.clock, self._see_to(operation))
+        except Exception as error:  # a bug met with one database must not stop the others
+            if not isinstance(error, FreeholdError | TimeoutError):
+                log.error(  # noqa: TRY400
+                    "operation.failed",
+                    kind=operation.kind.value,
+                    database=operation.database_name,
+                    exc_info=error,
+                )
+            return error
+        return None
+
+    async def _see_to(self, operation: PendingOperation) -> None:
+        name = operation.database_name
+        match operation.kind:
+            case OperationKind.SUSPEND:
+                await self._suspend(operation)
+            case OperationKind.DELETE | OperationKind.DISCARD:
+                await self.provider.delete(name)
+                if await self.provider.find(name) is not None:
+                    raise ProviderUnavailable("the provider still has the database after deleting it")
+                if await self.pending_operations.done(operation):
+                    log.info(
+                        "database.deleted",
+                        database=name,
+                        tenant_id=operation.tenant_id,
+                        kind=operation.kind.value,
+                    )
+
+    async def _suspend(self, operation: PendingOperation) -> None:
+        with contextlib.suppress(
+            NotFound
+        ):  # nothing that could be read; `reconcile` tells that it is missing
+            await self.provider.suspend(operation.database_name, operation.reason)
+        if (
+            not await self.pending_operations.done(operation)
+            and operation.tenant_id
+            and await self.pending_operations.is_ready(operation.tenant_id)
+        ):
+            await self.provider.resume(
+                operation.database_name
+            )  # somebody resumed it while we suspended it once more
+
+    async def _record(self, ended: Sequence[tuple[PendingOperation, Exception | None]]) -> None:
+        for operation, error in ended:
+            if error is not None:
+                await self._failed(operation, error)
+
+    async def _failed(self, operation: PendingOperation, error: Exception) -> None:
+        failures, text = operation.attempts + 1, describe(error)
+        delay_s = SOON.delay_s(failures, self.random)
+        if is_worth_a_line(failures):
+            log.warning(
+                "operation.delayed",
+                kind=operation.kind.value,
+                database=operation.database_name,
+                tenant_id=operation.tenant_id,
+                attempts=failures,
+                retry_in_s=round(delay_s, 1),
+                reason=text,
+            )
+        await self.pending_operations.failed(operation, text, self.clock.now_ms() + int(delay_s * 1000))

@@ -1,24 +1,47 @@
 """The background work that gives every tenant its database, from rows that say what is due."""
 
-import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
+import msgspec
+
+from freehold.backoff import SLOWLY, SOON, is_worth_a_line
 from freehold.clock import SystemClock
-from freehold.errors import ProviderUnavailable
-from freehold.tenants.cooldown import Cooldown
+from freehold.errors import CentralUnavailable, FreeholdError, ProviderUnavailable, Unavailable
+from freehold.log import get_logger
+from freehold.tenants.errors import describe
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider, TenantStore
-from freehold.tenants.provision import Provision
-from freehold.tenants.provisioner_config import ProvisionerConfig
-from freehold.tenants.types import Tenant
-from freehold.tenants.worker_pool import Outcome, WorkerPool
+from freehold.tenants.types import Claim, Tenant, TenantState
+from freehold.tenants.worker import Cooldown, Worker, WorkerConfig, within
+
+log = get_logger()
+
+_CHECK_LIMIT_S = 10.0
+# Migrations published while we work are rare; that many in a row mean that we do not see the registry's end.
+_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one try. `error` is None when the database is ready, at `schema_version`."""
+
+    tenant: Tenant
+    schema_version: int = 0
+    error: Exception | None = None
+
+
+def retry_delay_s(error: Exception, failures: int, random: Callable[[], float]) -> float:
+    """Seconds until the next try: soon when it may be over in a moment, slowly when somebody must repair it."""
+    backoff = SOON if isinstance(error, Unavailable | TimeoutError) else SLOWLY
+    return backoff.delay_s(failures, random)
 
 
 class Provisioner:
-    """Claims due tenants and provisions them, a few at a time; any number of processes may do so at once.
+    """Claims due tenants and makes their databases, a few at a time; any number of processes may do so at once.
 
-    All that it knows is in the tenants' rows, so that it may be killed at any moment.
+    `take_waiting` gives a new tenant a database that is made already, if there is one.
     """
 
     def __init__(
@@ -27,47 +50,38 @@ class Provisioner:
         provider: DatabaseProvider,
         bring_up_to_date: BringUpToDate,
         *,
-        pace: ProvisionerConfig | None = None,
+        config: WorkerConfig | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = random.random,
         take_waiting: Callable[[Tenant], Awaitable[str | None]] | None = None,
     ) -> None:
         self._store = store
         self._provider = provider
-        self._provision = Provision(store, provider, bring_up_to_date, take_waiting)
-        self._pace = pace or ProvisionerConfig()
+        self._bring_up_to_date = bring_up_to_date
+        self._take_waiting = take_waiting
+        self._config = config or WorkerConfig()
         self._clock = clock or SystemClock()
         self._random = random
-        self._woken = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._suspects_provider = False
+        self._background = Worker(
+            clock=self._clock,
+            config=self._config,
+            next_due_ms=self._next_due_ms,
+            claim=self._claim,
+            do=self._do,
+            record=self._record,
+            renew=self._renew,
+            give_back=self._give_back,
+            cooldown=Cooldown(random),
+        )
 
     def wake(self) -> None:
         """Look at once for tenants that are due. Costs a few microseconds; any thread may call it."""
-        if self._loop is None:
-            self._woken.set()
-            return
-        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody sleeps in it
-            self._loop.call_soon_threadsafe(self._woken.set)
+        self._background.wake()
 
     async def run(self) -> None:
         """Work until cancelled; then what is in work gets a moment to end, and the rest is given back."""
-        crew = self._crew(lambda _outcome: self._woken.set())
-        outage = Cooldown(self._clock, self._random)
-        self._loop = asyncio.get_running_loop()
-        try:
-            while True:
-                self._woken.clear()  # before the look: who wakes us during it wants another one
-                try:
-                    idle_s = await self._look(crew)
-                except Exception as error:  # whatever it is, this work must not stop for good
-                    await outage.wait_after(error)  # and no wake-up shortens it
-                else:
-                    outage.is_over()
-                    await self._idle(idle_s)
-        finally:
-            self._loop = None
-            await crew.stop()
+        await self._background.run()
 
     async def drain(self, on_end: Callable[[Outcome], None] = lambda _outcome: None) -> list[Outcome]:
         """Provision all that is due now, each once; gives those that failed, `on_end` hears of every one.
@@ -76,81 +90,152 @@ class Provisioner:
             CentralUnavailable, ProviderUnavailable: nothing more can be done at the moment.
         """
         failed: list[Outcome] = []
-
-        def note(outcome: Outcome) -> None:
-            if outcome.error is not None:
-                failed.append(outcome)
-            on_end(outcome)
-
-        crew = self._crew(note)
         due_by_ms = self._clock.now_ms()  # what fails now is due later than this, so there is an end
-        try:
-            while True:
-                await self._check_provider()
-                await self._take_on(crew, due_by_ms)
-                if not crew.jobs:
-                    return failed
-                await crew.some_end()
-        finally:
-            await crew.stop()
 
-    async def one(self, tenant: Tenant) -> int:
-        """Provision this tenant now, whoever else does so; gives the version. Raises as `Provision.run` does.
+        async def due_now() -> int:
+            await self._check_provider()
+            return due_by_ms
 
-        If it fails, the service goes on trying.
-        """
-        return await self._provision.run(tenant)
+        async def claim(limit: int, lease_until_ms: int) -> Sequence[Claim]:
+            claims = await self._claim(limit, lease_until_ms, due_by_ms)
+            if not claims:
+                worker.end()
+            return claims
+
+        async def record(ended: Sequence[tuple[Claim, Outcome]]) -> None:
+            await self._record(ended)
+            for _, outcome in ended:
+                if outcome.error is not None:
+                    failed.append(outcome)
+                on_end(outcome)
+
+        worker = Worker(
+            clock=self._clock,
+            config=self._config,
+            next_due_ms=due_now,
+            claim=claim,
+            do=self._do,
+            record=record,
+            renew=self._renew,
+            give_back=self._give_back,
+        )
+        await worker.run()
+        return failed
 
     async def count_due(self) -> int:
         """How many tenants `drain` would take on now."""
         return await self._store.count_due(self._provider.name, self._clock.now_ms())
 
-    async def _look(self, crew: WorkerPool) -> float:
-        """Start what is due and there is room for; gives the seconds until there may be more to do."""
-        await self._check_provider()
-        if not crew.room:
-            return self._pace.poll_s  # the end of a job wakes us sooner
-        due_ms = await self._store.next_due_ms(self._provider.name)
-        now_ms = self._clock.now_ms()
-        if due_ms is None:
-            return self._pace.poll_s
-        if due_ms > now_ms:
-            return min(self._pace.poll_s, (due_ms - now_ms) / 1000)
-        return 0 if await self._take_on(crew, now_ms) else self._pace.poll_s
+    async def one(self, tenant: Tenant) -> int:
+        """Make this tenant's database now, whoever else does so, and return its version. The worker does no more.
 
-    async def _take_on(self, crew: WorkerPool, due_by_ms: int) -> int:
-        claims = await self._store.claim_due(
-            self._provider.name, due_by_ms=due_by_ms, lease_until_ms=crew.lease_end_ms(), limit=crew.room
-        )
-        crew.start(claims)
-        return len(claims)
+        If it fails, the service goes on trying. Three steps, each of which may be repeated after any failure, and
+        done twice at once: the database is made, brought to the newest version, and recorded as ready.
+
+        Raises:
+            CentralUnavailable: nothing is recorded; the lease runs out and somebody calls again.
+            ProviderUnavailable: nothing is recorded either.
+            FreeholdError: a migration that fails on this database, and says why.
+        """
+        # No transaction is open here: a slow provider must not hold the central write lock.
+        tenant = await self._with_database(tenant)
+        target = await self._provider.open(tenant.database_name)
+        for _ in range(_ROUNDS):
+            version = await self._bring_up_to_date(target)
+            marked = await self._store.mark_ready(tenant.tenant_id, version, tenant.database_name)
+            if marked == "not_pending":
+                await self._take_back(tenant)
+            if marked != "behind":
+                return version
+        raise Unavailable(f"newer migrations than {version} are published, but the database stays there")
+
+    async def _with_database(self, tenant: Tenant) -> Tenant:
+        """The tenant, once there is its database: one that was waiting, if it is new and there is one, or its own."""
+        if self._take_waiting is not None and not tenant.attempts:
+            name = await self._take_waiting(tenant)
+            if name is not None:
+                return msgspec.structs.replace(tenant, database_name=name)
+        await self._provider.create(tenant.database_name)
+        return tenant
+
+    async def _take_back(self, tenant: Tenant) -> None:
+        """Its user was deleted, or it got another database, while we worked: whoever did that may have looked for
+        ours before it was there.
+        """
+        found = await self._store.of_user(tenant.user_id)
+        is_going = found.state in (TenantState.DELETING, TenantState.DELETED)
+        if is_going or found.database_name != tenant.database_name:
+            await self._provider.delete(tenant.database_name)
+
+    # What the worker does ----------------------------------------------------------------------------------
+
+    async def _next_due_ms(self) -> int | None:
+        await self._check_provider()
+        return await self._store.next_due_ms(self._provider.name)
 
     async def _check_provider(self) -> None:
         """After a failure: is it that one tenant, or can nothing be made at the moment?"""
         if not self._suspects_provider:
             return
         try:
-            async with asyncio.timeout(self._pace.check_limit_s):
-                await self._provider.check()
+            await within(_CHECK_LIMIT_S, self._clock, self._provider.check())
         except TimeoutError as error:
             raise ProviderUnavailable("the place where tenant databases live does not answer") from error
         self._suspects_provider = False
 
-    async def _idle(self, seconds: float) -> None:
-        nap = asyncio.create_task(self._clock.sleep(seconds))
-        woken = asyncio.create_task(self._woken.wait())
-        try:
-            await asyncio.wait({nap, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            nap.cancel()
-            woken.cancel()
-
-    def _crew(self, on_end: Callable[[Outcome], None]) -> WorkerPool:
-        def note(outcome: Outcome) -> None:
-            if isinstance(outcome.error, ProviderUnavailable | TimeoutError):
-                self._suspects_provider = True
-            on_end(outcome)
-
-        return WorkerPool(
-            self._store, self._provision, self._pace, self._clock, self._random, on_end=note, jobs={}
+    async def _claim(self, limit: int, lease_until_ms: int, due_by_ms: int | None = None) -> Sequence[Claim]:
+        by_ms = self._clock.now_ms() if due_by_ms is None else due_by_ms
+        return await self._store.claim_due(
+            self._provider.name, due_by_ms=by_ms, lease_until_ms=lease_until_ms, limit=limit
         )
+
+    async def _do(self, claim: Claim) -> Outcome:
+        tenant, started_ms = claim.tenant, self._clock.now_ms()
+        try:
+            version = await within(self._config.limit_s, self._clock, self.one(tenant))
+        except Exception as error:  # a bug met by one tenant must not stop the others
+            self._suspects_provider |= isinstance(error, ProviderUnavailable | TimeoutError)
+            return Outcome(tenant=tenant, error=error)
+        log.info(
+            "tenant.provisioned",
+            tenant_id=tenant.tenant_id,
+            duration_ms=self._clock.now_ms() - started_ms,
+            schema_version=version,
+        )
+        return Outcome(tenant=tenant, schema_version=version)
+
+    async def _renew(self, claims: Sequence[Claim], lease_until_ms: int) -> Sequence[Claim]:
+        """A lost lease is no reason to stop, and the next renewal may still come in time: two do no harm."""
+        try:
+            return await self._store.renew(claims, lease_until_ms)
+        except CentralUnavailable:
+            return ()
+
+    async def _record(self, ended: Sequence[tuple[Claim, Outcome]]) -> None:
+        """Failures only: that a database is ready is recorded where it was made."""
+        for claim, outcome in ended:
+            if outcome.error is not None:
+                await self._record_failure(claim, outcome.error)
+
+    async def _record_failure(self, claim: Claim, error: Exception) -> None:
+        tenant, failures = claim.tenant, claim.tenant.attempts + 1
+        delay_s = retry_delay_s(error, failures, self._random)
+        facts = {
+            "tenant_id": tenant.tenant_id,
+            "attempts": failures,
+            "retry_in_s": round(delay_s, 1),
+            "code": error.code if isinstance(error, FreeholdError) else type(error).__name__,
+        }
+        if not isinstance(error, FreeholdError | TimeoutError):
+            log.error("tenant.provisioning_failed", **facts, exc_info=error)
+        elif is_worth_a_line(failures):
+            log.warning("tenant.provisioning_failed", **facts, reason=describe(error))
+        if isinstance(error, CentralUnavailable):
+            return  # nothing wrong with the tenant, and nowhere to write it: its lease runs out
+        with contextlib.suppress(CentralUnavailable):
+            await self._store.mark_failed(claim, describe(error), self._clock.now_ms() + int(delay_s * 1000))
+
+    async def _give_back(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            with contextlib.suppress(FreeholdError):  # its lease runs out
+                await self._store.release(claim, self._clock.now_ms())

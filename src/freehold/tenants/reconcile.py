@@ -9,14 +9,13 @@ from typing import Protocol
 from freehold.errors import Forbidden, FreeholdError, NotFound, ProviderUnavailable, Unavailable
 from freehold.log import get_logger
 from freehold.migrate.ledger import read_ledger
+from freehold.tenants.errors import describe
 from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
 from freehold.tenants.names import is_ours
-from freehold.tenants.operations_worker import Done, OperationsWorker
-from freehold.tenants.pending_operations import OperationKind
+from freehold.tenants.pending_operations import Done, OperationKind, OperationsWorker
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
-from freehold.tenants.provision import describe
+from freehold.tenants.provisioner import Outcome
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
-from freehold.tenants.worker_pool import Outcome
 
 # The central database as the catalogue of all databases: what `reconcile` asks of it and corrects in it.
 

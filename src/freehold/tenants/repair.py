@@ -24,9 +24,8 @@ from freehold.migrate.schema import read_schema
 from freehold.migrate.target import Target
 from freehold.tenants.backup import BadBackup, OpenFile
 from freehold.tenants.drift import Checked
-from freehold.tenants.errors import DatabaseDamaged
+from freehold.tenants.errors import DatabaseDamaged, describe
 from freehold.tenants.ports import DatabaseProvider
-from freehold.tenants.provision import describe
 from freehold.tenants.types import Tenant, TenantState
 
 log = get_logger()

@@ -23,8 +23,8 @@ from freehold.tenants.drift import DriftCheck
 from freehold.tenants.guests import GuestDatabases
 from freehold.tenants.lifecycle import Lifecycle
 from freehold.tenants.listing import TenantListing
-from freehold.tenants.operations_worker import OperationsWorker
 from freehold.tenants.operator_sql import OperatorSql
+from freehold.tenants.pending_operations import OperationsWorker
 from freehold.tenants.pool import Pool
 from freehold.tenants.ports import DatabaseProvider
 from freehold.tenants.provisioner import Provisioner

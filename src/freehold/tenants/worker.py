@@ -1,0 +1,325 @@
+"""The one background worker: looks for what is due, claims it, does it under a lease, and records what came of it.
+
+Three kinds of work use it: making databases (`provisioner.py`), what is pending besides (`pending_operations.py`),
+and the waves of a rollout (`rollouts/worker.py`). `DESIGN.md` beside this file draws the loop.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from freehold.backoff import OUTAGE, is_worth_a_line
+from freehold.errors import FreeholdError
+from freehold.log import get_logger
+from freehold.tenants.ports import Clock
+
+log = get_logger()
+
+T = TypeVar("T")
+
+
+class Leased(Protocol):
+    """Something claimed: ours until its lease is over."""
+
+    @property
+    def key(self) -> str:
+        """What it is, whoever has claimed it, and however often."""
+        ...
+
+
+ClaimT = TypeVar("ClaimT", bound=Leased)
+OutcomeT = TypeVar("OutcomeT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """`lease_s` is how long a killed process keeps others from what it claimed; leases are renewed while it works.
+
+    `limit_s` is how long one may take. What has ended is recorded when `flush_s` have passed since the last time, or
+    `flush_at` are together. A worker that is stopped gives what it is at work on `shutdown_limit_s` to end; None: as
+    long as it takes.
+    """
+
+    concurrency: int = 4
+    lease_s: float = 10.0
+    poll_s: float = 1.0
+    limit_s: float = 120.0
+    flush_s: float = 0.0
+    flush_at: int = 1
+    shutdown_limit_s: float | None = 3.0
+
+
+@dataclass(slots=True)
+class Cooldown:
+    """Counts failures in a row, rests longer after each, and logs some of them rather than all."""
+
+    random: Callable[[], float]
+    failures: int = 0
+    since_ms: int = 0
+
+    def after(self, error: Exception, now_ms: int) -> float:
+        """Seconds to rest after this failure."""
+        if not self.failures:
+            self.since_ms = now_ms
+        self.failures += 1
+        if not isinstance(error, FreeholdError):
+            log.error("provisioner.failed", failures=self.failures, exc_info=error)
+        elif is_worth_a_line(self.failures):
+            log.warning("provisioner.paused", code=error.code, reason=str(error), failures=self.failures)
+        return OUTAGE.delay_s(self.failures, self.random)
+
+    def is_over(self, now_ms: int) -> None:
+        """Note that everything answers (again)."""
+        if self.failures:
+            log.info("provisioner.resumed", after_ms=now_ms - self.since_ms)
+            self.failures = 0
+
+
+async def _none_renewed(_claims: Sequence[object], _lease_until_ms: int) -> Sequence[Any]:
+    """For work that ends before its lease does."""
+    return ()
+
+
+async def _none_given_back(_claims: Sequence[object]) -> None:
+    """For work that is due again when its lease is over."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker(Generic[ClaimT, OutcomeT]):
+    """Any number may share the work, and each may be killed at any moment: all that has to last is in rows.
+
+    What differs between kinds of work is passed in:
+
+    - `next_due_ms` tells when something is due, now or later; None when nothing is. Asked before each claim.
+    - `claim` takes up to a number of what is due, under a lease until a given time.
+    - `do` does one, and never raises.
+    - `record` writes down what came of some, each with the claim as it was renewed last.
+    - `renew` returns those claims that are still ours, with the longer lease.
+    - `give_back` returns claims unfinished.
+    - `room` is how many are done at once, `wanted` how many to claim when so many wait already for room. By default
+      nothing waits: as many are claimed as there is room for.
+
+    With a `cooldown` a failure to look, renew or record is followed by a rest, and the work goes on; without one
+    it is raised.
+    """
+
+    clock: Clock
+    config: WorkerConfig
+    next_due_ms: Callable[[], Awaitable[int | None]]
+    claim: Callable[[int, int], Awaitable[Sequence[ClaimT]]]
+    do: Callable[[ClaimT], Coroutine[Any, Any, OutcomeT]]
+    record: Callable[[Sequence[tuple[ClaimT, OutcomeT]]], Awaitable[None]]
+    renew: Callable[[Sequence[ClaimT], int], Awaitable[Sequence[ClaimT]]] = _none_renewed
+    give_back: Callable[[Sequence[ClaimT]], Awaitable[None]] = _none_given_back
+    room: Callable[[], int] | None = None
+    wanted: Callable[[int], int] | None = None
+    cooldown: Cooldown | None = None
+
+    # Claimed and not yet recorded, with the newest lease; and of these, those that wait, are being done, have ended.
+    _held: dict[str, ClaimT] = field(default_factory=dict, init=False)
+    _waiting: deque[str] = field(default_factory=deque, init=False)
+    _doing: dict[asyncio.Task[OutcomeT], str] = field(default_factory=dict, init=False)
+    _ended: list[tuple[str, OutcomeT]] = field(default_factory=list, init=False)
+    # These go on beside the work: it never waits for the central database.
+    _looking: asyncio.Task[None] | None = field(default=None, init=False)
+    _renewing: asyncio.Task[None] | None = field(default=None, init=False)
+    _recording: asyncio.Task[None] | None = field(default=None, init=False)
+    _alarm: asyncio.Task[None] | None = field(default=None, init=False)
+    _alarm_ms: float = field(default=0, init=False)
+    _look_from_ms: float = field(default=0, init=False)
+    _rest_until_ms: float = field(default=0, init=False)
+    _renew_from_ms: float = field(default=0, init=False)
+    _recorded_ms: float = field(default=0, init=False)
+    _is_woken: bool = field(default=False, init=False)
+    _is_ending: bool = field(default=False, init=False)
+    _stirred: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, init=False)
+
+    def wake(self) -> None:
+        """Look at once for what is due. Costs a few microseconds; any thread may call it."""
+        self._is_woken = True
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # that loop is closed: nobody sleeps in it
+                loop.call_soon_threadsafe(self._stirred.set)
+
+    def end(self) -> None:
+        """Begin nothing more: `run` returns when what is under way has ended and is recorded."""
+        self._is_ending = True
+        self._stirred.set()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has neither ended nor been stopped."""
+        return self._loop is not None
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether all that was claimed has ended and is recorded."""
+        return not self._held and self._recording is None
+
+    async def run(self) -> None:
+        """Work until `end` is called, or until cancelled.
+
+        Cancelled once, it gives what is under way some time to end, records that and gives the rest back: a claim or
+        an outcome on its way to the central database is not lost. Cancelled twice, it stops at once, and leases
+        run out.
+        """
+        self._loop, self._is_ending = asyncio.get_running_loop(), False
+        self._recorded_ms = self.clock.now_ms()
+        try:
+            while self._begin() or not self._is_ending:
+                await self._stirred.wait()
+                self._stirred.clear()
+                self._take_in()
+        finally:
+            self._loop = None
+            await self._stop()
+
+    def _begin(self) -> bool:
+        """Begin all that can begin now; whether anything is under way."""
+        now_ms = self.clock.now_ms()
+        alarms: list[float] = []
+        if not self._is_ending:
+            room = self.config.concurrency if self.room is None else self.room()
+            while self._waiting and len(self._doing) < room:
+                key = self._waiting.popleft()
+                self._doing[self._start(self.do(self._held[key]))] = key
+            wanted = room - len(self._held) if self.wanted is None else self.wanted(len(self._waiting))
+            if wanted > 0 and self._looking is None:
+                look_from_ms = max(0 if self._is_woken else self._look_from_ms, self._rest_until_ms)
+                if now_ms >= look_from_ms:
+                    self._is_woken = False  # before the look: whoever wakes us during it wants another one
+                    self._looking = self._start(self._look(wanted))
+                else:
+                    alarms.append(look_from_ms)
+        # Never while leases are being renewed: an outcome counts only under the newest one.
+        if self._ended and self._recording is None and self._renewing is None:
+            record_from_ms = self._recorded_ms + self.config.flush_s * 1000
+            is_rest = not (self._doing or self._waiting or self._looking)
+            if is_rest or now_ms >= record_from_ms or len(self._ended) >= self.config.flush_at:
+                self._recording = self._start(self._record())
+            else:
+                alarms.append(record_from_ms)
+        if self._held and self._renewing is None:
+            if now_ms >= self._renew_from_ms:
+                self._renewing = self._start(self._renew())
+            else:
+                alarms.append(self._renew_from_ms)
+        if alarms:
+            self._set_alarm(min(alarms), now_ms)
+        return bool(self._doing or self._looking or self._renewing or self._recording or self._ended)
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(lambda _task: self._stirred.set())
+        return task
+
+    def _set_alarm(self, at_ms: float, now_ms: int) -> None:
+        if self._alarm is not None:
+            if self._alarm_ms <= at_ms:
+                return  # one that rings early does no harm
+            self._alarm.cancel()
+        self._alarm_ms = at_ms
+        self._alarm = self._start(self.clock.sleep((at_ms - now_ms) / 1000))
+
+    def _take_in(self) -> None:
+        """What has come to its end. Raises, or rests for, what looking, renewing or recording raised."""
+        for doing in [task for task in self._doing if task.done()]:
+            self._ended.append((self._doing.pop(doing), doing.result()))
+        if self._alarm is not None and self._alarm.done():
+            self._alarm = None
+        ended = [task for task in (self._looking, self._renewing, self._recording) if task and task.done()]
+        self._looking = None if self._looking in ended else self._looking
+        self._renewing = None if self._renewing in ended else self._renewing
+        if self._recording in ended:
+            self._recording = None
+            self._is_woken = True
+        for task in ended:
+            try:
+                task.result()
+            except Exception as error:  # whatever it is, this work must not stop for good
+                if self.cooldown is None:
+                    raise
+                now_ms = self.clock.now_ms()
+                self._rest_until_ms = now_ms + self.cooldown.after(error, now_ms) * 1000
+
+    async def _look(self, wanted: int) -> None:
+        """Claim what is due, and note when to look again."""
+        due_ms, now_ms = await self.next_due_ms(), self.clock.now_ms()
+        idle_ms = self.config.poll_s * 1000
+        if due_ms is not None and due_ms > now_ms:
+            idle_ms = min(idle_ms, due_ms - now_ms)
+        elif due_ms is not None:
+            claims = await self.claim(wanted, self._lease_end_ms())
+            self._take_on(claims)
+            idle_ms = 0 if claims else idle_ms
+        self._look_from_ms = self.clock.now_ms() + idle_ms
+        if self.cooldown is not None:
+            self.cooldown.is_over(self.clock.now_ms())
+
+    def _take_on(self, claims: Sequence[ClaimT]) -> None:
+        if not self._held:
+            self._renew_soon()
+        for claim in claims:
+            # A lease of our own that ran out meanwhile comes back as a new claim: once is enough.
+            if claim.key not in self._held:
+                self._waiting.append(claim.key)
+            self._held[claim.key] = claim
+
+    async def _renew(self) -> None:
+        self._renew_soon()
+        for claim in await self.renew(list(self._held.values()), self._lease_end_ms()):
+            self._held[claim.key] = claim
+
+    def _renew_soon(self) -> None:
+        self._renew_from_ms = self.clock.now_ms() + self.config.lease_s * 1000 / 3
+
+    async def _record(self) -> None:
+        """Write down what has ended, under the leases as they were renewed meanwhile."""
+        ended, self._ended = self._ended, []
+        await self.record([(self._held.pop(key), outcome) for key, outcome in ended])
+        self._recorded_ms = self.clock.now_ms()
+
+    async def _stop(self) -> None:
+        """Let what is under way end, record it, and give the rest back."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        others = {task for task in (self._looking, self._renewing, self._recording) if task is not None}
+        self._looking = self._renewing = self._recording = None
+        if under_way := {*self._doing, *others}:
+            await asyncio.wait(under_way, timeout=self.config.shutdown_limit_s)
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+        self._ended += [(key, task.result()) for task, key in self._doing.items() if not task.cancelled()]
+        self._doing.clear()
+        self._waiting.clear()
+        if self._ended:
+            await self._record()
+        back = list(self._held.values())
+        self._held.clear()
+        if back:
+            await self.give_back(back)
+
+    def _lease_end_ms(self) -> int:
+        """When a lease taken now is over."""
+        return self.clock.now_ms() + int(self.config.lease_s * 1000)
+
+
+async def within(limit_s: float, clock: Clock, work: Coroutine[Any, Any, T]) -> T:
+    """What the work returns. Raises `TimeoutError` if it takes longer, and then it is cancelled."""
+    working, nap = asyncio.create_task(work), asyncio.create_task(clock.sleep(limit_s))
+    try:
+        await asyncio.wait({working, nap}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise TimeoutError
+        return working.result()
+    finally:
+        nap.cancel()
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
