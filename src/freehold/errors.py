@@ -1,61 +1,156 @@
-"""Every error Freehold raises on purpose, in its own words. `http/problems.py` and `cli/` map them once."""
+"""The kinds of errors that Freehold raises on purpose; each error is a class below one of them.
+
+FreeholdError                  never raised itself
+├── InvalidInput               what was sent cannot be used as it is
+├── Unauthenticated            no credentials, or none that are valid
+├── Forbidden                  valid credentials that do not allow this
+├── NotFound                   no such thing, or none that the caller may know of
+├── Conflict                   it contradicts what is there
+├── AppTooOld                  the app has to be updated
+├── TooLarge                   over a limit
+├── RateLimited                too often; `retry_after_s` says when to come back
+└── Unavailable                something does not answer; the same call may work later
+    ├── CentralUnavailable     the central database
+    └── ProviderUnavailable    the place where tenant databases live
+        └── ProviderRefuses    it answers, and refuses our settings
+
+A class says all of its error: the `code` for programs, the `kind`, the `message`; and for docs/errors.md what it
+means, in the first paragraph of its docstring, and what to do, in `remedy`. Nothing here knows HTTP:
+`http/problems.py` has a status for each kind, `http/auth/replies.py` answers in better-auth's words, and
+`cli/context.py` has the exit codes.
+"""
+
+from typing import ClassVar, Literal, NamedTuple
+
+Kind = Literal[
+    "invalid",
+    "unauthenticated",
+    "forbidden",
+    "not found",
+    "conflict",
+    "taken",
+    "gone",
+    "outdated",
+    "too large",
+    "too many",
+    "wrong method",
+    "wrong type",
+    "timed out",
+    "internal",
+    "unavailable",
+]
+"""What sort of failure it is, as whoever answers for it distinguishes them."""
+
+
+class BetterAuth(NamedTuple):
+    """How `/api/auth` says an error: as better-auth does, whose clients know these codes.
+
+    Without a `message` it is the error's own. `kind` is there where better-auth takes it for another.
+    """
+
+    code: str
+    message: str | None = None
+    kind: Kind | None = None
 
 
 class FreeholdError(Exception):
-    """Something expected went wrong. `str(error)` says what happened and what to do; it holds no secret."""
+    """Something expected went wrong. `str(error)` says what happened and what to do; it holds no secret.
+
+    A class with a `code` of its own is on the page of errors; others go by their parent's, as do those that only
+    `/api/auth` answers with, which have `better_auth` instead.
+    """
 
     code = "error"  # clients switch on this; never rename one
+    kind: ClassVar[Kind] = "internal"
+    message: ClassVar[str] = ""  # unless it is raised with another
+    remedy: ClassVar[str] = ""
+    better_auth = BetterAuth(
+        "INTERNAL_SERVER_ERROR", "Internal Server Error", "internal"
+    )  # of those without their own
+    is_for_operators: ClassVar[bool] = False  # only the command line meets it
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or self.message)
 
 
 class InvalidInput(FreeholdError):
     """What was sent cannot be used as it is."""
 
     code = "invalid_input"
+    kind: ClassVar[Kind] = "invalid"
+    remedy = "The message, or `faults`, says why: change the request."
 
 
 class Unauthenticated(FreeholdError):
-    """No credentials, or credentials that are not valid (any more)."""
+    """No credentials, or none that are still valid."""
 
     code = "unauthenticated"
+    kind: ClassVar[Kind] = "unauthenticated"
+    remedy = "Sign in."
 
 
 class Forbidden(FreeholdError):
-    """Valid credentials that do not allow this."""
+    """The credentials are valid and do not allow this."""
 
     code = "forbidden"
+    kind: ClassVar[Kind] = "forbidden"
+    remedy = "Ask somebody who may, or for the right to."
 
 
 class NotFound(FreeholdError):
-    """No such thing, or none that the caller may know of."""
+    """There is no such thing, or none that you may know of."""
 
     code = "not_found"
+    kind: ClassVar[Kind] = "not found"
+    remedy = "Check the name or the id, and whose it is."
 
 
 class Conflict(FreeholdError):
-    """It contradicts what is already there."""
+    """It contradicts what is there."""
 
     code = "conflict"
+    kind: ClassVar[Kind] = "conflict"
+    remedy = "Look at the present state again; the message says what is in the way."
 
 
 class AppTooOld(FreeholdError):
-    """The database's schema needs a newer app than this one: its user has to update it."""
+    """The database's schema needs a newer app than this one."""
 
     code = "app_too_old"
+    kind: ClassVar[Kind] = "outdated"
+    remedy = "Update the app."
 
 
 class TooLarge(FreeholdError):
-    """A request, result or database over its limit."""
+    """A body, result or database is over its limit."""
 
     code = "too_large"
+    kind: ClassVar[Kind] = "too large"
+    remedy = "Send or ask for less; the message has the limit."
+
+
+class RateLimited(FreeholdError):
+    """Too many requests."""
+
+    code = "rate_limited"
+    kind: ClassVar[Kind] = "too many"
+    remedy = "Try again after `Retry-After` seconds."
+    better_auth = BetterAuth("", "Too many requests. Please try again later.")
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many requests; try again in {retry_after_s} seconds")
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(FreeholdError):
-    """Something we depend on does not answer; the same call may work later.
+    """Something that the service depends on does not answer.
 
-    `retry_after` is how many seconds later, where that was said.
+    `retry_after` is in how many seconds the same call may work, where that was said.
     """
 
     code = "unavailable"
+    kind: ClassVar[Kind] = "unavailable"
+    remedy = "Try again after `Retry-After` seconds."
     retry_after: float | None = None
 
 
@@ -63,12 +158,14 @@ class CentralUnavailable(Unavailable):
     """The central database does not answer or cannot write."""
 
     code = "central_unavailable"
+    remedy = "Try again after `Retry-After` seconds."
 
 
 class ProviderUnavailable(Unavailable):
-    """The place where tenant databases live does not answer or cannot write."""
+    """Tenant databases cannot be reached or made now."""
 
     code = "provider_unavailable"
+    remedy = "Try again after `Retry-After` seconds."
 
 
 class ProviderRefuses(ProviderUnavailable):

@@ -6,8 +6,6 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from freehold.errors import FreeholdError
-
 _RATE = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
 
 
@@ -81,16 +79,6 @@ def site_of(network: str) -> str | None:
         return f"{IPv6Address(int(IPv6Address(network)) >> bits << bits)}/{_SITE_BITS}"
     except ValueError:
         return None
-
-
-class RateLimited(FreeholdError):
-    """Too often; the same call works again after `retry_after_s`."""
-
-    code = "rate_limited"
-
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"too many requests; try again in {retry_after_s} seconds")
-        self.retry_after_s = retry_after_s
 
 
 def parse_rate(text: str) -> Rate:

@@ -17,13 +17,19 @@ from freehold.auth.errors import CodeExpired, MailRefused, MailUnavailable, TooM
 from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.auth.places import Place
 from freehold.auth.verifications import Rows, Verification
-from freehold.limiting import NO_LIMIT, Rate, RateLimited
+from freehold.errors import RateLimited
+from freehold.limiting import NO_LIMIT, Rate
 
 T = TypeVar("T")
 
 START = datetime(2026, 1, 31, 10, 20, 30, tzinfo=UTC)
 SIGN_IN = Purpose(kind="sign-in", email="ada@example.com")
-REFUSALS = (WrongCode, CodeExpired, TooManyTries, RateLimited)
+REFUSALS: dict[type[Exception], str] = {
+    WrongCode: "wrong_code",
+    CodeExpired: "code_expired",
+    TooManyTries: "too_many_tries",
+    RateLimited: "rate_limited",
+}
 HOME = "192.0.2.1"
 
 
@@ -103,8 +109,8 @@ class World:
     async def outcome(self, code: str, purpose: Purpose = SIGN_IN, source: str = HOME) -> str:
         try:
             await self.codes.use(purpose, code, source)
-        except REFUSALS as error:
-            return error.code
+        except tuple(REFUSALS) as error:
+            return REFUSALS[type(error)]
         return "in"
 
     def wait(self, **more: float) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from freehold.http.auth.bodies import ABSENT, Field, check
-from freehold.http.auth.replies import Refusal
+from freehold.http.auth.errors import BadField
+from freehold.http.auth.replies import auth_status_of
 from freehold.http.client_address import ClientAddresses
 
 FIELDS = (
@@ -43,13 +44,10 @@ FIELDS = (
     ],
 )
 def test_faults_are_told_in_the_words_clients_know(body: Any, message: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(BadField) as refused:
         check(body, FIELDS)
-    assert (refused.value.status, refused.value.code, refused.value.message) == (
-        400,
-        "VALIDATION_ERROR",
-        message,
-    )
+    assert (auth_status_of(BadField), BadField.better_auth.code) == (400, "VALIDATION_ERROR")
+    assert str(refused.value) == message
 
 
 def test_unknown_fields_are_dropped() -> None:

@@ -1,7 +1,5 @@
 """Promises of the documentation that nothing else would notice when they are broken."""
 
-import importlib
-import pkgutil
 import re
 import tomllib
 
@@ -11,23 +9,10 @@ from testbed.servers import ROOT
 
 import freehold
 from freehold.audit.types import RESEALED, STARTED
-from freehold.errors import FreeholdError
 from freehold.http.problems import FRAMEWORK_CODES
 from freehold.settings.load import variables
 from tests.support.commands import COMMANDS
-
-
-def _all_errors() -> set[type[FreeholdError]]:
-    for module in pkgutil.walk_packages(freehold.__path__, "freehold."):
-        importlib.import_module(module.name)
-    found = {FreeholdError}
-    queue = [FreeholdError]
-    while queue:
-        for kind in queue.pop().__subclasses__():
-            if kind not in found and kind.__module__.startswith("freehold."):
-                found.add(kind)
-                queue.append(kind)
-    return found
+from tests.support.errors import all_errors
 
 
 def test_the_example_environment_lists_exactly_the_settings() -> None:
@@ -39,7 +24,7 @@ def test_the_example_environment_lists_exactly_the_settings() -> None:
 
 def test_every_error_code_is_documented_and_every_documented_one_exists() -> None:
     documented = set(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/errors.md").read_text(), re.MULTILINE))
-    assert documented == {kind.code for kind in _all_errors()} | set(FRAMEWORK_CODES.values())
+    assert documented == {kind.code for kind in all_errors()} | set(FRAMEWORK_CODES.values())
 
 
 def test_every_action_of_the_audit_trail_is_documented_and_every_documented_one_exists() -> None:
@@ -76,7 +61,7 @@ def test_every_test_that_the_security_pages_name_exists() -> None:
 
 
 def test_every_error_code_belongs_to_one_kind() -> None:
-    codes = [kind.__dict__["code"] for kind in _all_errors() if "code" in kind.__dict__]
+    codes = [kind.__dict__["code"] for kind in all_errors() if "code" in kind.__dict__]
     assert sorted(codes) == sorted(set(codes))
 
 

@@ -1,227 +1,327 @@
-"""What sign-up, sign-in and the care of an account refuse."""
+"""What sign-up, sign-in and the care of an account refuse.
+
+Those without a `code` are answered by `/api/auth` alone.
+"""
 
 from freehold.auth.types import User
-from freehold.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated, Unavailable
+from freehold.errors import (
+    BetterAuth,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class EmailTaken(Conflict):
-    """Somebody has signed up with this address."""
+    """A user has this address."""
 
     code = "email_taken"
+    message = "there is a user with this address"
+    remedy = "Sign in, or use another address."
+    better_auth = BetterAuth(
+        "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL", "User already exists. Use another email.", "taken"
+    )
 
 
 class IdentityTaken(Conflict):
-    """Somebody else signs in with this identity."""
-
-    code = "identity_taken"
+    """Somebody else signs in with this identity. Caught where somebody signs in with a provider."""
 
 
 class AccountNotFound(InvalidInput):
     """The user has no such account."""
 
-    code = "account_not_found"
+    message = "Account not found"
+    remedy = "Take an id of `list-accounts`."
+    better_auth = BetterAuth("ACCOUNT_NOT_FOUND")
 
 
 class LastAccount(InvalidInput):
-    """The user's only account; without it there would be no way in."""
+    """The user's only sign-in method cannot be removed."""
 
-    code = "last_account"
+    message = "You can't unlink your last account"
+    remedy = "Add another one first."
+    better_auth = BetterAuth("FAILED_TO_UNLINK_LAST_ACCOUNT")
 
 
-class IsGuest(Conflict):
-    """Guests are guests already."""
+class IsGuest(InvalidInput):
+    """You are already signed in as a guest."""
 
-    code = "is_guest"
+    message = "Anonymous users cannot sign in again anonymously"
+    remedy = "Go on with that session, or sign out first."
+    better_auth = BetterAuth("ANONYMOUS_USERS_CANNOT_SIGN_IN_AGAIN_ANONYMOUSLY")
 
 
 class NotAGuest(Forbidden):
     """Only a guest may do this."""
 
-    code = "not_a_guest"
+    message = "User is not anonymous"
+    remedy = "Delete a full account with `delete-user`."
+    better_auth = BetterAuth("USER_IS_NOT_ANONYMOUS")
 
 
 class InvalidEmail(InvalidInput):
-    """Not an e-mail address."""
+    """This is not an e-mail address."""
 
     code = "invalid_email"
+    message = "this is not an e-mail address"
+    remedy = "Check it for typing errors."
+    better_auth = BetterAuth("INVALID_EMAIL", "Invalid email")
 
 
 class PasswordTooShort(InvalidInput):
+    """The password has fewer than 8 characters."""
+
     code = "password_too_short"
+    remedy = "Choose a longer one."
+    better_auth = BetterAuth("PASSWORD_TOO_SHORT", "Password too short")
 
 
 class PasswordTooLong(InvalidInput):
+    """The password has more than 128 characters."""
+
     code = "password_too_long"
+    remedy = "Choose a shorter one."
+    better_auth = BetterAuth("PASSWORD_TOO_LONG", "Password too long")
 
 
 class PasswordCompromised(InvalidInput):
-    """One of the most common passwords, or one that is known from a breach."""
+    """The password is one of the most common ones, or known from a breach."""
 
     code = "password_compromised"
+    remedy = "Choose another one."
+    better_auth = BetterAuth(
+        "PASSWORD_COMPROMISED",
+        "The password you entered has been compromised. Please choose a different password.",
+    )
 
 
 class PasswordTooPredictable(InvalidInput):
-    """Made of the user's own words, or the service's."""
+    """The password is made of your name, your address, or the name of this app."""
 
     code = "password_too_predictable"
+    message = "choose a password without your name, your address, or the name of this app"
+    remedy = "Choose another one."
+    better_auth = BetterAuth(
+        "PASSWORD_TOO_PREDICTABLE",
+        "Choose a password without your name, your address, or the name of this app",
+    )
 
 
 class WrongCredentials(Unauthenticated):
-    """Unknown address or wrong password; which of them is not told."""
+    """The address or the password is wrong; which of them is not told."""
 
     code = "wrong_credentials"
+    message = "the address or the password is wrong"
+    remedy = "Check both, or choose a new password by a link in a mail."
+    better_auth = BetterAuth("INVALID_EMAIL_OR_PASSWORD", "Invalid email or password")
 
 
 class Banned(Forbidden):
-    """The password is right, but an operator has banned the user."""
+    """The user is banned."""
 
     code = "banned"
+    message = "this user is banned"
+    remedy = "Ask the operator."
+    better_auth = BetterAuth(
+        "BANNED_USER",
+        "You have been banned from this application. Please contact support if you believe this is an error.",
+    )
 
 
 class NotAnAdmin(Conflict):
-    """The user exists and was not asked to be made an administrator."""
+    """`users create-admin` found an ordinary user with this address."""
 
     code = "not_an_admin"
+    remedy = "Say `--promote` to make them an administrator."
+    is_for_operators = True
 
 
 class BadAccessToken(Unauthenticated):
-    """An access token that is forged, expired, of another kind, or whose session has ended."""
+    """The access token is forged or expired, or its session has ended."""
 
     code = "bad_access_token"
+    remedy = "Get a new one with the refresh token, or sign in."
+    better_auth = BetterAuth("INVALID_TOKEN", "Invalid or expired token")
 
 
 class BadRefreshToken(Unauthenticated):
-    """A refresh token that is unknown or expired, was used before, or whose session has ended."""
+    """The refresh token is unknown or expired, or was used before, or its session has ended."""
 
-    code = "bad_refresh_token"
+    message = "Invalid or expired refresh token"
+    remedy = "Sign in."
+    better_auth = BetterAuth("INVALID_REFRESH_TOKEN")
 
 
 class MailUnavailable(Unavailable):
-    """The mail server does not answer, or does not take mail now."""
+    """The mail did not go out, as the mail server does not take it now."""
 
     code = "mail_unavailable"
+    remedy = "Try again later."
 
 
 class MailRefused(InvalidInput):
     """The mail server takes no mail for this address."""
 
     code = "mail_refused"
+    message = "the mail server takes no mail for this address"
+    remedy = "Check it, or use another."
+    better_auth = BetterAuth("MAIL_REFUSED", "The mail server takes no mail for this address")
 
 
 class EmailNotVerified(Forbidden):
-    """Nobody gets in with this address before its owner has followed the link in a mail.
+    """Nobody signs in with this address before its owner has followed the link in a mail.
 
     `user` is who would have signed in or up; after a sign-up with an address that is taken, nobody's.
     """
 
     code = "email_not_verified"
+    message = "follow the link in the mail to verify your address first"
+    remedy = "Follow the link in the mail."
+    better_auth = BetterAuth("EMAIL_NOT_VERIFIED", "Email not verified")
 
     def __init__(self, user: User) -> None:
-        super().__init__("follow the link in the mail to verify your address first")
+        super().__init__()
         self.user = user
 
 
 class WrongCode(InvalidInput):
-    """Not the code that was sent last, or one that was used."""
+    """This is not the one-time code that was sent last, or it was used."""
 
-    code = "wrong_code"
+    message = "Invalid OTP"
+    remedy = "Ask for another one."
+    better_auth = BetterAuth("INVALID_OTP")
 
 
 class CodeExpired(InvalidInput):
-    """A code that was not used within its five minutes."""
+    """The one-time code is older than five minutes."""
 
-    code = "code_expired"
+    message = "OTP expired"
+    remedy = "Ask for another one."
+    better_auth = BetterAuth("OTP_EXPIRED")
 
 
 class TooManyTries(Forbidden):
-    """So many wrong codes that even the right one is not taken."""
+    """There were too many wrong one-time codes: even the right one is void here."""
 
-    code = "too_many_tries"
+    message = "Too many attempts"
+    remedy = "Ask for another one."
+    better_auth = BetterAuth("TOO_MANY_ATTEMPTS")
 
 
 class BadLink(InvalidInput):
-    """A link that is forged, was used, or is void since something changed."""
+    """The link of a mail is forged, was used, is too old, or is void since the account has changed."""
 
-    code = "bad_link"
+    message = "Invalid token"
+    remedy = "Ask for another one."
+    better_auth = BetterAuth("INVALID_TOKEN")
 
 
-class LinkExpired(InvalidInput):
-    code = "link_expired"
+class LinkExpired(Unauthenticated):
+    """The link of a mail is too old."""
+
+    message = "Token expired"
+    remedy = "Ask for another one."
+    better_auth = BetterAuth("TOKEN_EXPIRED")
 
 
 class WrongPassword(InvalidInput):
-    """Somebody who is signed in gave a wrong password."""
+    """This is not the password of the signed-in user."""
 
-    code = "wrong_password"
+    message = "Invalid password"
+    remedy = "Try again, or choose a new one by a link in a mail."
+    better_auth = BetterAuth("INVALID_PASSWORD")
 
 
 class NoPassword(InvalidInput):
-    """The user signs in without one."""
+    """The account has no password."""
 
-    code = "no_password"
+    message = "Credential account not found"
+    remedy = "Choose one by a link in a mail."
+    better_auth = BetterAuth("CREDENTIAL_ACCOUNT_NOT_FOUND")
 
 
 class SameEmail(InvalidInput):
     """The new address is the present one."""
 
-    code = "same_email"
+    message = "Email is the same"
+    remedy = "Nothing is to be done."
+    better_auth = BetterAuth("")
 
 
 class EmailMismatch(InvalidInput):
     """This is not the signed-in user's e-mail address."""
 
-    code = "email_mismatch"
+    message = "Email mismatch"
+    remedy = "Send their own, or sign out first."
+    better_auth = BetterAuth("EMAIL_MISMATCH")
 
 
 class EmailVerified(InvalidInput):
     """The address is verified already."""
 
-    code = "email_verified"
+    message = "Email is already verified"
+    remedy = "Nothing is to be done."
+    better_auth = BetterAuth("EMAIL_ALREADY_VERIFIED")
 
 
 class SessionNotFresh(Forbidden):
-    """The sign-in was too long ago for something this serious."""
+    """The sign-in was more than a day ago, which is too long for something this serious."""
 
-    code = "session_not_fresh"
+    message = "Session is not fresh"
+    remedy = "Sign in again. `delete-user` says 400 `SESSION_EXPIRED` instead, as better-auth does."
+    better_auth = BetterAuth("SESSION_NOT_FRESH")
 
 
 class NoSuchUser(NotFound):
     """There is no user with this id, or no longer."""
 
-    code = "no_such_user"
+    message = "there is no such user"
+    remedy = "Take an id of `admin/list-users`."
+    better_auth = BetterAuth("USER_NOT_FOUND", "User not found")
 
 
 class NoSuchField(InvalidInput):
-    """Users have no field of this name."""
-
-    code = "no_such_field"
+    """Users have no field of this name. Caught where they are listed."""
 
 
 class CannotBanYourself(InvalidInput):
-    """An administrator would lock themself out."""
+    """You are banning yourself, which would lock you out."""
 
-    code = "cannot_ban_yourself"
+    message = "You cannot ban yourself"
+    remedy = "Ask another administrator."
+    better_auth = BetterAuth("YOU_CANNOT_BAN_YOURSELF")
 
 
 class CannotRemoveYourself(InvalidInput):
-    """An administrator would delete themself as if somebody else."""
+    """You are removing yourself as if you were somebody else."""
 
-    code = "cannot_remove_yourself"
+    message = "You cannot remove yourself"
+    remedy = "Delete your own account with `delete-user`."
+    better_auth = BetterAuth("YOU_CANNOT_REMOVE_YOURSELF")
 
 
 class AdminsActAsThemselves(Forbidden):
     """Nobody impersonates an administrator."""
 
-    code = "admins_act_as_themselves"
+    message = "You cannot impersonate admins"
+    remedy = "Impersonate an ordinary user."
+    better_auth = BetterAuth("YOU_CANNOT_IMPERSONATE_ADMINS")
 
 
 class NotImpersonating(InvalidInput):
     """This session is not one in which an administrator acts as somebody else."""
 
-    code = "not_impersonating"
+    message = "You are not impersonating anyone"
+    remedy = "Nothing is to be done."
+    better_auth = BetterAuth("")
 
 
 class AdminSessionGone(InvalidInput):
     """The session that an impersonation was begun from is over, or its cookie was not sent."""
 
-    code = "admin_session_gone"
+    message = "Failed to find admin session"
+    remedy = "Sign in again."
+    better_auth = BetterAuth("")

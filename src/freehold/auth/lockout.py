@@ -20,7 +20,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from freehold.dates import utc_now
-from freehold.limiting import RateLimited
+from freehold.errors import RateLimited
 from freehold.log import get_logger
 
 log = get_logger()

@@ -162,7 +162,7 @@ class Auth:
             Unavailable: too many are signing in, or the central database does not answer.
         """
         if not is_email(email):
-            raise InvalidEmail("this is not an e-mail address")
+            raise InvalidEmail
         check_length(password)
         seen = await self.sessions.seen()
         found = await self.store.find_credential(email.lower())
@@ -171,7 +171,7 @@ class Auth:
             attempt.is_right = await self.hasher.verify(password, password_hash) and found is not None
         if not attempt.is_right or found is None:
             await self.audit.record(_failed_sign_in(found.user if found else None, "wrong_password"))
-            raise WrongCredentials("the address or the password is wrong")
+            raise WrongCredentials
         if self.verification is not None and not found.user.email_verified:
             await self.audit.record(_failed_sign_in(found.user, "email_not_verified"))
             raise EmailNotVerified(found.user)
@@ -180,7 +180,7 @@ class Auth:
                 found.user, client, remember=remember, seen=seen, password_hash=password_hash
             )
         except NotFound as error:  # deleted, or the password replaced, while it was being checked
-            raise WrongCredentials("the address or the password is wrong") from error
+            raise WrongCredentials from error
 
     async def start_session(
         self,
@@ -232,11 +232,11 @@ class Auth:
                 await self.places.remember(user.email, client.source)
         return found
 
-    def require_fresh(self, asking: SignedIn, what: str) -> None:
-        """Raises `SessionNotFresh`, which says what for, unless this session's sign-in is recent."""
+    def require_fresh(self, asking: SignedIn) -> None:
+        """Raises `SessionNotFresh` unless this session's sign-in is recent."""
         age = self.clock() - from_iso(asking.session.created_at)
         if self.fresh_age and age >= self.fresh_age:
-            raise SessionNotFresh(f"sign in again to {what}")
+            raise SessionNotFresh
 
     @asynccontextmanager
     async def attempt(self, email: str, source: str) -> AsyncIterator[Attempt]:
@@ -286,12 +286,12 @@ class Auth:
         """The hash of a new user's password, after all that can be refused cheaply has been."""
         await self._check_new(new)
         if await self.store.find_credential(new.email.lower()) is not None:
-            raise EmailTaken("there is a user with this address")
+            raise EmailTaken
         return await self.hasher.hash(new.password)
 
     async def _check_new(self, new: NewUser) -> None:
         if not is_email(new.email):
-            raise InvalidEmail("this is not an e-mail address")
+            raise InvalidEmail
         await self.rules.check(new.password, new.name, new.email)
 
     async def _promoted(self, user: User, *, promote: bool) -> AdminOutcome:
@@ -310,7 +310,7 @@ class Auth:
         if not user.banned:
             return user
         if user.is_banned_at(now):
-            raise Banned("this user is banned")
+            raise Banned
         await self.store.lift_ban(user.user_id, to_iso(now))
         found = await self.store.find_credential(user.email)
         return found.user if found else user

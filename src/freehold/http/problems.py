@@ -13,40 +13,30 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 
-from freehold.errors import (
-    AppTooOld,
-    Conflict,
-    Forbidden,
-    FreeholdError,
-    InvalidInput,
-    NotFound,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-)
-from freehold.http.middleware.large_bodies import NoRoom
+from freehold.errors import FreeholdError, Kind
 from freehold.http.page_origins import hint_for_refusal
-from freehold.limiting import RateLimited
 from freehold.log import get_logger
-from freehold.migrate.signature import RegistryTampered
 from freehold.settings.load import one_of
-from freehold.tenants.errors import DatabaseDeleted, DatabaseSuspended
+from freehold.tenants.errors import DatabaseSuspended
 
 log = get_logger()
 
-STATUS: dict[type[FreeholdError], int] = {
-    InvalidInput: 400,
-    Unauthenticated: 401,
-    Forbidden: 403,
-    NotFound: 404,
-    DatabaseDeleted: 410,
-    Conflict: 409,
-    AppTooOld: 426,
-    TooLarge: 413,
-    RateLimited: 429,
-    NoRoom: 429,
-    Unavailable: 503,
-    RegistryTampered: 503,
+STATUS: dict[Kind, int] = {
+    "invalid": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "not found": 404,
+    "wrong method": 405,
+    "timed out": 408,
+    "conflict": 409,
+    "gone": 410,
+    "too large": 413,
+    "wrong type": 415,
+    "taken": 422,
+    "outdated": 426,
+    "too many": 429,
+    "internal": 500,
+    "unavailable": 503,
 }
 
 # Codes of the errors that the framework, or the connection, finds before our code runs.
@@ -79,9 +69,8 @@ _NOT_A_CHOICE = "Invalid enum value "
 
 
 def status_of(error: FreeholdError | type[FreeholdError]) -> int:
-    """HTTP status for one of our errors, or a kind of them; one without its own entry takes its parent's."""
-    kinds = error.__mro__ if isinstance(error, type) else type(error).__mro__
-    return next((STATUS[kind] for kind in kinds if kind in STATUS), 500)
+    """HTTP status for one of our errors."""
+    return STATUS[error.kind]
 
 
 def problem(
@@ -116,10 +105,8 @@ def from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> Respon
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
         log.warning("request.unavailable", code=error.code, reason=str(error), cause=repr(error.__cause__))
-    if isinstance(error, NoRoom):
-        headers["Retry-After"] = str(RETRY_AFTER_S)
-    if isinstance(error, RateLimited):
-        headers["Retry-After"] = str(error.retry_after_s)
+    if status == 429:
+        headers["Retry-After"] = str(getattr(error, "retry_after_s", RETRY_AFTER_S))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status == 500:

@@ -159,7 +159,7 @@ async def _name_recipient(smtp: aiosmtplib.SMTP, to: str) -> None:
     except aiosmtplib.SMTPRecipientRefused as error:
         if 500 <= error.code < 600:
             log.warning("mail.refused", status=error.code)
-            raise MailRefused("the mail server takes no mail for this address") from None
+            raise MailRefused from None
         raise
 
 

@@ -22,6 +22,7 @@ class RegistryTampered(FreeholdError):
     """Published migrations do not fit their checksum, chain or signature. They must not be applied."""
 
     code = "registry_tampered"
+    kind = "unavailable"
 
 
 class RegistryExpired(RegistryTampered):

@@ -29,6 +29,7 @@ class DatabaseDeleted(NotFound):
     """The database was there and is gone for good."""
 
     code = "database_deleted"
+    kind = "gone"
 
 
 class DatabaseDamaged(Unavailable):

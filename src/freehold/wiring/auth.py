@@ -25,7 +25,8 @@ from freehold.central.auth.user_admin import CentralUserAdmin
 from freehold.central.auth.user_import import CentralUserImport
 from freehold.central.auth.users import CentralUsers
 from freehold.central.auth.wrong_passwords import CentralWrongPasswords
-from freehold.limiting import Limiter, RateLimited, hit_from
+from freehold.errors import RateLimited
+from freehold.limiting import Limiter, hit_from
 from freehold.settings.fields import Settings
 from freehold.wiring.foundation import Foundation
 from freehold.wiring.sign_in import (

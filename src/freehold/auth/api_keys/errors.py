@@ -1,71 +1,128 @@
 """What making and using API keys refuses."""
 
-from freehold.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
-from freehold.limiting import RateLimited
+from freehold.errors import (
+    BetterAuth,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+)
 
 _NEVER_S = 86_400
 
 
 class ApiKeyNotFound(NotFound):
-    """No such API key, or somebody else's."""
+    """You have no such API key."""
 
-    code = "api_key_not_found"
+    message = "you have no such API key"
+    remedy = "Take an id of the list of your keys."
+    better_auth = BetterAuth("KEY_NOT_FOUND", "API Key not found")
 
 
-class TooManyApiKeys(Conflict):
+class TooManyApiKeys(InvalidInput):
     """A user has as many API keys as anybody may have."""
 
-    code = "too_many_api_keys"
+    remedy = "Delete one first."
+    better_auth = BetterAuth("TOO_MANY_API_KEYS", "Delete an API key before you make another")
 
 
 class BadApiKeyName(InvalidInput):
-    code = "bad_api_key_name"
+    """The name of an API key has 1 to 32 characters."""
+
+    remedy = "Choose another name."
+    better_auth = BetterAuth("INVALID_NAME_LENGTH", "The name length is either too large or too small.")
 
 
 class BadApiKeyPrefix(InvalidInput):
-    code = "bad_api_key_prefix"
+    """The prefix of an API key has letters, digits, `_` and `-` only."""
+
+    message = "a prefix has letters, digits, `_` and `-`"
+    remedy = "Choose another prefix."
+    better_auth = BetterAuth(
+        "VALIDATION_ERROR",
+        "[body.prefix] Invalid prefix format, must be alphanumeric and contain only underscores and hyphens.",
+    )
 
 
 class ApiKeyPrefixTooLong(InvalidInput):
-    code = "api_key_prefix_too_long"
+    """The prefix of an API key has 32 characters at most."""
+
+    remedy = "Choose another prefix."
+    better_auth = BetterAuth("INVALID_PREFIX_LENGTH", "The prefix length is either too large or too small.")
 
 
 class ApiKeyLifeTooShort(InvalidInput):
-    code = "api_key_life_too_short"
+    """An API key lives for a day at least."""
+
+    message = "a key lives for a day or more"
+    remedy = "Let it expire later."
+    better_auth = BetterAuth(
+        "EXPIRES_IN_IS_TOO_SMALL", "The expiresIn is smaller than the predefined minimum value."
+    )
 
 
 class ApiKeyLifeTooLong(InvalidInput):
-    code = "api_key_life_too_long"
+    """An API key lives for a year at most."""
+
+    message = "a key lives for a year or less"
+    remedy = "Let it expire earlier, or never."
+    better_auth = BetterAuth(
+        "EXPIRES_IN_IS_TOO_LARGE", "The expiresIn is larger than the predefined maximum value."
+    )
 
 
 class BadApiKeyLimits(InvalidInput):
-    """A limit, refill or scope that cannot be."""
+    """A limit, refill or scope of an API key that cannot be."""
 
     code = "bad_api_key_limits"
+    remedy = "The message says what is wrong: change that option."
+    is_for_operators = True
 
 
 class InvalidApiKey(Unauthenticated):
-    """No such API key."""
+    """There is no such API key, or no longer."""
 
     code = "invalid_api_key"
+    message = "this API key is not valid"
+    remedy = "Check it, or make another."
+    better_auth = BetterAuth("INVALID_API_KEY", "Invalid API key.")
 
 
 class ApiKeyTooShort(InvalidApiKey):
-    """Too short to be anybody's."""
+    """The API key is too short to be anybody's."""
+
+    remedy = "Check it, or make another."
+    better_auth = BetterAuth("INVALID_API_KEY", "Invalid API key.", "forbidden")
 
 
 class ApiKeyDisabled(InvalidApiKey):
+    """The API key is switched off."""
+
     code = "api_key_disabled"
+    message = "this API key is disabled"
+    remedy = "Its owner can switch it on."
+    better_auth = BetterAuth("KEY_DISABLED", "API Key is disabled")
 
 
 class ApiKeyExpired(InvalidApiKey):
+    """The API key has expired."""
+
     code = "api_key_expired"
+    message = "this API key has expired"
+    remedy = "Make another."
+    better_auth = BetterAuth("KEY_EXPIRED", "API Key has expired")
 
 
 class ApiKeyUsedUp(RateLimited):
-    """All its uses are taken; `retry_after_s` is when there are new ones, if ever."""
+    """All uses of the API key are taken, until its next refill if it has one.
+
+    `retry_after_s` is when that is; `is_final` says that there is none.
+    """
 
     code = "api_key_used_up"
+    remedy = "Try again after `Retry-After` seconds, or use another key."
+    better_auth = BetterAuth("USAGE_EXCEEDED", "API Key has reached its usage limit")
 
     def __init__(self, retry_after_s: int | None) -> None:
         super().__init__(retry_after_s or _NEVER_S)
@@ -73,9 +130,11 @@ class ApiKeyUsedUp(RateLimited):
 
 
 class ApiKeyRateLimited(RateLimited):
-    """Used more often than its own limit allows."""
+    """The API key was used more often than its own limit allows."""
 
     code = "api_key_rate_limited"
+    remedy = "Try again after `Retry-After` seconds."
+    better_auth = BetterAuth("RATE_LIMITED", "Rate limit exceeded.")
 
     def __init__(self, retry_after_ms: int) -> None:
         super().__init__(-(-retry_after_ms // 1000))
@@ -83,6 +142,7 @@ class ApiKeyRateLimited(RateLimited):
 
 
 class ScopeMissing(Forbidden):
-    """A valid API key whose scopes do not allow this."""
+    """The API key is valid, but its scopes do not allow this."""
 
     code = "scope_missing"
+    remedy = "Use a key that has the scope that the message names."

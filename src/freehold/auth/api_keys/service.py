@@ -192,13 +192,13 @@ class ApiKeys:
             ApiKeyUsedUp, ApiKeyRateLimited: no more uses, for ever or for now.
         """
         if len(text) < KEY_LETTERS:
-            raise ApiKeyTooShort("this API key is not valid")
+            raise ApiKeyTooShort
         key_hash = _hash(text)
         # Without the write lock first: nonsense must not keep writers waiting.
         found = await self.store.find_api_key(key_hash) if len(text) <= _MAX_TEXT else None
         now = self.clock()
         if found is None or found.user.is_banned_at(now):
-            raise InvalidApiKey("this API key is not valid")
+            raise InvalidApiKey
         acting(found.user.user_id)
         try:
             check_usable(found.api_key, now)
@@ -208,7 +208,7 @@ class ApiKeys:
                 await self.store.forget_api_key(key_hash)  # it is of no use to anybody, only in the way
             raise
         if key is None:
-            raise InvalidApiKey("this API key is not valid")
+            raise InvalidApiKey
         return KeyHolder(user=found.user, api_key=key)
 
 
@@ -217,7 +217,7 @@ def _check(new: NewApiKey) -> None:
         raise BadApiKeyName(f"a name has 1 to {_MAX_NAME} characters")
     if new.prefix is not None:
         if not _PREFIX.fullmatch(new.prefix):
-            raise BadApiKeyPrefix("a prefix has letters, digits, `_` and `-`")
+            raise BadApiKeyPrefix
         if len(new.prefix) > _MAX_PREFIX:
             raise ApiKeyPrefixTooLong(f"a prefix has at most {_MAX_PREFIX} characters")
     _check_life(new.expires_in_s)
@@ -241,9 +241,9 @@ def _check_life(expires_in_s: float | None) -> None:
     if expires_in_s is None:
         return
     if expires_in_s < _MIN_LIFE_S:
-        raise ApiKeyLifeTooShort("a key lives for a day or more")
+        raise ApiKeyLifeTooShort
     if expires_in_s > _MAX_LIFE_S:
-        raise ApiKeyLifeTooLong("a key lives for a year or less")
+        raise ApiKeyLifeTooLong
 
 
 def _changed(changes: ApiKeyChanges, now: datetime, key: ApiKey) -> ApiKey:
@@ -277,9 +277,9 @@ _MS = timedelta(milliseconds=1)
 def check_usable(key: ApiKey, now: datetime) -> None:
     """Raises `ApiKeyDisabled` or `ApiKeyExpired`."""
     if not key.enabled:
-        raise ApiKeyDisabled("this API key is disabled")
+        raise ApiKeyDisabled
     if key.expires_at is not None and from_iso(key.expires_at) <= now:
-        raise ApiKeyExpired("this API key has expired")
+        raise ApiKeyExpired
 
 
 def used_once(key: ApiKey, now: datetime) -> ApiKey:

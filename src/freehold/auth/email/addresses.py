@@ -78,9 +78,9 @@ class EmailAddresses:
         """
         email = checked_email(email)
         if asking is not None and asking.user.email != email:
-            raise EmailMismatch("this is not the signed-in user's e-mail address")
+            raise EmailMismatch
         if asking is not None and asking.user.email_verified:
-            raise EmailVerified("the address is verified already")
+            raise EmailVerified
         found = await self.store.find_credential(email)
         user = found.user if found and not found.user.email_verified else None
         asked_in = self._asked_in(asking, found) if found else {}
@@ -153,14 +153,14 @@ class EmailAddresses:
         claims = self._claims(token)
         found = await self.store.find_credential(claims["email"])
         if found is None or claims.get("sub", found.user.user_id) != found.user.user_id:
-            raise BadLink("this link is void, as the account has changed")
+            raise BadLink  # the account has changed since it was sent
         if "updateTo" in claims:
             proof = _change_proof(claims, in_hand(asking, found))
         else:
             proof = await self._verify_proof(claims, found, in_hand(asking, found))
         proved = await self.store.prove(found.user, proof, self.clock())
         if proved is None:
-            raise BadLink("this link is void, as the account has changed")
+            raise BadLink  # at this moment
         is_new = bool(proof.new_email)
         log.info("user.email_verified", user_id=proved.user.user_id, is_new=is_new)
         if is_new:
@@ -216,11 +216,11 @@ class EmailAddresses:
         ticket = await self.codes.check(purpose, code, source)
         found = await self.store.find_credential(purpose.email)
         if found is None:
-            raise WrongCode("the user was deleted at this moment")
+            raise WrongCode  # the user was deleted at this moment
         proof = Proof(way="verify-code", ticket=ticket, kept=in_hand(asking, found), chosen=chosen)
         proved = await self.store.prove(found.user, proof, self.clock())
         if proved is None:
-            raise WrongCode("this code was used at this moment")
+            raise WrongCode  # it was used at this moment
         return proved.user
 
     async def mail_change_code(self, user: User, new_email: str, language: Language) -> None:
@@ -247,7 +247,7 @@ class EmailAddresses:
         ticket = await self.codes.check(_change(user, new_email), code, place_of(user.user_id))
         found = await self.store.find_credential_of(user.user_id)
         if found is None:
-            raise WrongCode("the user was deleted at this moment")
+            raise WrongCode  # the user was deleted at this moment
         proof = Proof(
             way="change-code",
             ticket=ticket,
@@ -258,9 +258,9 @@ class EmailAddresses:
         try:
             changed = await self.store.prove(user, proof, self.clock())
         except EmailTaken as error:  # since the code was sent
-            raise WrongCode("somebody else has this address by now") from error
+            raise WrongCode from error
         if changed is None:
-            raise WrongCode("this code was used at this moment")
+            raise WrongCode  # it was used at this moment
         log.info("user.email_changed", user_id=user.user_id)
         await self.notices.send("address-changed", user, language)
         return changed.user
@@ -304,14 +304,14 @@ class EmailAddresses:
                 options={"require": ["email", "exp"], "verify_exp": False, "verify_iat": False},
             )
         except (jwt.InvalidTokenError, ValueError) as error:
-            raise BadLink("this link is not one of ours") from error
+            raise BadLink from error
         if not isinstance(claims["exp"], int | float) or claims["exp"] <= self.clock().timestamp():
-            raise LinkExpired("this link has expired; ask for another one")
+            raise LinkExpired
         new_email = claims.get("updateTo")
         if not isinstance(claims["email"], str) or (claims.get("requestType") == _CHANGE) != (
             isinstance(new_email, str)
         ):
-            raise BadLink("this link is not one of ours")
+            raise BadLink
         return claims
 
 
@@ -319,7 +319,7 @@ def _change_proof(claims: dict[str, Any], own: Kept) -> Proof:
     """The account's own session in the browser that follows the link shows that this is who asked for it."""
     asked_by = claims.get("sid")
     if not isinstance(asked_by, str) or not asked_by:
-        raise BadLink("this link does not say who asked for it; ask for another one")
+        raise BadLink  # it does not say who asked for it
     if own.session_ids:
         own = Kept(session_ids=(*own.session_ids, asked_by), password_hash=own.password_hash)
     return Proof(way="change-link", kept=own, asked_by=asked_by, new_email=claims["updateTo"])
@@ -332,5 +332,5 @@ def _change(user: User, new_email: str) -> Purpose:
 def _other_email(user: User, new_email: str) -> str:
     new_email = checked_email(new_email)
     if new_email == user.email:
-        raise SameEmail("this is the address already")
+        raise SameEmail
     return new_email

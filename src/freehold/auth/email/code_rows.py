@@ -15,8 +15,8 @@ from freehold.auth.errors import CodeExpired, TooManyTries, WrongCode
 from freehold.auth.lockout import FROM_ONE_PLACE, Delays
 from freehold.auth.places import Place
 from freehold.auth.verifications import Rows, Verification
-from freehold.errors import FreeholdError
-from freehold.limiting import Rate, RateLimited
+from freehold.errors import FreeholdError, RateLimited
+from freehold.limiting import Rate
 
 # The codes that wait for one purpose, in the row that keeps them, each with the wrong tries at it.
 #
@@ -145,13 +145,13 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
             return RateLimited(wait_s)
         live = self.live(now)
         if not live:
-            return CodeExpired("this code has expired; ask for another one") if self._sent() else _wrong()
+            return CodeExpired() if self._sent() else WrongCode()
         own = next((code for code in live if code.place == self.place.key), None)
         if own is None:
             return self._judge_elsewhere(live, is_right, now)
         if own.wrong_here >= self._tries_allowed(now):
             self._keep(self._of_others(), now)
-            return TooManyTries("too many wrong codes; ask for another one")
+            return TooManyTries()
         if is_right(own):
             return own
         return self._missed({own: replace(own, wrong_here=own.wrong_here + 1)}, now)
@@ -164,7 +164,7 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
             return RateLimited(wait_s)
         tried = [code for code in live if code.wrong_elsewhere < MAX_TRIES_ELSEWHERE]
         if not tried:
-            return TooManyTries("too many wrong codes; ask for another one from here")
+            return TooManyTries()
         found = next(filter(is_right, tried), None)
         if found is not None:
             return found
@@ -184,7 +184,7 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
             self._count(self.tries_here, now)
             if not self.place.is_known:
                 self._count(self._strangers, now)
-        return _wrong()
+        return WrongCode()
 
     def _sent(self) -> list[SentCode]:
         return read_codes(self.rows.get(self.identifier))
@@ -218,7 +218,3 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
         if found is None or found.expires_at <= now:
             return 0, now
         return int(found.value), found.expires_at - _REMEMBERED
-
-
-def _wrong() -> WrongCode:
-    return WrongCode("this code is not the one that was sent last")

@@ -16,6 +16,9 @@ from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn, User
 from freehold.auth.verifications import OneTimeUse
 from freehold.errors import NotFound
 
+# What the audit trail calls them.
+_REASONS = {WrongCode: "wrong_code", CodeExpired: "code_expired", TooManyTries: "too_many_tries"}
+
 
 @dataclass(frozen=True, slots=True)
 class CodeSignIn:
@@ -66,7 +69,7 @@ class CodeSignIn:
                 return await self.codes.check(purpose, code, source)
             await self.codes.use(purpose, code, source)
         except (WrongCode, CodeExpired, TooManyTries) as error:
-            await self.auth.audit.record(_failed(user, error.code))
+            await self.auth.audit.record(_failed(user, _REASONS[type(error)]))
             raise
         return None
 
@@ -76,17 +79,17 @@ class CodeSignIn:
             proved = await self.store.prove(user, proof, self.auth.clock())
             user = proved.user if proved else None
         if user is None:
-            raise WrongCode("this code was used, or the user deleted, at this moment")
+            raise WrongCode  # it was used, or the user deleted, at this moment
         try:
             return await self.auth.start_session(user, client, method="code")
         except NotFound as error:
-            raise WrongCode("the user was deleted at this moment") from error
+            raise WrongCode from error  # deleted at this moment
 
 
 def checked_email(email: str) -> str:
     """In lower case. Raises `InvalidEmail`."""
     if not is_email(email):
-        raise InvalidEmail("this is not an e-mail address")
+        raise InvalidEmail
     return email.lower()
 
 

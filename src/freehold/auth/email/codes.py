@@ -26,8 +26,8 @@ from freehold.auth.places import Place, Places
 from freehold.auth.ports import Mailer
 from freehold.auth.verifications import OneTimeUse, Rows, VerificationStore
 from freehold.dates import utc_now
-from freehold.errors import CentralUnavailable, FreeholdError
-from freehold.limiting import Rate, RateLimited
+from freehold.errors import CentralUnavailable, FreeholdError, RateLimited
+from freehold.limiting import Rate
 
 T = TypeVar("T")
 

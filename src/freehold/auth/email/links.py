@@ -19,8 +19,8 @@ from freehold.auth.ports import Mailer
 from freehold.auth.types import Credential
 from freehold.auth.verifications import OneTimeUse, Rows, Verification, VerificationStore
 from freehold.dates import utc_now
-from freehold.errors import CentralUnavailable
-from freehold.limiting import Rate, RateLimited
+from freehold.errors import CentralUnavailable, RateLimited
+from freehold.limiting import Rate
 
 LinkKind = Literal["reset-password", "delete-account", "sign-up"]
 
@@ -90,7 +90,7 @@ class Links:
         """What the token stands for, in the ticket's value. Raises `BadLink`: unknown, used or expired."""
         found = await self.pending.find(_identifier(kind, token))
         if found is None or found.expires_at <= self.clock():
-            raise BadLink("this link was used, or is too old; ask for another one")
+            raise BadLink
         return OneTimeUse(identifier=_identifier(kind, token), value=found.value)
 
 

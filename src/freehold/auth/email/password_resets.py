@@ -81,7 +81,7 @@ class PasswordResets:
         user = await self._owner(ticket)
         await self.rules.check(password, user.name, user.email)
         if not await self._reset(user, password, "reset-link", ticket, language):
-            raise BadLink("this link was used at this moment")
+            raise BadLink  # it was used at this moment
 
     async def reset_by_code(
         self, email: str, code: str, password: str, source: str, language: Language = "en"
@@ -99,7 +99,7 @@ class PasswordResets:
         if found is not None:  # whoever has the code may learn what they are called
             await self.rules.check(password, found.user.name, found.user.email)
         if found is None or not await self._reset(found.user, password, "reset-code", ticket, language):
-            raise WrongCode("this code was used at this moment")
+            raise WrongCode  # or it was used at this moment
 
     async def _reset(
         self, user: User, password: str, way: Way, ticket: OneTimeUse, language: Language
@@ -116,7 +116,7 @@ class PasswordResets:
         user_id, _, stamp = ticket.value.partition(":")
         found = await self.store.find_credential_of(user_id)
         if found is None or not hmac.compare_digest(stamp, self._stamp(found)):
-            raise BadLink("this link is void, as the account has changed; ask for another one")
+            raise BadLink
         return found.user
 
     def _stamp(self, found: Credential) -> str:

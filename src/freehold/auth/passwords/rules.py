@@ -52,9 +52,7 @@ class PasswordRules:
             raise PasswordTooShort(f"a password has at least {MIN_LENGTH} characters that can be seen")
         for rest in self._without_words(password, about):
             if length_of(rest) < MIN_LENGTH or await is_common(rest):
-                raise PasswordTooPredictable(
-                    "choose a password without your name, your address, or the name of this app"
-                )
+                raise PasswordTooPredictable
         if await is_common(password):
             raise PasswordCompromised("this password is one of the most common ones; choose another")
         if self.breached is not None and await self.breached.knows(password):

@@ -1,24 +1,25 @@
 """What goes wrong between us, a browser and a provider."""
 
-from freehold.errors import Forbidden, NotFound, Unavailable
+from freehold.errors import BetterAuth, Forbidden, NotFound, Unavailable
 
 
 class UnknownProvider(NotFound):
     """No such provider is set up."""
 
-    code = "unknown_provider"
+    message = "Provider not found"
+    remedy = "Use one that the service offers."
+    better_auth = BetterAuth("PROVIDER_NOT_FOUND")
 
 
 class IdentityProviderUnavailable(Unavailable):
-    """A provider does not answer, or answers what nobody can use."""
+    """The provider to sign in with does not answer, or answers what nobody can use."""
 
     code = "identity_provider_unavailable"
+    remedy = "Try again later, or sign in another way."
 
 
 class SocialRefusal(Forbidden):
     """This sign-in ends here. `reason` is what the app is told in `?error=`, in better-auth's words."""
-
-    code = "social_refusal"
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

@@ -53,7 +53,7 @@ class Social:
         """
         provider = self.providers.get(provider_id)
         if provider is None:
-            raise UnknownProvider("no such provider is set up here")
+            raise UnknownProvider
         state = self.secrets.new_state()
         url = await provider.authorize_url(
             self.secrets.question(state, self._redirect_uri(provider_id), login_hint)
@@ -107,7 +107,7 @@ class Social:
             SessionNotFresh: they signed in more than a day ago.
             LastAccount, AccountNotFound: see `SocialAccountStore.unlink`.
         """
-        self.auth.require_fresh(asking, "remove a way to sign in")
+        self.auth.require_fresh(asking)
         await self.accounts.unlink(account_row_id, asking.user_id)
 
     async def _finish(

@@ -114,15 +114,15 @@ class TokenPairs:
             now=to_iso(now),
         )
         if found is None:
-            raise BadRefreshToken("this refresh token is not valid; sign in again")
+            raise BadRefreshToken
         if found.outcome is RefreshUse.REUSED:
             log.warning("refresh_token.reused", session_id=found.session_id)
-            raise BadRefreshToken("this refresh token was used before; sign in again")
+            raise BadRefreshToken
         signed_in = await self._sessions.current(found.session_token)
         if signed_in is None:
-            raise BadRefreshToken("this session has ended; sign in again")
+            raise BadRefreshToken
         if signed_in.user.is_banned_at(now):
-            raise Banned("this user is banned")
+            raise Banned
         access = await self._jwts.access_token(signed_in)
         return TokenPair(signed_in=signed_in, access=access, refresh_token=successor)
 

@@ -53,9 +53,9 @@ class Accounts:
         async with self.auth.attempt(asking.user.email, client.source) as attempt:
             attempt.is_right = await self.auth.hasher.verify(password, password_hash)
         if found is not None and password_hash is None:
-            raise NoPassword("this account has no password; ask for a link to choose one")
+            raise NoPassword
         if not attempt.is_right or password_hash is None:
-            raise WrongPassword("the password is wrong")
+            raise WrongPassword
         return password_hash
 
     async def change_password(
@@ -85,7 +85,7 @@ class Accounts:
             asking.user_id, old_hash, new_hash, now, session, keeps_keys=keeps_keys
         )
         if not is_done:
-            raise WrongPassword("the password was changed at this moment")
+            raise WrongPassword  # it was changed at this moment
         log.info("user.password_changed", user_id=asking.user_id)
         await self.notices.send("password-changed", asking.user, client.language)
         return signed_in_by(asking.user, session) if session else None
@@ -96,7 +96,7 @@ class Accounts:
         Raises:
             SessionNotFresh: sign in again.
         """
-        self.auth.require_fresh(asking, "see your sessions")
+        self.auth.require_fresh(asking)
         now = self.auth.clock()
         found = await self.store.list_sessions(asking.user_id, now)
         return [session for session in found if not self.auth.sessions.is_over(session, now)]
@@ -125,9 +125,9 @@ class Accounts:
         if password is not None:
             await self.check_password(asking, password, client)
         else:
-            self.auth.require_fresh(asking, "delete your account")
+            self.auth.require_fresh(asking)
         if not await self.store.delete_user(asking.user_id, self.auth.clock(), asking.session_id):
-            raise SessionNotFresh("this session has ended; sign in again to delete your account")
+            raise SessionNotFresh  # it has ended at this moment
         log.info("user.deleted", user_id=asking.user_id)
 
     async def mail_deletion_link(self, asking: SignedIn, callback_url: str, language: Language) -> None:
@@ -152,11 +152,11 @@ class Accounts:
         user_id, _, stamp = ticket.value.partition(":")
         found = await self.store.find_credential_of(asking.user_id)
         if found is None or user_id != asking.user_id:
-            raise BadLink("this link is for another account")
+            raise BadLink
         if not hmac.compare_digest(stamp, self._stamp(found)):
-            raise BadLink("this link is void, as the account has changed; ask for another one")
+            raise BadLink
         if not await self.store.delete_user(asking.user_id, self.auth.clock(), asking.session_id, ticket):
-            raise BadLink("this link was used at this moment")
+            raise BadLink  # it was used at this moment
         log.info("user.deleted", user_id=asking.user_id)
 
     def _stamp(self, found: Credential) -> str:

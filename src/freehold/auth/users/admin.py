@@ -109,7 +109,7 @@ class UserAdmin:
         """Raises `NoSuchUser`."""
         found = await self.store.find_user(user_id)
         if found is None:
-            raise NoSuchUser("there is no such user")
+            raise NoSuchUser
         return found
 
     async def find(self, reference: str) -> User:
@@ -141,7 +141,7 @@ class UserAdmin:
             EmailTaken: the address is in use.
         """
         if not is_email(new.email):
-            raise InvalidEmail("this is not an e-mail address")
+            raise InvalidEmail
         password_hash = None
         if new.password:
             await self.auth.rules.check(new.password, new.name, new.email)
@@ -165,10 +165,10 @@ class UserAdmin:
             NoSuchUser: there is none.
         """
         if edit.banned is True and user_id == admin.user_id:
-            raise CannotBanYourself("you cannot ban yourself")
+            raise CannotBanYourself
         if isinstance(edit.email, str):
             if not is_email(edit.email):
-                raise InvalidEmail("this is not an e-mail address")
+                raise InvalidEmail
             edit = replace(edit, email=edit.email.lower())
         before = await self.get(user_id)
         changed = await self._edited(user_id, edit)
@@ -206,7 +206,7 @@ class UserAdmin:
         """
         await self.get(user_id)
         if user_id == admin.user_id:
-            raise CannotBanYourself("you cannot ban yourself")
+            raise CannotBanYourself
         ends = to_iso(self.auth.clock() + timedelta(seconds=expires_in_s)) if expires_in_s else None
         edit = UserEdit(banned=True, ban_reason=reason or NO_REASON, ban_expires=ends)
         return await self._edited(user_id, edit)
@@ -239,10 +239,10 @@ class UserAdmin:
         """
         user = await self.get(user_id)
         if user.is_admin:
-            raise AdminsActAsThemselves("nobody acts as an administrator but they themselves")
+            raise AdminsActAsThemselves
         now = self.auth.clock()
         if user.banned and (user.ban_expires is None or from_iso(user.ban_expires) > now):
-            raise Banned("this user is banned")
+            raise Banned
         session = replace(
             self.auth.new_session(user.user_id, client, now, remember=False),
             expires_at=to_iso(now + IMPERSONATION),
@@ -262,10 +262,10 @@ class UserAdmin:
             AdminSessionGone: the one before is over.
         """
         if found.session.impersonated_by is None:
-            raise NotImpersonating("you are not impersonating anyone")
+            raise NotImpersonating
         own = await self.auth.sessions.current(own_token, extend=False) if own_token else None
         if own is None or own.user_id != found.session.impersonated_by:
-            raise AdminSessionGone("the session that this was begun from is over; sign in again")
+            raise AdminSessionGone
         await self.store.end_session(found.session.token)
         return own
 
@@ -277,12 +277,12 @@ class UserAdmin:
             NoSuchUser: there is none.
         """
         if user_id == admin.user_id:
-            raise CannotRemoveYourself("you cannot remove yourself")
+            raise CannotRemoveYourself
         if not await self.store.remove_user(user_id, self.auth.clock()):
-            raise NoSuchUser("there is no such user")
+            raise NoSuchUser
 
     async def _edited(self, user_id: str, edit: UserEdit) -> User:
         changed = await self.store.edit_user(user_id, edit, self.auth.clock())
         if changed is None:
-            raise NoSuchUser("there is no such user")
+            raise NoSuchUser
         return changed

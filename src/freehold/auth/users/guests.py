@@ -46,7 +46,7 @@ class Guests:
             IsGuest: who asks is one.
         """
         if client.guest_id:
-            raise IsGuest("you are a guest already")
+            raise IsGuest
         auth = self.auth
         address = f"{auth.new_id().lower()}@{_DOMAIN}"
         user = auth.new_user(NewUser(name=_NAME, email=address, password=""), USER_ROLE, auth.clock())
@@ -62,5 +62,5 @@ class Guests:
             guest.user_id, self.auth.clock(), guest_in=guest.session_id
         )
         if not is_deleted:
-            raise NotAGuest("only guests can be deleted so")
+            raise NotAGuest
         log.info("user.guest_deleted", user_id=guest.user_id)

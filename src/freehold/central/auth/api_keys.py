@@ -61,7 +61,7 @@ class CentralApiKeys:
         async with self.central.read() if change is None else self.central.write() as db:
             found = await _find(db, is_it)
             if found is None:
-                raise ApiKeyNotFound("you have no such API key")
+                raise ApiKeyNotFound
             if change is not None:
                 found = change(found)
                 await db.execute(apikey.update().where(is_it).values(_row(found)))
@@ -72,7 +72,7 @@ class CentralApiKeys:
         async with self.central.write() as db:
             found = await _find(db, is_it)
             if found is None:
-                raise ApiKeyNotFound("you have no such API key")
+                raise ApiKeyNotFound
             await db.execute(apikey.delete().where(is_it))
             await self.central.record(db, Event("api_key.deleted", *_about(found)))
 

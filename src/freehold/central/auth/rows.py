@@ -177,7 +177,7 @@ async def constraints(gone: str = "there is no such user any more") -> AsyncIter
     except IntegrityError as error:
         broken = str(error.orig)
         if "user.email" in broken:
-            raise EmailTaken("there is a user with this address") from error
+            raise EmailTaken from error
         if "account.providerId" in broken:
             raise IdentityTaken("somebody else signs in with this identity") from error
         if "FOREIGN KEY" in broken:

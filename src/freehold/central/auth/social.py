@@ -139,9 +139,9 @@ class CentralSocialAccounts:
             )
             found = {row.id: row.providerId for row in rows}
             if len(found) == 1:
-                raise LastAccount("the only sign-in method of a user cannot be removed")
+                raise LastAccount
             if account_row_id not in found:
-                raise AccountNotFound("the user has no such account")
+                raise AccountNotFound
             await db.execute(account.delete().where(account.c.id == account_row_id))
             details = {"provider": found[account_row_id]}
             await self.central.record(db, Event("user.account_unlinked", f"user:{user_id}", details))

@@ -187,7 +187,7 @@ async def _require_still_welcome(
     if email and who.email != email:
         raise NotFound("the user has another address by now")
     if who.banned and (who.ban_expires is None or who.ban_expires > new.created_at):
-        raise Banned("this user is banned")
+        raise Banned
     return who
 
 

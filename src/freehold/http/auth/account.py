@@ -8,8 +8,9 @@ from freehold.auth.users.accounts import Accounts
 from freehold.http.auth.answers import Status, SuccessMessage
 from freehold.http.auth.bodies import Field, check, refuse_protected
 from freehold.http.auth.context import AuthContext, query_value
+from freehold.http.auth.errors import BadDeletionLink, EmailInUpdate, NothingToUpdate, SessionTooOld
 from freehold.http.auth.languages import language_of
-from freehold.http.auth.replies import AuthReply, Refusal, json_reply, redirect
+from freehold.http.auth.replies import AuthReply, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
 
 _UPDATE_FIELDS = (Field("name", is_required=False), Field("image", "nullable", is_required=False))
@@ -37,17 +38,17 @@ class AccountEndpoints:
         values = check(body, _UPDATE_FIELDS, shapes=("record",))
         asking = await self.edge.signed_in(request.scope)
         if body.get("email"):
-            raise Refusal(400, "EMAIL_CAN_NOT_BE_UPDATED", "Email can not be updated")
+            raise EmailInUpdate
         refuse_protected(body)
         if not values:
-            raise Refusal(400, None, "No fields to update")
+            raise NothingToUpdate
         await self.accounts.update(asking, UserChanges(**values))
         return self.edge.session_kept(request.scope, asking, Status())
 
     async def update_session(self, request: Asked) -> AuthReply:
         check(await self.edge.accept(request), (), shapes=("record",))
         await self.edge.signed_in(request.scope)
-        raise Refusal(400, None, "No fields to update")  # sessions have no field that is the user's to set
+        raise NothingToUpdate  # sessions have no field that is the user's to set
 
     async def list_accounts(self, request: Asked) -> AuthReply:
         """List the signed-in user's sign-in methods."""
@@ -71,9 +72,7 @@ class AccountEndpoints:
         try:
             await self.accounts.delete(asking, password, await self.edge.client(request.scope))
         except SessionNotFresh as error:
-            raise Refusal(
-                400, "SESSION_EXPIRED", "Session expired. Re-authenticate to perform this action."
-            ) from error
+            raise SessionTooOld from error
         return json_reply(_DELETED, set_cookies=self.edge.auth.cookies.clearing)
 
     async def follow_link(self, request: Asked) -> AuthReply:
@@ -87,7 +86,7 @@ class AccountEndpoints:
         try:
             await self.accounts.delete_by_link(asking, token)
         except BadLink as error:
-            raise Refusal(404, "INVALID_TOKEN", "Invalid token") from error
+            raise BadDeletionLink from error
         clearing = self.edge.auth.cookies.clearing
         return (
             redirect(target, set_cookies=clearing) if target else json_reply(_DELETED, set_cookies=clearing)

@@ -26,7 +26,16 @@ from freehold.http.auth.admin_bodies import (
 from freehold.http.auth.answers import UserReply
 from freehold.http.auth.bodies import ABSENT, KEEPS_KEYS, Field
 from freehold.http.auth.context import AuthContext, query_value
-from freehold.http.auth.replies import AuthReply, Refusal, json_reply
+from freehold.http.auth.errors import (
+    BadField,
+    EmailOfAnother,
+    NobodyAdministers,
+    NoDataToUpdate,
+    NoPermissions,
+    NotAllowed,
+    PasswordInUpdate,
+)
+from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Asked, Doc, Refuses, Route
 from freehold.http.headers import header, presented_by
 
@@ -121,9 +130,7 @@ class AdminEndpoints:
         scope = request.scope
         user_id = query_value(scope, "id")
         if user_id is None:
-            raise Refusal(
-                400, "VALIDATION_ERROR", "[query.id] Invalid input: expected string, received undefined"
-            )
+            raise BadField("[query.id] Invalid input: expected string, received undefined")
         await self._admitted(scope, "user", "get")
         return json_reply(await self.admin.get(user_id))
 
@@ -144,32 +151,28 @@ class AdminEndpoints:
         try:
             return json_reply(UserReply(await self.admin.create(new)))
         except EmailTaken as error:
-            raise _taken() from error
+            raise EmailOfAnother from error
 
     async def update_user(self, request: Asked) -> AuthReply:
         """Change what `data` says of a user."""
         values = read(await self.edge.accept(request), *_UPDATE)
         found = await self._admitted(request.scope, "user", "update")
         if "password" in values["data"]:
-            raise Refusal(
-                400,
-                "PASSWORD_CANNOT_BE_UPDATED_VIA_UPDATE_USER",
-                "Password cannot be updated through update-user. Use the set-user-password endpoint instead",
-            )
+            raise PasswordInUpdate
         edit = edit_in(values["data"])
         if changes_nothing(edit):
-            raise Refusal(400, "NO_DATA_TO_UPDATE", "No data to update")
+            raise NoDataToUpdate
         try:
             return json_reply(await self.admin.update(found.user, values["userId"], edit))
         except EmailTaken as error:
-            raise _taken() from error
+            raise EmailOfAnother from error
 
     async def set_role(self, request: Asked) -> AuthReply:
         """Replace a user's roles."""
         body = await self.edge.accept(request)
         values = read(body, *_SET_ROLE)
         if not isinstance(body.get("role"), str | list):
-            raise Refusal(400, "VALIDATION_ERROR", "[body.role] Invalid input")
+            raise BadField("[body.role] Invalid input")
         await self._admitted(request.scope, "user", "set-role")
         return json_reply(UserReply(await self.admin.set_role(values["userId"], role_in(body["role"]))))
 
@@ -254,7 +257,7 @@ class AdminEndpoints:
         values = read(await self.edge.accept(request), *_HAS_PERMISSION)
         wanted = values.get("permissions")
         if wanted is None:
-            raise Refusal(400, "", "invalid permission check. no permission(s) were passed.")
+            raise NoPermissions
         for resource, actions in wanted.items():
             if not isinstance(actions, list) or not all(isinstance(each, str) for each in actions):
                 raise invalid(f"permissions.{resource}"[:60], "expected array of strings")
@@ -264,14 +267,13 @@ class AdminEndpoints:
     async def _signed_in(self, scope: Scope) -> SignedIn:
         found = await self.edge.maybe_signed_in(scope)
         if found is None:
-            raise Refusal(401, "", "")
+            raise NobodyAdministers
         return found
 
     async def _admitted(self, scope: Scope, resource: str, action: str) -> SignedIn:
         found = await self._signed_in(scope)
         if not may(found.user.role, {resource: [action]}):
-            words = f"You are not allowed to {_MAY_NOT[resource, action]}"
-            raise Refusal(403, words.upper().replace(" ", "_"), words)
+            raise NotAllowed(_MAY_NOT[resource, action])
         return found
 
 
@@ -314,8 +316,3 @@ ROUTES: tuple[Route[AdminEndpoints], ...] = (
     Route("POST", "/admin/has-permission", AdminEndpoints.has_permission, "session", "auth",
           _doc("has_permission", _HAS_PERMISSION, PermissionReply)),
 )  # fmt: skip
-
-
-def _taken() -> Refusal:
-    """400 here, where sign-up has 422."""
-    return Refusal(400, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL", "User already exists. Use another email.")

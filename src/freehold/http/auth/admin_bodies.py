@@ -17,7 +17,7 @@ from freehold.auth.users.admin_types import (
 )
 from freehold.dates import from_iso, to_iso
 from freehold.http.auth.bodies import Field, check
-from freehold.http.auth.replies import Refusal
+from freehold.http.auth.errors import BadField, BadRole
 
 USER_ID = Field("userId")
 
@@ -30,17 +30,17 @@ _BOOLEANS = {"emailVerified": "email_verified", "banned": "banned"}
 
 
 def read(body: Any, *fields: Field) -> dict[str, Any]:
-    """The fields of a body; an id may be a number, too. Raises a `Refusal` (400)."""
+    """The fields of a body; an id may be a number, too. Raises a refusal (400)."""
     if isinstance(body, dict) and type(body.get("userId")) in {int, float}:
         body = {**body, "userId": str(body["userId"])}
     return check(body, fields)
 
 
 def role_in(value: Any) -> str:
-    """One role or several, as they are stored: joined by commas. Raises a `Refusal` (400)."""
+    """One role or several, as they are stored: joined by commas. Raises a refusal (400)."""
     roles = value if isinstance(value, list) else [value]
     if not roles or not all(isinstance(role, str) and role.strip() for role in roles):
-        raise Refusal(400, "INVALID_ROLE_TYPE", "Invalid role type")
+        raise BadRole
     joined = ",".join(roles)
     if len(joined) > _MAX_ROLES_CHARS or not joined.isprintable():
         raise invalid("role", "too long, or with characters that a role cannot have")
@@ -48,7 +48,7 @@ def role_in(value: Any) -> str:
 
 
 def ban_seconds(value: float | None) -> float | None:
-    """How long a ban lasts; 0 is for good. Raises a `Refusal` (400)."""
+    """How long a ban lasts; 0 is for good. Raises a refusal (400)."""
     if value is None or value == 0:
         return None
     if not 0 < value <= _MAX_BAN_S:
@@ -57,7 +57,7 @@ def ban_seconds(value: float | None) -> float | None:
 
 
 def edit_in(data: dict[str, Any], *, takes_names: bool = True) -> UserEdit:
-    """What `data` changes of a user; fields that users do not have are dropped. Raises a `Refusal` (400)."""
+    """What `data` changes of a user; fields that users do not have are dropped. Raises a refusal (400)."""
     values: dict[str, Any] = {}
     for wire, name in (_TEXTS if takes_names else {}).items():
         if wire in data:
@@ -80,9 +80,9 @@ def changes_nothing(edit: UserEdit) -> bool:
     return not msgspec.to_builtins(edit)
 
 
-def invalid(field: str, reason: str) -> Refusal:
+def invalid(field: str, reason: str) -> BadField:
     """A refusal of one field of a body."""
-    return Refusal(400, "VALIDATION_ERROR", f"[body.{field}] Invalid input: {reason}")
+    return BadField(f"[body.{field}] Invalid input: {reason}")
 
 
 def _checked(field: str, value: Any, *kinds: type) -> Any:
@@ -120,7 +120,7 @@ _OTHERS = ("searchValue", "limit", "offset", "sortBy", "filterField", "filterVal
 
 
 def user_query(scope: Scope) -> UserQuery:
-    """The query of a request. Raises a `Refusal` (400) for a word that is none of those allowed."""
+    """The query of a request. Raises a refusal (400) for a word that is none of those allowed."""
     asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     last: dict[str, Any] = {name: values[-1] for name, values in asked.items()}
     faults = [
@@ -129,7 +129,7 @@ def user_query(scope: Scope) -> UserQuery:
         if name in last and last[name] not in words
     ]
     if faults:
-        raise Refusal(400, "VALIDATION_ERROR", "; ".join(faults))
+        raise BadField("; ".join(faults))
     search = wanted = None
     if last.get("searchValue"):
         search = Search(

@@ -16,7 +16,15 @@ from freehold.errors import NotFound
 from freehold.http.auth.answers import Success
 from freehold.http.auth.bodies import Field, check
 from freehold.http.auth.context import AuthContext, query_value
-from freehold.http.auth.replies import AuthReply, Refusal, json_reply
+from freehold.http.auth.errors import (
+    BadField,
+    BadMetadata,
+    Impersonated,
+    NobodyHoldsKeys,
+    NoValuesToUpdate,
+    ServerOnly,
+)
+from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 
 _CREATE_FIELDS = (
@@ -70,11 +78,11 @@ class ApiKeyEndpoints:
         values = check(body, _CREATE_FIELDS)
         _refuse_server_only(body)
         if "userId" in body:
-            raise Refusal(401, "UNAUTHORIZED_SESSION", "Unauthorized or invalid session")
+            raise NobodyHoldsKeys
         signed_in = await self._signed_in(request.scope)
         if signed_in.session.impersonated_by is not None:
             # It would outlive the hour, and nobody could tell it from the user's own.
-            raise Refusal(403, "IMPERSONATED_SESSION", "Only the user may make a key of theirs")
+            raise Impersonated
         new = NewApiKey(
             name=values.get("name"),
             prefix=values.get("prefix"),
@@ -84,7 +92,7 @@ class ApiKeyEndpoints:
         try:
             key, text = await self.keys.create(signed_in.user_id, new, asked_by=signed_in.session_id)
         except NotFound as error:  # the session, or the user, ended at this moment
-            raise _nobody() from error
+            raise NobodyHoldsKeys from error
         return json_reply(NewApiKeyReply(**msgspec.structs.asdict(key), key=text))
 
     async def list_keys(self, request: Asked) -> AuthReply:
@@ -102,7 +110,7 @@ class ApiKeyEndpoints:
         scope = request.scope
         key_id = query_value(scope, "id")
         if key_id is None:
-            raise _invalid("[query.id] Invalid input: expected string, received undefined")
+            raise BadField("[query.id] Invalid input: expected string, received undefined")
         signed_in = await self.edge.signed_in(scope)
         return json_reply(await self.keys.get(signed_in.user_id, key_id))
 
@@ -122,7 +130,7 @@ class ApiKeyEndpoints:
         )
         if changes == ApiKeyChanges():
             await self.keys.get(signed_in.user_id, values["keyId"])
-            raise Refusal(400, "NO_VALUES_TO_UPDATE", "No values to update.")
+            raise NoValuesToUpdate
         return json_reply(await self.keys.update(signed_in.user_id, values["keyId"], changes))
 
     async def delete(self, request: Asked) -> AuthReply:
@@ -135,12 +143,8 @@ class ApiKeyEndpoints:
     async def _signed_in(self, scope: Scope) -> SignedIn:
         found = await self.edge.maybe_signed_in(scope)
         if found is None:
-            raise _nobody()
+            raise NobodyHoldsKeys
         return found
-
-
-def _nobody() -> Refusal:
-    return Refusal(401, "UNAUTHORIZED_SESSION", "Unauthorized or invalid session")
 
 
 ROUTES: tuple[Route[ApiKeyEndpoints], ...] = (
@@ -166,16 +170,12 @@ def _without_null(body: Any, *names: str) -> Any:
 
 def _refuse_server_only(body: Mapping[str, Any]) -> None:
     if any(name in body for name in _SERVER_ONLY):
-        raise Refusal(
-            400,
-            "SERVER_ONLY_PROPERTY",
-            "The property you're trying to set can only be set from the server auth instance only.",
-        )
+        raise ServerOnly
 
 
 def _metadata(value: Any) -> Any:
     if value is not None and not isinstance(value, dict | list):
-        raise Refusal(400, "INVALID_METADATA_TYPE", "metadata must be an object or undefined")
+        raise BadMetadata
     return value
 
 
@@ -187,9 +187,9 @@ def _expires_in(values: Mapping[str, Any]) -> float | None:
 def _page(scope: Scope) -> ApiKeyPage:
     sort_by, direction = query_value(scope, "sortBy"), query_value(scope, "sortDirection")
     if sort_by is not None and sort_by not in SORTABLE:
-        raise _invalid("[query.sortBy] Invalid input: not a field of a key")
+        raise BadField("[query.sortBy] Invalid input: not a field of a key")
     if direction not in {None, "asc", "desc"}:
-        raise _invalid('[query.sortDirection] Invalid option: expected one of "asc"|"desc"')
+        raise BadField('[query.sortDirection] Invalid option: expected one of "asc"|"desc"')
     return ApiKeyPage(
         limit=_count(scope, "limit"),
         offset=_count(scope, "offset"),
@@ -203,9 +203,5 @@ def _count(scope: Scope, name: str) -> int | None:
     if text is None:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) > _MAX_COUNT:
-        raise _invalid(f"[query.{name}] Invalid input: expected a whole number that is not negative")
+        raise BadField(f"[query.{name}] Invalid input: expected a whole number that is not negative")
     return int(text)
-
-
-def _invalid(message: str) -> Refusal:
-    return Refusal(400, "VALIDATION_ERROR", message)

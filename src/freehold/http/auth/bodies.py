@@ -11,7 +11,7 @@ from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Para
 from litestar.openapi.spec.enums import OpenAPIFormat
 
 from freehold.auth.emails import is_email
-from freehold.http.auth.replies import Refusal
+from freehold.http.auth.errors import BadField, BadRequest, ProtectedField, UnsupportedMediaType
 from freehold.http.headers import header
 
 _JSON = "application/json"
@@ -75,7 +75,7 @@ async def read_body(request: Request[Any, Any, Any], *, takes_forms: bool = Fals
     """The decoded body; `ABSENT` if there is none or its type is not told.
 
     Raises:
-        Refusal: 415 for another media type, 400 for what cannot be decoded.
+        FreeholdError: 415 for another media type, 400 for what cannot be decoded.
     """
     body = await request.body()
     declared = header(request.scope, b"content-type")
@@ -87,9 +87,7 @@ async def read_body(request: Request[Any, Any, Any], *, takes_forms: bool = Fals
     if takes_forms and media_type == _FORM:
         return _from_form(body)
     allowed = f"{_FORM}, {_JSON}" if takes_forms else _JSON
-    raise Refusal(
-        415,
-        "UNSUPPORTED_MEDIA_TYPE",
+    raise UnsupportedMediaType(
         f'Content-Type "{declared}" is not allowed. Allowed types: {allowed}',
     )
 
@@ -98,12 +96,12 @@ def check(body: Any, fields: Iterable[Field], *, shapes: Iterable[str] = ("objec
     """The fields that are there; all others are dropped. `shapes` are the words for what a body must be.
 
     Raises:
-        Refusal: 400 with every fault.
+        FreeholdError: 400 with every fault.
     """
     if not isinstance(body, dict):
         found = _kind_of(body)
         faults = [f"[body] Invalid input: expected {shape}, received {found}" for shape in shapes]
-        raise _invalid(faults)
+        raise BadField("; ".join(faults))
     values = {field.name: body[field.name] for field in fields if field.name in body}
     faults = [
         f"[body.{field.name}] {fault}"
@@ -111,7 +109,7 @@ def check(body: Any, fields: Iterable[Field], *, shapes: Iterable[str] = ("objec
         if (fault := field.fault(values.get(field.name, ABSENT))) is not None
     ]
     if faults:
-        raise _invalid(faults)
+        raise BadField("; ".join(faults))
     return values
 
 
@@ -173,25 +171,21 @@ def _described(field: Field) -> Schema:
 
 
 def refuse_protected(body: Mapping[str, Any]) -> None:
-    """Raises a `Refusal` if the body tries to set what only an operator may."""
+    """Raises a refusal if the body tries to set what only an operator may."""
     for name in _PROTECTED:
         if body.get(name):
-            raise Refusal(400, "FIELD_NOT_ALLOWED", f"{name} is not allowed to be set")
+            raise ProtectedField(f"{name} is not allowed to be set")
 
 
 def _mistaken(wanted: str, found: str) -> str:
     return f"Invalid input: expected {wanted}, received {found}"
 
 
-def _invalid(faults: list[str]) -> Refusal:
-    return Refusal(400, "VALIDATION_ERROR", "; ".join(faults))
-
-
 def _from_json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refusal(400, "BAD_REQUEST", "Invalid JSON in request body") from error
+        raise BadRequest("Invalid JSON in request body") from error
 
 
 def _from_form(body: bytes) -> dict[str, Any]:
@@ -200,7 +194,7 @@ def _from_form(body: bytes) -> dict[str, Any]:
             body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MAX_FORM_FIELDS
         )
     except ValueError as error:
-        raise Refusal(400, "BAD_REQUEST", "Invalid form in request body") from error
+        raise BadRequest("Invalid form in request body") from error
     values: dict[str, Any] = dict(pairs)
     # A form has only texts; a check box says `on`.
     if values.get("rememberMe") in _FORM_BOOLEANS:

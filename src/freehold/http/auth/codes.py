@@ -10,8 +10,9 @@ from freehold.auth.types import NewUser
 from freehold.http.auth.answers import Success, TokenUser, VerifiedByCode
 from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
 from freehold.http.auth.context import AuthContext
+from freehold.http.auth.errors import BadCodeType, UserOfCodeGone
 from freehold.http.auth.languages import language_of
-from freehold.http.auth.replies import AuthReply, Refusal, json_reply
+from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 
 _KINDS = ("email-verification", "sign-in", "forget-password", "change-email")
@@ -54,7 +55,7 @@ class CodeEndpoints:
                 await self.resets.mail_code(email, language, source)
             case _:
                 checked_email(email)
-                raise Refusal(400, None, "Invalid OTP type")
+                raise BadCodeType
         return json_reply(Success())
 
     async def sign_in(self, request: Asked) -> AuthReply:
@@ -74,11 +75,11 @@ class CodeEndpoints:
         kind: CodeKind = values["type"]
         email = checked_email(values["email"])
         if kind == "change-email":  # bound to two addresses, so it can only be used
-            raise Refusal(400, None, "Invalid OTP type")
+            raise BadCodeType
         purpose, source = Purpose(kind=kind, email=email), self.edge.source(request.scope)
         await self.codes.check(purpose, values["otp"], source)
         if await self.resets.store.find_credential(email) is None:
-            raise Refusal(400, "USER_NOT_FOUND", "User not found")
+            raise UserOfCodeGone
         return json_reply(Success())
 
     async def verify_email(self, request: Asked) -> AuthReply:
@@ -114,7 +115,7 @@ class CodeEndpoints:
         """Mail a code to `newEmail`, for whoever is signed in."""
         values = check(await self.edge.accept(request), _REQUEST_CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
-        self.edge.auth.require_fresh(asking, "change your address")
+        self.edge.auth.require_fresh(asking)
         await self.addresses.mail_change_code(asking.user, values["newEmail"], language_of(request.scope))
         return json_reply(Success())
 
@@ -122,7 +123,7 @@ class CodeEndpoints:
         """Change the address of whoever is signed in, with the code that was mailed to the new one."""
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
-        self.edge.auth.require_fresh(asking, "change your address")
+        self.edge.auth.require_fresh(asking)
         language = language_of(request.scope)
         await self.addresses.change_by_code(asking, values["newEmail"], values["otp"], language)
         return self.edge.session_kept(request.scope, asking, Success())

@@ -11,6 +11,7 @@ from freehold.auth.service import Auth
 from freehold.auth.sessions.cached_sessions import SessionData
 from freehold.auth.types import Client, SignedIn
 from freehold.http.auth.bodies import read_body
+from freehold.http.auth.errors import SignedOut
 from freehold.http.auth.languages import language_of
 from freehold.http.auth.origin_check import (
     is_cross_site,
@@ -18,7 +19,7 @@ from freehold.http.auth.origin_check import (
     refuse_strange_origin,
     refuse_strange_redirects,
 )
-from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply
+from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply
 from freehold.http.client_address import ClientAddresses
 from freehold.http.headers import header, presented_by, tokens_in_cookies
 
@@ -41,7 +42,7 @@ class AuthContext:
         """The body of a request that may be let in, in better-auth's order of checks.
 
         Raises:
-            Refusal: 400 or 415 for the body, 403 for where it comes from or wants to send a browser.
+            FreeholdError: 400 or 415 for the body, 403 for where it comes from or wants to send a browser.
         """
         body = await read_body(request, takes_forms=takes_forms)
         refuse_strange_origin(request.scope, self.auth.origins)
@@ -49,7 +50,7 @@ class AuthContext:
         return body
 
     def refuse_cross_site(self, request: Request[Any, Any, Any]) -> None:
-        """The check before every handler; see `origin_check`. Raises a `Refusal` (403)."""
+        """The check before every handler; see `origin_check`. Raises a refusal (403)."""
         if not request.route_handler.opt.get(TAKES_CROSS_SITE):
             refuse_cross_site(request.scope, self.auth.origins)
 
@@ -58,14 +59,14 @@ class AuthContext:
         return not is_cross_site(scope, self.auth.origins)
 
     def accept_link(self, request: Request[Any, Any, Any]) -> None:
-        """Let in a GET that a browser follows out of a mail. Raises a `Refusal` (403) if it leads to a stranger."""
+        """Let in a GET that a browser follows out of a mail. Raises a refusal (403) if it leads to a stranger."""
         refuse_strange_redirects(request.scope, None, self.auth.origins)
 
     async def signed_in(self, scope: Scope) -> SignedIn:
-        """Who asks. Raises a `Refusal` (401) if nobody is signed in."""
+        """Who asks. Raises a refusal (401) if nobody is signed in."""
         found = await self.maybe_signed_in(scope)
         if found is None:
-            raise Refusal(401, "UNAUTHORIZED", "Unauthorized")
+            raise SignedOut
         return found
 
     async def maybe_signed_in(self, scope: Scope) -> SignedIn | None:

@@ -10,8 +10,9 @@ from freehold.auth.types import SignedIn
 from freehold.http.auth.answers import Status, StatusUser, with_query
 from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
 from freehold.http.auth.context import AuthContext, query_value
+from freehold.http.auth.errors import BadField, BadVerificationLink, SignedOut
 from freehold.http.auth.languages import language_of
-from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
+from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
 
 _SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False), CHOSEN_PASSWORD)
@@ -47,16 +48,14 @@ class EmailEndpoints:
         self.edge.accept_link(request)
         token = query_value(request.scope, "token")
         if token is None:
-            raise Refusal(
-                400, "VALIDATION_ERROR", "[query.token] Invalid input: expected string, received undefined"
-            )
+            raise BadField("[query.token] Invalid input: expected string, received undefined")
         target = query_value(request.scope, "callbackURL")
         try:
             return await self._follow(request, token, target)
-        except Refusal as refusal:
-            if not target or refusal.code is None:
+        except (SignedOut, BadVerificationLink, LinkExpired, EmailTaken) as error:
+            if not target:
                 raise
-            return redirect(with_query(target, "error", refusal.code))
+            return redirect(with_query(target, "error", error.better_auth.code))
 
     async def _follow(self, request: Asked, token: str, target: str | None) -> AuthReply:
         asking = await self.edge.maybe_signed_in(request.scope)
@@ -65,16 +64,10 @@ class EmailEndpoints:
                 None,
                 asking.user.email,
             }:
-                raise Refusal(401, "UNAUTHORIZED", "Unauthorized")
+                raise SignedOut
             followed = await self.addresses.follow_link(token, asking, language_of(request.scope))
         except BadLink as error:
-            raise Refusal(401, "INVALID_TOKEN", "Invalid token") from error
-        except LinkExpired as error:
-            raise Refusal(401, "TOKEN_EXPIRED", "Token expired") from error
-        except EmailTaken as error:
-            raise Refusal(
-                422, "USER_ALREADY_EXISTS_USE_ANOTHER_EMAIL", "User already exists. Use another email."
-            ) from error
+            raise BadVerificationLink from error
         headers, cookies = await self._session(request.scope, followed, asking)
         if target:
             return redirect(target, headers, cookies)
@@ -99,7 +92,7 @@ class EmailEndpoints:
         """Mail a link to `newEmail`, for the user who is signed in. The answer does not tell whether it is taken."""
         values = check(await self.edge.accept(request), _CHANGE_FIELDS)
         asking = await self.edge.signed_in(request.scope)
-        self.edge.auth.require_fresh(asking, "change your address")
+        self.edge.auth.require_fresh(asking)
         await self.addresses.mail_change_link(
             asking, values["newEmail"], values.get("callbackURL", ""), language_of(request.scope)
         )

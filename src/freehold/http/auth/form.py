@@ -1,10 +1,9 @@
 """`/api/v1/auth`: the same sign-up and sign-in by form post, with the session in a cookie named `session_id`."""
 
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
-from litestar import Response, Router
+from litestar import Router
 from litestar.datastructures import ResponseHeader
 
 from freehold.auth.types import NewUser, SignedIn
@@ -13,10 +12,10 @@ from freehold.http.auth.answers import Success, UserReply
 from freehold.http.auth.bodies import Field, check, read_body, refuse_protected
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.origin_check import refuse_strange_origin
-from freehold.http.auth.replies import NO_STORE, AuthReply, Refusal, json_reply
+from freehold.http.auth.replies import NO_STORE, AuthReply, json_reply
 from freehold.http.auth.route import Asked, Doc, Route, bound
 from freehold.http.headers import presented_by
-from freehold.http.problems import EXCEPTION_HANDLERS, FRAMEWORK_CODES, problem
+from freehold.http.problems import EXCEPTION_HANDLERS
 
 BASE_PATH = "/api/v1/auth"
 
@@ -101,13 +100,7 @@ def form_routes(edge: AuthContext) -> Router:
         BASE_PATH,
         route_handlers=bound(ROUTES, FormEndpoints(edge)),
         before_request=before_each,
-        exception_handlers={**EXCEPTION_HANDLERS, Refusal: _refused},
+        exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=_MAX_BODY_BYTES,
         tags=["auth"],
     )
-
-
-def _refused(request: Asked, refusal: Refusal) -> Response[bytes]:
-    """What the shared checks say in better-auth's words, as a problem."""
-    code = FRAMEWORK_CODES.get(refusal.status, "invalid_input")
-    return problem(request, refusal.status, code, refusal.message or HTTPStatus(refusal.status).phrase)

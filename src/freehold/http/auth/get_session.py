@@ -14,10 +14,10 @@ from freehold.auth.service import Auth
 from freehold.auth.sessions.cached_sessions import SessionData
 from freehold.auth.types import SignedIn, User
 from freehold.dates import to_iso, utc_now
+from freehold.errors import RateLimited
 from freehold.http.auth.context import AuthContext
-from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, HeaderPairs, Refusal, json_reply
+from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, HeaderPairs, json_reply, refused
 from freehold.http.headers import header
-from freehold.limiting import RateLimited
 
 _PATH = "/api/auth/get-session"
 
@@ -103,12 +103,9 @@ async def session_of_key(edge: AuthContext, api_keys: ApiKeys, scope: Scope, tex
     try:
         holder = await api_keys.recognise(text)
     except ApiKeyRateLimited as error:
-        details = {"tryAgainIn": error.retry_after_ms}
-        raise Refusal(
-            429, "RATE_LIMITED", "Rate limit exceeded.", _again(error), more={"details": details}
-        ) from error
+        return refused(scope, error, _again(error), details={"tryAgainIn": error.retry_after_ms})
     except ApiKeyUsedUp as error:
-        raise Refusal(429, "USAGE_EXCEEDED", "API Key has reached its usage limit", _again(error)) from error
+        return refused(scope, error, _again(error))
     key, now = holder.api_key, utc_now()
     session = KeySession(
         id=key.key_id,

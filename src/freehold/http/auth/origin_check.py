@@ -1,39 +1,45 @@
 """Keeps other websites from acting through a visitor's browser (CSRF), and from having it sent elsewhere."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import parse_qs
 
 from litestar.types import Scope
 
 from freehold.auth.origins import TrustedOrigins
-from freehold.http.auth.replies import Refusal
+from freehold.errors import Forbidden, FreeholdError
+from freehold.http.auth.errors import (
+    BadCallbackUrl,
+    BadErrorCallbackUrl,
+    BadNewUserCallbackUrl,
+    BadRedirectUrl,
+    CrossSiteForm,
+    InvalidOrigin,
+    MissingOrigin,
+)
 from freehold.http.headers import header
 from freehold.http.page_origins import hint_for_origin
 
-OriginFault = Literal["INVALID_ORIGIN", "MISSING_OR_NULL_ORIGIN"]
-
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_MESSAGES: dict[OriginFault, str] = {
-    "INVALID_ORIGIN": "Invalid origin",
-    "MISSING_OR_NULL_ORIGIN": "Missing or null Origin",
+_REDIRECTS: dict[str, type[FreeholdError]] = {
+    "callbackURL": BadCallbackUrl,
+    "redirectTo": BadRedirectUrl,
+    "errorCallbackURL": BadErrorCallbackUrl,
+    "newUserCallbackURL": BadNewUserCallbackUrl,
 }
-_REDIRECTS = (
-    ("callbackURL", "INVALID_CALLBACK_URL", "Invalid callbackURL"),
-    ("redirectTo", "INVALID_REDIRECT_URL", "Invalid redirectURL"),
-    ("errorCallbackURL", "INVALID_ERROR_CALLBACK_URL", "Invalid errorCallbackURL"),
-    ("newUserCallbackURL", "INVALID_NEW_USER_CALLBACK_URL", "Invalid newUserCallbackURL"),
-)
 
 
-def origin_fault(scope: Scope, origins: TrustedOrigins) -> OriginFault | None:
+def origin_fault(scope: Scope, origins: TrustedOrigins) -> Forbidden | None:
     """What speaks against the page that sent this request."""
     if is_own_form(scope):
         return None
     origin = header(scope, b"origin") or header(scope, b"referer")
     if not origin or origin == "null":
-        return "MISSING_OR_NULL_ORIGIN"
-    return None if origins.is_trusted(origin) else "INVALID_ORIGIN"
+        return MissingOrigin()
+    if origins.is_trusted(origin):
+        return None
+    hint = hint_for_origin(header(scope, b"origin") or "")
+    return InvalidOrigin(f"{InvalidOrigin.message}: {hint}" if hint else "")
 
 
 def is_own_form(scope: Scope) -> bool:
@@ -42,9 +48,9 @@ def is_own_form(scope: Scope) -> bool:
 
 
 def refuse_strange_origin(scope: Scope, origins: TrustedOrigins) -> None:
-    """A request with cookies that is no GET must come from a trusted page. Raises a `Refusal` (403)."""
+    """A request with cookies that is no GET must come from a trusted page. Raises a refusal (403)."""
     if header(scope, b"cookie") is not None and (fault := origin_fault(scope, origins)):
-        raise _refusal(scope, fault)
+        raise fault
 
 
 def refuse_cross_site(scope: Scope, origins: TrustedOrigins) -> None:
@@ -54,7 +60,7 @@ def refuse_cross_site(scope: Scope, origins: TrustedOrigins) -> None:
     all of these routes can start a session. Run before every handler, so that no route can forget it.
 
     Raises:
-        Refusal: 403.
+        FreeholdError: 403.
     """
     if scope.get("method") in SAFE_METHODS or header(scope, b"cookie") is not None:
         return  # with cookies the same is asked, after the body, as better-auth does
@@ -64,29 +70,25 @@ def refuse_cross_site(scope: Scope, origins: TrustedOrigins) -> None:
         header(scope, b"sec-fetch-site") == "cross-site" and header(scope, b"sec-fetch-mode") == "navigate"
     )
     if is_form_elsewhere:
-        raise Refusal(
-            403,
-            "CROSS_SITE_NAVIGATION_LOGIN_BLOCKED",
-            "Cross-site navigation login blocked. This request appears to be a CSRF attack.",
-        )
+        raise CrossSiteForm
     if fault := origin_fault(scope, origins):
-        raise _refusal(scope, fault)
+        raise fault
 
 
 def refuse_strange_redirects(scope: Scope, body: Any, origins: TrustedOrigins) -> None:
     """No redirect named in the body (nor `callbackURL` in the query) may leave what is trusted.
 
     Raises:
-        Refusal: 403.
+        FreeholdError: 403.
     """
     named: Mapping[str, Any] = body if isinstance(body, dict) else {}
-    for field, code, message in _REDIRECTS:
+    for field, refusal in _REDIRECTS.items():
         targets = [named.get(field)]
         if field == "callbackURL" and b"callbackURL" in scope["query_string"]:
             targets += parse_qs(scope["query_string"].decode("latin-1")).get(field, [])
         for target in targets:
             if isinstance(target, str) and target and not origins.is_safe_redirect(target):
-                raise Refusal(403, code, message)
+                raise refusal
 
 
 def is_cross_site(scope: Scope, origins: TrustedOrigins) -> bool:
@@ -95,11 +97,6 @@ def is_cross_site(scope: Scope, origins: TrustedOrigins) -> bool:
         return True
     sender = header(scope, b"origin") or header(scope, b"referer")
     return sender is not None and not origins.is_trusted(sender)
-
-
-def _refusal(scope: Scope, fault: OriginFault) -> Refusal:
-    hint = hint_for_origin(header(scope, b"origin") or "") if fault == "INVALID_ORIGIN" else None
-    return Refusal(403, fault, f"{_MESSAGES[fault]}: {hint}" if hint else _MESSAGES[fault])
 
 
 def _is_from_browser(scope: Scope) -> bool:

@@ -84,7 +84,7 @@ class PasswordEndpoints:
         values = check(await self.edge.accept(request), _RESET_FIELDS)
         token = values.get("token") or query_value(request.scope, "token")
         if not token:
-            raise BadLink("there is no token")
+            raise BadLink
         await self.resets.reset_by_link(token, values["newPassword"], language_of(request.scope))
         return json_reply(Status())
 

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from freehold.auth.errors import AccountNotFound
 from freehold.auth.social.service import Social
 from freehold.auth.types import SignedIn
 from freehold.http.auth.bodies import Field, check
 from freehold.http.auth.context import AuthContext, query_value
-from freehold.http.auth.replies import AuthReply, Refusal, json_reply
+from freehold.http.auth.errors import NoProviderAccessToken, NoProviderRefreshToken, NoProviderToken
+from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
 
 _FIELDS = (Field("accountId"),)
@@ -34,16 +36,16 @@ class ProviderAccountEndpoints:
 
     async def get_access_token(self, request: Asked) -> AuthReply:
         await self._own_account(request)
-        raise Refusal(400, "FAILED_TO_GET_ACCESS_TOKEN", "Failed to get a valid access token")
+        raise NoProviderToken
 
     async def refresh_token(self, request: Asked) -> AuthReply:
         await self._own_account(request)
-        raise Refusal(400, "REFRESH_TOKEN_NOT_FOUND", "Refresh token not found")
+        raise NoProviderRefreshToken
 
     async def account_info(self, request: Asked) -> AuthReply:
         asking = await self.edge.signed_in(request.scope)
         await self._require_own(asking, query_value(request.scope, "accountId") or "")
-        raise Refusal(400, "ACCESS_TOKEN_NOT_FOUND", "Access token not found")
+        raise NoProviderAccessToken
 
     async def _own_account(self, request: Asked) -> None:
         body = await self.edge.accept(request)
@@ -52,7 +54,7 @@ class ProviderAccountEndpoints:
 
     async def _require_own(self, asking: SignedIn, account_row_id: str) -> None:
         if not await self.social.accounts.owns(account_row_id, asking.user_id):
-            raise Refusal(400, "ACCOUNT_NOT_FOUND", "Account not found")
+            raise AccountNotFound
 
 
 ROUTES: tuple[Route[ProviderAccountEndpoints], ...] = (

@@ -13,8 +13,9 @@ from freehold.auth.tokens.jwts import Jwts
 from freehold.auth.types import NewUser, Session, User
 from freehold.http.auth.bodies import Field, check, refuse_protected
 from freehold.http.auth.context import AuthContext, query_value
+from freehold.http.auth.errors import NoPostedSession
 from freehold.http.auth.get_session import KeySessionReply, SentCopy, session_of_key
-from freehold.http.auth.replies import NO_STORE, AuthReply, Refusal, json_reply, leading_to
+from freehold.http.auth.replies import NO_STORE, AuthReply, json_reply, leading_to, refused
 from freehold.http.auth.route import Asked, Doc, Route
 from freehold.http.auth.tokens import jwt_header
 from freehold.http.headers import API_KEY_HEADER, header, presented_by
@@ -151,12 +152,7 @@ class SignInEndpoints:
 
     async def post_session(self, request: Asked) -> AuthReply:
         await self.edge.accept(request)
-        raise Refusal(
-            405,
-            "METHOD_NOT_ALLOWED_DEFER_SESSION_REQUIRED",
-            "POST method requires deferSessionRefresh to be enabled in session config",
-            NO_STORE,
-        )
+        return refused(request.scope, NoPostedSession(), NO_STORE)
 
     async def sign_out(self, request: Asked) -> AuthReply:
         """End the session, if there is one, and clear its cookies."""

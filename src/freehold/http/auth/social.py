@@ -11,7 +11,8 @@ from freehold.auth.social.service import Social
 from freehold.auth.social.types import Arrival, Redirects, Returned, Started
 from freehold.http.auth.bodies import Field, check, read_body
 from freehold.http.auth.context import AuthContext
-from freehold.http.auth.replies import AuthReply, HeaderPairs, Refusal, json_reply, redirect
+from freehold.http.auth.errors import NoIdTokens
+from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
 from freehold.http.headers import header
 
@@ -112,7 +113,7 @@ class SocialEndpoints:
 
     def _refuse_id_token(self, body: Any, provider_id: str) -> None:
         if isinstance(body, dict) and body.get("idToken") and provider_id in self.social.providers:
-            raise Refusal(404, "ID_TOKEN_NOT_SUPPORTED", "id_token not supported")
+            raise NoIdTokens
 
     def _started(self, started: Started, values: dict[str, Any]) -> AuthReply:
         leads = not values.get("disableRedirect", False)

@@ -19,8 +19,7 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 from freehold.errors import FreeholdError, InvalidInput, NotFound
 from freehold.http.databases.calls import TokenChecks, Watched, read_body, send_stream, too_large
 from freehold.http.databases.replicas import Replicas
-from freehold.http.middleware.large_bodies import NoRoom
-from freehold.http.problems import RETRY_AFTER_S, status_of
+from freehold.http.problems import RETRY_AFTER_S, STATUS, status_of
 from freehold.libsql.protocol import Error
 from freehold.log import get_logger
 from freehold.providers.failures import Gone, Overloaded, code_of
@@ -41,6 +40,7 @@ class MethodNotAllowed(InvalidInput):
     """The path exists, for another method."""
 
     code = "method_not_allowed"
+    kind = "wrong method"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +206,7 @@ async def _send_error(send: Send, error: FreeholdError) -> None:
 
 
 def _status_of(error: FreeholdError) -> int:
-    if isinstance(error, Overloaded | NoRoom):
-        return 429
-    return 405 if isinstance(error, MethodNotAllowed) else status_of(error)
+    return STATUS["too many"] if isinstance(error, Overloaded) else status_of(error)
 
 
 async def _send(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:

@@ -40,6 +40,7 @@ class NoRoom(Unavailable):
     """More bytes at once than there is memory for; the same request may work in a moment."""
 
     code = "too_many_bytes"
+    kind = "too many"
 
 
 @dataclass(slots=True)

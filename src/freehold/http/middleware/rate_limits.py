@@ -15,11 +15,12 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from msgspec import Struct
 
+from freehold.errors import RateLimited
 from freehold.http.auth import form, table
 from freehold.http.auth.replies import too_many
 from freehold.http.auth.route import RateName
 from freehold.http.client_address import ClientAddresses
-from freehold.limiting import Limiter, Rate, RateLimited, Verdict, hit_from
+from freehold.limiting import Limiter, Rate, Verdict, hit_from
 from freehold.settings.fields import Settings
 
 # Which rate a path has. Below `/api/auth` the row of its route says it, as better-auth's own rules do.
