@@ -37,13 +37,10 @@ from freehold.http.auth.codes import CodeEndpoints
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.emails import EmailEndpoints
 from freehold.http.auth.form import form_routes
-from freehold.http.auth.guests import GuestEndpoints
-from freehold.http.auth.pairs import PairEndpoints
 from freehold.http.auth.passwords import PasswordEndpoints
-from freehold.http.auth.sessions import SessionEndpoints
 from freehold.http.auth.sign_in import SignInEndpoints
 from freehold.http.auth.table import auth_routes
-from freehold.http.auth.tokens import JwtEndpoints
+from freehold.http.auth.tokens import TokenEndpoints
 from freehold.http.client_address import ClientAddresses
 from freehold.http.guards import provide_signed_in, require_admin
 from freehold.http.problems import EXCEPTION_HANDLERS
@@ -188,16 +185,13 @@ async def running_auth(
         resets = open_password_resets(auth, addresses)
         code_sign_in = CodeSignIn(auth, addresses.store, addresses.codes)
         endpoints = [
-            SignInEndpoints(edge, issuers.jwts, issuers.api_keys),
-            GuestEndpoints(edge, Guests(auth, users)),
-            JwtEndpoints(edge, issuers.jwts, issuers.signing_keys),
-            PairEndpoints(edge, issuers.pairs),
+            SignInEndpoints(edge, issuers.jwts, issuers.api_keys, Guests(auth, users)),
+            TokenEndpoints(edge, issuers.jwts, issuers.signing_keys, issuers.pairs),
             ApiKeyEndpoints(edge, issuers.api_keys),
             CodeEndpoints(edge, addresses.codes, code_sign_in, resets, addresses),
             PasswordEndpoints(edge, accounts, resets, checked.public_url),
             EmailEndpoints(edge, addresses),
             AccountEndpoints(edge, accounts, confirms_by_mail=checked.confirm_deletion == "mail"),
-            SessionEndpoints(edge, accounts),
             AdminEndpoints(edge, UserAdmin(auth, CentralUserAdmin(central, users), addresses.notices)),
         ]
         app = Litestar(

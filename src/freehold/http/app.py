@@ -115,7 +115,7 @@ def create_asgi(services: Services, room: BodyRoom | None = None) -> ASGIApp:
     """What a server runs: the application with limits, CORS, the request log and reading out around it."""
     gateway = _gateway(services)
     counts = RequestCounts()
-    sign_in = SignInEndpoints(_edge(services), services.jwts, services.api_keys)
+    sign_in = SignInEndpoints(_edge(services), services.jwts, services.api_keys, services.guests)
     app: ASGIApp = GetSessionFastPath(create_app(services, gateway, counts), sign_in.session_of)
     if gateway is not None:
         app = DatabasePaths(app, gateway)

@@ -1,10 +1,18 @@
 """Request headers straight from the ASGI scope: the hot paths need two of them and no objects."""
 
+import re
+from typing import get_args
+
 from litestar.types import Scope
 
+from freehold.auth.outgoing_email import Language
 from freehold.auth.sessions.cookies import Presented, SessionCookies
 
 API_KEY_HEADER = b"x-api-key"
+
+_LANGUAGES: dict[str, Language] = {language: language for language in get_args(Language)}
+_RANGE = re.compile(r"\s*([A-Za-z]{1,8}|\*)(?:-[A-Za-z0-9-]{1,40})?\s*(?:;\s*q=([01](?:\.\d{0,3})?)\s*)?")
+_MAX_RANGES = 20
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -49,3 +57,22 @@ def access_token_of(scope: Scope) -> str | None:
     scheme, _, text = (header(scope, b"authorization") or "").strip().partition(" ")
     text = text.strip()
     return text if scheme.lower() == "bearer" and text.count(".") == 2 else None
+
+
+def language_of(scope: Scope) -> Language:
+    """Which of the languages that we write in the reader likes best; English if none, or if that cannot be read.
+
+    Source: RFC 9110, section 12.5.4.
+    """
+    best: Language = "en"
+    best_weight = 0.0
+    for part in (header(scope, b"accept-language") or "").split(",")[:_MAX_RANGES]:
+        found = _RANGE.fullmatch(part)
+        if found is None:
+            continue
+        weight = float(found[2] or 1)
+        # Of two that weigh the same the first counts. `*` is whatever we like: English.
+        language = "en" if found[1] == "*" else found[1].lower()
+        if language in _LANGUAGES and weight > best_weight:
+            best, best_weight = _LANGUAGES[language], weight
+    return best

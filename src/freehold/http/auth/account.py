@@ -1,17 +1,17 @@
-"""`/api/auth`: what users change of themselves, how they sign in, and deleting themselves."""
+"""`/api/auth`: what users change of themselves, how they sign in, their sessions, and deleting themselves."""
 
 from dataclasses import dataclass
 
 from freehold.auth.errors import BadLink, SessionNotFresh
-from freehold.auth.types import Account, UserChanges
+from freehold.auth.types import Account, Session, UserChanges
 from freehold.auth.users.accounts import Accounts
 from freehold.http.auth.answers import Status, SuccessMessage
-from freehold.http.auth.bodies import Field, check, refuse_protected
+from freehold.http.auth.bodies import KEEPS_KEYS, Field, check, refuse_protected
 from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.errors import BadDeletionLink, EmailInUpdate, NothingToUpdate, SessionTooOld
-from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
+from freehold.http.headers import language_of
 
 _UPDATE_FIELDS = (Field("name", is_required=False), Field("image", "nullable", is_required=False))
 _DELETE_FIELDS = (
@@ -20,6 +20,8 @@ _DELETE_FIELDS = (
     Field("callbackURL", is_required=False),
 )
 _LINK_QUERY = (Field("token"), Field("callbackURL", is_required=False))
+_REVOKE_FIELDS = (Field("token"),)
+_REVOKE_ALL_FIELDS = (KEEPS_KEYS,)
 _DELETED = SuccessMessage(True, "User deleted")
 _MAILED = SuccessMessage(True, "Verification email sent")
 
@@ -57,8 +59,7 @@ class AccountEndpoints:
 
     async def delete(self, request: Asked) -> AuthReply:
         """Delete who is signed in, by `password`, by the `token` of a mail, or within a day of signing in."""
-        values = check(await self.edge.accept(request), _DELETE_FIELDS)
-        asking = await self.edge.signed_in(request.scope)
+        asking, values = await self.edge.asking(request, _DELETE_FIELDS)
         password, token = values.get("password"), values.get("token")
         if token:
             if password is not None:
@@ -92,6 +93,36 @@ class AccountEndpoints:
             redirect(target, set_cookies=clearing) if target else json_reply(_DELETED, set_cookies=clearing)
         )
 
+    async def list_sessions(self, request: Asked) -> AuthReply:
+        """The live sessions of whoever is signed in, and has been for less than a day."""
+        asking = await self.edge.signed_in(request.scope)
+        return json_reply(await self.accounts.list_sessions(asking))
+
+    async def revoke(self, request: Asked) -> AuthReply:
+        """End the session with this `token`, if it is one's own."""
+        asking, values = await self.edge.asking(request, _REVOKE_FIELDS)
+        await self.accounts.end_session(asking, values["token"])
+        return json_reply(Status())
+
+    async def revoke_all(self, request: Asked) -> AuthReply:
+        """End all sessions of whoever is signed in, this one too, and their API keys unless `keepApiKeys`."""
+        keeps_keys = await self._keeps_keys(request)
+        asking = await self.edge.signed_in(request.scope)
+        await self.accounts.end_sessions(asking, keeps_keys=keeps_keys)
+        return json_reply(Status())
+
+    async def revoke_others(self, request: Asked) -> AuthReply:
+        """End all sessions of whoever is signed in but this one, and their API keys unless `keepApiKeys`."""
+        keeps_keys = await self._keeps_keys(request)
+        asking = await self.edge.signed_in(request.scope)
+        await self.accounts.end_other_sessions(asking, keeps_keys=keeps_keys)
+        return json_reply(Status())
+
+    async def _keeps_keys(self, request: Asked) -> bool:
+        body = await self.edge.accept(request)
+        values = check(body, _REVOKE_ALL_FIELDS) if isinstance(body, dict) else {}
+        return bool(values.get(KEEPS_KEYS.name, False))
+
 
 ROUTES: tuple[Route[AccountEndpoints], ...] = (
     Route("POST", "/update-user", AccountEndpoints.update, "session", "auth",
@@ -103,4 +134,12 @@ ROUTES: tuple[Route[AccountEndpoints], ...] = (
           Doc("delete_user", _DELETE_FIELDS, SuccessMessage, (404,))),
     Route("GET", "/delete-user/callback", AccountEndpoints.follow_link, "session", "auth",
           Doc("delete_user_by_link", _LINK_QUERY, SuccessMessage, (403, 404), leads_on=True)),
+    Route("GET", "/list-sessions", AccountEndpoints.list_sessions, "session", "auth",
+          Doc("list_sessions", gives=list[Session], refuses=(SessionNotFresh,))),
+    Route("POST", "/revoke-session", AccountEndpoints.revoke, "session", "auth",
+          Doc("revoke_session", _REVOKE_FIELDS, Status)),
+    Route("POST", "/revoke-sessions", AccountEndpoints.revoke_all, "session", "auth",
+          Doc("revoke_sessions", _REVOKE_ALL_FIELDS, Status)),
+    Route("POST", "/revoke-other-sessions", AccountEndpoints.revoke_others, "session", "auth",
+          Doc("revoke_other_sessions", _REVOKE_ALL_FIELDS, Status)),
 )  # fmt: skip

@@ -23,9 +23,9 @@ from freehold.http.auth.admin_bodies import (
     role_in,
     user_query,
 )
-from freehold.http.auth.answers import UserReply
+from freehold.http.auth.answers import DoneReply, StatusReply, UserReply
 from freehold.http.auth.bodies import ABSENT, KEEPS_KEYS, Field
-from freehold.http.auth.context import AuthContext, query_value
+from freehold.http.auth.context import AuthContext, query_value, required_value
 from freehold.http.auth.errors import (
     BadField,
     EmailOfAnother,
@@ -93,14 +93,6 @@ class ActingReply(msgspec.Struct, frozen=True):
     user: User
 
 
-class DoneReply(msgspec.Struct, frozen=True):
-    success: bool = True
-
-
-class StatusReply(msgspec.Struct, frozen=True):
-    status: bool = True
-
-
 class PermissionReply(msgspec.Struct, frozen=True):
     success: bool
     error: None = None
@@ -128,9 +120,7 @@ class AdminEndpoints:
     async def get_user(self, request: Asked) -> AuthReply:
         """The user whose `id` is asked for."""
         scope = request.scope
-        user_id = query_value(scope, "id")
-        if user_id is None:
-            raise BadField("[query.id] Invalid input: expected string, received undefined")
+        user_id = required_value(scope, "id")
         await self._admitted(scope, "user", "get")
         return json_reply(await self.admin.get(user_id))
 
@@ -155,8 +145,7 @@ class AdminEndpoints:
 
     async def update_user(self, request: Asked) -> AuthReply:
         """Change what `data` says of a user."""
-        values = read(await self.edge.accept(request), *_UPDATE)
-        found = await self._admitted(request.scope, "user", "update")
+        found, values = await self._asking(request, _UPDATE, "user", "update")
         if "password" in values["data"]:
             raise PasswordInUpdate
         edit = edit_in(values["data"])
@@ -178,49 +167,42 @@ class AdminEndpoints:
 
     async def set_user_password(self, request: Asked) -> AuthReply:
         """Give a user a new password; their sessions end."""
-        values = read(await self.edge.accept(request), *_SET_PASSWORD)
-        await self._admitted(request.scope, "user", "set-password")
+        _, values = await self._asking(request, _SET_PASSWORD, "user", "set-password")
         await self.admin.set_password(values["userId"], values["newPassword"])
         return json_reply(StatusReply())
 
     async def ban_user(self, request: Asked) -> AuthReply:
         """Lock a user out; their sessions end."""
-        values = read(await self.edge.accept(request), *_BAN)
-        found = await self._admitted(request.scope, "user", "ban")
+        found, values = await self._asking(request, _BAN, "user", "ban")
         expires_in_s = ban_seconds(values.get("banExpiresIn"))
         user = await self.admin.ban(found.user, values["userId"], values.get("banReason"), expires_in_s)
         return json_reply(UserReply(user))
 
     async def unban_user(self, request: Asked) -> AuthReply:
         """Let a user in again."""
-        values = read(await self.edge.accept(request), USER_ID)
-        await self._admitted(request.scope, "user", "ban")
+        _, values = await self._asking(request, _USER, "user", "ban")
         return json_reply(UserReply(await self.admin.unban(values["userId"])))
 
     async def list_user_sessions(self, request: Asked) -> AuthReply:
         """A user's sessions."""
-        values = read(await self.edge.accept(request), USER_ID)
-        await self._admitted(request.scope, "session", "list")
+        _, values = await self._asking(request, _USER, "session", "list")
         return json_reply(SessionsReply(list(await self.admin.sessions(values["userId"]))))
 
     async def revoke_user_session(self, request: Asked) -> AuthReply:
         """End one session."""
-        values = read(await self.edge.accept(request), *_SESSION)
-        await self._admitted(request.scope, "session", "revoke")
+        _, values = await self._asking(request, _SESSION, "session", "revoke")
         await self.admin.end_session(values["sessionToken"])
         return json_reply(DoneReply())
 
     async def revoke_user_sessions(self, request: Asked) -> AuthReply:
         """End a user's sessions, and their API keys unless `keepApiKeys`."""
-        values = read(await self.edge.accept(request), *_SESSIONS)
-        await self._admitted(request.scope, "session", "revoke")
+        _, values = await self._asking(request, _SESSIONS, "session", "revoke")
         await self.admin.end_sessions(values["userId"], keeps_keys=values.get(KEEPS_KEYS.name, False))
         return json_reply(DoneReply())
 
     async def impersonate_user(self, request: Asked) -> AuthReply:
         """Act as a user for an hour."""
-        values = read(await self.edge.accept(request), USER_ID)
-        found = await self._admitted(request.scope, "user", "impersonate")
+        found, values = await self._asking(request, _USER, "user", "impersonate")
         client = await self.edge.client(request.scope)
         acting = await self.admin.impersonate(found.user, values["userId"], client)
         cookies = self.edge.auth.cookies
@@ -247,8 +229,7 @@ class AdminEndpoints:
 
     async def remove_user(self, request: Asked) -> AuthReply:
         """Delete a user and their database."""
-        values = read(await self.edge.accept(request), USER_ID)
-        found = await self._admitted(request.scope, "user", "delete")
+        found, values = await self._asking(request, _USER, "user", "delete")
         await self.admin.remove(found.user, values["userId"])
         return json_reply(DoneReply())
 
@@ -270,6 +251,13 @@ class AdminEndpoints:
             raise NobodyAdministers
         return found
 
+    async def _asking(
+        self, request: Asked, fields: Sequence[Field], resource: str, action: str
+    ) -> tuple[SignedIn, dict[str, Any]]:
+        """Who asks and may do this, and these fields of the body."""
+        values = read(await self.edge.accept(request), *fields)
+        return await self._admitted(request.scope, resource, action), values
+
     async def _admitted(self, scope: Scope, resource: str, action: str) -> SignedIn:
         found = await self._signed_in(scope)
         if not may(found.user.role, {resource: [action]}):
@@ -279,9 +267,7 @@ class AdminEndpoints:
 
 def _doc(name: str, takes: Sequence[Field], gives: Any, refuses: Refuses = ()) -> Doc:
     """All of these answer whoever is not signed in with a 401 without a body."""
-    # What clients have been generated from so far; the names of the methods would say more.
-    more = {} if name in {"list_users", "get_user"} else {"summary": "Handler"}
-    return Doc(f"admin_{name}", takes, gives, refuses, bare=(401,), more=more)
+    return Doc(f"admin_{name}", takes, gives, refuses, bare=(401,))
 
 
 ROUTES: tuple[Route[AdminEndpoints], ...] = (

@@ -16,6 +16,19 @@ class Success(msgspec.Struct, frozen=True):
     success: bool = True
 
 
+# The same, under the names by which clients that are generated from the API description know them.
+class StatusReply(Status, frozen=True): ...
+
+
+class UnlinkedReply(Status, frozen=True): ...
+
+
+class DoneReply(Success, frozen=True): ...
+
+
+class SignOutReply(Success, frozen=True): ...
+
+
 class StatusMessage(msgspec.Struct, frozen=True):
     status: bool
     message: str
@@ -38,6 +51,9 @@ class UserReply(msgspec.Struct, frozen=True):
 class TokenUser(msgspec.Struct, frozen=True):
     token: str | None
     user: User
+
+
+class SignUpReply(TokenUser, frozen=True): ...
 
 
 class VerifiedByCode(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from freehold.auth.types import SignedIn
 from freehold.errors import NotFound
 from freehold.http.auth.answers import Success
 from freehold.http.auth.bodies import Field, check
-from freehold.http.auth.context import AuthContext, query_value
+from freehold.http.auth.context import AuthContext, query_value, required_value
 from freehold.http.auth.errors import (
     BadField,
     BadMetadata,
@@ -108,9 +108,7 @@ class ApiKeyEndpoints:
     async def get_key(self, request: Asked) -> AuthReply:
         """One's API key with this `id`."""
         scope = request.scope
-        key_id = query_value(scope, "id")
-        if key_id is None:
-            raise BadField("[query.id] Invalid input: expected string, received undefined")
+        key_id = required_value(scope, "id")
         signed_in = await self.edge.signed_in(scope)
         return json_reply(await self.keys.get(signed_in.user_id, key_id))
 
@@ -135,9 +133,8 @@ class ApiKeyEndpoints:
 
     async def delete(self, request: Asked) -> AuthReply:
         """The key `keyId`, and every database token made for it, is of no use from now on."""
-        values = check(await self.edge.accept(request), _DELETE_FIELDS)
-        signed_in = await self.edge.signed_in(request.scope)
-        await self.keys.delete(signed_in.user_id, values["keyId"])
+        asking, values = await self.edge.asking(request, _DELETE_FIELDS)
+        await self.keys.delete(asking.user_id, values["keyId"])
         return json_reply(Success())
 
     async def _signed_in(self, scope: Scope) -> SignedIn:

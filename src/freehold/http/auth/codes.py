@@ -11,9 +11,9 @@ from freehold.http.auth.answers import Success, TokenUser, VerifiedByCode
 from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.errors import BadCodeType, UserOfCodeGone
-from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
+from freehold.http.headers import language_of
 
 _KINDS = ("email-verification", "sign-in", "forget-password", "change-email")
 
@@ -113,16 +113,14 @@ class CodeEndpoints:
 
     async def request_change(self, request: Asked) -> AuthReply:
         """Mail a code to `newEmail`, for whoever is signed in."""
-        values = check(await self.edge.accept(request), _REQUEST_CHANGE_FIELDS)
-        asking = await self.edge.signed_in(request.scope)
+        asking, values = await self.edge.asking(request, _REQUEST_CHANGE_FIELDS)
         self.edge.auth.require_fresh(asking)
         await self.addresses.mail_change_code(asking.user, values["newEmail"], language_of(request.scope))
         return json_reply(Success())
 
     async def change(self, request: Asked) -> AuthReply:
         """Change the address of whoever is signed in, with the code that was mailed to the new one."""
-        values = check(await self.edge.accept(request), _CHANGE_FIELDS)
-        asking = await self.edge.signed_in(request.scope)
+        asking, values = await self.edge.asking(request, _CHANGE_FIELDS)
         self.edge.auth.require_fresh(asking)
         language = language_of(request.scope)
         await self.addresses.change_by_code(asking, values["newEmail"], values["otp"], language)

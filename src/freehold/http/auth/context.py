@@ -1,5 +1,6 @@
 """What every endpoint of `/api/auth` does: let a request in, say who asks, answer with a session."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -10,9 +11,8 @@ from litestar.types import Scope
 from freehold.auth.service import Auth
 from freehold.auth.sessions.cached_sessions import SessionData
 from freehold.auth.types import Client, SignedIn
-from freehold.http.auth.bodies import read_body
-from freehold.http.auth.errors import SignedOut
-from freehold.http.auth.languages import language_of
+from freehold.http.auth.bodies import Field, check, read_body
+from freehold.http.auth.errors import BadField, SignedOut
 from freehold.http.auth.origin_check import (
     is_cross_site,
     refuse_cross_site,
@@ -21,7 +21,7 @@ from freehold.http.auth.origin_check import (
 )
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply
 from freehold.http.client_address import ClientAddresses
-from freehold.http.headers import header, presented_by, tokens_in_cookies
+from freehold.http.headers import header, language_of, presented_by, tokens_in_cookies
 
 TAKES_CROSS_SITE = "takes_cross_site"
 """In a route's `opt`: other sites may post to it, for it does nothing but pass on."""
@@ -68,6 +68,16 @@ class AuthContext:
         if found is None:
             raise SignedOut
         return found
+
+    async def asking(
+        self, request: Request[Any, Any, Any], fields: Iterable[Field]
+    ) -> tuple[SignedIn, dict[str, Any]]:
+        """Who asks, and these fields of the body, which better-auth checks first.
+
+        Raises as `accept`, `check` and `signed_in`.
+        """
+        values = check(await self.accept(request), fields)
+        return await self.signed_in(request.scope), values
 
     async def maybe_signed_in(self, scope: Scope) -> SignedIn | None:
         """Who asks, if somebody is signed in. Only get-session lets a session live on."""
@@ -142,3 +152,11 @@ def query_value(scope: Scope, name: str) -> str | None:
         return None
     found = parse_qs(query.decode("latin-1"), keep_blank_values=True).get(name)
     return found[-1] if found else None
+
+
+def required_value(scope: Scope, name: str) -> str:
+    """The same, where it has to be there. Raises `BadField`."""
+    found = query_value(scope, name)
+    if found is None:
+        raise BadField(f"[query.{name}] Invalid input: expected string, received undefined")
+    return found

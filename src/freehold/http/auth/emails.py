@@ -9,11 +9,11 @@ from freehold.auth.errors import BadLink, EmailTaken, LinkExpired
 from freehold.auth.types import SignedIn
 from freehold.http.auth.answers import Status, StatusUser, with_query
 from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
-from freehold.http.auth.context import AuthContext, query_value
-from freehold.http.auth.errors import BadField, BadVerificationLink, SignedOut
-from freehold.http.auth.languages import language_of
+from freehold.http.auth.context import AuthContext, query_value, required_value
+from freehold.http.auth.errors import BadVerificationLink, SignedOut
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
+from freehold.http.headers import language_of
 
 _SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False), CHOSEN_PASSWORD)
 _VERIFY_QUERY = (Field("token"), Field("callbackURL", is_required=False))
@@ -46,9 +46,7 @@ class EmailEndpoints:
     async def verify(self, request: Asked) -> AuthReply:
         """Where the link in the mail leads: verifies the address, or changes it, and goes on to `callbackURL`."""
         self.edge.accept_link(request)
-        token = query_value(request.scope, "token")
-        if token is None:
-            raise BadField("[query.token] Invalid input: expected string, received undefined")
+        token = required_value(request.scope, "token")
         target = query_value(request.scope, "callbackURL")
         try:
             return await self._follow(request, token, target)
@@ -90,8 +88,7 @@ class EmailEndpoints:
 
     async def change(self, request: Asked) -> AuthReply:
         """Mail a link to `newEmail`, for the user who is signed in. The answer does not tell whether it is taken."""
-        values = check(await self.edge.accept(request), _CHANGE_FIELDS)
-        asking = await self.edge.signed_in(request.scope)
+        asking, values = await self.edge.asking(request, _CHANGE_FIELDS)
         self.edge.auth.require_fresh(asking)
         await self.addresses.mail_change_link(
             asking, values["newEmail"], values.get("callbackURL", ""), language_of(request.scope)

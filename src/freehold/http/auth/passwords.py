@@ -8,9 +8,9 @@ from freehold.auth.users.accounts import Accounts
 from freehold.http.auth.answers import Status, StatusMessage, TokenUser, with_query
 from freehold.http.auth.bodies import KEEPS_KEYS, Field, check
 from freehold.http.auth.context import AuthContext, query_value
-from freehold.http.auth.languages import language_of
 from freehold.http.auth.replies import AuthReply, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
+from freehold.http.headers import language_of
 
 _CHANGE_FIELDS = (
     Field("newPassword"),
@@ -38,8 +38,7 @@ class PasswordEndpoints:
 
         `revokeOtherSessions` ends all sessions and gives a new one; API keys end with them, unless `keepApiKeys`.
         """
-        values = check(await self.edge.accept(request), _CHANGE_FIELDS)
-        asking = await self.edge.signed_in(request.scope)
+        asking, values = await self.edge.asking(request, _CHANGE_FIELDS)
         started = await self.accounts.change_password(
             asking,
             values["currentPassword"],
@@ -54,8 +53,7 @@ class PasswordEndpoints:
 
     async def verify(self, request: Asked) -> AuthReply:
         """Whether it is the password of whoever is signed in."""
-        values = check(await self.edge.accept(request), _VERIFY_FIELDS)
-        asking = await self.edge.signed_in(request.scope)
+        asking, values = await self.edge.asking(request, _VERIFY_FIELDS)
         await self.accounts.check_password(asking, values["password"], await self.edge.client(request.scope))
         return json_reply(Status())
 

@@ -1,4 +1,4 @@
-"""`/api/auth`: sign-up, sign-in, get-session and sign-out, on the wire as better-auth's official client has them."""
+"""`/api/auth`: sign-up, sign-in, get-session and sign-out, of guests too, as better-auth's client has them."""
 
 from dataclasses import dataclass
 
@@ -11,6 +11,8 @@ from freehold.auth.errors import EmailNotVerified, EmailTaken, WrongCredentials
 from freehold.auth.sessions.cookies import Presented
 from freehold.auth.tokens.jwts import Jwts
 from freehold.auth.types import NewUser, Session, User
+from freehold.auth.users.guests import Guests
+from freehold.http.auth.answers import SignOutReply, SignUpReply, Success
 from freehold.http.auth.bodies import Field, check, refuse_protected
 from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.errors import NoPostedSession
@@ -47,11 +49,6 @@ class OkReply(msgspec.Struct, frozen=True):
     ok: bool = True
 
 
-class SignUpReply(msgspec.Struct, frozen=True):
-    token: str | None
-    user: User
-
-
 class SignInReply(msgspec.Struct, frozen=True):
     redirect: bool
     token: str
@@ -64,8 +61,9 @@ class SessionReply(msgspec.Struct, frozen=True):
     user: User
 
 
-class SignOutReply(msgspec.Struct, frozen=True):
-    success: bool = True
+class GuestReply(msgspec.Struct, frozen=True):
+    token: str
+    user: User
 
 
 _NOBODY = AuthReply(b"null", headers=((b"content-type", b"application/json"), *NO_STORE))
@@ -78,6 +76,7 @@ class SignInEndpoints:
     edge: AuthContext
     jwts: Jwts
     api_keys: ApiKeys
+    guests: Guests
 
     async def ok(self, _request: Asked) -> AuthReply:
         """Auth is up."""
@@ -162,6 +161,18 @@ class SignInEndpoints:
             await self.edge.auth.sign_out(presented.token)
         return json_reply(SignOutReply(), set_cookies=self.edge.auth.cookies.clearing)
 
+    async def sign_in_anonymous(self, request: Asked) -> AuthReply:
+        """Start a session as somebody without a name, with a database of their own."""
+        await self.edge.accept(request)
+        signed_in = await self.guests.sign_in(await self.edge.client(request.scope))
+        return self.edge.session_started(signed_in, GuestReply(signed_in.session.token, signed_in.user))
+
+    async def delete_anonymous_user(self, request: Asked) -> AuthReply:
+        """Delete the guest who asks, with their database."""
+        await self.edge.accept(request)
+        await self.guests.delete(await self.edge.signed_in(request.scope))
+        return json_reply(Success(), set_cookies=self.edge.auth.cookies.clearing)
+
 
 ROUTES: tuple[Route[SignInEndpoints], ...] = (
     Route("GET", "/ok", SignInEndpoints.ok, "anyone", "auth", Doc("auth_ok", gives=OkReply, is_alone=True)),
@@ -174,6 +185,10 @@ ROUTES: tuple[Route[SignInEndpoints], ...] = (
               (InvalidApiKey, ApiKeyTooShort))),
     Route("POST", "/get-session", SignInEndpoints.post_session, "anyone", "auth"),
     Route("POST", "/sign-out", SignInEndpoints.sign_out, "anyone", "auth", Doc("sign_out", gives=SignOutReply)),
+    Route("POST", "/sign-in/anonymous", SignInEndpoints.sign_in_anonymous, "anyone", "sign-in",
+          Doc("sign_in_anonymous", gives=GuestReply)),
+    Route("POST", "/delete-anonymous-user", SignInEndpoints.delete_anonymous_user, "session", "auth",
+          Doc("delete_anonymous_user", gives=Success)),
 )  # fmt: skip
 
 

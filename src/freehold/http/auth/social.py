@@ -6,12 +6,20 @@ from urllib.parse import parse_qs, quote, urlencode
 
 import msgspec
 
+from freehold.auth.errors import AccountNotFound
 from freehold.auth.social.errors import UnknownProvider
 from freehold.auth.social.service import Social
 from freehold.auth.social.types import Arrival, Redirects, Returned, Started
+from freehold.auth.types import SignedIn
+from freehold.http.auth.answers import UnlinkedReply
 from freehold.http.auth.bodies import Field, check, read_body
-from freehold.http.auth.context import AuthContext
-from freehold.http.auth.errors import NoIdTokens
+from freehold.http.auth.context import AuthContext, query_value
+from freehold.http.auth.errors import (
+    NoIdTokens,
+    NoProviderAccessToken,
+    NoProviderRefreshToken,
+    NoProviderToken,
+)
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply, redirect
 from freehold.http.auth.route import Asked, Doc, Route
 from freehold.http.headers import header
@@ -25,6 +33,7 @@ _FIELDS = (
     Field("disableRedirect", "boolean", is_required=False),
     Field("requestSignUp", "boolean", is_required=False),
 )
+_ACCOUNT_FIELDS = (Field("accountId"),)
 _RETURNED = ("state", "code", "error", "iss")
 _CALLBACK_QUERY = tuple(Field(name, is_required=False) for name in _RETURNED)
 _ERROR_QUERY = (Field("error", is_required=False),)
@@ -44,7 +53,7 @@ class SocialReply(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SocialEndpoints:
-    """To a provider and back again."""
+    """To a provider and back again; and what a user does with their accounts at providers."""
 
     edge: AuthContext
     social: Social
@@ -129,6 +138,36 @@ class SocialEndpoints:
             cookies += more
         return redirect(arrival.url, headers, cookies)
 
+    # We keep no token of a provider: the three that ask for one say so.
+
+    async def unlink_account(self, request: Asked) -> AuthReply:
+        """Remove the account with the row id `accountId`, unless it is the only way in."""
+        asking, values = await self.edge.asking(request, _ACCOUNT_FIELDS)
+        await self.social.unlink(asking, values["accountId"])
+        return json_reply(UnlinkedReply())
+
+    async def get_access_token(self, request: Asked) -> AuthReply:
+        await self._own_account(request)
+        raise NoProviderToken
+
+    async def refresh_token(self, request: Asked) -> AuthReply:
+        await self._own_account(request)
+        raise NoProviderRefreshToken
+
+    async def account_info(self, request: Asked) -> AuthReply:
+        asking = await self.edge.signed_in(request.scope)
+        await self._require_own(asking, query_value(request.scope, "accountId") or "")
+        raise NoProviderAccessToken
+
+    async def _own_account(self, request: Asked) -> None:
+        body = await self.edge.accept(request)
+        asking = await self.edge.signed_in(request.scope)
+        await self._require_own(asking, check(body, _ACCOUNT_FIELDS)["accountId"])
+
+    async def _require_own(self, asking: SignedIn, account_row_id: str) -> None:
+        if not await self.social.accounts.owns(account_row_id, asking.user_id):
+            raise AccountNotFound
+
 
 ROUTES: tuple[Route[SocialEndpoints], ...] = (
     Route("POST", "/sign-in/social", SocialEndpoints.sign_in_social, "anyone", "sign-in",
@@ -141,6 +180,11 @@ ROUTES: tuple[Route[SocialEndpoints], ...] = (
           takes_cross_site=True),
     Route("GET", "/error", SocialEndpoints.error_page, "anyone", "auth",
           Doc("auth_error", _ERROR_QUERY, is_alone=True, more={"media_type": "text/plain"})),
+    Route("POST", "/unlink-account", SocialEndpoints.unlink_account, "session", "auth",
+          Doc("unlink_account", _ACCOUNT_FIELDS, UnlinkedReply)),
+    Route("POST", "/get-access-token", SocialEndpoints.get_access_token, "session", "auth"),
+    Route("POST", "/refresh-token", SocialEndpoints.refresh_token, "session", "auth"),
+    Route("GET", "/account-info", SocialEndpoints.account_info, "session", "auth"),
 )  # fmt: skip
 
 

@@ -14,15 +14,11 @@ from freehold.http.auth import (
     codes,
     emails,
     form,
-    guests,
-    pairs,
     passwords,
-    provider_accounts,
-    sessions,
     sign_in,
     social,
+    tokens,
 )
-from freehold.http.auth import tokens as jwts
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, not_found
 from freehold.http.auth.route import Asked, Route, bound
@@ -36,17 +32,13 @@ _METHODS: tuple[Method, ...] = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD",
 
 _TABLES: Mapping[type, Sequence[Route[Any]]] = {
     sign_in.SignInEndpoints: sign_in.ROUTES,
-    guests.GuestEndpoints: guests.ROUTES,
     admin.AdminEndpoints: admin.ROUTES,
     social.SocialEndpoints: social.ROUTES,
-    provider_accounts.ProviderAccountEndpoints: provider_accounts.ROUTES,
-    jwts.JwtEndpoints: jwts.ROUTES,
-    pairs.PairEndpoints: pairs.ROUTES,
+    tokens.TokenEndpoints: tokens.ROUTES,
     codes.CodeEndpoints: codes.ROUTES,
     passwords.PasswordEndpoints: passwords.ROUTES,
     emails.EmailEndpoints: emails.ROUTES,
     account.AccountEndpoints: account.ROUTES,
-    sessions.SessionEndpoints: sessions.ROUTES,
     api_keys.ApiKeyEndpoints: api_keys.ROUTES,
 }
 
@@ -61,18 +53,14 @@ def auth_endpoints(edge: AuthContext, services: AuthServices, settings: Settings
     """What answers each of the tables of `/api/auth`."""
     accounts, resets, addresses = services.accounts, services.password_resets, services.email_addresses
     return [
-        sign_in.SignInEndpoints(edge, services.jwts, services.api_keys),
-        guests.GuestEndpoints(edge, services.guests),
+        sign_in.SignInEndpoints(edge, services.jwts, services.api_keys, services.guests),
         admin.AdminEndpoints(edge, services.user_admin),
         social.SocialEndpoints(edge, services.social),
-        provider_accounts.ProviderAccountEndpoints(edge, services.social),
-        jwts.JwtEndpoints(edge, services.jwts, services.signing_keys),
-        pairs.PairEndpoints(edge, services.pairs),
+        tokens.TokenEndpoints(edge, services.jwts, services.signing_keys, services.pairs),
         codes.CodeEndpoints(edge, addresses.codes, services.code_sign_in, resets, addresses),
         passwords.PasswordEndpoints(edge, accounts, resets, settings.public_url),
         emails.EmailEndpoints(edge, addresses),
         account.AccountEndpoints(edge, accounts, confirms_by_mail=settings.confirm_deletion == "mail"),
-        sessions.SessionEndpoints(edge, accounts),
         api_keys.ApiKeyEndpoints(edge, services.api_keys),
     ]
 
