@@ -42,7 +42,7 @@ class Table:
     async def find(self, identifier: str) -> Verification | None:
         return self.rows.get(identifier)
 
-    async def settle(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
+    async def update(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
         handed = {name: self.rows[name] for name in identifiers if name in self.rows}
         answer = decide(handed)
         assert set(handed) <= set(identifiers), "a row that was not asked for"
@@ -392,9 +392,9 @@ async def test_a_code_that_97dc196_sent_can_be_used_and_has_as_many_tries_left(w
         value = Verification(value=f"{row}:{wrong}", expires_at=START + timedelta(minutes=5))
         world.table.rows = {SIGN_IN.identifier: value}
         if wrong == 0:
-            ticket = await world.codes.check(SIGN_IN, "123456", HOME)
+            one_time_use = await world.codes.check(SIGN_IN, "123456", HOME)
             assert await world.outcome("999999") == "wrong_code"
-            assert holds_code(world.table.rows[SIGN_IN.identifier].value, ticket.value)
+            assert holds_code(world.table.rows[SIGN_IN.identifier].value, one_time_use.value)
         assert await world.outcome("123456") == told
 
 

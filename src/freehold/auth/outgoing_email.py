@@ -37,4 +37,4 @@ class OutgoingEmail(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
 
     def __repr__(self) -> str:
-        return f"Letter(kind={self.kind!r}, language={self.language!r}, to='***', secret='***')"
+        return f"OutgoingEmail(kind={self.kind!r}, language={self.language!r}, to='***', secret='***')"

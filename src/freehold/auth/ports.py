@@ -121,7 +121,7 @@ class UserStore(SessionStore, Protocol):
 
 
 class VerificationMail(Protocol):
-    """Letters with links that verify an address."""
+    """Messages with links that verify an address."""
 
     async def mail_sign_up_link(
         self, email: str, chosen: Chosen, callback_url: str, language: Language, source: str
@@ -134,18 +134,18 @@ class VerificationMail(Protocol):
 
 
 class Mailer(Protocol):
-    """Where letters go out. Both methods raise alike, and take about as long.
+    """Where messages go out. Both methods raise alike, and take about as long.
 
     Raises:
         MailUnavailable: the mail did not go out, or would not have.
         MailRefused: no mail is taken for this address.
     """
 
-    async def send(self, letter: OutgoingEmail) -> None:
-        """Hand the letter over; when this returns, a server has it."""
+    async def send(self, message: OutgoingEmail) -> None:
+        """Hand the message over; when this returns, a server has it."""
         ...
 
-    async def rehearse(self, letter: OutgoingEmail) -> None:
+    async def rehearse(self, message: OutgoingEmail) -> None:
         """All but sending it: for an address that gets no mail, which nobody may see from outside."""
         ...
 
@@ -153,7 +153,7 @@ class Mailer(Protocol):
 class AccountStore(Protocol):
     """Users, their accounts and sessions. Every method is one transaction; all raise `CentralUnavailable`.
 
-    Where a ticket is to be used and has been used meanwhile, nothing is changed and the answer is None or False.
+    Where a one-time use has been used up meanwhile, nothing is changed and the answer is None or False.
     """
 
     async def find_credential(self, email: str) -> Credential | None:
@@ -197,7 +197,7 @@ class AccountStore(Protocol):
         ...
 
     async def delete_user(
-        self, user_id: str, now: datetime, asked_by: str, ticket: OneTimeUse | None = None
+        self, user_id: str, now: datetime, asked_by: str, one_time_use: OneTimeUse | None = None
     ) -> bool:
         """Delete user, accounts and sessions, and mark the tenant to be deleted.
 

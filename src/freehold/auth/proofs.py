@@ -55,14 +55,14 @@ NOTHING = Kept()
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """A proof, to be written down. It counts only if the ticket, where there is one, has not been used.
+    """A proof, to be written down. It counts only if its one-time use, where there is one, is not used up.
 
     `asked_by`: the session that asked for it, and must still be there.
     `new_email`: the address that is proved, where it is to replace the present one.
     """
 
     way: Way
-    ticket: OneTimeUse | None = None
+    one_time_use: OneTimeUse | None = None
     kept: Kept = NOTHING
     chosen: Chosen | None = None
     asked_by: str = ""

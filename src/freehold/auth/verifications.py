@@ -40,7 +40,7 @@ class VerificationStore(Protocol):
         """The row, expired or not."""
         ...
 
-    async def settle(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
+    async def update(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
         """Hand the rows to `decide`, keep what it makes of them, and give what it answers.
 
         `decide` adds, replaces and removes entries. Nobody reads or writes those rows between, in any process, so

@@ -37,13 +37,13 @@ def open_mailer(settings: Settings) -> Mailer:
 
 def email_addresses(central: Central, mailer: Mailer, secret: str, settings: Settings) -> EmailAddresses:
     """Codes and links in mails, and what they say of an address."""
-    pending, rate = CentralVerifications(central), settings.rate_limit_codes
+    verifications, rate = CentralVerifications(central), settings.rate_limit_codes
     places = KnownPlaces(CentralWrongPasswords(central), secret)
     return EmailAddresses(
         store=CentralAccounts(central),
-        codes=Codes(pending, mailer, places, secret, rate),
-        links=Links(pending, mailer, places, rate),
-        notices=Notices(pending, mailer, places, rate),
+        codes=Codes(verifications, mailer, places, secret, rate),
+        links=Links(verifications, mailer, places, rate),
+        notices=Notices(verifications, mailer, places, rate),
         secret=secret,
         base_url=f"{settings.public_url}/api/auth",
     )

@@ -102,7 +102,7 @@ class EmailAddresses:
         found = await self.store.find_credential(email)
         user = found.user if found and not found.user.email_verified else None
 
-        def letter(sign_up: str) -> OutgoingEmail:
+        def message(sign_up: str) -> OutgoingEmail:
             token = self._token(email=email, sub=user.user_id if user else "", jti=sign_up)
             return OutgoingEmail(
                 to=email, kind="sign-up-link", language=language, secret=self._url(token, callback_url)
@@ -110,7 +110,7 @@ class EmailAddresses:
 
         # For an address that needs none it is of no use to anybody, but takes as long to write.
         value = msgspec.json.encode(chosen).decode()
-        await self.links.send(letter, email, source, "sign-up", value, has_reader=user is not None)
+        await self.links.send(message, email, source, "sign-up", value, has_reader=user is not None)
 
     async def mail_change_link(
         self, asking: SignedIn, new_email: str, callback_url: str, language: Language
@@ -170,9 +170,9 @@ class EmailAddresses:
     async def _verify_proof(self, claims: dict[str, Any], found: Credential, own: Kept) -> Proof:
         sign_up = claims.get("jti")
         if isinstance(sign_up, str) and not found.user.email_verified:
-            ticket = await self.links.find("sign-up", sign_up)
-            chosen = msgspec.json.decode(ticket.value, type=Chosen)
-            return Proof(way="verify-link", ticket=ticket, chosen=chosen, kept=own)
+            one_time_use = await self.links.find("sign-up", sign_up)
+            chosen = msgspec.json.decode(one_time_use.value, type=Chosen)
+            return Proof(way="verify-link", one_time_use=one_time_use, chosen=chosen, kept=own)
         session_ids, password_hash = own.session_ids, own.password_hash
         if isinstance(claims.get("sid"), str):
             session_ids = (*session_ids, claims["sid"])
@@ -213,11 +213,13 @@ class EmailAddresses:
             WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
         """
         purpose = Purpose(kind="email-verification", email=checked_email(email))
-        ticket = await self.codes.check(purpose, code, source)
+        one_time_use = await self.codes.check(purpose, code, source)
         found = await self.store.find_credential(purpose.email)
         if found is None:
             raise WrongCode  # the user was deleted at this moment
-        proof = Proof(way="verify-code", ticket=ticket, kept=in_hand(asking, found), chosen=chosen)
+        proof = Proof(
+            way="verify-code", one_time_use=one_time_use, kept=in_hand(asking, found), chosen=chosen
+        )
         proved = await self.store.prove(found.user, proof, self.clock())
         if proved is None:
             raise WrongCode  # it was used at this moment
@@ -244,13 +246,13 @@ class EmailAddresses:
             WrongCode, CodeExpired, TooManyTries: see `Codes.check`.
         """
         user, new_email = asking.user, _other_email(asking.user, new_email)
-        ticket = await self.codes.check(_change(user, new_email), code, place_of(user.user_id))
+        one_time_use = await self.codes.check(_change(user, new_email), code, place_of(user.user_id))
         found = await self.store.find_credential_of(user.user_id)
         if found is None:
             raise WrongCode  # the user was deleted at this moment
         proof = Proof(
             way="change-code",
-            ticket=ticket,
+            one_time_use=one_time_use,
             kept=in_hand(asking, found),
             asked_by=asking.session_id,
             new_email=new_email,
@@ -276,8 +278,8 @@ class EmailAddresses:
         source: str,
         has_reader: bool,
     ) -> None:
-        letter = OutgoingEmail(to=email, kind=kind, language=language, secret=self._url(token, callback_url))
-        await self.links.send(lambda _token: letter, email, source, has_reader=has_reader)
+        message = OutgoingEmail(to=email, kind=kind, language=language, secret=self._url(token, callback_url))
+        await self.links.send(lambda _token: message, email, source, has_reader=has_reader)
 
     def _url(self, token: str, callback_url: str) -> str:
         return f"{self.base_url}/verify-email?token={token}&callbackURL={quote(callback_url or '/', safe='')}"

@@ -1,6 +1,6 @@
 """What is stored of the codes for one purpose, as seen from one place: sent codes, wrong tries, mails.
 
-Everything here happens inside one transaction of `VerificationStore.settle`.
+Everything here happens inside one transaction of `VerificationStore.update`.
 """
 
 import math

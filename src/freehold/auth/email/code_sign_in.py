@@ -50,7 +50,7 @@ class CodeSignIn:
         purpose = Purpose(kind="sign-in", email=email.lower())
         found = await self.store.find_credential(purpose.email)
         user = found.user if found else None
-        ticket = await self._checked(purpose, code, client.source, user)
+        one_time_use = await self._checked(purpose, code, client.source, user)
         if user is None:
             new_user = self.auth.new_user(new, USER_ROLE, self.auth.clock())
             try:
@@ -58,7 +58,7 @@ class CodeSignIn:
             except EmailTaken:  # at this moment, by a sign-up with a password
                 found = await self.store.find_credential(purpose.email)
                 user = found.user if found else None
-        return await self._enter(user, ticket, client)
+        return await self._enter(user, one_time_use, client)
 
     async def _checked(
         self, purpose: Purpose, code: str, source: str, user: User | None
@@ -73,9 +73,9 @@ class CodeSignIn:
             raise
         return None
 
-    async def _enter(self, user: User | None, ticket: OneTimeUse | None, client: Client) -> SignedIn:
-        if user is not None and (ticket is not None or not user.email_verified):
-            proof = Proof(way="sign-in-code", ticket=ticket)
+    async def _enter(self, user: User | None, one_time_use: OneTimeUse | None, client: Client) -> SignedIn:
+        if user is not None and (one_time_use is not None or not user.email_verified):
+            proof = Proof(way="sign-in-code", one_time_use=one_time_use)
             proved = await self.store.prove(user, proof, self.auth.clock())
             user = proved.user if proved else None
         if user is None:

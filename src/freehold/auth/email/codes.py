@@ -34,7 +34,7 @@ T = TypeVar("T")
 CodeKind = Literal["sign-in", "email-verification", "forget-password", "change-email"]
 
 LIFETIME = timedelta(minutes=5)
-_LETTERS: dict[CodeKind, EmailKind] = {
+_EMAIL_KINDS: dict[CodeKind, EmailKind] = {
     "sign-in": "sign-in-code",
     "email-verification": "verify-code",
     "forget-password": "reset-code",
@@ -71,7 +71,7 @@ class Codes:
     `source` is the network address that asks or tries (`Client.source`), or whoever else answers for it.
     """
 
-    pending: VerificationStore
+    verifications: VerificationStore
     mailer: Mailer
     places: Places
     secret: str
@@ -98,17 +98,19 @@ class Codes:
             too_soon = rows.add(self._hash(purpose, code), LIFETIME, now)
             return too_soon, bool(rows.live(now))
 
-        too_soon, has_code = await self._settle(purpose, place, add)
+        too_soon, has_code = await self._update(purpose, place, add)
         if too_soon is not None:
             if has_code and not too_soon.is_own:
                 return
             raise RateLimited(too_soon.wait_s)
-        letter = OutgoingEmail(to=purpose.email, kind=_LETTERS[purpose.kind], language=language, secret=code)
+        message = OutgoingEmail(
+            to=purpose.email, kind=_EMAIL_KINDS[purpose.kind], language=language, secret=code
+        )
         try:
-            await (self.mailer.send(letter) if has_reader else self.mailer.rehearse(letter))
+            await (self.mailer.send(message) if has_reader else self.mailer.rehearse(message))
         except MailUnavailable:
             with suppress(CentralUnavailable):
-                await self._settle(purpose, place, lambda rows: rows.take_back(now))
+                await self._update(purpose, place, lambda rows: rows.take_back(now))
             raise
 
     async def check(self, purpose: Purpose, code: str, source: str) -> OneTimeUse:
@@ -139,18 +141,18 @@ class Codes:
     async def _judged(
         self, purpose: Purpose, place: Place, judge: Callable[[CodeRows], OneTimeUse | FreeholdError]
     ) -> OneTimeUse:
-        found = await self._settle(purpose, place, judge)
+        found = await self._update(purpose, place, judge)
         if isinstance(found, FreeholdError):
             raise found
         return found
 
-    async def _settle(self, purpose: Purpose, place: Place, decide: Callable[[CodeRows], T]) -> T:
+    async def _update(self, purpose: Purpose, place: Place, decide: Callable[[CodeRows], T]) -> T:
         def seen_from(rows: Rows) -> CodeRows:
             return CodeRows(
                 identifier=purpose.identifier, email=purpose.email, place=place, rate=self.rate, rows=rows
             )
 
-        return await self.pending.settle(seen_from({}).names, lambda rows: decide(seen_from(rows)))
+        return await self.verifications.update(seen_from({}).names, lambda rows: decide(seen_from(rows)))
 
     def _judge(
         self, rows: CodeRows, purpose: Purpose, code: str, now: datetime

@@ -41,7 +41,7 @@ def random_token() -> str:
 class Links:
     """Tokens that work once, and the mails with them. In the database stand only their hashes."""
 
-    pending: VerificationStore
+    verifications: VerificationStore
     mailer: Mailer
     places: Places
     rate: Rate
@@ -50,7 +50,7 @@ class Links:
 
     async def send(
         self,
-        letter: Callable[[str], OutgoingEmail],
+        message: Callable[[str], OutgoingEmail],
         email: str,
         source: str,
         kind: LinkKind | None = None,
@@ -58,7 +58,7 @@ class Links:
         *,
         has_reader: bool = True,
     ) -> None:
-        """Mail what `letter` makes of a new token. With a kind, the token can be used once and stands for `value`.
+        """Mail what `message` makes of a new token. With a kind, the token can be used once and stands for `value`.
 
         `source` is the network address that asks (`Client.source`), or whoever else answers for it.
         Without a reader everything happens but the mail, and all that can be seen from outside is the same.
@@ -76,19 +76,19 @@ class Links:
                 rows[_identifier(kind, token)] = Verification(value=value, expires_at=now + LIFETIME[kind])
             return too_soon
 
-        if too_soon := await self.pending.settle(quota.identifiers, note):
+        if too_soon := await self.verifications.update(quota.identifiers, note):
             raise RateLimited(too_soon.wait_s)
         try:
-            written = letter(token)
+            written = message(token)
             await (self.mailer.send(written) if has_reader else self.mailer.rehearse(written))
         except MailUnavailable:
             with suppress(CentralUnavailable):
-                await self.pending.settle(quota.identifiers, lambda rows: forget_mail(rows, quota, now))
+                await self.verifications.update(quota.identifiers, lambda rows: forget_mail(rows, quota, now))
             raise
 
     async def find(self, kind: LinkKind, token: str) -> OneTimeUse:
-        """What the token stands for, in the ticket's value. Raises `BadLink`: unknown, used or expired."""
-        found = await self.pending.find(_identifier(kind, token))
+        """What the token stands for, in the one-time use's value. Raises `BadLink`: unknown, used or expired."""
+        found = await self.verifications.find(_identifier(kind, token))
         if found is None or found.expires_at <= self.clock():
             raise BadLink
         return OneTimeUse(identifier=_identifier(kind, token), value=found.value)

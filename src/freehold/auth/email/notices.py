@@ -29,7 +29,7 @@ log = get_logger()
 class Notices:
     """So many for one account in a span of time as `rate` says: the first one has warned them."""
 
-    pending: VerificationStore
+    verifications: VerificationStore
     mailer: Mailer
     places: Places
     rate: Rate
@@ -39,18 +39,18 @@ class Notices:
         """Write to the user as they were before the change; nothing happens if nobody had proved the address."""
         if not before.email_verified:
             return
-        letter = OutgoingEmail(to=before.email, kind=kind, language=language, secret="")
+        message = OutgoingEmail(to=before.email, kind=kind, language=language, secret="")
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 quota = MailQuota(
                     "notice", before.email, await self.places.at(before.email, place_of(before.user_id))
                 )
                 now = self.clock()
-                too_soon = await self.pending.settle(
+                too_soon = await self.verifications.update(
                     quota.identifiers, lambda rows: note_mail(rows, quota, self.rate, now)
                 )
                 if too_soon is None:
-                    await self.mailer.send(letter)
+                    await self.mailer.send(message)
         except (FreeholdError, TimeoutError) as error:
             log.warning(
                 "user.notice_not_sent", kind=kind, user_id=before.user_id, reason=type(error).__name__

@@ -44,13 +44,13 @@ class PasswordResets:
         email = checked_email(email)
         found = await self.store.find_credential(email)
 
-        def letter(token: str) -> OutgoingEmail:
+        def message(token: str) -> OutgoingEmail:
             url = f"{self.base_url}/reset-password/{token}?callbackURL={quote(redirect_to, safe='')}"
             return OutgoingEmail(to=email, kind="reset-link", language=language, secret=url)
 
         # Nobody has a token for the empty value, but its row takes as long to write.
         value = f"{found.user.user_id}:{self._stamp(found)}" if found else ":"
-        await self.links.send(letter, email, source, "reset-password", value, has_reader=found is not None)
+        await self.links.send(message, email, source, "reset-password", value, has_reader=found is not None)
 
     async def mail_code(self, email: str, language: Language, source: str) -> None:
         """Mail a code. Nobody learns whether there is such a user.
@@ -77,10 +77,10 @@ class PasswordResets:
             BadLink: unknown, used, expired or void.
         """
         check_new_password(password)
-        ticket = await self.links.find("reset-password", token)
-        user = await self._owner(ticket)
+        one_time_use = await self.links.find("reset-password", token)
+        user = await self._owner(one_time_use)
         await self.rules.check(password, user.name, user.email)
-        if not await self._reset(user, password, "reset-link", ticket, language):
+        if not await self._reset(user, password, "reset-link", one_time_use, language):
             raise BadLink  # it was used at this moment
 
     async def reset_by_code(
@@ -94,26 +94,26 @@ class PasswordResets:
         """
         check_new_password(password)
         purpose = Purpose(kind="forget-password", email=email.lower())
-        ticket = await self.codes.check(purpose, code, source)
+        one_time_use = await self.codes.check(purpose, code, source)
         found = await self.store.find_credential(purpose.email)
         if found is not None:  # whoever has the code may learn what they are called
             await self.rules.check(password, found.user.name, found.user.email)
-        if found is None or not await self._reset(found.user, password, "reset-code", ticket, language):
+        if found is None or not await self._reset(found.user, password, "reset-code", one_time_use, language):
             raise WrongCode  # or it was used at this moment
 
     async def _reset(
-        self, user: User, password: str, way: Way, ticket: OneTimeUse, language: Language
+        self, user: User, password: str, way: Way, one_time_use: OneTimeUse, language: Language
     ) -> bool:
         chosen = Chosen(password_hash=await self.hasher.hash(password))
-        proof = Proof(way=way, ticket=ticket, chosen=chosen)
+        proof = Proof(way=way, one_time_use=one_time_use, chosen=chosen)
         is_done = await self.store.prove(user, proof, self.links.clock()) is not None
         if is_done:
             log.info("user.password_reset", user_id=user.user_id)
             await self.notices.send("password-changed", user, language)
         return is_done
 
-    async def _owner(self, ticket: OneTimeUse) -> User:
-        user_id, _, stamp = ticket.value.partition(":")
+    async def _owner(self, one_time_use: OneTimeUse) -> User:
+        user_id, _, stamp = one_time_use.value.partition(":")
         found = await self.store.find_credential_of(user_id)
         if found is None or not hmac.compare_digest(stamp, self._stamp(found)):
             raise BadLink

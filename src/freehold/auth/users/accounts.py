@@ -138,24 +138,26 @@ class Accounts:
         """
         email, callback = asking.user.email, quote(callback_url or "/", safe="")
 
-        def letter(token: str) -> OutgoingEmail:
+        def message(token: str) -> OutgoingEmail:
             url = f"{self.base_url}/delete-user/callback?token={token}&callbackURL={callback}"
             return OutgoingEmail(to=email, kind="delete-link", language=language, secret=url)
 
         found = await self.store.find_credential_of(asking.user_id)
         value = f"{asking.user_id}:{self._stamp(found)}" if found else ":"
-        await self.links.send(letter, email, place_of(asking.user_id), "delete-account", value)
+        await self.links.send(message, email, place_of(asking.user_id), "delete-account", value)
 
     async def delete_by_link(self, asking: SignedIn, token: str) -> None:
         """Delete the user whose link it is. Raises `BadLink` if that is not who asks, or the link is of no use."""
-        ticket = await self.links.find("delete-account", token)
-        user_id, _, stamp = ticket.value.partition(":")
+        one_time_use = await self.links.find("delete-account", token)
+        user_id, _, stamp = one_time_use.value.partition(":")
         found = await self.store.find_credential_of(asking.user_id)
         if found is None or user_id != asking.user_id:
             raise BadLink
         if not hmac.compare_digest(stamp, self._stamp(found)):
             raise BadLink
-        if not await self.store.delete_user(asking.user_id, self.auth.clock(), asking.session_id, ticket):
+        if not await self.store.delete_user(
+            asking.user_id, self.auth.clock(), asking.session_id, one_time_use
+        ):
             raise BadLink  # it was used at this moment
         log.info("user.deleted", user_id=asking.user_id)
 

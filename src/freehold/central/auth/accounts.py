@@ -21,7 +21,7 @@ from freehold.central.auth.rows import (
     remove_user,
     session_of,
 )
-from freehold.central.auth.verifications import use_ticket
+from freehold.central.auth.verifications import use_once
 from freehold.central.engine import Central
 from freehold.central.tables import account, session, user
 from freehold.dates import from_iso, to_iso
@@ -73,7 +73,7 @@ class CentralAccounts:
                 return None
             if proof.asked_by and not await is_alive(db, proof.asked_by, owner.user_id, moment):
                 return None
-            if proof.ticket is not None and not await use_ticket(db, proof.ticket):
+            if proof.one_time_use is not None and not await use_once(db, proof.one_time_use):
                 return None
             is_first = await arrive(self.central, db, found.user, proof, moment)
             found = await find_credential(db, user.c.id == owner.user_id)
@@ -103,12 +103,12 @@ class CentralAccounts:
         return done.rowcount > 0
 
     async def delete_user(
-        self, user_id: str, now: datetime, asked_by: str, ticket: OneTimeUse | None = None
+        self, user_id: str, now: datetime, asked_by: str, one_time_use: OneTimeUse | None = None
     ) -> bool:
         async with self.central.write() as db:
             if not await is_alive(db, asked_by, user_id, to_iso(now)):
                 return False
-            if ticket is not None and not await use_ticket(db, ticket):
+            if one_time_use is not None and not await use_once(db, one_time_use):
                 return False
             return await remove_user(self.central, db, user_id, now)
 

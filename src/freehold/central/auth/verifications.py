@@ -33,7 +33,7 @@ class CentralVerifications:
         async with self.central.read() as db:
             return (await _read(db, [identifier])).get(identifier)
 
-    async def settle(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
+    async def update(self, identifiers: list[str], decide: Callable[[Rows], T]) -> T:
         now = self.now()
         async with self.central.write() as db:
             before = await _read(db, identifiers)
@@ -44,19 +44,19 @@ class CentralVerifications:
         return answer
 
 
-async def use_ticket(db: AsyncConnection, ticket: OneTimeUse) -> bool:
+async def use_once(db: AsyncConnection, one_time_use: OneTimeUse) -> bool:
     """Use it up, in the caller's transaction; False if somebody else has done so."""
-    row = verification.c.identifier == ticket.identifier
-    if ticket.is_one_of:
+    row = verification.c.identifier == one_time_use.identifier
+    if one_time_use.is_one_of:
         found = (await db.execute(select(verification.c.value).where(row))).scalars().all()
-        if not any(holds_code(value, ticket.value) for value in found):
+        if not any(holds_code(value, one_time_use.value) for value in found):
             return False
     else:
-        row &= verification.c.value == ticket.value
+        row &= verification.c.value == one_time_use.value
     if (await db.execute(verification.delete().where(row))).rowcount == 0:
         return False
-    if ticket.clears:
-        await db.execute(verification.delete().where(verification.c.identifier.in_(ticket.clears)))
+    if one_time_use.clears:
+        await db.execute(verification.delete().where(verification.c.identifier.in_(one_time_use.clears)))
     return True
 
 
