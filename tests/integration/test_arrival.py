@@ -17,7 +17,7 @@ from testbed.servers import ROOT
 from freehold.auth.proofs import RESETS, Way
 from freehold.auth.social.types import Identity
 from freehold.auth.types import Client, User
-from freehold.central.auth.social import CentralSocialAccounts
+from freehold.central.auth.social import CentralSocial
 from freehold.errors import NotFound
 from tests.support.auth_app import AuthApp, QuickHasher, running_auth
 from tests.support.central_place import CentralPlace
@@ -146,7 +146,7 @@ async def by_issuer(app: AuthApp, _outbox: OutboxReader, stranger: Stranger) -> 
         stranger.user_id,
     )
     identity = Identity(provider_id="oidc", subject="owner", email=OWNER, email_verified=True, name="Owner")
-    accounts = CentralSocialAccounts(app.central)
+    accounts = CentralSocial(app.central)
     user = await accounts.find_user("oidc", "owner")
     assert isinstance(user, User)
     assert await accounts.prove(identity, user, datetime.now(UTC))
@@ -625,7 +625,7 @@ async def test_who_has_signed_in_elsewhere_but_not_here_yet_is_too_late(
     app: AuthApp, outbox: OutboxReader
 ) -> None:
     stranger = await stranger_at(app)
-    accounts = CentralSocialAccounts(app.central)
+    accounts = CentralSocial(app.central)
     user = await accounts.find_user(UNVOUCHED.provider_id, UNVOUCHED.subject)
     assert user is not None
     await by_reset_code(app, outbox, stranger)

@@ -8,7 +8,6 @@ import pytest
 
 from freehold.auth.errors import NotAGuest
 from freehold.auth.users.guests import Guests
-from freehold.central.auth.users import CentralUsers
 from tests.support.auth_app import AuthApp, QuickHasher, running_auth
 from tests.support.central_place import CentralPlace
 
@@ -49,7 +48,7 @@ async def test_leaving_deletes_nobody_who_is_no_guest_by_now(app: AuthApp) -> No
     person = {"name": "A", "email": "a@example.com", "password": PASSWORD}
     signed_up = await app.post("/api/auth/sign-up/email", person, **headers)
     with pytest.raises(NotAGuest):
-        await Guests(app.auth, CentralUsers(app.central, "local")).delete(found)
+        await Guests(app.auth).delete(found)
     assert (await app.get_session(signed_up.json()["token"]))["user"]["id"] == found.user_id
 
 

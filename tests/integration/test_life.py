@@ -155,7 +155,7 @@ async def test_what_does_not_agree_about_being_suspended_is_repaired(house: Hous
 
 async def test_a_users_database_goes_with_them_and_leaves_a_receipt(house: House, mine: Tenant) -> None:
     theirs = await signed_up(house, "bob")
-    await house.services.guests.store.delete_user(mine.user_id, utc_now())
+    await house.services.guests.auth.store.delete_user(mine.user_id, utc_now())
     assert (await house.rows())[mine.database_name][0] == "deleting"
     with pytest.raises(DatabaseDeleting):
         await credentials(house, mine)
@@ -352,7 +352,7 @@ async def test_a_file_on_which_a_migration_fails_leaves_the_tenant_as_it_was(
 async def test_a_tenant_that_is_deleted_while_it_is_restored_stays_deleted(
     house: House, mine: Tenant, file: Path
 ) -> None:
-    store = house.services.guests.store
+    store = house.services.guests.auth.store
 
     async def deleted(_rows: int) -> None:
         await store.delete_user(mine.user_id, utc_now())
@@ -422,7 +422,7 @@ async def test_a_user_whose_database_was_deleted_gets_an_empty_one(house: House,
 
 
 async def test_nobody_gets_a_database_for_a_user_who_is_gone(house: House, mine: Tenant, file: Path) -> None:
-    await house.services.guests.store.delete_user(mine.user_id, utc_now())
+    await house.services.guests.auth.store.delete_user(mine.user_id, utc_now())
     await house.services.operations_worker.drain()
     for reference in (mine.user_id, mine.tenant_id, mine.database_name, "nobody@example.com"):
         with pytest.raises(NotFound, match="no user"):

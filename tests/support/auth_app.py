@@ -185,7 +185,7 @@ async def running_auth(
         resets = open_password_resets(auth, addresses)
         code_sign_in = CodeSignIn(auth, addresses.store, addresses.codes)
         endpoints = [
-            SignInEndpoints(edge, issuers.jwts, issuers.api_keys, Guests(auth, users)),
+            SignInEndpoints(edge, issuers.jwts, issuers.api_keys, Guests(auth)),
             TokenEndpoints(edge, issuers.jwts, issuers.signing_keys, issuers.pairs),
             ApiKeyEndpoints(edge, issuers.api_keys),
             CodeEndpoints(edge, addresses.codes, code_sign_in, resets, addresses),

@@ -40,6 +40,9 @@ class Users:
     sessions: list[Session] = field(default_factory=list)
     is_gone: bool = False
 
+    async def delete_user(self, user_id: str, now: datetime, *, guest_in: str = "") -> bool:
+        raise NotImplementedError
+
     async def add_user(
         self,
         user: User,

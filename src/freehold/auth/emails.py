@@ -2,6 +2,8 @@
 
 import re
 
+from freehold.auth.errors import InvalidEmail
+
 _LOCAL = r"(?!\.)(?:[A-Z0-9_'+-]|\.(?!\.))*[A-Z0-9_+-]"
 _LABEL = r"[A-Z0-9][A-Z0-9-]*"
 _ADDRESS = re.compile(rf"{_LOCAL}@(?:{_LABEL}\.)+[A-Z]{{2,}}", re.IGNORECASE | re.ASCII)
@@ -11,3 +13,10 @@ _MAX_LENGTH = 320  # longest that RFC 3696 allows; also keeps the pattern from l
 def is_email(text: str) -> bool:
     """Whether it is an address, in ASCII, with a dot in its domain."""
     return len(text) <= _MAX_LENGTH and _ADDRESS.fullmatch(text) is not None
+
+
+def checked_email(email: str) -> str:
+    """In lower case. Raises `InvalidEmail`."""
+    if not is_email(email):
+        raise InvalidEmail
+    return email.lower()

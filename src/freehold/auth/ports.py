@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from freehold.auth.outgoing_email import Language, OutgoingEmail
-from freehold.auth.proofs import Chosen, Proof, Proved
+from freehold.auth.outgoing_email import OutgoingEmail
+from freehold.auth.proofs import Proof, Proved
 from freehold.auth.social.types import Identity
 from freehold.auth.types import (
     Account,
@@ -111,25 +111,19 @@ class UserStore(SessionStore, Protocol):
         """The user with this address (in lower case)."""
         ...
 
+    async def delete_user(self, user_id: str, now: datetime, *, guest_in: str = "") -> bool:
+        """Delete the user and have their database deleted, in one transaction.
+
+        `guest_in`: only while they are a guest, and this session of theirs is there.
+        """
+        ...
+
     async def lift_ban(self, user_id: str, updated_at: str) -> None:
         """The user is no longer banned."""
         ...
 
     async def set_role(self, user_id: str, role: str, updated_at: str) -> None:
         """Replace the user's roles."""
-        ...
-
-
-class VerificationMail(Protocol):
-    """Messages with links that verify an address."""
-
-    async def mail_sign_up_link(
-        self, email: str, chosen: Chosen, callback_url: str, language: Language, source: str
-    ) -> None:
-        """Mail one, if a user has not verified this address; it gives the account what was chosen.
-
-        Raises as `Mailer` does, and `RateLimited`.
-        """
         ...
 
 

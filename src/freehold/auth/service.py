@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from freehold.audit.service import Recorder
 from freehold.audit.types import ANONYMOUS, Event
-from freehold.auth.emails import is_email
+from freehold.auth.email.addresses import EmailAddresses
+from freehold.auth.emails import checked_email, is_email
 from freehold.auth.errors import (
     Banned,
     EmailNotVerified,
@@ -25,7 +26,7 @@ from freehold.auth.origins import TrustedOrigins
 from freehold.auth.passwords.passwords import check_length
 from freehold.auth.passwords.rules import PasswordRules
 from freehold.auth.places import Places
-from freehold.auth.ports import PasswordHasher, UserStore, VerificationMail
+from freehold.auth.ports import PasswordHasher, UserStore
 from freehold.auth.proofs import Chosen
 from freehold.auth.random_ids import random_id
 from freehold.auth.sessions.cookies import SessionCookies
@@ -65,7 +66,7 @@ class Auth:
     places: Places | None = None
     rules: PasswordRules = field(default_factory=PasswordRules)
     # Where there is one, nobody signs in with a password before their address is verified.
-    verification: VerificationMail | None = None
+    verification: EmailAddresses | None = None
     # Asked before a user, and with them a database, is made for somebody from this place; raises `RateLimited`.
     admit: Callable[[str], Awaitable[None]] | None = None
     # How long after a sign-in it is recent enough for what is serious; no limit if it is nothing.
@@ -89,7 +90,7 @@ class Auth:
         user = self.new_user(new, USER_ROLE, self.clock())
         return await self.start_user(user, client, password_hash=password_hash, remember=remember)
 
-    async def _sign_up_unverified(self, new: NewUser, client: Client, mail: VerificationMail) -> User:
+    async def _sign_up_unverified(self, new: NewUser, client: Client, mail: EmailAddresses) -> User:
         """The user without a session; made up if the address is in use, so that nobody learns that it is.
 
         A guest stays one: their database is linked to the user at the first sign-in.
@@ -161,13 +162,12 @@ class Auth:
             Banned: the user is banned. A ban that has run out is lifted.
             Unavailable: too many are signing in, or the central database does not answer.
         """
-        if not is_email(email):
-            raise InvalidEmail
+        email = checked_email(email)
         check_length(password)
         seen = await self.sessions.seen()
-        found = await self.store.find_credential(email.lower())
+        found = await self.store.find_credential(email)
         password_hash = found.password_hash if found else None
-        async with self.attempt(email.lower(), client.source) as attempt:
+        async with self.attempt(email, client.source) as attempt:
             attempt.is_right = await self.hasher.verify(password, password_hash) and found is not None
         if not attempt.is_right or found is None:
             await self.audit.record(_failed_sign_in(found.user if found else None, "wrong_password"))
@@ -290,8 +290,7 @@ class Auth:
         return await self.hasher.hash(new.password)
 
     async def _check_new(self, new: NewUser) -> None:
-        if not is_email(new.email):
-            raise InvalidEmail
+        checked_email(new.email)
         await self.rules.check(new.password, new.name, new.email)
 
     async def _promoted(self, user: User, *, promote: bool) -> AdminOutcome:

@@ -18,7 +18,7 @@ _SCOPES = ("read:user", "user:email")
 
 @dataclass(frozen=True, slots=True)
 class GitHubProvider:
-    """Implements `auth.social.ports.IdentityProvider`. `url` is for people, `api_url` for us."""
+    """Implements `auth.social.service.IdentityProvider`. `url` is for people, `api_url` for us."""
 
     outbound: Outbound
     us: Registration

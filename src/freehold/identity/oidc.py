@@ -148,7 +148,7 @@ _LEEWAY_S = 60  # how far clocks may differ
 
 @dataclass(frozen=True, slots=True)
 class OidcProvider:
-    """Implements `auth.social.ports.IdentityProvider`. `asks_with` joins the question to the browser's user."""
+    """Implements `auth.social.service.IdentityProvider`. `asks_with` joins the question to the browser's user."""
 
     outbound: Outbound
     issuer: Issuer

@@ -108,7 +108,7 @@ async def open_auth(
         user_admin=UserAdmin(auth, CentralUserAdmin(central, users), addresses.notices),
         user_import=UserImport(CentralUserImport(central, provider_name)),
         session_data=session_data,
-        guests=Guests(auth, users),
+        guests=Guests(auth),
         social=await open_social(base, auth),
         accounts=open_accounts(auth, addresses),
         email_addresses=addresses,

@@ -4,10 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from freehold.auth.service import Auth
-from freehold.auth.social.attempts import Secrets
-from freehold.auth.social.ports import IdentityProvider
-from freehold.auth.social.service import Social
-from freehold.central.auth.social import CentralAttempts, CentralSocialAccounts
+from freehold.auth.social.service import IdentityProvider, Secrets, Social
+from freehold.central.auth.social import CentralSocial
 from freehold.identity.code_flow import Registration
 from freehold.identity.github import github_provider
 from freehold.identity.oidc import Issuer, OidcProvider, google_provider
@@ -21,8 +19,7 @@ async def open_social(base: Foundation, auth: Auth) -> Social:
     return Social(
         auth=auth,
         providers=await base.stack.enter_async_context(_providers(base.settings)),
-        attempts=CentralAttempts(base.central),
-        accounts=CentralSocialAccounts(base.central),
+        store=CentralSocial(base.central),
         secrets=Secrets(base.secret.encode()),
         base_url=f"{base.settings.public_url}/api/auth",
     )

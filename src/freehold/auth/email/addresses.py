@@ -19,10 +19,10 @@ from urllib.parse import quote
 import jwt
 import msgspec
 
-from freehold.auth.email.code_sign_in import checked_email
 from freehold.auth.email.codes import Codes, Purpose
 from freehold.auth.email.links import Links, fingerprint
 from freehold.auth.email.notices import Notices
+from freehold.auth.emails import checked_email
 from freehold.auth.errors import (
     BadLink,
     EmailMismatch,

@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from freehold.audit.types import ANONYMOUS, Event
 from freehold.auth.email.codes import Codes, Purpose
-from freehold.auth.emails import is_email
-from freehold.auth.errors import CodeExpired, EmailTaken, InvalidEmail, TooManyTries, WrongCode
+from freehold.auth.emails import checked_email
+from freehold.auth.errors import CodeExpired, EmailTaken, TooManyTries, WrongCode
 from freehold.auth.outgoing_email import Language
 from freehold.auth.ports import AccountStore
 from freehold.auth.proofs import Proof
@@ -84,13 +84,6 @@ class CodeSignIn:
             return await self.auth.start_session(user, client, method="code")
         except NotFound as error:
             raise WrongCode from error  # deleted at this moment
-
-
-def checked_email(email: str) -> str:
-    """In lower case. Raises `InvalidEmail`."""
-    if not is_email(email):
-        raise InvalidEmail
-    return email.lower()
 
 
 def _failed(user: User | None, reason: str) -> Event:

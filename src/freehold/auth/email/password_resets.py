@@ -4,10 +4,10 @@ import hmac
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from freehold.auth.email.code_sign_in import checked_email
 from freehold.auth.email.codes import Codes, Purpose
 from freehold.auth.email.links import Links, account_stamp
 from freehold.auth.email.notices import Notices
+from freehold.auth.emails import checked_email
 from freehold.auth.errors import BadLink, WrongCode
 from freehold.auth.outgoing_email import Language, OutgoingEmail
 from freehold.auth.passwords.passwords import check_new_password

@@ -1,19 +1,22 @@
 """Sign-in with GitHub, Google or any OpenID Connect issuer."""
 
+import base64
+import hashlib
+import hmac
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from msgspec.structs import replace
 
 from freehold.auth.errors import Banned, EmailTaken, IdentityTaken
 from freehold.auth.service import Auth
-from freehold.auth.social.attempts import Secrets
 from freehold.auth.social.errors import IdentityProviderUnavailable, SocialRefusal, UnknownProvider
-from freehold.auth.social.ports import AttemptStore, IdentityProvider, SocialAccountStore
-from freehold.auth.social.types import Arrival, Attempt, Identity, Redirects, Returned, Started
+from freehold.auth.social.types import Arrival, Attempt, Identity, Question, Redirects, Returned, Started
 from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn, User
 from freehold.errors import NotFound
 from freehold.log import get_logger
@@ -25,14 +28,130 @@ _ERROR_CODE = re.compile(r"[a-z0-9_.-]{1,64}", re.IGNORECASE)
 log = get_logger()
 
 
+class IdentityProvider(Protocol):
+    """A place that knows who somebody is. Every call is limited in time and size."""
+
+    @property
+    def provider_id(self) -> str:
+        """Its name in URLs and in accounts."""
+        ...
+
+    async def authorize_url(self, question: Question) -> str:
+        """Where to send the browser. Raises `IdentityProviderUnavailable`."""
+        ...
+
+    async def identify(self, code: str, issuer: str, question: Question) -> Identity:
+        """Who the code stands for; `issuer` is who the answer says it comes from (RFC 9207), or empty.
+
+        Raises:
+            SocialRefusal: `issuer_mismatch`, `issuer_missing`, `invalid_code`, `unable_to_get_user_info`,
+                `email_not_found`.
+            IdentityProviderUnavailable: no answer within the limits.
+        """
+        ...
+
+
+class SocialStore(Protocol):
+    """Tries that wait for their browser to come back, and which identities belong to which users.
+
+    All methods raise `CentralUnavailable`.
+    """
+
+    async def save_attempt(self, key: str, attempt: Attempt, now: datetime, expires_at: datetime) -> None:
+        """Keep it until then."""
+        ...
+
+    async def find_attempt(self, key: str, now: datetime) -> Attempt | None:
+        """The attempt, if it has not expired or been taken."""
+        ...
+
+    async def take_attempt(self, key: str, now: datetime) -> bool:
+        """Use it up. Of two callers only one gets True."""
+        ...
+
+    async def find_user(self, provider_id: str, subject: str) -> User | None:
+        """The user who has this identity."""
+        ...
+
+    async def link_vouched(self, identity: Identity, user_id: str, now: datetime) -> User | None:
+        """Add the identity to the user who has its address, for which its issuer vouches.
+
+        Gives the user as they are then; None if their address is another by now.
+        Where nobody had proved the address, its owner arrives by this: see `freehold.auth.proofs`.
+
+        Raises:
+            IdentityTaken: somebody has it by now.
+        """
+        ...
+
+    async def link(self, identity: Identity, asking: SignedIn, now: datetime) -> None:
+        """Add the identity to the user who asked for it; nothing happens if they have it.
+
+        Its issuer vouches for the user's address, so this proves it: see `freehold.auth.proofs`.
+
+        Raises:
+            SocialRefusal: `account_already_linked_to_different_user`, or `state_mismatch` as the session has ended.
+        """
+        ...
+
+    async def prove(self, identity: Identity, user: User, now: datetime) -> bool:
+        """The address is the user's: the issuer of their identity vouches for it. False if either is another's."""
+        ...
+
+    async def owns(self, account_row_id: str, user_id: str) -> bool:
+        """Whether this is one of the user's accounts."""
+        ...
+
+    async def unlink(self, account_row_id: str, user_id: str) -> None:
+        """Remove one of the user's accounts.
+
+        Raises:
+            LastAccount: it is the only one.
+            AccountNotFound: the user has no such account.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """Derives what a try needs from its state, so that nothing secret is stored meanwhile.
+
+    Who reads the central database learns a hash of the state; who sees the state, in some URL, lacks the key.
+    """
+
+    key: bytes
+
+    def new_state(self) -> str:
+        """32 characters of `A-Za-z0-9_-`, 192 bits."""
+        return secrets.token_urlsafe(24)
+
+    def question(self, state: str, redirect_uri: str, login_hint: str = "") -> Question:
+        """What to ask the provider with; the same for the same state."""
+        return Question(
+            state=state,
+            nonce=self._derived("nonce", state)[:43],
+            code_verifier=self._derived("pkce", state),
+            redirect_uri=redirect_uri,
+            login_hint=login_hint,
+        )
+
+    def row_key(self, state: str) -> str:
+        """Under which the try is kept."""
+        return hashlib.sha256(state.encode()).hexdigest()
+
+    def _derived(self, purpose: str, state: str) -> str:
+        # 86 characters; RFC 7636 wants 43 to 128.
+        digest = hmac.digest(self.key, f"social {purpose}\0{state}".encode(), "sha512")
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
 @dataclass(frozen=True, slots=True)
 class Social:
     """Sends browsers to providers and receives them back. `base_url` is where `/api/auth` is, for the world."""
 
     auth: Auth
     providers: Mapping[str, IdentityProvider]
-    attempts: AttemptStore
-    accounts: SocialAccountStore
+    store: SocialStore
     secrets: Secrets
     base_url: str
 
@@ -62,7 +181,7 @@ class Social:
             provider_id=provider_id, redirects=redirects, link_user_id=link_user_id, guest_id=guest_id
         )
         now = self.auth.clock()
-        await self.attempts.save(self.secrets.row_key(state), attempt, now, now + _LIFETIME)
+        await self.store.save_attempt(self.secrets.row_key(state), attempt, now, now + _LIFETIME)
         return Started(url=url, state=state)
 
     async def finish(
@@ -83,10 +202,10 @@ class Social:
         if not returned.state:
             return Arrival(url=self._error_url("state_not_found"))
         key, now = self.secrets.row_key(returned.state), self.auth.clock()
-        attempt = await self.attempts.find(key, now)
+        attempt = await self.store.find_attempt(key, now)
         # Another browser than the one that started is told so, and does not use up the other's try.
         is_bound = attempt is not None and cookie_state == returned.state
-        if attempt is None or not is_bound or not await self.attempts.take(key, now):
+        if attempt is None or not is_bound or not await self.store.take_attempt(key, now):
             return Arrival(url=self._error_url("state_mismatch", attempt))
         try:
             return await self._finish(provider_id, attempt, returned, client, signed_in)
@@ -105,10 +224,10 @@ class Social:
 
         Raises:
             SessionNotFresh: they signed in more than a day ago.
-            LastAccount, AccountNotFound: see `SocialAccountStore.unlink`.
+            LastAccount, AccountNotFound: see `SocialStore.unlink`.
         """
         self.auth.require_fresh(asking)
-        await self.accounts.unlink(account_row_id, asking.user_id)
+        await self.store.unlink(account_row_id, asking.user_id)
 
     async def _finish(
         self,
@@ -162,10 +281,10 @@ class Social:
             NotFound: somebody changed or took the address at this moment.
         """
         now = self.auth.clock()
-        user = await self.accounts.find_user(identity.provider_id, identity.subject)
+        user = await self.store.find_user(identity.provider_id, identity.subject)
         if user is not None:
             if identity.email_verified and not user.email_verified and identity.email == user.email:
-                if not await self.accounts.prove(identity, user, now):
+                if not await self.store.prove(identity, user, now):
                     raise NotFound("the user has another address by now, or not this identity")
                 return replace(user, email_verified=True)
             return user
@@ -176,7 +295,7 @@ class Social:
             raise SocialRefusal(
                 "account_not_linked", "there is a user with this address, who must sign in first"
             )
-        owner = await self.accounts.link_vouched(identity, found.user.user_id, now)
+        owner = await self.store.link_vouched(identity, found.user.user_id, now)
         if owner is None:
             raise NotFound("the user has another address by now")
         return owner
@@ -187,7 +306,7 @@ class Social:
             raise SocialRefusal("unable_to_link_account", "the provider does not vouch for the address")
         if identity.email != asking.user.email:
             raise SocialRefusal("email_does_not_match", "the provider knows another address of this user")
-        await self.accounts.link(identity, asking, self.auth.clock())
+        await self.store.link(identity, asking, self.auth.clock())
         log.info("user.social_account_linked", user_id=asking.user_id, provider=identity.provider_id)
 
     def _new_user(self, identity: Identity) -> User:

@@ -9,14 +9,13 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from freehold.auth.email.notices import Notices
-from freehold.auth.emails import is_email
+from freehold.auth.emails import checked_email
 from freehold.auth.errors import (
     AdminsActAsThemselves,
     AdminSessionGone,
     Banned,
     CannotBanYourself,
     CannotRemoveYourself,
-    InvalidEmail,
     NoSuchUser,
     NotImpersonating,
 )
@@ -140,8 +139,7 @@ class UserAdmin:
             InvalidEmail: bad input. Of the password, see `PasswordRules.check`.
             EmailTaken: the address is in use.
         """
-        if not is_email(new.email):
-            raise InvalidEmail
+        checked_email(new.email)
         password_hash = None
         if new.password:
             await self.auth.rules.check(new.password, new.name, new.email)
@@ -167,9 +165,7 @@ class UserAdmin:
         if edit.banned is True and user_id == admin.user_id:
             raise CannotBanYourself
         if isinstance(edit.email, str):
-            if not is_email(edit.email):
-                raise InvalidEmail
-            edit = replace(edit, email=edit.email.lower())
+            edit = replace(edit, email=checked_email(edit.email))
         before = await self.get(user_id)
         changed = await self._edited(user_id, edit)
         if changed.email != before.email:

@@ -5,8 +5,6 @@ it, and their database is kept until that user decides; see `freehold.tenants.gu
 """
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -21,23 +19,11 @@ _DOMAIN = "anonymous.placeholder.invalid"  # RFC 2606: never delivered to anybod
 log = get_logger()
 
 
-class UserDeletion(Protocol):
-    """Deletes users from the central database."""
-
-    async def delete_user(self, user_id: str, now: datetime, *, guest_in: str = "") -> bool:
-        """Delete the user and have their database deleted, in one transaction.
-
-        `guest_in`: only while they are a guest, and this session of theirs is there. Raises `CentralUnavailable`.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Guests:
     """Lets people in without a name."""
 
     auth: Auth
-    store: UserDeletion
 
     async def sign_in(self, client: Client) -> SignedIn:
         """A new guest with a session.
@@ -58,7 +44,7 @@ class Guests:
         Raises:
             NotAGuest: this is a user with an account, or becomes one at this moment.
         """
-        is_deleted = guest.user.is_anonymous and await self.store.delete_user(
+        is_deleted = guest.user.is_anonymous and await self.auth.store.delete_user(
             guest.user_id, self.auth.clock(), guest_in=guest.session_id
         )
         if not is_deleted:

@@ -1,4 +1,4 @@
-"""Identities at providers and tries to sign in there. Implements the ports of `freehold.auth.social`."""
+"""Identities at providers, and tries to sign in there."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,12 +25,12 @@ _SWEPT = 20  # how many expired rows a new one takes away: more than come, so th
 
 
 @dataclass(frozen=True, slots=True)
-class CentralAttempts:
-    """Implements `AttemptStore` in better-auth's table for such things."""
+class CentralSocial:
+    """Implements `auth.social.service.SocialStore`; tries are in better-auth's table for such things."""
 
     central: Central
 
-    async def save(self, key: str, attempt: Attempt, now: datetime, expires_at: datetime) -> None:
+    async def save_attempt(self, key: str, attempt: Attempt, now: datetime, expires_at: datetime) -> None:
         row = {
             "id": random_id(),
             "identifier": _identifier(key),
@@ -49,7 +49,7 @@ class CentralAttempts:
             await db.execute(verification.delete().where(verification.c.id.in_(long_over)))
             await db.execute(verification.insert(), row)
 
-    async def find(self, key: str, now: datetime) -> Attempt | None:
+    async def find_attempt(self, key: str, now: datetime) -> Attempt | None:
         waiting = select(verification.c.value).where(
             verification.c.identifier == _identifier(key), verification.c.expiresAt > to_iso(now)
         )
@@ -57,19 +57,12 @@ class CentralAttempts:
             value = (await db.execute(waiting)).scalar()
         return None if value is None else msgspec.json.decode(value, type=Attempt)
 
-    async def take(self, key: str, now: datetime) -> bool:
+    async def take_attempt(self, key: str, now: datetime) -> bool:
         taking = verification.delete().where(
             verification.c.identifier == _identifier(key), verification.c.expiresAt > to_iso(now)
         )
         async with self.central.write() as db:
             return (await db.execute(taking)).rowcount > 0
-
-
-@dataclass(frozen=True, slots=True)
-class CentralSocialAccounts:
-    """Implements `SocialAccountStore`."""
-
-    central: Central
 
     async def find_user(self, provider_id: str, subject: str) -> User | None:
         owner = (

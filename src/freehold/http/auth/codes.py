@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from freehold.auth.email.addresses import EmailAddresses
-from freehold.auth.email.code_sign_in import CodeSignIn, checked_email
+from freehold.auth.email.code_sign_in import CodeSignIn
 from freehold.auth.email.codes import CodeKind, Codes, Purpose
 from freehold.auth.email.password_resets import PasswordResets
+from freehold.auth.emails import checked_email
 from freehold.auth.types import NewUser
 from freehold.http.auth.answers import Success, TokenUser, VerifiedByCode
 from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check

@@ -165,7 +165,7 @@ class SocialEndpoints:
         await self._require_own(asking, check(body, _ACCOUNT_FIELDS)["accountId"])
 
     async def _require_own(self, asking: SignedIn, account_row_id: str) -> None:
-        if not await self.social.accounts.owns(account_row_id, asking.user_id):
+        if not await self.social.store.owns(account_row_id, asking.user_id):
             raise AccountNotFound
 
 
