@@ -6,6 +6,6 @@ import string
 _ALPHABET = string.ascii_letters + string.digits
 
 
-def random_id() -> str:
-    """32 characters of `a-zA-Z0-9`, 190 bits; for row ids and for session tokens."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(32))
+def random_id(length: int = 32) -> str:
+    """So many characters of `a-zA-Z0-9`; 32 are 190 bits, for row ids and for session tokens."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))

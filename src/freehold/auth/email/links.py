@@ -3,8 +3,6 @@
 import base64
 import hashlib
 import hmac
-import secrets
-import string
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from freehold.auth.errors import BadLink, MailUnavailable
 from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.auth.places import Places
 from freehold.auth.ports import Mailer
+from freehold.auth.random_ids import random_id
 from freehold.auth.types import Credential
 from freehold.auth.verifications import OneTimeUse, Rows, Verification, VerificationStore
 from freehold.dates import utc_now
@@ -29,12 +28,11 @@ LIFETIME: dict[LinkKind, timedelta] = {
     "delete-account": timedelta(days=1),
     "sign-up": timedelta(hours=1),
 }
-_ALPHABET = string.ascii_letters + string.digits
 
 
 def random_token() -> str:
     """24 characters of `a-zA-Z0-9`, 142 bits."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(24))
+    return random_id(24)
 
 
 @dataclass(frozen=True, slots=True)

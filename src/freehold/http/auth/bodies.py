@@ -65,6 +65,10 @@ class Field(msgspec.Struct, frozen=True):
         return None
 
 
+# Sign-up and sign-in outside better-auth's own routes.
+REGISTER_FIELDS = (Field("email", "email"), Field("password", "nonempty"), Field("name", is_required=False))
+LOGIN_FIELDS = (Field("email"), Field("password"))
+
 # Not better-auth's: whoever ends all sessions ends all API keys with them, unless they say this.
 KEEPS_KEYS = Field("keepApiKeys", "boolean", is_required=False)
 # Nor this: whoever proves their address for the first time may say which password the account has from then on.

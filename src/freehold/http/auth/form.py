@@ -9,7 +9,7 @@ from litestar.datastructures import ResponseHeader
 from freehold.auth.types import NewUser, SignedIn
 from freehold.errors import Unauthenticated
 from freehold.http.auth.answers import Success, UserReply
-from freehold.http.auth.bodies import Field, check, read_body, refuse_protected
+from freehold.http.auth.bodies import LOGIN_FIELDS, REGISTER_FIELDS, check, read_body, refuse_protected
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.origin_check import refuse_strange_origin
 from freehold.http.auth.replies import NO_STORE, AuthReply, json_reply
@@ -20,8 +20,6 @@ from freehold.http.problems import EXCEPTION_HANDLERS
 BASE_PATH = "/api/v1/auth"
 
 _MAX_BODY_BYTES = 64 * 1024
-_SIGN_UP_FIELDS = (Field("email", "email"), Field("password", "nonempty"), Field("name", is_required=False))
-_LOGIN_FIELDS = (Field("email"), Field("password"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class FormEndpoints:
     async def signup(self, request: Asked) -> AuthReply:
         """Make a user from the fields `email` and `password` (also `name`), and sign them in."""
         body = await self._accept(request)
-        values = check(body, _SIGN_UP_FIELDS)
+        values = check(body, REGISTER_FIELDS)
         refuse_protected(body)
         new = NewUser(name=values.get("name", ""), email=values["email"], password=values["password"])
         return self._started(
@@ -42,7 +40,7 @@ class FormEndpoints:
 
     async def login(self, request: Asked) -> AuthReply:
         """Start a session with the fields `email` and `password`."""
-        values = check(await self._accept(request), _LOGIN_FIELDS)
+        values = check(await self._accept(request), LOGIN_FIELDS)
         client = await self.edge.client(request.scope)
         return self._started(await self.edge.auth.sign_in(values["email"], values["password"], client))
 
@@ -82,9 +80,9 @@ _SETS_COOKIE = {
 
 ROUTES: tuple[Route[FormEndpoints], ...] = (
     Route("POST", "/signup", FormEndpoints.signup, "anyone", "sign-in",
-          Doc("form_sign_up", _SIGN_UP_FIELDS, UserReply, status=201, is_form=True, more=_SETS_COOKIE)),
+          Doc("form_sign_up", REGISTER_FIELDS, UserReply, status=201, is_form=True, more=_SETS_COOKIE)),
     Route("POST", "/login", FormEndpoints.login, "anyone", "sign-in",
-          Doc("form_login", _LOGIN_FIELDS, UserReply, (Unauthenticated,), is_form=True, more=_SETS_COOKIE)),
+          Doc("form_login", LOGIN_FIELDS, UserReply, (Unauthenticated,), is_form=True, more=_SETS_COOKIE)),
     Route("POST", "/logout", FormEndpoints.logout, "anyone", "auth", Doc("form_logout", gives=Success)),
     Route("GET", "/me", FormEndpoints.me, "form session", "auth", Doc("form_me", gives=UserReply)),
 )  # fmt: skip

@@ -9,7 +9,7 @@ import msgspec
 from freehold.auth.errors import AccountNotFound
 from freehold.auth.social.errors import UnknownProvider
 from freehold.auth.social.service import Social
-from freehold.auth.social.types import Arrival, Redirects, Returned, Started
+from freehold.auth.social.types import Arrival, Redirects, Returned
 from freehold.auth.types import SignedIn
 from freehold.http.auth.answers import UnlinkedReply
 from freehold.http.auth.bodies import Field, check, read_body
@@ -64,13 +64,7 @@ class SocialEndpoints:
         values = check(body, _FIELDS)
         self._refuse_id_token(body, values["provider"])
         client = await self.edge.client(request.scope)
-        started = await self.social.start(
-            values["provider"],
-            _redirects(values),
-            guest_id=client.guest_id,
-            login_hint=values.get("loginHint", ""),
-        )
-        return self._started(started, values)
+        return await self._start(values, guest_id=client.guest_id)
 
     async def link_social(self, request: Asked) -> AuthReply:
         """The same to add `provider` to the account of whoever asks; it must know the same address."""
@@ -78,13 +72,7 @@ class SocialEndpoints:
         values = check(body, _FIELDS)
         asking = await self.edge.signed_in(request.scope)
         self._refuse_id_token(body, values["provider"])
-        started = await self.social.start(
-            values["provider"],
-            _redirects(values),
-            link_user_id=asking.user_id,
-            login_hint=values.get("loginHint", ""),
-        )
-        return self._started(started, values)
+        return await self._start(values, link_user_id=asking.user_id)
 
     async def callback(self, request: Asked) -> AuthReply:
         """Where providers send browsers back to; on to the app, with a session or with `?error=`."""
@@ -124,7 +112,14 @@ class SocialEndpoints:
         if isinstance(body, dict) and body.get("idToken") and provider_id in self.social.providers:
             raise NoIdTokens
 
-    def _started(self, started: Started, values: dict[str, Any]) -> AuthReply:
+    async def _start(self, values: dict[str, Any], **whose: str) -> AuthReply:
+        redirects = Redirects(
+            callback_url=values.get("callbackURL", ""),
+            error_url=values.get("errorCallbackURL", ""),
+            new_user_url=values.get("newUserCallbackURL", ""),
+        )
+        hint = values.get("loginHint", "")
+        started = await self.social.start(values["provider"], redirects, login_hint=hint, **whose)
         leads = not values.get("disableRedirect", False)
         headers: HeaderPairs = ((b"location", started.url.encode()),) if leads else ()
         cookie = self.edge.auth.cookies.setting_state(started.state)
@@ -186,14 +181,6 @@ ROUTES: tuple[Route[SocialEndpoints], ...] = (
     Route("POST", "/refresh-token", SocialEndpoints.refresh_token, "session", "auth"),
     Route("GET", "/account-info", SocialEndpoints.account_info, "session", "auth"),
 )  # fmt: skip
-
-
-def _redirects(values: dict[str, Any]) -> Redirects:
-    return Redirects(
-        callback_url=values.get("callbackURL", ""),
-        error_url=values.get("errorCallbackURL", ""),
-        new_user_url=values.get("newUserCallbackURL", ""),
-    )
 
 
 def _once(query: str) -> dict[str, str] | None:

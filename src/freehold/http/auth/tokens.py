@@ -20,7 +20,7 @@ from freehold.auth.types import NewUser, User
 from freehold.dates import to_iso
 from freehold.errors import Unavailable
 from freehold.http.auth.answers import Success
-from freehold.http.auth.bodies import ABSENT, Field, check, refuse_protected
+from freehold.http.auth.bodies import ABSENT, LOGIN_FIELDS, REGISTER_FIELDS, Field, check, refuse_protected
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import NO_STORE, AuthReply, HeaderPairs, json_reply
 from freehold.http.auth.route import Asked, Doc, Route
@@ -34,9 +34,6 @@ _EXPOSED = (b"access-control-expose-headers", _HEADER)
 
 log = get_logger()
 
-
-_REGISTER_FIELDS = (Field("email", "email"), Field("password", "nonempty"), Field("name", is_required=False))
-_LOGIN_FIELDS = (Field("email"), Field("password"))
 _REFRESH_FIELDS = (Field("refresh_token"),)
 _LOGOUT_FIELDS = (Field("refresh_token", is_required=False),)
 
@@ -86,7 +83,7 @@ class TokenEndpoints:
     async def register(self, request: Asked) -> AuthReply:
         """Make a user from `email` and `password` (also `name`); answers with a pair of tokens."""
         body = await self.edge.accept(request, takes_forms=True)
-        values = check(body, _REGISTER_FIELDS)
+        values = check(body, REGISTER_FIELDS)
         refuse_protected(body)
         new = NewUser(name=values.get("name", ""), email=values["email"], password=values["password"])
         signed_in = await self.edge.auth.sign_up(new, await self.edge.client(request.scope))
@@ -95,7 +92,7 @@ class TokenEndpoints:
     async def login(self, request: Asked) -> AuthReply:
         """Start a session with `email` and `password`; answers with a pair of tokens."""
         body = await self.edge.accept(request, takes_forms=True)
-        values = check(body, _LOGIN_FIELDS)
+        values = check(body, LOGIN_FIELDS)
         client = await self.edge.client(request.scope)
         signed_in = await self.edge.auth.sign_in(values["email"], values["password"], client)
         return _pair_reply(await self.pairs.start(signed_in))
@@ -136,9 +133,9 @@ ROUTES: tuple[Route[TokenEndpoints], ...] = (
     Route("GET", "/token", TokenEndpoints.token, "session", "auth", Doc("get_token", gives=TokenReply)),
     Route("GET", "/jwks", TokenEndpoints.jwks, "anyone", "auth", Doc("get_jwks", gives=JwksReply)),
     Route("POST", "/register", TokenEndpoints.register, "anyone", "sign-in",
-          Doc("register", _REGISTER_FIELDS, PairReply, (EmailTaken,), status=201)),
+          Doc("register", REGISTER_FIELDS, PairReply, (EmailTaken,), status=201)),
     Route("POST", "/login", TokenEndpoints.login, "anyone", "sign-in",
-          Doc("login", _LOGIN_FIELDS, PairReply, (WrongCredentials,))),
+          Doc("login", LOGIN_FIELDS, PairReply, (WrongCredentials,))),
     Route("GET", "/verify", TokenEndpoints.verify, "access token", "auth",
           Doc("verify_access_token", gives=VerifyReply)),
     Route("POST", "/refresh", TokenEndpoints.refresh, "anyone", "auth",
