@@ -7,14 +7,7 @@ from typing import Protocol
 from freehold.auth.outgoing_email import OutgoingEmail
 from freehold.auth.proofs import Proof, Proved
 from freehold.auth.social.types import Identity
-from freehold.auth.types import (
-    Account,
-    Credential,
-    Session,
-    SignedIn,
-    User,
-    UserChanges,
-)
+from freehold.auth.types import Account, Credential, Session, SignedIn, User, UserChanges
 from freehold.auth.verifications import OneTimeUse
 
 

@@ -32,16 +32,7 @@ from freehold.auth.random_ids import random_id
 from freehold.auth.sessions.cookies import SessionCookies
 from freehold.auth.sessions.sessions import Sessions, signed_in_by
 from freehold.auth.social.types import Identity
-from freehold.auth.types import (
-    ADMIN_ROLE,
-    USER_ROLE,
-    AdminOutcome,
-    Client,
-    NewUser,
-    Session,
-    SignedIn,
-    User,
-)
+from freehold.auth.types import ADMIN_ROLE, USER_ROLE, AdminOutcome, Client, NewUser, Session, SignedIn, User
 from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import CentralUnavailable, NotFound
 from freehold.log import get_logger

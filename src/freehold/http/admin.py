@@ -114,11 +114,7 @@ class TenantsController(Controller):
         """Have a new, empty database made for a user who has none (any more); `provisioning` until it is there."""
         return await lifecycle.create(reference)
 
-    @post(
-        "/{reference:str}/fork",
-        operation_id="fork_tenant",
-        opt=facts(NotFound, Conflict, DatabaseDeleted),
-    )
+    @post("/{reference:str}/fork", operation_id="fork_tenant", opt=facts(NotFound, Conflict, DatabaseDeleted))
     async def fork_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Tenant:
         """Copy the database as it is now, as a tenant of no user."""
         return await lifecycle.fork(reference)

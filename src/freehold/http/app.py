@@ -150,9 +150,7 @@ def create_connections(settings: Settings, room: BodyRoom, most: int) -> type[Co
 
 def _edge(services: Services) -> AuthContext:
     return AuthContext(
-        services.auth,
-        ClientAddresses(services.settings.trusted_proxies),
-        services.session_data,
+        services.auth, ClientAddresses(services.settings.trusted_proxies), services.session_data
     )
 
 

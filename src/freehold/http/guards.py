@@ -62,9 +62,7 @@ async def provide_database_caller(
     holder = await key_holder(request.scope, api_keys, api_key)
     holder.require(DATABASES, READ)
     return DatabaseCaller(
-        user_id=holder.user_id,
-        reference=holder.reference,
-        may_write=holder.api_key.allows(DATABASES, WRITE),
+        user_id=holder.user_id, reference=holder.reference, may_write=holder.api_key.allows(DATABASES, WRITE)
     )
 
 

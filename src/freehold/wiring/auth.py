@@ -76,11 +76,7 @@ async def open_auth(
         store=users,
         hasher=hasher,
         sessions=Sessions(
-            users,
-            base.changes,
-            shared=shared,
-            has_cookie_cache=session_data is not None,
-            max_age=max_age,
+            users, base.changes, shared=shared, has_cookie_cache=session_data is not None, max_age=max_age
         ),
         cookies=cookies,
         origins=TrustedOrigins(settings.public_url, [*settings.own_origins, *settings.trusted_origins]),

@@ -29,14 +29,7 @@ from freehold.auth.api_keys.errors import (
     BadApiKeyPrefix,
     InvalidApiKey,
 )
-from freehold.auth.api_keys.types import (
-    DAY_MS,
-    ApiKey,
-    ApiKeyChanges,
-    ApiKeyPage,
-    KeyHolder,
-    NewApiKey,
-)
+from freehold.auth.api_keys.types import DAY_MS, ApiKey, ApiKeyChanges, ApiKeyPage, KeyHolder, NewApiKey
 from freehold.auth.random_ids import random_id
 from freehold.dates import from_iso, to_iso, utc_now
 from freehold.errors import NotFound

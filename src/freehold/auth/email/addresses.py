@@ -124,11 +124,7 @@ class EmailAddresses:
         user, new_email = asking.user, _other_email(asking.user, new_email)
         is_free = await self.store.find_credential(new_email) is None
         token = self._token(
-            email=user.email,
-            sub=user.user_id,
-            sid=asking.session_id,
-            updateTo=new_email,
-            requestType=_CHANGE,
+            email=user.email, sub=user.user_id, sid=asking.session_id, updateTo=new_email, requestType=_CHANGE
         )
         await self._mail_link(
             "change-email-link",
@@ -197,12 +193,7 @@ class EmailAddresses:
         await self.codes.send(purpose, language, source, has_reader=found is not None)
 
     async def verify_by_code(
-        self,
-        email: str,
-        code: str,
-        source: str,
-        asking: SignedIn | None,
-        chosen: Chosen | None = None,
+        self, email: str, code: str, source: str, asking: SignedIn | None, chosen: Chosen | None = None
     ) -> User:
         """The user, with the address verified. `asking` has a session where the code was entered, if anybody has.
 

@@ -116,11 +116,7 @@ class SessionData:
 
     def _jwt(self, payload: _Payload, age_s: int) -> str:
         issued_at = payload.updated_at // 1000
-        claims: dict[str, Any] = {
-            **msgspec.to_builtins(payload),
-            "iat": issued_at,
-            "exp": issued_at + age_s,
-        }
+        claims: dict[str, Any] = {**msgspec.to_builtins(payload), "iat": issued_at, "exp": issued_at + age_s}
         return jwt.encode(claims, self._secret, algorithm="HS256", headers={"typ": None})
 
     def _from_jwt(self, value: str, now_ms: int) -> bytes | None:

@@ -47,10 +47,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def move(
-    source: CentralPlace,
-    wanted: CentralPlace,
-    now: str,
-    on_rows: Callable[[int], None] = lambda _rows: None,
+    source: CentralPlace, wanted: CentralPlace, now: str, on_rows: Callable[[int], None] = lambda _rows: None
 ) -> Moved:
     """Copy the central database to another place, which must be empty, and have it refuse writes where it was.
 

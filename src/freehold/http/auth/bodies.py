@@ -91,9 +91,7 @@ async def read_body(request: Request[Any, Any, Any], *, takes_forms: bool = Fals
     if takes_forms and media_type == _FORM:
         return _from_form(body)
     allowed = f"{_FORM}, {_JSON}" if takes_forms else _JSON
-    raise UnsupportedMediaType(
-        f'Content-Type "{declared}" is not allowed. Allowed types: {allowed}',
-    )
+    raise UnsupportedMediaType(f'Content-Type "{declared}" is not allowed. Allowed types: {allowed}')
 
 
 def check(body: Any, fields: Iterable[Field], *, shapes: Iterable[str] = ("object",)) -> dict[str, Any]:
@@ -117,11 +115,7 @@ def check(body: Any, fields: Iterable[Field], *, shapes: Iterable[str] = ("objec
     return values
 
 
-_DESCRIBED = {
-    "boolean": OpenAPIType.BOOLEAN,
-    "number": OpenAPIType.NUMBER,
-    "record": OpenAPIType.OBJECT,
-}
+_DESCRIBED = {"boolean": OpenAPIType.BOOLEAN, "number": OpenAPIType.NUMBER, "record": OpenAPIType.OBJECT}
 
 
 def documented(fields: Sequence[Field], *, is_form: bool = False) -> type[Operation]:

@@ -21,12 +21,7 @@ _KINDS = ("email-verification", "sign-in", "forget-password", "change-email")
 _EMAIL, _CODE = Field("email"), Field("otp")
 _TYPE = Field("type", choices=_KINDS)
 _SEND_FIELDS = (_EMAIL, _TYPE)
-_SIGN_IN_FIELDS = (
-    _EMAIL,
-    _CODE,
-    Field("name", is_required=False),
-    Field("image", is_required=False),
-)
+_SIGN_IN_FIELDS = (_EMAIL, _CODE, Field("name", is_required=False), Field("image", is_required=False))
 _CHECK_FIELDS = (_EMAIL, _TYPE, _CODE)
 _VERIFY_FIELDS = (_EMAIL, _CODE, CHOSEN_PASSWORD)
 _REQUEST_RESET_FIELDS = (_EMAIL,)

@@ -44,11 +44,7 @@ class AuthReply(ASGIResponse):
             "status": self._status,
             "headers": [*self._headers, length],
         }
-        body: HTTPResponseBodyEvent = {
-            "type": "http.response.body",
-            "body": self._body,
-            "more_body": False,
-        }
+        body: HTTPResponseBodyEvent = {"type": "http.response.body", "body": self._body, "more_body": False}
         await send(start)
         await send(body)
 

@@ -77,10 +77,7 @@ class RequestCounts:
         self.refusals[limit] += 1
 
 
-_ALWAYS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-]
+_ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 # Asked for every few seconds by machines; worth a line only when something is wrong.
 _QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
