@@ -128,11 +128,11 @@ async def test_workers_that_take_long_give_their_place_up() -> None:
         started.append(1)
         time.sleep(0.5)
 
-    tickets = [workers.submit(stubborn, lambda _result, _error: None) for _ in range(2)]
+    all_submitted = [workers.submit(stubborn, lambda _result, _error: None) for _ in range(2)]
     await asyncio.sleep(0.05)
-    for ticket in tickets:
-        workers.demote(ticket)
-        workers.demote(ticket)
+    for submitted in all_submitted:
+        workers.demote(submitted)
+        workers.demote(submitted)
     assert await asyncio.wait_for(workers.run(lambda: 7), 0.3) == 7
     await asyncio.sleep(0.6)
     assert (workers._jobs, workers._demoted) == (0, 0)

@@ -262,7 +262,7 @@ class Engine:
         queue.jobs.add(job)
         self._jobs.add(job)
         job.lane = lane
-        job.ticket = lane.submit(job.run, lambda result, error: self._finish(job, future, result, error))
+        job.submitted = lane.submit(job.run, lambda result, error: self._finish(job, future, result, error))
         disconnect.when_lost(lambda: job.cancel(Gone("the client went away")))
         self._start_timer()
         return await future

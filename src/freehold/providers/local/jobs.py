@@ -21,7 +21,7 @@ from freehold.libsql.protocol import (
 from freehold.providers.failures import GoesOn, SqlFailure, error_of
 from freehold.providers.fair_semaphore import FairSemaphore
 from freehold.providers.local.streams import Stream
-from freehold.providers.local.workers import OneTimeUse, Workers
+from freehold.providers.local.workers import SubmittedJob, Workers
 from freehold.providers.names import missing
 from freehold.providers.serving import Reply
 from freehold.providers.sqlite.limits import Budget, Limits
@@ -94,7 +94,7 @@ class Job:
         "queue",
         "session",
         "stream",
-        "ticket",
+        "submitted",
     )
 
     def __init__(
@@ -116,7 +116,7 @@ class Job:
         self.gates = gates
         self.is_clean = False
         self.lane: Workers | None = None
-        self.ticket: OneTimeUse | None = None
+        self.submitted: SubmittedJob | None = None
         self._task = task
         self._path = path
         self._read_only = read_only
@@ -134,8 +134,8 @@ class Job:
 
     def demote(self) -> None:
         """It takes long: let others go first."""
-        if self.lane is not None and self.ticket is not None:
-            self.lane.demote(self.ticket)
+        if self.lane is not None and self.submitted is not None:
+            self.lane.demote(self.submitted)
 
     def run(self) -> Any:
         """Get a connection that is still good, run the task, leave the connection clean unless a stream goes on.

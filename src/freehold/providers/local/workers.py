@@ -15,7 +15,7 @@ Done = Callable[[Any, BaseException | None], None]
 _LOW_PRIORITY = 10
 
 
-class OneTimeUse:
+class SubmittedJob:
     """A job on its way. Whoever holds it may lower the priority of the thread that runs it."""
 
     __slots__ = ("_done", "_job", "_lock", "_retires", "_thread_id")
@@ -66,7 +66,7 @@ class Workers:
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
         self._limit = limit
-        self._queue: queue.SimpleQueue[tuple[OneTimeUse, asyncio.AbstractEventLoop] | None] = (
+        self._queue: queue.SimpleQueue[tuple[SubmittedJob, asyncio.AbstractEventLoop] | None] = (
             queue.SimpleQueue()
         )
         self._threads = 0
@@ -78,13 +78,13 @@ class Workers:
         """Whether a job has to wait for another to end, or to be demoted."""
         return self._jobs > self._limit
 
-    def submit(self, job: Callable[[], Any], done: Done) -> OneTimeUse:
+    def submit(self, job: Callable[[], Any], done: Done) -> SubmittedJob:
         """Run `job` in a thread, then `done(result, error)` on the event loop."""
-        ticket = OneTimeUse(job, done)
+        submitted = SubmittedJob(job, done)
         self._jobs += 1
         self._start_thread()
-        self._queue.put((ticket, asyncio.get_running_loop()))
-        return ticket
+        self._queue.put((submitted, asyncio.get_running_loop()))
+        return submitted
 
     def run(self, job: Callable[[], Result]) -> "asyncio.Future[Result]":
         """The result of `job`, run in a thread."""
@@ -101,9 +101,9 @@ class Workers:
         self.submit(job, done)
         return future
 
-    def demote(self, ticket: OneTimeUse) -> None:
+    def demote(self, submitted: SubmittedJob) -> None:
         """Lower the priority of this job's thread and let another take its place."""
-        if self._demoted < self._limit and ticket.demote():
+        if self._demoted < self._limit and submitted.demote():
             self._demoted += 1
             self._threads -= 1
             self._jobs -= 1
@@ -123,17 +123,19 @@ class Workers:
 
     def _work(self) -> None:
         while (entry := self._queue.get()) is not None:
-            ticket, loop = entry
-            result, error, is_last = ticket.run()
+            submitted, loop = entry
+            result, error, is_last = submitted.run()
             with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody waits
-                loop.call_soon_threadsafe(self._finish, ticket, result, error, is_last)
+                loop.call_soon_threadsafe(self._finish, submitted, result, error, is_last)
             if is_last:
                 return
-            del entry, ticket, result, error
+            del entry, submitted, result, error
 
-    def _finish(self, ticket: OneTimeUse, result: Any, error: BaseException | None, was_last: bool) -> None:
+    def _finish(
+        self, submitted: SubmittedJob, result: Any, error: BaseException | None, was_last: bool
+    ) -> None:
         if was_last:
             self._demoted -= 1  # it counts neither as a job nor as a thread since it was demoted
         else:
             self._jobs -= 1
-        ticket.finish(result, error)
+        submitted.finish(result, error)
