@@ -105,11 +105,11 @@ async def test_a_key_is_stored_as_recorded(tmp_path: Path) -> None:
     async with running_auth(tmp_path) as app:
         await app.sign_up()
         ((owner,),) = await app.rows("SELECT id FROM user")
-        made, text = await app.issuers.api_keys.create(owner, NewApiKey(prefix="app_"))
+        made, text = await app.tokens.api_keys.create(owner, NewApiKey(prefix="app_"))
         assert len(text) == len("app_") + vector["default_key_length"]
         assert made.start == text[:6]
         await app.write("UPDATE apikey SET key = ?", vector["stored"])
-        assert (await app.issuers.api_keys.recognise(vector["key"])).user_id == owner
+        assert (await app.tokens.api_keys.recognise(vector["key"])).user_id == owner
 
 
 async def test_a_jwt_has_the_recorded_header_and_claims(tmp_path: Path) -> None:
@@ -204,9 +204,9 @@ class Replay:
         if name == "api-key.session.rate-limited":
             ((owner,),) = await self.app.rows("SELECT id FROM user WHERE email = 'apikey@example.com'")
             limits = NewApiKey(rate_limit_max=2, rate_limit_window_ms=60_000)
-            _, key = await self.app.issuers.api_keys.create(owner, limits)
+            _, key = await self.app.tokens.api_keys.create(owner, limits)
             for _ in range(2):
-                await self.app.issuers.api_keys.recognise(key)
+                await self.app.tokens.api_keys.recognise(key)
             self.bound["<api-key:3>"] = key
 
     async def sign_up(self, name: str, email: str, token: str) -> None:

@@ -48,7 +48,7 @@ async def owners_id(app: AuthApp) -> str:
 
 
 async def limited(app: AuthApp, **limits: Any) -> str:
-    _, text = await app.issuers.api_keys.create(await owners_id(app), NewApiKey(**limits))
+    _, text = await app.tokens.api_keys.create(await owners_id(app), NewApiKey(**limits))
     return text
 
 
@@ -237,7 +237,7 @@ async def test_only_a_hash_is_kept_and_nothing_is_logged(
 async def test_nobody_hoards_keys(app: AuthApp) -> None:
     headers = await sign_up(app)
     owner = await owners_id(app)
-    await asyncio.gather(*(app.issuers.api_keys.create(owner, NewApiKey()) for _ in range(99)))
+    await asyncio.gather(*(app.tokens.api_keys.create(owner, NewApiKey()) for _ in range(99)))
     replies = await asyncio.gather(
         *(app.http.post("/api/auth/api-key/create", headers=headers, json={}) for _ in range(4))
     )

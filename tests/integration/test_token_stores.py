@@ -13,7 +13,7 @@ from freehold.auth.errors import BadAccessToken, BadRefreshToken
 from freehold.auth.types import Client, NewUser
 from freehold.dates import to_iso
 from freehold.wiring.tokens import TokenServices
-from tests.support.auth_app import AuthApp, QuickHasher, auth_and_issuers, running_auth
+from tests.support.auth_app import AuthApp, QuickHasher, auth_and_tokens, running_auth
 from tests.support.central_place import CentralPlace
 
 ADA = NewUser(name="Ada", email="ada@example.com", password="correct-horse-1")
@@ -29,9 +29,9 @@ async def app(tmp_path: Path, place: CentralPlace) -> AsyncIterator[AuthApp]:
 async def test_a_refresh_token_is_used_by_one_of_many_in_two_processes(
     app: AuthApp, place: CentralPlace
 ) -> None:
-    async with auth_and_issuers(place, ISSUER, QuickHasher()) as (_auth, others, _central, _created):
-        pair = await app.issuers.pairs.start(await app.auth.sign_up(ADA, Client()))
-        both = (app.issuers.pairs, others.pairs)
+    async with auth_and_tokens(place, ISSUER, QuickHasher()) as (_auth, others, _central, _created):
+        pair = await app.tokens.pairs.start(await app.auth.sign_up(ADA, Client()))
+        both = (app.tokens.pairs, others.pairs)
         found = await asyncio.gather(*(each.refresh(pair.refresh_token) for each in both * 5))
         assert len({each.refresh_token for each in found}) == 1
         assert await app.rows("SELECT count(*) FROM refresh_token") == [(2,)]
@@ -48,13 +48,13 @@ async def test_a_refresh_token_is_used_by_one_of_many_in_two_processes(
 
 
 async def test_processes_agree_on_the_key_that_signs(app: AuthApp, place: CentralPlace) -> None:
-    async with auth_and_issuers(place, ISSUER, QuickHasher()) as (_auth, others, _central, _created):
-        both: tuple[TokenServices, TokenServices] = (app.issuers, others)
+    async with auth_and_tokens(place, ISSUER, QuickHasher()) as (_auth, others, _central, _created):
+        both: tuple[TokenServices, TokenServices] = (app.tokens, others)
         first = await asyncio.gather(*(each.signing_keys.signer() for each in both * 3))
         assert len({key.key_id for key in first}) == 1
         user = (await app.auth.sign_up(ADA, Client())).user
-        assert await app.issuers.jwts.of_user(user)
-        new = await app.issuers.signing_keys.rotate()
+        assert await app.tokens.jwts.of_user(user)
+        new = await app.tokens.signing_keys.rotate()
         assert [jwk["kid"] for jwk in await others.signing_keys.published()] == [new, first[0].key_id]
         assert (await others.signing_keys.signer()).key_id == new
         made = await asyncio.gather(*(each.signing_keys.rotate() for each in both * 2))
@@ -63,10 +63,10 @@ async def test_processes_agree_on_the_key_that_signs(app: AuthApp, place: Centra
 
 
 async def test_a_keys_limit_holds_for_processes_together(app: AuthApp, place: CentralPlace) -> None:
-    async with auth_and_issuers(place, ISSUER, QuickHasher()) as (_auth, others, _central, _created):
+    async with auth_and_tokens(place, ISSUER, QuickHasher()) as (_auth, others, _central, _created):
         owner = (await app.auth.sign_up(ADA, Client())).user_id
-        _, text = await app.issuers.api_keys.create(owner, NewApiKey(rate_limit_max=5, remaining=50))
-        both = (app.issuers.api_keys, others.api_keys)
+        _, text = await app.tokens.api_keys.create(owner, NewApiKey(rate_limit_max=5, remaining=50))
+        both = (app.tokens.api_keys, others.api_keys)
         found = await asyncio.gather(*(each.recognise(text) for each in both * 8), return_exceptions=True)
         assert sum(isinstance(each, KeyHolder) for each in found) == 5
         assert sum(isinstance(each, ApiKeyRateLimited) for each in found) == 11

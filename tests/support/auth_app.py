@@ -75,7 +75,7 @@ class AuthApp:
     """A running application and the parts a test looks into."""
 
     auth: Auth
-    issuers: TokenServices
+    tokens: TokenServices
     central: Central
     url: str
     http: httpx.AsyncClient
@@ -122,13 +122,13 @@ async def admin() -> dict[str, str]:
 async def auth_parts(
     path: CentralPlace | Path, public_url: str = "http://127.0.0.1", hasher: PasswordHasher | None = None
 ) -> AsyncIterator[tuple[Auth, Central, list[None]]]:
-    """As `auth_and_issuers`, without these."""
-    async with auth_and_issuers(path, public_url, hasher) as (auth, _issuers, central, created):
+    """As `auth_and_tokens`, without these."""
+    async with auth_and_tokens(path, public_url, hasher) as (auth, _tokens, central, created):
         yield auth, central, created
 
 
 @asynccontextmanager
-async def auth_and_issuers(
+async def auth_and_tokens(
     path: CentralPlace | Path, public_url: str = "http://127.0.0.1", hasher: PasswordHasher | None = None
 ) -> AsyncIterator[tuple[Auth, TokenServices, Central, list[None]]]:
     """A service on a database of its own, or on one that others use too. A path is a file's."""
@@ -169,9 +169,9 @@ async def running_auth(
     place = place or CentralPlace(path=folder / "central.db")
     listener, url = listen()
     public_url = public_url or url
-    async with auth_and_issuers(place, public_url, hasher) as (
+    async with auth_and_tokens(place, public_url, hasher) as (
         parts,
-        issuers,
+        tokens,
         central,
         created,
     ):
@@ -185,9 +185,9 @@ async def running_auth(
         resets = open_password_resets(auth, addresses)
         code_sign_in = CodeSignIn(auth, addresses.store, addresses.codes)
         endpoints = [
-            SignInEndpoints(edge, issuers.jwts, issuers.api_keys, Guests(auth)),
-            TokenEndpoints(edge, issuers.jwts, issuers.signing_keys, issuers.pairs),
-            ApiKeyEndpoints(edge, issuers.api_keys),
+            SignInEndpoints(edge, tokens.jwts, tokens.api_keys, Guests(auth)),
+            TokenEndpoints(edge, tokens.jwts, tokens.signing_keys, tokens.pairs),
+            ApiKeyEndpoints(edge, tokens.api_keys),
             CodeEndpoints(edge, addresses.codes, code_sign_in, resets, addresses),
             PasswordEndpoints(edge, accounts, resets, checked.public_url),
             EmailEndpoints(edge, addresses),
@@ -204,7 +204,7 @@ async def running_auth(
             ],
             dependencies={
                 "auth": Provide(lambda: auth, sync_to_thread=False),
-                "pairs": Provide(lambda: issuers.pairs, sync_to_thread=False),
+                "pairs": Provide(lambda: tokens.pairs, sync_to_thread=False),
                 "signed_in": Provide(provide_signed_in),
             },
             exception_handlers=EXCEPTION_HANDLERS,
@@ -215,7 +215,7 @@ async def running_auth(
             serving(app, listener),
             httpx.AsyncClient(base_url=url, headers=_NO_AGENT, cookies=_NoJar(), timeout=_PATIENCE_S) as http,
         ):
-            yield AuthApp(auth, issuers, central, url, http, created)
+            yield AuthApp(auth, tokens, central, url, http, created)
 
 
 @asynccontextmanager
