@@ -46,7 +46,7 @@ class _Rate(click.ParamType[tuple[int, int]]):
 def api_keys() -> None:
     """Manage API keys, with scopes and limits that users cannot set.
 
-    Users make keys of their own with the official client; those read their owner's database, 1000 times a day.
+    Users create their own keys with the official client; those read their owner's database, 1000 times a day.
     """
 
 
@@ -59,19 +59,19 @@ Examples:
 )
 @click.argument("email")
 @click.option("--name", help="What the key is for, up to 32 characters.")
-@click.option("--prefix", help="What its text begins with: letters, digits, _ and -.")
+@click.option("--prefix", help="Prefix of the key: letters, digits, _ and -.")
 @click.option(
     "--scope",
     "scopes",
     type=_Scope(),
     multiple=True,
-    help="What it may do; may be said more than once. Without any: databases:read.",
+    help="What the key may do; can be repeated. Default: databases:read.",
 )
-@click.option("--days", type=click.IntRange(1, 365), help="How long it lives; for ever when not said.")
+@click.option("--days", type=click.IntRange(1, 365), help="Days until the key expires; never by default.")
 @click.option(
     "--limit", type=_Rate(), default="1000/86400", show_default=True, help="How often it may be used."
 )
-@click.option("--uses", type=click.IntRange(1), help="How often it may be used in all.")
+@click.option("--uses", type=click.IntRange(1), help="How often it may be used in total.")
 @click.option("--refill", type=_Rate(), help="Restore this many uses, every this many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command
@@ -131,7 +131,7 @@ async def list_keys(email: str, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command
 async def delete(email: str, key_id: str, *, as_json: bool) -> None:
-    """Delete the key KEY_ID of the user EMAIL: it is refused from now on, and so are database tokens made for it.
+    """Delete the key KEY_ID of the user EMAIL: it is refused from now on, and so are database tokens issued for it.
 
     Exit code 1 if there is no such key.
     """

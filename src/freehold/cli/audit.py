@@ -38,14 +38,16 @@ Examples:
 """,
 )
 @click.option("--action", help="Only this action, e.g. user.signed_in.")
-@click.option("--actor", help="Only what this one did, e.g. user:ID or operator:LOGIN.")
+@click.option("--actor", help="Only by this actor, e.g. user:ID or operator:LOGIN.")
 @click.option("--target", help="Only what was done to this, e.g. tenant:ID.")
 @click.option("--since", help="Not before this UTC timestamp: 2026-01-31 or 2026-01-31T10:20:30Z.")
 @click.option("--until", help="Before this UTC timestamp.")
-@click.option("--after", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Go on after this entry.")
+@click.option(
+    "--after", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Continue after this entry."
+)
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many; all by default.")
-@click.option("--last", type=click.IntRange(1, 10_000), help="Only this many, the newest.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.option("--last", type=click.IntRange(1, 10_000), help="Only the newest this many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @async_command
 async def list_(
     *,
@@ -59,7 +61,7 @@ async def list_(
     last: int | None,
     as_json: bool,
 ) -> int:
-    """List entries, oldest first. Any number of them is fine: they are read and printed page by page."""
+    """List entries, oldest first. They are read and printed page by page, however many there are."""
     if last is not None and (after or limit):
         raise click.UsageError("--last goes with neither --after nor --limit")
     matching = Filter(action=action, actor=actor, target=target, since=moment(since), until=moment(until))
@@ -96,10 +98,10 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command
 async def verify(noted: Sequence[str], log: IO[str] | None, after: int, as_json: bool) -> int:
-    """Check that no entry was changed, removed or slipped in, and name the first that was.
+    """Check that no entry was changed, removed or inserted, and name the first that was.
 
-    Exit code 1 if the trail is broken. Anyone who holds the database and the service's secret can rewrite it from any
-    point; only an anchor that was noted elsewhere tells. The service writes one to its log every ten minutes.
+    Exit code 1 if the trail is broken. Anyone who has the database and the service's secret can rewrite it from any
+    point; only an anchor kept elsewhere reveals that. The service writes one to its log every ten minutes.
     """
     anchors = [*map(_anchor, noted), *(_anchors(log) if log else ())]
     async with command_services() as services:

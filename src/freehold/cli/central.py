@@ -34,25 +34,25 @@ Examples:
 """
 )
 @click.option(
-    "--to", "to", required=True, metavar="URL", help="Where to copy to, as DATABASE_URL will have it."
+    "--to", "to", required=True, metavar="URL", help="Where to copy to, in the form of DATABASE_URL."
 )
 @click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with the token of that place, as DATABASE_AUTH_TOKEN will have it.",
+    help="File with the target's token, for DATABASE_AUTH_TOKEN.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be copied, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be copied, and change nothing.")
 @_JSON
 @async_command
 async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -> int:
-    """Copy the central database to URL, and have it refuse writes where it is now.
+    """Copy the central database to URL, and make the current one read-only.
 
-    For instance off the sqld that runs tenants' SQL. The place must be empty. A service that runs meanwhile answers
-    503 to what would write, so nothing is lost; stop it, and start it again with DATABASE_URL set to URL. Tables, the
-    number of rows in each, every value, and the schema's version are compared first: if anything differs, the
-    database is where it was and can be written again. Safe to run twice, and after a kill.
+    For example, to move it off the sqld that runs tenants' SQL. The target must be empty. A service that is running
+    meanwhile returns 503 for writes, so nothing is lost; stop it, and start it again with DATABASE_URL set to URL.
+    Tables, the number of rows in each, every value, and the schema's version are compared first: if anything differs,
+    the database stays where it was and is writable again. Safe to run twice, and after a kill.
 
-    Exit code 0 when the copy is whole, 1 when the place is not empty or the copy would not be the same.
+    Exit code 0 when the copy is complete, 1 when the target is not empty or the copy would differ.
     """
     from freehold.central.moving.copy import check_move, move
     from freehold.central.moving.places import CentralPlace
@@ -90,14 +90,14 @@ Examples:
 """
 )
 @click.option(
-    "--yes", is_flag=True, help="Also if the copy is whole: what was written to it since stays there."
+    "--yes", is_flag=True, help="Also if the copy is complete: what was written to it since stays there."
 )
 @_JSON
 @async_command
 async def reopen(yes: bool, as_json: bool) -> int:
-    """Let the central database be written again where it is, after a copy that is not wanted.
+    """Make the original central database writable again, after an unwanted copy.
 
-    Exit code 1 when the copy is whole and --yes is not given, since a service may use it. Safe to run twice.
+    Exit code 1 when the copy is complete and --yes is not given, since a service may be using it. Safe to run twice.
     """
     from freehold.central.moving import closing
     from freehold.wiring.central import central_place

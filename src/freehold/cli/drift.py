@@ -29,15 +29,15 @@ Examples:
 """
 )
 @click.argument("tenants", nargs=-1, metavar="[TENANT...]")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a database, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per database, for programs.")
 @async_command
 async def check(tenants: tuple[str, ...], as_json: bool) -> int:
     """Compare each tenant's database with the schema that its version must have. Changes nothing.
 
-    TENANT is an id, a database's name or its user's id or e-mail address; all ready and suspended ones when left out.
-    What differs goes to stderr, and the SQL that would repair it to stdout, a script for each database: look at it
-    before you run it with `freehold tenants sql`: it drops what should not be there.
-    Exit code 1 when a database differs or cannot be read; a suspended one is only told.
+    TENANT is an id, a database's name, or its user's id or e-mail address; all ready and suspended ones by default.
+    Differences go to stderr, and the SQL that would repair them to stdout, a script for each database: review it
+    before you run it with `freehold tenants sql`, since it drops what should not be there. Exit code 1 when a
+    database differs or cannot be read; a suspended one is only reported.
     """
     verdicts: Counter[str] = Counter()
     async with command_tenants() as services:

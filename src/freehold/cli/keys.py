@@ -18,7 +18,7 @@ def keys() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each key.")
 @async_command
 async def list_keys(*, as_json: bool) -> None:
-    """List published keys, newest first: those that sign, and retired ones whose tokens are still valid."""
+    """List published keys, newest first: the one that signs, and retired ones whose tokens are still valid."""
     async with command_services() as services:
         found = await services.signing_keys.listed()
     for key in found:
@@ -39,15 +39,15 @@ Examples:
 @click.option(
     "--at-once",
     is_flag=True,
-    help="Refuse all tokens signed until now, for a key that somebody else may have.",
+    help="Refuse all tokens signed so far, for a key that may have been compromised.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command
 async def rotate(*, at_once: bool, as_json: bool) -> None:
-    """Sign with a new key from now on. All running processes follow at once.
+    """Sign with a new key from now on. All running processes switch immediately.
 
     The old keys stay published for 20 minutes, until the last token signed with them has expired. Keys are also
-    replaced by themselves when they are JWT_KEY_DAYS old.
+    replaced automatically when they are JWT_KEY_DAYS old.
     """
     async with command_services() as services:
         key_id = await services.signing_keys.rotate(at_once=at_once)

@@ -35,10 +35,10 @@ class _Group(LazyGroup):
 )
 @click.version_option(__version__, prog_name="freehold")
 def cli() -> None:
-    """Give every user of an app a libSQL database of their own, each at the right schema version.
+    """Give every user of an app their own libSQL database, at the right schema version.
 
-    Settings come from the environment and from `.env` in the working folder; see `.env.example`.
-    Exit codes: 0 done, 1 negative result or some failed, 2 wrong usage, 3 bad settings, 4 unreachable.
+    Settings come from the environment and from `.env` in the working directory; see `.env.example`. Exit codes: 0
+    success, 1 negative result or some failed, 2 wrong usage, 3 invalid settings, 4 unreachable.
     """
 
 

@@ -21,15 +21,15 @@ Examples:
 )
 @click.argument("users", metavar="[USER]...", nargs=-1)
 @click.option("--pending", is_flag=True, help="The same as `freehold tenants provision`.")
-@click.option("--dry-run", is_flag=True, help="Show what would be made, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.option("--dry-run", is_flag=True, help="Show what would be created, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @async_command
 async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_json: bool) -> int:
-    """Make an empty database for users who have none (any more).
+    """Create an empty database for users who have none.
 
-    For a USER, by id or address, whose database was deleted, or who never had one: a new, empty one, at the newest
-    version. `freehold tenants restore` fills it from an export, and makes one for itself where there is none. Tokens
-    and address of the deleted one stay invalid. A user who has a database keeps it.
+    For a USER, by id or address, whose database was deleted, or who never had one: a new, empty one at the newest
+    version. `freehold tenants restore` fills it from an export, and creates one if there is none. The tokens and
+    address of the deleted one stay invalid. A user who has a database keeps it.
     """
     if pending == bool(users):
         raise click.UsageError(
@@ -50,14 +50,14 @@ Examples:
   freehold tenants provision --json | jq 'select(.state == "failed")'
 """
 )
-@click.option("--dry-run", is_flag=True, help="Say how many databases would be made, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.option("--dry-run", is_flag=True, help="Show how many databases would be created, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @async_command
 async def provision(*, dry_run: bool, as_json: bool) -> int:
-    """Make the database of every user who waits for one, without waiting for the service to do it.
+    """Create the databases of all users who are waiting for one, without waiting for the service to do it.
 
-    Users that another tool brought in get their tenant first. Each database is tried once; exit code 1 when one of
-    them failed, and the service goes on trying. Safe to run twice, and beside a running service.
+    Users that another tool added get their tenant first. Each database is tried once; exit code 1 when one of them
+    failed, and the service keeps trying. Safe to run twice, and while the service is running.
     """
     return await _provision(dry_run=dry_run, as_json=as_json)
 

@@ -18,19 +18,19 @@ Examples:
   freehold tenants reconcile --json | jq 'select(.kind == "missing")'
 """
 )
-@click.option("--dry-run", is_flag=True, help="Say what is wrong, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what is wrong, and change nothing.")
 @click.option(
-    "--yes", is_flag=True, help="Also what cannot be undone: delete databases that no tenant ever had."
+    "--yes", is_flag=True, help="Also do what cannot be undone: delete databases that no tenant ever had."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @async_command
 async def reconcile(dry_run: bool, yes: bool, as_json: bool) -> int:
     """Compare the provider's databases with the central database, both ways, and repair what differs.
 
-    Databases of deleted tenants are deleted, missing ones made again, those behind brought to the newest version.
-    A database that no tenant ever had is deleted with --yes only, and only if its name is of Freehold's kind. With
-    sqld such orphans are found if SQLD_DATA_DIR is set. Exit code 1 when something is left. Safe to run twice, and
-    beside a running service.
+    Deletes the databases of deleted tenants, creates missing ones again, and migrates those that are behind. A
+    database that no tenant ever had is deleted only with --yes, and only if its name has Freehold's form. On sqld,
+    such orphans are found if SQLD_DATA_DIR is set. Exit code 1 when something is left. Safe to run twice, and while
+    the service is running.
     """
     async with command_tenants() as services:
         if not dry_run:

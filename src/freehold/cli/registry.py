@@ -58,19 +58,21 @@ Examples:
 """
 )
 @FOLDER
-@click.option("--census", "with_census", is_flag=True, help="Show which versions are in use, too.")
-@click.option("--at", "service", metavar="URL", help="What this service serves to apps; it needs no token.")
+@click.option("--census", "with_census", is_flag=True, help="Also show which versions are in use.")
+@click.option(
+    "--at", "service", metavar="URL", help="Compare with what this service serves to apps; needs no token."
+)
 @JSON
 @async_command
 async def status(*, folder: Path | None, with_census: bool, service: str | None, as_json: bool) -> int:
     """Compare the files of a folder with what is published.
 
-    Each version is `published`, `pending` (a file that is not published yet), `changed` (published with other
-    SQL) or `no file`. Exit code 0 when all are published, else 1. With --census it also shows which versions are
-    in use: tenants by what was last seen in their ledgers, users by the oldest app among their devices.
+    Each version is `published`, `pending` (a file that is not published yet), `changed` (published with other SQL) or
+    `no file`. Exit code 0 when all are published, otherwise 1. With --census it also shows which versions are in use:
+    tenants by the version last seen in their ledgers, users by the oldest app among their devices.
 
-    With --at it pulls as an app does and checks checksums, chain, signature and expiry; what does not fit is exit
-    code 1. It trusts the key that signs there: apps have it pinned.
+    With --at it pulls like an app and verifies checksums, chain, signature and expiry; the exit code is 1 if anything
+    does not match. It trusts the key that signs there: apps have it pinned.
     """
     if service is not None and with_census:
         raise click.UsageError(

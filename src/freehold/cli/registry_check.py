@@ -20,7 +20,7 @@ from freehold.registry.types import BadRegistry
 FOLDER = click.argument(
     "folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 
 
 @click.command(
@@ -32,8 +32,10 @@ Examples:
 """
 )
 @FOLDER
-@click.option("--base", metavar="REF", help="A git commit: what its registry.sum lists was released before.")
-@click.option("--strict", is_flag=True, help="Warnings fail too.")
+@click.option(
+    "--base", metavar="REF", help="A git commit: versions listed in its registry.sum count as released."
+)
+@click.option("--strict", is_flag=True, help="Fail on warnings, too.")
 @click.option(
     "--format",
     "form",
@@ -44,11 +46,11 @@ Examples:
 @JSON
 @async_command
 async def lint(folder: Path | None, base: str | None, strict: bool, form: str, as_json: bool) -> int:
-    """Check the files of a folder; nothing but a scratch database is touched.
+    """Check the files in a folder, using only a scratch database.
 
-    Names, versions, checksums, what must not stand in a migration, and what would break apps or other engines:
-    docs/lint.md has every rule. Exit code 1 when there is an error (with --strict, a warning); findings go to
-    stderr, with --json or --format github to stdout.
+    Checks names, versions, checksums, what a migration must not contain, and what would break apps or other engines:
+    docs/lint.md has every rule. Exit code 1 when there is an error (with --strict, a warning); findings go to stderr,
+    with --json or --format github to stdout.
     """
     folder = registry_folder(folder)
     before = None if base is None else await asyncio.to_thread(_sum_file_at, folder, base)
@@ -84,15 +86,15 @@ Examples:
     type=click.IntRange(min=1),
     multiple=True,
     metavar="VERSION",
-    help="Take an edited file as it is now; only for versions that nobody has got.",
+    help="Accept an edited file as it is now; only for versions that no database has.",
 )
 @JSON
 @async_command
 async def seal(folder: Path | None, again: tuple[int, ...], as_json: bool) -> int:
-    """Write registry.sum: the checksum of each file and of the schema that it leads to.
+    """Write registry.sum: the checksums of each file and of the resulting schema.
 
-    Commit it with the migrations. Two branches that take the same number conflict in it, and an edit of a sealed
-    file is noticed; this refuses to seal one again unless told so. Safe to run twice.
+    Commit it with the migrations. Two branches that take the same number conflict in it, and edits of a sealed file
+    are detected; such a file is sealed again only with --again. Safe to run twice.
     """
     folder = registry_folder(folder)
     before = await asyncio.to_thread(read_sum_file, folder) or SumFile()

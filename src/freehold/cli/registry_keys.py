@@ -38,7 +38,10 @@ Examples:
 @FOLDER
 @click.option("--key-file", type=_KEY_FILE, required=True, help="Ed25519 private key (PEM) that signs.")
 @click.option(
-    "--days", type=click.IntRange(min=1, max=3650), default=LIFETIME_DAYS, help="Life of the signature."
+    "--days",
+    type=click.IntRange(min=1, max=3650),
+    default=LIFETIME_DAYS,
+    help="Days until the signature expires.",
 )
 @click.option(
     "--form",
@@ -48,12 +51,12 @@ Examples:
 )
 @async_command
 async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> int:
-    """Sign the migrations of a folder and its parts without reaching any server, and print the signed release.
+    """Sign a folder's migrations and parts without contacting any server, and print the signed release.
 
     For a key that never leaves CI: `freehold registry publish --signed release.json` needs no key. Sign and publish
-    again before the signature expires, also when nothing changed: clients refuse an expired registry.
+    again before the signature expires, even if nothing has changed: clients refuse an expired registry.
 
-    Parts are the files that `[[part]]` in registry.toml names; apps can check them as they check the migrations.
+    Parts are the files that `[[part]]` in registry.toml names; apps can verify them like the migrations.
     """
     folder = registry_folder(folder)
     migrations, parts = await load_folder(folder), await load_parts(folder)
@@ -92,7 +95,7 @@ Examples:
 """
 )
 def keys() -> None:
-    """Manage the keys that sign the registry: show them, rotate, let CI's key publish."""
+    """Manage the keys that sign the registry: list them, rotate them, allow CI's key to publish."""
 
 
 @keys.command(
@@ -131,8 +134,8 @@ Example: freehold registry keys add 0nTqK8Zc2Y0c5f5c1m9m0m8Xo2Z8s4b5Hq3n6c7w8x0
 async def add(public_key: str, as_json: bool) -> int:
     """Let another key publish here, such as one that only CI has. Safe to run twice.
 
-    If this service has a key of its own, it endorses the other, so that clients follow without being told.
-    PUBLIC_KEY is unpadded base64url, as `freehold registry sign` prints it.
+    If this service has its own key, it endorses the new one, so that clients follow automatically. PUBLIC_KEY is
+    unpadded base64url, as `freehold registry sign` prints it.
     """
     async with command_services() as services:
         key = await services.registry.add_key(public_key)
@@ -154,10 +157,10 @@ Examples:
 @JSON
 @async_command
 async def rotate(as_json: bool) -> int:
-    """Replace the signing key with a new one, and sign with that from now on. Safe to run again after a crash.
+    """Replace the signing key with a new one, and sign with it from now on. Safe to run again after a crash.
 
-    The old key endorses the new one and is retired by it: clients that trusted the old one follow at their next
-    pull and forget it. The old file stays beside the new one. Start running services again afterwards.
+    The old key endorses the new one and is retired by it: clients that trusted the old one follow at their next pull
+    and forget it. The old file stays next to the new one. Restart running services afterwards.
     """
     async with command_services() as services:
         if services.registry.signer is None:

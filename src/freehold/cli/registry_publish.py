@@ -48,25 +48,27 @@ Examples:
 """
 )
 @FOLDER
-@click.option("--dry-run", is_flag=True, help="Say what would be published, and publish nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be published, and publish nothing.")
 @click.option(
     "--signed",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="What `freehold registry sign` wrote; no key is needed here then.",
+    help="The output of `freehold registry sign`; no key is needed here then.",
 )
 @click.option(
     "--to",
     "service",
     metavar="URL",
-    help="Publish to this service, which needs --signed; the API key is in REGISTRY_TOKEN.",
+    help="Publish to this service; requires --signed, and an API key in REGISTRY_TOKEN.",
 )
 @click.option(
     "--renew",
     is_flag=True,
-    help="Sign what is published again, with a counter above all earlier ones: for after a backup was restored.",
+    help="Sign what is published again, with a counter above all earlier ones; for use after restoring a backup.",
 )
 @click.option(
-    "--force", is_flag=True, help="Publish contract migrations although older apps are live; it is recorded."
+    "--force",
+    is_flag=True,
+    help="Publish contract migrations although older apps are live; this is recorded.",
 )
 @JSON
 @async_command
@@ -85,12 +87,12 @@ async def publish(
     Safe to run twice. Parts are the files that `[[part]]` in registry.toml names; one that it no longer names leaves
     the release.
 
-    A published migration never changes: if a file has other SQL than what was published, nothing happens and
-    the exit code is 1. So it is when a contract migration needs a newer app than some that were seen lately.
+    A published migration never changes: if a file's SQL differs from what was published, nothing happens and the exit
+    code is 1. The same applies when a contract migration needs a newer app than some that were seen recently.
 
-    With --to nothing but the service is needed: no central database and no secret of it. REGISTRY_TOKEN is an API key
-    with the scope registry:publish (`freehold api-keys create`), and registry:force for --force. A service that does
-    not answer is asked again for some seconds.
+    With --to, only the service is needed: not its central database, nor any of its secrets. REGISTRY_TOKEN is an API
+    key with the scope registry:publish (`freehold api-keys create`), and registry:force for --force. If the service
+    does not respond, the command retries for some seconds.
     """
     if renew and (dry_run or signed is not None):
         raise click.UsageError("--renew signs here; what is signed elsewhere is renewed by signing it again")

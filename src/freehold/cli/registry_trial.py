@@ -41,7 +41,7 @@ Examples:
     "engines",
     type=click.Choice(ENGINES),
     multiple=True,
-    help="Only on these; all three when left out. The first is what the others are compared with.",
+    help="Only on these engines; all three by default. The others are compared with the first.",
 )
 @click.option("--since", type=click.IntRange(min=0), default=0, help="Only from this version and later ones.")
 @JSON
@@ -50,11 +50,11 @@ async def trial(folder: Path | None, engines: tuple[str, ...], since: int, as_js
     """Apply every migration from every earlier version, with rows, on SQLite, libSQL and Turso's engine.
 
     The rows are those of FOLDER/fixtures/NNNN.sql, written once version NNNN is reached. Fails when schema or rows
-    differ between engines, the schema is not the one that registry.sum records, rows get lost outside a contract
-    migration, a rebuild loses rows, values or row numbers that something knows, integrity_check, foreign_key_check
-    or FTS5's check finds something, applying twice is not the same as once, or rows depend on the time or on chance.
-    Values that a migration changes are reported, and so are tables that no fixture has rows for.
-    Exit code 1 when it fails, and 3 when an engine is not installed.
+    differ between engines, the schema is not the one that registry.sum records, rows are lost outside a contract
+    migration, a rebuild loses rows, values or row numbers that something refers to, integrity_check,
+    foreign_key_check or FTS5's check finds a problem, applying twice is not the same as once, or rows depend on the
+    time or on random values. Values that a migration changes are reported, and so are tables that no fixture has rows
+    for. Exit code 1 when it fails, and 3 when an engine is not installed.
     """
     folder = registry_folder(folder)
     migrations = await load_folder(folder)

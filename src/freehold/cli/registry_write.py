@@ -23,7 +23,7 @@ from freehold.registry.types import BadRegistry
 FOLDER_OPTION = click.option(
     "--folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The migrations' folder; SCHEMA_REGISTRY when left out.",
+    help="The migrations folder; SCHEMA_REGISTRY by default.",
 )
 
 
@@ -39,7 +39,7 @@ Examples:
 @JSON
 @async_command
 async def new(name: str, folder: Path | None, as_json: bool) -> int:
-    """Write the next migration as an empty file with its front matter, to be filled in.
+    """Create the next migration as an empty file with its front matter, to be filled in.
 
     NAME is snake_case and says what it does. The number is the next free one; `freehold registry seal` enters it in
     registry.sum once the file has its statements.
@@ -67,23 +67,25 @@ Examples:
     "--schema",
     "declaration",
     required=True,
-    help="What the newest version shall be: a file of CREATE statements, or SQLAlchemy metadata as module:attribute.",
+    help="The wanted schema: a file of CREATE statements, or SQLAlchemy metadata as module:attribute.",
 )
 @FOLDER_OPTION
 @click.option(
     "--min-app",
     default="",
     metavar="VERSION",
-    help="Write what takes something away, as a contract migration; this is the oldest app that works without it.",
+    help="Write what takes something away, as a contract migration; the oldest app that works without it.",
 )
 @click.option(
     "--rename",
     "renames",
     multiple=True,
     metavar="OLD=NEW",
-    help="A table, or table.column, that only changes its name; without this it is dropped and made.",
+    help="A table, or table.column, that only changes its name; without this it is dropped and created again.",
 )
-@click.option("--check", is_flag=True, help="Write nothing; exit code 1 when the folder does not lead there.")
+@click.option(
+    "--check", is_flag=True, help="Write nothing; exit code 1 when the folder does not produce that schema."
+)
 @click.option("--dry-run", is_flag=True, help="Print the migration and write nothing.")
 @JSON
 @async_command
@@ -100,10 +102,11 @@ async def diff(
 ) -> int:
     """Write the next migration from the folder's schema to a declared one, with rebuilds where SQLite needs them.
 
-    The order of columns is no difference. What only adds comes first, as an expand migration; what takes something
-    away from apps in the field (a drop, a new constraint, a rename) is reported, and written with --min-app. The
-    result was tried out: it leads exactly there. Whether values that had to be made up are right, only you know.
-    SQLAlchemy metadata need not tell of views and triggers: those that it does not name stay.
+    The order of columns does not count. Purely additive changes come first, as an expand migration; a change that
+    takes something away from apps in the field (a drop, a new constraint, a rename) is reported, and written with
+    --min-app. The result has been tried: it produces exactly that schema. Only you can tell whether values that had
+    to be made up are right. SQLAlchemy metadata need not declare views and triggers: those that it does not mention
+    stay.
     """
     if min_app and app_version(min_app) is None:
         raise click.UsageError("--min-app is a version like 2.1.0")

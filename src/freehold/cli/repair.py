@@ -32,21 +32,21 @@ Examples:
 """
 )
 @click.argument("tenants", nargs=-1, metavar="[TENANT...]")
-@click.option("--all-broken", is_flag=True, help="All whose database does not open.")
-@click.option("--dry-run", is_flag=True, help="Say what would be set aside, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a database, for programs.")
+@click.option("--all-broken", is_flag=True, help="All tenants whose database does not open.")
+@click.option("--dry-run", is_flag=True, help="Show what would be set aside, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per database, for programs.")
 @async_command
 async def repair(tenants: tuple[str, ...], all_broken: bool, dry_run: bool, as_json: bool) -> int:
-    """Open databases again that sqld answers 500 for, since a file beside their data is damaged.
+    """Repair databases that sqld cannot open because a file next to their data is damaged.
 
-    As a power failure leaves the replication log. Run it on sqld's machine, as sqld's user, with SQLD_DATA_DIR set;
-    sqld may run or not. That file is renamed, never deleted, and sqld makes another one from the data. The data are
-    only read: rows are counted before and after, then integrity and the schema of the version are checked, and it is
-    recorded in the audit trail. A database that opens is checked and left as it is, and one that somebody has open is
-    not touched. Devices with a replica get it again at their next sync.
+    A power failure can damage the replication log. Run this on sqld's machine, as sqld's user, with SQLD_DATA_DIR
+    set; sqld may be running or not. The damaged file is renamed, never deleted, and sqld creates another one from the
+    data. The data are only read: rows are counted before and after, then integrity and the schema of the version are
+    checked, and the repair is recorded in the audit trail. A database that opens is checked and left as it is, and
+    one that a program has open is not touched. Devices with a replica download it again at their next sync.
 
-    TENANT is an id, a database's name or its user's id or e-mail address. Exit code 1 when one is not well. Safe to
-    run twice.
+    TENANT is an id, a database's name or its user's id or e-mail address. Exit code 1 when one is still damaged. Safe
+    to run twice.
     """
     if bool(tenants) == all_broken:
         raise click.UsageError("say which: TENANT..., or --all-broken")

@@ -50,10 +50,14 @@ def _shape(verb: Any) -> Any:
                 "waves",
                 multiple=True,
                 metavar="N|N%",
-                help="Tenants in all after this wave; several, growing. 1, 10% and all by default.",
+                help="Tenants in total after this wave; can be repeated. 1, 10% and all by default.",
             ),
             click.option(
-                "--canary", "canaries", multiple=True, metavar="TENANT", help="Goes first; several by name."
+                "--canary",
+                "canaries",
+                multiple=True,
+                metavar="TENANT",
+                help="A tenant that goes first; can be repeated.",
             ),
             click.option(
                 "--budget",
@@ -64,7 +68,7 @@ def _shape(verb: Any) -> Any:
             click.option(
                 "--include-restored",
                 is_flag=True,
-                help="Also those that were taken back from an earlier one.",
+                help="Include tenants that were taken back from an earlier one.",
             ),
         ]
     ):
@@ -94,7 +98,7 @@ Examples:
 )
 @_shape
 @click.option(
-    "--rehearse", type=click.IntRange(1, 100), metavar="N", help="Migrate copies of N tenants, too."
+    "--rehearse", type=click.IntRange(1, 100), metavar="N", help="Also migrate copies of N tenants."
 )
 @as_json_option
 @async_command
@@ -110,10 +114,10 @@ async def plan(
 ) -> int:
     """Show what a rollout would do, and change nothing.
 
-    How many rows it would rewrite or go through is estimated from the databases of five tenants.
+    The number of rows that it would rewrite or read is estimated from five tenants' databases.
 
-    With --rehearse it forks some of the tenants that are behind, migrates the copies, and says how long that took,
-    how many rows each table had before and after, and whether the copies are sound. Exit code 1 when one is not.
+    With --rehearse it forks some of the tenants that are behind, migrates the copies, and shows how long that took,
+    how many rows each table had before and after, and whether the copies are valid. Exit code 1 when one is not.
     """
     async with command_services() as services:
         options = await _options(services, waves, canaries, budget, include_restored=include_restored)
@@ -146,7 +150,7 @@ Examples:
 @click.option(
     "--health",
     metavar="SQL",
-    help="Asked of some of each wave; unless it is true, the rollout pauses. Tried on an empty database first.",
+    help="SQL run on some tenants of each wave, first on an empty database; unless true, the rollout pauses.",
 )
 @click.option(
     "--restore-points",
@@ -158,11 +162,11 @@ Examples:
     type=click.IntRange(1, 90),
     default=7,
     show_default=True,
-    help="How long the copies are kept; each takes as much room as its database.",
+    help="How long the copies are kept; each takes as much space as its database.",
 )
 @click.option("--wait", is_flag=True, help="Carry it out here, until it is done or pauses.")
 @_workers
-@click.option("--dry-run", is_flag=True, help="Say what it would do, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what it would do, and change nothing.")
 @as_json_option
 @async_command
 async def start(
@@ -183,11 +187,11 @@ async def start(
 ) -> int:
     """Start a rollout over all tenants that are behind.
 
-    Its state is in the central database: it may be stopped and gone on with, here or elsewhere, by `work`, and
-    several of these share one. The last line with --wait --json is
-    {"rollout_id", "to", "tenants", "migrated", "skipped", "failed", "drifted", "requests", "seconds"}.
+    Its state is in the central database: it can be stopped and continued with `work`, here or elsewhere, and several
+    workers can share it. The last line with --wait --json is {"rollout_id", "to", "tenants", "migrated", "skipped",
+    "failed", "drifted", "requests", "seconds"}.
 
-    When nobody is behind it says so and makes none: exit code 0, and `rollout_id` is null.
+    When no tenant is behind, it says so and creates no rollout: exit code 0, and `rollout_id` is null.
     """
     async with command_services() as services:
         options = msgspec.structs.replace(
@@ -232,10 +236,10 @@ Examples:
 async def work(rollout_id: str | None, concurrency: int, lease_s: float, as_json: bool) -> int:
     """Work on a running rollout until it is done or paused. Any number of workers may share one.
 
-    Also one that is done, when some of its tenants are to be tried again.
+    Also works on one that is done, when some of its tenants are to be retried.
 
-    Exit code 0 when it is done and none failed (those that are drifted did not), 1 when it paused, was aborted, some
-    failed, or all there were are drifted.
+    Exit code 0 when it is done and none failed (drifted ones do not count), 1 when it paused, was aborted, some
+    failed, or all of them have drifted.
     """
     async with command_services() as services:
         found = (await services.rollouts.progress(rollout_id)).rollout
@@ -255,11 +259,11 @@ Examples:
 async def status(rollout_id: str | None, as_json: bool) -> int:
     """Show the progress of a rollout, the newest by default, with failures grouped by cause.
 
-    Tenants whose users had changed their own schemas, so that they could not be migrated, are reported as drifted,
-    not as failures: `freehold tenants check` offers the repair.
+    Tenants that could not be migrated because their users had changed the schemas are reported as drifted, not as
+    failures: `freehold tenants check` prints the repair.
 
-    Exit code 0 when it is running or done with none failed, however many are drifted; 1 otherwise, and when it is
-    done and all there were are drifted.
+    Exit code 0 when it is running, or done with no failures, however many tenants have drifted; 1 otherwise, and when
+    it is done and all of them have drifted.
     """
     async with command_services() as services:
         found = await services.rollouts.progress(rollout_id)
@@ -279,7 +283,7 @@ async def status(rollout_id: str | None, as_json: bool) -> int:
 async def resume(rollout_id: str | None, wait: bool, concurrency: int, lease_s: float, as_json: bool) -> int:
     """Resume a paused rollout, or one that is done and has tenants to retry.
 
-    Says whether a worker is at work on it: without one, nothing happens.
+    Shows whether a worker is running: without one, nothing happens.
     """
     async with command_services() as services:
         found = await services.rollouts.progress(rollout_id)
@@ -300,7 +304,7 @@ async def resume(rollout_id: str | None, wait: bool, concurrency: int, lease_s: 
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @async_command
 async def abort(rollout_id: str | None, yes: bool) -> int:
-    """End a rollout where it is. No tenant is rolled back; those that are left are for another rollout."""
+    """End a rollout where it is. No tenant is rolled back; the remaining ones are left for another rollout."""
     async with command_services() as services:
         found = await services.rollouts.progress(rollout_id)
         left = found.counts["pending"]

@@ -27,10 +27,10 @@ Examples:
 """
 )
 @click.argument("tenants", metavar="[TENANT]...", nargs=-1)
-@click.option("--failed", is_flag=True, help="Those that failed, after some of several migrations.")
-@click.option("--all", "everybody", is_flag=True, help="All that it has changed.")
+@click.option("--failed", is_flag=True, help="Tenants that failed after some of several migrations.")
+@click.option("--all", "everybody", is_flag=True, help="All tenants that it has changed.")
 @click.option("--rollout", "rollout_id", metavar="ROLLOUT", help="The newest by default.")
-@click.option("--dry-run", is_flag=True, help="Say who would be taken back, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show which tenants would be taken back, and change nothing.")
 @_YES
 @as_json_option
 @async_command
@@ -44,17 +44,17 @@ async def restore(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Take tenants back to before a rollout that kept restore points, schema and rows.
+    """Take tenants back to before a rollout that kept restore points, both schema and rows.
 
-    What their users wrote since is no longer in their databases: each database as it is now is set aside, kept as
-    long as the restore points are, and `freehold tenants export NAME FILE` reads it. Its address changes: clients ask
-    for it again. A tenant that the rollout has not changed stays as it is.
+    What their users have written since is no longer in their databases: each current database is set aside and kept
+    as long as the restore points, and `freehold tenants export NAME FILE` reads it. A tenant's address changes:
+    clients ask for it again. A tenant that the rollout has not changed stays as it is.
 
-    No later rollout takes these tenants along until you say --include-restored, or `rollout retry --restored`. Their
-    own apps may: `freehold tenants suspend` keeps those out.
+    No later rollout migrates these tenants until you use --include-restored or `rollout retry --restored`. Their own
+    apps may; `freehold tenants suspend` keeps those out.
 
-    A rollout that runs must be paused first. Safe to run twice, and again after it was killed. Exit code 1 when a
-    tenant could not be taken back.
+    Pause a running rollout first. Safe to run twice, and again after it was killed. Exit code 1 when a tenant could
+    not be taken back.
     """
     if sum((bool(tenants), failed, everybody)) != 1:
         raise click.UsageError("say who: TENANT, --failed or --all")
@@ -94,7 +94,7 @@ async def restore(
 async def discard(rollout_id: str | None, yes: bool, as_json: bool) -> int:
     """Delete a rollout's restore points, and the databases that were set aside before they expire.
 
-    Nobody can be taken back afterwards. Safe to run twice.
+    No tenant can be taken back afterwards. Safe to run twice.
     """
     async with command_services() as services:
         found = await services.rollouts.progress(rollout_id)

@@ -18,7 +18,9 @@ def which(verb: Any) -> Any:
 
 def as_json_option(verb: Any) -> Any:
     """`--json`, as every verb has it."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")(verb)
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")(
+        verb
+    )
 
 
 @click.command(
@@ -44,17 +46,15 @@ async def pause(rollout_id: str | None, reason: str) -> int:
 @click.command(epilog="\b\nExample:\n  freehold rollout retry --failed && freehold rollout resume --wait")
 @which
 @click.option("--failed", is_flag=True, help="Those that failed.")
-@click.option(
-    "--drifted", is_flag=True, help="Those whose own schemas were in the way, once they are repaired."
-)
+@click.option("--drifted", is_flag=True, help="Tenants that had drifted, once they are repaired.")
 @click.option("--restored", is_flag=True, help="Those that were taken back.")
 @as_json_option
 @async_command
 async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored: bool, as_json: bool) -> int:
     """Queue tenants that were not migrated, to be tried again when the rollout is resumed.
 
-    Also after the rollout has ended; `rollout start` takes them along, too. Nothing happens when there are none, so
-    that it is safe to run twice. They are brought to the rollout's own version, whatever was published since.
+    Also works after the rollout has ended; `rollout start` includes them, too. Nothing happens when there are none,
+    so it is safe to run twice. They are brought to the rollout's own version, whatever has been published since.
     """
     chosen: dict[StepState, bool] = {"failed": failed, "drifted": drifted, "restored": restored}
     states = [state for state, is_wanted in chosen.items() if is_wanted]

@@ -13,13 +13,13 @@ Examples:
 """
 )
 @click.argument("database_name")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
 @async_command
 async def rotate(database_name: str, dry_run: bool, as_json: bool) -> int:
-    """Revoke every token of a database at once; its user's apps ask for new ones.
+    """Revoke all tokens of a database immediately; its user's apps ask for new ones.
 
-    For when a token got into wrong hands. Sessions go on: sign the user out as well if one of those did. On Turso,
+    Use this if a token was leaked. Sessions continue: also sign the user out if one of those was leaked. On Turso,
     tokens that others minted for this database end, too. Exit code 1 when there is no such database. Safe to run
     twice.
     """

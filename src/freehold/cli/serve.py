@@ -35,7 +35,7 @@ Examples:
 async def serve() -> int:
     """Run the service until it is stopped (Ctrl-C or SIGTERM).
 
-    Embedded by default: it needs no account and no other server, and writes only below DATA_DIR.
+    Embedded by default: it needs no account and no other server, and writes only to DATA_DIR.
     """
     return await run_service(command_settings())
 

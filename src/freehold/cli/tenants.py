@@ -69,13 +69,13 @@ Examples:
 )
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many; all by default.")
 @click.option("--after", default="", metavar="TENANT_ID", help="Continue after this tenant.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @async_command
 async def list_(state: str | None, limit: int | None, after: str, as_json: bool) -> int:
-    """List tenants in order of their id, with the reason where the last try to make the database failed, or why they
-    are suspended. Forks belong to no user and have no e-mail address.
+    """List tenants by id, with the reason if the last attempt to create the database failed or if they are suspended.
+    Forks belong to no user and have no e-mail address.
 
-    Any number of tenants is fine: they are read and printed page by page. Exit code 0 also when there are none.
+    They are read and printed page by page, however many there are. Exit code 0 even when there are none.
     """
     async with command_listing() as listing:
         found = listing.each_with_email(

@@ -42,11 +42,11 @@ Examples:
   freehold users list --search example.com --json | jq -r .email
 """,
 )
-@click.option("--search", default="", metavar="TEXT", help="Only those with this in their e-mail address.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+@click.option("--search", default="", metavar="TEXT", help="Only users whose e-mail address contains this.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @async_command
 async def list_(search: str, as_json: bool) -> None:
-    """List users in order of their id: address, roles, and why they cannot sign in. Any number of them is fine."""
+    """List users by id: address, roles, and why a user cannot sign in. Works with any number of users."""
     count = 0
     async with command_services() as services:
         async for user in services.user_admin.each(search):
@@ -65,7 +65,7 @@ async def list_(search: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command
 async def show(user: str, as_json: bool) -> None:
-    """Show one user, by e-mail address or id: roles, sessions, whether there is a password, and their database."""
+    """Show one user, by e-mail address or id: roles, sessions, whether they have a password, and their database."""
     async with command_services() as services:
         found = await services.user_admin.find(user)
         credential = await services.auth.store.find_credential(found.email)
@@ -101,10 +101,10 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command
 async def set_password(user: str, *, password_stdin: bool, as_json: bool) -> None:
-    """Set a user's password, by e-mail address or id: for an administrator who lost theirs, for instance.
+    """Set a user's password, by e-mail address or id, for example for an administrator who lost theirs.
 
-    It is asked for, or read from stdin: on a command line others could read it. All of the user's sessions and API
-    keys end, the user is notified by mail, and it is in the audit trail.
+    The command asks for it or reads it from stdin: others could read it on a command line. All of the user's sessions
+    and API keys end, the user is notified by e-mail, and the change is recorded in the audit trail.
     """
     async with command_services() as services:
         found = await services.user_admin.find(user)
@@ -135,16 +135,18 @@ Examples:
   freehold users create-admin grace@example.com --promote""",
 )
 @click.argument("email")
-@click.option("--name", default="Administrator", show_default=True, help="Name of a user that is made.")
+@click.option(
+    "--name", default="Administrator", show_default=True, help="Name of the user if one is created."
+)
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line of stdin.")
-@click.option("--promote", is_flag=True, help="Make an ordinary user of this address an administrator.")
+@click.option("--promote", is_flag=True, help="Make an existing user with this address an administrator.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command
 async def create_admin(email: str, name: str, *, password_stdin: bool, promote: bool, as_json: bool) -> None:
     """Make sure that EMAIL is an administrator. Safe to run twice.
 
-    A password is asked for only if there is no user with this address yet; one that exists keeps theirs.
-    Exit code 1 if the user exists, is an ordinary one, and --promote was not said.
+    Asks for a password only if there is no user with this address yet; existing users keep theirs. Exit code 1 if the
+    user exists, is not an administrator, and --promote is not given.
     """
     async with command_services("new") as services:
         outcome = await services.auth.ensure_admin(

@@ -33,19 +33,19 @@ Examples:
     metavar="URL",
     help=f"A better-auth database: a file, or a libSQL URL with its token in {TOKEN_VARIABLE}. Only read.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would come of it, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object a line: each problem, then the report."
+    "--json", "as_json", is_flag=True, help="One JSON object per line: each problem, then the report."
 )
 @async_command
 async def import_users(file: IO[bytes] | None, url: str | None, dry_run: bool, as_json: bool) -> int:
-    """Import users with their accounts, password hashes and sessions; each gets a database of their own.
+    """Import users with their accounts, password hashes and sessions; each gets their own database.
 
-    FILE has one JSON object a line: `email`, and if known `id`, `name`, `emailVerified`, `image`, `role`,
+    FILE has one JSON object per line: `email`, and if known `id`, `name`, `emailVerified`, `image`, `role`,
     `createdAt`, `password` (a hash as better-auth writes it), `accounts` and `sessions` with better-auth's columns.
 
-    Whoever is here already is left as they are, so it is safe to repeat, and to stop and run again. Sessions that
-    have ended stay behind, as do tokens of other providers. Exit code 1 if somebody could not be taken in.
+    Users who already exist are left unchanged, so it is safe to repeat, or to stop and run again. Sessions that have
+    ended and tokens of other providers are not imported. Exit code 1 if a user could not be imported.
     """
     if (file is None) == (url is None):
         raise click.UsageError("give either FILE or --from-better-auth")
