@@ -1,6 +1,6 @@
-"""The mapping that keeps what was set last."""
+"""The mapping that keeps what was set last, and what is remembered of short texts."""
 
-from freehold.lru import Lru
+from freehold.lru import Lru, cached_if_short
 
 
 def test_what_was_set_longest_ago_goes() -> None:
@@ -26,3 +26,18 @@ def test_a_default_counts_as_set_and_reading_does_not() -> None:
     assert kept.get("a") == kept.setdefault("a", 9) == 1
     kept.setdefault("c", 3)
     assert dict(kept) == {"b": 2, "c": 3}
+
+
+def test_only_what_is_made_of_short_texts_is_remembered() -> None:
+    made: list[str] = []
+
+    @cached_if_short(2, longest=3)
+    def length(text: str) -> int:
+        made.append(text)
+        return len(text)
+
+    assert [length(text) for text in ("abc", "abc", "abcd", "abcd")] == [3, 3, 4, 4]
+    assert made == ["abc", "abcd", "abcd"]
+    assert length("a") + length("b") == 2
+    assert length("abc") == 3
+    assert made[3:] == ["a", "b", "abc"]
