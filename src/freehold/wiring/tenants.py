@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from freehold.auth.users.departed_guests import DepartedGuests
-from freehold.central.auth.guests import CentralDepartedGuests, CentralGuestLinks
+from freehold.central.auth.guests import CentralGuestLinks, remove_departed
 from freehold.central.tenants.catalogue import CentralCatalogue
 from freehold.central.tenants.lifecycle import CentralLifecycle
 from freehold.central.tenants.pending_operations import CentralPendingOperations
@@ -155,7 +156,7 @@ async def open_only_tenants(settings: Settings, *, creates: bool = True) -> Asyn
 
 
 def _housekeeping(base: Foundation, pool: Pool | None) -> Callable[[], Awaitable[None]]:
-    departed = DepartedGuests(CentralDepartedGuests(base.central), days=base.settings.guest_days)
+    departed = DepartedGuests(partial(remove_departed, base.central), days=base.settings.guest_days)
 
     async def keep() -> None:
         if pool is not None:

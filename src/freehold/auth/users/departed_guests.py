@@ -5,10 +5,9 @@ can are left alone for as long as they can, and for the days that were set since
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from freehold.dates import utc_now
 from freehold.log import get_logger
@@ -19,22 +18,15 @@ BATCH = 50
 _EVERY_S = 600.0
 
 
-class DepartedStore(Protocol):
-    """The guests in the central database."""
-
-    async def remove_departed(self, before: datetime, now: datetime, limit: int) -> int:
-        """Remove some of those of whom nothing was heard since `before`, and have their databases deleted.
-
-        In one transaction, in which each is looked at again. Gives how many. Raises `CentralUnavailable`.
-        """
-        ...
-
-
 @dataclass(slots=True)
 class DepartedGuests:
-    """Any number of processes may do this at once. With 0 `days` nobody goes."""
+    """Any number of processes may do this at once. With 0 `days` nobody goes.
 
-    store: DepartedStore
+    `remove(before, now, limit)` removes guests of whom nothing was heard since `before`, and has their databases
+    deleted. In one transaction, in which each is looked at again. Gives how many. Raises `CentralUnavailable`.
+    """
+
+    remove: Callable[[datetime, datetime, int], Awaitable[int]]
     days: int
     clock: Callable[[], datetime] = utc_now
     seconds: Callable[[], float] = time.monotonic
@@ -45,7 +37,7 @@ class DepartedGuests:
         if not self.days or self.seconds() < self._next_at:
             return 0
         now = self.clock()
-        removed = await self.store.remove_departed(now - timedelta(days=self.days), now, BATCH)
+        removed = await self.remove(now - timedelta(days=self.days), now, BATCH)
         if removed < BATCH:  # else there may be more at once
             self._next_at = self.seconds() + _EVERY_S
         if removed:

@@ -87,25 +87,17 @@ def _link(user_id: str, guest_id: str) -> Select[tuple[str]]:
     )
 
 
-# Guests of whom nothing was heard for long. Implements `auth.users.departed_guests.DepartedStore`.
-
-
-@dataclass(frozen=True, slots=True)
-class CentralDepartedGuests:
-    """Each batch is one short transaction."""
-
-    central: Central
-
-    async def remove_departed(self, before: datetime, now: datetime, limit: int) -> int:
-        departed = _departed(to_iso(before), to_iso(now)).limit(limit)
-        async with self.central.read() as db:  # mostly there is nobody, and no lock to be taken
-            if (await db.execute(departed.limit(1))).first() is None:
-                return 0
-        async with self.central.write() as db:
-            found = [str(row.id) for row in await db.execute(departed)]
-            for guest_id in found:
-                await remove_user(self.central, db, guest_id, now, {"reason": "departed"})
-            return len(found)
+async def remove_departed(central: Central, before: datetime, now: datetime, limit: int) -> int:
+    """Guests of whom nothing was heard for long: see `auth.users.departed_guests`."""
+    departed = _departed(to_iso(before), to_iso(now)).limit(limit)
+    async with central.read() as db:  # mostly there is nobody, and no lock to be taken
+        if (await db.execute(departed.limit(1))).first() is None:
+            return 0
+    async with central.write() as db:
+        found = [str(row.id) for row in await db.execute(departed)]
+        for guest_id in found:
+            await remove_user(central, db, guest_id, now, {"reason": "departed"})
+        return len(found)
 
 
 def _departed(before: str, now: str) -> Select[tuple[str]]:
