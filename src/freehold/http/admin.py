@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
-from litestar import Controller, Request, Response, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.background_tasks import BackgroundTask
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter, SkipValidation
@@ -18,6 +18,7 @@ from freehold.audit.service import Audit
 from freehold.audit.types import Filter, moment
 from freehold.errors import Conflict, NotFound, TooLarge
 from freehold.http.guards import require_admin
+from freehold.http.headers import Asked
 from freehold.http.route_facts import facts
 from freehold.migrate.copying import Copied
 from freehold.registry.client_versions import LIVE_DAYS, Census, ClientVersions
@@ -150,7 +151,7 @@ class TenantsController(Controller):
     async def restore_tenant(
         self,
         lifecycle: NamedDependency[Lifecycle],
-        request: Request[Any, Any, Any],
+        request: Asked,
         reference: FromPath[str],
         *,
         accept_changes: Accept = False,
@@ -179,7 +180,7 @@ class TenantsController(Controller):
         return Response(tenant, status_code=HTTP_200_OK if is_gone else HTTP_202_ACCEPTED)
 
 
-async def _receive(request: Request[Any, Any, Any], path: Path) -> None:
+async def _receive(request: Asked, path: Path) -> None:
     size_bytes = 0
     with await asyncio.to_thread(path.open, "wb") as file:
         async for part in request.stream():

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
@@ -16,12 +15,12 @@ from freehold.auth.tokens.refresh import TokenPairs
 from freehold.auth.types import SignedIn
 from freehold.errors import Forbidden, Unauthenticated
 from freehold.http.auth.origin_check import SAFE_METHODS, origin_fault
-from freehold.http.headers import API_KEY_HEADER, access_token_of, header, presented_by
+from freehold.http.headers import API_KEY_HEADER, Asked, access_token_of, header, presented_by
 from freehold.http.middleware.rate_limits import count_user
 
 
 async def provide_signed_in(
-    request: Request[Any, Any, Any], auth: NamedDependency[Auth], pairs: NamedDependency[TokenPairs]
+    request: Asked, auth: NamedDependency[Auth], pairs: NamedDependency[TokenPairs]
 ) -> SignedIn:
     """The dependency `signed_in`: the user and session behind a cookie, a bearer token or an access token.
 
@@ -43,7 +42,7 @@ class DatabaseCaller(Struct, frozen=True, kw_only=True):
 
 
 async def provide_database_caller(
-    request: Request[Any, Any, Any],
+    request: Asked,
     auth: NamedDependency[Auth],
     pairs: NamedDependency[TokenPairs],
     api_keys: NamedDependency[ApiKeys],

@@ -1,12 +1,16 @@
 """Request headers straight from the ASGI scope: the hot paths need two of them and no objects."""
 
 import re
-from typing import get_args
+from typing import Any, get_args
 
+from litestar import Request
 from litestar.types import Scope
 
 from freehold.auth.outgoing_email import Language
 from freehold.auth.sessions.cookies import Presented, SessionCookies
+
+Asked = Request[Any, Any, Any]
+"""A request; what the framework would keep of its user and its state is not used here."""
 
 API_KEY_HEADER = b"x-api-key"
 

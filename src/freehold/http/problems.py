@@ -9,11 +9,12 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from litestar import Request, Response
+from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 
 from freehold.errors import FreeholdError, Kind
+from freehold.http.headers import Asked
 from freehold.http.page_origins import hint_for_refusal
 from freehold.log import get_logger
 from freehold.settings.load import one_of
@@ -74,7 +75,7 @@ def status_of(error: FreeholdError | type[FreeholdError]) -> int:
 
 
 def problem(
-    request: Request[Any, Any, Any],
+    request: Asked,
     status: int,
     code: str,
     detail: str,
@@ -98,7 +99,7 @@ def problem(
     )
 
 
-def from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> Response[bytes]:
+def from_domain(request: Asked, error: FreeholdError) -> Response[bytes]:
     """Our errors: what happened and what to do, never a cause."""
     status = status_of(error)
     headers: dict[str, str] = {}
@@ -121,7 +122,7 @@ def from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> Respon
     return problem(request, status, error.code, detail, headers=headers, **more)
 
 
-def from_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+def from_framework(request: Asked, error: HTTPException) -> Response[bytes]:
     """What Litestar found wrong with a request before it reached us."""
     status = error.status_code
     if error.detail == CLIENT_LEFT:
@@ -137,7 +138,7 @@ def from_framework(request: Request[Any, Any, Any], error: HTTPException) -> Res
     return problem(request, status, code, detail, headers=dict(error.headers or {}), **more)
 
 
-def _fault(request: Request[Any, Any, Any], fault: dict[str, Any]) -> str:
+def _fault(request: Asked, fault: dict[str, Any]) -> str:
     key, message = str(fault.get("key", "")), str(fault.get("message", "invalid"))
     if not key:
         return f"body: {message}"
@@ -147,21 +148,21 @@ def _fault(request: Request[Any, Any, Any], fault: dict[str, Any]) -> str:
     return f"{key if source == 'body' else name_of(request.route_handler, key)}: {message}"
 
 
-def from_recursion(request: Request[Any, Any, Any], error: RecursionError) -> Response[bytes]:
+def from_recursion(request: Asked, error: RecursionError) -> Response[bytes]:
     """JSON that is nested deeper than the decoder goes is the sender's fault; any other recursion is ours."""
     if "deserializing" not in str(error):
         return from_bug(request, error)
     return problem(request, 400, "invalid_input", "the body is nested too deeply")
 
 
-def from_bad_utf8(request: Request[Any, Any, Any], error: UnicodeDecodeError) -> Response[bytes]:
+def from_bad_utf8(request: Asked, error: UnicodeDecodeError) -> Response[bytes]:
     """Text in a JSON body that is not UTF-8: the decoder has no error of its own for it."""
     if not any(frame.f_code.co_name == "decode_json" for frame, _ in walk_tb(error.__traceback__)):
         return from_bug(request, error)
     return problem(request, 400, "invalid_input", "the body is not valid UTF-8")
 
 
-def from_bug(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def from_bug(request: Asked, error: Exception) -> Response[bytes]:
     """Anything unexpected: logged whole, answered with the request's id only."""
     log.error("request.failed", path=request.url.path, exc_info=error)
     return problem(

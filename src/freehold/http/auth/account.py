@@ -10,8 +10,8 @@ from freehold.http.auth.bodies import KEEPS_KEYS, Field, check, refuse_protected
 from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.errors import BadDeletionLink, EmailInUpdate, NothingToUpdate, SessionTooOld
 from freehold.http.auth.replies import AuthReply, json_reply, redirect
-from freehold.http.auth.route import Asked, Doc, Route
-from freehold.http.headers import language_of
+from freehold.http.auth.route import Doc, Route
+from freehold.http.headers import Asked, language_of
 
 _UPDATE_FIELDS = (Field("name", is_required=False), Field("image", "nullable", is_required=False))
 _DELETE_FIELDS = (

@@ -36,8 +36,8 @@ from freehold.http.auth.errors import (
     PasswordInUpdate,
 )
 from freehold.http.auth.replies import AuthReply, json_reply
-from freehold.http.auth.route import Asked, Doc, Refuses, Route
-from freehold.http.headers import header, presented_by
+from freehold.http.auth.route import Doc, Refuses, Route
+from freehold.http.headers import Asked, header, presented_by
 
 _CREATE = (
     Field("email"),

@@ -25,7 +25,8 @@ from freehold.http.auth.errors import (
     ServerOnly,
 )
 from freehold.http.auth.replies import AuthReply, json_reply
-from freehold.http.auth.route import Asked, Doc, Route
+from freehold.http.auth.route import Doc, Route
+from freehold.http.headers import Asked
 
 _CREATE_FIELDS = (
     Field("name", is_required=False),

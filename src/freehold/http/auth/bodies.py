@@ -6,13 +6,12 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
-from litestar import Request
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Parameter, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat
 
 from freehold.auth.emails import is_email
 from freehold.http.auth.errors import BadField, BadRequest, ProtectedField, UnsupportedMediaType
-from freehold.http.headers import header
+from freehold.http.headers import Asked, header
 
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
@@ -75,7 +74,7 @@ KEEPS_KEYS = Field("keepApiKeys", "boolean", is_required=False)
 CHOSEN_PASSWORD = Field("password", is_required=False)
 
 
-async def read_body(request: Request[Any, Any, Any], *, takes_forms: bool = False) -> Any:
+async def read_body(request: Asked, *, takes_forms: bool = False) -> Any:
     """The decoded body; `ABSENT` if there is none or its type is not told.
 
     Raises:

@@ -13,8 +13,8 @@ from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.errors import BadCodeType, UserOfCodeGone
 from freehold.http.auth.replies import AuthReply, json_reply
-from freehold.http.auth.route import Asked, Doc, Route
-from freehold.http.headers import language_of
+from freehold.http.auth.route import Doc, Route
+from freehold.http.headers import Asked, language_of
 
 _KINDS = ("email-verification", "sign-in", "forget-password", "change-email")
 

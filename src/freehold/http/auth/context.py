@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-from litestar import Request
 from litestar.types import Scope
 
 from freehold.auth.service import Auth
@@ -21,7 +20,7 @@ from freehold.http.auth.origin_check import (
 )
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply
 from freehold.http.client_address import ClientAddresses
-from freehold.http.headers import header, language_of, presented_by, tokens_in_cookies
+from freehold.http.headers import Asked, header, language_of, presented_by, tokens_in_cookies
 
 TAKES_CROSS_SITE = "takes_cross_site"
 """In a route's `opt`: other sites may post to it, for it does nothing but pass on."""
@@ -38,7 +37,7 @@ class AuthContext:
     addresses: ClientAddresses
     data: SessionData | None = None  # the cookie cache
 
-    async def accept(self, request: Request[Any, Any, Any], *, takes_forms: bool = False) -> Any:
+    async def accept(self, request: Asked, *, takes_forms: bool = False) -> Any:
         """The body of a request that may be let in, in better-auth's order of checks.
 
         Raises:
@@ -49,7 +48,7 @@ class AuthContext:
         refuse_strange_redirects(request.scope, body, self.auth.origins)
         return body
 
-    def refuse_cross_site(self, request: Request[Any, Any, Any]) -> None:
+    def refuse_cross_site(self, request: Asked) -> None:
         """The check before every handler; see `origin_check`. Raises a refusal (403)."""
         if not request.route_handler.opt.get(TAKES_CROSS_SITE):
             refuse_cross_site(request.scope, self.auth.origins)
@@ -58,7 +57,7 @@ class AuthContext:
         """Whether a link may do more than it says: not where another site's page led the browser to it."""
         return not is_cross_site(scope, self.auth.origins)
 
-    def accept_link(self, request: Request[Any, Any, Any]) -> None:
+    def accept_link(self, request: Asked) -> None:
         """Let in a GET that a browser follows out of a mail. Raises a refusal (403) if it leads to a stranger."""
         refuse_strange_redirects(request.scope, None, self.auth.origins)
 
@@ -69,9 +68,7 @@ class AuthContext:
             raise SignedOut
         return found
 
-    async def asking(
-        self, request: Request[Any, Any, Any], fields: Iterable[Field]
-    ) -> tuple[SignedIn, dict[str, Any]]:
+    async def asking(self, request: Asked, fields: Iterable[Field]) -> tuple[SignedIn, dict[str, Any]]:
         """Who asks, and these fields of the body, which better-auth checks first.
 
         Raises as `accept`, `check` and `signed_in`.

@@ -12,8 +12,8 @@ from freehold.http.auth.bodies import CHOSEN_PASSWORD, Field, check
 from freehold.http.auth.context import AuthContext, query_value, required_value
 from freehold.http.auth.errors import BadVerificationLink, SignedOut
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply, redirect
-from freehold.http.auth.route import Asked, Doc, Route
-from freehold.http.headers import language_of
+from freehold.http.auth.route import Doc, Route
+from freehold.http.headers import Asked, language_of
 
 _SEND_FIELDS = (Field("email", "email"), Field("callbackURL", is_required=False), CHOSEN_PASSWORD)
 _VERIFY_QUERY = (Field("token"), Field("callbackURL", is_required=False))

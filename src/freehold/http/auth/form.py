@@ -13,8 +13,8 @@ from freehold.http.auth.bodies import LOGIN_FIELDS, REGISTER_FIELDS, check, read
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.origin_check import refuse_strange_origin
 from freehold.http.auth.replies import NO_STORE, AuthReply, json_reply
-from freehold.http.auth.route import Asked, Doc, Route, bound
-from freehold.http.headers import presented_by
+from freehold.http.auth.route import Doc, Route, bound
+from freehold.http.headers import Asked, presented_by
 from freehold.http.problems import EXCEPTION_HANDLERS
 
 BASE_PATH = "/api/v1/auth"

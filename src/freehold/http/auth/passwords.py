@@ -9,8 +9,8 @@ from freehold.http.auth.answers import Status, StatusMessage, TokenUser, with_qu
 from freehold.http.auth.bodies import KEEPS_KEYS, Field, check
 from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.replies import AuthReply, json_reply, redirect
-from freehold.http.auth.route import Asked, Doc, Route
-from freehold.http.headers import language_of
+from freehold.http.auth.route import Doc, Route
+from freehold.http.headers import Asked, language_of
 
 _CHANGE_FIELDS = (
     Field("newPassword"),

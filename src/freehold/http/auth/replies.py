@@ -5,13 +5,13 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from litestar import Request
 from litestar.exceptions import HTTPException
 from litestar.response.base import ASGIResponse
 from litestar.types import HTTPResponseBodyEvent, HTTPResponseStartEvent, Receive, Scope, Send
 
 from freehold.errors import FreeholdError, RateLimited, Unavailable
 from freehold.http.auth.errors import BadRequest, BodyTooLarge, SignedOut
+from freehold.http.headers import Asked
 from freehold.http.page_origins import hint_for_refusal
 from freehold.http.problems import CLIENT_LEFT, STATUS
 from freehold.log import get_logger
@@ -116,7 +116,7 @@ def _reply(
     return AuthReply(body, status=status, headers=_JSON + headers)
 
 
-def _from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> AuthReply:
+def _from_domain(request: Asked, error: FreeholdError) -> AuthReply:
     if isinstance(error, Unavailable):
         log.warning("request.unavailable", code=error.code, reason=str(error), cause=repr(error.__cause__))
         return _reply(request.scope, 503, error.code.upper(), str(error), headers=_RETRY_AFTER)
@@ -127,7 +127,7 @@ def _from_domain(request: Request[Any, Any, Any], error: FreeholdError) -> AuthR
     return refused(request.scope, error)
 
 
-def _from_framework(request: Request[Any, Any, Any], error: HTTPException) -> AuthReply:
+def _from_framework(request: Asked, error: HTTPException) -> AuthReply:
     if error.detail == CLIENT_LEFT:
         return refused(request.scope, BadRequest("Incomplete request body"))
     if error.status_code >= 500:
@@ -137,7 +137,7 @@ def _from_framework(request: Request[Any, Any, Any], error: HTTPException) -> Au
     return _reply(request.scope, error.status_code, BadRequest.better_auth.code, BadRequest.message)
 
 
-def _from_bug(request: Request[Any, Any, Any], error: Exception) -> AuthReply:
+def _from_bug(request: Asked, error: Exception) -> AuthReply:
     log.error("request.failed", path=request.url.path, exc_info=error)
     return refused(request.scope, FreeholdError())
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Generic, Literal, TypeVar
 
-from litestar import Request
 from litestar import route as served
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
@@ -16,9 +15,9 @@ from freehold.errors import FreeholdError
 from freehold.http.auth.bodies import Field, documented, documented_query
 from freehold.http.auth.context import TAKES_CROSS_SITE
 from freehold.http.auth.replies import AuthReply
+from freehold.http.headers import Asked
 from freehold.http.route_facts import Caller, answers, facts
 
-Asked = Request[Any, Any, Any]
 RateName = Literal["auth", "sign-in", "mail"]
 """Which of the settings RATE_LIMIT_AUTH, RATE_LIMIT_SIGN_IN and RATE_LIMIT_MAIL holds for a route."""
 Refuses = tuple[type[FreeholdError] | int, ...]

@@ -18,9 +18,9 @@ from freehold.http.auth.context import AuthContext, query_value
 from freehold.http.auth.errors import NoPostedSession
 from freehold.http.auth.get_session import KeySessionReply, SentCopy, session_of_key
 from freehold.http.auth.replies import NO_STORE, AuthReply, json_reply, leading_to, refused
-from freehold.http.auth.route import Asked, Doc, Route
+from freehold.http.auth.route import Doc, Route
 from freehold.http.auth.tokens import jwt_header
-from freehold.http.headers import API_KEY_HEADER, header, presented_by
+from freehold.http.headers import API_KEY_HEADER, Asked, header, presented_by
 
 _SIGN_UP_FIELDS = (
     Field("name"),

@@ -21,8 +21,8 @@ from freehold.http.auth.errors import (
     NoProviderToken,
 )
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply, redirect
-from freehold.http.auth.route import Asked, Doc, Route
-from freehold.http.headers import header
+from freehold.http.auth.route import Doc, Route
+from freehold.http.headers import Asked, header
 
 _FIELDS = (
     Field("provider"),

@@ -21,7 +21,8 @@ from freehold.http.auth import (
 )
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, not_found
-from freehold.http.auth.route import Asked, Route, bound
+from freehold.http.auth.route import Route, bound
+from freehold.http.headers import Asked
 from freehold.settings.fields import Settings
 from freehold.wiring.auth import AuthServices
 

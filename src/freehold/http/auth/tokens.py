@@ -23,8 +23,8 @@ from freehold.http.auth.answers import Success
 from freehold.http.auth.bodies import ABSENT, LOGIN_FIELDS, REGISTER_FIELDS, Field, check, refuse_protected
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import NO_STORE, AuthReply, HeaderPairs, json_reply
-from freehold.http.auth.route import Asked, Doc, Route
-from freehold.http.headers import access_token_of, presented_by
+from freehold.http.auth.route import Doc, Route
+from freehold.http.headers import Asked, access_token_of, presented_by
 from freehold.log import get_logger
 
 # Proxies and clients give all headers of an answer 8 to 16 kB; a name or image may be longer than that.

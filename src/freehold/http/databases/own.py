@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from litestar import Controller, Request, Response, delete, get
+from litestar import Controller, Response, delete, get
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
@@ -14,6 +14,7 @@ from freehold.auth.types import SignedIn
 from freehold.dates import to_iso
 from freehold.errors import NotFound
 from freehold.http.guards import DatabaseCaller
+from freehold.http.headers import Asked
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.route_facts import answers, facts
 from freehold.profiles import Profile, narrowed
@@ -69,7 +70,7 @@ DATABASE_REFUSALS = (NotFound, DatabaseSuspended, DatabaseDeleting, DatabaseDele
 
 
 def _unstored(handler: Callable[..., Response[Any]]) -> Callable[..., Response[Any]]:
-    def handle(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    def handle(request: Asked, error: Exception) -> Response[Any]:
         response = handler(request, error)
         response.headers.update(NEVER_STORED)
         return response

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from litestar import Litestar, MediaType, Request, Router
+from litestar import Litestar, MediaType, Router
 from litestar.exceptions import NotFoundException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin, YamlRenderPlugin
@@ -29,6 +29,7 @@ from freehold.http.description.refusals import (
     shared_responses,
     statuses_of,
 )
+from freehold.http.headers import Asked
 from freehold.http.middleware.rate_limits import Rules
 from freehold.http.route_facts import BARE
 from freehold.libsql import protocol
@@ -106,14 +107,14 @@ class _Once(OpenAPIRenderPlugin):
         self._description = description
         self._rendered: bytes | None = None
 
-    def render(self, request: Request[Any, Any, Any], openapi_schema: Described) -> bytes:
+    def render(self, request: Asked, openapi_schema: Described) -> bytes:
         if self._rendered is None:
             described = self._description.complete(request.app, openapi_schema)
             self._rendered = self._plugin.render(request, described)
         return self._rendered
 
 
-async def _refuse_other_paths(request: Request[Any, Any, Any]) -> None:
+async def _refuse_other_paths(request: Asked) -> None:
     # The framework would answer with a page of its own.
     if request.path_params:
         raise NotFoundException

@@ -3,14 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
-from litestar import Controller, Request, Router, get
+from litestar import Controller, Router, get
 from litestar.di import NamedDependency, Provide
 from msgspec import Struct
 
 from freehold import __version__
 from freehold.errors import FreeholdError, ProviderUnavailable, Unavailable
+from freehold.http.headers import Asked
 from freehold.http.middleware.request_log import RequestCounts
 from freehold.http.operations.metrics import may_read_metrics, metrics_route
 from freehold.http.route_facts import facts
@@ -134,7 +134,7 @@ class DamageReport:
         self._provider = services.provider
         self._metrics_token = services.settings.metrics_token.reveal()
 
-    def reply(self, request: Request[Any, Any, Any]) -> ReadyReply:
+    def reply(self, request: Asked) -> ReadyReply:
         """The answer of a service that is ready; names are for those who may read the metrics."""
         names = sorted(self._damaged())
         if not names:
@@ -163,7 +163,7 @@ class HealthController(Controller):
     @get("/ready", operation_id="ready")
     async def ready(
         self,
-        request: Request[Any, Any, Any],
+        request: Asked,
         readiness: NamedDependency[Readiness],
         damage: NamedDependency[DamageReport],
     ) -> ReadyReply:

@@ -5,9 +5,8 @@ import hmac
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
-from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -15,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from freehold.errors import Forbidden, FreeholdError, Unauthenticated
-from freehold.http.headers import header
+from freehold.http.headers import Asked, header
 from freehold.http.middleware.request_log import BOUNDS_S, RequestCounts
 from freehold.http.route_facts import facts
 from freehold.log import get_logger
@@ -41,7 +40,7 @@ def metrics_route(services: Services, counts: RequestCounts) -> HTTPRouteHandler
         tags=["health"],
         media_type="text/plain",
     )
-    async def read_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def read_metrics(request: Asked) -> Response[bytes]:
         """Counts and times, in Prometheus's text format."""
         _admit(request, token)
         return Response(
@@ -51,7 +50,7 @@ def metrics_route(services: Services, counts: RequestCounts) -> HTTPRouteHandler
     return read_metrics
 
 
-def may_read_metrics(request: Request[Any, Any, Any], token: str) -> bool:
+def may_read_metrics(request: Asked, token: str) -> bool:
     """Whether whoever asks may know what only operators need to."""
     try:
         _admit(request, token)
@@ -60,7 +59,7 @@ def may_read_metrics(request: Request[Any, Any, Any], token: str) -> bool:
     return True
 
 
-def _admit(request: Request[Any, Any, Any], token: str) -> None:
+def _admit(request: Asked, token: str) -> None:
     if token:
         scheme, _, given = (header(request.scope, b"authorization") or "").partition(" ")
         is_right = hmac.compare_digest(given.strip().encode(), token.encode())

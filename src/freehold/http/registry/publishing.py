@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from litestar import Controller, Request, post
+from litestar import Controller, post
 from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
@@ -14,7 +14,7 @@ from freehold.auth.api_keys.service import ApiKeys
 from freehold.auth.api_keys.types import FORCE, PUBLISH, REGISTRY
 from freehold.errors import Conflict
 from freehold.http.guards import key_holder, require_admin
-from freehold.http.headers import API_KEY_HEADER, header
+from freehold.http.headers import API_KEY_HEADER, Asked, header
 from freehold.http.route_facts import facts
 from freehold.migrate.types import Migration, normalise
 from freehold.registry.service import Registry
@@ -63,7 +63,7 @@ class PublishingController(Controller):
     )
     async def publish(
         self,
-        request: Request[Any, Any, Any],
+        request: Asked,
         registry: NamedDependency[Registry],
         data: JSONBody[PublishRequest],
     ) -> PublishAnswer:

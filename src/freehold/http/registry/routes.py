@@ -1,10 +1,10 @@
 """The schema registry over HTTP: what clients pull, and what they say of themselves meanwhile."""
 
 import asyncio
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, NamedTuple, get_args
 
 import msgspec
-from litestar import Request, Router, get, post
+from litestar import Router, get, post
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK
@@ -16,7 +16,7 @@ from freehold.errors import AppTooOld, Conflict, NotFound
 from freehold.http.auth.bodies import Field, documented_query
 from freehold.http.client_address import ClientAddresses
 from freehold.http.guards import require_admin
-from freehold.http.headers import API_KEY_HEADER, access_token_of, header, presented_by
+from freehold.http.headers import API_KEY_HEADER, Asked, access_token_of, header, presented_by
 from freehold.http.registry.pages import Pages, script
 from freehold.http.route_facts import answers, facts
 from freehold.registry.client_versions import ClientVersions
@@ -143,7 +143,7 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
         opt=facts(AppTooOld),
         responses={**answers(MigrationPage, words="Signed migrations; strong ETag"), **_UNCHANGED},
     )
-    async def list_migrations(request: Request[Any, Any, Any], after: After = 0) -> ASGIApp:
+    async def list_migrations(request: Asked, after: After = 0) -> ASGIApp:
         """What a database at version `after` still has to apply, oldest first, with what proves it genuine.
 
         An app that says its version in `Freehold-App-Version` gets the newest schema that it can work with; if
