@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple, get_args
 
 import msgspec
 from litestar import Router, get, post
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.status_codes import HTTP_200_OK
@@ -134,8 +135,11 @@ class Pulls:
 
 def registry_routes(registry: Registry, reports: ClientReports | None = None) -> Router:
     """`/migrations`. Open to everyone: the schema is what an app ships anyway. Publishing is for admins."""
-    pulls = Pulls(registry)
+    handlers = [*_pull_routes(Pulls(registry), reports), *_version_routes(registry)]
+    return Router("/migrations", route_handlers=handlers, tags=["migrations"])
 
+
+def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteHandler]:
     @get(
         "/",
         operation_id="list_migrations",
@@ -218,6 +222,10 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
             raise NotFound("the newest release has no such part; pull it again")
         return found
 
+    return [list_migrations, one_migration, current_version, full, keys, part]
+
+
+def _version_routes(registry: Registry) -> list[HTTPRouteHandler]:
     @post("/verify", operation_id="verify_version", opt=facts(ClientAhead), status_code=HTTP_200_OK)
     async def verify(data: JSONBody[VerifyRequest]) -> VerifyAnswer:
         """Whether a client must migrate, and with what. A version never published here is 409 `client_ahead`."""
@@ -235,8 +243,4 @@ def registry_routes(registry: Registry, reports: ClientReports | None = None) ->
         row = await registry.register(data.sql_script, data.description)
         return RegisteredMigration(**msgspec.structs.asdict(script(row)), name=row.name, chain=row.chain)
 
-    return Router(
-        "/migrations",
-        route_handlers=[list_migrations, one_migration, current_version, full, keys, part, verify, register],
-        tags=["migrations"],
-    )
+    return [verify, register]
