@@ -13,10 +13,21 @@ from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 
-from freehold.errors import FreeholdError, Kind
+from freehold.errors import (
+    Forbidden,
+    FreeholdError,
+    InvalidInput,
+    Kind,
+    NotFound,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+from freehold.http.errors import MethodNotAllowed, OurFault, TimedOut, UnsupportedMediaType
 from freehold.http.headers import Asked
 from freehold.http.page_origins import hint_for_refusal
 from freehold.log import get_logger
+from freehold.providers.failures import Overloaded
 from freehold.settings.load import one_of
 from freehold.tenants.errors import DatabaseSuspended
 
@@ -40,20 +51,31 @@ STATUS: dict[Kind, int] = {
     "unavailable": 503,
 }
 
-# Codes of the errors that the framework, or the connection, finds before our code runs.
+
+def status_of(error: FreeholdError | type[FreeholdError]) -> int:
+    """HTTP status for one of our errors."""
+    return STATUS[error.kind]
+
+
+# What the framework, or the connection, finds before our code runs.
 FRAMEWORK_CODES: dict[int, str] = {
-    400: "invalid_input",
-    401: "unauthenticated",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    408: "timed_out",
-    413: "too_large",
-    415: "unsupported_media_type",
-    429: "too_many_requests",
-    431: "too_large",
-    500: "internal",
-    503: "unavailable",
+    **{
+        status_of(kind): kind.code
+        for kind in (
+            InvalidInput,
+            Unauthenticated,
+            Forbidden,
+            NotFound,
+            MethodNotAllowed,
+            TimedOut,
+            TooLarge,
+            UnsupportedMediaType,
+            OurFault,
+            Unavailable,
+        )
+    },
+    429: Overloaded.code,
+    431: TooLarge.code,
 }
 
 # The framework's own are the bare titles.
@@ -67,11 +89,6 @@ CLIENT_LEFT = "client disconnected prematurely"
 RETRY_AFTER_S = 2
 # How the decoder begins, when what it got is none of those that there are.
 _NOT_A_CHOICE = "Invalid enum value "
-
-
-def status_of(error: FreeholdError | type[FreeholdError]) -> int:
-    """HTTP status for one of our errors."""
-    return STATUS[error.kind]
 
 
 def problem(
@@ -165,9 +182,7 @@ def from_bad_utf8(request: Asked, error: UnicodeDecodeError) -> Response[bytes]:
 def from_bug(request: Asked, error: Exception) -> Response[bytes]:
     """Anything unexpected: logged whole, answered with the request's id only."""
     log.error("request.failed", path=request.url.path, exc_info=error)
-    return problem(
-        request, 500, "internal", "something went wrong on our side; quote `request_id` when you ask"
-    )
+    return problem(request, 500, OurFault.code, OurFault.message)
 
 
 EXCEPTION_HANDLERS: dict[type[Exception] | int, Any] = {

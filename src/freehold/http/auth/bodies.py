@@ -10,7 +10,8 @@ from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Para
 from litestar.openapi.spec.enums import OpenAPIFormat
 
 from freehold.auth.emails import is_email
-from freehold.http.auth.errors import BadField, BadRequest, ProtectedField, UnsupportedMediaType
+from freehold.http.auth.errors import BadField, BadRequest, ProtectedField
+from freehold.http.errors import UnsupportedMediaType
 from freehold.http.headers import Asked, header
 
 _JSON = "application/json"

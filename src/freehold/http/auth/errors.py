@@ -125,15 +125,6 @@ class BadRequest(InvalidInput):
     better_auth = BetterAuth("BAD_REQUEST")
 
 
-class UnsupportedMediaType(InvalidInput):
-    """The body is of a type that is not taken."""
-
-    code = "unsupported_media_type"
-    kind = "wrong type"
-    remedy = "Send JSON."
-    better_auth = BetterAuth("UNSUPPORTED_MEDIA_TYPE")
-
-
 class BodyTooLarge(TooLarge):
     """The body is over its limit."""
 

@@ -16,9 +16,10 @@ from litestar.enums import ScopeType
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from freehold.errors import FreeholdError, InvalidInput, NotFound
+from freehold.errors import FreeholdError, NotFound
 from freehold.http.databases.calls import TokenChecks, Watched, read_body, send_stream, too_large
 from freehold.http.databases.replicas import Replicas
+from freehold.http.errors import MethodNotAllowed
 from freehold.http.problems import RETRY_AFTER_S, STATUS, status_of
 from freehold.libsql.protocol import Error
 from freehold.log import get_logger
@@ -34,13 +35,6 @@ _VERSIONS = frozenset({"v2", "v3"})  # clients probe these with GET
 _SMALL_BODY_BYTES = 65_536
 _JSON = b"application/json"
 _encode = msgspec.json.Encoder().encode
-
-
-class MethodNotAllowed(InvalidInput):
-    """The path exists, for another method."""
-
-    code = "method_not_allowed"
-    kind = "wrong method"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +185,7 @@ def _bearer(value: bytes | None) -> str:
 
 
 async def _send_error(send: Send, error: FreeholdError) -> None:
-    status = _status_of(error)
+    status = database_status_of(error)
     headers: list[tuple[bytes, bytes]] = []
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
@@ -205,8 +199,10 @@ async def _send_error(send: Send, error: FreeholdError) -> None:
     await _send(send, status, _encode(Error(message, code_of(error))), headers)
 
 
-def _status_of(error: FreeholdError) -> int:
-    return STATUS["too many"] if isinstance(error, Overloaded) else status_of(error)
+def database_status_of(error: FreeholdError | type[FreeholdError]) -> int:
+    """As everywhere, but that whoever asks for too much at once is told so: 429."""
+    kind = error if isinstance(error, type) else type(error)
+    return STATUS["too many"] if issubclass(kind, Overloaded) else status_of(kind)
 
 
 async def _send(send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:

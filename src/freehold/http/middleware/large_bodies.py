@@ -37,10 +37,11 @@ SMALL_BYTES = 65_536
 
 
 class NoRoom(Unavailable):
-    """More bytes at once than there is memory for; the same request may work in a moment."""
+    """There are larger bodies at once than there is memory for, of all clients or of yours."""
 
     code = "too_many_bytes"
     kind = "too many"
+    remedy = "Try again after `Retry-After` seconds."
 
 
 @dataclass(slots=True)
