@@ -24,7 +24,7 @@ BENCH_ARGS ?=
 AGAINST ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-sqld demo test unit coverage figures dialect clients campaign hostile lint format types typecheck bench clean lock
+.PHONY: help run run-sqld demo test unit coverage figures errors dialect clients campaign hostile lint format types typecheck bench clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,9 @@ bench: $(VENV)/.dev tests/e2e/node/node_modules/.ready ## measure beside floors,
 
 figures: ## files, lines and imports of the source, with AGAINST=REV beside that revision
 	@$(PYTHON) scripts/figures.py $(AGAINST) .
+
+errors: $(VENV)/.dev ## write docs/errors.md from the classes of the errors
+	@$(BIN)/python -m scripts.errors_page
 
 clean: ## remove what setting up and testing made (never data/)
 	rm -rf $(VENV) $(CLIENTS) tests/e2e/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*

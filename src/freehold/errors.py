@@ -42,6 +42,10 @@ Kind = Literal[
 """What sort of failure it is, as whoever answers for it distinguishes them."""
 
 
+Where = Literal["http", "cli", "sdk"]
+"""Who meets it: clients of the service, or only people at the command line, or only apps, through the SDK."""
+
+
 class BetterAuth(NamedTuple):
     """How `/api/auth` says an error: as better-auth does, whose clients know these codes.
 
@@ -67,7 +71,7 @@ class FreeholdError(Exception):
     better_auth = BetterAuth(
         "INTERNAL_SERVER_ERROR", "Internal Server Error", "internal"
     )  # of those without their own
-    is_for_operators: ClassVar[bool] = False  # only the command line meets it
+    where: ClassVar[Where] = "http"
 
     def __init__(self, message: str = "") -> None:
         super().__init__(message or self.message)

@@ -20,9 +20,11 @@ _MIN_SECRET_CHARS = 32
 
 
 class BadKeyFile(FreeholdError):
-    """A key file that cannot be read, written or used. The message names the path, never the key."""
+    """A key file cannot be read, written or used."""
 
     code = "bad_key_file"
+    remedy = "Look at the file that the message names; exit code 3."
+    where = "cli"
 
 
 def load_key(path: Path) -> Ed25519PrivateKey:

@@ -132,10 +132,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 class AuditDetailsTooLarge(FreeholdError):
     """Details of an event are facts, not documents."""
 
-    code = "audit_details_too_large"
-
 
 class BadMoment(InvalidInput):
-    """Not a moment that entries can be asked for by."""
+    """The text is not a UTC timestamp."""
 
     code = "bad_moment"
+    remedy = "Write `2026-01-31` or `2026-01-31T10:20:30Z`."

@@ -136,7 +136,7 @@ class NotAnAdmin(Conflict):
 
     code = "not_an_admin"
     remedy = "Say `--promote` to make them an administrator."
-    is_for_operators = True
+    where = "cli"
 
 
 class BadAccessToken(Unauthenticated):

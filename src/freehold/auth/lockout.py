@@ -33,9 +33,10 @@ _WAITING = 64
 
 
 class LockedOut(RateLimited):
-    """Too many wrong passwords. Whether this one is right is not looked at."""
+    """There were too many wrong passwords for this address; whether this one is right is not looked at."""
 
     code = "locked_out"
+    remedy = "Try again after `Retry-After` seconds."
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(retry_after_s)

@@ -46,6 +46,7 @@ class CannotBeCopied(Conflict):
     """A database holds something that cannot be brought over."""
 
     code = "cannot_be_copied"
+    remedy = "The message names it: remove it, or take an export."
 
 
 class Copied(Struct, frozen=True):

@@ -23,9 +23,11 @@ _SEQUENCES_SQL = "SELECT name, seq FROM sqlite_sequence ORDER BY name"
 
 
 class CannotBeDumped(Conflict):
-    """It holds something that SQL text cannot bring back."""
+    """A snapshot cannot hold what the migrations leave."""
 
     code = "cannot_be_dumped"
+    remedy = "Nothing is to be done: new tenants replay the migrations."
+    where = "cli"
 
 
 class Dump(Struct, frozen=True):

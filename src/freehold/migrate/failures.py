@@ -6,12 +6,13 @@ from freehold.migrate.types import LedgerState, Migration
 
 
 class MigrationFailed(Conflict):
-    """The database refused a migration; it is at the version before, as if nothing had been tried.
+    """The database refused a statement of a migration; it is at the version before.
 
     `statement` and `line` count from 1; 0 means that it was none of the migration's own statements.
     """
 
     code = "migration_failed"
+    remedy = "Fix the cause that the message names, and try again."
 
     def __init__(
         self, *, migration: Migration, reason: str, statement: int = 0, line: int = 0, sql: str = ""
@@ -46,9 +47,10 @@ class FailedTogether(MigrationFailed):
 
 
 class HistoryDiverged(Conflict):
-    """The ledger records another history than the given migrations; nothing was applied on top of it."""
+    """The database's ledger holds another history than the registry; nothing was applied."""
 
     code = "history_diverged"
+    remedy = "Check that the database belongs to this app, and that nobody edited its ledger."
 
     def __init__(self, *, version: int, recorded: str, given: str) -> None:
         super().__init__(
@@ -59,24 +61,27 @@ class HistoryDiverged(Conflict):
 
 
 class LedgerUnreadable(Conflict):
-    """There is a ledger, or something under its name, that cannot be read as one."""
+    """The table of the ledger is there but is no ledger."""
 
     code = "ledger_unreadable"
+    remedy = "Restore the database, or rename that table."
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the ledger cannot be read: {reason}; restore the table freehold_ledger")
 
 
 class DatabaseBusy(Unavailable):
-    """Somebody else held the write lock for too long; nothing was changed."""
+    """Another writer holds the database; nothing was changed."""
 
     code = "database_busy"
+    remedy = "Try again."
 
 
 class DatabaseFull(Unavailable):
-    """The database has no room for it; nothing was changed."""
+    """The database has no room for a migration; nothing was changed."""
 
     code = "database_full"
+    remedy = "Delete data in it, or raise `TENANT_MAX_SIZE_MB`."
 
 
 _BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED", "TRANSACTION_BUSY", "TRANSACTION_TIMEOUT"}

@@ -34,9 +34,10 @@ class Fault(Struct, frozen=True, kw_only=True):
 
 
 class BadMigration(InvalidInput):
-    """A migration that no database should be given. `faults` has every reason found."""
+    """A migration cannot be applied safely."""
 
     code = "bad_migration"
+    remedy = "Change the statement and line that the message, or `faults`, names."
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("\n".join(str(fault) for fault in faults))

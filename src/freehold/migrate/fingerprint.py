@@ -36,6 +36,7 @@ class SchemaUnreadable(Conflict):
     """The database does not tell what it holds."""
 
     code = "schema_unreadable"
+    remedy = "Look at it with `freehold tenants sql`."
 
 
 def fingerprint(values: Sequence[object]) -> str:

@@ -41,9 +41,11 @@ _SHA256 = re.compile(_HASH, re.ASCII)
 
 
 class ReleaseNotUnderstood(AppTooOld):
-    """The release has a part that must be understood, or a form, that this SDK does not know. Update the app."""
+    """The release has a part that must be understood, or a form, that this SDK does not know."""
 
     code = "release_not_understood"
+    remedy = "Update the app."
+    where = "sdk"
 
 
 class Part(Struct, frozen=True):

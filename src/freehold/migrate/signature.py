@@ -19,22 +19,25 @@ _KEY = b"freehold-registry-key-v1"
 
 
 class RegistryTampered(FreeholdError):
-    """Published migrations do not fit their checksum, chain or signature. They must not be applied."""
+    """The published migrations do not fit their checksums, chain or signatures; they must not be applied."""
 
     code = "registry_tampered"
     kind = "unavailable"
+    remedy = "Restore the registry from a backup; nothing is served until then."
 
 
 class RegistryExpired(RegistryTampered):
-    """The newest state of the registry was signed too long ago: somebody may be keeping a newer one back."""
+    """The newest state of the registry was signed too long ago."""
 
     code = "registry_expired"
+    remedy = "Its operator signs it again; or set the clock here."
 
 
 class RegistryReplayed(RegistryTampered):
-    """A state of the registry that is older than one that was seen before."""
+    """The registry is older than one that this client has already seen."""
 
     code = "registry_replayed"
+    remedy = "Check the URL and what is between: somebody may be replaying it."
 
 
 def manifest_text(version: int, chain: str, counter: int, expires_at_s: int) -> bytes:

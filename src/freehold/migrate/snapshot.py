@@ -47,9 +47,11 @@ Scratch = Callable[[], AbstractAsyncContextManager[Target]]
 
 
 class SnapshotUnfit(Conflict):
-    """These migrations cannot be replaced by a snapshot: they have to be replayed in each database."""
+    """New tenants cannot start from a snapshot of these migrations."""
 
     code = "snapshot_unfit"
+    remedy = "Nothing is to be done: they replay the migrations."
+    where = "cli"
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, dict=True):

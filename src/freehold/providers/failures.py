@@ -21,9 +21,10 @@ class SqlFailure(Exception):
 
 
 class Overloaded(Unavailable):
-    """More at once than we take on; the same call may work in a moment."""
+    """There is more at once than is taken on."""
 
     code = "too_many_requests"
+    remedy = "Close open streams, and try again after `Retry-After`."
 
 
 class GoesOn(Overloaded):
@@ -37,21 +38,21 @@ class GoesOn(Overloaded):
 
 
 class BadBaton(InvalidInput):
-    """A baton that continues no stream of this database and token."""
+    """The baton continues no stream of this database and token, or was used already."""
 
     code = "bad_baton"
+    remedy = "Start over without a baton."
 
 
 class StreamExpired(InvalidInput):
-    """The stream was idle for too long; its transaction is rolled back."""
+    """The stream was idle for too long, or closed to make room for others; its transaction is rolled back."""
 
     code = "stream_expired"
+    remedy = "Start over."
 
 
 class Gone(Unavailable):
     """The client went away before its answer was ready."""
-
-    code = "client_gone"
 
 
 def megabytes(size_bytes: int) -> str:

@@ -19,9 +19,10 @@ ENDPOINTS: frozenset[str] = frozenset({"v1/execute", "v1/batch", "v2/pipeline", 
 
 
 class Blocked(Forbidden):
-    """The database exists and may not be used now."""
+    """The database is suspended. At `/db/` it fails each statement, as `BLOCKED`."""
 
     code = "blocked"
+    remedy = "Ask the operator."
 
 
 class Call(Struct, frozen=True):

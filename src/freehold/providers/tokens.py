@@ -29,9 +29,10 @@ _CLAIMS: dict[AccessLevel, str] = {"full": "rw", "read_only": "ro"}
 
 
 class BadToken(Unauthenticated):
-    """A token that is missing, malformed, forged or expired."""
+    """The database token is missing, malformed, forged, expired or revoked."""
 
     code = "bad_database_token"
+    remedy = "Ask for a new one."
 
 
 class Grant(Struct, frozen=True):

@@ -30,9 +30,10 @@ _VERSIONS_NAMED = 5
 
 
 class ContractTooEarly(Conflict):
-    """Apps that the contract migration `version` would break are still in use."""
+    """Apps that a contract migration would break are still in use."""
 
     code = "contract_too_early"
+    remedy = "Wait, or `registry publish --force`."
 
     def __init__(self, message: str, version: int) -> None:
         super().__init__(message)

@@ -111,9 +111,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BadRegistry(InvalidInput):
-    """The migrations cannot be published as they are. `faults` has a line for each reason."""
+    """The folder of migrations, or a release of it, has faults."""
 
     code = "bad_registry"
+    remedy = "Change what each of `faults` names."
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
@@ -121,42 +122,51 @@ class BadRegistry(InvalidInput):
 
 
 class PublishedMigrationChanged(Conflict):
-    """A migration that is already published has other SQL now."""
+    """This version was published with other SQL."""
 
     code = "published_migration_changed"
+    remedy = "Restore the file, or publish a new version."
 
 
 class AlreadyPublished(Conflict):
-    """The newest published migration has this very SQL, so an earlier try got through."""
+    """This SQL is the newest published migration already."""
 
     code = "already_published"
+    remedy = "Nothing is to be done."
 
 
 class RegistryMoved(Conflict):
-    """Somebody else published between our look and our write; nothing was written."""
+    """Somebody else published at the same time; nothing was written."""
 
     code = "registry_moved"
+    remedy = "Try again."
 
 
 class SignedElsewhere(Conflict):
-    """This service holds no key that signs the registry: sign in CI and publish what was signed."""
+    """This service holds no key that signs the registry."""
 
     code = "signed_elsewhere"
+    remedy = "Sign in CI with `registry sign`, and publish that."
 
 
 class BadRelease(Conflict):
-    """A signed release that cannot be published: another key, an older counter, another history, or expired."""
+    """A signed release cannot be published: another key, an older counter, other files, fewer than are published, or
+    expired.
+    """
 
     code = "bad_release"
+    remedy = "Sign the present files again, with the registry's key."
 
 
 class KeyRetired(Conflict):
     """The key that should sign was replaced by another."""
 
     code = "registry_key_retired"
+    remedy = "Start the process again with its successor."
 
 
 class ClientAhead(Conflict):
     """The client's database is at a version that was never published here."""
 
     code = "client_ahead"
+    remedy = "Connect to the right service; migrate nothing."

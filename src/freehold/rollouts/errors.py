@@ -4,27 +4,33 @@ from freehold.errors import Conflict, InvalidInput
 
 
 class RolloutOpen(Conflict):
-    """Another rollout is running or paused; one at a time."""
+    """Another rollout is running or paused."""
 
     code = "rollout_open"
+    remedy = "Resume it, or abort it first."
 
 
 class RolloutEnded(Conflict):
     """The rollout is done or aborted."""
 
     code = "rollout_ended"
+    remedy = "Start another one; if it is done, `rollout retry` tries those that failed again."
 
 
 class BadRollout(InvalidInput):
-    """The waves, the budget or the version make no sense."""
+    """The waves, the budget, a canary or the version of a rollout make no sense."""
 
     code = "bad_rollout"
+    remedy = "Change what the message names."
+    where = "cli"
 
 
 class NobodyBehind(Conflict):
-    """No tenant is behind, so that a rollout would have nothing to do; none was made."""
+    """No tenant is behind the version: a rollout would have nothing to do, and none was made."""
 
     code = "nobody_behind"
+    remedy = "Nothing is to be done; `rollout start` exits with 0."
+    where = "cli"
 
     def __init__(self, to_version: int, restored: int) -> None:
         besides = (
@@ -35,12 +41,16 @@ class NobodyBehind(Conflict):
 
 
 class NoRestorePoint(Conflict):
-    """There is no copy of the tenant's database from before its change (any more)."""
+    """No copy of the tenant's database from before the rollout is kept any longer, or it cannot be put back."""
 
     code = "no_restore_point"
+    remedy = "The message says why: restore from an export."
+    where = "cli"
 
 
 class RolloutRunning(Conflict):
-    """A rollout that runs takes on tenants while others are taken back."""
+    """Tenants are not taken back while the rollout takes on more."""
 
     code = "rollout_running"
+    remedy = "Pause it first."
+    where = "cli"

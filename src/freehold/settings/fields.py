@@ -30,9 +30,11 @@ class Secret(str):
 
 
 class BadSettings(FreeholdError):
-    """One or more variables are missing or wrong. `faults` has one line for each."""
+    """Variables are missing or wrong, one line each."""
 
     code = "bad_settings"
+    remedy = "Set what each line names; exit code 3."
+    where = "cli"
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))

@@ -88,9 +88,10 @@ _GROWS_FROM = 1000
 
 
 class RefusedSql(Forbidden):
-    """SQL that no tenant may run, whatever the token allows."""
+    """The SQL reaches outside its database. At `/db/` it fails the one statement, as `SQLITE_AUTH`."""
 
     code = "refused_sql"
+    remedy = "Leave it out; the message says what is allowed."
 
 
 def check_sql(sql: str) -> None:

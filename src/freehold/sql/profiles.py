@@ -37,9 +37,10 @@ _PLAIN = re.compile(
 
 
 class ProfileNeeded(Forbidden):
-    """The token's profile is too narrow for this; the message names the one that would do."""
+    """The profile of the database token is too narrow. At `/db/` it is `PROFILE_NEEDED`, see below."""
 
     code = "profile_needed"
+    remedy = "Ask for a token with the profile that the message names."
 
 
 class Need(NamedTuple):

@@ -22,9 +22,10 @@ _SHOWN = 5
 
 
 class BadBackup(InvalidInput):
-    """The file cannot become this service's database. `faults` has a line for each reason."""
+    """The file cannot become this service's database: it is damaged, of another history, or ahead of the registry."""
 
     code = "bad_backup"
+    remedy = "Take another file; `faults` has every reason."
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))

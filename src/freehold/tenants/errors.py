@@ -6,9 +6,10 @@ _ERROR_CHARS = 500
 
 
 class DatabaseSuspended(Forbidden):
-    """An operator has closed the database for now. `reason` is what they said to its user; it may be empty."""
+    """The database is suspended; `reason` is why, if the operator said so."""
 
     code = "database_suspended"
+    remedy = "Ask the operator."
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(
@@ -23,22 +24,25 @@ class DatabaseDeleting(Conflict):
     """The database is being deleted."""
 
     code = "database_deleting"
+    remedy = "Wait until it is gone."
 
 
 class DatabaseDeleted(NotFound):
-    """The database was there and is gone for good."""
+    """The database was deleted."""
 
     code = "database_deleted"
     kind = "gone"
+    remedy = "Its operator may give its user another: `freehold tenants create`, or `restore` of an export."
 
 
 class DatabaseDamaged(Unavailable):
-    """The database's engine cannot open it until its operator repairs it; all others are served.
+    """The database cannot be opened until its operator repairs it; all others are served.
 
     `reason` is for operators: what is wrong with `file`, one beside the data.
     """
 
     code = "database_damaged"
+    remedy = "Repair it: [self-hosting.md](self-hosting.md#repair)."
 
     def __init__(self, reason: str, file: str) -> None:
         super().__init__(
@@ -49,9 +53,11 @@ class DatabaseDamaged(Unavailable):
 
 
 class NoPointInTime(Conflict):
-    """The database cannot be had as it was at that moment: its provider keeps no past, or none of then."""
+    """The provider does not keep the database as it was then."""
 
     code = "no_point_in_time"
+    remedy = "Restore from an export."
+    where = "cli"
 
 
 def describe(error: Exception) -> str:

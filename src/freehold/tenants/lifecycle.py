@@ -39,12 +39,14 @@ class WrongState(Conflict):
     """The tenant is in a state in which this cannot be done."""
 
     code = "wrong_state"
+    remedy = "The message says which: change that first."
 
 
 class ReservationLost(Conflict):
-    """It took so long that the new database was given up, or the tenant was changed meanwhile; nothing changed."""
+    """The tenant was changed meanwhile, or it took too long; nothing was changed."""
 
     code = "reservation_lost"
+    remedy = "Look again, and repeat it if it is still wanted."
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,15 +37,21 @@ RunAsClient = Callable[[str, Batch, Profile], Awaitable[BatchResult]]
 
 
 class SqlRefused(Forbidden):
-    """The SQL may not be run there, or not like this; nothing was changed."""
+    """`tenants sql` does not run this: it writes without `--write`, was made for another database, or no user may run
+    it.
+    """
 
     code = "sql_refused"
+    remedy = "The message says which: change the command."
+    where = "cli"
 
 
 class SqlFailed(Conflict):
-    """A statement failed; what was begun before it is undone, unless the script had committed it itself."""
+    """A statement of `tenants sql` failed; the message says which, and whether what came before it was undone."""
 
     code = "sql_failed"
+    remedy = "Correct it, and run the rest."
+    where = "cli"
 
 
 class Ran(msgspec.Struct, frozen=True):

@@ -43,9 +43,11 @@ Outcome = Literal["sound", "repaired", "set_aside", "would_repair", "failed"]
 
 
 class NotRepairable(Conflict):
-    """What is wrong with the database is not of the kind that setting a file aside repairs."""
+    """What is wrong with the database is nothing that `tenants repair` can change."""
 
     code = "not_repairable"
+    remedy = "The message says what it is; restore from a backup."
+    where = "cli"
 
 
 class DatabaseFiles(Protocol):

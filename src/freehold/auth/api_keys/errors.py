@@ -77,7 +77,7 @@ class BadApiKeyLimits(InvalidInput):
 
     code = "bad_api_key_limits"
     remedy = "The message says what is wrong: change that option."
-    is_for_operators = True
+    where = "cli"
 
 
 class InvalidApiKey(Unauthenticated):

@@ -84,12 +84,16 @@ class UnusableSource(InvalidInput):
     """What users are to come from is no such file or database."""
 
     code = "unusable_source"
+    remedy = "The message says why: name another."
+    where = "cli"
 
 
 class SourceUnavailable(Unavailable):
     """The database that users are to come from does not answer."""
 
     code = "source_unavailable"
+    remedy = "Try again later; exit code 4."
+    where = "cli"
 
 
 CREDENTIAL = "credential"

@@ -24,9 +24,11 @@ _TRIGGERS_SQL = f"SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name
 
 
 class CentralMoved(Conflict):
-    """The central database at this place was copied to another one, and takes no writes any more."""
+    """The central database was copied to another place and takes no writes at this one."""
 
     code = "central_moved"
+    remedy = "Use the place that the message names; exit code 3."
+    where = "cli"
 
 
 class Mark(msgspec.Struct, frozen=True):

@@ -22,9 +22,11 @@ _FILE = "sqlite:///"
 
 
 class CentralNotMoved(Conflict):
-    """The central database cannot be copied there; it is as it was before."""
+    """`central copy` has changed nothing: the place is not empty, or the copy would not be the same."""
 
     code = "central_not_moved"
+    remedy = "Name an empty place, or try again."
+    where = "cli"
 
 
 class CentralPlace(msgspec.Struct, frozen=True):

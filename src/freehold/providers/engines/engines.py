@@ -25,9 +25,11 @@ _ANSWER_S = 60.0
 
 
 class EngineMissing(FreeholdError):
-    """An engine that migrations should be tried on is not installed."""
+    """An engine that `registry test` should use is not installed."""
 
     code = "engine_missing"
+    remedy = "Install it, or name others; exit code 3."
+    where = "cli"
 
 
 def require_engines(names: Sequence[str]) -> None:

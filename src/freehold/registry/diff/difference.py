@@ -19,9 +19,11 @@ from freehold.registry.types import BadRegistry
 
 
 class CannotDiff(Conflict):
-    """No statements are known that lead from the one schema to the other."""
+    """A change of the schema cannot be written by itself."""
 
     code = "cannot_diff"
+    remedy = "The message says what is in the way: write the migration by hand."
+    where = "cli"
 
 
 class Difference(Struct, frozen=True):

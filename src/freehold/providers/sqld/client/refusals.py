@@ -64,9 +64,10 @@ class Refusal(InvalidInput):
 
 
 class QueryTimeout(InvalidInput):
-    """A call that took longer than the calls of tenants may."""
+    """On sqld, a statement, or the call, took longer than a tenant's may and was stopped."""
 
     code = "query_timeout"
+    remedy = "See what it did before you repeat it."
 
 
 class _AnyError(msgspec.Struct):

@@ -34,9 +34,11 @@ _OTHERS_S = 30.0
 
 
 class DatabaseInUse(Conflict):
-    """sqld, or another program, has the database open."""
+    """`tenants repair` changes no file of a database that sqld, or another program, has open."""
 
     code = "database_in_use"
+    remedy = "Stop sqld, and try again."
+    where = "cli"
 
 
 class LogFiles:
