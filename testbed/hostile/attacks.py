@@ -1,7 +1,7 @@
 """What hostile people do, as a table: one more attack is one more row in `sql.py`, `bytes_.py`, `people.py`,
 `accounts.py` or `aged.py`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from testbed.hostile.tenant import Hostile
@@ -20,6 +20,11 @@ class Attack:
     never: frozenset[str] = frozenset()
     shows: frozenset[str] = frozenset()
     at_strict: bool = False
+
+    def is_tried(self, outcomes: Mapping[str, int]) -> bool:
+        """Whether these outcomes show that somebody came to it, and saw the end."""
+        seen = set(outcomes)
+        return bool(seen) and (not self.shows or bool((self.shows | self.never) & seen))
 
 
 def all_attacks() -> tuple[Attack, ...]:

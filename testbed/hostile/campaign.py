@@ -151,7 +151,7 @@ class Campaign:
             stdout=asyncio.subprocess.PIPE,
         )
         try:
-            out, _ = await asyncio.wait_for(child.communicate(json.dumps(order).encode()), seconds + 60)
+            out, _ = await asyncio.wait_for(child.communicate(json.dumps(order).encode()), seconds + 150)
         finally:
             if child.returncode is None:
                 child.kill()

@@ -77,10 +77,7 @@ class Report:
     def untried(self) -> list[str]:
         """Attacks that nobody came to, or of which nobody saw the end."""
         return [
-            each.name
-            for each in all_attacks()
-            if not (found := self.outcomes.get(each.name))
-            or (each.shows and not (each.shows | each.never) & set(found))
+            each.name for each in all_attacks() if not each.is_tried(self.outcomes.get(each.name, Counter()))
         ]
 
     @property

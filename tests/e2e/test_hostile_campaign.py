@@ -12,7 +12,7 @@ from testbed.hostile.campaign import play
 from testbed.hostile.report import told
 
 SEED = 7
-SECONDS = 20.0
+SECONDS = 12.0
 
 
 # Twenty hostile people need the machine for themselves: `make test` runs this by itself, after all others.
