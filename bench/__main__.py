@@ -20,6 +20,7 @@ from bench import (
     provisioning_sqld,
     rollouts,
     sign_in,
+    start_up,
     tenants,
 )
 from bench.report import Finding, show
@@ -35,6 +36,7 @@ SUITES = {
     "gateway": gateway,
     "tenants": tenants,
     "rollouts": rollouts,
+    "start_up": start_up,
     "hostile": hostile,
 }
 

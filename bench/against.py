@@ -5,7 +5,7 @@ services run beside each other and are asked in turns, new, old, old, new: what 
 same for both. Each round gives one ratio; of all rounds the median counts, with the interval that the true one is in.
 A path is too slow when even the upper end is below what is wanted; when the interval has both sides, there are more
 rounds, up to a limit. What a request takes of the processor is told beside it, where less is better: that depends on
-others far less, and shows which of the two it is when the interval stays wide.
+others far less, and shows which of the two it is when the interval stays wide. Before, both start two commands.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from testbed.processes import cpu_seconds
 from testbed.sqld import running_sqld
 from testbed.sqld_service import sqld_variables
 
+from bench import start_up
 from bench.interval import Interval, median_interval
 from bench.load import Load, get, measure, post
 from bench.report import Finding, note
@@ -67,6 +68,9 @@ async def run(revision: str, names: list[str], effort: Effort) -> AsyncIterator[
         NoSuchRevision: it cannot be checked out.
     """
     async with checked_out(revision) as tree:
+        commands = [each for each in start_up.COMMANDS if not names or any(name in each for name in names)]
+        async for finding in start_up.run_against(revision, tree, commands):
+            yield finding
         with tempfile.TemporaryDirectory(prefix="freehold-bench-data-") as folder, running_sqld() as sqld:
             for kind, variables in (("files", {}), ("sqld", sqld_variables(sqld))):
                 wanted = [each for each in _cases(kind) if not names or any(name in each for name in names)]

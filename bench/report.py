@@ -31,7 +31,12 @@ class Finding:
 
 
 def compare(
-    name: str, unit: str, ours: list[float], floor: list[float], at_least: float | None = None
+    name: str,
+    unit: str,
+    ours: list[float],
+    floor: list[float],
+    at_least: float | None = None,
+    beside: str = "floor",
 ) -> Finding:
     """Pair the rounds: machines drift, so each round of ours is divided by the floor's of the same round."""
     ratios = [mine / theirs for mine, theirs in zip(ours, floor, strict=True)]
@@ -42,6 +47,7 @@ def compare(
         floor=round(statistics.median(floor), 3),
         ratio=round(statistics.median(ratios), 3),
         at_least=at_least,
+        beside=beside,
     )
 
 
