@@ -15,10 +15,12 @@ class _Stuck(io.StringIO):
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_asked = threading.Event()
         self.may_go_on = threading.Event()
 
     def write(self, text: str) -> int:
-        self.may_go_on.wait(5)
+        self.is_asked.set()
+        self.may_go_on.wait(60)
         return super().write(text)
 
 
@@ -26,23 +28,23 @@ def test_a_reader_that_does_not_read_holds_nobody_up() -> None:
     stream = _Stuck()
     writer = LineWriter(stream)
     writer.msg("first")
-    time.sleep(0.1)  # the thread is stuck in it now
+    assert stream.is_asked.wait(30)  # the thread is stuck in it now
     started = time.perf_counter()
     for number in range(1000):
         writer.msg(f"line {number}")
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 30
     stream.may_go_on.set()
     writer.close()
     assert stream.getvalue().splitlines() == ["first", *(f"line {number}" for number in range(1000))]
 
 
 def test_lines_go_out_without_being_asked_for() -> None:
-    stream = io.StringIO()
+    stream = _Stuck()
+    stream.may_go_on.set()
     writer = LineWriter(stream)
     writer.msg("hello")
-    until = time.monotonic() + 5
-    while not stream.getvalue() and time.monotonic() < until:
-        time.sleep(0.01)
+    assert stream.is_asked.wait(30)
+    writer.close()
     assert stream.getvalue() == "hello\n"
     writer.close()
 

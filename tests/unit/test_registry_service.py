@@ -49,6 +49,7 @@ class Store:
         self.loads = 0
         self.is_down = False
         self.gate: asyncio.Event | None = None
+        self.has_read = asyncio.Event()
 
     async def load(self) -> Stored:
         self.loads += 1
@@ -61,6 +62,7 @@ class Store:
             manifest=self.manifests[-1] if self.manifests else None,
             parts=list(self.parts.items()),
         )
+        self.has_read.set()
         if self.gate:
             await self.gate.wait()
         return found
@@ -222,8 +224,9 @@ async def test_what_was_read_before_a_change_was_told_is_not_kept() -> None:
     registry = registry_on(store)
     await registry.publish(history(1))
     store.gate = asyncio.Event()
-    slow = asyncio.create_task(registry.snapshot())  # has read version 1 and waits
-    await asyncio.sleep(0.01)
+    store.has_read.clear()
+    slow = asyncio.create_task(registry.snapshot())
+    await store.has_read.wait()  # version 1, and it waits
     gate, store.gate = store.gate, None
     await registry_on(store).publish(history(2))
     await store.catch_up()
