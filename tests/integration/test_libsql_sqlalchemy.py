@@ -625,7 +625,7 @@ async def test_cancelling_does_not_wait_for_a_server_that_hangs() -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.3):
                     await work()
-            assert loop.time() - started < 1
+            assert loop.time() - started < 5
             server.resume()
             assert await names(engine) == []
 

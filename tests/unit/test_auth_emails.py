@@ -58,7 +58,7 @@ def test_refuses_what_is_none(email: str) -> None:
 
 
 def test_hostile_input_takes_no_time() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     for email in (
         "a" * 60_000,
         "a." * 30_000,
@@ -68,4 +68,4 @@ def test_hostile_input_takes_no_time() -> None:
         "a" * 319 + "!",
     ):
         assert not is_email(email)
-    assert time.perf_counter() - started < 0.2
+    assert time.thread_time() - started < 0.2
