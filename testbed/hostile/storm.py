@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 
 from testbed.hostile.attacks import Attack, all_attacks
-from testbed.hostile.tenant import Hostile, Strict
+from testbed.hostile.tenant import Hostile, StrictTarget
 
 # Each person does so many things at once: somebody who waits for an endless statement is not busy.
 _HANDS = 2
@@ -66,8 +66,8 @@ def _in_order(chosen: list[Attack], hand: int, hands: int, chance: random.Random
     return (first[::-1] if is_other else first) + rest
 
 
-def _strict(told: dict[str, Any] | None) -> Strict | None:
-    return None if told is None else Strict(**{**told, "outbox": Path(told["outbox"])})
+def _strict(told: dict[str, Any] | None) -> StrictTarget | None:
+    return None if told is None else StrictTarget(**{**told, "outbox": Path(told["outbox"])})
 
 
 async def storm(order: dict[str, Any]) -> dict[str, dict[str, int]]:

@@ -31,7 +31,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Strict:
+class StrictTarget:
     """Where the second service is, and what is there from long ago: see `testbed.hostile.strict`."""
 
     url: str
@@ -58,7 +58,7 @@ class Hostile:
     random: random.Random
     outbox: Path
     stolen: dict[str, str]
-    strict: Strict | None = None
+    strict: StrictTarget | None = None
     made: int = 0
     prepared: set[str] = field(default_factory=set)
 

@@ -14,7 +14,7 @@ SECURITY = (ROOT / "docs/security.md").read_text()
 
 
 @dataclass(frozen=True)
-class Scene:
+class AssessedService:
     service: Service
 
     @property

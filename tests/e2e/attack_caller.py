@@ -50,7 +50,7 @@ ENDS_SESSIONS = ("/sign-out", "/logout", "/revoke-sessions", "/revoke-other-sess
 
 
 @dataclass(frozen=True)
-class Caller:
+class ApiCaller:
     """Somebody with every credential, so that requests get as far as they can."""
 
     wire: Wire
@@ -89,7 +89,7 @@ class Caller:
 
 
 @contextmanager
-def caller_on(service: Service) -> Iterator[Caller]:
+def caller_on(service: Service) -> Iterator[ApiCaller]:
     """The caller; at the end the log must hold no secret and no fault of ours."""
     made = service.run("users", "create-admin", ADMIN, "--password-stdin", stdin=PASSWORD)
     assert made.returncode == 0, made.stderr
@@ -97,7 +97,7 @@ def caller_on(service: Service) -> Iterator[Caller]:
     wire = Wire(service.port)
     answer = wire.post("/api/auth/sign-in/email", {"email": ADMIN, "password": PASSWORD})
     wire.secrets["a path of the service"] = str(service.data_dir).encode()
-    found = Caller(wire, service, person, answer.json["token"], person.credentials())
+    found = ApiCaller(wire, service, person, answer.json["token"], person.credentials())
     yield found
     time.sleep(0.2)  # the log is written a moment later
     log = service.log()

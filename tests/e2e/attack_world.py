@@ -32,7 +32,7 @@ MINE, THEIRS = "row-of-the-attacker", "row-of-the-victim-5f1c2ab9"
 
 
 @dataclass(frozen=True)
-class World:
+class Neighbours:
     """`a` attacks `b`. Both have a table `marker` with one row that tells whose it is."""
 
     service: Service
@@ -112,7 +112,7 @@ class World:
 
 
 @contextmanager
-def world_in(home: str, folder: Path, profile: str = "full", **variables: str) -> Iterator[World]:
+def world_in(home: str, folder: Path, profile: str = "full", **variables: str) -> Iterator[Neighbours]:
     """A service of its own, with its tenants in one of `HOMES`, and tokens that may do all that the profile may.
 
     The tables are there before: with a narrower profile the service starts again, and the tokens are the same.
@@ -131,11 +131,11 @@ def world_in(home: str, folder: Path, profile: str = "full", **variables: str) -
 
 
 @contextmanager
-def world_on(service: Service, sqld: Sqld | None = None) -> Iterator[World]:
+def world_on(service: Service, sqld: Sqld | None = None) -> Iterator[Neighbours]:
     """Two new people with ready databases, and everything watched."""
     wire = Wire(service.port)
     a, b = (sign_up(service.url, f"{who}-{secrets.token_hex(6)}@example.com") for who in ("eve", "bob"))
-    world = World(service, sqld, wire, Wire(service.port), a, b, a.credentials(), b.credentials())
+    world = Neighbours(service, sqld, wire, Wire(service.port), a, b, a.credentials(), b.credentials())
     for credentials, row in ((world.a_credentials, MINE), (world.b_credentials, THEIRS)):
         run_sql(credentials, "CREATE TABLE marker (x TEXT)", f"INSERT INTO marker VALUES ('{row}')")
     wire.secrets.update(
@@ -159,7 +159,7 @@ def _is_passing(path: Path) -> bool:
     )
 
 
-def still_whole(world: World) -> None:
+def still_whole(world: Neighbours) -> None:
     """What must be true after every attack: nothing of the victim's changed, and the service is well."""
     answer = world.victims_wire.post(
         f"/db/{world.b_name}/v3/pipeline",
@@ -193,7 +193,7 @@ WAYS = (
 """Every way that SQL gets into a database."""
 
 
-def run_by(world: World, way: str, sql: str, token: str = "") -> tuple[Answer, list[str]]:
+def run_by(world: Neighbours, way: str, sql: str, token: str = "") -> tuple[Answer, list[str]]:
     """The answer to this SQL, and the errors in it."""
     stmt = {"sql": sql}
     requests: dict[str, list[dict[str, Any]]] = {
@@ -236,7 +236,7 @@ def _errors(found: Any) -> Iterator[str]:
 STRANGER = Ed25519PrivateKey.generate()
 
 
-def claims(world: World, **changed: Any) -> dict[str, Any]:
+def claims(world: Neighbours, **changed: Any) -> dict[str, Any]:
     """Claims that would open the victim's database; a value of None takes the claim away."""
     now = int(time.time())
     full = {"a": "rw", "id": world.b_name, "sub": world.a.user_id, "iat": now, "exp": now + 600, **changed}

@@ -6,20 +6,20 @@ import httpx
 import pytest
 from testbed.servers import Service
 
-from tests.e2e.asvs_scene import SECURITY, Scene
+from tests.e2e.asvs_scene import SECURITY, AssessedService
 from tests.e2e.attack_routes import ROUTES
 from tests.e2e.people import PASSWORD, run_sql
 
 
 @pytest.fixture(scope="module")
-def scene(service: Service) -> Scene:
-    return Scene(service)
+def scene(service: Service) -> AssessedService:
+    return AssessedService(service)
 
 
 PROTECTED = ("role", "banned", "banReason", "banExpires", "isAnonymous")
 
 
-def test_v8_1_1_who_may_call_what_is_written_down(scene: Scene) -> None:
+def test_v8_1_1_who_may_call_what_is_written_down(scene: AssessedService) -> None:
     decided = {re.sub(r":\w+\}", "}", row.route) for row in ROUTES}
     decided |= {row.target for row in ROUTES if row.is_mount}
     for path in scene.get("/schema/openapi.json").json()["paths"]:
@@ -32,7 +32,7 @@ def test_v8_1_2_which_fields_are_whose_is_documented() -> None:
         assert f"`{field}`" in section, field
 
 
-def test_v8_2_1_functions_of_administrators_are_theirs_only(scene: Scene) -> None:
+def test_v8_2_1_functions_of_administrators_are_theirs_only(scene: AssessedService) -> None:
     person, victim = scene.person(), scene.person()
     for path, body in (
         ("ban-user", {"userId": victim.user_id}),
@@ -45,7 +45,7 @@ def test_v8_2_1_functions_of_administrators_are_theirs_only(scene: Scene) -> Non
     assert scene.lives(victim.token)
 
 
-def test_v8_2_2_another_users_things_are_out_of_reach(scene: Scene) -> None:
+def test_v8_2_2_another_users_things_are_out_of_reach(scene: AssessedService) -> None:
     person, other = scene.person(), scene.person()
     assert scene.auth("revoke-session", {"token": other.token}, person.token).status_code == 200  # of nothing
     assert scene.lives(other.token)
@@ -57,7 +57,7 @@ def test_v8_2_2_another_users_things_are_out_of_reach(scene: Scene) -> None:
     assert scene.sign_in(other.email).status_code == 200
 
 
-def test_v8_2_3_fields_that_are_not_the_users_stay_as_they_are(scene: Scene) -> None:
+def test_v8_2_3_fields_that_are_not_the_users_stay_as_they_are(scene: AssessedService) -> None:
     person = scene.person()
     for field, value in zip(PROTECTED, ("admin", True, "x", "2030-01-01T00:00:00.000Z", True), strict=True):
         signed_up = {
@@ -78,7 +78,7 @@ def test_v8_2_3_fields_that_are_not_the_users_stay_as_they_are(scene: Scene) -> 
     assert not {"password", "accessToken", "refreshToken", "idToken"} & account.keys()
 
 
-def test_v8_3_1_rules_hold_whatever_the_client_claims(scene: Scene) -> None:
+def test_v8_3_1_rules_hold_whatever_the_client_claims(scene: AssessedService) -> None:
     person = scene.person()
     claims = {
         "x-role": "admin",
@@ -92,7 +92,7 @@ def test_v8_3_1_rules_hold_whatever_the_client_claims(scene: Scene) -> None:
     assert refused.status_code == 403
 
 
-def test_v8_4_1_one_tenant_does_not_reach_another(scene: Scene) -> None:
+def test_v8_4_1_one_tenant_does_not_reach_another(scene: AssessedService) -> None:
     mine, theirs = scene.person().credentials(), scene.person().credentials()
     secret = "INSERT INTO dictionary_entries (id, word, translation, type, created_at, updated_at)"
     run_sql(theirs, f"{secret} VALUES ('v841', 'theirs', 'theirs', 'noun', 0, 0)")

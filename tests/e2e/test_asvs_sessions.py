@@ -8,13 +8,13 @@ from testbed.servers import Service
 
 from freehold.auth.sessions.sessions import EXTEND_AFTER, LIFETIME, MAX_AGE, SHORT_LIFETIME
 from freehold.dates import to_iso
-from tests.e2e.asvs_scene import SECURITY, Scene
+from tests.e2e.asvs_scene import SECURITY, AssessedService
 from tests.e2e.people import PASSWORD, Person
 
 
 @pytest.fixture(scope="module")
-def scene(service: Service) -> Scene:
-    return Scene(service)
+def scene(service: Service) -> AssessedService:
+    return AssessedService(service)
 
 
 def ago(**span: float) -> str:
@@ -39,7 +39,7 @@ def test_v7_1_3_what_other_providers_have_to_do_with_sessions_is_documented() ->
     assert "identity provider" in SESSIONS
 
 
-def test_v7_2_1_tokens_are_verified_by_the_service(scene: Scene) -> None:
+def test_v7_2_1_tokens_are_verified_by_the_service(scene: AssessedService) -> None:
     token = scene.person().token
     assert scene.lives(token)
     for forged in (
@@ -52,20 +52,20 @@ def test_v7_2_1_tokens_are_verified_by_the_service(scene: Scene) -> None:
         assert scene.get("/databases/user", forged).status_code == 401
 
 
-def test_v7_2_2_a_session_is_made_for_each_sign_in(scene: Scene) -> None:
+def test_v7_2_2_a_session_is_made_for_each_sign_in(scene: AssessedService) -> None:
     person = scene.person()
     tokens = {person.token, *(scene.sign_in(person.email).json()["token"] for _ in range(3))}
     assert len(tokens) == 4
 
 
-def test_v7_2_3_a_token_cannot_be_guessed(scene: Scene) -> None:
+def test_v7_2_3_a_token_cannot_be_guessed(scene: AssessedService) -> None:
     tokens = [scene.auth("sign-in/anonymous").json()["token"] for _ in range(20)]
     assert len(set(tokens)) == len(tokens)
     assert all(len(token) == 32 and token.isalnum() for token in tokens)  # 190 bits
     assert len(set("".join(tokens))) > 55  # of 62
 
 
-def test_v7_2_4_signing_in_again_ends_the_session_before(scene: Scene) -> None:
+def test_v7_2_4_signing_in_again_ends_the_session_before(scene: AssessedService) -> None:
     person = scene.person()
     known = {"email": person.email, "password": PASSWORD}
     with httpx.Client(
@@ -77,14 +77,14 @@ def test_v7_2_4_signing_in_again_ends_the_session_before(scene: Scene) -> None:
     assert scene.lives(person.token), "which is somewhere else"
 
 
-def test_v7_3_1_a_session_that_is_not_used_ends(scene: Scene) -> None:
+def test_v7_3_1_a_session_that_is_not_used_ends(scene: AssessedService) -> None:
     person = scene.person()
     scene.age(person.token, expiresAt=ago(seconds=1))
     assert not scene.lives(person.token)
     assert timedelta(days=7) >= LIFETIME
 
 
-def test_v7_3_2_a_session_ends_however_much_it_is_used(scene: Scene) -> None:
+def test_v7_3_2_a_session_ends_however_much_it_is_used(scene: AssessedService) -> None:
     person = scene.person()
     pair = scene.auth("login", {"email": person.email, "password": PASSWORD}).json()
     used = Person(person.url, person.email, person.user_id, pair["access_token"])
@@ -106,7 +106,7 @@ def test_v7_3_2_a_session_ends_however_much_it_is_used(scene: Scene) -> None:
     assert len(listed) == 1
 
 
-def test_v7_4_1_a_session_that_was_ended_is_of_no_use(scene: Scene) -> None:
+def test_v7_4_1_a_session_that_was_ended_is_of_no_use(scene: AssessedService) -> None:
     person = scene.person()
     pair = scene.auth("login", {"email": person.email, "password": PASSWORD}).json()
     credentials = person.credentials()
@@ -127,7 +127,7 @@ def test_v7_4_1_a_session_that_was_ended_is_of_no_use(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("how", ["ban-user", "remove-user"])
-def test_v7_4_2_all_sessions_of_who_is_disabled_or_deleted_end(scene: Scene, how: str) -> None:
+def test_v7_4_2_all_sessions_of_who_is_disabled_or_deleted_end(scene: AssessedService, how: str) -> None:
     person = scene.person()
     tokens = [person.token, *(scene.sign_in(person.email).json()["token"] for _ in range(2))]
     assert all(map(scene.lives, tokens))
@@ -135,7 +135,7 @@ def test_v7_4_2_all_sessions_of_who_is_disabled_or_deleted_end(scene: Scene, how
     assert not any(map(scene.lives, tokens))
 
 
-def test_v7_4_3_a_new_password_can_end_all_other_sessions(scene: Scene) -> None:
+def test_v7_4_3_a_new_password_can_end_all_other_sessions(scene: AssessedService) -> None:
     person = scene.person()
     other = scene.sign_in(person.email).json()["token"]
     body = {"currentPassword": PASSWORD, "newPassword": "another-horse-2", "revokeOtherSessions": True}
@@ -143,7 +143,7 @@ def test_v7_4_3_a_new_password_can_end_all_other_sessions(scene: Scene) -> None:
     assert (scene.lives(kept), scene.lives(other), scene.lives(person.token)) == (True, False, False)
 
 
-def test_v7_4_5_administrators_can_end_sessions(scene: Scene) -> None:
+def test_v7_4_5_administrators_can_end_sessions(scene: AssessedService) -> None:
     person, admin = scene.person(), scene.admin()
     other = scene.sign_in(person.email).json()["token"]
     ended = scene.auth("admin/revoke-user-session", {"sessionToken": other}, admin.token)
@@ -155,7 +155,7 @@ def test_v7_4_5_administrators_can_end_sessions(scene: Scene) -> None:
     assert not scene.lives(person.token)
 
 
-def test_v7_5_1_changing_the_address_takes_a_recent_sign_in(scene: Scene) -> None:
+def test_v7_5_1_changing_the_address_takes_a_recent_sign_in(scene: AssessedService) -> None:
     person = scene.person()
     scene.age(person.token, createdAt=ago(days=3))
     for path in ("change-email", "email-otp/request-email-change"):
@@ -167,7 +167,7 @@ def test_v7_5_1_changing_the_address_takes_a_recent_sign_in(scene: Scene) -> Non
     assert scene.auth("change-password", body, person.token).status_code == 200
 
 
-def test_v7_5_2_users_see_and_end_their_sessions(scene: Scene) -> None:
+def test_v7_5_2_users_see_and_end_their_sessions(scene: AssessedService) -> None:
     person = scene.person()
     other = scene.sign_in(person.email).json()["token"]
     listed = scene.get("/api/auth/list-sessions", person.token).json()
@@ -183,7 +183,7 @@ def test_v7_6_1_sessions_here_and_at_an_identity_provider_are_apart_as_documente
     assert "neither ends the other" in SESSIONS
 
 
-def test_v7_6_2_no_session_is_begun_without_the_users_action(scene: Scene) -> None:
+def test_v7_6_2_no_session_is_begun_without_the_users_action(scene: AssessedService) -> None:
     """Not by a page elsewhere, which has the visitor's browser post a form or follow a link."""
     person = scene.person()
     known = {"email": person.email, "password": PASSWORD}

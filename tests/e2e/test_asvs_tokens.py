@@ -21,7 +21,7 @@ from freehold.identity.code_flow import Registration
 from freehold.identity.oidc import Issuer, OidcProvider
 from freehold.identity.outbound import Outbound
 from freehold.keys import load_key
-from tests.e2e.asvs_scene import Scene
+from tests.e2e.asvs_scene import AssessedService
 from tests.e2e.people import PASSWORD, Person
 
 
@@ -39,12 +39,12 @@ def service(oidc: OidcServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture(scope="module")
-def scene(service: Service) -> Scene:
-    return Scene(service)
+def scene(service: Service) -> AssessedService:
+    return AssessedService(service)
 
 
 @pytest.fixture(scope="module")
-def person(scene: Scene) -> Person:
+def person(scene: AssessedService) -> Person:
     found = scene.person()
     found.credentials()
     return found
@@ -122,7 +122,7 @@ def test_v9_2_1_a_token_counts_within_its_time_only(service: Service, person: Pe
     assert not opens(found, jwt.encode(later, key, "EdDSA", headers=header))
 
 
-def test_v9_2_2_a_token_counts_for_its_purpose_only(scene: Scene, person: Person) -> None:
+def test_v9_2_2_a_token_counts_for_its_purpose_only(scene: AssessedService, person: Person) -> None:
     found = person.credentials()
     pair = scene.auth("login", {"email": person.email, "password": PASSWORD}).json()
     others = scene.get("/api/auth/token", person.token).json()["token"]
@@ -134,7 +134,7 @@ def test_v9_2_2_a_token_counts_for_its_purpose_only(scene: Scene, person: Person
     assert scene.auth("refresh", {"refresh_token": pair["access_token"]}).status_code == 401
 
 
-def test_v9_2_3_a_token_counts_for_its_audience_only(scene: Scene, person: Person) -> None:
+def test_v9_2_3_a_token_counts_for_its_audience_only(scene: AssessedService, person: Person) -> None:
     other = scene.person().credentials()
     assert not opens(other, person.credentials()["access_token"])
     _, claims = parts_of(
@@ -143,14 +143,14 @@ def test_v9_2_3_a_token_counts_for_its_audience_only(scene: Scene, person: Perso
     assert claims["aud"] == scene.service.url
 
 
-def test_v9_2_4_every_token_says_whom_it_is_for(scene: Scene, person: Person) -> None:
+def test_v9_2_4_every_token_says_whom_it_is_for(scene: AssessedService, person: Person) -> None:
     found = person.credentials()
     assert parts_of(found["access_token"])[1]["id"] == found["db_name"]
     _, claims = parts_of(scene.get("/api/auth/token", person.token).json()["token"])
     assert claims["aud"] == claims["iss"] == scene.service.url
 
 
-def test_v10_1_1_a_providers_tokens_go_nowhere(browser: Browser, scene: Scene) -> None:
+def test_v10_1_1_a_providers_tokens_go_nowhere(browser: Browser, scene: AssessedService) -> None:
     assert browser.sign_in("v1011").startswith("/")
     found = scene.rows(
         """SELECT "accessToken", "refreshToken", "idToken" FROM account WHERE "providerId" = 'oidc'"""
@@ -187,7 +187,7 @@ def test_v10_2_2_another_issuers_answer_is_refused(browser: Browser) -> None:
     assert browser.session is None
 
 
-def test_v10_3_1_an_access_token_is_for_this_service(scene: Scene, person: Person) -> None:
+def test_v10_3_1_an_access_token_is_for_this_service(scene: AssessedService, person: Person) -> None:
     pair = scene.auth("login", {"email": person.email, "password": PASSWORD}).json()
     assert scene.get("/databases/user", pair["access_token"]).status_code == 200
     assert parts_of(pair["access_token"])[1]["aud"] == scene.service.url
@@ -197,14 +197,16 @@ def test_v10_3_1_an_access_token_is_for_this_service(scene: Scene, person: Perso
     assert scene.get("/databases/user", elsewhere).status_code == 401
 
 
-def test_v10_3_3_an_access_token_names_its_user_by_what_never_changes(scene: Scene, person: Person) -> None:
+def test_v10_3_3_an_access_token_names_its_user_by_what_never_changes(
+    scene: AssessedService, person: Person
+) -> None:
     pair = scene.auth("login", {"email": person.email, "password": PASSWORD}).json()
     _, claims = parts_of(pair["access_token"])
     assert (claims["sub"], claims["iss"]) == (person.user_id, scene.service.url)
     assert scene.get("/databases/user", pair["access_token"]).json()["user_id"] == person.user_id
 
 
-def test_v10_4_5_a_refresh_token_is_used_once(scene: Scene, person: Person) -> None:
+def test_v10_4_5_a_refresh_token_is_used_once(scene: AssessedService, person: Person) -> None:
     first = scene.auth("login", {"email": person.email, "password": PASSWORD}).json()
     second = scene.auth("refresh", {"refresh_token": first["refresh_token"]}).json()
     assert second["refresh_token"] != first["refresh_token"]
@@ -222,7 +224,7 @@ def test_v10_5_1_an_id_token_answers_its_own_question(browser: Browser) -> None:
 
 
 def test_v10_5_2_a_person_is_who_the_provider_says_by_subject(
-    browser: Browser, scene: Scene, service: Service
+    browser: Browser, scene: AssessedService, service: Service
 ) -> None:
     browser.sign_in("v1052")
     user_id = browser.session["user"]["id"]
@@ -234,7 +236,9 @@ def test_v10_5_2_a_person_is_who_the_provider_says_by_subject(
     assert again.session["user"]["id"] == user_id
 
 
-def test_v6_8_1_identities_of_two_providers_are_never_mixed_up(scene: Scene, browser: Browser) -> None:
+def test_v6_8_1_identities_of_two_providers_are_never_mixed_up(
+    scene: AssessedService, browser: Browser
+) -> None:
     """The same subject at another provider is another identity; at the same one it belongs to one user."""
     browser.sign_in("v681")
     owner = browser.session["user"]["id"]

@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 from testbed.servers import Service
 
-from tests.e2e.attack_caller import ODD_VALUES, Caller, caller_on
+from tests.e2e.attack_caller import ODD_VALUES, ApiCaller, caller_on
 from tests.e2e.attack_routes import PASSWORD
 from tests.e2e.attack_shapes import check_refusal
 from tests.e2e.attack_world import pipeline
 
 
 @pytest.fixture(scope="module")
-def caller(service: Service) -> Iterator[Caller]:
+def caller(service: Service) -> Iterator[ApiCaller]:
     with caller_on(service) as found:
         yield found
 
 
 @pytest.fixture(autouse=True)
-def service_stays_well(caller: Caller) -> Iterator[None]:
+def service_stays_well(caller: ApiCaller) -> Iterator[None]:
     yield
     answer = caller.wire.get("/health")
     assert answer.status == 200
@@ -70,7 +70,7 @@ PIPELINES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_a_pipeline_of_another_form_is_refused(caller: Caller, name: str) -> None:
+def test_a_pipeline_of_another_form_is_refused(caller: ApiCaller, name: str) -> None:
     for version in ("v2", "v3"):
         target = f"/db/{{name}}/{version}/pipeline"
         answer = caller.post(target, PIPELINES[name])
@@ -108,7 +108,7 @@ VALUES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_value_that_is_none_is_refused(caller: Caller, name: str) -> None:
+def test_a_value_that_is_none_is_refused(caller: ApiCaller, name: str) -> None:
     for stmt in (
         {"sql": "SELECT ?", "args": [VALUES[name]]},
         {"sql": "SELECT :a", "named_args": [{"name": "a", "value": VALUES[name]}]},
@@ -118,7 +118,7 @@ def test_a_value_that_is_none_is_refused(caller: Caller, name: str) -> None:
         check_refusal(caller.post("/db/{name}/v1/execute", {"stmt": stmt}), "/db/")
 
 
-def test_numbers_that_json_does_not_have_are_refused(caller: Caller) -> None:
+def test_numbers_that_json_does_not_have_are_refused(caller: ApiCaller) -> None:
     for number in (
         b"1e999",
         b"-1e999",
@@ -167,7 +167,7 @@ STATEMENTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_a_statement_that_cannot_run_fails_by_itself(caller: Caller, name: str) -> None:
+def test_a_statement_that_cannot_run_fails_by_itself(caller: ApiCaller, name: str) -> None:
     requests = [
         {"type": "execute", "stmt": STATEMENTS[name]},
         {"type": "execute", "stmt": {"sql": "SELECT 7"}},
@@ -216,7 +216,7 @@ CONDITIONS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_a_condition_on_what_cannot_be_is_refused_or_not_met(caller: Caller, name: str) -> None:
+def test_a_condition_on_what_cannot_be_is_refused_or_not_met(caller: ApiCaller, name: str) -> None:
     steps = [{"stmt": {"sql": "SELECT 1"}}, {"stmt": {"sql": "SELECT 2"}, "condition": CONDITIONS[name]}]
     batch = {"steps": [*steps, {"stmt": {"sql": "SELECT 3"}}]}
     for target, body in (
@@ -231,14 +231,14 @@ def test_a_condition_on_what_cannot_be_is_refused_or_not_met(caller: Caller, nam
             assert '"value":"2"' not in answer.body.decode(), answer
 
 
-def test_conditions_nested_deeper_than_any_decoder_goes_are_refused(caller: Caller) -> None:
+def test_conditions_nested_deeper_than_any_decoder_goes_are_refused(caller: ApiCaller) -> None:
     for opening, closing in ((b'{"type":"not","cond":', b"}"), (b'{"type":"and","conds":[', b"]}")):
         condition = opening * 100_000 + b'{"type":"ok","step":0}' + closing * 100_000
         body = b'{"batch":{"steps":[{"stmt":{"sql":"SELECT 1"},"condition":%b}]}}' % condition
         check_refusal(caller.post("/db/{name}/v1/batch", body), "/db/")
 
 
-def test_a_database_that_is_not_there_is_refused_for_each_endpoint(caller: Caller) -> None:
+def test_a_database_that_is_not_there_is_refused_for_each_endpoint(caller: ApiCaller) -> None:
     token = caller.credentials["access_token"]
     for endpoint in ("v1/execute", "v1/batch", "v2/pipeline", "v3/pipeline", "v3/cursor"):
         for name in ("t-" + "a" * 26, "x", "a" * 64, "a" * 5000, "%00", "-", "T", "é"):
@@ -347,7 +347,7 @@ def _mangled(body: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.timeout(30 + ROUNDS)
-def test_what_chance_makes_of_sound_requests_is_answered(caller: Caller) -> None:
+def test_what_chance_makes_of_sound_requests_is_answered(caller: ApiCaller) -> None:
     chance = random.Random(SEED)
     for number in range(ROUNDS):
         target, body = SOUND[number % len(SOUND)]

@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 from testbed.servers import Service
 
-from tests.e2e.attack_caller import ADMIN, JSON, ODD_VALUES, Caller, caller_on
+from tests.e2e.attack_caller import ADMIN, JSON, ODD_VALUES, ApiCaller, caller_on
 from tests.e2e.attack_routes import ABSENT, PASSWORD, ROUTES, STRANGERS_RELEASE, same
 from tests.e2e.attack_shapes import check_refusal
 from tests.e2e.attack_wire import Headers, Wire, bearer
 
 
 @pytest.fixture(scope="module")
-def caller(service: Service) -> Iterator[Caller]:
+def caller(service: Service) -> Iterator[ApiCaller]:
     with caller_on(service) as found:
         yield found
 
 
 @pytest.fixture(autouse=True)
-def service_stays_well(caller: Caller) -> Iterator[None]:
+def service_stays_well(caller: ApiCaller) -> Iterator[None]:
     yield
     answer = caller.wire.get("/health")
     assert answer.status == 200
@@ -96,7 +96,7 @@ NOT_THE_FORM: dict[str, bytes] = {
 
 @pytest.mark.parametrize("target", POSTED)
 @pytest.mark.parametrize("name", [*NOT_JSON, *NOT_THE_FORM])
-def test_a_body_that_cannot_be_used_is_refused(caller: Caller, target: str, name: str) -> None:
+def test_a_body_that_cannot_be_used_is_refused(caller: ApiCaller, target: str, name: str) -> None:
     body = (NOT_JSON | NOT_THE_FORM)[name]
     for chunked in (False, True):
         answer = caller.post(target, body, chunked=chunked)
@@ -123,7 +123,7 @@ TYPES = [
 
 
 @pytest.mark.parametrize("target", POSTED)
-def test_a_type_that_is_not_known_is_no_fault_of_ours(caller: Caller, target: str) -> None:
+def test_a_type_that_is_not_known_is_no_fault_of_ours(caller: ApiCaller, target: str) -> None:
     for kind in TYPES:
         for body in (b"email=a%40example.com&password=x", b"--x\r\n\r\n\r\n--x--", b"\x0a\x03abc"):
             answer = caller.post(target, body, (b"Content-Type", kind))
@@ -149,7 +149,7 @@ LIMITS = {
 @pytest.mark.parametrize("target", LIMITS)
 @pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "in chunks"])
 def test_a_body_over_the_limit_is_refused_before_it_is_read_whole(
-    caller: Caller, target: str, chunked: bool
+    caller: ApiCaller, target: str, chunked: bool
 ) -> None:
     body = b'{"a": "' + b"x" * (LIMITS[target] + 100_000) + b'"}'
     answer = caller.post(target, body, chunked=chunked)
@@ -163,7 +163,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read_whole(
 )
 @pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "in chunks"])
 def test_even_who_sends_much_more_gets_to_see_why_it_is_refused(
-    caller: Caller, target: str, chunked: bool
+    caller: ApiCaller, target: str, chunked: bool
 ) -> None:
     body = b"x" * 30_000_000
     before = _memory_mb(caller.service)
@@ -175,7 +175,7 @@ def test_even_who_sends_much_more_gets_to_see_why_it_is_refused(
 
 
 @pytest.mark.parametrize("target", LIMITS)
-def test_a_length_that_is_only_promised_is_refused_at_once(caller: Caller, target: str) -> None:
+def test_a_length_that_is_only_promised_is_refused_at_once(caller: ApiCaller, target: str) -> None:
     head = (
         f"POST {caller.target(target)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\n"
@@ -186,7 +186,7 @@ def test_a_length_that_is_only_promised_is_refused_at_once(caller: Caller, targe
     check_refusal(answer, target)
 
 
-def test_large_bodies_do_not_stay_in_memory(caller: Caller) -> None:
+def test_large_bodies_do_not_stay_in_memory(caller: ApiCaller) -> None:
     before = _memory_mb(caller.service)
     body = b'{"a": "' + b"x" * 9_000_000
     for _ in range(12):
@@ -229,7 +229,7 @@ COMPLETE: dict[str, dict[str, Any]] = {
     [(target, field) for target, body in COMPLETE.items() for field in body]
     + [("/api/auth/sign-up/email", field) for field in ("image", "callbackURL", "rememberMe", "role", "id")],
 )
-def test_a_field_with_an_odd_value_is_refused_or_harmless(caller: Caller, target: str, field: str) -> None:
+def test_a_field_with_an_odd_value_is_refused_or_harmless(caller: ApiCaller, target: str, field: str) -> None:
     # Where a password would be hashed for each value, a few are enough.
     for value in ODD_VALUES[:: 5 if field in {"image", "role", "id"} else 1]:
         body = json.dumps({**COMPLETE[target], field: value}).replace("Infinity", "1e999")
@@ -279,14 +279,14 @@ HARMLESS_QUERIES = [
 
 
 @pytest.mark.parametrize("target", BAD_QUERIES, ids=lambda target: target[:60])
-def test_a_query_that_cannot_be_used_is_refused(caller: Caller, target: str) -> None:
+def test_a_query_that_cannot_be_used_is_refused(caller: ApiCaller, target: str) -> None:
     answer = caller.wire.get(target, caller.admin_token)
     assert answer.status == 400, answer
     check_refusal(answer, target)
 
 
 @pytest.mark.parametrize("target", HARMLESS_QUERIES, ids=lambda target: target[:60])
-def test_a_query_that_nobody_asks_for_does_nothing(caller: Caller, target: str) -> None:
+def test_a_query_that_nobody_asks_for_does_nothing(caller: ApiCaller, target: str) -> None:
     answer = caller.wire.get(target, caller.admin_token)
     assert answer.status in {200, 202, 400}, answer
     if answer.status == 400:
@@ -348,7 +348,7 @@ BAD_PATHS: list[bytes] = [
 
 @pytest.mark.parametrize("path", BAD_PATHS, ids=lambda path: repr(path[:50]))
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_path_that_leads_nowhere_says_so(caller: Caller, path: bytes, method: str) -> None:
+def test_a_path_that_leads_nowhere_says_so(caller: ApiCaller, path: bytes, method: str) -> None:
     token = caller.token_for("/db" if path.startswith(b"/db") else "")
     answer = caller.wire.send(method, path, (JSON, bearer(token)), b"{}" if method == "POST" else b"")
     if answer.status == 200:  # another spelling of one that leads somewhere
@@ -368,7 +368,7 @@ def test_a_path_that_leads_nowhere_says_so(caller: Caller, path: bytes, method: 
     "method",
     ["PUT", "PATCH", "DELETE", "TRACE", "OPTIONS", "HEAD", "PROPFIND", "get", "QUERY", "X" * 300, "G\0T", ""],
 )
-def test_a_method_that_is_not_known_is_refused(caller: Caller, method: str) -> None:
+def test_a_method_that_is_not_known_is_refused(caller: ApiCaller, method: str) -> None:
     for route in sorted({row.target or row.route for row in ROUTES}):
         target = caller.target(route)
         answer = caller.wire.send(method, target, (JSON, bearer(caller.token_for(target))), b"{}")
@@ -444,7 +444,7 @@ ODD_HEADERS: dict[str, Headers] = {
 
 
 @pytest.mark.parametrize("name", ODD_HEADERS)
-def test_odd_headers_are_refused_or_do_nothing(caller: Caller, name: str) -> None:
+def test_odd_headers_are_refused_or_do_nothing(caller: ApiCaller, name: str) -> None:
     headers = ODD_HEADERS[name]
     for target in (
         "/health",
@@ -468,7 +468,7 @@ def test_odd_headers_are_refused_or_do_nothing(caller: Caller, name: str) -> Non
     assert preflight.status in {204, 400}, preflight
 
 
-def test_half_a_request_holds_nobody_else_up(caller: Caller) -> None:
+def test_half_a_request_holds_nobody_else_up(caller: ApiCaller) -> None:
     peers = [socket.create_connection(("127.0.0.1", caller.service.port)) for _ in range(150)]
     try:
         for number, peer in enumerate(peers):
@@ -483,7 +483,7 @@ def test_half_a_request_holds_nobody_else_up(caller: Caller) -> None:
 @pytest.mark.parametrize(
     "target", ["/db/x/v3/pipeline", "/migrations/register", "/api/auth/none", "/none", "/health"]
 )
-def test_a_body_that_nobody_reads_is_not_taken_for_more_requests(caller: Caller, target: str) -> None:
+def test_a_body_that_nobody_reads_is_not_taken_for_more_requests(caller: ApiCaller, target: str) -> None:
     inside = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 3000
     head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(inside)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", caller.service.port), timeout=5) as peer:
@@ -507,7 +507,7 @@ def test_no_path_writes_lines_of_its_own_into_the_log(tmp_path: Path, log_format
     assert lines[0].isprintable(), lines
 
 
-def test_what_is_no_http_is_refused(caller: Caller) -> None:
+def test_what_is_no_http_is_refused(caller: ApiCaller) -> None:
     for request in (
         b"\0" * 100,
         b"hello\r\n\r\n",

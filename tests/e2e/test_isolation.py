@@ -17,7 +17,7 @@ from tests.e2e.attack_world import (
     HOMES,
     MINE,
     STRANGER,
-    World,
+    Neighbours,
     claims,
     hmac_signed,
     pipeline,
@@ -36,13 +36,13 @@ READ = json.dumps(pipeline("SELECT x FROM marker")).encode()
 
 
 @pytest.fixture(scope="module", params=HOMES)
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbours]:
     with world_in(request.param, tmp_path_factory.mktemp("isolation")) as found:
         yield found
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_lost(world: World) -> Iterator[None]:
+def nothing_is_lost(world: Neighbours) -> Iterator[None]:
     before = world.files()
     yield
     still_whole(world)
@@ -125,7 +125,7 @@ TARGETS = [
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_no_spelling_of_a_url_leads_to_anothers_database(world: World, target: str) -> None:
+def test_no_spelling_of_a_url_leads_to_anothers_database(world: Neighbours, target: str) -> None:
     answer = world.wire.send("POST", world.fill(target), (JSON, bearer(world.a_token)), READ)
     assert answer.status in {400, 404, 405}, answer
 
@@ -149,13 +149,13 @@ def _faceless(answer: Answer) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"])
-def test_no_method_reads_or_removes_anothers_database(world: World, method: str) -> None:
+def test_no_method_reads_or_removes_anothers_database(world: Neighbours, method: str) -> None:
     for target in ("/db/{b}/v3/pipeline", "/db/{b}/", "/db/{b}", "/db/{b}/v1/execute"):
         answer = world.wire.send(method, world.fill(target), (JSON, bearer(world.a_token)), READ)
         assert answer.status in {404, 405}, (target, answer)
 
 
-def test_no_websocket_opens_anothers_database(world: World) -> None:
+def test_no_websocket_opens_anothers_database(world: Neighbours) -> None:
     answer = world.wire.send(
         "GET",
         world.fill("/db/{b}/"),
@@ -200,7 +200,7 @@ NAMING_HEADERS = [
 
 
 @pytest.mark.parametrize("line", NAMING_HEADERS)
-def test_no_header_names_a_database(world: World, line: str) -> None:
+def test_no_header_names_a_database(world: Neighbours, line: str) -> None:
     name, _, value = world.fill(line).partition(": ")
     extra = (name.encode(), value.encode())
     own = world.wire.send(
@@ -240,7 +240,7 @@ CREDENTIALS_ELSEWHERE: list[tuple[str, list[str], set[int]]] = [
 
 @pytest.mark.parametrize(("target", "lines", "expected"), CREDENTIALS_ELSEWHERE)
 def test_credentials_count_only_where_they_belong(
-    world: World, target: str, lines: list[str], expected: set[int]
+    world: Neighbours, target: str, lines: list[str], expected: set[int]
 ) -> None:
     pairs = [world.fill(line).partition(":") for line in lines]
     headers: Headers = tuple((name.encode(), value.strip().encode()) for name, _, value in pairs)
@@ -253,11 +253,11 @@ def test_credentials_count_only_where_they_belong(
 
 # Tokens --------------------------------------------------------------------------------------------
 
-Forge = Callable[[World], str]
+Forge = Callable[[Neighbours], str]
 FAR = 4_000_000_000
 
 
-def _ours(world: World) -> Any:
+def _ours(world: Neighbours) -> Any:
     return world.key("database-tokens.pem")
 
 
@@ -343,7 +343,7 @@ FORGED: dict[str, Forge] = {
 
 
 @pytest.mark.parametrize("name", [*MISFORMED, *FORGED])
-def test_no_token_but_its_own_opens_a_database(world: World, name: str) -> None:
+def test_no_token_but_its_own_opens_a_database(world: Neighbours, name: str) -> None:
     token = (MISFORMED | FORGED)[name](world)
     answer = world.run("SELECT x FROM marker", token=token, name=world.b_name)
     assert answer.status in {400, 401, 404}, answer
@@ -352,7 +352,7 @@ def test_no_token_but_its_own_opens_a_database(world: World, name: str) -> None:
         assert own.status != 200, "it opens the attacker's own"
 
 
-def test_a_database_token_is_no_session(world: World) -> None:
+def test_a_database_token_is_no_session(world: Neighbours) -> None:
     as_cookie = (b"Cookie", f"better-auth.session_token={world.a_token}".encode())
     for header in (bearer(world.a_token), as_cookie):
         answer = world.wire.send("GET", "/databases/user", (header,))
@@ -375,7 +375,7 @@ QUESTIONS = [
 
 
 @pytest.mark.parametrize("target", QUESTIONS)
-def test_credentials_are_only_ever_the_callers_own(world: World, target: str) -> None:
+def test_credentials_are_only_ever_the_callers_own(world: Neighbours, target: str) -> None:
     named = tuple(
         (name, world.b.user_id.encode()) for name in (b"X-User-Id", b"X-Forwarded-User", b"X-Act-As")
     )
@@ -391,7 +391,7 @@ def test_credentials_are_only_ever_the_callers_own(world: World, target: str) ->
 @pytest.mark.parametrize(
     "target", ["/databases/{b_user}", "/databases/{b}", "/databases", "/databases/user/{b_user}"]
 )
-def test_nobody_elses_database_has_a_url(world: World, target: str) -> None:
+def test_nobody_elses_database_has_a_url(world: Neighbours, target: str) -> None:
     answer = world.wire.get(world.fill(target), world.a.token)
     assert answer.status == 404, answer
 
@@ -412,7 +412,7 @@ def test_nobody_elses_database_has_a_url(world: World, target: str) -> None:
         "Bearer {token}",
     ],
 )
-def test_nothing_but_its_token_is_a_session(world: World, presented: str) -> None:
+def test_nothing_but_its_token_is_a_session(world: Neighbours, presented: str) -> None:
     header = (b"Authorization", world.fill(presented).encode())
     assert world.wire.send("GET", "/databases/user", (header,)).status == 401
     answer = world.wire.send("GET", "/api/auth/get-session", (header,))

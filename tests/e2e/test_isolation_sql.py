@@ -18,7 +18,7 @@ from tests.e2e.attack_world import (
     HOMES,
     MINE,
     WAYS,
-    World,
+    Neighbours,
     pipeline,
     run_by,
     spliced,
@@ -31,7 +31,7 @@ READ = json.dumps(pipeline("SELECT x FROM marker")).encode()
 
 
 @pytest.fixture(scope="module", params=HOMES)
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbours]:
     """With a short limit on time, as some of the SQL below never ends."""
     folder = tmp_path_factory.mktemp("isolation")
     with world_in(request.param, folder, TENANT_QUERY_TIMEOUT_S="0.4") as found:
@@ -39,7 +39,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_lost(world: World) -> Iterator[None]:
+def nothing_is_lost(world: Neighbours) -> Iterator[None]:
     before = world.files()
     yield
     still_whole(world)
@@ -149,7 +149,7 @@ REFUSED_SQL = [
 
 
 @pytest.mark.parametrize("sql", REFUSED_SQL)
-def test_no_sql_reaches_out_of_its_own_database(world: World, sql: str) -> None:
+def test_no_sql_reaches_out_of_its_own_database(world: Neighbours, sql: str) -> None:
     for way in WAYS:
         if way == "describe" and any(name in sql for name in ("pragma_database_list", "TEMP", "temp.t")):
             continue  # preparing it does nothing and tells nothing: the columns are SQLite's own
@@ -175,7 +175,7 @@ HARMLESS_SQL = [
 
 
 @pytest.mark.parametrize("sql", HARMLESS_SQL)
-def test_what_tools_ask_and_set_tells_nothing_and_changes_nothing(world: World, sql: str) -> None:
+def test_what_tools_ask_and_set_tells_nothing_and_changes_nothing(world: Neighbours, sql: str) -> None:
     def state() -> list[object]:
         names = (
             "journal_mode",
@@ -227,7 +227,7 @@ SEQUENCES = [
 
 
 @pytest.mark.parametrize("statements", SEQUENCES)
-def test_no_sequence_of_statements_gets_out_either(world: World, statements: list[str]) -> None:
+def test_no_sequence_of_statements_gets_out_either(world: Neighbours, statements: list[str]) -> None:
     answer = world.run(*map(world.fill, statements))
     assert answer.status in {200, 403}, answer
     assert answer.status == 403 or '"type":"error"' in answer.body.decode(), answer
@@ -235,13 +235,13 @@ def test_no_sequence_of_statements_gets_out_either(world: World, statements: lis
 
 
 @pytest.fixture(scope="module", params=HOMES)
-def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neighbours]:
     """As tokens are by default: they change rows, and no schema."""
     with world_in(request.param, tmp_path_factory.mktemp("narrow"), "rows") as found:
         yield found
 
 
-def test_nor_does_a_token_that_changes_rows_alone(narrow: World) -> None:
+def test_nor_does_a_token_that_changes_rows_alone(narrow: Neighbours) -> None:
     for way in WAYS:
         for sql in (*REFUSED_SQL, *WRITES_OF_THE_SCHEMA):
             if way == "describe" and any(name in sql for name in ("pragma_database_list", "TEMP", "temp.t")):
@@ -289,7 +289,7 @@ GREEDY_SQL = [
 
 
 @pytest.mark.parametrize("sql", GREEDY_SQL, ids=lambda sql: f"{sql[:60]}({len(sql)})")
-def test_greedy_sql_ends_soon_and_answers_stay_small(world: World, sql: str) -> None:
+def test_greedy_sql_ends_soon_and_answers_stay_small(world: Neighbours, sql: str) -> None:
     world.run("CREATE TABLE IF NOT EXISTS greedy (x)")
     answer, errors = run_by(world, "execute", sql)
     assert answer.status in {200, 400} or (answer.status == 403 and b"REFUSED_SQL" in answer.body), answer
@@ -301,7 +301,7 @@ def test_greedy_sql_ends_soon_and_answers_stay_small(world: World, sql: str) -> 
     _drop_once_it_has_ended(world)
 
 
-def _drop_once_it_has_ended(world: World) -> None:
+def _drop_once_it_has_ended(world: Neighbours) -> None:
     """What cannot be stopped has its database to itself until it has ended; on a busy machine that may be long."""
     until = time.monotonic() + 90
     while (dropped := world.run("DROP TABLE greedy")).status == 429:
@@ -310,7 +310,7 @@ def _drop_once_it_has_ended(world: World) -> None:
     assert dropped.status == 200, dropped
 
 
-def _own_rows(world: World) -> list[str]:
+def _own_rows(world: Neighbours) -> list[str]:
     answer = world.run("SELECT x FROM marker")
     assert answer.status == 200, answer
     rows = answer.json["results"][0]["response"]["result"]["rows"]
@@ -327,7 +327,7 @@ def _baton(answer: Answer) -> str:
     return baton
 
 
-def test_anothers_stream_cannot_be_continued_nor_ended(world: World) -> None:
+def test_anothers_stream_cannot_be_continued_nor_ended(world: Neighbours) -> None:
     b_token = world.b_credentials["access_token"]
     opened = world.run(
         "BEGIN IMMEDIATE",
@@ -347,7 +347,7 @@ def test_anothers_stream_cannot_be_continued_nor_ended(world: World) -> None:
     assert goes_on.json["results"][0]["type"] == "ok", goes_on
 
 
-def test_a_baton_of_ones_own_opens_nothing_of_anothers_and_works_once(world: World) -> None:
+def test_a_baton_of_ones_own_opens_nothing_of_anothers_and_works_once(world: Neighbours) -> None:
     baton = _baton(world.run("SELECT 1", closes=False))
     assert world.run("SELECT x FROM marker", baton=baton, name=world.b_name).status == 404
     after = _baton(world.run("SELECT 1", baton=baton, closes=False))
@@ -357,7 +357,7 @@ def test_a_baton_of_ones_own_opens_nothing_of_anothers_and_works_once(world: Wor
     assert world.run("SELECT 1", baton=after).status == 400
 
 
-def test_a_stream_belongs_to_the_token_that_opened_it(world: World) -> None:
+def test_a_stream_belongs_to_the_token_that_opened_it(world: Neighbours) -> None:
     reader = world.a.credentials(access_level="read_only")["access_token"]
     fresh = world.a.credentials()["access_token"]
     assert fresh != world.a_token
@@ -408,14 +408,14 @@ WRITES_OF_THE_SCHEMA = [
 
 
 @pytest.fixture(scope="module")
-def reader(world: World) -> str:
+def reader(world: Neighbours) -> str:
     credentials = world.a.credentials(access_level="read_only")
     assert credentials["access_level"] == "read_only"
     return str(credentials["access_token"])
 
 
 @pytest.mark.parametrize("sql", [*WRITES_OF_ROWS, *WRITES_OF_THE_SCHEMA])
-def test_a_reading_token_writes_nothing(world: World, reader: str, sql: str) -> None:
+def test_a_reading_token_writes_nothing(world: Neighbours, reader: str, sql: str) -> None:
     for way in WAYS:
         answer, errors = run_by(world, way, sql, reader)
         assert answer.status in {200, 400, 403}, (way, answer)
@@ -429,7 +429,7 @@ def test_a_reading_token_writes_nothing(world: World, reader: str, sql: str) -> 
 @pytest.mark.parametrize(
     "begin", ["BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE", "begin/**/immediate transaction", "SAVEPOINT s"]
 )
-def test_a_reading_token_keeps_no_writer_waiting(world: World, reader: str, begin: str) -> None:
+def test_a_reading_token_keeps_no_writer_waiting(world: Neighbours, reader: str, begin: str) -> None:
     held = world.run(begin, "SELECT x FROM marker", token=reader, closes=False)
     began = time.monotonic()
     written = world.run("INSERT INTO marker VALUES ('second')", "DELETE FROM marker WHERE x = 'second'")
@@ -439,7 +439,7 @@ def test_a_reading_token_keeps_no_writer_waiting(world: World, reader: str, begi
         world.run("ROLLBACK", token=reader, baton=held.json["baton"])
 
 
-def test_a_reading_token_cannot_be_turned_into_a_full_one(world: World, reader: str) -> None:
+def test_a_reading_token_cannot_be_turned_into_a_full_one(world: Neighbours, reader: str) -> None:
     assert world.wire.get("/databases/user?access_level=full", reader).status == 401
     inside = jwt.decode(reader, options={"verify_signature": False})
     assert inside["a"] == "ro"
@@ -453,7 +453,7 @@ def test_a_reading_token_cannot_be_turned_into_a_full_one(world: World, reader: 
 # What is left behind ---------------------------------------------------------------------------------
 
 
-def test_a_client_that_says_half_a_request_and_leaves_takes_nothing_along(world: World) -> None:
+def test_a_client_that_says_half_a_request_and_leaves_takes_nothing_along(world: Neighbours) -> None:
     for cut in (10, 200, len(READ)):
         with socket.create_connection(("127.0.0.1", world.service.port)) as peer:
             head = f"POST /db/{world.a_name}/v3/pipeline HTTP/1.1\r\nHost: x\r\n"
@@ -477,7 +477,7 @@ def _replaced(path: Path) -> None:
 
 @pytest.mark.parametrize("world", ["local"], indirect=True)  # sqld's files are its own
 @pytest.mark.parametrize("spoil", [Path.unlink, _emptied, _garbled, _replaced])
-def test_a_file_that_is_broken_tells_no_path(world: World, spoil: Callable[[Path], None]) -> None:
+def test_a_file_that_is_broken_tells_no_path(world: Neighbours, spoil: Callable[[Path], None]) -> None:
     person = sign_up(world.service.url, f"carol-{secrets.token_hex(6)}@example.com")
     found = person.credentials()
     path = world.file_of(found["db_name"])

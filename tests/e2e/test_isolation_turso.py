@@ -15,7 +15,7 @@ from testbed.twin import ORGANIZATION, Twin, running_twin
 
 from freehold.keys import load_key
 from tests.e2e.attack_wire import Headers, Wire, bearer
-from tests.e2e.attack_world import MINE, THEIRS, World, pipeline
+from tests.e2e.attack_world import MINE, THEIRS, Neighbours, pipeline
 from tests.e2e.people import run_sql, sign_up
 from tests.e2e.test_isolation import (
     CREDENTIALS_ELSEWHERE,
@@ -29,7 +29,7 @@ from tests.e2e.test_isolation import (
 
 
 @dataclass(frozen=True)
-class TursoWorld(World):
+class TursoWorld(Neighbours):
     """`a_name` and `b_name` are what tokens name: ids. In paths stand the databases' labels."""
 
     twin: Twin

@@ -201,7 +201,7 @@ def test_nobody_is_sent_to_a_page_that_is_not_trusted(browser: Browser, field: s
     assert reply.status_code == 403, reply.text
 
 
-def test_an_owner_who_comes_by_an_issuer_that_vouches_puts_out_whoever_signed_up_with_their_address(
+def test_an_owner_vouched_for_by_an_issuer_puts_out_whoever_signed_up_with_their_address(
     browser: Browser, service: Service
 ) -> None:
     """They must not share the account, and a stranger must not keep an owner out either."""
@@ -246,7 +246,7 @@ def test_an_owner_who_comes_twice_at_once_puts_the_stranger_out_once(service: Se
     assert rows(service, 'SELECT "providerId" FROM account WHERE "userId" = ?', user_id) == [("oidc",)]
 
 
-def test_whoever_an_issuer_does_not_vouch_for_is_not_let_in_at_an_address_that_nobody_has_shown_to_be_theirs(
+def test_an_issuer_that_does_not_vouch_lets_nobody_in_at_an_unproved_address(
     browser: Browser, service: Service
 ) -> None:
     first = Browser(service.url)

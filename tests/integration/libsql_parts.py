@@ -44,7 +44,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass
-class Hostile:
+class HostileServer:
     """A server whose answers are scripted: each request takes the next one; the last one stays."""
 
     answers: list[Answer] = field(default_factory=list)
@@ -72,8 +72,8 @@ class Hostile:
 
 
 @pytest.fixture
-async def hostile() -> AsyncIterator[Hostile]:
-    server = Hostile()
+async def hostile() -> AsyncIterator[HostileServer]:
+    server = HostileServer()
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_route("*", "/{path:.*}", server.handle)
     # Handlers of connections that were given up must not hold up the end of a test.

@@ -31,7 +31,7 @@ async def _caller(request: Request[Any, Any, Any]) -> DatabaseCaller:
     )
 
 
-class World:
+class DatabasesApp:
     def __init__(self) -> None:
         self.store = MemoryTenants()
         self.provider = SimulatedProvider(SimulatedClock(), self.store)
@@ -59,13 +59,13 @@ class World:
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
-    made = World()
+async def world() -> AsyncIterator[DatabasesApp]:
+    made = DatabasesApp()
     async with made.http:
         yield made
 
 
-async def test_a_ready_database_is_answered_as_the_contract_says(world: World) -> None:
+async def test_a_ready_database_is_answered_as_the_contract_says(world: DatabasesApp) -> None:
     await world.add("a", TenantState.READY)
     reply = await world.get()
     assert reply.status_code == 200
@@ -86,7 +86,7 @@ async def test_a_ready_database_is_answered_as_the_contract_says(world: World) -
     assert msgspec.json.decode(reply.content, type=DatabaseCredentials).status == "ready"
 
 
-async def test_a_client_may_ask_for_a_weaker_token(world: World) -> None:
+async def test_a_client_may_ask_for_a_weaker_token(world: DatabasesApp) -> None:
     await world.add("a", TenantState.READY)
     assert (await world.get(query="?access_level=read_only")).json()["access_level"] == "read_only"
     assert (await world.get(query="?access_level=full")).json()["access_level"] == "full"
@@ -101,7 +101,7 @@ async def test_a_client_may_ask_for_a_weaker_token(world: World) -> None:
 
 
 async def test_answers_of_services_from_before_profiles_and_clients_from_before_go_on_working(
-    world: World,
+    world: DatabasesApp,
 ) -> None:
     class Older(msgspec.Struct, frozen=True, kw_only=True):
         access_token: str
@@ -118,7 +118,7 @@ async def test_answers_of_services_from_before_profiles_and_clients_from_before_
 
 @pytest.mark.parametrize("state", [TenantState.PROVISIONING, TenantState.FAILED])
 async def test_a_database_in_the_making_is_202_without_token_url_or_cause(
-    world: World, state: TenantState
+    world: DatabasesApp, state: TenantState
 ) -> None:
     await world.add("a", state)
     reply = await world.get()
@@ -145,7 +145,7 @@ async def test_a_database_in_the_making_is_202_without_token_url_or_cause(
     ],
 )
 async def test_a_database_out_of_use_is_a_problem_with_its_own_code(
-    world: World, state: TenantState, status: int, code: str
+    world: DatabasesApp, state: TenantState, status: int, code: str
 ) -> None:
     await world.add("a", state)
     reply = await world.get()
@@ -169,7 +169,9 @@ async def test_a_database_out_of_use_is_a_problem_with_its_own_code(
         "?db_name=db-b",
     ],
 )
-async def test_odd_queries_never_give_a_5xx_or_somebody_elses_database(world: World, query: str) -> None:
+async def test_odd_queries_never_give_a_5xx_or_somebody_elses_database(
+    world: DatabasesApp, query: str
+) -> None:
     await world.add("a", TenantState.READY)
     await world.add("b", TenantState.READY)
     reply = await world.get(query=query)
@@ -180,23 +182,25 @@ async def test_odd_queries_never_give_a_5xx_or_somebody_elses_database(world: Wo
         assert reply.json()["code"] == "invalid_input"
 
 
-async def test_a_bad_access_level_is_400(world: World) -> None:
+async def test_a_bad_access_level_is_400(world: DatabasesApp) -> None:
     await world.add("a", TenantState.READY)
     for query in ("?access_level=admin", "?access_level=", "?access_level=FULL"):
         assert (await world.get(query=query)).status_code == 400
 
 
-async def test_without_a_session_it_is_401(world: World) -> None:
+async def test_without_a_session_it_is_401(world: DatabasesApp) -> None:
     reply = await world.get(user="")
     assert (reply.status_code, reply.json()["code"]) == (401, "unauthenticated")
 
 
-async def test_a_user_without_a_tenant_is_404(world: World) -> None:
+async def test_a_user_without_a_tenant_is_404(world: DatabasesApp) -> None:
     reply = await world.get(user="stranger")
     assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
 
 
-async def test_a_lost_database_and_an_absent_central_one_are_503_with_retry_after(world: World) -> None:
+async def test_a_lost_database_and_an_absent_central_one_are_503_with_retry_after(
+    world: DatabasesApp,
+) -> None:
     await world.add("a", TenantState.READY)
     await world.provider.delete("db-a")
     lost = await world.get()
@@ -208,13 +212,13 @@ async def test_a_lost_database_and_an_absent_central_one_are_503_with_retry_afte
     assert away.headers["retry-after"]
 
 
-async def test_other_methods_are_405(world: World) -> None:
+async def test_other_methods_are_405(world: DatabasesApp) -> None:
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         reply = await world.http.request(method, "/databases/user", headers={"user": "user-a"})
         assert reply.status_code == 405
 
 
-def test_the_openapi_description_has_both_answers(world: World) -> None:
+def test_the_openapi_description_has_both_answers(world: DatabasesApp) -> None:
     described = world.app.openapi_schema.to_schema()["paths"]["/databases/user"]["get"]
     assert {"200", "202"} <= set(described["responses"])
     parameters = [each["name"] for each in described["parameters"]]

@@ -21,7 +21,7 @@ OWNER, PASSWORD, OWN_PASSWORD = "somebody@example.com", "correct-horse-1", "the-
 
 
 @dataclass
-class Scene:
+class IssuerSignIn:
     app: AuthApp
     issuer: Issuer
     outbox: OutboxReader
@@ -67,7 +67,7 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+async def scene(tmp_path: Path) -> AsyncIterator[IssuerSignIn]:
     async with (
         evil_issuer() as issuer,
         running_service(
@@ -77,14 +77,16 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             oidc_client_secret=Secret(CLIENT_SECRET),
         ) as app,
     ):
-        yield Scene(app, issuer, OutboxReader(tmp_path / "outbox.jsonl"))
+        yield IssuerSignIn(app, issuer, OutboxReader(tmp_path / "outbox.jsonl"))
 
 
 def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-async def test_an_identity_whose_issuer_does_not_vouch_ends_with_the_owners_reset(scene: Scene) -> None:
+async def test_an_identity_whose_issuer_does_not_vouch_ends_with_the_owners_reset(
+    scene: IssuerSignIn,
+) -> None:
     stranger = await scene.come(vouches=False)
     assert await scene.is_in(stranger)
     await scene.reset()
@@ -95,7 +97,7 @@ async def test_an_identity_whose_issuer_does_not_vouch_ends_with_the_owners_rese
     assert await scene.is_in(await scene.come(vouches=True, subject="owner"))
 
 
-async def test_an_identity_whose_issuer_vouches_outlives_resets(scene: Scene) -> None:
+async def test_an_identity_whose_issuer_vouches_outlives_resets(scene: IssuerSignIn) -> None:
     first = await scene.come(vouches=True)
     assert await scene.identities() == [("somebody", OWNER)]
     await scene.reset()
@@ -107,7 +109,7 @@ async def test_an_identity_whose_issuer_vouches_outlives_resets(scene: Scene) ->
 
 
 async def test_that_an_issuer_once_vouched_is_not_forgotten_nor_taken_for_another_address(
-    scene: Scene,
+    scene: IssuerSignIn,
 ) -> None:
     await scene.come(vouches=True)
     await scene.come(vouches=False)
@@ -125,7 +127,7 @@ async def test_that_an_issuer_once_vouched_is_not_forgotten_nor_taken_for_anothe
 
 
 async def test_an_identity_of_an_older_version_ends_with_a_reset_and_is_linked_again_by_itself(
-    scene: Scene,
+    scene: IssuerSignIn,
 ) -> None:
     """Nobody noted whether its issuer vouched; if it does, nobody notices."""
     token = await scene.come(vouches=True)
@@ -138,7 +140,7 @@ async def test_an_identity_of_an_older_version_ends_with_a_reset_and_is_linked_a
     assert await scene.identities() == [("somebody", OWNER)]
 
 
-async def test_an_older_identity_is_noted_at_its_next_sign_in(scene: Scene) -> None:
+async def test_an_older_identity_is_noted_at_its_next_sign_in(scene: IssuerSignIn) -> None:
     await scene.come(vouches=True)
     await scene.app.write('UPDATE account SET "vouchedFor" = NULL')
     await scene.come(vouches=True)
@@ -146,7 +148,7 @@ async def test_an_older_identity_is_noted_at_its_next_sign_in(scene: Scene) -> N
     assert await scene.identities() == [("somebody", OWNER)]
 
 
-async def test_an_issuer_that_comes_to_vouch_proves_the_address(scene: Scene) -> None:
+async def test_an_issuer_that_comes_to_vouch_proves_the_address(scene: IssuerSignIn) -> None:
     first = await scene.come(vouches=False)
     key = await scene.app.post("/api/auth/api-key/create", {}, **bearer(first))
     assert key.status_code == 200
@@ -163,7 +165,7 @@ async def test_an_issuer_that_comes_to_vouch_proves_the_address(scene: Scene) ->
 
 
 async def test_linking_an_identity_that_is_vouched_for_proves_the_address_in_that_session(
-    scene: Scene,
+    scene: IssuerSignIn,
 ) -> None:
     own = (await scene.app.sign_up(OWNER)).json()["token"]
     other = (await scene.app.post("/api/auth/sign-in/email", {"email": OWNER, "password": PASSWORD})).json()
@@ -174,7 +176,7 @@ async def test_linking_an_identity_that_is_vouched_for_proves_the_address_in_tha
     assert signed_in.status_code == 200, "it is the password of whoever has this session"
 
 
-async def test_a_link_that_is_under_way_when_the_owner_arrives_adds_nothing(scene: Scene) -> None:
+async def test_a_link_that_is_under_way_when_the_owner_arrives_adds_nothing(scene: IssuerSignIn) -> None:
     stranger = (await scene.app.sign_up(OWNER)).json()["token"]
     asked = {"provider": "oidc", "callbackURL": "/in", "errorCallbackURL": "/oops"}
     started = await scene.app.http.post("/api/auth/link-social", json=asked, headers=bearer(stranger))
@@ -193,7 +195,9 @@ async def test_a_link_that_is_under_way_when_the_owner_arrives_adds_nothing(scen
 # Users from elsewhere -----------------------------------------------------------------------------------------------
 
 
-async def test_an_imported_identity_does_not_end_at_its_first_sign_in(scene: Scene, tmp_path: Path) -> None:
+async def test_an_imported_identity_does_not_end_at_its_first_sign_in(
+    scene: IssuerSignIn, tmp_path: Path
+) -> None:
     """Import keeps `emailVerified`, so nobody arrives there."""
     lines = tmp_path / "users.jsonl"
     lines.write_text(

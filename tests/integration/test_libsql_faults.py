@@ -10,7 +10,7 @@ from aiohttp import web
 from freehold.libsql.client import HranaClient, LibsqlError, Refused, StreamLost, Unreachable, create_client
 from tests.integration.libsql_parts import (
     Answer,
-    Hostile,
+    HostileServer,
     cut_short,
     hang_up,
     hostile,
@@ -29,7 +29,7 @@ READ, WRITE = "SELECT 1", "INSERT INTO t VALUES (1)"
 
 
 @pytest.mark.parametrize("fault", [hang_up, cut_short, status(500), status(502), status(503)])
-async def test_a_read_is_sent_again_and_a_write_never(hostile: Hostile, fault: Answer) -> None:
+async def test_a_read_is_sent_again_and_a_write_never(hostile: HostileServer, fault: Answer) -> None:
     async with create_client(hostile.url, auth_token="t") as client:
         hostile.answers = [fault, results(ONE)]
         assert (await client.execute(READ))[0][0] == 1
@@ -57,7 +57,7 @@ async def test_a_read_is_sent_again_and_a_write_never(hostile: Hostile, fault: A
             assert len(hostile.seen) == sent
 
 
-async def test_a_server_that_stays_broken_is_given_up(hostile: Hostile) -> None:
+async def test_a_server_that_stays_broken_is_given_up(hostile: HostileServer) -> None:
     hostile.answers = [status(500, "boom")]
     async with create_client(hostile.url) as client:
         with pytest.raises(Unreachable, match="500"):
@@ -65,7 +65,7 @@ async def test_a_server_that_stays_broken_is_given_up(hostile: Hostile) -> None:
     assert len(hostile.seen) == 4
 
 
-async def test_a_refused_connection_is_tried_again_even_for_a_write(hostile: Hostile) -> None:
+async def test_a_refused_connection_is_tried_again_even_for_a_write(hostile: HostileServer) -> None:
     started: list[web.AppRunner] = []
     hostile.answers = [results(ONE)]
 
@@ -96,7 +96,7 @@ async def test_no_server_at_all_is_told_as_not_applied() -> None:
     assert caught.value.code == "UNREACHABLE"
 
 
-async def test_a_time_limit_ends_a_read_without_another_try(hostile: Hostile) -> None:
+async def test_a_time_limit_ends_a_read_without_another_try(hostile: HostileServer) -> None:
     hostile.answers = [never_answer]
     async with create_client(hostile.url, timeout_s=0.1) as client:
         with pytest.raises(Unreachable) as caught:
@@ -105,7 +105,7 @@ async def test_a_time_limit_ends_a_read_without_another_try(hostile: Hostile) ->
     assert len(hostile.seen) == 1
 
 
-async def test_too_many_requests_is_tried_again_since_nothing_ran(hostile: Hostile) -> None:
+async def test_too_many_requests_is_tried_again_since_nothing_ran(hostile: HostileServer) -> None:
     hostile.answers = [status(429, '{"error":"Too many concurrent requests"}'), results(ONE)]
     async with create_client(hostile.url) as client:
         await client.execute(WRITE)
@@ -113,7 +113,7 @@ async def test_too_many_requests_is_tried_again_since_nothing_ran(hostile: Hosti
 
 
 async def test_a_missing_database_is_asked_for_again_only_when_it_is_known_to_exist(
-    hostile: Hostile,
+    hostile: HostileServer,
 ) -> None:
     missing = status(404, '{"error":"Namespace `x` doesn\'t exist"}')
     hostile.answers = [results(ONE), missing, results(ONE)]
@@ -154,7 +154,7 @@ async def test_a_missing_database_is_asked_for_again_only_when_it_is_known_to_ex
     ],
     ids=lambda body: body[:60].decode(errors="replace") + str(len(body)),
 )
-async def test_an_answer_that_is_not_hrana_is_no_answer(hostile: Hostile, body: bytes) -> None:
+async def test_an_answer_that_is_not_hrana_is_no_answer(hostile: HostileServer, body: bytes) -> None:
     async def nonsense(_: web.Request) -> web.StreamResponse:
         return web.Response(body=body)
 
@@ -186,7 +186,7 @@ async def test_an_answer_that_is_not_hrana_is_no_answer(hostile: Hostile, body: 
     ],
 )
 async def test_a_refusal_has_the_servers_words_and_code_but_never_the_token(
-    hostile: Hostile, code: int, text: str, expected: str
+    hostile: HostileServer, code: int, text: str, expected: str
 ) -> None:
     hostile.answers = [status(code, text + " secret-token", Location="/elsewhere")]
     if text.startswith("{"):
@@ -212,7 +212,7 @@ def only_v2(then: Answer) -> Answer:
     return answer
 
 
-async def test_version_2_is_spoken_where_version_3_is_missing(hostile: Hostile) -> None:
+async def test_version_2_is_spoken_where_version_3_is_missing(hostile: HostileServer) -> None:
     hostile.answers = [only_v2(results(ONE))]
     async with create_client(hostile.url) as client:
         assert (await client.execute(READ))[0][0] == 1
@@ -228,7 +228,7 @@ async def test_version_2_is_spoken_where_version_3_is_missing(hostile: Hostile) 
     assert "autocommit" not in sent
 
 
-async def test_on_version_2_a_transaction_that_may_be_gone_is_given_up(hostile: Hostile) -> None:
+async def test_on_version_2_a_transaction_that_may_be_gone_is_given_up(hostile: HostileServer) -> None:
     async def timed_out(request: web.Request) -> web.StreamResponse:
         error = {
             "type": "error",
@@ -258,7 +258,7 @@ def needs(token: str, then: Answer) -> Answer:
     return answer
 
 
-async def test_a_token_is_asked_for_again_when_it_is_refused_once_for_all(hostile: Hostile) -> None:
+async def test_a_token_is_asked_for_again_when_it_is_refused_once_for_all(hostile: HostileServer) -> None:
     asked: list[str] = []
 
     async def token() -> str:
@@ -284,7 +284,7 @@ async def test_a_token_is_asked_for_again_when_it_is_refused_once_for_all(hostil
         assert asked == ["t0", "t1", "t2", "t3"]
 
 
-async def test_a_fixed_token_that_is_refused_is_not_tried_twice(hostile: Hostile) -> None:
+async def test_a_fixed_token_that_is_refused_is_not_tried_twice(hostile: HostileServer) -> None:
     hostile.answers = [needs("other", results(ONE))]
     async with create_client(hostile.url, auth_token=lambda: "same") as client:
         with pytest.raises(Refused, match="UNAUTHORIZED"):
@@ -297,14 +297,14 @@ async def test_a_fixed_token_that_is_refused_is_not_tried_twice(hostile: Hostile
         assert len(hostile.seen) == 1
 
 
-async def test_without_a_token_none_is_sent(hostile: Hostile) -> None:
+async def test_without_a_token_none_is_sent(hostile: HostileServer) -> None:
     hostile.answers = [results(ONE)]
     async with create_client(hostile.url) as client:
         await client.execute(READ)
     assert "Authorization" not in hostile.seen[0][1]
 
 
-async def test_a_stream_follows_the_server_to_another_url(hostile: Hostile) -> None:
+async def test_a_stream_follows_the_server_to_another_url(hostile: HostileServer) -> None:
     hostile.answers = [results(ONE, base_url=hostile.url.replace("/db/x/", "/elsewhere")), results(ONE)]
     async with create_client(hostile.url) as client:
         with client.transaction() as tx:
@@ -321,7 +321,7 @@ async def test_a_stream_follows_the_server_to_another_url(hostile: Hostile) -> N
 
 
 @pytest.mark.parametrize("base_url", ["ftp://127.0.0.1/", "file:///etc/passwd", "javascript:x"])
-async def test_a_url_that_cannot_be_followed_loses_the_stream(hostile: Hostile, base_url: str) -> None:
+async def test_a_url_that_cannot_be_followed_loses_the_stream(hostile: HostileServer, base_url: str) -> None:
     hostile.answers = [results(ONE, base_url=base_url)]
     async with create_client(hostile.url) as client:
         with client.transaction() as tx, pytest.raises(Unreachable):
@@ -339,7 +339,9 @@ async def test_a_url_that_cannot_be_followed_loses_the_stream(hostile: Hostile, 
         status(400, "Received a baton that has already been used"),
     ],
 )
-async def test_a_stream_that_the_server_forgot_ends_the_transaction(hostile: Hostile, gone: Answer) -> None:
+async def test_a_stream_that_the_server_forgot_ends_the_transaction(
+    hostile: HostileServer, gone: Answer
+) -> None:
     hostile.answers = [results(ONE), gone]
     async with create_client(hostile.url) as client:
         with client.transaction() as tx:
@@ -353,7 +355,7 @@ async def test_a_stream_that_the_server_forgot_ends_the_transaction(hostile: Hos
 
 @pytest.mark.parametrize("fault", [hang_up, status(500), status(403), status(413)])
 async def test_after_a_fault_inside_a_transaction_nothing_more_is_sent_but_a_close(
-    hostile: Hostile, fault: Answer
+    hostile: HostileServer, fault: Answer
 ) -> None:
     hostile.answers = [results(ONE), fault, results(ONE)]
     async with create_client(hostile.url) as client:
@@ -368,7 +370,9 @@ async def test_after_a_fault_inside_a_transaction_nothing_more_is_sent_but_a_clo
     assert [kinds for kinds in hostile.pipelines[2:] if kinds != ["close"]] == []
 
 
-async def test_a_cancelled_transaction_is_closed_on_the_server_without_waiting(hostile: Hostile) -> None:
+async def test_a_cancelled_transaction_is_closed_on_the_server_without_waiting(
+    hostile: HostileServer,
+) -> None:
     hostile.answers = [results(ONE), never_answer, results()]
     async with create_client(hostile.url) as client:
         tx = client.transaction()
@@ -381,7 +385,7 @@ async def test_a_cancelled_transaction_is_closed_on_the_server_without_waiting(h
     assert hostile.seen[-1][2]["baton"] == "baton-2"
 
 
-async def test_leaving_the_block_closes_the_stream(hostile: Hostile) -> None:
+async def test_leaving_the_block_closes_the_stream(hostile: HostileServer) -> None:
     hostile.answers = [results(ONE)]
     async with create_client(hostile.url) as client:
         with client.transaction() as tx:
@@ -389,7 +393,7 @@ async def test_leaving_the_block_closes_the_stream(hostile: Hostile) -> None:
     assert hostile.pipelines[-1] == ["close"]
 
 
-async def test_round_trips_are_as_few_as_can_be(hostile: Hostile) -> None:
+async def test_round_trips_are_as_few_as_can_be(hostile: HostileServer) -> None:
     hostile.answers = [results(ONE)]
     async with create_client(hostile.url) as client:
         await client.execute(READ)
@@ -405,7 +409,7 @@ async def test_round_trips_are_as_few_as_can_be(hostile: Hostile) -> None:
     ]
 
 
-async def test_a_commit_without_an_answer_says_that_it_may_have_happened(hostile: Hostile) -> None:
+async def test_a_commit_without_an_answer_says_that_it_may_have_happened(hostile: HostileServer) -> None:
     hostile.answers = [results(ONE), hang_up, results()]
     async with create_client(hostile.url) as client:
         with client.transaction() as tx:
@@ -415,7 +419,7 @@ async def test_a_commit_without_an_answer_says_that_it_may_have_happened(hostile
     assert caught.value.maybe_applied
 
 
-async def test_a_large_result_is_decoded_in_pieces(hostile: Hostile) -> None:
+async def test_a_large_result_is_decoded_in_pieces(hostile: HostileServer) -> None:
     cells: list[Any] = [
         {"type": "integer", "value": "7"},
         {"type": "text", "value": "x" * 40},
@@ -435,7 +439,7 @@ def test_a_client_does_not_show_its_token() -> None:
 
 
 @pytest.mark.parametrize("token", ["two words", "secret\n", "\r\nX-Evil: 1", "é", "nul\0"])
-async def test_a_token_that_no_header_can_carry_is_refused_unseen(hostile: Hostile, token: str) -> None:
+async def test_a_token_that_no_header_can_carry_is_refused_unseen(hostile: HostileServer, token: str) -> None:
     hostile.answers = [results(ONE)]
     with pytest.raises(LibsqlError) as caught:
         create_client(hostile.url, auth_token=token)
@@ -447,7 +451,7 @@ async def test_a_token_that_no_header_can_carry_is_refused_unseen(hostile: Hosti
 
 
 @pytest.mark.parametrize("path", ["a b", "a%20b", "ä", "../../etc", "x HTTP/1.1"])
-async def test_a_path_of_any_characters_makes_one_request(hostile: Hostile, path: str) -> None:
+async def test_a_path_of_any_characters_makes_one_request(hostile: HostileServer, path: str) -> None:
     hostile.answers = [results(ONE)]
     async with create_client(hostile.url + path) as client:
         await client.execute(READ)
@@ -455,7 +459,7 @@ async def test_a_path_of_any_characters_makes_one_request(hostile: Hostile, path
     assert hostile.paths[0].endswith("/v3/pipeline")
 
 
-async def test_closing_while_a_statement_runs_closes_what_it_opened(hostile: Hostile) -> None:
+async def test_closing_while_a_statement_runs_closes_what_it_opened(hostile: HostileServer) -> None:
     async def slowly(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.1)
         return await results(ONE)(request)
@@ -471,7 +475,7 @@ async def test_closing_while_a_statement_runs_closes_what_it_opened(hostile: Hos
     assert hostile.pipelines[-1] == ["close"]
 
 
-async def test_a_server_that_hangs_does_not_hold_up_cancelling_or_closing(hostile: Hostile) -> None:
+async def test_a_server_that_hangs_does_not_hold_up_cancelling_or_closing(hostile: HostileServer) -> None:
     hostile.answers = [results(ONE), never_answer]
     loop = asyncio.get_running_loop()
     client = create_client(hostile.url)
@@ -486,7 +490,7 @@ async def test_a_server_that_hangs_does_not_hold_up_cancelling_or_closing(hostil
     assert loop.time() - started < 8
 
 
-async def test_a_transaction_that_is_forgotten_holds_up_nothing(hostile: Hostile) -> None:
+async def test_a_transaction_that_is_forgotten_holds_up_nothing(hostile: HostileServer) -> None:
     hostile.answers = [results(ONE)]
     async with create_client(hostile.url) as client:
         for _ in range(5):

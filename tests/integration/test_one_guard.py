@@ -73,7 +73,7 @@ def twin() -> Iterator[Twin]:
         yield running
 
 
-class Place:
+class GuardedDatabase:
     """One of the three, with a database in it and what was said there."""
 
     def __init__(self, kind: str, of_level: dict[str, Caller]) -> None:
@@ -82,7 +82,7 @@ class Place:
 
 
 @pytest.fixture(params=["files", "sqld", "twin"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[GuardedDatabase]:
     kind = request.param
     if kind == "twin":
         twin: Twin = request.getfixturevalue("twin")
@@ -93,17 +93,19 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
                 level: Caller(at, f"guarded-{ORGANIZATION}", twin.token("guarded", authorization=word))
                 for level, word in READ_ONLY.items()
             }
-            yield await prepared(Place(kind, callers))
+            yield await prepared(GuardedDatabase(kind, callers))
         twin.clear()
         return
     sqld: Sqld | None = request.getfixturevalue("sqld") if kind == "sqld" else None
     async with served(tmp_path) if sqld is None else served_by_sqld(tmp_path, sqld) as running:
         name = f"t-{abs(hash(tmp_path)) % 10**9}"
         await running.provider.create(name)
-        yield await prepared(Place(kind, {level: await running.caller(name, level) for level in READ_ONLY}))
+        yield await prepared(
+            GuardedDatabase(kind, {level: await running.caller(name, level) for level in READ_ONLY})
+        )
 
 
-async def prepared(place: Place) -> Place:
+async def prepared(place: GuardedDatabase) -> GuardedDatabase:
     for sql in (
         "CREATE TABLE t (a)",
         "INSERT INTO t VALUES (1)",
@@ -169,7 +171,9 @@ def _of_batch(result: Any) -> Any:
     return outcome["step_errors"][1]
 
 
-async def test_a_refused_statement_is_an_error_of_that_statement_by_every_door(place: Place) -> None:
+async def test_a_refused_statement_is_an_error_of_that_statement_by_every_door(
+    place: GuardedDatabase,
+) -> None:
     for caller in (place.writer, place.reader):
         for sql in REFUSED:
             answers = await told(caller, sql)
@@ -178,7 +182,7 @@ async def test_a_refused_statement_is_an_error_of_that_statement_by_every_door(p
             assert "freehold refused" not in str(answers), answers
 
 
-async def test_a_token_for_reading_is_told_so_statement_by_statement(place: Place) -> None:
+async def test_a_token_for_reading_is_told_so_statement_by_statement(place: GuardedDatabase) -> None:
     for sql in WRITES:
         answers = await told(place.reader, sql)
         assert {code for code, _ in answers.values()} == {"PROFILE_NEEDED"}, (sql, answers)
@@ -186,7 +190,7 @@ async def test_a_token_for_reading_is_told_so_statement_by_statement(place: Plac
     assert await place.writer.rows("SELECT a FROM t") == [[1]]
 
 
-async def test_a_step_that_is_refused_counts_as_one_that_failed(place: Place) -> None:
+async def test_a_step_that_is_refused_counts_as_one_that_failed(place: GuardedDatabase) -> None:
     """As official clients send a transaction: each step if the one before went well, ROLLBACK if not."""
     refused = "SELECT readfile('/x')"
     texts = ["BEGIN", "INSERT INTO t VALUES (2)", refused, "COMMIT", "ROLLBACK"]
@@ -215,7 +219,7 @@ async def test_a_step_that_is_refused_counts_as_one_that_failed(place: Place) ->
     assert await place.writer.rows("SELECT a FROM t") == [[1]]
 
 
-async def test_the_stream_goes_on_after_a_refusal(place: Place) -> None:
+async def test_the_stream_goes_on_after_a_refusal(place: GuardedDatabase) -> None:
     body = await place.writer.pipeline("BEGIN", "INSERT INTO t VALUES (2)")
     for _ in range(2):
         body = await place.writer.pipeline(
@@ -226,7 +230,7 @@ async def test_the_stream_goes_on_after_a_refusal(place: Place) -> None:
     assert await place.writer.rows("SELECT a FROM t ORDER BY a") == [[1], [2]]
 
 
-async def test_plain_errors_of_sql_have_the_codes_of_sqlite(place: Place) -> None:
+async def test_plain_errors_of_sql_have_the_codes_of_sqlite(place: GuardedDatabase) -> None:
     for sql, code in PLAIN.items():
         error = await place.writer.run(sql)
         assert (sql, error.get("code")) == (sql, code), error

@@ -25,7 +25,7 @@ _MOMENT = "2026-01-01T00:00:00.000Z"
 _REGISTRY = ROOT / "schema_registry" / "bahar"
 
 
-class Place:
+class InstallationOnDisk:
     """One installation on disk, and commands run on it."""
 
     def __init__(self, data_dir: Path) -> None:
@@ -65,22 +65,22 @@ class Place:
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installation with the registry published and nobody in it; tests work on copies."""
     data_dir = tmp_path_factory.mktemp("published") / "data"
-    done = Place(data_dir).run("registry", "publish")
+    done = InstallationOnDisk(data_dir).run("registry", "publish")
     assert done.returncode == 0, done.stderr
     return data_dir
 
 
 @pytest.fixture
-def place(published: Path, tmp_path: Path) -> Place:
+def place(published: Path, tmp_path: Path) -> InstallationOnDisk:
     shutil.copytree(published, tmp_path / "data")
-    return Place(tmp_path / "data")
+    return InstallationOnDisk(tmp_path / "data")
 
 
 def _objects(lines: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines.splitlines()]
 
 
-def test_list_gives_one_object_a_line_by_state_limit_and_after(place: Place) -> None:
+def test_list_gives_one_object_a_line_by_state_limit_and_after(place: InstallationOnDisk) -> None:
     for number in range(5):
         place.add(f"t{number}")
     place.add("t5", state="failed", error="the disk\nis full", attempts=3, due_at_ms=_NEVER_MS)
@@ -100,7 +100,7 @@ def test_list_gives_one_object_a_line_by_state_limit_and_after(place: Place) -> 
     assert [each["tenant_id"] for each in page] == ["t2", "t3"]
 
 
-def test_list_shows_the_address_of_each_user_and_none_for_a_fork(place: Place) -> None:
+def test_list_shows_the_address_of_each_user_and_none_for_a_fork(place: InstallationOnDisk) -> None:
     place.add_user("user-t1")
     place.add("t1")
     place.add("t2", user_id="fork:t1:t2")
@@ -111,7 +111,7 @@ def test_list_shows_the_address_of_each_user_and_none_for_a_fork(place: Place) -
     assert json.loads(place.run("tenants", "show", "t1", "--json").stdout)["email"] == "user-t1@example.com"
 
 
-def test_list_without_a_terminal_is_plain_text_with_one_line_a_tenant(place: Place) -> None:
+def test_list_without_a_terminal_is_plain_text_with_one_line_a_tenant(place: InstallationOnDisk) -> None:
     place.add("t1", state="failed", error="the disk\nis [red]full[/red]", attempts=3, due_at_ms=_NEVER_MS)
     listed = place.run("tenants", "list")
     header, line = listed.stdout.splitlines()
@@ -120,14 +120,14 @@ def test_list_without_a_terminal_is_plain_text_with_one_line_a_tenant(place: Pla
     assert "in all: 1 failed" in listed.stderr
 
 
-def test_list_of_nobody_says_so_and_is_no_failure(place: Place) -> None:
+def test_list_of_nobody_says_so_and_is_no_failure(place: InstallationOnDisk) -> None:
     listed = place.run("tenants", "list")
     assert (listed.returncode, len(listed.stdout.splitlines())) == (0, 1)
     assert "no tenants yet" in listed.stderr
     assert place.run("tenants", "list", "--state", "failed", "--json").stdout == ""
 
 
-def test_a_reader_that_stops_early_gets_no_traceback(place: Place) -> None:
+def test_a_reader_that_stops_early_gets_no_traceback(place: InstallationOnDisk) -> None:
     with contextlib.closing(sqlite3.connect(place.data_dir / "central.db")) as db, db:
         for number in range(3000):
             row = {**new_tenant_row(f"u{number}", "local", utc_now()), "due_at_ms": None, "state": "ready"}
@@ -165,7 +165,7 @@ def test_help_ends_with_examples(words: tuple[str, ...]) -> None:
 
 
 def test_create_makes_what_is_due_also_for_users_without_a_tenant_and_twice_does_nothing(
-    place: Place,
+    place: InstallationOnDisk,
 ) -> None:
     for number in range(3):
         place.add(f"t{number}")
@@ -188,7 +188,7 @@ def test_create_makes_what_is_due_also_for_users_without_a_tenant_and_twice_does
     assert (again.returncode, again.stdout) == (0, "")
 
 
-def test_create_tells_what_failed_and_goes_on_with_the_others(place: Place) -> None:
+def test_create_tells_what_failed_and_goes_on_with_the_others(place: InstallationOnDisk) -> None:
     place.add("bad", database_name="../outside")
     place.add("good")
     done = place.run("tenants", "provision")
@@ -202,7 +202,7 @@ def test_create_tells_what_failed_and_goes_on_with_the_others(place: Place) -> N
     assert not list(place.data_dir.parent.rglob("outside*"))
 
 
-def test_create_says_unreachable_when_nothing_can_be_made(place: Place) -> None:
+def test_create_says_unreachable_when_nothing_can_be_made(place: InstallationOnDisk) -> None:
     (place.data_dir / "tenants").write_text("a file in the place of the folder")
     for number in range(9):
         place.add(f"t{number}")
@@ -211,7 +211,7 @@ def test_create_says_unreachable_when_nothing_can_be_made(place: Place) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_script_is_the_same_verb(place: Place) -> None:
+def test_the_script_is_the_same_verb(place: InstallationOnDisk) -> None:
     place.add("t1")
     script = str(ROOT / "scripts" / "create_user_dbs.py")
     would = subprocess.run(
@@ -226,7 +226,7 @@ def test_the_script_is_the_same_verb(place: Place) -> None:
     assert len(place.databases()) == 1
 
 
-def test_on_a_terminal_there_are_a_bar_and_a_table(place: Place) -> None:
+def test_on_a_terminal_there_are_a_bar_and_a_table(place: InstallationOnDisk) -> None:
     place.add(
         "t1", state="failed", due_at_ms=_NEVER_MS, error="[bold]odd[/bold] \x1b[35mtext\x07", attempts=1
     )
@@ -241,7 +241,7 @@ def test_on_a_terminal_there_are_a_bar_and_a_table(place: Place) -> None:
     assert "\x07" not in listed
 
 
-def _on_terminal(place: Place, *words: str) -> str:
+def _on_terminal(place: InstallationOnDisk, *words: str) -> str:
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
         [FREEHOLD, *words],

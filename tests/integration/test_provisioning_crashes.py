@@ -54,7 +54,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-class House:
+class CrashSite:
     """One installation, the processes that work on it, and what must be true of it in the end."""
 
     def __init__(self, folder: Path, published: Path) -> None:
@@ -125,8 +125,8 @@ def _check_database(path: Path) -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path, published: Path) -> House:
-    return House(tmp_path / "house", published)
+def house(tmp_path: Path, published: Path) -> CrashSite:
+    return CrashSite(tmp_path / "house", published)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,9 @@ def house(tmp_path: Path, published: Path) -> House:
         ("before mark_ready", 3),
     ],
 )
-async def test_what_a_killed_process_left_is_found_and_finished(house: House, step: str, nth: int) -> None:
+async def test_what_a_killed_process_left_is_found_and_finished(
+    house: CrashSite, step: str, nth: int
+) -> None:
     house.add_tenants(4)
     child = house.process(step, nth)
     await asyncio.to_thread(child.join, _LIMIT_S)
@@ -149,7 +151,9 @@ async def test_what_a_killed_process_left_is_found_and_finished(house: House, st
     house.check(4)
 
 
-def test_processes_killed_at_any_moment_again_and_again_leave_nothing_behind(house: House) -> None:
+def test_processes_killed_at_any_moment_again_and_again_leave_nothing_behind(
+    house: CrashSite,
+) -> None:
     seed = random.randrange(10**6)
     source = random.Random(seed)
     kills, each_time = 12, 5  # however fast the machine is, there is work to be killed in
@@ -170,7 +174,7 @@ def test_processes_killed_at_any_moment_again_and_again_leave_nothing_behind(hou
     house.check(kills * each_time)
 
 
-def test_two_processes_at_once_make_each_database_once(house: House) -> None:
+def test_two_processes_at_once_make_each_database_once(house: CrashSite) -> None:
     house.add_tenants(30)
     children = [house.process(lease_s=10.0, concurrency=4) for _ in range(2)]
     try:
@@ -182,7 +186,7 @@ def test_two_processes_at_once_make_each_database_once(house: House) -> None:
     house.check(30)
 
 
-async def test_two_workers_on_the_same_tenants_do_no_harm(house: House) -> None:
+async def test_two_workers_on_the_same_tenants_do_no_harm(house: CrashSite) -> None:
     house.add_tenants(10)
     async with installation(house.folder) as one, installation(house.folder) as other:
         # With leases that are over before they begin, every tenant is taken by both, again and again.
@@ -198,7 +202,7 @@ async def test_two_workers_on_the_same_tenants_do_no_harm(house: House) -> None:
     house.check(10)
 
 
-async def test_a_disk_that_refuses_for_a_while_delays_and_loses_nothing(house: House) -> None:
+async def test_a_disk_that_refuses_for_a_while_delays_and_loses_nothing(house: CrashSite) -> None:
     house.add_tenants(5)
     blocked = house.folder / "tenants"
     blocked.write_text("a file in the place of the folder")

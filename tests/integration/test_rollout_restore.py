@@ -31,7 +31,7 @@ from freehold.tenants.findings import Kind
 from freehold.tenants.reconcile import Options as Looking
 from freehold.tenants.types import TenantState
 from freehold.wiring.services import Services, open_services
-from tests.integration.test_rollouts import FIRST, LATER, Fleet, fill, history, work
+from tests.integration.test_rollouts import FIRST, LATER, RolloutFleet, fill, history, work
 from tests.simulators.restoring_process import STEPS, restore_until_killed
 from tests.support.central_template import begin_file
 
@@ -48,7 +48,7 @@ def variables(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(params=["local", "sqld", "turso"])
-async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Fleet]:
+async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RolloutFleet]:
     begin_file(tmp_path / "central.db")
     more: dict[str, str] = {}
     if request.param == "sqld":
@@ -61,19 +61,19 @@ async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 @pytest.fixture
-async def files(tmp_path: Path) -> AsyncIterator[Fleet]:
+async def files(tmp_path: Path) -> AsyncIterator[RolloutFleet]:
     begin_file(tmp_path / "central.db")
     async with open_services(load_settings(variables(tmp_path))) as services:
         yield await fill(services, _TENANTS)
 
 
-async def name_of(fleet: Fleet, tenant_id: str) -> str:
+async def name_of(fleet: RolloutFleet, tenant_id: str) -> str:
     """What its database is called now."""
     fleet.names[tenant_id] = (await fleet.services.lifecycle.find(tenant_id)).database_name
     return fleet.names[tenant_id]
 
 
-async def back(fleet: Fleet, *tenant_ids: str, rollout_id: str | None = None) -> list[TakenBack]:
+async def back(fleet: RolloutFleet, *tenant_ids: str, rollout_id: str | None = None) -> list[TakenBack]:
     restoring = fleet.services.rollouts.restoring
     made = await restoring.rollout(rollout_id)
     points = restoring.of(made, tenant_ids) if tenant_ids else restoring.each(made, ALL)
@@ -88,7 +88,7 @@ async def copies(services: Services) -> set[str]:
 
 
 async def test_one_tenant_is_taken_back_and_what_was_written_since_is_set_aside(
-    fleet: Fleet, tmp_path: Path
+    fleet: RolloutFleet, tmp_path: Path
 ) -> None:
     rollouts, life = fleet.services.rollouts, fleet.services.lifecycle
     one, other, _ = fleet.names
@@ -146,7 +146,7 @@ async def test_one_tenant_is_taken_back_and_what_was_written_since_is_set_aside(
     assert await copies(fleet.services) == set()
 
 
-async def test_a_rollout_that_has_them_on_its_list_already_lets_them_be(fleet: Fleet) -> None:
+async def test_a_rollout_that_has_them_on_its_list_already_lets_them_be(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     one, held, other = fleet.names
     first = await rollouts.start(_KEPT, 3)
@@ -192,7 +192,7 @@ async def test_tokens_that_turso_gave_for_the_old_database_are_worthless(twin: T
                 await target.run(look)
 
 
-async def test_no_later_rollout_takes_them_along_unasked(fleet: Fleet) -> None:
+async def test_no_later_rollout_takes_them_along_unasked(fleet: RolloutFleet) -> None:
     services, rollouts = fleet.services, fleet.services.rollouts
     one, *_ = fleet.names
     await work(fleet, (await rollouts.start(_KEPT)).rollout_id)
@@ -227,7 +227,7 @@ async def test_no_later_rollout_takes_them_along_unasked(fleet: Fleet) -> None:
     assert (await rollouts.plan(Options())).left_out == {}
 
 
-async def test_those_that_failed_half_way_are_taken_back_and_tried_again(fleet: Fleet) -> None:
+async def test_those_that_failed_half_way_are_taken_back_and_tried_again(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     broken, unchanged, fine = fleet.names
     # The index of version 4 does not fit; version 3 did. Another one fails at version 3 already.
@@ -258,7 +258,7 @@ async def test_those_that_failed_half_way_are_taken_back_and_tried_again(fleet: 
 
 
 async def test_a_second_try_keeps_what_was_written_since_the_first_one_unless_that_had_changed_something(
-    fleet: Fleet,
+    fleet: RolloutFleet,
 ) -> None:
     rollouts, points = fleet.services.rollouts, fleet.services.rollouts.restoring.points
     half, never, _ = fleet.names
@@ -289,7 +289,7 @@ async def test_a_second_try_keeps_what_was_written_since_the_first_one_unless_th
     assert await fleet.run(half, _DECKS) == [["verbs"], ["verbs"]]
 
 
-async def test_all_are_taken_back_and_a_suspended_one_stays_suspended(fleet: Fleet) -> None:
+async def test_all_are_taken_back_and_a_suspended_one_stays_suspended(fleet: RolloutFleet) -> None:
     rollouts, life = fleet.services.rollouts, fleet.services.lifecycle
     closed, *_ = fleet.names
     await work(fleet, (await rollouts.start(_KEPT)).rollout_id)
@@ -309,7 +309,7 @@ async def test_all_are_taken_back_and_a_suspended_one_stays_suspended(fleet: Fle
     assert {done.outcome for done in await back(fleet)} == {"unchanged"}
 
 
-async def test_what_cannot_be_taken_back_says_why(files: Fleet) -> None:
+async def test_what_cannot_be_taken_back_says_why(files: RolloutFleet) -> None:
     services, rollouts = files.services, files.services.rollouts
     gone, unchanged, lost = files.names
     bare = await rollouts.start(Options(waves=("1",)))
@@ -343,7 +343,7 @@ async def test_what_cannot_be_taken_back_says_why(files: Fleet) -> None:
         await back(files, "nobody")
 
 
-async def test_copies_go_with_the_tenant_and_when_they_are_given_up(files: Fleet) -> None:
+async def test_copies_go_with_the_tenant_and_when_they_are_given_up(files: RolloutFleet) -> None:
     services, rollouts = files.services, files.services.rollouts
     gone, one, _ = files.names
     made = await rollouts.start(Options(restore_points=True, waves=(), keep_days=2))
@@ -368,7 +368,7 @@ async def test_copies_go_with_the_tenant_and_when_they_are_given_up(files: Fleet
     assert (await rollouts.progress()).kept.restore_points == 0
 
 
-async def test_a_copy_is_kept_as_many_days_as_were_asked_for(files: Fleet) -> None:
+async def test_a_copy_is_kept_as_many_days_as_were_asked_for(files: RolloutFleet) -> None:
     rollouts = files.services.rollouts
     made = await rollouts.start(Options(restore_points=True, waves=(), keep_days=30))
     await work(files, made.rollout_id)

@@ -58,7 +58,7 @@ def history(*scripts: str) -> list[Migration]:
 
 
 @dataclass
-class Fleet:
+class RolloutFleet:
     """An installation with ready tenants at version 2, and three migrations published since."""
 
     services: Services
@@ -97,13 +97,13 @@ class Fleet:
             return set((await db.execute(select(tenant.c.schema_version))).scalars())
 
 
-async def fill(services: Services, count: int) -> Fleet:
+async def fill(services: Services, count: int) -> RolloutFleet:
     await services.registry.publish(history(*FIRST))
     async with services.central.write() as db:
         rows = [new_tenant_row(new_database_name(), services.provider.name, utc_now()) for _ in range(count)]
         await db.execute(insert(tenant), rows)
     assert await services.provisioner.drain() == []
-    fleet = Fleet(services, {row["id"]: row["database_name"] for row in rows})
+    fleet = RolloutFleet(services, {row["id"]: row["database_name"] for row in rows})
     for tenant_id in fleet.names:
         await fleet.run(
             tenant_id, "INSERT INTO decks VALUES (1, 'verbs')", "INSERT INTO cards VALUES (1, 1), (2, 1)"
@@ -119,7 +119,7 @@ def sqld() -> Iterator[Sqld]:
 
 
 @pytest.fixture(params=["local", "sqld"])
-async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Fleet]:
+async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RolloutFleet]:
     variables = {"DATA_DIR": str(tmp_path), "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar")}
     if request.param == "local":
         begin_file(tmp_path / "central.db")
@@ -134,11 +134,11 @@ async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield await fill(services, 12)
 
 
-async def work(fleet: Fleet, rollout_id: str) -> Any:
+async def work(fleet: RolloutFleet, rollout_id: str) -> Any:
     return await fleet.services.rollouts.work(rollout_id, config=QUICK)
 
 
-async def test_every_tenant_ends_at_the_version_with_one_request_each(fleet: Fleet) -> None:
+async def test_every_tenant_ends_at_the_version_with_one_request_each(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     plan = await rollouts.plan(Options())
     assert (plan.tenants, plan.behind, plan.waves, plan.rebuilds) == (
@@ -164,7 +164,7 @@ async def test_every_tenant_ends_at_the_version_with_one_request_each(fleet: Fle
     assert len(await rollouts.store.newest(10)) == 1
 
 
-async def test_rows_are_estimated_from_the_databases_that_answer(fleet: Fleet) -> None:
+async def test_rows_are_estimated_from_the_databases_that_answer(fleet: RolloutFleet) -> None:
     names = list(fleet.names.values())
     await fleet.run(next(iter(fleet.names)), "INSERT INTO decks VALUES (2, 'nouns'), (3, 'idioms')")
     pending, open_target = history(*FIRST, *LATER)[2:], fleet.services.provider.open
@@ -175,7 +175,7 @@ async def test_rows_are_estimated_from_the_databases_that_answer(fleet: Fleet) -
     assert await estimated_rows(open_target, gone, 1000, pending[:1]) == {}  # nobody need be asked
 
 
-async def test_a_wrong_belief_costs_a_request_and_nothing_else(fleet: Fleet) -> None:
+async def test_a_wrong_belief_costs_a_request_and_nothing_else(fleet: RolloutFleet) -> None:
     migrations = history(*FIRST, *LATER)
     ahead, behind, *_ = fleet.names
     await apply(await fleet.services.provider.open(fleet.names[ahead]), migrations)
@@ -189,7 +189,7 @@ async def test_a_wrong_belief_costs_a_request_and_nothing_else(fleet: Fleet) -> 
     assert await fleet.versions() == {(1, 2, 3, 4, 5)}
 
 
-async def test_a_failing_tenant_pauses_it_and_once_repaired_it_goes_on(fleet: Fleet) -> None:
+async def test_a_failing_tenant_pauses_it_and_once_repaired_it_goes_on(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     broken = sorted(fleet.names, key=lambda each: fleet.names[each])[5]
     await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
@@ -225,7 +225,7 @@ SABOTAGE = {
 }
 
 
-async def test_what_users_did_to_their_own_schemas_is_told_and_stops_nobody(fleet: Fleet) -> None:
+async def test_what_users_did_to_their_own_schemas_is_told_and_stops_nobody(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     hostile = dict(zip(fleet.names, SABOTAGE, strict=False))
     for tenant_id, kind in hostile.items():
@@ -252,7 +252,7 @@ async def test_what_users_did_to_their_own_schemas_is_told_and_stops_nobody(flee
 
 
 @pytest.mark.timeout(400)
-async def test_views_that_double_neither_hang_a_rollout_nor_a_check(fleet: Fleet) -> None:
+async def test_views_that_double_neither_hang_a_rollout_nor_a_check(fleet: RolloutFleet) -> None:
     """Forty of them would take an engine that works them out longer than anybody lives."""
     rollouts = fleet.services.rollouts
     views = ["CREATE VIEW w0 AS SELECT 1 AS x FROM decks"] + [
@@ -279,7 +279,7 @@ async def test_views_that_double_neither_hang_a_rollout_nor_a_check(fleet: Fleet
     assert "view w39 should not be there" in checked[bare].reasons
 
 
-async def test_drifted_tenants_alone_are_no_canaries(fleet: Fleet) -> None:
+async def test_drifted_tenants_alone_are_no_canaries(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     drifted, broken = tuple(fleet.names)[:3], tuple(fleet.names)[3]
     for tenant_id in drifted:
@@ -298,7 +298,7 @@ async def test_drifted_tenants_alone_are_no_canaries(fleet: Fleet) -> None:
     assert not done.is_fine
 
 
-async def test_a_rollout_over_drifted_tenants_only_has_proved_nothing(fleet: Fleet) -> None:
+async def test_a_rollout_over_drifted_tenants_only_has_proved_nothing(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     for tenant_id in fleet.names:
         await fleet.run(tenant_id, *SABOTAGE["table dropped"], "SELECT 1")
@@ -308,7 +308,7 @@ async def test_a_rollout_over_drifted_tenants_only_has_proved_nothing(fleet: Fle
     assert (done.counts["drifted"], done.is_fine) == (12, False)
 
 
-async def test_a_repaired_tenant_is_migrated_when_drifted_ones_are_tried_again(fleet: Fleet) -> None:
+async def test_a_repaired_tenant_is_migrated_when_drifted_ones_are_tried_again(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     by_name = sorted(fleet.names, key=lambda each: fleet.names[each])
     drifted, broken = by_name[3], by_name[5]
@@ -324,7 +324,7 @@ async def test_a_repaired_tenant_is_migrated_when_drifted_ones_are_tried_again(f
     assert await fleet.versions() == {(1, 2, 3, 4, 5)}
 
 
-async def test_a_wave_is_judged_by_those_whose_schema_is_the_registrys(fleet: Fleet) -> None:
+async def test_a_wave_is_judged_by_those_whose_schema_is_the_registrys(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     changed, well = tuple(fleet.names)[:2]
     # Harmless to the migrations, and what the health query asks for is gone.
@@ -338,7 +338,7 @@ async def test_a_wave_is_judged_by_those_whose_schema_is_the_registrys(fleet: Fl
     assert well in fleet.names
 
 
-async def test_a_wave_is_not_over_while_somebody_has_failed_ones_tried_again(fleet: Fleet) -> None:
+async def test_a_wave_is_not_over_while_somebody_has_failed_ones_tried_again(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     started = await rollouts.start(Options(failure_budget="100%"))
     store, now = rollouts.store, rollouts.clock.now_ms()
@@ -356,7 +356,7 @@ async def test_a_wave_is_not_over_while_somebody_has_failed_ones_tried_again(fle
     assert await fleet.recorded() == {5}
 
 
-async def test_within_its_budget_it_goes_on_and_says_who_failed(fleet: Fleet) -> None:
+async def test_within_its_budget_it_goes_on_and_says_who_failed(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     broken = list(fleet.names)[:2]
     for tenant_id in broken:
@@ -369,7 +369,7 @@ async def test_within_its_budget_it_goes_on_and_says_who_failed(fleet: Fleet) ->
     assert await fleet.recorded() == {2, 5}
 
 
-async def test_one_that_is_done_is_opened_again_for_those_that_failed(fleet: Fleet) -> None:
+async def test_one_that_is_done_is_opened_again_for_those_that_failed(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     broken = next(iter(fleet.names))
     await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
@@ -394,7 +394,9 @@ async def test_one_that_is_done_is_opened_again_for_those_that_failed(fleet: Fle
         await rollouts.resume(made.rollout_id)
 
 
-async def test_of_an_aborted_one_nothing_is_tried_again_nor_while_another_is_open(fleet: Fleet) -> None:
+async def test_of_an_aborted_one_nothing_is_tried_again_nor_while_another_is_open(
+    fleet: RolloutFleet,
+) -> None:
     rollouts = fleet.services.rollouts
     broken = sorted(fleet.names, key=lambda each: fleet.names[each])[0]
     await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
@@ -412,7 +414,7 @@ async def test_of_an_aborted_one_nothing_is_tried_again_nor_while_another_is_ope
     assert await rollouts.retry(first.rollout_id) == 1
 
 
-async def test_why_it_was_paused_is_not_forgotten(fleet: Fleet) -> None:
+async def test_why_it_was_paused_is_not_forgotten(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     broken = next(iter(fleet.names))
     await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
@@ -424,7 +426,7 @@ async def test_why_it_was_paused_is_not_forgotten(fleet: Fleet) -> None:
     assert aborted.reason == f"aborted by an operator; it was paused: {paused.reason}"
 
 
-async def test_it_tells_who_is_at_work_on_it(fleet: Fleet) -> None:
+async def test_it_tells_who_is_at_work_on_it(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     made = await rollouts.start(Options(waves=()))
     assert (await rollouts.progress()).workers == 0
@@ -442,7 +444,7 @@ async def test_it_tells_who_is_at_work_on_it(fleet: Fleet) -> None:
     assert await rollouts.workers.count(made.rollout_id, now_ms) == 1
 
 
-async def test_thousands_of_failures_are_grouped_page_by_page(fleet: Fleet) -> None:
+async def test_thousands_of_failures_are_grouped_page_by_page(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     made = await rollouts.start(Options(waves=()))
     cause = "migration 4 (step_4), statement 1, line 1: row {} of decks is not unique: 'name {}'"
@@ -461,7 +463,7 @@ async def test_thousands_of_failures_are_grouped_page_by_page(fleet: Fleet) -> N
     assert all(len(each.examples) == 3 for each in found)
 
 
-async def test_a_health_query_that_cannot_be_run_touches_nobody(fleet: Fleet) -> None:
+async def test_a_health_query_that_cannot_be_run_touches_nobody(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     for wrong in (
         "SELEC 1",
@@ -485,7 +487,7 @@ async def test_a_health_query_that_cannot_be_run_touches_nobody(fleet: Fleet) ->
         assert {name async for page in pages for name in page} == set(fleet.names.values())
 
 
-async def test_workers_share_it_and_each_tenant_is_done_once(fleet: Fleet) -> None:
+async def test_workers_share_it_and_each_tenant_is_done_once(fleet: RolloutFleet) -> None:
     started = await fleet.services.rollouts.start(Options(waves=()))
     ended = await asyncio.gather(*(work(fleet, started.rollout_id) for _ in range(3)))
     assert {each.state for each in ended} == {RolloutState.DONE}
@@ -493,7 +495,7 @@ async def test_workers_share_it_and_each_tenant_is_done_once(fleet: Fleet) -> No
     assert (done.counts["migrated"], done.requests) == (12, 12)
 
 
-async def test_a_worker_that_vanishes_is_replaced_when_its_lease_is_over(fleet: Fleet) -> None:
+async def test_a_worker_that_vanishes_is_replaced_when_its_lease_is_over(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     started = await rollouts.start(Options(waves=()))
     now_ms = rollouts.clock.now_ms()
@@ -506,7 +508,7 @@ async def test_a_worker_that_vanishes_is_replaced_when_its_lease_is_over(fleet: 
     assert await fleet.versions() == {(1, 2, 3, 4, 5)}
 
 
-async def test_a_lease_is_renewed_for_what_is_still_held_and_only_that_counts(fleet: Fleet) -> None:
+async def test_a_lease_is_renewed_for_what_is_still_held_and_only_that_counts(fleet: RolloutFleet) -> None:
     store = fleet.services.rollouts.store
     made = (await fleet.services.rollouts.start(Options(waves=()))).rollout_id
     now_ms = fleet.services.rollouts.clock.now_ms()
@@ -524,7 +526,7 @@ async def test_a_lease_is_renewed_for_what_is_still_held_and_only_that_counts(fl
     assert await store.renew(made, kept[:3], now_ms + 10_000) == []
 
 
-async def test_stopped_in_the_middle_it_gives_back_what_it_had(fleet: Fleet) -> None:
+async def test_stopped_in_the_middle_it_gives_back_what_it_had(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     started = await rollouts.start(Options(waves=()))
     each = RolloutWorkerConfig(concurrency=1, poll_s=0.05, flush_at=1, lease_s=600)
@@ -541,7 +543,7 @@ async def test_stopped_in_the_middle_it_gives_back_what_it_had(fleet: Fleet) -> 
     assert (await rollouts.progress()).requests == 12
 
 
-async def test_paused_by_an_operator_it_takes_on_no_more(fleet: Fleet) -> None:
+async def test_paused_by_an_operator_it_takes_on_no_more(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     started = await rollouts.start(Options(waves=()))
     await rollouts.pause(started.rollout_id)
@@ -557,7 +559,7 @@ async def test_paused_by_an_operator_it_takes_on_no_more(fleet: Fleet) -> None:
     ]  # fmt: skip
 
 
-async def test_canaries_go_first_and_the_wave_is_looked_at(fleet: Fleet) -> None:
+async def test_canaries_go_first_and_the_wave_is_looked_at(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     canaries = tuple(list(fleet.names)[7:9])
     await fleet.run(canaries[1], "DELETE FROM cards")
@@ -573,7 +575,7 @@ async def test_canaries_go_first_and_the_wave_is_looked_at(fleet: Fleet) -> None
     assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
 
 
-async def test_a_restore_point_holds_what_was_there_before(fleet: Fleet) -> None:
+async def test_a_restore_point_holds_what_was_there_before(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     started = await rollouts.start(Options(restore_points=True, waves=()))
     ended = await work(fleet, started.rollout_id)
@@ -591,7 +593,9 @@ async def test_a_restore_point_holds_what_was_there_before(fleet: Fleet) -> None
         await ledger_rows(await fleet.services.provider.open(rows[0].restore_point))
 
 
-async def test_a_tenant_that_has_no_restore_point_is_left_as_it_is_and_the_others_go_on(fleet: Fleet) -> None:
+async def test_a_tenant_that_has_no_restore_point_is_left_as_it_is_and_the_others_go_on(
+    fleet: RolloutFleet,
+) -> None:
     lost = next(iter(fleet.names))
     await fleet.services.provider.delete(fleet.names[lost])
     made = await fleet.services.rollouts.start(Options(waves=(), restore_points=True, failure_budget="1"))
@@ -601,7 +605,7 @@ async def test_a_tenant_that_has_no_restore_point_is_left_as_it_is_and_the_other
     assert [(each.cause, each.examples) for each in progress.failures] == [("not_found", (lost,))]
 
 
-async def test_a_rehearsal_believes_no_false_alarm(fleet: Fleet) -> None:
+async def test_a_rehearsal_believes_no_false_alarm(fleet: RolloutFleet) -> None:
     """SQLite 3.45, in sqld, says that a REAL column with a default, added to rows, holds NULL."""
     real = "ALTER TABLE cards ADD COLUMN ease REAL NOT NULL DEFAULT 2.5"
     await fleet.services.registry.publish(history(*FIRST, *LATER, real))
@@ -609,7 +613,7 @@ async def test_a_rehearsal_believes_no_false_alarm(fleet: Fleet) -> None:
     assert (found.faults, found.from_version) == ((), 2)
 
 
-async def test_a_rehearsal_changes_only_copies_and_tells_what_would_happen(fleet: Fleet) -> None:
+async def test_a_rehearsal_changes_only_copies_and_tells_what_would_happen(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     broken = next(iter(fleet.names))
     await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
@@ -639,7 +643,7 @@ async def test_a_rehearsal_changes_only_copies_and_tells_what_would_happen(fleet
     ],
 )
 async def test_what_makes_no_sense_is_refused(
-    fleet: Fleet, options: Options, to: int | None, fault: str
+    fleet: RolloutFleet, options: Options, to: int | None, fault: str
 ) -> None:
     with pytest.raises(BadRollout, match=fault):
         await fleet.services.rollouts.start(options, to)

@@ -12,7 +12,7 @@ from testbed.twin import Twin
 from freehold.rollouts.types import Options, RolloutState
 from freehold.settings.load import load_settings
 from freehold.wiring.services import open_services
-from tests.integration.test_rollouts import QUICK, Fleet, fill
+from tests.integration.test_rollouts import QUICK, RolloutFleet, fill
 
 COUNT = 16
 DATABASES = "/db/*"
@@ -20,7 +20,7 @@ HISTORY = {(1, 2, 3, 4, 5)}
 
 
 @pytest.fixture
-async def fleet(twin: Twin, tmp_path: Path) -> AsyncIterator[Fleet]:
+async def fleet(twin: Twin, tmp_path: Path) -> AsyncIterator[RolloutFleet]:
     twin.fault_no_more()
     variables = {
         "DATA_DIR": str(tmp_path),
@@ -42,7 +42,7 @@ async def fleet(twin: Twin, tmp_path: Path) -> AsyncIterator[Fleet]:
     ids=lambda faults: "+".join(each["kind"] for each in faults),
 )
 async def test_every_tenant_gets_there_once_whatever_is_refused_or_lost(
-    twin: Twin, fleet: Fleet, faults: list[dict[str, Any]]
+    twin: Twin, fleet: RolloutFleet, faults: list[dict[str, Any]]
 ) -> None:
     twin.fault(*({**each, "path": DATABASES, "times": 40} for each in faults), seed=6)
     rollouts = replace(fleet.services.rollouts, random=lambda: 0.0)  # the shortest waits
@@ -59,7 +59,9 @@ async def test_every_tenant_gets_there_once_whatever_is_refused_or_lost(
     assert await fleet.recorded() == {5}
 
 
-async def test_a_provider_that_refuses_for_good_fails_tenants_and_pauses(twin: Twin, fleet: Fleet) -> None:
+async def test_a_provider_that_refuses_for_good_fails_tenants_and_pauses(
+    twin: Twin, fleet: RolloutFleet
+) -> None:
     twin.fault({"kind": "rate_limit", "path": DATABASES})
     rollouts = replace(fleet.services.rollouts, random=lambda: 0.0)  # the shortest waits
     started = await rollouts.start(Options())

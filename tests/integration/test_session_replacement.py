@@ -26,7 +26,7 @@ def outbox(tmp_path: Path) -> OutboxReader:
     return OutboxReader(tmp_path / "outbox.jsonl")
 
 
-class Browser:
+class BrowserSession:
     """Keeps the cookies of one application."""
 
     def __init__(self, app: AuthApp) -> None:
@@ -65,7 +65,7 @@ async def test_the_session_that_is_brought_ends(
 ) -> None:
     await app.sign_up(ADA)
     await app.write('UPDATE "user" SET "emailVerified" = 1')
-    browser, other = Browser(app), Browser(app)
+    browser, other = BrowserSession(app), BrowserSession(app)
     elsewhere = (await other.post("/api/auth/sign-in/email", KNOWN)).json()["token"]
     path, body = (await ways_in(app, outbox))[way]
     if brought == "cookie":
@@ -105,7 +105,7 @@ async def test_who_brings_none_loses_none(app: AuthApp) -> None:
 
 
 async def test_it_ends_only_when_the_next_one_begins(app: AuthApp) -> None:
-    browser = Browser(app)
+    browser = BrowserSession(app)
     token = (await browser.post("/api/auth/sign-up/email", {"name": "Ada", **KNOWN})).json()["token"]
     for path, body in (
         ("/api/auth/sign-in/email", {**KNOWN, "password": "wrong-horse-1"}),
@@ -131,7 +131,7 @@ async def test_no_token_of_the_one_before_works_after_it(app: AuthApp) -> None:
 
 async def test_a_guest_is_linked_and_their_session_ends_with_that(app: AuthApp) -> None:
     await app.sign_up(ADA)
-    browser = Browser(app)
+    browser = BrowserSession(app)
     guest = (await browser.post("/api/auth/sign-in/anonymous")).json()
     assert (await browser.post("/api/auth/sign-in/email", KNOWN)).status_code == 200
     assert await app.get_session(guest["token"]) is None
@@ -142,7 +142,7 @@ async def test_an_administrator_who_acts_as_somebody_comes_back_to_their_own_ses
     ada = (await app.sign_up(ADA)).json()
     await app.sign_up(EVE)
     await app.write("UPDATE \"user\" SET role = 'admin' WHERE email = ?", EVE)
-    admin = Browser(app)
+    admin = BrowserSession(app)
     own = (await admin.post("/api/auth/sign-in/email", {**KNOWN, "email": EVE})).json()["token"]
     body = {"userId": ada["user"]["id"]}
     assert (await admin.post("/api/auth/admin/impersonate-user", body)).status_code == 200
@@ -154,7 +154,7 @@ async def test_an_administrator_who_acts_as_somebody_comes_back_to_their_own_ses
 async def test_the_trail_names_who_asks_and_not_who_was_in_another_cookie(tmp_path: Path) -> None:
     async with running_service(tmp_path) as app:
         ada = (await app.sign_up(ADA)).json()
-        browser = Browser(app)
+        browser = BrowserSession(app)
         await browser.post("/api/auth/sign-up/email", {"name": "Eve", **KNOWN, "email": EVE})
         body = {"currentPassword": PASSWORD, "newPassword": "another-pass-22"}
         bearer = f"Bearer {ada['token']}"

@@ -26,7 +26,7 @@ from freehold.providers.local.provider import LocalProvider
 from freehold.providers.sqlite.file_target import FileTarget, local_scratch
 from freehold.tenants.types import TenantState
 from tests.integration.migrate_parts import bahar, history
-from tests.integration.test_provisioning_crashes import House
+from tests.integration.test_provisioning_crashes import CrashSite
 from tests.integration.test_provisioning_crashes import published as published  # noqa: PLC0414 - a fixture
 from tests.integration.test_snapshot_load import LEDGER, SEARCH, SEEDED
 from tests.integration.test_snapshot_property import look
@@ -47,7 +47,7 @@ def query(path: Path, sql: str) -> list[Any]:
         return list(connection.execute(sql))
 
 
-class SnapshotHouse(House):
+class SnapshotHouse(CrashSite):
     """The same house; `copies` says how a database gets its snapshot."""
 
     copies = True
@@ -112,7 +112,7 @@ def test_processes_killed_at_any_moment_leave_nothing_behind(house: SnapshotHous
     house.check(30)
 
 
-class Place:
+class CopyingProvider:
     """A local provider whose new databases are copies."""
 
     def __init__(self, folder: Path) -> None:
@@ -127,15 +127,15 @@ class Place:
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    made = Place(tmp_path / "data")
+async def place(tmp_path: Path) -> AsyncIterator[CopyingProvider]:
+    made = CopyingProvider(tmp_path / "data")
     yield made
     await made.provider.aclose()
 
 
 @pytest.mark.parametrize("migrations", [SEEDED, SEARCH, bahar()], ids=["seeded", "search", "bahar"])
 async def test_a_copied_database_is_the_one_that_replaying_gives(
-    place: Place, tmp_path: Path, migrations: list[Migration]
+    place: CopyingProvider, tmp_path: Path, migrations: list[Migration]
 ) -> None:
     place.snapshot = await build_snapshot(migrations, local_scratch)
     began = datetime.now(UTC).isoformat()
@@ -156,7 +156,7 @@ async def test_a_copied_database_is_the_one_that_replaying_gives(
     assert (await apply(target, more)).applied == (len(more),)
 
 
-async def test_each_copy_is_a_database_of_its_own(place: Place) -> None:
+async def test_each_copy_is_a_database_of_its_own(place: CopyingProvider) -> None:
     place.snapshot = await build_snapshot(SEEDED, local_scratch)
     await asyncio.gather(*(place.provider.create(f"t-{number % 10}") for number in range(30)))
     target = await place.provider.open("t-1")
@@ -166,7 +166,7 @@ async def test_each_copy_is_a_database_of_its_own(place: Place) -> None:
     assert list((place.files.root / ".drafts").iterdir()) == []
 
 
-async def test_a_database_that_exists_is_never_overwritten(place: Place) -> None:
+async def test_a_database_that_exists_is_never_overwritten(place: CopyingProvider) -> None:
     await place.provider.create("a")
     target = await place.provider.open("a")
     await apply(target, history("CREATE TABLE mine (a); INSERT INTO mine VALUES (1)"))
@@ -175,7 +175,9 @@ async def test_a_database_that_exists_is_never_overwritten(place: Place) -> None
     assert query(place.files.path_of("a"), "SELECT a FROM mine") == [(1,)]
 
 
-async def test_a_newer_snapshot_makes_a_new_template_and_none_an_empty_database(place: Place) -> None:
+async def test_a_newer_snapshot_makes_a_new_template_and_none_an_empty_database(
+    place: CopyingProvider,
+) -> None:
     for name, migrations in (("a", SEEDED[:1]), ("b", SEEDED)):
         place.snapshot = await build_snapshot(migrations, local_scratch)
         await place.provider.create(name)
@@ -185,7 +187,9 @@ async def test_a_newer_snapshot_makes_a_new_template_and_none_an_empty_database(
     assert query(place.files.path_of("c"), "SELECT count(*) FROM sqlite_schema") == [(0,)]
 
 
-async def test_seeds_that_look_like_the_mark_make_no_template_but_still_a_database(place: Place) -> None:
+async def test_seeds_that_look_like_the_mark_make_no_template_but_still_a_database(
+    place: CopyingProvider,
+) -> None:
     seeds = history("CREATE TABLE a (text); INSERT INTO a VALUES ('@freehold-applied-at@@@@')")
     place.snapshot = await build_snapshot(seeds, local_scratch)
     with capture_logs() as lines:
@@ -196,7 +200,7 @@ async def test_seeds_that_look_like_the_mark_make_no_template_but_still_a_databa
 
 
 async def test_a_disk_without_room_for_the_template_costs_no_tenant(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: CopyingProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.snapshot = await build_snapshot(SEEDED, local_scratch)
     monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")

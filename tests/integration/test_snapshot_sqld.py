@@ -20,7 +20,7 @@ from freehold.providers.sqlite.file_target import local_scratch
 from freehold.tenants.snapshots import Snapshots
 from tests.integration.migrate_parts import Counted, bahar, history
 from tests.integration.test_snapshot_load import LEDGER, SEEDED
-from tests.unit.test_snapshots_service import World
+from tests.unit.test_snapshots_service import MovingRegistry
 
 # The SQLite in sqld 0.24 rounds these the other way than newer ones.
 ROUNDED = history(
@@ -109,7 +109,7 @@ async def test_loaders_and_an_applier_at_once_leave_each_version_there_once(data
 
 
 async def test_the_first_tenant_proves_it_and_the_others_take_it(databases: Databases) -> None:
-    world = World(*(each.sql for each in SEEDED))
+    world = MovingRegistry(*(each.sql for each in SEEDED))
     snapshots = Snapshots(world.now, local_scratch, prove=True)
     trips = []
     for number in range(3):
@@ -123,7 +123,7 @@ async def test_the_first_tenant_proves_it_and_the_others_take_it(databases: Data
 async def test_where_this_server_makes_something_else_of_it_every_tenant_replays(
     databases: Databases,
 ) -> None:
-    world = World(*(each.sql for each in ROUNDED))
+    world = MovingRegistry(*(each.sql for each in ROUNDED))
     snapshots = Snapshots(world.now, local_scratch, prove=True)
     with capture_logs() as lines:
         for number in range(2):

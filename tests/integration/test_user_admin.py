@@ -13,7 +13,7 @@ from tests.support.auth_app import AuthApp, QuickHasher, running_auth
 
 
 @dataclass
-class Scene:
+class AdminAndUser:
     app: AuthApp
     admin: dict[str, Any]
     user: dict[str, Any]
@@ -41,14 +41,14 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+async def scene(tmp_path: Path) -> AsyncIterator[AdminAndUser]:
     async with running_auth(tmp_path, hasher=QuickHasher()) as app:
         admin = (await app.sign_up("admin@example.com", name="Admin")).json()
         await app.write("""UPDATE "user" SET role = 'admin'""")
-        yield Scene(app, admin, (await app.sign_up("user@example.com", name="User")).json())
+        yield AdminAndUser(app, admin, (await app.sign_up("user@example.com", name="User")).json())
 
 
-async def test_rights_that_end_end_the_impersonations_begun_with_them(scene: Scene) -> None:
+async def test_rights_that_end_end_the_impersonations_begun_with_them(scene: AdminAndUser) -> None:
     boss = (await scene.app.sign_up("boss@example.com", name="Boss")).json()
     ends: list[tuple[str, dict[str, Any]]] = [
         ("set-role", {"role": "user"}),
@@ -69,7 +69,7 @@ async def test_rights_that_end_end_the_impersonations_begun_with_them(scene: Sce
     assert await scene.lives(scene.user["token"])  # the user's own
 
 
-async def test_an_impersonator_is_no_administrator_meanwhile(scene: Scene) -> None:
+async def test_an_impersonator_is_no_administrator_meanwhile(scene: AdminAndUser) -> None:
     acting = (await scene.ask("impersonate-user", userId=scene.user_id)).json()["session"]["token"]
     for path in ("impersonate-user", "set-role", "ban-user", "remove-user"):
         refused = await scene.ask(path, acting, userId=scene.admin_id, role="admin")
@@ -79,7 +79,7 @@ async def test_an_impersonator_is_no_administrator_meanwhile(scene: Scene) -> No
     assert (stopped.status_code, stopped.json()) == (400, {"message": "Failed to find admin session"})
 
 
-async def test_stopping_needs_the_cookie_of_the_same_administrator(scene: Scene) -> None:
+async def test_stopping_needs_the_cookie_of_the_same_administrator(scene: AdminAndUser) -> None:
     """Another administrator's kept session, put there by whoever can set cookies, gives nothing."""
     other = (await scene.app.sign_up("other@example.com", name="Other")).json()
     await scene.ask("set-role", userId=other["user"]["id"], role="admin")
@@ -99,7 +99,7 @@ async def test_stopping_needs_the_cookie_of_the_same_administrator(scene: Scene)
     assert not await scene.lives(acting.json()["session"]["token"])
 
 
-async def test_a_banned_user_is_nobody_to_act_as(scene: Scene) -> None:
+async def test_a_banned_user_is_nobody_to_act_as(scene: AdminAndUser) -> None:
     await scene.ask("ban-user", userId=scene.user_id, banExpiresIn=60)
     refused = await scene.ask("impersonate-user", userId=scene.user_id)
     assert (refused.status_code, refused.json()["code"]) == (403, "BANNED_USER")
@@ -107,7 +107,7 @@ async def test_a_banned_user_is_nobody_to_act_as(scene: Scene) -> None:
     assert (await scene.ask("impersonate-user", userId=scene.user_id)).status_code == 200
 
 
-async def test_a_new_password_ends_all_sessions_and_makes_a_way_in(scene: Scene) -> None:
+async def test_a_new_password_ends_all_sessions_and_makes_a_way_in(scene: AdminAndUser) -> None:
     made = (await scene.ask("create-user", name="No password", email="none@example.com")).json()["user"]
     refused = {"email": "none@example.com", "password": ""}
     assert (await scene.app.post("/api/auth/sign-in/email", refused)).status_code == 401
@@ -121,7 +121,7 @@ async def test_a_new_password_ends_all_sessions_and_makes_a_way_in(scene: Scene)
     assert rows == [(1,)]
 
 
-async def test_a_removed_users_tenant_is_left_for_deletion(scene: Scene) -> None:
+async def test_a_removed_users_tenant_is_left_for_deletion(scene: AdminAndUser) -> None:
     assert (await scene.ask("remove-user", userId=scene.user_id)).json() == {"success": True}
     state = await scene.app.rows("SELECT state, due_at_ms > 0 FROM tenant WHERE user_id = ?", scene.user_id)
     assert state == [("deleting", 1)]
@@ -130,7 +130,7 @@ async def test_a_removed_users_tenant_is_left_for_deletion(scene: Scene) -> None
     assert (oneself.status_code, oneself.json()["code"]) == (400, "YOU_CANNOT_REMOVE_YOURSELF")
 
 
-async def test_every_user_who_is_made_gets_a_tenant(scene: Scene) -> None:
+async def test_every_user_who_is_made_gets_a_tenant(scene: AdminAndUser) -> None:
     created = len(scene.app.created)
     made = (await scene.ask("create-user", name="N", email="n@example.com", role=["a", "b"])).json()["user"]
     assert made["role"] == "a,b"
@@ -140,7 +140,7 @@ async def test_every_user_who_is_made_gets_a_tenant(scene: Scene) -> None:
     assert len(scene.app.created) == created + 1
 
 
-async def test_two_who_make_the_same_user_at_once(scene: Scene) -> None:
+async def test_two_who_make_the_same_user_at_once(scene: AdminAndUser) -> None:
     replies = await asyncio.gather(
         *(
             scene.ask("create-user", name="N", email="Same@example.com", password="correct-horse-1")
@@ -175,7 +175,7 @@ async def test_two_who_make_the_same_user_at_once(scene: Scene) -> None:
         ({"offset": "99999999999999999999"}, ["admin", "user", "percent", "a_b", "banned"]),
     ],
 )  # fmt: skip
-async def test_users_are_found(scene: Scene, query: dict[str, Any], expected: list[str]) -> None:
+async def test_users_are_found(scene: AdminAndUser, query: dict[str, Any], expected: list[str]) -> None:
     for name, text in {"percent": "100% percent", "a_b": "a_b", "banned": "axb"}.items():
         found = (await scene.ask("create-user", name=text, email=f"{name}@example.com")).json()["user"]
     await scene.ask("ban-user", userId=found["id"])
@@ -214,7 +214,7 @@ ODD: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("path", "body"), ODD)
-async def test_odd_input_changes_nothing(scene: Scene, path: str, body: dict[str, Any]) -> None:
+async def test_odd_input_changes_nothing(scene: AdminAndUser, path: str, body: dict[str, Any]) -> None:
     everything = 'SELECT * FROM "user" ORDER BY id'
     before = await scene.app.rows(everything)
     reply = await scene.ask(path, **{"userId": scene.user_id, **body})
@@ -222,7 +222,7 @@ async def test_odd_input_changes_nothing(scene: Scene, path: str, body: dict[str
     assert await scene.app.rows(everything) == before
 
 
-async def test_nobody_raises_themself(scene: Scene) -> None:
+async def test_nobody_raises_themself(scene: AdminAndUser) -> None:
     token = scene.user["token"]
     for path, body in [*ODD, ("set-role", {"role": "admin"}), ("update-user", {"data": {"role": "admin"}})]:
         if path != "has-permission":
@@ -256,7 +256,7 @@ async def test_what_comes_while_a_password_is_checked_counts(
         admin = (await app.sign_up("admin@example.com")).json()
         await app.write("""UPDATE "user" SET role = 'admin'""")
         user = (await app.sign_up("user@example.com")).json()
-        scene = Scene(app, admin, user)
+        scene = AdminAndUser(app, admin, user)
         hasher.go_on.clear()
         known = {"email": "user@example.com", "password": "correct-horse-1"}
         signing_in = asyncio.create_task(app.post("/api/auth/sign-in/email", known))
@@ -267,7 +267,7 @@ async def test_what_comes_while_a_password_is_checked_counts(
         assert await app.rows('SELECT count(*) FROM session WHERE "userId" = ?', scene.user_id) == [(0,)]
 
 
-async def test_permissions_are_all_or_nothing(scene: Scene) -> None:
+async def test_permissions_are_all_or_nothing(scene: AdminAndUser) -> None:
     for wanted, expected in (
         ({"user": ["list", "ban"]}, True),
         ({"user": ["list", "impersonate-admins"]}, False),

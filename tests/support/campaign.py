@@ -50,7 +50,7 @@ FAULTS: list[dict[str, Any]] = [
 
 
 @dataclass
-class Report:
+class FaultReport:
     """What happened, and what was left in the end. `orphans` to `secrets` are to be empty."""
 
     signed_up: int = 0
@@ -73,7 +73,7 @@ class Report:
         )
 
 
-class Campaign:
+class FaultCampaign:
     """One run in a folder of its own."""
 
     def __init__(self, folder: Path, people: int, seed: int, kills: int) -> None:
@@ -83,11 +83,11 @@ class Campaign:
         self.random = random.Random(seed)
         self.twin = Twin(folder / "twin", "--databases-at", "paths")
         self.folder = folder
-        self.report = Report()
+        self.report = FaultReport()
         self._counts = threading.Lock()
         self._is_broken = threading.Event()
 
-    def run(self) -> Report:
+    def run(self) -> FaultReport:
         """Play it all, then look."""
         started = time.monotonic()
         self.twin.start()
@@ -233,10 +233,10 @@ class Campaign:
                 yield str(file)
 
 
-def play(people: int, seed: int, kills: int) -> Report:
+def play(people: int, seed: int, kills: int) -> FaultReport:
     """One campaign in a folder that is removed at the end if all is well."""
     folder = Path(tempfile.mkdtemp(prefix="campaign-"))
-    report = Campaign(folder, people, seed, kills).run()
+    report = FaultCampaign(folder, people, seed, kills).run()
     if report.is_whole:
         shutil.rmtree(folder, ignore_errors=True)
     else:

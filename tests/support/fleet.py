@@ -13,12 +13,12 @@ from testbed.sqld_service import sqld_variables
 from testbed.twin import Twin, running_twin
 
 from freehold.providers.sqld.client.keys import NamespaceKeys
-from tests.integration.test_provisioning_cli import Place
+from tests.integration.test_provisioning_cli import InstallationOnDisk
 
 KINDS = ("local", "sqld", "turso")
 
 
-class Fleet(Place):
+class Fleet(InstallationOnDisk):
     """Commands run on it, and its databases are reached behind the service's back, as their users reach them."""
 
     kind = "local"

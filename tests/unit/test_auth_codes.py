@@ -70,7 +70,7 @@ class Post:
 
 
 @dataclass
-class World:
+class CodesInMemory:
     """Codes are 000001, 000002 and so on."""
 
     rate: Rate = field(default_factory=lambda: Rate(3, 3600))
@@ -118,24 +118,24 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> CodesInMemory:
+    return CodesInMemory()
 
 
-async def test_a_code_works_once(world: World) -> None:
+async def test_a_code_works_once(world: CodesInMemory) -> None:
     code = await world.send()
     assert len(code) == 6
     assert [await world.outcome(code), await world.outcome(code)] == ["in", "wrong_code"]
 
 
-async def test_checking_a_code_does_not_use_it_up(world: World) -> None:
+async def test_checking_a_code_does_not_use_it_up(world: CodesInMemory) -> None:
     code = await world.send()
     first, again = [await world.codes.check(SIGN_IN, code, HOME) for _ in range(2)]
     assert first == again
     assert await world.outcome(code) == "in"
 
 
-async def test_a_code_is_for_one_address_and_one_thing(world: World) -> None:
+async def test_a_code_is_for_one_address_and_one_thing(world: CodesInMemory) -> None:
     code = await world.send()
     for other in (
         Purpose(kind="sign-in", email="eve@example.com"),
@@ -147,7 +147,7 @@ async def test_a_code_is_for_one_address_and_one_thing(world: World) -> None:
     assert await world.outcome(code) == "in"
 
 
-async def test_a_code_to_change_an_address_is_for_who_asked(world: World) -> None:
+async def test_a_code_to_change_an_address_is_for_who_asked(world: CodesInMemory) -> None:
     def change(old: str) -> Purpose:
         return Purpose(kind="change-email", email="new@example.com", old_email=old)
 
@@ -156,7 +156,7 @@ async def test_a_code_to_change_an_address_is_for_who_asked(world: World) -> Non
     assert await world.outcome(code, change("ada@example.com")) == "in"
 
 
-async def test_a_code_lasts_five_minutes(world: World) -> None:
+async def test_a_code_lasts_five_minutes(world: CodesInMemory) -> None:
     code = await world.send()
     world.wait(minutes=4, seconds=59)
     await world.codes.check(SIGN_IN, code, HOME)
@@ -164,18 +164,20 @@ async def test_a_code_lasts_five_minutes(world: World) -> None:
     assert await world.outcome(code) == "code_expired"
 
 
-async def test_a_newer_code_replaces_the_older(world: World) -> None:
+async def test_a_newer_code_replaces_the_older(world: CodesInMemory) -> None:
     older, newer = await world.send(), await world.send()
     assert [await world.outcome(older), await world.outcome(newer)] == ["wrong_code", "in"]
 
 
-async def test_after_three_wrong_ones_the_right_one_is_refused_and_void(world: World) -> None:
+async def test_after_three_wrong_ones_the_right_one_is_refused_and_void(world: CodesInMemory) -> None:
     code = await world.send()
     assert [await world.outcome("999999") for _ in range(3)] == ["wrong_code"] * 3
     assert [await world.outcome(code), await world.outcome(code)] == ["too_many_tries", "wrong_code"]
 
 
-async def test_asking_anew_gives_three_tries_at_the_new_one_and_ever_longer_delays(world: World) -> None:
+async def test_asking_anew_gives_three_tries_at_the_new_one_and_ever_longer_delays(
+    world: CodesInMemory,
+) -> None:
     await world.send()
     assert [await world.outcome("999999") for _ in range(3)] == ["wrong_code"] * 3
     await world.send()
@@ -191,14 +193,14 @@ async def test_asking_anew_gives_three_tries_at_the_new_one_and_ever_longer_dela
     assert await world.outcome(code) == "in"
 
 
-async def test_the_right_code_forgives_the_wrong_ones(world: World) -> None:
+async def test_the_right_code_forgives_the_wrong_ones(world: CodesInMemory) -> None:
     for _ in range(2):
         code = await world.send()
         assert [await world.outcome("999999") for _ in range(2)] == ["wrong_code"] * 2
         assert await world.outcome(code) == "in"
 
 
-async def test_three_codes_an_hour_go_to_one_address_for_whatever(world: World) -> None:
+async def test_three_codes_an_hour_go_to_one_address_for_whatever(world: CodesInMemory) -> None:
     for minutes, kind in ((0, "sign-in"), (10, "forget-password"), (10, "email-verification")):
         world.wait(minutes=minutes)
         await world.send(Purpose(kind=kind, email="ada@example.com"))  # type: ignore[arg-type]
@@ -213,7 +215,9 @@ async def test_three_codes_an_hour_go_to_one_address_for_whatever(world: World) 
     assert refused.value.retry_after_s == 10 * 60
 
 
-async def test_who_comes_with_an_earlier_time_than_the_others_waits_no_longer_than_they(world: World) -> None:
+async def test_who_comes_with_an_earlier_time_than_the_others_waits_no_longer_than_they(
+    world: CodesInMemory,
+) -> None:
     for _ in range(3):
         await world.send()
     world.wait(seconds=-2)
@@ -222,7 +226,7 @@ async def test_who_comes_with_an_earlier_time_than_the_others_waits_no_longer_th
     assert refused.value.retry_after_s == 3600
 
 
-async def test_who_gets_no_mail_is_limited_just_the_same(world: World) -> None:
+async def test_who_gets_no_mail_is_limited_just_the_same(world: CodesInMemory) -> None:
     for _ in range(3):
         await world.codes.send(SIGN_IN, "en", HOME, has_reader=False)
     with pytest.raises(RateLimited):
@@ -234,7 +238,7 @@ async def test_who_gets_no_mail_is_limited_just_the_same(world: World) -> None:
 
 @pytest.mark.parametrize("has_reader", [True, False])
 async def test_a_mail_that_did_not_go_out_is_an_error_and_does_not_count(
-    world: World, has_reader: bool
+    world: CodesInMemory, has_reader: bool
 ) -> None:
     world.post.fails_with = MailUnavailable
     for _ in range(5):
@@ -254,7 +258,7 @@ async def test_a_mail_that_did_not_go_out_is_an_error_and_does_not_count(
 
 
 async def test_without_a_limit_each_code_has_its_own_three_tries() -> None:
-    world = World(rate=NO_LIMIT)
+    world = CodesInMemory(rate=NO_LIMIT)
     for _ in range(5):
         code = await world.send()
         assert [await world.outcome("999999") for _ in range(3)] == ["wrong_code"] * 3
@@ -262,13 +266,13 @@ async def test_without_a_limit_each_code_has_its_own_three_tries() -> None:
     assert await world.outcome(await world.send()) == "in"
 
 
-async def test_nothing_in_the_table_tells_the_code(world: World) -> None:
+async def test_nothing_in_the_table_tells_the_code(world: CodesInMemory) -> None:
     code = await world.send()
     await world.outcome("999999")
     text = repr(world.table.rows)
     assert code not in text
     # Whoever has the table can try all codes, but not without the secret.
-    elsewhere = World(table=world.table)
+    elsewhere = CodesInMemory(table=world.table)
     stranger = Codes(world.table, world.post, world, "another-secret", world.rate, clock=lambda: world.now)
     with pytest.raises(WrongCode):
         await stranger.check(SIGN_IN, code, HOME)
@@ -276,7 +280,7 @@ async def test_nothing_in_the_table_tells_the_code(world: World) -> None:
 
 
 @pytest.mark.parametrize("code", ["", "0", "00000١", "０００００１", "000001 ", "\0", "x" * 60_000, "\ud800"])
-async def test_what_is_no_code_is_just_wrong(world: World, code: str) -> None:
+async def test_what_is_no_code_is_just_wrong(world: CodesInMemory, code: str) -> None:
     assert await world.send() == "000001"
     assert await world.outcome(code) == "wrong_code"
 
@@ -288,7 +292,7 @@ def stranger(number: int) -> str:
     return f"198.51.100.{number}"
 
 
-async def test_strangers_guesses_do_not_void_a_code_where_it_was_asked_for(world: World) -> None:
+async def test_strangers_guesses_do_not_void_a_code_where_it_was_asked_for(world: CodesInMemory) -> None:
     code = await world.send()
     told = {await world.outcome("999999", source=stranger(n)) for n in range(50)}
     assert told == {"wrong_code", "too_many_tries"}
@@ -296,7 +300,9 @@ async def test_strangers_guesses_do_not_void_a_code_where_it_was_asked_for(world
     assert await world.outcome(code) == "in"
 
 
-async def test_five_wrong_tries_from_elsewhere_close_a_code_to_all_places_but_its_own(world: World) -> None:
+async def test_five_wrong_tries_from_elsewhere_close_a_code_to_all_places_but_its_own(
+    world: CodesInMemory,
+) -> None:
     code = await world.send()
     assert [await world.outcome("999999", source=stranger(n)) for n in range(6)] == [
         *["wrong_code"] * 5,
@@ -306,14 +312,14 @@ async def test_five_wrong_tries_from_elsewhere_close_a_code_to_all_places_but_it
     assert await world.outcome(code) == "in"
 
 
-async def test_a_code_can_be_used_on_another_network_than_it_was_asked_on(world: World) -> None:
+async def test_a_code_can_be_used_on_another_network_than_it_was_asked_on(world: CodesInMemory) -> None:
     code = await world.send()
     assert [await world.outcome("999999", source=stranger(n)) for n in range(4)] == ["wrong_code"] * 4
     assert await world.outcome(code, source="2001:db8::") == "in"
     assert await world.outcome(code) == "wrong_code", "once, wherever"
 
 
-async def test_a_code_that_a_stranger_asks_for_replaces_none(world: World) -> None:
+async def test_a_code_that_a_stranger_asks_for_replaces_none(world: CodesInMemory) -> None:
     code = await world.send()
     await world.send(source=stranger(1))
     assert [await world.outcome("999999", source=stranger(1)) for _ in range(4)] == [
@@ -323,7 +329,7 @@ async def test_a_code_that_a_stranger_asks_for_replaces_none(world: World) -> No
     assert await world.outcome(code) == "in"
 
 
-async def test_who_asks_too_often_uses_up_their_own_mail_only(world: World) -> None:
+async def test_who_asks_too_often_uses_up_their_own_mail_only(world: CodesInMemory) -> None:
     for _ in range(3):
         await world.send(source=stranger(1))
     with pytest.raises(RateLimited) as refused:
@@ -332,7 +338,7 @@ async def test_who_asks_too_often_uses_up_their_own_mail_only(world: World) -> N
     assert await world.outcome(await world.send()) == "in"
 
 
-async def test_when_strangers_have_used_up_all_mail_their_newest_code_will_do(world: World) -> None:
+async def test_when_strangers_have_used_up_all_mail_their_newest_code_will_do(world: CodesInMemory) -> None:
     for n in range(40):
         await world.codes.send(SIGN_IN, "en", stranger(n))
     assert len(world.post.sent) == 12
@@ -341,7 +347,7 @@ async def test_when_strangers_have_used_up_all_mail_their_newest_code_will_do(wo
     assert await world.outcome(world.post.sent[-1].secret) == "in"
 
 
-async def test_after_that_strange_places_get_mail_ever_more_seldom(world: World) -> None:
+async def test_after_that_strange_places_get_mail_ever_more_seldom(world: CodesInMemory) -> None:
     for n in range(12):
         await world.send(source=stranger(n))
     waits = []
@@ -356,7 +362,9 @@ async def test_after_that_strange_places_get_mail_ever_more_seldom(world: World)
     assert waits == [5 * 60, 10 * 60, 20 * 60, 30 * 60, 30 * 60]
 
 
-async def test_a_place_that_the_address_signed_in_from_is_not_held_up_by_strangers(world: World) -> None:
+async def test_a_place_that_the_address_signed_in_from_is_not_held_up_by_strangers(
+    world: CodesInMemory,
+) -> None:
     world.known.add(HOME)
     for n in range(40):
         await world.codes.send(SIGN_IN, "en", stranger(n))
@@ -366,7 +374,7 @@ async def test_a_place_that_the_address_signed_in_from_is_not_held_up_by_strange
     assert await world.outcome(await world.send()) == "in"
 
 
-async def test_wrong_tries_from_ever_new_places_are_slowed_together(world: World) -> None:
+async def test_wrong_tries_from_ever_new_places_are_slowed_together(world: CodesInMemory) -> None:
     """One code after the other, and five tries at each from places that have not asked."""
     world.rate = Rate(1000, 3600)  # this is not about mail
     for n in range(100):
@@ -386,7 +394,7 @@ async def test_wrong_tries_from_ever_new_places_are_slowed_together(world: World
     assert await world.outcome(code) == "in"
 
 
-async def test_a_code_that_97dc196_sent_can_be_used_and_has_as_many_tries_left(world: World) -> None:
+async def test_a_code_that_97dc196_sent_can_be_used_and_has_as_many_tries_left(world: CodesInMemory) -> None:
     row = world.codes._hash(SIGN_IN, "123456")
     for wrong, told in ((0, "in"), (4, "in"), (5, "too_many_tries")):
         value = Verification(value=f"{row}:{wrong}", expires_at=START + timedelta(minutes=5))
@@ -418,7 +426,7 @@ def test_whatever_strangers_do_the_owner_gets_in_and_no_code_is_missed_often(
 
 
 async def _play(steps: list[tuple[str, int]]) -> None:
-    world = World()
+    world = CodesInMemory()
     code = await world.send()
     for what, number in steps:
         match what:

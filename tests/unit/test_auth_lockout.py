@@ -43,7 +43,7 @@ class Store:
         self.tidied += 1
 
 
-class World:
+class LockoutInMemory:
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 21, tzinfo=UTC)
         self.store = Store()
@@ -68,11 +68,11 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> LockoutInMemory:
+    return LockoutInMemory()
 
 
-async def test_five_wrong_ones_are_free_and_the_delay_grows(world: World) -> None:
+async def test_five_wrong_ones_are_free_and_the_delay_grows(world: LockoutInMemory) -> None:
     assert [await world.try_it() for _ in range(6)] == [True] * 5 + [False]
     waits = []
     for _ in range(10):
@@ -82,7 +82,7 @@ async def test_five_wrong_ones_are_free_and_the_delay_grows(world: World) -> Non
     assert waits == [15, 30, 60, 120, 240, 480, 900, 900, 900, 900]
 
 
-async def test_the_right_one_works_after_the_delay_and_not_before(world: World) -> None:
+async def test_the_right_one_works_after_the_delay_and_not_before(world: LockoutInMemory) -> None:
     for _ in range(5):
         await world.try_it()
     assert not await world.try_it(is_right=True)
@@ -91,7 +91,7 @@ async def test_the_right_one_works_after_the_delay_and_not_before(world: World) 
     assert [await world.try_it() for _ in range(6)] == [True] * 5 + [False], "five are free again"
 
 
-async def test_being_refused_does_not_put_the_end_off(world: World) -> None:
+async def test_being_refused_does_not_put_the_end_off(world: LockoutInMemory) -> None:
     for _ in range(5):
         await world.try_it()
     for _ in range(14):
@@ -101,14 +101,14 @@ async def test_being_refused_does_not_put_the_end_off(world: World) -> None:
     assert await world.try_it()
 
 
-async def test_the_owner_elsewhere_is_not_locked_out(world: World) -> None:
+async def test_the_owner_elsewhere_is_not_locked_out(world: LockoutInMemory) -> None:
     for _ in range(30):
         await world.try_it(source="203.0.113.66")
     assert await world.wait_s(source="203.0.113.66") > 0
     assert await world.wait_s(source="198.51.100.1") == 0
 
 
-async def test_one_who_has_many_places_is_slowed_down_too(world: World) -> None:
+async def test_one_who_has_many_places_is_slowed_down_too(world: LockoutInMemory) -> None:
     tried = 0
     for number in range(200):
         tried += await world.try_it(source=f"203.0.113.{number}")
@@ -121,7 +121,7 @@ async def test_one_who_has_many_places_is_slowed_down_too(world: World) -> None:
     assert tried < 75, "about one a minute, from however many places"
 
 
-async def test_where_the_owner_has_signed_in_before_the_many_do_not_matter(world: World) -> None:
+async def test_where_the_owner_has_signed_in_before_the_many_do_not_matter(world: LockoutInMemory) -> None:
     assert await world.try_it(is_right=True, source="198.51.100.1")
     for number in range(200):
         await world.try_it(source=f"203.0.113.{number}")
@@ -129,14 +129,14 @@ async def test_where_the_owner_has_signed_in_before_the_many_do_not_matter(world
     assert await world.wait_s(source="198.51.100.1") == 0
 
 
-async def test_addresses_of_nobody_are_counted_alike(world: World) -> None:
+async def test_addresses_of_nobody_are_counted_alike(world: LockoutInMemory) -> None:
     for email in (ADA, "nobody@example.com"):
         assert [await world.try_it(email=email) for _ in range(6)] == [True] * 5 + [False]
         assert await world.wait_s(email=email) == 15
 
 
 @pytest.mark.parametrize("before", [0, 3, 4])
-async def test_many_at_once_get_no_more_than_one_after_the_other(world: World, before: int) -> None:
+async def test_many_at_once_get_no_more_than_one_after_the_other(world: LockoutInMemory, before: int) -> None:
     for _ in range(before):
         await world.try_it()
 
@@ -150,18 +150,20 @@ async def test_many_at_once_get_no_more_than_one_after_the_other(world: World, b
 
 
 @pytest.mark.parametrize("before", [0, 4])
-async def test_right_ones_at_once_wait_for_each_other_and_all_pass(world: World, before: int) -> None:
+async def test_right_ones_at_once_wait_for_each_other_and_all_pass(
+    world: LockoutInMemory, before: int
+) -> None:
     for _ in range(before):
         await world.try_it()
     assert all(await asyncio.gather(*(world.try_it(is_right=True) for _ in range(50))))
     assert not world.lockout._going
 
 
-async def test_only_so_many_wait(world: World) -> None:
+async def test_only_so_many_wait(world: LockoutInMemory) -> None:
     assert sum(await asyncio.gather(*(world.try_it(is_right=True) for _ in range(500)))) < 250
 
 
-async def test_one_who_leaves_the_queue_stops_nobody(world: World) -> None:
+async def test_one_who_leaves_the_queue_stops_nobody(world: LockoutInMemory) -> None:
     for _ in range(4):
         await world.try_it()
     tasks = [asyncio.create_task(world.try_it(is_right=True)) for _ in range(20)]
@@ -173,7 +175,7 @@ async def test_one_who_leaves_the_queue_stops_nobody(world: World) -> None:
     assert not world.lockout._going
 
 
-async def test_a_check_that_broke_down_counts_for_nothing(world: World) -> None:
+async def test_a_check_that_broke_down_counts_for_nothing(world: LockoutInMemory) -> None:
     for _ in range(20):
         with pytest.raises(RuntimeError):
             async with world.lockout.attempt(ADA, ""):
@@ -182,26 +184,26 @@ async def test_a_check_that_broke_down_counts_for_nothing(world: World) -> None:
     assert not world.lockout._going
 
 
-async def test_a_day_without_wrong_ones_is_a_new_start(world: World) -> None:
+async def test_a_day_without_wrong_ones_is_a_new_start(world: LockoutInMemory) -> None:
     for _ in range(4):
         await world.try_it()
     world.now += timedelta(hours=25)
     assert [await world.try_it() for _ in range(6)] == [True] * 5 + [False]
 
 
-async def test_signing_in_again_and_again_writes_nothing(world: World) -> None:
+async def test_signing_in_again_and_again_writes_nothing(world: LockoutInMemory) -> None:
     for _ in range(10):
         await world.try_it(is_right=True)
     assert world.store.writes == 1
 
 
-async def test_the_table_names_nobody(world: World) -> None:
+async def test_the_table_names_nobody(world: LockoutInMemory) -> None:
     await world.try_it()
     assert not any("ada" in key or ("198" in key and "." in key) for key in world.store.rows)
     assert Lockout(world.store, "t" * 40)._key("address", ADA) not in world.store.rows
 
 
-async def test_old_rows_are_dropped_now_and_then(world: World) -> None:
+async def test_old_rows_are_dropped_now_and_then(world: LockoutInMemory) -> None:
     for number in range(1000):
         await world.try_it(email=f"{number}@example.com")
     assert world.store.tidied == 2

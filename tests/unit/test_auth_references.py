@@ -14,7 +14,7 @@ NOW = datetime(2026, 11, 21, tzinfo=UTC)
 ALICE = "session:alice-1"
 
 
-class World:
+class LiveSubjects:
     """Sessions, and the feed that tells of their ends."""
 
     def __init__(self) -> None:
@@ -67,30 +67,32 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    made = World()
+def world() -> LiveSubjects:
+    made = LiveSubjects()
     made.sign_in("alice-1")
     return made
 
 
 @pytest.fixture
-def references(world: World) -> TokenSubjects:
+def references(world: LiveSubjects) -> TokenSubjects:
     return TokenSubjects(world, world, lambda: world.now, capacity=3, patience_s=1)
 
 
-async def test_a_session_is_read_once_and_then_remembered(world: World, references: TokenSubjects) -> None:
+async def test_a_session_is_read_once_and_then_remembered(
+    world: LiveSubjects, references: TokenSubjects
+) -> None:
     for _ in range(5):
         assert await references.is_live(ALICE)
     assert world.reads == 1
 
 
-async def test_its_end_is_seen_by_the_next_call(world: World, references: TokenSubjects) -> None:
+async def test_its_end_is_seen_by_the_next_call(world: LiveSubjects, references: TokenSubjects) -> None:
     assert await references.is_live(ALICE)
     world.end("alice-1")
     assert not await references.is_live(ALICE)
 
 
-async def test_a_change_of_the_user_is_looked_at(world: World, references: TokenSubjects) -> None:
+async def test_a_change_of_the_user_is_looked_at(world: LiveSubjects, references: TokenSubjects) -> None:
     world.sign_in("alice-2")
     assert await references.is_live(ALICE)
     assert await references.is_live("session:alice-2")
@@ -101,7 +103,7 @@ async def test_a_change_of_the_user_is_looked_at(world: World, references: Token
 
 
 async def test_everything_is_looked_at_again_when_the_feed_lost_its_thread(
-    world: World, references: TokenSubjects
+    world: LiveSubjects, references: TokenSubjects
 ) -> None:
     assert await references.is_live(ALICE)
     del world.rows["alice-1"]
@@ -110,7 +112,7 @@ async def test_everything_is_looked_at_again_when_the_feed_lost_its_thread(
 
 
 async def test_an_end_told_while_the_row_is_on_its_way_is_not_undone(
-    world: World, references: TokenSubjects
+    world: LiveSubjects, references: TokenSubjects
 ) -> None:
     def end_and_tell() -> None:
         world.while_reading = lambda: None
@@ -124,13 +126,13 @@ async def test_an_end_told_while_the_row_is_on_its_way_is_not_undone(
     assert not await references.is_live(ALICE)
 
 
-async def test_an_expired_session_is_over(world: World, references: TokenSubjects) -> None:
+async def test_an_expired_session_is_over(world: LiveSubjects, references: TokenSubjects) -> None:
     assert await references.is_live(ALICE)
     world.now += timedelta(days=8)
     assert not await references.is_live(ALICE)
 
 
-async def test_other_subjects_are_not_sessions(world: World, references: TokenSubjects) -> None:
+async def test_other_subjects_are_not_sessions(world: LiveSubjects, references: TokenSubjects) -> None:
     for subject in ("", "test", "alice-1"):
         assert await references.is_live(subject)
     assert not await references.is_live("session:")
@@ -139,7 +141,7 @@ async def test_other_subjects_are_not_sessions(world: World, references: TokenSu
 
 
 async def test_while_the_central_database_is_away_nothing_ends_and_nothing_new_is_believed(
-    world: World, references: TokenSubjects, monkeypatch: pytest.MonkeyPatch
+    world: LiveSubjects, references: TokenSubjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("freehold.feed_cache._RECENT_S", 0.0)  # it is asked again at once
     assert await references.is_live(ALICE)
@@ -152,7 +154,7 @@ async def test_while_the_central_database_is_away_nothing_ends_and_nothing_new_i
     assert not await references.is_live(ALICE)
 
 
-async def test_memory_is_bounded(world: World, references: TokenSubjects) -> None:
+async def test_memory_is_bounded(world: LiveSubjects, references: TokenSubjects) -> None:
     for number in range(10):
         world.sign_in(f"many-{number}")
         assert await references.is_live(f"session:many-{number}")

@@ -140,7 +140,7 @@ class Recorded:
 
 
 @dataclass
-class Scene:
+class AuthInMemory:
     users: Users = field(default_factory=Users)
     hasher: Hasher = field(default_factory=Hasher)
     created: list[None] = field(default_factory=list)
@@ -161,11 +161,11 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Scene:
-    return Scene()
+def scene() -> AuthInMemory:
+    return AuthInMemory()
 
 
-async def test_sign_up_makes_a_user_with_a_session_and_says_so(scene: Scene) -> None:
+async def test_sign_up_makes_a_user_with_a_session_and_says_so(scene: AuthInMemory) -> None:
     signed_in = await scene.auth.sign_up(ADA, Client(ip_address="198.51.100.7", user_agent="test"))
     assert signed_in.user.email == "ada@example.com"
     assert signed_in.user.created_at == "2026-01-31T10:20:30.123Z"
@@ -175,7 +175,7 @@ async def test_sign_up_makes_a_user_with_a_session_and_says_so(scene: Scene) -> 
     assert len(scene.created) == 1
 
 
-async def test_a_refused_sign_up_hashes_and_makes_nothing(scene: Scene) -> None:
+async def test_a_refused_sign_up_hashes_and_makes_nothing(scene: AuthInMemory) -> None:
     for new, error in (
         (replace(ADA, email="nope"), InvalidEmail),
         (replace(ADA, password="short"), PasswordTooShort),
@@ -188,7 +188,7 @@ async def test_a_refused_sign_up_hashes_and_makes_nothing(scene: Scene) -> None:
     assert len(scene.users.credentials) == len(scene.created) == 1
 
 
-async def test_a_refused_sign_in_is_recorded_without_the_address(scene: Scene) -> None:
+async def test_a_refused_sign_in_is_recorded_without_the_address(scene: AuthInMemory) -> None:
     signed_up = await scene.auth.sign_up(ADA, NOWHERE)
     name = f"user:{signed_up.user_id}"
     with pytest.raises(WrongCredentials):
@@ -207,7 +207,7 @@ async def test_a_refused_sign_in_is_recorded_without_the_address(scene: Scene) -
     assert "example.com" not in repr(scene.audit.events)
 
 
-async def test_a_hash_is_computed_for_unknown_users_too(scene: Scene) -> None:
+async def test_a_hash_is_computed_for_unknown_users_too(scene: AuthInMemory) -> None:
     await scene.auth.sign_up(ADA, NOWHERE)
     for email in ("nobody@example.com", "ada@example.com"):
         with pytest.raises(WrongCredentials):
@@ -215,14 +215,14 @@ async def test_a_hash_is_computed_for_unknown_users_too(scene: Scene) -> None:
     assert scene.hasher.verified == [None, "hash of correct-horse-1"]
 
 
-async def test_what_is_too_long_for_a_password_is_not_hashed_at_all(scene: Scene) -> None:
+async def test_what_is_too_long_for_a_password_is_not_hashed_at_all(scene: AuthInMemory) -> None:
     await scene.auth.sign_up(ADA, NOWHERE)
     with pytest.raises(PasswordTooLong):
         await scene.auth.sign_in("ada@example.com", "x" * 129, NOWHERE)
     assert scene.hasher.verified == []
 
 
-async def test_a_user_without_a_password_cannot_sign_in_by_one(scene: Scene) -> None:
+async def test_a_user_without_a_password_cannot_sign_in_by_one(scene: AuthInMemory) -> None:
     await scene.auth.sign_up(ADA, NOWHERE)
     found = scene.users.credentials["ada@example.com"]
     scene.users.credentials["ada@example.com"] = replace(found, password_hash=None)
@@ -230,14 +230,14 @@ async def test_a_user_without_a_password_cannot_sign_in_by_one(scene: Scene) -> 
         await scene.auth.sign_in("ada@example.com", "correct-horse-1", NOWHERE)
 
 
-async def test_a_user_deleted_while_the_password_is_checked_is_not_signed_in(scene: Scene) -> None:
+async def test_a_user_deleted_while_the_password_is_checked_is_not_signed_in(scene: AuthInMemory) -> None:
     await scene.auth.sign_up(ADA, NOWHERE)
     scene.users.is_gone = True
     with pytest.raises(WrongCredentials):
         await scene.auth.sign_in("ada@example.com", "correct-horse-1", NOWHERE)
 
 
-async def test_a_banned_user_is_told_only_after_the_right_password(scene: Scene) -> None:
+async def test_a_banned_user_is_told_only_after_the_right_password(scene: AuthInMemory) -> None:
     await scene.auth.sign_up(ADA, NOWHERE)
     scene.users.change(banned=True, ban_expires=to_iso(NOW + timedelta(seconds=1)))
     with pytest.raises(WrongCredentials):
@@ -246,7 +246,7 @@ async def test_a_banned_user_is_told_only_after_the_right_password(scene: Scene)
         await scene.auth.sign_in("ada@example.com", "correct-horse-1", NOWHERE)
 
 
-async def test_a_ban_that_has_run_out_is_lifted_by_the_next_sign_in(scene: Scene) -> None:
+async def test_a_ban_that_has_run_out_is_lifted_by_the_next_sign_in(scene: AuthInMemory) -> None:
     await scene.auth.sign_up(ADA, NOWHERE)
     scene.users.change(banned=True, ban_reason="spam", ban_expires=to_iso(NOW))
     signed_in = await scene.auth.sign_in("ada@example.com", "correct-horse-1", NOWHERE)
@@ -255,7 +255,7 @@ async def test_a_ban_that_has_run_out_is_lifted_by_the_next_sign_in(scene: Scene
     assert not scene.users.credentials["ada@example.com"].user.banned
 
 
-async def test_the_first_admin_is_made_once_and_asked_for_a_password_once(scene: Scene) -> None:
+async def test_the_first_admin_is_made_once_and_asked_for_a_password_once(scene: AuthInMemory) -> None:
     asked: list[None] = []
 
     def ask() -> str:
@@ -273,7 +273,7 @@ async def test_the_first_admin_is_made_once_and_asked_for_a_password_once(scene:
     ("role", "promoted"), [("user", "admin"), ("", "admin"), ("editor,user", "editor,user,admin")]
 )
 async def test_an_ordinary_user_becomes_admin_only_when_that_is_asked(
-    scene: Scene, role: str, promoted: str
+    scene: AuthInMemory, role: str, promoted: str
 ) -> None:
     await scene.auth.sign_up(ADA, NOWHERE)
     scene.users.change(role=role)
@@ -289,5 +289,5 @@ async def test_an_ordinary_user_becomes_admin_only_when_that_is_asked(
     ("role", "is_admin"),
     [("admin", True), ("user,admin", True), ("user, admin", True), ("administrator", False)],
 )
-async def test_admin_is_one_of_the_roles(scene: Scene, role: str, is_admin: bool) -> None:
+async def test_admin_is_one_of_the_roles(scene: AuthInMemory, role: str, is_admin: bool) -> None:
     assert replace((await scene.auth.sign_up(ADA, NOWHERE)).user, role=role).is_admin is is_admin

@@ -103,7 +103,7 @@ class Store:
             raise CentralUnavailable("disk full")
 
 
-class Scene:
+class SessionsInMemory:
     def __init__(self, capacity: int = 100, max_age: timedelta = MAX_AGE) -> None:
         self.now = NOW
         self.feed = Feed()
@@ -117,11 +117,11 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Scene:
-    return Scene()
+def scene() -> SessionsInMemory:
+    return SessionsInMemory()
 
 
-async def test_a_session_is_read_once(scene: Scene) -> None:
+async def test_a_session_is_read_once(scene: SessionsInMemory) -> None:
     scene.add(signed_in())
     for _ in range(3):
         found = await scene.sessions.current("t")
@@ -130,14 +130,16 @@ async def test_a_session_is_read_once(scene: Scene) -> None:
     assert scene.store.reads == 1
 
 
-async def test_an_unknown_token_is_asked_for_each_time(scene: Scene) -> None:
+async def test_an_unknown_token_is_asked_for_each_time(scene: SessionsInMemory) -> None:
     assert await scene.sessions.current("t") is None
     scene.add(signed_in())  # new sessions are not in the feed
     assert await scene.sessions.current("t") is not None
 
 
 @pytest.mark.parametrize("change", [("session", "t"), ("user", "u"), ("session", None), ("user", None)])
-async def test_a_change_is_seen_by_the_next_read(scene: Scene, change: tuple[Topic, str | None]) -> None:
+async def test_a_change_is_seen_by_the_next_read(
+    scene: SessionsInMemory, change: tuple[Topic, str | None]
+) -> None:
     scene.add(signed_in())
     scene.add(signed_in("other", "somebody"))
     await scene.sessions.current("t")
@@ -148,7 +150,9 @@ async def test_a_change_is_seen_by_the_next_read(scene: Scene, change: tuple[Top
     assert await scene.sessions.current("other") is not None
 
 
-async def test_a_change_told_while_the_row_was_being_read_keeps_it_out_of_memory(scene: Scene) -> None:
+async def test_a_change_told_while_the_row_was_being_read_keeps_it_out_of_memory(
+    scene: SessionsInMemory,
+) -> None:
     scene.add(signed_in())
 
     def revoked_and_told_to_another_request() -> None:
@@ -162,7 +166,9 @@ async def test_a_change_told_while_the_row_was_being_read_keeps_it_out_of_memory
     assert await scene.sessions.current("t") is None
 
 
-async def test_a_change_committed_but_not_yet_told_while_reading_is_told_later(scene: Scene) -> None:
+async def test_a_change_committed_but_not_yet_told_while_reading_is_told_later(
+    scene: SessionsInMemory,
+) -> None:
     scene.add(signed_in())
 
     def revoked() -> None:
@@ -175,7 +181,7 @@ async def test_a_change_committed_but_not_yet_told_while_reading_is_told_later(s
     assert await scene.sessions.current("t") is None
 
 
-async def test_expiry_is_checked_on_what_is_remembered_too(scene: Scene) -> None:
+async def test_expiry_is_checked_on_what_is_remembered_too(scene: SessionsInMemory) -> None:
     scene.add(signed_in(life=timedelta(hours=1)))
     assert await scene.sessions.current("t") is not None
     scene.now = NOW + timedelta(hours=1)
@@ -183,7 +189,7 @@ async def test_expiry_is_checked_on_what_is_remembered_too(scene: Scene) -> None
     assert scene.store.rows == {}
 
 
-async def test_a_session_lives_on_when_used_after_a_day_and_not_before(scene: Scene) -> None:
+async def test_a_session_lives_on_when_used_after_a_day_and_not_before(scene: SessionsInMemory) -> None:
     scene.add(signed_in())
     scene.now = NOW + timedelta(hours=23, minutes=59)
     early = await scene.sessions.current("t")
@@ -203,7 +209,7 @@ async def test_a_session_lives_on_when_used_after_a_day_and_not_before(scene: Sc
     assert not again.is_extended
 
 
-async def test_a_session_for_this_visit_only_never_lives_on(scene: Scene) -> None:
+async def test_a_session_for_this_visit_only_never_lives_on(scene: SessionsInMemory) -> None:
     scene.add(signed_in(life=timedelta(days=1)))
     scene.now = NOW + timedelta(hours=23)
     found = await scene.sessions.current("t")
@@ -211,7 +217,7 @@ async def test_a_session_for_this_visit_only_never_lives_on(scene: Scene) -> Non
     assert not found.is_extended
 
 
-async def test_a_session_revoked_in_the_moment_of_its_extension_is_gone(scene: Scene) -> None:
+async def test_a_session_revoked_in_the_moment_of_its_extension_is_gone(scene: SessionsInMemory) -> None:
     scene.add(signed_in())
     await scene.sessions.current("t")
     scene.now = NOW + timedelta(days=2)
@@ -219,7 +225,7 @@ async def test_a_session_revoked_in_the_moment_of_its_extension_is_gone(scene: S
     assert await scene.sessions.current("t") is None
 
 
-async def test_reading_works_while_nothing_can_be_written(scene: Scene) -> None:
+async def test_reading_works_while_nothing_can_be_written(scene: SessionsInMemory) -> None:
     scene.add(signed_in())
     scene.store.is_read_only = True
     scene.now = NOW + timedelta(days=2)
@@ -231,7 +237,7 @@ async def test_reading_works_while_nothing_can_be_written(scene: Scene) -> None:
 
 
 async def test_memory_holds_the_sessions_read_last_and_no_more() -> None:
-    scene = Scene(capacity=10)
+    scene = SessionsInMemory(capacity=10)
     for number in range(100):
         scene.add(signed_in(f"t{number}", f"u{number % 3}"))
         await scene.sessions.current(f"t{number}")
@@ -245,7 +251,7 @@ async def test_memory_holds_the_sessions_read_last_and_no_more() -> None:
 
 
 async def test_a_very_large_session_is_not_kept() -> None:
-    scene = Scene()
+    scene = SessionsInMemory()
     scene.add(signed_in("large", name="x" * 60_000))
     assert await scene.sessions.current("large") is not None
     assert scene.sessions.remembered == 0
@@ -254,7 +260,7 @@ async def test_a_very_large_session_is_not_kept() -> None:
 # The end of all use ------------------------------------------------------------------------------------
 
 
-async def used_for(scene: Scene, days: int) -> int:
+async def used_for(scene: SessionsInMemory, days: int) -> int:
     """For how many days it could be used, when it was used every day."""
     for day in range(days):
         if await scene.sessions.current("t") is None:
@@ -265,14 +271,14 @@ async def used_for(scene: Scene, days: int) -> int:
 
 @pytest.mark.parametrize("max_days", [1, 3, 7, 8, 30, 365])
 async def test_a_session_that_is_used_every_day_ends_when_it_is_too_old(max_days: int) -> None:
-    scene = Scene(max_age=timedelta(days=max_days))
+    scene = SessionsInMemory(max_age=timedelta(days=max_days))
     scene.add(signed_in(life=scene.sessions.first_end(NOW, remember=True) - NOW))
     assert await used_for(scene, 400) == max_days
     assert scene.store.rows == {}
 
 
 async def test_shortly_before_it_is_extended_no_more() -> None:
-    scene = Scene(max_age=timedelta(days=90))
+    scene = SessionsInMemory(max_age=timedelta(days=90))
     scene.add(signed_in())
     assert await used_for(scene, 89) == 89
     writes = len(scene.feed.committed)
@@ -286,13 +292,13 @@ async def test_shortly_before_it_is_extended_no_more() -> None:
     assert len(scene.feed.committed) == writes
 
 
-async def test_one_that_was_begun_before_there_was_such_an_end_ends_too(scene: Scene) -> None:
+async def test_one_that_was_begun_before_there_was_such_an_end_ends_too(scene: SessionsInMemory) -> None:
     scene.add(signed_in(life=timedelta(days=3)))
     scene.store.rows["t"] = older(scene.store.rows["t"], days=400)
     assert await scene.sessions.current("t") is None
 
 
-async def test_no_copy_of_it_counts_either(scene: Scene) -> None:
+async def test_no_copy_of_it_counts_either(scene: SessionsInMemory) -> None:
     copy = replace(older(signed_in(life=timedelta(days=3)), days=400), seen=0)
     scene.add(copy)
     assert await scene.sessions.current("t", copy=lambda: copy) is None

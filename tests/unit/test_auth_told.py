@@ -194,7 +194,7 @@ class Store:
         self.feed.committed.append(("session", token))
 
 
-class World:
+class InvalidatedSessions:
     def __init__(self) -> None:
         self.feed = Feed()
         self.store = Store(self.feed)
@@ -209,14 +209,14 @@ class World:
 
 
 async def test_what_one_process_read_spares_the_others_the_reading() -> None:
-    world = World()
+    world = InvalidatedSessions()
     assert await world.process().current("t-1") is not None
     assert await world.process().current("t-1") is not None
     assert world.store.reads == 1
 
 
 async def test_a_revoked_session_is_over_though_its_copy_is_still_there() -> None:
-    world = World()
+    world = InvalidatedSessions()
     one, two = world.process(), world.process()
     await one.current("t-1")
     copy = world.shelf.copies["t-1"]
@@ -229,7 +229,7 @@ async def test_a_revoked_session_is_over_though_its_copy_is_still_there() -> Non
 
 
 async def test_a_session_that_is_told_of_while_its_copy_is_on_its_way_is_read_anew() -> None:
-    world = World()
+    world = InvalidatedSessions()
     one = world.process()
     await one.current("t-1")
     two = world.process()
@@ -245,7 +245,7 @@ async def test_a_session_that_is_told_of_while_its_copy_is_on_its_way_is_read_an
 
 
 async def test_a_sign_out_drops_the_copy() -> None:
-    world = World()
+    world = InvalidatedSessions()
     one = world.process()
     await one.current("t-1")
     await world.store.delete_session("t-1")
@@ -254,7 +254,7 @@ async def test_a_sign_out_drops_the_copy() -> None:
 
 
 async def test_a_cookie_that_is_fresh_spares_the_reading_and_a_stale_one_does_not() -> None:
-    world = World()
+    world = InvalidatedSessions()
     found = await Sessions(world.store, world.feed, lambda: NOW).current("t-1")
     assert found is not None
     assert world.store.reads == 1

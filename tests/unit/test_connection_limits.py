@@ -29,7 +29,7 @@ class Peer:
         self.dropped = True
 
 
-class World:
+class ConnectionTraffic:
     def __init__(self) -> None:
         self.now = 1000.0
         self.is_short = False
@@ -50,11 +50,11 @@ class World:
 
 
 @pytest.fixture
-async def world() -> World:
-    return World()
+async def world() -> ConnectionTraffic:
+    return ConnectionTraffic()
 
 
-async def test_a_head_has_to_end_in_time(world: World) -> None:
+async def test_a_head_has_to_end_in_time(world: ConnectionTraffic) -> None:
     slow, quick = Peer(), Peer()
     world.add(slow, quick)
     slow.stage = quick.stage = (3, "head")
@@ -64,7 +64,7 @@ async def test_a_head_has_to_end_in_time(world: World) -> None:
     assert (slow.refused, quick.refused, quick.dropped) == (408, 0, False)
 
 
-async def test_who_says_nothing_at_all_is_dropped(world: World) -> None:
+async def test_who_says_nothing_at_all_is_dropped(world: ConnectionTraffic) -> None:
     peer = Peer()
     world.add(peer)
     world.pass_s(19)
@@ -73,7 +73,7 @@ async def test_who_says_nothing_at_all_is_dropped(world: World) -> None:
     assert peer.dropped
 
 
-async def test_a_slow_upload_lives_and_one_that_trickles_does_not(world: World) -> None:
+async def test_a_slow_upload_lives_and_one_that_trickles_does_not(world: ConnectionTraffic) -> None:
     honest, trickles = Peer("a"), Peer("b")
     world.add(honest, trickles)
     honest.stage = trickles.stage = (0, "body")
@@ -88,7 +88,7 @@ async def test_a_slow_upload_lives_and_one_that_trickles_does_not(world: World) 
     assert honest.refused == 0
 
 
-async def test_whoever_sends_a_lot_and_then_nothing_is_refused_all_the_same(world: World) -> None:
+async def test_whoever_sends_a_lot_and_then_nothing_is_refused_all_the_same(world: ConnectionTraffic) -> None:
     peer = Peer()
     world.add(peer)
     peer.stage, peer.body_bytes = (0, "body"), 9_900_000
@@ -96,7 +96,7 @@ async def test_whoever_sends_a_lot_and_then_nothing_is_refused_all_the_same(worl
     assert peer.refused == 408
 
 
-async def test_when_memory_is_short_bodies_have_to_hurry(world: World) -> None:
+async def test_when_memory_is_short_bodies_have_to_hurry(world: ConnectionTraffic) -> None:
     peer, quick = Peer("a"), Peer("b")
     world.add(peer, quick)
     peer.stage = quick.stage = (0, "body")
@@ -108,7 +108,7 @@ async def test_when_memory_is_short_bodies_have_to_hurry(world: World) -> None:
     assert (peer.refused, quick.refused) == (408, 0)
 
 
-async def test_time_that_the_service_takes_is_not_the_clients(world: World) -> None:
+async def test_time_that_the_service_takes_is_not_the_clients(world: ConnectionTraffic) -> None:
     peer = Peer()
     world.add(peer)
     peer.stage = (0, "waiting")
@@ -116,7 +116,7 @@ async def test_time_that_the_service_takes_is_not_the_clients(world: World) -> N
     assert (peer.refused, peer.dropped) == (0, False)
 
 
-async def test_the_rest_of_a_body_that_nobody_wants_is_not_taken_for_ever(world: World) -> None:
+async def test_the_rest_of_a_body_that_nobody_wants_is_not_taken_for_ever(world: ConnectionTraffic) -> None:
     peer = Peer()
     world.add(peer)
     peer.stage = (0, "leftover")
@@ -124,7 +124,7 @@ async def test_the_rest_of_a_body_that_nobody_wants_is_not_taken_for_ever(world:
     assert peer.dropped
 
 
-async def test_an_answer_that_nobody_takes_is_not_kept(world: World) -> None:
+async def test_an_answer_that_nobody_takes_is_not_kept(world: ConnectionTraffic) -> None:
     slow, stopped = Peer("a"), Peer("b")
     world.add(slow, stopped)
     slow.stage = stopped.stage = (1, "idle")
@@ -135,7 +135,7 @@ async def test_an_answer_that_nobody_takes_is_not_kept(world: World) -> None:
     assert (slow.dropped, stopped.dropped) == (False, True)
 
 
-async def test_when_too_much_is_unread_the_largest_goes(world: World) -> None:
+async def test_when_too_much_is_unread_the_largest_goes(world: ConnectionTraffic) -> None:
     large, small = Peer("a"), Peer("b")
     world.add(large, small)
     large.unread_bytes, small.unread_bytes = 900_000, 200_000
@@ -143,14 +143,14 @@ async def test_when_too_much_is_unread_the_largest_goes(world: World) -> None:
     assert (large.dropped, small.dropped) == (True, False)
 
 
-async def test_one_address_has_its_share_and_a_proxy_all(world: World) -> None:
+async def test_one_address_has_its_share_and_a_proxy_all(world: ConnectionTraffic) -> None:
     assert world.add(*(Peer("a") for _ in range(4))) == [None] * 4
     assert "this address" in str(world.add(Peer("a"))[0])
-    other = World()
+    other = ConnectionTraffic()
     assert other.add(*(Peer("10.0.0.1") for _ in range(6))) == [None] * 6
 
 
-async def test_who_has_the_most_makes_room_for_who_has_none(world: World) -> None:
+async def test_who_has_the_most_makes_room_for_who_has_none(world: ConnectionTraffic) -> None:
     many = [Peer("a") for _ in range(4)]
     world.add(*many, Peer("b"), Peer("c"))
     many[0].stage = (0, "waiting")
@@ -160,7 +160,7 @@ async def test_who_has_the_most_makes_room_for_who_has_none(world: World) -> Non
     assert len(world.connections) >= LIMITS.connections
 
 
-async def test_a_closed_connection_is_not_counted(world: World) -> None:
+async def test_a_closed_connection_is_not_counted(world: ConnectionTraffic) -> None:
     peers = [Peer("a") for _ in range(4)]
     world.add(*peers)
     for peer in peers:

@@ -11,7 +11,7 @@ from freehold.errors import Unavailable
 from freehold.fair_line import FairLine
 
 
-class World:
+class TimedLine:
     def __init__(self, at_once: int = 1, waiting: int = 100) -> None:
         self.time_s = 1_000.0
         self.line = FairLine(at_once, waiting, "no room", lambda: self.time_s)
@@ -42,7 +42,7 @@ class World:
 
 
 async def test_who_comes_once_does_not_wait_behind_many_of_one_place() -> None:
-    world = World()
+    world = TimedLine()
     async with world.turn("stranger"):
         for _ in range(20):
             await world.ask("stranger")
@@ -52,7 +52,7 @@ async def test_who_comes_once_does_not_wait_behind_many_of_one_place() -> None:
 
 
 async def test_what_was_had_long_ago_does_not_count() -> None:
-    world = World()
+    world = TimedLine()
     for _ in range(5):
         async with world.turn("ada"):
             pass
@@ -65,7 +65,7 @@ async def test_what_was_had_long_ago_does_not_count() -> None:
 
 
 async def test_places_take_turns() -> None:
-    world = World()
+    world = TimedLine()
     async with world.turn(""):
         for place in ("a", "a", "a", "b", "b", "b"):
             await world.ask(place)
@@ -74,7 +74,7 @@ async def test_places_take_turns() -> None:
 
 
 async def test_in_a_full_line_the_newcomer_takes_the_place_of_who_has_most() -> None:
-    world = World(waiting=3)
+    world = TimedLine(waiting=3)
     async with world.turn("stranger"):
         first = [await world.ask("stranger") for _ in range(3)]
         await world.ask("ada")
@@ -87,7 +87,7 @@ async def test_in_a_full_line_the_newcomer_takes_the_place_of_who_has_most() -> 
 
 
 async def test_whoever_gives_up_leaves_the_line_to_the_next() -> None:
-    world = World(at_once=2)
+    world = TimedLine(at_once=2)
     async with world.turn("a"), world.turn("b"):
         gone = await world.ask("c")
         await world.ask("d")
@@ -103,7 +103,7 @@ async def test_whoever_gives_up_leaves_the_line_to_the_next() -> None:
 
 
 async def test_who_is_told_to_go_and_gives_up_at_that_moment_lets_the_next_go() -> None:
-    world = World()
+    world = TimedLine()
     turn = world.turn("a")
     await turn.__aenter__()
     told, after = await world.ask("b"), await world.ask("c")
@@ -115,14 +115,14 @@ async def test_who_is_told_to_go_and_gives_up_at_that_moment_lets_the_next_go() 
 
 
 async def test_a_line_without_room_refuses() -> None:
-    world = World(waiting=0)
+    world = TimedLine(waiting=0)
     async with world.turn("a"):
         with pytest.raises(Unavailable):
             await (await world.ask("b"))
 
 
 async def test_our_own_work_goes_before_strangers_and_whoever_is_ahead_before_all() -> None:
-    world = World()
+    world = TimedLine()
     async with world.turn("b"):
         pass
     async with world.turn("a"):
@@ -134,7 +134,7 @@ async def test_our_own_work_goes_before_strangers_and_whoever_is_ahead_before_al
 
 
 async def test_of_very_many_places_those_who_had_least_are_forgotten() -> None:
-    world = World()
+    world = TimedLine()
     for number in range(9_999):
         async with world.turn(f"{number}"):
             pass
@@ -147,7 +147,7 @@ async def test_of_very_many_places_those_who_had_least_are_forgotten() -> None:
 
 async def test_who_had_much_while_nobody_else_wanted_anything_does_not_wait_for_all_others() -> None:
     """Many people behind one address are one source; what each of many strangers has is little."""
-    world = World()
+    world = TimedLine()
     for _ in range(1_000):
         async with world.turn("office"):
             pass

@@ -42,7 +42,7 @@ def published(*scripts: str) -> PublishedRegistry:
     return PublishedRegistry(rows, (), tuple(migrations))
 
 
-class World:
+class MovingRegistry:
     """A registry that can move, and a scratch that counts, waits and fails on demand."""
 
     def __init__(self, *scripts: str) -> None:
@@ -79,7 +79,7 @@ def events(lines: list[Any]) -> list[str]:
 
 
 async def test_it_is_made_once_however_many_ask_and_off_the_event_loop() -> None:
-    world = World(ONE)
+    world = MovingRegistry(ONE)
     found = await asyncio.gather(*(world.snapshots.get() for _ in range(10)))
     assert len({id(each) for each in found}) == 1
     assert found[0] is not None
@@ -90,7 +90,7 @@ async def test_it_is_made_once_however_many_ask_and_off_the_event_loop() -> None
 async def test_a_fresh_database_takes_it_in_one_round_trip_and_any_other_goes_on_from_where_it_is(
     tmp_path: Path,
 ) -> None:
-    world = World(ONE, TWO)
+    world = MovingRegistry(ONE, TWO)
     fresh = Counted(SqliteTarget(tmp_path / "fresh.db"))
     assert await world.snapshots.bring_up_to_date(fresh) == 2
     assert fresh.round_trips == 1
@@ -103,7 +103,7 @@ async def test_a_fresh_database_takes_it_in_one_round_trip_and_any_other_goes_on
 
 
 async def test_when_the_registry_moves_it_is_made_anew(tmp_path: Path) -> None:
-    world = World(ONE)
+    world = MovingRegistry(ONE)
     first = await world.snapshots.get()
     world.registry = published(ONE, TWO)
     second = await world.snapshots.get()
@@ -120,14 +120,14 @@ async def test_when_the_registry_moves_it_is_made_anew(tmp_path: Path) -> None:
 
 
 async def test_nothing_published_needs_nothing(tmp_path: Path) -> None:
-    world = World()
+    world = MovingRegistry()
     assert await world.snapshots.get() is None
     assert await world.snapshots.bring_up_to_date(SqliteTarget(tmp_path / "tenant.db")) == 0
     assert world.scratches == 0
 
 
 async def test_an_unfit_history_is_replayed_and_said_loudly_once(tmp_path: Path) -> None:
-    world = World(ONE, "INSERT INTO word VALUES (hex(randomblob(8)))")
+    world = MovingRegistry(ONE, "INSERT INTO word VALUES (hex(randomblob(8)))")
     with capture_logs() as lines:
         for number in range(3):
             assert await world.snapshots.bring_up_to_date(SqliteTarget(tmp_path / f"{number}.db")) == 2
@@ -145,7 +145,7 @@ TROUBLES = [OSError(28, "No space left on device"), Unavailable("no answer")]
 async def test_trouble_with_the_scratch_is_met_once_and_meanwhile_tenants_replay(
     tmp_path: Path, trouble: Exception
 ) -> None:
-    world = World(ONE)
+    world = MovingRegistry(ONE)
     world.trouble = trouble
     with capture_logs() as lines:
         for name in "ab":
@@ -158,7 +158,7 @@ async def test_after_trouble_with_the_scratch_it_is_tried_again_later(
     monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
     monkeypatch.setattr(module, "_RETRY_S", 0)
-    world = World(ONE)
+    world = MovingRegistry(ONE)
     world.trouble = trouble
     assert await world.snapshots.get() is None
     world.trouble = None
@@ -166,7 +166,7 @@ async def test_after_trouble_with_the_scratch_it_is_tried_again_later(
 
 
 async def test_a_bug_in_it_costs_no_tenant(tmp_path: Path) -> None:
-    world = World(ONE)
+    world = MovingRegistry(ONE)
     world.trouble = ZeroDivisionError()
     with capture_logs() as lines:
         assert await world.snapshots.bring_up_to_date(SqliteTarget(tmp_path / "tenant.db")) == 1
@@ -175,7 +175,7 @@ async def test_a_bug_in_it_costs_no_tenant(tmp_path: Path) -> None:
 
 
 async def test_a_build_that_takes_too_long_holds_nobody_up_and_is_of_use_later(tmp_path: Path) -> None:
-    world = World(ONE)
+    world = MovingRegistry(ONE)
     world.gate = threading.Event()
     world.snapshots = Snapshots(world.now, world.scratch, patience_s=0.5)
     assert await world.snapshots.bring_up_to_date(SqliteTarget(tmp_path / "tenant.db")) == 1
@@ -191,7 +191,7 @@ async def test_a_build_that_takes_too_long_holds_nobody_up_and_is_of_use_later(t
 
 
 async def test_a_tenant_that_is_given_up_takes_the_build_from_nobody() -> None:
-    world = World(ONE)
+    world = MovingRegistry(ONE)
     world.gate = threading.Event()
     first, second = (asyncio.create_task(world.snapshots.get()) for _ in range(2))
     while not world.scratches:  # for which both wait
@@ -202,21 +202,21 @@ async def test_a_tenant_that_is_given_up_takes_the_build_from_nobody() -> None:
 
 
 async def test_a_migration_that_fails_is_reported_as_without_a_snapshot(tmp_path: Path) -> None:
-    world = World(ONE, "INSERT INTO nowhere VALUES (1)")
+    world = MovingRegistry(ONE, "INSERT INTO nowhere VALUES (1)")
     with pytest.raises(MigrationFailed, match="no such table: nowhere"):
         await world.snapshots.bring_up_to_date(SqliteTarget(tmp_path / "tenant.db"))
     assert ledger_versions(tmp_path / "tenant.db") == [1]
 
 
 async def test_a_central_database_that_is_away_is_said_as_it_is(tmp_path: Path) -> None:
-    world = World(ONE)
+    world = MovingRegistry(ONE)
     world.is_away = True
     with pytest.raises(CentralUnavailable):
         await world.snapshots.bring_up_to_date(SqliteTarget(tmp_path / "tenant.db"))
 
 
 async def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
-    world = World(ONE)
+    world = MovingRegistry(ONE)
     path = tmp_path / "tenant.db"
     await world.snapshots.get()
     other = sqlite3.connect(path, isolation_level=None)
@@ -228,7 +228,7 @@ async def test_a_locked_database_is_waited_for(tmp_path: Path) -> None:
 
 
 async def test_a_database_whose_engine_refuses_it_replays_and_that_is_said_once(tmp_path: Path) -> None:
-    world = World("CREATE TABLE IF NOT EXISTS word (text)")
+    world = MovingRegistry("CREATE TABLE IF NOT EXISTS word (text)")
     with capture_logs() as lines:
         for number in range(2):
             target = Refusing(SqliteTarget(tmp_path / f"{number}.db"))
@@ -239,7 +239,7 @@ async def test_a_database_whose_engine_refuses_it_replays_and_that_is_said_once(
 async def test_a_snapshot_of_another_engine_counts_when_the_first_tenant_has_proven_it(
     tmp_path: Path,
 ) -> None:
-    world = World(ONE, TWO)
+    world = MovingRegistry(ONE, TWO)
     world.snapshots = Snapshots(world.now, world.scratch, prove=True)
     targets = [Counted(SqliteTarget(tmp_path / f"{number}.db")) for number in range(3)]
     for target in targets:
@@ -250,7 +250,7 @@ async def test_a_snapshot_of_another_engine_counts_when_the_first_tenant_has_pro
 
 
 async def test_a_tenant_that_others_worked_on_proves_nothing(tmp_path: Path) -> None:
-    world = World(ONE, TWO)
+    world = MovingRegistry(ONE, TWO)
     world.snapshots = Snapshots(world.now, world.scratch, prove=True)
     await apply(SqliteTarget(tmp_path / "a.db"), world.registry.migrations, to=1)
     change(tmp_path / "a.db", "INSERT INTO word VALUES ('mine')")
@@ -264,7 +264,7 @@ async def test_a_tenant_that_others_worked_on_proves_nothing(tmp_path: Path) -> 
 async def test_an_engine_that_makes_something_else_of_the_migrations_goes_on_replaying(
     tmp_path: Path,
 ) -> None:
-    world = World("CREATE TABLE word (text)", "INSERT INTO word VALUES (upper('a'))")
+    world = MovingRegistry("CREATE TABLE word (text)", "INSERT INTO word VALUES (upper('a'))")
     world.snapshots = Snapshots(world.now, world.scratch, prove=True)
 
     def other_engine(path: Path) -> sqlite3.Connection:

@@ -31,7 +31,7 @@ class Server:
             self.ended.set_result(0)
 
 
-class World:
+class SimulatedServers:
     """Time that passes when somebody sleeps, and servers that start unless `fails` says otherwise."""
 
     def __init__(self) -> None:
@@ -70,8 +70,8 @@ class World:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[World]:
-    world = World()
+async def running() -> AsyncIterator[SimulatedServers]:
+    world = SimulatedServers()
     async with world.supervisor.running():
         await world.settle()
         yield world
@@ -107,7 +107,7 @@ async def test_a_start_that_fails_is_tried_again() -> None:
 
 
 async def test_the_first_start_that_fails_is_told_to_whoever_started_it() -> None:
-    world = World()
+    world = SimulatedServers()
     world.fails = 1
     with pytest.raises(Unavailable):
         async with world.supervisor.running():

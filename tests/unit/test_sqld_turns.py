@@ -20,7 +20,7 @@ class Clock:
         return self.now
 
 
-class World:
+class TimedTurns:
     """Turns for two cores, and a clock."""
 
     def __init__(self, cores: int = 2) -> None:
@@ -57,11 +57,11 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> TimedTurns:
+    return TimedTurns()
 
 
-async def test_quick_calls_are_forgotten_after_a_while(world: World) -> None:
+async def test_quick_calls_are_forgotten_after_a_while(world: TimedTurns) -> None:
     for _ in range(5):
         (await world.enter("a")).leave()
     assert (world.turns.held, world.turns.is_busy) == (0, False)
@@ -71,7 +71,7 @@ async def test_quick_calls_are_forgotten_after_a_while(world: World) -> None:
     assert world.turns.share_of("a") is None
 
 
-async def test_whose_calls_were_short_need_not_wait_for_those_whose_are_long(world: World) -> None:
+async def test_whose_calls_were_short_need_not_wait_for_those_whose_are_long(world: TimedTurns) -> None:
     await world.seen("stranger")
     for _ in range(10):
         turn = await world.enter("known")
@@ -94,7 +94,7 @@ async def test_whose_calls_were_short_need_not_wait_for_those_whose_are_long(wor
     stranger.cancel()
 
 
-async def test_one_whose_calls_are_not_known_yet_need_not_wait_either(world: World) -> None:
+async def test_one_whose_calls_are_not_known_yet_need_not_wait_either(world: TimedTurns) -> None:
     held = [await world.enter(name) for name in ("a", "b", "c", "new")]
     third = world.ask("newest")
     await world.settle()
@@ -109,7 +109,7 @@ async def test_one_whose_calls_are_not_known_yet_need_not_wait_either(world: Wor
     assert another.done()  # those before are not short, and count as all others do
 
 
-async def test_whoever_pretends_to_be_short_loses_that(world: World) -> None:
+async def test_whoever_pretends_to_be_short_loses_that(world: TimedTurns) -> None:
     for _ in range(10):
         (await world.enter("known")).leave()
     for name in ("a", "b", "c"):
@@ -124,7 +124,7 @@ async def test_whoever_pretends_to_be_short_loses_that(world: World) -> None:
     again.cancel()
 
 
-async def test_what_a_call_used_is_what_it_could_have_of_the_cores(world: World) -> None:
+async def test_what_a_call_used_is_what_it_could_have_of_the_cores(world: TimedTurns) -> None:
     turns = [await world.enter(name) for name in ("a", "b", "c", "d")]
     world.clock.now += 1.0
     turns[0].leave()
@@ -133,7 +133,7 @@ async def test_what_a_call_used_is_what_it_could_have_of_the_cores(world: World)
     assert 0.45 < share.used(world.clock.now) < 0.75
 
 
-async def test_whoever_was_let_in_often_for_being_quick_gives_that_back_soon(world: World) -> None:
+async def test_whoever_was_let_in_often_for_being_quick_gives_that_back_soon(world: TimedTurns) -> None:
     await world.seen("light")
     for _ in range(10):
         (await world.enter("quick")).leave()
@@ -149,7 +149,7 @@ async def test_whoever_was_let_in_often_for_being_quick_gives_that_back_soon(wor
     light.cancel()
 
 
-async def test_one_tenant_never_has_all_places(world: World) -> None:
+async def test_one_tenant_never_has_all_places(world: TimedTurns) -> None:
     await world.enter("greedy")
     await world.enter("greedy")
     third = world.ask("greedy")
@@ -161,7 +161,7 @@ async def test_one_tenant_never_has_all_places(world: World) -> None:
 
 
 async def test_a_tenant_whose_calls_are_quick_has_more_of_them_at_once_until_one_is_long(
-    world: World,
+    world: TimedTurns,
 ) -> None:
     quick = [await world.enter("quick"), await world.enter("quick")]
     for _ in range(40):
@@ -186,7 +186,7 @@ async def test_a_tenant_whose_calls_are_quick_has_more_of_them_at_once_until_one
     third.cancel()
 
 
-async def test_who_used_least_lately_goes_first(world: World) -> None:
+async def test_who_used_least_lately_goes_first(world: TimedTurns) -> None:
     held = [await world.enter("greedy"), await world.enter("greedy"), await world.enter("middling")]
     world.clock.now += 0.9
     asked = {name: world.ask(name) for name in ("greedy", "middling", "new")}
@@ -202,7 +202,7 @@ async def test_who_used_least_lately_goes_first(world: World) -> None:
     assert order == ["new", "middling", "greedy"]
 
 
-async def test_the_last_place_is_not_for_who_used_much(world: World) -> None:
+async def test_the_last_place_is_not_for_who_used_much(world: TimedTurns) -> None:
     used = await world.enter("heavy")
     used.share.use(3.0, world.clock.now)
     used.leave()
@@ -216,7 +216,7 @@ async def test_the_last_place_is_not_for_who_used_much(world: World) -> None:
     assert asked.done()
 
 
-async def test_what_was_used_long_ago_does_not_count(world: World) -> None:
+async def test_what_was_used_long_ago_does_not_count(world: TimedTurns) -> None:
     turn = await world.enter("a")
     world.clock.now += 5.0
     turn.leave()
@@ -226,7 +226,7 @@ async def test_what_was_used_long_ago_does_not_count(world: World) -> None:
     assert share.used(world.clock.now + 20.0) == pytest.approx(1.25)
 
 
-async def test_a_statement_has_its_time_and_a_call_of_several_has_more(world: World) -> None:
+async def test_a_statement_has_its_time_and_a_call_of_several_has_more(world: TimedTurns) -> None:
     one, several = await world.enter("a"), await world.enter("b", statements=3)
     stopped: list[Turn] = []
     for turn in (one, several):
@@ -240,7 +240,7 @@ async def test_a_statement_has_its_time_and_a_call_of_several_has_more(world: Wo
     assert stopped == [one, several]
 
 
-async def test_a_place_is_free_only_when_sqld_is_known_to_have_ended(world: World) -> None:
+async def test_a_place_is_free_only_when_sqld_is_known_to_have_ended(world: TimedTurns) -> None:
     turn = await world.enter("a")
     turn.linger()
     turn.leave()  # only the first end counts
@@ -254,7 +254,9 @@ async def test_a_place_is_free_only_when_sqld_is_known_to_have_ended(world: Worl
     assert world.turns.held == 0
 
 
-async def test_the_next_step_of_a_stream_gets_in_when_its_tenants_others_wait_for_it(world: World) -> None:
+async def test_the_next_step_of_a_stream_gets_in_when_its_tenants_others_wait_for_it(
+    world: TimedTurns,
+) -> None:
     waiting_for_its_lock = [await world.enter("a"), await world.enter("a"), await world.enter("b")]
     (await world.enter("a", goes_on=True)).leave()
     for turn in waiting_for_its_lock:
@@ -262,7 +264,7 @@ async def test_the_next_step_of_a_stream_gets_in_when_its_tenants_others_wait_fo
     assert world.turns.held == 0
 
 
-async def test_what_may_hold_a_lock_gets_in_however_many_of_its_tenant_wait_for_it(world: World) -> None:
+async def test_what_may_hold_a_lock_gets_in_however_many_of_its_tenant_wait_for_it(world: TimedTurns) -> None:
     """Calls that were quick let a tenant have many at once; then these wait in sqld, for one that waits here."""
     for _ in range(8):
         (await world.enter("a")).leave()
@@ -284,7 +286,7 @@ async def test_what_may_hold_a_lock_gets_in_however_many_of_its_tenant_wait_for_
     assert second.done()
 
 
-async def test_calls_that_say_so_and_take_long_are_few(world: World) -> None:
+async def test_calls_that_say_so_and_take_long_are_few(world: TimedTurns) -> None:
     names = ("a", "b", "c", "d", "e")
     await world.seen(*names)
     for name in names[:3]:
@@ -300,7 +302,9 @@ async def test_calls_that_say_so_and_take_long_are_few(world: World) -> None:
         each.cancel()
 
 
-async def test_the_heaviest_gives_way_to_who_is_light_when_all_places_are_held_for_long(world: World) -> None:
+async def test_the_heaviest_gives_way_to_who_is_light_when_all_places_are_held_for_long(
+    world: TimedTurns,
+) -> None:
     await world.seen("light", "another")
     heavy = [await world.enter("heavy"), await world.enter("heavy")]
     await world.pass_s(1.0)
@@ -322,7 +326,7 @@ async def test_the_heaviest_gives_way_to_who_is_light_when_all_places_are_held_f
     asked.cancel()
 
 
-async def test_who_used_much_less_than_the_heaviest_is_not_stopped_for_others(world: World) -> None:
+async def test_who_used_much_less_than_the_heaviest_is_not_stopped_for_others(world: TimedTurns) -> None:
     """On a crowded machine calls of everybody take long, and what cannot be stopped holds the places."""
     await world.seen("light")
     attacker = await world.enter("attacker")
@@ -337,7 +341,7 @@ async def test_who_used_much_less_than_the_heaviest_is_not_stopped_for_others(wo
     (await light).leave()
 
 
-async def test_who_waits_too_long_or_too_many_is_told(world: World) -> None:
+async def test_who_waits_too_long_or_too_many_is_told(world: TimedTurns) -> None:
     for _ in range(2):
         await world.enter("a", statements=0)
     asked = [world.ask("a") for _ in range(70)]
@@ -350,7 +354,9 @@ async def test_who_waits_too_long_or_too_many_is_told(world: World) -> None:
     assert world.turns.waiting == 0
 
 
-async def test_a_client_that_goes_away_does_not_wait_and_what_it_runs_is_stopped_soon(world: World) -> None:
+async def test_a_client_that_goes_away_does_not_wait_and_what_it_runs_is_stopped_soon(
+    world: TimedTurns,
+) -> None:
     held = [await world.enter("a"), await world.enter("a")]
     disconnect = Disconnect()
     asked = world.ask("a", disconnect)
@@ -366,7 +372,7 @@ async def test_a_client_that_goes_away_does_not_wait_and_what_it_runs_is_stopped
     assert (world.turns.waiting, world.turns.held) == (0, 2)
 
 
-async def test_a_place_given_to_one_who_gave_up_goes_to_the_next(world: World) -> None:
+async def test_a_place_given_to_one_who_gave_up_goes_to_the_next(world: TimedTurns) -> None:
     held = [await world.enter("a"), await world.enter("a")]
     first, second = world.ask("a"), world.ask("a")
     await world.settle()
@@ -377,7 +383,9 @@ async def test_a_place_given_to_one_who_gave_up_goes_to_the_next(world: World) -
     assert world.turns.held == 2
 
 
-async def test_calls_that_were_broken_off_and_hold_as_many_places_as_cores_are_seen(world: World) -> None:
+async def test_calls_that_were_broken_off_and_hold_as_many_places_as_cores_are_seen(
+    world: TimedTurns,
+) -> None:
     stuck = [await world.enter(name) for name in ("a", "b")]
     stuck[0].linger()
     assert world.turns.stuck_since is None
@@ -388,7 +396,7 @@ async def test_calls_that_were_broken_off_and_hold_as_many_places_as_cores_are_s
     assert world.turns.stuck_since is None
 
 
-async def test_broken_off_calls_of_which_each_ends_soon_are_not_stuck(world: World) -> None:
+async def test_broken_off_calls_of_which_each_ends_soon_are_not_stuck(world: TimedTurns) -> None:
     lingering = [await world.enter("a"), await world.enter("b")]
     for turn in lingering:
         turn.linger()
@@ -402,7 +410,7 @@ async def test_broken_off_calls_of_which_each_ends_soon_are_not_stuck(world: Wor
         assert world.clock.now - since < 1.0
 
 
-async def test_a_slowed_tenant_has_one_call_at_a_time_and_pauses(world: World) -> None:
+async def test_a_slowed_tenant_has_one_call_at_a_time_and_pauses(world: TimedTurns) -> None:
     turn = await world.enter("slow")
     world.turns.slow_down(turn.share)
     assert world.turns.slowed == 1
@@ -429,7 +437,7 @@ async def test_a_slowed_tenant_has_one_call_at_a_time_and_pauses(world: World) -
     assert len(both) == 2
 
 
-async def test_it_asks_to_be_looked_after_once_until_told_that_nobody_does(world: World) -> None:
+async def test_it_asks_to_be_looked_after_once_until_told_that_nobody_does(world: TimedTurns) -> None:
     await world.enter("a")
     await world.enter("b")
     assert world.woken == 1
@@ -439,7 +447,7 @@ async def test_it_asks_to_be_looked_after_once_until_told_that_nobody_does(world
     assert isinstance(turn, Turn)
 
 
-async def test_errors_of_stopped_calls_are_ours(world: World) -> None:
+async def test_errors_of_stopped_calls_are_ours(world: TimedTurns) -> None:
     turn = await world.enter("a")
     await world.pass_s(6.0)
     assert isinstance(turn.stopped, FreeholdError)
@@ -447,7 +455,7 @@ async def test_errors_of_stopped_calls_are_ours(world: World) -> None:
 
 
 async def test_those_whose_calls_ran_when_sqld_crashed_go_one_by_one_until_one_is_found_out(
-    world: World,
+    world: TimedTurns,
 ) -> None:
     assert world.turns.suspect(["a", "b"]) == ["a", "b"]
     first = await world.enter("a")
@@ -481,7 +489,7 @@ async def test_those_whose_calls_ran_when_sqld_crashed_go_one_by_one_until_one_i
     assert share.suspect_until - world.clock.now <= 60
 
 
-async def test_what_nothing_may_stop_never_holds_all_places(world: World) -> None:
+async def test_what_nothing_may_stop_never_holds_all_places(world: TimedTurns) -> None:
     first = await world.enter("a", is_unstoppable=True)
     own = world.ask("a", is_unstoppable=True)
     other = world.ask("b", is_unstoppable=True)

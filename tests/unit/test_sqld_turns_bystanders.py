@@ -23,10 +23,10 @@ _CORES = 2
 _LEFT = 1.5  # of the cores, beside what else the service does
 _ENDLESS = math.inf
 
-Crowd = Callable[["World"], list[Awaitable[None]]]
+Crowd = Callable[["SimulatedCrowd"], list[Awaitable[None]]]
 
 
-class World:
+class SimulatedCrowd:
     def __init__(self) -> None:
         self.now = asyncio.get_running_loop().time
         self.turns = Turns(_CORES, 5.0, now=self.now)
@@ -97,7 +97,7 @@ class World:
 
 
 async def _endlessly(
-    world: World, names: Callable[[], str], *, quick: int = 0, goes_on: bool = False
+    world: SimulatedCrowd, names: Callable[[], str], *, quick: int = 0, goes_on: bool = False
 ) -> None:
     while True:
         name = names()
@@ -106,7 +106,7 @@ async def _endlessly(
         await world.call(name, _ENDLESS, goes_on=goes_on)
 
 
-def _in_turns(world: World, guests: int, connections: int) -> list[Awaitable[None]]:
+def _in_turns(world: SimulatedCrowd, guests: int, connections: int) -> list[Awaitable[None]]:
     count = 0
 
     def next_name() -> str:
@@ -117,19 +117,19 @@ def _in_turns(world: World, guests: int, connections: int) -> list[Awaitable[Non
     return [_endlessly(world, next_name) for _ in range(connections)]
 
 
-def twenty_with_two_connections_each(world: World) -> list[Awaitable[None]]:
+def twenty_with_two_connections_each(world: SimulatedCrowd) -> list[Awaitable[None]]:
     return _in_turns(world, 20, 40)
 
 
-def two_hundred_of_whom_always_others_ask(world: World) -> list[Awaitable[None]]:
+def two_hundred_of_whom_always_others_ask(world: SimulatedCrowd) -> list[Awaitable[None]]:
     return _in_turns(world, 200, 40)
 
 
-def sixty_who_send_short_ones_first(world: World) -> list[Awaitable[None]]:
+def sixty_who_send_short_ones_first(world: SimulatedCrowd) -> list[Awaitable[None]]:
     return [_endlessly(world, lambda name=f"guest {number}": name, quick=6) for number in range(60)]  # type: ignore[misc]
 
 
-def thirty_with_streams(world: World) -> list[Awaitable[None]]:
+def thirty_with_streams(world: SimulatedCrowd) -> list[Awaitable[None]]:
     return [_endlessly(world, lambda name=f"guest {number}": name, goes_on=True) for number in range(30)]  # type: ignore[misc]
 
 
@@ -144,7 +144,7 @@ def thirty_with_streams(world: World) -> list[Awaitable[None]]:
 )
 def test_whoever_does_a_little_now_and_then_hardly_notices_a_crowd(crowd: Crowd, most_at_once: int) -> None:
     async def story() -> None:
-        world = World()
+        world = SimulatedCrowd()
         world.start(world.tick())
         for number in range(2):
             world.start(world.bystander("short", f"short {number}", 0.008, 0.1))

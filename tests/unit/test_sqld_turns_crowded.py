@@ -9,15 +9,15 @@ import pytest
 from freehold.providers.failures import Gone, Overloaded
 from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.turns.turns import Turns
-from tests.unit.test_sqld_turns import World
+from tests.unit.test_sqld_turns import TimedTurns
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> TimedTurns:
+    return TimedTurns()
 
 
-async def test_however_many_ask_only_so_many_run_beside_the_places(world: World) -> None:
+async def test_however_many_ask_only_so_many_run_beside_the_places(world: TimedTurns) -> None:
     for name in ("a", "b", "c"):
         await world.enter(name)
     asked = [world.ask(f"guest {number}") for number in range(40)]
@@ -33,7 +33,7 @@ async def test_however_many_ask_only_so_many_run_beside_the_places(world: World)
 
 
 async def test_whoever_was_let_in_for_short_calls_and_sent_a_long_one_waits_like_others_for_a_while(
-    world: World,
+    world: TimedTurns,
 ) -> None:
     async def is_let_in() -> bool:
         task = world.ask("known")
@@ -62,7 +62,7 @@ async def test_whoever_was_let_in_for_short_calls_and_sent_a_long_one_waits_like
     assert await is_let_in()
 
 
-async def test_many_who_were_let_in_for_being_quick_and_are_not_give_way(world: World) -> None:
+async def test_many_who_were_let_in_for_being_quick_and_are_not_give_way(world: TimedTurns) -> None:
     await world.seen("light")
     names = [f"liar {number}" for number in range(30)]
     for name in names:
@@ -78,7 +78,9 @@ async def test_many_who_were_let_in_for_being_quick_and_are_not_give_way(world: 
     light.cancel()
 
 
-async def test_who_always_has_one_that_is_not_long_yet_does_not_keep_those_that_are(world: World) -> None:
+async def test_who_always_has_one_that_is_not_long_yet_does_not_keep_those_that_are(
+    world: TimedTurns,
+) -> None:
     await world.seen("light", "heavy")
     heavy = [await world.enter("heavy"), await world.enter("heavy")]
     await world.pass_s(0.9)
@@ -93,7 +95,9 @@ async def test_who_always_has_one_that_is_not_long_yet_does_not_keep_those_that_
     light.cancel()
 
 
-async def test_who_used_something_does_not_wait_for_ever_for_those_who_used_nothing(world: World) -> None:
+async def test_who_used_something_does_not_wait_for_ever_for_those_who_used_nothing(
+    world: TimedTurns,
+) -> None:
     await world.seen("known")
     for name in ("a", "b", "c"):
         await world.enter(name, statements=0)
@@ -112,7 +116,7 @@ async def test_who_used_something_does_not_wait_for_ever_for_those_who_used_noth
     assert 1 < waited_s < 15
 
 
-async def test_whoever_gives_up_as_it_is_let_in_leaves_nothing_behind(world: World) -> None:
+async def test_whoever_gives_up_as_it_is_let_in_leaves_nothing_behind(world: TimedTurns) -> None:
     held = [await world.enter(name, statements=0) for name in ("a", "b", "c")]
     await world.enter("new")
     asked = world.ask("other", is_unstoppable=True)
@@ -125,7 +129,7 @@ async def test_whoever_gives_up_as_it_is_let_in_leaves_nothing_behind(world: Wor
     assert share is None or (share.calls, share.running) == (0, 0)
 
 
-async def test_when_all_who_wait_go_away_at_once_the_others_notice_nothing(world: World) -> None:
+async def test_when_all_who_wait_go_away_at_once_the_others_notice_nothing(world: TimedTurns) -> None:
     held = [await world.enter(name, statements=0) for name in ("a", "b", "c")]
     interests = [Disconnect() for _ in range(1_900)]
     asked = [world.ask(f"guest {number}", each) for number, each in enumerate(interests)]
@@ -143,7 +147,7 @@ async def test_when_all_who_wait_go_away_at_once_the_others_notice_nothing(world
 
 
 async def test_tenants_who_came_once_are_forgotten_without_a_look_at_all_of_them_each_time(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: TimedTurns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
     look = Turns._forget_idle

@@ -51,7 +51,7 @@ class Sqld:
         return True
 
 
-class World:
+class WatchedSqld:
     def __init__(self, *, is_supervised: bool) -> None:
         self.now = 100.0
         self.sqld = Sqld()
@@ -82,14 +82,14 @@ class World:
 
 @pytest.fixture(params=[True, False], ids=["supervised", "alone"])
 async def world(request: pytest.FixtureRequest) -> Any:
-    found = World(is_supervised=request.param)
+    found = WatchedSqld(is_supervised=request.param)
     yield found
     await found.watch.aclose()
 
 
 @pytest.fixture
 async def supervised() -> Any:
-    found = World(is_supervised=True)
+    found = WatchedSqld(is_supervised=True)
     found.sqld.busy_threads = 3
     yield found
     await found.watch.aclose()
@@ -97,12 +97,12 @@ async def supervised() -> Any:
 
 @pytest.fixture
 async def alone() -> Any:
-    found = World(is_supervised=False)
+    found = WatchedSqld(is_supervised=False)
     yield found
     await found.watch.aclose()
 
 
-async def test_an_interruption_that_sqld_counts_ends_the_call(world: World) -> None:
+async def test_an_interruption_that_sqld_counts_ends_the_call(world: WatchedSqld) -> None:
     world.sqld.busy_threads = 3
     await world.broken_off()
     await world.look()
@@ -112,7 +112,7 @@ async def test_an_interruption_that_sqld_counts_ends_the_call(world: World) -> N
     assert world.lingering == 0
 
 
-async def test_one_interruption_ends_one_call_the_oldest(alone: World) -> None:
+async def test_one_interruption_ends_one_call_the_oldest(alone: WatchedSqld) -> None:
     await alone.broken_off("a")
     second = await alone.enter("b")
     second.linger()
@@ -121,7 +121,7 @@ async def test_one_interruption_ends_one_call_the_oldest(alone: World) -> None:
     assert list(alone.watch.turns.lingering) == [second]
 
 
-async def test_what_nothing_may_stop_is_thought_to_have_ended_last(supervised: World) -> None:
+async def test_what_nothing_may_stop_is_thought_to_have_ended_last(supervised: WatchedSqld) -> None:
     """Else its tenant goes on at once, and who was stopped to make room waits until it has ended."""
     supervised.sqld.busy_threads = 2
     await supervised.look()
@@ -139,7 +139,7 @@ async def test_what_nothing_may_stop_is_thought_to_have_ended_last(supervised: W
     assert list(supervised.watch.turns.lingering) == [long]
 
 
-async def test_a_call_ends_when_fewer_threads_compute_than_calls_are_missing(supervised: World) -> None:
+async def test_a_call_ends_when_fewer_threads_compute_than_calls_are_missing(supervised: WatchedSqld) -> None:
     await supervised.broken_off("a", is_program=True)
     supervised.sqld.interruptions += (
         5  # of a program it says nothing: what follows the interrupted one may run on
@@ -151,7 +151,7 @@ async def test_a_call_ends_when_fewer_threads_compute_than_calls_are_missing(sup
     assert supervised.lingering == 0
 
 
-async def test_an_interruption_long_after_is_of_another_call(supervised: World) -> None:
+async def test_an_interruption_long_after_is_of_another_call(supervised: WatchedSqld) -> None:
     await supervised.broken_off()
     supervised.now += 2.0
     supervised.sqld.interruptions += 1
@@ -160,7 +160,7 @@ async def test_an_interruption_long_after_is_of_another_call(supervised: World) 
 
 
 async def test_without_a_supervisor_a_place_comes_back_in_the_end_and_its_tenant_is_slowed(
-    alone: World,
+    alone: WatchedSqld,
 ) -> None:
     turn = await alone.broken_off()
     turn.stopped = QueryTimeout("too long")
@@ -173,7 +173,7 @@ async def test_without_a_supervisor_a_place_comes_back_in_the_end_and_its_tenant
 
 
 @pytest.mark.parametrize("how", ["counts from nothing", "is gone", "was started again"])
-async def test_all_has_ended_when_sqld_has(supervised: World, how: str) -> None:
+async def test_all_has_ended_when_sqld_has(supervised: WatchedSqld, how: str) -> None:
     await supervised.broken_off()
     match how:
         case "counts from nothing":
@@ -190,7 +190,7 @@ async def test_all_has_ended_when_sqld_has(supervised: World, how: str) -> None:
     assert supervised.gone_before == ([-1.0] if how == "was started again" else [])
 
 
-async def test_a_sqld_that_does_not_answer_in_time_has_ended_nothing(supervised: World) -> None:
+async def test_a_sqld_that_does_not_answer_in_time_has_ended_nothing(supervised: WatchedSqld) -> None:
     await supervised.broken_off()
     supervised.sqld.fault = ProviderUnavailable("slow")
     await supervised.look()
@@ -198,7 +198,7 @@ async def test_a_sqld_that_does_not_answer_in_time_has_ended_nothing(supervised:
 
 
 async def test_calls_that_hold_all_places_for_long_have_sqld_started_again_and_are_slowed(
-    supervised: World,
+    supervised: WatchedSqld,
 ) -> None:
     await supervised.broken_off()
     supervised.now += 9.0
@@ -210,7 +210,9 @@ async def test_calls_that_hold_all_places_for_long_have_sqld_started_again_and_a
     assert (supervised.lingering, supervised.watch.turns.slowed, supervised.watch.stuck) == (0, 1, 1)
 
 
-async def test_a_call_of_several_goes_on_while_each_of_its_statements_is_quick_enough(world: World) -> None:
+async def test_a_call_of_several_goes_on_while_each_of_its_statements_is_quick_enough(
+    world: WatchedSqld,
+) -> None:
     turn = await world.enter("a", 10)
     for second in range(1, 16):
         world.now = 100.0 + second
@@ -225,7 +227,7 @@ async def test_a_call_of_several_goes_on_while_each_of_its_statements_is_quick_e
     turn.leave()
 
 
-async def test_other_calls_of_its_tenant_do_not_pass_for_progress(world: World) -> None:
+async def test_other_calls_of_its_tenant_do_not_pass_for_progress(world: WatchedSqld) -> None:
     turn = await world.enter("a", 10)
     for second in range(1, 9):
         world.now = 100.0 + second
@@ -238,7 +240,7 @@ async def test_other_calls_of_its_tenant_do_not_pass_for_progress(world: World) 
     turn.leave()
 
 
-async def test_who_is_out_of_memory_has_the_longest_of_the_others_stopped(world: World) -> None:
+async def test_who_is_out_of_memory_has_the_longest_of_the_others_stopped(world: WatchedSqld) -> None:
     long = await world.enter("a")
     world.now += 1.0
     young = await world.enter("b")

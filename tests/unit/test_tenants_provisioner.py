@@ -15,7 +15,7 @@ from freehold.tenants.worker import WorkerConfig
 from tests.simulators.tenants import MemoryTenants, SimulatedClock, SimulatedProvider, settle
 
 
-class World:
+class Provisioners:
     """One central database and one provider, and as many provisioners as a test likes."""
 
     def __init__(self) -> None:
@@ -55,11 +55,13 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> Provisioners:
+    return Provisioners()
 
 
-async def test_a_wake_up_provisions_at_once_without_waiting_for_the_next_look(world: World) -> None:
+async def test_a_wake_up_provisions_at_once_without_waiting_for_the_next_look(
+    world: Provisioners,
+) -> None:
     async with world.running() as provisioner:
         world.add("a")
         provisioner.wake()
@@ -68,7 +70,7 @@ async def test_a_wake_up_provisions_at_once_without_waiting_for_the_next_look(wo
     assert (tenant.state, tenant.schema_version, tenant.error) == (TenantState.READY, 3, None)
 
 
-async def test_a_wake_up_before_the_start_and_from_another_thread_counts(world: World) -> None:
+async def test_a_wake_up_before_the_start_and_from_another_thread_counts(world: Provisioners) -> None:
     provisioner = world.provisioner()
     provisioner.wake()
     task = asyncio.create_task(provisioner.run())
@@ -83,14 +85,16 @@ async def test_a_wake_up_before_the_start_and_from_another_thread_counts(world: 
     provisioner.wake()  # when nobody works any more it must not fail
 
 
-async def test_a_tenant_made_by_another_process_is_found_within_a_second(world: World) -> None:
+async def test_a_tenant_made_by_another_process_is_found_within_a_second(world: Provisioners) -> None:
     async with world.running():
         world.add("a")
         await world.clock.advance(1.1)
         assert world.store.get("a").state is TenantState.READY
 
 
-async def test_a_tenant_that_waits_for_its_next_try_does_not_hide_new_ones(world: World) -> None:
+async def test_a_tenant_that_waits_for_its_next_try_does_not_hide_new_ones(
+    world: Provisioners,
+) -> None:
     world.store.add("waiting", due_at_ms=world.clock.ms + 600_000)
     async with world.running():
         world.add("a")
@@ -98,14 +102,16 @@ async def test_a_tenant_that_waits_for_its_next_try_does_not_hide_new_ones(world
         assert world.store.get("a").state is TenantState.READY
 
 
-async def test_an_idle_provisioner_asks_about_once_a_second_and_claims_nothing(world: World) -> None:
+async def test_an_idle_provisioner_asks_about_once_a_second_and_claims_nothing(
+    world: Provisioners,
+) -> None:
     async with world.running():
         await world.clock.advance(60)
     assert 55 <= world.store.calls["next_due_ms"] <= 65
     assert world.store.calls["claim_due"] == 0
 
 
-async def test_only_a_few_are_in_work_at_once_and_all_are_done(world: World) -> None:
+async def test_only_a_few_are_in_work_at_once_and_all_are_done(world: Provisioners) -> None:
     world.add(*(f"t{number:03}" for number in range(50)))
     world.provider.took_s = 0.1
     async with world.running(concurrency=4):
@@ -115,7 +121,9 @@ async def test_only_a_few_are_in_work_at_once_and_all_are_done(world: World) -> 
     assert set(world.provider.created.values()) == {1}
 
 
-async def test_a_provider_that_fails_and_recovers_costs_a_visible_error_and_no_tenant(world: World) -> None:
+async def test_a_provider_that_fails_and_recovers_costs_a_visible_error_and_no_tenant(
+    world: Provisioners,
+) -> None:
     world.provider.is_down = True
     world.add(*(f"t{number}" for number in range(20)))
     async with world.running():
@@ -133,7 +141,7 @@ async def test_a_provider_that_fails_and_recovers_costs_a_visible_error_and_no_t
     assert {row.tenant.error for row in world.store.rows.values()} == {None}
 
 
-async def test_sign_ups_during_an_outage_do_not_make_it_spin(world: World) -> None:
+async def test_sign_ups_during_an_outage_do_not_make_it_spin(world: Provisioners) -> None:
     world.provider.is_down = True
     world.add("first")
     async with world.running() as provisioner:
@@ -146,7 +154,9 @@ async def test_sign_ups_during_an_outage_do_not_make_it_spin(world: World) -> No
         assert world.provider.checks <= checks + 1
 
 
-async def test_one_failing_tenant_is_tried_less_and_less_and_holds_up_nobody(world: World) -> None:
+async def test_one_failing_tenant_is_tried_less_and_less_and_holds_up_nobody(
+    world: Provisioners,
+) -> None:
     world.provider.broken = {"db-bad"}
     world.add("bad")
     async with world.running() as provisioner:
@@ -163,7 +173,9 @@ async def test_one_failing_tenant_is_tried_less_and_less_and_holds_up_nobody(wor
         assert world.store.get("bad").state is TenantState.READY
 
 
-async def test_a_migration_that_fails_here_is_retried_slowly_and_blocks_nobody(world: World) -> None:
+async def test_a_migration_that_fails_here_is_retried_slowly_and_blocks_nobody(
+    world: Provisioners,
+) -> None:
     world.provider.poisoned = {"db-bad"}
     world.add("bad", "good")
     async with world.running():
@@ -179,7 +191,9 @@ async def test_a_migration_that_fails_here_is_retried_slowly_and_blocks_nobody(w
         assert world.store.get("bad").state is TenantState.READY
 
 
-async def test_an_unexpected_error_is_logged_whole_but_its_text_stays_out_of_the_row(world: World) -> None:
+async def test_an_unexpected_error_is_logged_whole_but_its_text_stays_out_of_the_row(
+    world: Provisioners,
+) -> None:
     world.provider.buggy = {"db-bad"}
     world.add("bad", "good")
     with capture_logs() as lines:
@@ -190,7 +204,9 @@ async def test_an_unexpected_error_is_logged_whole_but_its_text_stays_out_of_the
     assert [line["event"] for line in lines if line["log_level"] == "error"] == ["tenant.provisioning_failed"]
 
 
-async def test_a_provider_that_hangs_is_given_up_and_keeps_only_one_place(world: World) -> None:
+async def test_a_provider_that_hangs_is_given_up_and_keeps_only_one_place(
+    world: Provisioners,
+) -> None:
     world.provider.hanging = {"db-bad"}
     world.add("bad", *(f"t{number}" for number in range(20)))
     async with world.running(limit_s=30):
@@ -200,7 +216,9 @@ async def test_a_provider_that_hangs_is_given_up_and_keeps_only_one_place(world:
         assert world.store.get("bad").error == "it took too long"
 
 
-async def test_a_long_lasting_tenant_keeps_its_lease_against_a_second_process(world: World) -> None:
+async def test_a_long_lasting_tenant_keeps_its_lease_against_a_second_process(
+    world: Provisioners,
+) -> None:
     world.provider.took_s = 60
     world.add("slow")
     async with world.running(lease_s=10), world.running(lease_s=10):
@@ -209,7 +227,7 @@ async def test_a_long_lasting_tenant_keeps_its_lease_against_a_second_process(wo
     assert world.provider.created["db-slow"] == 1
 
 
-async def test_a_killed_process_is_replaced_when_its_lease_is_over(world: World) -> None:
+async def test_a_killed_process_is_replaced_when_its_lease_is_over(world: Provisioners) -> None:
     world.add("a")
     await world.store.claim_due(
         "simulated", due_by_ms=world.clock.ms, lease_until_ms=world.clock.ms + 10_000, limit=1
@@ -221,7 +239,7 @@ async def test_a_killed_process_is_replaced_when_its_lease_is_over(world: World)
         assert world.store.get("a").state is TenantState.READY
 
 
-async def test_a_stopped_provisioner_gives_back_what_it_has_in_work(world: World) -> None:
+async def test_a_stopped_provisioner_gives_back_what_it_has_in_work(world: Provisioners) -> None:
     world.provider.hanging = {"db-a"}
     world.add("a")
     async with world.running():
@@ -231,7 +249,7 @@ async def test_a_stopped_provisioner_gives_back_what_it_has_in_work(world: World
     assert world.provider.at_once == 0
 
 
-async def test_a_stopped_provisioner_lets_what_is_nearly_done_end(world: World) -> None:
+async def test_a_stopped_provisioner_lets_what_is_nearly_done_end(world: Provisioners) -> None:
     world.provider.took_s = 5
     world.add("a")
     provisioner = world.provisioner(shutdown_limit_s=5.0)
@@ -246,7 +264,7 @@ async def test_a_stopped_provisioner_lets_what_is_nearly_done_end(world: World) 
     assert world.store.get("a").state is TenantState.READY
 
 
-async def test_it_outlives_the_central_database_being_away(world: World) -> None:
+async def test_it_outlives_the_central_database_being_away(world: Provisioners) -> None:
     with capture_logs() as lines:
         async with world.running() as provisioner:
             world.store.is_away = True
@@ -265,7 +283,7 @@ async def test_it_outlives_the_central_database_being_away(world: World) -> None
 
 
 async def test_the_central_database_going_away_in_mid_work_is_not_held_against_the_tenant(
-    world: World,
+    world: Provisioners,
 ) -> None:
     world.provider.took_s = 1
     world.add("a")
@@ -278,7 +296,9 @@ async def test_the_central_database_going_away_in_mid_work_is_not_held_against_t
     assert (tenant.state, tenant.attempts, tenant.error) == (TenantState.READY, 0, None)
 
 
-async def test_a_success_that_cannot_be_recorded_is_no_failure_of_the_tenant(world: World) -> None:
+async def test_a_success_that_cannot_be_recorded_is_no_failure_of_the_tenant(
+    world: Provisioners,
+) -> None:
     world.store.away_for = {"mark_ready"}
     world.add("a")
     async with world.running():
@@ -290,7 +310,9 @@ async def test_a_success_that_cannot_be_recorded_is_no_failure_of_the_tenant(wor
         assert world.store.get("a").state is TenantState.READY
 
 
-async def test_a_lease_lost_while_central_was_away_is_taken_up_by_the_same_work(world: World) -> None:
+async def test_a_lease_lost_while_central_was_away_is_taken_up_by_the_same_work(
+    world: Provisioners,
+) -> None:
     world.provider.took_s = 50
     world.add("a")
     async with world.running(lease_s=10):
@@ -302,7 +324,9 @@ async def test_a_lease_lost_while_central_was_away_is_taken_up_by_the_same_work(
     assert world.provider.created["db-a"] == 1
 
 
-async def test_a_migration_published_meanwhile_is_applied_before_it_is_ready(world: World) -> None:
+async def test_a_migration_published_meanwhile_is_applied_before_it_is_ready(
+    world: Provisioners,
+) -> None:
     world.add("a")
     bring, published = world.provider.bring_up_to_date, iter([4, 5])
 
@@ -318,7 +342,9 @@ async def test_a_migration_published_meanwhile_is_applied_before_it_is_ready(wor
     assert world.store.get("a").schema_version == 5
 
 
-async def test_a_registry_whose_end_is_never_reached_is_a_failure_and_no_endless_loop(world: World) -> None:
+async def test_a_registry_whose_end_is_never_reached_is_a_failure_and_no_endless_loop(
+    world: Provisioners,
+) -> None:
     world.add("a")
 
     async def stay(_target: object) -> int:
@@ -330,7 +356,7 @@ async def test_a_registry_whose_end_is_never_reached_is_a_failure_and_no_endless
     assert "newer migrations than 2" in (world.store.get("a").error or "")
 
 
-async def test_a_tenant_deleted_while_in_work_stays_deleted(world: World) -> None:
+async def test_a_tenant_deleted_while_in_work_stays_deleted(world: Provisioners) -> None:
     world.provider.took_s = 1
     world.add("a")
     async with world.running():
@@ -339,7 +365,9 @@ async def test_a_tenant_deleted_while_in_work_stays_deleted(world: World) -> Non
     assert world.store.get("a").state is TenantState.DELETING
 
 
-async def test_a_late_failure_of_one_process_does_not_undo_the_success_of_another(world: World) -> None:
+async def test_a_late_failure_of_one_process_does_not_undo_the_success_of_another(
+    world: Provisioners,
+) -> None:
     world.add("a")
     claim = (
         await world.store.claim_due(
@@ -352,7 +380,7 @@ async def test_a_late_failure_of_one_process_does_not_undo_the_success_of_anothe
     assert world.store.get("a").state is TenantState.READY
 
 
-async def test_tenants_of_another_provider_are_left_alone(world: World) -> None:
+async def test_tenants_of_another_provider_are_left_alone(world: Provisioners) -> None:
     world.store.add("theirs", due_at_ms=world.clock.ms, provider="turso")
     world.add("ours")
     async with world.running():
@@ -362,7 +390,7 @@ async def test_tenants_of_another_provider_are_left_alone(world: World) -> None:
     assert world.store.calls["claim_due"] == 1
 
 
-async def test_a_failure_in_a_row_is_logged_ever_more_rarely(world: World) -> None:
+async def test_a_failure_in_a_row_is_logged_ever_more_rarely(world: Provisioners) -> None:
     world.provider.broken = {"db-bad"}
     world.add("bad")
     with capture_logs() as lines:
@@ -373,7 +401,7 @@ async def test_a_failure_in_a_row_is_logged_ever_more_rarely(world: World) -> No
     assert len(told) <= 8
 
 
-async def test_drain_tries_each_once_and_says_which_failed(world: World) -> None:
+async def test_drain_tries_each_once_and_says_which_failed(world: Provisioners) -> None:
     world.provider.poisoned = {"db-t3"}
     world.add(*(f"t{number}" for number in range(10)))
     heard: list[Outcome] = []
@@ -384,7 +412,7 @@ async def test_drain_tries_each_once_and_says_which_failed(world: World) -> None
     assert world.provider.created["db-t3"] == 1
 
 
-async def test_drain_stops_when_the_provider_is_down(world: World) -> None:
+async def test_drain_stops_when_the_provider_is_down(world: Provisioners) -> None:
     world.provider.is_down = True
     world.add(*(f"t{number}" for number in range(50)))
     with pytest.raises(ProviderUnavailable):
@@ -392,13 +420,13 @@ async def test_drain_stops_when_the_provider_is_down(world: World) -> None:
     assert sum(world.provider.created.values()) <= 8
 
 
-async def test_drain_tells_when_the_central_database_is_away(world: World) -> None:
+async def test_drain_tells_when_the_central_database_is_away(world: Provisioners) -> None:
     world.store.is_away = True
     with pytest.raises(CentralUnavailable):
         await world.provisioner().drain()
 
 
-async def test_two_drains_at_once_share_the_work(world: World) -> None:
+async def test_two_drains_at_once_share_the_work(world: Provisioners) -> None:
     world.add(*(f"t{number}" for number in range(30)))
     failed = await asyncio.gather(world.provisioner().drain(), world.provisioner().drain())
     assert not any(failed)

@@ -10,7 +10,7 @@ from freehold.tenants.types import DatabaseToken, PendingDatabase, ReadyDatabase
 from tests.simulators.tenants import MemoryTenants, SimulatedClock, SimulatedProvider
 
 
-class World:
+class TenantsInMemory:
     def __init__(self) -> None:
         self.store = MemoryTenants()
         self.provider = SimulatedProvider(SimulatedClock(), self.store)
@@ -31,12 +31,12 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> TenantsInMemory:
+    return TenantsInMemory()
 
 
 async def test_a_ready_database_comes_with_a_token_for_this_session_and_no_other_database(
-    world: World,
+    world: TenantsInMemory,
 ) -> None:
     await world.add("a")
     await world.add("b")
@@ -51,20 +51,20 @@ async def test_a_ready_database_comes_with_a_token_for_this_session_and_no_other
     assert again.token.access_level == "full"
 
 
-async def test_a_token_does_not_show_when_printed(world: World) -> None:
+async def test_a_token_does_not_show_when_printed(world: TenantsInMemory) -> None:
     await world.add("a")
     found = await world.tenants.database_of("user-a", "session-1")
     assert "token-1" not in repr(found)
     assert "token-1" not in f"{found!s}"
 
 
-async def test_a_database_that_is_just_being_made_is_waited_for(world: World) -> None:
+async def test_a_database_that_is_just_being_made_is_waited_for(world: TenantsInMemory) -> None:
     await world.add("a", TenantState.PROVISIONING)
     world.ready_after_s = 0.1
     assert isinstance(await world.tenants.database_of("user-a", "session-1"), ReadyDatabase)
 
 
-async def test_the_wait_ends_well_before_the_client_loses_patience(world: World) -> None:
+async def test_the_wait_ends_well_before_the_client_loses_patience(world: TenantsInMemory) -> None:
     await world.add("a", TenantState.PROVISIONING)
     assert isinstance(await world.tenants.database_of("user-a", "session-1"), PendingDatabase)
     assert 0.2 < sum(world.slept_s) < 1
@@ -76,7 +76,7 @@ async def test_the_wait_ends_well_before_the_client_loses_patience(world: World)
 
 @pytest.mark.parametrize("state", [TenantState.PROVISIONING, TenantState.FAILED])
 async def test_a_database_that_is_not_there_yet_is_promised_for_soon(
-    world: World, state: TenantState
+    world: TenantsInMemory, state: TenantState
 ) -> None:
     await world.add("a", state)
     found = await world.tenants.database_of("user-a", "session-1")
@@ -93,19 +93,21 @@ async def test_a_database_that_is_not_there_yet_is_promised_for_soon(
     ],
 )
 async def test_a_database_out_of_use_is_refused_with_its_reason(
-    world: World, state: TenantState, kind: type[FreeholdError]
+    world: TenantsInMemory, state: TenantState, kind: type[FreeholdError]
 ) -> None:
     await world.add("a", state)
     with pytest.raises(kind):
         await world.tenants.database_of("user-a", "session-1")
 
 
-async def test_a_user_without_a_tenant_is_not_found(world: World) -> None:
+async def test_a_user_without_a_tenant_is_not_found(world: TenantsInMemory) -> None:
     with pytest.raises(NotFound):
         await world.tenants.database_of("nobody", "session-1")
 
 
-async def test_a_ready_database_that_the_provider_has_lost_is_no_new_empty_one(world: World) -> None:
+async def test_a_ready_database_that_the_provider_has_lost_is_no_new_empty_one(
+    world: TenantsInMemory,
+) -> None:
     await world.add("a")
     await world.provider.delete("db-a")
     with pytest.raises(ProviderUnavailable):
@@ -113,7 +115,7 @@ async def test_a_ready_database_that_the_provider_has_lost_is_no_new_empty_one(w
     assert "db-a" not in world.provider.databases
 
 
-async def test_what_the_provider_says_about_its_troubles_is_not_for_the_user(world: World) -> None:
+async def test_what_the_provider_says_about_its_troubles_is_not_for_the_user(world: TenantsInMemory) -> None:
     await world.add("a")
     world.provider.trouble = ProviderUnavailable("cannot look for a database: /srv/secret/path")
     with pytest.raises(ProviderUnavailable) as raised:
@@ -122,7 +124,7 @@ async def test_what_the_provider_says_about_its_troubles_is_not_for_the_user(wor
     assert raised.value.__cause__ is world.provider.trouble
 
 
-async def test_a_database_of_another_provider_is_not_looked_for_here(world: World) -> None:
+async def test_a_database_of_another_provider_is_not_looked_for_here(world: TenantsInMemory) -> None:
     await world.add("a")
     world.store.change("a", provider="turso")
     with pytest.raises(ProviderUnavailable):
@@ -131,7 +133,7 @@ async def test_a_database_of_another_provider_is_not_looked_for_here(world: Worl
 
 @pytest.mark.parametrize("limit", [None, 1, 499, 500, 501, 1500, 9999])
 async def test_all_tenants_are_listed_page_by_page_each_once_and_in_order(
-    world: World, limit: int | None
+    world: TenantsInMemory, limit: int | None
 ) -> None:
     names = [f"t{number:05}" for number in range(1500)]
     for name in names:
@@ -142,7 +144,7 @@ async def test_all_tenants_are_listed_page_by_page_each_once_and_in_order(
     assert listed + rest == names
 
 
-async def test_users_without_a_tenant_get_one_each(world: World) -> None:
+async def test_users_without_a_tenant_get_one_each(world: TenantsInMemory) -> None:
     world.store.missing = [f"u{number}" for number in range(1200)]
     assert await world.tenants.add_missing() == 1200
     assert await world.tenants.add_missing() == 0
