@@ -28,8 +28,8 @@ from freehold.rollouts.types import Ended, Options, RolloutState
 from freehold.rollouts.waves import wave_ends
 from freehold.rollouts.worker import RolloutWorkerConfig
 from freehold.settings.load import load_settings
-from freehold.tenants.lifecycle_store import LifecycleStore
 from freehold.tenants.names import new_database_name
+from freehold.tenants.ports import LifecycleStore
 from freehold.tenants.types import Tenant
 from freehold.wiring.services import Services, open_services
 from tests.support.central_template import begin_file

@@ -16,9 +16,8 @@ from freehold.migrate.target import Target
 from freehold.migrate.types import Migration
 from freehold.rollouts.rows import row_counts
 from freehold.rollouts.types import Step
-from freehold.tenants.lifecycle_store import LifecycleStore
 from freehold.tenants.names import new_database_name
-from freehold.tenants.ports import Clock, DatabaseProvider
+from freehold.tenants.ports import Clock, DatabaseProvider, LifecycleStore
 
 _COPY_MS = 15 * 60_000
 _DAY_MS = 24 * 3_600_000

@@ -14,8 +14,7 @@ from freehold.rollouts.errors import NoRestorePoint, RolloutRunning
 from freehold.rollouts.ports import RestorePointStore, RolloutStore
 from freehold.rollouts.rehearsal import Copies
 from freehold.rollouts.types import RestorePoint, Rollout, RolloutState, StepState, TakenBack, TakenBackAs
-from freehold.tenants.lifecycle_store import LifecycleStore
-from freehold.tenants.ports import Clock, DatabaseProvider
+from freehold.tenants.ports import Clock, DatabaseProvider, LifecycleStore
 from freehold.tenants.types import TenantState
 
 log = get_logger()

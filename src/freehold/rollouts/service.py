@@ -15,7 +15,6 @@ from freehold.rollouts.errors import BadRollout, RolloutEnded
 from freehold.rollouts.health import Health, health_of, try_health
 from freehold.rollouts.migrate_one import MigrateOne
 from freehold.rollouts.ports import RolloutStore, WorkerStore
-from freehold.rollouts.presence import presence
 from freehold.rollouts.rehearsal import Copies, Rehearsed
 from freehold.rollouts.restoring import Restoring
 from freehold.rollouts.rows import SAMPLE, estimated_bytes, estimated_rows
@@ -31,7 +30,7 @@ from freehold.rollouts.types import (
     StepState,
 )
 from freehold.rollouts.waves import amount, wave_ends
-from freehold.rollouts.worker import RolloutWorkerConfig, Wave
+from freehold.rollouts.worker import RolloutWorkerConfig, Wave, presence
 from freehold.tenants.drift import DriftCheck
 from freehold.tenants.ports import Clock, DatabaseProvider
 

@@ -1,15 +1,19 @@
 """Works on a rollout: any number of these may share one, and each may be killed at any moment."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import msgspec
 
+from freehold.errors import CentralUnavailable
 from freehold.rollouts.migrate_one import MigrateOne
-from freehold.rollouts.ports import RolloutStore
+from freehold.rollouts.ports import RolloutStore, WorkerStore
 from freehold.rollouts.types import Ended, Rollout, RolloutState, Step
 from freehold.tenants.ports import Clock
-from freehold.tenants.worker import Worker, WorkerConfig
+from freehold.tenants.worker import Worker, WorkerConfig, renewed
 
 _SLOWER = 2.0
 _SMOOTH = 0.1
@@ -190,3 +194,22 @@ class Wave:
     def _stop(self) -> None:
         self._is_stopped = True
         self._worker.end()
+
+
+@asynccontextmanager
+async def presence(store: WorkerStore, rollout_id: str, clock: Clock, lease_s: float) -> AsyncIterator[None]:
+    """While this is entered, the store counts one worker more; of one that is killed, until its lease is over."""
+    worker_id = secrets.token_hex(8)
+
+    async def tell() -> None:
+        await store.is_at_work(rollout_id, worker_id, clock.now_ms() + int(lease_s * 1000))
+
+    with contextlib.suppress(CentralUnavailable):
+        await tell()
+    try:
+        # Missed once or twice, on a crowded machine, it is still believed.
+        async with renewed(lease_s / 3, clock, tell):
+            yield
+    finally:
+        with contextlib.suppress(CentralUnavailable):
+            await store.has_left(worker_id, clock.now_ms())

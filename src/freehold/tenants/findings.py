@@ -6,7 +6,10 @@ import msgspec
 
 
 class Kind(StrEnum):
-    """What is wrong. `foreign`, `elsewhere` and `taken_back` are not to be repaired, and count as nothing left."""
+    """What is wrong, in the words of `reconcile --json`.
+
+    `foreign`, `elsewhere` and `taken_back` are not to be repaired, and count as nothing left.
+    """
 
     ORPHAN = "orphan"  # a database whose tenant was deleted, or that has our kind of name and no tenant
     FOREIGN = "foreign"  # a database with another kind of name
@@ -14,8 +17,8 @@ class Kind(StrEnum):
     BEHIND = "behind"  # a database below the newest published version
     PENDING = "pending"  # a tenant that waits for its database
     DELETING = "deleting"  # a tenant whose database is to be deleted
-    OPEN = "open"  # a suspended tenant whose database answers
-    CLOSED = "closed"  # a ready tenant whose database is suspended
+    NOT_SUSPENDED = "open"  # a suspended tenant whose database answers
+    WRONGLY_SUSPENDED = "closed"  # a ready tenant whose database is suspended
     UNCHECKED = "unchecked"  # a tenant whose database did not say how it is
     ELSEWHERE = "elsewhere"  # a tenant at another provider than this service's
     TAKEN_BACK = "taken_back"  # a tenant that somebody took back from a rollout, and that stays there

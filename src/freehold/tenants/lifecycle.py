@@ -1,6 +1,5 @@
 """What operators do with single tenants: create, suspend, resume, fork, export, restore, migrate, delete."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,11 +18,11 @@ from freehold.migrate.target import Target
 from freehold.registry.published import PublishedRegistry
 from freehold.tenants.backup import BackupCheck, BadBackup, Checked, OpenFile
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, NoPointInTime
-from freehold.tenants.lifecycle_store import LifecycleStore
 from freehold.tenants.names import new_database_name
 from freehold.tenants.pending_operations import Done, OperationsWorker
-from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
+from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider, LifecycleStore
 from freehold.tenants.types import Tenant, TenantState
+from freehold.tenants.worker import renewed
 
 log = get_logger()
 
@@ -311,21 +310,17 @@ class Lifecycle:
         """A name for a new database. Unless a tenant has it in the end, the database is deleted."""
         name = new_database_name()
         await self.store.reserve(name, self.provider.name, tenant.tenant_id, self.clock.now_ms() + _LEASE_MS)
-        keeping = asyncio.create_task(self._keep(name))
+
+        async def keep() -> None:
+            await self.store.keep(name, self.clock.now_ms() + _LEASE_MS)
+
         try:
-            yield name
+            async with renewed(_RENEW_S, self.clock, keep):
+                yield name
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
             with contextlib.suppress(CentralUnavailable):  # its lease runs out
                 await self.store.discard(name, self.clock.now_ms())
             await self._tidy(tenant)
-
-    async def _keep(self, name: str) -> None:
-        while True:
-            await self.clock.sleep(_RENEW_S)
-            with contextlib.suppress(CentralUnavailable):
-                await self.store.keep(name, self.clock.now_ms() + _LEASE_MS)
 
     async def _tidy(self, tenant: Tenant) -> None:
         with contextlib.suppress(FreeholdError):  # the service goes on trying

@@ -11,6 +11,7 @@ from freehold.log import get_logger
 from freehold.migrate.ledger import read_ledger
 from freehold.tenants.errors import describe
 from freehold.tenants.findings import NOT_OURS, Finding, Kind, Reconciled
+from freehold.tenants.listing import ListedTenants
 from freehold.tenants.names import is_ours
 from freehold.tenants.pending_operations import Done, OperationKind, OperationsWorker
 from freehold.tenants.ports import BringUpToDate, Clock, DatabaseProvider
@@ -20,21 +21,11 @@ from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 # The central database as the catalogue of all databases: what `reconcile` asks of it and corrects in it.
 
 
-class Catalogue(Protocol):
+class Catalogue(ListedTenants, Protocol):
     """Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer."""
 
     async def known(self, database_names: Sequence[str]) -> Mapping[str, TenantState | None]:
         """Those of the names that are in use, deleted tenants' too, and the state of the tenant if there is one."""
-        ...
-
-    async def page(
-        self, *, after: str = "", limit: int = 500, state: TenantState | None = None
-    ) -> Sequence[Tenant]:
-        """Tenants in order of `tenant_id`, those after the given one."""
-        ...
-
-    async def counts(self) -> Mapping[TenantState, int]:
-        """How many tenants are in each state; states without any are left out."""
         ...
 
     async def record_version(self, tenant: Tenant, schema_version: int) -> bool:
@@ -302,7 +293,7 @@ class _Run:
     async def _close(self, tenant: Tenant) -> None:
         if not self.options.dry_run:
             await self.parts.provider.suspend(tenant.database_name, tenant.error or "")
-        self._tell(Kind.OPEN, tenant, "its tenant is suspended, but it answers", "suspended again")
+        self._tell(Kind.NOT_SUSPENDED, tenant, "its tenant is suspended, but it answers", "suspended again")
 
     async def _reopen(self, tenant: Tenant) -> None:
         """A ready tenant whose database refuses."""
@@ -311,7 +302,7 @@ class _Run:
             raise ProviderUnavailable("its database refuses to be read")
         if not self.options.dry_run:
             await self.parts.provider.resume(tenant.database_name)
-        self._tell(Kind.CLOSED, tenant, "its tenant is ready, but it is suspended", "resumed")
+        self._tell(Kind.WRONGLY_SUSPENDED, tenant, "its tenant is ready, but it is suspended", "resumed")
 
     def _tell(self, kind: Kind, tenant: Tenant, what: str, repair: str) -> None:
         repaired = not self.options.dry_run

@@ -20,7 +20,7 @@ from freehold.tenants.types import (
 
 _PAGE = 500
 # Making a database takes milliseconds; after a failure the next try may be further away.
-_PATIENCE_S = (0.03, 0.06, 0.12, 0.24)
+_PAUSES_S = (0.03, 0.06, 0.12, 0.24)
 _RETRY_AFTER_S = {TenantState.PROVISIONING: 1, TenantState.FAILED: 5}
 
 log = get_logger()
@@ -53,7 +53,7 @@ class Tenants:
             DatabaseSuspended, DatabaseDeleting, DatabaseDeleted: it is not to be used (any more).
             ProviderUnavailable: it cannot be reached at the moment.
         """
-        tenant = await self._settled(user_id)
+        tenant = await self._soon_made(user_id)
         match tenant.state:
             case TenantState.PROVISIONING | TenantState.FAILED:
                 return PendingDatabase(tenant=tenant, retry_after_s=_RETRY_AFTER_S[tenant.state])
@@ -66,10 +66,10 @@ class Tenants:
             case TenantState.DELETED:
                 raise DatabaseDeleted("your database was deleted")
 
-    async def _settled(self, user_id: str) -> Tenant:
+    async def _soon_made(self, user_id: str) -> Tenant:
         """The tenant, after a moment if its database is just being made: that is quicker than asking again."""
         tenant = await self.store.of_user(user_id)
-        for pause_s in _PATIENCE_S:
+        for pause_s in _PAUSES_S:
             if tenant.state is not TenantState.PROVISIONING:
                 break
             await self.sleep(pause_s)

@@ -7,12 +7,13 @@ and the waves of a rollout (`rollouts/worker.py`). `DESIGN.md` beside this file 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from freehold.backoff import OUTAGE, is_worth_a_line
-from freehold.errors import FreeholdError
+from freehold.errors import CentralUnavailable, FreeholdError
 from freehold.log import get_logger
 from freehold.tenants.ports import Clock
 
@@ -323,3 +324,25 @@ async def within(limit_s: float, clock: Clock, work: Coroutine[Any, Any, T]) -> 
         nap.cancel()
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
+
+
+@asynccontextmanager
+async def renewed(
+    every_s: float, clock: Clock, renew: Callable[[], Awaitable[object]]
+) -> AsyncIterator[None]:
+    """While this is entered, something is renewed again and again. Where that fails once, the next time may do."""
+    renewing = asyncio.create_task(_renew_again_and_again(every_s, clock, renew))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+
+
+async def _renew_again_and_again(
+    every_s: float, clock: Clock, renew: Callable[[], Awaitable[object]]
+) -> None:
+    while True:
+        await clock.sleep(every_s)
+        with contextlib.suppress(CentralUnavailable):
+            await renew()

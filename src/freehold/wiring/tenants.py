@@ -7,7 +7,6 @@ from functools import partial
 
 from freehold.auth.users.departed_guests import DepartedGuests
 from freehold.central.auth.guests import CentralGuestLinks, remove_departed
-from freehold.central.tenants.catalogue import CentralCatalogue
 from freehold.central.tenants.lifecycle import CentralLifecycle
 from freehold.central.tenants.pending_operations import CentralPendingOperations
 from freehold.central.tenants.pool import CentralPool
@@ -125,7 +124,7 @@ async def open_tenants(base: Foundation, registry: RegistryServices, *, creates:
         lifecycle=lifecycle,
         operator_sql=OperatorSql(lifecycle, client_door(provider, "operator"), drift.one, base.audit.record),
         reconciler=Reconciler(
-            catalogue=CentralCatalogue(central),
+            catalogue=store,
             provider=provider,
             bring_up_to_date=snapshots.bring_up_to_date,
             drain=provisioner.drain,

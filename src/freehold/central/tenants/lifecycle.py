@@ -1,4 +1,4 @@
-"""Single tenants' rows as operators change them. Implements `tenants.lifecycle_store.LifecycleStore`."""
+"""Single tenants' rows as operators change them. Implements `tenants.ports.LifecycleStore`."""
 
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import and_, insert, or_, select, text, update
+from sqlalchemy import and_, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.audit.types import Event, Facts
@@ -21,7 +21,7 @@ from freehold.central.tenants.rows import (
     new_tenant_row,
     take_reserved,
 )
-from freehold.central.tenants.store import COLUMNS, to_tenant
+from freehold.central.tenants.store import COLUMNS, is_held, to_tenant
 from freehold.dates import to_iso
 from freehold.errors import NotFound
 from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
@@ -29,14 +29,6 @@ from freehold.tenants.types import UNPROVISIONED, Tenant, TenantState
 _FORK = "fork:"  # how the user's id of a tenant of no user begins
 _LASTING = ("id", "user_id", "created_at")
 _LEASE_MS = 15_000  # a provisioner may be at work on the database for so long
-
-# Whether a tenant was restored to before a rollout, by the keys: nobody has made many rollouts.
-_IS_HELD = text("""
-SELECT 1 FROM rollout AS held_by
-CROSS JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.tenant_id = :tenant_id
-JOIN tenant AS held ON held.id = held_step.tenant_id
-WHERE held_step.state = 'restored' AND held_by.to_version > held.schema_version
-""")
 
 
 class OvertakenError(Exception):
@@ -244,12 +236,6 @@ class CentralLifecycle:
         changed = changed.values(**values, updated_at=to_iso(self.central.now()))
         async with self.central.write() as db:
             return (await db.execute(changed)).rowcount == 1
-
-
-async def is_held(central: Central, tenant_id: str) -> bool:
-    """Whether the tenant was taken back from a rollout to a version that it is still below."""
-    async with central.read() as db:
-        return (await db.execute(_IS_HELD, {"tenant_id": tenant_id})).first() is not None
 
 
 async def _require_user(db: AsyncConnection, user_id: str | None, reference: str) -> None:

@@ -16,12 +16,13 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    text,
     update,
 )
 
 from freehold.central.engine import Central
 from freehold.central.leases import Leases
-from freehold.central.tables import published_migration, tenant, user
+from freehold.central.tables import published_migration, tenant, unowned_database, user
 from freehold.central.tenants.rows import new_tenant_row
 from freehold.dates import to_iso, utc_now
 from freehold.errors import NotFound
@@ -44,9 +45,21 @@ _UNPROVISIONED = literal_column("+tenant.state").in_([state.value for state in U
 _LEASES = Leases(tenant, tenant.c.id, _UNPROVISIONED)
 
 
+# SQLite takes more variables in one statement; a server's limit may be lower.
+_AT_ONCE = 200
+
+# Whether a tenant was restored to before a rollout, by the keys: nobody has made many rollouts.
+_IS_HELD = text("""
+SELECT 1 FROM rollout AS held_by
+CROSS JOIN rollout_step AS held_step ON held_step.rollout_id = held_by.id AND held_step.tenant_id = :tenant_id
+JOIN tenant AS held ON held.id = held_step.tenant_id
+WHERE held_step.state = 'restored' AND held_by.to_version > held.schema_version
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class CentralTenants:
-    """Implements `tenants.ports.TenantStore`. Each method is one short transaction."""
+    """Implements `TenantStore`, `ListedTenants` and `Catalogue`. Each method is one short transaction."""
 
     central: Central
     now: Callable[[], datetime] = utc_now
@@ -154,6 +167,52 @@ class CentralTenants:
                 )
         return len(user_ids)
 
+    # What `reconcile` asks and corrects ------------------------------------------------------------------
+
+    async def known(self, database_names: Sequence[str]) -> Mapping[str, TenantState | None]:
+        found: dict[str, TenantState | None] = {}
+        for start in range(0, len(database_names), _AT_ONCE):
+            part = database_names[start : start + _AT_ONCE]
+            states = select(tenant.c.database_name, tenant.c.state).where(tenant.c.database_name.in_(part))
+            unowned = select(unowned_database.c.name).where(unowned_database.c.name.in_(part))
+            async with self.central.read() as db:
+                found |= dict.fromkeys((await db.execute(unowned)).scalars())
+                found |= {name: TenantState(state) for name, state in await db.execute(states)}
+        return found
+
+    async def record_version(self, tenant: Tenant, schema_version: int) -> bool:
+        return await self._change(tenant, (TenantState.READY,), schema_version=schema_version)
+
+    async def is_held(self, tenant: Tenant) -> bool:
+        return await is_held(self.central, tenant.tenant_id)
+
+    async def provision_again(self, tenant: Tenant, reason: str) -> bool:
+        return await self._change(
+            tenant,
+            (TenantState.READY,),
+            state=TenantState.PROVISIONING.value,
+            schema_version=0,
+            error=reason,
+            attempts=0,
+            due_at_ms=int(self.now().timestamp() * 1000),
+        )
+
+    async def retry_now(self, provider: str, now_ms: int) -> int:
+        failed = and_(tenant.c.state == TenantState.FAILED.value, tenant.c.provider == provider)
+        async with self.central.write() as db:
+            due = update(tenant).where(failed, tenant.c.due_at_ms > now_ms).values(due_at_ms=now_ms)
+            return (await db.execute(due)).rowcount
+
+    async def in_work_until_ms(self, provider: str) -> int:
+        waits = and_(tenant.c.state == TenantState.PROVISIONING.value, tenant.c.provider == provider)
+        async with self.central.read() as db:
+            return (await db.execute(select(func.max(tenant.c.due_at_ms)).where(waits))).scalar() or 0
+
+    async def _change(self, about: Tenant, states: Sequence[TenantState], **values: Any) -> bool:
+        changed = update(tenant).where(_is(about, states)).values(**values, updated_at=to_iso(self.now()))
+        async with self.central.write() as db:
+            return (await db.execute(changed)).rowcount == 1
+
     async def _change_claimed(self, claim: Claim, **values: Any) -> bool:
         is_ours = _LEASES.held(claim.key, claim.lease_until_ms)
         async with self.central.write() as db:
@@ -162,6 +221,21 @@ class CentralTenants:
     async def _count(self, counting: Select[Any]) -> int:
         async with self.central.read() as db:
             return int((await db.execute(counting)).scalar_one())
+
+
+async def is_held(central: Central, tenant_id: str) -> bool:
+    """Whether the tenant was taken back from a rollout to a version that it is still below."""
+    async with central.read() as db:
+        return (await db.execute(_IS_HELD, {"tenant_id": tenant_id})).first() is not None
+
+
+def _is(about: Tenant, states: Sequence[TenantState]) -> ColumnElement[bool]:
+    """The tenant's row, if nobody has given it another database or state since it was read."""
+    return and_(
+        tenant.c.id == about.tenant_id,
+        tenant.c.database_name == about.database_name,
+        tenant.c.state.in_([state.value for state in states]),
+    )
 
 
 def _has_no_tenant() -> ColumnElement[bool]:
