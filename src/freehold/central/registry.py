@@ -34,7 +34,6 @@ from freehold.registry.types import (
     Stored,
 )
 
-_MOVED = "another migration was published at the same moment; look at it, then try again"
 # In the text of a release: the hashes of its parts, and its chain.
 _SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 _NEWEST = select(registry_manifest).order_by(registry_manifest.c.counter.desc()).limit(1)
@@ -89,7 +88,7 @@ class CentralRegistry:
                     .limit(1)
                 )
                 if ((await db.execute(newest)).scalar() or "") != after:
-                    raise RegistryMoved(_MOVED)
+                    raise RegistryMoved
                 before = (await db.execute(_NEWEST)).first()
                 if before is not None and before.counter >= manifest.counter:
                     raise RegistryMoved(
@@ -107,7 +106,7 @@ class CentralRegistry:
                 if said := [*map(_published, migrations), *events]:
                     await self.central.record(db, *said)
         except IntegrityError as error:
-            raise RegistryMoved(_MOVED) from error
+            raise RegistryMoved from error
 
     async def add_key(self, key: RegistryKey, statements: Sequence[KeyStatement]) -> None:
         async with self.central.write() as db:

@@ -178,7 +178,7 @@ class _Turn:
         self._turns.give()
         self._turns.take(self._spent_s)
         if self._disconnect.is_lost:
-            raise Gone("the client went away")
+            raise Gone
         self._since = time.perf_counter()
 
     def _let_the_loop_go_on(self) -> None:

@@ -24,6 +24,7 @@ class Overloaded(Unavailable):
     """There is more at once than is taken on."""
 
     code = "too_many_requests"
+    message = "too many requests at once; try again in a moment"
     remedy = "Close open streams, and try again after `Retry-After`."
 
 
@@ -41,6 +42,7 @@ class BadBaton(InvalidInput):
     """The baton continues no stream of this database and token, or was used already."""
 
     code = "bad_baton"
+    message = "the baton is not valid"
     remedy = "Start over without a baton."
 
 
@@ -53,6 +55,8 @@ class StreamExpired(InvalidInput):
 
 class Gone(Unavailable):
     """The client went away before its answer was ready."""
+
+    message = "the client went away"
 
 
 def megabytes(size_bytes: int) -> str:

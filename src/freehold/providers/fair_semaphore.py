@@ -37,9 +37,9 @@ class FairSemaphore(WaitingLine):
         if self._is_let_in():
             return
         if len(self._waiting) >= self._queue_limit:
-            raise Overloaded("too many requests at once; try again in a moment")
+            raise Overloaded
         place: Place = asyncio.get_running_loop().create_future()
-        disconnect.when_lost(lambda: _fail(place, Gone("the client went away")))
+        disconnect.when_lost(lambda: _fail(place, Gone()))
         await self._wait(place)
 
     def refuse_all(self, reason: Callable[[], FreeholdError]) -> None:

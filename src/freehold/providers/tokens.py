@@ -32,6 +32,7 @@ class BadToken(Unauthenticated):
     """The database token is missing, malformed, forged, expired or revoked."""
 
     code = "bad_database_token"
+    message = "the token is not valid"
     remedy = "Ask for a new one."
 
 

@@ -139,6 +139,7 @@ class RegistryMoved(Conflict):
     """Somebody else published at the same time; nothing was written."""
 
     code = "registry_moved"
+    message = "another migration was published at the same moment; look at it, then try again"
     remedy = "Try again."
 
 

@@ -117,7 +117,7 @@ class DatabaseTokens:
         except jwt.ExpiredSignatureError as error:
             raise BadToken("the token has expired") from error
         except (jwt.PyJWTError, ValueError, TypeError) as error:
-            raise BadToken("the token is not valid") from error
+            raise BadToken from error
         return claims
 
     def _key(self, owner: DatabaseRecord | GroupRecord) -> Ed25519PrivateKey:
@@ -145,5 +145,5 @@ def _unverified(token: str) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-        raise BadToken("the token is not valid") from error
+        raise BadToken from error
     return claims

@@ -92,6 +92,7 @@ class SourceUnavailable(Unavailable):
     """The database that users are to come from does not answer."""
 
     code = "source_unavailable"
+    message = "the database that users are to come from does not answer"
     remedy = "Try again later; exit code 4."
     where = "cli"
 

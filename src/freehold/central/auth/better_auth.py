@@ -127,7 +127,7 @@ class _Server:
         try:
             found = await self._client.execute(sql, list(values))
         except Unreachable as error:
-            raise SourceUnavailable("the database that users are to come from does not answer") from error
+            raise SourceUnavailable from error
         except Refused as error:
             raise UnusableSource(
                 f"the database refuses us with status {error.status}; look at the URL and the token"

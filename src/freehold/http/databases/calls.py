@@ -30,7 +30,7 @@ async def read_body(receive: Receive, max_bytes: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Gone("the client went away")
+            raise Gone
         assert message["type"] == "http.request"
         part = message.get("body", b"")
         size += len(part)

@@ -263,7 +263,7 @@ class Engine:
         self._jobs.add(job)
         job.lane = lane
         job.submitted = lane.submit(job.run, lambda result, error: self._finish(job, future, result, error))
-        disconnect.when_lost(lambda: job.cancel(Gone("the client went away")))
+        disconnect.when_lost(lambda: job.cancel(Gone()))
         self._start_timer()
         return await future
 

@@ -84,7 +84,7 @@ class Streams:
         if stream is None:
             if stream_id in self._expired:
                 raise StreamExpired(self._expired[stream_id])
-            raise BadBaton("the baton is not valid")
+            raise BadBaton
         is_right = stream.secret is not None and hmac.compare_digest(
             stream.secret.encode(), secret.encode(errors="replace")
         )

@@ -116,7 +116,7 @@ class BatonCipher:
             BadBaton: not one of ours, or given to another token or for another database.
         """
         if len(baton) > _MAX_LENGTH:
-            raise BadBaton("the baton is not valid")
+            raise BadBaton
         try:
             encrypted = base64.b64decode(baton.encode("ascii"), altchars=b"-_", validate=True)
             text = self._cipher.decrypt(encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], _bound_to(grant))
@@ -124,7 +124,7 @@ class BatonCipher:
                 return text.decode(), time.time()
             return text[_SINCE.size :].decode(), _SINCE.unpack_from(text)[1]
         except (InvalidTag, ValueError, binascii.Error) as error:
-            raise BadBaton("the baton is not valid") from error
+            raise BadBaton from error
 
 
 def _bound_to(grant: Grant) -> bytes:

@@ -36,7 +36,7 @@ def refusal(status: int, body: bytes) -> FreeholdError:  # noqa: PLR0911 - one f
         case 403:
             return reading_only()
         case 429:
-            return Overloaded("too many requests at once; try again in a moment")
+            return Overloaded()
         case 400 if code == "STREAM_EXPIRED":
             return StreamExpired("the stream was idle for too long; its transaction is rolled back")
         case 400 if "baton" in error.message:

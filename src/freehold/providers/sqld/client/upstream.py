@@ -168,7 +168,7 @@ class Upstream:
         if self._is_closed:
             raise ProviderUnavailable("the service is stopping")
         if len(self._open) >= self._limit:
-            raise Overloaded("too many requests at once; try again in a moment")
+            raise Overloaded
         connection = _Connection(self._back, self._open.discard)
         self._open.add(connection)
         try:

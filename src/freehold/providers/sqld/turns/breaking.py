@@ -122,7 +122,7 @@ class Limited(Breakable):
             super().__exit__(kind, error, trace)
         except TimeoutError as late:
             if self._disconnect.is_lost:
-                raise Gone("the client went away") from late
+                raise Gone from late
             raise
 
 

@@ -207,7 +207,7 @@ class Turns(Occupancy):
             if turn.stopped is not None:
                 continue
             if turn.abandoned_at is not None and now - turn.abandoned_at >= _GRACE_S:
-                turn.stop(Gone("the client went away"))
+                turn.stop(Gone())
             elif turn.statements == 1 and now - turn.began >= self.statement_s:
                 self.overtime(turn, "statement", self.statement_s)
             elif now - turn.began >= self.call_s:
@@ -264,7 +264,7 @@ class Turns(Occupancy):
         if share.slow_until > now and share.not_before - now >= _WAITS_S:
             raise Overloaded(_IS_SLOWED)
         if len(share.waiting) >= _WAITING_EACH or self.waiting >= _WAITING:
-            raise Overloaded("too many requests at once; try again in a moment")
+            raise Overloaded
         waiter = Waiter(now, call)
         if call.goes_on:
             share.waiting.appendleft(waiter)
@@ -272,7 +272,7 @@ class Turns(Occupancy):
             share.waiting.append(waiter)
         self.waiting += 1
         self.queued[share] = None
-        disconnect.when_lost(lambda: self._refuse(share, waiter, Gone("the client went away")))
+        disconnect.when_lost(lambda: self._refuse(share, waiter, Gone()))
         make_room(self, now)
         self._be_watched()
         try:
