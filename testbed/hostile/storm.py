@@ -2,7 +2,7 @@
 
 The order and the report are JSON on stdin and stdout. Each person starts at another place in the table and does one
 thing after the other, all of them at the same time, until the time is over; what is under way then is left. What
-nobody had come to by then, as on a slow machine, is tried a little longer.
+nobody had come to by then, as on a slow machine, is tried afterwards by one person after the other.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from testbed.hostile.tenant import Hostile, StrictTarget
 
 # Each person does so many things at once: somebody who waits for an endless statement is not busy.
 _HANDS = 2
-_LONGER_S, _MOST_TIMES = 5.0, 12
+_LONGER_S, _MOST_TIMES = 15.0, 6
 
 
 async def _one_hand(
@@ -53,6 +53,16 @@ async def _for_a_time(
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout_at(until + 5):
             await asyncio.gather(*hands)
+
+
+async def _in_turn(attack: Attack, everybody: list[Hostile], outcomes: Counter[str]) -> None:
+    for me in everybody[:_MOST_TIMES]:
+        if attack.is_tried(outcomes):
+            return
+        try:
+            outcomes[await asyncio.wait_for(attack.go(me), _LONGER_S)] += 1
+        except TimeoutError:
+            outcomes["still going"] += 1
 
 
 def _in_order(chosen: list[Attack], hand: int, hands: int, chance: random.Random) -> list[Attack]:
@@ -95,10 +105,8 @@ async def storm(order: dict[str, Any]) -> dict[str, dict[str, int]]:
             )
             everybody.append(me)
         await _for_a_time(order["seconds"], everybody, chosen, outcomes)
-        for _ in range(_MOST_TIMES):
-            if not (left := [each for each in chosen if not each.is_tried(outcomes[each.name])]):
-                break
-            await _for_a_time(_LONGER_S, everybody, left, outcomes)
+        left = [each for each in chosen if not each.is_tried(outcomes[each.name])]
+        await asyncio.gather(*(_in_turn(each, everybody, outcomes[each.name]) for each in left))
     return {name: dict(found) for name, found in outcomes.items()}
 
 
