@@ -36,25 +36,26 @@ Outside `/api/auth` every error is [RFC 9457](https://www.rfc-editor.org/rfc/rfc
 ```
 
 `code` is for programs and never changes its meaning; `detail` says what happened and what to do. `faults` lists
-single faults where there may be several. A 5xx carries a `request_id` to quote, a 503 a `Retry-After`. Inside
-`/api/auth` errors are better-auth's `{code, message}`, and at `/db/<name>/` Hrana's; both are further down.
+single faults where there may be several. A 5xx has a `request_id` to quote, a 503 a `Retry-After`. Inside `/api/auth`
+errors are better-auth's `{code, message}`, and at `/db/<name>/` Hrana's; both are described below.
 
 """
 
 _AUTH = """
 ## Inside `/api/auth`
 
-Errors here are better-auth's: `{"code", "message"}`, with the codes that its clients know. A few have a message only.
-What cannot be done at the moment is a 503 with the code of the table above in capitals. A sign-in with a provider
-that fails leads back to the app, which sees why in `?error=`: [social-sign-in.md](social-sign-in.md).
+Errors here have better-auth's form: `{"code", "message"}`, with the codes that its clients know. A few have only a
+message. What cannot be done right now is a 503 with the code of the table above in capitals. A failed sign-in with a
+provider leads back to the app, which gets the reason in `?error=`: [social-sign-in.md](social-sign-in.md).
 
 """
 
 _DATABASES = """
 ## At `/db/<name>/`
 
-Here a call that fails as a whole is `{"message", "code"}` with the code in capitals, as official clients expect it.
-A statement that fails is an error of the same form inside an answer of status 200, and the rest of the call goes on:
+Here a call that fails as a whole returns `{"message", "code"}` with the code in capitals, as official clients expect.
+A statement that fails is an error of the same form inside a response with status 200, and the rest of the call still
+runs:
 
 """
 
@@ -66,7 +67,7 @@ _DATABASE_ROWS = (
     ),
     (
         "`ARGS_INVALID`, `ARGS_BOTH_POSITIONAL_AND_NAMED`",
-        "The arguments do not fit the parameters.",
+        "The arguments do not match the parameters.",
     ),
     (
         "`SQLITE_CONSTRAINT`, `SQLITE_BUSY`, `SQLITE_READONLY`, `SQLITE_ERROR`, …",
@@ -74,8 +75,7 @@ _DATABASE_ROWS = (
     ),
     (
         "`DATABASE_DAMAGED`",
-        "Status 503. The database cannot be opened until its operator repairs it; to try again helps "
-        "only then.",
+        "Status 503. The database cannot be opened until its operator repairs it; retry only after that.",
     ),
     (
         "`BLOCKED`",
@@ -88,9 +88,8 @@ _DATABASE_ROWS = (
     ),
     (
         "`PROFILE_NEEDED`",
-        "The token's profile is too narrow for the statement: the message names the one that would do. "
-        "In a batch or a cursor it fails that, before any of it runs; a batch of version 1 fails with "
-        "403.",
+        "The token's profile is too narrow for the statement: the message names one that suffices. A "
+        "batch or cursor fails as a whole, before any of it runs; a batch of version 1 fails with 403.",
     ),
     (
         "`SQLITE_FULL`",
@@ -98,7 +97,7 @@ _DATABASE_ROWS = (
     ),
     (
         "`SQLITE_NOMEM`, `SQLITE_TOOBIG`",
-        "It needs more memory than there is, or a value is too large.",
+        "It needs more memory than is available, or a value is too large.",
     ),
     (
         "`QUERY_TIMEOUT`",
@@ -106,7 +105,7 @@ _DATABASE_ROWS = (
     ),
     (
         "`RESPONSE_TOO_LARGE`",
-        "The answer would be over its limit: ask for fewer rows. Nothing was changed.",
+        "The result would exceed its limit: ask for fewer rows. Nothing was changed.",
     ),
     (
         "`INVALID_UTF8`",
@@ -114,24 +113,24 @@ _DATABASE_ROWS = (
     ),
     (
         "`SQL_STORE_TOO_MANY`, `SQL_STORE_TOO_LARGE`",
-        "The stream stores no more SQL texts.",
+        "The stream cannot store more SQL texts.",
     ),
 )
 
 _COMMANDS = """
 ## On the command line
 
-Commands print the message, without the code, and exit with 1 (the answer is no, or some failed), 2 (wrong use), 3
-(bad settings) or 4 (unreachable). With `--json` the code stands beside the message. Besides those of the first table
-there are:
+Commands print the message without the code, and exit with 1 (negative result, or some failed), 2 (wrong usage), 3
+(invalid settings) or 4 (unreachable). With `--json`, the code is printed with the message. In addition to the first
+table there are:
 
 """
 
 _SDK = """
 ## In the SDK
 
-`freehold.client` raises these, which are all kinds of `FreeholdError`, and exports them. `error.code` is the
-service's where the error is its answer.
+`freehold.client` raises and exports these, which are all subclasses of `FreeholdError`. If the error is the service's
+response, `error.code` is the service's code.
 
 """
 

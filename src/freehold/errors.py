@@ -1,15 +1,15 @@
 """The kinds of errors that Freehold raises on purpose; each error is a class below one of them.
 
 FreeholdError                  never raised itself
-├── InvalidInput               what was sent cannot be used as it is
-├── Unauthenticated            no credentials, or none that are valid
+├── InvalidInput               the request is not valid
+├── Unauthenticated            the credentials are missing or not valid
 ├── Forbidden                  valid credentials that do not allow this
-├── NotFound                   no such thing, or none that the caller may know of
-├── Conflict                   it contradicts what is there
+├── NotFound                   it does not exist, or the caller may not see it
+├── Conflict                   the request conflicts with the current state
 ├── AppTooOld                  the app has to be updated
 ├── TooLarge                   over a limit
 ├── RateLimited                too often; `retry_after_s` says when to come back
-└── Unavailable                something does not answer; the same call may work later
+└── Unavailable                something is not responding; the same call may work later
     ├── CentralUnavailable     the central database
     └── ProviderUnavailable    the place where tenant databases live
         └── ProviderRefuses    it answers, and refuses our settings
@@ -78,7 +78,7 @@ class FreeholdError(Exception):
 
 
 class InvalidInput(FreeholdError):
-    """What was sent cannot be used as it is."""
+    """The request is not valid."""
 
     code = "invalid_input"
     kind: ClassVar[Kind] = "invalid"
@@ -86,7 +86,7 @@ class InvalidInput(FreeholdError):
 
 
 class Unauthenticated(FreeholdError):
-    """No credentials, or none that are still valid."""
+    """The credentials are missing or no longer valid."""
 
     code = "unauthenticated"
     kind: ClassVar[Kind] = "unauthenticated"
@@ -94,27 +94,27 @@ class Unauthenticated(FreeholdError):
 
 
 class Forbidden(FreeholdError):
-    """The credentials are valid and do not allow this."""
+    """The credentials are valid but do not allow this."""
 
     code = "forbidden"
     kind: ClassVar[Kind] = "forbidden"
-    remedy = "Ask somebody who may, or for the right to."
+    remedy = "Ask someone who is allowed to, or ask for permission."
 
 
 class NotFound(FreeholdError):
-    """There is no such thing, or none that you may know of."""
+    """It does not exist, or you may not see it."""
 
     code = "not_found"
     kind: ClassVar[Kind] = "not found"
-    remedy = "Check the name or the id, and whose it is."
+    remedy = "Check the name or id, and who owns it."
 
 
 class Conflict(FreeholdError):
-    """It contradicts what is there."""
+    """The request conflicts with the current state."""
 
     code = "conflict"
     kind: ClassVar[Kind] = "conflict"
-    remedy = "Look at the present state again; the message says what is in the way."
+    remedy = "Check the current state; the message says what the conflict is."
 
 
 class AppTooOld(FreeholdError):
@@ -147,7 +147,7 @@ class RateLimited(FreeholdError):
 
 
 class Unavailable(FreeholdError):
-    """Something that the service depends on does not answer.
+    """Something that the service depends on is not responding.
 
     `retry_after` is in how many seconds the same call may work, where that was said.
     """
@@ -159,14 +159,14 @@ class Unavailable(FreeholdError):
 
 
 class CentralUnavailable(Unavailable):
-    """The central database does not answer or cannot write."""
+    """The central database is not responding or cannot write."""
 
     code = "central_unavailable"
     remedy = "Try again after `Retry-After` seconds."
 
 
 class ProviderUnavailable(Unavailable):
-    """Tenant databases cannot be reached or made now."""
+    """Tenant databases cannot be reached or created right now."""
 
     code = "provider_unavailable"
     remedy = "Try again after `Retry-After` seconds."

@@ -23,7 +23,7 @@ class BadKeyFile(FreeholdError):
     """A key file cannot be read, written or used."""
 
     code = "bad_key_file"
-    remedy = "Look at the file that the message names; exit code 3."
+    remedy = "Check the file that the message names; exit code 3."
     where = "cli"
 
 

@@ -52,7 +52,7 @@ class RegisterRequest(Struct, frozen=True, kw_only=True, rename="camel"):
 
     sql_script: Annotated[str, Meta(min_length=1, description="SQL statements, without BEGIN and COMMIT.")]
     description: Annotated[
-        str, Meta(min_length=1, max_length=200, description="A few words; the name is made from them.")
+        str, Meta(min_length=1, max_length=200, description="A few words, from which the name is made.")
     ]
 
 

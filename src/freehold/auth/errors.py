@@ -34,7 +34,7 @@ class AccountNotFound(InvalidInput):
     """The user has no such account."""
 
     message = "Account not found"
-    remedy = "Take an id of `list-accounts`."
+    remedy = "Use an id from `list-accounts`."
     better_auth = BetterAuth("ACCOUNT_NOT_FOUND")
 
 
@@ -50,7 +50,7 @@ class IsGuest(InvalidInput):
     """You are already signed in as a guest."""
 
     message = "Anonymous users cannot sign in again anonymously"
-    remedy = "Go on with that session, or sign out first."
+    remedy = "Continue with that session, or sign out first."
     better_auth = BetterAuth("ANONYMOUS_USERS_CANNOT_SIGN_IN_AGAIN_ANONYMOUSLY")
 
 
@@ -99,7 +99,7 @@ class PasswordCompromised(InvalidInput):
 
 
 class PasswordTooPredictable(InvalidInput):
-    """The password is made of your name, your address, or the name of this app."""
+    """The password consists of your name, your address, or the name of this app."""
 
     code = "password_too_predictable"
     message = "choose a password without your name, your address, or the name of this app"
@@ -111,11 +111,11 @@ class PasswordTooPredictable(InvalidInput):
 
 
 class WrongCredentials(Unauthenticated):
-    """The address or the password is wrong; which of them is not told."""
+    """The address or the password is wrong; the response does not say which."""
 
     code = "wrong_credentials"
     message = "the address or the password is wrong"
-    remedy = "Check both, or choose a new password by a link in a mail."
+    remedy = "Check both, or choose a new password through a link in an e-mail."
     better_auth = BetterAuth("INVALID_EMAIL_OR_PASSWORD", "Invalid email or password")
 
 
@@ -135,7 +135,7 @@ class NotAnAdmin(Conflict):
     """`users create-admin` found an ordinary user with this address."""
 
     code = "not_an_admin"
-    remedy = "Say `--promote` to make them an administrator."
+    remedy = "Use `--promote` to make them an administrator."
     where = "cli"
 
 
@@ -148,7 +148,7 @@ class BadAccessToken(Unauthenticated):
 
 
 class BadRefreshToken(Unauthenticated):
-    """The refresh token is unknown or expired, or was used before, or its session has ended."""
+    """The refresh token is unknown, expired or already used, or its session has ended."""
 
     message = "Invalid or expired refresh token"
     remedy = "Sign in."
@@ -156,14 +156,14 @@ class BadRefreshToken(Unauthenticated):
 
 
 class MailUnavailable(Unavailable):
-    """The mail did not go out, as the mail server does not take it now."""
+    """The e-mail was not sent because the mail server is not accepting it now."""
 
     code = "mail_unavailable"
     remedy = "Try again later."
 
 
 class MailRefused(InvalidInput):
-    """The mail server takes no mail for this address."""
+    """The mail server does not accept e-mail for this address."""
 
     code = "mail_refused"
     message = "the mail server takes no mail for this address"
@@ -172,14 +172,14 @@ class MailRefused(InvalidInput):
 
 
 class EmailNotVerified(Forbidden):
-    """Nobody signs in with this address before its owner has followed the link in a mail.
+    """The address must be verified with the link in an e-mail before anyone can sign in with it.
 
     `user` is who would have signed in or up; after a sign-up with an address that is taken, nobody's.
     """
 
     code = "email_not_verified"
     message = "follow the link in the mail to verify your address first"
-    remedy = "Follow the link in the mail."
+    remedy = "Follow the link in the e-mail."
     better_auth = BetterAuth("EMAIL_NOT_VERIFIED", "Email not verified")
 
     def __init__(self, user: User) -> None:
@@ -188,7 +188,7 @@ class EmailNotVerified(Forbidden):
 
 
 class WrongCode(InvalidInput):
-    """This is not the one-time code that was sent last, or it was used."""
+    """This is not the most recent one-time code, or it has already been used."""
 
     message = "Invalid OTP"
     remedy = "Ask for another one."
@@ -204,7 +204,7 @@ class CodeExpired(InvalidInput):
 
 
 class TooManyTries(Forbidden):
-    """There were too many wrong one-time codes: even the right one is void here."""
+    """There were too many wrong one-time codes: even the correct one is now void here."""
 
     message = "Too many attempts"
     remedy = "Ask for another one."
@@ -212,7 +212,7 @@ class TooManyTries(Forbidden):
 
 
 class BadLink(InvalidInput):
-    """The link of a mail is forged, was used, is too old, or is void since the account has changed."""
+    """The link in an e-mail is forged, already used, too old, or void because the account has changed."""
 
     message = "Invalid token"
     remedy = "Ask for another one."
@@ -220,7 +220,7 @@ class BadLink(InvalidInput):
 
 
 class LinkExpired(Unauthenticated):
-    """The link of a mail is too old."""
+    """The link in an e-mail is too old."""
 
     message = "Token expired"
     remedy = "Ask for another one."
@@ -231,7 +231,7 @@ class WrongPassword(InvalidInput):
     """This is not the password of the signed-in user."""
 
     message = "Invalid password"
-    remedy = "Try again, or choose a new one by a link in a mail."
+    remedy = "Try again, or choose a new one through a link in an e-mail."
     better_auth = BetterAuth("INVALID_PASSWORD")
 
 
@@ -239,15 +239,15 @@ class NoPassword(InvalidInput):
     """The account has no password."""
 
     message = "Credential account not found"
-    remedy = "Choose one by a link in a mail."
+    remedy = "Choose one through a link in an e-mail."
     better_auth = BetterAuth("CREDENTIAL_ACCOUNT_NOT_FOUND")
 
 
 class SameEmail(InvalidInput):
-    """The new address is the present one."""
+    """The new address is the current one."""
 
     message = "Email is the same"
-    remedy = "Nothing is to be done."
+    remedy = "There is nothing to do."
     better_auth = BetterAuth("")
 
 
@@ -255,15 +255,15 @@ class EmailMismatch(InvalidInput):
     """This is not the signed-in user's e-mail address."""
 
     message = "Email mismatch"
-    remedy = "Send their own, or sign out first."
+    remedy = "Send the user's own address, or sign out first."
     better_auth = BetterAuth("EMAIL_MISMATCH")
 
 
 class EmailVerified(InvalidInput):
-    """The address is verified already."""
+    """The address is already verified."""
 
     message = "Email is already verified"
-    remedy = "Nothing is to be done."
+    remedy = "There is nothing to do."
     better_auth = BetterAuth("EMAIL_ALREADY_VERIFIED")
 
 
@@ -276,10 +276,10 @@ class SessionNotFresh(Forbidden):
 
 
 class NoSuchUser(NotFound):
-    """There is no user with this id, or no longer."""
+    """The user does not exist, or no longer does."""
 
     message = "there is no such user"
-    remedy = "Take an id of `admin/list-users`."
+    remedy = "Use an id from `admin/list-users`."
     better_auth = BetterAuth("USER_NOT_FOUND", "User not found")
 
 
@@ -296,7 +296,7 @@ class CannotBanYourself(InvalidInput):
 
 
 class CannotRemoveYourself(InvalidInput):
-    """You are removing yourself as if you were somebody else."""
+    """You are removing yourself through the administrators' route."""
 
     message = "You cannot remove yourself"
     remedy = "Delete your own account with `delete-user`."
@@ -304,7 +304,7 @@ class CannotRemoveYourself(InvalidInput):
 
 
 class AdminsActAsThemselves(Forbidden):
-    """Nobody impersonates an administrator."""
+    """Administrators cannot be impersonated."""
 
     message = "You cannot impersonate admins"
     remedy = "Impersonate an ordinary user."
@@ -312,15 +312,15 @@ class AdminsActAsThemselves(Forbidden):
 
 
 class NotImpersonating(InvalidInput):
-    """This session is not one in which an administrator acts as somebody else."""
+    """The session is not an impersonation."""
 
     message = "You are not impersonating anyone"
-    remedy = "Nothing is to be done."
+    remedy = "There is nothing to do."
     better_auth = BetterAuth("")
 
 
 class AdminSessionGone(InvalidInput):
-    """The session that an impersonation was begun from is over, or its cookie was not sent."""
+    """The session that the impersonation started from has ended, or its cookie was not sent."""
 
     message = "Failed to find admin session"
     remedy = "Sign in again."

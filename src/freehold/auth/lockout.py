@@ -33,7 +33,7 @@ _WAITING = 64
 
 
 class LockedOut(RateLimited):
-    """There were too many wrong passwords for this address; whether this one is right is not looked at."""
+    """There were too many wrong passwords for this address; this one was not checked."""
 
     code = "locked_out"
     remedy = "Try again after `Retry-After` seconds."

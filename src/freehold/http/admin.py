@@ -38,10 +38,12 @@ _ADMIN = [require_admin]
 _STEERS: dict[str, Any] = {"opt": facts(NotFound, Conflict), "status_code": HTTP_200_OK, "guards": _ADMIN}
 _CHANGES: dict[str, Any] = {**_STEERS, "opt": facts(NotFound, Conflict, DatabaseDeleted)}
 
-Limit = Annotated[int, QueryParameter(ge=1, le=_MAX_PAGE, description="At most so many.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=_MAX_PAGE, description="At most this many.")]
 State = Annotated[TenantState | None, QueryParameter(name="state", description="Only tenants in this state.")]
-After = Annotated[str, QueryParameter(max_length=64, description="Go on after this tenant.")]
-Accept = Annotated[bool, QueryParameter(description="Also if tables are not as the migrations made them.")]
+After = Annotated[str, QueryParameter(max_length=64, description="Continue after this tenant.")]
+Accept = Annotated[
+    bool, QueryParameter(description="Also if tables differ from what the migrations created.")
+]
 
 
 class TenantPage(Struct, frozen=True, kw_only=True):
@@ -199,7 +201,7 @@ async def _receive(request: Asked, path: Path) -> None:
 
 # Made by us, and partly of types that no message could have: there is nothing to validate.
 Made = SkipValidation[Services]
-Newest = Annotated[int, QueryParameter(ge=1, le=100, description="At most so many.")]
+Newest = Annotated[int, QueryParameter(ge=1, le=100, description="At most this many.")]
 
 
 class RolloutsController(Controller):
@@ -234,7 +236,7 @@ class RolloutsController(Controller):
         return await services.rollouts.abort(rollout_id, "aborted by an administrator")
 
 
-Days = Annotated[int, QueryParameter(ge=1, le=180, description="Devices count that were seen so lately.")]
+Days = Annotated[int, QueryParameter(ge=1, le=180, description="Count devices seen within this many days.")]
 
 
 class CensusController(Controller):
@@ -256,10 +258,12 @@ class CensusController(Controller):
 
 Before = Annotated[int | None, QueryParameter(ge=1, description="Only entries older than this one.")]
 Action = Annotated[str | None, QueryParameter(description="Only this action, e.g. `user.signed_in`.")]
-Actor = Annotated[str | None, QueryParameter(description="Only what this one did, e.g. `user:ID`.")]
+Actor = Annotated[str | None, QueryParameter(description="Only by this actor, e.g. `user:ID`.")]
 Target = Annotated[str | None, QueryParameter(description="Only what was done to this, e.g. `tenant:ID`.")]
-Since = Annotated[str | None, QueryParameter(description="From this UTC moment on, `2026-01-31T10:20:30Z`.")]
-Until = Annotated[str | None, QueryParameter(description="Before this UTC moment.")]
+Since = Annotated[
+    str | None, QueryParameter(description="From this UTC timestamp on, `2026-01-31T10:20:30Z`.")
+]
+Until = Annotated[str | None, QueryParameter(description="Before this UTC timestamp.")]
 
 
 class AuditEntry(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from freehold.errors import BetterAuth, FreeholdError, InvalidInput
 
 
 class MethodNotAllowed(InvalidInput):
-    """The path is served for other methods only."""
+    """The path does not allow this method."""
 
     code = "method_not_allowed"
     kind = "wrong method"
@@ -12,7 +12,7 @@ class MethodNotAllowed(InvalidInput):
 
 
 class UnsupportedMediaType(InvalidInput):
-    """The body is of a type that is not taken."""
+    """The body's media type is not supported."""
 
     code = "unsupported_media_type"
     kind = "wrong type"
@@ -21,15 +21,15 @@ class UnsupportedMediaType(InvalidInput):
 
 
 class TimedOut(FreeholdError):
-    """The head or the body of the request came too slowly, and the connection is closed."""
+    """The request's headers or body arrived too slowly, and the connection was closed."""
 
     code = "timed_out"
     kind = "timed out"
-    remedy = "Send it on a better connection, or less at a time."
+    remedy = "Use a better connection, or send less at a time."
 
 
 class OurFault(FreeholdError):
-    """A fault on our side."""
+    """An internal error."""
 
     code = "internal"
     message = "something went wrong on our side; quote `request_id` when you ask"

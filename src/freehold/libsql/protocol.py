@@ -139,7 +139,7 @@ class SequenceReq(Struct, tag="sequence", frozen=True):
 
 
 class DescribeReq(Struct, tag="describe", frozen=True):
-    """Parse a statement and tell its parameters and columns."""
+    """Parse a statement and describe its parameters and columns."""
 
     sql: str | None = None
     sql_id: int | None = None
@@ -199,7 +199,7 @@ class Col(Struct, frozen=True):
 
 
 class StmtResult(Struct, frozen=True):
-    """What one statement gave. `rows` are in column order."""
+    """The result of one statement. `rows` are in column order."""
 
     cols: tuple[Col, ...] = ()
     rows: list[list[Value]] = []
@@ -212,7 +212,7 @@ class StmtResult(Struct, frozen=True):
 
 
 class BatchResult(Struct, frozen=True):
-    """One entry a step in both lists; a step that was skipped has `None` in both."""
+    """One entry per step in both lists; a step that was skipped has `None` in both."""
 
     step_results: list[StmtResult | None]
     step_errors: list[Error | None]
@@ -246,7 +246,7 @@ class DescribeParam(Struct, frozen=True):
 
 
 class DescribeCol(Struct, frozen=True):
-    """A column that the statement would give."""
+    """A column that the statement would return."""
 
     name: str
     decltype: str | None
@@ -306,7 +306,7 @@ class StreamError(Struct, tag="error", frozen=True):
 
 
 class PipelineResp(Struct, frozen=True):
-    """Answer to a pipeline; one entry in `results` for each request."""
+    """Response to a pipeline; one entry in `results` for each request."""
 
     baton: str | None
     base_url: str | None
@@ -321,14 +321,14 @@ class CursorReq(Struct, frozen=True):
 
 
 class CursorResp(Struct, frozen=True):
-    """First line of the answer to a cursor request; the entries follow, one a line."""
+    """First line of the response to a cursor request; the entries follow, one per line."""
 
     baton: str | None
     base_url: str | None
 
 
 class StepBeginEntry(Struct, tag="step_begin", frozen=True):
-    """A step gives rows from here on."""
+    """Rows of a step follow."""
 
     step: int
     cols: tuple[Col, ...]

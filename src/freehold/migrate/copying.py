@@ -43,10 +43,10 @@ _TOO_LARGE = {"RESPONSE_TOO_LARGE", "SQLITE_NOMEM", "SQLITE_TOOBIG"}
 
 
 class CannotBeCopied(Conflict):
-    """A database holds something that cannot be brought over."""
+    """A database contains something that cannot be copied."""
 
     code = "cannot_be_copied"
-    remedy = "The message names it: remove it, or take an export."
+    remedy = "The message names it: remove it, or use an export."
 
 
 class Copied(Struct, frozen=True):

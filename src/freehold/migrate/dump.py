@@ -23,10 +23,10 @@ _SEQUENCES_SQL = "SELECT name, seq FROM sqlite_sequence ORDER BY name"
 
 
 class CannotBeDumped(Conflict):
-    """A snapshot cannot hold what the migrations leave."""
+    """A snapshot cannot represent what the migrations produce."""
 
     code = "cannot_be_dumped"
-    remedy = "Nothing is to be done: new tenants replay the migrations."
+    remedy = "There is nothing to do: new tenants replay the migrations."
     where = "cli"
 
 

@@ -47,10 +47,10 @@ class FailedTogether(MigrationFailed):
 
 
 class HistoryDiverged(Conflict):
-    """The database's ledger holds another history than the registry; nothing was applied."""
+    """The database's ledger has a different history than the registry; nothing was applied."""
 
     code = "history_diverged"
-    remedy = "Check that the database belongs to this app, and that nobody edited its ledger."
+    remedy = "Check that the database belongs to this app, and that its ledger has not been edited."
 
     def __init__(self, *, version: int, recorded: str, given: str) -> None:
         super().__init__(
@@ -61,7 +61,7 @@ class HistoryDiverged(Conflict):
 
 
 class LedgerUnreadable(Conflict):
-    """The table of the ledger is there but is no ledger."""
+    """The ledger's table exists but is not a ledger."""
 
     code = "ledger_unreadable"
     remedy = "Restore the database, or rename that table."
@@ -78,7 +78,7 @@ class DatabaseBusy(Unavailable):
 
 
 class DatabaseFull(Unavailable):
-    """The database has no room for a migration; nothing was changed."""
+    """The database has no space for a migration; nothing was changed."""
 
     code = "database_full"
     remedy = "Delete data in it, or raise `TENANT_MAX_SIZE_MB`."

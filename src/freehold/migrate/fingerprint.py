@@ -33,7 +33,7 @@ OURS_SQL = f"""sql IS NOT NULL AND tbl_name <> 'freehold_ledger'
 
 
 class SchemaUnreadable(Conflict):
-    """The database does not tell what it holds."""
+    """The database's schema cannot be read."""
 
     code = "schema_unreadable"
     remedy = "Look at it with `freehold tenants sql`."

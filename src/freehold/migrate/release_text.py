@@ -41,7 +41,7 @@ _SHA256 = re.compile(_HASH, re.ASCII)
 
 
 class ReleaseNotUnderstood(AppTooOld):
-    """The release has a part that must be understood, or a form, that this SDK does not know."""
+    """The release has a form, or a part that must be understood, that this SDK does not know."""
 
     code = "release_not_understood"
     remedy = "Update the app."

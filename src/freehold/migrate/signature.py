@@ -19,25 +19,25 @@ _KEY = b"freehold-registry-key-v1"
 
 
 class RegistryTampered(FreeholdError):
-    """The published migrations do not fit their checksums, chain or signatures; they must not be applied."""
+    """The published migrations do not match their checksums, chain or signatures; they must not be applied."""
 
     code = "registry_tampered"
     kind = "unavailable"
-    remedy = "Restore the registry from a backup; nothing is served until then."
+    remedy = "Restore the registry from a backup; it is not served until then."
 
 
 class RegistryExpired(RegistryTampered):
     """The newest state of the registry was signed too long ago."""
 
     code = "registry_expired"
-    remedy = "Its operator signs it again; or set the clock here."
+    remedy = "The operator has to sign it again; or correct this machine's clock."
 
 
 class RegistryReplayed(RegistryTampered):
     """The registry is older than one that this client has already seen."""
 
     code = "registry_replayed"
-    remedy = "Check the URL and what is between: somebody may be replaying it."
+    remedy = "Check the URL and the network path: someone may be replaying it."
 
 
 def manifest_text(version: int, chain: str, counter: int, expires_at_s: int) -> bytes:

@@ -50,7 +50,7 @@ class SnapshotUnfit(Conflict):
     """New tenants cannot start from a snapshot of these migrations."""
 
     code = "snapshot_unfit"
-    remedy = "Nothing is to be done: they replay the migrations."
+    remedy = "There is nothing to do: they replay the migrations."
     where = "cli"
 
 

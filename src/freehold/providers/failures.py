@@ -21,7 +21,7 @@ class SqlFailure(Exception):
 
 
 class Overloaded(Unavailable):
-    """There is more at once than is taken on."""
+    """Too many concurrent requests."""
 
     code = "too_many_requests"
     message = "too many requests at once; try again in a moment"
@@ -39,7 +39,7 @@ class GoesOn(Overloaded):
 
 
 class BadBaton(InvalidInput):
-    """The baton continues no stream of this database and token, or was used already."""
+    """The baton does not belong to a stream of this database and token, or has already been used."""
 
     code = "bad_baton"
     message = "the baton is not valid"
@@ -47,7 +47,7 @@ class BadBaton(InvalidInput):
 
 
 class StreamExpired(InvalidInput):
-    """The stream was idle for too long, or closed to make room for others; its transaction is rolled back."""
+    """The stream was idle for too long, or was closed to make room for others; its transaction was rolled back."""
 
     code = "stream_expired"
     remedy = "Start over."

@@ -111,7 +111,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BadRegistry(InvalidInput):
-    """The folder of migrations, or a release of it, has faults."""
+    """The migrations folder, or a release of it, has faults."""
 
     code = "bad_registry"
     remedy = "Change what each of `faults` names."
@@ -129,14 +129,14 @@ class PublishedMigrationChanged(Conflict):
 
 
 class AlreadyPublished(Conflict):
-    """This SQL is the newest published migration already."""
+    """This SQL is already the newest published migration."""
 
     code = "already_published"
-    remedy = "Nothing is to be done."
+    remedy = "There is nothing to do."
 
 
 class RegistryMoved(Conflict):
-    """Somebody else published at the same time; nothing was written."""
+    """Someone else published at the same time; nothing was written."""
 
     code = "registry_moved"
     message = "another migration was published at the same moment; look at it, then try again"
@@ -144,30 +144,30 @@ class RegistryMoved(Conflict):
 
 
 class SignedElsewhere(Conflict):
-    """This service holds no key that signs the registry."""
+    """This service has no key that signs the registry."""
 
     code = "signed_elsewhere"
     remedy = "Sign in CI with `registry sign`, and publish that."
 
 
 class BadRelease(Conflict):
-    """A signed release cannot be published: another key, an older counter, other files, fewer than are published, or
-    expired.
+    """A signed release cannot be published: it has another key, an older counter, different or fewer files than are
+    published, or has expired.
     """
 
     code = "bad_release"
-    remedy = "Sign the present files again, with the registry's key."
+    remedy = "Sign the current files again, with the registry's key."
 
 
 class KeyRetired(Conflict):
-    """The key that should sign was replaced by another."""
+    """The signing key has been replaced by another."""
 
     code = "registry_key_retired"
-    remedy = "Start the process again with its successor."
+    remedy = "Restart the process with its successor."
 
 
 class ClientAhead(Conflict):
     """The client's database is at a version that was never published here."""
 
     code = "client_ahead"
-    remedy = "Connect to the right service; migrate nothing."
+    remedy = "Connect to the right service, and do not migrate."

@@ -14,7 +14,7 @@ class RolloutEnded(Conflict):
     """The rollout is done or aborted."""
 
     code = "rollout_ended"
-    remedy = "Start another one; if it is done, `rollout retry` tries those that failed again."
+    remedy = "Start another one; if it is done, `rollout retry` retries the tenants that failed."
 
 
 class BadRollout(InvalidInput):
@@ -26,10 +26,10 @@ class BadRollout(InvalidInput):
 
 
 class NobodyBehind(Conflict):
-    """No tenant is behind the version: a rollout would have nothing to do, and none was made."""
+    """No tenant is behind the version: a rollout would have nothing to do, so none was created."""
 
     code = "nobody_behind"
-    remedy = "Nothing is to be done; `rollout start` exits with 0."
+    remedy = "There is nothing to do; `rollout start` exits with 0."
     where = "cli"
 
     def __init__(self, to_version: int, restored: int) -> None:
@@ -41,7 +41,7 @@ class NobodyBehind(Conflict):
 
 
 class NoRestorePoint(Conflict):
-    """No copy of the tenant's database from before the rollout is kept any longer, or it cannot be put back."""
+    """No copy of the tenant's database from before the rollout is left, or it cannot be put back."""
 
     code = "no_restore_point"
     remedy = "The message says why: restore from an export."
@@ -49,7 +49,7 @@ class NoRestorePoint(Conflict):
 
 
 class RolloutRunning(Conflict):
-    """Tenants are not taken back while the rollout takes on more."""
+    """Tenants cannot be taken back while the rollout starts more."""
 
     code = "rollout_running"
     remedy = "Pause it first."

@@ -22,10 +22,11 @@ _SHOWN = 5
 
 
 class BadBackup(InvalidInput):
-    """The file cannot become this service's database: it is damaged, of another history, or ahead of the registry."""
+    """The file cannot become this service's database: it is damaged, has a different history, or is ahead of the
+    registry."""
 
     code = "bad_backup"
-    remedy = "Take another file; `faults` has every reason."
+    remedy = "Use another file; `faults` has every reason."
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))

@@ -6,7 +6,7 @@ _ERROR_CHARS = 500
 
 
 class DatabaseSuspended(Forbidden):
-    """The database is suspended; `reason` is why, if the operator said so."""
+    """The database is suspended; `reason` says why, if the operator gave one."""
 
     code = "database_suspended"
     remedy = "Ask the operator."
@@ -32,11 +32,13 @@ class DatabaseDeleted(NotFound):
 
     code = "database_deleted"
     kind = "gone"
-    remedy = "Its operator may give its user another: `freehold tenants create`, or `restore` of an export."
+    remedy = (
+        "Its operator can give the user another one: `freehold tenants create`, or `restore` from an export."
+    )
 
 
 class DatabaseDamaged(Unavailable):
-    """The database cannot be opened until its operator repairs it; all others are served.
+    """The database cannot be opened until its operator repairs it; all others keep working.
 
     `reason` is for operators: what is wrong with `file`, one beside the data.
     """
@@ -53,7 +55,7 @@ class DatabaseDamaged(Unavailable):
 
 
 class NoPointInTime(Conflict):
-    """The provider does not keep the database as it was then."""
+    """The provider does not have the database's state at that time."""
 
     code = "no_point_in_time"
     remedy = "Restore from an export."

@@ -23,7 +23,7 @@ TABLES = (SETTINGS, DECKS)
 
 
 class CannotBeMoved(Conflict):
-    """A user's old rows do not fit their database, or did not arrive; they are still where they were."""
+    """A user's old rows do not fit into their database, or did not arrive; they are still where they were."""
 
     code = "cannot_be_moved"
     remedy = "Fix what the message names, and try again."

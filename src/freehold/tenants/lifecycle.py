@@ -35,17 +35,17 @@ _MAY_BE_GONE = (*_RESTORABLE, TenantState.DELETED)
 
 
 class WrongState(Conflict):
-    """The tenant is in a state in which this cannot be done."""
+    """The tenant's state does not allow this."""
 
     code = "wrong_state"
-    remedy = "The message says which: change that first."
+    remedy = "The message names the state: change it first."
 
 
 class ReservationLost(Conflict):
-    """The tenant was changed meanwhile, or it took too long; nothing was changed."""
+    """The tenant was changed meanwhile, or the operation took too long; nothing was changed."""
 
     code = "reservation_lost"
-    remedy = "Look again, and repeat it if it is still wanted."
+    remedy = "Check, and repeat it if it is still needed."
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,7 +37,7 @@ RunAsClient = Callable[[str, Batch, Profile], Awaitable[BatchResult]]
 
 
 class SqlRefused(Forbidden):
-    """`tenants sql` does not run this: it writes without `--write`, was made for another database, or no user may run
+    """`tenants sql` does not run this: it writes without `--write`, is meant for another database, or no user may run
     it.
     """
 

@@ -43,7 +43,7 @@ Outcome = Literal["sound", "repaired", "set_aside", "would_repair", "failed"]
 
 
 class NotRepairable(Conflict):
-    """What is wrong with the database is nothing that `tenants repair` can change."""
+    """`tenants repair` cannot fix what is wrong with the database."""
 
     code = "not_repairable"
     remedy = "The message says what it is; restore from a backup."

@@ -16,12 +16,12 @@ class ApiKeyNotFound(NotFound):
     """You have no such API key."""
 
     message = "you have no such API key"
-    remedy = "Take an id of the list of your keys."
+    remedy = "Use an id from the list of your keys."
     better_auth = BetterAuth("KEY_NOT_FOUND", "API Key not found")
 
 
 class TooManyApiKeys(InvalidInput):
-    """A user has as many API keys as anybody may have."""
+    """The user already has the maximum number of API keys."""
 
     remedy = "Delete one first."
     better_auth = BetterAuth("TOO_MANY_API_KEYS", "Delete an API key before you make another")
@@ -53,27 +53,27 @@ class ApiKeyPrefixTooLong(InvalidInput):
 
 
 class ApiKeyLifeTooShort(InvalidInput):
-    """An API key lives for a day at least."""
+    """An API key is valid for a day at least."""
 
     message = "a key lives for a day or more"
-    remedy = "Let it expire later."
+    remedy = "Choose a later expiry."
     better_auth = BetterAuth(
         "EXPIRES_IN_IS_TOO_SMALL", "The expiresIn is smaller than the predefined minimum value."
     )
 
 
 class ApiKeyLifeTooLong(InvalidInput):
-    """An API key lives for a year at most."""
+    """An API key is valid for a year at most."""
 
     message = "a key lives for a year or less"
-    remedy = "Let it expire earlier, or never."
+    remedy = "Choose an earlier expiry, or none."
     better_auth = BetterAuth(
         "EXPIRES_IN_IS_TOO_LARGE", "The expiresIn is larger than the predefined maximum value."
     )
 
 
 class BadApiKeyLimits(InvalidInput):
-    """A limit, refill or scope of an API key that cannot be."""
+    """An API key's limit, refill or scope is not valid."""
 
     code = "bad_api_key_limits"
     remedy = "The message says what is wrong: change that option."
@@ -81,27 +81,27 @@ class BadApiKeyLimits(InvalidInput):
 
 
 class InvalidApiKey(Unauthenticated):
-    """There is no such API key, or no longer."""
+    """The API key does not exist, or no longer does."""
 
     code = "invalid_api_key"
     message = "this API key is not valid"
-    remedy = "Check it, or make another."
+    remedy = "Check it, or create another one."
     better_auth = BetterAuth("INVALID_API_KEY", "Invalid API key.")
 
 
 class ApiKeyTooShort(InvalidApiKey):
-    """The API key is too short to be anybody's."""
+    """The API key is too short to be valid."""
 
-    remedy = "Check it, or make another."
+    remedy = "Check it, or create another one."
     better_auth = BetterAuth("INVALID_API_KEY", "Invalid API key.", "forbidden")
 
 
 class ApiKeyDisabled(InvalidApiKey):
-    """The API key is switched off."""
+    """The API key is disabled."""
 
     code = "api_key_disabled"
     message = "this API key is disabled"
-    remedy = "Its owner can switch it on."
+    remedy = "Its owner can enable it."
     better_auth = BetterAuth("KEY_DISABLED", "API Key is disabled")
 
 
@@ -110,12 +110,12 @@ class ApiKeyExpired(InvalidApiKey):
 
     code = "api_key_expired"
     message = "this API key has expired"
-    remedy = "Make another."
+    remedy = "Create another one."
     better_auth = BetterAuth("KEY_EXPIRED", "API Key has expired")
 
 
 class ApiKeyUsedUp(RateLimited):
-    """All uses of the API key are taken, until its next refill if it has one.
+    """All uses of the API key are used up, until its next refill if it has one.
 
     `retry_after_s` is when that is; `is_final` says that there is none.
     """

@@ -81,15 +81,15 @@ class MoveReport(msgspec.Struct, kw_only=True):
 
 
 class UnusableSource(InvalidInput):
-    """What users are to come from is no such file or database."""
+    """The source of the users is not a suitable file or database."""
 
     code = "unusable_source"
-    remedy = "The message says why: name another."
+    remedy = "The message says why: use another one."
     where = "cli"
 
 
 class SourceUnavailable(Unavailable):
-    """The database that users are to come from does not answer."""
+    """The database to import users from is not responding."""
 
     code = "source_unavailable"
     message = "the database that users are to come from does not answer"

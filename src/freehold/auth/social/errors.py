@@ -4,15 +4,15 @@ from freehold.errors import BetterAuth, Forbidden, NotFound, Unavailable
 
 
 class UnknownProvider(NotFound):
-    """No such provider is set up."""
+    """No such provider is configured."""
 
     message = "Provider not found"
-    remedy = "Use one that the service offers."
+    remedy = "Use one that is configured."
     better_auth = BetterAuth("PROVIDER_NOT_FOUND")
 
 
 class IdentityProviderUnavailable(Unavailable):
-    """The provider to sign in with does not answer, or answers what nobody can use."""
+    """The sign-in provider is not responding, or its response cannot be used."""
 
     code = "identity_provider_unavailable"
     remedy = "Try again later, or sign in another way."

@@ -24,10 +24,10 @@ _TRIGGERS_SQL = f"SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name
 
 
 class CentralMoved(Conflict):
-    """The central database was copied to another place and takes no writes at this one."""
+    """The central database was moved and no longer accepts writes here."""
 
     code = "central_moved"
-    remedy = "Use the place that the message names; exit code 3."
+    remedy = "Use the database that the message names; exit code 3."
     where = "cli"
 
 

@@ -22,10 +22,10 @@ _FILE = "sqlite:///"
 
 
 class CentralNotMoved(Conflict):
-    """`central copy` has changed nothing: the place is not empty, or the copy would not be the same."""
+    """`central copy` has changed nothing: the target is not empty, or the copy would differ."""
 
     code = "central_not_moved"
-    remedy = "Name an empty place, or try again."
+    remedy = "Name an empty target, or try again."
     where = "cli"
 
 

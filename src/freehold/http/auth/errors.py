@@ -13,7 +13,7 @@ from freehold.errors import (
 
 
 class SignedOut(Unauthenticated):
-    """There is no session, or none that is still valid."""
+    """There is no valid session."""
 
     message = "Unauthorized"
     remedy = "Sign in."
@@ -21,7 +21,7 @@ class SignedOut(Unauthenticated):
 
 
 class NobodyAdministers(Unauthenticated):
-    """There is no session to administer users with. The answer has no body."""
+    """Administering users needs a session. The response has no body."""
 
     message = "Unauthorized"
     remedy = "Sign in."
@@ -29,7 +29,7 @@ class NobodyAdministers(Unauthenticated):
 
 
 class NobodyHoldsKeys(Unauthenticated):
-    """There is no session to manage API keys with, or the body names another user."""
+    """Managing API keys needs a session, or the body names another user."""
 
     message = "Unauthorized or invalid session"
     remedy = "Sign in, and leave out `userId`."
@@ -37,7 +37,7 @@ class NobodyHoldsKeys(Unauthenticated):
 
 
 class Impersonated(Forbidden):
-    """An administrator who acts as the user may not do this."""
+    """An administrator who is impersonating the user may not do this."""
 
     message = "Only the user may make a key of theirs"
     remedy = "Leave it to the user."
@@ -67,7 +67,7 @@ class InvalidOrigin(Forbidden):
 
 
 class MissingOrigin(Forbidden):
-    """The request of a browser does not say its origin."""
+    """The browser's request does not state its origin."""
 
     message = "Missing or null Origin"
     remedy = "Send it from a page of a trusted origin."
@@ -148,7 +148,7 @@ class ProtectedField(InvalidInput):
 
 
 class EmailInUpdate(InvalidInput):
-    """The address is not changed by `update-user`."""
+    """`update-user` does not change the address."""
 
     message = "Email can not be updated"
     remedy = "Use `change-email`."
@@ -156,7 +156,7 @@ class EmailInUpdate(InvalidInput):
 
 
 class PasswordInUpdate(InvalidInput):
-    """The password is not changed by `admin/update-user`."""
+    """`admin/update-user` does not change the password."""
 
     message = "Password cannot be updated through update-user. Use the set-user-password endpoint instead"
     remedy = "Use `admin/set-user-password`."
@@ -164,7 +164,7 @@ class PasswordInUpdate(InvalidInput):
 
 
 class NothingToUpdate(InvalidInput):
-    """The request changes nothing of the user or the session."""
+    """The request changes nothing about the user or the session."""
 
     message = "No fields to update"
     remedy = "Send at least one field."
@@ -172,7 +172,7 @@ class NothingToUpdate(InvalidInput):
 
 
 class NoDataToUpdate(InvalidInput):
-    """The request of an administrator changes nothing of the user."""
+    """The administrator's request changes nothing about the user."""
 
     message = "No data to update"
     remedy = "Send at least one field."
@@ -180,7 +180,7 @@ class NoDataToUpdate(InvalidInput):
 
 
 class NoValuesToUpdate(InvalidInput):
-    """The request changes nothing of the API key."""
+    """The request changes nothing about the API key."""
 
     message = "No values to update."
     remedy = "Send at least one field."
@@ -188,7 +188,7 @@ class NoValuesToUpdate(InvalidInput):
 
 
 class BadRole(InvalidInput):
-    """A role is neither a text nor a list of texts."""
+    """A role is neither a string nor a list of strings."""
 
     message = "Invalid role type"
     remedy = "Send one."
@@ -196,7 +196,7 @@ class BadRole(InvalidInput):
 
 
 class NoPermissions(InvalidInput):
-    """The question names no permissions."""
+    """The request names no permissions."""
 
     message = "invalid permission check. no permission(s) were passed."
     remedy = "Send `permissions`."
@@ -204,7 +204,7 @@ class NoPermissions(InvalidInput):
 
 
 class BadCodeType(InvalidInput):
-    """There are no codes of this type here."""
+    """This type of code does not exist here."""
 
     message = "Invalid OTP type"
     remedy = "Send another `type`."
@@ -212,7 +212,7 @@ class BadCodeType(InvalidInput):
 
 
 class BadMetadata(InvalidInput):
-    """The `metadata` of an API key is no object."""
+    """The `metadata` of an API key is not an object."""
 
     message = "metadata must be an object or undefined"
     remedy = "Send an object, or leave it out."
@@ -220,7 +220,7 @@ class BadMetadata(InvalidInput):
 
 
 class ServerOnly(InvalidInput):
-    """Only operators give API keys this."""
+    """Only operators can set this for API keys."""
 
     message = "The property you're trying to set can only be set from the server auth instance only."
     remedy = "Use `freehold api-keys`."
@@ -239,7 +239,7 @@ class BadVerificationLink(Unauthenticated):
 
 
 class BadDeletionLink(NotFound):
-    """The link that should delete an account is forged, was used, is too old, or is another account's."""
+    """The link to delete an account is forged, already used, too old, or for another account."""
 
     message = "Invalid token"
     remedy = "Ask for another one."
@@ -247,7 +247,7 @@ class BadDeletionLink(NotFound):
 
 
 class EmailOfAnother(InvalidInput):
-    """An administrator gives a user the address of another."""
+    """The new address belongs to another user."""
 
     message = "User already exists. Use another email."
     remedy = "Use another address."
@@ -274,7 +274,7 @@ class SessionTooOld(InvalidInput):
 
 
 class NoPostedSession(InvalidInput):
-    """get-session by POST is not offered."""
+    """get-session does not support POST."""
 
     kind = "wrong method"
     message = "POST method requires deferSessionRefresh to be enabled in session config"
@@ -283,32 +283,32 @@ class NoPostedSession(InvalidInput):
 
 
 class NoIdTokens(NotFound):
-    """An ID token of one's own is not taken."""
+    """Sign-in with an ID token from the app is not supported."""
 
     message = "id_token not supported"
-    remedy = "Sign in by the redirect."
+    remedy = "Sign in through the redirect."
     better_auth = BetterAuth("ID_TOKEN_NOT_SUPPORTED")
 
 
 class NoProviderToken(InvalidInput):
-    """No valid access token of that provider is to be had."""
+    """No valid access token of that provider is available."""
 
     message = "Failed to get a valid access token"
-    remedy = "Ask the provider in the app itself: no tokens of providers are kept."
+    remedy = "Ask the provider from the app itself: provider tokens are not stored."
     better_auth = BetterAuth("FAILED_TO_GET_ACCESS_TOKEN")
 
 
 class NoProviderRefreshToken(InvalidInput):
-    """No refresh token of that provider is kept for the user."""
+    """No refresh token of that provider is stored for the user."""
 
     message = "Refresh token not found"
-    remedy = "Ask the provider in the app itself: no tokens of providers are kept."
+    remedy = "Ask the provider from the app itself: provider tokens are not stored."
     better_auth = BetterAuth("REFRESH_TOKEN_NOT_FOUND")
 
 
 class NoProviderAccessToken(InvalidInput):
-    """No access token of that provider is kept for the user."""
+    """No access token of that provider is stored for the user."""
 
     message = "Access token not found"
-    remedy = "Ask the provider in the app itself: no tokens of providers are kept."
+    remedy = "Ask the provider from the app itself: provider tokens are not stored."
     better_auth = BetterAuth("ACCESS_TOKEN_NOT_FOUND")

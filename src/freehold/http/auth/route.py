@@ -24,7 +24,7 @@ Refuses = tuple[type[FreeholdError] | int, ...]
 
 E = TypeVar("E")
 
-_LEADS_ON = {302: ResponseSpec(None, description="On to `callbackURL`, where there is one.")}
+_LEADS_ON = {302: ResponseSpec(None, description="To `callbackURL`, if there is one.")}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

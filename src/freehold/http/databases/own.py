@@ -27,14 +27,14 @@ from freehold.wire import DatabaseCredentials
 Access = Annotated[
     Profile,
     QueryParameter(
-        description="The profile that the token shall have; ask for `read_only` where reading is enough. "
-        "It gets no more than this service hands out: the answer's `profile` says what it became."
+        description="The token's profile; ask for `read_only` if that is enough. "
+        "It never gets more than this service allows: the response's `profile` says what it has."
     ),
 ]
 GuestAccess = Annotated[
     Profile,
     QueryParameter(
-        description="Reading is enough to merge; `full` is for writes that a device still has to send."
+        description="Read-only is enough to merge; `full` is for writes that a device still has to send."
     ),
 ]
 
@@ -62,7 +62,7 @@ DATABASE_ANSWERS = {
     **answers(
         DatabasePending,
         status=HTTP_202_ACCEPTED,
-        words="Not there yet: ask again after `Retry-After` seconds",
+        words="Not ready yet: ask again after `Retry-After` seconds",
     ),
 }
 DATABASE_REFUSALS = (NotFound, DatabaseSuspended, DatabaseDeleting, DatabaseDeleted)

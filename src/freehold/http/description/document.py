@@ -179,26 +179,26 @@ _NAME = {
     "name": "name",
     "in": "path",
     "required": True,
-    "description": "The database's name; clients take its URL as it is in `GET /databases/user`.",
+    "description": "The database's name; clients use the URL that `GET /databases/user` returns.",
     "schema": {"type": "string", "pattern": "^[a-z0-9-]{1,63}$"},
 }
 _REFUSED = (400, 401, 403, 404, 408, 410, 413, 429, 503)
 _NDJSON = (
-    "JSON, one document a line: a `HranaCursorResp`, then a `HranaStepBeginEntry`, `HranaRowEntry`, "
+    "JSON, one document per line: a `HranaCursorResp`, then a `HranaStepBeginEntry`, `HranaRowEntry`, "
     "`HranaStepEndEntry` or `HranaStepErrorEntry` for each thing that happens"
 )
 _CALLS: tuple[tuple[str, str, type, type | None, str], ...] = (
     ("v3/pipeline", "pipeline_v3", protocol.PipelineReq, protocol.PipelineResp,
-     "Run requests in order on one stream. A `baton` in the answer continues the stream in the next call; requests "
-     "that fail are in `results`, and the call is 200 all the same."),
+     "Run requests in order on one stream. A `baton` in the response continues the stream in the next call; requests "
+     "that fail are in `results`, and the call is still a 200."),
     ("v2/pipeline", "pipeline_v2", protocol.PipelineReq, protocol.PipelineResp,
      "The same in version 2 of the protocol, which has neither `get_autocommit` nor `is_autocommit`."),
     ("v3/cursor", "cursor_v3", protocol.CursorReq, None,
-     "Run a batch and send its rows as they come, one JSON document a line."),
+     "Run a batch and stream its rows, one JSON document per line."),
     ("v1/execute", "execute_v1", protocol.ExecuteV1Req, protocol.ExecuteV1Resp,
-     "Run one statement on a stream of its own, as clients of version 1 do. A statement that fails is a 400."),
+     "Run one statement on a separate stream, for clients of version 1. A statement that fails is a 400."),
     ("v1/batch", "batch_v1", protocol.BatchV1Req, protocol.BatchV1Resp,
-     "Run a batch on a stream of its own, as clients of version 1 do."),
+     "Run a batch on a separate stream, for clients of version 1."),
 )  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def hrana_paths() -> Described:
                 },
                 "responses": {
                     "200": {
-                        "description": "What came of it." if response else f"{_NDJSON}.",
+                        "description": "The result." if response else f"{_NDJSON}.",
                         **_content(response),
                     },
                     **references("database", _REFUSED),
@@ -233,7 +233,7 @@ def hrana_paths() -> Described:
             "get": {
                 "operationId": f"probe_{version}",
                 "summary": f"Probe {version}",
-                "description": "Whether this version of the protocol is served, as clients ask before they begin.",
+                "description": "Say whether this version of the protocol is supported, which clients ask first.",
                 "tags": ["database"],
                 "responses": {"200": {"description": "It is."}, **references("database", (429,))},
             },

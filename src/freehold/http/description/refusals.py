@@ -32,8 +32,8 @@ _BODY = {400, 408, 413, 429}  # read for so long, so much, while there is room
 class Problem(Struct, frozen=True, kw_only=True):
     """RFC 9457. `code` is for programs and listed in docs/errors.md; `detail` says what happened and what to do.
 
-    `faults` has single faults where there may be several; `request_id` is to be quoted when asking about a 5xx;
-    `reason` is what an operator gave for a suspension.
+    `faults` lists single faults where there may be several; quote `request_id` when asking about a 5xx; `reason` is
+    the operator's reason for a suspension.
     """
 
     type: str
@@ -68,19 +68,19 @@ FORMS: Mapping[Form, tuple[str, type[Struct], str]] = {
 """By the kind of path: the name of the body, its form, and its media type."""
 
 _SAID: dict[int, str] = {
-    400: "What was sent cannot be used as it is",
-    401: "No credentials, or none that are still valid",
+    400: "The request is not valid",
+    401: "The credentials are missing or no longer valid",
     403: "The caller is not allowed to do this",
-    404: "There is no such thing, or none that the caller may know of",
-    408: "The body did not come in time",
-    409: "It contradicts what is there already",
+    404: "It does not exist, or the caller may not see it",
+    408: "The body did not arrive in time",
+    409: "The request conflicts with the current state",
     410: "It was deleted",
     413: "The body is over the limit",
-    415: "The body is of a type that is not taken",
-    422: "Somebody has it already",
+    415: "The body's media type is not supported",
+    422: "It is already taken",
     426: "The app is too old for the database's schema",
-    429: "Too many requests, or too much at once: come again after `Retry-After` seconds",
-    503: "Something that the service depends on does not answer: come again after `Retry-After` seconds",
+    429: "Too many requests, or too much at once: try again after `Retry-After` seconds",
+    503: "Something that the service depends on is not responding: try again after `Retry-After` seconds",
 }
 
 
@@ -175,8 +175,8 @@ def security_schemes(session_cookie: str, form_cookie: str) -> Described:
             "type": "apiKey",
             "in": "cookie",
             "name": session_cookie,
-            "description": "The session's cookie, as sign-in sets it. What changes something must come from a page "
-            "of a trusted origin. `admin` is the role that the user must have.",
+            "description": "The session cookie that sign-in sets. Requests that change something must come from "
+            "a page of a trusted origin. `admin` is the role that the user must have.",
         },
         "sessionToken": {
             "type": "http",
@@ -188,7 +188,7 @@ def security_schemes(session_cookie: str, form_cookie: str) -> Described:
             "type": "apiKey",
             "in": "cookie",
             "name": form_cookie,
-            "description": "The session's cookie, as `/api/v1/auth` sets it.",
+            "description": "The session cookie that `/api/v1/auth` sets.",
         },
         "accessToken": {
             "type": "http",
@@ -200,7 +200,8 @@ def security_schemes(session_cookie: str, form_cookie: str) -> Described:
             "type": "apiKey",
             "in": "header",
             "name": "x-api-key",
-            "description": "A user's API key. With one in the request nothing else counts. Listed are its scopes.",
+            "description": "A user's API key. A request with one is authenticated by nothing else. "
+            "The scopes are listed.",
         },
         "databaseToken": {
             "type": "http",
@@ -211,7 +212,7 @@ def security_schemes(session_cookie: str, form_cookie: str) -> Described:
         "metricsToken": {
             "type": "http",
             "scheme": "bearer",
-            "description": "METRICS_TOKEN. Where none is set, only this machine itself may read the metrics.",
+            "description": "METRICS_TOKEN. If none is set, only this machine itself may read the metrics.",
         },
     }
 

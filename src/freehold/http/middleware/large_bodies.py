@@ -37,7 +37,7 @@ SMALL_BYTES = 65_536
 
 
 class NoRoom(Unavailable):
-    """There are larger bodies at once than there is memory for, of all clients or of yours."""
+    """Large request bodies, of all clients or of yours, exceed the memory for them."""
 
     code = "too_many_bytes"
     kind = "too many"

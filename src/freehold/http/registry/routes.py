@@ -105,7 +105,7 @@ After = Annotated[
 ]
 
 _PART = "The part's bytes; immutable, strong ETag"
-_UNCHANGED = {304: ResponseSpec(None, description="`If-None-Match` names it: the client has it already.")}
+_UNCHANGED = {304: ResponseSpec(None, description="`If-None-Match` names it: the client already has it.")}
 _IF_NONE_MATCH = Field("If-None-Match", is_required=False)
 _CACHED = documented_query(headers=[_IF_NONE_MATCH])
 _TOLD = documented_query(

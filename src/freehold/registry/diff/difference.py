@@ -19,7 +19,7 @@ from freehold.registry.types import BadRegistry
 
 
 class CannotDiff(Conflict):
-    """A change of the schema cannot be written by itself."""
+    """A schema change cannot be written automatically."""
 
     code = "cannot_diff"
     remedy = "The message says what is in the way: write the migration by hand."

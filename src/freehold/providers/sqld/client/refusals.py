@@ -64,10 +64,10 @@ class Refusal(InvalidInput):
 
 
 class QueryTimeout(InvalidInput):
-    """On sqld, a statement, or the call, took longer than a tenant's may and was stopped."""
+    """On sqld, a statement or call exceeded the tenant's time limit and was stopped."""
 
     code = "query_timeout"
-    remedy = "See what it did before you repeat it."
+    remedy = "Check what it did before you repeat it."
 
 
 class _AnyError(msgspec.Struct):
