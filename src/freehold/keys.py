@@ -94,7 +94,7 @@ def load_or_create_secret(path: Path) -> str:
         raise BadKeyFile(f"cannot read the key file {path}: {error}") from error
     if len(secret) < _MIN_SECRET_CHARS:
         raise BadKeyFile(
-            f"{path} holds too short a secret; remove it and start again, which signs everybody out"
+            f"{path} holds too short a secret; remove it and start again, which signs everyone out"
         )
     return secret
 

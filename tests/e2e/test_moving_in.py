@@ -198,7 +198,7 @@ def test_lines_bring_users_in_and_each_problem_is_told(installation: Service) ->
     told = {each["problem"]["user_id"]: each["problem"] for each in problems}
     assert (told["u-two"]["ending"], told["u-two"]["reasons"]) == (
         "conflict",
-        ["somebody else is here with this address"],
+        ["another user has this address"],
     )
     assert told["u-bad"]["reasons"] == ["`email` is not an e-mail address"]
     assert told["u-crypt"]["ending"] == told["u-same"]["ending"] == "added"

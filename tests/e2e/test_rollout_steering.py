@@ -99,7 +99,7 @@ def test_failures_are_told_by_cause_and_tried_again_after_the_end(service: Servi
     # It has ended, within its budget; they are tried again all the same.
     run_sql(persons[0].credentials(), _REPAIR)
     assert "3 tenants will be tried again" in told(service, "retry", "--failed")
-    assert "3 wait to be tried again" in told(service, "retry", "--failed")
+    assert "3 wait to be retried" in told(service, "retry", "--failed")
     assert "3 are to be tried again" in told(service, "status", code=1)
     assert "no worker is at work on it; start one with: freehold rollout work" in told(service, "resume")
     assert "until Monday" in told(service, "pause", "--reason", "support is away until Monday")

@@ -34,7 +34,7 @@ def test_an_end_of_a_rollout_without_a_terminal_asks_nobody(
     assert run("rollout", "start").exit_code == 0
     refused = run("rollout", "abort")
     assert refused.exit_code == 2
-    assert "there is no terminal to ask on; say --yes" in refused.stderr
+    assert "there is no terminal to ask on; use --yes" in refused.stderr
     assert "[y/N]" not in refused.output
     assert json.loads(run("rollout", "status", "--json").stdout)["rollout"]["state"] == "running"
     assert run("rollout", "abort", "--yes").exit_code == 0

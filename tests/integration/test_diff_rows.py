@@ -208,7 +208,7 @@ async def test_what_goes_for_good_is_named() -> None:
     after = [PLACE.replace("name, ", ""), "CREATE TABLE d (id INTEGER PRIMARY KEY, a TEXT, b AS (a || '!'))"]
     assert sorted(losses(await schema_of(before), await schema_of(after))) == [
         "drops the column place.name with all its values",
-        "drops the index f, which cannot be made again from itself",
+        "drops the index f, which cannot be rebuilt from itself",
         "drops the table gone with all its rows",
         "replaces all values of d.b by what an expression gives",
     ]

@@ -88,7 +88,7 @@ def test_a_sealed_file_is_sealed_again_only_when_told_so(freehold: Freehold) -> 
     refused = freehold.run("seal")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "--again 7: there is no such version" in freehold.run("seal", "--again", "7").stderr
-    assert "say --again 2 if nobody has got it" in refused.stderr
+    assert "use --again 2 if no database has it" in refused.stderr
     assert freehold.run("lint").exit_code == 1
     assert freehold.run("seal", "--again", "2").stdout == "sealed 0002_create_b.sql\n"
     assert freehold.run("lint", "--strict").exit_code == 0

@@ -32,7 +32,7 @@ async def test_reading_writing_and_what_is_refused(house: House) -> None:
     assert rows(await sql.run(name, "SELECT new_cards_per_day FROM settings")) == [[10]]
 
     change = "UPDATE settings SET new_cards_per_day = 3"
-    with pytest.raises(SqlRefused, match="say --write"):
+    with pytest.raises(SqlRefused, match="use --write"):
         await sql.run(name, change)
     ran = await sql.run(name, change, writes=True)
     assert (ran.results[0].affected_row_count, ran.checked and ran.checked.verdict) == (1, "same")

@@ -254,7 +254,7 @@ async def test_an_index_without_its_table_gets_advice_of_its_own(tmp_path: Path)
         tmp_path, SEARCH, f"{ALLOW}{CONTRACT}{OFF}DROP TRIGGER letter_ai; DROP TABLE letter"
     )
     assert found.message == (
-        "letter_fts cannot be read any more: the table or a column that it indexes is gone"
+        "letter_fts can no longer be read: the table or a column that it indexes is gone"
     )
     assert found.fix.startswith("Drop it too, or make it again")
 

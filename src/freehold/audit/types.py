@@ -112,7 +112,7 @@ def moment(text: str | None) -> str | None:
     if text is None:
         return None
     if not _MOMENT.fullmatch(text):
-        raise BadMoment(f"`{text[:40]}` is no UTC moment; write 2026-01-31 or 2026-01-31T10:20:30Z")
+        raise BadMoment(f"`{text[:40]}` is not a UTC timestamp; write 2026-01-31 or 2026-01-31T10:20:30Z")
     return text.removesuffix("Z")
 
 

@@ -288,12 +288,12 @@ class Auth:
         if user.is_admin:
             return AdminOutcome.UNCHANGED
         if not promote:
-            raise NotAnAdmin(f"{user.email} is an ordinary user; say --promote to make them an administrator")
+            raise NotAnAdmin(f"{user.email} is an ordinary user; use --promote to make them an administrator")
         role = ADMIN_ROLE if user.role in {"", USER_ROLE} else f"{user.role},{ADMIN_ROLE}"
         await self.store.set_role(user.user_id, role, to_iso(self.clock()))
         log.info("user.promoted", user_id=user.user_id)
         if not user.email_verified:
-            log.warning("user.promoted_unverified", user_id=user.user_id, reason="anybody may have signed up")
+            log.warning("user.promoted_unverified", user_id=user.user_id, reason="anyone may have signed up")
         return AdminOutcome.PROMOTED
 
     async def _not_banned(self, user: User, now: datetime) -> User:

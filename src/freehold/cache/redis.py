@@ -107,7 +107,7 @@ class RedisLink:
             except UpstashError as error:
                 raise CacheRefuses("it does not take the token") from error
             except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise CacheRefuses("what answers there is no Upstash REST API") from error
+                raise CacheRefuses("the server there is not an Upstash REST API") from error
             except (httpx.HTTPError, TimeoutError) as error:
                 if self._clock() >= until:
                     raise CacheUnavailable(type(error).__name__) from error

@@ -22,7 +22,7 @@ class _Scope(click.ParamType[tuple[str, str]]):
         found = _SCOPE.fullmatch(value)
         if found is None:
             self.fail(
-                f"`{value}` is no scope; write `databases:write`, `registry:publish`, `registry:force`,"
+                f"`{value}` is not a scope; write `databases:write`, `registry:publish`, `registry:force`,"
                 " or RESOURCE:ACTION of your own",
                 param,
                 ctx,
@@ -38,7 +38,7 @@ class _Rate(click.ParamType[tuple[int, int]]):
     ) -> tuple[int, int]:
         found = _RATE.fullmatch(value)
         if found is None:
-            self.fail(f"`{value}` is no rate; write e.g. `1000/86400`, a thousand a day", param, ctx)
+            self.fail(f"`{value}` is not a rate; write e.g. `1000/86400`, a thousand a day", param, ctx)
         return int(found[1]), int(found[2]) * 1000
 
 

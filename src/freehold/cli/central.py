@@ -76,7 +76,7 @@ async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -
     what = "was copied before" if moved.was_done else "copied"
     text = (
         f"{what}: {_summary(moved.rows)}, schema {moved.schema_version}, to {moved.place}\n"
-        f"now set DATABASE_URL to it and start the service; the old place takes no writes any more"
+        f"now set DATABASE_URL to it and start the service; the old one no longer accepts writes"
     )
     _say(text, msgspec.to_builtins(moved), as_json)
     return EXIT_DONE
@@ -107,11 +107,16 @@ async def reopen(yes: bool, as_json: bool) -> int:
         mark = await closing.read_mark(target)
         if mark is not None and mark.state == "copied" and not yes:
             click.echo(
-                f"it was copied to {mark.place} at {mark.at}; say --yes to go on with the old one", err=True
+                f"it was copied to {mark.place} at {mark.at}; use --yes to continue with the old one",
+                err=True,
             )
             return EXIT_NO
         await closing.reopen(target)
-    text = "it can be written" if mark is None else f"it can be written again; {mark.place} is no longer it"
+    text = (
+        "it can be written"
+        if mark is None
+        else f"it can be written again; {mark.place} is no longer the central database"
+    )
     _say(text, {"was": msgspec.to_builtins(mark)}, as_json)
     return EXIT_DONE
 

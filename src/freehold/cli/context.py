@@ -244,7 +244,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on; say --yes")
+        raise click.UsageError("there is no terminal to ask on; use --yes")
     click.confirm(question, abort=True, err=True)
 
 

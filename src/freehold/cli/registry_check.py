@@ -121,7 +121,7 @@ async def seal(folder: Path | None, again: tuple[int, ...], as_json: bool) -> in
 def _require_kept(before: SumFile, migrations: Sequence[Migration], again: Sequence[int]) -> None:
     files = {one.version: one for one in migrations}
     faults = [
-        f"{line.file}: was sealed with other bytes; restore it, or say --again {line.version} if nobody has got it"
+        f"{line.file}: was sealed with other content; restore it, or use --again {line.version} if no database has it"
         for line in before.migrations
         if line.version not in again
         and (line.version not in files or files[line.version].checksum != line.checksum)

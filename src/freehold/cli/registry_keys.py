@@ -84,7 +84,7 @@ def read_release(path: Path) -> SignedRelease:
     try:
         return msgspec.json.decode(path.read_bytes(), type=SignedRelease)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRegistry([f"{path}: is no file that `freehold registry sign` wrote"]) from error
+        raise BadRegistry([f"{path}: is not a file that `freehold registry sign` wrote"]) from error
 
 
 @click.group(

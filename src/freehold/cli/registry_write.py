@@ -218,7 +218,7 @@ def _of_metadata(module_name: str, attribute: str) -> list[str]:
     # A declarative base has its metadata.
     metadata = getattr(found, "metadata", found)
     if not isinstance(metadata, MetaData):
-        raise BadRegistry([f"{module_name}:{attribute}: is no SQLAlchemy MetaData, nor has it any"])
+        raise BadRegistry([f"{module_name}:{attribute}: is not a SQLAlchemy MetaData and has none"])
     if not metadata.tables:
         raise BadRegistry([f"{module_name}:{attribute}: has no tables; import the modules that declare them"])
     statements: list[str] = []

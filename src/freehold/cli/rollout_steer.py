@@ -73,7 +73,7 @@ async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored
         click.echo(f"{count} tenants will be tried again; go on with: freehold rollout resume --wait")
     elif now.waiting:
         click.echo(
-            f"none is {what} any more, and {now.waiting} wait to be tried again; go on with:"
+            f"none is {what} any more, and {now.waiting} wait to be retried; continue with:"
             " freehold rollout resume --wait"
         )
     else:

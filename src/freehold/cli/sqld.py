@@ -64,7 +64,7 @@ async def sqld(
 
     settings = command_settings(TENANT_PROVIDER="local", DATABASE_URL="", DATABASE_AUTH_TOKEN="")
     if not settings.sqld_admin_key:
-        raise BadSettings(["SQLD_ADMIN_KEY: needed; without one anybody is sqld's admin"])
+        raise BadSettings(["SQLD_ADMIN_KEY: needed; without one, anyone can administer sqld"])
     configure_logging(settings.log_level, settings.log_format)
     data_dir = await asyncio.to_thread(_made, data_dir)
     options = SqldOptions(

@@ -308,7 +308,7 @@ async def _restore_at(tenant: str, at: datetime, *, dry_run: bool, yes: bool, as
 
 def _check_target(file: Path, *, force: bool) -> None:
     if file.exists() and not force:
-        raise click.UsageError(f"`{file}` is there already; say --force to replace it")
+        raise click.UsageError(f"`{file}` exists already; use --force to replace it")
 
 
 async def _each(references: list[str] | tuple[str, ...], act: Act, label: str, *, as_json: bool) -> int:

@@ -100,7 +100,7 @@ def _print_report(report: MoveReport, *, dry_run: bool) -> None:
     )
     click.echo(f"{report.endings[Ending.KNOWN]} were here already")
     for ending, words in (
-        (Ending.CONFLICT, "contradict somebody who is here"),
+        (Ending.CONFLICT, "conflict with an existing user"),
         (Ending.UNUSABLE, "cannot be used as they are"),
     ):
         if report.endings[ending]:

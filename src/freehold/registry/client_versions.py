@@ -233,7 +233,7 @@ class ClientVersions:
                 versions = ", ".join(older.app_versions[:_VERSIONS_NAMED])
                 raise ContractTooEarly(
                     f"migration {contract.version} needs app {contract.min_app}, and {older.users} signed-in user(s) "
-                    f"with older ones ({versions}) were seen in the last {LIVE_DAYS} days; wait, or say --force and "
+                    f"with older ones ({versions}) were seen in the last {LIVE_DAYS} days; wait, or use --force and "
                     "break them",
                     contract.version,
                 )

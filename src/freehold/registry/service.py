@@ -191,7 +191,7 @@ class Registry:
         Raises:
             BadRegistry: the SQL or the description cannot be published.
             AlreadyPublished: the newest migration has this SQL.
-            RegistryMoved: another one was published at the same moment; look at it before trying again.
+            RegistryMoved: another one was published at the same time; look at it before trying again.
         """
         snapshot = await self.snapshot()
         version = snapshot.version + 1

@@ -139,7 +139,7 @@ class RegistryMoved(Conflict):
     """Someone else published at the same time; nothing was written."""
 
     code = "registry_moved"
-    message = "another migration was published at the same moment; look at it, then try again"
+    message = "another migration was published at the same time; look at it, then try again"
     remedy = "Try again."
 
 

@@ -46,7 +46,9 @@ async def try_health(target: Target, sql: str) -> bool:
         raise BadRollout(f"the health query fails on an empty database of that version: {error.message}")
     result = answer.step_results[1]
     if result is None or not result.cols:
-        raise BadRollout("the health query gives no value; write one like SELECT count(*) > 0 FROM settings")
+        raise BadRollout(
+            "the health query returns no value; write one like SELECT count(*) > 0 FROM settings"
+        )
     return bool(result.rows and decode(result.rows[0][0]))
 
 

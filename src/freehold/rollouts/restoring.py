@@ -109,7 +109,7 @@ class Restoring:
     async def _take_back(self, rollout: Rollout, point: RestorePoint) -> TakenBack:
         tenant = point.tenant
         if point.state == "pending":
-            raise NoRestorePoint("it is still to be migrated, or somebody is at work on it")
+            raise NoRestorePoint("it is still to be migrated, or a worker is migrating it")
         if tenant.state not in (TenantState.READY, TenantState.SUSPENDED):
             raise NoRestorePoint(f"a tenant that is {tenant.state.value} has no database to be replaced")
         if tenant.provider != self.provider.name:

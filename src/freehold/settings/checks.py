@@ -73,7 +73,7 @@ def _check_sqld(settings: Settings) -> list[str]:
     ]
     if not settings.sqld_admin_key:
         faults.append(
-            "SQLD_ADMIN_KEY: needed, as TENANT_PROVIDER is `sqld`; without one anybody is sqld's admin"
+            "SQLD_ADMIN_KEY: needed, as TENANT_PROVIDER is `sqld`; without one, anyone can administer sqld"
         )
     elif not settings.sqld_admin_key.reveal().isprintable():
         faults.append("SQLD_ADMIN_KEY: must be one line of printable characters")

@@ -94,7 +94,7 @@ def refusal(sql: str, profile: Profile) -> ProfileNeeded | RefusedSql | None:
     if need.profile is None:
         return RefusedSql(
             f"`{need.words}` is not allowed: names that start with `{OWN_PREFIX}` are Freehold's own, "
-            "and no profile of a token lets anybody else write there"
+            "and no token profile allows writing there"
         )
     if profile == "read_only":
         return ProfileNeeded(

@@ -97,7 +97,7 @@ async def _require_whole(file: Target) -> None:
 async def _version(file: Target, published: PublishedRegistry) -> int:
     rows = await ledger_rows(file)
     if not rows:
-        raise BadBackup([f"the file has no table {LEDGER_TABLE}: it is no tenant's database"])
+        raise BadBackup([f"the file has no table {LEDGER_TABLE}: it is not a tenant's database"])
     if len(rows) > published.version:
         raise BadBackup(
             [f"the file is at version {len(rows)}, and the newest published one is {published.version}"]

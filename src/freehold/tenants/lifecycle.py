@@ -261,7 +261,7 @@ class Lifecycle:
     def check_moment(self, at: datetime) -> None:
         """Look at a moment as `restore_at` does. Raises `InvalidInput`."""
         if at.tzinfo is None:
-            raise InvalidInput("the moment has no time zone; write 2026-01-31T10:20:30Z")
+            raise InvalidInput("the timestamp has no time zone; write 2026-01-31T10:20:30Z")
         if at.timestamp() * 1000 > self.clock.now_ms():
             raise InvalidInput(f"{at.isoformat()} is in the future")
 

@@ -122,7 +122,7 @@ def _require_allowed(statements: Sequence[str], profile: Profile) -> None:
             raise SqlRefused(f"statement {number}: {fault}")
         need = profiles.need_of(sql)
         if need.profile is not None and not profiles.covers(profile, need):
-            raise SqlRefused(f"statement {number}: {need.words or 'this'} changes the database; say --write")
+            raise SqlRefused(f"statement {number}: {need.words or 'this'} changes the database; use --write")
         if refused := profiles.refusal(sql, profile):
             raise SqlRefused(f"statement {number}: {refused}")
 

@@ -319,9 +319,9 @@ class _Run:
             detail += "; with this many missing the settings may be wrong: --yes makes them again, empty"
         for tenant in self.missing:
             repaired = may_repair and await self.parts.catalogue.provision_again(
-                tenant, "its database was missing and is made again"
+                tenant, "its database was missing and is created again"
             )
-            text = "its database was missing and is made again, empty" if repaired else detail
+            text = "its database was missing and is created again, empty" if repaired else detail
             self._note(Kind.MISSING, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=text)
 
     async def _pending(self) -> None:

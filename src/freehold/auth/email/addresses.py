@@ -207,7 +207,7 @@ class EmailAddresses:
         one_time_use = await self.codes.check(purpose, code, source)
         found = await self.store.find_credential(purpose.email)
         if found is None:
-            raise WrongCode  # the user was deleted at this moment
+            raise WrongCode  # the user has just been deleted
         proof = Proof(
             way="verify-code", one_time_use=one_time_use, kept=in_hand(asking, found), chosen=chosen
         )
@@ -240,7 +240,7 @@ class EmailAddresses:
         one_time_use = await self.codes.check(_change(user, new_email), code, place_of(user.user_id))
         found = await self.store.find_credential_of(user.user_id)
         if found is None:
-            raise WrongCode  # the user was deleted at this moment
+            raise WrongCode  # the user has just been deleted
         proof = Proof(
             way="change-code",
             one_time_use=one_time_use,

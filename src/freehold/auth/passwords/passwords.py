@@ -29,7 +29,7 @@ _MAX_MEMORY_BYTES = 128 * _N * _R * 2
 # Verified when there is no user, so that both answers take as long. No password has this key.
 _NOBODYS_HASH = f"{'0' * 32}:{'0' * 2 * _KEY_BYTES}"
 _WAITING_PER_THREAD = 32
-_TOO_MANY = "too many people are signing in at this moment; try again in a moment"
+_TOO_MANY = "too many people are signing in right now; try again in a moment"
 _NICENESS = 5
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _KEPT_BYTES = 64 * 1024 * 1024

@@ -248,7 +248,7 @@ class Social:
             raise SocialRefusal("no_code", "the provider gave no code")
         provider = self.providers.get(provider_id)
         if provider is None:
-            raise SocialRefusal("oauth_provider_not_found", "the provider is not set up any more")
+            raise SocialRefusal("oauth_provider_not_found", "the provider is no longer configured")
         question = self.secrets.question(returned.state, self._redirect_uri(provider_id))
         identity = await provider.identify(returned.code, returned.issuer, question)
         usual = attempt.redirects.callback_url or "/"

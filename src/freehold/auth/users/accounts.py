@@ -34,7 +34,7 @@ class Accounts:
     async def update(self, asking: SignedIn, changes: UserChanges) -> None:
         """Change name or picture. Raises `NotFound` if the user is gone."""
         if not await self.store.update_user(asking.user_id, changes, self.auth.clock()):
-            raise NotFound("there is no such user any more")
+            raise NotFound("the user no longer exists")
 
     async def list_accounts(self, asking: SignedIn) -> list[Account]:
         """The ways to sign in, the oldest first."""

@@ -188,7 +188,7 @@ class UserAdmin:
         await self.auth.rules.check(password, user.name, user.email)
         password_hash = await self.auth.hasher.hash(password)
         if not await self.store.replace_password(user_id, password_hash, self.auth.clock()):
-            raise NoSuchUser("there is no such user any more")
+            raise NoSuchUser("the user no longer exists")
         await self.notices.send("password-changed", user)
 
     async def ban(
@@ -247,7 +247,7 @@ class UserAdmin:
         try:
             await self.store.begin_impersonation(session)
         except NotFound as error:
-            raise NoSuchUser("there is no such user any more") from error
+            raise NoSuchUser("the user no longer exists") from error
         return signed_in_by(user, session)
 
     async def stop_impersonating(self, found: SignedIn, own_token: str | None) -> SignedIn:

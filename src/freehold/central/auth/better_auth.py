@@ -20,7 +20,7 @@ from freehold.auth.importing.records import CREDENTIAL, Record, SourceUnavailabl
 from freehold.libsql.client import Client, create_client
 from freehold.libsql.errors import LibsqlError, Refused, Unreachable
 
-_NOT_THERE = "this is no database of better-auth: "
+_NOT_THERE = "this is not a better-auth database: "
 _Row = Mapping[str, Any]
 
 
@@ -182,7 +182,7 @@ def record_of(line: bytes, number: int) -> Record:
     try:
         fields = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Record(user={}, fault=f"line {number} is no JSON object: {error}"[:300])
+        return Record(user={}, fault=f"line {number} is not a JSON object: {error}"[:300])
     accounts, sessions = fields.pop("accounts", None) or [], fields.pop("sessions", None) or []
     password = fields.pop("password", None)
     if not (_are_objects(accounts) and _are_objects(sessions)):

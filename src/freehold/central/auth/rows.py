@@ -165,7 +165,7 @@ async def _delete_user(db: AsyncConnection, user_id: str, now: datetime) -> bool
 
 
 @asynccontextmanager
-async def constraints(gone: str = "there is no such user any more") -> AsyncIterator[None]:
+async def constraints(gone: str = "the user no longer exists") -> AsyncIterator[None]:
     """Around a transaction: what the tables' constraints refuse, in our words.
 
     Raises:
@@ -179,7 +179,7 @@ async def constraints(gone: str = "there is no such user any more") -> AsyncIter
         if "user.email" in broken:
             raise EmailTaken from error
         if "account.providerId" in broken:
-            raise IdentityTaken("somebody else signs in with this identity") from error
+            raise IdentityTaken("someone else signs in with this identity") from error
         if "FOREIGN KEY" in broken:
             raise NotFound(gone) from error
         raise

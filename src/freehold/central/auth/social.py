@@ -81,7 +81,7 @@ class CentralSocial:
             if found is None:
                 return None
             if await _owner(db, identity) is not None:
-                raise IdentityTaken("somebody has this identity by now")
+                raise IdentityTaken("someone else has this identity by now")
             await db.execute(account.insert(), identity_row(user_id, identity, moment))
             await self.central.record(db, _linked(user_id, identity))
             if not found.user.email_verified:
@@ -98,7 +98,7 @@ class CentralSocial:
             owner = await _owner(db, identity)
             if owner not in {None, asking.user_id}:
                 raise SocialRefusal(
-                    "account_already_linked_to_different_user", "somebody else has this identity"
+                    "account_already_linked_to_different_user", "someone else has this identity"
                 )
             if owner is None:
                 await db.execute(account.insert(), identity_row(asking.user_id, identity, moment))

@@ -33,7 +33,7 @@ class CentralRefreshTokens:
     central: Central
 
     async def add_refresh_token(self, new: StoredRefreshToken, session_id: str) -> None:
-        async with constraints("there is no such session any more"), self.central.write() as db:
+        async with constraints("the session no longer exists"), self.central.write() as db:
             await _add(db, new, session_id)
 
     async def use_refresh_token(

@@ -115,7 +115,7 @@ class CentralUserAdmin:
             # The administrator's own rights may have ended since they were looked at.
             admin = await _find(db, new.impersonated_by or "")
             if admin is None or admin.banned or not admin.is_admin:
-                raise NotFound("there is no such administrator any more")
+                raise NotFound("the administrator no longer exists")
             await db.execute(session.insert(), msgspec.to_builtins(new))
             await self.central.record(db, event)
 

@@ -61,7 +61,7 @@ class CentralUserImport:
         if who.email in taken.emails:
             if not newcomer.has_own_id:
                 return outcome
-            return _conflict(outcome, "somebody else is here with this address")
+            return _conflict(outcome, "another user has this address")
         if who.user_id in taken.former_ids:
             return _conflict(outcome, "the user was here, and was removed")
         taken.emails[who.email] = who.user_id
@@ -77,7 +77,7 @@ class CentralUserImport:
             if _is_free(taken.tokens, each.token) and _is_free(taken.session_ids, each.session_id)
         ]
         if len(accounts) < len(newcomer.ways_in):
-            reasons.append("somebody else signs in with an identity of theirs")
+            reasons.append("someone else signs in with one of their identities")
         if len(sessions) < len(newcomer.sessions):
             reasons.append("a session's token or id is in use")
         rows.users.append(msgspec.to_builtins(who))

@@ -200,7 +200,7 @@ async def _use_identity(db: AsyncConnection, who: User, identity: Identity) -> N
     )
     row = (await db.execute(select(account.c.vouchedFor).where(is_it))).first()
     if row is None:
-        raise NotFound("the identity is not the user's any more")
+        raise NotFound("the identity is no longer the user's")
     # That it does not vouch today, or does for another address, does not undo that it once did for the user's.
     is_news = identity.email_verified and (identity.email == who.email or not row.vouchedFor)
     vouched_for = identity.email if is_news else row.vouchedFor or ""

@@ -42,7 +42,7 @@ class Mark(msgspec.Struct, frozen=True):
         """In words, with what to do."""
         if self.state == "copied":
             return (
-                f"the central database was copied to {self.place} at {self.at} and takes no writes here any more;"
+                f"the central database was copied to {self.place} at {self.at} and no longer accepts writes here;"
                 " set DATABASE_URL to that, or take it back with `freehold central reopen`"
             )
         return (

@@ -112,7 +112,7 @@ class CentralRollouts:
                 among = select(tenant.c.id).where(are_behind, tenant.c.id.in_(canaries))
                 known.update((await db.execute(among)).scalars())
             if missing := [each for each in canaries if each not in known]:
-                raise BadRollout(f"`{missing[0]}` is no ready tenant below version {to_version}")
+                raise BadRollout(f"`{missing[0]}` is not a ready tenant below version {to_version}")
             ends = wave_ends(options.waves, len(canaries), tenants)
             values = {
                 "id": rollout_id,
@@ -152,7 +152,7 @@ class CentralRollouts:
         async with self.central.read() as db:
             row = (await db.execute(wanted)).first()
         if row is None:
-            raise NotFound("there is no such rollout; `freehold rollout plan` says what one would do")
+            raise NotFound("there is no such rollout; `freehold rollout plan` shows what one would do")
         return _rollout(row)
 
     async def newest(self, limit: int) -> Sequence[Rollout]:

@@ -241,7 +241,7 @@ class CentralLifecycle:
 async def _require_user(db: AsyncConnection, user_id: str | None, reference: str) -> None:
     there = user_id and (await db.execute(select(user.c.id).where(user.c.id == user_id))).first()
     if not there:
-        raise NotFound(f"there is no user `{reference}` (any more) to whom a database could belong")
+        raise NotFound(f"there is no user `{reference}` who could own a database")
 
 
 def _about(tenant: Tenant, **details: str) -> tuple[str, Facts]:

@@ -102,7 +102,7 @@ class Watched:
 
 # What a valid database token is asked besides: does its session live, and was it minted since the last rotation?
 
-SESSION_ENDED = "the session that this token was handed out to has ended; sign in again"
+SESSION_ENDED = "the session that this token was issued for has ended; sign in again"
 ROTATED = "this token was revoked by its operator; ask for a new one"
 
 

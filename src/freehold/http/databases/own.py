@@ -39,8 +39,8 @@ GuestAccess = Annotated[
 ]
 
 _MESSAGES = {
-    TenantState.PROVISIONING: "Your database is being made. Ask again in a moment.",
-    TenantState.FAILED: "Making your database takes longer than it should. We keep trying; ask again in a moment.",
+    TenantState.PROVISIONING: "Your database is being created. Ask again in a moment.",
+    TenantState.FAILED: "Creating your database is taking too long. We keep trying; ask again in a moment.",
 }
 # The answer holds a credential, and a refusal must not outlive its cause.
 NEVER_STORED = {"Cache-Control": "no-store"}

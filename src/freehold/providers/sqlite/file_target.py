@@ -112,7 +112,7 @@ async def open_file(path: Path) -> AsyncIterator[FileTarget]:
     try:
         target = await FileTarget.read(path)
     except (NotFound, ProviderUnavailable) as error:
-        raise BadBackup([f"`{path}` is no SQLite file that can be read"]) from error
+        raise BadBackup([f"`{path}` is not a readable SQLite file"]) from error
     try:
         yield target
     finally:

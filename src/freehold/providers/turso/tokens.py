@@ -142,5 +142,5 @@ def _claims(text: str) -> dict[str, Any]:
     try:
         claims: dict[str, Any] = jwt.decode(text, options={"verify_signature": False, "verify_exp": False})
     except (jwt.PyJWTError, ValueError, TypeError) as error:
-        raise ProviderUnavailable("Turso minted something that is no token") from error
+        raise ProviderUnavailable("Turso minted something that is not a token") from error
     return claims

@@ -142,7 +142,7 @@ async def _make(target: Target, schema: Schema) -> None:
     statements = [one.sql for kind in kinds for one in kind.values()]
     if refused := await run_all(target, statements, is_off=True):
         raise CannotDiff(
-            f"the present schema cannot be made again: {refused[1]} at `{statements[refused[0]][:200]}`"
+            f"the present schema cannot be created again: {refused[1]} at `{statements[refused[0]][:200]}`"
         )
 
 

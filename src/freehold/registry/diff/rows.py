@@ -40,9 +40,7 @@ def why_not(before: Table, after: Table) -> str:
         return "" if will is Keeps.SHOWS else f"{name} had no rows of its own"
     if was is Keeps.NOTHING:
         # What it was filled from may still be there, and is what it indexes from now on.
-        return (
-            "" if will is Keeps.OTHERS else f"{name} keeps no texts, so it cannot be made again from itself"
-        )
+        return "" if will is Keeps.OTHERS else f"{name} keeps no texts, so it cannot be rebuilt from itself"
     if was is Keeps.OTHERS:
         return "" if will in READABLE else f"the rows that {name} indexes would no longer be in it"
     if will is not Keeps.OWN:
@@ -133,7 +131,7 @@ def _dropped(table: Table) -> Iterator[str]:
         case Keeps.OWN | Keeps.UNKNOWN:
             yield f"drops the table {table.name} with all its rows"
         case Keeps.NOTHING:
-            yield f"drops the index {table.name}, which cannot be made again from itself"
+            yield f"drops the index {table.name}, which cannot be rebuilt from itself"
 
 
 def _lost_values(table: Table, will: Table) -> Iterator[str]:

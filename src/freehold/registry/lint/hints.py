@@ -130,7 +130,7 @@ _NAMES = (
 
 _INDEXES = (
     (
-        r"cannot be read any more",
+        r"can no longer be read",
         "Drop it too, or make it again over what is there now: with the new names, and filled by `INSERT INTO f (f) "
         "VALUES ('rebuild')`.",
     ),

@@ -193,7 +193,7 @@ def _damage_of_statistics(path: Path) -> DatabaseDamaged | None:
         return DatabaseDamaged(f"it cannot be read: {error.strerror}", "stats.json")
     except (msgspec.DecodeError, UnicodeDecodeError):
         return DatabaseDamaged("it is not JSON", "stats.json")
-    return None if isinstance(found, dict) else DatabaseDamaged("it is no JSON object", "stats.json")
+    return None if isinstance(found, dict) else DatabaseDamaged("it is not a JSON object", "stats.json")
 
 
 def _require_unused(folder: Path) -> None:

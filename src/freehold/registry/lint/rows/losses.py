@@ -106,7 +106,7 @@ class _Watch:
         unfit += tuple(
             Loss(
                 folded(name),
-                f"{name} cannot be read any more: the table or a column that it indexes is gone",
+                f"{name} can no longer be read: the table or a column that it indexes is gone",
             )
             for name in sorted(self._unreadable())
         )
