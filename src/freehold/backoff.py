@@ -31,7 +31,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
 
 # What may be over in a moment: no answer, disk full, too slow.
 SOON = Backoff(base_s=0.5, cap_s=60.0)
-# What somebody has to repair first: a migration that fails on this database, or a bug.
+# What someone has to repair first: a migration that fails on this database, or a bug.
 SLOWLY = Backoff(base_s=5.0, cap_s=600.0)
 # While nothing can be done at all. Short at the most: sign-ups wait for the end of it.
 OUTAGE = Backoff(base_s=0.5, cap_s=10.0)

@@ -1,6 +1,6 @@
-"""Lets so many in at once; of those who wait, whoever has had fewest turns of late goes next. For the event loop.
+"""Lets a limited number in at once; whoever has had the fewest turns recently goes next. For the event loop.
 
-Somebody who asks once does not stand behind a stranger who asks hundreds of times. What a source has had counts less
+Someone who asks once does not stand behind a stranger who asks hundreds of times. What a source has had counts less
 the longer it waits: many people may share an address, and have had much while nobody else wanted anything. The caller
 names the source of each request, which is the address as a rule. The empty name is for the service's own work, which
 goes first.
@@ -44,7 +44,7 @@ class FairLine(WaitingLine):
         # Of those who wait, and since when, in `_FORGIVEN_S`.
         self._sources: dict[Place, tuple[str, float]] = {}
         # By source: the binary logarithm of how many turns it had, as if all of them had been when we began. As all
-        # are forgotten at the same pace, who had fewer stays the same until somebody has another.
+        # are forgotten at the same pace, who had fewer stays the same until someone has another.
         self._had: dict[str, float] = {}
 
     async def enter(self, source: str, *, ahead: bool = False) -> None:

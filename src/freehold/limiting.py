@@ -30,7 +30,7 @@ NO_LIMIT = Rate(0, 0)
 
 
 class Verdict(Struct, frozen=True):
-    """The answer to one hit. `reset_s`: in so many seconds there is room again; at least 1."""
+    """The answer to one hit. `reset_s`: in this many seconds there is room again; at least 1."""
 
     is_allowed: bool
     remaining: int

@@ -8,7 +8,7 @@ import httpx
 
 @cache
 def public_tls() -> ssl.SSLContext:
-    """What trusts the authorities that everybody trusts, whatever the environment says.
+    """What trusts the authorities that everyone trusts, whatever the environment says.
 
     One for all clients of the process, as it takes some 20 ms to read them.
     """

@@ -1,4 +1,4 @@
-"""What all lines share that let so many callers in at once and make the others wait. For the event loop's thread."""
+"""What all queues share that admit a limited number of callers at once. For the event loop's thread."""
 
 import asyncio
 from collections import deque
@@ -44,7 +44,7 @@ class WaitingLine:
             if place in self._waiting:
                 self._waiting.remove(place)
             elif place.done() and not place.cancelled() and place.exception() is None:
-                self.leave()  # it was handed over in the very moment that we gave up
+                self.leave()  # it was handed over just when we gave up
             raise
 
     def _next(self) -> Place:

@@ -1,4 +1,4 @@
-"""How entries are bound to each other. `docs/audit.md` says it so that anybody can check it."""
+"""How entries are bound to each other. `docs/audit.md` says it so that anyone can check it."""
 
 import hashlib
 import hmac

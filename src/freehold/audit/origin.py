@@ -13,7 +13,7 @@ class Origin:
 
     def __init__(self, actor: str = SYSTEM) -> None:
         self.actor = actor
-        # Set while an administrator acts as somebody else: that user.
+        # Set while an administrator acts as someone else: that user.
         self.acts_as: str | None = None
 
     @property
@@ -47,7 +47,7 @@ def work_begins(origin: Origin) -> None:
 
 
 def acting(user_id: str, impersonated_by: str | None = None) -> None:
-    """The origin's request is this user's. While somebody impersonates them, that somebody is who acts."""
+    """The origin's request is this user's. While someone impersonates them, that someone is who acts."""
     origin = _current.get()
     if origin is None:
         return

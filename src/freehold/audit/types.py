@@ -10,7 +10,7 @@ from freehold.errors import FreeholdError, InvalidInput
 
 Facts = Mapping[str, str | int | bool | None]
 
-# In place of an actor: somebody who has not signed in, and the service by itself.
+# In place of an actor: someone who has not signed in, and the service by itself.
 ANONYMOUS = "anonymous"
 SYSTEM = "system"
 
@@ -104,7 +104,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def moment(text: str | None) -> str | None:
-    """A UTC moment, or the beginning of a day, in a form that compares with `at` as text does.
+    """A UTC timestamp, or the beginning of a day, in a form that compares with `at` as text does.
 
     Raises:
         BadMoment: it is neither `2026-01-31` nor `2026-01-31T10:20:30Z`, nor anything between.

@@ -27,7 +27,7 @@ class EmailTaken(Conflict):
 
 
 class IdentityTaken(Conflict):
-    """Somebody else signs in with this identity. Caught where somebody signs in with a provider."""
+    """Someone else signs in with this identity. Caught where someone signs in with a provider."""
 
 
 class AccountNotFound(InvalidInput):

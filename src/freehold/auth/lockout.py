@@ -3,7 +3,7 @@
 From one place (a client's network address) five wrong passwords are free; each further one doubles a delay, from
 fifteen seconds up to a quarter of an hour. That stops guessing, and locks nobody out who is elsewhere. Who has many
 places to guess from meets the second count: fifty wrong ones for the address, then a delay of up to a minute for
-everybody whom the address has not signed in from before. So no attacker keeps the owner out for long.
+everyone whom the address has not signed in from before. So no attacker keeps the owner out for long.
 
 An address that nobody has is counted like any other: what is told depends on what was tried, never on who exists.
 Counts are in the central database, so that a restart resets nothing; a day without a wrong password does.
@@ -44,14 +44,14 @@ class LockedOut(RateLimited):
 
 
 class Delays(Struct, frozen=True):
-    """So many failures are free; then the delay starts, and doubles with each further one up to the longest."""
+    """This many failures are free; then the delay starts, and doubles with each further one up to the longest."""
 
     free: int
     first_ms: int
     longest_ms: int
 
     def after(self, failures: int) -> int:
-        """The delay in milliseconds after so many failures."""
+        """The delay in milliseconds after this many failures."""
         if failures < self.free:
             return 0
         return min(self.longest_ms, self.first_ms << min(failures - self.free, 40))

@@ -72,7 +72,7 @@ def _normal(origin: str) -> str:
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
-    """`**` is anything, `*` anything without a slash, `?` one character that is no slash."""
+    """`**` is anything, `*` anything without a slash, `?` one character that is not a slash."""
     parts = re.split(r"(\*\*|\*|\?)", pattern)
     meanings = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
     return re.compile("".join(meanings.get(part) or re.escape(part) for part in parts))

@@ -27,7 +27,7 @@ EmailKind = Literal[
 class OutgoingEmail(msgspec.Struct, frozen=True, kw_only=True):
     """One mail to one person. `secret` is the code or the link, and theirs alone; empty in a notice.
 
-    It holds nothing that somebody else has chosen, such as a name: a stranger who signs up with another's address
+    It holds nothing that someone else has chosen, such as a name: a stranger who signs up with another's address
     must not be able to have that other read what the stranger wrote.
     """
 

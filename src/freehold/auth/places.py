@@ -1,7 +1,7 @@
 """Where requests come from, as far as codes and mails care: the network that asks, for one e-mail address.
 
 A place is told from others by a keyed hash that is another for each address, so that the tables tell nobody who was
-where. It is known when somebody signed in from there whose address was verified; who signed up with another's address
+where. It is known when someone signed in from there whose address was verified; who signed up with another's address
 makes no place known by that.
 """
 
@@ -41,7 +41,7 @@ class Places(Protocol):
         ...
 
     async def remember(self, email: str, source: str) -> None:
-        """Somebody has signed in from there, and the address is theirs. Raises as `at` does."""
+        """Someone has signed in from there, and the address is theirs. Raises as `at` does."""
         ...
 
 

@@ -59,7 +59,7 @@ class UserStore(SessionStore, Protocol):
 
         Raises:
             EmailTaken: the address is in use.
-            IdentityTaken: the identity belongs to somebody else.
+            IdentityTaken: the identity belongs to someone else.
         """
         ...
 
@@ -72,7 +72,7 @@ class UserStore(SessionStore, Protocol):
 
         Raises:
             EmailTaken: the address is in use.
-            IdentityTaken: the identity belongs to somebody else.
+            IdentityTaken: the identity belongs to someone else.
         """
         ...
 
@@ -162,7 +162,7 @@ class AccountStore(Protocol):
     async def prove(self, user: User, proof: Proof, now: datetime) -> Proved | None:
         """Write down that the address is theirs, and end what that ends; see `freehold.auth.proofs`.
 
-        None if it is theirs no longer, or the session that asked has ended. Raises `EmailTaken`: somebody has the
+        None if it is theirs no longer, or the session that asked has ended. Raises `EmailTaken`: someone has the
         new address.
         """
         ...
@@ -197,11 +197,11 @@ class AccountStore(Protocol):
         ...
 
     async def delete_own_session(self, user_id: str, token: str) -> None:
-        """Nothing happens if it is somebody else's, or nobody's."""
+        """Nothing happens if it is someone else's, or nobody's."""
         ...
 
     async def delete_own_sessions(
         self, user_id: str, but_token: str | None = None, *, keeps_keys: bool
     ) -> None:
-        """All of them, or all but one, and those in which the user acts as somebody else; API keys unless kept."""
+        """All of them, or all but one, and those in which the user acts as someone else; API keys unless kept."""
         ...

@@ -1,4 +1,4 @@
-"""Proofs that an address is somebody's, and what of its account is known to be theirs.
+"""Proofs that an address is someone's, and what of its account is known to be theirs.
 
 Whoever signs up with an address need not be its owner. So the first proof of it ends every way in that was there
 before, whoever made it: password, identities, sessions, API keys, codes and links that wait. What stays is what the
@@ -30,7 +30,7 @@ RESETS: frozenset[Way] = frozenset({"reset-link", "reset-code"})
 
 
 class Chosen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What somebody chose in a sign-up or a reset, and gets with the proof."""
+    """What someone chose in a sign-up or a reset, and gets with the proof."""
 
     password_hash: str
     name: str | msgspec.UnsetType = msgspec.UNSET

@@ -58,7 +58,7 @@ class Auth:
     rules: PasswordRules = field(default_factory=PasswordRules)
     # Where there is one, nobody signs in with a password before their address is verified.
     verification: EmailAddresses | None = None
-    # Asked before a user, and with them a database, is made for somebody from this place; raises `RateLimited`.
+    # Asked before a user, and with them a database, is made for someone from this place; raises `RateLimited`.
     admit: Callable[[str], Awaitable[None]] | None = None
     # How long after a sign-in it is recent enough for what is serious; no limit if it is nothing.
     fresh_age: timedelta = FRESH_AGE
@@ -184,7 +184,7 @@ class Auth:
         password_hash: str | None = None,
         identity: Identity | None = None,
     ) -> SignedIn:
-        """A new session for somebody who has proved, by this method, to be this user.
+        """A new session for someone who has proved, by this method, to be this user.
 
         Sessions that the client has brought end. A guest's database is kept for the user, see
         `freehold.tenants.guests`. `seen` is what `sessions.seen` gave
@@ -269,7 +269,7 @@ class Auth:
         return AdminOutcome.CREATED
 
     async def chosen(self, email: str, password: str) -> Chosen:
-        """A password that somebody chooses together with a proof of their address. Raises as `sign_up` does."""
+        """A password that someone chooses together with a proof of their address. Raises as `sign_up` does."""
         await self.rules.check(password, email)
         return Chosen(password_hash=await self.hasher.hash(password))
 

@@ -178,7 +178,7 @@ class UserChanges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, rename=wire_names("row_id")):
-    """One way to sign in: with a password (`credential`), or through somebody else's service."""
+    """One way to sign in: with a password (`credential`), or through someone else's service."""
 
     row_id: str
     account_id: str

@@ -12,7 +12,7 @@ from freehold.central.tables import audit_entry, audit_head
 
 _A_TRANSACTION = 500
 _TEXTS = [column.name for column in audit_entry.c if column.name != "seq"]
-# As bytes, for what somebody else put there need not be text, and has to be checked all the same.
+# As bytes, for what someone else put there need not be text, and has to be checked all the same.
 _ENTRIES: Select[Any] = select(
     audit_entry.c.seq, *(cast(audit_entry.c[name], LargeBinary).label(name) for name in _TEXTS)
 )

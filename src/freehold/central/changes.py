@@ -137,7 +137,7 @@ class FileChanges(ChangeFeed):
         self._probe.close()
 
     def is_recent(self, within_s: float) -> bool:  # noqa: ARG002
-        """Who is called next, before the event loop looks for what has come in, need not look again: what is
+        """A caller that comes next, before the event loop looks for what has come in, need not look again: what is
         committed meanwhile was committed after its question, too.
         """
         commits = self._central.commits.count

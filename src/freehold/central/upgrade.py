@@ -1,4 +1,4 @@
-"""Brings the central database to the newest schema, safely with other processes starting at the same moment."""
+"""Brings the central database to the newest schema, safely with other processes starting at the same time."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -65,7 +65,7 @@ def new_loop() -> asyncio.AbstractEventLoop:
 
 
 def fail(error: FreeholdError) -> int:
-    """Say on stderr what went wrong, a line for each fault; gives the exit code."""
+    """Say on stderr what went wrong, a line for each fault; returns the exit code."""
     faults: list[str] = getattr(error, "faults", None) or [str(error)]
     for fault in faults:
         click.echo(f"{fault}{_central_reason(error)}", err=True)

@@ -50,7 +50,7 @@ def listen(host: str, port: int, port_name: str = "PORT") -> socket.socket:
 
 
 def raise_file_limit() -> int:
-    """Let this process open as many files as it may, up to a sensible number; gives how many that is."""
+    """Let this process open as many files as it may, up to a sensible number; returns how many that is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -12,7 +12,7 @@ class Bar(Protocol):
     """Shows how far the work is."""
 
     def reach(self, done: int) -> None:
-        """So many are done."""
+        """This many are done."""
         ...
 
     def say(self, line: str) -> None:

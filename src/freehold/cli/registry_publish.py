@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 # Trying migrations out takes as long as their statements do.
 _TIMEOUT_S = 120.0
-_KEY_LETTERS = 64  # an API key has at least so many, and a session's token or a JWT has fewer, or dots
+_KEY_LETTERS = 64  # an API key has at least this many, and a session's token or a JWT has fewer, or dots
 
 
 @click.command(

@@ -68,7 +68,7 @@ def _show_kept(kept: Kept) -> None:
 
 
 def workers(found: Progress) -> str:
-    """Whether anybody is at work on it, and what to do if not."""
+    """Whether anyone is at work on it, and what to do if not."""
     match found.workers:
         case 0:
             return "no worker is at work on it; start one with: freehold rollout work"

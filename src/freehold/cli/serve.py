@@ -41,7 +41,7 @@ async def serve() -> int:
 
 
 async def run_service(settings: Settings) -> int:
-    """Serve with these settings until told to stop; gives the exit code."""
+    """Serve with these settings until told to stop; returns the exit code."""
     keep_less_memory()
     if settings.registry_signing == "local":
         require_registry(settings)  # before a folder for data is made, perhaps in a wrong place

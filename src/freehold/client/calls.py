@@ -116,7 +116,7 @@ _DATABASE_KINDS: dict[str, type[FreeholdError]] = {
 }
 
 
-# A body that is nested too deeply is no answer of ours either.
+# A body that is nested too deeply is not an answer of ours either.
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -135,7 +135,7 @@ class Calls:
     """Sends requests to one service and reads its answers.
 
     `service` is its URL, without a slash at the end. `most_s` is from the first byte sent to the last one read:
-    `http` has a limit for each pause only, and somebody who sends a byte now and then would never be done.
+    `http` has a limit for each pause only, and someone who sends a byte now and then would never be done.
     """
 
     http: httpx.AsyncClient

@@ -15,11 +15,11 @@ FreeholdError
 ├── TooLarge                   more than the service takes
 ├── AppTooOld                  update the app
 │   └── ReleaseNotUnderstood   a part of the release that must be understood is not
-├── RegistryTampered           signatures, keys or hashes do not fit: somebody between, or a wrong key
+├── RegistryTampered           signatures, keys or hashes do not fit: someone between, or a wrong key
 │   ├── RegistryReplayed       an older registry than one that was seen
 │   └── RegistryExpired        its signature is too old
 └── Unavailable                may work later, after `retry_after` seconds
-    ├── DatabaseBusy           somebody else holds the write lock
+    ├── DatabaseBusy           someone else holds the write lock
     └── DatabaseFull           the database has no room
 """
 

@@ -87,7 +87,7 @@ class FileKeyStore:
         """As the protocol says.
 
         Raises:
-            InvalidInput: the file is damaged or cannot be read: that is no reason to trust it again.
+            InvalidInput: the file is damaged or cannot be read: that is not a reason to trust it again.
         """
         return (await self._of(service)).keys
 

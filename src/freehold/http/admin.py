@@ -136,7 +136,7 @@ class TenantsController(Controller):
         guards=_ADMIN,
     )
     async def export_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> File:
-        """The database as it is at one moment, as a SQLite file."""
+        """The database as it is at one point in time, as a SQLite file."""
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="freehold-"))
         try:
             tenant, _ = await lifecycle.export(reference, folder / "export.db")
@@ -222,7 +222,7 @@ class RolloutsController(Controller):
 
     @post("/{rollout_id:str}/pause", operation_id="pause_rollout", **_STEERS)
     async def pause(self, services: NamedDependency[Made], rollout_id: FromPath[str]) -> Rollout:
-        """Have it take on no more tenants; those at work end."""
+        """Have it start no further tenants; those in progress finish."""
         return await services.rollouts.pause(rollout_id, "paused by an administrator")
 
     @post("/{rollout_id:str}/resume", operation_id="resume_rollout", **_STEERS)

@@ -10,7 +10,7 @@ from litestar.types import Scope
 Address = IPv4Address | IPv6Address
 
 _BLANKS = " \t"
-_MAX_HOPS = 32  # nobody has so many proxies of their own in a row
+_MAX_HOPS = 32  # nobody has this many proxies of their own in a row
 _V4_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}")
 _IN_BRACKETS = re.compile(r"\[([^\[\]]+)\](?::[0-9]{1,5})?")
 _MAPPED_BITS = 96
@@ -50,12 +50,12 @@ class ClientAddresses:
     def accountable(self, scope: Scope) -> str:
         """Whose doing the request counts as: the client's address, else that of whoever connected to us.
 
-        Of IPv6 addresses the first 64 bits, for anybody has as many of the rest as they like.
+        Of IPv6 addresses the first 64 bits, for anyone has as many of the rest as they like.
         """
         return network_of(self.of(scope) or _peer(scope))
 
     def is_proxy(self, host: str) -> bool:
-        """Whether a connection from there may carry anybody's requests."""
+        """Whether a connection from there may carry anyone's requests."""
         return bool(self._networks) and self._is_ours(_parse(host))
 
     def _is_ours(self, address: Address | None) -> bool:

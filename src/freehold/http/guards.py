@@ -1,4 +1,4 @@
-"""Who is asking, outside `/api/auth`: a dependency for handlers and a guard for administrators' routes."""
+"""The caller, outside `/api/auth`: a dependency for handlers and a guard for administrators' routes."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ async def provide_signed_in(
 
 
 class DatabaseCaller(Struct, frozen=True, kw_only=True):
-    """Who asks for their database: by a session, or with an API key, which says whether it may write."""
+    """The caller who asks for their database: with a session, or with an API key, which says whether it may write."""
 
     user_id: str
     reference: str

@@ -230,7 +230,7 @@ class OidcProvider:
         reply = await self.outbound.get(
             metadata.userinfo_endpoint, {"authorization": f"Bearer {tokens.access_token}"}
         )
-        # Section 5.3.2: an answer about somebody else must not be used.
+        # Section 5.3.2: an answer about someone else must not be used.
         if reply.status != 200 or not isinstance(reply.content, dict) or reply.content.get("sub") != subject:
             raise SocialRefusal("unable_to_get_user_info", f"{self.provider_id} does not say who this is")
         return reply.content
@@ -268,7 +268,7 @@ _SCOPES = ("email", "profile", "openid")
 class GoogleProvider(OidcProvider):
     """`email_verified` counts only where Google itself gives out the address, or its owner's domain is Google's.
 
-    Any other address was the user's when they made their Google account; it may be somebody else's today.
+    Any other address was the user's when they made their Google account; it may be someone else's today.
     Source: https://developers.google.com/identity/gsi/web/guides/verify-google-id-token
     """
 

@@ -1,4 +1,4 @@
-"""What we take from a provider's profile of somebody: little, and only what can be used."""
+"""What we take from a provider's profile of someone: little, and only what can be used."""
 
 import re
 from typing import Any

@@ -199,7 +199,7 @@ class Endpoint:
     ) -> tuple[int, bytes, float | None]:
         """Status, body, and when to come back, if the answer says so."""
         try:
-            # A redirect is not followed: it would carry the token to somebody else.
+            # A redirect is not followed: it would carry the token to someone else.
             async with self._http().post(
                 self._url(base, f"{version}/pipeline"),
                 data=body,

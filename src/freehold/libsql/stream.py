@@ -232,7 +232,7 @@ class Stream:
                 raise misfit()
             self._follow(answer.base_url)
         except (LibsqlError, asyncio.CancelledError) as error:
-            # Where nothing was sent the baton is still good and the same call may be made again.
+            # Where nothing was sent the baton is still good and the same call may be created again.
             unused = isinstance(error, Unreachable) and not error.maybe_applied
             if isinstance(error, StreamLost):
                 self._baton = None  # there is nothing left to close

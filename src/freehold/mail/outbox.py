@@ -44,7 +44,7 @@ class Outbox:
 
     def _append(self, line: bytes) -> None:
         try:
-            # Whoever reads it can sign in as anybody.
+            # Whoever reads it can sign in as anyone.
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 _append_whole(file, line)

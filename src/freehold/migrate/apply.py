@@ -1,4 +1,4 @@
-"""Brings one database to a version, exactly once, whoever else does the same at the same moment."""
+"""Brings one database to a version, exactly once, whoever else does the same at the same time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class Applied(Struct, frozen=True):
 
 
 class Retries(Struct, frozen=True):
-    """How long to try while somebody else holds the write lock."""
+    """How long to try while someone else holds the write lock."""
 
     attempts: int = 6
     backoff: Backoff = Backoff(base_s=0.05, cap_s=2.0, steady=0.5)
@@ -57,7 +57,7 @@ async def apply(  # noqa: PLR0912 - one branch for each thing that may be in its
 
     `migrations` are all of them, from version 1; as a `History` if many databases get them. `recorded` is the
     version that the caller believes it is at: then nothing is read first, and a wrong belief costs a round trip and
-    nothing else. `distrusts`: somebody else may have made views in it that no engine must be asked to work out.
+    nothing else. `distrusts`: someone else may have made views in it that no engine must be asked to work out.
 
     Safe to repeat after any error: a migration is there with its ledger row, or not at all. Those before a failed
     one stay applied. Several short ones may share a transaction; if anything is in its way, they go one by one.

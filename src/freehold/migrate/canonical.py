@@ -40,7 +40,7 @@ def canonical(sql: str, strings: Set[str] = frozenset()) -> tuple[str, ...]:
     """The words of a statement: names and keywords in lower case, strings as they are, each sign alone.
 
     Turso's engine writes `<>` as `!=`, `==` as `=` and LEFT JOIN as LEFT OUTER JOIN; here they are the same.
-    `strings` are those texts in double quotes, with these, that are no names.
+    `strings` are those texts in double quotes, with these, that are not names.
     """
     return _kept_words(sql, frozenset(strings)) if len(sql) <= _KEPT_CHARS else _words(sql, strings)
 
@@ -66,7 +66,7 @@ def _words(sql: str, strings: Set[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-# Many databases have the same schema. What is kept may come from anybody, so it is little.
+# Many databases have the same schema. What is kept may come from anyone, so it is little.
 _kept_words = lru_cache(maxsize=1024)(_words)
 _KEPT_CHARS = 2_000
 

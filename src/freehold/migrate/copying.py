@@ -1,6 +1,6 @@
 """Copies everything from one database into another, whatever engines they are on, over nothing but SQL.
 
-What arrives is rows and definitions, never pages of a file: a file that somebody made up brings nothing else along.
+What arrives is rows and definitions, never pages of a file: a file that someone made up brings nothing else along.
 Every value arrives as it is stored: text that is not UTF-8 or holds NUL, infinities, 64-bit integers.
 """
 
@@ -233,7 +233,7 @@ class _Copy:
             raise CannotBeCopied(f"the destination refuses rows: {error.message}")
 
     async def _try(self, statements: Sequence[Stmt]) -> Error | None:
-        """Run the statements in one transaction with foreign keys off; gives the first error of the SQL itself."""
+        """Run the statements in one transaction with foreign keys off; returns the first error of the SQL itself."""
         [answer] = await self._destination.run([_transaction(statements)])
         error = next((each for each in answer.step_errors if each is not None), None)
         if error is not None:

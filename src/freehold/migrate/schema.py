@@ -169,7 +169,7 @@ class Other(Struct, frozen=True):
 class Schema(Struct, frozen=True, dict=True):
     """Everything by its name in lower case, in the order of creation. `found` is what it was read from.
 
-    `settings` are those of FTS5 tables, where somebody asked for them too; they are no part of the schema.
+    `settings` are those of FTS5 tables, where someone asked for them too; they are not part of the schema.
     """
 
     tables: Mapping[str, Table]
@@ -184,7 +184,7 @@ class Schema(Struct, frozen=True, dict=True):
         """The shape as one word: the version of its form, and its SHA-256.
 
         The order of columns and of objects, and the texts' layout, count for nothing; that of triggers does, where
-        they fire at the same moment.
+        they fire at the same time.
         """
         kinds = (self.tables, self.indexes, self.views, self.triggers)
         shapes = [[(name, kind[name].shape) for name in sorted(kind)] for kind in kinds]

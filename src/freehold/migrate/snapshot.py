@@ -97,7 +97,7 @@ _COMMIT = -3
 async def load(target: Target, snapshot: Snapshot) -> LedgerState | None:
     """Make a fresh database what the snapshot is, or leave it alone; one round trip in both cases.
 
-    Gives the version that the database is at now. None: it has no ledger and is not empty, or somebody else was
+    Returns the version that the database is at now. None: it has no ledger and is not empty, or someone else was
     there first; `apply` knows what to do then. Safe to race with `apply` and with itself.
 
     Raises:

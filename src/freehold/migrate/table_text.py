@@ -21,7 +21,7 @@ _CONSTRAINTS = _TABLE_CONSTRAINTS | {
 }  # fmt: skip
 # What a constraint does anyway.
 _USUAL = "abort"
-_KEPT_CHARS = 4_000  # it may come from anybody
+_KEPT_CHARS = 4_000  # it may come from anyone
 
 
 class Token(Struct, frozen=True):

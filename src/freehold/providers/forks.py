@@ -13,7 +13,7 @@ from freehold.tenants.ports import DatabaseProvider
 async def export_fork(
     provider: DatabaseProvider, database_name: str, path: Path, scratch_name: str
 ) -> Copied:
-    """Write the database as it is at one moment into a SQLite file; see `DatabaseProvider.export`."""
+    """Write the database as it is at one point in time into a SQLite file; see `DatabaseProvider.export`."""
     await provider.delete(scratch_name)
     await provider.fork(database_name, scratch_name)
     file = await FileTarget.create(path)

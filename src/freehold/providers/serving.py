@@ -49,7 +49,7 @@ class Reply(Struct, frozen=True):
 
 
 class Disconnect:
-    """Whether somebody still waits for the answer. The server says what to do when nobody does any more."""
+    """Whether someone still waits for the answer. The server says what to do when nobody does any more."""
 
     __slots__ = ("_on_lost", "is_lost")
 
@@ -151,7 +151,7 @@ class HasStanding(Protocol):
 
     @property
     def supervision(self) -> Supervision:
-        """Whether somebody starts the server again when it ends, as of the last look."""
+        """Whether someone starts the server again when it ends, as of the last look."""
         ...
 
     async def standing(self) -> Standing:

@@ -1,6 +1,6 @@
 """Which versions are in use: what apps say of themselves when they pull, and where the tenants' databases are.
 
-Reports count by signed-in user. What nobody signed is kept apart: anybody can send as many as they like.
+Reports count by signed-in user. What nobody signed is kept apart: anyone can send as many as they like.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class AppCount(Struct, frozen=True):
 
 
 class AnonymousCount(Struct, frozen=True):
-    """So many devices said so without a session; some address may have made them all up."""
+    """This many devices said so without a session; some address may have made them all up."""
 
     app_version: str
     schema_version: int
@@ -61,7 +61,7 @@ class AnonymousCount(Struct, frozen=True):
 
 
 class TenantCount(Struct, frozen=True):
-    """So many tenants' databases are in this state and at this version, as last seen in their ledgers."""
+    """This many tenants' databases are in this state and at this version, as last seen in their ledgers."""
 
     state: str
     schema_version: int

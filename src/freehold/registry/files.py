@@ -156,7 +156,7 @@ _NO_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def read_file(path: Path, most_bytes: int) -> bytes:
-    """The file's bytes, and of a larger one a byte more than the most. Blocking, but never on somebody else.
+    """The file's bytes, and of a larger one a byte more than the most. Blocking, but never on someone else.
 
     Raises:
         OSError: it cannot be read, or is a pipe, a device or a folder.

@@ -1,4 +1,4 @@
-"""The published registry as of one moment, checked row by row, and kept in memory."""
+"""The published registry as of one point in time, checked row by row, and kept in memory."""
 
 import asyncio
 from collections.abc import Iterable, Mapping

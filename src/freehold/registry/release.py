@@ -79,7 +79,7 @@ def contracts(migrations: Sequence[Migration]) -> tuple[Contract, ...]:
 
 
 def app_version(text: str) -> tuple[int, ...] | None:
-    """`2.10.0` as numbers to compare, without zeros at the end; None for what is no such version."""
+    """`2.10.0` as numbers to compare, without zeros at the end; None for what is not a version."""
     if not _APP.fullmatch(text):
         return None
     numbers = [int(part) for part in text.split(".")]
@@ -89,7 +89,7 @@ def app_version(text: str) -> tuple[int, ...] | None:
 
 
 def app_order(text: str) -> str:
-    """A text for the version that sorts as versions do; after all of them for what is no such version."""
+    """A text for the version that sorts as versions do; after all of them for what is not a version."""
     numbers = app_version(text)
     return "~" if numbers is None else ".".join(f"{number:09}" for number in numbers)
 

@@ -77,7 +77,7 @@ class Registry:
     signer: Signer | None
     now: Callable[[], datetime] = _now
     lifetime_days: float = LIFETIME_DAYS
-    # Who knows which apps are in use; None where nobody reports.
+    # What knows which apps are in use; None where nobody reports.
     reports: ClientVersions | None = None
     # Gives a new empty database, of the tenants' engine if possible: what cannot be applied is never published.
     scratch: Scratch = sqlite_scratch
@@ -224,7 +224,7 @@ class Registry:
         try:
             await self._append(snapshot, [])
         except RegistryMoved:
-            return False  # somebody else did it, or published
+            return False  # someone else did it, or published
         return True
 
     async def keep_signed(self) -> None:
@@ -263,7 +263,7 @@ class Registry:
 
         Raises:
             SignedElsewhere: there is no key here to hand over from.
-            RegistryMoved: something was published at the same moment; try again.
+            RegistryMoved: something was published at the same time; try again.
         """
         if self.signer is None:
             raise SignedElsewhere("the key is elsewhere; rotate it where it is")

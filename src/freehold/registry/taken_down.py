@@ -111,7 +111,7 @@ class TakenDown:
     async def settle(self) -> None:
         """Find out whose the claims are. Raises `CentralUnavailable`; they wait on then."""
         if self._claims_waiting:
-            # In a task of its own: recognising somebody says who is acting, and here nobody is.
+            # In a task of its own: recognising someone says who is acting, and here nobody is.
             await asyncio.create_task(self._settle())
 
     async def _settle(self) -> None:

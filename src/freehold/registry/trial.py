@@ -193,7 +193,7 @@ async def _chances(plan: _Plan, start: int, scratch: Scratch) -> list[str]:
 
 
 def _frozen(plan: _Plan, start: int, moment: Frozen) -> list[Migration]:
-    """The migrations with the clock and the dice stopped: after `start` at this moment, else always at the same."""
+    """The migrations with the clock and the dice stopped: after `start` at the same time, else always at the same."""
     return [
         (freeze([one], moment if one.version > start and one.version not in plan.chancy else ONE) or [one])[0]
         for one in plan.migrations

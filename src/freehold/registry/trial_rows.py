@@ -57,7 +57,7 @@ async def _look(
     faults: dict[int, tuple[str, ...]],
     changes: dict[int, tuple[str, ...]],
 ) -> tuple[str, ...]:
-    """Gives the tables that never had a row."""
+    """Return the tables that never had a row."""
     before, filled = EMPTY, set[str]()
     watch = RowWatch(looks_at_stored=True)
     async with sqlite_scratch() as target:

@@ -78,7 +78,7 @@ class PartFile(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the central database holds of the registry, as of one moment; nothing of it is checked."""
+    """All that the central database holds of the registry, as of one point in time; nothing of it is checked."""
 
     rows: Sequence[PublishedMigration]
     keys: Sequence[RegistryKey]

@@ -13,7 +13,7 @@ _MOST_GROUPS = 200
 # With more variants of one word than this, messages are one cause that names many things, not many causes.
 _VARIANTS = 8
 _SELDOM = 1_000
-# Only a few simple forms are compared with every message: somebody may have chosen the words to make that slow.
+# Only a few simple forms are compared with every message: someone may have chosen the words to make that slow.
 _FORMS = 10
 _GAPS = 2
 _ANY = "…"

@@ -39,7 +39,7 @@ class _Counting:
 
 @dataclass(frozen=True, slots=True)
 class MigrateOne:
-    """Brings a tenant to the version, whoever else does so at the same moment. Never raises.
+    """Brings a tenant to the version, whoever else does so at the same time. Never raises.
 
     `prepare` is what comes before the tenant's change. `own_change` says what its user had done to its schema; only
     those are looked at that could not be migrated.
@@ -89,7 +89,7 @@ class MigrateOne:
                 "rollout.drift_unknown", tenant_id=ended.step.tenant_id, code=error.code, reason=str(error)
             )
             return ended
-        except Exception:  # what somebody put into a schema must not stop the others
+        except Exception:  # what someone put into a schema must not stop the others
             log.exception("rollout.drift_unknown", tenant_id=ended.step.tenant_id)
             return ended
         if found is None:

@@ -62,12 +62,12 @@ class RolloutStore(Protocol):
     async def advance(self, rollout_id: str, wave: int) -> Rollout | None:
         """The running rollout as it goes on from this wave, which has ended, to the next, or is done after the last.
 
-        None if something is left to do in the wave, or somebody else went on.
+        None if something is left to do in the wave, or someone else went on.
         """
         ...
 
     async def extend(self, rollout_id: str, wave: int, tenants: int) -> int:
-        """Take so many that wait in later waves into this one, which has ended; how many there were."""
+        """Take this many that wait in later waves into this one, which has ended; how many there were."""
         ...
 
     async def claim(
@@ -121,7 +121,7 @@ class RolloutStore(Protocol):
 
 
 class WorkerStore(Protocol):
-    """Who is at work on rollouts. All raise `CentralUnavailable`."""
+    """The workers that run rollouts. All raise `CentralUnavailable`."""
 
     async def is_at_work(self, rollout_id: str, worker_id: str, until_ms: int) -> None:
         """Say so; it is believed until then."""

@@ -123,7 +123,7 @@ class Copies:
 
     @asynccontextmanager
     async def passing(self, tenant_id: str | None) -> AsyncIterator[str]:
-        """A name for a database that is discarded in the end, unless it is somebody's by then."""
+        """A name for a database that is discarded in the end, unless it is someone's by then."""
         name = new_database_name()
         await self.store.reserve(name, self.provider.name, tenant_id, self.clock.now_ms() + _COPY_MS)
         try:

@@ -22,7 +22,7 @@ log = get_logger()
 _AT_ONCE = 8
 _PAGE = 200
 _DAY_MS = 24 * 3_600_000
-# A copy stays at least this long once somebody wants it.
+# A copy stays at least this long once someone wants it.
 _AT_HAND_MS = 10 * 60_000
 
 ALL: tuple[StepState, ...] = ("migrated", "skipped", "failed", "drifted", "restored")

@@ -98,7 +98,7 @@ class Rollouts:
         """A new rollout over all ready tenants below the version; `work` carries it out.
 
         Raises:
-            BadRollout: as `plan`, a canary is no tenant that is behind, or `check` finds fault.
+            BadRollout: as `plan`, a canary is not a tenant that is behind, or `check` finds fault.
             NobodyBehind: it would have nothing to do, and is not made.
             RolloutOpen: another one is not over.
         """
@@ -167,7 +167,7 @@ class Rollouts:
         return rollout
 
     async def pause(self, rollout_id: str, reason: str = "paused by an operator") -> Rollout:
-        """Have it take on no more tenants; those at work end. Raises `NotFound`, `RolloutEnded`.
+        """Have it start no further tenants; those in progress finish. Raises `NotFound`, `RolloutEnded`.
 
         One that is paused stays as it is: why it was paused is not forgotten.
         """
@@ -192,7 +192,7 @@ class Rollouts:
         return await self.store.find(rollout_id)
 
     async def retry(self, rollout_id: str, *, states: Sequence[StepState] = ("failed",)) -> int:
-        """Try those in these states again; gives how many there are. `resume` goes on, also after the end.
+        """Try those in these states again; returns how many there are. `resume` goes on, also after the end.
 
         Raises:
             NotFound: no such rollout.
@@ -216,7 +216,7 @@ class Rollouts:
         )
 
     async def _end_wave(self, rollout: Rollout) -> Rollout | None:
-        """Look at the wave's health, and go on to the next. None where it did not, or somebody else did.
+        """Look at the wave's health, and go on to the next. None where it did not, or someone else did.
 
         A wave of which nothing can be told, since all of its users had changed their schemas, is no wave that went
         well: as many others take their part first.

@@ -77,7 +77,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # `drifted`: it could not be migrated, and its user had changed its schema or ledger, or filled it: no fault of the
-# migration's. `restored`: it was taken back to before the rollout, and stays there until somebody says otherwise.
+# migration's. `restored`: it was taken back to before the rollout, and stays there until someone says otherwise.
 StepState = Literal["pending", "migrated", "skipped", "failed", "drifted", "restored"]
 
 

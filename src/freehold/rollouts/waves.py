@@ -18,7 +18,7 @@ def wave_ends(waves: Sequence[str], canaries: int, tenants: int) -> tuple[int, .
 
 
 def amount(text: str, tenants: int) -> int:
-    """`12` or `5%` of so many tenants, rounded up. Raises `BadRollout`."""
+    """`12` or `5%` of this many tenants, rounded up. Raises `BadRollout`."""
     number = text.strip().removesuffix("%")
     if not (number.isascii() and number.isdigit()) or len(number) > 9:
         raise BadRollout(f"`{text[:20]}` is neither a number of tenants nor a percentage such as 10%")

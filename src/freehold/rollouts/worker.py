@@ -1,4 +1,4 @@
-"""Works on a rollout: any number of these may share one, and each may be killed at any moment."""
+"""Works on a rollout: any number of these may share one, and each may be killed at any time."""
 
 import contextlib
 import secrets

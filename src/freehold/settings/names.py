@@ -14,7 +14,7 @@ _FARTHEST = 2
 def misspelt(
     names: Iterable[str], known: Iterable[str], *, is_own_file: bool = False
 ) -> list[tuple[str, str]]:
-    """Those of `names` that are no setting but near to one, each with the nearest.
+    """Those of `names` that are not settings but close to one, each with the closest.
 
     Near is: the same in other letters' case, a letter or two apart, the same without its last words (RATE_LIMIT) or
     without one of them (TURSO_TOKEN). `is_own_file`: they are from a `.env`, where other programs put less.

@@ -28,7 +28,7 @@ from freehold.sql.vectors import (
 _MOST_MADE = 2_000
 _MOST_READ = 20_000  # an older version had no limit
 _MAX_SQL = 300_000
-# Reading it puts no view in anybody's place. SQLite itself writes how the text begins.
+# Reading it puts no view in anyone's place. SQLite itself writes how the text begins.
 _WANTED = """type IN ('view', 'trigger') OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL TABLE %')
   OR (type = 'index' AND sql LIKE '%libsql_vector_idx%')"""
 # The word AS stands there, but for a CAST, in front of what a generated column is made of.

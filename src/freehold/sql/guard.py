@@ -80,7 +80,7 @@ _BEFORE_A_VERB = frozenset({"", "explain", "plan"})
 _CHANGES, _SHADOWS = 1, 2
 _UNKNOWN = "not looked at yet"
 _verdicts: dict[str, str | None] = {}
-# In characters, of one text. Values sent as arguments are no part of it.
+# In characters, of one text. Values sent as arguments are not part of it.
 MAX_LENGTH = 4_000_000
 _DEEP = 100
 # A query of few characters cannot grow large by itself.
@@ -117,7 +117,7 @@ def looked_at(verdicts: Mapping[str, str | None]) -> Iterator[None]:
         yield
     finally:
         for sql in verdicts:
-            _verdicts.pop(sql, None)  # somebody else who sent the same has it looked at again
+            _verdicts.pop(sql, None)  # someone else who sent the same has it looked at again
 
 
 @cached_if_short(2048)

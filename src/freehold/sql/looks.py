@@ -16,7 +16,7 @@ _ABOUT_ONE = frozenset({"table_info", "table_xinfo"})
 _FUNCTIONS = frozenset({f"pragma_{name}" for name in (*_ABOUT_ONE, _LIST)})
 _HINTS = ("table_list", "table_info", "table_xinfo")
 # As SQLite's own list: what belongs to a virtual table is a shadow; only a table without rowids has an index for its
-# primary key that is no object of the schema.
+# primary key that is not an object of the schema.
 _TABLES = """
 SELECT 'main', name,
   CASE WHEN type = 'view' THEN 'view' WHEN rootpage = 0 THEN 'virtual'

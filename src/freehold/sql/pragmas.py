@@ -29,7 +29,7 @@ READ = frozenset(
 )
 # Settings that may be changed too.
 CHANGED = frozenset({"foreign_keys", "defer_foreign_keys", "user_version"})
-# Anybody may switch these on: the first is on already, and the second lasts until the transaction ends, which it
+# Anyone may switch these on: the first is on already, and the second lasts until the transaction ends, which it
 # cannot do with rows that break a constraint. Switched off, it forgets which rows do: that is another matter.
 SWITCHED_ON = frozenset({"foreign_keys", "defer_foreign_keys"})
 # Whoever writes rows may set these: some apps count versions of their own in it.

@@ -78,7 +78,7 @@ def looked_at(needs: Mapping[str, Need]) -> Iterator[None]:
         yield
     finally:
         for sql in needs:
-            _needs.pop(sql, None)  # somebody else who sent the same has it looked at again
+            _needs.pop(sql, None)  # someone else who sent the same has it looked at again
 
 
 def is_beyond_rows(sql: str) -> bool:

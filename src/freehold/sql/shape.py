@@ -357,7 +357,7 @@ def shapes_of(sql: str) -> tuple[Shape, ...]:
     """The shapes of a text's statements.
 
     Raises:
-        TooManyTokens: it is made of more than anybody reads.
+        TooManyTokens: it is made of more than anyone reads.
     """
     reader = Reader()
     for kind, text in counted(tokens(sql)):

@@ -18,7 +18,7 @@ EVERY = 64  # tokens or so between two pauses: some 100 µs
 
 
 def breathe() -> None:
-    """Let others go on, if somebody wants that of this thread."""
+    """Let others go on, if someone wants that of this thread."""
     pause = getattr(_local, "pause", None)
     if pause is not None:
         pause()

@@ -53,7 +53,7 @@ class Checked(Struct, frozen=True, kw_only=True):
 
 
 class OwnChange(Struct, frozen=True):
-    """What somebody did to a database besides the registry's migrations; `reasons` say it one by one."""
+    """What someone did to a database besides the registry's migrations; `reasons` say it one by one."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -121,7 +121,7 @@ class DriftCheck:
         return OwnChange("drifted", tuple(differences(found, wanted)))
 
     async def _replay(self) -> Sequence[str]:
-        """The schema of every published version, by replaying once; gives the chains."""
+        """The schema of every published version, by replaying once; returns the chains."""
         migrations = tuple(await self.published())
         links = chains(migrations)
         async with self._replaying:

@@ -21,7 +21,7 @@ class Kind(StrEnum):
     WRONGLY_SUSPENDED = "closed"  # a ready tenant whose database is suspended
     UNCHECKED = "unchecked"  # a tenant whose database did not say how it is
     ELSEWHERE = "elsewhere"  # a tenant at another provider than this service's
-    TAKEN_BACK = "taken_back"  # a tenant that somebody took back from a rollout, and that stays there
+    TAKEN_BACK = "taken_back"  # a tenant that someone took back from a rollout, and that stays there
 
 
 NOT_OURS = (Kind.FOREIGN, Kind.ELSEWHERE, Kind.TAKEN_BACK)

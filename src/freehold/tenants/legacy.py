@@ -61,7 +61,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class LegacyMove:
-    """Safe to stop at any moment and to start again: copying twice does no harm, and only what has arrived goes."""
+    """Safe to stop at any time and to start again: copying twice does no harm, and only what has arrived goes."""
 
     rows: LegacyRows
     lifecycle: Lifecycle

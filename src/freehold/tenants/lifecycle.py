@@ -161,7 +161,7 @@ class Lifecycle:
     async def delete(self, reference: str) -> list[Done]:
         """Delete the database for good. The user stays, without one.
 
-        Gives what came of it here; with an error in it, or nothing, the service goes on until the database is gone.
+        Returns what came of it here; with an error in it, or nothing, the service goes on until the database is gone.
 
         Raises:
             NotFound: no such tenant.
@@ -187,7 +187,7 @@ class Lifecycle:
         return made
 
     async def export(self, reference: str, path: Path) -> tuple[Tenant, Copied]:
-        """Write the database as it is at one moment into a SQLite file. Works while it is suspended.
+        """Write the database as it is at one point in time into a SQLite file. Works while it is suspended.
 
         A copy that a rollout kept can be read, too, by its name.
 
@@ -238,7 +238,7 @@ class Lifecycle:
         return Restored(tenant=await self.store.find(tenant.tenant_id), checked=checked, copied=copied)
 
     async def restore_at(self, reference: str, at: datetime) -> Tenant:
-        """Give the tenant a new database as its own was at `at`, an aware moment, at the newest version.
+        """Give the tenant a new database as its own was at `at`, an aware timestamp, at the newest version.
 
         Where the provider can. As with `restore`, the old one is kept until the new one is whole, and then discarded:
         the provider may forget its past with it.

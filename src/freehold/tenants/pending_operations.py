@@ -64,7 +64,7 @@ class PendingOperations(Protocol):
     ) -> Sequence[PendingOperation]:
         """Take what is due at `due_by_ms`, of this tenant only if one is named. Of two callers only one gets it.
 
-        A database that is being made for somebody whose lease ran out is discarded.
+        A database that is being made for someone whose lease ran out is discarded.
         """
         ...
 
@@ -106,7 +106,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class OperationsWorker:
-    """Any number of processes may do this at once, and be killed at any moment: all that it knows is in rows.
+    """Any number of processes may do this at once, and be killed at any time: all that it knows is in rows.
 
     `also` is looked at each time besides, e.g. to keep a pool full.
     """
@@ -227,7 +227,7 @@ class OperationsWorker:
         ):
             await self.provider.resume(
                 operation.database_name
-            )  # somebody resumed it while we suspended it once more
+            )  # someone resumed it while we suspended it once more
 
     async def _record(self, ended: Sequence[tuple[PendingOperation, Exception | None]]) -> None:
         for operation, error in ended:

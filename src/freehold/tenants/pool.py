@@ -36,7 +36,7 @@ class PoolStore(Protocol):
     """Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer."""
 
     async def reserve(self, name: str, provider: str, schema: SchemaKey, *, size: int, until_ms: int) -> bool:
-        """Note a name to be made for the pool, unless so many are made or waiting already."""
+        """Note a name to be made for the pool, unless this many are made or waiting already."""
         ...
 
     async def put(self, name: str, schema: SchemaKey) -> bool:
@@ -56,7 +56,7 @@ class PoolStore(Protocol):
         ...
 
     async def discard_others(self, provider: str, schema: SchemaKey) -> int:
-        """Those of another schema are deleted; gives how many that are."""
+        """Those of another schema are deleted; returns how many that are."""
         ...
 
 
@@ -72,7 +72,7 @@ class Pool:
     clock: Clock
 
     async def refill(self) -> int:
-        """Throw away what is out of date and make some of what is missing; gives how many were made.
+        """Throw away what is out of date and make some of what is missing; returns how many were made.
 
         Raises:
             CentralUnavailable, ProviderUnavailable: nothing can be made at the moment.

@@ -31,7 +31,7 @@ class DatabaseProvider(Protocol):
         ...
 
     async def create(self, database_name: str) -> Database:
-        """Create the database, or give it back if it exists. Safe to repeat after a crash at any point.
+        """Create the database, or return it if it exists. Safe to repeat after a crash at any point.
 
         Raises:
             InvalidInput: the name is not of `[a-z0-9-]{1,63}`.
@@ -92,7 +92,7 @@ class DatabaseProvider(Protocol):
         ...
 
     async def fork(self, source_name: str, target_name: str) -> Database:
-        """Copy the database as it is at one moment to a new one, which is not suspended. Works while suspended.
+        """Copy the database, as of one point in time, to a new one that is not suspended. Works while suspended.
 
         Raises:
             NotFound: no such source.
@@ -102,18 +102,18 @@ class DatabaseProvider(Protocol):
         ...
 
     async def fork_at(self, source_name: str, target_name: str, at: datetime) -> Database:
-        """As `fork`, but as the database was at `at`, an aware moment, or up to some seconds before it.
+        """As `fork`, but as the database was at `at`, an aware timestamp, or up to some seconds before it.
 
         Raises:
             NotFound: no such source.
             Conflict: the target exists already.
-            NoPointInTime: the provider keeps no past, or none of that moment; there is no target.
+            NoPointInTime: the provider keeps no past, or none of that time; there is no target.
             ProviderUnavailable: no answer; the target may be there.
         """
         ...
 
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
-        """Write the database as it is at one moment into a SQLite file. Works while suspended.
+        """Write the database as it is at one point in time into a SQLite file. Works while suspended.
 
         A file that is there is replaced. The provider may make a database `scratch_name` meanwhile; whatever
         happens, it is the caller's to delete.
@@ -191,7 +191,7 @@ class TenantStore(ListedTenants, Protocol):
         ...
 
     async def renew(self, claims: Sequence[Claim], lease_until_ms: int) -> Sequence[Claim]:
-        """The claims with a longer lease, without those that were lost: somebody else took it, or it is done."""
+        """The claims with a longer lease, without those that were lost: someone else took it, or it is done."""
         ...
 
     async def release(self, claim: Claim, due_at_ms: int) -> None:
@@ -225,7 +225,7 @@ class TenantStore(ListedTenants, Protocol):
         ...
 
     async def add_missing(self, provider: str, limit: int) -> int:
-        """Write tenants, due at once, for up to `limit` such users; gives how many there were."""
+        """Write tenants, due at once, for up to `limit` such users; returns how many there were."""
         ...
 
 
@@ -241,7 +241,7 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Return after so many seconds."""
+        """Return after this many seconds."""
         ...
 
 

@@ -33,7 +33,7 @@ class Outcome:
 
 
 def retry_delay_s(error: Exception, failures: int, random: Callable[[], float]) -> float:
-    """Seconds until the next try: soon when it may be over in a moment, slowly when somebody must repair it."""
+    """Seconds until the next try: soon when it may be over in a moment, slowly when someone must repair it."""
     backoff = SOON if isinstance(error, Unavailable | TimeoutError) else SLOWLY
     return backoff.delay_s(failures, random)
 
@@ -84,7 +84,7 @@ class Provisioner:
         await self._background.run()
 
     async def drain(self, on_end: Callable[[Outcome], None] = lambda _outcome: None) -> list[Outcome]:
-        """Provision all that is due now, each once; gives those that failed, `on_end` hears of every one.
+        """Provision all that is due now, each once; returns those that failed, `on_end` hears of every one.
 
         Raises:
             CentralUnavailable, ProviderUnavailable: nothing more can be done at the moment.
@@ -133,7 +133,7 @@ class Provisioner:
         done twice at once: the database is made, brought to the newest version, and recorded as ready.
 
         Raises:
-            CentralUnavailable: nothing is recorded; the lease runs out and somebody calls again.
+            CentralUnavailable: nothing is recorded; the lease runs out and someone calls again.
             ProviderUnavailable: nothing is recorded either.
             FreeholdError: a migration that fails on this database, and says why.
         """

@@ -41,7 +41,7 @@ class Catalogue(ListedTenants, Protocol):
         ...
 
     async def retry_now(self, provider: str, now_ms: int) -> int:
-        """Make the tenants that failed due at once; gives how many that were."""
+        """Make the tenants that failed due at once; returns how many that were."""
         ...
 
     async def in_work_until_ms(self, provider: str) -> int:
@@ -55,7 +55,7 @@ _PAGE = 500
 _AT_ONCE = 8
 _LEASE_MS = 15_000
 _LOOK_S = 0.2
-# So many that vanished are rather a wrong setting than that many accidents.
+# This many vanished databases are more likely a wrong setting than accidents.
 _ALARMING = 10
 _ALARMING_SHARE = 0.05
 
@@ -94,7 +94,7 @@ class Reconciler:
         """Look at every database and every tenant once, and repair.
 
         Without `yes` a database that no tenant ever had is only reported, and so are missing databases if they are
-        suspiciously many: then the settings may name the wrong place, and all would be made again and empty.
+        suspiciously many: then the settings may name the wrong place, and all would be created again and empty.
 
         Raises:
             CentralUnavailable, ProviderUnavailable: nothing more can be told.
@@ -122,7 +122,7 @@ class _Run:
         if not self.options.dry_run:
             await self._pending_operations()
         # Names first: a name is stored before its database is made, so that one found here and not in the central
-        # database afterwards was never anybody's.
+        # database afterwards was never anyone's.
         names = self.parts.provider.names()
         if names is not None:
             await self._names(names)
@@ -275,7 +275,7 @@ class _Run:
         self._note(Kind.BEHIND, tenant.database_name, tenant.tenant_id, repaired=repaired, detail=detail)
 
     def _taken_back(self, tenant: Tenant, version: int) -> None:
-        """Somebody had a reason: it is reported, and not as a fault."""
+        """Someone had a reason: it is reported, and not as a fault."""
         detail = f"at version {version} of {self.newest}, since it was taken back from a rollout"
         self._note(Kind.TAKEN_BACK, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail)
 

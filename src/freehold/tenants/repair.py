@@ -73,12 +73,12 @@ class DatabaseFiles(Protocol):
         """Copy the data, and what was committed and is not in its file yet, into a folder, as a SQLite file.
 
         Raises:
-            NotFound, Conflict: it is not there, cannot be read, or somebody has it open.
+            NotFound, Conflict: it is not there, cannot be read, or someone has it open.
         """
         ...
 
     async def set_aside(self, database_name: str, file: str) -> str:
-        """Give a file beside the data another name; gives that. Raises as `copy` does."""
+        """Give a file beside the data another name; returns that. Raises as `copy` does."""
         ...
 
 

@@ -81,7 +81,7 @@ class Tenants:
         return await self.store.count_missing()
 
     async def add_missing(self) -> int:
-        """Give every user who has none a tenant, due to be provisioned; gives how many that were."""
+        """Give every user who has none a tenant, due to be provisioned; returns how many that were."""
         added = 0
         while page := await self.store.add_missing(self.provider.name, _PAGE):
             added += page
@@ -106,7 +106,7 @@ class Tenants:
         if database is None:
             log.error("tenant.database_missing", tenant_id=tenant.tenant_id, database=tenant.database_name)
             raise ProviderUnavailable("your database cannot be found at the moment; try again later")
-        if database.is_suspended:  # being resumed or suspended just now, or by somebody at the provider
+        if database.is_suspended:  # being resumed or suspended just now, or by someone at the provider
             raise DatabaseSuspended
         log.info(  # who may hold a token until when; the token itself is written nowhere
             "database_token.issued",

@@ -90,7 +90,7 @@ async def _none_given_back(_claims: Sequence[object]) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class Worker(Generic[ClaimT, OutcomeT]):
-    """Any number may share the work, and each may be killed at any moment: all that has to last is in rows.
+    """Any number may share the work, and each may be killed at any time: all that has to last is in rows.
 
     What differs between kinds of work is passed in:
 

@@ -167,7 +167,7 @@ class Platform:
 
     async def _remove(self, record: DatabaseRecord) -> None:
         await self.engine.delete(record.db_id)
-        # Somebody may have made another one of this name meanwhile.
+        # Someone may have made another one of this name meanwhile.
         if (now := self.catalogue.databases.get(record.name)) and now.db_id == record.db_id:
             await self.catalogue.databases.take(record.name)
 

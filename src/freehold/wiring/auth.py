@@ -1,4 +1,4 @@
-"""Users and their sessions, and whatever else shows who somebody is."""
+"""Users and their sessions, and whatever else shows who someone is."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -68,7 +68,7 @@ async def central_place(settings: Settings) -> CentralPlace:
     """Where the settings say that the central database is, with its token.
 
     Raises:
-        BadSettings: the namespace for it on sqld is somebody else's.
+        BadSettings: the namespace for it on sqld is someone else's.
         CentralUnavailable: sqld's admin API does not answer.
     """
     path = settings.central_file
@@ -167,7 +167,7 @@ async def _namespace(settings: Settings, name: str, *, creates: bool, doubt: str
     """A token for this namespace on the tenants' sqld; without `creates`, None if it is not there.
 
     Raises:
-        BadSettings: sqld does not take our key, or the namespace is somebody else's.
+        BadSettings: sqld does not take our key, or the namespace is someone else's.
         CentralUnavailable: it does not answer; `doubt` says what cannot be told then.
     """
     from freehold.providers.sqld.central import find_central_namespace, open_central_namespace

@@ -61,7 +61,7 @@ def registry_key(settings: Settings, keys: Path, *, creates: bool = True) -> Ed2
 def tokens_key(settings: Settings, *, creates: bool) -> Ed25519PrivateKey:
     """The key that signs tokens of tenants' databases in files. Blocks."""
     path = settings.data_dir / "keys" / "database-tokens.pem"
-    # Whoever makes nothing gives no token to anybody either.
+    # Whoever makes nothing gives no token to anyone either.
     return load_or_create_key(path) if creates or path.exists() else Ed25519PrivateKey.generate()
 
 

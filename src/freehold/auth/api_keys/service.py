@@ -147,7 +147,7 @@ class ApiKeys:
         return await self.store.api_keys_of(user_id, page)
 
     async def get(self, user_id: str, key_id: str) -> ApiKey:
-        """Raises `ApiKeyNotFound`, also for somebody else's."""
+        """Raises `ApiKeyNotFound`, also for someone else's."""
         return await self.store.change_api_key(user_id, key_id, None)
 
     async def update(self, user_id: str, key_id: str, changes: ApiKeyChanges) -> ApiKey:
@@ -178,7 +178,7 @@ class ApiKeys:
         return found.user.user_id
 
     async def recognise(self, text: str) -> KeyHolder:
-        """Who shows this key; it counts as one use.
+        """The caller who sends this key; it counts as one use.
 
         Raises:
             InvalidApiKey: unknown, disabled or expired, or its owner is banned.
@@ -198,7 +198,7 @@ class ApiKeys:
             key = await self.store.use_api_key(key_hash, partial(used_once, now=now))
         except (ApiKeyExpired, ApiKeyUsedUp) as error:
             if isinstance(error, ApiKeyExpired) or error.is_final:
-                await self.store.forget_api_key(key_hash)  # it is of no use to anybody, only in the way
+                await self.store.forget_api_key(key_hash)  # it is of no use to anyone, only in the way
             raise
         if key is None:
             raise InvalidApiKey

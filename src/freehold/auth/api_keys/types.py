@@ -98,7 +98,7 @@ SORTABLE = frozenset(field.encode_name for field in msgspec.structs.fields(ApiKe
 
 
 class KeyHolder(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks with an API key. It is no session: it may do what its scopes say and nothing else."""
+    """A caller with an API key. It is not a session: it may do what its scopes say and nothing else."""
 
     user: User
     api_key: ApiKey

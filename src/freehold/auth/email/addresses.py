@@ -108,14 +108,14 @@ class EmailAddresses:
                 to=email, kind="sign-up-link", language=language, secret=self._url(token, callback_url)
             )
 
-        # For an address that needs none it is of no use to anybody, but takes as long to write.
+        # For an address that needs none it is of no use to anyone, but takes as long to write.
         value = msgspec.json.encode(chosen).decode()
         await self.links.send(message, email, source, "sign-up", value, has_reader=user is not None)
 
     async def mail_change_link(
         self, asking: SignedIn, new_email: str, callback_url: str, language: Language
     ) -> None:
-        """Mail a link to the new address. Nothing tells whether somebody else has it.
+        """Mail a link to the new address. Nothing tells whether someone else has it.
 
         Raises:
             InvalidEmail, SameEmail: not an address, or no other one.
@@ -137,14 +137,14 @@ class EmailAddresses:
         )
 
     async def follow_link(self, token: str, asking: SignedIn | None, language: Language = "en") -> Followed:
-        """Do what the link is for. `asking` has a session in the browser that follows it, if anybody has.
+        """Do what the link is for. `asking` has a session in the browser that follows it, if anyone has.
 
         Following a link that verifies again does no harm.
 
         Raises:
             LinkExpired: older than an hour.
             BadLink: forged, or the account, its address or the session that asked is not there any more.
-            EmailTaken: somebody else has the new address by now.
+            EmailTaken: someone else has the new address by now.
         """
         claims = self._claims(token)
         found = await self.store.find_credential(claims["email"])
@@ -156,7 +156,7 @@ class EmailAddresses:
             proof = await self._verify_proof(claims, found, in_hand(asking, found))
         proved = await self.store.prove(found.user, proof, self.clock())
         if proved is None:
-            raise BadLink  # at this moment
+            raise BadLink  # at the same time
         is_new = bool(proof.new_email)
         log.info("user.email_verified", user_id=proved.user.user_id, is_new=is_new)
         if is_new:
@@ -195,7 +195,7 @@ class EmailAddresses:
     async def verify_by_code(
         self, email: str, code: str, source: str, asking: SignedIn | None, chosen: Chosen | None = None
     ) -> User:
-        """The user, with the address verified. `asking` has a session where the code was entered, if anybody has.
+        """The user, with the address verified. `asking` has a session where the code was entered, if anyone has.
 
         What is chosen together with the code becomes the account's with the first proof of the address.
 
@@ -213,11 +213,11 @@ class EmailAddresses:
         )
         proved = await self.store.prove(found.user, proof, self.clock())
         if proved is None:
-            raise WrongCode  # it was used at this moment
+            raise WrongCode  # it was used at the same time
         return proved.user
 
     async def mail_change_code(self, user: User, new_email: str, language: Language) -> None:
-        """Mail a code to the new address. Nothing tells whether somebody else has it.
+        """Mail a code to the new address. Nothing tells whether someone else has it.
 
         Raises:
             InvalidEmail, SameEmail: not an address, or no other one.
@@ -253,7 +253,7 @@ class EmailAddresses:
         except EmailTaken as error:  # since the code was sent
             raise WrongCode from error
         if changed is None:
-            raise WrongCode  # it was used at this moment
+            raise WrongCode  # it was used at the same time
         log.info("user.email_changed", user_id=user.user_id)
         await self.notices.send("address-changed", user, language)
         return changed.user

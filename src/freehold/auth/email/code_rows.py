@@ -205,7 +205,7 @@ class CodeRows(msgspec.Struct, frozen=True, kw_only=True):
         delay = timedelta(milliseconds=delays.after(count))
         if self.rate.is_off or not delay:
             return 0
-        # Who has waited for the others to write comes with an earlier time than theirs.
+        # A request that has waited for the others to write comes with an earlier time than theirs.
         return max(0, math.ceil(min(delay, last + delay - now).total_seconds()))
 
     def _count(self, name: str, now: datetime) -> None:

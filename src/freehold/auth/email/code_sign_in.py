@@ -29,7 +29,7 @@ class CodeSignIn:
     codes: Codes
 
     async def send(self, email: str, language: Language, source: str) -> None:
-        """Mail a code to this address, whether somebody has it here or not.
+        """Mail a code to this address, whether someone has it here or not.
 
         Raises:
             InvalidEmail: not an address.
@@ -55,7 +55,7 @@ class CodeSignIn:
             new_user = self.auth.new_user(new, USER_ROLE, self.auth.clock())
             try:
                 return await self.auth.start_user(replace(new_user, email_verified=True), client)
-            except EmailTaken:  # at this moment, by a sign-up with a password
+            except EmailTaken:  # at the same time, by a sign-up with a password
                 found = await self.store.find_credential(purpose.email)
                 user = found.user if found else None
         return await self._enter(user, one_time_use, client)
@@ -79,11 +79,11 @@ class CodeSignIn:
             proved = await self.store.prove(user, proof, self.auth.clock())
             user = proved.user if proved else None
         if user is None:
-            raise WrongCode  # it was used, or the user deleted, at this moment
+            raise WrongCode  # it was used, or the user deleted, at the same time
         try:
             return await self.auth.start_session(user, client, method="code")
         except NotFound as error:
-            raise WrongCode from error  # deleted at this moment
+            raise WrongCode from error  # deleted at the same time
 
 
 def _failed(user: User | None, reason: str) -> Event:

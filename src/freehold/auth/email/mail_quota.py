@@ -1,6 +1,6 @@
 """How much mail one address gets: by the place that asks for it first, then from all strange places together.
 
-A place gets so many mails sent in any span of time, and no more. All places that the address has not signed in from
+A place gets a limited number of mails sent in any span of time. All places that the address has not signed in from
 share a second count: four times as many, then one after five minutes, ten, twenty, and every half hour. So a stranger
 neither floods an address nor uses up what its owner may ask for.
 """
@@ -83,7 +83,7 @@ def _spacing(rate: Rate) -> Delays:
 
 
 def _seconds(last_ms: int, gap: timedelta, now: datetime) -> int:
-    """Who has waited for the others to write comes with an earlier time than theirs."""
+    """A request that has waited for the others to write comes with an earlier time than theirs."""
     wait_s = math.ceil((last_ms + _in_ms(gap) - _ms(now)) / 1000)
     return min(max(1, wait_s), math.ceil(gap.total_seconds()))
 

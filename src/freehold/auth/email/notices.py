@@ -27,7 +27,7 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Notices:
-    """So many for one account in a span of time as `rate` says: the first one has warned them."""
+    """As many for one account in a span of time as `rate` says: the first one has warned them."""
 
     verifications: VerificationStore
     mailer: Mailer

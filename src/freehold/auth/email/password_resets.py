@@ -81,7 +81,7 @@ class PasswordResets:
         user = await self._owner(one_time_use)
         await self.rules.check(password, user.name, user.email)
         if not await self._reset(user, password, "reset-link", one_time_use, language):
-            raise BadLink  # it was used at this moment
+            raise BadLink  # it was used at the same time
 
     async def reset_by_code(
         self, email: str, code: str, password: str, source: str, language: Language = "en"
@@ -99,7 +99,7 @@ class PasswordResets:
         if found is not None:  # whoever has the code may learn what they are called
             await self.rules.check(password, found.user.name, found.user.email)
         if found is None or not await self._reset(found.user, password, "reset-code", one_time_use, language):
-            raise WrongCode  # or it was used at this moment
+            raise WrongCode  # or it was used at the same time
 
     async def _reset(
         self, user: User, password: str, way: Way, one_time_use: OneTimeUse, language: Language

@@ -76,7 +76,7 @@ class MoveReport(msgspec.Struct, kw_only=True):
 
     @property
     def is_whole(self) -> bool:
-        """Whether everybody is here now."""
+        """Whether everyone is here now."""
         return not (self.endings[Ending.CONFLICT] or self.endings[Ending.UNUSABLE])
 
 
@@ -189,7 +189,7 @@ def _way_in(fields: Fields, user_id: str) -> WayIn:
 
 
 def _session(fields: Fields, user_id: str, now: datetime) -> Session | None:
-    """None if it has ended, or somebody acted as the user in it."""
+    """None if it has ended, or someone acted as the user in it."""
     token, ends = _text(fields, "token"), _date(fields, "expiresAt")
     if not token or ends is None:
         raise Unusable("a session has no token or no end")

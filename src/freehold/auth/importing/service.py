@@ -52,7 +52,7 @@ class UserImport:
     clock: Callable[[], datetime] = utc_now
 
     async def run(self, source: UserSource, *, dry_run: bool = False) -> AsyncIterator[Sequence[Outcome]]:
-        """Bring in everybody; gives what became of them, batch by batch, each once it is committed.
+        """Bring in everyone; returns what became of them, batch by batch, each once it is committed.
 
         With `dry_run` nothing is kept, and who would stand in another newcomer's way is not seen.
 

@@ -50,7 +50,7 @@ def check_new_password(password: str) -> None:
 
 
 def check_length(password: str) -> None:
-    """Refuse what cannot be anybody's password, before it costs anything. Raises `PasswordTooLong`."""
+    """Refuse what cannot be anyone's password, before it costs anything. Raises `PasswordTooLong`."""
     if length_of(password) > MAX_LENGTH:
         raise PasswordTooLong(f"a password has at most {MAX_LENGTH} characters")
 

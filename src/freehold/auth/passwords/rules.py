@@ -1,4 +1,4 @@
-"""What a new password may not be: common, known from a breach, or a word that anybody would try here.
+"""What a new password may not be: common, known from a breach, or a word that anyone would try here.
 
 Passwords that are in use already go on working; nobody is refused at sign-in for what they chose once.
 """
@@ -44,7 +44,7 @@ class PasswordRules:
 
         Raises:
             PasswordTooShort, PasswordTooLong: see `check_new_password`.
-            PasswordTooPredictable: it is made of words that anybody would try here, or of the user's own.
+            PasswordTooPredictable: it is made of words that anyone would try here, or of the user's own.
             PasswordCompromised: it is common, or known from a breach.
         """
         check_new_password(password)

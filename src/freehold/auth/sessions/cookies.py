@@ -97,7 +97,7 @@ class SessionCookies:
         return f"{_FORM_NAME}={self._value(token)}; Max-Age={_MAX_AGE_S}{self._attributes}"
 
     def setting_admin(self, token: str, *, is_remembered: bool) -> str:
-        """`Set-Cookie` value that keeps an administrator's own session while they act as somebody else."""
+        """`Set-Cookie` value that keeps an administrator's own session while they act as someone else."""
         value = self._value(f"{token}:{'' if is_remembered else _REMEMBER_NOT}")
         return f"{self._admin_name}={value}; Max-Age={_MAX_AGE_S}{self._attributes}"
 

@@ -1,4 +1,4 @@
-"""Who a session token belongs to: from memory while nothing has changed, else from a copy elsewhere or the store.
+"""Finds the user of a session token: in memory while nothing has changed, else in a copy elsewhere or the store.
 
 Why this is safe is in docs/decisions/0002-session-cache.md.
 """
@@ -35,7 +35,7 @@ log = get_logger()
 #
 # A copy says how far the change feed was when it was read. It is believed only if the feed has told nothing of its
 # session or its user since then; what was told is remembered here for so long, and copies that are older are not
-# believed. So a copy outlives no revocation, wherever it is kept and whether or not anybody deleted it there.
+# believed. So a copy outlives no revocation, wherever it is kept and whether or not anyone deleted it there.
 
 
 class SharedSessions(Protocol):
@@ -149,7 +149,7 @@ class Sessions:
     async def current(
         self, token: str, *, extend: bool = True, copy: Callable[[], SignedIn | None] | None = None
     ) -> SignedIn | None:
-        """Who holds this token now; None if it is unknown or expired.
+        """The holder of this token; None if it is unknown or expired.
 
         `copy` gives the caller's own copy, if it has one; asked for where the session is not in memory, and believed
         only if nothing has changed since.
@@ -250,7 +250,7 @@ class Sessions:
     async def _remove(self, token: str) -> None:
         try:
             await self._store.delete_session(token)
-        except CentralUnavailable as error:  # it is of no use to anybody, only in the way
+        except CentralUnavailable as error:  # it is of no use to anyone, only in the way
             log.warning("session.not_removed", reason=str(error))
 
 

@@ -29,7 +29,7 @@ log = get_logger()
 
 
 class IdentityProvider(Protocol):
-    """A place that knows who somebody is. Every call is limited in time and size."""
+    """A place that knows who someone is. Every call is limited in time and size."""
 
     @property
     def provider_id(self) -> str:
@@ -41,7 +41,7 @@ class IdentityProvider(Protocol):
         ...
 
     async def identify(self, code: str, issuer: str, question: Question) -> Identity:
-        """Who the code stands for; `issuer` is who the answer says it comes from (RFC 9207), or empty.
+        """The user whom the code stands for; `issuer` is what the response names as its issuer (RFC 9207), or empty.
 
         Raises:
             SocialRefusal: `issuer_mismatch`, `issuer_missing`, `invalid_code`, `unable_to_get_user_info`,
@@ -76,11 +76,11 @@ class SocialStore(Protocol):
     async def link_vouched(self, identity: Identity, user_id: str, now: datetime) -> User | None:
         """Add the identity to the user who has its address, for which its issuer vouches.
 
-        Gives the user as they are then; None if their address is another by now.
+        Returns the user as they are then; None if their address is another by now.
         Where nobody had proved the address, its owner arrives by this: see `freehold.auth.proofs`.
 
         Raises:
-            IdentityTaken: somebody has it by now.
+            IdentityTaken: someone has it by now.
         """
         ...
 
@@ -274,11 +274,11 @@ class Social:
         raise SocialRefusal("temporarily_unavailable", "too many wanted the same at once")
 
     async def _user_of(self, identity: Identity) -> User | None:
-        """Who has the identity, or may have it now; None if somebody new is to be made.
+        """The user who has the identity, or may have it now; None if a new user is to be created.
 
         Raises:
             SocialRefusal: `account_not_linked`, the address is a user's, and the provider does not vouch for it.
-            NotFound: somebody changed or took the address at this moment.
+            NotFound: someone changed or took the address at the same time.
         """
         now = self.auth.clock()
         user = await self.store.find_user(identity.provider_id, identity.subject)

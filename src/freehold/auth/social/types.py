@@ -1,4 +1,4 @@
-"""What social sign-in speaks of: who a provider says somebody is, and one try to find that out."""
+"""What social sign-in speaks of: who a provider says someone is, and one try to find that out."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ from freehold.auth.types import SignedIn
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """Who somebody is at a provider. `subject` never changes there; everything else may.
+    """A person's identity at a provider. `subject` never changes there; everything else may.
 
     `email` is lower case. `email_verified` says that the provider vouches for it today, not that it once did.
     """

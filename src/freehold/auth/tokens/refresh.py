@@ -1,7 +1,7 @@
 """Access and refresh tokens of a session, for clients that keep tokens instead of cookies.
 
-A refresh token is used once and gives the next. All of one session are its family; when one is used again, somebody
-else has it, and the session ends with all its tokens. Two requests at the same moment are no theft: for a short
+A refresh token is used once and gives the next. All of one session are its family; when one is used again, someone
+else has it, and the session ends with all its tokens. Two requests at the same time are no theft: for a short
 while after its use a token gives the very same successor again, which is derived from it, since only hashes are kept.
 """
 
@@ -127,7 +127,7 @@ class TokenPairs:
         return TokenPair(signed_in=signed_in, access=access, refresh_token=successor)
 
     async def read(self, access_token: str) -> SignedIn:
-        """Who shows this access token. Its session must still be there: it ends with it, at once.
+        """The caller who sends this access token. Its session must still be there: it ends with it, at once.
 
         Raises:
             BadAccessToken: forged, expired, of another kind, or its session has ended.

@@ -209,10 +209,10 @@ class SigningKeys:
         raise Unavailable("the signing keys keep changing; try again in a moment")
 
     async def rotate(self, *, at_once: bool = False) -> str:
-        """Sign with a new key from now on; gives its id.
+        """Sign with a new key from now on; returns its id.
 
         With `at_once` the old keys are no longer published either, so that every token signed with them is
-        refused: for a key that somebody else may have.
+        refused: for a key that someone else may have.
 
         Raises:
             CentralUnavailable: the central database does not answer.

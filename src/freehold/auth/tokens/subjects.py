@@ -1,4 +1,4 @@
-"""Whether what a database token refers to is still there: the session or the API key it was handed out to.
+"""Whether what a database token refers to is still there: the session or the API key it was issued for.
 
 A database token says in its `sub` claim for whom it was made, as `session:ID` or `key:ID`; neither id is a secret.
 The gateway asks here at each call, so that a token ends with those and not only at its own end. Answers are

@@ -85,7 +85,7 @@ class Accounts:
             asking.user_id, old_hash, new_hash, now, session, keeps_keys=keeps_keys
         )
         if not is_done:
-            raise WrongPassword  # it was changed at this moment
+            raise WrongPassword  # it was changed at the same time
         log.info("user.password_changed", user_id=asking.user_id)
         await self.notices.send("password-changed", asking.user, client.language)
         return signed_in_by(asking.user, session) if session else None
@@ -102,7 +102,7 @@ class Accounts:
         return [session for session in found if not self.auth.sessions.is_over(session, now)]
 
     async def end_session(self, asking: SignedIn, token: str) -> None:
-        """End one of theirs; nothing happens with anybody else's."""
+        """End one of theirs; nothing happens with anyone else's."""
         await self.store.delete_own_session(asking.user_id, token)
 
     async def end_sessions(self, asking: SignedIn, *, keeps_keys: bool = False) -> None:
@@ -127,7 +127,7 @@ class Accounts:
         else:
             self.auth.require_fresh(asking)
         if not await self.store.delete_user(asking.user_id, self.auth.clock(), asking.session_id):
-            raise SessionNotFresh  # it has ended at this moment
+            raise SessionNotFresh  # it has ended at the same time
         log.info("user.deleted", user_id=asking.user_id)
 
     async def mail_deletion_link(self, asking: SignedIn, callback_url: str, language: Language) -> None:
@@ -158,7 +158,7 @@ class Accounts:
         if not await self.store.delete_user(
             asking.user_id, self.auth.clock(), asking.session_id, one_time_use
         ):
-            raise BadLink  # it was used at this moment
+            raise BadLink  # it was used at the same time
         log.info("user.deleted", user_id=asking.user_id)
 
     def _stamp(self, found: Credential) -> str:

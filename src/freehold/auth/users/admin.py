@@ -59,7 +59,7 @@ class AdminStore(Protocol):
         Whoever is banned or no administrator any more acts as nobody else from then on.
 
         Raises:
-            EmailTaken: somebody else has the address.
+            EmailTaken: someone else has the address.
         """
         ...
 
@@ -76,7 +76,7 @@ class AdminStore(Protocol):
         ...
 
     async def end_sessions(self, user_id: str, *, keeps_keys: bool) -> None:
-        """All of them, and those in which the user acts as somebody else; API keys, too, unless kept."""
+        """All of them, and those in which the user acts as someone else; API keys, too, unless kept."""
         ...
 
     async def begin_impersonation(self, session: Session) -> None:
@@ -133,7 +133,7 @@ class UserAdmin:
             after = page[-1].user_id
 
     async def create(self, new: CreatedUser) -> User:
-        """Make a user, with a database like everybody's.
+        """Make a user, with a database like everyone's.
 
         Raises:
             InvalidEmail: bad input. Of the password, see `PasswordRules.check`.
@@ -159,7 +159,7 @@ class UserAdmin:
         Raises:
             CannotBanYourself: an administrator bans themself.
             InvalidEmail: not an address.
-            EmailTaken: somebody else has it.
+            EmailTaken: someone else has it.
             NoSuchUser: there is none.
         """
         if edit.banned is True and user_id == admin.user_id:
@@ -212,7 +212,7 @@ class UserAdmin:
         return await self._edited(user_id, UserEdit(banned=False, ban_reason=None, ban_expires=None))
 
     async def sessions(self, user_id: str) -> Sequence[Session]:
-        """The user's live sessions, those in which somebody acts as them too."""
+        """The user's live sessions, those in which someone acts as them too."""
         now = self.auth.clock()
         found = await self.store.list_sessions(user_id, now)
         return [session for session in found if not self.auth.sessions.is_over(session, now)]
@@ -254,7 +254,7 @@ class UserAdmin:
         """End the hour, and go on in the session that it was begun from.
 
         Raises:
-            NotImpersonating: it is no such session.
+            NotImpersonating: it is not such a session.
             AdminSessionGone: the one before is over.
         """
         if found.session.impersonated_by is None:

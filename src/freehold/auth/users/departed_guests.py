@@ -23,7 +23,7 @@ class DepartedGuests:
     """Any number of processes may do this at once. With 0 `days` nobody goes.
 
     `remove(before, now, limit)` removes guests of whom nothing was heard since `before`, and has their databases
-    deleted. In one transaction, in which each is looked at again. Gives how many. Raises `CentralUnavailable`.
+    deleted. In one transaction, in which each is looked at again. Returns how many. Raises `CentralUnavailable`.
     """
 
     remove: Callable[[datetime, datetime, int], Awaitable[int]]
@@ -33,7 +33,7 @@ class DepartedGuests:
     _next_at: float = field(default=float("-inf"), init=False)
 
     async def sweep(self) -> int:
-        """Remove a batch, if it is time to look again; gives how many went."""
+        """Remove a batch, if it is time to look again; returns how many went."""
         if not self.days or self.seconds() < self._next_at:
             return 0
         now = self.clock()

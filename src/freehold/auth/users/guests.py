@@ -14,7 +14,7 @@ from freehold.auth.types import USER_ROLE, Client, NewUser, SignedIn
 from freehold.log import get_logger
 
 _NAME = "Anonymous"
-_DOMAIN = "anonymous.placeholder.invalid"  # RFC 2606: never delivered to anybody
+_DOMAIN = "anonymous.placeholder.invalid"  # RFC 2606: never delivered to anyone
 
 log = get_logger()
 
@@ -42,7 +42,7 @@ class Guests:
         """Delete the guest, their sessions, and their database.
 
         Raises:
-            NotAGuest: this is a user with an account, or becomes one at this moment.
+            NotAGuest: this is a user with an account, or becomes one at the same time.
         """
         is_deleted = guest.user.is_anonymous and await self.auth.store.delete_user(
             guest.user_id, self.auth.clock(), guest_in=guest.session_id

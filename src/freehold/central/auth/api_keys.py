@@ -131,7 +131,7 @@ def _key(row: RowMapping) -> ApiKey:
 
 
 def _permissions(text: str | None) -> Permissions | None:
-    """None is no word about them; what cannot be read permits nothing."""
+    """None says nothing about them; what cannot be read permits nothing."""
     if text is None or text == "null":
         return None
     try:

@@ -1,6 +1,6 @@
 """The one place where an address becomes proved, and where every other way into its account ends.
 
-Whatever shows that an address is somebody's comes through `arrive`, in the transaction that uses up the code, the
+Whatever shows that an address is someone's comes through `arrive`, in the transaction that uses up the code, the
 link or the identity. See `freehold.auth.proofs` for what is meant, docs/security.md for the decisions.
 """
 
@@ -83,7 +83,7 @@ async def end_access(
 
 
 async def end_sessions(db: AsyncConnection, user_id: str, *, but: ColumnElement[bool] | None = None) -> int:
-    """End their sessions, and those in which they act as somebody else; how many there were."""
+    """End their sessions, and those in which they act as someone else; how many there were."""
     theirs = or_(session.c.userId == user_id, session.c.impersonatedBy == user_id)
     ending = delete(session).where(theirs if but is None else and_(theirs, not_(but)))
     return (await db.execute(ending)).rowcount

@@ -67,7 +67,7 @@ async def open_better_auth(url: str, auth_token: str | None = None) -> AsyncIter
     """The database at a path, a `file:` URL, or a `libsql:`, `https:` or `http:` URL.
 
     Raises:
-        UnusableSource: there is none, or it is no database of better-auth.
+        UnusableSource: there is none, or it is not a better-auth database.
         SourceUnavailable: it does not answer.
     """
     if urlsplit(url).scheme in {"libsql", "https", "http", "wss", "ws"}:

@@ -19,7 +19,7 @@ from freehold.tenants.guests import GuestLink
 
 
 async def grow_up(central: Central, db: AsyncConnection, new: User) -> bool:
-    """Overwrite the guest of this id, and end their sessions and keys. False if there is no such guest any more."""
+    """Overwrite the guest of this id, and end their sessions and keys. False if the guest no longer exists."""
     grown = await db.execute(
         user.update()
         .where(
@@ -39,7 +39,7 @@ async def grow_up(central: Central, db: AsyncConnection, new: User) -> bool:
 async def link_guest(central: Central, db: AsyncConnection, guest_id: str, user_id: str, now: str) -> bool:
     """Let the user open the guest's database, and end the guest's sessions and keys.
 
-    False if it is no guest (any more).
+    False if it is not a guest, or no longer.
     """
     row = select(user.c.id, literal(user_id), literal(now)).where(
         user.c.id == guest_id, user.c.isAnonymous == 1

@@ -169,7 +169,7 @@ async def constraints(gone: str = "the user no longer exists") -> AsyncIterator[
     """Around a transaction: what the tables' constraints refuse, in our words.
 
     Raises:
-        EmailTaken, IdentityTaken: somebody else has it.
+        EmailTaken, IdentityTaken: someone else has it.
         NotFound: what a row refers to is `gone`.
     """
     try:

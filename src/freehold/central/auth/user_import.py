@@ -135,7 +135,7 @@ async def _taken(db: AsyncConnection, users_to_import: Sequence[Newcomer]) -> _T
 
 
 def _is_free(taken: set[Any], wanted: Any) -> bool:
-    """Whether nobody has it; from now on somebody does."""
+    """Whether nobody has it; from now on someone does."""
     if wanted in taken:
         return False
     taken.add(wanted)

@@ -45,7 +45,7 @@ class CentralVerifications:
 
 
 async def use_once(db: AsyncConnection, one_time_use: OneTimeUse) -> bool:
-    """Use it up, in the caller's transaction; False if somebody else has done so."""
+    """Use it up, in the caller's transaction; False if someone else has done so."""
     row = verification.c.identifier == one_time_use.identifier
     if one_time_use.is_one_of:
         found = (await db.execute(select(verification.c.value).where(row))).scalars().all()

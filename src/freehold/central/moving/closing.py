@@ -1,7 +1,7 @@
 """A central database that takes no writes any more, because it is elsewhere now or on its way.
 
 The database itself refuses them, to whichever process and version of the service has it open: triggers on each table
-call a function that does not exist. `RAISE` would look like a broken constraint, and a service would tell somebody
+call a function that does not exist. `RAISE` would look like a broken constraint, and a service would tell someone
 that their address is taken.
 """
 

@@ -69,7 +69,7 @@ async def move(
 
 
 async def check_move(source: CentralPlace, wanted: CentralPlace) -> dict[str, int]:
-    """Look at both places as `move` does, and change nothing; gives how many rows each table has.
+    """Look at both places as `move` does, and change nothing; returns how many rows each table has.
 
     Raises:
         CentralNotMoved, CentralUnavailable: as `move`.

@@ -1,4 +1,4 @@
-"""Who is at work on rollouts. Implements `rollouts.ports.WorkerStore`."""
+"""The workers that run rollouts. Implements `rollouts.ports.WorkerStore`."""
 
 from dataclasses import dataclass
 

@@ -68,7 +68,7 @@ class ApiKeysReply(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class ApiKeyEndpoints:
-    """Everybody's own keys. They need a session: no key makes, changes or lists keys."""
+    """Everyone's own keys. They need a session: no key makes, changes or lists keys."""
 
     edge: AuthContext
     keys: ApiKeys
@@ -92,7 +92,7 @@ class ApiKeyEndpoints:
         )
         try:
             key, text = await self.keys.create(signed_in.user_id, new, asked_by=signed_in.session_id)
-        except NotFound as error:  # the session, or the user, ended at this moment
+        except NotFound as error:  # the session, or the user, ended at the same time
             raise NobodyHoldsKeys from error
         return json_reply(NewApiKeyReply(**msgspec.structs.asdict(key), key=text))
 

@@ -77,7 +77,7 @@ class AuthContext:
         return await self.signed_in(request.scope), values
 
     async def maybe_signed_in(self, scope: Scope) -> SignedIn | None:
-        """Who asks, if somebody is signed in. Only get-session lets a session live on."""
+        """The signed-in caller, if any. Only get-session lets a session live on."""
         presented = presented_by(scope, self.auth.cookies)
         return None if presented is None else await self.auth.sessions.current(presented.token, extend=False)
 

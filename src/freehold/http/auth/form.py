@@ -54,7 +54,7 @@ class FormEndpoints:
         return json_reply(Success(), NO_STORE, cookies)
 
     async def me(self, request: Asked) -> AuthReply:
-        """Who is signed in; the session lives on."""
+        """The signed-in user; the session lives on."""
         presented = presented_by(request.scope, self.edge.auth.cookies, takes_form_cookie=True)
         found = await self.edge.auth.sessions.current(presented.token) if presented is not None else None
         if found is None:

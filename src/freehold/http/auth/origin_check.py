@@ -56,7 +56,7 @@ def refuse_strange_origin(scope: Scope, origins: TrustedOrigins) -> None:
 def refuse_cross_site(scope: Scope, origins: TrustedOrigins) -> None:
     """Whatever is no GET must come from a trusted page without cookies too, if it comes from a browser.
 
-    Else a page could sign its visitor in to somebody else's account, or fill our disk through its visitors: nearly
+    Else a page could sign its visitor in to someone else's account, or fill our disk through its visitors: nearly
     all of these routes can start a session. Run before every handler, so that no route can forget it.
 
     Raises:
@@ -92,7 +92,7 @@ def refuse_strange_redirects(scope: Scope, body: Any, origins: TrustedOrigins) -
 
 
 def is_cross_site(scope: Scope, origins: TrustedOrigins) -> bool:
-    """Whether a browser says that a page of somebody else sent it here, by a link, a redirect or an image."""
+    """Whether a browser says that a page of someone else sent it here, by a link, a redirect or an image."""
     if header(scope, b"sec-fetch-site") in {"cross-site", "same-site"}:
         return True
     sender = header(scope, b"origin") or header(scope, b"referer")

@@ -120,7 +120,7 @@ class SignInEndpoints:
         )
 
     async def get_session(self, request: Asked) -> AuthReply:
-        """Who the session cookie or the bearer token belongs to, or null."""
+        """The user whom the session cookie or the bearer token belongs to, or null."""
         return await self.session_of(request.scope)
 
     async def session_of(self, scope: Scope) -> AuthReply:
@@ -162,7 +162,7 @@ class SignInEndpoints:
         return json_reply(SignOutReply(), set_cookies=self.edge.auth.cookies.clearing)
 
     async def sign_in_anonymous(self, request: Asked) -> AuthReply:
-        """Start a session as somebody without a name, with a database of their own."""
+        """Start a session as someone without a name, with a database of their own."""
         await self.edge.accept(request)
         signed_in = await self.guests.sign_in(await self.edge.client(request.scope))
         return self.edge.session_started(signed_in, GuestReply(signed_in.session.token, signed_in.user))

@@ -38,7 +38,7 @@ _PATH = "/schema"
 
 
 class ApiDescription:
-    """What one installation's application is. It is put together when somebody first asks for it."""
+    """What one installation's application is. It is put together when someone first asks for it."""
 
     def __init__(self, rules: Rules, cookies: SessionCookies, *, has_gateway: bool) -> None:
         self._rules = rules

@@ -115,7 +115,7 @@ def statuses_of(
 
 
 def callers_of(handler: HTTPRouteHandler) -> Security:
-    """Who may call the route, as OpenAPI's security requirements; empty for everybody. Roles and scopes are lists."""
+    """Who may call the route, as OpenAPI's security requirements; empty for everyone. Roles and scopes are lists."""
     guards, asked = handler.resolve_guards(), handler.parsed_fn_signature.parameters
     found: Security = []
     if require_admin in guards:

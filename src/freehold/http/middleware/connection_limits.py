@@ -117,7 +117,7 @@ class Connections:
         return len(self._all)
 
     def add(self, peer: Peer) -> str | None:
-        """Count it. Gives the reason if there is no room for it."""
+        """Count it. Returns the reason if there is no room for it."""
         limits, address = self._limits, peer.address
         reason = None
         if self._by_address[address] >= limits.connections_each and not self._is_shared(address):

@@ -46,7 +46,7 @@ class NoRoom(Unavailable):
 
 @dataclass(slots=True)
 class BodyRoom:
-    """`total_bytes` for everybody, `each_bytes` for one address."""
+    """`total_bytes` for everyone, `each_bytes` for one address."""
 
     total_bytes: int
     each_bytes: int

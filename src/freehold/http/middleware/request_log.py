@@ -21,7 +21,7 @@ from freehold.log import quick_info
 # How many requests there were and how long they took, by class of route: plain numbers of one event loop.
 #
 # Counted for each request, so without locks or objects: under a microsecond, where a metrics library's own counters
-# take three. The library comes in when somebody reads them, see `http/operations/metrics.py`.
+# take three. The library comes in when someone reads them, see `http/operations/metrics.py`.
 
 # Upper bounds in seconds; the last bucket, without one, is everything else.
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -46,7 +46,7 @@ _CLASSES = (
 
 @lru_cache(4096)
 def route_class(path: str) -> str:
-    """One of a dozen names: strangers choose paths, and each name is a row in somebody's memory."""
+    """One of a dozen names: strangers choose paths, and each name is a row in someone's memory."""
     for start, name in _CLASSES:
         if path == start or path.startswith(start + "/"):
             return name
@@ -82,7 +82,7 @@ _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-re
 _QUIET_PATHS = frozenset({"/health", "/ready", "/metrics"})
 
 _MAX_PATH = 500
-# What follows can set somebody's password.
+# What follows can set someone's password.
 _SECRET_BELOW = "/api/auth/reset-password/"  # noqa: S105
 
 

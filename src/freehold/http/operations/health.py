@@ -17,7 +17,7 @@ from freehold.http.route_facts import facts
 from freehold.providers.serving import HasStanding
 from freehold.wiring.services import Services
 
-# Anybody may ask whether the parts answer, as often as they like.
+# Anyone may ask whether the parts answer, as often as they like.
 #
 # One probe of each part at a time, and what it finds holds for a moment. An asker waits for a limited time; the
 # probe itself is left to end by itself, so that one that hangs is one, however many ask. On a machine whose cores

@@ -84,7 +84,7 @@ class Engine:
         """Run one Hrana call; see `DatabaseServer`."""
         if len(call.body) <= _SHORT_BODY_BYTES:
             return await self._answer(call, disconnect, request_in(call.endpoint, call.body))
-        # Reading much SQL would hold everybody else up.
+        # Reading much SQL would hold everyone else up.
         name = call.grant.database_name
         if len(call.body) <= _SMALL_BODY_BYTES:
             request = request_in(call.endpoint, call.body)

@@ -89,7 +89,7 @@ class LocalProvider:
         self.replicas: ReplicaServer | None = None  # there is no log here that one could follow
 
     async def create(self, database_name: str) -> Database:
-        """Create the database, or give it back if it exists."""
+        """Create the database, or return it if it exists."""
         check_name(database_name)
         template = await self._templates.get() if self._templates else None
         await asyncio.to_thread(self._create, database_name, template)
@@ -128,7 +128,7 @@ class LocalProvider:
             raise missing(database_name)
 
     async def fork(self, source_name: str, target_name: str) -> Database:
-        """Copy the database as it is at one moment to a new one."""
+        """Copy the database as it is at one point in time to a new one."""
         check_name(source_name)
         check_name(target_name)
         await asyncio.to_thread(self._fork, source_name, target_name)
@@ -139,7 +139,7 @@ class LocalProvider:
         return await refuse_fork_at(self, source_name, target_name)
 
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:  # noqa: ARG002
-        """Write the database as it is at one moment into one SQLite file; no scratch database is needed."""
+        """Write the database as it is at one point in time into one SQLite file; no scratch database is needed."""
         check_name(database_name)
         await asyncio.to_thread(copy_file, self._files.path_of(database_name), path, for_reading=True)
         return Copied(0, 0, ())

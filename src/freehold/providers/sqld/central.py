@@ -30,7 +30,7 @@ async def open_central_namespace(
     *,
     data_dir: Path | None = None,
 ) -> Callable[[], str]:
-    """Make the namespace if there is none; gives what gives a token for it. Commits there are synced to disk.
+    """Make the namespace if there is none; returns what gives a token for it. Commits there are synced to disk.
 
     With `data_dir`, sqld's own, a file that a power failure cut short is set aside, as `tenants repair` does it.
 

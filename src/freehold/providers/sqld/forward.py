@@ -116,7 +116,7 @@ class SqldServer:
         return entitled_of(request, profile, grant.access_level, is_long=is_long)
 
     async def _read(self, call: Call, disconnect: Disconnect) -> Entitled:
-        """The request as it may go on. Reading much SQL would hold everybody else up."""
+        """The request as it may go on. Reading much SQL would hold everyone else up."""
 
         if len(call.body) <= _SHORT_BODY_BYTES:
             return self._entitled(call)

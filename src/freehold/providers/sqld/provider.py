@@ -131,7 +131,7 @@ class SqldProvider:
         )
 
     async def create(self, database_name: str) -> Database:
-        """Create the namespace, or give it back if it exists; with its own key in either case."""
+        """Create the namespace, or return it if it exists; with its own key in either case."""
         check_name(database_name)
         wanted = {
             "jwt_key": self._keys.public_text(database_name),
@@ -193,7 +193,7 @@ class SqldProvider:
 
     @property
     def supervision(self) -> Supervision:
-        """Whether somebody starts sqld again when it ends, as of the last `check` or `standing`."""
+        """Whether someone starts sqld again when it ends, as of the last `check` or `standing`."""
         return self._supervision
 
     async def standing(self) -> Standing:
@@ -284,7 +284,7 @@ class SqldProvider:
         return await refuse_fork_at(self, source_name, target_name)
 
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
-        """Write the database as it is at one moment into a SQLite file.
+        """Write the database as it is at one point in time into a SQLite file.
 
         By way of a fork, which nobody writes to. sqld's own `/dump` breaks off at text that is not UTF-8 and at
         quotes in names, and puts NUL and infinities down so that nothing can read them.

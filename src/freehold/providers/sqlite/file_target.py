@@ -1,4 +1,4 @@
-"""A SQLite file that is no tenant's, as a target under the same rules as theirs: a copy, or a scratch database."""
+"""A SQLite file that is not a tenant's, as a target under the same rules as theirs: a copy, or a scratch database."""
 
 import asyncio
 import tempfile

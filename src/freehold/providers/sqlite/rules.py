@@ -67,7 +67,7 @@ class Authorizer:
     """Answers SQLite's questions about one connection. `refusal` says why the last statement was refused.
 
     `profile` is the token's that statements come with, None for what is Freehold's own. It is looked at when a
-    statement is prepared: one prepared for somebody else must not be found again.
+    statement is prepared: one prepared for someone else must not be found again.
     """
 
     def __init__(self, *, read_only: bool) -> None:

@@ -55,7 +55,7 @@ class FileSchema:
         """This was read when there had been this many `changes`."""
         with self._lock:
             if found.asked_at < self.found.asked_at:
-                return  # somebody else has read it since
+                return  # someone else has read it since
             self.found = found
             if changes == self.changes and not self._under_way:
                 self._trusted_until = found.asked_at + _TRUSTED_S

@@ -346,7 +346,7 @@ class Session:
             self.alarm.disarm()
 
     def _check_open(self) -> None:
-        """Another process may suspend the database at any moment, so that each statement looks: 2 µs."""
+        """Another process may suspend the database at any time, so that each statement looks: 2 µs."""
         if os.path.exists(self._mark):  # noqa: PTH110 - hot path
             with contextlib.suppress(OSError):
                 reason = Path(self._mark).read_text()

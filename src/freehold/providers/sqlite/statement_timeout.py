@@ -91,7 +91,7 @@ class StatementTimeout:
         return False
 
     def check_time(self, now: float) -> float:
-        """Interrupt the statement if its time is over; gives for how long it has run (0 when none does)."""
+        """Interrupt the statement if its time is over; returns how long it has run (0 when none does)."""
         with self._lock:
             if self._started_at is None:
                 return 0.0
@@ -138,7 +138,7 @@ class StatementTimeout:
 # Turns for statements that take long: as many run at once as there are cores, the others sleep meanwhile.
 #
 # Threads of a lower priority are not enough. A hundred of them leave the event loop a hundredth of a core, and
-# whoever holds the interpreter's lock when its time slice is over keeps everybody waiting until it gets the next
+# whoever holds the interpreter's lock when its time slice is over keeps everyone waiting until it gets the next
 # one.
 
 
@@ -165,7 +165,7 @@ class Turns:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(mine)
                 return False
-            return True  # it was given in that very moment
+            return True  # it was given just then
 
     def give(self) -> None:
         """Give the place back, to whoever waits for longest."""

@@ -77,7 +77,7 @@ class PlatformApi:
             headers={"authorization": f"Bearer {token}", "user-agent": "freehold"},
             timeout=_TIMEOUT,
             limits=_LIMITS,
-            follow_redirects=False,  # it would carry the token to somebody else
+            follow_redirects=False,  # it would carry the token to someone else
             trust_env=False,
             verify=public_tls(),
         )
@@ -102,7 +102,7 @@ class PlatformApi:
             self.failed_at = time.monotonic()
             delay_s = _BACKOFF.delay_s(failures, self._random)
             if reply is not None and (asked_s := retry_after_s(reply.headers)) is not None:
-                delay_s = asked_s + delay_s / 4  # not all of those who were told the same at the same moment
+                delay_s = asked_s + delay_s / 4  # not all of those who were told the same at the same time
                 # They all count against one limit, so all calls wait.
                 self._paused_until = max(self._paused_until, time.monotonic() + asked_s)
             if time.monotonic() + delay_s > until:

@@ -27,7 +27,7 @@ POLLS = Backoff(base_s=0.05, cap_s=1.0, steady=1.0)
 
 
 class RemoteDatabases:
-    """For one event loop. `forget_tokens` is called for a database that is gone, or was made again."""
+    """For one event loop. `forget_tokens` is called for a database that is gone, or was created again."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class RemoteDatabases:
         """It is there now."""
         known = self._known.get(found.name)
         if known is not None and known[0].db_id != found.db_id:
-            self._forget_tokens(found.name)  # made again: tokens of the one before are invalid
+            self._forget_tokens(found.name)  # created again: tokens of the one before are invalid
         self._known[found.name] = (found, time.monotonic())
 
     def forget(self, database_name: str) -> None:

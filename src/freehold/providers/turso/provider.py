@@ -93,7 +93,7 @@ class TursoProvider:
         self._checked_at = float("-inf")
 
     async def create(self, database_name: str) -> Database:
-        """Create the database, or give it back if it exists in our group; it answers when this returns."""
+        """Create the database, or return it if it exists in our group; it answers when this returns."""
         check_name(database_name)
         body = {"name": database_name, "group": self._group, "size_limit": self._size_limit}
         answer = await self._api.call("POST", self._databases.path, body=body)
@@ -178,7 +178,7 @@ class TursoProvider:
         return await self._when_ready(made)
 
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
-        """Write the database as it is at one moment into a SQLite file, by way of a branch."""
+        """Write the database as it is at one point in time into a SQLite file, by way of a branch."""
         return await export_fork(self, check_name(database_name), path, scratch_name)
 
     def names(self) -> AsyncIterator[Sequence[str]]:

@@ -6,7 +6,7 @@ from freehold.migrate.schema import Key, Other, Schema, Table
 
 
 def differences(found: Schema, wanted: Schema) -> list[str]:
-    """What somebody who expects `wanted` finds strange about `found`; empty when the two are the same."""
+    """What someone who expects `wanted` finds strange about `found`; empty when the two are the same."""
     lines = [*_tables(found.tables, wanted.tables)]
     for kind, mine, theirs in (
         ("index", found.indexes, wanted.indexes),

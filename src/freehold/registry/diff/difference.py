@@ -1,4 +1,4 @@
-"""What leads from one schema to another, tried out on a scratch database before it is given to anybody."""
+"""What leads from one schema to another, tried out on a scratch database before it is given to anyone."""
 
 from collections.abc import Iterator, Sequence
 

@@ -274,7 +274,7 @@ class Plan(Struct, frozen=True, dict=True):
         return {"index": indexes, "view": views, "trigger": triggers}
 
     def _out_of_order(self, stale: Set[str]) -> Iterator[str]:
-        """Triggers that would fire before others which are made again, and must not."""
+        """Triggers that would fire before others which are created again, and must not."""
         for names in self.after.moments.values():
             kept = [name for name in self.before.triggers if name in names and name not in stale]
             if [*kept, *(name for name in names if name not in kept)] != names:

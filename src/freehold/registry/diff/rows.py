@@ -89,7 +89,7 @@ def renumbering(before: Table, after: Table) -> str:
 
 
 def needs_numbers(schema: Schema, table: Table) -> Iterator[tuple[str, Other]]:
-    """Whatever in the schema uses the numbers of the table's rows and cannot be made again, with what it is."""
+    """Whatever in the schema uses the numbers of the table's rows and cannot be created again, with what it is."""
     numbers = {*table.rowids}
     name = folded(table.name)
     for kind, others in (("trigger", schema.triggers), ("view", schema.views)):

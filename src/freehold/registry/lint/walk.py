@@ -57,7 +57,7 @@ class Walk:
     # -- strings in double quotes --
 
     def _strings(self, one: Parsed) -> Iterator[str]:
-        """Names in double quotes that are no name of anything, and are so taken for strings."""
+        """Names in double quotes that name nothing, and are therefore taken for strings."""
         sql = one.piece.sql
         places = [
             (start, end)

@@ -1,6 +1,6 @@
 """What is known of each namespace's schema, so that a statement is judged before sqld prepares it.
 
-sqld lets everybody write the tables that belong to its indexes, and puts views in each other's place without bound.
+sqld lets everyone write the tables that belong to its indexes, and puts views in each other's place without bound.
 Neither is to be seen in a statement's text alone. So the schema's facts are read once for a database, and again after
 whatever could have changed them. What a call here may change counts from before it is sent until that has been read
 again: nobody overtakes it.
@@ -199,7 +199,7 @@ class Schemas:
         asked_at = self._now()
         async with known.lock:
             if known.read_at > asked_at:
-                return  # somebody else has read it meanwhile
+                return  # someone else has read it meanwhile
             while True:
                 began, settled = self._now(), known.settled
                 over = [change for change in known.changes if change.until <= began]
@@ -227,7 +227,7 @@ class Schemas:
         return bool(hints & SHADOWS) and age_s > trusted_s
 
     async def _read(self, database_name: str) -> list[list[object]]:
-        """The rows of `FACTS_SQL`; none where the database is closed to everybody."""
+        """The rows of `FACTS_SQL`; none where the database is closed to everyone."""
         try:
             async with self._readers, asyncio.timeout(_READ_S):
                 answer = await self._namespaces.post(database_name, "read_only", "/v3/pipeline", _READ)

@@ -62,7 +62,7 @@ class Namespaces:
         return place
 
     def forget_before(self, moment: float) -> None:
-        """There was no sqld at this moment (`time.monotonic`); what was open before it is not."""
+        """There was no sqld at this time (`time.monotonic`); what was open before it is not."""
         self._places.forget_before(moment)
 
     def may_hold_lock(self, database_name: str, baton: str) -> bool:

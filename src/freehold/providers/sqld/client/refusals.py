@@ -14,7 +14,7 @@ from freehold.sql.profiles import reading_only
 from freehold.tenants.errors import DatabaseDamaged
 
 _ERROR_LIMIT_BYTES = 65_536
-# A cursor's SQL that is no statement comes without a code, as an "internal" error. Seen with sqld 0.24.32.
+# A cursor's SQL that is not a statement comes without a code, as an "internal" error. Seen with sqld 0.24.32.
 _INTERNAL = re.compile(r"Internal Error: `(SQL string .*)`", re.DOTALL)
 # The result holds a text that is none; all that the call did before stays. Seen with sqld 0.24.32.
 _NOT_UTF8 = re.compile(r"(invalid|incomplete) utf-8 (byte )?sequence")

@@ -1,8 +1,8 @@
-"""Who holds which of sqld's connections: calls under way, and streams that wait for their next call.
+"""The holders of sqld's connections: calls under way, and streams that wait for their next call.
 
 sqld has 128 connections for all namespaces together, and holds one for each open stream: from a pipeline without
 `close`, and from each cursor, until it is closed or was idle for ten seconds. Whoever leaves 128 open stops
-everybody. So each database may hold some, and all together fewer than sqld has.
+everyone. So each database may hold some, and all together fewer than sqld has.
 
 The count is this process's own. A stream that goes on in another process is counted there, and here until it would
 have expired.
@@ -180,7 +180,7 @@ class Places:
             self._closed[baton] = None
 
     def forget_before(self, moment: float) -> None:
-        """There was no sqld at this moment: what was sent before is gone, and leaves nothing when its call ends."""
+        """There was no sqld at this time: what was sent before is gone, and leaves nothing when its call ends."""
         self._gone_before = max(self._gone_before, moment)
         for holder in list(self._holders.values()):
             for waiting in (holder.streams, holder.others):

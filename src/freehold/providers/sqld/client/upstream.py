@@ -126,7 +126,7 @@ class Upstream:
         self._is_closed = False
 
     async def post(self, head: bytes, body: bytes) -> Answer:
-        """Send a request with a head of `head_of`; gives the head of the answer. Cancelling closes the connection.
+        """Send a request with a head of `head_of`; returns the head of the answer. Cancelling closes the connection.
 
         It is under way until the answer's body was read or given up.
 

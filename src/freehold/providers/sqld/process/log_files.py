@@ -80,17 +80,17 @@ class LogFiles:
         """Copy the data with its write-ahead log into `folder`; nothing is opened and nothing changes.
 
         Raises:
-            DatabaseInUse: somebody has it open.
+            DatabaseInUse: someone has it open.
             NotFound: it is not there.
             Conflict: it cannot be read.
         """
         return await asyncio.to_thread(self._copy, database_name, folder)
 
     async def set_aside(self, database_name: str, file: str) -> str:
-        """Give the file another name, with the time in it; gives that name. Never the data themselves.
+        """Give the file another name, with the time in it; returns that name. Never the data themselves.
 
         Raises:
-            DatabaseInUse: somebody has it open.
+            DatabaseInUse: someone has it open.
             NotFound: it is not there.
             Conflict: it cannot be renamed.
         """

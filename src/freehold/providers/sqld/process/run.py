@@ -65,7 +65,7 @@ class SqldOptions:
             *("--hard-heap-limit-mb", str(self.memory_mb)),
             *("--soft-heap-limit-mb", str(int(self.memory_mb * _SOFT_SHARE))),
             # By itself it counts a call as sixteen of its 128 connections while large answers are on their way, and
-            # refuses everybody's after a second. How many run at once is decided before it, and the heap is bounded.
+            # refuses everyone's after a second. How many run at once is decided before it, and the heap is bounded.
             *("--disable-intelligent-throttling", "--connection-creation-timeout-sec", str(_CONNECTION_S)),
         )
 
@@ -85,7 +85,7 @@ class SqldProcess:
         return self._process.pid
 
     async def wait(self) -> int:
-        """Wait for its end; gives the exit code, negative for a signal's number."""
+        """Wait for its end; returns the exit code, negative for a signal's number."""
         return await self._process.wait()
 
     async def is_answering(self) -> bool:

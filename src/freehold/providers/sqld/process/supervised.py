@@ -85,7 +85,7 @@ async def running_sqld(
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         listener.setblocking(False)
         control_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        for is_last in (False, False, True):  # a free port may be taken by somebody else before sqld has it
+        for is_last in (False, False, True):  # a free port may be taken by someone else before sqld has it
             address, admin_address = _free_addresses()
             options = replace(options, address=address, admin_address=admin_address)
             try:

@@ -16,11 +16,11 @@ from freehold.log import get_logger
 log = get_logger()
 
 _BACKOFF = Backoff(base_s=0.4, cap_s=30.0)
-# One that came up and ended was ended by what it was asked, and everybody else waits: whoever asks it is slowed.
+# One that came up and ended was ended by what it was asked, and everyone else waits: whoever asks it is slowed.
 _CAME_UP = Backoff(base_s=0.4, cap_s=2.0)
 _CRASHES = (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
 _CHECK_S = 1.0
-# Who ran for so long was well: its next end is the first in a row.
+# One that ran this long was well: its next end is the first in a row.
 _WELL_AFTER_S = 60.0
 # Under full load an answer may take seconds; one that gives none for so long will give none.
 _SILENT_S = 20.0
@@ -38,7 +38,7 @@ class Child(Protocol):
     @property
     def pid(self) -> int: ...
     async def wait(self) -> int:
-        """Wait for its end; gives the exit code."""
+        """Wait for its end; returns the exit code."""
         ...
 
     async def is_answering(self) -> bool:
@@ -144,7 +144,7 @@ class Supervisor:
             return None
 
     async def _watched(self, child: Child) -> float:
-        """Look after it until it is down; gives for how long it was up."""
+        """Look after it until it is down; returns how long it was up."""
         self._began = self._now()
         self._child = child
         self.state = "up"

@@ -106,7 +106,7 @@ def way_in(
 
 
 def next_in_line(turns: Occupancy, now: float, *, more: int = 0) -> tuple[Share, Lane] | None:
-    """Whose turn it is, if anybody's, and by which way the first of its calls that wait may begin; or whose it would
+    """Whose turn it is, if anyone's, and by which way the first of its calls that wait may begin; or whose it would
     be with `more` places."""
     in_use = taken(turns, now)
     able: list[tuple[Share, Lane]] = []
@@ -123,7 +123,7 @@ def next_in_line(turns: Occupancy, now: float, *, more: int = 0) -> tuple[Share,
 def weight_of(turns: Occupancy, share: Share, now: float) -> float:
     """What is held against a tenant: what it used, which is forgiven little by little while it waits.
 
-    Else some hundred tenants who take turns in having used nothing of late go before everybody else for ever.
+    Else some hundred tenants who take turns in having used nothing of late go before everyone else for ever.
     """
     waited_s = now - max(share.waiting[0].since, share.seen_at) if share.waiting else 0.0
     return use_of(turns, share, now) - _FORGIVEN * waited_s
@@ -174,7 +174,7 @@ _HEAVY_SHARE = 0.5
 
 
 def make_room(turns: Occupancy, now: float) -> None:
-    """Where only long calls hold the places and somebody light waits, the heaviest give way."""
+    """Where only long calls hold the places and someone light waits, the heaviest give way."""
     counted = taken(turns, now).places
     if counted < turns.limit or any(turn.stopped is not None for turn in turns.running):
         return
@@ -193,7 +193,7 @@ def make_room(turns: Occupancy, now: float) -> None:
     if len(long) + len(turns.lingering) < counted and not has_waited:
         return  # the others are through in no time, or long in no time
     long.sort(key=lambda turn: (-use_of(turns, turn.share, now), turn.began))
-    # On a crowded machine everybody's calls take long: beside those who use much, few are heavy.
+    # On a crowded machine everyone's calls take long: beside those who use much, few are heavy.
     others = {*turns.queued, *(turn.share for turn in (*turns.running, *turns.lingering))}
     heavy_s = max(HEAVY_S, _HEAVY_SHARE * max(use_of(turns, each, now) for each in others))
     for turn in long[:excess]:

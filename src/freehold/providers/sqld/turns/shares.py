@@ -1,4 +1,4 @@
-"""What each tenant has of sqld's places, each of its calls, who waits for one, and how long somebody is slowed."""
+"""What each tenant has of sqld's places, each of its calls, who waits for one, and how long someone is slowed."""
 
 import asyncio
 import math
@@ -66,7 +66,7 @@ class Share:
         self.suspect_until = -math.inf
         self.not_before = -math.inf
         self.answered = 0  # statements of calls that ended well
-        self.unlooked_s = 0.0  # used since somebody looked at what it wrote
+        self.unlooked_s = 0.0  # used since someone looked at what it wrote
         self.calls = 0
         self.expected_s = UNKNOWN_S  # what its next call may take
         self.trusted_from = -math.inf  # that this one will be short
@@ -98,7 +98,7 @@ class Share:
         self.trusted_from = now + _DISTRUSTED_S
 
     def slow_down(self, now: float) -> None:
-        """For a while one call at a time, with pauses, and everybody else goes first.
+        """For a while one call at a time, with pauses, and everyone else goes first.
 
         Longer, and with longer pauses, when it is slowed already.
         """
@@ -150,7 +150,7 @@ class Waiter:
 class Turn:
     """One call's place among those that run. It ends with `leave`, or with `linger` and then `Turns.ended`.
 
-    `statements` is how many the call has, and 0 when their time is somebody else's to watch. With `is_program` the
+    `statements` is how many the call has, and 0 when their time is someone else's to watch. With `is_program` the
     later ones run even if an earlier one was interrupted; of what `is_unstoppable`, perhaps nothing can be. `counted`
     and `moved_at` are for whoever watches progress.
     """
@@ -228,7 +228,7 @@ class Occupancy(ABC):
         self.is_held_up = False  # nothing begins: sqld is about to be started again
         self.running: dict[Turn, None] = {}  # the longest first
         self.lingering: dict[Turn, None] = {}  # the longest first
-        self.queued: dict[Share, None] = {}  # those with somebody who waits
+        self.queued: dict[Share, None] = {}  # those with someone who waits
         self.suspects: dict[Share, None] = {}  # sqld ended over a call of one of them
         self._work_s, self._work_at = 0.0, now()
 

@@ -1,6 +1,6 @@
 """Who may run statements on sqld, and how many at once: as many as there are cores, shared fairly between tenants.
 
-sqld runs what it gets, all at once: 32 endless statements of one guest stop everybody. So calls wait here for their
+sqld runs what it gets, all at once: 32 endless statements of one guest stop everyone. So calls wait here for their
 turn. Who used least lately goes first, and one tenant never has all places. A call that was broken off keeps its
 place until sqld is known to have ended it (`linger`), and nothing new of that tenant begins meanwhile.
 
@@ -250,7 +250,7 @@ class Turns(Occupancy):
         self.unstoppable -= turn.is_unstoppable
 
     def _allow(self, share: Share, allowed: int) -> None:
-        """So many calls at once; what runs counts by it from now on."""
+        """This many calls at once; what runs counts by it from now on."""
         is_quick, was_quick = allowed > self.cores, share.allowed > self.cores
         share.allowed = allowed
         if is_quick != was_quick:
@@ -280,7 +280,7 @@ class Turns(Occupancy):
         except BaseException:
             self._take_out(share, waiter)
             if waiter.place.done() and not waiter.place.cancelled() and waiter.place.exception() is None:
-                # The place was given to us in the very moment that we gave up.
+                # The place was given to us just when we gave up.
                 turn = waiter.place.result()
                 turn.is_left = True
                 del self.running[turn]

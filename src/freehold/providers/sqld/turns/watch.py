@@ -203,7 +203,7 @@ class Watch:
         self._see_idle_threads(state)
 
     def _lingering(self) -> list[Turn]:
-        """First those that are the likelier to have ended: else somebody waits for what a stranger's call does."""
+        """First those that are the likelier to have ended: else someone waits for what a stranger's call does."""
         return sorted(self.turns.lingering, key=lambda turn: (turn.is_unstoppable, turn.broken_at))
 
     def _see_idle_threads(self, state: SupervisorState | None) -> None:

@@ -1,4 +1,4 @@
-"""A database with generated rows in every table, which can be made again with rows left out or changed."""
+"""A database with generated rows in every table, which can be created again with rows left out or changed."""
 
 import random
 import sqlite3
