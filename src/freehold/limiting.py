@@ -10,7 +10,7 @@ _RATE = re.compile(r"([1-9][0-9]{0,8})/([1-9][0-9]{0,8})")
 
 
 class Rate(Struct, frozen=True):
-    """At most so many hits in a window that opens with the first. No hits at all means: no limit.
+    """At most this many hits in a window that opens with the first. No hits at all means: no limit.
 
     A window that opens when another has closed lets the end of one and the start of the next follow each other. With
     `is_exact` that counts too: there is no span of this length with more hits. It costs a number for each hit, so it

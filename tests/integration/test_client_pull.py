@@ -234,7 +234,7 @@ def withheld_nonsense(page: Page) -> None:
         (a_withheld_version_made_up, "newest version is 3, but the migrations end at 4"),
         (withheld_nonsense, "is not hex"),
         (no_signature, "signature over the text of version 3 is not valid"),
-        (the_older_signature_only, "somebody took it away"),
+        (the_older_signature_only, "someone removed it"),
         (another_text, "signature over the text of version 3 is not valid"),
         (no_text, "signature over the text of version 3 is not valid"),
     ],

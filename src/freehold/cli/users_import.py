@@ -81,7 +81,7 @@ def _tell(outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
         echo_json({"problem": msgspec.to_builtins(outcome)})
         return
-    who = outcome.email or outcome.user_id or "somebody"
+    who = outcome.email or outcome.user_id or "a user"
     line = f"{who}: {outcome.ending.value}: {'; '.join(outcome.reasons)}"
     click.echo(line if line.isprintable() else line.encode("unicode_escape").decode(), err=True)
 

@@ -118,7 +118,7 @@ def proved_parts(page: MigrationPage, public_key: str | None) -> tuple[Part, ...
     if page.counter >= FIRST_COUNTER:
         raise RegistryTampered(
             f"the registry was signed as a release with parts ({page.counter}), and the text that names them is "
-            "missing: somebody took it away"
+            "missing: someone removed it"
         )
     try:
         text = manifest_text(page.version, page.chain, page.counter, page.expires_at_s)

@@ -59,7 +59,7 @@ _ENGLISH = Words(
     delete_link_lasts="It is valid for one day.",
     caution="If you did not ask for this, ignore this mail, and nothing will happen.",
     code_caution="Nobody has a reason to ask you for this code.",
-    sign_up_caution="Open it only if you signed up yourself: otherwise somebody else knows that password.",
+    sign_up_caution="Open it only if you signed up yourself: otherwise someone else knows that password.",
     advice={
         "address-changed": "If you did this, there is nothing to do. If not, tell whoever runs {app} at once: this"
         " address does not open the account any longer.",

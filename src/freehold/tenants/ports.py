@@ -133,7 +133,7 @@ class DatabaseProvider(Protocol):
         ...
 
     def many(self, count: int) -> AbstractAsyncContextManager[Open]:
-        """`open` for whoever is about to use so many databases: the provider gets ready for that, until the end."""
+        """`open` for whoever is about to use this many databases: the provider gets ready for that, until the end."""
         ...
 
     async def mint_token(

@@ -100,7 +100,7 @@ class Worker(Generic[ClaimT, OutcomeT]):
     - `record` writes down what came of some, each with the claim as it was renewed last.
     - `renew` returns those claims that are still ours, with the longer lease.
     - `give_back` returns claims unfinished.
-    - `room` is how many are done at once, `wanted` how many to claim when so many wait already for room. By default
+    - `room` is how many are done at once, `wanted` how many to claim when this many already wait for room. By default
       nothing waits: as many are claimed as there is room for.
 
     With a `cooldown` a failure to look, renew or record is followed by a rest, and the work goes on; without one

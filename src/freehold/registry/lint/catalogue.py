@@ -30,7 +30,7 @@ def _place(step: Step, table: str) -> int:
 ROWS_LOST = Rule(
     code="FH116",
     slug="rows-lost",
-    why="A table keeps its name and loses rows or values without saying so: it is dropped and made again, or "
+    why="A table keeps its name and loses rows or values without saying so: it is dropped and created again, or "
     "rebuilt by a copy that leaves out rows (WHERE, LIMIT, JOIN, DISTINCT, INSERT OR IGNORE) or a column, or mixes "
     "columns up; or REPLACE takes other columns and children along, or a trigger of the migration deletes. Found by "
     "running the migration on generated rows.",
