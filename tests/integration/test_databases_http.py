@@ -125,7 +125,7 @@ async def test_a_database_in_the_making_is_202_without_token_url_or_cause(
     body = reply.json()
     assert reply.status_code == 202
     assert 1 <= int(reply.headers["retry-after"]) <= 10
-    assert body.pop("message").startswith(("Your database", "Making your database"))
+    assert body.pop("message").startswith(("Your database", "Creating your database"))
     assert body == {
         "id": "a",
         "user_id": "user-a",

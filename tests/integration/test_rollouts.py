@@ -639,7 +639,7 @@ async def test_a_rehearsal_changes_only_copies_and_tells_what_would_happen(fleet
         (Options(waves=("many",)), None, "neither a number"),
         (Options(waves=("101%",)), None, "more than all"),
         (Options(failure_budget="-1"), None, "neither a number"),
-        (Options(canaries=("nobody",)), None, "no ready tenant"),
+        (Options(canaries=("nobody",)), None, "not a ready tenant"),
     ],
 )
 async def test_what_makes_no_sense_is_refused(
