@@ -24,11 +24,7 @@ from freehold.settings.load import load_settings
 
 EXIT_NO, EXIT_SETTINGS, EXIT_UNREACHABLE = 1, 3, 4
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # listens there, is called here
-WORDS = [
-    ("book", "كتاب", "كتب", "noun"),
-    ("pen", "قلم", "قلم", "noun"),
-    ("to write", "كَتَبَ", "كتب", "verb"),
-]
+WORDS = [("book", "كتاب", "كتب", "noun"), ("pen", "قلم", "قلم", "noun"), ("to write", "كَتَبَ", "كتب", "verb")]
 TABLE = "dictionary_entries"
 NEW_WORD = (
     "INSERT INTO dictionary_entries (id, word, translation, root, type, created_at, updated_at)"

@@ -61,14 +61,8 @@ runs:
 
 # SQLite's, Hrana's and sqld's own, which no class of ours declares.
 _DATABASE_ROWS = (
-    (
-        "`SQL_PARSE_ERROR`, `SQL_NO_STATEMENT`, `SQL_MANY_STATEMENTS`",
-        "Not one SQL statement.",
-    ),
-    (
-        "`ARGS_INVALID`, `ARGS_BOTH_POSITIONAL_AND_NAMED`",
-        "The arguments do not match the parameters.",
-    ),
+    ("`SQL_PARSE_ERROR`, `SQL_NO_STATEMENT`, `SQL_MANY_STATEMENTS`", "Not one SQL statement."),
+    ("`ARGS_INVALID`, `ARGS_BOTH_POSITIONAL_AND_NAMED`", "The arguments do not match the parameters."),
     (
         "`SQLITE_CONSTRAINT`, `SQLITE_BUSY`, `SQLITE_READONLY`, `SQLITE_ERROR`, …",
         "SQLite's primary result code, with its message.",
@@ -82,39 +76,18 @@ _DATABASE_ROWS = (
         "The database is suspended: nothing can be read or written; the message has the reason where the "
         "provider keeps one.",
     ),
-    (
-        "`SQLITE_AUTH`",
-        "The statement is not allowed, wherever the database is; the message says what is.",
-    ),
+    ("`SQLITE_AUTH`", "The statement is not allowed, wherever the database is; the message says what is."),
     (
         "`PROFILE_NEEDED`",
         "The token's profile is too narrow for the statement: the message names one that suffices. A "
         "batch or cursor fails as a whole, before any of it runs; a batch of version 1 fails with 403.",
     ),
-    (
-        "`SQLITE_FULL`",
-        "The database is at its size limit, or the disk is full.",
-    ),
-    (
-        "`SQLITE_NOMEM`, `SQLITE_TOOBIG`",
-        "It needs more memory than is available, or a value is too large.",
-    ),
-    (
-        "`QUERY_TIMEOUT`",
-        "The statement, or the whole call, took too long and was stopped.",
-    ),
-    (
-        "`RESPONSE_TOO_LARGE`",
-        "The result would exceed its limit: ask for fewer rows. Nothing was changed.",
-    ),
-    (
-        "`INVALID_UTF8`",
-        "A text in the result is not UTF-8: read it as a blob.",
-    ),
-    (
-        "`SQL_STORE_TOO_MANY`, `SQL_STORE_TOO_LARGE`",
-        "The stream cannot store more SQL texts.",
-    ),
+    ("`SQLITE_FULL`", "The database is at its size limit, or the disk is full."),
+    ("`SQLITE_NOMEM`, `SQLITE_TOOBIG`", "It needs more memory than is available, or a value is too large."),
+    ("`QUERY_TIMEOUT`", "The statement, or the whole call, took too long and was stopped."),
+    ("`RESPONSE_TOO_LARGE`", "The result would exceed its limit: ask for fewer rows. Nothing was changed."),
+    ("`INVALID_UTF8`", "A text in the result is not UTF-8: read it as a blob."),
+    ("`SQL_STORE_TOO_MANY`, `SQL_STORE_TOO_LARGE`", "The stream cannot store more SQL texts."),
 )
 
 _COMMANDS = """

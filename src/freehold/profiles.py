@@ -10,10 +10,7 @@ Profile = Literal["none", "read_only", "rows", "full"]
 PROFILES: tuple[Profile, ...] = ("none", "read_only", "rows", "full")
 
 # None is what no profile allows.
-RANKS: dict[Profile | None, int] = {
-    **{name: rank for rank, name in enumerate(PROFILES)},
-    None: len(PROFILES),
-}
+RANKS: dict[Profile | None, int] = {**{name: rank for rank, name in enumerate(PROFILES)}, None: len(PROFILES)}
 
 
 def narrowed(asked: Profile, most: Profile) -> Profile:

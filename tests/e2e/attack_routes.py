@@ -79,10 +79,7 @@ _OFFERED = {
 
 
 def read(route: str, outcomes: Outcomes = OPEN, target: str = "") -> list[Row]:
-    return [
-        row("GET", route, outcomes, target=target),
-        row("OPTIONS", route, DESCRIBED, target=target),
-    ]
+    return [row("GET", route, outcomes, target=target), row("OPTIONS", route, DESCRIBED, target=target)]
 
 
 def write(route: str, outcomes: Outcomes, body: Any) -> list[Row]:
@@ -126,11 +123,7 @@ EMAIL_ROUTES: list[Row] = [
     *auth("/email-otp/reset-password", same(400), {**_WRONG_CODE, "password": PASSWORD}),
     *auth("/email-otp/request-email-change", SIGNED_IN, {"newEmail": "{new}"}),
     *auth("/email-otp/change-email", REFUSED, {"newEmail": "{new}", "otp": "000000"}),
-    *auth(
-        "/change-password",
-        SIGNED_IN,
-        {"currentPassword": PASSWORD, "newPassword": PASSWORD},
-    ),
+    *auth("/change-password", SIGNED_IN, {"currentPassword": PASSWORD, "newPassword": PASSWORD}),
     *auth("/verify-password", SIGNED_IN, {"password": PASSWORD}),
     *auth("/request-password-reset", OPEN, _NEW),
     *auth("/forget-password", OPEN, _NEW),
@@ -200,11 +193,7 @@ ROUTES: list[Row] = [
     *auth("/admin/create-user", ADMIN_READS, {"name": "N", "email": "{new}"}),
     *auth("/admin/update-user", ADMIN_ACTS_ON_NOBODY, {**_NOBODY, "data": {"name": "N"}}),
     *auth("/admin/set-role", ADMIN_ACTS_ON_NOBODY, {**_NOBODY, "role": "admin"}),
-    *auth(
-        "/admin/set-user-password",
-        ADMIN_ACTS_ON_NOBODY,
-        {**_NOBODY, "newPassword": PASSWORD},
-    ),
+    *auth("/admin/set-user-password", ADMIN_ACTS_ON_NOBODY, {**_NOBODY, "newPassword": PASSWORD}),
     *auth("/admin/ban-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
     *auth("/admin/unban-user", ADMIN_ACTS_ON_NOBODY, _NOBODY),
     *auth("/admin/list-user-sessions", ADMIN_READS, _NOBODY),

@@ -32,10 +32,7 @@ class Repository:
         self.files = self.folder / "registry"
         self.remote = folder / "remote.git"
         self.key_file = folder / "registry.pem"
-        self.environ = clean_environ(
-            SCHEMA_REGISTRY="registry",
-            REGISTRY_KEY=str(self.key_file),
-        )
+        self.environ = clean_environ(SCHEMA_REGISTRY="registry", REGISTRY_KEY=str(self.key_file))
         self.environ["PATH"] = f"{FREEHOLD.parent}:{self.environ['PATH']}"
         self.folder.mkdir()
         shutil.copytree(ROOT / "schema_registry/bahar", self.files)

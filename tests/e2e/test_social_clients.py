@@ -64,10 +64,7 @@ def app() -> Iterator[App]:
 def service(app: App, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with OidcServer() as oidc:
         running = Service(
-            tmp_path_factory.mktemp("clients"),
-            **oidc.variables(),
-            TRUSTED_ORIGINS=app.url,
-            RATE_LIMITS="off",
+            tmp_path_factory.mktemp("clients"), **oidc.variables(), TRUSTED_ORIGINS=app.url, RATE_LIMITS="off"
         ).start()
         app.service_url = running.url
         yield running

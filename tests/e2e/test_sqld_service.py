@@ -182,12 +182,7 @@ async def test_a_replica_follows_nobody_elses_database(service: Service, tmp_pat
     assert "no such table" in rows
     # Without a name in the path the token says which database it is: one's own.
     _, found = await asyncio.to_thread(
-        replica,
-        tmp_path / "b.db",
-        service.url,
-        mine["access_token"],
-        "sync",
-        select,
+        replica, tmp_path / "b.db", service.url, mine["access_token"], "sync", select
     )
     assert found == []
 

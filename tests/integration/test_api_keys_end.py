@@ -97,11 +97,7 @@ def change_password(**more: Any) -> tuple[str, dict[str, Any]]:
     return "/api/auth/change-password", body
 
 
-ENDING_ALL = [
-    change_password(),
-    ("/api/auth/revoke-other-sessions", {}),
-    ("/api/auth/revoke-sessions", {}),
-]
+ENDING_ALL = [change_password(), ("/api/auth/revoke-other-sessions", {}), ("/api/auth/revoke-sessions", {})]
 
 
 @pytest.mark.parametrize(("path", "body"), ENDING_ALL)

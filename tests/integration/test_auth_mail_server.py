@@ -111,11 +111,7 @@ async def test_nor_by_signing_up_where_addresses_must_be_verified(tmp_path: Path
         await app.write('UPDATE "user" SET "emailVerified" = 1')
         mailbox.recipients.clear()
         body = {"name": "N", "password": "another-pass-22"}
-        doors = {
-            "/api/auth/sign-up/email": 200,
-            "/api/auth/register": 403,
-            "/api/v1/auth/signup": 403,
-        }
+        doors = {"/api/auth/sign-up/email": 200, "/api/auth/register": 403, "/api/v1/auth/signup": 403}
         for number, (path, status) in enumerate(doors.items()):
             fresh = f"new-{number}@example.com"
             replies = [await app.post(path, {**body, "email": email}) for email in (ADA, fresh)]

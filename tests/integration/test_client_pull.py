@@ -53,11 +53,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
 
 
 def app_of(registry: Registry) -> Litestar:
-    return Litestar(
-        [registry_routes(registry)],
-        exception_handlers=EXCEPTION_HANDLERS,
-        logging_config=None,
-    )
+    return Litestar([registry_routes(registry)], exception_handlers=EXCEPTION_HANDLERS, logging_config=None)
 
 
 def client_of(registry: Registry, tamper: Tampering | None = None, **options: Any) -> FreeholdClient:

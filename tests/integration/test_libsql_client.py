@@ -55,11 +55,7 @@ async def test_floats_that_are_not_finite_are_stored_whole(client: Client) -> No
     await client.execute("CREATE TABLE t (id, x REAL)")
     await client.execute("INSERT INTO t VALUES (1, ?), (2, ?), (?, ?)", [math.inf, -math.inf, 3, math.nan])
     found = await client.execute("SELECT id, x = 9e999, x = -9e999, typeof(x) FROM t ORDER BY id")
-    assert [row.astuple() for row in found] == [
-        (1, 1, 0, "real"),
-        (2, 0, 1, "real"),
-        (3, None, None, "null"),
-    ]
+    assert [row.astuple() for row in found] == [(1, 1, 0, "real"), (2, 0, 1, "real"), (3, None, None, "null")]
     by_name = await client.execute("SELECT id FROM t WHERE x = :low", {"low": -math.inf})
     assert [row[0] for row in by_name] == [2]
 

@@ -246,9 +246,7 @@ async def test_plain_errors_of_sql_have_the_codes_of_sqlite(place: GuardedDataba
     ]
 
 
-async def test_what_the_schema_makes_too_large_is_an_error_of_that_statement(
-    gateway: Served,
-) -> None:
+async def test_what_the_schema_makes_too_large_is_an_error_of_that_statement(gateway: Served) -> None:
     name = "too-large"
     caller = await gateway.database(name)
     await caller.run("CREATE TABLE t (a)")

@@ -151,9 +151,7 @@ async def test_what_a_killed_process_left_is_found_and_finished(
     house.check(4)
 
 
-def test_processes_killed_at_any_moment_again_and_again_leave_nothing_behind(
-    house: CrashSite,
-) -> None:
+def test_processes_killed_at_any_moment_again_and_again_leave_nothing_behind(house: CrashSite) -> None:
     seed = random.randrange(10**6)
     source = random.Random(seed)
     kills, each_time = 12, 5  # however fast the machine is, there is work to be killed in

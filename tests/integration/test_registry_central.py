@@ -10,12 +10,7 @@ import pytest
 from freehold.errors import CentralUnavailable
 from freehold.migrate.signature import RegistryTampered
 from freehold.migrate.types import Migration
-from freehold.registry.types import (
-    AlreadyPublished,
-    PublishedMigrationChanged,
-    PublishReport,
-    RegistryMoved,
-)
+from freehold.registry.types import AlreadyPublished, PublishedMigrationChanged, PublishReport, RegistryMoved
 from tests.integration.registry_parts import OTHER_SIGNER, history, open_registry
 from tests.support.central_place import CentralPlace
 

@@ -15,14 +15,7 @@ from freehold.migrate.apply import Retries, apply
 from freehold.migrate.dump import dump
 from freehold.migrate.failures import DatabaseBusy
 from freehold.migrate.schema import read_schema
-from freehold.migrate.snapshot import (
-    Scratch,
-    Snapshot,
-    SnapshotUnfit,
-    build_snapshot,
-    load,
-    sqlite_scratch,
-)
+from freehold.migrate.snapshot import Scratch, Snapshot, SnapshotUnfit, build_snapshot, load, sqlite_scratch
 from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.types import LedgerState, Migration, chains
 from freehold.providers.sqlite.file_target import local_scratch

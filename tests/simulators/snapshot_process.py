@@ -8,13 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.simulators.provisioning_process import (
-    MIGRATIONS,
-    DoomedProvider,
-    DoomedStore,
-    Fate,
-    Installation,
-)
+from tests.simulators.provisioning_process import MIGRATIONS, DoomedProvider, DoomedStore, Fate, Installation
 
 from freehold.central.engine import open_central
 from freehold.migrate.types import chains

@@ -16,15 +16,7 @@ from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.profiles import Profile
 from freehold.tenants.ports import Open
-from freehold.tenants.types import (
-    UNPROVISIONED,
-    Claim,
-    Database,
-    DatabaseToken,
-    Marked,
-    Tenant,
-    TenantState,
-)
+from freehold.tenants.types import UNPROVISIONED, Claim, Database, DatabaseToken, Marked, Tenant, TenantState
 
 _START_MS = 1_700_000_000_000
 _SETTLE_ROUNDS = 60

@@ -169,12 +169,7 @@ async def running_auth(
     place = place or CentralPlace(path=folder / "central.db")
     listener, url = listen()
     public_url = public_url or url
-    async with auth_and_tokens(place, public_url, hasher) as (
-        parts,
-        tokens,
-        central,
-        created,
-    ):
+    async with auth_and_tokens(place, public_url, hasher) as (parts, tokens, central, created):
         checked = Settings(better_auth_url=public_url, **settings)
         addresses = email_addresses(central, Outbox(folder / "outbox.jsonl", "Freehold"), SECRET, checked)
         must_verify = checked.email_verification == "required"
@@ -195,13 +190,7 @@ async def running_auth(
             AdminEndpoints(edge, UserAdmin(auth, CentralUserAdmin(central, users), addresses.notices)),
         ]
         app = Litestar(
-            [
-                auth_routes(edge, endpoints),
-                form_routes(edge),
-                me,
-                change_me,
-                admin,
-            ],
+            [auth_routes(edge, endpoints), form_routes(edge), me, change_me, admin],
             dependencies={
                 "auth": Provide(lambda: auth, sync_to_thread=False),
                 "pairs": Provide(lambda: tokens.pairs, sync_to_thread=False),

@@ -114,10 +114,7 @@ class _OnTurso(_Remote):
 @contextmanager
 def fleet(kind: str) -> Iterator[Fleet]:
     """An installation with the registry published and nobody in it."""
-    with (
-        tempfile.TemporaryDirectory(prefix="fleet-") as folder,
-        opened(kind, Path(folder) / "data") as place,
-    ):
+    with tempfile.TemporaryDirectory(prefix="fleet-") as folder, opened(kind, Path(folder) / "data") as place:
         done = place.run("registry", "publish")
         assert done.returncode == 0, done.stderr
         yield place

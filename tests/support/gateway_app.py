@@ -180,8 +180,7 @@ async def served_by_supervised_sqld(
 
 @contextlib.asynccontextmanager
 async def _served(
-    folder: Path,
-    make: Callable[[str, Ed25519PrivateKey], LocalProvider | SqldProvider],
+    folder: Path, make: Callable[[str, Ed25519PrivateKey], LocalProvider | SqldProvider]
 ) -> AsyncIterator[Served]:
     listener, url = listen()
     key = load_or_create_key(folder / "key.pem")
@@ -191,10 +190,7 @@ async def _served(
     inner = Litestar([gateway_routes(gateway)], openapi_config=None, logging_config=None)
     app = inner if replicas is None else DatabasePaths(inner, gateway)
     try:
-        async with (
-            serving(app, listener),
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as http,
-        ):
+        async with serving(app, listener), aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as http:
             yield Served(url, provider, key, http)
     finally:
         await provider.aclose()

@@ -83,13 +83,7 @@ class CodesInMemory:
     @property
     def codes(self) -> Codes:
         return Codes(
-            self.table,
-            self.post,
-            self,
-            "a-secret",
-            self.rate,
-            clock=lambda: self.now,
-            new_code=self.new_code,
+            self.table, self.post, self, "a-secret", self.rate, clock=lambda: self.now, new_code=self.new_code
         )
 
     async def at(self, email: str, source: str) -> Place:

@@ -220,11 +220,7 @@ async def test_a_key_sealed_with_another_secret_is_published_but_signs_nothing()
 async def test_a_key_of_another_kind_does_no_harm(public_key: str, private_key: str, alg: str | None) -> None:
     clock = Clock()
     row = StoredKey(
-        key_id="odd",
-        public_key=public_key,
-        private_key=private_key,
-        created_at=to_iso(clock.now),
-        alg=alg,
+        key_id="odd", public_key=public_key, private_key=private_key, created_at=to_iso(clock.now), alg=alg
     )
     store = Keys([row])
     keys = process(store, clock)

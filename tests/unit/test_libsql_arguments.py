@@ -62,12 +62,7 @@ def test_arguments_that_are_one_text_are_taken_for_a_mistake() -> None:
 
 @pytest.mark.parametrize(
     ("stmt", "args"),
-    [
-        ("SELECT ?", [1]),
-        (("SELECT ?",), [1]),
-        (("SELECT ?", [1]), None),
-        (Statement("SELECT ?", (1,)), None),
-    ],
+    [("SELECT ?", [1]), (("SELECT ?",), [1]), (("SELECT ?", [1]), None), (Statement("SELECT ?", (1,)), None)],
 )
 def test_every_form_of_a_statement_means_the_same(stmt: object, args: list[InValue] | None) -> None:
     assert to_stmt(stmt, args) == Stmt(sql="SELECT ?", args=(Integer("1"),))  # type: ignore[arg-type]

@@ -87,8 +87,7 @@ async def test_all_faults_are_told_at_once_with_the_files_names(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
-    [("0000_zero", "versions start at 1"), ("0002_late", "there is no file of version 1")],
+    ("name", "reason"), [("0000_zero", "versions start at 1"), ("0002_late", "there is no file of version 1")]
 )
 async def test_versions_start_at_1(tmp_path: Path, name: str, reason: str) -> None:
     write(tmp_path, **{name: "CREATE TABLE a (x);"})

@@ -127,10 +127,7 @@ STRINGS = st.text(alphabet="a;'\n\r-/*\"[]` ENDق", max_size=12).map(
     lambda text: "'" + text.replace("'", "''") + "'"
 )
 LITERALS = st.one_of(
-    STRINGS,
-    st.integers(0, 999).map(str),
-    st.just("x'3b'"),
-    st.just("CASE WHEN 1 THEN ';' ELSE NULL END"),
+    STRINGS, st.integers(0, 999).map(str), st.just("x'3b'"), st.just("CASE WHEN 1 THEN ';' ELSE NULL END")
 )
 COMMENTS = st.one_of(
     st.text(alphabet="a;'\"/* END", max_size=10).map(lambda text: f"--{text}\n"),

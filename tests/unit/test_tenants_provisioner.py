@@ -59,9 +59,7 @@ def world() -> Provisioners:
     return Provisioners()
 
 
-async def test_a_wake_up_provisions_at_once_without_waiting_for_the_next_look(
-    world: Provisioners,
-) -> None:
+async def test_a_wake_up_provisions_at_once_without_waiting_for_the_next_look(world: Provisioners) -> None:
     async with world.running() as provisioner:
         world.add("a")
         provisioner.wake()
@@ -92,9 +90,7 @@ async def test_a_tenant_made_by_another_process_is_found_within_a_second(world: 
         assert world.store.get("a").state is TenantState.READY
 
 
-async def test_a_tenant_that_waits_for_its_next_try_does_not_hide_new_ones(
-    world: Provisioners,
-) -> None:
+async def test_a_tenant_that_waits_for_its_next_try_does_not_hide_new_ones(world: Provisioners) -> None:
     world.store.add("waiting", due_at_ms=world.clock.ms + 600_000)
     async with world.running():
         world.add("a")
@@ -102,9 +98,7 @@ async def test_a_tenant_that_waits_for_its_next_try_does_not_hide_new_ones(
         assert world.store.get("a").state is TenantState.READY
 
 
-async def test_an_idle_provisioner_asks_about_once_a_second_and_claims_nothing(
-    world: Provisioners,
-) -> None:
+async def test_an_idle_provisioner_asks_about_once_a_second_and_claims_nothing(world: Provisioners) -> None:
     async with world.running():
         await world.clock.advance(60)
     assert 55 <= world.store.calls["next_due_ms"] <= 65
@@ -154,9 +148,7 @@ async def test_sign_ups_during_an_outage_do_not_make_it_spin(world: Provisioners
         assert world.provider.checks <= checks + 1
 
 
-async def test_one_failing_tenant_is_tried_less_and_less_and_holds_up_nobody(
-    world: Provisioners,
-) -> None:
+async def test_one_failing_tenant_is_tried_less_and_less_and_holds_up_nobody(world: Provisioners) -> None:
     world.provider.broken = {"db-bad"}
     world.add("bad")
     async with world.running() as provisioner:
@@ -173,9 +165,7 @@ async def test_one_failing_tenant_is_tried_less_and_less_and_holds_up_nobody(
         assert world.store.get("bad").state is TenantState.READY
 
 
-async def test_a_migration_that_fails_here_is_retried_slowly_and_blocks_nobody(
-    world: Provisioners,
-) -> None:
+async def test_a_migration_that_fails_here_is_retried_slowly_and_blocks_nobody(world: Provisioners) -> None:
     world.provider.poisoned = {"db-bad"}
     world.add("bad", "good")
     async with world.running():
@@ -204,9 +194,7 @@ async def test_an_unexpected_error_is_logged_whole_but_its_text_stays_out_of_the
     assert [line["event"] for line in lines if line["log_level"] == "error"] == ["tenant.provisioning_failed"]
 
 
-async def test_a_provider_that_hangs_is_given_up_and_keeps_only_one_place(
-    world: Provisioners,
-) -> None:
+async def test_a_provider_that_hangs_is_given_up_and_keeps_only_one_place(world: Provisioners) -> None:
     world.provider.hanging = {"db-bad"}
     world.add("bad", *(f"t{number}" for number in range(20)))
     async with world.running(limit_s=30):
@@ -216,9 +204,7 @@ async def test_a_provider_that_hangs_is_given_up_and_keeps_only_one_place(
         assert world.store.get("bad").error == "it took too long"
 
 
-async def test_a_long_lasting_tenant_keeps_its_lease_against_a_second_process(
-    world: Provisioners,
-) -> None:
+async def test_a_long_lasting_tenant_keeps_its_lease_against_a_second_process(world: Provisioners) -> None:
     world.provider.took_s = 60
     world.add("slow")
     async with world.running(lease_s=10), world.running(lease_s=10):
@@ -296,9 +282,7 @@ async def test_the_central_database_going_away_in_mid_work_is_not_held_against_t
     assert (tenant.state, tenant.attempts, tenant.error) == (TenantState.READY, 0, None)
 
 
-async def test_a_success_that_cannot_be_recorded_is_no_failure_of_the_tenant(
-    world: Provisioners,
-) -> None:
+async def test_a_success_that_cannot_be_recorded_is_no_failure_of_the_tenant(world: Provisioners) -> None:
     world.store.away_for = {"mark_ready"}
     world.add("a")
     async with world.running():
@@ -310,9 +294,7 @@ async def test_a_success_that_cannot_be_recorded_is_no_failure_of_the_tenant(
         assert world.store.get("a").state is TenantState.READY
 
 
-async def test_a_lease_lost_while_central_was_away_is_taken_up_by_the_same_work(
-    world: Provisioners,
-) -> None:
+async def test_a_lease_lost_while_central_was_away_is_taken_up_by_the_same_work(world: Provisioners) -> None:
     world.provider.took_s = 50
     world.add("a")
     async with world.running(lease_s=10):
@@ -324,9 +306,7 @@ async def test_a_lease_lost_while_central_was_away_is_taken_up_by_the_same_work(
     assert world.provider.created["db-a"] == 1
 
 
-async def test_a_migration_published_meanwhile_is_applied_before_it_is_ready(
-    world: Provisioners,
-) -> None:
+async def test_a_migration_published_meanwhile_is_applied_before_it_is_ready(world: Provisioners) -> None:
     world.add("a")
     bring, published = world.provider.bring_up_to_date, iter([4, 5])
 

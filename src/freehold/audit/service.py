@@ -182,7 +182,4 @@ class _Check:
 
     def _hold_against_anchor(self) -> None:
         if self._anchors.get(self.seq, self.hash) != self.hash:
-            self.fault = (
-                self.seq,
-                "an anchor has another hash for it: it, or one before it, was rewritten",
-            )
+            self.fault = (self.seq, "an anchor has another hash for it: it, or one before it, was rewritten")

@@ -193,12 +193,7 @@ Examples:
 @click.argument(
     "file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
-@click.option(
-    "--at",
-    callback=_moment,
-    metavar="MOMENT",
-    help="Point in time to restore to (Turso only).",
-)
+@click.option("--at", callback=_moment, metavar="MOMENT", help="Point in time to restore to (Turso only).")
 @click.option(
     "--accept-changes", is_flag=True, help="Also if tables differ from what the migrations created."
 )

@@ -6,12 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import click
 import msgspec
 
-from freehold.cli.context import (
-    EXIT_DONE,
-    async_command,
-    command_listing,
-    echo_json,
-)
+from freehold.cli.context import EXIT_DONE, async_command, command_listing, echo_json
 from freehold.cli.lazy import LazyGroup
 from freehold.cli.progress import one_line
 from freehold.tenants.types import Tenant, TenantState

@@ -109,10 +109,7 @@ def proved_parts(page: MigrationPage, public_key: str | None) -> tuple[Part, ...
         raise _not_signed(page)
     if page.release is not None:
         stand = ReleaseText(
-            version=page.version,
-            chain=page.chain,
-            counter=page.counter,
-            expires_at_s=page.expires_at_s,
+            version=page.version, chain=page.chain, counter=page.counter, expires_at_s=page.expires_at_s
         )
         return proved(page.release.text, page.release.signature, public_key, stand)
     if page.counter >= FIRST_COUNTER:

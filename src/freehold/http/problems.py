@@ -92,13 +92,7 @@ _NOT_A_CHOICE = "Invalid enum value "
 
 
 def problem(
-    request: Asked,
-    status: int,
-    code: str,
-    detail: str,
-    *,
-    headers: dict[str, str] | None = None,
-    **more: Any,
+    request: Asked, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any
 ) -> Response[bytes]:
     """One problem document. `code` is for programs, `detail` for people."""
     body = {

@@ -169,12 +169,7 @@ class OidcProvider:
         metadata = await self.issuer.metadata()
         _require_issuer(metadata, issuer)
         tokens = await exchange(
-            self.outbound,
-            metadata.token_endpoint,
-            self.us,
-            code,
-            question,
-            auth_method=metadata.auth_method,
+            self.outbound, metadata.token_endpoint, self.us, code, question, auth_method=metadata.auth_method
         )
         claims = await self._claims(metadata, tokens, question.nonce)
         if not claims.get("email") and metadata.userinfo_endpoint:
@@ -212,11 +207,7 @@ class OidcProvider:
                     "aud": {"essential": True, "value": self.us.client_id},
                     "nonce": {"essential": True, "value": nonce},
                 },
-                params={
-                    "nonce": nonce,
-                    "client_id": self.us.client_id,
-                    "access_token": tokens.access_token,
-                },
+                params={"nonce": nonce, "client_id": self.us.client_id, "access_token": tokens.access_token},
             )
             claims.validate(leeway=_LEEWAY_S)
         # The rest is what JSON of the wrong shape makes of the library's own checks.

@@ -83,13 +83,7 @@ class Client(ABC):
     """One database. Safe to share between tasks of one event loop."""
 
     @abstractmethod
-    async def execute(
-        self,
-        stmt: InStatement,
-        args: InArgs = None,
-        *,
-        idempotent: bool = False,
-    ) -> ResultSet:
+    async def execute(self, stmt: InStatement, args: InArgs = None, *, idempotent: bool = False) -> ResultSet:
         """Run one statement on its own.
 
         `idempotent` says that running it twice is as good as once, so that it may be sent again when no answer
@@ -102,11 +96,7 @@ class Client(ABC):
 
     @abstractmethod
     async def batch(
-        self,
-        stmts: Sequence[InStatement],
-        *,
-        mode: Mode = "deferred",
-        idempotent: bool = False,
+        self, stmts: Sequence[InStatement], *, mode: Mode = "deferred", idempotent: bool = False
     ) -> list[ResultSet]:
         """Run all statements in one transaction and one round trip, or none of them. Raises as `execute`."""
 

@@ -55,11 +55,7 @@ class ResultSet:
     __slots__ = ("_columns", "_last_insert_rowid", "_rows", "_rows_affected")
 
     def __init__(
-        self,
-        columns: tuple[str, ...],
-        rows: list[Row],
-        rows_affected: int,
-        last_insert_rowid: int | None,
+        self, columns: tuple[str, ...], rows: list[Row], rows_affected: int, last_insert_rowid: int | None
     ) -> None:
         self._columns = columns
         self._rows = rows

@@ -130,11 +130,7 @@ class Stream:
         self._begin = sql
 
     async def run(
-        self,
-        stmts: Sequence[Stmt],
-        *,
-        close: bool = False,
-        repeatable: Callable[[], bool] = never,
+        self, stmts: Sequence[Stmt], *, close: bool = False, repeatable: Callable[[], bool] = never
     ) -> list[Result[Rows]]:
         """Run statements in order until one fails, in one round trip.
 

@@ -76,13 +76,7 @@ class SmtpMailer:
     """
 
     def __init__(
-        self,
-        server: SmtpServer,
-        sender: str,
-        app: str,
-        tls: ssl.SSLContext,
-        *,
-        timeout_s: float = _TIMEOUT_S,
+        self, server: SmtpServer, sender: str, app: str, tls: ssl.SSLContext, *, timeout_s: float = _TIMEOUT_S
     ) -> None:
         """`sender` is the header From: `Name <address>`. `tls` says whose certificates are believed."""
         self._server = server

@@ -76,23 +76,14 @@ class TokenSigner:
     """Mints database tokens, of the profile `most` at most. Signing takes some 50 µs and never waits."""
 
     def __init__(
-        self,
-        private_key: Ed25519PrivateKey,
-        *,
-        most: Profile = "full",
-        now: Callable[[], float] = time.time,
+        self, private_key: Ed25519PrivateKey, *, most: Profile = "full", now: Callable[[], float] = time.time
     ) -> None:
         self._private_key = private_key
         self._most = most
         self._now = now
 
     def mint(
-        self,
-        database_name: str,
-        asked: Profile,
-        subject: str,
-        lifetime_s: int,
-        generation: int = 0,
+        self, database_name: str, asked: Profile, subject: str, lifetime_s: int, generation: int = 0
     ) -> DatabaseToken:
         """A new token that opens this database only; `subject` says for whom."""
         profile = narrowed(asked, self._most)

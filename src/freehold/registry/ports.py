@@ -4,14 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from freehold.audit.types import Event
-from freehold.registry.types import (
-    KeyStatement,
-    Manifest,
-    PartFile,
-    PublishedMigration,
-    RegistryKey,
-    Stored,
-)
+from freehold.registry.types import KeyStatement, Manifest, PartFile, PublishedMigration, RegistryKey, Stored
 
 
 class RegistryStore(Protocol):

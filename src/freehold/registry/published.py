@@ -19,14 +19,7 @@ from freehold.migrate.signature import (
 )
 from freehold.migrate.types import GENESIS, BadMigration, Migration, chain
 from freehold.registry.ports import RegistryStore
-from freehold.registry.types import (
-    KeyStatement,
-    Manifest,
-    PartFile,
-    PublishedMigration,
-    RegistryKey,
-    Stored,
-)
+from freehold.registry.types import KeyStatement, Manifest, PartFile, PublishedMigration, RegistryKey, Stored
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,10 +64,7 @@ class PublishedRegistry:
 def stand_of(state: Manifest) -> ReleaseText:
     """What the state's text has to say, but for the parts."""
     return ReleaseText(
-        version=state.version,
-        chain=state.chain,
-        counter=state.counter,
-        expires_at_s=state.expires_at_s,
+        version=state.version, chain=state.chain, counter=state.counter, expires_at_s=state.expires_at_s
     )
 
 

@@ -305,10 +305,7 @@ class Registry:
         return sign_state(release, signer)
 
     async def _compared(
-        self,
-        migrations: Sequence[Migration],
-        signed: SignedRelease | None,
-        parts: Sequence[PartFile] | None,
+        self, migrations: Sequence[Migration], signed: SignedRelease | None, parts: Sequence[PartFile] | None
     ) -> tuple[PublishedRegistry, PublishReport, Sequence[PartFile]]:
         snapshot = await self.snapshot()
         await asyncio.to_thread(require_text, migrations)

@@ -61,11 +61,7 @@ class MigrateOne:
             step = await self.prepare(step)
             counting = _Counting(await self.open(step.database_name))
             done = await apply(
-                counting,
-                self.migrations,
-                to=self.to_version,
-                recorded=step.recorded_version,
-                distrusts=True,
+                counting, self.migrations, to=self.to_version, recorded=step.recorded_version, distrusts=True
             )
             ended = Ended(step=step, state="migrated" if done.applied else "skipped", version=done.version)
         except Exception as error:  # whatever one tenant meets must not stop the others

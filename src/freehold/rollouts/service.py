@@ -265,11 +265,7 @@ class Rollouts:
         return prepare
 
     async def _move(
-        self,
-        rollout_id: str,
-        source: RolloutState,
-        target: RolloutState,
-        reason: str | None,
+        self, rollout_id: str, source: RolloutState, target: RolloutState, reason: str | None
     ) -> Rollout:
         """The rollout in the target state, from which nothing changes it."""
         await self.store.move(rollout_id, (source,), target, reason)

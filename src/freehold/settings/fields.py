@@ -76,8 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="sqld's folder, if it is on this machine: lets `tenants reconcile` find orphans."),
     ] = None
     sqld_supervisor_url: Annotated[
-        str,
-        Meta(description="Where `freehold sqld` answers for its sqld, e.g. http://127.0.0.1:9091."),
+        str, Meta(description="Where `freehold sqld` answers for its sqld, e.g. http://127.0.0.1:9091.")
     ] = ""
     sqld_cores: Annotated[
         int,
@@ -88,12 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 0
     sqld_memory_mb: Annotated[
-        int,
-        Meta(
-            ge=128,
-            le=1_000_000,
-            description="Memory of SQLite in a sqld that Freehold starts, in MB.",
-        ),
+        int, Meta(ge=128, le=1_000_000, description="Memory of SQLite in a sqld that Freehold starts, in MB.")
     ] = 1024
     turso_api_token: Annotated[
         Secret, Meta(description="Platform token of Turso, from `turso auth api-tokens mint`.")
@@ -181,8 +175,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="better-auth's cookie cache, for front ends that read sessions from the cookie."),
     ] = "off"
     rate_limits: Annotated[
-        Literal["on", "off"],
-        Meta(description="`off` for benchmarks, and behind a limiter of one's own."),
+        Literal["on", "off"], Meta(description="`off` for benchmarks, and behind a limiter of one's own.")
     ] = "on"
     rate_limit_auth: Annotated[
         Rate, Meta(description="/api/auth, each path and client address: NUMBER/SECONDS, or `off`.")

@@ -54,13 +54,7 @@ class PendingOperations(Protocol):
     """Each method is one short transaction. All raise `CentralUnavailable` when the database does not answer."""
 
     async def claim(
-        self,
-        provider: str,
-        *,
-        due_by_ms: int,
-        lease_until_ms: int,
-        limit: int,
-        only_of: str | None = None,
+        self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int, only_of: str | None = None
     ) -> Sequence[PendingOperation]:
         """Take what is due at `due_by_ms`, of this tenant only if one is named. Of two callers only one gets it.
 

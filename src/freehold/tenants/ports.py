@@ -10,14 +10,7 @@ from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.profiles import Profile
 from freehold.tenants.listing import ListedTenants
-from freehold.tenants.types import (
-    Claim,
-    Database,
-    DatabaseToken,
-    Marked,
-    Tenant,
-    TenantState,
-)
+from freehold.tenants.types import Claim, Database, DatabaseToken, Marked, Tenant, TenantState
 
 Open = Callable[[str], Awaitable[Target]]  # a database by its name, as a target for migrations
 

@@ -10,13 +10,7 @@ from freehold.log import get_logger
 from freehold.profiles import Profile
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended
 from freehold.tenants.ports import DatabaseProvider, TenantStore
-from freehold.tenants.types import (
-    PendingDatabase,
-    ReadyDatabase,
-    Tenant,
-    TenantState,
-    UserDatabase,
-)
+from freehold.tenants.types import PendingDatabase, ReadyDatabase, Tenant, TenantState, UserDatabase
 
 _PAGE = 500
 # Making a database takes milliseconds; after a failure the next try may be further away.

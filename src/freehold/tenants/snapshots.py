@@ -142,12 +142,7 @@ class Snapshots:
             log.warning("snapshot.failed", version=version, reason=reason, retry_in_s=_RETRY_S)
             return None
         except SnapshotUnfit as error:
-            log.warning(
-                "snapshot.unfit",
-                version=version,
-                reason=str(error),
-                consequence=_CONSEQUENCE,
-            )
+            log.warning("snapshot.unfit", version=version, reason=str(error), consequence=_CONSEQUENCE)
             return None
         except Exception as error:  # a bug here must cost time, not tenants
             log.error("snapshot.unfit", version=version, exc_info=error)  # noqa: TRY400 - no handler of ours

@@ -16,10 +16,7 @@ _END = "<!-- the table ends -->\n"
 def rendered(found: Mapping[str, Outcome]) -> str:
     """The table, with what was tried at any one place; that all is as expected was seen before."""
     notes: list[str] = []
-    rows = [
-        "| client | works | files | sqld | Turso |",
-        "|---|---|---|---|---|",
-    ]
+    rows = ["| client | works | files | sqld | Turso |", "|---|---|---|---|---|"]
     for name, outcome in found.items():
         client = CLIENTS[name]
         title = f"{client.name} {version_of(client)}".strip()

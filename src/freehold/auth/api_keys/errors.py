@@ -1,13 +1,6 @@
 """What making and using API keys refuses."""
 
-from freehold.errors import (
-    BetterAuth,
-    Forbidden,
-    InvalidInput,
-    NotFound,
-    RateLimited,
-    Unauthenticated,
-)
+from freehold.errors import BetterAuth, Forbidden, InvalidInput, NotFound, RateLimited, Unauthenticated
 
 _NEVER_S = 86_400
 

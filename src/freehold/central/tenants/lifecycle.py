@@ -128,13 +128,7 @@ class CentralLifecycle:
         now = self.central.now()
         async with self.central.write() as db:
             await add_unowned(
-                db,
-                database_name,
-                provider,
-                state=MAKING,
-                due_at_ms=until_ms,
-                now=now,
-                tenant_id=tenant_id,
+                db, database_name, provider, state=MAKING, due_at_ms=until_ms, now=now, tenant_id=tenant_id
             )
 
     async def keep(self, database_name: str, until_ms: int) -> bool:

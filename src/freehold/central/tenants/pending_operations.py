@@ -37,13 +37,7 @@ class CentralPendingOperations:
     central: Central
 
     async def claim(
-        self,
-        provider: str,
-        *,
-        due_by_ms: int,
-        lease_until_ms: int,
-        limit: int,
-        only_of: str | None = None,
+        self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int, only_of: str | None = None
     ) -> Sequence[PendingOperation]:
         times = {"due_by_ms": due_by_ms, "lease_until_ms": lease_until_ms}
         async with self.central.write() as db:

@@ -8,14 +8,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from freehold.central.engine import Central
 from freehold.central.tables import tenant as tenants
 from freehold.central.tables import unowned_database as unowned
-from freehold.central.tenants.rows import (
-    DISCARDED,
-    MAKING,
-    WAITING,
-    add_unowned,
-    is_reserved,
-    take_reserved,
-)
+from freehold.central.tenants.rows import DISCARDED, MAKING, WAITING, add_unowned, is_reserved, take_reserved
 from freehold.tenants.pool import SchemaKey
 from freehold.tenants.types import UNPROVISIONED, Tenant
 

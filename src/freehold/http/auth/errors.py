@@ -1,13 +1,6 @@
 """What `/api/auth` refuses before, or instead of, a service: bodies, pages, and words of better-auth's own."""
 
-from freehold.errors import (
-    BetterAuth,
-    Forbidden,
-    InvalidInput,
-    NotFound,
-    TooLarge,
-    Unauthenticated,
-)
+from freehold.errors import BetterAuth, Forbidden, InvalidInput, NotFound, TooLarge, Unauthenticated
 
 # Who calls.
 

@@ -162,10 +162,7 @@ class HealthController(Controller):
 
     @get("/ready", operation_id="ready")
     async def ready(
-        self,
-        request: Asked,
-        readiness: NamedDependency[Readiness],
-        damage: NamedDependency[DamageReport],
+        self, request: Asked, readiness: NamedDependency[Readiness], damage: NamedDependency[DamageReport]
     ) -> ReadyReply:
         """The central database and the provider answer; 503 with the one that does not.
 

@@ -62,10 +62,7 @@ class PublishingController(Controller):
         request_max_body_size=_MAX_BODY_BYTES,
     )
     async def publish(
-        self,
-        request: Asked,
-        registry: NamedDependency[Registry],
-        data: JSONBody[PublishRequest],
+        self, request: Asked, registry: NamedDependency[Registry], data: JSONBody[PublishRequest]
     ) -> PublishAnswer:
         """Publish what CI has signed: all that is new or nothing. Safe to repeat; `dry_run` writes nothing.
 

@@ -15,13 +15,7 @@ from typing import Any
 import apsw
 
 from freehold.errors import FreeholdError, ProviderUnavailable, Unavailable
-from freehold.libsql.protocol import (
-    Batch,
-    BatchResult,
-    CloseReq,
-    CursorReq,
-    PipelineReq,
-)
+from freehold.libsql.protocol import Batch, BatchResult, CloseReq, CursorReq, PipelineReq
 from freehold.providers.desk import Desk
 from freehold.providers.failures import Gone, SqlFailure
 from freehold.providers.fair_semaphore import FairSemaphore

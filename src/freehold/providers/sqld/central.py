@@ -23,12 +23,7 @@ _MOST_FILES = 3  # beside the data of one database
 
 
 async def open_central_namespace(
-    admin_url: str,
-    admin_key: str,
-    private_key: Ed25519PrivateKey,
-    name: str,
-    *,
-    data_dir: Path | None = None,
+    admin_url: str, admin_key: str, private_key: Ed25519PrivateKey, name: str, *, data_dir: Path | None = None
 ) -> Callable[[], str]:
     """Make the namespace if there is none; returns what gives a token for it. Commits there are synced to disk.
 
@@ -54,12 +49,7 @@ async def open_central_namespace(
 
 
 async def find_central_namespace(
-    admin_url: str,
-    admin_key: str,
-    private_key: Ed25519PrivateKey,
-    name: str,
-    *,
-    data_dir: Path | None = None,
+    admin_url: str, admin_key: str, private_key: Ed25519PrivateKey, name: str, *, data_dir: Path | None = None
 ) -> Callable[[], str] | None:
     """What gives a token for a namespace that is there and has our key; None if there is none, or not ours.
 

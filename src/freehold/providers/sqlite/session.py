@@ -28,12 +28,7 @@ from freehold.providers.sqlite.run import Bindings, Description, Run
 from freehold.providers.sqlite.schema import KnownSchema
 from freehold.providers.sqlite.statement_timeout import LOOK_EVERY_STEPS, StatementTimeout
 from freehold.providers.sqlite.values import from_row
-from freehold.sql.guard import (
-    MAX_LENGTH,
-    RefusedSql,
-    check_sql,
-    may_change_schema,
-)
+from freehold.sql.guard import MAX_LENGTH, RefusedSql, check_sql, may_change_schema
 from freehold.sql.inspection import in_our_words
 from freehold.sql.profiles import is_beyond_rows, reading_only, refusal
 from freehold.sql.statements import Outline, outline

@@ -11,14 +11,7 @@ import aiohttp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
-from freehold.errors import (
-    Conflict,
-    Forbidden,
-    NotFound,
-    ProviderUnavailable,
-    Unauthenticated,
-    Unavailable,
-)
+from freehold.errors import Conflict, Forbidden, NotFound, ProviderUnavailable, Unauthenticated, Unavailable
 from freehold.libsql.http import HranaTarget
 from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Stmt
 from freehold.migrate.copying import Copied
@@ -210,11 +203,7 @@ class TursoProvider:
         return nullcontext(self.open)
 
     async def mint_token(
-        self,
-        database_name: str,
-        asked: Profile,
-        subject: str,
-        generation: int = 0,
+        self, database_name: str, asked: Profile, subject: str, generation: int = 0
     ) -> DatabaseToken:
         """A token that opens this database only; the same one for all sessions until shortly before its end.
 

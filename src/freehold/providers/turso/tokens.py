@@ -45,12 +45,7 @@ class TokenCache:
     """
 
     def __init__(
-        self,
-        mint: Mint,
-        *,
-        lifetime_s: int,
-        now: Callable[[], float] = time.time,
-        capacity: int = _CACHED,
+        self, mint: Mint, *, lifetime_s: int, now: Callable[[], float] = time.time, capacity: int = _CACHED
     ) -> None:
         self._mint = mint
         self._lifetime_s = lifetime_s

@@ -65,10 +65,7 @@ _REFUSALS = (
         "Something stands on it: a key, an index, a view or a CHECK. Drop that before, or rebuild the table: "
         "`freehold registry diff` writes that.",
     ),
-    (
-        r"values for|columns but|columns were supplied",
-        "Name the columns, and give as many values.",
-    ),
+    (r"values for|columns but|columns were supplied", "Name the columns, and give as many values."),
     (
         r"incomplete input",
         "The statement ends before it is whole: a parenthesis, CASE or trigger is not closed.",
@@ -83,10 +80,7 @@ _REFUSALS = (
         "It is no SQL that SQLite knows. Correct it where the message points; lines of a shell (`.mode`) and "
         "other databases' dialects have no place here.",
     ),
-    (
-        r"transaction",
-        "Leave BEGIN, COMMIT and the like out: a migration runs in one transaction anyway.",
-    ),
+    (r"transaction", "Leave BEGIN, COMMIT and the like out: a migration runs in one transaction anyway."),
     (
         r"interrupted|too (big|many|large|complex)|out of memory",
         "It is too much for one migration: divide it.",
@@ -94,38 +88,20 @@ _REFUSALS = (
 )
 
 _FILES = (
-    (
-        r"byte order mark",
-        "Save the file as UTF-8 without a byte order mark.",
-    ),
-    (
-        r"is not UTF-8",
-        "Save the file as UTF-8; the message has the first line that is none.",
-    ),
-    (
-        r"over the limit",
-        "Divide it into several migrations, each with the next number.",
-    ),
-    (
-        r"versions start at 1",
-        "Give it a number from 0001 on.",
-    ),
+    (r"byte order mark", "Save the file as UTF-8 without a byte order mark."),
+    (r"is not UTF-8", "Save the file as UTF-8; the message has the first line that is none."),
+    (r"over the limit", "Divide it into several migrations, each with the next number."),
+    (r"versions start at 1", "Give it a number from 0001 on."),
     (
         r"^expected ",
         "Rename it to NNNN_snake_case_name.sql, e.g. 0002_add_tags.sql. `freehold registry new NAME` makes files "
         "with the right name; other SQL belongs in another folder.",
     ),
-    (
-        r"",
-        "Make sure that the file is there and may be read by the user who runs this.",
-    ),
+    (r"", "Make sure that the file is there and may be read by the user who runs this."),
 )
 
 _NAMES = (
-    (
-        r"a name is snake_case",
-        "Rename it: a-z, 0-9 and single _ between words, 100 characters at most.",
-    ),
+    (r"a name is snake_case", "Rename it: a-z, 0-9 and single _ between words, 100 characters at most."),
 )
 
 _INDEXES = (

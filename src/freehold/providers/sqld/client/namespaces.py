@@ -179,11 +179,7 @@ class Namespaces:
         return head
 
     async def _sent_when_back(
-        self,
-        head: bytes,
-        body: bytes,
-        error: ProviderUnavailable,
-        place: Place | None,
+        self, head: bytes, body: bytes, error: ProviderUnavailable, place: Place | None
     ) -> Answer:
         """Nothing was sent, so that it can be tried again."""
         loop = asyncio.get_running_loop()

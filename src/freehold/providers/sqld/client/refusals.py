@@ -202,10 +202,7 @@ def _replaced(found: re.Match[bytes]) -> bytes:
     except msgspec.MsgspecError:
         return found[0]
     error = our_error(message, found[2].decode())
-    return b'"message":%s,"code":%s' % (
-        msgspec.json.encode(error.message),
-        msgspec.json.encode(error.code),
-    )
+    return b'"message":%s,"code":%s' % (msgspec.json.encode(error.message), msgspec.json.encode(error.code))
 
 
 def cut(data: bytes) -> int:

@@ -167,10 +167,7 @@ class Places:
         holder = self._holders.get(database_name)
         if holder is None:
             return [], []
-        return (
-            [str(key) for key in holder.streams],
-            [key for key in holder.others if isinstance(key, str)],
-        )
+        return ([str(key) for key in holder.streams], [key for key in holder.others if isinstance(key, str)])
 
     def closed(self, database_name: str, baton: str) -> None:
         """We closed this stream; going on with it raises `StreamExpired`."""

@@ -162,14 +162,7 @@ class Turn:
     )  # fmt: skip
 
     def __init__(
-        self,
-        turns: "Occupancy",
-        share: Share,
-        call: Call,
-        now: float,
-        *,
-        lane: Lane,
-        is_quick: bool,
+        self, turns: "Occupancy", share: Share, call: Call, now: float, *, lane: Lane, is_quick: bool
     ) -> None:
         self.turns = turns
         self.share = share

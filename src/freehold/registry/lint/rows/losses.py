@@ -19,24 +19,8 @@ from freehold.migrate.virtual import Keeps, check_sql
 from freehold.registry.diff.rows import needs_numbers
 from freehold.registry.lint.rows.compare import as_stored, blurred, is_other, unmatched, values, variants
 from freehold.registry.lint.rows.concern import concerned, counts_rows, search_tables
-from freehold.registry.lint.rows.sample import (
-    Made,
-    Sample,
-    Start,
-    sample,
-    stored,
-    without,
-)
-from freehold.registry.lint.rows.tried import (
-    Key,
-    Left,
-    Part,
-    Refused,
-    contents,
-    data_columns,
-    final,
-    tried,
-)
+from freehold.registry.lint.rows.sample import Made, Sample, Start, sample, stored, without
+from freehold.registry.lint.rows.tried import Key, Left, Part, Refused, contents, data_columns, final, tried
 from freehold.registry.lint.step import Loss, Observed
 
 _T = TypeVar("_T")
@@ -64,13 +48,7 @@ def observe_stored(start: Start, parts: Sequence[Part], before: Schema, after: S
 
 class _Watch:
     def __init__(
-        self,
-        rows: Sample,
-        parts: Sequence[Part],
-        before: Schema,
-        after: Schema,
-        *,
-        is_stored: bool = False,
+        self, rows: Sample, parts: Sequence[Part], before: Schema, after: Schema, *, is_stored: bool = False
     ) -> None:
         self._is_stored = is_stored
         self._parts = parts
@@ -104,10 +82,7 @@ class _Watch:
             for name in sorted(stale)
         )
         unfit += tuple(
-            Loss(
-                folded(name),
-                f"{name} can no longer be read: the table or a column that it indexes is gone",
-            )
+            Loss(folded(name), f"{name} can no longer be read: the table or a column that it indexes is gone")
             for name in sorted(self._unreadable())
         )
         return Observed(tuple(losses), tuple(renumbered), unfit, tuple(changes))

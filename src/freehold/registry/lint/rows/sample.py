@@ -279,8 +279,7 @@ def _insert(connection: sqlite3.Connection, table: Table, values: Values) -> boo
     places = ", ".join("?" * len(values))
     try:
         connection.execute(
-            f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})",
-            tuple(values.values()),
+            f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})", tuple(values.values())
         )
     except (sqlite3.Error, OverflowError):
         return False
