@@ -42,9 +42,7 @@ SUITES = {
 
 
 def _asked(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench", description="Measure, beside a floor or a revision."
-    )
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, beside a floor or a revision.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(SUITES)}")
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--against", metavar="REV", help="beside the source of this revision, e.g. HEAD~1")

@@ -185,12 +185,7 @@ async def _compare(case: str, new: _Side, old: _Side, revision: str, effort: Eff
 
 
 def _finding(
-    name: str,
-    unit: str,
-    pairs: list[tuple[float, float]],
-    found: Interval,
-    revision: str,
-    at_least: float | None,
+    name: str, unit: str, pairs: list[tuple[float, float]], found: Interval, revision: str, at_least: float | None
 ) -> Finding:
     ours, theirs = zip(*pairs, strict=True)
     return Finding(

@@ -14,9 +14,7 @@ def create_floor(database: str) -> Litestar:
 
     @get("/lookup")
     async def lookup() -> dict[str, str]:
-        row = db.execute(
-            'SELECT "id", "token", "userId", "expiresAt" FROM "session" WHERE token = ?', (token,)
-        )
+        row = db.execute('SELECT "id", "token", "userId", "expiresAt" FROM "session" WHERE token = ?', (token,))
         session_id, found, user_id, expires_at = row.fetchone()
         return {"id": session_id, "token": found, "userId": user_id, "expiresAt": expires_at}
 

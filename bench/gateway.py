@@ -36,14 +36,10 @@ async def run() -> AsyncIterator[Finding]:
             name = url.rstrip("/").rpartition("/")[2]
             own = NamespaceKeys(sqld.key).credentials(name, "full")
             for label, stmt in _QUERIES.items():
-                body = msgspec.json.encode(
-                    {"requests": [{"type": "execute", "stmt": stmt}, {"type": "close"}]}
-                )
+                body = msgspec.json.encode({"requests": [{"type": "execute", "stmt": stmt}, {"type": "close"}]})
                 path = f"/db/{name}/v3/pipeline"
                 ours = post(path, body, authorization=f"Bearer {token}")
-                direct = post(
-                    "/v3/pipeline", body, authorization=f"Bearer {own.token}", x_namespace_bin=own.namespace
-                )
+                direct = post("/v3/pipeline", body, authorization=f"Bearer {own.token}", x_namespace_bin=own.namespace)
                 for connections in (1, 16):
                     note(f"measuring the gateway, {label}, {connections} connections")
                     yield await _compare(label, service.port, ours, sqld.port, direct, connections)
@@ -51,9 +47,7 @@ async def run() -> AsyncIterator[Finding]:
             service.stop()
 
 
-async def _compare(
-    label: str, port: int, ours: bytes, sqld_port: int, direct: bytes, connections: int
-) -> Finding:
+async def _compare(label: str, port: int, ours: bytes, sqld_port: int, direct: bytes, connections: int) -> Finding:
     through: list[Load] = []
     floor: list[Load] = []
     for _ in range(_ROUNDS):
@@ -68,9 +62,7 @@ async def _compare(
             [load.per_second for load in floor],
             at_least=0.55,
         )
-    over_ms = statistics.median(
-        mine.p50_ms - theirs.p50_ms for mine, theirs in zip(through, floor, strict=True)
-    )
+    over_ms = statistics.median(mine.p50_ms - theirs.p50_ms for mine, theirs in zip(through, floor, strict=True))
     note(f"the gateway takes {over_ms:.3f} ms at the median; {_OVERHEAD_MS} are allowed")
     return Finding(
         name=f"gateway, {label}, x1: {_OVERHEAD_MS} ms / overhead",

@@ -115,6 +115,4 @@ def _p50_ms(done: Sequence[Done], what: str) -> float:
 
 def _times(done: Sequence[Done], what: str) -> list[float]:
     """What was refused took for ever."""
-    return sorted(float("inf") if each.fault else each.seconds for each in done if each.what == what) or [
-        float("inf")
-    ]
+    return sorted(float("inf") if each.fault else each.seconds for each in done if each.what == what) or [float("inf")]

@@ -60,9 +60,7 @@ async def run() -> AsyncIterator[Finding]:
                         floor.append(await measure(floor_port, get("/lookup"), seconds=_SECONDS))
                         ours.append(await measure(port, request, seconds=_SECONDS))
                     _must_be(ours, status)
-                    yield compare(
-                        name, "/s", [x.per_second for x in ours], [x.per_second for x in floor], at_least=0.8
-                    )
+                    yield compare(name, "/s", [x.per_second for x in ours], [x.per_second for x in floor], at_least=0.8)
         finally:
             service.stop()
             cached.stop()
@@ -79,8 +77,7 @@ async def _with_cookie_cache(service: MeasuredService) -> tuple[int, bytes, str]
 
 async def _sign_up(http: httpx.AsyncClient) -> httpx.Response:
     reply = await http.post(
-        "/api/auth/sign-up/email",
-        json={"name": "Bench", "email": "bench@example.com", "password": "correct-horse-1"},
+        "/api/auth/sign-up/email", json={"name": "Bench", "email": "bench@example.com", "password": "correct-horse-1"}
     )
     return reply.raise_for_status()
 

@@ -36,12 +36,7 @@ COUNTER = "@@COUNTER@@"
 
 class _Connection(asyncio.Protocol):
     def __init__(
-        self,
-        request: Iterator[bytes],
-        until: float,
-        pause_s: float,
-        times: list[float],
-        statuses: dict[str, int],
+        self, request: Iterator[bytes], until: float, pause_s: float, times: list[float], statuses: dict[str, int]
     ) -> None:
         self._request = request
         self._until = until
@@ -95,9 +90,7 @@ def _numbered(request: bytes, numbers: Iterator[int]) -> Iterator[bytes]:
     return (request.replace(placeholder, b"%0*d" % (len(placeholder), number)) for number in numbers)
 
 
-async def _run(
-    port: int, requests: list[bytes], connections: int, seconds: float, first: int, pause_s: float
-) -> Load:
+async def _run(port: int, requests: list[bytes], connections: int, seconds: float, first: int, pause_s: float) -> Load:
     numbers = itertools.count(first)
     loop = asyncio.get_running_loop()
     times: list[float] = []

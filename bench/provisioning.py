@@ -47,9 +47,7 @@ def history(versions: int) -> list[Migration]:
                 for part in range(2)
             )
         elif version % 2:
-            sql = (
-                f"ALTER TABLE {table} ADD COLUMN added_{version} TEXT; UPDATE {table} SET due_at = {version};"
-            )
+            sql = f"ALTER TABLE {table} ADD COLUMN added_{version} TEXT; UPDATE {table} SET due_at = {version};"
         else:
             sql = f"DROP INDEX IF EXISTS {table}_due; CREATE INDEX {table}_due ON {table} (due_at, word);"
         found.append(Migration(version=version, name=f"step_{version}", sql=sql))
@@ -65,10 +63,7 @@ class _Way:
         self._bring = bring
         self._count = 0
         self.provider = LocalProvider(
-            folder,
-            "http://127.0.0.1",
-            Ed25519PrivateKey.generate(),
-            snapshot=snapshots.get if snapshots else None,
+            folder, "http://127.0.0.1", Ed25519PrivateKey.generate(), snapshot=snapshots.get if snapshots else None
         )
 
     async def tenants_ms(self, count: int) -> float:

@@ -89,9 +89,7 @@ async def _proven(provider: SqldProvider, migrations: list[Migration]) -> Snapsh
     return snapshots
 
 
-async def _tenants_ms(
-    provider: SqldProvider, bring: Callable[[Target], Awaitable[object]], count: int
-) -> float:
+async def _tenants_ms(provider: SqldProvider, bring: Callable[[Target], Awaitable[object]], count: int) -> float:
     """Milliseconds a tenant, one after the other; the median."""
     took = []
     for _ in range(count):
@@ -129,9 +127,7 @@ class _Floor:
             assert made.status == 200, await made.text()
         token = self._keys.credentials(name, "full").token
         headers = {"Host": f"{name}.x", "Authorization": f"Bearer {token}"}
-        async with self._http.post(
-            f"{self._sqld.url}/v3/pipeline", data=self._body, headers=headers
-        ) as reply:
+        async with self._http.post(f"{self._sqld.url}/v3/pipeline", data=self._body, headers=headers) as reply:
             assert reply.status == 200, await reply.text()
             await reply.read()
 

@@ -31,12 +31,7 @@ class Finding:
 
 
 def compare(
-    name: str,
-    unit: str,
-    ours: list[float],
-    floor: list[float],
-    at_least: float | None = None,
-    beside: str = "floor",
+    name: str, unit: str, ours: list[float], floor: list[float], at_least: float | None = None, beside: str = "floor"
 ) -> Finding:
     """Pair the rounds: machines drift, so each round of ours is divided by the floor's of the same round."""
     ratios = [mine / theirs for mine, theirs in zip(ours, floor, strict=True)]

@@ -14,17 +14,7 @@ from sqlalchemy import insert
 from testbed.sqld import running_sqld
 from testbed.sqld_service import sqld_variables
 
-from bench.fleets import (
-    FIRST,
-    HISTORY,
-    bare_files,
-    bare_sqld,
-    fleet,
-    installation,
-    loop_on_files,
-    loop_on_sqld,
-    only,
-)
+from bench.fleets import FIRST, HISTORY, bare_files, bare_sqld, fleet, installation, loop_on_files, loop_on_sqld, only
 from bench.report import Finding, compare, note
 from freehold.central.tables import tenant
 from freehold.central.tenants.rows import new_tenant_row

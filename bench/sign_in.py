@@ -30,9 +30,7 @@ async def run() -> AsyncIterator[Finding]:
         service = MeasuredService(Path(folder), RATE_LIMITS="off").start()
         try:
             cookie = await _sign_up_all(service)
-            yield await _beside_the_hash(
-                "sign-in", service, [_sign_in(number) for number in range(_CONNECTIONS)]
-            )
+            yield await _beside_the_hash("sign-in", service, [_sign_in(number) for number in range(_CONNECTIONS)])
             yield await _beside_the_hash("sign-up", service, [_sign_up(f"new{COUNTER}")])
             yield await _meanwhile(service, get("/api/auth/get-session", cookie=cookie))
         finally:

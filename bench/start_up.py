@@ -94,9 +94,7 @@ async def run_against(revision: str, tree: Path, names: Sequence[str]) -> AsyncI
                 yield finding
 
 
-def _findings(
-    name: str, ours: Sequence[Start], theirs: Sequence[Start], beside: str = "floor"
-) -> Iterator[Finding]:
+def _findings(name: str, ours: Sequence[Start], theirs: Sequence[Start], beside: str = "floor") -> Iterator[Finding]:
     cpu_ms = [each.cpu_ms for each in ours], [each.cpu_ms for each in theirs]
     yield compare(f"{name}, processor", "ms", *cpu_ms, beside=beside)
     modules = [float(each.modules) for each in ours], [float(each.modules) for each in theirs]

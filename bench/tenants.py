@@ -25,21 +25,14 @@ _AT_LEAST = 1 / 4
 async def run() -> AsyncIterator[Finding]:
     """Pages of 100: the first, one from the middle, and rare states, against the first of few tenants."""
     with tempfile.TemporaryDirectory(prefix="freehold-") as folder:
-        few, many = (
-            await _filled(Path(folder) / "few.db", _FEW),
-            await _filled(Path(folder) / "many.db", _MANY),
-        )
+        few, many = (await _filled(Path(folder) / "few.db", _FEW), await _filled(Path(folder) / "many.db", _MANY))
         small, large = CentralTenants(few), CentralTenants(many)
         middle = (await large.page(after="m", limit=1))[0].tenant_id
         pages: dict[str, Callable[[], Awaitable[object]]] = {
             "first page of 100,000 tenants": lambda: large.page(limit=100),
             "a page in the middle": lambda: large.page(after=middle, limit=100),
-            "the rare state, from the middle": lambda: large.page(
-                after=middle, limit=100, state=TenantState.FAILED
-            ),
-            "the common state, from the middle": lambda: large.page(
-                after=middle, limit=100, state=TenantState.READY
-            ),
+            "the rare state, from the middle": lambda: large.page(after=middle, limit=100, state=TenantState.FAILED),
+            "the common state, from the middle": lambda: large.page(after=middle, limit=100, state=TenantState.READY),
         }
         for name, page in pages.items():
             ours, floor = [], []

@@ -114,9 +114,7 @@ async def play(url: str, screen: Screen) -> None:
             await read_words(screen, db)
         await knock(screen, basil, credentials)
         await sign_out(screen, amal, url)
-    click.echo(
-        f"\nAll of it took {time.perf_counter() - started:.1f} s. The same in your language: docs/clients.md"
-    )
+    click.echo(f"\nAll of it took {time.perf_counter() - started:.1f} s. The same in your language: docs/clients.md")
 
 
 async def sign_up(screen: Screen, freehold: FreeholdClient, name: str) -> None:
@@ -177,9 +175,7 @@ async def write_words(screen: Screen, db: Client) -> None:
 async def read_words(screen: Screen, db: Client) -> None:
     screen.step("Reads back what is due")
     now_ms = time.time_ns() // 1_000_000
-    due = await screen.query(
-        "SELECT ... FROM dictionary_entries JOIN flashcards ...", db.execute(DUE_WORDS, [now_ms])
-    )
+    due = await screen.query("SELECT ... FROM dictionary_entries JOIN flashcards ...", db.execute(DUE_WORDS, [now_ms]))
     found = [tuple(map(str, row)) for row in due]
     for word, translation, kind, cards in found:
         # Arabic last on its line, where text that runs to the left moves nothing else.
@@ -195,9 +191,7 @@ async def knock(screen: Screen, freehold: FreeholdClient, theirs: DatabaseCreden
     for token in (own.access_token, None):
         async with create_client(theirs.url, auth_token=token) as db:
             try:
-                await screen.query(
-                    "SELECT * FROM dictionary_entries", db.execute("SELECT * FROM dictionary_entries")
-                )
+                await screen.query("SELECT * FROM dictionary_entries", db.execute("SELECT * FROM dictionary_entries"))
             except Unreachable:
                 raise
             except LibsqlError as error:
@@ -225,9 +219,7 @@ async def require_running(url: str) -> None:
         async with httpx.AsyncClient(timeout=5) as http:
             health = (await http.get(f"{url}/health")).json()
     except httpx.TransportError as error:
-        raise Unavailable(
-            f"nothing answers at {url}: start the service with `make run`, then try again"
-        ) from error
+        raise Unavailable(f"nothing answers at {url}: start the service with `make run`, then try again") from error
     except (httpx.HTTPError, ValueError) as error:
         raise Unavailable(f"what answers at {url} is not Freehold; say where it is with --url") from error
     if not isinstance(health, dict) or health.get("status") != "ok":

@@ -132,11 +132,7 @@ def page() -> str:
             _SDK,
             *_table(
                 ("class", "code"),
-                (
-                    _of_sdk(getattr(sdk, name))
-                    for name in sorted(sdk.__all__)
-                    if name != FreeholdError.__name__
-                ),
+                (_of_sdk(getattr(sdk, name)) for name in sorted(sdk.__all__) if name != FreeholdError.__name__),
             ),
         ]
     )
@@ -148,9 +144,7 @@ def _below(kind: type[FreeholdError]) -> set[type[FreeholdError]]:
 
 
 def _table(
-    columns: tuple[str, ...],
-    rows: Iterable[tuple[str, ...]],
-    rest: tuple[str, ...] = ("what it means", "what to do"),
+    columns: tuple[str, ...], rows: Iterable[tuple[str, ...]], rest: tuple[str, ...] = ("what it means", "what to do")
 ) -> Iterator[str]:
     names = (*columns, *rest)
     yield f"| {' | '.join(names)} |\n|{'---|' * len(names)}\n"

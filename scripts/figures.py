@@ -122,10 +122,7 @@ def _module(path: Path, package: Path) -> str:
 
 
 def _is_wiring(module: str) -> bool:
-    return module.startswith(f"{PACKAGE}.wiring.") or module in (
-        f"{PACKAGE}.bootstrap",
-        f"{PACKAGE}.adapters",
-    )
+    return module.startswith(f"{PACKAGE}.wiring.") or module in (f"{PACKAGE}.bootstrap", f"{PACKAGE}.adapters")
 
 
 def _is_our_test(path: Path, checkout: Path) -> bool:

@@ -22,10 +22,7 @@ _SHOWN_AT_END = 30
 def main(lock: str, *more: str) -> int:
     """Run pip and give its exit code; what it said is shown when it fails."""
     total = len(_PINNED.findall(Path(lock).read_text()))
-    print(
-        f"   {total} packages; with an empty cache one to five minutes, as quick as the network is",
-        flush=True,
-    )
+    print(f"   {total} packages; with an empty cache one to five minutes, as quick as the network is", flush=True)
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar=off"]
     started = told = time.monotonic()
     said: list[str] = []
@@ -46,9 +43,7 @@ def main(lock: str, *more: str) -> int:
                 told = time.monotonic()
                 what = "writing them" if is_last else f"{min(done, total)} of {total}"
                 end = "" if sys.stdout.isatty() else "\n"
-                print(
-                    f"{chr(13) if not end else ''}   {what}, {told - started:.0f} s   ", end=end, flush=True
-                )
+                print(f"{chr(13) if not end else ''}   {what}, {told - started:.0f} s   ", end=end, flush=True)
     if sys.stdout.isatty():
         print()
     if pip.returncode:

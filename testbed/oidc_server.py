@@ -21,9 +21,7 @@ CLIENT_ID, CLIENT_SECRET = "freehold-client", "a secret, with + and % in it"
 class OidcServer(Process):
     """`oidc-provider` on a free loopback port, for one registered client with these callbacks."""
 
-    def __init__(
-        self, *provider_ids: str, client_id: str = CLIENT_ID, client_secret: str = CLIENT_SECRET
-    ) -> None:
+    def __init__(self, *provider_ids: str, client_id: str = CLIENT_ID, client_secret: str = CLIENT_SECRET) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="oidc-")
         super().__init__(Path(self._folder.name) / "oidc.log")
         self.client_id, self.client_secret = client_id, client_secret

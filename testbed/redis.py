@@ -77,10 +77,7 @@ class Redis:
     def run(self, *command: Any) -> Any:
         """One command, through the front."""
         reply = httpx.post(
-            self.url,
-            json=[str(word) for word in command],
-            headers={"authorization": f"Bearer {TOKEN}"},
-            timeout=10,
+            self.url, json=[str(word) for word in command], headers={"authorization": f"Bearer {TOKEN}"}, timeout=10
         )
         answer = reply.json()
         assert "result" in answer, answer

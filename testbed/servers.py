@@ -49,12 +49,7 @@ class Service(Process):
 
         def begins(output: IO[bytes], log: IO[bytes]) -> Running:
             return warm.start(
-                self.verb,
-                folder=self.folder,
-                environ=environ,
-                stdout=output,
-                stderr=log,
-                anew=self.starts_anew,
+                self.verb, folder=self.folder, environ=environ, stdout=output, stderr=log, anew=self.starts_anew
             )
 
         assert self.launch(begins, self._answers), f"the service did not start:\n{self.log()}"

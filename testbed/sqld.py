@@ -49,9 +49,7 @@ class Sqld(Process):
             missing("sqld is not installed: run `make test` once")
         self.folder.mkdir(parents=True, exist_ok=True)
         key_file = self.folder / "public.pem"
-        key_file.write_bytes(
-            self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        )
+        key_file.write_bytes(self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         was_ready = bool(self.port)
         for _ in range(5):  # a free port may be taken by somebody else before sqld has it
             if not was_ready:

@@ -46,9 +46,7 @@ class Twin(Process):
         environ = clean_environ(SQLD_BINARY=str(BINARY))
 
         def begins(output: IO[bytes], log: IO[bytes]) -> Running:
-            return warm.start(
-                self.command()[1:], folder=self.folder, environ=environ, stdout=output, stderr=log
-            )
+            return warm.start(self.command()[1:], folder=self.folder, environ=environ, stdout=output, stderr=log)
 
         assert self.launch(begins, self._has_told), f"the twin did not start:\n{self.log()}"
         return self
@@ -109,10 +107,7 @@ class Twin(Process):
         """Status and answer of one statement on a database."""
         body = {"requests": [{"type": "execute", "stmt": {"sql": sql}}, {"type": "close"}]}
         reply = httpx.post(
-            f"http://{hostname}v3/pipeline",
-            json=body,
-            headers={"authorization": f"Bearer {token}"},
-            timeout=30,
+            f"http://{hostname}v3/pipeline", json=body, headers={"authorization": f"Bearer {token}"}, timeout=30
         )
         return reply.status_code, reply.json()
 

@@ -75,9 +75,7 @@ class _Warm:
                     self._process = subprocess.Popen(
                         [sys.executable, "-m", "testbed.warm_process", str(theirs.fileno())],
                         cwd=ROOT,
-                        env={
-                            name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ
-                        },
+                        env={name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
                         stdin=subprocess.DEVNULL,
                         stdout=subprocess.DEVNULL,
                         pass_fds=[theirs.fileno()],

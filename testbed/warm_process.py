@@ -18,11 +18,7 @@ import msgspec
 
 MOST_BYTES = 100_000
 _EAGER = ("freehold.wiring.services", "freehold.http.app", "freehold.twin.app", "uvicorn.lifespan.on")
-_EAGER_PROTOCOLS = (
-    "uvicorn.loops.auto",
-    "uvicorn.protocols.http.httptools_impl",
-    "uvicorn.protocols.websockets.auto",
-)
+_EAGER_PROTOCOLS = ("uvicorn.loops.auto", "uvicorn.protocols.http.httptools_impl", "uvicorn.protocols.websockets.auto")
 
 
 class Order(msgspec.Struct, frozen=True):

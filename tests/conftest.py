@@ -20,14 +20,7 @@ _MEMORY_NEEDED = 4_000_000_000
 _SLOW = (
     *("test_fresh_clone", "test_connections", "test_large_schemas", "test_rollout_campaign"),
     *("test_sqlalchemy_suite", "test_ci_recipe", "test_sqld_many", "test_fault_campaign", "test_sqld_limits"),
-    *(
-        "test_sqld_service",
-        "test_tenant_life",
-        "test_migrating_clients",
-        "test_repair",
-        "test_bench",
-        "test_ready",
-    ),
+    *("test_sqld_service", "test_tenant_life", "test_migrating_clients", "test_repair", "test_bench", "test_ready"),
 )
 _NO_AUTHORITY = Path(__file__).with_name("no_authority.pem")
 

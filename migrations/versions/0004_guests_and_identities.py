@@ -20,9 +20,7 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Text, nullable=False),
         sa.Column("created_at", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("guest_id", name="guest_link_pkey"),
-        sa.ForeignKeyConstraint(
-            ["guest_id"], ["user.id"], name="guest_link_guest_id_fkey", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["guest_id"], ["user.id"], name="guest_link_guest_id_fkey", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["user_id"], ["user.id"], name="guest_link_user_id_fkey", ondelete="CASCADE"),
     )
     op.create_index("guest_link_user_id_idx", "guest_link", ["user_id"])

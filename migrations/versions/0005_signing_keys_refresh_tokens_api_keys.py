@@ -63,9 +63,7 @@ def upgrade() -> None:
         sa.Column("permissions", sa.Text),
         sa.Column("metadata", sa.Text),
         sa.PrimaryKeyConstraint("id", name="apikey_pkey"),
-        sa.ForeignKeyConstraint(
-            ["referenceId"], ["user.id"], name="apikey_referenceId_fkey", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["referenceId"], ["user.id"], name="apikey_referenceId_fkey", ondelete="CASCADE"),
     )
     op.create_index("apikey_configId_idx", "apikey", ["configId"])
     op.create_index("apikey_referenceId_idx", "apikey", ["referenceId"])

@@ -25,9 +25,7 @@ def upgrade() -> None:
         sa.Column("schema_version", sa.Integer, nullable=False),
         sa.Column("seen_at_ms", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("user_id", "device", name="user_report_pkey"),
-        sa.ForeignKeyConstraint(
-            ["user_id"], ["user.id"], name="user_report_user_id_fkey", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["user_id"], ["user.id"], name="user_report_user_id_fkey", ondelete="CASCADE"),
     )
     op.create_index("user_report_seen_at_ms_idx", "user_report", ["seen_at_ms"])
     # A service of the version before may still run beside this one, and knows nothing of places.

@@ -18,9 +18,7 @@ depends_on = None
 def upgrade() -> None:
     # A service of the version before may still run beside this one, and knows nothing of the text.
     op.add_column("registry_manifest", sa.Column("text", sa.Text, nullable=False, server_default=""))
-    op.add_column(
-        "registry_manifest", sa.Column("text_signature", sa.Text, nullable=False, server_default="")
-    )
+    op.add_column("registry_manifest", sa.Column("text_signature", sa.Text, nullable=False, server_default=""))
     op.create_table(
         "registry_part",
         sa.Column("sha256", sa.Text, nullable=False),

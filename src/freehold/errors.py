@@ -68,9 +68,7 @@ class FreeholdError(Exception):
     kind: ClassVar[Kind] = "internal"
     message: ClassVar[str] = ""  # unless it is raised with another
     remedy: ClassVar[str] = ""
-    better_auth = BetterAuth(
-        "INTERNAL_SERVER_ERROR", "Internal Server Error", "internal"
-    )  # of those without their own
+    better_auth = BetterAuth("INTERNAL_SERVER_ERROR", "Internal Server Error", "internal")  # of those without their own
     where: ClassVar[Where] = "http"
 
     def __init__(self, message: str = "") -> None:

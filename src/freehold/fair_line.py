@@ -30,11 +30,7 @@ class FairLine(WaitingLine):
     __slots__ = ("_began", "_had", "_most", "_now", "_sources", "_told")
 
     def __init__(
-        self,
-        at_once: int,
-        waiting: int | None = None,
-        told: str = "",
-        now: Callable[[], float] = time.monotonic,
+        self, at_once: int, waiting: int | None = None, told: str = "", now: Callable[[], float] = time.monotonic
     ) -> None:
         super().__init__(at_once)
         self._most = waiting

@@ -165,6 +165,4 @@ class Follower:
             self._alone_until = time.monotonic() + _RECENT_S
             log.warning(self._event, reason=type(error).__name__)
             if not is_known:
-                raise CentralUnavailable(
-                    "the central database does not answer; try again in a moment"
-                ) from error
+                raise CentralUnavailable("the central database does not answer; try again in a moment") from error

@@ -7,12 +7,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from freehold.errors import FreeholdError
 
@@ -59,9 +54,7 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
     except BadKeyFile as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise
-    _write_once(
-        path, Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
+    _write_once(path, Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return load_key(path)
 
 
@@ -93,9 +86,7 @@ def load_or_create_secret(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise BadKeyFile(f"cannot read the key file {path}: {error}") from error
     if len(secret) < _MIN_SECRET_CHARS:
-        raise BadKeyFile(
-            f"{path} holds too short a secret; remove it and start again, which signs everyone out"
-        )
+        raise BadKeyFile(f"{path} holds too short a secret; remove it and start again, which signs everyone out")
     return secret
 
 

@@ -64,9 +64,7 @@ async def hit_from(limiter: Limiter, network: str, what: str, rate: Rate) -> Ver
     verdict = await limiter.hit(f"{network}|{what}", rate)
     if not verdict.is_allowed or rate.is_off or (site := site_of(network)) is None:
         return verdict
-    together = await limiter.hit(
-        f"{site}|{what}", Rate(rate.hits * _SITE_TIMES, rate.window_s, rate.is_exact)
-    )
+    together = await limiter.hit(f"{site}|{what}", Rate(rate.hits * _SITE_TIMES, rate.window_s, rate.is_exact))
     return verdict if together.is_allowed else together
 
 

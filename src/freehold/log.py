@@ -161,9 +161,7 @@ def _set_up(level: str, log_format: str) -> None:
     render: list[Any] = (
         [
             # Plain: the pretty form prints local variables, and those hold passwords and tokens.
-            structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-            )
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         ]
         if pretty
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
@@ -181,8 +179,7 @@ def _set_up(level: str, log_format: str) -> None:
     writer_handler = _Handler(writer)
     writer_handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render]
         )
     )
     logging.getLogger().handlers[:] = [writer_handler]

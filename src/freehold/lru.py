@@ -29,9 +29,7 @@ class Lru(OrderedDict[Key, Value]):
 SHORT = 4096
 
 
-def cached_if_short(
-    count: int, longest: int = SHORT
-) -> Callable[[Callable[[str], Value]], Callable[[str], Value]]:
+def cached_if_short(count: int, longest: int = SHORT) -> Callable[[Callable[[str], Value]], Callable[[str], Value]]:
     """Remember what a function makes of the last `count` texts. Those above `longest` would fill the memory."""
 
     def decorate(make: Callable[[str], Value]) -> Callable[[str], Value]:

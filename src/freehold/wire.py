@@ -9,9 +9,7 @@ from msgspec import Meta, Struct
 
 from freehold.profiles import Profile
 
-SchemaVersion = Annotated[
-    int, Meta(ge=0, le=9_999, description="A version of the tenant schema; 0 is empty.")
-]
+SchemaVersion = Annotated[int, Meta(ge=0, le=9_999, description="A version of the tenant schema; 0 is empty.")]
 
 # Schema registry ---------------------------------------------------------------------------------
 

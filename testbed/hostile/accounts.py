@@ -100,9 +100,7 @@ async def _signed_up_by_its_owner(me: Hostile) -> str:
     return OUT if status == 401 and its_owners == 200 else f"http {status}, http {its_owners}"
 
 
-def _before_its_owner(
-    proves: Callable[[Hostile, str, str], Awaitable[bool]],
-) -> Callable[[Hostile], Awaitable[str]]:
+def _before_its_owner(proves: Callable[[Hostile, str, str], Awaitable[bool]]) -> Callable[[Hostile], Awaitable[str]]:
     """An account with somebody's address and every way back in; then its owner comes."""
 
     async def go(me: Hostile) -> str:
@@ -188,9 +186,7 @@ async def _guests(me: Hostile) -> str:
 async def _central_database(me: Hostile) -> str:
     """The own token, for names that a central database might have."""
     headers = {"authorization": f"Bearer {me.token}", "content-type": "application/json"}
-    body = json.dumps(
-        {"requests": [{"type": "execute", "stmt": {"sql": "SELECT count(*) FROM user"}}]}
-    ).encode()
+    body = json.dumps({"requests": [{"type": "execute", "stmt": {"sql": "SELECT count(*) FROM user"}}]}).encode()
     statuses = set()
     for name in ("central", "default", "freehold", "freehold-central", "main", "_metastore"):
         status, _ = await me.call("POST", f"/db/{name}/v3/pipeline", body, headers)

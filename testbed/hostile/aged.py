@@ -64,9 +64,7 @@ async def _of_a_guest(me: Hostile) -> str:
     return await _with_what_is_old(me.at_strict, me.strict.gone, tries)
 
 
-async def _with_what_is_old(
-    there: Hostile, held: list[dict[str, str]], tries: list[tuple[str, dict[str, Any]]]
-) -> str:
+async def _with_what_is_old(there: Hostile, held: list[dict[str, str]], tries: list[tuple[str, dict[str, Any]]]) -> str:
     """All that a session and what came of it are good for, each with another one: a refusal may be its end."""
     address = somewhere(there)
     found = iter(held)

@@ -135,9 +135,7 @@ class Bystanders:
 
     async def _asks_who_it_is(self, person: dict[str, Any]) -> None:
         async def go() -> None:
-            answer = await self.call(
-                "GET", "/api/auth/get-session", person["address"], None, person["session"]
-            )
+            answer = await self.call("GET", "/api/auth/get-session", person["address"], None, person["session"])
             if answer["user"]["email"] != person["email"]:
                 raise Unserved(f"a session of {answer['user']}")
 
@@ -156,11 +154,7 @@ class Bystanders:
         await self._again_and_again("ready", 0.25, go)
 
     async def _again_and_again(
-        self,
-        what: str,
-        pause_s: float,
-        go: Callable[[], Awaitable[None]],
-        person: dict[str, Any] | None = None,
+        self, what: str, pause_s: float, go: Callable[[], Awaitable[None]], person: dict[str, Any] | None = None
     ) -> None:
         while True:
             at = time.monotonic()
@@ -187,9 +181,7 @@ class Bystanders:
                 continue
             counted = int(answer[0]["response"]["result"]["rows"][0][0]["value"])
             if counted < person["rows"] - 1:
-                self.done.append(
-                    Done("keep rows", time.monotonic(), 0, f"{person['rows'] - 1 - counted} lost")
-                )
+                self.done.append(Done("keep rows", time.monotonic(), 0, f"{person['rows'] - 1 - counted} lost"))
             person["rows"] = counted
             return
 
@@ -204,9 +196,7 @@ class Bystanders:
                 raise Unserved(text[:300])
         return found
 
-    async def call(
-        self, method: str, path: str, address: str, body: dict[str, Any] | None, session: str = ""
-    ) -> Any:
+    async def call(self, method: str, path: str, address: str, body: dict[str, Any] | None, session: str = "") -> Any:
         headers = {"x-forwarded-for": address}
         if session:
             headers["authorization"] = f"Bearer {session}"

@@ -74,12 +74,7 @@ async def _slow_body(me: Hostile) -> str:
 
 async def _endless_chunks(me: Hostile) -> str:
     head = _request(
-        me,
-        "POST",
-        "/api/auth/sign-in/email",
-        "Content-Type: application/json",
-        "Transfer-Encoding: chunked",
-        "",
+        me, "POST", "/api/auth/sign-in/email", "Content-Type: application/json", "Transfer-Encoding: chunked", ""
     )
     return await _stream(me, head, b"10000\r\n" + b" " * 0x10000 + b"\r\n", 200)
 

@@ -46,9 +46,7 @@ async def opened(service: Served) -> AsyncIterator[Bystanders]:
 class Campaign:
     """One service, its hostile people and its bystanders; and a second one for what takes other settings."""
 
-    def __init__(
-        self, service: Served, seed: int, only: tuple[str, ...] = (), strict: Strict | None = None
-    ) -> None:
+    def __init__(self, service: Served, seed: int, only: tuple[str, ...] = (), strict: Strict | None = None) -> None:
         self.service = service
         self.strict = strict
         self.seed = seed
@@ -64,8 +62,7 @@ class Campaign:
             await bystanders.write_and_read(person)
         # Every other one has a token for rows alone, if the service hands out more.
         guests = (
-            bystanders.guest(f"192.0.2.{number + 1}", "rows" if number % 2 else "full")
-            for number in range(HOSTILE)
+            bystanders.guest(f"192.0.2.{number + 1}", "rows" if number % 2 else "full") for number in range(HOSTILE)
         )
         # The first one signs in with a password, and the last one's session ends when they sign in by code.
         others = {
@@ -264,16 +261,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--profile", choices=("rows", "full"), default="full")
-    parser.add_argument(
-        "--only", nargs="*", default=(), metavar="ATTACK", help="some of the attacks, by name"
-    )
+    parser.add_argument("--only", nargs="*", default=(), metavar="ATTACK", help="some of the attacks, by name")
     options = parser.parse_args()
     report = play(
-        options.on,
-        seconds=options.seconds,
-        seed=options.seed,
-        profile=options.profile,
-        only=tuple(options.only),
+        options.on, seconds=options.seconds, seed=options.seed, profile=options.profile, only=tuple(options.only)
     )
     print(
         json.dumps(

@@ -115,11 +115,7 @@ async def _session_questions(me: Hostile) -> str:
     """Sessions that are nobody's: none of these may cost the central database much."""
     answers = await asyncio.gather(
         *(
-            me.call(
-                "GET",
-                "/api/auth/get-session",
-                headers={"authorization": f"Bearer {me.random.getrandbits(160):x}"},
-            )
+            me.call("GET", "/api/auth/get-session", headers={"authorization": f"Bearer {me.random.getrandbits(160):x}"})
             for _ in range(20)
         )
     )
@@ -133,9 +129,7 @@ ATTACKS = (
     Attack("a guest made by another site", _cross_site("/api/auth/sign-in/anonymous", {}), never=_IN),
     Attack(
         "a sign-in made by another site",
-        _cross_site(
-            "/api/auth/sign-in/email", {"email": "hostile@example.com", "password": "correct-horse-1"}
-        ),
+        _cross_site("/api/auth/sign-in/email", {"email": "hostile@example.com", "password": "correct-horse-1"}),
         never=_IN,
     ),
     Attack(

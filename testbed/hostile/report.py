@@ -58,9 +58,7 @@ class Report:
             if each.fault and not self._is_excused(each)
         ]
         return refused + [
-            f"told to come again: {text}"
-            for at, text in self.asked_again
-            if not self._is_without_sqld(at, at)
+            f"told to come again: {text}" for at, text in self.asked_again if not self._is_without_sqld(at, at)
         ]
 
     @property
@@ -76,9 +74,7 @@ class Report:
     @property
     def untried(self) -> list[str]:
         """Attacks that nobody came to, or of which nobody saw the end."""
-        return [
-            each.name for each in all_attacks() if not each.is_tried(self.outcomes.get(each.name, Counter()))
-        ]
+        return [each.name for each in all_attacks() if not each.is_tried(self.outcomes.get(each.name, Counter()))]
 
     @property
     def left(self) -> list[str]:

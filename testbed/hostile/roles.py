@@ -14,9 +14,7 @@ STAYS = frozenset({IN})
 ENDS = frozenset({OUT})
 
 
-async def post(
-    me: Hostile, path: str, body: dict[str, Any], address: str, session: str = ""
-) -> tuple[int, Any]:
+async def post(me: Hostile, path: str, body: dict[str, Any], address: str, session: str = "") -> tuple[int, Any]:
     told = {"x-forwarded-for": address, **({"authorization": f"Bearer {session}"} if session else {})}
     status, text = await me.json(path, body, told)
     try:

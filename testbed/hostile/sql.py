@@ -20,9 +20,7 @@ _VECTOR = "vector('[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16]')"
 _HUGE_STATEMENT = json.dumps(
     {"requests": [{"type": "execute", "stmt": {"sql": "select 1 as pragma" + ",1" * 4_700_000}}]}
 ).encode()
-_MANY_STATEMENTS = json.dumps(
-    {"requests": [{"type": "sequence", "sql": "select 'pragma';" * 580_000}]}
-).encode()
+_MANY_STATEMENTS = json.dumps({"requests": [{"type": "sequence", "sql": "select 'pragma';" * 580_000}]}).encode()
 
 
 def doubling_views(prefix: str, levels: int) -> list[str]:
@@ -79,9 +77,7 @@ async def _own_tables(me: Hostile) -> str:
         f"ALTER TABLE own_{number} ADD COLUMN c",
         f"CREATE TEMP TABLE gone_{number} AS SELECT 1",
         f"DROP TABLE own_{number}",
-        me.random.choice(
-            ("DROP TABLE flashcards", "ALTER TABLE decks RENAME TO decks_2", "PRAGMA foreign_keys = OFF")
-        ),
+        me.random.choice(("DROP TABLE flashcards", "ALTER TABLE decks RENAME TO decks_2", "PRAGMA foreign_keys = OFF")),
     )
     return answer.label
 
@@ -260,9 +256,7 @@ ATTACKS = (
     ),
     Attack(
         "subqueries in subqueries",
-        _statement(
-            nested(400), nested(3_000), nested(200, "(SELECT * FROM (SELECT ", " AS x))"), nested(90_000)
-        ),
+        _statement(nested(400), nested(3_000), nested(200, "(SELECT * FROM (SELECT ", " AS x))"), nested(90_000)),
     ),
     Attack(
         "functions that nothing interrupts",

@@ -24,9 +24,7 @@ _HANDS = 2
 _LONGER_S, _MOST_TIMES = 15.0, 6
 
 
-async def _one_hand(
-    me: Hostile, attacks: list[Attack], until: float, outcomes: defaultdict[str, Counter[str]]
-) -> None:
+async def _one_hand(me: Hostile, attacks: list[Attack], until: float, outcomes: defaultdict[str, Counter[str]]) -> None:
     loop = asyncio.get_running_loop()
     at = 0
     while loop.time() < until:
@@ -96,12 +94,7 @@ async def storm(order: dict[str, Any]) -> dict[str, dict[str, int]]:
             chance = random.Random(f"{order['seed']} {number}")
             strict = _strict(person.pop("strict", None))
             me = Hostile(
-                http=http,
-                random=chance,
-                url=order["url"],
-                outbox=Path(order["outbox"]),
-                strict=strict,
-                **person,
+                http=http, random=chance, url=order["url"], outbox=Path(order["outbox"]), strict=strict, **person
             )
             everybody.append(me)
         await _for_a_time(order["seconds"], everybody, chosen, outcomes)

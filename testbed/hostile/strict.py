@@ -31,11 +31,7 @@ class Strict(Served):
     """`furnish` it while nobody does harm, and `start` it when they do; `left` is what should not be there then."""
 
     def __init__(self, folder: Path, kind: str) -> None:
-        more = {
-            "EMAIL_VERIFICATION": "required",
-            "SESSION_MAX_DAYS": str(MAX_DAYS),
-            "GUEST_DAYS": str(GUEST_DAYS),
-        }
+        more = {"EMAIL_VERIFICATION": "required", "SESSION_MAX_DAYS": str(MAX_DAYS), "GUEST_DAYS": str(GUEST_DAYS)}
         super().__init__(folder, kind, "rows", **more)
         self.too_old: list[dict[str, str]] = []
         self.gone: list[dict[str, str]] = []
@@ -138,8 +134,7 @@ class Strict(Served):
                     (long_ago,),
                 ),
                 (
-                    "UPDATE apikey SET createdAt = ?1, updatedAt = ?1"
-                    " WHERE referenceId IN (SELECT id FROM gone)",
+                    "UPDATE apikey SET createdAt = ?1, updatedAt = ?1 WHERE referenceId IN (SELECT id FROM gone)",
                     _GONE,
                     (long_ago,),
                 ),

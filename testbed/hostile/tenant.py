@@ -92,9 +92,7 @@ class Hostile:
         requests: list[dict[str, Any]] = [{"type": "execute", "stmt": {"sql": each}} for each in statements]
         return await self.pipeline(requests, baton=baton, close=close)
 
-    async def pipeline(
-        self, requests: list[dict[str, Any]], *, baton: str | None = None, close: bool = True
-    ) -> Answer:
+    async def pipeline(self, requests: list[dict[str, Any]], *, baton: str | None = None, close: bool = True) -> Answer:
         body = {"baton": baton, "requests": [*requests, *([{"type": "close"}] if close else [])]}
         answer = await self.post("v3/pipeline", json.dumps(body).encode())
         return Answer(answer.status, answer.outcomes[: len(requests)], answer.baton)
@@ -106,8 +104,7 @@ class Hostile:
         try:
             answer = json.loads(text)
             outcomes = tuple(
-                "ok" if each["type"] == "ok" else str(each["error"].get("code"))
-                for each in answer.get("results", ())
+                "ok" if each["type"] == "ok" else str(each["error"].get("code")) for each in answer.get("results", ())
             )
             return Answer(status, outcomes, answer.get("baton"))
         except (ValueError, AttributeError, KeyError, TypeError):
@@ -125,9 +122,7 @@ class Hostile:
         except (aiohttp.ClientError, OSError, TimeoutError):
             return 0, b""
 
-    async def json(
-        self, path: str, body: dict[str, Any], headers: dict[str, str] | None = None
-    ) -> tuple[int, bytes]:
+    async def json(self, path: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         """Post this."""
         sent = {"content-type": "application/json", **(headers or {})}
         return await self.call("POST", path, json.dumps(body).encode(), sent)

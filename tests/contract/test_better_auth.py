@@ -176,9 +176,7 @@ class Replay:
         await self.prepare_api_keys(capture["name"])
         if left := LIFE_LEFT.get(capture["name"]):
             ends = (datetime.now(UTC) + left).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            await self.app.write(
-                'UPDATE "session" SET "expiresAt" = ? WHERE token = ?', ends, self.bound["<token:19>"]
-            )
+            await self.app.write('UPDATE "session" SET "expiresAt" = ? WHERE token = ?', ends, self.bound["<token:19>"])
 
     async def prepare_admin(self, name: str) -> None:
         """The users that were there when administrators were recorded: 17, then one that they made."""
@@ -236,9 +234,7 @@ class Replay:
         """A recorded request header with our own origin, tokens and signatures in it."""
 
         def signed(found: re.Match[str]) -> str:
-            name, colon, _ = found[1].partition(
-                ":@"
-            )  # the session that an administrator keeps has a colon behind
+            name, colon, _ = found[1].partition(":@")  # the session that an administrator keeps has a colon behind
             token = self.bound.get(name, name) + (":" if colon else "")
             if token == "<token-with-one-char-changed>":
                 true = self.bound["<token:1>"]

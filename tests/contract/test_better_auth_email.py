@@ -106,8 +106,7 @@ class MailReplay(Replay):
             await self.sign_in_often()
         if name == "delete-user.not-fresh":
             await self.app.write(
-                "UPDATE session SET createdAt = '2026-01-01T00:00:00.000Z' WHERE token = ?",
-                self.bound["<token:17>"],
+                "UPDATE session SET createdAt = '2026-01-01T00:00:00.000Z' WHERE token = ?", self.bound["<token:17>"]
             )
         if name == "email-otp.sign-in.unverified-password-user":
             await self.sign_up(*OWNERS["<token:23>"], "<token:23>")

@@ -62,9 +62,7 @@ def settings(oidc: OidcServer) -> dict[str, Any]:
     }
 
 
-async def test_social_sign_in_answers_as_better_auth_was_recorded_to(
-    oidc: OidcServer, tmp_path: Path
-) -> None:
+async def test_social_sign_in_answers_as_better_auth_was_recorded_to(oidc: OidcServer, tmp_path: Path) -> None:
     async with running_service(tmp_path, **settings(oidc)) as app:
         replay = SocialReplay(app, oidc)
         recorded = [capture for name, capture in CAPTURES.items() if name != "secure.oauth-state"]

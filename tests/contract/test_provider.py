@@ -93,10 +93,7 @@ async def test_twenty_creates_at_once_make_one_database(provider: DatabaseProvid
     made = await asyncio.gather(*(provider.create("t-1") for _ in range(20)))
     assert len({each.url for each in made}) == 1
     results = await asyncio.gather(
-        *(
-            run(provider, "t-1", "create table if not exists t(a)", "insert into t values(1)")
-            for _ in range(5)
-        )
+        *(run(provider, "t-1", "create table if not exists t(a)", "insert into t values(1)") for _ in range(5))
     )
     assert all(result.step_errors == [None, None] for result in results)
 
@@ -184,18 +181,12 @@ async def test_many_are_opened_as_one_is(provider: DatabaseProvider, count: int)
         assert [[decode(value) for value in row] for row in result.rows] == [[name]]
 
 
-async def test_a_target_runs_its_batches_on_one_connection_and_leaves_nothing_open(
-    provider: DatabaseProvider,
-) -> None:
+async def test_a_target_runs_its_batches_on_one_connection_and_leaves_nothing_open(provider: DatabaseProvider) -> None:
     await provider.create("t-1")
     target = await provider.open("t-1")
-    results = await target.run(
-        [batch("create table t(a)", "begin immediate"), batch("insert into t values(1)")]
-    )
+    results = await target.run([batch("create table t(a)", "begin immediate"), batch("insert into t values(1)")])
     assert [result.step_errors for result in results] == [[None, None], [None]]
-    assert [
-        len(rows.rows) for rows in (await run(provider, "t-1", "select * from t")).step_results if rows
-    ] == [0]
+    assert [len(rows.rows) for rows in (await run(provider, "t-1", "select * from t")).step_results if rows] == [0]
 
 
 async def test_a_token_opens_only_its_own_database(provider: DatabaseProvider) -> None:
@@ -216,11 +207,7 @@ async def test_a_read_only_token_reads(provider: DatabaseProvider) -> None:
     assert "create table" not in await answer(database.url, token.text, "select sql from sqlite_schema")
 
 
-NEEDS: dict[Profile, str] = {
-    "read_only": "select * from t",
-    "rows": "delete from t",
-    "full": "create table u(a)",
-}
+NEEDS: dict[Profile, str] = {"read_only": "select * from t", "rows": "delete from t", "full": "create table u(a)"}
 
 
 @pytest.mark.parametrize("asked", PROFILES)
@@ -274,9 +261,7 @@ async def test_a_suspended_database_refuses_everybody_until_it_is_resumed(provid
     assert await numbers(provider, "t-1") == []
 
 
-async def test_a_suspended_database_can_be_deleted_and_its_name_used_again(
-    provider: DatabaseProvider,
-) -> None:
+async def test_a_suspended_database_can_be_deleted_and_its_name_used_again(provider: DatabaseProvider) -> None:
     await provider.create("t-1")
     await provider.suspend("t-1")
     await provider.delete("t-1")
@@ -328,9 +313,7 @@ async def test_where_no_past_is_kept_nothing_is_made_of_it(provider: DatabasePro
     assert (await numbers(provider, "t-1"), await numbers(provider, "t-2")) == ([1, 2, 3], [1])
 
 
-async def test_an_export_is_one_file_that_anybody_can_open(
-    provider: DatabaseProvider, tmp_path: Path
-) -> None:
+async def test_an_export_is_one_file_that_anybody_can_open(provider: DatabaseProvider, tmp_path: Path) -> None:
     await filled(provider, "t-1", 3000)
     await provider.suspend("t-1")
     path = tmp_path / "export.db"
@@ -353,16 +336,12 @@ async def test_an_empty_database_has_no_table(provider: DatabaseProvider) -> Non
 
 async def filled(provider: DatabaseProvider, name: str, rows: int) -> None:
     await provider.create(name)
-    count = (
-        f"with recursive c(n) as (values (1) union all select n + 1 from c where n < {rows}) select n from c"
-    )
+    count = f"with recursive c(n) as (values (1) union all select n + 1 from c where n < {rows}) select n from c"
     result = await run(provider, name, "create table t(a)", f"insert into t {count}")
     assert result.step_errors == [None, None]
 
 
-async def numbers(
-    provider: DatabaseProvider, name: str, sql: str = "select a from t order by a"
-) -> list[object]:
+async def numbers(provider: DatabaseProvider, name: str, sql: str = "select a from t order by a") -> list[object]:
     (result,) = (await run(provider, name, sql)).step_results
     assert result is not None
     return [decode(row[0]) for row in result.rows]

@@ -79,9 +79,7 @@ def resolved(description: dict[str, Any], schema: dict[str, Any]) -> dict[str, A
     return schema
 
 
-def differences(
-    theirs: tuple[dict[str, Any], Any], mine: tuple[dict[str, Any], Any], at: str
-) -> Iterator[str]:
+def differences(theirs: tuple[dict[str, Any], Any], mine: tuple[dict[str, Any], Any], at: str) -> Iterator[str]:
     """What their schema promises and ours does not. Ours may promise more."""
     their_schema, my_schema = resolved(*theirs), resolved(*mine)
     kinds = my_schema.get("type")
@@ -101,16 +99,12 @@ def schema_of(part: dict[str, Any] | None) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def test_every_operation_is_played_or_named_as_left_out(
-    reference: dict[str, Any], ours: dict[str, Any]
-) -> None:
+def test_every_operation_is_played_or_named_as_left_out(reference: dict[str, Any], ours: dict[str, Any]) -> None:
     theirs = set(operations(reference))
     assert theirs - set(operations(ours)) == _LEFT_OUT
 
 
-def test_operations_have_the_same_names_parameters_and_bodies(
-    reference: dict[str, Any], ours: dict[str, Any]
-) -> None:
+def test_operations_have_the_same_names_parameters_and_bodies(reference: dict[str, Any], ours: dict[str, Any]) -> None:
     found = []
     mine = operations(ours)
     for key, operation in operations(reference).items():
@@ -175,12 +169,7 @@ CALLS: list[tuple[str, str, Any, int]] = [
     ("POST", "databases", {"name": "db-1", "group": "default", "size_limit": "500mb"}, 200),
     ("POST", "databases", {"name": "db-1", "group": "default"}, 409),
     ("POST", "databases", {"name": "db-3", "group": "nowhere"}, 400),
-    (
-        "POST",
-        "databases",
-        {"name": "db-2", "group": "default", "seed": {"type": "database", "name": "db-1"}},
-        200,
-    ),
+    ("POST", "databases", {"name": "db-2", "group": "default", "seed": {"type": "database", "name": "db-1"}}, 200),
     ("GET", "databases", None, 200),
     ("GET", "databases?group=default", None, 200),
     ("GET", _DATABASE, None, 200),
@@ -234,11 +223,7 @@ def test_answers_have_the_described_form(reference: dict[str, Any], twin: Twin) 
         assert reply.status_code == status, (method, path, reply.text)
         target = reply.request.url.path
         key = min(  # the one with the fewest parameters
-            (
-                key
-                for key, pattern in patterns.items()
-                if key[0] == method.lower() and pattern.fullmatch(target)
-            ),
+            (key for key, pattern in patterns.items() if key[0] == method.lower() and pattern.fullmatch(target)),
             key=lambda key: key[1].count("{}"),
         )
         schema = schema_of(resolved(reference, known[key]["responses"].get(str(status), {})))

@@ -41,9 +41,7 @@ class AssessedService:
         return self.auth("sign-in/email", {"email": email, "password": password})
 
     def admin(self) -> Person:
-        made = self.service.run(
-            "users", "create-admin", "admin@example.com", "--password-stdin", stdin=PASSWORD
-        )
+        made = self.service.run("users", "create-admin", "admin@example.com", "--password-stdin", stdin=PASSWORD)
         assert made.returncode == 0, made.stderr
         found = self.sign_in("admin@example.com").json()
         return Person(self.service.url, "admin@example.com", found["user"]["id"], found["token"])

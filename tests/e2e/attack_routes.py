@@ -223,12 +223,7 @@ ROUTES: list[Row] = [
                 ADMIN_ACTS_ON_NOBODY,
                 target=f"/admin/rollouts/no/{verb}",
             ),
-            row(
-                "OPTIONS",
-                f"/admin/rollouts/{{rollout_id}}/{verb}",
-                DESCRIBED,
-                target=f"/admin/rollouts/no/{verb}",
-            ),
+            row("OPTIONS", f"/admin/rollouts/{{rollout_id}}/{verb}", DESCRIBED, target=f"/admin/rollouts/no/{verb}"),
         )
     ),
     *read("/databases/guests", SIGNED_IN),
@@ -271,13 +266,7 @@ ROUTES: list[Row] = [
             ("POST", "restore"),
         )
         for each in (
-            row(
-                method,
-                f"{_TENANT}/{verb}",
-                ADMIN_ACTS_ON_NOBODY,
-                body={},
-                target=f"/admin/tenants/nobody/{verb}",
-            ),
+            row(method, f"{_TENANT}/{verb}", ADMIN_ACTS_ON_NOBODY, body={}, target=f"/admin/tenants/nobody/{verb}"),
             row("OPTIONS", f"{_TENANT}/{verb}", DESCRIBED, target=f"/admin/tenants/nobody/{verb}"),
         )
     ),

@@ -6,9 +6,7 @@ from testbed.servers import ROOT
 
 from tests.e2e.attack_wire import Answer
 
-DOCUMENTED = frozenset(
-    re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/errors.md").read_text(), flags=re.MULTILINE)
-)
+DOCUMENTED = frozenset(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/errors.md").read_text(), flags=re.MULTILINE))
 WITHOUT_A_CODE = {
     "No fields to update",
     "Email is the same",
@@ -19,9 +17,7 @@ WITHOUT_A_CODE = {
 }
 """better-auth's own exceptions."""
 _NOT_HTTP = b"Invalid HTTP request received."
-_TECHNICAL = re.compile(
-    r"Traceback|File \"|line \d+, in |msgspec|litestar|sqlalchemy|apsw|<class|object at 0x", re.I
-)
+_TECHNICAL = re.compile(r"Traceback|File \"|line \d+, in |msgspec|litestar|sqlalchemy|apsw|<class|object at 0x", re.I)
 
 
 def check_refusal(answer: Answer, target: str | bytes) -> None:
@@ -32,9 +28,7 @@ def check_refusal(answer: Answer, target: str | bytes) -> None:
         return  # what is not HTTP reaches no application
     assert not _TECHNICAL.search(answer.body.decode()), answer
     if answer.header("content-type") == "application/problem+json":
-        assert (
-            not path.startswith(("/db/", "/api/auth/")) or answer.json["detail"] == "Invalid host header"
-        ), answer
+        assert not path.startswith(("/db/", "/api/auth/")) or answer.json["detail"] == "Invalid host header", answer
         _check_problem(answer)
     elif path.startswith("/api/auth"):
         _check_auth(answer)

@@ -94,9 +94,7 @@ class Wire:
         headers: Headers = ((b"Content-Type", content_type.encode()),)
         if token:
             headers = (*headers, bearer(token))
-        return self.send(
-            "POST", target, headers, body if isinstance(body, bytes) else json.dumps(body).encode()
-        )
+        return self.send("POST", target, headers, body if isinstance(body, bytes) else json.dumps(body).encode())
 
     def get(self, target: str | bytes, token: str = "") -> Answer:
         return self.send("GET", target, (bearer(token),) if token else ())

@@ -100,10 +100,7 @@ class Neighbours:
         """All that lies in the folders of the service and of sqld, but for what these keep beside a database."""
         folders = [self.service.folder, *([] if self.sqld is None else [self.sqld.folder])]
         return {
-            str(path)
-            for folder in folders
-            for path in folder.rglob("*")
-            if path.is_file() and not _is_passing(path)
+            str(path) for folder in folders for path in folder.rglob("*") if path.is_file() and not _is_passing(path)
         }
 
 
@@ -150,17 +147,13 @@ def world_on(service: Service, sqld: Sqld | None = None) -> Iterator[Neighbours]
 
 def _is_passing(path: Path) -> bool:
     """SQLite's own beside an open database, and what sqld writes by itself."""
-    return path.name.endswith(("-wal", "-shm", "-journal", ".log")) or (
-        "dbs" in path.parts and path.name != "data"
-    )
+    return path.name.endswith(("-wal", "-shm", "-journal", ".log")) or ("dbs" in path.parts and path.name != "data")
 
 
 def still_whole(world: Neighbours) -> None:
     """What must be true after every attack: nothing of the victim's changed, and the service is well."""
     answer = world.victims_wire.post(
-        f"/db/{world.b_name}/v3/pipeline",
-        pipeline("SELECT x FROM marker"),
-        world.b_credentials["access_token"],
+        f"/db/{world.b_name}/v3/pipeline", pipeline("SELECT x FROM marker"), world.b_credentials["access_token"]
     )
     assert answer.status == 200, answer
     result = answer.json["results"][0]["response"]["result"]
@@ -194,10 +187,7 @@ def run_by(world: Neighbours, way: str, sql: str, token: str = "") -> tuple[Answ
     stmt = {"sql": sql}
     requests: dict[str, list[dict[str, Any]]] = {
         "execute": [{"type": "execute", "stmt": stmt}],
-        "stored": [
-            {"type": "store_sql", "sql_id": 1, "sql": sql},
-            {"type": "execute", "stmt": {"sql_id": 1}},
-        ],
+        "stored": [{"type": "store_sql", "sql_id": 1, "sql": sql}, {"type": "execute", "stmt": {"sql_id": 1}}],
         "batch": [{"type": "batch", "batch": {"steps": [{"stmt": stmt}]}}],
         "sequence": [{"type": "sequence", "sql": sql}],
         "sequence after another": [{"type": "sequence", "sql": f"SELECT 1; {sql}"}],

@@ -31,9 +31,7 @@ url, email, password = sys.argv[1:]
 
 # Each keeps the cookies that it is given: who signs up is nobody's stranger afterwards.
 newcomer, stranger = Client(base_url=url), Client(base_url=url)
-signed_up = sign_up_email.sync(
-    client=newcomer, body=SignUpEmailBody(name="Ada", email=email, password=password)
-)
+signed_up = sign_up_email.sync(client=newcomer, body=SignUpEmailBody(name="Ada", email=email, password=password))
 assert isinstance(signed_up, SignUpReply), signed_up
 ada = AuthenticatedClient(base_url=url, token=signed_up.token or "")
 session = get_session.sync(client=ada)
@@ -50,10 +48,7 @@ owner = AuthenticatedClient(base_url=url, token=database.access_token)
 body = HranaPipelineReq.from_dict(
     {
         "requests": [
-            {
-                "type": "execute",
-                "stmt": {"sql": "SELECT ? + 1", "args": [{"type": "integer", "value": "41"}]},
-            },
+            {"type": "execute", "stmt": {"sql": "SELECT ? + 1", "args": [{"type": "integer", "value": "41"}]}},
             {"type": "execute", "stmt": {"sql": "SELECT * FROM nowhere"}},
             {"type": "close"},
         ]
@@ -69,9 +64,7 @@ audit = list_audit.sync_detailed(client=ada)
 assert isinstance(audit.parsed, Problem), audit
 nobody = user_database.sync_detailed(client=stranger)
 assert isinstance(nobody.parsed, Problem), nobody
-wrong = sign_in_email.sync_detailed(
-    client=stranger, body=SignInEmailBody(email=email, password="not this one")
-)
+wrong = sign_in_email.sync_detailed(client=stranger, body=SignInEmailBody(email=email, password="not this one"))
 assert isinstance(wrong.parsed, AuthError), wrong
 hrana = pipeline_v3.sync_detailed(database.db_name, client=stranger, body=HranaPipelineReq(requests=[]))
 assert isinstance(hrana.parsed, HranaError), hrana

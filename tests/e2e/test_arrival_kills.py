@@ -76,9 +76,7 @@ def is_proved(service: Service, stranger: Person) -> bool:
             "session": count("SELECT count(*) FROM session WHERE token = ?", stranger.token),
             "key": count('SELECT count(*) FROM apikey WHERE "referenceId" = ?', stranger.user_id),
             "password": count('SELECT count(*) FROM account WHERE "userId" = ?', stranger.user_id),
-            "code": count(
-                "SELECT count(*) FROM verification WHERE identifier = ?", f"sign-in-otp-{stranger.email}"
-            ),
+            "code": count("SELECT count(*) FROM verification WHERE identifier = ?", f"sign-in-otp-{stranger.email}"),
         }
         told = count("SELECT count(*) FROM audit_entry WHERE action = 'user.access_ended' AND target = ?",
                      f"user:{stranger.user_id}")  # fmt: skip

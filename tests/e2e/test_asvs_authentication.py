@@ -102,10 +102,7 @@ def test_v6_2_10_a_password_stays_valid_until_it_is_changed(scene: AssessedServi
     person = scene.person()
     long_ago = "2001-01-01T00:00:00.000Z"
     scene.change(
-        'UPDATE account SET "createdAt" = ?, "updatedAt" = ? WHERE "userId" = ?',
-        long_ago,
-        long_ago,
-        person.user_id,
+        'UPDATE account SET "createdAt" = ?, "updatedAt" = ? WHERE "userId" = ?', long_ago, long_ago, person.user_id
     )
     assert scene.sign_in(person.email).status_code == 200
 

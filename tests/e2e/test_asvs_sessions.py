@@ -42,12 +42,7 @@ def test_v7_1_3_what_other_providers_have_to_do_with_sessions_is_documented() ->
 def test_v7_2_1_tokens_are_verified_by_the_service(scene: AssessedService) -> None:
     token = scene.person().token
     assert scene.lives(token)
-    for forged in (
-        token[:-1] + ("A" if token[-1] != "A" else "B"),
-        token.swapcase(),
-        f"{token}.signature",
-        "x" * 32,
-    ):
+    for forged in (token[:-1] + ("A" if token[-1] != "A" else "B"), token.swapcase(), f"{token}.signature", "x" * 32):
         assert not scene.lives(forged)
         assert scene.get("/databases/user", forged).status_code == 401
 
@@ -68,9 +63,7 @@ def test_v7_2_3_a_token_cannot_be_guessed(scene: AssessedService) -> None:
 def test_v7_2_4_signing_in_again_ends_the_session_before(scene: AssessedService) -> None:
     person = scene.person()
     known = {"email": person.email, "password": PASSWORD}
-    with httpx.Client(
-        base_url=scene.service.url, headers={"origin": scene.service.url}, timeout=30
-    ) as browser:
+    with httpx.Client(base_url=scene.service.url, headers={"origin": scene.service.url}, timeout=30) as browser:
         before = browser.post("/api/auth/sign-in/email", json=known).json()["token"]
         after = browser.post("/api/auth/sign-in/email", json=known).json()["token"]
     assert (scene.lives(before), scene.lives(after)) == (False, True)
@@ -90,9 +83,7 @@ def test_v7_3_2_a_session_ends_however_much_it_is_used(scene: AssessedService) -
     used = Person(person.url, person.email, person.user_id, pair["access_token"])
     credentials = used.credentials()
     assert scene.lives(person.token)
-    [(other,)] = scene.rows(
-        'SELECT token FROM session WHERE "userId" = ? AND token <> ?', person.user_id, person.token
-    )
+    [(other,)] = scene.rows('SELECT token FROM session WHERE "userId" = ? AND token <> ?', person.user_id, person.token)
     for token in (person.token, other):
         scene.age(token, createdAt=ago(days=400))
     # With all that came of it.
@@ -149,9 +140,7 @@ def test_v7_4_5_administrators_can_end_sessions(scene: AssessedService) -> None:
     ended = scene.auth("admin/revoke-user-session", {"sessionToken": other}, admin.token)
     assert ended.status_code == 200
     assert (scene.lives(person.token), scene.lives(other)) == (True, False)
-    assert (
-        scene.auth("admin/revoke-user-sessions", {"userId": person.user_id}, admin.token).status_code == 200
-    )
+    assert scene.auth("admin/revoke-user-sessions", {"userId": person.user_id}, admin.token).status_code == 200
     assert not scene.lives(person.token)
 
 
@@ -187,11 +176,7 @@ def test_v7_6_2_no_session_is_begun_without_the_users_action(scene: AssessedServ
     """Not by a page elsewhere, which has the visitor's browser post a form or follow a link."""
     person = scene.person()
     known = {"email": person.email, "password": PASSWORD}
-    cross_site = {
-        "origin": "http://evil.example",
-        "sec-fetch-site": "cross-site",
-        "sec-fetch-mode": "navigate",
-    }
+    cross_site = {"origin": "http://evil.example", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
     refused = httpx.post(f"{scene.service.url}/api/auth/sign-in/email", data=known, headers=cross_site)
     assert refused.status_code == 403
     assert "set-cookie" not in refused.headers

@@ -70,9 +70,7 @@ def opens(credentials: dict[str, Any], token: str) -> bool:
 
 
 def unsigned(header: dict[str, Any], claims: dict[str, Any], signature: str = "") -> str:
-    encoded = [
-        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)
-    ]
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)]
     return ".".join([*encoded, signature])
 
 
@@ -100,12 +98,7 @@ def test_v9_1_3_keys_named_by_a_token_are_not_used(person: Person) -> None:
     key = Ed25519PrivateKey.generate()
     public = base64.urlsafe_b64encode(key.public_key().public_bytes_raw()).rstrip(b"=").decode()
     jwk = {"kty": "OKP", "crv": "Ed25519", "x": public}
-    for named in (
-        {"jwk": jwk},
-        {"jku": "http://127.0.0.1:1/jwks"},
-        {"x5u": "http://127.0.0.1:1/x"},
-        {"kid": "../x"},
-    ):
+    for named in ({"jwk": jwk}, {"jku": "http://127.0.0.1:1/jwks"}, {"x5u": "http://127.0.0.1:1/x"}, {"kid": "../x"}):
         forged = jwt.encode(claims, key, "EdDSA", headers={**header, **named})
         assert not opens(found, forged), named
 
@@ -137,9 +130,7 @@ def test_v9_2_2_a_token_counts_for_its_purpose_only(scene: AssessedService, pers
 def test_v9_2_3_a_token_counts_for_its_audience_only(scene: AssessedService, person: Person) -> None:
     other = scene.person().credentials()
     assert not opens(other, person.credentials()["access_token"])
-    _, claims = parts_of(
-        scene.auth("login", {"email": person.email, "password": PASSWORD}).json()["access_token"]
-    )
+    _, claims = parts_of(scene.auth("login", {"email": person.email, "password": PASSWORD}).json()["access_token"])
     assert claims["aud"] == scene.service.url
 
 
@@ -152,9 +143,7 @@ def test_v9_2_4_every_token_says_whom_it_is_for(scene: AssessedService, person: 
 
 def test_v10_1_1_a_providers_tokens_go_nowhere(browser: Browser, scene: AssessedService) -> None:
     assert browser.sign_in("v1011").startswith("/")
-    found = scene.rows(
-        """SELECT "accessToken", "refreshToken", "idToken" FROM account WHERE "providerId" = 'oidc'"""
-    )
+    found = scene.rows("""SELECT "accessToken", "refreshToken", "idToken" FROM account WHERE "providerId" = 'oidc'""")
     assert set(found) == {(None, None, None)}
 
 
@@ -197,9 +186,7 @@ def test_v10_3_1_an_access_token_is_for_this_service(scene: AssessedService, per
     assert scene.get("/databases/user", elsewhere).status_code == 401
 
 
-def test_v10_3_3_an_access_token_names_its_user_by_what_never_changes(
-    scene: AssessedService, person: Person
-) -> None:
+def test_v10_3_3_an_access_token_names_its_user_by_what_never_changes(scene: AssessedService, person: Person) -> None:
     pair = scene.auth("login", {"email": person.email, "password": PASSWORD}).json()
     _, claims = parts_of(pair["access_token"])
     assert (claims["sub"], claims["iss"]) == (person.user_id, scene.service.url)
@@ -236,9 +223,7 @@ def test_v10_5_2_a_person_is_who_the_provider_says_by_subject(
     assert again.session["user"]["id"] == user_id
 
 
-def test_v6_8_1_identities_of_two_providers_are_never_mixed_up(
-    scene: AssessedService, browser: Browser
-) -> None:
+def test_v6_8_1_identities_of_two_providers_are_never_mixed_up(scene: AssessedService, browser: Browser) -> None:
     """The same subject at another provider is another identity; at the same one it belongs to one user."""
     browser.sign_in("v681")
     owner = browser.session["user"]["id"]
@@ -254,9 +239,7 @@ def test_v6_8_1_identities_of_two_providers_are_never_mixed_up(
 
 
 ISSUER = "http://issuer.example"
-QUESTION = Question(
-    state="s" * 32, nonce="n" * 32, code_verifier="v" * 64, redirect_uri="http://us.example/cb"
-)
+QUESTION = Question(state="s" * 32, nonce="n" * 32, code_verifier="v" * 64, redirect_uri="http://us.example/cb")
 US = Registration(provider_id="oidc", client_id="us", client_secret="secret", scopes=("openid",))
 KEY = Ed25519PrivateKey.generate()
 

@@ -109,9 +109,7 @@ def cast_on(service: Service) -> Cast:
 
 
 async def test_every_route_is_in_the_table_and_nothing_else(tmp_path: Path) -> None:
-    settings = load_settings(
-        {"DATA_DIR": str(tmp_path), "SCHEMA_REGISTRY": str(ROOT / "schema_registry" / "bahar")}
-    )
+    settings = load_settings({"DATA_DIR": str(tmp_path), "SCHEMA_REGISTRY": str(ROOT / "schema_registry" / "bahar")})
     async with open_services(settings) as services:
         routes = create_app(services).routes
     served = {
@@ -122,9 +120,7 @@ async def test_every_route_is_in_the_table_and_nothing_else(tmp_path: Path) -> N
     listed = set().union(*(row.keys for row in ROUTES))
     assert served - listed == set(), "say in attack_routes.py who may use these"
     assert listed - served == set(), "these are no more"
-    rows = {
-        (each.method, base + served_path(each.path)) for base, found in table.ROUTES.items() for each in found
-    }
+    rows = {(each.method, base + served_path(each.path)) for base, found in table.ROUTES.items() for each in found}
     by_rows = {
         (method, route.path_format)
         for route in routes
@@ -253,7 +249,5 @@ def test_an_admin_by_cookie_acts_from_a_trusted_page_only(service: Service, cast
     ):
         headers = (kind, cookie, *([(b"Origin", origin)] if origin else []))
         assert cast.wire.send("POST", "/migrations/register", headers, body).status == 403
-    answer = cast.wire.send(
-        "POST", "/migrations/register", (kind, cookie, (b"Origin", service.url.encode())), body
-    )
+    answer = cast.wire.send("POST", "/migrations/register", (kind, cookie, (b"Origin", service.url.encode())), body)
     assert answer.status == 201, answer

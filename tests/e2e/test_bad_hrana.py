@@ -60,9 +60,7 @@ PIPELINES: dict[str, Any] = {
     "a baton with a NUL": {"baton": "a.\0", "requests": []},
     "a baton not ASCII": {"baton": "é.é", "requests": []},
     "too many requests": {"requests": [{"type": "get_autocommit"}] * 20_001},
-    "too many steps": {
-        "requests": [{"type": "batch", "batch": {"steps": [{"stmt": {"sql": "SELECT 1"}}] * 20_001}}]
-    },
+    "too many steps": {"requests": [{"type": "batch", "batch": {"steps": [{"stmt": {"sql": "SELECT 1"}}] * 20_001}}]},
     "args that are an object": {"requests": [{"type": "execute", "stmt": {"sql": "SELECT ?", "args": {}}}]},
     "an argument without type": {"requests": [{"type": "execute", "stmt": {"sql": "SELECT ?", "args": [1]}}]},
     "want_rows a text": {"requests": [{"type": "execute", "stmt": {"sql": "SELECT 1", "want_rows": "no"}}]},
@@ -119,22 +117,9 @@ def test_a_value_that_is_none_is_refused(caller: ApiCaller, name: str) -> None:
 
 
 def test_numbers_that_json_does_not_have_are_refused(caller: ApiCaller) -> None:
-    for number in (
-        b"1e999",
-        b"-1e999",
-        b"NaN",
-        b"Infinity",
-        b"1" * 5000,
-        b"0x1",
-        b"01",
-        b"1.",
-        b".5",
-        b"+1",
-        b"1e",
-    ):
+    for number in (b"1e999", b"-1e999", b"NaN", b"Infinity", b"1" * 5000, b"0x1", b"01", b"1.", b".5", b"+1", b"1e"):
         body = (
-            b'{"requests":[{"type":"execute","stmt":{"sql":"SELECT ?","args":[{"type":"float","value":%b}]}}]}'
-            % number
+            b'{"requests":[{"type":"execute","stmt":{"sql":"SELECT ?","args":[{"type":"float","value":%b}]}}]}' % number
         )
         check_refusal(caller.post("/db/{name}/v3/pipeline", body), "/db/")
         body = b'{"requests":[{"type":"store_sql","sql_id":%b,"sql":"SELECT 1"}]}' % number
@@ -168,10 +153,7 @@ STATEMENTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_statement_that_cannot_run_fails_by_itself(caller: ApiCaller, name: str) -> None:
-    requests = [
-        {"type": "execute", "stmt": STATEMENTS[name]},
-        {"type": "execute", "stmt": {"sql": "SELECT 7"}},
-    ]
+    requests = [{"type": "execute", "stmt": STATEMENTS[name]}, {"type": "execute", "stmt": {"sql": "SELECT 7"}}]
     answer = caller.post("/db/{name}/v3/pipeline", {"requests": [*requests, {"type": "close"}]})
     assert answer.status == 200, answer
     failed, after, _ = answer.json["results"]
@@ -208,10 +190,7 @@ CONDITIONS: dict[str, Any] = {
     "very deep not": _nested("not", 400),
     "very deep and": _nested("and", 400),
     "very deep or": _nested("or", 250),
-    "one that comes later, hidden": {
-        "type": "or",
-        "conds": [{"type": "error", "step": 0}, {"type": "ok", "step": 5}],
-    },
+    "one that comes later, hidden": {"type": "or", "conds": [{"type": "error", "step": 0}, {"type": "ok", "step": 5}]},
 }
 
 
@@ -303,17 +282,7 @@ SOUND: list[tuple[str, Any]] = [
     ("/migrations/verify", {"version": 1}),
     ("/migrations/register", {"sqlScript": "SELEKT 1", "description": "x"}),
 ]
-SPICE: list[Any] = [
-    *ODD_VALUES,
-    "execute",
-    "SELECT 1",
-    "BEGIN",
-    {"type": "close"},
-    [[]],
-    {"": ""},
-    -0.0,
-    1e308,
-]
+SPICE: list[Any] = [*ODD_VALUES, "execute", "SELECT 1", "BEGIN", {"type": "close"}, [[]], {"": ""}, -0.0, 1e308]
 
 
 def _spoilt(value: Any, chance: random.Random) -> Any:
@@ -332,9 +301,7 @@ def _spoilt(value: Any, chance: random.Random) -> Any:
         )
     key = chance.choice(list(value))
     rest = {name: each for name, each in value.items() if name != key}
-    return chance.choice(
-        [{**value, key: _spoilt(value[key], chance)}, rest, {**rest, key.upper(): value[key]}]
-    )
+    return chance.choice([{**value, key: _spoilt(value[key], chance)}, rest, {**rest, key.upper(): value[key]}])
 
 
 def _mangled(body: bytes, chance: random.Random) -> bytes:

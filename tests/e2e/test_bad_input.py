@@ -158,13 +158,10 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read_whole(
 
 
 @pytest.mark.parametrize(
-    "target",
-    ["/db/{name}/v3/pipeline", "/migrations/register", "/migrations/publish", "/api/auth/sign-in/email"],
+    "target", ["/db/{name}/v3/pipeline", "/migrations/register", "/migrations/publish", "/api/auth/sign-in/email"]
 )
 @pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "in chunks"])
-def test_even_who_sends_much_more_gets_to_see_why_it_is_refused(
-    caller: ApiCaller, target: str, chunked: bool
-) -> None:
+def test_even_who_sends_much_more_gets_to_see_why_it_is_refused(caller: ApiCaller, target: str, chunked: bool) -> None:
     body = b"x" * 30_000_000
     before = _memory_mb(caller.service)
     answer = caller.post(target, body, chunked=chunked)
@@ -365,8 +362,7 @@ def test_a_path_that_leads_nowhere_says_so(caller: ApiCaller, path: bytes, metho
 
 
 @pytest.mark.parametrize(
-    "method",
-    ["PUT", "PATCH", "DELETE", "TRACE", "OPTIONS", "HEAD", "PROPFIND", "get", "QUERY", "X" * 300, "G\0T", ""],
+    "method", ["PUT", "PATCH", "DELETE", "TRACE", "OPTIONS", "HEAD", "PROPFIND", "get", "QUERY", "X" * 300, "G\0T", ""]
 )
 def test_a_method_that_is_not_known_is_refused(caller: ApiCaller, method: str) -> None:
     for route in sorted({row.target or row.route for row in ROUTES}):
@@ -392,9 +388,7 @@ ODD_HEADERS: dict[str, Headers] = {
     "many cookies": ((b"Cookie", b"; ".join(b"c%d=%d" % (n, n) for n in range(5000))),),
     "many session cookies": ((b"Cookie", b"; ".join([b"better-auth.session_token=a.b"] * 500)),),
     "a bad cookie": ((b"Cookie", b"better-auth.session_token=%ff%00.%%%; ;;=;=x; \xff\xfe"),),
-    "a signed-looking cookie": (
-        (b"Cookie", b"better-auth.session_token=" + b"a" * 32 + b"." + b"A" * 43 + b"%3D"),
-    ),
+    "a signed-looking cookie": ((b"Cookie", b"better-auth.session_token=" + b"a" * 32 + b"." + b"A" * 43 + b"%3D"),),
     "not ASCII": ((b"Authorization", "Bearer кириллица".encode()),),
     "not UTF-8": ((b"Authorization", b"Bearer \xff\xfe\x80"),),
     "a surrogate": ((b"Authorization", b"Bearer \xed\xa0\x80"),),
@@ -405,10 +399,7 @@ ODD_HEADERS: dict[str, Headers] = {
     "an odd origin": ((b"Origin", b"\xff://[::1"), (b"Cookie", b"a=b")),
     "a long origin": ((b"Origin", b"http://" + b"a." * 20_000),),
     "an odd referer": ((b"Referer", b"http://[" + b"x" * 1000), (b"Cookie", b"a=b")),
-    "odd forwarding": (
-        (b"X-Forwarded-For", b",,, ,\xff, 999.1.1.1, ::ffff:1.2.3.4%x"),
-        (b"Forwarded", b"for=;"),
-    ),
+    "odd forwarding": ((b"X-Forwarded-For", b",,, ,\xff, 999.1.1.1, ::ffff:1.2.3.4%x"), (b"Forwarded", b"for=;")),
     "odd conditions": (
         (b"If-None-Match", b'"\xff", W/, ,*, ' + b'"x",' * 5000),
         (b"If-Match", b"x"),
@@ -417,11 +408,7 @@ ODD_HEADERS: dict[str, Headers] = {
         (b"If-Range", b"x"),
         (b"Range", b"bytes=-99999999999999999999-"),
     ),
-    "odd accept": (
-        (b"Accept", b"q=;/;*" * 100),
-        (b"Accept-Encoding", b"\xff"),
-        (b"Accept-Language", b"x" * 5000),
-    ),
+    "odd accept": ((b"Accept", b"q=;/;*" * 100), (b"Accept-Encoding", b"\xff"), (b"Accept-Language", b"x" * 5000)),
     "an odd encoding": ((b"Content-Encoding", b"gzip"),),
     "an upgrade": ((b"Upgrade", b"h2c"), (b"HTTP2-Settings", b"AAMAAABkAAQ")),
     "an odd preflight": (
@@ -446,21 +433,11 @@ ODD_HEADERS: dict[str, Headers] = {
 @pytest.mark.parametrize("name", ODD_HEADERS)
 def test_odd_headers_are_refused_or_do_nothing(caller: ApiCaller, name: str) -> None:
     headers = ODD_HEADERS[name]
-    for target in (
-        "/health",
-        "/api/auth/get-session",
-        "/databases/user",
-        "/migrations?after=3",
-        "/migrations/full",
-    ):
+    for target in ("/health", "/api/auth/get-session", "/databases/user", "/migrations?after=3", "/migrations/full"):
         answer = caller.wire.send("GET", target, headers)
         if answer.status not in {200, 304}:
             check_refusal(answer, target)
-    for target in (
-        "/api/auth/sign-in/email",
-        "/migrations/register",
-        caller.target("/db/{name}/v3/pipeline"),
-    ):
+    for target in ("/api/auth/sign-in/email", "/migrations/register", caller.target("/db/{name}/v3/pipeline")):
         own: Headers = () if any(n == b"Content-Length" for n, _ in headers) else ((b"Content-Length", b"2"),)
         answer = caller.wire.send("POST", target, (*headers, *own, JSON), b"{}")
         check_refusal(answer, target)
@@ -480,9 +457,7 @@ def test_half_a_request_holds_nobody_else_up(caller: ApiCaller) -> None:
             peer.close()
 
 
-@pytest.mark.parametrize(
-    "target", ["/db/x/v3/pipeline", "/migrations/register", "/api/auth/none", "/none", "/health"]
-)
+@pytest.mark.parametrize("target", ["/db/x/v3/pipeline", "/migrations/register", "/api/auth/none", "/none", "/health"])
 def test_a_body_that_nobody_reads_is_not_taken_for_more_requests(caller: ApiCaller, target: str) -> None:
     inside = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 3000
     head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(inside)}\r\n\r\n".encode()

@@ -106,9 +106,7 @@ runpy.run_module("bench", run_name="__main__")
 
 
 @pytest.mark.parametrize(("is_sent", "code"), [(True, 130), (False, 1)])
-def test_an_interrupt_that_ended_what_is_measured_first_is_still_an_interrupt(
-    is_sent: bool, code: int
-) -> None:
+def test_an_interrupt_that_ended_what_is_measured_first_is_still_an_interrupt(is_sent: bool, code: int) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", INTERRUPTED_LATE.format(is_sent=is_sent)],
         cwd=ROOT,

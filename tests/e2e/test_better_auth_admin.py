@@ -39,10 +39,7 @@ def test_a_password_that_is_set_replaces_the_old_one(told: dict[str, Any]) -> No
 
 
 def test_only_administrators_may(told: dict[str, Any]) -> None:
-    assert (told["forbidden"]["status"], told["forbidden"]["code"]) == (
-        403,
-        "YOU_ARE_NOT_ALLOWED_TO_LIST_USERS",
-    )
+    assert (told["forbidden"]["status"], told["forbidden"]["code"]) == (403, "YOU_ARE_NOT_ALLOWED_TO_LIST_USERS")
     assert told["mayNot"]["success"] is False
     assert told["may"]["success"] is True
 
@@ -70,9 +67,7 @@ def test_an_administrator_acts_as_somebody_and_is_themself_again(told: dict[str,
     assert "better-auth.admin_session" not in told["cookiesAsSelf"]
 
 
-def test_a_removed_user_is_gone_and_the_trail_tells_who_did_what(
-    told: dict[str, Any], service: Service
-) -> None:
+def test_a_removed_user_is_gone_and_the_trail_tells_who_did_what(told: dict[str, Any], service: Service) -> None:
     assert told["removeUser"] == {"success": True}
     assert told["goneUser"]["code"] == "USER_NOT_FOUND"
     user, admin = told["createUser"]["user"]["id"], told["signIn"]["user"]["id"]

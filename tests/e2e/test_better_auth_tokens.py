@@ -137,9 +137,7 @@ def test_a_kill_in_the_middle_of_refreshing_loses_no_session(killable: Service) 
             if refreshed == kill_after:
                 killer.start()
             try:
-                reply = httpx.post(
-                    f"{killable.url}/api/auth/refresh", json={"refresh_token": token}, timeout=10
-                )
+                reply = httpx.post(f"{killable.url}/api/auth/refresh", json={"refresh_token": token}, timeout=10)
             except httpx.HTTPError:
                 break
             assert reply.status_code == 200, reply.text

@@ -90,9 +90,7 @@ def test_without_its_url_the_next_start_moves_it_into_a_file(shared: Service, sq
     assert _signs_in(shared.url, "later@example.com")
 
 
-def test_a_new_installation_waits_for_sqld_to_say_that_there_is_nothing_to_move(
-    sqld: Sqld, tmp_path: Path
-) -> None:
+def test_a_new_installation_waits_for_sqld_to_say_that_there_is_nothing_to_move(sqld: Sqld, tmp_path: Path) -> None:
     service = Service(tmp_path, **sqld_variables(sqld))
     sqld.stop()
     done = service.run("tenants", "list")
@@ -104,9 +102,7 @@ def test_a_new_installation_waits_for_sqld_to_say_that_there_is_nothing_to_move(
     assert service.run("tenants", "list").returncode == 0
 
 
-def test_nothing_acknowledged_is_lost_although_a_service_writes_all_the_while(
-    shared: Service, tmp_path: Path
-) -> None:
+def test_nothing_acknowledged_is_lost_although_a_service_writes_all_the_while(shared: Service, tmp_path: Path) -> None:
     kept: list[str] = []
     refused: set[int] = set()
     is_over = threading.Event()
@@ -168,9 +164,7 @@ def test_a_copy_that_is_killed_again_and_again_comes_to_its_end(shared: Service,
     assert all(_signs_in(shared.url, each.email) for each in people)
 
 
-def test_one_that_a_power_failure_closed_is_opened_and_moved_by_the_next_start(
-    shared: Service, sqld: Sqld
-) -> None:
+def test_one_that_a_power_failure_closed_is_opened_and_moved_by_the_next_start(shared: Service, sqld: Sqld) -> None:
     person = sign_up(shared.url, "survivor@example.com")
     person.credentials()
     shared.stop()

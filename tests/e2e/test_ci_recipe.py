@@ -191,9 +191,7 @@ def steps_of(job: str, **contexts: str) -> list[str]:
     """The commands of a job of the workflow, with what GitHub puts into them."""
     text = yaml.safe_load(WORKFLOW)["jobs"][job]
     scripts = [step["run"] for step in text["steps"] if "run" in step]
-    return [
-        re.sub(r"\$\{\{ *([a-z._]+) *\}\}", lambda found: contexts[found[1]], script) for script in scripts
-    ]
+    return [re.sub(r"\$\{\{ *([a-z._]+) *\}\}", lambda found: contexts[found[1]], script) for script in scripts]
 
 
 @pytest.mark.timeout(500)

@@ -84,9 +84,7 @@ def test_the_version_is_the_installed_one(place: Service) -> None:
     assert place.run("--version").stdout == "freehold, version 0.1.0\n"
 
 
-@pytest.mark.parametrize(
-    "words", [("srve",), ("tenants", "lst"), ("serve", "now"), ("registry", "lint", "x")]
-)
+@pytest.mark.parametrize("words", [("srve",), ("tenants", "lst"), ("serve", "now"), ("registry", "lint", "x")])
 def test_wrong_use_exits_2_and_shows_where_help_is(place: Service, words: tuple[str, ...]) -> None:
     refused = place.run(*words)
     assert (refused.returncode, refused.stdout) == (2, "")
@@ -157,9 +155,7 @@ def test_a_key_file_that_cannot_be_used_exits_3_and_is_named(place: Service, kin
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_service_with_exit_code_0_and_no_traceback(
-    place: Service, how: signal.Signals
-) -> None:
+def test_a_signal_ends_the_service_with_exit_code_0_and_no_traceback(place: Service, how: signal.Signals) -> None:
     with subprocess.Popen(
         [FREEHOLD, "serve"], cwd=place.folder, env={**place.environ, "PORT": "0"}, stderr=subprocess.PIPE, text=True
     ) as started:  # fmt: skip
@@ -208,9 +204,7 @@ def test_serve_refuses_to_start_with_files_that_are_not_sound(place: Service) ->
 # Users, registry, tenants, beside the running service --------------------------------------------
 
 
-def test_an_admin_is_made_once_and_registers_a_migration_over_http(
-    service: Service, admin: dict[str, str]
-) -> None:
+def test_an_admin_is_made_once_and_registers_a_migration_over_http(service: Service, admin: dict[str, str]) -> None:
     again = service.run("users", "create-admin", ADMIN, "--password-stdin", stdin="another-password\n")
     assert (again.returncode, again.stdout) == (
         0, f"{ADMIN} is an administrator already; nothing changed\n",
@@ -262,9 +256,7 @@ def test_any_number_of_tenants_is_listed_one_line_each(place: Service) -> None:
                 "database_name": f"d-{number}",
             }
             known |= {"provider": "local", "state": "ready", "schema_version": 9, "attempts": 0}
-            row = [
-                known.get(name, "2026-01-01T00:00:00.000Z" if notnull else None) for name, notnull in columns
-            ]
+            row = [known.get(name, "2026-01-01T00:00:00.000Z" if notnull else None) for name, notnull in columns]
             db.execute(f"INSERT INTO tenant VALUES ({', '.join('?' * len(row))})", row)
     listing = place.run("tenants", "list", "--json")
     found = [json.loads(line)["tenant_id"] for line in listing.stdout.splitlines()]

@@ -86,9 +86,7 @@ TOO_LARGE: dict[str, bytes] = {
     "some large fields": LINE + b"".join(b"X%d: %b\r\n" % (n, b"y" * 9_000) for n in range(9)) + b"\r\n",
     "empty lines": b"\r\n" * 300_000,
     "of an upgrade": LINE + b"Connection: Upgrade\r\nUpgrade: websocket\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
-    "of a body": b"POST /migrations/verify HTTP/1.1\r\nContent-Length: 2\r\nX: "
-    + b"a" * 70_000
-    + b"\r\n\r\n{}",
+    "of a body": b"POST /migrations/verify HTTP/1.1\r\nContent-Length: 2\r\nX: " + b"a" * 70_000 + b"\r\n\r\n{}",
     "behind a whole request": LINE + b"\r\n" + LINE + b"X: " + b"a" * 500_000,
     "behind a body": b"POST /migrations/verify HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n"
     + b" " * 90_000
@@ -99,9 +97,7 @@ TOO_LARGE: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", TOO_LARGE)
-@pytest.mark.parametrize(
-    "size", [1_000_000, 1_000, 17], ids=["at once", "by the kilobyte", "in small pieces"]
-)
+@pytest.mark.parametrize("size", [1_000_000, 1_000, 17], ids=["at once", "by the kilobyte", "in small pieces"])
 def test_a_head_beyond_the_limit_is_431_and_the_end(service: Service, name: str, size: int) -> None:
     request = TOO_LARGE[name]
     if size == 17:
@@ -210,9 +206,7 @@ def test_a_body_that_trickles_is_given_up_and_one_that_is_only_slow_is_not(
         assert _statuses(received) == [408], (received, time.monotonic() - began)
         slow.settimeout(20)
         answer = slow.recv(65_536)
-        assert _statuses(answer)[0] in {400, 415}, (
-            answer
-        )  # read to its end, and found to be nothing but blanks
+        assert _statuses(answer)[0] in {400, 415}, answer  # read to its end, and found to be nothing but blanks
 
 
 def test_an_upload_that_stops_just_before_its_end_is_given_up(service: Service, person: Person) -> None:
@@ -343,9 +337,7 @@ def test_a_client_that_goes_away_with_requests_waiting_is_no_fault(
     assert '"level":"error"' not in log, log[-3000:]
 
 
-def test_a_request_ends_with_its_connection_although_others_wait_behind_it(
-    service: Service, person: Person
-) -> None:
+def test_a_request_ends_with_its_connection_although_others_wait_behind_it(service: Service, person: Person) -> None:
     sql = "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) FROM r"
     body = json.dumps({"requests": [{"type": "execute", "stmt": {"sql": sql}}, {"type": "close"}]}).encode()
     before = len(service.log())

@@ -53,9 +53,7 @@ def _rows(service: Service) -> dict[str, int]:
 
 
 def _filled(body: Any, email: str) -> Any:
-    text = (
-        json.dumps(body).replace("{email}", email).replace("{new}", f"new{time.monotonic_ns()}@example.com")
-    )
+    text = json.dumps(body).replace("{email}", email).replace("{new}", f"new{time.monotonic_ns()}@example.com")
     return json.loads(text)
 
 
@@ -67,9 +65,7 @@ def _send(service: Service, row: Row, headers: dict[str, str], email: str, form:
             return httpx.post(url, json=body, headers=headers, timeout=30)
         case "text":
             content = json.dumps(body)
-            return httpx.post(
-                url, content=content, headers={**headers, "content-type": "text/plain"}, timeout=30
-            )
+            return httpx.post(url, content=content, headers={**headers, "content-type": "text/plain"}, timeout=30)
         case "form":
             fields = body if isinstance(body, dict) else {}
             return httpx.post(url, data={name: str(value) for name, value in fields.items()}, headers=headers)
@@ -78,9 +74,7 @@ def _send(service: Service, row: Row, headers: dict[str, str], email: str, form:
 
 @pytest.mark.parametrize("name", FROM_ELSEWHERE)
 @pytest.mark.parametrize("form", ["json", "text", "form", "nothing"])
-def test_nothing_that_another_site_sends_starts_a_session(
-    service: Service, email: str, name: str, form: str
-) -> None:
+def test_nothing_that_another_site_sends_starts_a_session(service: Service, email: str, name: str, form: str) -> None:
     before = _rows(service)
     for row in POSTED:
         reply = _send(service, row, FROM_ELSEWHERE[name], email, form)
@@ -117,11 +111,7 @@ def test_whoever_is_no_browser_or_comes_from_our_own_page_gets_in(service: Servi
 @pytest.fixture
 def own_service(tmp_path: Path) -> Iterator[Service]:
     running = Service(
-        tmp_path,
-        RATE_LIMITS="on",
-        RATE_LIMIT_SIGN_IN="off",
-        RATE_LIMIT_AUTH="off",
-        RATE_LIMIT_NEW_DATABASES="4/600",
+        tmp_path, RATE_LIMITS="on", RATE_LIMIT_SIGN_IN="off", RATE_LIMIT_AUTH="off", RATE_LIMIT_NEW_DATABASES="4/600"
     ).start()
     yield running
     running.stop()
@@ -140,10 +130,7 @@ def test_one_address_makes_so_many_databases_and_no_more(own_service: Service) -
     # Who has a database is not concerned, nor a guest who keeps theirs.
     body = {"email": first.email, "password": people.PASSWORD}
     grown = httpx.post(
-        f"{url}/api/auth/sign-up/email",
-        json=person,
-        headers={"authorization": f"Bearer {guests[0]}"},
-        timeout=30,
+        f"{url}/api/auth/sign-up/email", json=person, headers={"authorization": f"Bearer {guests[0]}"}, timeout=30
     )
     assert grown.status_code == 200, grown.text
     assert httpx.post(f"{url}/api/auth/sign-in/email", json=body, timeout=30).status_code == 200

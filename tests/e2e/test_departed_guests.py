@@ -34,12 +34,9 @@ def _age(service: Service, *people: Person, sessions: bool = True, users: bool =
     with closing(sqlite3.connect(service.data_dir / "central.db", timeout=20)) as db, db:
         for person in people:
             if users:
-                db.execute(
-                    "UPDATE user SET createdAt = ?1, updatedAt = ?1 WHERE id = ?2", (LONG_AGO, person.user_id)
-                )
+                db.execute("UPDATE user SET createdAt = ?1, updatedAt = ?1 WHERE id = ?2", (LONG_AGO, person.user_id))
             db.execute(
-                "UPDATE apikey SET createdAt = ?1, updatedAt = ?1 WHERE referenceId = ?2",
-                (LONG_AGO, person.user_id),
+                "UPDATE apikey SET createdAt = ?1, updatedAt = ?1 WHERE referenceId = ?2", (LONG_AGO, person.user_id)
             )
             if sessions:
                 db.execute(
@@ -121,8 +118,7 @@ def test_with_no_days_set_everybody_stays(tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 def test_many_go_in_batches(service: Service) -> None:
     guests = [
-        httpx.post(f"{service.url}/api/auth/sign-in/anonymous", timeout=30).json()["user"]["id"]
-        for _ in range(120)
+        httpx.post(f"{service.url}/api/auth/sign-in/anonymous", timeout=30).json()["user"]["id"] for _ in range(120)
     ]
     service.stop()
     with closing(sqlite3.connect(service.data_dir / "central.db")) as db, db:

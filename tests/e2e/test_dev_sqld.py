@@ -75,9 +75,7 @@ def test_its_sqld_ends_with_it_however_it_ends(running: DevSqld) -> None:
         time.sleep(0.05)
 
 
-def test_a_sqld_that_is_killed_is_back_at_the_same_place_with_all_that_was_acknowledged(
-    running: DevSqld,
-) -> None:
+def test_a_sqld_that_is_killed_is_back_at_the_same_place_with_all_that_was_acknowledged(running: DevSqld) -> None:
     mine = sign_up(running.url).credentials()
     for round_ in range(2):
         run_sql(mine, f"UPDATE settings SET new_cards_per_day = {round_ + 7}")

@@ -165,9 +165,7 @@ def test_make_alone_lists_every_target(clone: Clone) -> None:
     listed = clone.make()
     assert listed.returncode == 0
     names = re.findall(r"^  make (\S+) +\S", listed.stdout, re.MULTILINE)
-    assert {"run", "test", "demo", "unit", "lint", "format", "types", "clients", "bench", "clean"} <= set(
-        names
-    )
+    assert {"run", "test", "demo", "unit", "lint", "format", "types", "clients", "bench", "clean"} <= set(names)
     assert not (clone.folder / ".venv").exists()
 
 

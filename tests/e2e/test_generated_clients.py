@@ -47,13 +47,7 @@ def file(described: dict[str, Any], tmp_path: Path) -> Path:
 def run(*words: str, folder: Path, **environ: str) -> str:
     """What a program prints. It has to end well."""
     done = subprocess.run(
-        words,
-        cwd=folder,
-        env=clean_environ(**environ),
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
+        words, cwd=folder, env=clean_environ(**environ), capture_output=True, text=True, timeout=200, check=False
     )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said

@@ -53,18 +53,14 @@ def write(person: Person, word: str) -> dict[str, Any]:
 
 
 def words(credentials: dict[str, Any]) -> list[str]:
-    return [
-        row[0] for row in run_sql(credentials, "SELECT name FROM decks WHERE name LIKE 'word-%' ORDER BY 1")
-    ]
+    return [row[0] for row in run_sql(credentials, "SELECT name FROM decks WHERE name LIKE 'word-%' ORDER BY 1")]
 
 
 def session_of(person: Person) -> Any:
     return httpx.get(f"{person.url}/api/auth/get-session", headers=person.headers, timeout=30).json()
 
 
-def test_an_anonymous_guest_who_signs_in_to_an_existing_account_loses_neither_database(
-    service: Service,
-) -> None:
+def test_an_anonymous_guest_who_signs_in_to_an_existing_account_loses_neither_database(service: Service) -> None:
     owner = sign_up(service.url)
     own = write(owner, "word-of-the-account")
     visitor = guest(service)

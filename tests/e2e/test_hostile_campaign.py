@@ -31,7 +31,5 @@ def test_bystanders_read_write_sign_in_and_sign_up_while_hostile_people_do_all_t
         # It died when it was killed here; other ends are its supervisor's doing, and it was back each time.
         assert report.killed == 1, seen
         assert report.ends.count("signal 9") == 1, seen
-        assert [
-            each for each in report.ends if each.startswith(("signal", "exit")) and each != "signal 9"
-        ] == [], seen
+        assert [each for each in report.ends if each.startswith(("signal", "exit")) and each != "signal 9"] == [], seen
         assert report.restarted == len(report.ends), seen

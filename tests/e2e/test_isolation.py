@@ -203,14 +203,10 @@ NAMING_HEADERS = [
 def test_no_header_names_a_database(world: Neighbours, line: str) -> None:
     name, _, value = world.fill(line).partition(": ")
     extra = (name.encode(), value.encode())
-    own = world.wire.send(
-        "POST", world.fill("/db/{a}/v3/pipeline"), (JSON, bearer(world.a_token), extra), READ
-    )
+    own = world.wire.send("POST", world.fill("/db/{a}/v3/pipeline"), (JSON, bearer(world.a_token), extra), READ)
     assert own.status == 200, own
     assert MINE.encode() in own.body
-    other = world.wire.send(
-        "POST", world.fill("/db/{b}/v3/pipeline"), (JSON, bearer(world.a_token), extra), READ
-    )
+    other = world.wire.send("POST", world.fill("/db/{b}/v3/pipeline"), (JSON, bearer(world.a_token), extra), READ)
     assert other.status == 404, other
 
 
@@ -293,9 +289,7 @@ MISFORMED: dict[str, Forge] = {
     "p names an object": lambda w: signed(_ours(w), claims(w, p={"rw": {"ns": {w.b_name: 1}}})),
     "p of another level": lambda w: signed(_ours(w), claims(w, p={"roa": {"ns": [w.b_name]}})),
     "p without ns": lambda w: signed(_ours(w), claims(w, p={"rw": {"tags": None}})),
-    "p names the attacker, id the victim": lambda w: signed(
-        _ours(w), claims(w, p={"rw": {"ns": [w.a_name]}})
-    ),
+    "p names the attacker, id the victim": lambda w: signed(_ours(w), claims(w, p={"rw": {"ns": [w.a_name]}})),
     "claims of another database": lambda w: signed(_ours(w), claims(w, id=w.a_name)),
 }
 
@@ -313,9 +307,7 @@ FORGED: dict[str, Forge] = {
     "EdDSA, too short": lambda w: unsigned(claims(w), b"x", alg="EdDSA"),
     "HS256 with our public key": lambda w: hmac_signed(claims(w), public_pem(_ours(w))),
     "HS256 with our raw public key": lambda w: hmac_signed(claims(w), public_raw(_ours(w))),
-    "HS256 with the registry's public key": lambda w: hmac_signed(
-        claims(w), public_pem(w.key("registry.pem"))
-    ),
+    "HS256 with the registry's public key": lambda w: hmac_signed(claims(w), public_pem(w.key("registry.pem"))),
     "HS256 with nothing": lambda w: hmac_signed(claims(w), b""),
     "another key": lambda w: signed(STRANGER, claims(w)),
     "the registry's key": lambda w: signed(w.key("registry.pem"), claims(w)),
@@ -376,9 +368,7 @@ QUESTIONS = [
 
 @pytest.mark.parametrize("target", QUESTIONS)
 def test_credentials_are_only_ever_the_callers_own(world: Neighbours, target: str) -> None:
-    named = tuple(
-        (name, world.b.user_id.encode()) for name in (b"X-User-Id", b"X-Forwarded-User", b"X-Act-As")
-    )
+    named = tuple((name, world.b.user_id.encode()) for name in (b"X-User-Id", b"X-Forwarded-User", b"X-Act-As"))
     answer = world.wire.send("GET", world.fill(target), (bearer(world.a.token), *named))
     assert answer.status in {200, 400}, answer
     if answer.status == 200:
@@ -388,9 +378,7 @@ def test_credentials_are_only_ever_the_callers_own(world: Neighbours, target: st
         assert "p" not in inside
 
 
-@pytest.mark.parametrize(
-    "target", ["/databases/{b_user}", "/databases/{b}", "/databases", "/databases/user/{b_user}"]
-)
+@pytest.mark.parametrize("target", ["/databases/{b_user}", "/databases/{b}", "/databases", "/databases/user/{b_user}"])
 def test_nobody_elses_database_has_a_url(world: Neighbours, target: str) -> None:
     answer = world.wire.get(world.fill(target), world.a.token)
     assert answer.status == 404, answer

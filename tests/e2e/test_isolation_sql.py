@@ -14,17 +14,7 @@ import jwt
 import pytest
 
 from tests.e2e.attack_wire import Answer
-from tests.e2e.attack_world import (
-    HOMES,
-    MINE,
-    WAYS,
-    Neighbours,
-    pipeline,
-    run_by,
-    spliced,
-    still_whole,
-    world_in,
-)
+from tests.e2e.attack_world import HOMES, MINE, WAYS, Neighbours, pipeline, run_by, spliced, still_whole, world_in
 from tests.e2e.people import sign_up
 
 READ = json.dumps(pipeline("SELECT x FROM marker")).encode()
@@ -162,11 +152,7 @@ def test_no_sql_reaches_out_of_its_own_database(world: Neighbours, sql: str) -> 
 
 # What tools send as they connect: it is answered, tells nothing and changes nothing.
 HARMLESS_SQL = [
-    *(
-        "PRAGMA database_list",
-        "SELECT * FROM pragma_database_list",
-        "SELECT file FROM pragma_database_list()",
-    ),
+    *("PRAGMA database_list", "SELECT * FROM pragma_database_list", "SELECT file FROM pragma_database_list()"),
     *("PRAGMA temp_store = 1", "PRAGMA journal_mode = DELETE", "PRAGMA journal_mode = MEMORY"),
     *("PRAGMA mmap_size = 9223372036854775807", "PRAGMA cache_size = -9999999", "PRAGMA synchronous = OFF"),
     *("PRAGMA locking_mode = EXCLUSIVE", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA wal_autocheckpoint = 0"),
@@ -177,14 +163,7 @@ HARMLESS_SQL = [
 @pytest.mark.parametrize("sql", HARMLESS_SQL)
 def test_what_tools_ask_and_set_tells_nothing_and_changes_nothing(world: Neighbours, sql: str) -> None:
     def state() -> list[object]:
-        names = (
-            "journal_mode",
-            "temp_store",
-            "cache_size",
-            "synchronous",
-            "locking_mode",
-            "read_uncommitted",
-        )
+        names = ("journal_mode", "temp_store", "cache_size", "synchronous", "locking_mode", "read_uncommitted")
         results = world.run(*(f"PRAGMA {name}" for name in names)).json["results"]
         return [each["response"]["result"]["rows"] for each in results[: len(names)]]
 
@@ -218,11 +197,7 @@ SEQUENCES = [
     ["CREATE VIRTUAL TABLE f4 USING fts5vocab('{file}', 'row')", "SELECT * FROM f4"],
     ["CREATE VIRTUAL TABLE f5 USING fts5vocab(b, marker, 'row')", "SELECT * FROM f5"],
     ["ALTER TABLE marker ADD COLUMN z DEFAULT (readfile('{file}'))"],
-    [
-        'ALTER TABLE marker RENAME TO "b.marker"',
-        'ALTER TABLE "b.marker" RENAME TO marker',
-        "SELECT * FROM b.marker",
-    ],
+    ['ALTER TABLE marker RENAME TO "b.marker"', 'ALTER TABLE "b.marker" RENAME TO marker', "SELECT * FROM b.marker"],
 ]
 
 
@@ -330,11 +305,7 @@ def _baton(answer: Answer) -> str:
 def test_anothers_stream_cannot_be_continued_nor_ended(world: Neighbours) -> None:
     b_token = world.b_credentials["access_token"]
     opened = world.run(
-        "BEGIN IMMEDIATE",
-        "INSERT INTO marker VALUES ('half')",
-        token=b_token,
-        name=world.b_name,
-        closes=False,
+        "BEGIN IMMEDIATE", "INSERT INTO marker VALUES ('half')", token=b_token, name=world.b_name, closes=False
     )
     baton = _baton(opened)
     stream_id = baton.partition(".")[0]

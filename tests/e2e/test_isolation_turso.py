@@ -17,15 +17,7 @@ from freehold.keys import load_key
 from tests.e2e.attack_wire import Headers, Wire, bearer
 from tests.e2e.attack_world import MINE, THEIRS, Neighbours, pipeline
 from tests.e2e.people import run_sql, sign_up
-from tests.e2e.test_isolation import (
-    CREDENTIALS_ELSEWHERE,
-    FORGED,
-    JSON,
-    NAMING_HEADERS,
-    QUESTIONS,
-    READ,
-    TARGETS,
-)
+from tests.e2e.test_isolation import CREDENTIALS_ELSEWHERE, FORGED, JSON, NAMING_HEADERS, QUESTIONS, READ, TARGETS
 
 
 @dataclass(frozen=True)
@@ -51,9 +43,7 @@ class TursoWorld(Neighbours):
         return str(self.b_credentials["db_id"])
 
     def key(self, name: str) -> Ed25519PrivateKey:
-        return (
-            load_key(self.twin.data_dir / "key.pem") if name == "database-tokens.pem" else super().key(name)
-        )
+        return load_key(self.twin.data_dir / "key.pem") if name == "database-tokens.pem" else super().key(name)
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +83,7 @@ def test_no_header_opens_anothers_database(world: TursoWorld, line: str) -> None
         answer = world.wire.send("POST", world.fill(path), (JSON, bearer(world.a_token), extra), READ)
         assert answer.status in {200, 400, 401, 404}, answer
         assert (answer.status == 200) is (MINE.encode() in answer.body)
-    other = world.wire.send(
-        "POST", world.fill("/db/{b}/v3/pipeline"), (JSON, bearer(world.a_token), extra), READ
-    )
+    other = world.wire.send("POST", world.fill("/db/{b}/v3/pipeline"), (JSON, bearer(world.a_token), extra), READ)
     assert other.status == 404, other
 
 

@@ -17,9 +17,7 @@ FILES = sorted((ROOT / "schema_registry/bahar").glob("*.sql"))
 
 
 @pytest.fixture(scope="module", params=HOMES)
-def people(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[list[Person]]:
+def people(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Person]]:
     """One for each version of the registry, who came when that was the newest; by now all are published."""
     folder = tmp_path_factory.mktemp("growing")
     registry = folder / "registry"
@@ -63,7 +61,5 @@ async def test_from_every_version_with_a_token_that_changes_rows_alone(people: l
             json={"stmt": {"sql": "DROP TABLE settings"}},
         )
         assert refused.json()["code"] == "PROFILE_NEEDED"
-    schemas = {
-        str(run_sql(each.credentials(), "SELECT sql FROM sqlite_schema ORDER BY name")) for each in people
-    }
+    schemas = {str(run_sql(each.credentials(), "SELECT sql FROM sqlite_schema ORDER BY name")) for each in people}
     assert len(schemas) == 1

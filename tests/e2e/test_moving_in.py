@@ -116,8 +116,7 @@ def test_everybody_gets_a_database(moved: Moved) -> None:
 def test_the_second_time_nothing_changes(moved: Moved) -> None:
     """Not even for whoever has changed, signed out or was removed here meanwhile."""
     ended = httpx.post(
-        f"{moved.service.url}/api/auth/sign-out",
-        headers={"authorization": f"Bearer {moved.people['google']['token']}"},
+        f"{moved.service.url}/api/auth/sign-out", headers={"authorization": f"Bearer {moved.people['google']['token']}"}
     )
     assert ended.status_code == 200
     before = _everything(moved.service)
@@ -163,8 +162,7 @@ def test_no_secret_of_theirs_is_in_the_log_or_the_trail(moved: Moved) -> None:
 def _everything(service: Service) -> list[Any]:
     with sqlite3.connect(service.data_dir / "central.db") as db:
         found = [
-            db.execute(f'SELECT * FROM "{table}" ORDER BY id').fetchall()
-            for table in ("user", "account", "session")
+            db.execute(f'SELECT * FROM "{table}" ORDER BY id').fetchall() for table in ("user", "account", "session")
         ]
     db.close()
     return found
@@ -196,10 +194,7 @@ def test_lines_bring_users_in_and_each_problem_is_told(installation: Service) ->
     assert done.returncode == 1, done.stderr
     *problems, last = (json.loads(line) for line in done.stdout.splitlines())
     told = {each["problem"]["user_id"]: each["problem"] for each in problems}
-    assert (told["u-two"]["ending"], told["u-two"]["reasons"]) == (
-        "conflict",
-        ["another user has this address"],
-    )
+    assert (told["u-two"]["ending"], told["u-two"]["reasons"]) == ("conflict", ["another user has this address"])
     assert told["u-bad"]["reasons"] == ["`email` is not an e-mail address"]
     assert told["u-crypt"]["ending"] == told["u-same"]["ending"] == "added"
     assert "line 8" in told[""]["reasons"][0]
@@ -207,9 +202,7 @@ def test_lines_bring_users_in_and_each_problem_is_told(installation: Service) ->
         "added": 4, "known": 0, "conflict": 2, "unusable": 2, "accounts": 3, "sessions": 0, "with_notes": 2,
         "dry_run": False,
     }  # fmt: skip
-    again = installation.run(
-        "users", "import", "-", "--json", stdin=_lines(ada, {"email": "no-id@example.com"})
-    )
+    again = installation.run("users", "import", "-", "--json", stdin=_lines(ada, {"email": "no-id@example.com"}))
     assert again.returncode == 0
     assert json.loads(again.stdout)["report"]["known"] == 2
     tenants = installation.run("tenants", "list", "--json").stdout.splitlines()
@@ -219,9 +212,7 @@ def test_lines_bring_users_in_and_each_problem_is_told(installation: Service) ->
 def test_a_move_that_was_killed_is_finished_by_the_next(installation: Service) -> None:
     count = 4_000
     path = installation.folder / "users.jsonl"
-    path.write_text(
-        _lines(*({"id": f"u{n}", "email": f"u{n}@example.com", "password": HASH} for n in range(count)))
-    )
+    path.write_text(_lines(*({"id": f"u{n}", "email": f"u{n}@example.com", "password": HASH} for n in range(count))))
     process = subprocess.Popen(
         [FREEHOLD, "users", "import", path], cwd=installation.folder, env=installation.environ,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -76,9 +76,7 @@ def test_libsql_for_python_reads_and_writes(credentials: dict[str, Any]) -> None
     # A process of its own: this library holds Python's lock while it waits for the network.
     ended = subprocess.run(
         [sys.executable, "-c", _LIBSQL],
-        env=clean_environ(
-            URL=credentials["url"], TOKEN=credentials["access_token"], INSERT=_INSERT, PYTHONUTF8="1"
-        ),
+        env=clean_environ(URL=credentials["url"], TOKEN=credentials["access_token"], INSERT=_INSERT, PYTHONUTF8="1"),
         capture_output=True,
         text=True,
         timeout=60,

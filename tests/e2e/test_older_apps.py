@@ -69,9 +69,7 @@ async def test_a_contract_waits_for_apps_in_the_field_and_each_app_gets_what_it_
         assert publish(files, 4, service, "--force")[0] == 0
         [entry] = map(
             json.loads,
-            service.run(
-                "audit", "list", "--action", "registry.contract_forced", "--json"
-            ).stdout.splitlines(),
+            service.run("audit", "list", "--action", "registry.contract_forced", "--json").stdout.splitlines(),
         )
         assert (entry["target"], entry["details"]) == ("migration:3", {"min_app": "2.0", "older_users": 1})
 
@@ -93,9 +91,7 @@ async def test_a_contract_waits_for_apps_in_the_field_and_each_app_gets_what_it_
 def test_reports_count_for_the_user_however_they_show_who_they_are(service: Service) -> None:
     person = sign_up(service.url)
     cookie = f"better-auth.session_token={quote(person_cookie(service.url, person))}"
-    key = httpx.post(
-        f"{service.url}/api/auth/api-key/create", json={"name": "k"}, headers=person.headers
-    ).json()["key"]
+    key = httpx.post(f"{service.url}/api/auth/api-key/create", json={"name": "k"}, headers=person.headers).json()["key"]
     guest = httpx.post(f"{service.url}/api/auth/sign-in/anonymous", json={}).json()["token"]
     shown = (person.headers, {"cookie": cookie}, {"x-api-key": key}, {"authorization": f"Bearer {guest}"})
     for number, headers in enumerate((*shown, {}, {"authorization": "Bearer made.up.token"})):
@@ -110,9 +106,7 @@ def test_reports_count_for_the_user_however_they_show_who_they_are(service: Serv
     assert census["anonymous"] == [{"app_version": "0.9", "schema_version": 1, "devices": 32}]
 
 
-def test_a_flood_of_nobody_displaces_no_users_report_and_holds_nothing_up(
-    service: Service, files: Path
-) -> None:
+def test_a_flood_of_nobody_displaces_no_users_report_and_holds_nothing_up(service: Service, files: Path) -> None:
     """More of them than wait in memory to be written, and only then the user's app says what it is."""
     person = sign_up(service.url)
 

@@ -32,9 +32,7 @@ def leftovers(service: Service) -> list[str]:
     """After a restart: files that are neither a database nor one of SQLite's own beside it."""
     known = (".db", ".db-wal", ".db-shm", ".lock")
     return [
-        path.name
-        for path in service.data_dir.glob("tenants/**/*")
-        if path.is_file() and not path.name.endswith(known)
+        path.name for path in service.data_dir.glob("tenants/**/*") if path.is_file() and not path.name.endswith(known)
     ]
 
 

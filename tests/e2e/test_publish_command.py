@@ -123,13 +123,7 @@ def test_what_the_service_refuses_is_exit_code_1(ci: Ci) -> None:
 def test_wrong_use_is_2_bad_settings_3_and_no_answer_4(ci: Ci) -> None:
     unreachable = ci.start("publish", "--signed", "release.json", "--to", "http://127.0.0.1:9")
     assert ci.run("publish", "--to", ci.url)[0] == 2
-    for url in (
-        "http://auth.example.com",
-        "auth.example.com",
-        "ftp://127.0.0.1",
-        "https://a:b@127.0.0.1",
-        "",
-    ):
+    for url in ("http://auth.example.com", "auth.example.com", "ftp://127.0.0.1", "https://a:b@127.0.0.1", ""):
         assert ci.publish(to=url)[0] == 2, url
     for token in ("", "two words", "é" * 64, "x" * 64, "no-session"):
         code, _, stderr = ci.publish(token=token)

@@ -36,9 +36,7 @@ def publisher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publisher]:
 def next_table(publisher: Publisher) -> list[Migration]:
     """All that is published, and one more."""
     page = publisher.page()
-    published = [
-        Migration(version=each["version"], name=each["name"], sql=each["sql"]) for each in page["migrations"]
-    ]
+    published = [Migration(version=each["version"], name=each["name"], sql=each["sql"]) for each in page["migrations"]]
     return [*published, table(page["version"] + 1)]
 
 
@@ -61,11 +59,7 @@ async def test_a_further_part_is_published_with_it_and_clients_prove_it(publishe
     app = PartFile(name="app.toml", content=b"[app]\nname = 'words'\n")
     migrations = next_table(publisher)
     body = release(migrations, parts=[app])
-    for wrong in (
-        [],
-        [{**body["parts"][0], "content": "AAAA"}],
-        [{**body["parts"][0], "must_understand": True}],
-    ):
+    for wrong in ([], [{**body["parts"][0], "content": "AAAA"}], [{**body["parts"][0], "must_understand": True}]):
         refused = publisher.post({**body, "parts": wrong})
         assert (refused.status_code, refused.json()["code"]) == (409, "bad_release")
     for wrong in (body["parts"] * 2, [{**body["parts"][0], "name": "../app.toml"}], [{"name": "a"}]):
@@ -243,11 +237,7 @@ def test_an_old_release_played_again_changes_nothing(publisher: Publisher) -> No
     publisher.publish(next_table(publisher))
     before = publisher.page()
     replayed = publisher.post(old)
-    assert (replayed.status_code, replayed.json()["published"], replayed.json()["renewed"]) == (
-        200,
-        [],
-        False,
-    )
+    assert (replayed.status_code, replayed.json()["published"], replayed.json()["renewed"]) == (200, [], False)
     assert publisher.page() == before
     # An older commit that was signed again cannot take back what came after it.
     shorter = publisher.post(release(next_table(publisher)[:-2]))
@@ -302,10 +292,7 @@ def with_value(body: Body, path: tuple[Any, ...], value: Any) -> Any:
 def test_odd_values_anywhere_are_a_clear_refusal(publisher: Publisher) -> None:
     before = publisher.page()
     wire = Wire(publisher.service.port)
-    headers = (
-        (b"Authorization", publisher.admin["authorization"].encode()),
-        (b"Content-Type", b"application/json"),
-    )
+    headers = ((b"Authorization", publisher.admin["authorization"].encode()), (b"Content-Type", b"application/json"))
     body = release(next_table(publisher)[-1:], force=False, dry_run=False)  # never whole, so never published
     odd = [each for each in ODD_VALUES if each != float("inf")] + ["a\ud800", "\ud800" * 64]
     for path in leaves(body):
@@ -386,9 +373,7 @@ def test_a_service_killed_at_any_moment_has_all_of_it_or_nothing(tmp_path: Path)
             ThreadPoolExecutor(1) as pool,
             closing(sqlite3.connect(publisher.service.data_dir / "central.db", isolation_level=None)) as held,
         ):
-            if (
-                round_ % 2
-            ):  # while it waits to write; else anywhere from before it was read to after the answer
+            if round_ % 2:  # while it waits to write; else anywhere from before it was read to after the answer
                 held.execute("BEGIN IMMEDIATE")
             sent = pool.submit(told, publisher, body)
             wait([sent], timeout=0.04 * round_)

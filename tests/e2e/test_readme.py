@@ -54,10 +54,7 @@ class Block:
 
 def _blocks(page: str) -> list[Block]:
     text = (ROOT / page).read_text()
-    return [
-        Block(page, text.count("\n", 0, found.start()) + 1, found[1], found[2])
-        for found in _FENCE.finditer(text)
-    ]
+    return [Block(page, text.count("\n", 0, found.start()) + 1, found[1], found[2]) for found in _FENCE.finditer(text)]
 
 
 BLOCKS = {page: _blocks(page) for page in PAGES}
@@ -121,13 +118,9 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     service.stop()
 
 
-@pytest.mark.timeout(
-    900
-)  # each page twice, and forty commands on one; a few seconds each where others work too
+@pytest.mark.timeout(900)  # each page twice, and forty commands on one; a few seconds each where others work too
 @pytest.mark.parametrize("page", PAGES)
-def test_every_block_works_and_prints_what_the_page_says_and_the_readmes_again(
-    reader: Reader, page: str
-) -> None:
+def test_every_block_works_and_prints_what_the_page_says_and_the_readmes_again(reader: Reader, page: str) -> None:
     blocks = [block for block in BLOCKS[page] if block.language in LANGUAGES and BACKUP not in block.text]
     for is_again in (False, True) if page == "README.md" else (False,):
         printed = reader.run(blocks)
@@ -137,9 +130,7 @@ def test_every_block_works_and_prints_what_the_page_says_and_the_readmes_again(
                 promise = AGAIN.get(promised, promised) if is_again else promised
                 if not promise:
                     continue
-                assert promise in left, (
-                    f"{block.name} does not print {promise!r}, but:\n{printed[block.name]}"
-                )
+                assert promise in left, f"{block.name} does not print {promise!r}, but:\n{printed[block.name]}"
                 left = left.split(promise, 1)[1]
 
 

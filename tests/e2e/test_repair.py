@@ -28,11 +28,7 @@ def sqld() -> Iterator[Sqld]:
 
 @pytest.fixture
 def service(sqld: Sqld, tmp_path: Path) -> Iterator[Service]:
-    variables = {
-        **sqld_variables(sqld),
-        "SQLD_DATA_DIR": str(sqld.folder / "data"),
-        "METRICS_TOKEN": _METRICS_TOKEN,
-    }
+    variables = {**sqld_variables(sqld), "SQLD_DATA_DIR": str(sqld.folder / "data"), "METRICS_TOKEN": _METRICS_TOKEN}
     service = Service(tmp_path / "service", **variables).start()
     yield service
     service.stop()
@@ -61,9 +57,7 @@ def _ready(service: Service, **headers: str) -> dict[str, Any]:
         assert time.monotonic() < until, reply.text  # sqld has just been started again
         time.sleep(0.05)
     told: dict[str, Any] = reply.json()
-    assert (
-        told.pop("sqld", "unsupervised") == "unsupervised"
-    )  # nobody starts this one again, as tests do that
+    assert told.pop("sqld", "unsupervised") == "unsupervised"  # nobody starts this one again, as tests do that
     return told
 
 

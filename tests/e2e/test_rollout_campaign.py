@@ -45,8 +45,7 @@ CHILDREN = 3
 
 FIRST = [
     "CREATE TABLE decks (id INTEGER PRIMARY KEY, name TEXT)",
-    "CREATE TABLE cards (id INTEGER PRIMARY KEY,"
-    " deck_id INTEGER NOT NULL REFERENCES decks (id) ON DELETE CASCADE)",
+    "CREATE TABLE cards (id INTEGER PRIMARY KEY, deck_id INTEGER NOT NULL REFERENCES decks (id) ON DELETE CASCADE)",
 ]
 SIX = [
     "ALTER TABLE decks ADD COLUMN colour TEXT",
@@ -58,10 +57,7 @@ SIX = [
     "INSERT INTO notes (deck_id) SELECT id FROM decks",
     "UPDATE decks SET colour = 'green' WHERE colour IS NULL",
 ]
-SEEDED = (
-    "INSERT INTO decks VALUES (1, 'verbs'), (2, NULL)",
-    "INSERT INTO cards VALUES (1, 1), (2, 1), (3, 2)",
-)
+SEEDED = ("INSERT INTO decks VALUES (1, 'verbs'), (2, NULL)", "INSERT INTO cards VALUES (1, 1), (2, 1), (3, 2)")
 
 
 def history(scripts: list[str]) -> list[Migration]:
@@ -235,9 +231,7 @@ async def test_a_failing_migration_pauses_it_and_the_repaired_tenant_goes_on(
 
 async def _run(variables: dict[str, str], *words: str) -> tuple[int, list[Any]]:
     """Exit code, and the lines of stdout, decoded where they are JSON."""
-    done = await asyncio.to_thread(
-        warm.run, ["rollout", *words], folder=ROOT, environ=clean_environ(**variables)
-    )
+    done = await asyncio.to_thread(warm.run, ["rollout", *words], folder=ROOT, environ=clean_environ(**variables))
     assert done.returncode in {0, 1}, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]

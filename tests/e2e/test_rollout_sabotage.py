@@ -13,9 +13,7 @@ from testbed.sqld_service import sqld_variables
 
 from tests.e2e.people import Person, run_sql, sign_up
 
-FIRST = (
-    "CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT);\nCREATE TABLE notes (id INTEGER PRIMARY KEY);\n"
-)
+FIRST = "CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT);\nCREATE TABLE notes (id INTEGER PRIMARY KEY);\n"
 SECOND = "ALTER TABLE words ADD COLUMN remark TEXT;\n"
 
 
@@ -51,9 +49,7 @@ def columns(person: Person) -> list[str]:
     return [name for (name,) in rows]
 
 
-def test_a_user_who_drops_a_table_of_the_app_does_not_pause_the_rollout(
-    service: Service, files: Path
-) -> None:
+def test_a_user_who_drops_a_table_of_the_app_does_not_pause_the_rollout(service: Service, files: Path) -> None:
     people = [sign_up(service.url) for _ in range(4)]
     hostile, *others = people
     for person in people:

@@ -73,9 +73,7 @@ def test_every_volume_of_an_image_begins_with_the_folder_of_the_user_that_it_run
                 rf"^RUN install -d -o (\S+) -g (\S+) (?:-m \d+ )?{volume}$", before, re.MULTILINE
             )
             assert owner == group == user
-            assert (
-                user.isdecimal() or user in numbers
-            )  # the same number in every build, for volumes that stay
+            assert user.isdecimal() or user in numbers  # the same number in every build, for volumes that stay
     assert seen == 2
 
 
@@ -101,11 +99,7 @@ def test_a_folder_of_somebody_else_is_named_with_what_to_do(anybody_may_enter: P
 
     def made() -> str:
         run = subprocess.run(
-            [sys.executable, "-c", script, volume],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=clean_environ(),
+            [sys.executable, "-c", script, volume], capture_output=True, text=True, check=True, env=clean_environ()
         )
         return run.stdout
 
@@ -121,15 +115,7 @@ def test_the_image_copies_what_is_there_and_the_package_has_its_migrations(tmp_p
     for line in (ROOT / "Dockerfile").read_text().splitlines():
         if line.startswith("COPY ") and "--from=" not in line:
             assert all((ROOT / source).exists() for source in line.split()[1:-1]), line
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "wheel",
-        "--no-deps",
-        "--no-build-isolation",
-    ]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, "-q", "-w", tmp_path, ROOT], check=True, capture_output=True, timeout=120)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()

@@ -55,9 +55,7 @@ def sign_up(browser: Browser, email: str) -> str:
 
 def person(browser: Browser) -> Person:
     session = browser.session
-    return Person(
-        browser.service_url, session["user"]["email"], session["user"]["id"], session["session"]["token"]
-    )
+    return Person(browser.service_url, session["user"]["email"], session["user"]["id"], session["session"]["token"])
 
 
 def changed(url: str, **changes: str | None) -> str:
@@ -164,9 +162,7 @@ def test_an_answer_that_is_not_right_ends_at_the_apps_error_page(
 
 def test_without_a_state_that_we_know_it_ends_at_our_own_page(browser: Browser) -> None:
     home = f"{browser.service_url}/api/auth"
-    assert (
-        browser.come_back("/api/auth/callback/oidc?code=x&state=zzz") == f"{home}/error?error=state_mismatch"
-    )
+    assert browser.come_back("/api/auth/callback/oidc?code=x&state=zzz") == f"{home}/error?error=state_mismatch"
     assert browser.come_back("/api/auth/callback/oidc?code=x") == f"{home}/error?error=state_not_found"
     for bad in ("code=x&code=y&state=z", f"state={'s' * 5000}", "state=a&state=b"):
         found = browser.come_back(f"/api/auth/callback/oidc?{bad}")
@@ -178,9 +174,7 @@ def test_without_a_state_that_we_know_it_ends_at_our_own_page(browser: Browser) 
 
 def test_another_providers_answer_is_not_taken(browser: Browser) -> None:
     back = browser.consent(browser.start(), "mixed-up")
-    assert (
-        browser.come_back(back.replace("/callback/oidc", "/callback/github")) == "/oops?error=state_mismatch"
-    )
+    assert browser.come_back(back.replace("/callback/oidc", "/callback/github")) == "/oops?error=state_mismatch"
 
 
 def test_a_form_post_becomes_the_browsers_own_request(browser: Browser) -> None:
@@ -192,8 +186,7 @@ def test_a_form_post_becomes_the_browsers_own_request(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    "target",
-    ["https://evil.example/", "//evil.example", "/\\evil.example", "/%2fevil.example", "javascript:x"],
+    "target", ["https://evil.example/", "//evil.example", "/\\evil.example", "/%2fevil.example", "javascript:x"]
 )
 @pytest.mark.parametrize("field", ["callbackURL", "newUserCallbackURL", "errorCallbackURL"])
 def test_nobody_is_sent_to_a_page_that_is_not_trusted(browser: Browser, field: str, target: str) -> None:
@@ -256,9 +249,7 @@ def test_an_issuer_that_does_not_vouch_lets_nobody_in_at_an_unproved_address(
     assert rows(service, 'SELECT "providerId" FROM account WHERE "userId" = ?', user_id) == [("credential",)]
 
 
-def test_a_provider_that_does_not_vouch_for_the_address_links_nothing(
-    browser: Browser, service: Service
-) -> None:
+def test_a_provider_that_does_not_vouch_for_the_address_links_nothing(browser: Browser, service: Service) -> None:
     owner = Browser(service.url)
     sign_up(owner, "target@example.com")
     verify_address(service, "target@example.com")
@@ -297,9 +288,7 @@ def test_an_account_is_linked_by_who_is_signed_in(browser: Browser, service: Ser
     assert other.session["user"]["id"] == user_id
 
 
-def test_an_identity_of_another_address_or_of_another_user_is_not_linked(
-    browser: Browser, service: Service
-) -> None:
+def test_an_identity_of_another_address_or_of_another_user_is_not_linked(browser: Browser, service: Service) -> None:
     Browser(service.url).sign_in("belongs-to-one")
     sign_up(browser, "wants-it@example.com")
     found = browser.come_back(browser.consent(browser.start(path="link-social"), "belongs-to-one"))
@@ -361,9 +350,7 @@ def test_a_banned_user_does_not_get_in_this_way(browser: Browser, service: Servi
 CARD = "INSERT INTO decks (id, name, created_at, updated_at) VALUES ('d', 'word', 0, 0)"
 
 
-def test_a_guest_who_signs_in_with_a_provider_keeps_their_database(
-    browser: Browser, service: Service
-) -> None:
+def test_a_guest_who_signs_in_with_a_provider_keeps_their_database(browser: Browser, service: Service) -> None:
     """As a new user it becomes theirs; in an account that was there it is offered to them."""
     assert browser.post("sign-in/anonymous", {}).status_code == 200
     guest = person(browser)

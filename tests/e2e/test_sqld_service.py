@@ -18,9 +18,7 @@ _PASSWORD = "correct-horse-1"
 
 
 @pytest.fixture(scope="module", params=["a file", "the same sqld"])
-def both(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Sqld, Service]]:
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sqld, Service]]:
     """A service in front of an sqld of its own, with its central database in `params`."""
     with running_sqld() as sqld:
         variables = {**sqld_variables(sqld), "SQLD_DATA_DIR": str(sqld.folder / "data")}
@@ -181,9 +179,7 @@ async def test_a_replica_follows_nobody_elses_database(service: Service, tmp_pat
     assert isinstance(refusal, str), refusal
     assert "no such table" in rows
     # Without a name in the path the token says which database it is: one's own.
-    _, found = await asyncio.to_thread(
-        replica, tmp_path / "b.db", service.url, mine["access_token"], "sync", select
-    )
+    _, found = await asyncio.to_thread(replica, tmp_path / "b.db", service.url, mine["access_token"], "sync", select)
     assert found == []
 
 

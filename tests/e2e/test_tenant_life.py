@@ -47,9 +47,7 @@ class Office:
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     service = Service(tmp_path_factory.mktemp("office"), RATE_LIMITS="off").start()
-    made = service.run(
-        "users", "create-admin", "root@example.com", "--password-stdin", stdin=_PASSWORD + "\n"
-    )
+    made = service.run("users", "create-admin", "root@example.com", "--password-stdin", stdin=_PASSWORD + "\n")
     assert made.returncode == 0, made.stderr
     admin = httpx.Client(base_url=service.url, timeout=30)
     reply = admin.post("/api/auth/sign-in/email", json={"email": "root@example.com", "password": _PASSWORD})

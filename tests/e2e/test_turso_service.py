@@ -48,9 +48,7 @@ def secrets_in(folder: Path) -> list[str]:
     ]
 
 
-def test_the_official_javascript_client_works_on_the_database_it_is_given(
-    service: Service, twin: Twin
-) -> None:
+def test_the_official_javascript_client_works_on_the_database_it_is_given(service: Service, twin: Twin) -> None:
     mine = sign_up(service.url).credentials()
     assert mine["url"].startswith(twin.url)
     assert mine["db_name"] in databases(twin)
@@ -75,9 +73,7 @@ def test_one_tenants_token_opens_no_other_database(service: Service) -> None:
     mine, theirs = (sign_up(service.url).credentials() for _ in range(2))
     body = {"requests": [{"type": "execute", "stmt": {"sql": "select 1"}}]}
     for url in (theirs["url"], theirs["url"].replace(theirs["db_name"], theirs["db_name"] + "/../x")):
-        reply = httpx.post(
-            f"{url}v3/pipeline", json=body, headers={"authorization": f"Bearer {mine['access_token']}"}
-        )
+        reply = httpx.post(f"{url}v3/pipeline", json=body, headers={"authorization": f"Bearer {mine['access_token']}"})
         assert reply.status_code in {401, 404}, reply.text
 
 
@@ -107,9 +103,7 @@ def test_asking_again_costs_turso_nothing(service: Service, twin: Twin) -> None:
     assert person.credentials()["access_token"] == first["access_token"]
 
 
-def test_people_sign_up_while_turso_is_away_and_get_their_databases_after(
-    service: Service, twin: Twin
-) -> None:
+def test_people_sign_up_while_turso_is_away_and_get_their_databases_after(service: Service, twin: Twin) -> None:
     before = databases(twin)
     twin.kill()
     started = time.monotonic()

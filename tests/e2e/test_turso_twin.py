@@ -48,11 +48,7 @@ def test_the_official_javascript_client_provisions_and_its_databases_open(twin: 
         "newGroup": "aws-eu-west-1",
         "keys": ["hostname", "id", "name"],
         "same": True,
-        "again": {
-            "name": "TursoClientError",
-            "status": 409,
-            "message": "database with name [js-db] already exists",
-        },
+        "again": {"name": "TursoClientError", "status": 409, "message": "database with name [js-db] already exists"},
         "absent": {
             "name": "TursoClientError",
             "status": 404,
@@ -111,12 +107,7 @@ def test_a_second_twin_keeps_off_the_data_of_the_first(twin: Twin) -> None:
     words = [*twin.command()]
     words[words.index("--port") + 1] = "0"
     ended = subprocess.run(
-        words,
-        env=clean_environ(SQLD_BINARY=str(BINARY)),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        words, env=clean_environ(SQLD_BINARY=str(BINARY)), capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 3
     assert "another sqld works on" in ended.stderr
@@ -244,10 +235,7 @@ def test_a_blocked_database_refuses_in_the_engine(twin: Twin) -> None:
 
     def codes(**blocks: bool) -> list[str]:
         twin.call("PATCH", "databases/db/configuration", json=blocks).raise_for_status()
-        answers = [
-            twin.run(made["Hostname"], token, sql)[1]
-            for sql in ("select 1 from t", "insert into t values(1)")
-        ]
+        answers = [twin.run(made["Hostname"], token, sql)[1] for sql in ("select 1 from t", "insert into t values(1)")]
         return [each["results"][0].get("error", {}).get("code", "ok") for each in answers]
 
     assert codes(block_writes=True) == ["ok", "BLOCKED"]
@@ -269,14 +257,7 @@ def test_it_never_gives_other_data_than_were_asked_for(twin: Twin) -> None:
     reply = twin.call("POST", "databases", json={"name": "past", "group": "default", "seed": seed})
     assert reply.status_code == 400
     assert "point-in-time" in reply.json()["error"]
-    for malformed in (
-        "",
-        "yesterday",
-        "2024-01-01",
-        "2024-01-01T00:00:00",
-        "2024-13-01T00:00:00Z",
-        "1704067200",
-    ):
+    for malformed in ("", "yesterday", "2024-01-01", "2024-01-01T00:00:00", "2024-13-01T00:00:00Z", "1704067200"):
         body = {"name": "past", "group": "default", "seed": seed | {"timestamp": malformed}}
         reply = twin.call("POST", "databases", json=body)
         assert (reply.status_code, reply.json()["error"]) == (400, f"invalid timestamp: {malformed}")
@@ -314,14 +295,10 @@ def test_a_database_made_anew_under_a_name_is_another_one(twin: Twin) -> None:
         ("latency=0.2", 200, True),
     ],
 )
-def test_a_fault_happens_before_or_after_the_effect(
-    twin: Twin, kind: str, status: int, is_made: bool
-) -> None:
+def test_a_fault_happens_before_or_after_the_effect(twin: Twin, kind: str, status: int, is_made: bool) -> None:
     started = time.monotonic()
     try:
-        reply = twin.call(
-            "POST", "databases", json={"name": "db", "group": "default"}, headers={"x-fault": kind}
-        )
+        reply = twin.call("POST", "databases", json={"name": "db", "group": "default"}, headers={"x-fault": kind})
         found = reply.status_code
     except httpx.TransportError:
         found = 0
@@ -342,9 +319,7 @@ def test_faults_of_single_calls(twin: Twin) -> None:
     ):
         reply = twin.call("POST", "databases", json=duplicate, headers={"x-fault": kind})
         assert (reply.status_code, reply.json()["error"]) == (status, text)
-    twin.fault(
-        {"kind": "expired_token", "times": 1}, {"kind": "no_access_claim", "times": 1, "path": "*/tokens"}
-    )
+    twin.fault({"kind": "expired_token", "times": 1}, {"kind": "no_access_claim", "times": 1, "path": "*/tokens"})
     claims = jwt.decode(twin.token("db"), options={"verify_signature": False})
     assert claims["exp"] < time.time()
     assert "a" not in claims

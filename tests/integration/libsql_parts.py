@@ -54,9 +54,7 @@ class HostileServer:
     @property
     def pipelines(self) -> list[list[str]]:
         """For each pipeline received, the types of its requests."""
-        return [
-            [one["type"] for one in body["requests"]] for path, _, body in self.seen if "pipeline" in path
-        ]
+        return [[one["type"] for one in body["requests"]] for path, _, body in self.seen if "pipeline" in path]
 
     @property
     def paths(self) -> list[str]:

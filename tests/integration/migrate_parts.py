@@ -18,10 +18,7 @@ QUICK = Retries(attempts=3, backoff=Backoff(base_s=0.001, cap_s=2.0, steady=0.5)
 
 def history(*scripts: str) -> list[Migration]:
     """Migrations from version 1 on, named by their number."""
-    return [
-        Migration(version=version, name=f"step_{version}", sql=sql)
-        for version, sql in enumerate(scripts, start=1)
-    ]
+    return [Migration(version=version, name=f"step_{version}", sql=sql) for version, sql in enumerate(scripts, start=1)]
 
 
 def bahar() -> list[Migration]:

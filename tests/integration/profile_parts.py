@@ -170,23 +170,15 @@ async def through(caller: Caller, door: str, sql: str) -> tuple[str, str]:
                 json={"batch": {"steps": [{"stmt": stmt}]}},
                 headers={"authorization": f"Bearer {caller.token}"},
             ) as reply:
-                return verdict_of(
-                    reply.status, [json.loads(line) for line in (await reply.text()).splitlines()]
-                )
+                return verdict_of(reply.status, [json.loads(line) for line in (await reply.text()).splitlines()])
     ways: dict[str, list[Any]] = {
         "execute": [{"type": "execute", "stmt": stmt}],
         "v2": [{"type": "execute", "stmt": stmt}],
         "batch": [{"type": "batch", "batch": {"steps": [{"stmt": stmt}]}}],
         "sequence": [{"type": "sequence", "sql": sql}],
         "describe": [{"type": "describe", "sql": sql}],
-        "stored": [
-            {"type": "store_sql", "sql_id": 1, "sql": sql},
-            {"type": "execute", "stmt": {"sql_id": 1}},
-        ],
-        "stored sequence": [
-            {"type": "store_sql", "sql_id": 1, "sql": sql},
-            {"type": "sequence", "sql_id": 1},
-        ],
+        "stored": [{"type": "store_sql", "sql_id": 1, "sql": sql}, {"type": "execute", "stmt": {"sql_id": 1}}],
+        "stored sequence": [{"type": "store_sql", "sql_id": 1, "sql": sql}, {"type": "sequence", "sql_id": 1}],
         "transaction": [
             {"type": "execute", "stmt": {"sql": "BEGIN"}},
             {"type": "execute", "stmt": stmt},
@@ -219,9 +211,7 @@ async def state(caller: Caller) -> Any:
     """The schema, the ledger and what connections are set to, as a reader sees them."""
     reader = await caller.served.caller(caller.name, "rows")
     return (
-        await reader.rows(
-            "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
-        ),
+        await reader.rows("SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"),
         await reader.rows("SELECT version, chain FROM freehold_ledger ORDER BY version"),
         await reader.rows("PRAGMA user_version"),
     )
@@ -250,9 +240,7 @@ async def send(caller: Caller, batch: Batch, door: str = "pipeline", **more: Any
             return await caller.post("v3/pipeline", {"requests": stored(body)})
         case "cursor":
             async with caller.served.http.post(
-                f"{caller.url}v3/cursor",
-                json={"batch": body},
-                headers={"authorization": f"Bearer {caller.token}"},
+                f"{caller.url}v3/cursor", json={"batch": body}, headers={"authorization": f"Bearer {caller.token}"}
             ) as reply:
                 return reply.status, [json.loads(line) for line in (await reply.text()).splitlines()]
     return await caller.post("v1/batch", {"batch": body})
@@ -261,10 +249,7 @@ async def send(caller: Caller, batch: Batch, door: str = "pipeline", **more: Any
 def stored(batch: Any) -> list[Any]:
     """A pipeline that stores every text and names it by its number."""
     steps = batch["steps"]
-    stores = [
-        {"type": "store_sql", "sql_id": number, "sql": step["stmt"]["sql"]}
-        for number, step in enumerate(steps)
-    ]
+    stores = [{"type": "store_sql", "sql_id": number, "sql": step["stmt"]["sql"]} for number, step in enumerate(steps)]
     for number, step in enumerate(steps):
         step["stmt"] = {**step["stmt"], "sql_id": number}
         del step["stmt"]["sql"]

@@ -40,21 +40,10 @@ EXTRAS = [
     "NOT NULL ON CONFLICT REPLACE DEFAULT 'x'",
     "NOT NULL",
 ]
-CHECKS = [
-    "CHECK ({} IS NOT 'never (;)')",
-    'CHECK ({} IS NOT "Never")',
-    'CHECK ({} IS NOT "never")',
-    "CHECK (1)",
-]
+CHECKS = ["CHECK ({} IS NOT 'never (;)')", 'CHECK ({} IS NOT "Never")', 'CHECK ({} IS NOT "never")', "CHECK (1)"]
 DEFERRALS = ["", "NOT DEFERRABLE", "DEFERRABLE INITIALLY DEFERRED", "DEFERRABLE INITIALLY IMMEDIATE"]
 ACTIONS = ["", "ON DELETE CASCADE", "ON DELETE SET NULL ON UPDATE CASCADE"]
-TOKENIZERS = [
-    "",
-    "",
-    ", tokenize='porter'",
-    ', tokenize="unicode61 remove_diacritics 2"',
-    ", tokenize='ascii'",
-]
+TOKENIZERS = ["", "", ", tokenize='porter'", ', tokenize="unicode61 remove_diacritics 2"', ", tokenize='ascii'"]
 FTS5 = ["", "", ", prefix='2 3'", ", detail=column", ", detail=none", ", columnsize=0"]
 _REFERENCE = re.compile(r', parent TEXT REFERENCES "([^"]+)" \(id\)[^,)]*')
 _STRINGS = ["'x y'", '"x y"', '"X y"', "'X y'"]
@@ -227,9 +216,7 @@ def search(random: Random, name: str, sql: str) -> list[str]:
     if shown in content:
         more = [f"CREATE VIEW {shown} AS SELECT {number} AS number, {listed} FROM {quoted(name)}"]
     if random.random() < 0.2:
-        more.append(
-            f"CREATE VIRTUAL TABLE {quoted(name + ' words')} USING fts5vocab({quoted(name + ' text')}, 'row')"
-        )
+        more.append(f"CREATE VIRTUAL TABLE {quoted(name + ' words')} USING fts5vocab({quoted(name + ' text')}, 'row')")
     head = (
         f"CREATE VIRTUAL TABLE {index_name} USING fts5({listed}, {content}{random.choice(TOKENIZERS)}"
         f"{random.choice(FTS5)})"

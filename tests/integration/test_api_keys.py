@@ -152,9 +152,7 @@ async def test_other_peoples_keys_are_not_found(app: AuthApp) -> None:
     found = await app.http.get(f"/api/auth/api-key/get?id={key['id']}", headers=eve)
     assert (found.status_code, found.json()["code"]) == (404, "KEY_NOT_FOUND")
     for path, body in (("update", {"name": "hers"}), ("delete", {})):
-        reply = await app.http.post(
-            f"/api/auth/api-key/{path}", headers=eve, json={"keyId": key["id"], **body}
-        )
+        reply = await app.http.post(f"/api/auth/api-key/{path}", headers=eve, json={"keyId": key["id"], **body})
         assert reply.status_code == 404, path
     listed = (await app.http.get("/api/auth/api-key/list", headers=eve)).json()
     assert listed == {"apiKeys": [], "total": 0}
@@ -265,9 +263,7 @@ async def test_an_owner_changes_a_key(app: AuthApp) -> None:
     made = await create(app, headers, expiresIn=90_000, metadata={"team": "a"})
 
     async def update(**body: Any) -> httpx.Response:
-        return await app.http.post(
-            "/api/auth/api-key/update", headers=headers, json={"keyId": made["id"], **body}
-        )
+        return await app.http.post("/api/auth/api-key/update", headers=headers, json={"keyId": made["id"], **body})
 
     assert (await update(expiresIn=None)).json()["expiresAt"] is None
     assert (await update(metadata=["x"])).json()["metadata"] == ["x"]
@@ -309,8 +305,6 @@ async def test_making_and_deleting_a_key_is_in_the_audit_trail(app: AuthApp) -> 
     made = await create(app, headers)
     reply = await app.http.post("/api/auth/api-key/delete", headers=headers, json={"keyId": made["id"]})
     assert reply.json() == {"success": True}
-    found = await app.rows(
-        "SELECT action, target FROM audit_entry WHERE action LIKE 'api_key.%' ORDER BY seq"
-    )
+    found = await app.rows("SELECT action, target FROM audit_entry WHERE action LIKE 'api_key.%' ORDER BY seq")
     target = f"key:{made['id']}"
     assert found == [("api_key.created", target), ("api_key.deleted", target)]

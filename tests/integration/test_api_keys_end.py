@@ -65,9 +65,7 @@ async def in_again(app: AuthApp, password: str = PASSWORD) -> dict[str, str]:
 async def test_a_guests_keys_end_when_the_guest_signs_up(app: AuthApp) -> None:
     headers = await guest(app)
     key = await key_of(app, headers)
-    grown = await app.post(
-        "/api/auth/sign-up/email", {"name": "Ada", "email": ADA, "password": PASSWORD}, **headers
-    )
+    grown = await app.post("/api/auth/sign-up/email", {"name": "Ada", "email": ADA, "password": PASSWORD}, **headers)
     assert grown.status_code == 200
     assert not await key.opens()
     own = await key_of(app, {"authorization": f"Bearer {grown.json()['token']}"})

@@ -27,9 +27,7 @@ PASSWORD, OWN_PASSWORD = "correct-horse-1", "the-owners-pass-2"
 SIGN_UP, SIGN_IN = "/api/auth/sign-up/email", "/api/auth/sign-in/email"
 VERIFY = "/api/auth/verify-email"
 SEND_CODE = "/api/auth/email-otp/send-verification-otp"
-UNVOUCHED = Identity(
-    provider_id="careless", subject="stranger", email=OWNER, email_verified=False, name="Stranger"
-)
+UNVOUCHED = Identity(provider_id="careless", subject="stranger", email=OWNER, email_verified=False, name="Stranger")
 
 
 @pytest.fixture
@@ -180,9 +178,7 @@ def test_an_address_becomes_verified_in_one_place() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_the_first_proof_ends_every_way_in_that_was_there(
-    app: AuthApp, outbox: OutboxReader, way: Way
-) -> None:
+async def test_the_first_proof_ends_every_way_in_that_was_there(app: AuthApp, outbox: OutboxReader, way: Way) -> None:
     stranger = await stranger_at(app)
     (tenant,) = await app.rows("SELECT id, state, database_name FROM tenant")
     await WAYS[way](app, outbox, stranger)
@@ -197,9 +193,7 @@ async def test_the_first_proof_ends_every_way_in_that_was_there(
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_what_waits_when_the_owner_arrives_is_void(
-    app: AuthApp, outbox: OutboxReader, way: Way
-) -> None:
+async def test_what_waits_when_the_owner_arrives_is_void(app: AuthApp, outbox: OutboxReader, way: Way) -> None:
     """Above all a change to the stranger's own address, whose link they have."""
     stranger = await stranger_at(app)
     first = bearer(stranger.sessions[0])
@@ -234,9 +228,7 @@ async def test_an_address_that_an_administrator_gave_is_its_owners_from_their_ar
     assert await app.rows('SELECT "emailVerified" FROM "user" WHERE id = ?', stranger.user_id) == [(1,)]
 
 
-async def test_an_administrator_may_say_that_a_new_address_is_verified_or_leave_the_address(
-    app: AuthApp,
-) -> None:
+async def test_an_administrator_may_say_that_a_new_address_is_verified_or_leave_the_address(app: AuthApp) -> None:
     user_id = (await app.sign_up(OWNER)).json()["user"]["id"]
     told: dict[str, object] = {"email": MOVED, "emailVerified": True}
     assert (await as_administrator(app, user_id, told))["emailVerified"] is True
@@ -321,9 +313,7 @@ async def test_somebody_elses_session_keeps_nothing(app: AuthApp, outbox: Outbox
     assert await app.get_session(eve) is not None
 
 
-async def test_a_proved_user_who_moves_in_their_own_session_loses_nothing(
-    app: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_a_proved_user_who_moves_in_their_own_session_loses_nothing(app: AuthApp, outbox: OutboxReader) -> None:
     owner = (await app.sign_up(OWNER)).json()["token"]
     await app.write('UPDATE "user" SET "emailVerified" = 1')
     other = (await app.post(SIGN_IN, {"email": OWNER, "password": PASSWORD})).json()["token"]
@@ -352,9 +342,7 @@ async def test_a_guest_who_proves_an_address_is_none_any_more(app: AuthApp, outb
 
 @pytest.fixture
 async def strict(tmp_path: Path, place: CentralPlace) -> AsyncIterator[AuthApp]:
-    async with running_auth(
-        tmp_path, hasher=QuickHasher(), place=place, email_verification="required"
-    ) as running:
+    async with running_auth(tmp_path, hasher=QuickHasher(), place=place, email_verification="required") as running:
         yield running
 
 
@@ -389,9 +377,7 @@ async def test_the_link_sets_what_was_chosen_in_its_own_sign_up(
     assert await strict.rows("SELECT count(*) FROM tenant") == [(1,)]
 
 
-async def test_of_two_links_followed_at_once_one_decides_and_signs_in(
-    strict: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_of_two_links_followed_at_once_one_decides_and_signs_in(strict: AuthApp, outbox: OutboxReader) -> None:
     links = []
     for name, password in (("Stranger", PASSWORD), ("Owner", OWN_PASSWORD)):
         await sign_up(strict, name, password)
@@ -405,9 +391,7 @@ async def test_of_two_links_followed_at_once_one_decides_and_signs_in(
     assert await signs_in(strict, OWN_PASSWORD) is (name == "Owner")
 
 
-async def test_a_link_that_no_sign_up_belongs_to_leaves_no_password(
-    strict: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_a_link_that_no_sign_up_belongs_to_leaves_no_password(strict: AuthApp, outbox: OutboxReader) -> None:
     await sign_up(strict, "Stranger", PASSWORD)
     await strict.post("/api/auth/send-verification-email", {"email": OWNER})
     done = await strict.http.get(outbox.link(OWNER))
@@ -429,9 +413,7 @@ async def test_a_password_that_is_sent_along_with_a_proof_becomes_the_accounts(
     assert [await signs_in(strict, password) for password in (OWN_PASSWORD, PASSWORD)] == [True, False]
 
 
-async def test_a_link_that_is_sent_again_takes_the_password_along(
-    strict: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_a_link_that_is_sent_again_takes_the_password_along(strict: AuthApp, outbox: OutboxReader) -> None:
     await sign_up(strict, "Stranger", PASSWORD)
     body = {"email": OWNER, "password": OWN_PASSWORD}
     assert (await strict.post("/api/auth/send-verification-email", body)).json() == {"status": True}
@@ -441,10 +423,7 @@ async def test_a_link_that_is_sent_again_takes_the_password_along(
     await strict.post(SEND_CODE, {"email": OWNER, "type": "email-verification"})
     body = {"email": OWNER, "otp": outbox.code(OWNER), "password": "a-third-password"}
     assert (await strict.post("/api/auth/email-otp/verify-email", body)).status_code == 200
-    assert [await signs_in(strict, password) for password in (OWN_PASSWORD, "a-third-password")] == [
-        True,
-        False,
-    ]
+    assert [await signs_in(strict, password) for password in (OWN_PASSWORD, "a-third-password")] == [True, False]
 
 
 async def test_what_a_sign_up_chose_stands_nowhere_in_its_link(strict: AuthApp, outbox: OutboxReader) -> None:
@@ -543,9 +522,7 @@ def told(outbox: OutboxReader, to: str) -> list[str]:
 # At the same moment -------------------------------------------------------------------------------------------------
 
 
-async def test_nothing_that_is_under_way_survives_the_owners_arrival(
-    app: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_nothing_that_is_under_way_survives_the_owners_arrival(app: AuthApp, outbox: OutboxReader) -> None:
     """The stranger signs in, makes keys and asks for changes all the time while the owner comes."""
     stranger = await stranger_at(app)
     first = bearer(stranger.sessions[0])
@@ -608,9 +585,7 @@ async def test_of_proofs_at_once_each_counts_once_and_nothing_of_the_strangers_i
     assert await app.rows("SELECT count(*) FROM tenant") == [(1,)]
 
 
-async def test_who_showed_something_for_an_address_that_the_account_has_no_longer_is_too_late(
-    app: AuthApp,
-) -> None:
+async def test_who_showed_something_for_an_address_that_the_account_has_no_longer_is_too_late(app: AuthApp) -> None:
     """A code was right a moment ago; the account is another's meanwhile."""
     await app.sign_up(MOVED)
     found = await app.auth.store.find_credential(MOVED)
@@ -621,9 +596,7 @@ async def test_who_showed_something_for_an_address_that_the_account_has_no_longe
             await app.auth.start_session(found.user, Client(), method=method)
 
 
-async def test_who_has_signed_in_elsewhere_but_not_here_yet_is_too_late(
-    app: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_who_has_signed_in_elsewhere_but_not_here_yet_is_too_late(app: AuthApp, outbox: OutboxReader) -> None:
     stranger = await stranger_at(app)
     accounts = CentralSocial(app.central)
     user = await accounts.find_user(UNVOUCHED.provider_id, UNVOUCHED.subject)

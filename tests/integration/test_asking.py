@@ -14,9 +14,7 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(cli, words, prog_name="freehold")
 
 
-def test_an_end_of_a_rollout_without_a_terminal_asks_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_end_of_a_rollout_without_a_terminal_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = tmp_path / "files"
     files.mkdir()

@@ -56,9 +56,7 @@ class Trail:
 
     async def fill(self, count: int) -> None:
         async with self.central.write() as db:
-            await self.central.record(
-                db, *(Event("test.done", f"user:u{n % 3}", {"n": n}) for n in range(count))
-            )
+            await self.central.record(db, *(Event("test.done", f"user:u{n % 3}", {"n": n}) for n in range(count)))
 
     async def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         async with self.central.write() as db:
@@ -68,9 +66,7 @@ class Trail:
 
     async def unguarded(self, *statements: str) -> None:
         """As who has the database: away with the guards, do it, and put them back."""
-        rows = await self.sql(
-            "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'audit%'"
-        )
+        rows = await self.sql("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'audit%'")
         dropped = [f"DROP TRIGGER {name}" for name, _ in rows]
         await self.sql(*dropped, *statements, *(sql for _, sql in rows))
 
@@ -97,13 +93,7 @@ async def test_processes_that_record_at_once_make_one_chain(trail: Trail) -> Non
     count, processes = (60, 3) if "://" not in trail.place else (20, 2)
     children = [
         await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            _RECORDING,
-            trail.place,
-            trail.token,
-            str(count),
-            stderr=asyncio.subprocess.PIPE,
+            sys.executable, "-c", _RECORDING, trail.place, trail.token, str(count), stderr=asyncio.subprocess.PIPE
         )
         for _ in range(processes)
     ]
@@ -112,9 +102,7 @@ async def test_processes_that_record_at_once_make_one_chain(trail: Trail) -> Non
     verdict = await trail.audit.verify()
     assert verdict.is_whole
     assert verdict.entries == 2 * count * processes + 1
-    numbers = [
-        entry.facts["number"] async for entry in trail.audit.each(matching=Filter(action="test.alone"))
-    ]
+    numbers = [entry.facts["number"] async for entry in trail.audit.each(matching=Filter(action="test.alone"))]
     assert sorted(numbers) == sorted(list(range(count)) * processes)
 
 
@@ -216,9 +204,7 @@ async def test_verify_names_the_first_entry_that_was_spoilt(
 
 async def test_what_is_no_text_any_more_can_still_be_shown(trail: Trail) -> None:
     await trail.fill(1)
-    await trail.unguarded(
-        "UPDATE audit_entry SET actor = x'41ff', details = CAST(x'7bff' AS TEXT) WHERE seq = 2"
-    )
+    await trail.unguarded("UPDATE audit_entry SET actor = x'41ff', details = CAST(x'7bff' AS TEXT) WHERE seq = 2")
     shown = (await trail.audit.newest(limit=1))[0].shown()
     assert (shown["actor"], shown["details"]) == ("A\ufffd", {"unreadable": "{\ufffd"})
 
@@ -250,9 +236,7 @@ async def test_an_anchor_tells_of_a_head_that_was_put_back(trail: Trail) -> None
     verdict = await trail.audit.verify([anchor])
     assert verdict.broken_at == seq + 1
     await trail.fill(15)  # and it goes on, past where it was cut
-    verdict = await trail.audit.verify(
-        [Anchor(1, (await trail.store.page(after=0, limit=1))[0].hash), anchor]
-    )
+    verdict = await trail.audit.verify([Anchor(1, (await trail.store.page(after=0, limit=1))[0].hash), anchor])
     assert verdict.broken_at == anchor.seq
     assert "anchor" in (verdict.reason or "")
 
@@ -290,9 +274,7 @@ async def test_filters_and_pages(trail: Trail) -> None:
 async def test_nothing_is_recorded_when_the_database_does_not_answer(tmp_path: Path) -> None:
     central = open_central(tmp_path / "no such folder" / "central.db")
     store = CentralAudit(central)
-    results = await asyncio.gather(
-        *(store.record(Event("test.done")) for _ in range(3)), return_exceptions=True
-    )
+    results = await asyncio.gather(*(store.record(Event("test.done")) for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [CentralUnavailable] * 3
     await central.close()
 

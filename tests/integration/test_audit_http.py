@@ -99,8 +99,7 @@ def test_pages_lead_to_the_first_entry(admin: Person) -> None:
 
 
 @pytest.mark.parametrize(
-    "query",
-    [{"before": "0"}, {"limit": "0"}, {"limit": "501"}, {"limit": "x"}, {"since": "now"}, {"until": "1"}],
+    "query", [{"before": "0"}, {"limit": "0"}, {"limit": "501"}, {"limit": "x"}, {"since": "now"}, {"until": "1"}]
 )
 def test_a_question_that_makes_no_sense_is_refused(admin: Person, query: dict[str, str]) -> None:
     reply = httpx.get(f"{admin.url}/admin/audit", headers=admin.headers, params=query)
@@ -118,9 +117,7 @@ def test_the_command_shows_and_checks_the_trail(service: Service, admin: Person)
     verified = service.run("audit", "verify")
     assert verified.returncode == 0, verified.stderr
     anchor = verified.stdout.strip()
-    noted = service.run(
-        "audit", "verify", "--anchor", anchor, "--anchors", "-", "--json", stdin=service.log()
-    )
+    noted = service.run("audit", "verify", "--anchor", anchor, "--anchors", "-", "--json", stdin=service.log())
     assert json.loads(noted.stdout)["whole"] is True
     other = anchor[:-1] + ("0" if anchor[-1] != "0" else "1")
     refused = service.run("audit", "verify", "--anchor", other)
@@ -152,9 +149,7 @@ def test_wrong_use_is_told(service: Service, words: list[str], code: int) -> Non
 
 def test_a_spoilt_trail_is_told_by_the_exit_code(service: Service, admin: Person) -> None:
     with sqlite3.connect(service.data_dir / "central.db", isolation_level=None) as db:
-        trigger = db.execute(
-            "SELECT sql FROM sqlite_schema WHERE name = 'audit_entry_is_never_changed'"
-        ).fetchone()[0]
+        trigger = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'audit_entry_is_never_changed'").fetchone()[0]
         db.execute("DROP TRIGGER audit_entry_is_never_changed")
         db.execute("UPDATE audit_entry SET actor = 'user:somebody-else' WHERE seq = 2")
         db.execute(trigger)

@@ -61,9 +61,7 @@ async def can_sign_in(app: AuthApp, password: str, email: str = ADA) -> bool:
 # Codes ---------------------------------------------------------------------------------------------
 
 
-async def test_of_twenty_sign_ins_with_one_code_at_once_one_succeeds(
-    anywhere: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_of_twenty_sign_ins_with_one_code_at_once_one_succeeds(anywhere: AuthApp, outbox: OutboxReader) -> None:
     for new in (True, False):
         await anywhere.post(SEND, {"email": ADA, "type": "sign-in"})
         body = {"email": ADA, "otp": outbox.code(ADA)}
@@ -78,9 +76,7 @@ async def test_of_thirty_guesses_at_once_three_are_looked_at(anywhere: AuthApp, 
     await anywhere.post(SEND, {"email": ADA, "type": "sign-in"})
     code = outbox.code(ADA)
     wrong = [f"{(int(code) + number) % 1_000_000:06}" for number in range(1, 31)]
-    replies = await asyncio.gather(
-        *(anywhere.post(SIGN_IN_CODE, {"email": ADA, "otp": otp}) for otp in wrong)
-    )
+    replies = await asyncio.gather(*(anywhere.post(SIGN_IN_CODE, {"email": ADA, "otp": otp}) for otp in wrong))
     codes = [reply.json()["code"] for reply in replies]
     assert codes.count("TOO_MANY_ATTEMPTS") == 1, "the fourth makes the code void"
     assert set(codes) == {"INVALID_OTP", "TOO_MANY_ATTEMPTS"}
@@ -89,9 +85,7 @@ async def test_of_thirty_guesses_at_once_three_are_looked_at(anywhere: AuthApp, 
     assert (await anywhere.post(SIGN_IN_CODE, {"email": ADA, "otp": code})).status_code == 400
 
 
-async def test_of_twenty_requests_for_a_code_at_once_three_send_one(
-    anywhere: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_of_twenty_requests_for_a_code_at_once_three_send_one(anywhere: AuthApp, outbox: OutboxReader) -> None:
     body = {"email": ADA, "type": "sign-in"}
     replies = await asyncio.gather(*(anywhere.post(SEND, body) for _ in range(20)))
     assert sorted(reply.status_code for reply in replies) == [200] * 3 + [429] * 17
@@ -149,9 +143,7 @@ async def test_a_code_from_the_database_is_of_no_use(app: AuthApp, outbox: Outbo
 # Forgotten passwords -------------------------------------------------------------------------------
 
 
-async def test_of_ten_resets_with_one_link_at_once_one_succeeds(
-    anywhere: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_of_ten_resets_with_one_link_at_once_one_succeeds(anywhere: AuthApp, outbox: OutboxReader) -> None:
     await sign_up(anywhere)
     await anywhere.post(REQUEST_RESET, {"email": ADA, "redirectTo": "/reset"})
     bodies = [{"token": outbox.token(ADA), "newPassword": f"new-password-{n}"} for n in range(10)]
@@ -255,9 +247,7 @@ async def test_a_user_without_a_password_can_choose_one(app: AuthApp, outbox: Ou
 def forged(key: str = SECRET, algorithm: str = "HS256", **claims: Any) -> str:
     now = datetime.now(UTC)
     full = {"email": ADA, "iat": now, "exp": now + timedelta(hours=1), **claims}
-    return jwt.encode(
-        {name: value for name, value in full.items() if value is not None}, key, algorithm=algorithm
-    )
+    return jwt.encode({name: value for name, value in full.items() if value is not None}, key, algorithm=algorithm)
 
 
 FORGERIES = [
@@ -316,14 +306,10 @@ async def test_a_change_link_is_for_who_asked_and_for_once(app: AuthApp, outbox:
     assert emails == {ADA, EVE, "new@example.com"}
 
 
-async def test_an_address_that_was_taken_meanwhile_is_not_taken_away(
-    anywhere: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_an_address_that_was_taken_meanwhile_is_not_taken_away(anywhere: AuthApp, outbox: OutboxReader) -> None:
     ada = await sign_up(anywhere)
     link = await change_link(anywhere, outbox, ada)
-    await anywhere.post(
-        "/api/auth/email-otp/request-email-change", {"newEmail": "new@example.com"}, **bearer(ada)
-    )
+    await anywhere.post("/api/auth/email-otp/request-email-change", {"newEmail": "new@example.com"}, **bearer(ada))
     code = outbox.code("new@example.com")
     await sign_up(anywhere, "new@example.com")
     reply = await anywhere.http.get(VERIFY, params={"token": link})
@@ -334,9 +320,7 @@ async def test_an_address_that_was_taken_meanwhile_is_not_taken_away(
     assert (await anywhere.get_session(ada))["user"]["email"] == ADA
 
 
-async def test_a_code_for_anothers_new_address_changes_nothing_of_mine(
-    app: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_a_code_for_anothers_new_address_changes_nothing_of_mine(app: AuthApp, outbox: OutboxReader) -> None:
     ada, eve = await sign_up(app), await sign_up(app, EVE)
     await app.post("/api/auth/email-otp/request-email-change", {"newEmail": "new@example.com"}, **bearer(ada))
     body = {"newEmail": "new@example.com", "otp": outbox.code("new@example.com")}
@@ -347,9 +331,7 @@ async def test_a_code_for_anothers_new_address_changes_nothing_of_mine(
     assert (await app.get_session(ada))["user"]["email"] == "new@example.com"
 
 
-async def test_a_guest_who_has_to_verify_an_address_keeps_their_database(
-    tmp_path: Path, outbox: OutboxReader
-) -> None:
+async def test_a_guest_who_has_to_verify_an_address_keeps_their_database(tmp_path: Path, outbox: OutboxReader) -> None:
     async with running_auth(tmp_path, hasher=QuickHasher(), email_verification="required") as app:
         guest = (await app.post("/api/auth/sign-in/anonymous")).json()
         body = {"name": "Ada", "email": ADA, "password": PASSWORD}
@@ -438,9 +420,7 @@ async def test_of_two_password_changes_at_once_one_holds(anywhere: AuthApp) -> N
     assert await can_sign_in(anywhere, bodies[statuses.index(200)]["newPassword"])
 
 
-async def test_a_deleted_user_leaves_nothing_but_a_database_to_delete(
-    anywhere: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_a_deleted_user_leaves_nothing_but_a_database_to_delete(anywhere: AuthApp, outbox: OutboxReader) -> None:
     token = await sign_up(anywhere)
     other = await sign_up(anywhere, EVE)
     before = datetime.now(UTC).timestamp() * 1000
@@ -450,12 +430,8 @@ async def test_a_deleted_user_leaves_nothing_but_a_database_to_delete(
     assert 200 in {reply.status_code for reply in replies}
     assert await anywhere.get_session(token) is None
     assert await anywhere.get_session(other) is not None
-    assert [await anywhere.rows(f"SELECT count(*) FROM {t}") for t in ('"user"', "account", "session")] == [
-        [(1,)]
-    ] * 3
-    ((state, due_at_ms),) = await anywhere.rows(
-        "SELECT state, due_at_ms FROM tenant WHERE state <> 'provisioning'"
-    )
+    assert [await anywhere.rows(f"SELECT count(*) FROM {t}") for t in ('"user"', "account", "session")] == [[(1,)]] * 3
+    ((state, due_at_ms),) = await anywhere.rows("SELECT state, due_at_ms FROM tenant WHERE state <> 'provisioning'")
     assert state == "deleting"
     assert before - 1000 <= due_at_ms <= datetime.now(UTC).timestamp() * 1000
     assert len(await anywhere.rows("SELECT 1 FROM audit_entry WHERE action = 'user.removed'")) == 1
@@ -509,6 +485,4 @@ async def test_a_session_of_yesterday_neither_sees_the_others_nor_deletes(app: A
     assert listed.json()["code"] == "SESSION_NOT_FRESH"
     refused = await app.post("/api/auth/delete-user", {}, **bearer(token))
     assert refused.json()["code"] == "SESSION_EXPIRED"
-    assert (
-        await app.post("/api/auth/delete-user", {"password": PASSWORD}, **bearer(token))
-    ).status_code == 200
+    assert (await app.post("/api/auth/delete-user", {"password": PASSWORD}, **bearer(token))).status_code == 200

@@ -53,9 +53,7 @@ async def app(tmp_path: Path, mailbox: Mailbox) -> AsyncIterator[AuthApp]:
 
 def seen(reply: httpx.Response) -> tuple[Any, ...]:
     """All of an answer but what differs from one to the next anyhow."""
-    headers = {
-        name: value for name, value in reply.headers.items() if name not in {"date", "x-request-id", "server"}
-    }
+    headers = {name: value for name, value in reply.headers.items() if name not in {"date", "x-request-id", "server"}}
     return reply.status_code, reply.content, headers
 
 
@@ -66,10 +64,7 @@ async def forget_mails(app: AuthApp) -> None:
 async def test_nobody_can_see_who_has_an_account(app: AuthApp, mailbox: Mailbox) -> None:
     for path, more in ASKING:
         # The fourth is one too many: that is told to anybody alike, too.
-        answers = [
-            [seen(await app.post(path, {"email": email, **more})) for _ in range(4)]
-            for email in (ADA, NOBODY)
-        ]
+        answers = [[seen(await app.post(path, {"email": email, **more})) for _ in range(4)] for email in (ADA, NOBODY)]
         for known, unknown in zip(*answers, strict=True):
             assert known[:2] == unknown[:2], path
             assert known[2].keys() == unknown[2].keys(), path
@@ -160,9 +155,7 @@ async def test_nor_by_the_time_that_it_takes(app: AuthApp, mailbox: Mailbox) -> 
 
 
 @pytest.mark.parametrize("fault", ["gone", "refuses", "full", "later"])
-async def test_a_failing_mail_server_is_seen_by_everybody_alike(
-    tmp_path: Path, mailbox: Mailbox, fault: str
-) -> None:
+async def test_a_failing_mail_server_is_seen_by_everybody_alike(tmp_path: Path, mailbox: Mailbox, fault: str) -> None:
     expected = (503, "MAIL_UNAVAILABLE")
     url = mailbox.url
     if fault == "gone":
@@ -201,9 +194,7 @@ async def test_no_stranger_writes_into_a_mail_or_its_headers(app: AuthApp, mailb
     bearer = {"authorization": f"Bearer {token}"}
     await app.post("/api/auth/update-user", {"name": trick, "image": trick}, **bearer)
     for path, more in ASKING:
-        await app.post(
-            path, {"email": "bob@example.com", **more}, **{"accept-language": "ar\tBcc: eve@evil.example"}
-        )
+        await app.post(path, {"email": "bob@example.com", **more}, **{"accept-language": "ar\tBcc: eve@evil.example"})
         await forget_mails(app)
     for address in (
         "bob@example.com\r\nBcc: eve@evil.example",

@@ -86,9 +86,7 @@ async def test_an_extension_by_one_service_is_known_to_the_other(services: tuple
     assert found.session.expires_at == later
 
 
-async def test_no_read_after_a_sign_out_finds_the_session_however_busy_it_is(
-    services: tuple[Auth, Auth],
-) -> None:
+async def test_no_read_after_a_sign_out_finds_the_session_however_busy_it_is(services: tuple[Auth, Auth]) -> None:
     """Readers hammer both services while sessions end; who starts to read after the end must not find it."""
     one, two = services
     await sign_up(one)
@@ -130,9 +128,7 @@ async def test_a_deleted_user_is_signed_out_everywhere_and_leaves_a_database_to_
     assert await two.sessions.current(signed_in.session.token) is None
     assert await two.sessions.current(other.session.token) is not None
     async with store.central.read() as db:
-        found = await db.exec_driver_sql(
-            "SELECT user_id, state, due_at_ms FROM tenant WHERE state = 'deleting'"
-        )
+        found = await db.exec_driver_sql("SELECT user_id, state, due_at_ms FROM tenant WHERE state = 'deleting'")
         (row,) = found.all()
         left = await db.exec_driver_sql("SELECT count(*) FROM account")
         assert left.scalar() == 1

@@ -22,18 +22,14 @@ def _quiet() -> Iterator[None]:
 
 
 def settings(data_dir: Path, **more: str) -> Settings:
-    return load_settings(
-        {"DATA_DIR": str(data_dir), "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"), **more}
-    )
+    return load_settings({"DATA_DIR": str(data_dir), "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"), **more})
 
 
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-async def test_the_first_start_makes_keys_that_only_their_owner_reads_and_the_second_uses_them(
-    tmp_path: Path,
-) -> None:
+async def test_the_first_start_makes_keys_that_only_their_owner_reads_and_the_second_uses_them(tmp_path: Path) -> None:
     data = tmp_path / "deep" / "data"
     found: list[dict[str, bytes]] = []
     for _ in range(2):
@@ -52,9 +48,7 @@ async def test_a_data_dir_that_cannot_be_made_is_a_fault_of_the_setting(tmp_path
             pass
 
 
-@pytest.mark.parametrize(
-    "content", ["", "nonsense", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"]
-)
+@pytest.mark.parametrize("content", ["", "nonsense", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"])
 async def test_a_damaged_key_file_is_named_and_never_replaced(tmp_path: Path, content: str) -> None:
     async with open_services(settings(tmp_path)):
         pass

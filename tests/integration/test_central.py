@@ -102,9 +102,7 @@ async def test_writers_at_once_wait_for_each_other(central: Central) -> None:
     assert sorted(int(name) for name in names) == list(range(30))  # nobody read a stale count
 
 
-async def test_writers_wait_in_turn_and_not_for_ever(
-    central: Central, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_writers_wait_in_turn_and_not_for_ever(central: Central, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("freehold.central.engine._BUSY_TIMEOUT_MS", 50)
 
     async def write() -> None:
@@ -123,9 +121,7 @@ async def test_writers_wait_in_turn_and_not_for_ever(
     await write()  # nobody took the turn along
 
 
-async def test_another_process_is_noticed_at_once(
-    central: Central, changes: ChangeFeed, place: CentralPlace
-) -> None:
+async def test_another_process_is_noticed_at_once(central: Central, changes: ChangeFeed, place: CentralPlace) -> None:
     async with central.write() as db:
         await db.execute(user.insert().values(_user("u1")))
     await changes.catch_up()
@@ -142,9 +138,7 @@ async def test_another_process_is_noticed_at_once(
     assert changes.is_current() is (place.path is not None)
 
 
-async def test_a_commit_that_changes_nothing_cached_tells_nobody(
-    central: Central, changes: ChangeFeed
-) -> None:
+async def test_a_commit_that_changes_nothing_cached_tells_nobody(central: Central, changes: ChangeFeed) -> None:
     told: list[str | None] = []
     changes.subscribe("user", told.append)
     async with central.write() as db:
@@ -153,9 +147,7 @@ async def test_a_commit_that_changes_nothing_cached_tells_nobody(
     assert told == []
 
 
-async def test_a_reader_far_behind_is_told_to_forget_everything(
-    central: Central, changes: ChangeFeed
-) -> None:
+async def test_a_reader_far_behind_is_told_to_forget_everything(central: Central, changes: ChangeFeed) -> None:
     told: list[str | None] = []
     changes.subscribe("session", told.append)
     async with central.write() as db:

@@ -30,11 +30,7 @@ def _quiet() -> Iterator[None]:
 
 @pytest.fixture
 async def services(tmp_path: Path) -> AsyncIterator[Services]:
-    given = {
-        "RATE_LIMITS": "off",
-        "DATA_DIR": str(tmp_path),
-        "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"),
-    }
+    given = {"RATE_LIMITS": "off", "DATA_DIR": str(tmp_path), "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar")}
     async with open_services(load_settings(given)) as opened:
         yield opened
 

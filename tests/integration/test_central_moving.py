@@ -102,9 +102,7 @@ async def test_all_of_it_is_at_the_new_place_and_the_old_one_takes_no_writes(
         async with central.write() as db:  # the change feed's triggers are there, and nothing of the move
             await db.exec_driver_sql("UPDATE user SET banned = 1 WHERE id = 'new'")
         async with central.read() as db:
-            found = await db.exec_driver_sql(
-                "SELECT name FROM sqlite_schema WHERE name GLOB 'freehold_central*'"
-            )
+            found = await db.exec_driver_sql("SELECT name FROM sqlite_schema WHERE name GLOB 'freehold_central*'")
             assert found.all() == []
             told = await db.exec_driver_sql("SELECT key FROM change WHERE topic = 'user'")
             assert told.scalars().all() == ["new"]
@@ -198,9 +196,7 @@ async def test_one_copy_at_a_time_goes_to_a_file(source: CentralPlace, tmp_path:
     assert (await move(source, CentralPlace(f"sqlite:///{path}"), _NOW)).rows["user"] == 300
 
 
-async def test_there_is_nothing_to_move_from_an_empty_place_or_to_itself(
-    source: CentralPlace, tmp_path: Path
-) -> None:
+async def test_there_is_nothing_to_move_from_an_empty_place_or_to_itself(source: CentralPlace, tmp_path: Path) -> None:
     empty = CentralPlace(f"sqlite:///{tmp_path / 'empty.db'}")
     with pytest.raises(CentralNotMoved, match="no central database"):
         await move(empty, CentralPlace(f"sqlite:///{tmp_path / 'moved.db'}"), _NOW)

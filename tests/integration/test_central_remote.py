@@ -78,10 +78,7 @@ async def test_one_users_whole_life(tmp_path: Path, sqld: Sqld) -> None:
 
 async def test_what_one_process_commits_the_others_know_at_once(tmp_path: Path, sqld: Sqld) -> None:
     place = new_url(sqld)
-    async with (
-        service(tmp_path / "a", *place) as (one, here),
-        service(tmp_path / "b", *place) as (other, there),
-    ):
+    async with service(tmp_path / "a", *place) as (one, here), service(tmp_path / "b", *place) as (other, there):
         await one.publish_registry()
         assert (await other.registry.snapshot()).version == (await one.registry.snapshot()).version
         token = (await here.post("/api/auth/sign-up/email", json=_SIGN_UP)).json()["token"]
@@ -96,9 +93,7 @@ async def test_what_one_process_commits_the_others_know_at_once(tmp_path: Path, 
 
 async def test_ten_sign_ups_of_one_address_make_one_user(tmp_path: Path, sqld: Sqld) -> None:
     async with service(tmp_path, *new_url(sqld)) as (services, http):
-        replies = await asyncio.gather(
-            *(http.post("/api/auth/sign-up/email", json=_SIGN_UP) for _ in range(10))
-        )
+        replies = await asyncio.gather(*(http.post("/api/auth/sign-up/email", json=_SIGN_UP) for _ in range(10)))
         assert sorted(reply.status_code for reply in replies) == [200] + [422] * 9
         assert sum((await services.listing.counts()).values()) == 1
 
@@ -111,9 +106,7 @@ async def test_a_server_that_is_away_is_a_prompt_503_and_nothing_is_lost(tmp_pat
         for method, path in (("GET", "/api/auth/get-session"), ("GET", "/databases/user"), ("GET", "/ready"),
                              ("POST", "/api/auth/sign-in/email")):  # fmt: skip
             started = time.monotonic()
-            reply = await http.request(
-                method, path, headers=bearer, json=_SIGN_UP if method == "POST" else None
-            )
+            reply = await http.request(method, path, headers=bearer, json=_SIGN_UP if method == "POST" else None)
             assert reply.status_code == 503, (path, reply.text)
             assert int(reply.headers["retry-after"]) > 0
             assert time.monotonic() - started < 8
@@ -123,9 +116,7 @@ async def test_a_server_that_is_away_is_a_prompt_503_and_nothing_is_lost(tmp_pat
         assert sum((await services.listing.counts()).values()) == 1
 
 
-async def test_a_namespace_that_sqld_denies_for_a_moment_is_asked_for_again(
-    tmp_path: Path, sqld: Sqld
-) -> None:
+async def test_a_namespace_that_sqld_denies_for_a_moment_is_asked_for_again(tmp_path: Path, sqld: Sqld) -> None:
     async def appear() -> None:
         await asyncio.sleep(0.3)
         await asyncio.to_thread(sqld.create, "central")

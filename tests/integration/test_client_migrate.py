@@ -40,9 +40,7 @@ def database(tmp_path: Path) -> UserDatabase:
 @pytest.fixture
 async def client(registry: Registry, database: UserDatabase) -> AsyncIterator[FreeholdClient]:
     app = Litestar(
-        [registry_routes(registry), *database.routes()],
-        exception_handlers=EXCEPTION_HANDLERS,
-        logging_config=None,
+        [registry_routes(registry), *database.routes()], exception_handlers=EXCEPTION_HANDLERS, logging_config=None
     )
     listener, url = listen()
     async with (
@@ -58,9 +56,7 @@ def ledger(path: Path) -> list[int]:
         return [version for (version,) in db.execute("SELECT version FROM freehold_ledger ORDER BY version")]
 
 
-async def test_the_users_database_is_migrated_over_hrana(
-    client: FreeholdClient, database: UserDatabase
-) -> None:
+async def test_the_users_database_is_migrated_over_hrana(client: FreeholdClient, database: UserDatabase) -> None:
     done = await client.migrate()
     assert (done.version, done.applied) == (3, (1, 2, 3))
     assert ledger(database.path) == [1, 2, 3]
@@ -74,9 +70,7 @@ async def test_migrating_again_does_nothing(client: FreeholdClient, tmp_path: Pa
     assert target.runs == runs + 1  # the ledger is read, and that is all
 
 
-async def test_only_what_is_missing_is_applied(
-    client: FreeholdClient, registry: Registry, tmp_path: Path
-) -> None:
+async def test_only_what_is_missing_is_applied(client: FreeholdClient, registry: Registry, tmp_path: Path) -> None:
     target = SqliteTarget(tmp_path / "local.db")
     assert (await client.migrate(target, to=2)).applied == (1, 2)
     await registry.publish(history(4))
@@ -84,9 +78,7 @@ async def test_only_what_is_missing_is_applied(
     assert ledger(target.path) == [1, 2, 3, 4]
 
 
-async def test_many_migrate_at_once_and_each_migration_is_applied_once(
-    client: FreeholdClient, tmp_path: Path
-) -> None:
+async def test_many_migrate_at_once_and_each_migration_is_applied_once(client: FreeholdClient, tmp_path: Path) -> None:
     target = SqliteTarget(tmp_path / "local.db")
     done = await asyncio.gather(*(client.migrate(target) for _ in range(8)))
     assert {each.version for each in done} == {3}
@@ -132,9 +124,7 @@ async def test_a_migration_that_fails_leaves_the_version_before(
     assert ledger(target.path) == [1, 2, 3]
 
 
-async def test_credentials_wait_while_the_database_is_made(
-    client: FreeholdClient, database: UserDatabase
-) -> None:
+async def test_credentials_wait_while_the_database_is_made(client: FreeholdClient, database: UserDatabase) -> None:
     database.pending = 2
     credentials = await client.credentials("read_only")
     assert credentials.db_name == "mine"
@@ -179,25 +169,13 @@ async def _answer(status: int, content: bytes, **headers: str) -> FreeholdClient
             "database_suspended",
             "ask",
         ),
-        (
-            422,
-            b'{"code":"USER_ALREADY_EXISTS","message":"User exists"}',
-            "InvalidInput",
-            "USER_ALREADY_EXISTS",
-            "User",
-        ),
+        (422, b'{"code":"USER_ALREADY_EXISTS","message":"User exists"}', "InvalidInput", "USER_ALREADY_EXISTS", "User"),
         (410, b'{"code":"database_deleted","detail":"gone"}', "DatabaseDeleted", "database_deleted", "gone"),
         (409, b'{"code":"database_deleting"}', "DatabaseDeleting", "database_deleting", "answered 409"),
         (404, b"", "NotFound", "not_found", "answered 404"),
         (302, b"", "Unavailable", "unavailable", "answered 302"),
         (500, b"<html>", "Unavailable", "unavailable", "answered 500"),
-        (
-            503,
-            b'{"code":"central_unavailable","detail":"later"}',
-            "Unavailable",
-            "central_unavailable",
-            "later",
-        ),
+        (503, b'{"code":"central_unavailable","detail":"later"}', "Unavailable", "central_unavailable", "later"),
         (429, b'{"message":"Too many"}', "Unavailable", "unavailable", "Too many"),
         (400, b'{"code":3}', "InvalidInput", "invalid_input", "answered 400"),
     ],
@@ -227,17 +205,7 @@ async def test_a_body_that_cannot_be_decoded_is_unavailable(headers: dict[str, s
 
 
 @pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "data.example.com",
-        "ftp://x",
-        "http://",
-        "https://u:p@x",
-        "http://x?y=1",
-        "http://[",
-        "file:///etc",
-    ],
+    "url", ["", "data.example.com", "ftp://x", "http://", "https://u:p@x", "http://x?y=1", "http://[", "file:///etc"]
 )
 def test_a_url_of_another_form_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput, match="URL"):

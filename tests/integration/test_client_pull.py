@@ -59,9 +59,7 @@ def app_of(registry: Registry) -> Litestar:
 def client_of(registry: Registry, tamper: Tampering | None = None, **options: Any) -> FreeholdClient:
     options.setdefault("trusted_keys", TRUSTED)
     tampering = {"page": tamper} if tamper else {}
-    return FreeholdClient(
-        SERVICE, httpx.AsyncClient(transport=Between(app_of(registry), **tampering)), **options
-    )
+    return FreeholdClient(SERVICE, httpx.AsyncClient(transport=Between(app_of(registry), **tampering)), **options)
 
 
 async def test_the_whole_registry_is_pulled_and_verified(registry: Registry) -> None:
@@ -101,9 +99,7 @@ def one_byte_with_its_checksum(page: Page) -> None:
 def a_history_of_its_own(page: Page) -> None:
     """Everything made again consistently, except the signature."""
     one_byte_of_sql(page)
-    migrations = [
-        Migration(version=each["version"], name="a", sql=each["sql"]) for each in page["migrations"]
-    ]
+    migrations = [Migration(version=each["version"], name="a", sql=each["sql"]) for each in page["migrations"]]
     for each, migration, link in zip(page["migrations"], migrations, chains(migrations), strict=True):
         each["checksum"], each["chain"] = migration.checksum, link
     page["chain"] = page["migrations"][-1]["chain"]
@@ -115,10 +111,7 @@ def _text(page: Page) -> bytes:
 
 def _signed_by_another_key(page: Page) -> None:
     release = ReleaseText(
-        version=page["version"],
-        chain=page["chain"],
-        counter=page["counter"],
-        expires_at_s=page["expires_at_s"],
+        version=page["version"], chain=page["chain"], counter=page["counter"], expires_at_s=page["expires_at_s"]
     )
     text = encoded(release)
     page["signature"] = OTHER_SIGNER.sign(_text(page))
@@ -235,9 +228,7 @@ def withheld_nonsense(page: Page) -> None:
         (no_text, "signature over the text of version 3 is not valid"),
     ],
 )
-async def test_tampering_is_refused_with_its_reason(
-    registry: Registry, tamper: Tampering, reason: str
-) -> None:
+async def test_tampering_is_refused_with_its_reason(registry: Registry, tamper: Tampering, reason: str) -> None:
     with pytest.raises(RegistryTampered, match=reason):
         await client_of(registry, tamper).pull()
 
@@ -295,16 +286,11 @@ async def test_a_key_is_pinned_only_when_everything_fits(registry: Registry) -> 
     ("keys", "reason"),
     [
         ([], "does not announce"),
-        (
-            [{"key_id": SIGNER.key_id, "algorithm": "ed25519", "public_key": OTHER_SIGNER.public_key}],
-            "fit its name",
-        ),
+        ([{"key_id": SIGNER.key_id, "algorithm": "ed25519", "public_key": OTHER_SIGNER.public_key}], "fit its name"),
         ([{"key_id": SIGNER.key_id, "algorithm": "ed25519", "public_key": "!"}], "fit its name"),
     ],
 )
-async def test_a_key_that_does_not_fit_its_name_is_refused(
-    registry: Registry, keys: object, reason: str
-) -> None:
+async def test_a_key_that_does_not_fit_its_name_is_refused(registry: Registry, keys: object, reason: str) -> None:
     between = Between(app_of(registry), keys=lambda _: keys)
     client = FreeholdClient(SERVICE, httpx.AsyncClient(transport=between))
     with pytest.raises(RegistryTampered, match=reason):
@@ -344,9 +330,7 @@ async def test_keys_of_several_services_share_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", [[], {"version": 1}, "hello", None, {"version": "3"}])
-async def test_an_answer_of_another_form_is_not_a_freehold_service(
-    registry: Registry, answer: object
-) -> None:
+async def test_an_answer_of_another_form_is_not_a_freehold_service(registry: Registry, answer: object) -> None:
     with pytest.raises(Unavailable, match="check the URL"):
         await client_of(registry, lambda _: [] if answer is None else answer).pull()
 

@@ -179,9 +179,7 @@ def test_a_stranger_has_no_more_than_eight_tries_at_a_code_from_wherever(behind:
     for source in [new_place() for _ in range(20)] + [place] * 20:
         guess(behind, email, source, wrong_for(otp))
     with sqlite3.connect(behind.data_dir / "central.db", timeout=30) as db:
-        rows = dict(
-            db.execute("SELECT identifier, value FROM verification WHERE identifier LIKE '%' || ?", (email,))
-        )
+        rows = dict(db.execute("SELECT identifier, value FROM verification WHERE identifier LIKE '%' || ?", (email,)))
         assert rows[f"code-tries-{email}"] == "8"
         assert otp not in repr(rows)
         assert place not in repr(db.execute("SELECT * FROM verification").fetchall())

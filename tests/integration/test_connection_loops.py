@@ -65,9 +65,7 @@ async def _attack() -> None:
         assert b" 408 " in await _asked(port, line + b"X: a")
         body = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc"
         assert b" 408 " in await _asked(port, body)
-        assert b" 200 " in await _asked(
-            port, body[:-3].replace(b"Host", b"Connection: close\r\nHost") + b"a" * 10
-        )
+        assert b" 200 " in await _asked(port, body[:-3].replace(b"Host", b"Connection: close\r\nHost") + b"a" * 10)
         assert b" 400 " in await _asked(port, b"\0\0\0\r\n\r\n")
         asked = [_asked(port, line) for _ in range(12)]
         answers = await asyncio.gather(*asked)
@@ -78,9 +76,7 @@ async def _attack() -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize(
-    "make_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
-)
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_a_connection_is_bounded_on_either_loop(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(_attack())

@@ -39,9 +39,7 @@ def cookies_of(reply: httpx.Response) -> dict[str, str]:
 
 def get_session(service: Service, cookies: dict[str, str], **query: str) -> httpx.Response:
     header = "; ".join(f"{name}={value}" for name, value in cookies.items())
-    reply = httpx.get(
-        f"{service.url}/api/auth/get-session", params=query, headers={"cookie": header}, timeout=30
-    )
+    reply = httpx.get(f"{service.url}/api/auth/get-session", params=query, headers={"cookie": header}, timeout=30)
     assert reply.status_code == 200
     return reply
 

@@ -21,9 +21,7 @@ def http() -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://own.example")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "origin", ["https://own.example", "https://app.example", "https://pr7.preview.example"]
-)
+@pytest.mark.parametrize("origin", ["https://own.example", "https://app.example", "https://pr7.preview.example"])
 async def test_a_trusted_origin_may_read_the_answer(http: httpx.AsyncClient, origin: str) -> None:
     reply = await http.get("/thing", headers={"origin": origin})
     assert reply.headers["access-control-allow-origin"] == origin
@@ -33,8 +31,7 @@ async def test_a_trusted_origin_may_read_the_answer(http: httpx.AsyncClient, ori
 
 
 @pytest.mark.parametrize(
-    "origin",
-    ["https://evil.example", "null", "https://app.example.evil.com", "http://app.example", "", "\u00e9"],
+    "origin", ["https://evil.example", "null", "https://app.example.evil.com", "http://app.example", "", "\u00e9"]
 )
 async def test_another_origin_gets_no_permission(http: httpx.AsyncClient, origin: str) -> None:
     for method in ("GET", "OPTIONS"):

@@ -29,9 +29,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Se
 
 
 def ask(url: str, token: str) -> httpx.Response:
-    return httpx.post(
-        f"{url}v3/pipeline", headers={"authorization": f"Bearer {token}"}, json=_SELECT, timeout=30
-    )
+    return httpx.post(f"{url}v3/pipeline", headers={"authorization": f"Bearer {token}"}, json=_SELECT, timeout=30)
 
 
 def urls(pair: tuple[Service, Service], person: Person) -> tuple[list[str], str]:
@@ -45,9 +43,7 @@ def urls(pair: tuple[Service, Service], person: Person) -> tuple[list[str], str]
 
 
 def sign_in(url: str, email: str) -> Person:
-    reply = httpx.post(
-        f"{url}/api/auth/sign-in/email", json={"email": email, "password": PASSWORD}, timeout=30
-    )
+    reply = httpx.post(f"{url}/api/auth/sign-in/email", json={"email": email, "password": PASSWORD}, timeout=30)
     assert reply.status_code == 200, reply.text
     return Person(url, email, reply.json()["user"]["id"], reply.json()["token"])
 
@@ -65,9 +61,7 @@ def refused(reply: httpx.Response) -> None:
 
 def test_the_token_names_the_session_and_is_not_its_token(pair: tuple[Service, Service]) -> None:
     person = sign_up(pair[0].url)
-    claims: dict[str, Any] = jwt.decode(
-        person.credentials()["access_token"], options={"verify_signature": False}
-    )
+    claims: dict[str, Any] = jwt.decode(person.credentials()["access_token"], options={"verify_signature": False})
     session = httpx.get(f"{pair[0].url}/api/auth/get-session", headers=person.headers).json()["session"]
     assert claims["sub"] == f"session:{session['id']}"
     assert person.token not in str(claims)
@@ -94,9 +88,7 @@ def test_the_other_sessions_of_the_user_go_on(pair: tuple[Service, Service]) -> 
         assert ask(url, laptop_token).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "sql", ['DELETE FROM "session" WHERE "userId" = ?', 'DELETE FROM "user" WHERE id = ?']
-)
+@pytest.mark.parametrize("sql", ['DELETE FROM "session" WHERE "userId" = ?', 'DELETE FROM "user" WHERE id = ?'])
 def test_sql_by_hand_cuts_it_too(pair: tuple[Service, Service], sql: str) -> None:
     person = sign_up(pair[0].url)
     both, token = urls(pair, person)
@@ -153,9 +145,7 @@ def test_on_sqld_too_and_for_replicas(tmp_path: Path, sqld: Sqld) -> None:
         service.stop()
 
 
-def test_with_the_central_database_on_a_server_the_own_process_knows_at_once(
-    tmp_path: Path, sqld: Sqld
-) -> None:
+def test_with_the_central_database_on_a_server_the_own_process_knows_at_once(tmp_path: Path, sqld: Sqld) -> None:
     sqld.create("central")
     central = {
         "DATABASE_URL": f"{sqld.url}/?namespace=central",

@@ -90,12 +90,7 @@ async def test_a_client_may_ask_for_a_weaker_token(world: DatabasesApp) -> None:
     await world.add("a", TenantState.READY)
     assert (await world.get(query="?access_level=read_only")).json()["access_level"] == "read_only"
     assert (await world.get(query="?access_level=full")).json()["access_level"] == "full"
-    for profile, level in (
-        ("none", "read_only"),
-        ("read_only", "read_only"),
-        ("rows", "full"),
-        ("full", "full"),
-    ):
+    for profile, level in (("none", "read_only"), ("read_only", "read_only"), ("rows", "full"), ("full", "full")):
         answer = (await world.get(query=f"?access_level={profile}")).json()
         assert (answer["profile"], answer["access_level"]) == (profile, level)
 
@@ -126,13 +121,7 @@ async def test_a_database_in_the_making_is_202_without_token_url_or_cause(
     assert reply.status_code == 202
     assert 1 <= int(reply.headers["retry-after"]) <= 10
     assert body.pop("message").startswith(("Your database", "Creating your database"))
-    assert body == {
-        "id": "a",
-        "user_id": "user-a",
-        "db_name": "db-a",
-        "schema_version": 7,
-        "status": state.value,
-    }
+    assert body == {"id": "a", "user_id": "user-a", "db_name": "db-a", "schema_version": 7, "status": state.value}
     assert "secret detail" not in reply.text
 
 
@@ -169,9 +158,7 @@ async def test_a_database_out_of_use_is_a_problem_with_its_own_code(
         "?db_name=db-b",
     ],
 )
-async def test_odd_queries_never_give_a_5xx_or_somebody_elses_database(
-    world: DatabasesApp, query: str
-) -> None:
+async def test_odd_queries_never_give_a_5xx_or_somebody_elses_database(world: DatabasesApp, query: str) -> None:
     await world.add("a", TenantState.READY)
     await world.add("b", TenantState.READY)
     reply = await world.get(query=query)
@@ -198,9 +185,7 @@ async def test_a_user_without_a_tenant_is_404(world: DatabasesApp) -> None:
     assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
 
 
-async def test_a_lost_database_and_an_absent_central_one_are_503_with_retry_after(
-    world: DatabasesApp,
-) -> None:
+async def test_a_lost_database_and_an_absent_central_one_are_503_with_retry_after(world: DatabasesApp) -> None:
     await world.add("a", TenantState.READY)
     await world.provider.delete("db-a")
     lost = await world.get()

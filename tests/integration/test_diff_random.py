@@ -87,15 +87,11 @@ async def _tried(random: Random, before: Made, after: Made) -> bool:
         assert now.fingerprint == other.fingerprint
         for name, table in one.tables.items():
             if name in other.tables and Keeps.OWN is table.keeps is other.tables[name].keeps:
-                _require_same(
-                    table, other.tables[name], was[name], await _read(target, other.tables[name]), found
-                )
+                _require_same(table, other.tables[name], was[name], await _read(target, other.tables[name]), found)
         assert await _hits(target, one, other) == hits
         await _sound(target, other, is_linked=_is_linked(one, other))
         # Of what was set in one database alone, migrations know nothing.
-        assert is_released or _kept_settings(one, other) == _kept_settings(
-            await with_settings(target, other), other
-        )
+        assert is_released or _kept_settings(one, other) == _kept_settings(await with_settings(target, other), other)
         await _can_be_used(target, other)
     return True
 
@@ -148,9 +144,7 @@ async def _rows(random: Random, made: Schema) -> list[str]:
                 else:
                     pairs[column.name] = value(random, column.affinity, row)
             names = ", ".join(map(quoted, pairs))
-            statements.append(
-                f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({', '.join(pairs.values())})"
-            )
+            statements.append(f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({', '.join(pairs.values())})")
         if random.random() < 0.6 and count > 2:
             statements.append(f"DELETE FROM {quoted(table.name)} WHERE id = {random.randint(2, count) * 3}"
                               if table.column("id") else "SELECT 1")  # fmt: skip
@@ -174,11 +168,7 @@ async def _read(target: Target, table: Table) -> dict[str, list[SqlValue]]:
 
 
 def _require_same(
-    was: Table,
-    will: Table,
-    before: dict[str, list[SqlValue]],
-    after: dict[str, list[SqlValue]],
-    found: Difference,
+    was: Table, will: Table, before: dict[str, list[SqlValue]], after: dict[str, list[SqlValue]], found: Difference
 ) -> None:
     """Each value is what it was, as far as the column's type can hold it, and in the same row."""
     kept = [column for column in _data(will) if column.name in before]
@@ -250,8 +240,7 @@ def _is_linked(one: Schema, other: Schema) -> bool:
     """Whether every row has its parent: nobody can find one in a table that was none before."""
     links = [key.parent for table in other.tables.values() for key in table.foreign_keys]
     return all(
-        name in one.tables and not one.tables[name].is_virtual and one.tables[name].column("id")
-        for name in links
+        name in one.tables and not one.tables[name].is_virtual and one.tables[name].column("id") for name in links
     )
 
 

@@ -164,10 +164,7 @@ async def test_what_cannot_be_kept_is_refused_with_the_reason(what: str) -> None
 
 @pytest.mark.parametrize("conflict", ["IGNORE", "REPLACE"])
 async def test_a_constraint_that_drops_rows_drops_none_in_a_rebuild(conflict: str) -> None:
-    before, after = (
-        "CREATE TABLE t (a TEXT)",
-        f"CREATE TABLE t (a TEXT COLLATE NOCASE UNIQUE ON CONFLICT {conflict})",
-    )
+    before, after = ("CREATE TABLE t (a TEXT)", f"CREATE TABLE t (a TEXT COLLATE NOCASE UNIQUE ON CONFLICT {conflict})")
     found = await difference(await schema_of([before]), await schema_of([after]))
     async with sqlite_scratch() as target:
         rows = ["INSERT INTO t VALUES ('x'), ('X')"]

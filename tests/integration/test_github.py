@@ -31,12 +31,7 @@ async def sign_in(app: AuthApp) -> httpx.Response:
     """The answer to the browser that comes back from GitHub."""
     started = await app.post(
         "/api/auth/sign-in/social",
-        {
-            "provider": "github",
-            "newUserCallbackURL": "/welcome",
-            "callbackURL": "/dash",
-            "errorCallbackURL": "/oops",
-        },
+        {"provider": "github", "newUserCallbackURL": "/welcome", "callbackURL": "/dash", "errorCallbackURL": "/oops"},
     )
     assert started.status_code == 200, started.text
     cookie = started.headers["set-cookie"].partition(";")[0]

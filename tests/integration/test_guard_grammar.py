@@ -67,14 +67,10 @@ class Writer:
 
     def words(self, text: str) -> str:
         """The words of a text, spelled by chance; what is in `{}` is kept."""
-        return self.space().join(
-            each[1:-1] if each.startswith("{") else self.word(each) for each in text.split(" ")
-        )
+        return self.space().join(each[1:-1] if each.startswith("{") else self.word(each) for each in text.split(" "))
 
     def value(self) -> str:
-        return self.pick(
-            "1", "'it''s; -- no'", "x'00ff'", "null", "-2.5e3", "(select 1)", "'update plain'", "?1"
-        )
+        return self.pick("1", "'it''s; -- no'", "x'00ff'", "null", "-2.5e3", "(select 1)", "'update plain'", "?1")
 
     def source(self, depth: int = 0) -> str:
         """What stands after FROM."""
@@ -84,9 +80,7 @@ class Writer:
         return self.one_of(
             lambda: f"({self.query(depth + 1)}) q",
             lambda: f"({self.source(depth + 1)})",
-            lambda: (
-                f"{self.source(depth + 1)}{self.space()}{self.word('cross')} {self.word('join')} plain p{depth}"
-            ),
+            lambda: f"{self.source(depth + 1)}{self.space()}{self.word('cross')} {self.word('join')} plain p{depth}",
             lambda: f"{self.name('marker')} m{depth}, {self.source(depth + 1)}",
         )
 
@@ -99,9 +93,7 @@ class Writer:
             " limit 3",
             " where 1 is distinct from 2",
         )
-        columns = self.pick(
-            "1", "count(*)", "1 as a, 2 as b", "(select max(id) from plain) as m", "'from ft_data'"
-        )
+        columns = self.pick("1", "count(*)", "1 as a, 2 as b", "(select max(id) from plain) as m", "'from ft_data'")
         first = f"{self.word('select')}{self.space()}{columns}"
         return f"{first} {self.word('from')}{self.space()}{self.source(depth)}{tail}"
 
@@ -120,9 +112,7 @@ class Writer:
             lambda: f"{self.words('insert or ignore into')} {name()} select * from {self.name('plain')}",
             lambda: f"{self.words('replace into')} {name()}{self.space()}values ({self.value()}, 2, 3)",
             lambda: f"{self.words('update or replace')} {name()} {self.word('set')} rowid = rowid",
-            lambda: (
-                f"{self.word('update')}{self.space()}{name()} {self.word('set')} rowid = rowid where 1 in (1)"
-            ),
+            lambda: f"{self.word('update')}{self.space()}{name()} {self.word('set')} rowid = rowid where 1 in (1)",
             lambda: f"{self.words('delete from')} {name()}{self.space()}where rowid = 77",
             lambda: f"{self.words('delete from')} {name()} where rowid in (select id from {self.source()})",
         )
@@ -134,9 +124,7 @@ def authorized(connection: apsw.Connection, sql: str) -> tuple[set[str], set[str
     written: set[str] = set()
     read: set[str] = set()
 
-    def note(
-        action: int, first: str | None, second: str | None, _schema: str | None, inside: str | None
-    ) -> int:
+    def note(action: int, first: str | None, second: str | None, _schema: str | None, inside: str | None) -> int:
         if inside is None and action in _WRITTEN:
             written.add(str(second if _WRITTEN[action] else first).lower())
         if inside is None and action == apsw.SQLITE_READ:
@@ -170,9 +158,7 @@ def test_the_guard_sees_every_table_that_sqlite_sees() -> None:
         shapes = shapes_of(sql)
         assert len(shapes) == 1, sql
         assert written <= shapes[0].writes, sql
-        assert (
-            read - {"seen"} <= shapes[0].reads | shapes[0].writes | {"marker"} or "seen" in shapes[0].reads
-        ), sql
+        assert read - {"seen"} <= shapes[0].reads | shapes[0].writes | {"marker"} or "seen" in shapes[0].reads, sql
         check_sql(sql)  # none of these grows
     assert taken > 700 * ROUNDS
 
@@ -280,9 +266,7 @@ async def test_what_is_allowed_means_the_same_there(gateway: Served) -> None:
         model.execute(sql)
     compared = 0
     for _ in range(80 * ROUNDS):
-        sql = writer.pick(writer.write(writer.pick(*TABLES)), writer.with_clause() + writer.query()).replace(
-            "?1", "1"
-        )
+        sql = writer.pick(writer.write(writer.pick(*TABLES)), writer.with_clause() + writer.query()).replace("?1", "1")
         way, (endpoint, body) = writer.chance.choice(list(ways(sql).items()))
         try:
             model.execute(sql).fetchall()
@@ -300,11 +284,6 @@ async def test_what_is_allowed_means_the_same_there(gateway: Served) -> None:
             assert '"error":{' not in text, (way, sql, text[:300])
             compared += 1
         for name in TABLES:
-            here = [
-                list(row) for row in model.execute(f"select id, a is null, typeof(b) from {name} order by 1")
-            ]
-            assert await caller.rows(f"select id, a is null, typeof(b) from {name} order by 1") == here, (
-                way,
-                sql,
-            )
+            here = [list(row) for row in model.execute(f"select id, a is null, typeof(b) from {name} order by 1")]
+            assert await caller.rows(f"select id, a is null, typeof(b) from {name} order by 1") == here, (way, sql)
     assert compared > 40 * ROUNDS

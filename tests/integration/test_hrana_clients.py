@@ -39,9 +39,7 @@ async def test_libsql_client_sees_codes_and_words(db: Caller) -> None:
         with pytest.raises(libsql_client.LibsqlError, match="UNIQUE constraint failed") as failed:
             await client.batch(["insert into t values (1)", "insert into t values (1)"])
         assert failed.value.code == "SQLITE_CONSTRAINT"
-        assert (await client.execute("select count(*) from t")).rows[0][
-            0
-        ] == 0  # a batch is a transaction there
+        assert (await client.execute("select count(*) from t")).rows[0][0] == 0  # a batch is a transaction there
         with pytest.raises(libsql_client.LibsqlError, match="syntax error"):
             await client.execute("selec")
     async with libsql_client.create_client(db.url, auth_token="wrong") as client:

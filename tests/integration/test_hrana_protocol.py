@@ -63,9 +63,7 @@ async def test_a_result_has_columns_rows_counts_and_the_last_row_id(db: Caller) 
 async def test_values_come_back_as_they_were(db: Caller) -> None:
     for each in (None, 0, -(2**63), 2**63 - 1, 0.1, -1e300, "", "é\0ü", "a" * 100_000):
         assert await db.rows("select ?", each) == [[each]]
-    assert await db.rows("select 1e999, -1e999, typeof(?)", {"type": "float", "value": 2}) == [
-        [None, None, "real"]
-    ]
+    assert await db.rows("select 1e999, -1e999, typeof(?)", {"type": "float", "value": 2}) == [[None, None, "real"]]
     for text in ("AQI=", "AQI"):
         assert await db.rows("select ?, typeof(?1)", {"type": "blob", "base64": text}) == [["AQI", "blob"]]
     assert await db.rows("select x'', length(x'00ff')") == [["", 2]]
@@ -81,10 +79,7 @@ async def test_text_that_is_not_utf8_is_an_error_and_changes_nothing(db: Caller)
 async def test_arguments_go_by_position_or_by_name(db: Caller) -> None:
     body = await db.pipeline(
         stmt("select ?2, ?1", args=[value(1), value(2)]),
-        stmt(
-            "select :a, @a, $b",
-            named_args=[{"name": "a", "value": value(1)}, {"name": "$b", "value": value(2)}],
-        ),
+        stmt("select :a, @a, $b", named_args=[{"name": "a", "value": value(1)}, {"name": "$b", "value": value(2)}]),
         stmt("select ?"),
         stmt("select ?", args=[value(1), value(2)]),
         stmt("select 1", args=[value(1)]),
@@ -115,9 +110,7 @@ async def test_arguments_go_by_position_or_by_name(db: Caller) -> None:
         ("insert into s values ('x')", "SQLITE_CONSTRAINT", "cannot store TEXT"),
     ],
 )
-async def test_a_failure_has_a_code_and_the_words_of_sqlite(
-    db: Caller, sql: str, code: str, words: str
-) -> None:
+async def test_a_failure_has_a_code_and_the_words_of_sqlite(db: Caller, sql: str, code: str, words: str) -> None:
     body = await db.pipeline(
         {
             "type": "sequence",
@@ -147,27 +140,13 @@ async def test_a_batch_follows_its_conditions(db: Caller) -> None:
         {"stmt": {"sql": "commit"}, "condition": ok(2)},
         {"stmt": {"sql": "select 'e'"}, "condition": {"type": "error", "step": 2}},
         {"stmt": {"sql": "rollback"}, "condition": {"type": "not", "cond": ok(3)}},
-        {
-            "stmt": {"sql": "select 'a'"},
-            "condition": {"type": "and", "conds": [ok(0), {"type": "is_autocommit"}]},
-        },
+        {"stmt": {"sql": "select 'a'"}, "condition": {"type": "and", "conds": [ok(0), {"type": "is_autocommit"}]}},
         {"stmt": {"sql": "select 'o'"}, "condition": {"type": "or", "conds": [ok(3), ok(2)]}},
     ]
     body = await db.pipeline({"type": "batch", "batch": {"steps": steps}}, CLOSE)
     result = body["results"][0]["response"]["result"]
-    assert [each is not None for each in result["step_results"]] == [
-        True,
-        True,
-        False,
-        False,
-        True,
-        True,
-        True,
-        False,
-    ]
-    assert [each and each["code"] for each in result["step_errors"]] == [None] * 2 + ["SQLITE_CONSTRAINT"] + [
-        None
-    ] * 5
+    assert [each is not None for each in result["step_results"]] == [True, True, False, False, True, True, True, False]
+    assert [each and each["code"] for each in result["step_errors"]] == [None] * 2 + ["SQLITE_CONSTRAINT"] + [None] * 5
     assert (await db.run("select * from t"))["code"] == "SQLITE_ERROR"
 
 
@@ -254,9 +233,7 @@ async def test_version_1_is_stateless(db: Caller) -> None:
     status, body = await db.post("v1/execute", {"stmt": {"sql": "selec"}})
     assert (status, body["code"]) == (400, "SQL_PARSE_ERROR")
     await db.post("v1/execute", {"stmt": {"sql": "create table t(a)"}})
-    await db.post(
-        "v1/batch", {"batch": {"steps": [{"stmt": {"sql": "begin"}}, {"stmt": {"sql": "drop table t"}}]}}
-    )
+    await db.post("v1/batch", {"batch": {"steps": [{"stmt": {"sql": "begin"}}, {"stmt": {"sql": "drop table t"}}]}})
     assert await db.rows("select count(*) from t") == [[0]]
 
 
@@ -266,14 +243,7 @@ async def test_a_cursor_gives_a_line_for_each_entry(db: Caller) -> None:
         db.url + "v3/cursor", json={"batch": batch}, headers={"authorization": f"Bearer {db.token}"}
     ) as reply:
         lines = [json.loads(line) for line in (await reply.text()).splitlines()]
-    assert [line.get("type") for line in lines] == [
-        None,
-        "step_begin",
-        "row",
-        "row",
-        "step_end",
-        "step_error",
-    ]
+    assert [line.get("type") for line in lines] == [None, "step_begin", "row", "row", "step_end", "step_error"]
     assert lines[1] == {"type": "step_begin", "step": 0, "cols": [{"name": "a", "decltype": None}]}
     assert lines[2]["row"] == [value(1)]
     assert lines[5]["error"]["code"] == "SQL_PARSE_ERROR"
@@ -312,14 +282,7 @@ async def test_a_body_of_another_form_is_a_clear_400(db: Caller, body: bytes) ->
 
 
 async def test_versions_can_be_probed_and_other_paths_are_none(running: Served, db: Caller) -> None:
-    for path, status in [
-        ("v2", 200),
-        ("v3", 200),
-        ("v3-protobuf", 404),
-        ("", 404),
-        ("dump", 404),
-        ("v4", 404),
-    ]:
+    for path, status in [("v2", 200), ("v3", 200), ("v3-protobuf", 404), ("", 404), ("dump", 404), ("v4", 404)]:
         async with running.http.get(db.url + path) as reply:
             assert reply.status == status, path
     for path in (
@@ -400,19 +363,9 @@ async def test_a_read_only_token_writes_nothing(running: Served, db: Caller) -> 
     await db.run("insert into f values ('word')")
     reader = await running.caller(db.name, "read_only")
     for sql in (
-        *(
-            "insert into t values (1)",
-            "update t set a = 1",
-            "delete from t",
-            "create table x(a)",
-            "drop table t",
-        ),
+        *("insert into t values (1)", "update t set a = 1", "delete from t", "create table x(a)", "drop table t"),
         *("alter table t add column b", "reindex", "pragma user_version = 3", "create index i on t(a)"),
-        *(
-            "insert into f values ('x')",
-            "insert into t values (1) returning a",
-            "with x as (select 1) delete from t",
-        ),
+        *("insert into f values ('x')", "insert into t values (1) returning a", "with x as (select 1) delete from t"),
         *("create view v as select 1", "explain insert into t values (1)"),
     ):
         status, body = await reader.post("v3/pipeline", {"requests": [stmt("select 1"), stmt(sql), CLOSE]})
@@ -448,9 +401,7 @@ async def test_a_read_transaction_of_a_writer_does_not_write(db: Caller) -> None
     assert await db.rows("select a from t") == [[2]]
 
 
-async def test_a_suspended_database_refuses_each_statement_with_the_reason(
-    running: Served, db: Caller
-) -> None:
+async def test_a_suspended_database_refuses_each_statement_with_the_reason(running: Served, db: Caller) -> None:
     await db.run("create table t(a)")
     other = await running.database("t-other")
     opened = await db.pipeline("begin immediate", "insert into t values (1)")
@@ -476,10 +427,7 @@ async def test_a_suspended_database_refuses_each_statement_with_the_reason(
 async def test_many_large_bodies_at_once_are_told_to_come_back(db: Caller) -> None:
     await db.run("create table t(a)")
     text = "x" * 6_000_000
-    requests = [
-        {"type": "execute", "stmt": {"sql": "insert into t values (?)", "args": [value(text)]}},
-        CLOSE,
-    ]
+    requests = [{"type": "execute", "stmt": {"sql": "insert into t values (?)", "args": [value(text)]}}, CLOSE]
     body = json.dumps({"requests": requests}).encode()
     answers = await asyncio.gather(*(db.post("v3/pipeline", body) for _ in range(12)))
     statuses = [status for status, _ in answers]

@@ -72,9 +72,7 @@ async def test_a_baton_is_used_once(db: Caller) -> None:
 
 async def test_a_stream_takes_one_request_at_a_time(db: Caller) -> None:
     baton = (await db.pipeline("select 1"))["baton"]
-    answers = await asyncio.gather(
-        *(db.post("v3/pipeline", {"baton": baton, "requests": []}) for _ in range(5))
-    )
+    answers = await asyncio.gather(*(db.post("v3/pipeline", {"baton": baton, "requests": []}) for _ in range(5)))
     assert sorted(status for status, _ in answers) == [200, 400, 400, 400, 400]
 
 
@@ -86,16 +84,7 @@ async def test_a_baton_is_bound_to_its_database_and_token(running: Served, db: C
     for thief in (other, again, reader, Caller(running, "other", db.token)):
         status, _ = await refused(thief, body["baton"], "commit")
         assert status in {400, 404}
-    for forged in (
-        "",
-        ".",
-        "x",
-        body["baton"][:-1],
-        body["baton"] + "x",
-        "é",
-        "a.b.c",
-        body["baton"].split(".")[0],
-    ):
+    for forged in ("", ".", "x", body["baton"][:-1], body["baton"] + "x", "é", "a.b.c", body["baton"].split(".")[0]):
         assert await refused(db, forged) == (400, "BAD_BATON")
     assert (await db.pipeline("commit", CLOSE, baton=body["baton"]))["results"][0]["type"] == "ok"
     assert await count(db) == 1
@@ -192,9 +181,7 @@ async def test_a_database_that_another_process_replaces_is_noticed(running: Serv
 
 
 async def test_a_client_that_goes_away_stops_its_query_and_rolls_back(running: Served, db: Caller) -> None:
-    requests = [
-        {"type": "execute", "stmt": {"sql": sql}} for sql in ("begin", "insert into t values (1)", ENDLESS)
-    ]
+    requests = [{"type": "execute", "stmt": {"sql": sql}} for sql in ("begin", "insert into t values (1)", ENDLESS)]
     with pytest.raises(asyncio.TimeoutError):
         await running.http.post(
             db.url + "v3/pipeline",

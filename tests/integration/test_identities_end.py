@@ -33,9 +33,7 @@ class IssuerSignIn:
     async def link(self, token: str, *, vouches: bool, subject: str, email: str = OWNER) -> str:
         return await self._there_and_back("link-social", bearer(token), vouches, subject, email)
 
-    async def _there_and_back(
-        self, path: str, headers: dict[str, str], vouches: bool, subject: str, email: str
-    ) -> str:
+    async def _there_and_back(self, path: str, headers: dict[str, str], vouches: bool, subject: str, email: str) -> str:
         self.issuer.claims = {"sub": subject, "email": email, "email_verified": vouches}
         asked = {"provider": "oidc", "callbackURL": "/in", "errorCallbackURL": "/oops"}
         started = await self.app.http.post(f"/api/auth/{path}", json=asked, headers=headers)
@@ -44,9 +42,7 @@ class IssuerSignIn:
         self.issuer.nonce = query["nonce"][0]
         cookie = started.headers["set-cookie"].split(";")[0]
         back = {"code": "x", "state": query["state"][0], "iss": self.issuer.url}
-        done = await self.app.http.get(
-            "/api/auth/callback/oidc", params=back, headers={**headers, "cookie": cookie}
-        )
+        done = await self.app.http.get("/api/auth/callback/oidc", params=back, headers={**headers, "cookie": cookie})
         assert done.status_code == 302
         token = done.headers.get("set-auth-token", "")
         return token.partition(".")[0] or done.headers["location"]
@@ -71,10 +67,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[IssuerSignIn]:
     async with (
         evil_issuer() as issuer,
         running_service(
-            tmp_path,
-            oidc_issuer=issuer.url,
-            oidc_client_id=CLIENT_ID,
-            oidc_client_secret=Secret(CLIENT_SECRET),
+            tmp_path, oidc_issuer=issuer.url, oidc_client_id=CLIENT_ID, oidc_client_secret=Secret(CLIENT_SECRET)
         ) as app,
     ):
         yield IssuerSignIn(app, issuer, OutboxReader(tmp_path / "outbox.jsonl"))
@@ -84,9 +77,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-async def test_an_identity_whose_issuer_does_not_vouch_ends_with_the_owners_reset(
-    scene: IssuerSignIn,
-) -> None:
+async def test_an_identity_whose_issuer_does_not_vouch_ends_with_the_owners_reset(scene: IssuerSignIn) -> None:
     stranger = await scene.come(vouches=False)
     assert await scene.is_in(stranger)
     await scene.reset()
@@ -108,9 +99,7 @@ async def test_an_identity_whose_issuer_vouches_outlives_resets(scene: IssuerSig
     assert await scene.identities() == [("somebody", OWNER)]
 
 
-async def test_that_an_issuer_once_vouched_is_not_forgotten_nor_taken_for_another_address(
-    scene: IssuerSignIn,
-) -> None:
+async def test_that_an_issuer_once_vouched_is_not_forgotten_nor_taken_for_another_address(scene: IssuerSignIn) -> None:
     await scene.come(vouches=True)
     await scene.come(vouches=False)
     await scene.come(vouches=True, email="elsewhere@example.com")
@@ -164,9 +153,7 @@ async def test_an_issuer_that_comes_to_vouch_proves_the_address(scene: IssuerSig
     assert await scene.app.rows("SELECT count(*) FROM apikey") == [(0,)]
 
 
-async def test_linking_an_identity_that_is_vouched_for_proves_the_address_in_that_session(
-    scene: IssuerSignIn,
-) -> None:
+async def test_linking_an_identity_that_is_vouched_for_proves_the_address_in_that_session(scene: IssuerSignIn) -> None:
     own = (await scene.app.sign_up(OWNER)).json()["token"]
     other = (await scene.app.post("/api/auth/sign-in/email", {"email": OWNER, "password": PASSWORD})).json()
     assert await scene.link(own, vouches=True, subject="own") == "/in"
@@ -195,9 +182,7 @@ async def test_a_link_that_is_under_way_when_the_owner_arrives_adds_nothing(scen
 # Users from elsewhere -----------------------------------------------------------------------------------------------
 
 
-async def test_an_imported_identity_does_not_end_at_its_first_sign_in(
-    scene: IssuerSignIn, tmp_path: Path
-) -> None:
+async def test_an_imported_identity_does_not_end_at_its_first_sign_in(scene: IssuerSignIn, tmp_path: Path) -> None:
     """Import keeps `emailVerified`, so nobody arrives there."""
     lines = tmp_path / "users.jsonl"
     lines.write_text(

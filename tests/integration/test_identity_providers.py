@@ -19,10 +19,7 @@ from freehold.identity.outbound import Outbound, is_public, open_outbound
 from tests.simulators.evil_issuer import CLIENT_ID, CLIENT_SECRET, Issuer, a_key, evil_issuer
 
 QUESTION = Question(
-    state="s" * 32,
-    nonce="n" * 43,
-    code_verifier="v" * 86,
-    redirect_uri="http://127.0.0.1/api/auth/callback/oidc",
+    state="s" * 32, nonce="n" * 43, code_verifier="v" * 86, redirect_uri="http://127.0.0.1/api/auth/callback/oidc"
 )
 
 
@@ -115,9 +112,7 @@ SPOILT: dict[str, Callable[[Issuer], None]] = {
     "with a key of its own": Issuer.with_key_in_header,
     "unsigned": unsigned("eyJhbGciOiJub25lIn0"),  # {"alg":"none"}
     "unsigned in capitals": unsigned("eyJhbGciOiJOT05FIn0"),  # {"alg":"NONE"}
-    "with another signature": lambda issuer: setattr(
-        issuer, "id_token", lambda token: token[:-8] + "AAAAAAAA"
-    ),
+    "with another signature": lambda issuer: setattr(issuer, "id_token", lambda token: token[:-8] + "AAAAAAAA"),
     "that is none": lambda issuer: setattr(issuer, "id_token", lambda _: "x.y.z"),
     "that is absent": lambda issuer: setattr(issuer, "id_token", lambda _: ""),
     "that is a list": lambda issuer: issuer.token.update(id_token=["x"]),
@@ -204,9 +199,7 @@ async def test_metadata_is_kept_while_the_issuer_is_away(asker: Asker) -> None:
         {"jwks_uri": []},
     ],
 )
-async def test_an_issuer_that_describes_itself_badly_is_not_used(
-    asker: Asker, metadata: dict[str, Any]
-) -> None:
+async def test_an_issuer_that_describes_itself_badly_is_not_used(asker: Asker, metadata: dict[str, Any]) -> None:
     asker.issuer.metadata = metadata
     with pytest.raises(IdentityProviderUnavailable):
         await asker.provider.authorize_url(QUESTION)
@@ -234,9 +227,7 @@ INSIDE = [
 
 @pytest.mark.parametrize("endpoint", ["token_endpoint", "jwks_uri", "userinfo_endpoint"])
 @pytest.mark.parametrize("address", INSIDE)
-async def test_a_document_cannot_have_us_call_our_neighbours(
-    asker: Asker, address: str, endpoint: str
-) -> None:
+async def test_a_document_cannot_have_us_call_our_neighbours(asker: Asker, address: str, endpoint: str) -> None:
     visits: list[str] = []  # a connection is enough, with TLS or without
 
     def meet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -290,9 +281,7 @@ async def test_an_answer_that_is_broken_huge_or_slow_holds_nobody_up(
             await asker.anew(hasty).identify("the-code", "", QUESTION)
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"null", b"[]", b"5", b'"x"', b"<html>", b"[" * 100_000, b'{"a":"\xff"}']
-)
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"5", b'"x"', b"<html>", b"[" * 100_000, b'{"a":"\xff"}'])
 async def test_an_answer_that_is_no_object_is_no_fault_of_ours(asker: Asker, body: bytes) -> None:
     for path in ("/.well-known/openid-configuration", "/token", "/jwks"):
         asker.issuer.instead = {path: (200, {}, body, 0.0)}
@@ -302,11 +291,7 @@ async def test_an_answer_that_is_no_object_is_no_fault_of_ours(asker: Asker, bod
 
 @pytest.mark.parametrize(
     ("email", "hosted", "is_verified"),
-    [
-        ("a@gmail.com", None, True),
-        ("a@works.example", "works.example", True),
-        ("a@other.example", None, False),
-    ],
+    [("a@gmail.com", None, True), ("a@works.example", "works.example", True), ("a@other.example", None, False)],
 )
 async def test_google_vouches_only_for_addresses_that_it_gives_out(
     asker: Asker, email: str, hosted: str | None, is_verified: bool

@@ -58,9 +58,7 @@ def _checked(place: Fleet) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    ("kind", "name"), [*(("local", name) for name in schemas.NAMES), ("sqld", "tracker")]
-)
+@pytest.mark.parametrize(("kind", "name"), [*(("local", name) for name in schemas.NAMES), ("sqld", "tracker")])
 async def test_a_large_schema_goes_all_the_way_and_its_next_version_too(kind: str, name: str) -> None:
     one = await declared(schemas.first(name))
     assert sum(not table.is_virtual for table in one.tables.values()) >= 30
@@ -77,10 +75,7 @@ async def test_a_large_schema_goes_all_the_way_and_its_next_version_too(kind: st
             place.script(database, ";\n".join(["BEGIN", *fixtures, "COMMIT;"]))
         _checked(place)
         plain = [table.name for table in one.tables.values() if not table.is_virtual]
-        counts = {
-            table: place.ask(place.databases_of()["one"], f'SELECT count(*) FROM "{table}"')
-            for table in plain
-        }
+        counts = {table: place.ask(place.databases_of()["one"], f'SELECT count(*) FROM "{table}"') for table in plain}
 
         assert _drafted(place, folder, "add", schemas.following(name))
         _drafted(place, folder, "change", schemas.following(name), "--min-app", "2.0")
@@ -94,6 +89,4 @@ async def test_a_large_schema_goes_all_the_way_and_its_next_version_too(kind: st
         _checked(place)
         for tenant in TENANTS:
             database = place.databases_of()[tenant]
-            assert {
-                table: place.ask(database, f'SELECT count(*) FROM "{table}"') for table in plain
-            } == counts
+            assert {table: place.ask(database, f'SELECT count(*) FROM "{table}"') for table in plain} == counts

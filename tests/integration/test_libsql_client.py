@@ -95,15 +95,9 @@ async def test_a_result_tells_columns_rows_and_counts(client: Client) -> None:
         ("INSERT INTO child VALUES (9)", None, "FOREIGN KEY constraint failed"),
     ],
 )
-async def test_an_error_has_the_databases_words(
-    client: Client, sql: str, args: InArgs, message: str | None
-) -> None:
+async def test_an_error_has_the_databases_words(client: Client, sql: str, args: InArgs, message: str | None) -> None:
     await client.batch(
-        [
-            "CREATE TABLE t (id INTEGER PRIMARY KEY)",
-            "CREATE TABLE child (id REFERENCES t)",
-            "INSERT INTO t VALUES (1)",
-        ]
+        ["CREATE TABLE t (id INTEGER PRIMARY KEY)", "CREATE TABLE child (id REFERENCES t)", "INSERT INTO t VALUES (1)"]
     )
     with pytest.raises(LibsqlError) as caught:
         await client.execute(sql, args)
@@ -120,9 +114,7 @@ async def test_a_batch_is_done_whole_or_not_at_all(client: Client) -> None:
     )
     assert [len(one) for one in done] == [0, 1, 1]
     with pytest.raises(LibsqlError, match="UNIQUE"):
-        await client.batch(
-            ["INSERT INTO t VALUES (2)", "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (3)"]
-        )
+        await client.batch(["INSERT INTO t VALUES (2)", "INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (3)"])
     assert [row[0] for row in await client.execute("SELECT id FROM t")] == [1]
     assert await client.batch([]) == []
 

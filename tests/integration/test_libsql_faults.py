@@ -112,9 +112,7 @@ async def test_too_many_requests_is_tried_again_since_nothing_ran(hostile: Hosti
     assert len(hostile.seen) == 2
 
 
-async def test_a_missing_database_is_asked_for_again_only_when_it_is_known_to_exist(
-    hostile: HostileServer,
-) -> None:
+async def test_a_missing_database_is_asked_for_again_only_when_it_is_known_to_exist(hostile: HostileServer) -> None:
     missing = status(404, '{"error":"Namespace `x` doesn\'t exist"}')
     hostile.answers = [results(ONE), missing, results(ONE)]
     async with create_client(hostile.url) as client:
@@ -230,10 +228,7 @@ async def test_version_2_is_spoken_where_version_3_is_missing(hostile: HostileSe
 
 async def test_on_version_2_a_transaction_that_may_be_gone_is_given_up(hostile: HostileServer) -> None:
     async def timed_out(request: web.Request) -> web.StreamResponse:
-        error = {
-            "type": "error",
-            "error": {"message": "Transaction timed out", "code": "TRANSACTION_TIMEOUT"},
-        }
+        error = {"type": "error", "error": {"message": "Transaction timed out", "code": "TRANSACTION_TIMEOUT"}}
         return web.json_response({"baton": "b", "base_url": None, "results": [error]})
 
     hostile.answers = [only_v2(results(ONE))]
@@ -339,9 +334,7 @@ async def test_a_url_that_cannot_be_followed_loses_the_stream(hostile: HostileSe
         status(400, "Received a baton that has already been used"),
     ],
 )
-async def test_a_stream_that_the_server_forgot_ends_the_transaction(
-    hostile: HostileServer, gone: Answer
-) -> None:
+async def test_a_stream_that_the_server_forgot_ends_the_transaction(hostile: HostileServer, gone: Answer) -> None:
     hostile.answers = [results(ONE), gone]
     async with create_client(hostile.url) as client:
         with client.transaction() as tx:
@@ -370,9 +363,7 @@ async def test_after_a_fault_inside_a_transaction_nothing_more_is_sent_but_a_clo
     assert [kinds for kinds in hostile.pipelines[2:] if kinds != ["close"]] == []
 
 
-async def test_a_cancelled_transaction_is_closed_on_the_server_without_waiting(
-    hostile: HostileServer,
-) -> None:
+async def test_a_cancelled_transaction_is_closed_on_the_server_without_waiting(hostile: HostileServer) -> None:
     hostile.answers = [results(ONE), never_answer, results()]
     async with create_client(hostile.url) as client:
         tx = client.transaction()
@@ -420,11 +411,7 @@ async def test_a_commit_without_an_answer_says_that_it_may_have_happened(hostile
 
 
 async def test_a_large_result_is_decoded_in_pieces(hostile: HostileServer) -> None:
-    cells: list[Any] = [
-        {"type": "integer", "value": "7"},
-        {"type": "text", "value": "x" * 40},
-        {"type": "null"},
-    ]
+    cells: list[Any] = [{"type": "integer", "value": "7"}, {"type": "text", "value": "x" * 40}, {"type": "null"}]
     hostile.answers = [results(*[cells] * 100_000)]
     async with create_client(hostile.url) as client:
         result = await client.execute(READ)

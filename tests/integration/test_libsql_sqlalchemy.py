@@ -311,9 +311,7 @@ async def test_many_rows_outside_a_transaction_are_all_or_none(engine: AsyncEngi
 
 async def test_rows_come_back_from_insert_update_and_delete(engine: AsyncEngine) -> None:
     async with engine.begin() as db:
-        made = await db.execute(
-            insert(item).returning(item.c.id, item.c.name), [{"name": "a"}, {"name": "b"}]
-        )
+        made = await db.execute(insert(item).returning(item.c.id, item.c.name), [{"name": "a"}, {"name": "b"}])
         assert made.all() == [(1, "a"), (2, "b")]
         one = await db.execute(insert(item), {"name": "c"})
         assert one.inserted_primary_key == (3,)
@@ -387,9 +385,7 @@ async def test_the_orm_works(engine: AsyncEngine) -> None:
     async with engine.begin() as db:
         await db.run_sync(Base.metadata.create_all)
     async with AsyncSession(engine, expire_on_commit=False) as session:
-        session.add_all(
-            Author(name=f"a{n}", books=[Book(title=f"b{n}.{m}") for m in range(3)]) for n in range(20)
-        )
+        session.add_all(Author(name=f"a{n}", books=[Book(title=f"b{n}.{m}") for m in range(3)]) for n in range(20))
         await session.commit()
         found = (await session.scalars(select(Author).options(selectinload(Author.books)))).all()
         assert [len(author.books) for author in found] == [3] * 20
@@ -519,16 +515,8 @@ async def test_a_token_may_be_given_by_a_callable(sqld: Sqld) -> None:
 @pytest.mark.parametrize(
     ("url", "written", "base"),
     [
-        (
-            "libsql://db.example.com",
-            "sqlite+hrana://:t@db.example.com?secure=true",
-            "https://db.example.com/",
-        ),
-        (
-            "http://127.0.0.1:80/a/b/",
-            "sqlite+hrana://:t@127.0.0.1:80/a/b?secure=false",
-            "http://127.0.0.1:80/a/b/",
-        ),
+        ("libsql://db.example.com", "sqlite+hrana://:t@db.example.com?secure=true", "https://db.example.com/"),
+        ("http://127.0.0.1:80/a/b/", "sqlite+hrana://:t@127.0.0.1:80/a/b?secure=false", "http://127.0.0.1:80/a/b/"),
         ("https://[::1]/", "sqlite+hrana://:t@[::1]?secure=true", "https://[::1]/"),
     ],
 )

@@ -200,9 +200,7 @@ async def test_deleting_is_tried_until_the_provider_confirms_it(tmp_path: Path) 
 
 async def test_a_database_that_is_made_after_its_deletion_is_taken_back(house: House, mine: Tenant) -> None:
     await house.change(mine.database_name, state="provisioning", due_at_ms=0)
-    [claim] = await house.services.tenants.store.claim_due(
-        house.provider, due_by_ms=1, lease_until_ms=2, limit=1
-    )
+    [claim] = await house.services.tenants.store.claim_due(house.provider, due_by_ms=1, lease_until_ms=2, limit=1)
     await house.change(mine.database_name, state="deleted", due_at_ms=None)
     await house.services.provider.delete(mine.database_name)
     services = house.services
@@ -239,9 +237,7 @@ async def test_an_export_can_be_opened_by_anybody(house: House, mine: Tenant, tm
         assert db.execute(f"SELECT max(version) FROM {LEDGER_TABLE}").fetchone() == (HEAD,)
     assert await unowned(house) == []
     assert (await house.reconcile(yes=True)).found == {}
-    assert await trail(house, mine) == ["tenant.exported"] or "tenant.database_discarded" in await trail(
-        house, mine
-    )
+    assert await trail(house, mine) == ["tenant.exported"] or "tenant.database_discarded" in await trail(house, mine)
 
 
 # Restored -----------------------------------------------------------------------------------------------
@@ -316,9 +312,7 @@ BAD: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("house", ["local"], indirect=True)  # no provider is asked
 @pytest.mark.parametrize("what", BAD)
-async def test_a_file_that_is_not_fit_changes_nothing(
-    house: House, mine: Tenant, file: Path, what: str
-) -> None:
+async def test_a_file_that_is_not_fit_changes_nothing(house: House, mine: Tenant, file: Path, what: str) -> None:
     BAD[what](file)
     with pytest.raises(BadBackup) as refused:
         await house.services.lifecycle.restore(mine.tenant_id, file)
@@ -333,9 +327,7 @@ async def test_a_changed_table_may_be_accepted(house: House, mine: Tenant, file:
     BAD["a changed table"](file)
     done = await house.services.lifecycle.restore(mine.tenant_id, file, accept_changes=True)
     assert done.checked.changed == ("decks is not as the migrations made it",)
-    assert await house.rows_of(
-        done.tenant.database_name, "SELECT count(*) FROM pragma_table_info('decks')"
-    ) == [[7]]
+    assert await house.rows_of(done.tenant.database_name, "SELECT count(*) FROM pragma_table_info('decks')") == [[7]]
 
 
 async def test_a_file_on_which_a_migration_fails_leaves_the_tenant_as_it_was(
@@ -460,9 +452,7 @@ async def test_a_deletion_that_the_provider_has_not_confirmed_is_seen_through_fi
             assert not await house.exists(mine.database_name)
 
 
-async def test_who_was_at_work_on_the_old_database_says_nothing_of_the_new_one(
-    house: House, mine: Tenant
-) -> None:
+async def test_who_was_at_work_on_the_old_database_says_nothing_of_the_new_one(house: House, mine: Tenant) -> None:
     await house.services.lifecycle.delete(mine.tenant_id)
     made = await house.services.lifecycle.create(mine.user_id)
     services = house.services
@@ -494,10 +484,7 @@ async def test_a_moment_that_cannot_be_had_leaves_the_tenant_as_it_was(house: Ho
 @pytest.mark.parametrize("state", ["ready", "suspended"])
 async def test_a_tenant_goes_back_to_a_moment(tmp_path: Path, twin: Twin, state: str) -> None:
     twin.clear()
-    async with (
-        past_of(twin) as past,
-        opened(tmp_path, None, **(twin.variables | {"TURSO_API_URL": past.url})) as house,
-    ):
+    async with past_of(twin) as past, opened(tmp_path, None, **(twin.variables | {"TURSO_API_URL": past.url})) as house:
         life = house.services.lifecycle
         mine = await signed_up(house, "ada")
         kept = await life.fork(mine.tenant_id)
@@ -523,17 +510,12 @@ async def test_a_tenant_goes_back_to_a_moment(tmp_path: Path, twin: Twin, state:
 
 async def test_a_moment_before_the_first_migration_is_refused(tmp_path: Path, twin: Twin) -> None:
     twin.clear()
-    async with (
-        past_of(twin) as past,
-        opened(tmp_path, None, **(twin.variables | {"TURSO_API_URL": past.url})) as house,
-    ):
+    async with past_of(twin) as past, opened(tmp_path, None, **(twin.variables | {"TURSO_API_URL": past.url})) as house:
         mine = await signed_up(house, "ada")
         twin.create("empty")
         past.kept["2026-01-31T10:20:30Z"] = "empty"
         with pytest.raises(NoPointInTime, match="nothing in it yet"):
-            await house.services.lifecycle.restore_at(
-                mine.tenant_id, datetime(2026, 1, 31, 10, 20, 30, tzinfo=UTC)
-            )
+            await house.services.lifecycle.restore_at(mine.tenant_id, datetime(2026, 1, 31, 10, 20, 30, tzinfo=UTC))
         assert await house.services.lifecycle.find(mine.tenant_id) == mine
         assert await house.rows_of(mine.database_name, _WORDS) == [["ada"]]
         assert await unowned(house) == []

@@ -82,9 +82,7 @@ async def tidied(house: House) -> set[str]:
 
 
 @pytest.mark.parametrize("step", DELETE_STEPS)
-async def test_a_deletion_that_was_killed_is_seen_through(
-    folder: Path, names: tuple[str, str], step: str
-) -> None:
+async def test_a_deletion_that_was_killed_is_seen_through(folder: Path, names: tuple[str, str], step: str) -> None:
     tenant_id, name = names
     await asyncio.to_thread(kill_at, folder, "delete", tenant_id, step)
     async with opened(folder) as house:

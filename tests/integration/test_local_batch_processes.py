@@ -42,9 +42,7 @@ async def processes() -> AsyncIterator[BatchProcesses]:
         yield started
 
 
-def target(
-    processes: BatchProcesses, files: TenantFiles, name: str = "t-1", limits: Limits = LIMITS
-) -> BatchTarget:
+def target(processes: BatchProcesses, files: TenantFiles, name: str = "t-1", limits: Limits = LIMITS) -> BatchTarget:
     return BatchTarget(processes, files.path_of(name), limits)
 
 
@@ -82,9 +80,7 @@ async def test_the_answers_are_those_of_the_engine(
         )
     ]
     steps += [
-        BatchStep(
-            Stmt(sql="INSERT INTO t VALUES (?, ?)", args=(encode(3), encode("c")), want_rows=want_rows)
-        ),
+        BatchStep(Stmt(sql="INSERT INTO t VALUES (?, ?)", args=(encode(3), encode("c")), want_rows=want_rows)),
         BatchStep(Stmt(sql="SELECT * FROM t ORDER BY a"), CondError(3)),
         BatchStep(Stmt(sql="SELECT 'never'"), CondError(0)),
     ]
@@ -149,12 +145,7 @@ async def test_a_suspended_database_is_left_alone(
 async def test_limits_count_there_too(processes: BatchProcesses, files: TenantFiles) -> None:
     small = Limits(statement_s=0.1, request_s=10, database_bytes=100_000)
     one = target(processes, files, limits=small)
-    statements = (
-        "CREATE TABLE t (a)",
-        ENDLESS,
-        "INSERT INTO t SELECT zeroblob(200000)",
-        "INSERT INTO t VALUES (1)",
-    )
+    statements = ("CREATE TABLE t (a)", ENDLESS, "INSERT INTO t SELECT zeroblob(200000)", "INSERT INTO t VALUES (1)")
     [answer] = await one.run([batch(*statements, want_rows=False)])
     codes = [error and error.code for error in answer.step_errors]
     assert codes == [None, "QUERY_TIMEOUT", "SQLITE_FULL", None]
@@ -198,9 +189,7 @@ async def test_those_that_were_killed_while_they_had_nothing_to_do_are_replaced(
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     until = time.monotonic() + 10
-    while any(
-        not seat._process.is_over for seat in processes._seats if seat._process
-    ):  # until that is known here
+    while any(not seat._process.is_over for seat in processes._seats if seat._process):  # until that is known here
         assert time.monotonic() < until
         await asyncio.sleep(0.01)
     answers = await asyncio.gather(*(one.run([batch("SELECT 1")]) for _ in range(4)))

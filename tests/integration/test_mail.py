@@ -22,9 +22,7 @@ SENDER = "بحر <no-reply@example.com>"
 
 
 def mailer(url: str, tls: ssl.SSLContext | None = None, timeout_s: float = 10) -> SmtpMailer:
-    return SmtpMailer(
-        SmtpServer.from_url(url), SENDER, "بحر", tls or ssl.create_default_context(), timeout_s=timeout_s
-    )
+    return SmtpMailer(SmtpServer.from_url(url), SENDER, "بحر", tls or ssl.create_default_context(), timeout_s=timeout_s)
 
 
 async def test_a_letter_arrives_as_text_and_html() -> None:
@@ -98,9 +96,7 @@ async def _outcome(mailer: SmtpMailer, how: str) -> str:
         ({"data_answer": "451 disk full"}, "MailUnavailable"),
     ],
 )
-async def test_an_unwilling_server_is_an_error_with_a_letter_and_without(
-    moods: dict[str, str], outcome: str
-) -> None:
+async def test_an_unwilling_server_is_an_error_with_a_letter_and_without(moods: dict[str, str], outcome: str) -> None:
     with mail_server() as mailbox:
         sender = mailer(mailbox.url)
         for name, value in moods.items():

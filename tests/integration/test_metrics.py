@@ -88,13 +88,7 @@ def test_with_a_token_only_who_has_it(tmp_path: Path) -> None:
     try:
         forwarded = {"x-forwarded-for": "203.0.113.1"}
         assert read(service, authorization="Bearer a-token-for-metrics", **forwarded)
-        for authorization in (
-            "",
-            "Bearer",
-            "Bearer wrong",
-            "a-token-for-metrics",
-            "Basic a-token-for-metrics",
-        ):
+        for authorization in ("", "Bearer", "Bearer wrong", "a-token-for-metrics", "Basic a-token-for-metrics"):
             reply = httpx.get(f"{service.url}/metrics", headers={"authorization": authorization})
             assert reply.status_code == 401
         assert "a-token-for-metrics" not in service.log()
@@ -131,12 +125,7 @@ def test_every_duration_falls_into_one_bucket() -> None:
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [
-        ("/db/x/v3", "database"),
-        ("/dbx", "other"),
-        ("/api/auth", "auth"),
-        ("/api/auth/sign-in/email", "sign-in"),
-    ],
+    [("/db/x/v3", "database"), ("/dbx", "other"), ("/api/auth", "auth"), ("/api/auth/sign-in/email", "sign-in")],
 )
 def test_paths_have_a_class(path: str, name: str) -> None:
     assert route_class(path) == name

@@ -10,13 +10,7 @@ from freehold.errors import Forbidden, FreeholdError, InvalidInput, Unavailable
 from freehold.libsql.protocol import Batch, BatchStep, Error, Stmt
 from freehold.libsql.values import SqlValue, decode
 from freehold.migrate.apply import Applied, apply, is_committed
-from freehold.migrate.failures import (
-    DatabaseBusy,
-    HistoryDiverged,
-    LedgerUnreadable,
-    MigrationFailed,
-    circumstance,
-)
+from freehold.migrate.failures import DatabaseBusy, HistoryDiverged, LedgerUnreadable, MigrationFailed, circumstance
 from freehold.migrate.faults import BadMigration
 from freehold.migrate.ledger import FRESH, ledger_rows, read_ledger
 from freehold.migrate.plan import plan
@@ -25,9 +19,7 @@ from freehold.migrate.types import LedgerState, Migration, chains
 from tests.integration.migrate_parts import QUICK, Counted, change, history, ledger_versions, numbers, query
 
 PARENTS = "CREATE TABLE parents (id INTEGER PRIMARY KEY, name TEXT)"
-CHILDREN = (
-    "CREATE TABLE children (id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES parents ON DELETE CASCADE)"
-)
+CHILDREN = "CREATE TABLE children (id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES parents ON DELETE CASCADE)"
 SEED = "INSERT INTO parents (name) VALUES ('a'), ('b')"
 REBUILD = """-- foreign_keys: off
 CREATE TABLE parents_new (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -54,9 +46,7 @@ async def test_a_fresh_database_is_at_version_0_with_the_empty_chain(target: Sql
     assert await ledger_rows(target) == []
 
 
-async def test_all_migrations_go_in_one_round_trip_after_one_that_reads(
-    target: SqliteTarget, path: Path
-) -> None:
+async def test_all_migrations_go_in_one_round_trip_after_one_that_reads(target: SqliteTarget, path: Path) -> None:
     migrations = history(PARENTS, CHILDREN, SEED)
     counted = Counted(target)
     assert await apply(counted, migrations) == Applied(3, (1, 2, 3))
@@ -70,8 +60,7 @@ async def test_the_ledger_tells_what_was_applied(target: SqliteTarget) -> None:
     await apply(target, migrations)
     rows = await ledger_rows(target)
     assert [(row.version, row.name, row.checksum, row.chain) for row in rows] == [
-        (one.version, one.name, one.checksum, link)
-        for one, link in zip(migrations, chains(migrations), strict=True)
+        (one.version, one.name, one.checksum, link) for one, link in zip(migrations, chains(migrations), strict=True)
     ]
     assert all(row.applied_at.endswith("Z") for row in rows)
 
@@ -157,9 +146,7 @@ def transactions(counted: Counted) -> list[int]:
 async def test_short_migrations_in_a_row_share_a_transaction(target: SqliteTarget, path: Path) -> None:
     index = "CREATE INDEX by_name ON parents (name)"
     view = "CREATE VIEW named AS SELECT name FROM parents"
-    migrations = history(
-        PARENTS, CHILDREN, SEED, "UPDATE parents SET name = 'c'", index, view, "DROP VIEW named"
-    )
+    migrations = history(PARENTS, CHILDREN, SEED, "UPDATE parents SET name = 'c'", index, view, "DROP VIEW named")
     counted = Counted(target)
     await apply(counted, migrations, recorded=0)
     assert transactions(counted) == [3, 1, 3]
@@ -180,34 +167,24 @@ async def test_short_migrations_in_a_row_share_a_transaction(target: SqliteTarge
         REBUILD.format(where=""),
     ],
 )
-async def test_one_that_may_take_long_has_a_transaction_of_its_own(
-    target: SqliteTarget, path: Path, sql: str
-) -> None:
+async def test_one_that_may_take_long_has_a_transaction_of_its_own(target: SqliteTarget, path: Path, sql: str) -> None:
     migrations = history(PARENTS, CHILDREN, SEED, sql, "CREATE TABLE more (a)")
     counted = Counted(target)
     assert (await apply(counted, migrations, recorded=0)).version == 5
     assert transactions(counted) == [3, 1, 1]
 
 
-async def test_nothing_is_put_together_where_constraints_wait_for_the_end(
-    target: SqliteTarget, path: Path
-) -> None:
+async def test_nothing_is_put_together_where_constraints_wait_for_the_end(target: SqliteTarget, path: Path) -> None:
     """Alone the third fails; together with the fourth it would not, and devices would differ."""
     deferred = CHILDREN.replace("CASCADE", "CASCADE DEFERRABLE INITIALLY DEFERRED")
-    migrations = history(
-        PARENTS, deferred, "INSERT INTO children VALUES (1, 7)", "INSERT INTO parents VALUES (7, 'x')"
-    )
+    migrations = history(PARENTS, deferred, "INSERT INTO children VALUES (1, 7)", "INSERT INTO parents VALUES (7, 'x')")
     with pytest.raises(MigrationFailed, match="FOREIGN KEY constraint failed at COMMIT"):
         await apply(target, migrations)
     assert ledger_versions(path) == [1, 2]
 
 
-async def test_if_one_of_several_fails_those_before_it_stay_and_it_is_named(
-    target: SqliteTarget, path: Path
-) -> None:
-    migrations = history(
-        PARENTS, SEED, CHILDREN, "INSERT INTO children VALUES (1, 9)", "CREATE TABLE more (a)"
-    )
+async def test_if_one_of_several_fails_those_before_it_stay_and_it_is_named(target: SqliteTarget, path: Path) -> None:
+    migrations = history(PARENTS, SEED, CHILDREN, "INSERT INTO children VALUES (1, 9)", "CREATE TABLE more (a)")
     counted = Counted(target)
     with pytest.raises(MigrationFailed, match=r"migration 4 \(step_4\), statement 1, line 1: FOREIGN KEY"):
         await apply(counted, migrations, recorded=0)
@@ -217,12 +194,8 @@ async def test_if_one_of_several_fails_those_before_it_stay_and_it_is_named(
     assert await apply(target, migrations) == Applied(5, (4, 5))
 
 
-async def test_those_after_a_long_one_that_was_committed_are_not_sent_again(
-    target: SqliteTarget, path: Path
-) -> None:
-    migrations = history(
-        PARENTS, SEED, "UPDATE parents SET name = name || '!'", CHILDREN, "CREATE TABLE parents (a)"
-    )
+async def test_those_after_a_long_one_that_was_committed_are_not_sent_again(target: SqliteTarget, path: Path) -> None:
+    migrations = history(PARENTS, SEED, "UPDATE parents SET name = name || '!'", CHILDREN, "CREATE TABLE parents (a)")
     counted = Counted(target)
     with pytest.raises(MigrationFailed, match="parents already exists"):
         await apply(counted, migrations, recorded=0)
@@ -262,8 +235,7 @@ async def test_rows_that_a_statement_returns_are_not_carried_home_but_all_are_wr
     target: SqliteTarget, path: Path
 ) -> None:
     await apply(
-        target,
-        history(PARENTS, f"{numbers(1000)} INSERT INTO parents SELECT i, 'x' FROM n RETURNING id, name"),
+        target, history(PARENTS, f"{numbers(1000)} INSERT INTO parents SELECT i, 'x' FROM n RETURNING id, name")
     )
     assert query(path, "SELECT count(*) FROM parents") == [(1000,)]
 
@@ -302,9 +274,7 @@ async def test_bad_sql_is_refused_before_anything_is_sent(target: SqliteTarget, 
 
 
 @pytest.mark.parametrize("recorded", [None, 1, 2])
-async def test_another_history_is_refused_and_named(
-    target: SqliteTarget, path: Path, recorded: int | None
-) -> None:
+async def test_another_history_is_refused_and_named(target: SqliteTarget, path: Path, recorded: int | None) -> None:
     await apply(target, history(PARENTS, "CREATE TABLE other (a)"))
     with pytest.raises(HistoryDiverged, match=r"version 2 .* ledger has 2 `step_2`") as caught:
         await apply(target, history(PARENTS, CHILDREN, SEED), recorded=recorded)
@@ -370,18 +340,14 @@ async def test_an_error_message_does_not_carry_a_whole_script(target: SqliteTarg
     assert len(str(caught.value)) < 600
 
 
-async def test_a_deferred_foreign_key_that_fails_at_the_end_is_told_as_the_commit(
-    target: SqliteTarget,
-) -> None:
+async def test_a_deferred_foreign_key_that_fails_at_the_end_is_told_as_the_commit(target: SqliteTarget) -> None:
     deferred = f"PRAGMA defer_foreign_keys = ON; {CHILDREN}; INSERT INTO children VALUES (1, 7)"
     with pytest.raises(MigrationFailed, match="FOREIGN KEY constraint failed at COMMIT"):
         await apply(target, history(PARENTS, deferred))
     assert (await read_ledger(target)).version == 1
 
 
-async def test_a_lost_answer_is_told_and_the_same_call_again_goes_on(
-    target: SqliteTarget, path: Path
-) -> None:
+async def test_a_lost_answer_is_told_and_the_same_call_again_goes_on(target: SqliteTarget, path: Path) -> None:
     migrations = history(PARENTS, SEED)
     with pytest.raises(Unavailable, match="gone"):
         await apply(Counted(target, lose=Unavailable("gone")), migrations)
@@ -468,9 +434,7 @@ def test_the_circumstances_are_told_from_the_sql(error: Error, kind: type[Freeho
         "CREATE VIEW freehold_ledger AS SELECT 'x' AS version, 'y' AS chain",
     ],
 )
-async def test_only_a_missing_ledger_means_a_fresh_database(
-    target: SqliteTarget, path: Path, sql: str
-) -> None:
+async def test_only_a_missing_ledger_means_a_fresh_database(target: SqliteTarget, path: Path, sql: str) -> None:
     change(path, sql)
     with pytest.raises(LedgerUnreadable):
         await apply(target, history(PARENTS))
@@ -558,9 +522,7 @@ async def test_foreign_keys_are_on_for_all_others_whatever_the_connection_says(p
     def off() -> sqlite3.Connection:
         return sqlite3.connect(path)  # plain SQLite: off
 
-    migrations = history(
-        PARENTS, CHILDREN, SEED, "INSERT INTO children (p) VALUES (1)", "DELETE FROM parents"
-    )
+    migrations = history(PARENTS, CHILDREN, SEED, "INSERT INTO children (p) VALUES (1)", "DELETE FROM parents")
     await apply(SqliteTarget(off), migrations)
     assert query(path, "SELECT count(*) FROM children") == [(0,)]
     with pytest.raises(MigrationFailed, match="FOREIGN KEY"):

@@ -116,9 +116,7 @@ async def test_a_review_moves_the_totals(path: Path) -> None:
 
 async def test_settings_and_stats_are_there_from_the_start_and_only_once(path: Path) -> None:
     await bring(path)
-    assert query(path, "SELECT show_reverse_flashcards, new_cards_per_day, updated_at FROM settings") == [
-        (0, 10, 0)
-    ]
+    assert query(path, "SELECT show_reverse_flashcards, new_cards_per_day, updated_at FROM settings") == [(0, 10, 0)]
     assert query(path, "SELECT streak_days, last_review_at FROM user_stats") == [(0, None)]
 
 
@@ -163,15 +161,7 @@ async def test_due_flashcards_are_read_from_the_index(path: Path) -> None:
 async def test_nothing_in_it_is_refused_by_another_engine_or_differs_from_one_run_to_the_next() -> None:
     for one in bahar():
         code = " ".join(line.split("--")[0] for line in one.sql.upper().splitlines())
-        for word in (
-            "GENERATED ALWAYS",
-            "WITHOUT ROWID",
-            "VIRTUAL",
-            "STRICT",
-            "CURRENT_TIME",
-            "RANDOM",
-            "'NOW'",
-        ):
+        for word in ("GENERATED ALWAYS", "WITHOUT ROWID", "VIRTUAL", "STRICT", "CURRENT_TIME", "RANDOM", "'NOW'"):
             assert word not in code, f"{one.name}: {word}"
 
 

@@ -9,15 +9,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from freehold.errors import (
-    Forbidden,
-    FreeholdError,
-    InvalidInput,
-    NotFound,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-)
+from freehold.errors import Forbidden, FreeholdError, InvalidInput, NotFound, TooLarge, Unauthenticated, Unavailable
 from freehold.libsql.http import HranaTarget
 from freehold.libsql.protocol import (
     Batch,
@@ -62,9 +54,7 @@ class HranaServer:
         self.pipelines.append(pipeline)
         assert isinstance(pipeline.requests[-1], CloseReq)
         batches = [one.batch for one in pipeline.requests if isinstance(one, BatchReq)]
-        results: list[StreamOk | StreamError] = [
-            StreamOk(BatchResp(one)) for one in await self.target.run(batches)
-        ]
+        results: list[StreamOk | StreamError] = [StreamOk(BatchResp(one)) for one in await self.target.run(batches)]
         return reply(PipelineResp(None, None, [*results, StreamOk(CloseResp())]))
 
 
@@ -124,10 +114,7 @@ async def test_a_token_that_is_asked_for_is_asked_for_each_time(
     target = HranaTarget(session, server.url.rstrip("/"), token)
     await target.run(READ)
     await target.run(READ)
-    assert [request.headers["Authorization"] for request in server.requests] == [
-        "Bearer first",
-        "Bearer second",
-    ]
+    assert [request.headers["Authorization"] for request in server.requests] == ["Bearer first", "Bearer second"]
 
 
 async def test_two_appliers_over_http_apply_each_migration_once(
@@ -145,10 +132,7 @@ async def test_a_failed_migration_is_told_as_on_a_local_file(
     server: HranaServer, session: aiohttp.ClientSession
 ) -> None:
     with pytest.raises(MigrationFailed, match=r"statement 2, line 1: no such table: missing"):
-        await apply(
-            HranaTarget(session, server.url, ""),
-            history("CREATE TABLE a (b); INSERT INTO missing VALUES (1)"),
-        )
+        await apply(HranaTarget(session, server.url, ""), history("CREATE TABLE a (b); INSERT INTO missing VALUES (1)"))
 
 
 @pytest.mark.parametrize(
@@ -169,9 +153,7 @@ async def test_a_refusal_is_told_in_our_words(
     server: HranaServer, session: aiohttp.ClientSession, status: int, kind: type[FreeholdError]
 ) -> None:
     async def refuse(_: web.Request) -> web.Response:
-        return web.Response(
-            status=status, text='{"message": "no, thanks"}', headers={"Location": "/elsewhere"}
-        )
+        return web.Response(status=status, text='{"message": "no, thanks"}', headers={"Location": "/elsewhere"})
 
     server.answer = refuse
     with pytest.raises(kind) as caught:
@@ -223,16 +205,12 @@ async def test_a_stream_that_refuses_a_batch_as_a_whole_is_read_like_a_failed_st
 ) -> None:
     async def busy(_: web.Request) -> web.Response:
         return reply(
-            PipelineResp(
-                None, None, [StreamError(Error("too many", "TRANSACTION_BUSY")), StreamOk(CloseResp())]
-            )
+            PipelineResp(None, None, [StreamError(Error("too many", "TRANSACTION_BUSY")), StreamOk(CloseResp())])
         )
 
     server.answer = busy
     with pytest.raises(DatabaseBusy):
-        await apply(
-            HranaTarget(session, server.url, ""), history("CREATE TABLE a (b)"), recorded=0, retries=QUICK
-        )
+        await apply(HranaTarget(session, server.url, ""), history("CREATE TABLE a (b)"), recorded=0, retries=QUICK)
     assert len(server.requests) == QUICK.attempts
 
 

@@ -100,9 +100,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with served(tmp_path) if sqld is None else served_by_sqld(tmp_path, sqld) as running:
         name = f"t-{abs(hash(tmp_path)) % 10**9}"
         await running.provider.create(name)
-        yield await prepared(
-            GuardedDatabase(kind, {level: await running.caller(name, level) for level in READ_ONLY})
-        )
+        yield await prepared(GuardedDatabase(kind, {level: await running.caller(name, level) for level in READ_ONLY}))
 
 
 async def prepared(place: GuardedDatabase) -> GuardedDatabase:
@@ -171,9 +169,7 @@ def _of_batch(result: Any) -> Any:
     return outcome["step_errors"][1]
 
 
-async def test_a_refused_statement_is_an_error_of_that_statement_by_every_door(
-    place: GuardedDatabase,
-) -> None:
+async def test_a_refused_statement_is_an_error_of_that_statement_by_every_door(place: GuardedDatabase) -> None:
     for caller in (place.writer, place.reader):
         for sql in REFUSED:
             answers = await told(caller, sql)
@@ -199,32 +195,21 @@ async def test_a_step_that_is_refused_counts_as_one_that_failed(place: GuardedDa
         {"stmt": {"sql": sql, "args": [{"type": "null"}] if sql is refused else []}, "condition": condition}
         for sql, condition in zip(
             texts[1:],
-            [
-                *({"type": "ok", "step": at} for at in range(3)),
-                {"type": "not", "cond": {"type": "ok", "step": 3}},
-            ],
+            [*({"type": "ok", "step": at} for at in range(3)), {"type": "not", "cond": {"type": "ok", "step": 3}}],
             strict=True,
         )
     ]
     body = await place.writer.pipeline({"type": "batch", "batch": {"steps": steps}}, CLOSE)
     outcome = body["results"][0]["response"]["result"]
     assert [bool(each) for each in outcome["step_results"]] == [True, True, False, False, True]
-    assert [each and each["code"] for each in outcome["step_errors"]] == [
-        None,
-        None,
-        "SQLITE_AUTH",
-        None,
-        None,
-    ]
+    assert [each and each["code"] for each in outcome["step_errors"]] == [None, None, "SQLITE_AUTH", None, None]
     assert await place.writer.rows("SELECT a FROM t") == [[1]]
 
 
 async def test_the_stream_goes_on_after_a_refusal(place: GuardedDatabase) -> None:
     body = await place.writer.pipeline("BEGIN", "INSERT INTO t VALUES (2)")
     for _ in range(2):
-        body = await place.writer.pipeline(
-            "SELECT readfile('/x')", "SELECT count(*) FROM t", baton=body["baton"]
-        )
+        body = await place.writer.pipeline("SELECT readfile('/x')", "SELECT count(*) FROM t", baton=body["baton"])
         assert [each["type"] for each in body["results"]] == ["error", "ok"]
     await place.writer.pipeline("COMMIT", CLOSE, baton=body["baton"])
     assert await place.writer.rows("SELECT a FROM t ORDER BY a") == [[1], [2]]
@@ -241,9 +226,7 @@ async def test_plain_errors_of_sql_have_the_codes_of_sqlite(place: GuardedDataba
         assert [each["error"]["code"] for each in entries if "error" in each] == ["SQLITE_ERROR"]
     # Rows that hold such words are rows.
     word = '{"message":"x","code":"SQLITE_UNKNOWN"}'
-    assert await place.writer.rows("SELECT ?, 'SQLITE_UNKNOWN' AS \"code\"", word) == [
-        [word, "SQLITE_UNKNOWN"]
-    ]
+    assert await place.writer.rows("SELECT ?, 'SQLITE_UNKNOWN' AS \"code\"", word) == [[word, "SQLITE_UNKNOWN"]]
 
 
 async def test_what_the_schema_makes_too_large_is_an_error_of_that_statement(gateway: Served) -> None:

@@ -57,9 +57,7 @@ async def test_a_read_is_one_hop(central: Central, hops: list[str]) -> None:
     assert hops == ["waited for", "left"]
 
 
-async def test_a_write_is_one_hop_for_each_statement_and_one_for_the_commit(
-    central: Central, hops: list[str]
-) -> None:
+async def test_a_write_is_one_hop_for_each_statement_and_one_for_the_commit(central: Central, hops: list[str]) -> None:
     async with central.write() as db:
         done = await db.execute(text("INSERT INTO t (word) VALUES ('a')"))
         assert (done.rowcount, done.lastrowid) == (1, 1)
@@ -93,9 +91,7 @@ async def test_a_read_sees_one_state_throughout(central: Central) -> None:
     assert await words(central) == ["a"]
 
 
-async def test_who_could_not_begin_writes_nothing_outside_a_transaction(
-    central: Central, tmp_path: Path
-) -> None:
+async def test_who_could_not_begin_writes_nothing_outside_a_transaction(central: Central, tmp_path: Path) -> None:
     @event.listens_for(central.engine.sync_engine, "checkout")
     def _hurry(connection: Any, _record: Any, _proxy: Any) -> None:
         connection.execute("PRAGMA busy_timeout = 0")
@@ -142,9 +138,7 @@ async def test_what_was_given_up_before_its_turn_is_undone(central: Central) -> 
 
 async def test_a_commit_that_fails_is_rolled_back(central: Central) -> None:
     async with central.write() as db:
-        await db.execute(
-            text("CREATE TABLE child (t INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)")
-        )
+        await db.execute(text("CREATE TABLE child (t INTEGER REFERENCES t (id) DEFERRABLE INITIALLY DEFERRED)"))
     with pytest.raises(IntegrityError):
         async with central.write() as db:
             await db.execute(text("INSERT INTO child VALUES (7)"))
@@ -177,9 +171,7 @@ async def test_how_many_rows_a_statement_with_returning_changed_is_known(central
         assert (done.rowcount, done.all()) == (0, [])
 
 
-async def test_after_a_failure_that_ended_the_transaction_nothing_runs_outside_of_it(
-    central: Central,
-) -> None:
+async def test_after_a_failure_that_ended_the_transaction_nothing_runs_outside_of_it(central: Central) -> None:
     insert = "INSERT OR ROLLBACK INTO t (word) VALUES ('a')"
     with pytest.raises(CentralUnavailable):
         async with central.write() as db:

@@ -22,12 +22,8 @@ async def test_localhost_and_127_0_0_1_are_explained_in_the_log_and_in_each_401(
             # A browser keeps no cookie, so none comes back.
             database = await app.http.get("/databases/user", headers=headers)
             account = await app.http.get("/api/auth/list-accounts", headers=headers)
-            with_token = await app.http.get(
-                "/databases/user", headers={**headers, "authorization": f"Bearer {token}"}
-            )
-            same_site = await app.http.get(
-                "/databases/user", headers={"host": "localhost:8000", "origin": PAGE}
-            )
+            with_token = await app.http.get("/databases/user", headers={**headers, "authorization": f"Bearer {token}"})
+            same_site = await app.http.get("/databases/user", headers={"host": "localhost:8000", "origin": PAGE})
     for refused, field in ((database, "detail"), (account, "message")):
         assert refused.status_code == 401
         assert "call http://localhost:8000" in refused.json()[field]
@@ -40,9 +36,7 @@ async def test_localhost_and_127_0_0_1_are_explained_in_the_log_and_in_each_401(
     assert not [line for line in lines if line["event"] == "origin.not_trusted"]
 
 
-async def test_an_origin_that_is_not_trusted_leaves_a_line_and_a_developer_reads_which_setting(
-    tmp_path: Path,
-) -> None:
+async def test_an_origin_that_is_not_trusted_leaves_a_line_and_a_developer_reads_which_setting(tmp_path: Path) -> None:
     async with running_service(tmp_path, trusted_origins=("https://app.example",)) as app:
 
         async def sign_up(origin: str) -> httpx.Response:
@@ -54,10 +48,7 @@ async def test_an_origin_that_is_not_trusted_leaves_a_line_and_a_developer_reads
             await sign_up(PAGE)
             strange = await sign_up("https://evil.example")
     assert refused.status_code == strange.status_code == 403
-    assert refused.json() == {
-        "code": "INVALID_ORIGIN",
-        "message": f"Invalid origin: {PAGE} is not in TRUSTED_ORIGINS",
-    }
+    assert refused.json() == {"code": "INVALID_ORIGIN", "message": f"Invalid origin: {PAGE} is not in TRUSTED_ORIGINS"}
     assert strange.json()["message"] == "Invalid origin"
     told = [line for line in lines if line["event"] == "origin.not_trusted"]
     assert [line["origin"] for line in told] == [PAGE, "https://evil.example"]

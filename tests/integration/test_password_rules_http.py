@@ -46,9 +46,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"}
 
 
-async def new_user(
-    app: AuthApp, password: str = PASSWORD, email: str = ADA, path: str = "sign-up/email"
-) -> Any:
+async def new_user(app: AuthApp, password: str = PASSWORD, email: str = ADA, path: str = "sign-up/email") -> Any:
     body = {"name": "Ada Lovelace", "email": email, "password": password}
     return await app.post(f"/api/auth/{path}", body)
 
@@ -64,9 +62,7 @@ async def test_at_sign_up(app: AuthApp, path: str) -> None:
 
 async def test_at_sign_up_by_a_form(app: AuthApp) -> None:
     for password, code in REFUSED.items():
-        reply = await app.post(
-            "/api/v1/auth/signup", {"name": "Ada Lovelace", "email": ADA, "password": password}
-        )
+        reply = await app.post("/api/v1/auth/signup", {"name": "Ada Lovelace", "email": ADA, "password": password})
         assert (reply.status_code, reply.json()["code"]) == (400, code.lower()), password
 
 
@@ -102,9 +98,7 @@ async def test_at_a_reset_whose_link_and_code_can_be_used_again(app: AuthApp, ou
     assert (await app.post("/api/auth/email-otp/reset-password", body)).status_code == 200
 
 
-async def test_whoever_has_no_code_learns_nothing_of_the_users_name(
-    app: AuthApp, outbox: OutboxReader
-) -> None:
+async def test_whoever_has_no_code_learns_nothing_of_the_users_name(app: AuthApp, outbox: OutboxReader) -> None:
     await new_user(app)
     told = set()
     for email in (ADA, "nobody@example.com"):
@@ -118,9 +112,7 @@ async def test_whoever_has_no_code_learns_nothing_of_the_users_name(
 async def test_by_administrators(tmp_path: Path) -> None:
     service = Service(tmp_path).start()
     try:
-        made = service.run(
-            "users", "create-admin", "root@example.com", "--password-stdin", stdin="password123\n"
-        )
+        made = service.run("users", "create-admin", "root@example.com", "--password-stdin", stdin="password123\n")
         assert made.returncode == 1
         assert "one of the most common" in made.stderr
         made = service.run("users", "create-admin", "root@example.com", "--password-stdin", stdin=PASSWORD)
@@ -135,9 +127,7 @@ async def test_by_administrators(tmp_path: Path) -> None:
             reply = httpx.post(f"{auth}/admin/create-user", json=other, headers=bearer(token), timeout=30)
             assert (reply.status_code, reply.json()["code"]) == (400, code), password
             body = {"userId": created["user"]["id"], "newPassword": password}
-            reply = httpx.post(
-                f"{auth}/admin/set-user-password", json=body, headers=bearer(token), timeout=30
-            )
+            reply = httpx.post(f"{auth}/admin/set-user-password", json=body, headers=bearer(token), timeout=30)
             assert (reply.status_code, reply.json()["code"]) == (400, code), password
     finally:
         service.stop()
@@ -159,10 +149,7 @@ async def test_who_has_such_a_password_already_still_signs_in(app: AuthApp) -> N
 
 @asynccontextmanager
 async def with_service(folder: Path, **passwords: int) -> AsyncIterator[tuple[AuthApp, PwnedPasswords]]:
-    async with (
-        pwned_passwords(**passwords) as pwned,
-        running_service(folder, password_breach_url=pwned.url) as app,
-    ):
+    async with pwned_passwords(**passwords) as pwned, running_service(folder, password_breach_url=pwned.url) as app:
         yield app, pwned
 
 

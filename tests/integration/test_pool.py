@@ -62,9 +62,7 @@ async def all_names(house: House) -> set[str]:
 
 async def tidy(house: House) -> None:
     async with house.services.central.write() as db:
-        await db.execute(
-            unowned_database.update().where(unowned_database.c.state == "discarded").values(due_at_ms=0)
-        )
+        await db.execute(unowned_database.update().where(unowned_database.c.state == "discarded").values(due_at_ms=0))
     await house.services.operations_worker.drain()
 
 
@@ -118,9 +116,7 @@ async def test_none_at_an_old_version_is_given(house: House) -> None:
     assert not old & await all_names(house)
 
 
-@pytest.mark.parametrize(
-    "harm", [FALL_BACK, ("CREATE TABLE somebody_elses (x)",), ("DROP TABLE freehold_ledger",), ()]
-)
+@pytest.mark.parametrize("harm", [FALL_BACK, ("CREATE TABLE somebody_elses (x)",), ("DROP TABLE freehold_ledger",), ()])
 async def test_none_that_was_changed_or_is_gone_is_given(house: House, harm: tuple[str, ...]) -> None:
     made = await fill(house)
     for name in made:

@@ -72,11 +72,7 @@ async def through(caller: Caller, sql: str) -> dict[str, list[list[Any]] | str]:
     put("v1", status, body.get("result", body))
     status, body = await caller.post("v1/batch", {"batch": steps})
     put("v1 batch", status, (body["result"]["step_results"][0] or body) if status == 200 else body)
-    requests = [
-        {"type": "store_sql", "sql_id": 1, "sql": sql},
-        {"type": "execute", "stmt": {"sql_id": 1}},
-        CLOSE,
-    ]
+    requests = [{"type": "store_sql", "sql_id": 1, "sql": sql}, {"type": "execute", "stmt": {"sql_id": 1}}, CLOSE]
     status, body = await caller.post("v3/pipeline", {"requests": requests})
     second = body["results"][1] if status == 200 else body
     put("stored", status, second["response"]["result"] if second.get("type") == "ok" else second)
@@ -172,9 +168,7 @@ async def test_a_transaction_that_defers_foreign_keys_cannot_break_them(gateway:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-async def test_views_that_are_too_large_keep_nobody_from_looking_at_tables(
-    gateway: Served, profile: str
-) -> None:
+async def test_views_that_are_too_large_keep_nobody_from_looking_at_tables(gateway: Served, profile: str) -> None:
     like_it = (await new_database(gateway))[profile]
     caller = (await new_database(gateway))[profile]
     await put_by_force(gateway, caller.name, DOUBLING)
@@ -207,9 +201,7 @@ async def test_views_that_are_too_large_keep_nobody_from_looking_at_tables(
             assert isinstance(was, list), (sql, door, was)
             tables = sorted(row for row in found if row[2] != "view")
             expected = sorted([*row[:3], None, *row[4:]] if row[2] == "virtual" else row for row in was)
-            assert [row for row in tables if row[1] not in ours] == [
-                row for row in expected if row[1] not in ours
-            ]
+            assert [row for row in tables if row[1] not in ours] == [row for row in expected if row[1] not in ours]
             assert {row[1] for row in tables} >= ours
             assert {row[1] for row in found if row[2] == "view"} == {f"w{i}" for i in range(24)}
     for sql in (
@@ -233,9 +225,7 @@ async def test_views_are_found_whatever_letters_their_names_have(gateway: Served
 
 
 async def owner_answer(owner: Caller, sql: str) -> Any:
-    status, body = await owner.post(
-        "v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]}
-    )
+    status, body = await owner.post("v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]})
     if status != 200 or body["results"][0]["type"] != "ok":
         return body
     return body["results"][0]["response"]["result"]

@@ -56,9 +56,7 @@ class InstallationOnDisk:
     def _insert(self, table: str, row: dict[str, Any]) -> None:
         with contextlib.closing(sqlite3.connect(self.data_dir / "central.db")) as db, db:
             names = ", ".join(f'"{name}"' for name in row)
-            db.execute(
-                f'INSERT INTO "{table}" ({names}) VALUES ({", ".join("?" * len(row))})', list(row.values())
-            )
+            db.execute(f'INSERT INTO "{table}" ({names}) VALUES ({", ".join("?" * len(row))})', list(row.values()))
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +91,7 @@ def test_list_gives_one_object_a_line_by_state_limit_and_after(place: Installati
         "created_at", "updated_at", "email",
     }  # fmt: skip
     failed = _objects(place.run("tenants", "list", "--state", "failed", "--json").stdout)
-    assert [(each["tenant_id"], each["error"], each["attempts"]) for each in failed] == [
-        ("t5", "the disk\nis full", 3)
-    ]
+    assert [(each["tenant_id"], each["error"], each["attempts"]) for each in failed] == [("t5", "the disk\nis full", 3)]
     page = _objects(place.run("tenants", "list", "--limit", "2", "--after", "t1", "--json").stdout)
     assert [each["tenant_id"] for each in page] == ["t2", "t3"]
 
@@ -177,9 +173,7 @@ def test_create_makes_what_is_due_also_for_users_without_a_tenant_and_twice_does
     assert done.returncode == 0, done.stderr
     head = len(list(_REGISTRY.glob("*.sql")))
     made = _objects(done.stdout)
-    assert {(each["state"], each["schema_version"], each["error"]) for each in made} == {
-        ("ready", head, None)
-    }
+    assert {(each["state"], each["schema_version"], each["error"]) for each in made} == {("ready", head, None)}
     rows = place.rows("SELECT database_name, state, schema_version FROM tenant")
     assert {row[1:] for row in rows} == {("ready", head)}
     assert place.databases() == {row[0] for row in rows} == {each["database_name"] for each in made}
@@ -227,9 +221,7 @@ def test_the_script_is_the_same_verb(place: InstallationOnDisk) -> None:
 
 
 def test_on_a_terminal_there_are_a_bar_and_a_table(place: InstallationOnDisk) -> None:
-    place.add(
-        "t1", state="failed", due_at_ms=_NEVER_MS, error="[bold]odd[/bold] \x1b[35mtext\x07", attempts=1
-    )
+    place.add("t1", state="failed", due_at_ms=_NEVER_MS, error="[bold]odd[/bold] \x1b[35mtext\x07", attempts=1)
     place.add("t2", database_name="../outside")
     shown = _on_terminal(place, "tenants", "provision")
     assert "making databases" in shown

@@ -67,13 +67,10 @@ class CrashSite:
             for number in range(first, first + count):
                 row = new_tenant_row(f"user-{number}", "local", utc_now())
                 db.execute(
-                    f"INSERT INTO tenant ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
-                    list(row.values()),
+                    f"INSERT INTO tenant ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
                 )
 
-    def process(
-        self, step: str = "", nth: int = 1, *, lease_s: float = 0.2, concurrency: int = 2
-    ) -> BaseProcess:
+    def process(self, step: str = "", nth: int = 1, *, lease_s: float = 0.2, concurrency: int = 2) -> BaseProcess:
         child = _processes.Process(
             target=provision_until_killed, args=(str(self.folder), step, nth, lease_s, concurrency)
         )
@@ -131,16 +128,9 @@ def house(tmp_path: Path, published: Path) -> CrashSite:
 
 @pytest.mark.parametrize(
     ("step", "nth"),
-    [
-        *((step, 1) for step in STEPS),
-        ("after create", 3),
-        ("after transaction 2", 3),
-        ("before mark_ready", 3),
-    ],
+    [*((step, 1) for step in STEPS), ("after create", 3), ("after transaction 2", 3), ("before mark_ready", 3)],
 )
-async def test_what_a_killed_process_left_is_found_and_finished(
-    house: CrashSite, step: str, nth: int
-) -> None:
+async def test_what_a_killed_process_left_is_found_and_finished(house: CrashSite, step: str, nth: int) -> None:
     house.add_tenants(4)
     child = house.process(step, nth)
     await asyncio.to_thread(child.join, _LIMIT_S)
@@ -188,9 +178,7 @@ async def test_two_workers_on_the_same_tenants_do_no_harm(house: CrashSite) -> N
     house.add_tenants(10)
     async with installation(house.folder) as one, installation(house.folder) as other:
         # With leases that are over before they begin, every tenant is taken by both, again and again.
-        tasks = [
-            asyncio.create_task(parts.provisioner(concurrency=4, lease_s=0.0).run()) for parts in (one, other)
-        ]
+        tasks = [asyncio.create_task(parts.provisioner(concurrency=4, lease_s=0.0).run()) for parts in (one, other)]
         async with asyncio.timeout(_LIMIT_S):
             while await one.store.counts() != {TenantState.READY: 10}:
                 await asyncio.sleep(0.01)

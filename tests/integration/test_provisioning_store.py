@@ -72,9 +72,7 @@ class Fixture:
         )  # fmt: skip
 
     async def claim(self, now_ms: int = _NOW, *, lease_ms: int = 10_000, limit: int = 10) -> list[Claim]:
-        claims = await self.store.claim_due(
-            "local", due_by_ms=now_ms, lease_until_ms=now_ms + lease_ms, limit=limit
-        )
+        claims = await self.store.claim_due("local", due_by_ms=now_ms, lease_until_ms=now_ms + lease_ms, limit=limit)
         return list(claims)
 
     async def _run(self, statement: object) -> None:
@@ -175,11 +173,7 @@ async def test_a_failure_is_recorded_by_the_holder_only_and_counted(rows: Fixtur
     assert await rows.store.mark_failed(first, "no answer", _NOW + 500)
     assert not await rows.store.mark_failed(first, "once more", _NOW + 700)
     second = (await rows.claim(_NOW + 500))[0]
-    assert (second.tenant.state, second.tenant.attempts, second.tenant.error) == (
-        TenantState.FAILED,
-        1,
-        "no answer",
-    )
+    assert (second.tenant.state, second.tenant.attempts, second.tenant.error) == (TenantState.FAILED, 1, "no answer")
     assert await rows.store.mark_failed(second, "no answer still", _NOW + 900)
     assert (await rows.store.of_user("user-a")).attempts == 2
 

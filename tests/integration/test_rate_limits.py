@@ -86,10 +86,7 @@ def behind_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     ("lines", "clients"),
     [
         (["198.51.100.{n}", "{client}"], ["203.0.113.1", "203.0.113.2"]),
-        (
-            ["198.51.100.{n}", "198.51.100.{n}, {client}, 10.0.0.1", "10.0.0.2"],
-            ["203.0.113.3", "203.0.113.4"],
-        ),
+        (["198.51.100.{n}", "198.51.100.{n}, {client}, 10.0.0.1", "10.0.0.2"], ["203.0.113.3", "203.0.113.4"]),
         (["{client}:4{n}"], ["203.0.113.5", "203.0.113.6"]),
         (["[{client}]:4{n}, 10.0.0.1:80"], ["2001:db8:1::1", "2001:db8:2::1"]),
         (["198.51.100.{n}", "::ffff:{client}"], ["203.0.113.7", "203.0.113.8"]),
@@ -154,9 +151,7 @@ def test_whoever_has_a_whole_site_of_ipv6_networks_does_no_more_than_sixteen_of_
 
 def test_a_user_has_so_many_calls_of_the_api_wherever_they_are(limited: Service) -> None:
     body = {"name": "A", "email": "api@example.com", "password": PASSWORD}
-    reply = httpx.post(
-        f"{limited.url}/api/auth/sign-up/email", json=body, headers=_from("198.51.100.10"), timeout=30
-    )
+    reply = httpx.post(f"{limited.url}/api/auth/sign-up/email", json=body, headers=_from("198.51.100.10"), timeout=30)
     bearer = f"Bearer {reply.json()['token']}"
     replies = [
         httpx.get(

@@ -75,9 +75,7 @@ async def test_whatever_differs_is_told_first_and_repaired_then(house: House) ->
     assert (await house.reconcile()).found == {}
 
 
-async def test_what_no_tenant_ever_had_is_deleted_only_on_demand_and_never_if_it_is_not_ours(
-    house: House,
-) -> None:
+async def test_what_no_tenant_ever_had_is_deleted_only_on_demand_and_never_if_it_is_not_ours(house: House) -> None:
     orphan, foreign = new_database_name(), "somebody-elses"
     for name in (orphan, foreign):
         await house.services.provider.create(name)
@@ -98,10 +96,7 @@ async def test_what_no_tenant_ever_had_is_deleted_only_on_demand_and_never_if_it
 
 async def test_the_central_database_beside_the_tenants_is_nobody_elses(tmp_path: Path) -> None:
     with running_sqld() as server:
-        beside = {
-            "DATABASE_URL": f"{server.url}/?namespace=users",
-            "SQLD_DATA_DIR": str(server.folder / "data"),
-        }
+        beside = {"DATABASE_URL": f"{server.url}/?namespace=users", "SQLD_DATA_DIR": str(server.folder / "data")}
         async with opened(tmp_path, server, **beside) as house:
             # As a move to a file would leave it.
             await house.services.provider.create("central")
@@ -151,9 +146,7 @@ async def test_tenants_of_another_provider_are_only_counted(tmp_path: Path) -> N
         assert (done.found, done.is_whole) == ({Kind.ELSEWHERE: 1}, True)
 
 
-async def test_a_server_that_dies_in_the_middle_of_provisioning_loses_and_doubles_nothing(
-    tmp_path: Path,
-) -> None:
+async def test_a_server_that_dies_in_the_middle_of_provisioning_loses_and_doubles_nothing(tmp_path: Path) -> None:
     with running_sqld() as sqld:
         async with opened(tmp_path, sqld, SQLD_DATA_DIR=str(sqld.folder / "data")) as house:
             names = await house.add(50)
@@ -199,14 +192,8 @@ async def test_the_verb_says_what_it_did_and_whether_anything_is_left(service: S
     done = service.run("tenants", "reconcile", "--json")
     assert done.returncode == 1
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {(each["kind"], each["is_repaired"]) for each in lines[:-1]} >= {
-        ("orphan", False),
-        ("missing", True),
-    }
+    assert {(each["kind"], each["is_repaired"]) for each in lines[:-1]} >= {("orphan", False), ("missing", True)}
     assert lines[-1]["left"] == {"orphan": 1}
     done = service.run("tenants", "reconcile", "--yes")
     assert (done.returncode, "left: nothing" in done.stdout) == (0, True)
-    assert (
-        service.run("tenants", "reconcile").stdout
-        == "looked at 2 tenants; repaired: nothing; left: nothing\n"
-    )
+    assert service.run("tenants", "reconcile").stdout == "looked at 2 tenants; repaired: nothing; left: nothing\n"

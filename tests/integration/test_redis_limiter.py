@@ -40,9 +40,7 @@ async def test_of_many_at_once_exactly_so_many_pass(redis: Redis, is_exact: bool
     links = [RedisLink(redis.url, TOKEN, timeout_s=10) for _ in range(3)]
     try:
         limiters = [RedisLimiter(link, MemoryLimiter()) for link in links]
-        verdicts = await asyncio.gather(
-            *(limiters[number % 3].hit(KEY, Rate(7, 60, is_exact)) for number in range(60))
-        )
+        verdicts = await asyncio.gather(*(limiters[number % 3].hit(KEY, Rate(7, 60, is_exact)) for number in range(60)))
     finally:
         for link in links:
             await link.close()

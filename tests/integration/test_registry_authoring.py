@@ -38,9 +38,7 @@ CREATE TRIGGER order_gone AFTER DELETE ON "order" BEGIN
 END;
 """
 SECOND = (
-    FIRST.replace(
-        "  name TEXT,\n", "  full_name TEXT NOT NULL DEFAULT 'it''s; unknown',\n  phone TEXT UNIQUE,\n"
-    )
+    FIRST.replace("  name TEXT,\n", "  full_name TEXT NOT NULL DEFAULT 'it''s; unknown',\n  phone TEXT UNIQUE,\n")
     .replace("created_at TEXT DEFAULT CURRENT_TIMESTAMP", "created_at TEXT, score REAL NOT NULL DEFAULT 1.5")
     .replace("total INTEGER NOT NULL CHECK (total >= 0)", "total TEXT NOT NULL CHECK (total >= '0')")
     .replace("price REAL,", "price REAL NOT NULL, kind TEXT NOT NULL,")
@@ -81,11 +79,7 @@ def test_a_shop_grows_from_one_schema_to_the_next_without_losing_a_row(
     renames = ("--rename", "customer.name=full_name") if is_renamed else ()
     if not is_renamed:
         added = freehold.run("diff", "add_more", *words)
-        for left in (
-            "customer.name is gone",
-            "order.total was integer and is text",
-            "order_line.kind is NOT NULL",
-        ):
+        for left in ("customer.name is gone", "order.total was integer and is text", "order_line.kind is NOT NULL"):
             assert left in added.stderr
     assert freehold.run("diff", "tidy_up", *words, *renames, "--min-app", "2.0").exit_code == 0
     last = freehold.run("diff", "more", *words, "--check")
@@ -93,9 +87,11 @@ def test_a_shop_grows_from_one_schema_to_the_next_without_losing_a_row(
 
     assert freehold.run("seal").exit_code == 0
     linted = freehold.run("lint", "--strict")
-    assert {
-        line.split()[2] for line in linted.stderr.splitlines() if " warning " in line or " error " in line
-    } <= {"FH105", "FH120", "FH126"}
+    assert {line.split()[2] for line in linted.stderr.splitlines() if " warning " in line or " error " in line} <= {
+        "FH105",
+        "FH120",
+        "FH126",
+    }
     tried = objects(freehold.run("test", "--json"))
     assert [each["faults"] for each in tried] == [[]] * len(tried)
     heads = 2 if is_renamed else 3
@@ -113,8 +109,7 @@ def test_a_declaration_opens_no_other_file(freehold: Freehold, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "declared",
-    ["", " \n\t", "-- nothing here\n/* nor here; */", ";;", "CREATE TEMP TABLE t (a);", "SELECT 1;"],
+    "declared", ["", " \n\t", "-- nothing here\n/* nor here; */", ";;", "CREATE TEMP TABLE t (a);", "SELECT 1;"]
 )
 def test_a_declaration_of_nothing_is_refused_and_drops_nothing(
     freehold: Freehold,  # noqa: F811

@@ -23,13 +23,7 @@ from freehold.errors import CentralUnavailable
 from freehold.http.client_address import ClientAddresses
 from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry.routes import ClientReports, registry_routes
-from freehold.registry.client_versions import (
-    AnonymousCount,
-    AppCount,
-    ClientVersions,
-    ContractTooEarly,
-    OlderApps,
-)
+from freehold.registry.client_versions import AnonymousCount, AppCount, ClientVersions, ContractTooEarly, OlderApps
 from freehold.registry.release import app_order
 from freehold.registry.service import Registry
 from freehold.registry.taken_down import Credential
@@ -81,9 +75,7 @@ def app_of(registry: Registry) -> Litestar:
     )
 
 
-async def pull(
-    registry: Registry, after: int = 0, *, session: str = "", place: str = "", **headers: str
-) -> int:
+async def pull(registry: Registry, after: int = 0, *, session: str = "", place: str = "", **headers: str) -> int:
     named = {f"Freehold-{name.replace('_', '-')}": value for name, value in headers.items()}
     named |= {"Authorization": f"Bearer {session}"} if session else {}
     named |= {"X-Forwarded-For": place} if place else {}
@@ -168,9 +160,7 @@ async def test_one_address_counts_for_few_devices_of_nobody(registry: Registry, 
     assert b"192.0.2.7" not in path.read_bytes() + Path(f"{path}-wal").read_bytes()
 
 
-async def test_reports_of_users_who_are_gone_are_dropped_and_stop_no_others(
-    registry: Registry, path: Path
-) -> None:
+async def test_reports_of_users_who_are_gone_are_dropped_and_stop_no_others(registry: Registry, path: Path) -> None:
     for session in ("user-1", "user-2"):
         await pull(registry, session=session, Device="one", App_Version="1.0")
     await pull(registry, session="user-99", Device="one", App_Version="1.0")
@@ -212,9 +202,7 @@ async def test_nothing_that_names_a_device_is_kept(registry: Registry, path: Pat
     assert b"amal" not in path.read_bytes() + Path(f"{path}-wal").read_bytes()
 
 
-async def test_devices_not_seen_for_long_count_no_more_and_are_dropped(
-    registry: Registry, path: Path
-) -> None:
+async def test_devices_not_seen_for_long_count_no_more_and_are_dropped(registry: Registry, path: Path) -> None:
     await pull(registry, Device="old", App_Version="1.0")
     await apps(registry)
     by_hand(path, f"UPDATE client_report SET seen_at_ms = seen_at_ms - {31 * 86_400_000}")
@@ -276,9 +264,7 @@ async def test_a_contract_waits_for_older_apps_and_force_is_recorded(registry: R
     await pull(registry, session="user-2", Device="silent")  # says no version, so nobody can wait for it
     await pull(registry, session="guest-1", Device="g", App_Version="1.0")
     await pull(registry, Device="nobody's", App_Version="1.0")
-    with pytest.raises(
-        ContractTooEarly, match=r"needs app 2\.0, and 1 signed-in user\(s\) with older ones \(1\.9\)"
-    ):
+    with pytest.raises(ContractTooEarly, match=r"needs app 2\.0, and 1 signed-in user\(s\) with older ones \(1\.9\)"):
         await registry.publish(with_contract()[:3])
     with pytest.raises(ContractTooEarly):
         await registry.register("-- phase: contract\n-- min_app: 2\nALTER TABLE t DROP COLUMN a;", "drop a")
@@ -308,9 +294,7 @@ def test_the_command_shows_the_census_and_forces(freehold: Freehold) -> None:  #
     assert "2 users at version 2 with app 1.2" in shown.stdout
     assert "1 users at version 2 with an app that did not say" in shown.stdout
     assert "1 devices of nobody signed in at version 2 with app 1.0" in shown.stdout
-    [census] = [
-        line["census"] for line in objects(freehold.run("status", "--census", "--json")) if "census" in line
-    ]
+    [census] = [line["census"] for line in objects(freehold.run("status", "--census", "--json")) if "census" in line]
     assert census["newest"] == 2  # type: ignore[index]
     freehold.write(_0003_drop_b="-- phase: contract\n-- min_app: 2\nDROP TABLE b;\n")
     refused = freehold.run("publish")
@@ -337,6 +321,4 @@ async def test_the_store_counts_alike_wherever_the_central_database_is(kind: str
             census = await reports.census(1)
             assert census.apps == [AppCount("1.4", 1, 2, 1)]
             assert census.anonymous == [AnonymousCount("0.1", 0, 32)]
-            assert await CentralClientVersions(central).older_apps(0, app_order("1.6")) == OlderApps(
-                2, ("1.4", "1.5")
-            )
+            assert await CentralClientVersions(central).older_apps(0, app_order("1.6")) == OlderApps(2, ("1.4", "1.5"))

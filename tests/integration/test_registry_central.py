@@ -35,9 +35,7 @@ async def test_changed_history_is_refused(place: CentralPlace) -> None:
         await registry.publish(history(3))
         edited = history(4)
         edited[0] = Migration(version=1, name="add_t1", sql="CREATE TABLE t1 (x, y);\n")
-        with pytest.raises(
-            PublishedMigrationChanged, match="migration 1 was already published with other SQL"
-        ):
+        with pytest.raises(PublishedMigrationChanged, match="migration 1 was already published with other SQL"):
             await registry.publish(edited)
         assert (await registry.snapshot()).version == 3
 
@@ -52,8 +50,7 @@ async def test_publishers_at_once_publish_once(place: CentralPlace) -> None:
 async def test_the_same_registration_many_times_at_once_publishes_once(place: CentralPlace) -> None:
     async with open_registry(place) as one, open_registry(place) as two:
         outcomes = await asyncio.gather(
-            *(each.register("CREATE TABLE a (x);", "add a") for each in (one, two) * 4),
-            return_exceptions=True,
+            *(each.register("CREATE TABLE a (x);", "add a") for each in (one, two) * 4), return_exceptions=True
         )
         assert sum(isinstance(outcome, AlreadyPublished) for outcome in outcomes) == 7
         assert len(await one.full()) == 1
@@ -157,10 +154,7 @@ async def test_a_full_disk_leaves_the_registry_as_it_was(path: Path) -> None:
         for _ in range(8):  # each connection of the pool that a write may get
             async with registry.store.central.read() as db:  # type: ignore[attr-defined]
                 await db.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-        big = [
-            *history(1),
-            Migration(version=2, name="big", sql="-- " + "x" * 100_000 + "\nCREATE TABLE b (x);"),
-        ]
+        big = [*history(1), Migration(version=2, name="big", sql="-- " + "x" * 100_000 + "\nCREATE TABLE b (x);")]
         with pytest.raises(CentralUnavailable):
             await registry.publish(big)
         assert (await registry.snapshot()).version == 1

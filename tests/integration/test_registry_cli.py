@@ -46,36 +46,25 @@ def objects(result: Result) -> list[dict[str, object]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(
-    "words", [[], ["new"], ["diff"], ["lint"], ["seal"], ["test"], ["publish"], ["status"]]
-)
+@pytest.mark.parametrize("words", [[], ["new"], ["diff"], ["lint"], ["seal"], ["test"], ["publish"], ["status"]])
 def test_every_verb_has_help_that_ends_with_examples(freehold: Freehold, words: list[str]) -> None:
     result = freehold.run(*words, "--help")
     assert result.exit_code == 0
     assert "freehold registry" in result.stdout.split("Examples:")[1]
 
 
-KEYED = {
-    "_0001_create_a": "CREATE TABLE a (x PRIMARY KEY);\n",
-    "_0002_create_b": "CREATE TABLE b (x PRIMARY KEY);\n",
-}
+KEYED = {"_0001_create_a": "CREATE TABLE a (x PRIMARY KEY);\n", "_0002_create_b": "CREATE TABLE b (x PRIMARY KEY);\n"}
 
 
 def test_lint_says_that_sound_files_are_sound(freehold: Freehold) -> None:
     freehold.write(**KEYED)
     assert "there is no such file in this folder" in freehold.run("lint").stderr
     assert freehold.run("lint", "--strict").exit_code == 1
-    assert freehold.run("seal").stdout.splitlines() == [
-        "sealed 0001_create_a.sql",
-        "sealed 0002_create_b.sql",
-    ]
+    assert freehold.run("seal").stdout.splitlines() == ["sealed 0001_create_a.sql", "sealed 0002_create_b.sql"]
     assert freehold.run("seal").stdout == ""
     result = freehold.run("lint", "--strict")
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.splitlines()] == [
-        "0001_create_a.sql",
-        "0002_create_b.sql",
-    ]
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["0001_create_a.sql", "0002_create_b.sql"]
     assert result.stderr == "2 migrations are sound\n"
     for words in ((), ("--format", "github")):
         assert [each["version"] for each in objects(freehold.run("lint", "--json", *words))] == [1, 2]
@@ -132,10 +121,7 @@ def test_lint_tells_every_fault_and_exits_1(freehold: Freehold) -> None:
     assert result.exit_code == 1
     assert result.stdout == ""
     faults = [each for each in objects(freehold.run("lint", "--json")) if each["severity"] == "error"]
-    assert [(each["file"], each["code"]) for each in faults] == [
-        ("0004_gap.sql", "FH021"),
-        ("0004_gap.sql", "FH003"),
-    ]
+    assert [(each["file"], each["code"]) for each in faults] == [("0004_gap.sql", "FH021"), ("0004_gap.sql", "FH003")]
     assert all(str(each["fault"]) in result.stderr and str(each["fix"]) in result.stderr for each in faults)
 
 
@@ -160,10 +146,7 @@ def test_bad_settings_exit_3_and_name_the_variable(freehold: Freehold) -> None:
 def test_a_dry_run_publishes_nothing(freehold: Freehold) -> None:
     result = freehold.run("publish", "--dry-run")
     assert result.exit_code == 0
-    assert result.stdout.splitlines() == [
-        "would publish 0001_create_a.sql",
-        "would publish 0002_create_b.sql",
-    ]
+    assert result.stdout.splitlines() == ["would publish 0001_create_a.sql", "would publish 0002_create_b.sql"]
     [report] = objects(freehold.run("publish", "--dry-run", "--json"))
     assert report == {
         "published": [1, 2],
@@ -176,10 +159,7 @@ def test_a_dry_run_publishes_nothing(freehold: Freehold) -> None:
 
 
 def test_publishing_twice_is_safe(freehold: Freehold) -> None:
-    assert freehold.run("publish").stdout.splitlines() == [
-        "published 0001_create_a.sql",
-        "published 0002_create_b.sql",
-    ]
+    assert freehold.run("publish").stdout.splitlines() == ["published 0001_create_a.sql", "published 0002_create_b.sql"]
     again = freehold.run("publish")
     assert (again.exit_code, again.stdout) == (0, "")
     assert "2 were published before; the registry is at version 2" in again.stderr
@@ -233,9 +213,7 @@ def test_the_script_that_operators_know_publishes_too(freehold: Freehold) -> Non
     environ = clean_environ(**freehold.environ)
     helped = subprocess.run([*script, "--help"], env=environ, capture_output=True, text=True, check=True)
     assert "--dry-run" in helped.stdout
-    done = subprocess.run(
-        [*script, str(freehold.files)], env=environ, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([*script, str(freehold.files)], env=environ, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["published 0001_create_a.sql", "published 0002_create_b.sql"]
 
 
@@ -257,9 +235,7 @@ def test_new_writes_the_next_file_and_never_over_another(freehold: Freehold) -> 
 
 def test_diff_writes_what_adds_first_and_the_rest_only_for_newer_apps(freehold: Freehold) -> None:
     schema = freehold.files.parent / "schema.sql"
-    schema.write_text(
-        "CREATE TABLE a (x, y TEXT NOT NULL DEFAULT 'n');\nCREATE TABLE c (id INTEGER PRIMARY KEY);\n"
-    )
+    schema.write_text("CREATE TABLE a (x, y TEXT NOT NULL DEFAULT 'n');\nCREATE TABLE c (id INTEGER PRIMARY KEY);\n")
     words = ("--schema", str(schema))
     assert freehold.run("diff", "tidy_up", *words, "--check").exit_code == 1
     shown = freehold.run("diff", "add_c", *words, "--dry-run")
@@ -312,9 +288,7 @@ class Item(Base):
     )
     words = ("--schema", "shop_models:Base")
     assert freehold.run("diff", "index_names", *words).exit_code == 0
-    assert (
-        "CREATE INDEX ix_shop_name ON shop (name);" in (freehold.files / "0002_index_names.sql").read_text()
-    )
+    assert "CREATE INDEX ix_shop_name ON shop (name);" in (freehold.files / "0002_index_names.sql").read_text()
     rest = freehold.run("diff", "tighten", *words, "--min-app", "3")
     assert "made up: shop.name becomes NOT NULL: rows without a value get ''" in rest.stderr
     text = (freehold.files / "0003_tighten.sql").read_text()
@@ -367,9 +341,7 @@ def test_metadata_gives_all_that_it_would_create_and_leaves_views_and_triggers_t
     words = ("--schema", "pet_models:Base")
     assert freehold.run("diff", "more", *words, "--check").exit_code == 0
     # Another name for the file: a module is read once in a process.
-    (freehold.files.parent / "older_pet_models.py").write_text(
-        MODELS.replace("age: Mapped[int]", "age: Mapped[str]")
-    )
+    (freehold.files.parent / "older_pet_models.py").write_text(MODELS.replace("age: Mapped[int]", "age: Mapped[str]"))
     words = ("--schema", "older_pet_models:Base")
     told = freehold.run("diff", "more", *words, "--check", "--json")
     assert (told.exit_code, objects(told)[0]["left"]) == (1, ["pet.age was integer and is varchar now"])

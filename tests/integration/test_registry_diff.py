@@ -127,9 +127,7 @@ async def tried(before: Sequence[str], after: Sequence[str]) -> Difference:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schemas(), schemas())
-async def test_a_difference_gives_the_other_schema_and_keeps_the_rows(
-    before: list[str], after: list[str]
-) -> None:
+async def test_a_difference_gives_the_other_schema_and_keeps_the_rows(before: list[str], after: list[str]) -> None:
     await tried(before, after)
 
 
@@ -194,9 +192,7 @@ async def test_the_order_of_columns_is_no_difference() -> None:
 async def test_a_rebuild_keeps_children_and_says_what_it_made_up() -> None:
     found = await tried([T.format(""), CHILD], [T.format(" NOT NULL CHECK (a <> 'never')"), CHILD])
     assert found.foreign_keys_off
-    assert found.statements[1] == (
-        """INSERT INTO "t_new" ("id", "a")\nSELECT "id", coalesce("a", '')\nFROM "t\""""
-    )
+    assert found.statements[1] == ("""INSERT INTO "t_new" ("id", "a")\nSELECT "id", coalesce("a", '')\nFROM "t\"""")
     assert found.notes == ("t.a becomes NOT NULL: rows without a value get ''",)
 
 
@@ -221,8 +217,7 @@ async def test_a_column_that_is_for_numbers_now_is_for_a_person_to_look_at() -> 
 )
 async def test_values_that_a_rebuild_changes_are_named(before: str, after: str, note: str) -> None:
     found = await tried(
-        [f"CREATE TABLE t (id INTEGER PRIMARY KEY, {before}"],
-        [f"CREATE TABLE t (id INTEGER PRIMARY KEY, {after}"],
+        [f"CREATE TABLE t (id INTEGER PRIMARY KEY, {before}"], [f"CREATE TABLE t (id INTEGER PRIMARY KEY, {after}"]
     )
     assert len(found.notes) == 1
     assert found.notes[0].endswith(note) or note in found.notes[0]
@@ -231,19 +226,14 @@ async def test_values_that_a_rebuild_changes_are_named(before: str, after: str, 
 @pytest.mark.parametrize("after", ["n ANY) STRICT", "n BLOB)", "n INTEGER)"])
 async def test_what_keeps_every_value_has_nothing_to_name(after: str) -> None:
     found = await tried(
-        ["CREATE TABLE t (id INTEGER PRIMARY KEY, n ANY)"],
-        [f"CREATE TABLE t (id INTEGER PRIMARY KEY, {after}"],
+        ["CREATE TABLE t (id INTEGER PRIMARY KEY, n ANY)"], [f"CREATE TABLE t (id INTEGER PRIMARY KEY, {after}"]
     )
     assert found.notes == ()
 
 
 async def test_any_is_another_type_where_the_table_is_strict() -> None:
-    migrations = [
-        Migration(version=1, name="begin", sql="CREATE TABLE t (id INTEGER PRIMARY KEY, n ANY) STRICT")
-    ]
-    drafted = await draft(
-        migrations, await schema_of(["CREATE TABLE t (id INTEGER PRIMARY KEY, n ANY)"]), "loosen"
-    )
+    migrations = [Migration(version=1, name="begin", sql="CREATE TABLE t (id INTEGER PRIMARY KEY, n ANY) STRICT")]
+    drafted = await draft(migrations, await schema_of(["CREATE TABLE t (id INTEGER PRIMARY KEY, n ANY)"]), "loosen")
     assert drafted.left == ("t.n was of any type and is any now",)
 
 
@@ -257,12 +247,8 @@ async def test_a_row_without_a_value_gets_one_though_the_default_is_null() -> No
 
 
 async def test_what_is_made_up_stays_a_comment_whatever_it_holds() -> None:
-    migrations = [
-        Migration(version=1, name="begin", sql='CREATE TABLE t (id INTEGER PRIMARY KEY, "a\n\nb" TEXT)')
-    ]
-    declared = await schema_of(
-        ["CREATE TABLE t (id INTEGER PRIMARY KEY, \"a\n\nb\" TEXT NOT NULL DEFAULT 'x\ny')"]
-    )
+    migrations = [Migration(version=1, name="begin", sql='CREATE TABLE t (id INTEGER PRIMARY KEY, "a\n\nb" TEXT)')]
+    declared = await schema_of(["CREATE TABLE t (id INTEGER PRIMARY KEY, \"a\n\nb\" TEXT NOT NULL DEFAULT 'x\ny')"])
     drafted = await draft(migrations, declared, "require", min_app="2.0")
     assert drafted.migration is not None
     async with sqlite_scratch() as target:
@@ -278,22 +264,13 @@ async def test_what_is_made_up_stays_a_comment_whatever_it_holds() -> None:
         ([T.format(""), VIEW], [T.format(""), "CREATE VIEW v AS SELECT id FROM t"]),
         ([T.format(""), VIEW], [T.format(" COLLATE NOCASE"), VIEW]),
         ([T.format(", UNIQUE (a)")], [T.format(", UNIQUE (a) ON CONFLICT REPLACE")]),
-        (
-            [T.format(""), CHILD],
-            [CHILD.replace("REFERENCES t (id) ON DELETE CASCADE", ""), "CREATE TABLE w (a)"],
-        ),
+        ([T.format(""), CHILD], [CHILD.replace("REFERENCES t (id) ON DELETE CASCADE", ""), "CREATE TABLE w (a)"]),
         ([T.format(""), "CREATE TABLE v (id, a)"], [T.format(""), "CREATE VIEW v AS SELECT id, a FROM t"]),
         (["CREATE VIRTUAL TABLE f USING fts5(id, a)"], ["CREATE VIRTUAL TABLE f USING fts5(id, a, b)"]),
         ([T.format("")], [T.format(", b BLOB DEFAULT (randomblob(2))")]),
         ([T.format("")], [T.format(", b INTEGER DEFAULT (1 + 2), c REAL DEFAULT -1.5e3, d DEFAULT x'00'")]),
-        (
-            [T.format(", t_new TEXT"), "CREATE TABLE t_new (id)"],
-            [T.format(" CHECK (1)"), "CREATE TABLE t_new (id)"],
-        ),
-        (
-            [T.format(", b")],
-            ["CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, c TEXT UNIQUE, CHECK (a <> '(,'))"],
-        ),
+        ([T.format(", t_new TEXT"), "CREATE TABLE t_new (id)"], [T.format(" CHECK (1)"), "CREATE TABLE t_new (id)"]),
+        ([T.format(", b")], ["CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, c TEXT UNIQUE, CHECK (a <> '(,'))"]),
         ([T.format(""), VIEW, VIEW_ON_VIEW], [T.format(" CHECK (a <> 'q')"), VIEW, VIEW_ON_VIEW]),
         (
             [T.format(""), OTHER, VIEW, VIEW_ON_VIEW, CLEAN_UP],
@@ -331,11 +308,7 @@ async def test_numbers_of_autoincrement_are_never_given_out_again() -> None:
 
 async def test_an_additive_difference_takes_nothing_away() -> None:
     before = [T.format(", gone TEXT"), "CREATE TABLE old (a)", "CREATE VIEW v AS SELECT gone FROM t"]
-    after = [
-        T.format(" NOT NULL, b TEXT, c TEXT NOT NULL"),
-        "CREATE TABLE fresh (a)",
-        "CREATE UNIQUE INDEX i ON t (a)",
-    ]
+    after = [T.format(" NOT NULL, b TEXT, c TEXT NOT NULL"), "CREATE TABLE fresh (a)", "CREATE UNIQUE INDEX i ON t (a)"]
     wanted = await schema_of(after)
     found = await difference(await schema_of(before), wanted, is_additive=True)
     assert found.statements == ('ALTER TABLE "t" ADD COLUMN b TEXT', "CREATE TABLE fresh (a)")
@@ -359,9 +332,7 @@ async def test_an_additive_difference_takes_nothing_away() -> None:
         (["CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)"], ["contract"]),
     ],
 )  # fmt: skip
-async def test_what_older_apps_bear_comes_first_and_stands_by_itself(
-    after: list[str], steps: list[str]
-) -> None:
+async def test_what_older_apps_bear_comes_first_and_stands_by_itself(after: list[str], steps: list[str]) -> None:
     migrations = [Migration(version=1, name="begin", sql=T.format(""))]
     declared = await schema_of(after)
     found = []
@@ -389,12 +360,8 @@ async def test_what_older_apps_bear_comes_first_and_stands_by_itself(
         [T.format(", b TEXT NOT NULL DEFAULT 'x'"), "CREATE UNIQUE INDEX i ON t (b)"],
     ],
 )
-async def test_what_would_give_all_rows_the_same_value_for_a_unique_column_is_refused(
-    after: list[str],
-) -> None:
-    with pytest.raises(
-        CannotDiff, match=r"t \(b.*\) is new and UNIQUE, and each row would get the same value"
-    ):
+async def test_what_would_give_all_rows_the_same_value_for_a_unique_column_is_refused(after: list[str]) -> None:
+    with pytest.raises(CannotDiff, match=r"t \(b.*\) is new and UNIQUE, and each row would get the same value"):
         await difference(await schema_of([T.format("")]), await schema_of(after))
 
 
@@ -419,9 +386,7 @@ async def test_what_is_unique_with_the_rest_or_by_chance_is_not(after: list[str]
         (["CREATE VIEW x AS SELECT a FROM t"], ["CREATE INDEX x ON t (a)"], 1),
     ],
 )
-async def test_a_name_goes_to_something_of_another_kind(
-    before: list[str], after: list[str], steps: int
-) -> None:
+async def test_a_name_goes_to_something_of_another_kind(before: list[str], after: list[str], steps: int) -> None:
     migrations = [Migration(version=1, name="begin", sql=";\n".join([T.format(""), *before]))]
     declared = await schema_of([T.format(""), *after])
     for min_app in ("", "2.0"):
@@ -459,9 +424,7 @@ async def test_views_are_out_of_the_way_of_a_rename_and_come_back(is_partial: bo
 async def test_a_table_that_is_renamed_and_rebuilt_takes_two_migrations() -> None:
     migrations = [Migration(version=1, name="begin", sql=T.format(""))]
     declared = await schema_of([T.format(" NOT NULL").replace("TABLE t", "TABLE word")])
-    with pytest.raises(
-        CannotDiff, match="t cannot be renamed and rebuilt in one migration: write one that only"
-    ):
+    with pytest.raises(CannotDiff, match="t cannot be renamed and rebuilt in one migration: write one that only"):
         await draft(migrations, declared, "both", renames=[("t", "word")], min_app="2.0")
     only = await schema_of([T.format("").replace("TABLE t", "TABLE word")])
     for wanted, renames in ((only, [("t", "word")]), (declared, [])):

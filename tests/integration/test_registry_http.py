@@ -104,13 +104,7 @@ async def test_an_empty_registry_is_version_0(path: Path) -> None:
         assert (await client.get("/migrations?after=0")).json() == empty
 
 
-PULLS = [
-    "/migrations",
-    "/migrations?after=2",
-    "/migrations/full",
-    "/migrations/current-version",
-    "/migrations/keys",
-]
+PULLS = ["/migrations", "/migrations?after=2", "/migrations/full", "/migrations/current-version", "/migrations/keys"]
 
 
 @pytest.mark.parametrize("url", PULLS)
@@ -187,9 +181,7 @@ async def test_a_bad_version_in_the_query_is_400(client: Client, after: str) -> 
      b'{"version":10000}', b"\xff\xfe", b'{"version":"x"}', b"[" * 100_000],
 )  # fmt: skip
 async def test_a_bad_body_is_400(client: Client, body: bytes) -> None:
-    reply = await client.post(
-        "/migrations/verify", content=body, headers={"Content-Type": "application/json"}
-    )
+    reply = await client.post("/migrations/verify", content=body, headers={"Content-Type": "application/json"})
     assert reply.status_code == 400, reply.text
     assert reply.json()["code"] == "invalid_input"
 

@@ -39,9 +39,7 @@ def path(tmp_path: Path) -> Path:
 def client(registry: Registry, **options: Any) -> FreeholdClient:
     tampering = {"page": options.pop("tamper")} if "tamper" in options else {}
     options.setdefault("key_store", MemoryKeyStore())
-    return FreeholdClient(
-        SERVICE, httpx.AsyncClient(transport=Between(app_of(registry), **tampering)), **options
-    )
+    return FreeholdClient(SERVICE, httpx.AsyncClient(transport=Between(app_of(registry), **tampering)), **options)
 
 
 def http(registry: Registry) -> httpx.AsyncClient:
@@ -69,9 +67,7 @@ async def test_an_old_state_that_is_played_again_is_refused(path: Path, tmp_path
         with pytest.raises(RegistryReplayed, match="an old one is being replayed"):
             await client(registry, tamper=lambda _: old, key_store=store).pull()
         with pytest.raises(RegistryTampered):
-            await client(
-                registry, tamper=lambda _: {**old, "counter": old["counter"] + 10**6}, key_store=store
-            ).pull()
+            await client(registry, tamper=lambda _: {**old, "counter": old["counter"] + 10**6}, key_store=store).pull()
         assert (await client(registry, key_store=store).pull()).version == 3
 
 
@@ -123,9 +119,7 @@ async def test_two_that_renew_at_once_leave_one_newest_state(path: Path) -> None
         "UPDATE registry_manifest SET version = 2",
     ],
 )
-async def test_a_state_tampered_with_in_the_central_database_is_never_served(
-    path: Path, tampering: str
-) -> None:
+async def test_a_state_tampered_with_in_the_central_database_is_never_served(path: Path, tampering: str) -> None:
     async with open_registry(path) as registry:
         await registry.publish(history(3))
         by_hand(path, tampering)
@@ -165,9 +159,7 @@ async def test_clients_follow_a_rotated_key_and_forget_the_old_one(path: Path) -
 def forge(state: dict[str, Any], signer: Ed25519Signer) -> None:
     """What the holder of an old key could still sign."""
     migrations = history(state["version"])
-    release = sign_release(
-        migrations, signer, counter=state["counter"] + 1, expires_at_s=expiry_s(NOW_MS, 30)
-    )
+    release = sign_release(migrations, signer, counter=state["counter"] + 1, expires_at_s=expiry_s(NOW_MS, 30))
     state.update(
         counter=release.manifest.counter,
         expires_at_s=release.manifest.expires_at_s,
@@ -207,9 +199,7 @@ async def test_words_about_keys_that_were_tampered_with_stop_the_registry(path: 
 # Signed elsewhere --------------------------------------------------------------------------------
 
 
-def release(
-    count: int, signer: Ed25519Signer = OTHER_SIGNER, counter: int = NOW, days: float = 30
-) -> SignedRelease:
+def release(count: int, signer: Ed25519Signer = OTHER_SIGNER, counter: int = NOW, days: float = 30) -> SignedRelease:
     return sign_release(history(count), signer, counter=counter, expires_at_s=expiry_s(NOW_MS, days))
 
 

@@ -27,9 +27,7 @@ from tests.integration.migrate_parts import BAHAR, history
 
 PARENTS = """CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT);
 CREATE TABLE cards (id INTEGER PRIMARY KEY, word_id INTEGER REFERENCES words (id) ON DELETE CASCADE, n REAL)"""
-ROWS = {
-    1: ["INSERT INTO words VALUES (1, 'a'), (2, 'b')", "INSERT INTO cards VALUES (1, 1, 1.5), (2, 2, NULL)"]
-}
+ROWS = {1: ["INSERT INTO words VALUES (1, 'a'), (2, 'b')", "INSERT INTO cards VALUES (1, 1, 1.5), (2, 2, NULL)"]}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -138,10 +136,7 @@ STAMPED = "CREATE TABLE stamps (id INTEGER PRIMARY KEY, at TEXT DEFAULT CURRENT_
 )
 async def test_a_migration_that_gives_other_rows_each_time_is_found(sql: str, table: str) -> None:
     found = await faults(history(f"{PARENTS};\n{STAMPED}", sql))
-    assert (
-        f"table {table} gets other rows each time: a migration depends on the time or on chance"
-        in found["sqlite"]
-    )
+    assert f"table {table} gets other rows each time: a migration depends on the time or on chance" in found["sqlite"]
 
 
 async def test_an_app_may_leave_rows_to_the_clock_and_a_fixture_may_not() -> None:
@@ -250,15 +245,9 @@ AGAIN = "DROP TABLE place; CREATE VIRTUAL TABLE place USING fts5(name, ref UNIND
             f"CREATE TABLE keep AS SELECT * FROM place; {AGAIN}; INSERT INTO place SELECT * FROM keep",
             "the full-text table place is joined by its row numbers",
         ),
-        (
-            "DROP TABLE box; CREATE VIRTUAL TABLE box USING rtree(id, x0, x1)",
-            "none of the rows of box is left",
-        ),
+        ("DROP TABLE box; CREATE VIRTUAL TABLE box USING rtree(id, x0, x1)", "none of the rows of box is left"),
         (RENUMBER.format(copy="SELECT id, body"), "the full-text table letter_fts refers to rows of letter"),
-        (
-            RENUMBER.format(copy="SELECT id, body"),
-            "the full-text index letter_fts is damaged, or does not fit",
-        ),
+        (RENUMBER.format(copy="SELECT id, body"), "the full-text index letter_fts is damaged, or does not fit"),
         ("CREATE VIRTUAL TABLE f USING fts5(body, content='letter')", "the index of f does not fit the rows"),
         (RENUMBER.format(copy="(rowid, id, body) SELECT rowid, id, body"), None),
         (
@@ -266,10 +255,7 @@ AGAIN = "DROP TABLE place; CREATE VIRTUAL TABLE place USING fts5(name, ref UNIND
             "INSERT INTO place (rowid, name, ref) SELECT r, name, ref FROM keep; DROP TABLE keep",
             None,
         ),
-        (
-            "CREATE VIRTUAL TABLE f USING fts5(body, content='letter'); INSERT INTO f(f) VALUES ('rebuild')",
-            None,
-        ),
+        ("CREATE VIRTUAL TABLE f USING fts5(body, content='letter'); INSERT INTO f(f) VALUES ('rebuild')", None),
     ],
 )
 async def test_virtual_tables_and_what_knows_row_numbers_are_looked_at(sql: str, told: str | None) -> None:
@@ -281,18 +267,14 @@ async def test_virtual_tables_and_what_knows_row_numbers_are_looked_at(sql: str,
 
 
 async def test_a_full_text_index_that_holds_part_of_the_rows_on_purpose_is_no_fault() -> None:
-    partial = LETTERS.replace(
-        "AFTER INSERT ON letter BEGIN", "AFTER INSERT ON letter WHEN new.body <> 'cherry' BEGIN"
-    )
+    partial = LETTERS.replace("AFTER INSERT ON letter BEGIN", "AFTER INSERT ON letter WHEN new.body <> 'cherry' BEGIN")
     async with open_engines(["sqlite"]) as engines:
         run = try_out(history(partial, "CREATE TABLE b (a PRIMARY KEY)"), LETTER_ROWS, engines, {})
         assert [fault.reason async for tried in run for fault in tried.faults] == []
 
 
 async def test_what_a_migration_changes_and_what_no_fixture_covers_is_told() -> None:
-    sql = rebuilt(
-        "INSERT INTO words_new SELECT id, upper(word), NULL FROM words; CREATE TABLE stamps (id PRIMARY KEY)"
-    )
+    sql = rebuilt("INSERT INTO words_new SELECT id, upper(word), NULL FROM words; CREATE TABLE stamps (id PRIMARY KEY)")
     async with open_engines(["sqlite"]) as engines:
         tries = [tried async for tried in try_out(history(PARENTS, sql), ROWS, engines, {})]
     assert [fault for tried in tries for fault in tried.faults] == []
@@ -314,9 +296,7 @@ async def test_what_a_migration_changes_and_what_no_fixture_covers_is_told() -> 
         ("INTEGER", "REAL", "9007199254740993", "9007199254740993 as 9007199254740992.0"),
     ],
 )
-async def test_a_type_that_changes_values_for_good_is_told(
-    was: str, kind: str, row: str, told: str | None
-) -> None:
+async def test_a_type_that_changes_values_for_good_is_told(was: str, kind: str, row: str, told: str | None) -> None:
     swap = "DROP TABLE codes; ALTER TABLE codes_new RENAME TO codes"
     sql = f"""-- foreign_keys: off
 {CONTRACT}CREATE TABLE codes_new (id INTEGER PRIMARY KEY, code {kind});
@@ -361,9 +341,7 @@ async def test_bad_fixtures_are_told_with_their_file(tmp_path: Path) -> None:
 
 def run(folder: Path, *words: str, without: str = "") -> subprocess.CompletedProcess[str]:
     """The command, as if a package were not installed."""
-    script = (
-        f"import sys; sys.modules.update({{{without!r}: None}}); from freehold.cli.main import main; main()"
-    )
+    script = f"import sys; sys.modules.update({{{without!r}: None}}); from freehold.cli.main import main; main()"
     return subprocess.run(
         [sys.executable, "-c", script, "registry", "test", str(folder), *words],
         env=clean_environ(DATA_DIR=str(folder / "data")),
@@ -397,9 +375,7 @@ def test_the_command_tells_what_failed_and_never_passes_without_an_engine(tmp_pa
 
     (tmp_path / "0002_more.sql").write_text("UPDATE words SET word = CURRENT_TIMESTAMP")
     assert run(tmp_path, "--engine", "sqlite").returncode == 1
-    (tmp_path / "registry.toml").write_text(
-        '[[waiver]]\nversion = 2\nrule = "FH106"\nreason = "each has its own"\n'
-    )
+    (tmp_path / "registry.toml").write_text('[[waiver]]\nversion = 2\nrule = "FH106"\nreason = "each has its own"\n')
     assert run(tmp_path, "--engine", "sqlite").returncode == 0
 
     for name, (module, package) in PACKAGES.items():

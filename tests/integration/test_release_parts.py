@@ -19,14 +19,7 @@ from testbed.servers import clean_environ
 from freehold.client import FileKeyStore, FreeholdClient, MemoryKeyStore
 from freehold.errors import NotFound
 from freehold.keys import load_or_create_key
-from freehold.migrate.release_text import (
-    FIRST_COUNTER,
-    Part,
-    ReleaseNotUnderstood,
-    ReleaseText,
-    encoded,
-    parsed,
-)
+from freehold.migrate.release_text import FIRST_COUNTER, Part, ReleaseNotUnderstood, ReleaseText, encoded, parsed
 from freehold.migrate.signature import (
     RegistryExpired,
     RegistryReplayed,
@@ -106,10 +99,7 @@ async def test_a_part_has_an_etag_and_stays_for_ever(path: Path) -> None:
         async with http(registry) as calls:
             url = f"/migrations/parts/{large.listed.sha256}"
             found = await calls.get(url)
-            assert (found.content, found.headers["content-type"]) == (
-                large.content,
-                "application/octet-stream",
-            )
+            assert (found.content, found.headers["content-type"]) == (large.content, "application/octet-stream")
             assert "immutable" in found.headers["cache-control"]
             assert (await calls.get(url, headers={"If-None-Match": found.headers["etag"]})).status_code == 304
             for other in ("ab" * 32, "%2e%2e", "app.toml", large.listed.sha256.upper()):
@@ -147,9 +137,7 @@ async def test_unknown_parts_are_passed_over_but_for_those_that_must_be_understo
         assert (await client(Wire(registry)).pull()).version == 2
         must = msgspec.structs.replace(LEDGER, must_understand=True)
         await registry.publish(history(2), parts=[APP, must])
-        with pytest.raises(
-            ReleaseNotUnderstood, match=r"does not understand \(ledger\): update the app"
-        ) as told:
+        with pytest.raises(ReleaseNotUnderstood, match=r"does not understand \(ledger\): update the app") as told:
             await client(Wire(registry)).pull()
         assert told.value.code == "release_not_understood"
         with pytest.raises(ReleaseNotUnderstood):
@@ -273,9 +261,7 @@ async def test_bytes_that_the_release_does_not_name_are_refused(path: Path) -> N
         "UPDATE registry_manifest SET text = 'freehold-registry-v9' || char(10)",
     ],
 )
-async def test_parts_tampered_with_in_the_central_database_are_never_served(
-    path: Path, tampering: str
-) -> None:
+async def test_parts_tampered_with_in_the_central_database_are_never_served(path: Path, tampering: str) -> None:
     async with open_registry(path) as registry:
         await registry.publish(history(2), parts=[APP])
         by_hand(path, tampering)
@@ -302,9 +288,7 @@ async def test_an_earlier_release_comes_back_only_with_a_higher_counter(path: Pa
     assert again.counter > first["counter"]
 
 
-async def test_a_registry_restored_from_a_backup_is_taken_once_it_is_signed_again(
-    path: Path, tmp_path: Path
-) -> None:
+async def test_a_registry_restored_from_a_backup_is_taken_once_it_is_signed_again(path: Path, tmp_path: Path) -> None:
     store = FileKeyStore(tmp_path / "known.json")
     backup = tmp_path / "backup.db"
     async with open_registry(path) as registry:
@@ -312,9 +296,7 @@ async def test_a_registry_restored_from_a_backup_is_taken_once_it_is_signed_agai
     backup.write_bytes(path.read_bytes())
     async with open_registry(path) as registry:
         await registry.publish(history(3), parts=[APP])
-        await client(Wire(registry), key_store=store).pull(
-            2, chain=(await page_of(registry))["migrations"][1]["chain"]
-        )
+        await client(Wire(registry), key_store=store).pull(2, chain=(await page_of(registry))["migrations"][1]["chain"])
     async with open_registry(backup) as registry:
         with pytest.raises(RegistryReplayed):
             await client(Wire(registry), key_store=store).pull()
@@ -358,11 +340,7 @@ async def test_what_is_not_proved_sets_no_counter(path: Path) -> None:
         announced = [{"key_id": stranger.key_id, "algorithm": "ed25519", "public_key": stranger.public_key}]
         later = {**page, "counter": 2**53, "release": {"text": "freehold-registry-v4\n", "signature": ""}}
         later["release"]["signature"] = SIGNER.sign(b"freehold-registry-v4\n")
-        for played, options in (
-            ({**empty, "migrations": []}, {}),
-            (expired, {"trusted_keys": None}),
-            (later, {}),
-        ):
+        for played, options in (({**empty, "migrations": []}, {}), (expired, {"trusted_keys": None}), (later, {})):
             store = MemoryKeyStore()
             wire = Wire(registry, lambda _, played=played: played)  # type: ignore[misc]
             wire.tampering["keys"] = lambda _: announced
@@ -390,9 +368,7 @@ async def test_two_registries_do_not_stand_in_for_each_other(tmp_path: Path) -> 
 # Publishing -------------------------------------------------------------------------------------
 
 
-def release(
-    *parts: PartFile, count: int = 2, signer: Ed25519Signer = OTHER_SIGNER, ahead: int = 0
-) -> SignedRelease:
+def release(*parts: PartFile, count: int = 2, signer: Ed25519Signer = OTHER_SIGNER, ahead: int = 0) -> SignedRelease:
     return sign_release(
         history(count),
         signer,
@@ -455,9 +431,7 @@ async def test_a_state_of_before_is_signed_again_when_there_is_a_key(path: Path)
         ([PartFile(name=f"p{at}", content=b"") for at in range(65)], "64 at most"),
     ],
 )
-async def test_parts_that_no_release_can_have_are_refused(
-    path: Path, parts: list[PartFile], reason: str
-) -> None:
+async def test_parts_that_no_release_can_have_are_refused(path: Path, parts: list[PartFile], reason: str) -> None:
     async with open_registry(path) as registry:
         for attempt in (registry.plan, registry.publish):
             with pytest.raises(BadRegistry, match=reason):

@@ -224,9 +224,7 @@ async def test_of_several_repairs_at_once_one_does_it(house: House, sqld: Sqld, 
     assert await _rows(house, name) == _ROWS
 
 
-async def test_a_database_that_somebody_has_open_is_not_touched(
-    house: House, sqld: Sqld, tmp_path: Path
-) -> None:
+async def test_a_database_that_somebody_has_open_is_not_touched(house: House, sqld: Sqld, tmp_path: Path) -> None:
     [name] = await _filled(house, 1)
     files = LogFiles(sqld.folder / "data")
     with pytest.raises(DatabaseInUse, match="stop it"):
@@ -245,9 +243,7 @@ async def test_a_database_that_somebody_has_open_is_not_touched(
     assert await _rows(house, name) == _ROWS
 
 
-async def test_the_files_of_databases_that_are_written_to_do_not_look_damaged(
-    house: House, sqld: Sqld
-) -> None:
+async def test_the_files_of_databases_that_are_written_to_do_not_look_damaged(house: House, sqld: Sqld) -> None:
     names = await _filled(house, 3)
     files = LogFiles(sqld.folder / "data")
     looks = 0
@@ -281,11 +277,7 @@ async def test_what_lasts_although_the_file_is_aside_is_told(house: House, sqld:
 
     files = Again(sqld.folder / "data")
     stubborn = Repair(
-        provider=repair.provider,
-        files=files,
-        open_file=repair.open_file,
-        check=repair.check,
-        record=repair.record,
+        provider=repair.provider, files=files, open_file=repair.open_file, check=repair.check, record=repair.record
     )
     tenant = await house.services.lifecycle.find(name)
     done = await stubborn.run(tenant)

@@ -154,9 +154,7 @@ async def test_a_rollout_that_has_them_on_its_list_already_lets_them_be(fleet: R
     second = await rollouts.start(_KEPT)
     # One before anybody is at work on it, one while a worker holds it.
     now_ms = rollouts.clock.now_ms()
-    claimed = await rollouts.store.claim(
-        second.rollout_id, 1, now_ms=now_ms, lease_until_ms=now_ms + 2_000, limit=1
-    )
+    claimed = await rollouts.store.claim(second.rollout_id, 1, now_ms=now_ms, lease_until_ms=now_ms + 2_000, limit=1)
     [held_step] = claimed
     names = [held_step.tenant_id, next(each for each in (one, held, other) if each != held_step.tenant_id)]
     found = await back(fleet, *names, rollout_id=first.rollout_id)
@@ -269,9 +267,7 @@ async def test_a_second_try_keeps_what_was_written_since_the_first_one_unless_th
     await work(fleet, made.rollout_id)
     assert await fleet.versions() == {(1, 2), (1, 2, 3), (1, 2, 3, 4, 5)}
     first = {each: (await points.find(made.rollout_id, each)).name for each in (half, never)}
-    await fleet.run(
-        never, "ALTER TABLE decks DROP COLUMN colour", "INSERT INTO decks VALUES (2, 'since')", "SELECT 1"
-    )
+    await fleet.run(never, "ALTER TABLE decks DROP COLUMN colour", "INSERT INTO decks VALUES (2, 'since')", "SELECT 1")
     await fleet.run(half, "DELETE FROM decks WHERE id = 2", "SELECT 1")
     assert await rollouts.retry(made.rollout_id, states=("failed", "drifted")) == 2
     await rollouts.resume(made.rollout_id)
@@ -331,9 +327,7 @@ async def test_what_cannot_be_taken_back_says_why(files: RolloutFleet) -> None:
     await services.lifecycle.delete(gone)
     # Its user's app had migrated it before the rollout came to it.
     async with services.central.write() as db:
-        await db.exec_driver_sql(
-            "UPDATE rollout_step SET state = 'skipped' WHERE tenant_id = ?", (unchanged,)
-        )
+        await db.exec_driver_sql("UPDATE rollout_step SET state = 'skipped' WHERE tenant_id = ?", (unchanged,))
     found = {done.tenant_id: done for done in await back(files)}
     assert {each.outcome for each in found.values()} == {"failed", "restored"}
     assert found[gone].reason == "a tenant that is deleted has no database to be replaced"

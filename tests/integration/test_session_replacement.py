@@ -60,9 +60,7 @@ async def ways_in(app: AuthApp, outbox: OutboxReader) -> dict[str, tuple[str, An
     "way", ["password", "code", "pair", "form", "sign-up", "pair sign-up", "form sign-up", "guest"]
 )
 @pytest.mark.parametrize("brought", ["cookie", "form cookie"])
-async def test_the_session_that_is_brought_ends(
-    app: AuthApp, outbox: OutboxReader, way: str, brought: str
-) -> None:
+async def test_the_session_that_is_brought_ends(app: AuthApp, outbox: OutboxReader, way: str, brought: str) -> None:
     await app.sign_up(ADA)
     await app.write('UPDATE "user" SET "emailVerified" = 1')
     browser, other = BrowserSession(app), BrowserSession(app)
@@ -97,9 +95,7 @@ async def test_who_brings_none_loses_none(app: AuthApp) -> None:
     for _ in range(3):
         tokens.append((await app.post("/api/auth/sign-in/email", KNOWN)).json()["token"])
         pair = (await app.post("/api/auth/login", KNOWN)).json()
-        assert (
-            await app.post("/api/auth/refresh", {"refresh_token": pair["refresh_token"]})
-        ).status_code == 200
+        assert (await app.post("/api/auth/refresh", {"refresh_token": pair["refresh_token"]})).status_code == 200
     for token in tokens:
         assert await app.get_session(token) is not None
 

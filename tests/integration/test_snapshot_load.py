@@ -22,9 +22,7 @@ from freehold.providers.sqlite.file_target import local_scratch
 from tests.integration.migrate_parts import Counted, bahar, change, history, query
 
 PATIENT = Retries(attempts=50, backoff=Backoff(base_s=0.001, cap_s=0.05, steady=0.5))
-LEDGER = (
-    "SELECT version, previous, name, checksum, chain, previous_chain FROM freehold_ledger ORDER BY version"
-)
+LEDGER = "SELECT version, previous, name, checksum, chain, previous_chain FROM freehold_ledger ORDER BY version"
 
 SEEDED = history(
     """CREATE TABLE odd (rowid, x, y REAL);
@@ -76,9 +74,7 @@ async def test_a_loaded_snapshot_equals_the_replayed_history(
         await apply(replayed, migrations)
         assert await load(loaded, snapshot) == LedgerState(len(migrations), chains(migrations)[-1])
         assert (
-            (await read_schema(loaded)).fingerprint
-            == (await read_schema(replayed)).fingerprint
-            == snapshot.fingerprint
+            (await read_schema(loaded)).fingerprint == (await read_schema(replayed)).fingerprint == snapshot.fingerprint
         )
         assert await dump(loaded) == await dump(replayed)
 
@@ -161,9 +157,7 @@ async def test_foreign_keys_are_on_again_afterwards_and_nothing_is_left_open() -
     async with local_scratch() as target:
         for _ in range(2):
             await load(target, snapshot)
-            orphan = history(
-                *(each.sql for each in SEEDED), "INSERT INTO word (text, deck) VALUES ('x', 'none')"
-            )
+            orphan = history(*(each.sql for each in SEEDED), "INSERT INTO word (text, deck) VALUES ('x', 'none')")
             with pytest.raises(Exception, match="FOREIGN KEY"):
                 await apply(target, orphan)
 
@@ -195,12 +189,8 @@ async def test_who_is_overtaken_after_having_looked_changes_nothing(tmp_path: Pa
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])
-async def test_loaders_and_appliers_at_once_leave_each_version_there_once(
-    tmp_path: Path, journal: str
-) -> None:
-    migrations = history(
-        *(f"CREATE TABLE IF NOT EXISTS log (step); INSERT INTO log VALUES ({n});" for n in range(4))
-    )
+async def test_loaders_and_appliers_at_once_leave_each_version_there_once(tmp_path: Path, journal: str) -> None:
+    migrations = history(*(f"CREATE TABLE IF NOT EXISTS log (step); INSERT INTO log VALUES ({n});" for n in range(4)))
     snapshot = await build_snapshot(migrations, sqlite_scratch)
     loaded = 0
 

@@ -22,28 +22,9 @@ NAMES = ["word", "Deck", "order", "two words", 'quo"te', "sém", "log", "rowid"]
 COLUMNS = ["id", "a", "B", "rowid", "_rowid_", "group", "with space", "ك"]
 TYPES = ["", "INTEGER", "TEXT", "REAL", "BLOB", "NUMERIC", "ANY"]
 VALUES = [
-    *(
-        "NULL",
-        "0",
-        "1",
-        "-1",
-        "9223372036854775807",
-        "-9223372036854775808",
-        "0.1",
-        "1e300",
-        "9e999",
-        "-9e999",
-    ),
+    *("NULL", "0", "1", "-1", "9223372036854775807", "-9223372036854775808", "0.1", "1e300", "9e999", "-9e999"),
     *("''", "'it''s'", "'ك; -- '", "'12'", "'1e3'", "' 7 '", "x''", "x'00ff'", "CAST(x'61006200' AS TEXT)"),
-    *(
-        "CAST(x'ff' AS TEXT)",
-        "char(10) || char(13)",
-        "zeroblob(3)",
-        "1.0",
-        "-0.0",
-        "3.0000000000000004",
-        "5e-324",
-    ),
+    *("CAST(x'ff' AS TEXT)", "char(10) || char(13)", "zeroblob(3)", "1.0", "-0.0", "3.0000000000000004", "5e-324"),
 ]
 
 
@@ -57,16 +38,7 @@ class Author:
         self.count = 0
 
     def statement(self) -> str:
-        kinds = [
-            self.table,
-            self.table,
-            self.seed,
-            self.seed,
-            self.seed,
-            self.column,
-            self.rename,
-            self.index,
-        ]
+        kinds = [self.table, self.table, self.seed, self.seed, self.seed, self.column, self.rename, self.index]
         kinds += [self.column_name, self.trigger, self.view, self.change, self.drop]
         return self.source.choice(kinds)() if self.tables else self.table()
 
@@ -111,9 +83,7 @@ class Author:
         column = quoted(self.source.choice(self.tables[name]))
         if self.source.random() < 0.5:
             return f"DELETE FROM {quoted(name)} WHERE {column} > 5"
-        return (
-            f"UPDATE OR IGNORE {quoted(name)} SET {column} = {self.source.choice(VALUES)} WHERE {column} < 50"
-        )
+        return f"UPDATE OR IGNORE {quoted(name)} SET {column} = {self.source.choice(VALUES)} WHERE {column} < 50"
 
     def column(self) -> str:
         name, new = self.any_table(), self.new("extra")
@@ -166,8 +136,7 @@ class Author:
         name = self.any_table()
         columns = ", ".join(map(quoted, self.tables[name]))
         key = ", ".join(
-            f"{quoted(each)} PRIMARY KEY" if not at else quoted(each)
-            for at, each in enumerate(self.tables[name])
+            f"{quoted(each)} PRIMARY KEY" if not at else quoted(each) for at, each in enumerate(self.tables[name])
         )
         made = f'CREATE TABLE "being rebuilt" ({key if name in self.keyed else columns})'
         return (

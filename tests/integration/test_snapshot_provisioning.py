@@ -52,12 +52,9 @@ class SnapshotHouse(CrashSite):
 
     copies = True
 
-    def process(
-        self, step: str = "", nth: int = 1, *, lease_s: float = 0.2, concurrency: int = 2
-    ) -> BaseProcess:
+    def process(self, step: str = "", nth: int = 1, *, lease_s: float = 0.2, concurrency: int = 2) -> BaseProcess:
         child = _processes.Process(
-            target=provision_until_killed,
-            args=(str(self.folder), step, nth, lease_s, concurrency, self.copies),
+            target=provision_until_killed, args=(str(self.folder), step, nth, lease_s, concurrency, self.copies)
         )
         child.start()
         return child
@@ -118,9 +115,7 @@ class CopyingProvider:
     def __init__(self, folder: Path) -> None:
         self.snapshot: Snapshot | None = None
         self.files = TenantFiles(folder / "tenants")
-        self.provider = LocalProvider(
-            folder, "http://127.0.0.1:8000", Ed25519PrivateKey.generate(), snapshot=self.get
-        )
+        self.provider = LocalProvider(folder, "http://127.0.0.1:8000", Ed25519PrivateKey.generate(), snapshot=self.get)
 
     async def get(self) -> Snapshot | None:
         return self.snapshot
@@ -175,9 +170,7 @@ async def test_a_database_that_exists_is_never_overwritten(place: CopyingProvide
     assert query(place.files.path_of("a"), "SELECT a FROM mine") == [(1,)]
 
 
-async def test_a_newer_snapshot_makes_a_new_template_and_none_an_empty_database(
-    place: CopyingProvider,
-) -> None:
+async def test_a_newer_snapshot_makes_a_new_template_and_none_an_empty_database(place: CopyingProvider) -> None:
     for name, migrations in (("a", SEEDED[:1]), ("b", SEEDED)):
         place.snapshot = await build_snapshot(migrations, local_scratch)
         await place.provider.create(name)
@@ -187,9 +180,7 @@ async def test_a_newer_snapshot_makes_a_new_template_and_none_an_empty_database(
     assert query(place.files.path_of("c"), "SELECT count(*) FROM sqlite_schema") == [(0,)]
 
 
-async def test_seeds_that_look_like_the_mark_make_no_template_but_still_a_database(
-    place: CopyingProvider,
-) -> None:
+async def test_seeds_that_look_like_the_mark_make_no_template_but_still_a_database(place: CopyingProvider) -> None:
     seeds = history("CREATE TABLE a (text); INSERT INTO a VALUES ('@freehold-applied-at@@@@')")
     place.snapshot = await build_snapshot(seeds, local_scratch)
     with capture_logs() as lines:

@@ -23,9 +23,7 @@ from tests.integration.test_snapshot_load import LEDGER, SEEDED
 from tests.unit.test_snapshots_service import MovingRegistry
 
 # The SQLite in sqld 0.24 rounds these the other way than newer ones.
-ROUNDED = history(
-    "CREATE VIRTUAL TABLE place USING rtree(id, west, east); INSERT INTO place VALUES (7, 0.1, 0.2)"
-)
+ROUNDED = history("CREATE VIRTUAL TABLE place USING rtree(id, west, east); INSERT INTO place VALUES (7, 0.1, 0.2)")
 
 
 @pytest.fixture(scope="module")
@@ -71,20 +69,14 @@ async def test_loading_on_sqld_gives_what_replaying_gives_there(
     for _ in range(2):
         assert await load(loaded, snapshot) == LedgerState(len(migrations), snapshot.chain)
     assert loaded.round_trips == 2
-    assert (
-        (await read_schema(loaded)).fingerprint
-        == (await read_schema(replayed)).fingerprint
-        == snapshot.fingerprint
-    )
+    assert (await read_schema(loaded)).fingerprint == (await read_schema(replayed)).fingerprint == snapshot.fingerprint
     assert await dump(loaded) == await dump(replayed)
     assert await ask(loaded, LEDGER) == await ask(replayed, LEDGER)
     assert await ask(loaded, "SELECT * FROM pragma_foreign_key_check", "PRAGMA foreign_keys") == [[], [[1]]]
 
 
 async def test_loaders_and_an_applier_at_once_leave_each_version_there_once(databases: Databases) -> None:
-    migrations = history(
-        *(f"CREATE TABLE IF NOT EXISTS log (step); INSERT INTO log VALUES ({n});" for n in range(4))
-    )
+    migrations = history(*(f"CREATE TABLE IF NOT EXISTS log (step); INSERT INTO log VALUES ({n});" for n in range(4)))
     snapshot = await build_snapshot(migrations, local_scratch)
 
     async def bring_up(target: HranaTarget) -> None:
@@ -120,9 +112,7 @@ async def test_the_first_tenant_proves_it_and_the_others_take_it(databases: Data
     assert trips[1:] == [1, 1]
 
 
-async def test_where_this_server_makes_something_else_of_it_every_tenant_replays(
-    databases: Databases,
-) -> None:
+async def test_where_this_server_makes_something_else_of_it_every_tenant_replays(databases: Databases) -> None:
     world = MovingRegistry(*(each.sql for each in ROUNDED))
     snapshots = Snapshots(world.now, local_scratch, prove=True)
     with capture_logs() as lines:

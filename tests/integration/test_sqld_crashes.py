@@ -16,13 +16,7 @@ from testbed.sqld import Sqld
 from tests.support.gateway_app import served_by_sqld
 
 CLOSE = {"type": "close"}
-JSON = (
-    "json(?1)",
-    "jsonb(?1)",
-    "json_patch(?1, ?1)",
-    "json_extract(?1, '$.a[0]')",
-    "json_set(?1, '$.a', ?1)",
-)
+JSON = ("json(?1)", "jsonb(?1)", "json_patch(?1, ?1)", "json_extract(?1, '$.a[0]')", "json_set(?1, '$.a', ?1)")
 VECTORS = (
     "vector_extract(?1)",
     "vector_distance_cos(?1, ?1)",
@@ -31,13 +25,7 @@ VECTORS = (
     "vector1bit(?1)",
     "vector64(?1)",
 )
-SHAPES = (
-    "geopoly_area(?1)",
-    "geopoly_json(?1)",
-    "geopoly_overlap(?1, ?1)",
-    "rtreenode(2, ?1)",
-    "rtreedepth(?1)",
-)
+SHAPES = ("geopoly_area(?1)", "geopoly_json(?1)", "geopoly_overlap(?1, ?1)", "rtreenode(2, ?1)", "rtreedepth(?1)")
 
 
 def text(value: str) -> dict[str, str]:
@@ -131,7 +119,5 @@ async def test_what_is_deep_or_broken_ends_nobody(sqld: Sqld, tmp_path: Path, pr
             text("[" + "1," * 65_536 + "1]"),
             *map(blob, odd_blobs(5)),
         ):
-            await ask(
-                *({"sql": f"select length({call})", "args": [value]} for call in JSON + VECTORS + SHAPES)
-            )
+            await ask(*({"sql": f"select length({call})", "args": [value]} for call in JSON + VECTORS + SHAPES))
         assert await caller.rows("select 1") == [[1]]

@@ -21,51 +21,10 @@ _AT_ONCE = 24
 CLOSE = {"type": "close"}
 # Numbers that are cut to 32 bits, blobs of vectors, JSON, patterns, formats, dates, texts that are none.
 ODD = (
-    *(
-        "NULL",
-        "''",
-        "'a'",
-        "'abc'",
-        "'é'",
-        "x''",
-        "x'00'",
-        "x'ff00ff'",
-        "-1",
-        "0",
-        "1",
-        "2",
-        "63",
-        "1000",
-        "100000",
-    ),
-    *(
-        "2147483647",
-        "2147483648",
-        "-2147483648",
-        "4294967296",
-        "4294967297",
-        "268435457",
-        "1e308",
-        "9e999",
-        "0.5",
-    ),
-    *(
-        "9223372036854775807",
-        "-9223372036854775808",
-        "char(1114111)",
-        "cast(x'ff' as text)",
-        "cast(x'f0' as text)",
-    ),
-    *(
-        "'[1,2,3]'",
-        "'{}'",
-        "'{\"a\":[1]}'",
-        "'$.a'",
-        "'$[0]'",
-        "jsonb('[1,[2]]')",
-        "x'0103'",
-        "x'cb0000000f'",
-    ),
+    *("NULL", "''", "'a'", "'abc'", "'é'", "x''", "x'00'", "x'ff00ff'", "-1", "0", "1", "2", "63", "1000", "100000"),
+    *("2147483647", "2147483648", "-2147483648", "4294967296", "4294967297", "268435457", "1e308", "9e999", "0.5"),
+    *("9223372036854775807", "-9223372036854775808", "char(1114111)", "cast(x'ff' as text)", "cast(x'f0' as text)"),
+    *("'[1,2,3]'", "'{}'", "'{\"a\":[1]}'", "'$.a'", "'$[0]'", "jsonb('[1,[2]]')", "x'0103'", "x'cb0000000f'"),
     *(
         "vector('[1,2,3]')",
         "vector64('[1,2]')",
@@ -73,16 +32,7 @@ ODD = (
         "vector1bit('[1,2,3,4]')",
         "x'0100000400000000'",
     ),
-    *(
-        "zeroblob(100)",
-        "zeroblob(4095)",
-        "randomblob(33)",
-        "'%s'",
-        "'%.*c'",
-        "'%!.900f'",
-        "'now'",
-        "'+1 month'",
-    ),
+    *("zeroblob(100)", "zeroblob(4095)", "randomblob(33)", "'%s'", "'%.*c'", "'%!.900f'", "'now'", "'+1 month'"),
     *("'a{1000}'", "'(a*)*b'", "geopoly_regular(0,0,1,8)", "replace(hex(zeroblob(500)),'00','[')"),
 )
 
@@ -98,9 +48,7 @@ async def _database(served: Served) -> Caller:
 
 
 async def _functions(db: Caller) -> list[str]:
-    return [
-        str(name) for [name] in await db.rows("select distinct name from pragma_function_list order by 1")
-    ]
+    return [str(name) for [name] in await db.rows("select distinct name from pragma_function_list order by 1")]
 
 
 @pytest.mark.timeout(300)
@@ -151,9 +99,7 @@ def _call(rounds: random.Random, name: str) -> str:
     ],
 )
 async def test_an_error_that_repeats_what_is_no_utf_8_is_the_callers(db: Caller, sql: str) -> None:
-    status, body = await db.post(
-        "v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]}
-    )
+    status, body = await db.post("v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]})
     assert status in {200, 400}, body
     assert "PROVIDER_UNAVAILABLE" not in str(body)
 
@@ -162,9 +108,7 @@ def _text(value: str) -> dict[str, str]:
     return {"type": "text", "value": value}
 
 
-async def test_a_pattern_that_the_engine_would_write_out_is_refused_wherever_it_comes_from(
-    db: Caller,
-) -> None:
+async def test_a_pattern_that_the_engine_would_write_out_is_refused_wherever_it_comes_from(db: Caller) -> None:
     large, sql = _text("a{999999999}"), "select 'aaaa' regexp ?"
     by_number = {"type": "execute", "stmt": {"sql_id": 1, "args": [large]}}
     named = {"sql": "select regexp(:p, 'a')", "named_args": [{"name": "p", "value": large}]}

@@ -97,9 +97,7 @@ async def test_no_sql_reaches_a_file(
     assert not target.exists()
 
 
-async def test_text_that_is_read_in_two_ways_is_sent_on_as_it_was_checked(
-    mine: Caller, tmp_path: Path
-) -> None:
+async def test_text_that_is_read_in_two_ways_is_sent_on_as_it_was_checked(mine: Caller, tmp_path: Path) -> None:
     target = tmp_path / "written"
     attack = json.dumps(f"select writefile('{target}', 'x')")
     for body in (
@@ -113,13 +111,7 @@ async def test_text_that_is_read_in_two_ways_is_sent_on_as_it_was_checked(
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "cast(x'ff' as text)",
-        "cast(x'61e282' as text)",
-        "char(55296)",
-        """json_extract('["\\ud800"]', '$[0]')""",
-    ],
+    "text", ["cast(x'ff' as text)", "cast(x'61e282' as text)", "char(55296)", """json_extract('["\\ud800"]', '$[0]')"""]
 )
 async def test_a_text_that_is_no_utf_8_is_a_fault_of_the_statement(mine: Caller, text: str) -> None:
     await mine.run("create table if not exists texts (a)")
@@ -201,9 +193,7 @@ async def test_a_token_of_another_signer_opens_nothing(sqld: Sqld, mine: Caller)
 # Batons
 
 
-async def test_a_baton_is_good_for_its_token_and_database_only(
-    served: Served, mine: Caller, theirs: Caller
-) -> None:
+async def test_a_baton_is_good_for_its_token_and_database_only(served: Served, mine: Caller, theirs: Caller) -> None:
     opened = await theirs.pipeline("begin", "select * from secrets")
     for thief in (
         mine,
@@ -250,11 +240,7 @@ async def grpc(caller: Caller, method: str, body: bytes, *, root: bool = True, *
     async with caller.served.http.post(
         f"{base}/{method}",
         data=body,
-        headers={
-            "authorization": f"Bearer {caller.token}",
-            "content-type": "application/grpc-web",
-            **headers,
-        },
+        headers={"authorization": f"Bearer {caller.token}", "content-type": "application/grpc-web", **headers},
     ) as reply:
         return reply.status, reply.headers.get("grpc-status"), await reply.read()
 
@@ -291,11 +277,7 @@ def program(sql: str, client_id: str = "a66e2296-4e2f-470f-9854-2c71c00f72be") -
 
 async def test_a_delegated_write_is_guarded(mine: Caller, tmp_path: Path) -> None:
     target = tmp_path / "w"
-    sql = (
-        f"select writefile('{target}', 1)"[-120:]
-        if len(str(target)) > 60
-        else f"select writefile('{target}',1)"
-    )
+    sql = f"select writefile('{target}', 1)"[-120:] if len(str(target)) > 60 else f"select writefile('{target}',1)"
     _, grpc_status, _ = await grpc(mine, "proxy.Proxy/Execute", frame(program(f"select 1; {sql}"[:110])))
     assert grpc_status in {"3", "7"}
     _, grpc_status, _ = await grpc(
@@ -396,8 +378,6 @@ async def test_a_suspended_database_answers_nothing_until_it_is_resumed(served: 
     for method in REPLICA_METHODS:  # sqld itself would go on replicating
         body = b"" if method.startswith("wal_log") else program("select * from t")
         refused = await grpc(mine, method, frame(body))
-        assert refused == (200, "7", b"") or (
-            method.endswith(("Describe", "Disconnect")) and refused[1] == "3"
-        )
+        assert refused == (200, "7", b"") or (method.endswith(("Describe", "Disconnect")) and refused[1] == "3")
     await served.provider.resume(mine.name)
     assert await mine.rows("select * from t") == []

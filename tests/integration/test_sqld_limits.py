@@ -89,9 +89,7 @@ def shapes(sql: str) -> dict[str, tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("shape", shapes(""))
-async def test_a_statement_has_its_time_however_it_is_sent_and_then_really_ends(
-    supervised: Served, shape: str
-) -> None:
+async def test_a_statement_has_its_time_however_it_is_sent_and_then_really_ends(supervised: Served, shape: str) -> None:
     caller = await supervised.database(fresh())
     endpoint, body = shapes(ENDLESS)[shape]
     began = time.monotonic()
@@ -143,9 +141,7 @@ async def keep_asking(callers: list[Caller], each: int, until_set: asyncio.Event
 
 
 @pytest.mark.parametrize(("guests", "each"), [(1, 32), (8, 4)])
-async def test_endless_statements_of_some_do_not_stop_the_others(
-    behind: Served, guests: int, each: int
-) -> None:
+async def test_endless_statements_of_some_do_not_stop_the_others(behind: Served, guests: int, each: int) -> None:
     other = await behind.database(fresh())
     hostile = [await behind.database(fresh()) for _ in range(guests)]
     is_over = asyncio.Event()
@@ -169,8 +165,7 @@ async def test_a_transaction_goes_on_while_its_tenants_own_writers_wait_for_it(b
     await caller.run("create table t(a)")
     opened = await caller.pipeline("begin immediate", "insert into t values (1)")
     writers = [
-        asyncio.create_task(caller.post("v1/execute", {"stmt": {"sql": "insert into t values (2)"}}))
-        for _ in range(6)
+        asyncio.create_task(caller.post("v1/execute", {"stmt": {"sql": "insert into t values (2)"}})) for _ in range(6)
     ]
     await until(lambda: behind.provider.watch.turns.held >= 2)
     committed = await caller.pipeline("commit", CLOSE, baton=opened["baton"])
@@ -205,9 +200,7 @@ Home = Callable[..., AbstractAsyncContextManager[Served]]
 
 
 @pytest.mark.parametrize("home", ["files", "sqld"])
-async def test_a_transaction_ends_in_time_however_it_is_kept_alive(
-    home: str, sqld: Sqld, tmp_path: Path
-) -> None:
+async def test_a_transaction_ends_in_time_however_it_is_kept_alive(home: str, sqld: Sqld, tmp_path: Path) -> None:
     served_there = (
         served(tmp_path, transaction_timeout_s=2.0)
         if home == "files"
@@ -364,9 +357,7 @@ async def test_whoever_has_calls_running_when_sqld_crashes_is_suspect_and_others
     assert await guilty.rows("select 1") == [[1]]
 
 
-async def test_a_statement_that_nothing_stops_holds_its_place_until_sqld_is_started_again(
-    supervised: Served,
-) -> None:
+async def test_a_statement_that_nothing_stops_holds_its_place_until_sqld_is_started_again(supervised: Served) -> None:
     stuck, other = await supervised.database(fresh()), await supervised.database(fresh())
     await stuck.run("create table t(x)")
     await stuck.run("insert into t values (hex(zeroblob(900000)))")

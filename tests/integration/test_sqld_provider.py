@@ -167,8 +167,7 @@ async def test_a_transaction_that_a_restart_ends_leaves_nothing(served: Served, 
     sqld.kill()
     sqld.start()
     status, body = await caller.post(
-        "v3/pipeline",
-        {"baton": opened["baton"], "requests": [{"type": "execute", "stmt": {"sql": "commit"}}]},
+        "v3/pipeline", {"baton": opened["baton"], "requests": [{"type": "execute", "stmt": {"sql": "commit"}}]}
     )
     assert (status, body["code"]) == (400, "BAD_BATON")
     assert await caller.rows("select * from t") == []
@@ -228,9 +227,7 @@ async def test_a_cursor_whose_rows_never_end_is_stopped(served: Served) -> None:
     caller = await served.database("one")
     some = "select printf('%05000d', value) from generate_series(1, 500)"
     forever = "with recursive n(x) as (select 1 union all select x + 1 from n) select count(*) from n"
-    body = {
-        "batch": {"steps": [{"stmt": {"sql": f"select * from ({some}) union all select * from ({forever})"}}]}
-    }
+    body = {"batch": {"steps": [{"stmt": {"sql": f"select * from ({some}) union all select * from ({forever})"}}]}}
     headers = {"authorization": f"Bearer {caller.token}"}
     async with asyncio.timeout(20):
         async with served.http.post(f"{caller.url}v3/cursor", json=body, headers=headers) as reply:

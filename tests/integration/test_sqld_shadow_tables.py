@@ -61,17 +61,7 @@ SHADOWS = (
     *("vi_shadow", "libsql_vector_meta_shadow", "ft_data", "ft_idx", "ft_content", "ft_docsize", "ft_config"),
     *("rt_node", "rt_rowid", "rt_parent", "gp_node", "gp_rowid", "gp_parent"),
 )
-SPELLINGS = (
-    "{0}",
-    '"{0}"',
-    "[{0}]",
-    "`{0}`",
-    "'{0}'",
-    'main."{0}"',
-    "main . [{0}]",
-    "/**/main/**/./**/{0}--\n",
-    "{1}",
-)
+SPELLINGS = ("{0}", '"{0}"', "[{0}]", "`{0}`", "'{0}'", 'main."{0}"', "main . [{0}]", "/**/main/**/./**/{0}--\n", "{1}")
 WRITES = (
     "update {} set rowid = rowid",
     "update or replace {} set rowid = rowid + 1",
@@ -108,9 +98,7 @@ async def test_no_spelling_of_a_write_reaches_a_shadow_table(db: Caller, write: 
     assert await db.rows("select count(*) from ft where ft match 'words'") == [[1]]
 
 
-async def test_an_index_is_made_again_although_the_engine_leaves_a_table_of_the_last_one(
-    served: Served,
-) -> None:
+async def test_an_index_is_made_again_although_the_engine_leaves_a_table_of_the_last_one(served: Served) -> None:
     db = await served.database(f"t-{uuid.uuid4().hex[:12]}")
     await db.run("create table vt (id integer primary key, e F32_BLOB(8), words TEXT)")
     await db.run("create index vi on vt(libsql_vector_idx(e))")
@@ -176,10 +164,7 @@ async def test_a_transaction_that_stays_open_hides_nothing(db: Caller) -> None:
     opened = await db.pipeline("begin", "create index vj on vt(libsql_vector_idx(e))")
     status, body = await db.post(
         "v3/pipeline",
-        {
-            "baton": opened["baton"],
-            "requests": [{"type": "execute", "stmt": {"sql": "delete from vj_shadow"}}],
-        },
+        {"baton": opened["baton"], "requests": [{"type": "execute", "stmt": {"sql": "delete from vj_shadow"}}]},
     )
     assert (status, codes_in(body)) == (200, ["SQLITE_AUTH"])
 
@@ -257,9 +242,7 @@ async def test_searches_by_parameters_are_bounded(db: Caller, number: float | st
         {"sql": f"select id from vector_top_k('vi', {V}, $k)", "named_args": [{"name": "$k", "value": one}]},
         {"sql": f"select id from vector_top_k('vi', {V}, ?1)", "named_args": [{"name": "?1", "value": one}]},
     ):
-        status, body = await db.post(
-            "v3/pipeline", {"requests": [{"type": "execute", "stmt": statement}, CLOSE]}
-        )
+        status, body = await db.post("v3/pipeline", {"requests": [{"type": "execute", "stmt": statement}, CLOSE]})
         assert (status, codes_in(body)) == (200, ["SQLITE_AUTH"]), (statement, body)
 
 
@@ -272,25 +255,15 @@ async def test_a_search_for_none_is_refused_and_a_nought_elsewhere_is_not(db: Ca
 
 async def test_a_value_that_is_none_of_its_type_is_the_callers_fault(db: Caller) -> None:
     for bad in ({"type": "integer", "value": "True"}, {"type": "blob", "base64": "a"}):
-        for sql in (
-            f"select id from vector_top_k('vi', {V}, 1) where id = ?",
-            "select 'a' regexp ?",
-            "select ?",
-        ):
+        for sql in (f"select id from vector_top_k('vi', {V}, 1) where id = ?", "select 'a' regexp ?", "select ?"):
             statement = {"sql": sql, "args": [bad]}
-            status, body = await db.post(
-                "v3/pipeline", {"requests": [{"type": "execute", "stmt": statement}, CLOSE]}
-            )
+            status, body = await db.post("v3/pipeline", {"requests": [{"type": "execute", "stmt": statement}, CLOSE]})
             assert status == 400, (sql, bad, body)
 
 
 async def test_names_in_capital_letters_of_any_script_are_known(db: Caller) -> None:
     for sql in ('create virtual table "ÄF" using fts5(body)', "insert into \"ÄF\" values ('some words')"):
         assert "rows" in await db.run(sql)
-    for sql in (
-        'delete from "ÄF_data"',
-        'update "ÄF_idx" set pgno = 7',
-        "insert into ÄF_data values (9, x'00')",
-    ):
+    for sql in ('delete from "ÄF_data"', 'update "ÄF_idx" set pgno = 7', "insert into ÄF_data values (9, x'00')"):
         assert await outcome(db, sql) == "refused", sql
     assert len(await db.rows("select * from \"ÄF\" where body match 'words'")) == 1

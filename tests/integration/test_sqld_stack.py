@@ -24,8 +24,7 @@ def text(value: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("sql", "wildcard"),
-    [("SELECT ? LIKE ?", "%"), ("SELECT ? GLOB ?", "*"), ("SELECT ? LIKE '' || ? ESCAPE '!'", "%")],
+    ("sql", "wildcard"), [("SELECT ? LIKE ?", "%"), ("SELECT ? GLOB ?", "*"), ("SELECT ? LIKE '' || ? ESCAPE '!'", "%")]
 )
 @pytest.mark.parametrize("access", ["read_only", "full"])
 async def test_a_pattern_of_wildcards_ends_nobody(
@@ -34,9 +33,7 @@ async def test_a_pattern_of_wildcards_ends_nobody(
     caller = await served.database(f"t-{uuid.uuid4().hex[:12]}", access)
     arguments = [text("a" * (WILDCARDS + 50)), text(f"{wildcard}a" * WILDCARDS + "b")]
     statement = {"sql": sql, "args": arguments}
-    status, body = await caller.post(
-        "v3/pipeline", {"requests": [{"type": "execute", "stmt": statement}, CLOSE]}
-    )
+    status, body = await caller.post("v3/pipeline", {"requests": [{"type": "execute", "stmt": statement}, CLOSE]})
     assert status == 200, body
     assert body["results"][0]["response"]["result"]["rows"] == [[{"type": "integer", "value": "0"}]]
     assert sqld.is_running
@@ -66,9 +63,7 @@ async def test_a_function_that_writes_past_its_memory_is_refused(
     served: Served, sqld: Sqld, sql: str, access: str
 ) -> None:
     caller = await served.database(f"t-{uuid.uuid4().hex[:12]}", access)
-    status, body = await caller.post(
-        "v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]}
-    )
+    status, body = await caller.post("v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]})
     assert (status, codes_in(body)) == (200, ["SQLITE_AUTH"]), body
     assert sqld.is_running
 

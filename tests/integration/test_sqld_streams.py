@@ -117,9 +117,7 @@ async def plain(caller: Caller) -> Answer:
     return await caller.post("v3/pipeline", {"requests": [execute("select 1")]})
 
 
-async def test_one_call_after_the_other_is_never_too_many_whatever_clients_leave(
-    sqld: Sqld, greedy: Caller
-) -> None:
+async def test_one_call_after_the_other_is_never_too_many_whatever_clients_leave(sqld: Sqld, greedy: Caller) -> None:
     await greedy.run("create table t(a)")
     honest = await greedy.pipeline("begin", "insert into t values (2)")  # longer idle than all others
     statuses = Counter([(await plain(greedy))[0] for _ in range(EACH)])
@@ -165,9 +163,7 @@ async def test_a_suspended_database_holds_no_more(sqld: Sqld, served: Served, ot
     assert connections(sqld) <= EACH + 2
 
 
-async def test_a_refused_cursor_leaves_nothing_open(
-    sqld: Sqld, served: Served, greedy: Caller, other: Caller
-) -> None:
+async def test_a_refused_cursor_leaves_nothing_open(sqld: Sqld, served: Served, greedy: Caller, other: Caller) -> None:
     await greedy.run("create table t(a)")
     reader = await served.caller(greedy.name, "read_only")
     statuses, _ = await many(lambda: cursor(reader, "insert into t values (1)"))
@@ -312,16 +308,12 @@ async def test_replicas_hold_no_more_than_streams_do(sqld: Sqld, greedy: Caller,
         return f"00000000-0000-4000-8000-{number:012}"
 
     async def write(number: int) -> str | None:
-        status: str | None = (
-            await grpc(greedy, "proxy.Proxy/Execute", frame(program("select 1", named(number))))
-        )[1]
+        status: str | None = (await grpc(greedy, "proxy.Proxy/Execute", frame(program("select 1", named(number)))))[1]
         return status
 
     statuses = [await write(number) for number in range(100)]
     assert statuses == [*(None,) * EACH, *("14",) * (100 - EACH)]
-    assert (await grpc(greedy, "proxy.Proxy/Describe", frame(field(1, b"x") + field(2, b"select 1"))))[
-        1
-    ] == "14"
+    assert (await grpc(greedy, "proxy.Proxy/Describe", frame(field(1, b"x") + field(2, b"select 1"))))[1] == "14"
     await must_work(other)
     assert connections(sqld) <= EACH + 2
     assert await write(0) is None  # what is open goes on
@@ -329,9 +321,7 @@ async def test_replicas_hold_no_more_than_streams_do(sqld: Sqld, greedy: Caller,
     assert [await write(number) for number in (200, 201)] == [None, "14"]
 
 
-async def test_streams_that_were_left_are_forgotten_when_sqld_forgets_them(
-    sqld: Sqld, greedy: Caller
-) -> None:
+async def test_streams_that_were_left_are_forgotten_when_sqld_forgets_them(sqld: Sqld, greedy: Caller) -> None:
     await many(lambda: begin(greedy), EACH)
     await many(lambda: cursor(greedy), 4)
     await asyncio.sleep(STREAM_S)

@@ -29,11 +29,7 @@ def nowhere() -> str:
 
 
 def serve(folder: Path, **variables: str) -> Result:
-    more = {
-        "DATA_DIR": str(folder / "data"),
-        "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"),
-        "PORT": "0",
-    }
+    more = {"DATA_DIR": str(folder / "data"), "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"), "PORT": "0"}
     return CliRunner().invoke(cli, ["serve"], env={**more, **variables}, prog_name="freehold")
 
 
@@ -48,9 +44,7 @@ def test_a_redis_that_does_not_answer_is_exit_code_4(tmp_path: Path, monkeypatch
     assert (older.exit_code, "REDIS_URL: Redis does not answer" in older.stderr) == (4, True)
 
 
-def test_a_redis_that_does_not_take_the_token_and_what_is_no_redis_are_exit_code_3(
-    tmp_path: Path, twin: Twin
-) -> None:
+def test_a_redis_that_does_not_take_the_token_and_what_is_no_redis_are_exit_code_3(tmp_path: Path, twin: Twin) -> None:
     with running_redis() as redis:
         wrong = serve(tmp_path, UPSTASH_REDIS_REST_URL=redis.url, UPSTASH_REDIS_REST_TOKEN="not" + TOKEN)
     assert wrong.exit_code == 3, wrong.output
@@ -68,9 +62,7 @@ def test_a_redis_that_does_not_take_the_token_and_what_is_no_redis_are_exit_code
         ("TURSO_ORGANIZATION", "nobody", "TURSO_ORGANIZATION"),
     ],
 )
-def test_what_turso_does_not_know_is_exit_code_3(
-    tmp_path: Path, twin: Twin, name: str, value: str, told: str
-) -> None:
+def test_what_turso_does_not_know_is_exit_code_3(tmp_path: Path, twin: Twin, name: str, value: str, told: str) -> None:
     done = serve(tmp_path, **{**twin.variables, name: value})
     assert done.exit_code == 3, done.output
     assert told in done.stderr

@@ -52,9 +52,7 @@ async def test_reading_writing_and_what_is_refused(house: House) -> None:
     assert rows(await sql.run(name, "SELECT new_cards_per_day FROM settings")) == [[3]]
 
 
-async def test_the_repair_that_a_check_prints_can_be_run_and_the_schema_is_looked_at_again(
-    house: House,
-) -> None:
+async def test_the_repair_that_a_check_prints_can_be_run_and_the_schema_is_looked_at_again(house: House) -> None:
     services = house.services
     sql = services.operator_sql
     name, other = await house.ready(2)

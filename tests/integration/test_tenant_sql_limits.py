@@ -153,12 +153,7 @@ async def test_ordinary_sql_works(db: Caller, sql: str) -> None:
 async def test_foreign_keys_are_on_and_the_setting_does_not_leak(db: Caller) -> None:
     for _ in range(3):
         body = await db.pipeline(
-            *(
-                "pragma foreign_keys",
-                "pragma foreign_keys = off",
-                "pragma foreign_keys",
-                "pragma foreign_keys = on",
-            ),
+            *("pragma foreign_keys", "pragma foreign_keys = off", "pragma foreign_keys", "pragma foreign_keys = on"),
             *("pragma foreign_keys", "pragma foreign_keys = off", "pragma foreign_keys", {"type": "close"}),
         )
         rows = [each["response"].get("result", {}).get("rows") for each in body["results"]]
@@ -168,9 +163,7 @@ async def test_foreign_keys_are_on_and_the_setting_does_not_leak(db: Caller) -> 
 
 async def test_nothing_of_one_request_is_left_for_the_next(db: Caller) -> None:
     await db.run("create table t(a integer primary key)")
-    await db.pipeline(
-        "begin", "insert into t values (41)", "pragma defer_foreign_keys = on", {"type": "close"}
-    )
+    await db.pipeline("begin", "insert into t values (41)", "pragma defer_foreign_keys = on", {"type": "close"})
     assert await db.rows("select last_insert_rowid(), (select count(*) from t)") == [[0, 0]]
     body = await db.pipeline({"type": "get_autocommit"}, "pragma defer_foreign_keys", {"type": "close"})
     assert body["results"][0]["response"]["is_autocommit"] is True
@@ -197,14 +190,7 @@ async def test_a_bomb_ends_by_a_limit(db: Caller, sql: str) -> None:
     started = time.monotonic()
     error = await db.run(sql)
     assert time.monotonic() - started < LIMIT_S + 5  # it has no end of its own
-    codes = {
-        "QUERY_TIMEOUT",
-        "RESPONSE_TOO_LARGE",
-        "SQLITE_TOOBIG",
-        "SQLITE_FULL",
-        "SQLITE_NOMEM",
-        "SQLITE_ERROR",
-    }
+    codes = {"QUERY_TIMEOUT", "RESPONSE_TOO_LARGE", "SQLITE_TOOBIG", "SQLITE_FULL", "SQLITE_NOMEM", "SQLITE_ERROR"}
     assert error["code"] in codes
     assert await db.rows("select count(*) from t") == [[0]]
 
@@ -212,10 +198,7 @@ async def test_a_bomb_ends_by_a_limit(db: Caller, sql: str) -> None:
 async def test_a_statement_that_takes_too_long_is_stopped_and_says_the_limit(db: Caller) -> None:
     endless = "with recursive r(x) as (select 1 union all select x + 1 from r) select count(*) from r"
     error = await db.run(endless)
-    assert error == {
-        "message": f"the statement was stopped: it ran longer than {LIMIT_S} s",
-        "code": "QUERY_TIMEOUT",
-    }
+    assert error == {"message": f"the statement was stopped: it ran longer than {LIMIT_S} s", "code": "QUERY_TIMEOUT"}
     started = time.monotonic()
     body = await db.pipeline(*[endless] * 20, {"type": "close"})
     assert time.monotonic() - started < 6 * LIMIT_S + 1  # the limit on the whole request

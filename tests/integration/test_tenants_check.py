@@ -50,10 +50,7 @@ DIVERGED = {
         " WHERE version = 9",
         "its ledger is at version 10, and the registry ends at 9",
     ),
-    "forgotten": (
-        "DELETE FROM freehold_ledger WHERE version > 4",
-        "at version 4, and its schema is that of version 9",
-    ),
+    "forgotten": ("DELETE FROM freehold_ledger WHERE version > 4", "at version 4, and its schema is that of version 9"),
     "gone": ("DROP TABLE freehold_ledger", "at version 0, and its schema is that of version 9"),
     "lost": (
         "DROP TABLE freehold_ledger; CREATE TABLE stray (x)",

@@ -60,8 +60,7 @@ def test_the_repair_of_full_text_tables_keeps_rows_and_marks_what_it_removes(tmp
         for tenant, name in names.items():
             place.script(name, ROWS + DRIFTED.get(tenant, ""))
         place.script(
-            names["nothing"],
-            "DROP TABLE word; CREATE VIRTUAL TABLE word USING fts5(text, content='', detail=none)",
+            names["nothing"], "DROP TABLE word; CREATE VIRTUAL TABLE word USING fts5(text, content='', detail=none)"
         )
 
         first = _checked(place)

@@ -206,12 +206,7 @@ async def test_logout_by_whatever_token_the_client_has(app: AuthApp) -> None:
 async def test_logout_with_what_is_not_valid_ends_nobodys_session(app: AuthApp) -> None:
     pair = await register(app)
     forged = jwt.encode({"sub": pair["user"]["id"]}, "x" * 32, "HS256")
-    for headers, body in (
-        (bearer(forged), {}),
-        ({}, {"refresh_token": "x"}),
-        ({}, {"refresh_token": ""}),
-        ({}, {}),
-    ):
+    for headers, body in ((bearer(forged), {}), ({}, {"refresh_token": "x"}), ({}, {"refresh_token": ""}), ({}, {})):
         assert (await app.post("/api/auth/logout", body, **headers)).status_code == 200
     assert await verify(app, pair["access_token"]) == 200
 
@@ -239,9 +234,7 @@ async def test_a_session_that_is_refreshed_lives_on_and_keeps_no_endless_list(ap
     newer = (await refresh(app, pair["refresh_token"])).json()
     ((ends,),) = await app.rows('SELECT "expiresAt" FROM "session"')
     assert datetime.fromisoformat(ends) - datetime.now(UTC) > timedelta(days=6)
-    await app.write(
-        "UPDATE refresh_token SET expires_at = ? WHERE used_at IS NOT NULL", to_iso(datetime.now(UTC))
-    )
+    await app.write("UPDATE refresh_token SET expires_at = ? WHERE used_at IS NOT NULL", to_iso(datetime.now(UTC)))
     assert (await refresh(app, newer["refresh_token"])).status_code == 200
     assert await app.rows("SELECT count(*) FROM refresh_token") == [(2,)]
 
@@ -295,9 +288,7 @@ async def test_form_posts_are_refused_in_problem_details(app: AuthApp) -> None:
         reply = await app.http.post(f"/api/v1/auth/{path}", data=body)
         assert (reply.status_code, reply.json()["code"]) == (status, code), reply.text
         assert reply.headers["content-type"] == "application/problem+json"
-    elsewhere = await app.http.post(
-        "/api/v1/auth/login", data=PERSON, headers={"origin": "http://evil.example"}
-    )
+    elsewhere = await app.http.post("/api/v1/auth/login", data=PERSON, headers={"origin": "http://evil.example"})
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (403, "forbidden")
     forged = {"cookie": "session_id=AbCdEfGhIjKlMnOpQrStUvWxYz012345.AAAA"}
     assert (await app.http.get("/api/v1/auth/me", headers=forged)).status_code == 401

@@ -51,9 +51,7 @@ async def test_exactly_the_registrys_batches_pass_through_every_door(place: Serv
 
 @pytest.mark.parametrize("start", range(len(MIGRATIONS)))
 @pytest.mark.parametrize("profile", ["rows", "full"])
-async def test_a_client_migrates_its_own_database_from_every_version(
-    place: Served, start: int, profile: str
-) -> None:
+async def test_a_client_migrates_its_own_database_from_every_version(place: Served, start: int, profile: str) -> None:
     caller = await fresh(place, profile, to=start)
     target = HranaTarget(caller.served.http, caller.url, caller.token)
     applied = await apply(target, MIGRATIONS)
@@ -89,9 +87,7 @@ async def test_a_batch_that_is_nearly_the_registrys_changes_nothing(place: Serve
 
 async def end_stream(caller: Caller, body: Any) -> None:
     """What is left open there would hold the lock."""
-    baton = next(
-        (each["baton"] for each in (body if isinstance(body, list) else [body]) if "baton" in each), None
-    )
+    baton = next((each["baton"] for each in (body if isinstance(body, list) else [body]) if "baton" in each), None)
     if baton is not None:
         await caller.pipeline({"type": "close"}, baton=baton)
 

@@ -96,11 +96,7 @@ async def test_replicas_hand_on_rows_and_the_registrys_batches_alone(tmp_path: P
                 status, message = await hand_on(caller, method, body)
                 assert (sql, method, status) == (sql, method, "7"), message
         for what, batch in tampered():
-            if (
-                any(step.stmt.sql is None for step in batch.steps)
-                or "huge" in what
-                or "says the same" in what
-            ):
+            if any(step.stmt.sql is None for step in batch.steps) or "huge" in what or "says the same" in what:
                 continue  # a replica has no way to say that
             assert (what, (await hand_on(caller, "Execute", program(batch.steps)))[0]) == (what, "7")
         assert await state(caller) == before

@@ -49,9 +49,7 @@ async def test_rows_change_rows_and_nothing_else(place: Served, door: str) -> No
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_read_only_reads_and_a_refusal_names_the_profile_it_would_need(
-    place: Served, door: str
-) -> None:
+async def test_read_only_reads_and_a_refusal_names_the_profile_it_would_need(place: Served, door: str) -> None:
     caller = await fresh(place, "read_only")
     for sql in READING:
         assert (sql, await through(caller, door, sql)) == (sql, ("ok", ""))
@@ -91,9 +89,7 @@ async def test_none_opens_nothing_and_says_what_it_would_need(place: Served, doo
 # What a token says, and what the service allows --------------------------------------------------------
 
 
-async def test_the_setting_caps_tokens_that_are_out_already(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+async def test_the_setting_caps_tokens_that_are_out_already(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     for kind in ("local", "sqld"):
         folder = tmp_path / kind
         folder.mkdir()
@@ -105,10 +101,7 @@ async def test_the_setting_caps_tokens_that_are_out_already(
                 same = Caller(narrower, caller.name, caller.token)
                 assert (await through(same, "execute", sql))[0] == "PROFILE_NEEDED"
                 asked = await narrower.provider.mint_token(caller.name, "full", "test")
-                assert (asked.profile, asked.access_level) == (
-                    most,
-                    "full" if most == "rows" else "read_only",
-                )
+                assert (asked.profile, asked.access_level) == (most, "full" if most == "rows" else "read_only")
 
 
 async def test_tables_made_by_other_means_than_their_names_are_freeholds_too(tmp_path: Path) -> None:

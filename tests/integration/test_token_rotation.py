@@ -17,9 +17,7 @@ _SELECT = {"requests": [{"type": "execute", "stmt": {"sql": "SELECT 1"}}, {"type
 
 
 @pytest.fixture(scope="module", params=["local", "sqld", "turso"])
-def pair(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Service, Service]]:
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Service]]:
     """Two processes of one installation."""
     folder = tmp_path_factory.mktemp("pair")
     if request.param == "sqld":

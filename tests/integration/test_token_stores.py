@@ -26,9 +26,7 @@ async def app(tmp_path: Path, place: CentralPlace) -> AsyncIterator[AuthApp]:
         yield running
 
 
-async def test_a_refresh_token_is_used_by_one_of_many_in_two_processes(
-    app: AuthApp, place: CentralPlace
-) -> None:
+async def test_a_refresh_token_is_used_by_one_of_many_in_two_processes(app: AuthApp, place: CentralPlace) -> None:
     async with auth_and_tokens(place, ISSUER, QuickHasher()) as (_auth, others, _central, _created):
         pair = await app.tokens.pairs.start(await app.auth.sign_up(ADA, Client()))
         both = (app.tokens.pairs, others.pairs)

@@ -76,9 +76,7 @@ async def test_a_moment_that_is_refused_leaves_nothing_and_says_why(
     platform: PlatformWithPast, provider: TursoProvider
 ) -> None:
     await put_aside(platform, provider)
-    with pytest.raises(
-        NoPointInTime, match=r"`t-1` as of 2001-01-01T00:00:00Z: point-in-time restore is not"
-    ):
+    with pytest.raises(NoPointInTime, match=r"`t-1` as of 2001-01-01T00:00:00Z: point-in-time restore is not"):
         await provider.fork_at("t-1", "t-2", datetime(2001, 1, 1, tzinfo=UTC))
     assert await provider.find("t-2") is None
 

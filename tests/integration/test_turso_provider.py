@@ -194,10 +194,7 @@ async def test_the_setting_narrows_what_turso_mints_as_far_as_turso_can(twin: Tw
         try:
             database = await provider.create("t-1")
             token = await provider.mint_token("t-1", "full", "test")
-            assert (token.profile, jwt.decode(token.text, options={"verify_signature": False})["a"]) == (
-                profile,
-                claim,
-            )
+            assert (token.profile, jwt.decode(token.text, options={"verify_signature": False})["a"]) == (profile, claim)
             async with aiohttp.ClientSession() as http:
                 target = HranaTarget(http, database.url, token.text)
                 select = Batch((BatchStep(Stmt(sql="select 1")),))
@@ -211,9 +208,7 @@ async def test_the_setting_narrows_what_turso_mints_as_far_as_turso_can(twin: Tw
             twin.clear()
 
 
-async def test_one_who_leaves_does_not_take_the_token_from_the_others(
-    twin: Twin, provider: TursoProvider
-) -> None:
+async def test_one_who_leaves_does_not_take_the_token_from_the_others(twin: Twin, provider: TursoProvider) -> None:
     await provider.create("t-1")
     twin.fault({"kind": "latency", "seconds": 0.3, "path": "*/auth/tokens", "times": 1})
     first = asyncio.create_task(provider.mint_token("t-1", "read_only", "a"))
@@ -251,9 +246,7 @@ async def test_rotating_ends_every_token_of_one_database(twin: Twin, provider: T
         await provider.invalidate_tokens("t-3")
 
 
-async def test_a_process_that_did_not_rotate_hands_out_no_dead_token(
-    twin: Twin, provider: TursoProvider
-) -> None:
+async def test_a_process_that_did_not_rotate_hands_out_no_dead_token(twin: Twin, provider: TursoProvider) -> None:
     database = await provider.create("t-1")
     before = await provider.mint_token("t-1", "full", "test", generation=0)
     twin.call("POST", "databases/t-1/auth/rotate").raise_for_status()

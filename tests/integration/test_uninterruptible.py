@@ -10,14 +10,7 @@ from typing import Any
 import pytest
 from testbed.sqld import Sqld
 
-from tests.support.gateway_app import (
-    Caller,
-    Served,
-    codes_in,
-    served,
-    served_by_sqld,
-    served_by_supervised_sqld,
-)
+from tests.support.gateway_app import Caller, Served, codes_in, served, served_by_sqld, served_by_supervised_sqld
 
 CLOSE = {"type": "close"}
 # Takes 10 s on a quiet machine; no interrupt reaches into one call of a function.
@@ -44,12 +37,7 @@ async def ask(caller: Caller, sql: str) -> tuple[int, Any, str | None, float]:
         headers={"authorization": f"Bearer {caller.token}"},
     ) as reply:
         body = await reply.json()
-        return (
-            reply.status,
-            body.get("message", body),
-            reply.headers.get("retry-after"),
-            time.monotonic() - began,
-        )
+        return (reply.status, body.get("message", body), reply.headers.get("retry-after"), time.monotonic() - began)
 
 
 async def test_a_tenant_whose_statement_goes_on_is_told_so_at_once(gateway: Served) -> None:

@@ -134,18 +134,13 @@ async def test_every_user_who_is_made_gets_a_tenant(scene: AdminAndUser) -> None
     created = len(scene.app.created)
     made = (await scene.ask("create-user", name="N", email="n@example.com", role=["a", "b"])).json()["user"]
     assert made["role"] == "a,b"
-    assert await scene.app.rows("SELECT state FROM tenant WHERE user_id = ?", made["id"]) == [
-        ("provisioning",)
-    ]
+    assert await scene.app.rows("SELECT state FROM tenant WHERE user_id = ?", made["id"]) == [("provisioning",)]
     assert len(scene.app.created) == created + 1
 
 
 async def test_two_who_make_the_same_user_at_once(scene: AdminAndUser) -> None:
     replies = await asyncio.gather(
-        *(
-            scene.ask("create-user", name="N", email="Same@example.com", password="correct-horse-1")
-            for _ in range(8)
-        )
+        *(scene.ask("create-user", name="N", email="Same@example.com", password="correct-horse-1") for _ in range(8))
     )
     assert sorted(reply.status_code for reply in replies) == [200] + [400] * 7
     assert await scene.app.rows("""SELECT count(*) FROM "user" WHERE email = 'same@example.com'""") == [(1,)]
@@ -245,12 +240,9 @@ class SlowHasher(QuickHasher):
 
 
 @pytest.mark.parametrize(
-    ("path", "body"),
-    [("ban-user", {}), ("set-user-password", {"newPassword": "another-horse-2"}), ("remove-user", {})],
+    ("path", "body"), [("ban-user", {}), ("set-user-password", {"newPassword": "another-horse-2"}), ("remove-user", {})]
 )
-async def test_what_comes_while_a_password_is_checked_counts(
-    tmp_path: Path, path: str, body: dict[str, Any]
-) -> None:
+async def test_what_comes_while_a_password_is_checked_counts(tmp_path: Path, path: str, body: dict[str, Any]) -> None:
     hasher = SlowHasher()
     async with running_auth(tmp_path, hasher=hasher) as app:
         admin = (await app.sign_up("admin@example.com")).json()

@@ -36,15 +36,9 @@ def test_users_are_listed_and_shown_by_address_or_id(place: Path) -> None:
     [found] = map(json.loads, run("list", "--search", "ADA@", "--json").stdout.splitlines())
     assert (found["email"], found["role"]) == (EMAIL, "admin")
     assert run("list", "--search", "nobody", "--json").stdout == ""
-    by_email, by_id = (
-        json.loads(run("show", each, "--json").stdout) for each in ("Ada@Example.com", found["id"])
-    )
+    by_email, by_id = (json.loads(run("show", each, "--json").stdout) for each in ("Ada@Example.com", found["id"]))
     assert by_email == by_id
-    assert (by_email["has_password"], by_email["sessions"], by_email["database_state"]) == (
-        True,
-        0,
-        "provisioning",
-    )
+    assert (by_email["has_password"], by_email["sessions"], by_email["database_state"]) == (True, 0, "provisioning")
     assert EMAIL in run("show", EMAIL).stdout
     unknown = run("show", "nobody@example.com")
     assert (unknown.exit_code, unknown.stderr) == (1, "there is no such user\n")
@@ -52,14 +46,10 @@ def test_users_are_listed_and_shown_by_address_or_id(place: Path) -> None:
 
 def test_a_lost_password_is_replaced_and_the_audit_trail_says_by_whom(place: Path) -> None:
     done = run("set-password", EMAIL, "--password-stdin", stdin=f"{NEW}\n")
-    assert (done.exit_code, done.stdout) == (
-        0,
-        f"{EMAIL} has a new password; 0 sessions ended, and all API keys\n",
-    )
+    assert (done.exit_code, done.stdout) == (0, f"{EMAIL} has a new password; 0 sessions ended, and all API keys\n")
     assert NEW not in done.output
     [entry] = map(
-        json.loads,
-        run("list", "--action", "user.password_changed", "--json", noun="audit").stdout.splitlines(),
+        json.loads, run("list", "--action", "user.password_changed", "--json", noun="audit").stdout.splitlines()
     )
     assert entry["actor"].startswith("operator:")
     [told] = [json.loads(line) for line in (place / "data/outbox.jsonl").read_text().splitlines()]

@@ -23,11 +23,7 @@ DOUBLING = [
 IN_PAIRS = [
     "create view w0 as select 1 x",
     "create view u0 as select 1 x",
-    *(
-        f"create view {name}{i} as select a.x from w{i - 1} a, u{i - 1} b"
-        for i in range(1, 24)
-        for name in ("w", "u")
-    ),
+    *(f"create view {name}{i} as select a.x from w{i - 1} a, u{i - 1} b" for i in range(1, 24) for name in ("w", "u")),
 ]
 COPYING = ["create view w0 as select a as x from t"] + [
     f"create view w{i} as select x || x || x || x as x from w{i - 1}" for i in range(1, 24)
@@ -67,9 +63,7 @@ async def new_database(gateway: Served) -> Caller:
 
 async def is_refused(caller: Caller, sql: str) -> bool:
     """Whether the guard said no; however the engine took it otherwise."""
-    status, body = await caller.post(
-        "v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]}
-    )
+    status, body = await caller.post("v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}, CLOSE]})
     text = json.dumps(body)
     return (status == 403 and body["code"] == "REFUSED_SQL") or "too large" in text
 
@@ -78,9 +72,7 @@ async def put_by_force(gateway: Served, name: str, sqls: list[str]) -> None:
     """As an older version would have let it in: past the guard."""
     if gateway.provider.name == "sqld":
         posted = {"requests": [*({"type": "execute", "stmt": {"sql": sql}} for sql in sqls), CLOSE]}
-        answer = await gateway.provider._namespaces.post(
-            name, "full", "/v3/pipeline", json.dumps(posted).encode()
-        )
+        answer = await gateway.provider._namespaces.post(name, "full", "/v3/pipeline", json.dumps(posted).encode())
         assert answer.status == 200
         assert b'"error"' not in await answer.read()
     else:
@@ -142,11 +134,7 @@ async def test_views_that_are_there_stop_nobody(gateway: Served, name: str) -> N
     assert "t" in tables
 
 
-GROWN = (
-    "create table g (a, g0 as (a + a), "
-    + ", ".join(f"g{i} as (g{i - 1} + g{i - 1})" for i in range(1, 30))
-    + ")"
-)
+GROWN = "create table g (a, g0 as (a + a), " + ", ".join(f"g{i} as (g{i - 1} + g{i - 1})" for i in range(1, 30)) + ")"
 GROWING = [
     "create table g (a)",
     "alter table g add g0 INTEGER as (a + a)",
@@ -166,9 +154,7 @@ async def test_generated_columns_that_grow_are_not_made(gateway: Served, sqls: l
         else:
             assert any([await is_refused(caller, sql) for sql in sqls])
         began = time.monotonic()
-        await caller.post(
-            "v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": "select * from g"}}]}
-        )
+        await caller.post("v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": "select * from g"}}]})
         assert time.monotonic() - began < BOUND_S
 
 
@@ -209,9 +195,7 @@ async def test_views_beyond_what_is_looked_at_are_not_made(gateway: Served) -> N
     caller = await new_database(gateway)
     for start in range(0, 2000, 100):
         made = "; ".join(f"create view v{number} as select 1 as x" for number in range(start, start + 100))
-        status, body = await caller.post(
-            "v3/pipeline", {"requests": [{"type": "sequence", "sql": made}, CLOSE]}
-        )
+        status, body = await caller.post("v3/pipeline", {"requests": [{"type": "sequence", "sql": made}, CLOSE]})
         assert (status, '"error"' in json.dumps(body)) == (200, False), body
     for sql in (
         "create view more as select 1 as x",
@@ -219,9 +203,7 @@ async def test_views_beyond_what_is_looked_at_are_not_made(gateway: Served) -> N
         "create virtual table more using fts5(a)",
         "create table more (a, b as (a))",
     ):
-        status, body = await caller.post(
-            "v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}]}
-        )
+        status, body = await caller.post("v3/pipeline", {"requests": [{"type": "execute", "stmt": {"sql": sql}}]})
         assert "at most 2000 views" in json.dumps(body), sql
     assert "rows" in await caller.run("create table more (a)")
     assert "rows" in await caller.run("drop view v7")
@@ -257,9 +239,7 @@ async def test_views_of_an_ordinary_app_are_made_and_used(gateway: Served) -> No
 async def test_a_migration_that_alters_a_table_tells_of_them(gateway: Served) -> None:
     caller = await new_database(gateway)
     sqls = ("CREATE TABLE more (a);\n", "ALTER TABLE t ADD COLUMN b;\n")
-    migrations = [
-        Migration(version=version, name=f"step_{version}", sql=sql) for version, sql in enumerate(sqls, 1)
-    ]
+    migrations = [Migration(version=version, name=f"step_{version}", sql=sql) for version, sql in enumerate(sqls, 1)]
     target = await gateway.provider.open(caller.name)
     assert (await apply(target, migrations, to=1)).version == 1
     await put_by_force(gateway, caller.name, DOUBLING)

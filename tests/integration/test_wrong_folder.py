@@ -85,15 +85,11 @@ def run(*words: str, stdin: str = "correct horse battery\n", **variables: str) -
 
 
 def test_every_command_is_known_to_begin_an_installation_or_to_need_one() -> None:
-    assert set(LEAVES) - OTHERS <= ON_AN_INSTALLATION.keys(), (
-        "say what it does where there is no installation"
-    )
+    assert set(LEAVES) - OTHERS <= ON_AN_INSTALLATION.keys(), "say what it does where there is no installation"
 
 
 @pytest.mark.parametrize("name", [name for name in LEAVES if name not in OTHERS])
-def test_a_command_without_an_installation_makes_nothing_and_says_where_it_looked(
-    folder: Path, name: str
-) -> None:
+def test_a_command_without_an_installation_makes_nothing_and_says_where_it_looked(folder: Path, name: str) -> None:
     words = ON_AN_INSTALLATION[name]
     if "FILE" in words:
         (folder / "FILE").touch()
@@ -108,10 +104,10 @@ def test_a_command_without_an_installation_makes_nothing_and_says_where_it_looke
 
 def test_a_central_database_that_is_not_there_is_named(folder: Path) -> None:
     done = run("audit", "list", DATABASE_URL=f"sqlite:///{folder}/users.db")
-    assert (
-        done.exit_code,
-        f"DATABASE_URL: there is no central database in `{folder}/users.db`" in done.stderr,
-    ) == (3, True)
+    assert (done.exit_code, f"DATABASE_URL: there is no central database in `{folder}/users.db`" in done.stderr) == (
+        3,
+        True,
+    )
     (folder / "notes.txt").write_text("no database at all, whatever its length may be" * 10)
     assert run("audit", "list", DATABASE_URL=f"sqlite:///{folder}/notes.txt").exit_code == 3
     with closing(sqlite3.connect(folder / "other.db")) as db:

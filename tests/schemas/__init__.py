@@ -98,25 +98,17 @@ def _value(schema: Schema, table: Table, column: Column, number: int) -> str:
             to = key.parent_columns or tuple(one.name for one in primary)
             other = parent.column(to[key.columns.index(column.name)])
             assert other is not None
-            return (
-                "NULL" if parent is table and number == 1 else _value_of(schema, parent, other, table, number)
-            )
+            return "NULL" if parent is table and number == 1 else _value_of(schema, parent, other, table, number)
     if table.virtual is not None and table.virtual.is_tree:
         names = [one.name for one in table.virtual.columns]
         return (
             f"'t{number}'"
             if f"+{column.name}" in table.sql
-            else str(
-                number + names.index(column.name) * 0.5 * (column.primary == 0 and column.name != names[0])
-            )
+            else str(number + names.index(column.name) * 0.5 * (column.primary == 0 and column.name != names[0]))
         )
     if column.affinity in ("integer", "real", "numeric"):
         return str(number)
-    return (
-        f"x'0{number}'"
-        if column.affinity == "blob" and column.type == "blob"
-        else f"'\"{column.name} {number}\"'"
-    )
+    return f"x'0{number}'" if column.affinity == "blob" and column.type == "blob" else f"'\"{column.name} {number}\"'"
 
 
 def _value_of(schema: Schema, parent: Table, column: Column, child: Table, number: int) -> str:

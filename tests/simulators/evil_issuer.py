@@ -68,12 +68,7 @@ class Issuer:
                     **self.token,
                 }
             case "/userinfo":
-                return {
-                    "sub": "somebody",
-                    "email": "somebody@example.com",
-                    "email_verified": True,
-                    **self.userinfo,
-                }
+                return {"sub": "somebody", "email": "somebody@example.com", "email_verified": True, **self.userinfo}
         return {}
 
     def wrong_key(self) -> None:

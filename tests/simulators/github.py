@@ -98,11 +98,7 @@ class GitHub:
 
 
 def _error(code: str) -> dict[str, Any]:
-    return {
-        "error": code,
-        "error_description": "as the documentation says",
-        "error_uri": "https://docs.github.com",
-    }
+    return {"error": code, "error_description": "as the documentation says", "error_uri": "https://docs.github.com"}
 
 
 @asynccontextmanager

@@ -65,9 +65,7 @@ class DoomedStore(CentralTenants):
 
     fate: Fate = field(default_factory=Fate)
 
-    async def claim_due(
-        self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int
-    ) -> Sequence[Claim]:
+    async def claim_due(self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int) -> Sequence[Claim]:
         self.fate.reach("before claim_due")
         claims = await CentralTenants.claim_due(
             self, provider, due_by_ms=due_by_ms, lease_until_ms=lease_until_ms, limit=limit
@@ -75,9 +73,7 @@ class DoomedStore(CentralTenants):
         self.fate.reach("after claim_due")
         return claims
 
-    async def mark_ready(
-        self, tenant_id: str, schema_version: int, database_name: str | None = None
-    ) -> Marked:
+    async def mark_ready(self, tenant_id: str, schema_version: int, database_name: str | None = None) -> Marked:
         self.fate.reach("before mark_ready")
         marked = await CentralTenants.mark_ready(self, tenant_id, schema_version, database_name)
         self.fate.reach("after mark_ready")

@@ -48,17 +48,12 @@ class SnapshotInstallation(Installation):
 
 
 @asynccontextmanager
-async def installation(
-    folder: Path, fate: Fate | None = None, *, copies: bool
-) -> AsyncIterator[SnapshotInstallation]:
+async def installation(folder: Path, fate: Fate | None = None, *, copies: bool) -> AsyncIterator[SnapshotInstallation]:
     """Open the parts; with `copies` the provider copies a file, else SQL is loaded into an empty one."""
     central = open_central(folder / "central.db")
     snapshots = Snapshots(published, local_scratch)
     provider = DoomedProvider(
-        folder,
-        "http://127.0.0.1:8000",
-        Ed25519PrivateKey.generate(),
-        snapshot=snapshots.get if copies else None,
+        folder, "http://127.0.0.1:8000", Ed25519PrivateKey.generate(), snapshot=snapshots.get if copies else None
     )
     provider.fate = fate or Fate()
     try:
@@ -68,9 +63,7 @@ async def installation(
         await central.close()
 
 
-def provision_until_killed(
-    folder: str, step: str, nth: int, lease_s: float, concurrency: int, copies: bool
-) -> None:
+def provision_until_killed(folder: str, step: str, nth: int, lease_s: float, concurrency: int, copies: bool) -> None:
     """What the process does, until fate or the parent ends it."""
 
     async def main() -> None:

@@ -111,9 +111,7 @@ class MemoryTenants:
                 return row.tenant
         raise NotFound("this user has no database")
 
-    async def claim_due(
-        self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int
-    ) -> Sequence[Claim]:
+    async def claim_due(self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int) -> Sequence[Claim]:
         await self._called("claim_due")
         rows = sorted(self._due(provider, due_by_ms), key=lambda row: row.due_at_ms or 0)[:limit]
         for row in rows:
@@ -132,9 +130,7 @@ class MemoryTenants:
         if row := self._claimed(claim):
             row.due_at_ms = due_at_ms
 
-    async def mark_ready(
-        self, tenant_id: str, schema_version: int, database_name: str | None = None
-    ) -> Marked:
+    async def mark_ready(self, tenant_id: str, schema_version: int, database_name: str | None = None) -> Marked:
         await self._called("mark_ready")
         row = self.rows[tenant_id]
         if row.tenant.state not in UNPROVISIONED:
@@ -160,9 +156,7 @@ class MemoryTenants:
         waiting = [
             row.due_at_ms
             for row in self.rows.values()
-            if row.due_at_ms is not None
-            and row.tenant.state in UNPROVISIONED
-            and row.tenant.provider == provider
+            if row.due_at_ms is not None and row.tenant.state in UNPROVISIONED and row.tenant.provider == provider
         ]
         return min(waiting, default=None)
 
@@ -170,9 +164,7 @@ class MemoryTenants:
         await self._called("count_due")
         return len(self._due(provider, due_by_ms))
 
-    async def page(
-        self, *, after: str = "", limit: int = 500, state: TenantState | None = None
-    ) -> Sequence[Tenant]:
+    async def page(self, *, after: str = "", limit: int = 500, state: TenantState | None = None) -> Sequence[Tenant]:
         await self._called("page")
         found = sorted(
             (row.tenant for row in self.rows.values() if row.tenant.tenant_id > after),
@@ -333,9 +325,7 @@ class SimulatedProvider:
     async def invalidate_tokens(self, database_name: str) -> None:
         raise NotImplementedError
 
-    async def mint_token(
-        self, database_name: str, asked: Profile, subject: str, generation: int = 0
-    ) -> DatabaseToken:
+    async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         return DatabaseToken(
             text=f"token-{next(self.tokens)}-{database_name}-{subject}",
             profile=asked,

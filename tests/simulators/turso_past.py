@@ -36,12 +36,7 @@ class PlatformWithPast:
             body = await self._from_kept(json.loads(body), request.path, headers)
         status, answer, kind = await self._ask(request.method, request.path_qs, headers, body)
         folder, _, name = request.path.rpartition("/")
-        if (
-            request.method == "GET"
-            and status == 200
-            and folder.endswith("/databases")
-            and name in self.sources
-        ):
+        if request.method == "GET" and status == 200 and folder.endswith("/databases") and name in self.sources:
             found = json.loads(answer)
             found["database"]["parent"]["id"] = self.sources[name]
             answer = json.dumps(found).encode()
@@ -57,9 +52,7 @@ class PlatformWithPast:
                 wanted = wanted | {"seed": {"type": "database", "name": kept}}
         return json.dumps(wanted).encode()
 
-    async def _ask(
-        self, method: str, path: str, headers: dict[str, str], body: bytes = b""
-    ) -> tuple[int, bytes, str]:
+    async def _ask(self, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> tuple[int, bytes, str]:
         async with self.http.request(method, self.twin.url + path, data=body, headers=headers) as reply:
             return reply.status, await reply.read(), reply.content_type
 

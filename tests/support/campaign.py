@@ -30,10 +30,7 @@ _LEAVING = 0.4
 _PATIENCE_S = 240.0
 # All calls of the API, then what single calls may do wrong, then the databases themselves.
 FAULTS: list[dict[str, Any]] = [
-    *(
-        {"kind": kind, "probability": 0.05}
-        for kind in ("error_before", "error_after", "drop_before", "drop_after")
-    ),
+    *({"kind": kind, "probability": 0.05} for kind in ("error_before", "error_after", "drop_before", "drop_after")),
     {"kind": "rate_limit", "probability": 0.03},
     {"kind": "not_json", "probability": 0.03},
     {"kind": "latency", "probability": 0.1, "seconds": 0.05},
@@ -42,10 +39,7 @@ FAULTS: list[dict[str, Any]] = [
     {"kind": "slow_ready", "probability": 0.1, "seconds": 0.7},
     {"kind": "no_access_claim", "probability": 0.05, "path": "*/auth/tokens"},
     {"kind": "expired_token", "probability": 0.05, "path": "*/auth/tokens"},
-    *(
-        {"kind": kind, "probability": 0.02, "path": "/db/*"}
-        for kind in ("error_before", "drop_before", "drop_after")
-    ),
+    *({"kind": kind, "probability": 0.02, "path": "/db/*"} for kind in ("error_before", "drop_before", "drop_after")),
 ]
 
 
@@ -68,9 +62,7 @@ class FaultReport:
 
     @property
     def is_whole(self) -> bool:
-        return not (
-            self.orphans or self.without_database or self.not_current or self.not_deleted or self.secrets
-        )
+        return not (self.orphans or self.without_database or self.not_current or self.not_deleted or self.secrets)
 
 
 class FaultCampaign:
@@ -136,9 +128,7 @@ class FaultCampaign:
                 if reply.status_code == 200:
                     mine = reply.json()
                     body = {
-                        "requests": [
-                            {"type": "execute", "stmt": {"sql": "update settings set new_cards_per_day = 7"}}
-                        ]
+                        "requests": [{"type": "execute", "stmt": {"sql": "update settings set new_cards_per_day = 7"}}]
                     }
                     token = {"authorization": f"Bearer {mine['access_token']}"}
                     httpx.post(f"{mine['url']}v3/pipeline", json=body, headers=token, timeout=20)

@@ -153,9 +153,7 @@ async def served_by_sqld(
 
 
 @contextlib.asynccontextmanager
-async def served_by_supervised_sqld(
-    folder: Path, memory_mb: int = 1024, **options: Any
-) -> AsyncIterator[Served]:
+async def served_by_supervised_sqld(folder: Path, memory_mb: int = 1024, **options: Any) -> AsyncIterator[Served]:
     """The gateway in front of a sqld under its supervisor, as `freehold dev sqld` runs them."""
     if not BINARY.exists():
         missing("sqld is not installed: run `make test` once")
@@ -165,13 +163,7 @@ async def served_by_supervised_sqld(
 
         def make(url: str, key: Ed25519PrivateKey) -> SqldProvider:
             return SqldProvider(
-                place.url,
-                place.admin_url,
-                place.admin_key,
-                key,
-                url,
-                supervisor_url=place.supervisor_url,
-                **options,
+                place.url, place.admin_url, place.admin_key, key, url, supervisor_url=place.supervisor_url, **options
             )
 
         async with _served(folder, make) as running:

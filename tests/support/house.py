@@ -46,9 +46,7 @@ class House:
 
     async def add(self, count: int, **columns: Any) -> list[str]:
         """New tenants; gives the names of their databases."""
-        rows = [
-            {**new_tenant_row(new_database_name(), self.provider, utc_now()), **columns} for _ in range(count)
-        ]
+        rows = [{**new_tenant_row(new_database_name(), self.provider, utc_now()), **columns} for _ in range(count)]
         async with self.services.central.write() as db:
             await db.execute(insert(tenant), rows)
         return [row["database_name"] for row in rows]

@@ -23,9 +23,7 @@ async def serving(app: Any, listener: socket.socket) -> AsyncIterator[None]:
 
     Not by `Server.serve`, which looks every 100 ms whether it should end.
     """
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=1
-    )
+    config = uvicorn.Config(app, log_config=None, access_log=False, proxy_headers=False, timeout_graceful_shutdown=1)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

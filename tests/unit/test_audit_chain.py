@@ -95,9 +95,7 @@ def test_a_moment_compares_as_its_text(text: str, least: str) -> None:
     assert moment(None) is None
 
 
-@pytest.mark.parametrize(
-    "text", ["", "yesterday", "2026-1-31", "2026-01-31 10:20", "2026-01-31T10:20:30+02:00"]
-)
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-1-31", "2026-01-31 10:20", "2026-01-31T10:20:30+02:00"])
 def test_another_form_of_a_moment_is_refused(text: str) -> None:
     with pytest.raises(BadMoment, match="UTC"):
         moment(text)

@@ -82,9 +82,7 @@ class CodesInMemory:
 
     @property
     def codes(self) -> Codes:
-        return Codes(
-            self.table, self.post, self, "a-secret", self.rate, clock=lambda: self.now, new_code=self.new_code
-        )
+        return Codes(self.table, self.post, self, "a-secret", self.rate, clock=lambda: self.now, new_code=self.new_code)
 
     async def at(self, email: str, source: str) -> Place:
         return Place(f"{source}-for-{email}", source in self.known)
@@ -169,9 +167,7 @@ async def test_after_three_wrong_ones_the_right_one_is_refused_and_void(world: C
     assert [await world.outcome(code), await world.outcome(code)] == ["too_many_tries", "wrong_code"]
 
 
-async def test_asking_anew_gives_three_tries_at_the_new_one_and_ever_longer_delays(
-    world: CodesInMemory,
-) -> None:
+async def test_asking_anew_gives_three_tries_at_the_new_one_and_ever_longer_delays(world: CodesInMemory) -> None:
     await world.send()
     assert [await world.outcome("999999") for _ in range(3)] == ["wrong_code"] * 3
     await world.send()
@@ -209,9 +205,7 @@ async def test_three_codes_an_hour_go_to_one_address_for_whatever(world: CodesIn
     assert refused.value.retry_after_s == 10 * 60
 
 
-async def test_who_comes_with_an_earlier_time_than_the_others_waits_no_longer_than_they(
-    world: CodesInMemory,
-) -> None:
+async def test_who_comes_with_an_earlier_time_than_the_others_waits_no_longer_than_they(world: CodesInMemory) -> None:
     for _ in range(3):
         await world.send()
     world.wait(seconds=-2)
@@ -294,9 +288,7 @@ async def test_strangers_guesses_do_not_void_a_code_where_it_was_asked_for(world
     assert await world.outcome(code) == "in"
 
 
-async def test_five_wrong_tries_from_elsewhere_close_a_code_to_all_places_but_its_own(
-    world: CodesInMemory,
-) -> None:
+async def test_five_wrong_tries_from_elsewhere_close_a_code_to_all_places_but_its_own(world: CodesInMemory) -> None:
     code = await world.send()
     assert [await world.outcome("999999", source=stranger(n)) for n in range(6)] == [
         *["wrong_code"] * 5,
@@ -356,9 +348,7 @@ async def test_after_that_strange_places_get_mail_ever_more_seldom(world: CodesI
     assert waits == [5 * 60, 10 * 60, 20 * 60, 30 * 60, 30 * 60]
 
 
-async def test_a_place_that_the_address_signed_in_from_is_not_held_up_by_strangers(
-    world: CodesInMemory,
-) -> None:
+async def test_a_place_that_the_address_signed_in_from_is_not_held_up_by_strangers(world: CodesInMemory) -> None:
     world.known.add(HOME)
     for n in range(40):
         await world.codes.send(SIGN_IN, "en", stranger(n))
@@ -381,10 +371,7 @@ async def test_wrong_tries_from_ever_new_places_are_slowed_together(world: Codes
     assert refused.value.retry_after_s == 60
     # Whoever has asked from where they are goes on; but a strange place now has one try at each code.
     await world.send(source=stranger(101))
-    assert [await world.outcome("999999", source=stranger(101)) for _ in range(2)] == [
-        "wrong_code",
-        "too_many_tries",
-    ]
+    assert [await world.outcome("999999", source=stranger(101)) for _ in range(2)] == ["wrong_code", "too_many_tries"]
     assert await world.outcome(code) == "in"
 
 
@@ -413,9 +400,7 @@ steps = st.lists(
 
 @given(steps)
 @settings(max_examples=200, deadline=None)
-def test_whatever_strangers_do_the_owner_gets_in_and_no_code_is_missed_often(
-    steps: list[tuple[str, int]],
-) -> None:
+def test_whatever_strangers_do_the_owner_gets_in_and_no_code_is_missed_often(steps: list[tuple[str, int]]) -> None:
     asyncio.run(_play(steps))
 
 

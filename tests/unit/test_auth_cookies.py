@@ -9,9 +9,9 @@ import pytest
 from freehold.auth.sessions import cookies as cookies_module
 from freehold.auth.sessions.cookies import SessionCookies
 
-VECTOR = json.loads((Path(__file__).parents[1] / "contract/captures/better_auth.json").read_text())[
-    "vectors"
-]["cookie_signature"]
+VECTOR = json.loads((Path(__file__).parents[1] / "contract/captures/better_auth.json").read_text())["vectors"][
+    "cookie_signature"
+]
 TOKEN = VECTOR["token"]
 
 
@@ -72,9 +72,7 @@ def test_a_bearer_token_goes_before_a_cookie_in_each_of_its_forms(cookies: Sessi
 @pytest.mark.parametrize(
     "authorization", ["", "Bearer", "Bearer ", "Basic YTpi", f"Bearer {TOKEN}.AAAA", "Bearer a.b.c"]
 )
-def test_a_header_that_is_no_bearer_token_leaves_the_cookie(
-    cookies: SessionCookies, authorization: str
-) -> None:
+def test_a_header_that_is_no_bearer_token_leaves_the_cookie(cookies: SessionCookies, authorization: str) -> None:
     found = cookies.presented(authorization, cookie_of(cookies))
     assert found is not None
     assert found.via == "cookie"
@@ -103,9 +101,7 @@ def test_on_https_the_names_are_prefixed_and_the_plain_ones_ignored() -> None:
     assert secure.presented(None, sent.removeprefix("__Secure-")) is None
 
 
-def test_what_is_remembered_of_cookies_is_bounded(
-    cookies: SessionCookies, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_remembered_of_cookies_is_bounded(cookies: SessionCookies, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cookies_module, "_KNOWN_VALUES", 10)
     for number in range(50):
         assert cookies.presented(None, cookie_of(cookies, f"{number:032}")) is not None

@@ -8,16 +8,7 @@ from freehold.auth.emails import is_email
 
 
 @pytest.mark.parametrize(
-    "email",
-    [
-        "a@b.co",
-        "Ada@Example.com",
-        "a.b+c_d-e'f@sub.example.museum",
-        "1@2-3.org",
-        "+@b.co",
-        "_@b.co",
-        "a-@b.co",
-    ],
+    "email", ["a@b.co", "Ada@Example.com", "a.b+c_d-e'f@sub.example.museum", "1@2-3.org", "+@b.co", "_@b.co", "a-@b.co"]
 )
 def test_takes_addresses(email: str) -> None:
     assert is_email(email)
@@ -59,13 +50,6 @@ def test_refuses_what_is_none(email: str) -> None:
 
 def test_hostile_input_takes_no_time() -> None:
     started = time.thread_time()
-    for email in (
-        "a" * 60_000,
-        "a." * 30_000,
-        "a@" + "b." * 150,
-        "a@" + "b-" * 150,
-        "." * 320,
-        "a" * 319 + "!",
-    ):
+    for email in ("a" * 60_000, "a." * 30_000, "a@" + "b." * 150, "a@" + "b-" * 150, "." * 320, "a" * 319 + "!"):
         assert not is_email(email)
     assert time.thread_time() - started < 0.2

@@ -26,9 +26,7 @@ ISSUER = "https://auth.example.com"
 def signed_in(clock: Clock) -> SignedIn:
     now = to_iso(clock.now)
     user = User(user_id="u1", name="Ada", email="ada@example.com", created_at=now, updated_at=now)
-    session = Session(
-        session_id="s1", token="t1", user_id="u1", expires_at=now, created_at=now, updated_at=now
-    )
+    session = Session(session_id="s1", token="t1", user_id="u1", expires_at=now, created_at=now, updated_at=now)
     return SignedIn(user=user, session=session, expires_at=clock.now + timedelta(days=7))
 
 
@@ -69,9 +67,7 @@ FORGED: dict[str, Callable[[Forge], str]] = {
     "alg none with a signature": lambda f: f.raw({**f.header, "alg": "none"}, f.signature),
     "no alg": lambda f: f.raw({"kid": f.header["kid"], "typ": "at+jwt"}, f.signature),
     "HS256 with the public key": lambda f: f.by_hmac(f.public.public_bytes(Encoding.Raw, PublicFormat.Raw)),
-    "HS256 with its PEM": lambda f: f.by_hmac(
-        f.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    ),
+    "HS256 with its PEM": lambda f: f.by_hmac(f.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)),
     "HS256 with nothing": lambda f: f.by_hmac(b""),
     "another key": lambda f: f.signed(key=STRANGER),
     "another key under its own kid": lambda f: f.signed({"kid": "mine"}, STRANGER),

@@ -150,9 +150,7 @@ async def test_many_at_once_get_no_more_than_one_after_the_other(world: LockoutI
 
 
 @pytest.mark.parametrize("before", [0, 4])
-async def test_right_ones_at_once_wait_for_each_other_and_all_pass(
-    world: LockoutInMemory, before: int
-) -> None:
+async def test_right_ones_at_once_wait_for_each_other_and_all_pass(world: LockoutInMemory, before: int) -> None:
     for _ in range(before):
         await world.try_it()
     assert all(await asyncio.gather(*(world.try_it(is_right=True) for _ in range(50))))

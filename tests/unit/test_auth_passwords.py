@@ -13,9 +13,7 @@ from freehold.auth.errors import PasswordTooLong, PasswordTooShort
 from freehold.auth.passwords.passwords import ScryptHasher, check_new_password, hash_password, verify_password
 from freehold.errors import Unavailable
 
-VECTORS = json.loads((Path(__file__).parents[1] / "contract/captures/better_auth.json").read_text())[
-    "vectors"
-]
+VECTORS = json.loads((Path(__file__).parents[1] / "contract/captures/better_auth.json").read_text())["vectors"]
 
 
 @pytest.mark.parametrize("name", ["password", "password_unicode"])
@@ -44,12 +42,7 @@ def test_takes_8_to_128_characters_as_browsers_count_them(password: str) -> None
 
 @pytest.mark.parametrize(
     ("password", "error"),
-    [
-        ("", PasswordTooShort),
-        ("x" * 7, PasswordTooShort),
-        ("x" * 129, PasswordTooLong),
-        ("😀" * 65, PasswordTooLong),
-    ],
+    [("", PasswordTooShort), ("x" * 7, PasswordTooShort), ("x" * 129, PasswordTooLong), ("😀" * 65, PasswordTooLong)],
 )
 def test_refuses_what_is_shorter_or_longer(password: str, error: type[Exception]) -> None:
     with pytest.raises(error):
@@ -67,9 +60,7 @@ async def test_hashes_and_verifies() -> None:
 
 async def test_refuses_at_once_when_too_many_wait_and_recovers() -> None:
     hasher = ScryptHasher(threads=1, waiting_per_thread=2)
-    outcomes = await asyncio.gather(
-        *(hasher.hash("correct-horse-1") for _ in range(6)), return_exceptions=True
-    )
+    outcomes = await asyncio.gather(*(hasher.hash("correct-horse-1") for _ in range(6)), return_exceptions=True)
     refused = [outcome for outcome in outcomes if isinstance(outcome, Unavailable)]
     assert len(refused) == 3
     assert ":" in await hasher.hash("correct-horse-1")

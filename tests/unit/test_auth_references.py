@@ -78,9 +78,7 @@ def references(world: LiveSubjects) -> TokenSubjects:
     return TokenSubjects(world, world, lambda: world.now, capacity=3, patience_s=1)
 
 
-async def test_a_session_is_read_once_and_then_remembered(
-    world: LiveSubjects, references: TokenSubjects
-) -> None:
+async def test_a_session_is_read_once_and_then_remembered(world: LiveSubjects, references: TokenSubjects) -> None:
     for _ in range(5):
         assert await references.is_live(ALICE)
     assert world.reads == 1

@@ -9,12 +9,7 @@ from freehold.http.auth.errors import BadField
 from freehold.http.auth.replies import auth_status_of
 from freehold.http.client_address import ClientAddresses
 
-FIELDS = (
-    Field("name"),
-    Field("email", "email"),
-    Field("image", is_required=False),
-    Field("yes", "boolean", False),
-)
+FIELDS = (Field("name"), Field("email", "email"), Field("image", is_required=False), Field("yes", "boolean", False))
 
 
 @pytest.mark.parametrize(
@@ -32,14 +27,8 @@ FIELDS = (
             "[body.email] Invalid input: expected string, received object",
         ),
         ({"name": "", "email": ""}, "[body.email] Invalid email address"),
-        (
-            {"name": "", "email": "a@b.co", "image": None},
-            "[body.image] Invalid input: expected string, received null",
-        ),
-        (
-            {"name": "", "email": "a@b.co", "yes": "true"},
-            "[body.yes] Invalid input: expected boolean, received string",
-        ),
+        ({"name": "", "email": "a@b.co", "image": None}, "[body.image] Invalid input: expected string, received null"),
+        ({"name": "", "email": "a@b.co", "yes": "true"}, "[body.yes] Invalid input: expected boolean, received string"),
         ({"name": "a\0b", "email": "a@b.co"}, "[body.name] Invalid input: a NUL character is not allowed"),
     ],
 )

@@ -176,10 +176,7 @@ async def test_sign_up_makes_a_user_with_a_session_and_says_so(scene: AuthInMemo
 
 
 async def test_a_refused_sign_up_hashes_and_makes_nothing(scene: AuthInMemory) -> None:
-    for new, error in (
-        (replace(ADA, email="nope"), InvalidEmail),
-        (replace(ADA, password="short"), PasswordTooShort),
-    ):
+    for new, error in ((replace(ADA, email="nope"), InvalidEmail), (replace(ADA, password="short"), PasswordTooShort)):
         with pytest.raises(error):
             await scene.auth.sign_up(new, NOWHERE)
     await scene.auth.sign_up(ADA, NOWHERE)
@@ -269,9 +266,7 @@ async def test_the_first_admin_is_made_once_and_asked_for_a_password_once(scene:
     assert (await scene.auth.sign_in("ada@example.com", "correct-horse-1", NOWHERE)).user.is_admin
 
 
-@pytest.mark.parametrize(
-    ("role", "promoted"), [("user", "admin"), ("", "admin"), ("editor,user", "editor,user,admin")]
-)
+@pytest.mark.parametrize(("role", "promoted"), [("user", "admin"), ("", "admin"), ("editor,user", "editor,user,admin")])
 async def test_an_ordinary_user_becomes_admin_only_when_that_is_asked(
     scene: AuthInMemory, role: str, promoted: str
 ) -> None:
@@ -286,8 +281,7 @@ async def test_an_ordinary_user_becomes_admin_only_when_that_is_asked(
 
 
 @pytest.mark.parametrize(
-    ("role", "is_admin"),
-    [("admin", True), ("user,admin", True), ("user, admin", True), ("administrator", False)],
+    ("role", "is_admin"), [("admin", True), ("user,admin", True), ("user, admin", True), ("administrator", False)]
 )
 async def test_admin_is_one_of_the_roles(scene: AuthInMemory, role: str, is_admin: bool) -> None:
     assert replace((await scene.auth.sign_up(ADA, NOWHERE)).user, role=role).is_admin is is_admin

@@ -16,9 +16,7 @@ from freehold.errors import CentralUnavailable
 NOW = datetime(2026, 1, 31, 10, 20, 30, 123000, tzinfo=UTC)
 
 
-def signed_in(
-    token: str = "t", user_id: str = "u", life: timedelta = timedelta(days=7), **more: str
-) -> SignedIn:
+def signed_in(token: str = "t", user_id: str = "u", life: timedelta = timedelta(days=7), **more: str) -> SignedIn:
     expires_at = NOW + life
     return SignedIn(
         user=User(
@@ -108,9 +106,7 @@ class SessionsInMemory:
         self.now = NOW
         self.feed = Feed()
         self.store = Store(self.feed)
-        self.sessions = Sessions(
-            self.store, self.feed, clock=lambda: self.now, capacity=capacity, max_age=max_age
-        )
+        self.sessions = Sessions(self.store, self.feed, clock=lambda: self.now, capacity=capacity, max_age=max_age)
 
     def add(self, found: SignedIn) -> None:
         self.store.rows[found.session.token] = found
@@ -137,9 +133,7 @@ async def test_an_unknown_token_is_asked_for_each_time(scene: SessionsInMemory) 
 
 
 @pytest.mark.parametrize("change", [("session", "t"), ("user", "u"), ("session", None), ("user", None)])
-async def test_a_change_is_seen_by_the_next_read(
-    scene: SessionsInMemory, change: tuple[Topic, str | None]
-) -> None:
+async def test_a_change_is_seen_by_the_next_read(scene: SessionsInMemory, change: tuple[Topic, str | None]) -> None:
     scene.add(signed_in())
     scene.add(signed_in("other", "somebody"))
     await scene.sessions.current("t")
@@ -150,9 +144,7 @@ async def test_a_change_is_seen_by_the_next_read(
     assert await scene.sessions.current("other") is not None
 
 
-async def test_a_change_told_while_the_row_was_being_read_keeps_it_out_of_memory(
-    scene: SessionsInMemory,
-) -> None:
+async def test_a_change_told_while_the_row_was_being_read_keeps_it_out_of_memory(scene: SessionsInMemory) -> None:
     scene.add(signed_in())
 
     def revoked_and_told_to_another_request() -> None:
@@ -166,9 +158,7 @@ async def test_a_change_told_while_the_row_was_being_read_keeps_it_out_of_memory
     assert await scene.sessions.current("t") is None
 
 
-async def test_a_change_committed_but_not_yet_told_while_reading_is_told_later(
-    scene: SessionsInMemory,
-) -> None:
+async def test_a_change_committed_but_not_yet_told_while_reading_is_told_later(scene: SessionsInMemory) -> None:
     scene.add(signed_in())
 
     def revoked() -> None:

@@ -45,12 +45,7 @@ class Keys:
         return rows, seq
 
     async def replace_keys(
-        self,
-        new: StoredKey,
-        *,
-        seen: Sequence[StoredKey],
-        retired: Sequence[StoredKey],
-        removed: Sequence[StoredKey],
+        self, new: StoredKey, *, seen: Sequence[StoredKey], retired: Sequence[StoredKey], removed: Sequence[StoredKey]
     ) -> bool:
         await asyncio.sleep(0)
         if self.is_read_only:
@@ -62,9 +57,7 @@ class Keys:
         gone = {row.key_id for row in removed}
         old = {row.key_id for row in retired}
         kept = [row for row in self.rows if row.key_id not in gone]
-        self.rows = [
-            replace(row, expires_at=new.created_at) if row.key_id in old else row for row in kept
-        ] + [new]
+        self.rows = [replace(row, expires_at=new.created_at) if row.key_id in old else row for row in kept] + [new]
         self.seq += 1
         self.writes += 1
         return True
@@ -219,9 +212,7 @@ async def test_a_key_sealed_with_another_secret_is_published_but_signs_nothing()
 )
 async def test_a_key_of_another_kind_does_no_harm(public_key: str, private_key: str, alg: str | None) -> None:
     clock = Clock()
-    row = StoredKey(
-        key_id="odd", public_key=public_key, private_key=private_key, created_at=to_iso(clock.now), alg=alg
-    )
+    row = StoredKey(key_id="odd", public_key=public_key, private_key=private_key, created_at=to_iso(clock.now), alg=alg)
     store = Keys([row])
     keys = process(store, clock)
     signer = await keys.signer()

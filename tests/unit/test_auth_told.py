@@ -24,9 +24,7 @@ STRATEGIES: tuple[Strategy, ...] = ("compact", "jwt")
 
 def signed_in(token: str = "t" * 32, user_id: str = "u" * 32, seen: int = 0, **more: Any) -> SignedIn:
     expires_at = NOW + timedelta(days=7)
-    user = User(
-        user_id=user_id, name="Ada", email="ada@example.com", created_at=to_iso(NOW), updated_at=to_iso(NOW)
-    )
+    user = User(user_id=user_id, name="Ada", email="ada@example.com", created_at=to_iso(NOW), updated_at=to_iso(NOW))
     return SignedIn(
         user=replace(user, **more),
         session=Session(
@@ -270,9 +268,7 @@ async def test_a_cookie_that_is_fresh_spares_the_reading_and_a_stale_one_does_no
     assert await another.current("t-1", copy=copy) is None
 
 
-VECTORS = json.loads((Path(__file__).parents[1] / "contract/captures/cookie_cache.json").read_text())[
-    "vectors"
-]
+VECTORS = json.loads((Path(__file__).parents[1] / "contract/captures/cookie_cache.json").read_text())["vectors"]
 
 
 def session_data(strategy: Strategy, secret: str = SECRET) -> SessionData:
@@ -292,9 +288,7 @@ def test_better_auths_own_cookie_is_read_and_is_never_fresh(strategy: Strategy) 
     copy = session_data(strategy).read(vector["cookie_value"], token, recorded)
     assert copy is not None
     assert (copy.user.email, copy.session.token, copy.seen) == ("cache@example.com", token, -1)
-    assert (
-        session_data(strategy).read(vector["cookie_value"], token, recorded + timedelta(seconds=301)) is None
-    )
+    assert session_data(strategy).read(vector["cookie_value"], token, recorded + timedelta(seconds=301)) is None
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

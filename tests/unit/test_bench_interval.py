@@ -36,7 +36,5 @@ def test_it_holds_the_true_median_nearly_always_however_wild_the_values() -> Non
 )
 def test_too_slow_is_what_noise_does_not_explain(ratios: list[float], is_enough: bool) -> None:
     found = median_interval(ratios)
-    finding = Finding(
-        "x", "/s", 1, 1, statistics.median(ratios), at_least=0.97, low=found.low, high=found.high
-    )
+    finding = Finding("x", "/s", 1, 1, statistics.median(ratios), at_least=0.97, low=found.low, high=found.high)
     assert finding.is_enough is is_enough

@@ -25,9 +25,7 @@ def test_a_range_answer_is_read_as_it_is_published() -> None:
 
 @pytest.mark.parametrize("name", ["5BAA6", "5BAA6.txt", "5baa6"])
 async def test_a_folder_of_ranges_is_searched(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text(
-        "003D68EB55068C33ACE09247EE4C639306B:3\n1E4C9B93F3F0682250B6CF8331B7EE68FD8:9\n"
-    )
+    (tmp_path / name).write_text("003D68EB55068C33ACE09247EE4C639306B:3\n1E4C9B93F3F0682250B6CF8331B7EE68FD8:9\n")
     files = BreachFiles(tmp_path)
     assert await files.knows("password")
     assert not await files.knows("another")
@@ -46,9 +44,7 @@ async def test_what_is_gone_or_cannot_be_read_refuses_nothing(tmp_path: Path) ->
     st.sampled_from(["", "\n"]),
 )
 @settings(max_examples=200, deadline=None)
-def test_a_sorted_file_holds_what_is_in_it_and_nothing_else(
-    words: set[str], other: str, end: str, last: str
-) -> None:
+def test_a_sorted_file_holds_what_is_in_it_and_nothing_else(words: set[str], other: str, end: str, last: str) -> None:
     lines = sorted(f"{digest_of(word)}:{number + 1}" for number, word in enumerate(words))
     file = BytesIO((end.join(lines) + last).encode())
     for word in words | {other}:

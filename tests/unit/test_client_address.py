@@ -68,9 +68,7 @@ def test_the_first_stranger_from_the_right_is_the_client(lines: list[str], expec
     assert ClientAddresses(()).of(found) == ""
 
 
-addresses_of_strangers = st.ip_addresses().filter(
-    lambda address: ClientAddresses(OURS).is_proxy(str(address)) is False
-)
+addresses_of_strangers = st.ip_addresses().filter(lambda address: ClientAddresses(OURS).is_proxy(str(address)) is False)
 joins = st.booleans()
 of_ours = st.sampled_from(["10.0.0.2", "10.255.0.1", "fd00::99", "192.168.7.200"])
 anything = st.text(alphabet=st.characters(codec="latin-1", exclude_characters="\r\n\0"), max_size=60)
@@ -120,14 +118,7 @@ def test_whatever_is_sent_there_is_an_answer_in_its_normal_form(lines: list[str]
 @given(address=st.ip_addresses(v=4))
 def test_an_address_has_one_form_however_it_is_written(address: IPv4Address) -> None:
     mapped = IPv6Address(f"::ffff:{address}")
-    forms = (
-        str(address),
-        f"::ffff:{address}",
-        mapped.exploded,
-        str(mapped),
-        f"{address}:80",
-        f"[{mapped}]:80",
-    )
+    forms = (str(address), f"::ffff:{address}", mapped.exploded, str(mapped), f"{address}:80", f"[{mapped}]:80")
     assert {network_of(form) for form in forms} == {str(address)}
 
 

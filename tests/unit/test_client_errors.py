@@ -25,11 +25,7 @@ def raised_in(path: Path) -> set[str]:
     """The names of the classes that a file raises or returns as errors."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if (
-            isinstance(node, ast.Raise)
-            and isinstance(node.exc, ast.Call)
-            and isinstance(node.exc.func, ast.Name)
-        ):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
             found.add(node.exc.func.id)
     return {name for name in found if name[0].isupper()}  # the others are functions that make one of these
 

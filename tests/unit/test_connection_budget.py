@@ -38,9 +38,7 @@ def test_who_has_all_it_may_have_gives_way_to_itself_with_what_is_in_no_transact
     budget = budget_of(9, 3, "a", "a", "a", "b")
     assert budget.is_tight("a")
     assert not budget.is_tight("b")
-    found = budget.gives_way(
-        "a", [idle("b", 1), idle("a", 2, in_transaction=True), idle("a", 4), idle("a", 3)]
-    )
+    found = budget.gives_way("a", [idle("b", 1), idle("a", 2, in_transaction=True), idle("a", 4), idle("a", 3)])
     assert found == idle("a", 3)
     with pytest.raises(Overloaded, match="yours"):
         budget.gives_way("a", [idle("b", 1), idle("a", 2, in_transaction=True)])

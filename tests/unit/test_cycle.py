@@ -44,10 +44,7 @@ ANSWERS = {
     "two lengths": [start(200, (b"content-length", b"5"), (b"content-length", b"5")), body(b"hello")],
     "a strange length": [start(200, (b"content-length", b"x")), body(b"hello")],
     "only a head": [start(200, (b"content-length", b"5"))],
-    "unusual characters": [
-        start(200, (b"content-length", b"1"), (b"x-a", "ä\tb".encode("latin-1"))),
-        body(b"x"),
-    ],
+    "unusual characters": [start(200, (b"content-length", b"1"), (b"x-a", "ä\tb".encode("latin-1"))), body(b"x")],
 }
 
 

@@ -54,9 +54,7 @@ def test_an_error_that_is_raised_without_a_message_has_one() -> None:
     for path in (ROOT / "src/freehold").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case (
-                    ast.Raise(exc=ast.Name(id=name)) | ast.Call(func=ast.Name(id=name), args=[], keywords=[])
-                ):
+                case ast.Raise(exc=ast.Name(id=name)) | ast.Call(func=ast.Name(id=name), args=[], keywords=[]):
                     bare.add(name)
     bare &= kinds.keys() - {"Refusal"}
     assert len(bare) > 50

@@ -59,11 +59,7 @@ AS_THEY_ARE = [
     f"PRAGMA database_list -- {'x' * 70_000}",
 ]
 REFUSED = [
-    *(
-        "PRAGMA main.'database_list'",
-        "EXPLAIN PRAGMA database_list",
-        "SELECT * FROM main.pragma_database_list",
-    ),
+    *("PRAGMA main.'database_list'", "EXPLAIN PRAGMA database_list", "SELECT * FROM main.pragma_database_list"),
     *("CREATE VIEW v AS SELECT * FROM pragma_database_list", "SELECT * FROM 'pragma_database_list'"),
     *("SELECT * FROM pragma_database_list(1)", "INSERT INTO t SELECT name FROM pragma_database_list"),
     *("PRAGMA database_list(1)", "PRAGMA temp.journal_mode", "PRAGMA other.table_info(t)"),

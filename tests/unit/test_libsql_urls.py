@@ -32,8 +32,7 @@ def test_parameters_of_the_url_win_over_arguments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "path"),
-    [("file:a.db", "a.db"), ("file:///tmp/a.db", "/tmp/a.db"), ("file:/tmp/a%20b.db", "/tmp/a b.db")],
+    ("url", "path"), [("file:a.db", "a.db"), ("file:///tmp/a.db", "/tmp/a.db"), ("file:/tmp/a%20b.db", "/tmp/a b.db")]
 )
 def test_a_file_url_gives_a_path(url: str, path: str) -> None:
     assert parse_url(url) == FileUrl(Path(path))

@@ -148,9 +148,7 @@ def test_each_route_has_the_rate_of_its_row_however_it_is_spelt(base: str, route
 
 
 def test_signing_in_and_mailing_codes_are_not_rated_as_everything_else() -> None:
-    costly = {
-        base + route.path for base, routes in ROUTES.items() for route in routes if route.rate != "auth"
-    }
+    costly = {base + route.path for base, routes in ROUTES.items() for route in routes if route.rate != "auth"}
     words = ("sign-in", "sign-up", "signup", "login", "register", "email-otp", "forget-password")
     named = {
         base + route.path

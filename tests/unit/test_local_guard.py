@@ -180,10 +180,7 @@ def test_any_text_is_cut_without_an_error(sql: str) -> None:
     check_sql(sql)
 
 
-@given(
-    st.text(alphabet="ab'\"`[]-/* \n$:(", max_size=12),
-    st.sampled_from(["'", '"', "`", "]", "*/", "\n", ")", ""]),
-)
+@given(st.text(alphabet="ab'\"`[]-/* \n$:(", max_size=12), st.sampled_from(["'", '"', "`", "]", "*/", "\n", ")", ""]))
 def test_whatever_stands_before_a_call_that_sqlite_sees_is_seen_here(before: str, closing: str) -> None:
     """SQLite is asked whether the call is code; then the guard must have refused it."""
     sql = f"select 1 {before}{closing}, readfile('x')"

@@ -127,9 +127,7 @@ def test_empty_permissions_open_nothing(verifier: TokenVerifier, permissions: An
         verifier.verify(signed(p=permissions, id="t", a="rw"), "t")
 
 
-@pytest.mark.parametrize(
-    "permissions", [None, [], "rw", {"rw": []}, {"rw": {"ns": "t"}}, {"rw": {"ns": [1]}}]
-)
+@pytest.mark.parametrize("permissions", [None, [], "rw", {"rw": []}, {"rw": {"ns": "t"}}, {"rw": {"ns": [1]}}])
 def test_permissions_of_another_form_are_refused(verifier: TokenVerifier, permissions: Any) -> None:
     with pytest.raises(BadToken):
         verifier.verify(signed(p=permissions, id="t", a="rw"), "t")

@@ -37,9 +37,7 @@ def test_every_letter_is_whole_in_every_language(kind: EmailKind, language: Lang
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", NOTICES)
-def test_a_notice_says_what_was_done_and_what_to_do_and_leads_nowhere(
-    kind: NoticeKind, language: Language
-) -> None:
+def test_a_notice_says_what_was_done_and_what_to_do_and_leads_nowhere(kind: NoticeKind, language: Language) -> None:
     message = write_out(letter(kind, language), "<Bahar>")
     for part in (message.subject, message.text, message.html):
         assert re.search(SCRIPTS[language], part)

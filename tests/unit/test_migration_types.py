@@ -46,11 +46,7 @@ def test_the_checksum_is_of_the_bytes_and_does_not_depend_on_line_ends() -> None
 def test_a_chain_names_the_whole_history_before_it() -> None:
     first, second, other = migration("SELECT 1"), migration("SELECT 2", 2), migration("SELECT 3", 2)
     links = chains([first, second])
-    assert (
-        links[0]
-        == hashlib.sha256(bytes.fromhex(first.checksum)).hexdigest()
-        == chain(GENESIS, first.checksum)
-    )
+    assert links[0] == hashlib.sha256(bytes.fromhex(first.checksum)).hexdigest() == chain(GENESIS, first.checksum)
     assert links[1] == hashlib.sha256(bytes.fromhex(links[0] + second.checksum)).hexdigest()
     assert chains([first, other])[1] != links[1]
     assert chains([]) == []
@@ -61,11 +57,7 @@ def test_a_chain_names_the_whole_history_before_it() -> None:
     [
         ("SELECT 1", "make it", False),
         ("-- description: Makes it\nSELECT 1", "Makes it", False),
-        (
-            "\n-- why: because\n\n--Description :  Makes: it \n-- foreign_keys: off\nSELECT 1",
-            "Makes: it",
-            True,
-        ),
+        ("\n-- why: because\n\n--Description :  Makes: it \n-- foreign_keys: off\nSELECT 1", "Makes: it", True),
         ("-- Foreign-Keys: OFF\nSELECT 1", "make it", True),
         ("-- foreign_keys: on\nSELECT 1", "make it", False),
         ("-- description:\nSELECT 1", "make it", False),
@@ -73,9 +65,7 @@ def test_a_chain_names_the_whole_history_before_it() -> None:
         ("SELECT 1;\n-- description: too late", "make it", False),
     ],
 )
-def test_the_lines_at_the_top_say_what_it_is_and_how_it_runs(
-    sql: str, description: str, is_off: bool
-) -> None:
+def test_the_lines_at_the_top_say_what_it_is_and_how_it_runs(sql: str, description: str, is_off: bool) -> None:
     read = migration(sql)
     assert (read.description, read.foreign_keys_off) == (description, is_off)
 
@@ -128,15 +118,9 @@ def test_an_unreadable_migration_says_which_it_is_and_where() -> None:
         ("-- foreign_keys: no\nSELECT 1", "is `on` or `off`"),
         ("-- foreign_keys: off\n-- foreign_keys: on\nSELECT 1", "twice"),
         ("SELECT 1;\n-- foreign_keys: off\nSELECT 2", "line 2: `-- foreign_keys:` counts only before"),
-        (
-            "CREATE TABLE n (a); DROP TABLE t; ALTER TABLE n RENAME TO t",
-            "statement 2, line 1: this rebuilds table t",
-        ),
+        ("CREATE TABLE n (a); DROP TABLE t; ALTER TABLE n RENAME TO t", "statement 2, line 1: this rebuilds table t"),
         ('DROP TABLE IF EXISTS main."T"; ALTER TABLE main.n RENAME TO [t]', "this rebuilds table t"),
-        (
-            "-- foreign_keys: off\nALTER TABLE t RENAME TO o; CREATE TABLE t (a); DROP TABLE o",
-            "renaming t away",
-        ),
+        ("-- foreign_keys: off\nALTER TABLE t RENAME TO o; CREATE TABLE t (a); DROP TABLE o", "renaming t away"),
     ],
 )
 def test_what_no_database_should_be_given_is_refused(sql: str, why: str) -> None:
@@ -183,12 +167,7 @@ def test_every_fault_of_every_migration_is_told_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("versions", "why"),
-    [
-        ([2], "version 1 is missing"),
-        ([1, 3], "version 2 is missing"),
-        ([1, 1], "should stand here"),
-        ([1, 2, 1], "3"),
-    ],
+    [([2], "version 1 is missing"), ([1, 3], "version 2 is missing"), ([1, 1], "should stand here"), ([1, 2, 1], "3")],
 )
 def test_versions_that_are_not_in_a_row_are_refused(versions: list[int], why: str) -> None:
     with pytest.raises(BadMigration, match=why):
@@ -197,10 +176,7 @@ def test_versions_that_are_not_in_a_row_are_refused(versions: list[int], why: st
 
 def test_the_schema_that_ships_is_sound() -> None:
     files = sorted(BAHAR.glob("*.sql"))
-    read = [
-        Migration(version=int(file.name[:4]), name=file.stem[5:], sql=file.read_text("utf-8"))
-        for file in files
-    ]
+    read = [Migration(version=int(file.name[:4]), name=file.stem[5:], sql=file.read_text("utf-8")) for file in files]
     assert len(read) >= 7
     assert check_order(read) == []
     assert [fault for one in read for fault in check_migration(one)] == []

@@ -23,12 +23,7 @@ def moved(user: dict[str, Any] | None = None, **more: Any) -> Any:
 def test_a_user_arrives_as_they_were() -> None:
     found = moved({"emailVerified": 1, "role": "admin", "image": "http://i.example/1", "banned": 0}).user
     assert (found.user_id, found.email, found.name) == ("u1", "ada@example.com", "Ada")
-    assert (found.email_verified, found.role, found.image, found.banned) == (
-        True,
-        "admin",
-        "http://i.example/1",
-        False,
-    )
+    assert (found.email_verified, found.role, found.image, found.banned) == (True, "admin", "http://i.example/1", False)
     assert (found.created_at, found.updated_at) == ("2025-01-01T00:00:00.000Z", "2025-01-01T00:00:00.000Z")
 
 

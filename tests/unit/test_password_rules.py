@@ -8,12 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from freehold.auth.errors import (
-    PasswordCompromised,
-    PasswordTooLong,
-    PasswordTooPredictable,
-    PasswordTooShort,
-)
+from freehold.auth.errors import PasswordCompromised, PasswordTooLong, PasswordTooPredictable, PasswordTooShort
 from freehold.auth.passwords.common import _read, is_common
 from freehold.auth.passwords.rules import PasswordRules, words_of, words_of_service
 
@@ -49,60 +44,17 @@ COMMON = [
     *("01022010", "24121985", "19851224", "12241985"),  # days
     *("aaaaaaaa", "abcabcabc", "121212121212", "........", "!?!?!?!?"),  # repetitions
     # Something before it, around it, within it
-    *(
-        "!password",
-        "2026password",
-        " password",
-        "  kettle  ",
-        "password!!!!!!!!",
-        "(password)",
-        "!!sunshine2026!!",
-    ),
-    *(
-        "P@$$W0RD2026!!",
-        "!$unshine",
-        "123456password",
-        "iloveyou❤",
-        "password😀",
-        "!12345678!",
-        "12345monkey!",
-    ),
-    *(
-        "pass word",
-        "p a s s w o r d",
-        "pass_word_123",
-        "pass1word",
-        "p.a-s/s w.o-r/d",
-        "12 34 56 78",
-        "01.02.2010",
-    ),
+    *("!password", "2026password", " password", "  kettle  ", "password!!!!!!!!", "(password)", "!!sunshine2026!!"),
+    *("P@$$W0RD2026!!", "!$unshine", "123456password", "iloveyou❤", "password😀", "!12345678!", "12345monkey!"),
+    *("pass word", "p a s s w o r d", "pass_word_123", "pass1word", "p.a-s/s w.o-r/d", "12 34 56 78", "01.02.2010"),
     *("password.password", "Dragon-Dragon-Dragon", "1password2password", "sunshine7sunshine7"),
     *("drowssap", "enihsnus1", "asdfzxcv", "qwer-1234"),
     # Accents, strokes, and letters that only look like Latin ones
-    *(
-        "pässword",
-        "pa\u0308ssword",
-        "p\u0336a\u0336s\u0336s\u0336w\u0336o\u0336r\u0336d",
-        "ıloveyou",
-        "İloveyou",
-    ),
-    *(
-        "p\u0430ssw\u043erd",
-        "\u0440\u0430ssw\u043erd",
-        "\u0420ASSWORD",
-        "\u03a1ass\u03c9ord",
-        "\u13e2assword",
-    ),
+    *("pässword", "pa\u0308ssword", "p\u0336a\u0336s\u0336s\u0336w\u0336o\u0336r\u0336d", "ıloveyou", "İloveyou"),
+    *("p\u0430ssw\u043erd", "\u0440\u0430ssw\u043erd", "\u0420ASSWORD", "\u03a1ass\u03c9ord", "\u13e2assword"),
     *("ᴘᴀꜱꜱᴡᴏʀᴅ", "𝐩𝐚𝐬𝐬𝐰𝐨𝐫𝐝", "🅿🅰🆂🆂🆆🅾🆁🅳", "ⓟⓐⓢⓢⓦⓞⓡⓓ", "➊➋➌➍➎➏➐➑", "١٢٣٤٥٦٧٨", "1️⃣2️⃣3️⃣4️⃣5️⃣6️⃣7️⃣8️⃣"),
     # Characters that nobody sees
-    *(
-        "pass\u00adword",
-        "pass\u200bword",
-        "\u202epassword",
-        "password\x00",
-        "p\u2060assword",
-        "\u2800password\u3164",
-    ),
+    *("pass\u00adword", "pass\u200bword", "\u202epassword", "password\x00", "p\u2060assword", "\u2800password\u3164"),
 ]
 
 
@@ -148,15 +100,7 @@ async def test_what_is_too_short_or_too_long_is_told_so_first() -> None:
 @pytest.mark.parametrize(
     "password",
     [
-        *(
-            "freehold",
-            "freehold1",
-            "Freehold2026",
-            "fr33h0ld!!",
-            "freeholdfreehold",
-            "my-freehold",
-            "freehold-pw",
-        ),
+        *("freehold", "freehold1", "Freehold2026", "fr33h0ld!!", "freeholdfreehold", "my-freehold", "freehold-pw"),
         *("lovelace", "AdaLovelace1", "lovelace-1815", "ada.byron1", "adabyron99", "analytical7"),
         *("freehold-lovelace-12",),
         "password-lovelace",  # what is left is a common one
@@ -169,15 +113,7 @@ async def test_what_is_too_short_or_too_long_is_told_so_first() -> None:
             "fr\u0435\u0435h\u043eld9",
             "free\u200bhold99",
         ),
-        *(
-            "l-o-v-e-l-a-c-e",
-            "ecalevol12",
-            "lövelace12",
-            "lovelace.ada",
-            "a.d.a.b.y.r.o.n",
-            ADA[1],
-            "norybada1",
-        ),
+        *("l-o-v-e-l-a-c-e", "ecalevol12", "lövelace12", "lovelace.ada", "a.d.a.b.y.r.o.n", ADA[1], "norybada1"),
     ],
 )
 async def test_words_of_the_service_and_of_the_user_do_not_make_a_password(password: str) -> None:

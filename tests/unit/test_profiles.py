@@ -19,10 +19,7 @@ from freehold.sql.profiles import need_of, refusal
         ("savepoint x; release x", "read_only"),
         ("WITH replace AS (SELECT 1) SELECT replace(1, 2, 3)", "read_only"),
         ("WITH a AS (SELECT 1) SELECT * FROM a", "read_only"),
-        (
-            "WITH a AS (SELECT 1), replace(x) AS (SELECT 2) SELECT replace(x, 1, 2) FROM a, replace",
-            "read_only",
-        ),
+        ("WITH a AS (SELECT 1), replace(x) AS (SELECT 2) SELECT replace(x, 1, 2) FROM a, replace", "read_only"),
         ("WITH a AS (SELECT 1) VALUES (1)", "read_only"),
         ("PRAGMA main.table_info(x)", "read_only"),
         ("PRAGMA foreign_keys", "read_only"),

@@ -44,9 +44,7 @@ def test_every_test_that_the_security_pages_name_exists() -> None:
     text = (ROOT / "docs/security.md").read_text()
     named = set(re.findall(r"`((?:tests/\w+/)?test_\w+\.py)`", text))
     assert len(named) > 50
-    missing = [
-        name for name in named if not (ROOT / (name if "/" in name else f"tests/e2e/{name}")).is_file()
-    ]
+    missing = [name for name in named if not (ROOT / (name if "/" in name else f"tests/e2e/{name}")).is_file()]
     assert [name for name in missing if not list((ROOT / "tests").glob(f"*/{name}"))] == []
     model = text.split("## Threat model", 1)[1].split("\n## ", 1)[0]
     rows = [line for line in model.splitlines() if line.startswith("| ")][1:]

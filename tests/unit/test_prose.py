@@ -26,9 +26,7 @@ _HABITS = re.compile(
     """,
     re.VERBOSE,
 )
-_IN_CODE = re.compile(
-    r"\b(?:[Ss]ome|[Ee]very|[Aa]ny)body\b|\bUTC moment\b|; gives (?:how|that|the)\b|[\w,] so many\b"
-)
+_IN_CODE = re.compile(r"\b(?:[Ss]ome|[Ee]very|[Aa]ny)body\b|\bUTC moment\b|; gives (?:how|that|the)\b|[\w,] so many\b")
 SOURCE = ROOT / "src/freehold"
 _PAGES = sorted(
     path
@@ -51,9 +49,7 @@ def test_help_is_plain_english(words: tuple[str, ...]) -> None:
     assert not [text for text in texts if _HABITS.search(" ".join(text.split()))]
 
 
-@pytest.mark.parametrize(
-    "package", sorted({path.relative_to(SOURCE).parts[0] for path in SOURCE.rglob("*.py")})
-)
+@pytest.mark.parametrize("package", sorted({path.relative_to(SOURCE).parts[0] for path in SOURCE.rglob("*.py")}))
 def test_docstrings_comments_and_messages_are_plain_english(package: str) -> None:
     at = SOURCE / package
     found = [

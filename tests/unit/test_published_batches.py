@@ -25,9 +25,7 @@ class _Capture(msgspec.Struct):
 
 # What the client of the first release with this form sent for these migrations, byte by byte. Never edit it: such
 # clients are in the field. A form that is new gets a file of its own.
-CAPTURE = msgspec.json.decode(
-    (Path(__file__).parent / "captures/batches_of_clients.json").read_bytes(), type=_Capture
-)
+CAPTURE = msgspec.json.decode((Path(__file__).parent / "captures/batches_of_clients.json").read_bytes(), type=_Capture)
 PUBLISHED = PublishedBatches(History(CAPTURE.migrations))
 
 
@@ -89,10 +87,7 @@ def _edited() -> Iterator[tuple[str, Batch]]:
             before, behind = own.steps[:at], own.steps[at + 1 :]
             yield f"{at} left out", Batch(before + behind)
             yield f"{at} twice", Batch((*before, step, step, *behind))
-            yield (
-                f"{at} with a space",
-                _with(own, at, msgspec.structs.replace(step.stmt, sql=f"{step.stmt.sql} ")),
-            )
+            yield (f"{at} with a space", _with(own, at, msgspec.structs.replace(step.stmt, sql=f"{step.stmt.sql} ")))
             yield (
                 f"{at} in capitals",
                 _with(own, at, msgspec.structs.replace(step.stmt, sql=_other_case(step.stmt.sql or ""))),

@@ -80,10 +80,7 @@ async def test_all_faults_are_told_at_once_with_the_files_names(tmp_path: Path) 
     }
     assert {fault.split(": ")[0] for fault in faults} == set(expected)
     for file_name, reason in expected.items():
-        assert any(fault.startswith(f"{file_name}: ") and reason in fault for fault in faults), (
-            file_name,
-            faults,
-        )
+        assert any(fault.startswith(f"{file_name}: ") and reason in fault for fault in faults), (file_name, faults)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +92,7 @@ async def test_versions_start_at_1(tmp_path: Path, name: str, reason: str) -> No
     assert reason in fault
 
 
-@pytest.mark.parametrize(
-    "name", ["٠٠٠١_arabic_digits", "0001_two__marks", "0001_", "0001_end_", "0001_a b", "0001_é"]
-)
+@pytest.mark.parametrize("name", ["٠٠٠١_arabic_digits", "0001_two__marks", "0001_", "0001_end_", "0001_a b", "0001_é"])
 async def test_odd_names_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.sql").write_text("CREATE TABLE a (x);")
     [fault] = await faults_of(tmp_path)

@@ -31,8 +31,7 @@ CREATE INDEX words_word ON words (word);"""
 OFF = "-- foreign_keys: off\n"
 CONTRACT = "-- phase: contract\n-- min_app: 2.0\n"
 ODD_CHECK = (
-    OFF
-    + 'CREATE TABLE odd_new (id INTEGER PRIMARY KEY, "a b" TEXT CHECK ("a b" <> \'x\')); INSERT INTO odd_new (id, '
+    OFF + 'CREATE TABLE odd_new (id INTEGER PRIMARY KEY, "a b" TEXT CHECK ("a b" <> \'x\')); INSERT INTO odd_new (id, '
     '"a b") SELECT id, "a b" FROM odd; DROP TABLE odd; ALTER TABLE odd_new RENAME TO odd'
 )
 
@@ -42,9 +41,7 @@ async def found(tmp_path: Path, sql: str, *, before: str = BEFORE) -> list[Findi
     (tmp_path / "0001_begin.sql").write_text(before)
     (tmp_path / "0002_change_it.sql").write_text(sql)
     linted = await lint_folder(tmp_path)
-    return [
-        finding for finding in linted.findings if finding.file.startswith("0002") and finding.code != "FH024"
-    ]
+    return [finding for finding in linted.findings if finding.file.startswith("0002") and finding.code != "FH024"]
 
 
 BAD = {
@@ -59,10 +56,7 @@ BAD = {
         + REBUILD.format(column="")
         .replace(", note TEXT)", ")")
         .replace("id, word, note", "id, word")
-        .replace(
-            "CREATE VIEW noted AS SELECT id FROM words WHERE note IS NOT NULL;",
-            "CREATE VIEW noted AS SELECT 1;",
-        ),
+        .replace("CREATE VIEW noted AS SELECT id FROM words WHERE note IS NOT NULL;", "CREATE VIEW noted AS SELECT 1;"),
     ],
     "FH102": [
         "ALTER TABLE cards RENAME TO flashcards",
@@ -82,8 +76,7 @@ BAD = {
         "ALTER TABLE cards ADD COLUMN twice INTEGER AS (n + n) NOT NULL",
         "ALTER TABLE cards ADD COLUMN twice INTEGER AS (n + n) CHECK (twice < 100)",
         OFF + REBUILD.format(column=", lower_word TEXT AS (lower(word)) UNIQUE"),
-        OFF
-        + REBUILD.format(column=', l TEXT AS (lower(word)), "l l" TEXT AS (l || l) CHECK ("l l" <> \'\')'),
+        OFF + REBUILD.format(column=', l TEXT AS (lower(word)), "l l" TEXT AS (l || l) CHECK ("l l" <> \'\')'),
     ],
     "FH105": [
         "CREATE INDEX words_note ON words (note)",
@@ -121,10 +114,7 @@ BAD = {
         "CREATE TABLE a (v F32_BLOB(3))",
         "ALTER TABLE cards ADD COLUMN twice INTEGER AS (n + n)",
     ],
-    "FH110": [
-        "REPLACE INTO words (id, word) VALUES (1, 'a')",
-        "UPDATE OR IGNORE words SET word = 'b' WHERE id = 1",
-    ],
+    "FH110": ["REPLACE INTO words (id, word) VALUES (1, 'a')", "UPDATE OR IGNORE words SET word = 'b' WHERE id = 1"],
     "FH111": [
         "-- phase: shrink\nSELECT 1",
         "-- phase: contract\nSELECT 1",
@@ -157,9 +147,7 @@ GOOD = [
     'ALTER TABLE words ADD COLUMN "references" INTEGER DEFAULT 1',
     "-- allow: FH109 one engine\n"
     + OFF
-    + REBUILD.format(
-        column=", kind TEXT DEFAULT 'a', again TEXT AS (kind || kind) UNIQUE CHECK (again <> '')"
-    ),
+    + REBUILD.format(column=", kind TEXT DEFAULT 'a', again TEXT AS (kind || kind) UNIQUE CHECK (again <> '')"),
     OFF + REBUILD.format(column=", kind TEXT NOT NULL DEFAULT 'noun'"),
     "INSERT INTO words (id, word) VALUES (1, 'now') ON CONFLICT DO NOTHING",
     "INSERT OR IGNORE INTO words (id, word) VALUES (1, 'a')",
@@ -216,9 +204,7 @@ def test_every_rule_that_looks_at_sql_is_tried_here() -> None:
         ("SELECT 'open", "FH001"), ("CREATE TABLE words (a)", "FH010"), ("SELECT nonsense FROM nowhere", "FH010"),
     ],
 )  # fmt: skip
-async def test_what_no_applier_takes_has_a_code_too_and_cannot_be_waived(
-    tmp_path: Path, sql: str, code: str
-) -> None:
+async def test_what_no_applier_takes_has_a_code_too_and_cannot_be_waived(tmp_path: Path, sql: str, code: str) -> None:
     assert code in {one.code for one in await found(tmp_path, sql)}
     waived = await found(tmp_path, f"-- allow: {code} please\n{sql}")
     assert code in {one.code for one in waived}
@@ -229,9 +215,7 @@ async def test_a_contract_in_one_release_with_its_expand_is_too_early(tmp_path: 
     first = await sealed_at(tmp_path)
     (tmp_path / "0002_add_kind.sql").write_text("ALTER TABLE words ADD COLUMN kind TEXT")
     second = await sealed_at(tmp_path)
-    (tmp_path / "0003_drop_note.sql").write_text(
-        CONTRACT + "DROP VIEW noted; ALTER TABLE words DROP COLUMN note"
-    )
+    (tmp_path / "0003_drop_note.sql").write_text(CONTRACT + "DROP VIEW noted; ALTER TABLE words DROP COLUMN note")
     codes = {one.code for one in (await lint_folder(tmp_path, first)).findings}
     assert "FH112" in codes
     assert "FH112" not in {one.code for one in (await lint_folder(tmp_path, second)).findings}
@@ -280,19 +264,14 @@ async def test_edited_missing_renamed_and_unsealed_files_are_told(tmp_path: Path
 def test_two_branches_that_take_the_same_number_conflict_in_git(tmp_path: Path) -> None:
     def git(*words: str) -> subprocess.CompletedProcess[str]:
         setup = ["-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main"]
-        return subprocess.run(
-            ["git", *setup, *words], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        return subprocess.run(["git", *setup, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
 
     def commit(name: str, versions: list[int]) -> None:
         linted = [(version, f"CREATE TABLE {name}{version} (a);\n") for version in versions]
         for version, sql in linted:
             (tmp_path / f"{version:04}_add_{name}.sql").write_text(sql)
         subprocess.run(
-            [ROOT / ".venv/bin/freehold", "registry", "seal", "."],
-            cwd=tmp_path,
-            check=True,
-            capture_output=True,
+            [ROOT / ".venv/bin/freehold", "registry", "seal", "."], cwd=tmp_path, check=True, capture_output=True
         )
         assert git("add", "-A").returncode == 0
         assert git("commit", "-qm", name).returncode == 0
@@ -311,9 +290,7 @@ def test_two_branches_that_take_the_same_number_conflict_in_git(tmp_path: Path) 
         parse_sum_file((tmp_path / SUM_FILE).read_text())
 
 
-async def test_a_waiver_for_published_files_is_taken_from_the_folder_and_must_be_of_use(
-    tmp_path: Path,
-) -> None:
+async def test_a_waiver_for_published_files_is_taken_from_the_folder_and_must_be_of_use(tmp_path: Path) -> None:
     assert {one.code for one in await found(tmp_path, "DELETE FROM cards")} == {"FH107"}
     waiver = '[[waiver]]\nversion = 2\nrule = "FH107"\nreason = "few rows"\n'
     (tmp_path / "registry.toml").write_text(waiver)

@@ -124,9 +124,7 @@ LOSSES = [
 
 
 @pytest.mark.parametrize("steps", LOSSES)
-async def test_rows_and_values_that_go_under_an_unchanged_name_are_found(
-    tmp_path: Path, steps: list[str]
-) -> None:
+async def test_rows_and_values_that_go_under_an_unchanged_name_are_found(tmp_path: Path, steps: list[str]) -> None:
     found = await linted(tmp_path, BEFORE, *steps)
     assert "FH116" in {one.code for one in found}, found
 
@@ -174,9 +172,7 @@ KEPT = [
 
 
 @pytest.mark.parametrize("steps", KEPT)
-async def test_a_rebuild_that_keeps_or_turns_what_was_there_is_left_alone(
-    tmp_path: Path, steps: list[str]
-) -> None:
+async def test_a_rebuild_that_keeps_or_turns_what_was_there_is_left_alone(tmp_path: Path, steps: list[str]) -> None:
     assert await linted(tmp_path, BEFORE, *steps) == []
 
 
@@ -242,20 +238,14 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize(("sql", "codes"), SEARCHES)
-async def test_virtual_tables_keep_their_rows_and_indexes_fit_them(
-    tmp_path: Path, sql: str, codes: set[str]
-) -> None:
+async def test_virtual_tables_keep_their_rows_and_indexes_fit_them(tmp_path: Path, sql: str, codes: set[str]) -> None:
     found = await linted(tmp_path, SEARCH, f"{ALLOW}{OFF}{sql}")
     assert {one.code for one in found} == codes, found
 
 
 async def test_an_index_without_its_table_gets_advice_of_its_own(tmp_path: Path) -> None:
-    [found] = await linted(
-        tmp_path, SEARCH, f"{ALLOW}{CONTRACT}{OFF}DROP TRIGGER letter_ai; DROP TABLE letter"
-    )
-    assert found.message == (
-        "letter_fts can no longer be read: the table or a column that it indexes is gone"
-    )
+    [found] = await linted(tmp_path, SEARCH, f"{ALLOW}{CONTRACT}{OFF}DROP TRIGGER letter_ai; DROP TABLE letter")
+    assert found.message == ("letter_fts can no longer be read: the table or a column that it indexes is gone")
     assert found.fix.startswith("Drop it too, or make it again")
 
 
@@ -269,9 +259,7 @@ CREATE TRIGGER logged AFTER UPDATE ON word BEGIN INSERT INTO log (what) VALUES (
         assert [one.code for one in found] == codes
 
 
-async def test_what_a_release_before_did_is_not_told_again_and_a_waiver_for_it_stays_of_use(
-    tmp_path: Path,
-) -> None:
+async def test_what_a_release_before_did_is_not_told_again_and_a_waiver_for_it_stays_of_use(tmp_path: Path) -> None:
     found = await linted(tmp_path, BEFORE, f"{OFF}DROP TABLE t; CREATE TABLE t {SHAPE}")
     assert [(one.code, one.line, one.statement) for one in found] == [("FH116", 2, 1)]
     whole = await lint_folder(tmp_path)

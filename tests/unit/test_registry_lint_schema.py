@@ -145,9 +145,7 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("code", "files"), [(code, files) for code, cases in BAD.items() for files in cases])
-async def test_what_breaks_a_rule_is_found_where_it_stands(
-    tmp_path: Path, code: str, files: list[str]
-) -> None:
+async def test_what_breaks_a_rule_is_found_where_it_stands(tmp_path: Path, code: str, files: list[str]) -> None:
     findings = [one for one in await found(tmp_path, *files) if one.code == code]
     assert len(findings) == 1, await found(tmp_path, *files)
     assert (findings[0].line > 0, findings[0].severity) == (True, RULES[code].severity)
@@ -162,20 +160,15 @@ async def test_what_keeps_the_rules_is_left_alone(tmp_path: Path, files: list[st
 
 async def test_a_foreign_key_without_its_parent_says_what_is_missing(tmp_path: Path) -> None:
     sql = (
-        P
-        + "CREATE TABLE c (id INTEGER PRIMARY KEY, x REFERENCES p (gone), y REFERENCES p, z REFERENCES nowhere (id));"
+        P + "CREATE TABLE c (id INTEGER PRIMARY KEY, x REFERENCES p (gone), y REFERENCES p, z REFERENCES nowhere (id));"
     )
-    told = {
-        one.message for one in await found(tmp_path, sql + "CREATE INDEX a ON c (x); CREATE INDEX b ON c (y)")
-    }
+    told = {one.message for one in await found(tmp_path, sql + "CREATE INDEX a ON c (x); CREATE INDEX b ON c (y)")}
     assert "c (x) references p: `p` has no column gone" in told
     assert "c (z) references nowhere: there is no table `nowhere`" in told
     assert not any("c (y)" in message for message in told)
 
 
-async def test_what_was_released_before_a_rule_came_is_not_told_unless_it_can_be_mended(
-    tmp_path: Path,
-) -> None:
+async def test_what_was_released_before_a_rule_came_is_not_told_unless_it_can_be_mended(tmp_path: Path) -> None:
     sql = trigger("UPDATE t SET a = datetime('now')") + ";CREATE TABLE a (b TEXT REFERENCES nowhere)"
     assert {one.code for one in await found(tmp_path, sql)} == {"FH119", "FH122", "FH123"}
     whole = await lint_folder(tmp_path)
@@ -192,9 +185,7 @@ async def test_a_waiver_without_a_version_holds_for_the_whole_folder(tmp_path: P
     (tmp_path / "registry.toml").write_text(waiver)
     assert await found(tmp_path, "CREATE TABLE a (b)", "CREATE TABLE c (d)") == []
     told = await found(tmp_path, "CREATE TABLE a (b PRIMARY KEY)", "CREATE TABLE c (d PRIMARY KEY)")
-    assert [str(one) for one in told] == [
-        "registry.toml: warning FH113 waiver: FH122 found nothing in any version"
-    ]
+    assert [str(one) for one in told] == ["registry.toml: warning FH113 waiver: FH122 found nothing in any version"]
     (tmp_path / "registry.toml").write_text(waiver.replace("FH122", "FH010"))
     told = await found(tmp_path, "CREATE TABLE a (b PRIMARY KEY)", "CREATE TABLE c (d PRIMARY KEY)")
     assert [one.message for one in told] == ["FH010 cannot be waived"]
@@ -225,18 +216,13 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("sql", "fix"), REFUSALS.items())
 async def test_the_advice_fits_what_sqlite_refuses(tmp_path: Path, sql: str, fix: str) -> None:
-    before = (
-        T
-        + "CREATE VIEW v AS SELECT a FROM t; CREATE TABLE c (id INTEGER PRIMARY KEY, t_id REFERENCES t (id));"
-    )
+    before = T + "CREATE VIEW v AS SELECT a FROM t; CREATE TABLE c (id INTEGER PRIMARY KEY, t_id REFERENCES t (id));"
     [one] = [one for one in await found(tmp_path, before, sql) if one.file.startswith("0002")]
     assert one.code == "FH010", one
     assert fix in one.fix, one
 
 
-async def test_what_never_ends_is_refused_with_advice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_never_ends_is_refused_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("freehold.migrate.snapshot._SCRATCH_S", 0.5)
     (tmp_path / "0001_begin.sql").write_text(
         "CREATE TABLE t (n INTEGER PRIMARY KEY);\n"
@@ -260,9 +246,7 @@ async def test_the_advice_fits_what_is_wrong_with_a_file(tmp_path: Path) -> None
     for name, (data, _) in files.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "0005_folder.sql").mkdir()
-    told = {
-        one.file: one.fix for one in (await lint_folder(tmp_path)).findings if one.code in {"FH001", "FH020"}
-    }
+    told = {one.file: one.fix for one in (await lint_folder(tmp_path)).findings if one.code in {"FH001", "FH020"}}
     for name, (_, fix) in files.items():
         assert fix in told[name], (name, told)
     assert "may be read" in told["0005_folder.sql"]

@@ -158,9 +158,7 @@ async def test_a_published_migration_with_other_sql_is_refused_and_nothing_is_pu
     edited = history(3)
     edited[1] = Migration(version=2, name="add_t2", sql="CREATE TABLE t2 (x, y);\n")
     for act in (registry.publish, registry.plan):
-        with pytest.raises(
-            PublishedMigrationChanged, match="migration 2 was already published with other SQL"
-        ):
+        with pytest.raises(PublishedMigrationChanged, match="migration 2 was already published with other SQL"):
             await act(edited)
     assert len(store.rows) == 2
 
@@ -357,8 +355,7 @@ async def test_the_same_sql_again_is_told_with_its_version() -> None:
 async def test_the_same_request_twice_at_once_publishes_once() -> None:
     store = Store()
     outcomes = await asyncio.gather(
-        *(registry_on(store).register("CREATE TABLE a (x);", "add a") for _ in range(4)),
-        return_exceptions=True,
+        *(registry_on(store).register("CREATE TABLE a (x);", "add a") for _ in range(4)), return_exceptions=True
     )
     assert len(store.rows) == 1
     assert sum(isinstance(outcome, AlreadyPublished) for outcome in outcomes) == 3

@@ -52,9 +52,7 @@ def test_messages_that_differ_only_in_rowids_values_and_names_are_one_group() ->
     ):
         letters = random.Random(5)
         errors = [
-            form.format(
-                n=n, word="".join(letters.choices(string.ascii_lowercase, k=9)), name=new_database_name()
-            )
+            form.format(n=n, word="".join(letters.choices(string.ascii_lowercase, k=9)), name=new_database_name())
             for n in range(300)
         ]
         [(tenants, error)] = grouped(*errors)

@@ -62,9 +62,7 @@ def test_however_often_it_is_refused_one_is_tried() -> None:
     assert throttle.room == 8
 
 
-@pytest.mark.parametrize(
-    ("duration_ms", "rounds"), [(10, 100), (20, 50), (100, 10), (900, 1), (5000, 1), (1, 100)]
-)
+@pytest.mark.parametrize(("duration_ms", "rounds"), [(10, 100), (20, 50), (100, 10), (900, 1), (5000, 1), (1, 100)])
 def test_a_second_of_work_is_as_many_rounds_as_the_last_took(duration_ms: float, rounds: int) -> None:
     throttle = Throttle(most=4)
     served(throttle, 50, duration_ms)

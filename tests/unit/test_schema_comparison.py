@@ -139,9 +139,7 @@ async def test_so_is_what_belongs_to_a_table(one: str, other: str) -> None:
 async def test_the_order_of_triggers_that_fire_at_once_is_a_difference() -> None:
     one, two = ON_T.format("g AFTER INSERT", "", 1), ON_T.format("h AFTER INSERT", "", 2)
     first, second = await schema_of([T, one, two]), await schema_of([T, two, one])
-    assert differences(first, second) == [
-        "triggers of t fire in a different order: h, g were made in this one"
-    ]
+    assert differences(first, second) == ["triggers of t fire in a different order: h, g were made in this one"]
     assert first.fingerprint != second.fingerprint
 
 

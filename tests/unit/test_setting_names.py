@@ -47,10 +47,7 @@ def test_every_setting_with_a_letter_left_out_or_two_exchanged_is_noticed() -> N
         if len(known) < 8:
             continue
         at = len(known) // 2
-        for name in (
-            known[:at] + known[at + 1 :],
-            f"{known[:at]}{known[at + 1]}{known[at]}{known[at + 2 :]}",
-        ):
+        for name in (known[:at] + known[at + 1 :], f"{known[:at]}{known[at + 1]}{known[at]}{known[at + 2 :]}"):
             if name not in KNOWN:
                 assert [found for found, _ in misspelt([name], KNOWN)] == [name]
 
@@ -60,10 +57,7 @@ def test_settings_and_the_variables_of_other_programs_are_left_alone() -> None:
 
 
 def test_in_a_file_of_ones_own_short_names_are_looked_at_too() -> None:
-    assert misspelt(["port", "PROT", "LOG_FILE"], KNOWN, is_own_file=True) == [
-        ("port", "PORT"),
-        ("PROT", "PORT"),
-    ]
+    assert misspelt(["port", "PROT", "LOG_FILE"], KNOWN, is_own_file=True) == [("port", "PORT"), ("PROT", "PORT")]
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,7 @@ def test_an_empty_value_counts_as_unset() -> None:
 
 def test_every_bad_variable_is_reported_at_once_one_line_each() -> None:
     with pytest.raises(BadSettings) as caught:
-        load_settings(
-            {"PORT": "abc", "LOG_LEVEL": "loud", "TENANT_MAX_SIZE_MB": "0", "BETTER_AUTH_SECRET": "short"}
-        )
+        load_settings({"PORT": "abc", "LOG_LEVEL": "loud", "TENANT_MAX_SIZE_MB": "0", "BETTER_AUTH_SECRET": "short"})
     named = [fault.split(":")[0] for fault in caught.value.faults]
     assert sorted(named) == ["BETTER_AUTH_SECRET", "LOG_LEVEL", "PORT", "TENANT_MAX_SIZE_MB"]
     assert all("\n" not in fault for fault in caught.value.faults)
@@ -48,9 +46,7 @@ def test_a_bad_secret_is_named_but_never_shown() -> None:
 
 def test_a_secret_prints_as_stars_everywhere() -> None:
     settings = load_settings({"BETTER_AUTH_SECRET": "s" * 40})
-    assert (
-        "ssss" not in f"{settings} {settings!r} {settings.better_auth_secret} {settings.better_auth_secret!r}"
-    )
+    assert "ssss" not in f"{settings} {settings!r} {settings.better_auth_secret} {settings.better_auth_secret!r}"
     assert f"{settings.better_auth_secret:>5}" == "  ***"
     assert settings.better_auth_secret.reveal() == "s" * 40
     assert Secret("") == ""
@@ -148,9 +144,7 @@ def test_a_bad_setting_of_turso_is_named(name: str, value: str) -> None:
         ({"OIDC_SCOPES": "email"}, "OIDC_SCOPES: `openid` must be among them"),
     ],
 )
-def test_a_provider_to_sign_in_with_is_set_up_whole_or_not_at_all(
-    variables: dict[str, str], fault: str
-) -> None:
+def test_a_provider_to_sign_in_with_is_set_up_whole_or_not_at_all(variables: dict[str, str], fault: str) -> None:
     with pytest.raises(BadSettings) as bad:
         load_settings(variables)
     assert any(line.startswith(fault) for line in bad.value.faults), bad.value.faults
@@ -210,8 +204,7 @@ def test_an_sqld_of_its_own_is_shared_with_no_tenant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "means"),
-    [("local", "local"), ("external", "external"), ("here", "local"), ("elsewhere", "external")],
+    ("word", "means"), [("local", "local"), ("external", "external"), ("here", "local"), ("elsewhere", "external")]
 )
 def test_words_of_an_earlier_version_are_understood(word: str, means: str) -> None:
     assert load_settings({"REGISTRY_SIGNING": word}).registry_signing == means

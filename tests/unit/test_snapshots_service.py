@@ -236,9 +236,7 @@ async def test_a_database_whose_engine_refuses_it_replays_and_that_is_said_once(
     assert events(lines) == ["snapshot.built", "snapshot.refused"]
 
 
-async def test_a_snapshot_of_another_engine_counts_when_the_first_tenant_has_proven_it(
-    tmp_path: Path,
-) -> None:
+async def test_a_snapshot_of_another_engine_counts_when_the_first_tenant_has_proven_it(tmp_path: Path) -> None:
     world = MovingRegistry(ONE, TWO)
     world.snapshots = Snapshots(world.now, world.scratch, prove=True)
     targets = [Counted(SqliteTarget(tmp_path / f"{number}.db")) for number in range(3)]
@@ -261,9 +259,7 @@ async def test_a_tenant_that_others_worked_on_proves_nothing(tmp_path: Path) -> 
     assert world.snapshots._proven == set()
 
 
-async def test_an_engine_that_makes_something_else_of_the_migrations_goes_on_replaying(
-    tmp_path: Path,
-) -> None:
+async def test_an_engine_that_makes_something_else_of_the_migrations_goes_on_replaying(tmp_path: Path) -> None:
     world = MovingRegistry("CREATE TABLE word (text)", "INSERT INTO word VALUES (upper('a'))")
     world.snapshots = Snapshots(world.now, world.scratch, prove=True)
 

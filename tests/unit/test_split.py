@@ -45,10 +45,7 @@ def sqls(script: str) -> list[str]:
         ("SELECT 1;\r\nSELECT\r\n2;\r\n", ["SELECT 1", "SELECT\r\n2"]),
         (f"{TRIGGER};SELECT 1", [TRIGGER, "SELECT 1"]),
         (TRIGGER, [TRIGGER]),
-        (
-            f"create /* c */ temp\ntrigger{TRIGGER[14:]}; X",
-            [f"create /* c */ temp\ntrigger{TRIGGER[14:]}", "X"],
-        ),
+        (f"create /* c */ temp\ntrigger{TRIGGER[14:]}; X", [f"create /* c */ temp\ntrigger{TRIGGER[14:]}", "X"]),
         ('CREATE TABLE trigger_log (begin_at, "END" TEXT); END', None),
         ("CREATE VIEW begin_end AS SELECT CASE 1 WHEN 1 THEN 2 END; SELECT 1", None),
         ("SELECT كلمة; SELECT 'قلم؛;'", ["SELECT كلمة", "SELECT 'قلم؛;'"]),
@@ -102,8 +99,7 @@ def test_a_script_over_a_mebibyte_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit",
-    ["CREATE TRIGGER; ", "; ", "'' ", "a;", "/* ", "[", "--;\n", ";END x", "CREATE TRIGGER ;END;", "-", "(("],
+    "unit", ["CREATE TRIGGER; ", "; ", "'' ", "a;", "/* ", "[", "--;\n", ";END x", "CREATE TRIGGER ;END;", "-", "(("]
 )
 @pytest.mark.parametrize("opening", ["", "CREATE TRIGGER ", "'", "SELECT "])
 def test_a_hostile_script_takes_no_more_than_its_length(opening: str, unit: str) -> None:
@@ -120,12 +116,8 @@ def test_a_hostile_script_takes_no_more_than_its_length(opening: str, unit: str)
 
 # Properties --------------------------------------------------------------------------------------
 
-NAMES = st.sampled_from(
-    ["t", "begin_x", "xend", "trigger1", '"a;b"', '"END;"', "[x;y]", "`;`", "قلم", "end_"]
-)
-STRINGS = st.text(alphabet="a;'\n\r-/*\"[]` ENDق", max_size=12).map(
-    lambda text: "'" + text.replace("'", "''") + "'"
-)
+NAMES = st.sampled_from(["t", "begin_x", "xend", "trigger1", '"a;b"', '"END;"', "[x;y]", "`;`", "قلم", "end_"])
+STRINGS = st.text(alphabet="a;'\n\r-/*\"[]` ENDق", max_size=12).map(lambda text: "'" + text.replace("'", "''") + "'")
 LITERALS = st.one_of(
     STRINGS, st.integers(0, 999).map(str), st.just("x'3b'"), st.just("CASE WHEN 1 THEN ';' ELSE NULL END")
 )
@@ -140,9 +132,7 @@ GAPS = st.one_of(st.sampled_from([" ", "\n", "\r\n", "\t", "  \n "]), COMMENTS)
 def plain_statements(draw: st.DrawFn) -> str:
     gap = draw(GAPS)
     values = draw(st.lists(LITERALS, min_size=1, max_size=3))
-    form = draw(
-        st.sampled_from(["INSERT INTO {n} VALUES ({v})", "SELECT{g}{v}", "CREATE TABLE {n} (begin, [end;])"])
-    )
+    form = draw(st.sampled_from(["INSERT INTO {n} VALUES ({v})", "SELECT{g}{v}", "CREATE TABLE {n} (begin, [end;])"]))
     return form.format(n=draw(NAMES), v=", ".join(values), g=gap)
 
 
@@ -150,9 +140,7 @@ def plain_statements(draw: st.DrawFn) -> str:
 def triggers(draw: st.DrawFn) -> str:
     body = draw(st.lists(plain_statements(), min_size=1, max_size=3))
     gap = draw(GAPS)
-    head = draw(
-        st.sampled_from(["CREATE TRIGGER", "create temp trigger", "CREATE\nTEMPORARY TRIGGER IF NOT EXISTS"])
-    )
+    head = draw(st.sampled_from(["CREATE TRIGGER", "create temp trigger", "CREATE\nTEMPORARY TRIGGER IF NOT EXISTS"]))
     end = draw(st.sampled_from(["END", "end", "End"]))
     joined = "".join(f"{gap}{statement}{gap};" for statement in body)
     return f"{head} {draw(NAMES)} AFTER INSERT ON {draw(NAMES)} BEGIN{joined}{gap}{end}"
@@ -160,9 +148,7 @@ def triggers(draw: st.DrawFn) -> str:
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(GAPS, st.one_of(plain_statements(), triggers()), GAPS), max_size=6), st.booleans())
-def test_joined_statements_come_back_as_they_were(
-    pieces: list[tuple[str, str, str]], is_closed: bool
-) -> None:
+def test_joined_statements_come_back_as_they_were(pieces: list[tuple[str, str, str]], is_closed: bool) -> None:
     script = ";".join(f"{before}{statement}{after}" for before, statement, after in pieces)
     assert sqls(script + (";" if is_closed else "")) == [statement for _, statement, _ in pieces]
 
@@ -204,9 +190,7 @@ def test_any_soup_is_cut_where_sqlite_says_that_a_statement_is_complete(soup: st
 
 
 def schema_of(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    return connection.execute(
-        "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY 1"
-    ).fetchall()
+    return connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY 1").fetchall()
 
 
 @st.composite
@@ -215,9 +199,7 @@ def schemas(draw: st.DrawFn) -> str:
     statements = []
     for number in range(draw(st.integers(1, 4))):
         default = draw(STRINGS)
-        statements.append(
-            f'CREATE TABLE "t;{number}" ({draw(gaps)} a TEXT DEFAULT {default}, "END" {draw(gaps)})'
-        )
+        statements.append(f'CREATE TABLE "t;{number}" ({draw(gaps)} a TEXT DEFAULT {default}, "END" {draw(gaps)})')
         if draw(st.booleans()):
             statements.append(
                 f'CREATE TRIGGER "r;{number}" AFTER INSERT ON "t;{number}" BEGIN {draw(gaps)}'

@@ -63,9 +63,7 @@ def test_migrations_are_cut_as_before(seed: int) -> None:
         assert now(sql) == before(sql), repr(sql)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "schema_registry").rglob("*.sql")), ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", sorted((ROOT / "schema_registry").rglob("*.sql")), ids=lambda path: path.name)
 def test_the_registry_that_ships_is_cut_as_before(path: Path) -> None:
     sql = path.read_text()
     assert now(sql) == before(sql) is not None

@@ -40,9 +40,7 @@ class SimulatedServers:
         self.servers: list[Server] = []
         self.fails = 0
         self.passing = asyncio.Event()
-        self.supervisor = Supervisor(
-            self.start, sleep=self.sleep, now=lambda: self.now, random=lambda: 0.999999
-        )
+        self.supervisor = Supervisor(self.start, sleep=self.sleep, now=lambda: self.now, random=lambda: 0.999999)
 
     async def start(self) -> Child | None:
         if self.fails:

@@ -160,9 +160,7 @@ async def test_one_tenant_never_has_all_places(world: TimedTurns) -> None:
     third.cancel()
 
 
-async def test_a_tenant_whose_calls_are_quick_has_more_of_them_at_once_until_one_is_long(
-    world: TimedTurns,
-) -> None:
+async def test_a_tenant_whose_calls_are_quick_has_more_of_them_at_once_until_one_is_long(world: TimedTurns) -> None:
     quick = [await world.enter("quick"), await world.enter("quick")]
     for _ in range(40):
         world.clock.now += 0.001
@@ -254,9 +252,7 @@ async def test_a_place_is_free_only_when_sqld_is_known_to_have_ended(world: Time
     assert world.turns.held == 0
 
 
-async def test_the_next_step_of_a_stream_gets_in_when_its_tenants_others_wait_for_it(
-    world: TimedTurns,
-) -> None:
+async def test_the_next_step_of_a_stream_gets_in_when_its_tenants_others_wait_for_it(world: TimedTurns) -> None:
     waiting_for_its_lock = [await world.enter("a"), await world.enter("a"), await world.enter("b")]
     (await world.enter("a", goes_on=True)).leave()
     for turn in waiting_for_its_lock:
@@ -302,9 +298,7 @@ async def test_calls_that_say_so_and_take_long_are_few(world: TimedTurns) -> Non
         each.cancel()
 
 
-async def test_the_heaviest_gives_way_to_who_is_light_when_all_places_are_held_for_long(
-    world: TimedTurns,
-) -> None:
+async def test_the_heaviest_gives_way_to_who_is_light_when_all_places_are_held_for_long(world: TimedTurns) -> None:
     await world.seen("light", "another")
     heavy = [await world.enter("heavy"), await world.enter("heavy")]
     await world.pass_s(1.0)
@@ -354,9 +348,7 @@ async def test_who_waits_too_long_or_too_many_is_told(world: TimedTurns) -> None
     assert world.turns.waiting == 0
 
 
-async def test_a_client_that_goes_away_does_not_wait_and_what_it_runs_is_stopped_soon(
-    world: TimedTurns,
-) -> None:
+async def test_a_client_that_goes_away_does_not_wait_and_what_it_runs_is_stopped_soon(world: TimedTurns) -> None:
     held = [await world.enter("a"), await world.enter("a")]
     disconnect = Disconnect()
     asked = world.ask("a", disconnect)
@@ -383,9 +375,7 @@ async def test_a_place_given_to_one_who_gave_up_goes_to_the_next(world: TimedTur
     assert world.turns.held == 2
 
 
-async def test_calls_that_were_broken_off_and_hold_as_many_places_as_cores_are_seen(
-    world: TimedTurns,
-) -> None:
+async def test_calls_that_were_broken_off_and_hold_as_many_places_as_cores_are_seen(world: TimedTurns) -> None:
     stuck = [await world.enter(name) for name in ("a", "b")]
     stuck[0].linger()
     assert world.turns.stuck_since is None
@@ -454,9 +444,7 @@ async def test_errors_of_stopped_calls_are_ours(world: TimedTurns) -> None:
     assert turn.stopped.code == "query_timeout"
 
 
-async def test_those_whose_calls_ran_when_sqld_crashed_go_one_by_one_until_one_is_found_out(
-    world: TimedTurns,
-) -> None:
+async def test_those_whose_calls_ran_when_sqld_crashed_go_one_by_one_until_one_is_found_out(world: TimedTurns) -> None:
     assert world.turns.suspect(["a", "b"]) == ["a", "b"]
     first = await world.enter("a")
     second = world.ask("b")

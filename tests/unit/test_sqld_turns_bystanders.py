@@ -96,9 +96,7 @@ class SimulatedCrowd:
         self.took_s[kind].append(self.now() - began)
 
 
-async def _endlessly(
-    world: SimulatedCrowd, names: Callable[[], str], *, quick: int = 0, goes_on: bool = False
-) -> None:
+async def _endlessly(world: SimulatedCrowd, names: Callable[[], str], *, quick: int = 0, goes_on: bool = False) -> None:
     while True:
         name = names()
         for _ in range(quick):

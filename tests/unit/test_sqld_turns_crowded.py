@@ -78,9 +78,7 @@ async def test_many_who_were_let_in_for_being_quick_and_are_not_give_way(world: 
     light.cancel()
 
 
-async def test_who_always_has_one_that_is_not_long_yet_does_not_keep_those_that_are(
-    world: TimedTurns,
-) -> None:
+async def test_who_always_has_one_that_is_not_long_yet_does_not_keep_those_that_are(world: TimedTurns) -> None:
     await world.seen("light", "heavy")
     heavy = [await world.enter("heavy"), await world.enter("heavy")]
     await world.pass_s(0.9)
@@ -95,9 +93,7 @@ async def test_who_always_has_one_that_is_not_long_yet_does_not_keep_those_that_
     light.cancel()
 
 
-async def test_who_used_something_does_not_wait_for_ever_for_those_who_used_nothing(
-    world: TimedTurns,
-) -> None:
+async def test_who_used_something_does_not_wait_for_ever_for_those_who_used_nothing(world: TimedTurns) -> None:
     await world.seen("known")
     for name in ("a", "b", "c"):
         await world.enter(name, statements=0)

@@ -141,9 +141,7 @@ async def test_what_nothing_may_stop_is_thought_to_have_ended_last(supervised: W
 
 async def test_a_call_ends_when_fewer_threads_compute_than_calls_are_missing(supervised: WatchedSqld) -> None:
     await supervised.broken_off("a", is_program=True)
-    supervised.sqld.interruptions += (
-        5  # of a program it says nothing: what follows the interrupted one may run on
-    )
+    supervised.sqld.interruptions += 5  # of a program it says nothing: what follows the interrupted one may run on
     await supervised.look()
     assert supervised.lingering == 1
     supervised.sqld.busy_threads = 0
@@ -159,9 +157,7 @@ async def test_an_interruption_long_after_is_of_another_call(supervised: Watched
     assert supervised.lingering == 1
 
 
-async def test_without_a_supervisor_a_place_comes_back_in_the_end_and_its_tenant_is_slowed(
-    alone: WatchedSqld,
-) -> None:
+async def test_without_a_supervisor_a_place_comes_back_in_the_end_and_its_tenant_is_slowed(alone: WatchedSqld) -> None:
     turn = await alone.broken_off()
     turn.stopped = QueryTimeout("too long")
     alone.now += 9.0
@@ -210,9 +206,7 @@ async def test_calls_that_hold_all_places_for_long_have_sqld_started_again_and_a
     assert (supervised.lingering, supervised.watch.turns.slowed, supervised.watch.stuck) == (0, 1, 1)
 
 
-async def test_a_call_of_several_goes_on_while_each_of_its_statements_is_quick_enough(
-    world: WatchedSqld,
-) -> None:
+async def test_a_call_of_several_goes_on_while_each_of_its_statements_is_quick_enough(world: WatchedSqld) -> None:
     turn = await world.enter("a", 10)
     for second in range(1, 16):
         world.now = 100.0 + second

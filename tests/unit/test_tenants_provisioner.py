@@ -115,9 +115,7 @@ async def test_only_a_few_are_in_work_at_once_and_all_are_done(world: Provisione
     assert set(world.provider.created.values()) == {1}
 
 
-async def test_a_provider_that_fails_and_recovers_costs_a_visible_error_and_no_tenant(
-    world: Provisioners,
-) -> None:
+async def test_a_provider_that_fails_and_recovers_costs_a_visible_error_and_no_tenant(world: Provisioners) -> None:
     world.provider.is_down = True
     world.add(*(f"t{number}" for number in range(20)))
     async with world.running():
@@ -181,9 +179,7 @@ async def test_a_migration_that_fails_here_is_retried_slowly_and_blocks_nobody(w
         assert world.store.get("bad").state is TenantState.READY
 
 
-async def test_an_unexpected_error_is_logged_whole_but_its_text_stays_out_of_the_row(
-    world: Provisioners,
-) -> None:
+async def test_an_unexpected_error_is_logged_whole_but_its_text_stays_out_of_the_row(world: Provisioners) -> None:
     world.provider.buggy = {"db-bad"}
     world.add("bad", "good")
     with capture_logs() as lines:
@@ -215,9 +211,7 @@ async def test_a_long_lasting_tenant_keeps_its_lease_against_a_second_process(wo
 
 async def test_a_killed_process_is_replaced_when_its_lease_is_over(world: Provisioners) -> None:
     world.add("a")
-    await world.store.claim_due(
-        "simulated", due_by_ms=world.clock.ms, lease_until_ms=world.clock.ms + 10_000, limit=1
-    )
+    await world.store.claim_due("simulated", due_by_ms=world.clock.ms, lease_until_ms=world.clock.ms + 10_000, limit=1)
     async with world.running():
         await world.clock.advance(9.5)
         assert world.store.get("a").state is TenantState.PROVISIONING
@@ -268,9 +262,7 @@ async def test_it_outlives_the_central_database_being_away(world: Provisioners) 
     assert [line["event"] for line in lines if "resumed" in line["event"]] == ["provisioner.resumed"]
 
 
-async def test_the_central_database_going_away_in_mid_work_is_not_held_against_the_tenant(
-    world: Provisioners,
-) -> None:
+async def test_the_central_database_going_away_in_mid_work_is_not_held_against_the_tenant(world: Provisioners) -> None:
     world.provider.took_s = 1
     world.add("a")
     async with world.running():
@@ -315,16 +307,12 @@ async def test_a_migration_published_meanwhile_is_applied_before_it_is_ready(wor
         world.store.published = next(published, world.store.published)
         return version
 
-    provisioner = Provisioner(
-        world.store, world.provider, bring_and_publish, clock=world.clock, random=lambda: 0.5
-    )
+    provisioner = Provisioner(world.store, world.provider, bring_and_publish, clock=world.clock, random=lambda: 0.5)
     assert await provisioner.drain() == []
     assert world.store.get("a").schema_version == 5
 
 
-async def test_a_registry_whose_end_is_never_reached_is_a_failure_and_no_endless_loop(
-    world: Provisioners,
-) -> None:
+async def test_a_registry_whose_end_is_never_reached_is_a_failure_and_no_endless_loop(world: Provisioners) -> None:
     world.add("a")
 
     async def stay(_target: object) -> int:
@@ -345,14 +333,10 @@ async def test_a_tenant_deleted_while_in_work_stays_deleted(world: Provisioners)
     assert world.store.get("a").state is TenantState.DELETING
 
 
-async def test_a_late_failure_of_one_process_does_not_undo_the_success_of_another(
-    world: Provisioners,
-) -> None:
+async def test_a_late_failure_of_one_process_does_not_undo_the_success_of_another(world: Provisioners) -> None:
     world.add("a")
     claim = (
-        await world.store.claim_due(
-            "simulated", due_by_ms=world.clock.ms, lease_until_ms=world.clock.ms + 1, limit=1
-        )
+        await world.store.claim_due("simulated", due_by_ms=world.clock.ms, lease_until_ms=world.clock.ms + 1, limit=1)
     )[0]
     await world.clock.advance(1)
     await world.provisioner().drain()

@@ -105,9 +105,7 @@ async def test_a_user_without_a_tenant_is_not_found(world: TenantsInMemory) -> N
         await world.tenants.database_of("nobody", "session-1")
 
 
-async def test_a_ready_database_that_the_provider_has_lost_is_no_new_empty_one(
-    world: TenantsInMemory,
-) -> None:
+async def test_a_ready_database_that_the_provider_has_lost_is_no_new_empty_one(world: TenantsInMemory) -> None:
     await world.add("a")
     await world.provider.delete("db-a")
     with pytest.raises(ProviderUnavailable):

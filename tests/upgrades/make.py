@@ -73,9 +73,7 @@ def _fill(place: Path, checkout: Path, verb: tuple[str, ...]) -> dict[str, Any]:
             "ben": _used(ben, "qalam"),
             "guest": _used(somebody, "bab"),
         }
-        key = httpx.post(
-            f"{url}/api/auth/api-key/create", json={"name": "ci"}, headers=ada.headers, timeout=30
-        )
+        key = httpx.post(f"{url}/api/auth/api-key/create", json={"name": "ci"}, headers=ada.headers, timeout=30)
         key.raise_for_status()
         return {**facts, "api_key": key.json()["key"]}
     finally:

@@ -143,10 +143,7 @@ def test_people_and_their_rows_are_all_there(old: Upgraded) -> None:
 
 
 def test_no_row_of_any_database_is_lost_or_changed_by_starting(left: Upgraded) -> None:
-    central, users = (
-        _rows(_central(left.data_dir)),
-        {file: _rows(file) for file in _users_files(left.data_dir)},
-    )
+    central, users = (_rows(_central(left.data_dir)), {file: _rows(file) for file in _users_files(left.data_dir)})
     keys = {path: path.read_bytes() for path in left.data_dir.rglob("*.pem")}
     assert len(users) == 3
     assert sum(map(len, central.values())) > 40

@@ -31,9 +31,7 @@ class AuditStore(Recorder, Protocol):
         """Entries behind this one, oldest first."""
         ...
 
-    async def page_back(
-        self, *, before: int | None, limit: int, matching: Filter | None = None
-    ) -> Sequence[Entry]:
+    async def page_back(self, *, before: int | None, limit: int, matching: Filter | None = None) -> Sequence[Entry]:
         """Entries before this one, or the newest; newest first."""
         ...
 
@@ -84,11 +82,7 @@ class Audit:
         return await self.store.head()
 
     async def verify(
-        self,
-        anchors: Sequence[Anchor] = (),
-        *,
-        after: int = 0,
-        on_page: Callable[[int], None] = lambda _: None,
+        self, anchors: Sequence[Anchor] = (), *, after: int = 0, on_page: Callable[[int], None] = lambda _: None
     ) -> Verdict:
         """Check every entry behind `after` against the one before, against the head, and against anchors.
 

@@ -4,15 +4,7 @@ Those without a `code` are answered by `/api/auth` alone.
 """
 
 from freehold.auth.types import User
-from freehold.errors import (
-    BetterAuth,
-    Conflict,
-    Forbidden,
-    InvalidInput,
-    NotFound,
-    Unauthenticated,
-    Unavailable,
-)
+from freehold.errors import BetterAuth, Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated, Unavailable
 
 
 class EmailTaken(Conflict):
@@ -93,8 +85,7 @@ class PasswordCompromised(InvalidInput):
     code = "password_compromised"
     remedy = "Choose another one."
     better_auth = BetterAuth(
-        "PASSWORD_COMPROMISED",
-        "The password you entered has been compromised. Please choose a different password.",
+        "PASSWORD_COMPROMISED", "The password you entered has been compromised. Please choose a different password."
     )
 
 
@@ -105,8 +96,7 @@ class PasswordTooPredictable(InvalidInput):
     message = "choose a password without your name, your address, or the name of this app"
     remedy = "Choose another one."
     better_auth = BetterAuth(
-        "PASSWORD_TOO_PREDICTABLE",
-        "Choose a password without your name, your address, or the name of this app",
+        "PASSWORD_TOO_PREDICTABLE", "Choose a password without your name, your address, or the name of this app"
     )
 
 

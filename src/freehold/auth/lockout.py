@@ -124,9 +124,7 @@ class _Going:
 class Lockout:
     """Decides whether a password may be tried now. One for each process."""
 
-    def __init__(
-        self, store: WrongPasswordStore, secret: str, clock: Callable[[], datetime] = utc_now
-    ) -> None:
+    def __init__(self, store: WrongPasswordStore, secret: str, clock: Callable[[], datetime] = utc_now) -> None:
         self._store = store
         self._secret = secret.encode()
         self._clock = clock

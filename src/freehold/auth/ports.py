@@ -168,14 +168,7 @@ class AccountStore(Protocol):
         ...
 
     async def replace_password(
-        self,
-        user_id: str,
-        old_hash: str,
-        new_hash: str,
-        now: datetime,
-        session: Session | None,
-        *,
-        keeps_keys: bool,
+        self, user_id: str, old_hash: str, new_hash: str, now: datetime, session: Session | None, *, keeps_keys: bool
     ) -> bool:
         """False if the old hash is theirs no longer.
 
@@ -200,8 +193,6 @@ class AccountStore(Protocol):
         """Nothing happens if it is someone else's, or nobody's."""
         ...
 
-    async def delete_own_sessions(
-        self, user_id: str, but_token: str | None = None, *, keeps_keys: bool
-    ) -> None:
+    async def delete_own_sessions(self, user_id: str, but_token: str | None = None, *, keeps_keys: bool) -> None:
         """All of them, or all but one, and those in which the user acts as someone else; API keys unless kept."""
         ...

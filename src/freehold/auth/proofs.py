@@ -15,14 +15,7 @@ from freehold.auth.types import Credential, SignedIn, User
 from freehold.auth.verifications import OneTimeUse
 
 Way = Literal[
-    "verify-link",
-    "verify-code",
-    "sign-in-code",
-    "reset-link",
-    "reset-code",
-    "change-link",
-    "change-code",
-    "issuer",
+    "verify-link", "verify-code", "sign-in-code", "reset-link", "reset-code", "change-link", "change-code", "issuer"
 ]
 """How an address was proved. `tests/integration/test_arrival.py` walks all of them."""
 

@@ -109,11 +109,7 @@ class BreachService:
     """If it does not answer in time it is not asked again for half a minute, and refuses no password meanwhile."""
 
     def __init__(
-        self,
-        http: httpx.AsyncClient,
-        url: str,
-        timeout_s: float = _TIMEOUT_S,
-        clock: Callable[[], float] = monotonic,
+        self, http: httpx.AsyncClient, url: str, timeout_s: float = _TIMEOUT_S, clock: Callable[[], float] = monotonic
     ) -> None:
         """`url` is what the five digits follow, e.g. `https://api.pwnedpasswords.com/range/`."""
         self._http = http
@@ -153,7 +149,5 @@ class BreachService:
 async def open_breach_service(url: str) -> AsyncIterator[BreachService]:
     """The service at this URL; it follows no redirects, and sends nothing but the range."""
     headers = {"user-agent": "freehold"}
-    async with httpx.AsyncClient(
-        timeout=_TIMEOUT_S, headers=headers, trust_env=False, verify=public_tls()
-    ) as http:
+    async with httpx.AsyncClient(timeout=_TIMEOUT_S, headers=headers, trust_env=False, verify=public_tls()) as http:
         yield BreachService(http, url)

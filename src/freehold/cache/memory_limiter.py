@@ -56,9 +56,7 @@ class MemoryLimiter:
 
 def _add(window: _Window, rate: Rate, now: float) -> Verdict:
     window.count += 1
-    return Verdict(
-        window.count <= rate.hits, max(0, rate.hits - window.count), _seconds(window.ends_at - now)
-    )
+    return Verdict(window.count <= rate.hits, max(0, rate.hits - window.count), _seconds(window.ends_at - now))
 
 
 def _log(window: _Window, rate: Rate, now: float) -> Verdict:

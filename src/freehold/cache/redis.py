@@ -40,12 +40,7 @@ class RedisLink:
     """
 
     def __init__(
-        self,
-        url: str,
-        token: str,
-        *,
-        timeout_s: float = _TIMEOUT_S,
-        clock: Callable[[], float] = time.monotonic,
+        self, url: str, token: str, *, timeout_s: float = _TIMEOUT_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
         # Answers as they are, not in base64: every server of this API can do that.
         self._redis = Redis(url, token, rest_encoding=None, rest_retries=0, allow_telemetry=False)

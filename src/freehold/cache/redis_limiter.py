@@ -55,18 +55,14 @@ class RedisLimiter:
             return UNLIMITED
         script = _LOG if rate.is_exact else _COUNT
         try:
-            answer = await self._link.run(
-                "EVAL", script, 1, f"{PREFIX}{key}", rate.hits, rate.window_s * 1000
-            )
+            answer = await self._link.run("EVAL", script, 1, f"{PREFIX}{key}", rate.hits, rate.window_s * 1000)
         except CacheUnavailable:
             return self._without.count(key, rate)
         return _verdict(answer) or self._without.count(key, rate)
 
 
 def _verdict(answer: Any) -> Verdict | None:
-    if not (
-        isinstance(answer, Sequence) and len(answer) == 3 and all(isinstance(part, int) for part in answer)
-    ):
+    if not (isinstance(answer, Sequence) and len(answer) == 3 and all(isinstance(part, int) for part in answer)):
         log.warning("cache.answered_strangely", kind=type(answer).__name__)
         return None
     allowed, remaining, reset_ms = answer

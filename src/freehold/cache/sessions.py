@@ -77,9 +77,7 @@ _ACTIVE = f"{PREFIX}active-sessions-"
 class RedisSessions:
     """One for each process. Writes go out one by one in the background; some are dropped when they pile up."""
 
-    def __init__(
-        self, link: RedisLink, codec: CachedSessionCodec, clock: Callable[[], datetime] = utc_now
-    ) -> None:
+    def __init__(self, link: RedisLink, codec: CachedSessionCodec, clock: Callable[[], datetime] = utc_now) -> None:
         self._link = link
         self._codec = codec
         self._clock = clock

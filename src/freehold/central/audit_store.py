@@ -45,9 +45,7 @@ class CentralAudit:
         wanted = _matching(matching).where(audit_entry.c.seq > after).order_by(audit_entry.c.seq)
         return await self._read(wanted.limit(limit))
 
-    async def page_back(
-        self, *, before: int | None, limit: int, matching: Filter | None = None
-    ) -> Sequence[Entry]:
+    async def page_back(self, *, before: int | None, limit: int, matching: Filter | None = None) -> Sequence[Entry]:
         wanted = _matching(matching).order_by(audit_entry.c.seq.desc())
         if before is not None:
             wanted = wanted.where(audit_entry.c.seq < before)

@@ -183,16 +183,9 @@ def open_remote_central(url: str, auth_token: Token = None, mac_key: bytes = b""
     return Central(_engine(engine_url(url), **given), mac_key, probe=probe)
 
 
-def _engine(
-    url: URL, *, connections: int = _CONNECTIONS, module: OneHop | None = None, **connect: Any
-) -> AsyncEngine:
+def _engine(url: URL, *, connections: int = _CONNECTIONS, module: OneHop | None = None, **connect: Any) -> AsyncEngine:
     engine = create_async_engine(
-        url,
-        module=module,
-        connect_args=connect,
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=_IN_LINE_S,
+        url, module=module, connect_args=connect, pool_size=connections, max_overflow=0, pool_timeout=_IN_LINE_S
     )
 
     @event.listens_for(engine.sync_engine, "begin")

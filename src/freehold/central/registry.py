@@ -47,18 +47,12 @@ class CentralRegistry:
 
     async def load(self) -> Stored:
         async with self.central.read() as db:
-            rows = (
-                await db.execute(select(published_migration).order_by(published_migration.c.version))
-            ).all()
+            rows = (await db.execute(select(published_migration).order_by(published_migration.c.version))).all()
             keys = (await db.execute(select(registry_key).order_by(registry_key.c.created_at))).all()
             said = (await db.execute(select(registry_key_statement))).all()
             manifest = (await db.execute(_NEWEST)).first()
             hashes = [] if manifest is None else _SHA256.findall(manifest.text)
-            parts = (
-                await db.execute(select(registry_part).where(registry_part.c.sha256.in_(hashes)))
-                if hashes
-                else ()
-            )
+            parts = await db.execute(select(registry_part).where(registry_part.c.sha256.in_(hashes))) if hashes else ()
             found = [(part.sha256, part.content) for part in parts]
         return Stored(
             rows=[PublishedMigration(**row._mapping) for row in rows],
@@ -82,23 +76,15 @@ class CentralRegistry:
         try:
             async with self.central.write() as db:
                 # The write lock is held from here on, so the newest row stays the newest.
-                newest = (
-                    select(published_migration.c.chain)
-                    .order_by(published_migration.c.version.desc())
-                    .limit(1)
-                )
+                newest = select(published_migration.c.chain).order_by(published_migration.c.version.desc()).limit(1)
                 if ((await db.execute(newest)).scalar() or "") != after:
                     raise RegistryMoved
                 before = (await db.execute(_NEWEST)).first()
                 if before is not None and before.counter >= manifest.counter:
-                    raise RegistryMoved(
-                        "a newer state of the registry was signed; look at it, then try again"
-                    )
+                    raise RegistryMoved("a newer state of the registry was signed; look at it, then try again")
                 await self._put_key(db, key, statements)
                 if migrations:
-                    await db.execute(
-                        insert(published_migration), [msgspec.structs.asdict(each) for each in migrations]
-                    )
+                    await db.execute(insert(published_migration), [msgspec.structs.asdict(each) for each in migrations])
                 for part in parts:
                     kept = upsert(registry_part).values(sha256=part.listed.sha256, content=part.content)
                     await db.execute(kept.on_conflict_do_nothing())
@@ -112,9 +98,7 @@ class CentralRegistry:
         async with self.central.write() as db:
             await self._put_key(db, key, statements)
 
-    async def _put_key(
-        self, db: AsyncConnection, key: RegistryKey, statements: Sequence[KeyStatement]
-    ) -> None:
+    async def _put_key(self, db: AsyncConnection, key: RegistryKey, statements: Sequence[KeyStatement]) -> None:
         is_known = select(registry_key.c.key_id).where(registry_key.c.key_id == key.key_id)
         if (await db.execute(is_known)).first() is None:
             await db.execute(insert(registry_key).values(**msgspec.structs.asdict(key)))
@@ -206,24 +190,18 @@ class CentralClientVersions:
         said = upsert(client_report)
         said = said.on_conflict_do_update(
             index_elements=[client_report.c.device],
-            set_={
-                name: said.excluded[name] for name in ("app_version", "schema_version", "seen_at_ms", "place")
-            },
+            set_={name: said.excluded[name] for name in ("app_version", "schema_version", "seen_at_ms", "place")},
             where=said.excluded.seen_at_ms >= client_report.c.seen_at_ms,
         )
         for start in range(0, len(reports), _A_TRANSACTION):
             part = reports[start : start + _A_TRANSACTION]
-            places = [
-                {"place": place, "most": DEVICES_OF_PLACE} for place in {x.place for x in part if x.place}
-            ]
+            places = [{"place": place, "most": DEVICES_OF_PLACE} for place in {x.place for x in part if x.place}]
             async with self.central.write() as db:
                 await db.execute(said, [msgspec.structs.asdict(each) for each in part])
                 if places:
                     await db.execute(_TRIM_PLACE, places)
                 if start == 0:
-                    await db.execute(
-                        client_report.delete().where(client_report.c.seen_at_ms < forget_before_ms)
-                    )
+                    await db.execute(client_report.delete().where(client_report.c.seen_at_ms < forget_before_ms))
         async with self.central.read() as db:
             count = (await db.execute(select(func.count()).select_from(client_report))).scalar_one()
         if count > _MOST_ANONYMOUS:
@@ -243,9 +221,7 @@ class CentralClientVersions:
 
     async def anonymous(self, since_ms: int) -> Sequence[AnonymousCount]:
         columns = (client_report.c.app_version, client_report.c.schema_version)
-        wanted = (
-            select(*columns, func.count()).where(client_report.c.seen_at_ms >= since_ms).group_by(*columns)
-        )
+        wanted = select(*columns, func.count()).where(client_report.c.seen_at_ms >= since_ms).group_by(*columns)
         async with self.central.read() as db:
             return [AnonymousCount(*row) for row in await db.execute(wanted)]
 

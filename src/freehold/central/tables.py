@@ -291,9 +291,7 @@ rollout = Table(
 rollout_step = Table(
     "rollout_step",
     metadata,
-    Column(
-        "rollout_id", Text, ForeignKey("rollout.id", ondelete="CASCADE"), primary_key=True, nullable=False
-    ),
+    Column("rollout_id", Text, ForeignKey("rollout.id", ondelete="CASCADE"), primary_key=True, nullable=False),
     Column("tenant_id", Text, primary_key=True, nullable=False),
     Column("wave", Integer, nullable=False),
     Column("state", Text, nullable=False),

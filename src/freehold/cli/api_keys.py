@@ -16,9 +16,7 @@ _DAY_S = 86_400
 class _Scope(click.ParamType[tuple[str, str]]):
     name = "resource:action"
 
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         found = _SCOPE.fullmatch(value)
         if found is None:
             self.fail(
@@ -33,9 +31,7 @@ class _Scope(click.ParamType[tuple[str, str]]):
 class _Rate(click.ParamType[tuple[int, int]]):
     name = "number/seconds"
 
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         found = _RATE.fullmatch(value)
         if found is None:
             self.fail(f"`{value}` is not a rate; write e.g. `1000/86400`, a thousand a day", param, ctx)
@@ -68,9 +64,7 @@ Examples:
     help="What the key may do; can be repeated. Default: databases:read.",
 )
 @click.option("--days", type=click.IntRange(1, 365), help="Days until the key expires; never by default.")
-@click.option(
-    "--limit", type=_Rate(), default="1000/86400", show_default=True, help="How often it may be used."
-)
+@click.option("--limit", type=_Rate(), default="1000/86400", show_default=True, help="How often it may be used.")
 @click.option("--uses", type=click.IntRange(1), help="How often it may be used in total.")
 @click.option("--refill", type=_Rate(), help="Restore this many uses, every this many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

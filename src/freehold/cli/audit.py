@@ -42,9 +42,7 @@ Examples:
 @click.option("--target", help="Only what was done to this, e.g. tenant:ID.")
 @click.option("--since", help="Not before this UTC timestamp: 2026-01-31 or 2026-01-31T10:20:30Z.")
 @click.option("--until", help="Before this UTC timestamp.")
-@click.option(
-    "--after", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Continue after this entry."
-)
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Continue after this entry.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many; all by default.")
 @click.option("--last", type=click.IntRange(1, 10_000), help="Only the newest this many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
@@ -92,9 +90,7 @@ Examples:
     type=click.File(encoding="utf-8", errors="replace"),
     help="A log of the service: its lines `audit.anchored` are used; `-` reads stdin.",
 )
-@click.option(
-    "--after", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Trust this entry, check the rest."
-)
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Trust this entry, check the rest.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command
 async def verify(noted: Sequence[str], log: IO[str] | None, after: int, as_json: bool) -> int:

@@ -33,9 +33,7 @@ Examples:
   freehold central copy --to 'http://127.0.0.1:8090/?namespace=central' --token-file central-token
 """
 )
-@click.option(
-    "--to", "to", required=True, metavar="URL", help="Where to copy to, in the form of DATABASE_URL."
-)
+@click.option("--to", "to", required=True, metavar="URL", help="Where to copy to, in the form of DATABASE_URL.")
 @click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -89,9 +87,7 @@ Examples:
   freehold central reopen --yes   # although the copy is whole and may be in use
 """
 )
-@click.option(
-    "--yes", is_flag=True, help="Also if the copy is complete: what was written to it since stays there."
-)
+@click.option("--yes", is_flag=True, help="Also if the copy is complete: what was written to it since stays there.")
 @_JSON
 @async_command
 async def reopen(yes: bool, as_json: bool) -> int:
@@ -106,10 +102,7 @@ async def reopen(yes: bool, as_json: bool) -> int:
     async with source.opened() as target:
         mark = await closing.read_mark(target)
         if mark is not None and mark.state == "copied" and not yes:
-            click.echo(
-                f"it was copied to {mark.place} at {mark.at}; use --yes to continue with the old one",
-                err=True,
-            )
+            click.echo(f"it was copied to {mark.place} at {mark.at}; use --yes to continue with the old one", err=True)
             return EXIT_NO
         await closing.reopen(target)
     text = (

@@ -117,9 +117,7 @@ def _warn_of_misspelt(dotenv: Mapping[str, str]) -> None:
     for name, nearest in found:
         if name not in _warned:
             _warned.add(name)
-            click.echo(
-                one_line(f"warning: {name} is not a setting and changes nothing; {nearest} is"), err=True
-            )
+            click.echo(one_line(f"warning: {name} is not a setting and changes nothing; {nearest} is"), err=True)
 
 
 def registry_folder(given: Path | None) -> Path:
@@ -160,9 +158,7 @@ async def command_services(installation: Installation = "there") -> AsyncIterato
     async with _installation(installation) as found:
         from freehold.wiring.services import open_services
 
-        async with open_services(
-            found.settings, creates=found.is_missing or installation == "new"
-        ) as services:
+        async with open_services(found.settings, creates=found.is_missing or installation == "new") as services:
             if found.is_missing and found.is_new_folder:
                 place = found.settings.data_dir.resolve()
                 click.echo(f"a new installation was made in {place} (DATA_DIR)", err=True)
@@ -212,16 +208,12 @@ async def _installation(wanted: Installation) -> AsyncIterator[_Found]:
     if not missing and (wanted != "new" or settings.database_url):
         await asyncio.to_thread(require_secret, settings)
     if other := await asyncio.to_thread(other_installation, settings):
-        click.echo(
-            f"this is not `freehold dev sqld`, whose central database is {other}; see its --print", err=True
-        )
+        click.echo(f"this is not `freehold dev sqld`, whose central database is {other}; see its --print", err=True)
     with contextlib.ExitStack() as stack:
         if missing and wanted == "aside":
             click.echo(missing, err=True)
             aside = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="freehold-")))
-            settings = msgspec.structs.replace(
-                settings, data_dir=aside, database_url="", tenant_provider="local"
-            )
+            settings = msgspec.structs.replace(settings, data_dir=aside, database_url="", tenant_provider="local")
         # Unlike Path.exists, it is False for a name that no folder can have: whoever makes it will say so.
         is_new_folder = not await asyncio.to_thread(os.path.exists, settings.data_dir)
         yield _Found(settings, missing is not None, is_new_folder)

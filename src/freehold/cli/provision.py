@@ -32,9 +32,7 @@ async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_jso
     address of the deleted one stay invalid. A user who has a database keeps it.
     """
     if pending == bool(users):
-        raise click.UsageError(
-            "name a USER; for all who wait for their database, run `freehold tenants provision`"
-        )
+        raise click.UsageError("name a USER; for all who wait for their database, run `freehold tenants provision`")
     if pending:
         return await _provision(dry_run=dry_run, as_json=as_json)
     from freehold.cli.tenant_lifecycle import create_for

@@ -19,9 +19,7 @@ Examples:
 """
 )
 @click.option("--dry-run", is_flag=True, help="Show what is wrong, and change nothing.")
-@click.option(
-    "--yes", is_flag=True, help="Also do what cannot be undone: delete databases that no tenant ever had."
-)
+@click.option("--yes", is_flag=True, help="Also do what cannot be undone: delete databases that no tenant ever had.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @async_command
 async def reconcile(dry_run: bool, yes: bool, as_json: bool) -> int:
@@ -50,9 +48,7 @@ async def reconcile(dry_run: bool, yes: bool, as_json: bool) -> int:
 
 
 def _line(finding: Finding) -> str:
-    return one_line(
-        f"{finding.kind.value}: {finding.tenant_id or '-'} {finding.database_name}: {finding.detail}"
-    )
+    return one_line(f"{finding.kind.value}: {finding.tenant_id or '-'} {finding.database_name}: {finding.detail}")
 
 
 def _summary(done: Reconciled) -> str:

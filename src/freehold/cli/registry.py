@@ -5,14 +5,7 @@ from pathlib import Path
 
 import click
 
-from freehold.cli.context import (
-    EXIT_DONE,
-    EXIT_NO,
-    async_command,
-    command_services,
-    echo_json,
-    registry_folder,
-)
+from freehold.cli.context import EXIT_DONE, EXIT_NO, async_command, command_services, echo_json, registry_folder
 from freehold.cli.registry_check import FOLDER, JSON, lint, seal
 from freehold.cli.registry_keys import keys, sign
 from freehold.cli.registry_publish import load_migrations, publish
@@ -59,9 +52,7 @@ Examples:
 )
 @FOLDER
 @click.option("--census", "with_census", is_flag=True, help="Also show which versions are in use.")
-@click.option(
-    "--at", "service", metavar="URL", help="Compare with what this service serves to apps; needs no token."
-)
+@click.option("--at", "service", metavar="URL", help="Compare with what this service serves to apps; needs no token.")
 @JSON
 @async_command
 async def status(*, folder: Path | None, with_census: bool, service: str | None, as_json: bool) -> int:
@@ -75,9 +66,7 @@ async def status(*, folder: Path | None, with_census: bool, service: str | None,
     does not match. It trusts the key that signs there: apps have it pinned.
     """
     if service is not None and with_census:
-        raise click.UsageError(
-            "--census counts in the central database; --at asks a service that tells it nobody"
-        )
+        raise click.UsageError("--census counts in the central database; --at asks a service that tells it nobody")
     census = None
     published: Sequence[Migration | PublishedMigration]
     if service is not None:
@@ -121,9 +110,7 @@ def _show_census(census: Census, *, as_json: bool) -> None:
         click.echo(f"{tenants.tenants:>7} tenants at version {tenants.schema_version}, {tenants.state}")
     for app in census.apps:
         guests = f" and {app.guests} guests" if app.guests else ""
-        click.echo(
-            f"{app.users:>7} users{guests} at version {app.schema_version} with {_app(app.app_version)}"
-        )
+        click.echo(f"{app.users:>7} users{guests} at version {app.schema_version} with {_app(app.app_version)}")
     for each in census.anonymous:
         click.echo(
             f"{each.devices:>7} devices of nobody signed in at version {each.schema_version}"

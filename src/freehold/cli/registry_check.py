@@ -17,9 +17,7 @@ from freehold.registry.lint.run import Linted, fingerprints, lint_folder, requir
 from freehold.registry.sum_file import SUM_FILE, SumFile, parse_sum_file, read_sum_file, sum_file_of
 from freehold.registry.types import BadRegistry
 
-FOLDER = click.argument(
-    "folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
+FOLDER = click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 
 
@@ -32,9 +30,7 @@ Examples:
 """
 )
 @FOLDER
-@click.option(
-    "--base", metavar="REF", help="A git commit: versions listed in its registry.sum count as released."
-)
+@click.option("--base", metavar="REF", help="A git commit: versions listed in its registry.sum count as released.")
 @click.option("--strict", is_flag=True, help="Fail on warnings, too.")
 @click.option(
     "--format",
@@ -109,9 +105,7 @@ async def seal(folder: Path | None, again: tuple[int, ...], as_json: bool) -> in
     new = [one for one in after.migrations if one not in before.migrations]
     for one in new:
         if as_json:
-            echo_json(
-                {"version": one.version, "file": one.file, "checksum": one.checksum, "schema": one.schema}
-            )
+            echo_json({"version": one.version, "file": one.file, "checksum": one.checksum, "schema": one.schema})
         else:
             click.echo(f"sealed {one.file}")
     click.echo(f"{folder / SUM_FILE} is at version {len(after.migrations)}", err=True)
@@ -123,8 +117,7 @@ def _require_kept(before: SumFile, migrations: Sequence[Migration], again: Seque
     faults = [
         f"{line.file}: was sealed with other content; restore it, or use --again {line.version} if no database has it"
         for line in before.migrations
-        if line.version not in again
-        and (line.version not in files or files[line.version].checksum != line.checksum)
+        if line.version not in again and (line.version not in files or files[line.version].checksum != line.checksum)
     ]
     if faults:
         raise BadRegistry(faults)
@@ -159,9 +152,7 @@ def _show(linted: Linted, *, as_json: bool) -> None:
 
 def _annotation(folder: Path, finding: Finding) -> str:
     """A workflow command. Source: docs.github.com, "Workflow commands", setting an error message."""
-    place = f"file={_property(str(folder / finding.file))}" + (
-        f",line={finding.line}" if finding.line else ""
-    )
+    place = f"file={_property(str(folder / finding.file))}" + (f",line={finding.line}" if finding.line else "")
     title = _property(f"{finding.code} {finding.rule}")
     text = _data(f"{finding.message}\n{finding.fix}")
     return f"::{finding.severity} {place},title={title}::{text}"

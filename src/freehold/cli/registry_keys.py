@@ -38,10 +38,7 @@ Examples:
 @FOLDER
 @click.option("--key-file", type=_KEY_FILE, required=True, help="Ed25519 private key (PEM) that signs.")
 @click.option(
-    "--days",
-    type=click.IntRange(min=1, max=3650),
-    default=LIFETIME_DAYS,
-    help="Days until the signature expires.",
+    "--days", type=click.IntRange(min=1, max=3650), default=LIFETIME_DAYS, help="Days until the signature expires."
 )
 @click.option(
     "--form",
@@ -164,9 +161,7 @@ async def rotate(as_json: bool) -> int:
     """
     async with command_services() as services:
         if services.registry.signer is None:
-            raise SignedElsewhere(
-                "the key is not on this machine (REGISTRY_SIGNING=external); rotate it where it is"
-            )
+            raise SignedElsewhere("the key is not on this machine (REGISTRY_SIGNING=external); rotate it where it is")
         path = _key_path(services.settings)
         successor_path = path.with_name(f"{path.stem}.next{path.suffix}")
         successor = signer_of(await asyncio.to_thread(load_or_create_key, successor_path))

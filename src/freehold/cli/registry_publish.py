@@ -66,9 +66,7 @@ Examples:
     help="Sign what is published again, with a counter above all earlier ones; for use after restoring a backup.",
 )
 @click.option(
-    "--force",
-    is_flag=True,
-    help="Publish contract migrations although older apps are live; this is recorded.",
+    "--force", is_flag=True, help="Publish contract migrations although older apps are live; this is recorded."
 )
 @JSON
 @async_command

@@ -7,15 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from freehold.cli.context import (
-    EXIT_DONE,
-    EXIT_NO,
-    EXIT_SETTINGS,
-    async_command,
-    echo_json,
-    fail,
-    registry_folder,
-)
+from freehold.cli.context import EXIT_DONE, EXIT_NO, EXIT_SETTINGS, async_command, echo_json, fail, registry_folder
 from freehold.cli.registry_check import FOLDER, JSON
 from freehold.providers.engines.engines import ENGINES, EngineMissing, open_engines
 from freehold.registry.files import load_folder
@@ -103,16 +95,10 @@ def _show(tried: Tried, *, as_json: bool, is_first: bool) -> None:
             click.echo(f"changed: {change}", err=True)
 
 
-def _hint(
-    recorded: dict[int, str], fixtures: dict[int, tuple[str, ...]], head: int, uncovered: Sequence[str]
-) -> None:
+def _hint(recorded: dict[int, str], fixtures: dict[int, tuple[str, ...]], head: int, uncovered: Sequence[str]) -> None:
     if len(recorded) < head:
         click.echo(f"{SUM_FILE} records no schema for some versions: run `freehold registry seal`", err=True)
     if not fixtures:
-        click.echo(
-            f"there are no {FIXTURES}/NNNN.sql: the databases held only what migrations put there", err=True
-        )
+        click.echo(f"there are no {FIXTURES}/NNNN.sql: the databases held only what migrations put there", err=True)
     elif uncovered:
-        click.echo(
-            f"no fixture has rows for: {', '.join(uncovered)}; what becomes of theirs was not tried", err=True
-        )
+        click.echo(f"no fixture has rows for: {', '.join(uncovered)}; what becomes of theirs was not tried", err=True)

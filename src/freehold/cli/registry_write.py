@@ -83,9 +83,7 @@ Examples:
     metavar="OLD=NEW",
     help="A table, or table.column, that only changes its name; without this it is dropped and created again.",
 )
-@click.option(
-    "--check", is_flag=True, help="Write nothing; exit code 1 when the folder does not produce that schema."
-)
+@click.option("--check", is_flag=True, help="Write nothing; exit code 1 when the folder does not produce that schema.")
 @click.option("--dry-run", is_flag=True, help="Print the migration and write nothing.")
 @JSON
 @async_command
@@ -128,9 +126,7 @@ async def diff(
     )
     path = None
     if drafted.migration is None:
-        click.echo(
-            "the folder leads to this schema already" if not drafted.left else "nothing to add", err=True
-        )
+        click.echo("the folder leads to this schema already" if not drafted.left else "nothing to add", err=True)
     elif check:
         click.echo(f"the folder does not lead to this schema: {file_name(drafted.migration)} would", err=True)
     elif not dry_run:

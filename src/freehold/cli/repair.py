@@ -5,14 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from freehold.cli.context import (
-    EXIT_DONE,
-    EXIT_NO,
-    EXIT_UNREACHABLE,
-    async_command,
-    command_tenants,
-    echo_json,
-)
+from freehold.cli.context import EXIT_DONE, EXIT_NO, EXIT_UNREACHABLE, async_command, command_tenants, echo_json
 from freehold.cli.progress import Bar, one_line, progress
 from freehold.errors import CentralUnavailable, FreeholdError, Unavailable
 from freehold.settings.fields import BadSettings

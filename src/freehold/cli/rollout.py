@@ -42,9 +42,7 @@ def _shape(verb: Any) -> Any:
     """The options that say what a rollout is like."""
     for option in reversed(
         [
-            click.option(
-                "--to", type=click.IntRange(min=1), metavar="VERSION", help="The newest by default."
-            ),
+            click.option("--to", type=click.IntRange(min=1), metavar="VERSION", help="The newest by default."),
             click.option(
                 "--wave",
                 "waves",
@@ -66,9 +64,7 @@ def _shape(verb: Any) -> Any:
                 help="How many tenants may fail before the rollout pauses (default 0).",
             ),
             click.option(
-                "--include-restored",
-                is_flag=True,
-                help="Include tenants that were taken back from an earlier one.",
+                "--include-restored", is_flag=True, help="Include tenants that were taken back from an earlier one."
             ),
         ]
     ):
@@ -97,9 +93,7 @@ Examples:
 """
 )
 @_shape
-@click.option(
-    "--rehearse", type=click.IntRange(1, 100), metavar="N", help="Also migrate copies of N tenants."
-)
+@click.option("--rehearse", type=click.IntRange(1, 100), metavar="N", help="Also migrate copies of N tenants.")
 @as_json_option
 @async_command
 async def plan(
@@ -153,9 +147,7 @@ Examples:
     help="SQL run on some tenants of each wave, first on an empty database; unless true, the rollout pauses.",
 )
 @click.option(
-    "--restore-points",
-    is_flag=True,
-    help="Keep a copy of each database from before its change: see `restore`.",
+    "--restore-points", is_flag=True, help="Keep a copy of each database from before its change: see `restore`."
 )
 @click.option(
     "--keep-days",
@@ -319,9 +311,7 @@ for _command in (pause, retry, restore, discard):
 
 def _nothing_to_do(none: NobodyBehind, *, as_json: bool) -> int:
     if as_json:
-        nobody = dict.fromkeys(
-            ("tenants", "migrated", "skipped", "failed", "drifted", "requests", "seconds"), 0
-        )
+        nobody = dict.fromkeys(("tenants", "migrated", "skipped", "failed", "drifted", "requests", "seconds"), 0)
         echo_json({"rollout_id": None, "to": none.to_version, **nobody})
     else:
         click.echo(str(none))
@@ -333,12 +323,7 @@ def _config(concurrency: int, lease_s: float) -> RolloutWorkerConfig:
 
 
 async def _options(
-    services: "Services",
-    waves: tuple[str, ...],
-    canaries: tuple[str, ...],
-    budget: str,
-    *,
-    include_restored: bool,
+    services: "Services", waves: tuple[str, ...], canaries: tuple[str, ...], budget: str, *, include_restored: bool
 ) -> Options:
     """Canaries may be given in any way that names a tenant."""
     ids = tuple([(await services.lifecycle.find(each)).tenant_id for each in canaries])
@@ -353,9 +338,7 @@ async def _work(services: "Services", found: Rollout, config: RolloutWorkerConfi
         with _ended_by_signals(task):
             try:
                 await services.rollouts.work(
-                    found.rollout_id,
-                    config=config,
-                    on_progress=lambda: _reach(services, found.rollout_id, bar),
+                    found.rollout_id, config=config, on_progress=lambda: _reach(services, found.rollout_id, bar)
                 )
             except asyncio.CancelledError:
                 click.echo("stopped; go on with: freehold rollout work", err=True)

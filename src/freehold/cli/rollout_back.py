@@ -79,9 +79,7 @@ async def restore(
                 counts[done.outcome] += 1
                 _tell(done, bar, as_json=as_json)
                 bar.reach(sum(counts.values()))
-    summary = (
-        f"{counts['restored']} taken back, {counts['unchanged']} left as they are, {counts['failed']} failed"
-    )
+    summary = f"{counts['restored']} taken back, {counts['unchanged']} left as they are, {counts['failed']} failed"
     click.echo(summary, err=True)
     return EXIT_NO if counts["failed"] else EXIT_DONE
 
@@ -139,9 +137,7 @@ def _tell_point(point: RestorePoint, *, as_json: bool) -> None:
         kept = f"{point.name}, kept until {until}" if until else "no restore point"
         if point.set_aside:
             kept += f"; set aside: {', '.join(point.set_aside)}"
-        click.echo(
-            f"{point.tenant.tenant_id} {point.state}, at version {point.tenant.schema_version}: {kept}"
-        )
+        click.echo(f"{point.tenant.tenant_id} {point.state}, at version {point.tenant.schema_version}: {kept}")
 
 
 def _tell(done: TakenBack, bar: Bar, *, as_json: bool) -> None:

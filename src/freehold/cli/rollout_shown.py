@@ -13,17 +13,13 @@ def show_plan(found: Plan) -> None:
         click.echo(f"  {count} at version {version}")
     for name in found.migrations:
         click.echo(f"  would apply {name}{' (rewrites tables)' if name in found.rebuilds else ''}")
-    click.echo(
-        f"  {found.statements} statements in all; waves end at {', '.join(map(str, found.waves)) or '0'}"
-    )
+    click.echo(f"  {found.statements} statements in all; waves end at {', '.join(map(str, found.waves)) or '0'}")
     if found.estimated_rows is None:
         click.echo("  no database answered, so the rows to rewrite are unknown")
     for table, rows in (found.estimated_rows or {}).items():
         click.echo(one_line(f"  about {rows:,} rows of {table} would be rewritten or gone through"))
     if found.estimated_bytes:
-        click.echo(
-            f"  about {found.estimated_bytes / 1_000_000:,.1f} MB of restore points with --restore-points"
-        )
+        click.echo(f"  about {found.estimated_bytes / 1_000_000:,.1f} MB of restore points with --restore-points")
     if found.drifted:
         click.echo(f"  {found.drifted} of them the last rollout found drifted; see: freehold tenants check")
     for state, count in found.left_out.items():
@@ -46,9 +42,7 @@ def show(found: Progress) -> None:
         click.echo(one_line(f"  {failure.tenants} failed, {failure.cause}: {failure.error} (e.g. {some})"))
     for drifted in found.drifted:
         some = ", ".join(drifted.examples)
-        click.echo(
-            one_line(f"  {drifted.tenants} not migrated, {drifted.cause}: {drifted.error} (e.g. {some})")
-        )
+        click.echo(one_line(f"  {drifted.tenants} not migrated, {drifted.cause}: {drifted.error} (e.g. {some})"))
     if found.drifted:
         click.echo("  repair what drifted with: freehold tenants check TENANT")
     _show_kept(found.kept)
@@ -81,6 +75,4 @@ def workers(found: Progress) -> str:
 def say(found: Rollout) -> None:
     """Its state in one line."""
     why = f": {found.reason}" if found.reason else ""
-    click.echo(
-        one_line(f"rollout {found.rollout_id} to version {found.to_version} is {found.state.value}{why}")
-    )
+    click.echo(one_line(f"rollout {found.rollout_id} to version {found.to_version} is {found.state.value}{why}"))

@@ -18,9 +18,7 @@ def which(verb: Any) -> Any:
 
 def as_json_option(verb: Any) -> Any:
     """`--json`, as every verb has it."""
-    return click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")(
-        verb
-    )
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")(verb)
 
 
 @click.command(

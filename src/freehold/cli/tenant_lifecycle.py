@@ -55,9 +55,7 @@ async def create_for(users: tuple[str, ...], *, dry_run: bool, as_json: bool) ->
                 await services.provisioner.one(tenant)
             return await services.lifecycle.find(tenant.tenant_id)
 
-        return await _each(
-            users, services.lifecycle.find if dry_run else make, "making databases", as_json=as_json
-        )
+        return await _each(users, services.lifecycle.find if dry_run else make, "making databases", as_json=as_json)
 
 
 @click.command(epilog="Example: freehold tenants show ada@example.com --json")
@@ -190,13 +188,9 @@ Examples:
 """
 )
 @_TENANT
-@click.argument(
-    "file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("file", metavar="[FILE]", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--at", callback=_moment, metavar="MOMENT", help="Point in time to restore to (Turso only).")
-@click.option(
-    "--accept-changes", is_flag=True, help="Also if tables differ from what the migrations created."
-)
+@click.option("--accept-changes", is_flag=True, help="Also if tables differ from what the migrations created.")
 @_DRY_RUN
 @_YES
 @_JSON
@@ -240,9 +234,7 @@ async def restore(
         what = f"give {found.tenant_id}, whose database was deleted, another one from" if is_gone else ""
         confirm(f"{what or f'replace the database of {found.tenant_id} with'} {file}?", yes=yes)
         with progress("copying rows", 1, is_wanted=not as_json) as bar:
-            done = await services.lifecycle.restore(
-                tenant, file, accept_changes=accept_changes, on_rows=bar.reach
-            )
+            done = await services.lifecycle.restore(tenant, file, accept_changes=accept_changes, on_rows=bar.reach)
     _print(done.tenant, as_json=as_json)
     return EXIT_DONE
 

@@ -26,9 +26,7 @@ Examples:
 )
 @click.argument("tenant", metavar="TENANT")
 @click.argument("sql", metavar="SQL")
-@click.option(
-    "--write", "writes", is_flag=True, help="Allow changes to rows and tables; read-only by default."
-)
+@click.option("--write", "writes", is_flag=True, help="Allow changes to rows and tables; read-only by default.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per statement, for programs.")
 @async_command
 async def sql(tenant: str, sql: str, *, writes: bool, as_json: bool) -> int:

@@ -20,8 +20,7 @@ _SHOWN_AT_ONCE = 100
 
 _ELSEWHERE = {
     **dict.fromkeys(
-        ("show", "migrate", "suspend", "resume", "fork", "export", "restore", "delete"),
-        "freehold.cli.tenant_lifecycle",
+        ("show", "migrate", "suspend", "resume", "fork", "export", "restore", "delete"), "freehold.cli.tenant_lifecycle"
     ),
     **dict.fromkeys(("create", "provision"), "freehold.cli.provision"),
     "check": "freehold.cli.drift",
@@ -59,9 +58,7 @@ Examples:
   freehold tenants list --limit 100 --after k3J9x2mPq7
 """,
 )
-@click.option(
-    "--state", type=click.Choice([state.value for state in TenantState]), help="Only tenants in this state."
-)
+@click.option("--state", type=click.Choice([state.value for state in TenantState]), help="Only tenants in this state.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many; all by default.")
 @click.option("--after", default="", metavar="TENANT_ID", help="Continue after this tenant.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
@@ -73,9 +70,7 @@ async def list_(state: str | None, limit: int | None, after: str, as_json: bool)
     They are read and printed page by page, however many there are. Exit code 0 even when there are none.
     """
     async with command_listing() as listing:
-        found = listing.each_with_email(
-            after=after, limit=limit, state=None if state is None else TenantState(state)
-        )
+        found = listing.each_with_email(after=after, limit=limit, state=None if state is None else TenantState(state))
         if as_json:
             async for tenant, email in found:
                 echo_json({**msgspec.to_builtins(tenant), "email": email})

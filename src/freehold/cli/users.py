@@ -135,9 +135,7 @@ Examples:
   freehold users create-admin grace@example.com --promote""",
 )
 @click.argument("email")
-@click.option(
-    "--name", default="Administrator", show_default=True, help="Name of the user if one is created."
-)
+@click.option("--name", default="Administrator", show_default=True, help="Name of the user if one is created.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line of stdin.")
 @click.option("--promote", is_flag=True, help="Make an existing user with this address an administrator.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

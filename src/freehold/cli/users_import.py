@@ -34,9 +34,7 @@ Examples:
     help=f"A better-auth database: a file, or a libSQL URL with its token in {TOKEN_VARIABLE}. Only read.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would happen, and change nothing.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object per line: each problem, then the report."
-)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line: each problem, then the report.")
 @async_command
 async def import_users(file: IO[bytes] | None, url: str | None, dry_run: bool, as_json: bool) -> int:
     """Import users with their accounts, password hashes and sessions; each gets their own database.
@@ -95,8 +93,7 @@ def _numbers(report: MoveReport, *, dry_run: bool) -> dict[str, int | bool]:
 def _print_report(report: MoveReport, *, dry_run: bool) -> None:
     word = "would move in" if dry_run else "moved in"
     click.echo(
-        f"{report.endings[Ending.ADDED]} users {word}, with {report.accounts} accounts and"
-        f" {report.sessions} sessions"
+        f"{report.endings[Ending.ADDED]} users {word}, with {report.accounts} accounts and {report.sessions} sessions"
     )
     click.echo(f"{report.endings[Ending.KNOWN]} were here already")
     for ending, words in (

@@ -203,9 +203,7 @@ class Calls:
                 f"{self.service} answers more than the {most_bytes} bytes that an answer may have; check the URL"
             ) from error
         except httpx.TransportError as error:
-            raise Unavailable(
-                f"{self.service} does not answer ({type(error).__name__}); try again later"
-            ) from error
+            raise Unavailable(f"{self.service} does not answer ({type(error).__name__}); try again later") from error
         except (httpx.RequestError, UnreadableError) as error:
             raise self._unexpected() from error
 
@@ -215,10 +213,7 @@ class Calls:
         except _NOT_JSON:
             problem = _Problem()
         message = (
-            problem.detail
-            or problem.message
-            or problem.title
-            or f"{self.service} answered {reply.status_code}"
+            problem.detail or problem.message or problem.title or f"{self.service} answered {reply.status_code}"
         )[:_MOST_CHARS]
         if problem.code == RegistryTampered.code:
             return RegistryTampered(message)
@@ -244,16 +239,8 @@ def service_url(url: str) -> str:
         urlsplit(url)  # stricter than httpx with addresses in brackets
         parts = httpx.URL(url)
     except (httpx.InvalidURL, ValueError, TypeError) as error:
-        raise InvalidInput(
-            "the service's URL cannot be read; give one like https://data.example.com"
-        ) from error
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.host
-        or parts.query
-        or parts.fragment
-        or parts.userinfo
-    ):
+        raise InvalidInput("the service's URL cannot be read; give one like https://data.example.com") from error
+    if parts.scheme not in {"http", "https"} or not parts.host or parts.query or parts.fragment or parts.userinfo:
         raise InvalidInput("the service's URL must be like https://data.example.com, without user or query")
     return str(parts).rstrip("/")
 

@@ -38,9 +38,7 @@ _TIMEOUT_S = 10.0
 _POLL_S = 0.5
 # Of a page of the registry: a migration has 1 MiB at most, and few have a hundredth of that.
 _MOST_PAGE_BYTES = 64 * 1_048_576
-_BEYOND_ALL = (
-    9_999  # the last version that there can be: nothing comes after it, and the release is still told
-)
+_BEYOND_ALL = 9_999  # the last version that there can be: nothing comes after it, and the release is still told
 
 
 class FreeholdClient:
@@ -185,9 +183,7 @@ class FreeholdClient:
             RegistryTampered: something does not fit, it expired, or is an old one.
             Unavailable: no answer.
         """
-        reply = await self._calls.send(
-            "GET", "/migrations", params={"after": _BEYOND_ALL}, most_bytes=_MOST_PAGE_BYTES
-        )
+        reply = await self._calls.send("GET", "/migrations", params={"after": _BEYOND_ALL}, most_bytes=_MOST_PAGE_BYTES)
         page = self._calls.read(reply, MigrationPage)
         public_key, learnt = await self._trust(page)
         known = await self._known()

@@ -34,13 +34,7 @@ from freehold.errors import (
     Unauthenticated,
     Unavailable,
 )
-from freehold.migrate.failures import (
-    DatabaseBusy,
-    DatabaseFull,
-    HistoryDiverged,
-    LedgerUnreadable,
-    MigrationFailed,
-)
+from freehold.migrate.failures import DatabaseBusy, DatabaseFull, HistoryDiverged, LedgerUnreadable, MigrationFailed
 from freehold.migrate.release_text import ReleaseNotUnderstood
 from freehold.migrate.signature import RegistryExpired, RegistryReplayed, RegistryTampered
 from freehold.tenants.errors import DatabaseDeleted, DatabaseDeleting, DatabaseSuspended

@@ -170,9 +170,7 @@ def first_key(key_id: str, announced: Sequence[PublicKey]) -> tuple[str, Learnt]
     raise RegistryTampered(f"the registry is signed with key {key_id!r}, which the service does not announce")
 
 
-def followed_key(
-    key_id: str, announced: Sequence[PublicKey], trusted: Mapping[str, str]
-) -> tuple[str, Learnt]:
+def followed_key(key_id: str, announced: Sequence[PublicKey], trusted: Mapping[str, str]) -> tuple[str, Learnt]:
     """The key of this id, if a chain of endorsements leads to it from a trusted one. Raises `RegistryTampered`."""
     believed = dict(trusted)
     waiting, reached = list(announced), True

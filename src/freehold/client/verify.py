@@ -171,9 +171,7 @@ def _require_whole(page: MigrationPage, version: int, link: str) -> None:
     except ValueError as error:
         raise RegistryTampered("a checksum of the migrations that are withheld is not hex") from error
     if not _same(link, page.chain):
-        raise RegistryTampered(
-            f"the chain at version {page.version} does not follow from the history that is known"
-        )
+        raise RegistryTampered(f"the chain at version {page.version} does not follow from the history that is known")
 
 
 def require_start(after: int, known_chain: str) -> None:
@@ -188,9 +186,7 @@ def _linked(page: MigrationPage, after: int, known_chain: str) -> Iterator[Migra
     link = known_chain
     for version, entry in enumerate(page.migrations, start=after + 1):
         if entry.version != version:
-            raise RegistryTampered(
-                f"expected migration {version}, got {entry.version}: one is missing or moved"
-            )
+            raise RegistryTampered(f"expected migration {version}, got {entry.version}: one is missing or moved")
         migration = Migration(version=version, name=entry.name, sql=entry.sql)
         if not _same(migration.checksum, entry.checksum):
             raise RegistryTampered(f"the SQL of migration {version} does not have its checksum")

@@ -41,9 +41,7 @@ _CHANGES: dict[str, Any] = {**_STEERS, "opt": facts(NotFound, Conflict, Database
 Limit = Annotated[int, QueryParameter(ge=1, le=_MAX_PAGE, description="At most this many.")]
 State = Annotated[TenantState | None, QueryParameter(name="state", description="Only tenants in this state.")]
 After = Annotated[str, QueryParameter(max_length=64, description="Continue after this tenant.")]
-Accept = Annotated[
-    bool, QueryParameter(description="Also if tables differ from what the migrations created.")
-]
+Accept = Annotated[bool, QueryParameter(description="Also if tables differ from what the migrations created.")]
 
 
 class TenantPage(Struct, frozen=True, kw_only=True):
@@ -75,12 +73,7 @@ class TenantsController(Controller):
 
     @get(operation_id="list_tenants", guards=_ADMIN)
     async def list_tenants(
-        self,
-        listing: NamedDependency[TenantListing],
-        *,
-        in_state: State = None,
-        after: After = "",
-        limit: Limit = 100,
+        self, listing: NamedDependency[TenantListing], *, in_state: State = None, after: After = "", limit: Limit = 100
     ) -> TenantPage:
         """Tenants in order of their id, page by page: each page costs the same, however many there are."""
         found = list(await listing.store.page(after=after, limit=limit, state=in_state))
@@ -152,10 +145,7 @@ class TenantsController(Controller):
         )
 
     @post(
-        "/{reference:str}/restore",
-        operation_id="restore_tenant",
-        **_CHANGES,
-        request_max_body_size=_MAX_UPLOAD_BYTES,
+        "/{reference:str}/restore", operation_id="restore_tenant", **_CHANGES, request_max_body_size=_MAX_UPLOAD_BYTES
     )
     async def restore_tenant(
         self,
@@ -179,9 +169,7 @@ class TenantsController(Controller):
         return RestoredTenant(tenant=done.tenant, copied=done.copied, changed=done.checked.changed)
 
     @delete("/{reference:str}", operation_id="delete_tenant", **_CHANGES)
-    async def delete_tenant(
-        self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]
-    ) -> Response[Tenant]:
+    async def delete_tenant(self, lifecycle: NamedDependency[Lifecycle], reference: FromPath[str]) -> Response[Tenant]:
         """Delete the database with all its data; 202 while the provider has not confirmed that it is gone."""
         await lifecycle.delete(reference)
         tenant = await lifecycle.find(reference)
@@ -247,10 +235,7 @@ class CensusController(Controller):
 
     @get("/census", operation_id="registry_census", guards=_ADMIN)
     async def census(
-        self,
-        registry: NamedDependency[Registry],
-        reports: NamedDependency[ClientVersions],
-        days: Days = LIVE_DAYS,
+        self, registry: NamedDependency[Registry], reports: NamedDependency[ClientVersions], days: Days = LIVE_DAYS
     ) -> Census:
         """Users, and devices without one, by the app and schema version that they told; tenants by state."""
         return await reports.census((await registry.snapshot()).version, days)
@@ -260,9 +245,7 @@ Before = Annotated[int | None, QueryParameter(ge=1, description="Only entries ol
 Action = Annotated[str | None, QueryParameter(description="Only this action, e.g. `user.signed_in`.")]
 Actor = Annotated[str | None, QueryParameter(description="Only by this actor, e.g. `user:ID`.")]
 Target = Annotated[str | None, QueryParameter(description="Only what was done to this, e.g. `tenant:ID`.")]
-Since = Annotated[
-    str | None, QueryParameter(description="From this UTC timestamp on, `2026-01-31T10:20:30Z`.")
-]
+Since = Annotated[str | None, QueryParameter(description="From this UTC timestamp on, `2026-01-31T10:20:30Z`.")]
 Until = Annotated[str | None, QueryParameter(description="Before this UTC timestamp.")]
 
 

@@ -41,9 +41,7 @@ log = get_logger()
 _MAX_BODY_BYTES = 2 * 1024 * 1024
 
 
-def create_app(
-    services: Services, gateway: Gateway | None = None, counts: RequestCounts | None = None
-) -> Litestar:
+def create_app(services: Services, gateway: Gateway | None = None, counts: RequestCounts | None = None) -> Litestar:
     """All routes on one Litestar application; the provisioner runs while it does."""
 
     @contextlib.asynccontextmanager
@@ -66,9 +64,7 @@ def create_app(
 
     gateway = gateway or _gateway(services)
     edge = _edge(services)
-    description = ApiDescription(
-        Rules(services.settings), services.auth.cookies, has_gateway=gateway is not None
-    )
+    description = ApiDescription(Rules(services.settings), services.auth.cookies, has_gateway=gateway is not None)
     return Litestar(
         route_handlers=[
             operations_routes(services, counts or RequestCounts()),
@@ -149,9 +145,7 @@ def create_connections(settings: Settings, room: BodyRoom, most: int) -> type[Co
 
 
 def _edge(services: Services) -> AuthContext:
-    return AuthContext(
-        services.auth, ClientAddresses(services.settings.trusted_proxies), services.session_data
-    )
+    return AuthContext(services.auth, ClientAddresses(services.settings.trusted_proxies), services.session_data)
 
 
 def _client_reports(services: Services) -> ClientReports:

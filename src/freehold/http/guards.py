@@ -42,10 +42,7 @@ class DatabaseCaller(Struct, frozen=True, kw_only=True):
 
 
 async def provide_database_caller(
-    request: Asked,
-    auth: NamedDependency[Auth],
-    pairs: NamedDependency[TokenPairs],
-    api_keys: NamedDependency[ApiKeys],
+    request: Asked, auth: NamedDependency[Auth], pairs: NamedDependency[TokenPairs], api_keys: NamedDependency[ApiKeys]
 ) -> DatabaseCaller:
     """The dependency `database_caller`. With an API key in the request nothing else counts.
 
@@ -104,9 +101,7 @@ async def _signed_in(scope: Scope, auth: Auth, pairs: TokenPairs) -> SignedIn:
 async def _by_session(scope: Scope, auth: Auth) -> SignedIn:
     presented = presented_by(scope, auth.cookies, takes_form_cookie=True)
     if presented is None:
-        raise Unauthenticated(
-            "sign in first: send the session cookie, or its token as `Authorization: Bearer`"
-        )
+        raise Unauthenticated("sign in first: send the session cookie, or its token as `Authorization: Bearer`")
     # A cookie is sent by the browser whoever asks it to; a bearer token only by whoever knows it.
     from_cookie = presented.via == "cookie"
     if from_cookie and scope.get("method") not in SAFE_METHODS and origin_fault(scope, auth.origins):

@@ -27,9 +27,7 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-def presented_by(
-    scope: Scope, cookies: SessionCookies, *, takes_form_cookie: bool = False
-) -> Presented | None:
+def presented_by(scope: Scope, cookies: SessionCookies, *, takes_form_cookie: bool = False) -> Presented | None:
     """The session token that the request carries; with `takes_form_cookie`, `session_id` will do as well."""
     authorization, sent = _credentials(scope)
     if authorization is None and sent is None:

@@ -7,9 +7,7 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from freehold.errors import FreeholdError
 
-Caller = Literal[
-    "anyone", "session", "maybe session", "admin", "access token", "form session", "metrics token"
-]
+Caller = Literal["anyone", "session", "maybe session", "admin", "access token", "form session", "metrics token"]
 
 CALLER = "caller"
 """Who may call a route whose own code asks for it, where no guard and no dependency does."""

@@ -66,14 +66,9 @@ async def exchange(
         IdentityProviderUnavailable: no answer.
     """
     body = prepare_token_request(
-        "authorization_code",
-        code=code,
-        redirect_uri=question.redirect_uri,
-        code_verifier=question.code_verifier,
+        "authorization_code", code=code, redirect_uri=question.redirect_uri, code_verifier=question.code_verifier
     )
-    url, headers, body = _client_auth(us, auth_method).prepare(
-        "POST", endpoint, {"Content-Type": _FORM}, body
-    )
+    url, headers, body = _client_auth(us, auth_method).prepare("POST", endpoint, {"Content-Type": _FORM}, body)
     reply = await outbound.post(url, headers, body)
     found: Any = reply.content
     # GitHub answers 200 with an error in it.

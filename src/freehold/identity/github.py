@@ -42,9 +42,7 @@ class GitHubProvider:
             auth_method="client_secret_post",
         )
         user = await self._get("/user", tokens)
-        if (
-            not isinstance(user, dict) or type(user.get("id")) is not int
-        ):  # a bool is one, too, for isinstance
+        if not isinstance(user, dict) or type(user.get("id")) is not int:  # a bool is one, too, for isinstance
             raise SocialRefusal("unable_to_get_user_info", "GitHub does not say who this is")
         email, is_verified = _address(user, await self._get("/user/emails", tokens))
         return identity(
@@ -68,9 +66,7 @@ class GitHubProvider:
         return reply.content if reply.status == 200 else None
 
 
-def github_provider(
-    outbound: Outbound, client_id: str, client_secret: str, url: str, api_url: str
-) -> GitHubProvider:
+def github_provider(outbound: Outbound, client_id: str, client_secret: str, url: str, api_url: str) -> GitHubProvider:
     """GitHub for one registration of ours."""
     us = Registration(provider_id="github", client_id=client_id, client_secret=client_secret, scopes=_SCOPES)
     return GitHubProvider(outbound, us, url.rstrip("/"), api_url.rstrip("/"))

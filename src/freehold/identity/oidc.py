@@ -111,9 +111,7 @@ class Issuer:
         try:
             found = msgspec.convert(reply.content, Metadata)
         except msgspec.ValidationError as error:
-            raise IdentityProviderUnavailable(
-                f"`{self._issuer}` does not describe itself: {error}"
-            ) from error
+            raise IdentityProviderUnavailable(f"`{self._issuer}` does not describe itself: {error}") from error
         # Section 4.3: else one issuer could speak for another.
         if found.issuer != self._issuer:
             raise IdentityProviderUnavailable(f"`{self._issuer}` calls itself by another name; set that one")
@@ -161,9 +159,7 @@ class OidcProvider:
 
     async def authorize_url(self, question: Question) -> str:
         metadata = await self.issuer.metadata()
-        return authorize_url(
-            metadata.authorization_endpoint, self.us, question, nonce=question.nonce, **self.asks_with
-        )
+        return authorize_url(metadata.authorization_endpoint, self.us, question, nonce=question.nonce, **self.asks_with)
 
     async def identify(self, code: str, issuer: str, question: Question) -> Identity:
         metadata = await self.issuer.metadata()
@@ -218,9 +214,7 @@ class OidcProvider:
         return dict(claims)
 
     async def _userinfo(self, metadata: Metadata, tokens: Tokens, subject: str) -> dict[str, Any]:
-        reply = await self.outbound.get(
-            metadata.userinfo_endpoint, {"authorization": f"Bearer {tokens.access_token}"}
-        )
+        reply = await self.outbound.get(metadata.userinfo_endpoint, {"authorization": f"Bearer {tokens.access_token}"})
         # Section 5.3.2: an answer about someone else must not be used.
         if reply.status != 200 or not isinstance(reply.content, dict) or reply.content.get("sub") != subject:
             raise SocialRefusal("unable_to_get_user_info", f"{self.provider_id} does not say who this is")

@@ -94,9 +94,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         is_trusted = origin_of(str(url)) in self._trusted
         if url.scheme != "https" and not is_trusted:
             raise httpx.UnsupportedProtocol("a provider names an address without TLS")
-        addresses = await _look_up(
-            url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
-        )
+        addresses = await _look_up(url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80))
         if not is_trusted and not all(is_public(address) for address in addresses):
             raise httpx.ConnectError("a provider names an address that is not public")
         # The certificate is the name's, not the address's.
@@ -120,9 +118,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
 async def open_outbound(trusted: Collection[str]) -> AsyncIterator[Outbound]:
     """The way out to providers. No connection is kept: one to an address serves a single name only."""
     limits = httpx.Limits(max_connections=50, max_keepalive_connections=0)
-    transport = GuardedTransport(
-        httpx.AsyncHTTPTransport(verify=public_tls(), limits=limits, trust_env=False), trusted
-    )
+    transport = GuardedTransport(httpx.AsyncHTTPTransport(verify=public_tls(), limits=limits, trust_env=False), trusted)
     async with httpx.AsyncClient(transport=transport, timeout=_TIMEOUT_S, trust_env=False) as http:
         yield Outbound(http)
 

@@ -49,9 +49,7 @@ def to_value(value: InValue) -> Value:
 
 def _bound(sql: str, args: Iterable[InValue] | Mapping[str, InValue]) -> Stmt:
     if isinstance(args, Mapping):
-        return Stmt(
-            sql=sql, named_args=tuple([NamedArg(name, to_value(value)) for name, value in args.items()])
-        )
+        return Stmt(sql=sql, named_args=tuple([NamedArg(name, to_value(value)) for name, value in args.items()]))
     return Stmt(sql=sql, args=tuple([to_value(value) for value in args]))
 
 

@@ -42,7 +42,5 @@ class Bearer:
 
 def _usable(token: str) -> str:
     if not isinstance(token, str) or not (token.isascii() and token.isprintable()) or " " in token:
-        raise LibsqlError(
-            "the token holds what no token has, such as a space or a line's end", "TOKEN_INVALID"
-        )
+        raise LibsqlError("the token holds what no token has, such as a space or a line's end", "TOKEN_INVALID")
     return token

@@ -83,9 +83,7 @@ class HranaClient(Client):
 
     async def execute(self, stmt: InStatement, args: InArgs = None, *, idempotent: bool = False) -> ResultSet:
         request = to_stmt(stmt, args)
-        outcome = await once(
-            self._endpoint, ExecuteReq(request), repeatable=_repeatable([request], idempotent)
-        )
+        outcome = await once(self._endpoint, ExecuteReq(request), repeatable=_repeatable([request], idempotent))
         if not isinstance(outcome, Result):
             raise misfit()
         return _result_set(outcome)
@@ -97,9 +95,7 @@ class HranaClient(Client):
             return []
         requests = [to_stmt(stmt) for stmt in stmts]
         outcome = await once(
-            self._endpoint,
-            BatchReq(all_or_none(requests, _BEGIN[mode])),
-            repeatable=_repeatable(requests, idempotent),
+            self._endpoint, BatchReq(all_or_none(requests, _BEGIN[mode])), repeatable=_repeatable(requests, idempotent)
         )
         return [_result_set(one) for one in batch_results(outcome, len(requests))]
 

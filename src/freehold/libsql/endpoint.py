@@ -89,9 +89,7 @@ class Endpoint:
             self._headers["x-namespace-bin"] = name
         self._session = session
         self._owns_session = session is None
-        self._timeout = aiohttp.ClientTimeout(
-            total=timeout_s, sock_connect=min(timeout_s, _CONNECT_TIMEOUT_S)
-        )
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s, _CONNECT_TIMEOUT_S))
         self._delays = tuple(retry_delays_s)
         self._missing_grace_s = missing_grace_s
         self._busy_timeout_s = busy_timeout_s
@@ -108,12 +106,7 @@ class Endpoint:
         return self._version != "v2"
 
     async def post(
-        self,
-        encode: Encode,
-        *,
-        base: str | None = None,
-        is_new: bool = True,
-        repeatable: Callable[[], bool] = never,
+        self, encode: Encode, *, base: str | None = None, is_new: bool = True, repeatable: Callable[[], bool] = never
     ) -> bytes:
         """Send one pipeline and give the body of the answer.
 
@@ -194,9 +187,7 @@ class Endpoint:
         error.retry_after = later_s
         raise error
 
-    async def _send(
-        self, body: bytes, base: str, version: str, token: str
-    ) -> tuple[int, bytes, float | None]:
+    async def _send(self, body: bytes, base: str, version: str, token: str) -> tuple[int, bytes, float | None]:
         """Status, body, and when to come back, if the answer says so."""
         try:
             # A redirect is not followed: it would carry the token to someone else.
@@ -270,8 +261,7 @@ async def _body(reply: aiohttp.ClientResponse) -> bytes:
         body += piece
         if len(body) > _MOST_BYTES:
             raise Unreachable(
-                f"the database answered more than {_MOST_BYTES} bytes; ask for fewer rows",
-                "RESPONSE_TOO_LARGE",
+                f"the database answered more than {_MOST_BYTES} bytes; ask for fewer rows", "RESPONSE_TOO_LARGE"
             )
     return bytes(body)
 

@@ -171,15 +171,10 @@ class _Worker:
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
             self._db = sqlite3.connect(
-                self._path,
-                isolation_level=None,
-                check_same_thread=False,
-                timeout=min(_BUSY_TIMEOUT_S, self._timeout_s),
+                self._path, isolation_level=None, check_same_thread=False, timeout=min(_BUSY_TIMEOUT_S, self._timeout_s)
             )
             self._db.execute("PRAGMA foreign_keys = ON")
-            with contextlib.suppress(
-                sqlite3.OperationalError
-            ):  # a file that may not be written is read as it is
+            with contextlib.suppress(sqlite3.OperationalError):  # a file that may not be written is read as it is
                 self._db.execute("PRAGMA journal_mode = WAL")
         return self._db
 

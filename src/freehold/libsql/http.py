@@ -6,15 +6,7 @@ from http import HTTPStatus
 import aiohttp
 import msgspec
 
-from freehold.errors import (
-    Forbidden,
-    FreeholdError,
-    InvalidInput,
-    NotFound,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-)
+from freehold.errors import Forbidden, FreeholdError, InvalidInput, NotFound, TooLarge, Unauthenticated, Unavailable
 from freehold.libsql.bearer import Token
 from freehold.libsql.endpoint import TIMEOUT_S, Endpoint
 from freehold.libsql.errors import LibsqlError, Refused
@@ -33,9 +25,7 @@ from freehold.libsql.protocol import (
 
 _decoder = msgspec.json.Decoder(PipelineResp)
 _REFUSALS: dict[int, Callable[[str], FreeholdError]] = {
-    HTTPStatus.UNAUTHORIZED: lambda _: Unauthenticated(
-        "the database did not accept the token; get a new one"
-    ),
+    HTTPStatus.UNAUTHORIZED: lambda _: Unauthenticated("the database did not accept the token; get a new one"),
     HTTPStatus.FORBIDDEN: Forbidden,
     HTTPStatus.NOT_FOUND: lambda _: NotFound("there is no such database"),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: lambda _: TooLarge("the request is larger than the database takes"),

@@ -162,16 +162,7 @@ class GetAutocommitReq(Struct, tag="get_autocommit", frozen=True):
     """Ask whether a transaction is open (v3)."""
 
 
-StreamReq = (
-    CloseReq
-    | ExecuteReq
-    | BatchReq
-    | SequenceReq
-    | DescribeReq
-    | StoreSqlReq
-    | CloseSqlReq
-    | GetAutocommitReq
-)
+StreamReq = CloseReq | ExecuteReq | BatchReq | SequenceReq | DescribeReq | StoreSqlReq | CloseSqlReq | GetAutocommitReq
 
 
 class PipelineReq(Struct, frozen=True):
@@ -282,14 +273,7 @@ class GetAutocommitResp(Struct, tag="get_autocommit", frozen=True):
 
 
 StreamResp = (
-    CloseResp
-    | ExecuteResp
-    | BatchResp
-    | SequenceResp
-    | DescribeResp
-    | StoreSqlResp
-    | CloseSqlResp
-    | GetAutocommitResp
+    CloseResp | ExecuteResp | BatchResp | SequenceResp | DescribeResp | StoreSqlResp | CloseSqlResp | GetAutocommitResp
 )
 
 

@@ -93,10 +93,7 @@ class ResultSet:
 
 
 def result_set(
-    columns: tuple[str, ...],
-    values: list[tuple[Value, ...]],
-    rows_affected: int,
-    last_insert_rowid: int | None,
+    columns: tuple[str, ...], values: list[tuple[Value, ...]], rows_affected: int, last_insert_rowid: int | None
 ) -> ResultSet:
     """A result set over plain tuples."""
     at = {name: index for index, name in enumerate(columns)}

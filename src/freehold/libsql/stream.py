@@ -187,9 +187,7 @@ class Stream:
         if baton is not None:
             await self._close(baton)
 
-    async def _run(
-        self, stmts: Sequence[Stmt], close: bool, repeatable: Callable[[], bool]
-    ) -> list[Result[Rows]]:
+    async def _run(self, stmts: Sequence[Stmt], close: bool, repeatable: Callable[[], bool]) -> list[Result[Rows]]:
         if self.is_lost:
             raise StreamLost(_LOST, "TRANSACTION_LOST")
         was_begun, begin = self._has_begun, self._begin
@@ -218,10 +216,7 @@ class Stream:
         is_new = self._baton is None
         try:
             body = await self._endpoint.post(
-                work.encoder(self._baton),
-                base=self._base,
-                is_new=is_new,
-                repeatable=repeatable if is_new else never,
+                work.encoder(self._baton), base=self._base, is_new=is_new, repeatable=repeatable if is_new else never
             )
             answer = await read_answer(body)
             if len(answer.outcomes) != work.count(v3=self._endpoint.speaks_v3):

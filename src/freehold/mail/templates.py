@@ -27,10 +27,7 @@ _ENGLISH = Words(
         "sign-in-code": ("Your code for {app}", "Use this code to sign in to {app}:"),
         "verify-code": ("Confirm your e-mail address", "Use this code to confirm your address at {app}:"),
         "reset-code": ("Choose a new password", "Use this code to choose a new password at {app}:"),
-        "change-email-code": (
-            "Confirm your new e-mail address",
-            "Use this code to confirm your new address at {app}:",
-        ),
+        "change-email-code": ("Confirm your new e-mail address", "Use this code to confirm your new address at {app}:"),
         "verify-link": ("Confirm your e-mail address", "Open this link to confirm your address at {app}:"),
         "sign-up-link": (
             "Confirm your e-mail address",
@@ -49,10 +46,7 @@ _ENGLISH = Words(
             "Your e-mail address was changed",
             "Your account at {app} has another e-mail address now, and no longer this one.",
         ),
-        "password-changed": (
-            "Your password was changed",
-            "The password of your account at {app} was changed.",
-        ),
+        "password-changed": ("Your password was changed", "The password of your account at {app} was changed."),
     },
     code_lasts="It is valid for 5 minutes and works once.",
     link_lasts="It is valid for one hour.",
@@ -84,10 +78,7 @@ _ARABIC = Words(
             "افتح هذا الرابط لتأكيد عنوانك لدى {app}. وتصبح كلمة المرور المختارة عند هذا التسجيل كلمة مرور حسابك:",
         ),
         "reset-link": ("اختيار كلمة مرور جديدة", "افتح هذا الرابط لاختيار كلمة مرور جديدة لدى {app}:"),
-        "change-email-link": (
-            "تأكيد عنوان بريدك الإلكتروني الجديد",
-            "افتح هذا الرابط لتأكيد عنوانك الجديد لدى {app}:",
-        ),
+        "change-email-link": ("تأكيد عنوان بريدك الإلكتروني الجديد", "افتح هذا الرابط لتأكيد عنوانك الجديد لدى {app}:"),
         "delete-link": ("تأكيد حذف حسابك", "افتح هذا الرابط لحذف حسابك لدى {app} وكل ما فيه:"),
         "address-changed": (
             "تم تغيير عنوان بريدك الإلكتروني",
@@ -115,10 +106,7 @@ _KHMER = Words(
         "sign-in-code": ("លេខកូដរបស់អ្នកសម្រាប់ {app}", "ប្រើលេខកូដនេះដើម្បីចូលទៅ {app}៖"),
         "verify-code": ("បញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នក", "ប្រើលេខកូដនេះដើម្បីបញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នកនៅ {app}៖"),
         "reset-code": ("ជ្រើសរើសពាក្យសម្ងាត់ថ្មី", "ប្រើលេខកូដនេះដើម្បីជ្រើសរើសពាក្យសម្ងាត់ថ្មីនៅ {app}៖"),
-        "change-email-code": (
-            "បញ្ជាក់អាសយដ្ឋានអ៊ីមែលថ្មីរបស់អ្នក",
-            "ប្រើលេខកូដនេះដើម្បីបញ្ជាក់អាសយដ្ឋានអ៊ីមែលថ្មីរបស់អ្នកនៅ {app}៖",
-        ),
+        "change-email-code": ("បញ្ជាក់អាសយដ្ឋានអ៊ីមែលថ្មីរបស់អ្នក", "ប្រើលេខកូដនេះដើម្បីបញ្ជាក់អាសយដ្ឋានអ៊ីមែលថ្មីរបស់អ្នកនៅ {app}៖"),
         "verify-link": ("បញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នក", "បើកតំណនេះដើម្បីបញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នកនៅ {app}៖"),
         "sign-up-link": (
             "បញ្ជាក់អាសយដ្ឋានអ៊ីមែលរបស់អ្នក",
@@ -200,9 +188,7 @@ def write_out(email: OutgoingEmail, app: str) -> Message:
     elif email.kind == "sign-up-link":
         caution = f"{words.sign_up_caution} {caution}"
     body = _ASKING.format(
-        secret=(_CODE if is_code else _LINK).format(escape(email.secret)),
-        lasts=escape(lasts),
-        caution=escape(caution),
+        secret=(_CODE if is_code else _LINK).format(escape(email.secret)), lasts=escape(lasts), caution=escape(caution)
     )
     html = _in_html(email, words, subject=subject, lead=lead, body=body, app=app)
     text = f"{lead}\n\n{email.secret}\n\n{lasts}\n{caution}\n\n{app}\n"

@@ -118,12 +118,8 @@ async def _send(target: Target, planned: Sequence[Planned], applied: list[int]) 
     answers = await target.run([one.batch for one in planned])
     if [len(answer.step_errors) for answer in answers] != [len(one.batch.steps) for one in planned]:
         raise Unavailable("the database's answer does not fit what was sent; try again")
-    outcomes = [
-        (one, answer, is_committed(one, answer)) for one, answer in zip(planned, answers, strict=True)
-    ]
-    applied += [
-        migration.version for one, _, committed in outcomes if committed for migration in one.migrations
-    ]
+    outcomes = [(one, answer, is_committed(one, answer)) for one, answer in zip(planned, answers, strict=True)]
+    applied += [migration.version for one, _, committed in outcomes if committed for migration in one.migrations]
     for one, answer, committed in outcomes:
         if one.look is not None and answer.step_errors[one.look] is not None:
             raise _HasViewsError
@@ -169,9 +165,7 @@ def failure(planned: Planned, answer: BatchResult) -> FreeholdError:
     migration = planned.migrations[0]
     if failed == planned.ledger:
         return LedgerRefused(
-            migration=migration,
-            reason=f"the ledger refused it ({error.message})",
-            state=_state(planned, answer),
+            migration=migration, reason=f"the ledger refused it ({error.message})", state=_state(planned, answer)
         )
     if len(planned.migrations) > 1:
         return FailedTogether(migration=migration, reason=shortened(error.message))
@@ -196,11 +190,7 @@ def _failed_statement(planned: Planned, failed: int, message: str) -> MigrationF
         return MigrationFailed(migration=migration, reason=f"{message} at {step.split(None, 1)[0]}")
     piece = migration.pieces[number]
     return MigrationFailed(
-        migration=migration,
-        statement=number + 1,
-        line=piece.line,
-        sql=shortened(piece.sql),
-        reason=shortened(message),
+        migration=migration, statement=number + 1, line=piece.line, sql=shortened(piece.sql), reason=shortened(message)
     )
 
 
@@ -215,7 +205,5 @@ def _state(planned: Planned, answer: BatchResult) -> LedgerState | None:
 def _orphans(planned: Planned, answer: BatchResult) -> str:
     result = answer.step_results[planned.orphans] if planned.orphans is not None else None
     rows = [[decode(value) for value in row] for row in result.rows] if result else []
-    found = ", ".join(
-        f"{count!s} in {child!s} without a parent in {parent!s}" for child, parent, count in rows
-    )
+    found = ", ".join(f"{count!s} in {child!s} without a parent in {parent!s}" for child, parent, count in rows)
     return f"rows would be left that reference a row that is not there ({found or 'see foreign_key_check'})"

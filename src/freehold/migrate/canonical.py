@@ -134,9 +134,7 @@ def _expression(sql: str, found: Sequence[Span]) -> str | None:
             break
         end = following.end
     text = sql[start:end]
-    is_string = (
-        kind is Kind.WORD and not text[0].isdigit() and text.lower() not in _VALUES and "'" not in text
-    )
+    is_string = kind is Kind.WORD and not text[0].isdigit() and text.lower() not in _VALUES and "'" not in text
     return _string(text) if is_string else text
 
 

@@ -65,9 +65,7 @@ async def read_content(target: Target, *, with_ledger: bool = False) -> Content:
     Raises:
         SchemaUnreadable, Unavailable: it cannot be read.
     """
-    found, ledger, sequences, columns = await ask(
-        target, _SCHEMA_SQL, _LEDGER_SQL, _SEQUENCES_SQL, _COLUMNS_SQL
-    )
+    found, ledger, sequences, columns = await ask(target, _SCHEMA_SQL, _LEDGER_SQL, _SEQUENCES_SQL, _COLUMNS_SQL)
     rows = [*(ledger if with_ledger else []), *found]
     objects = [(str(kind), str(name), str(sql)) for kind, name, sql in rows]
     tables = tuple(_table(name, sql, columns) for kind, name, sql in objects if kind == "table")

@@ -216,8 +216,7 @@ class _Copy:
         [found] = await ask(self._source, "SELECT name, seq FROM sqlite_sequence ORDER BY name")
         if found:
             rows: list[list[Value]] = [
-                [Text("text"), Text(str(name)), Text("integer"), Integer(str(number))]
-                for name, number in found
+                [Text("text"), Text(str(name)), Text("integer"), Integer(str(number))] for name, number in found
             ]
             head = "INSERT INTO sqlite_sequence (name, seq) VALUES "
             await self._write([Stmt(sql="DELETE FROM sqlite_sequence"), *_inserts(head, rows)])

@@ -129,10 +129,7 @@ async def _sequences(target: Target) -> list[str]:
     lines = [f"({_quoted_text(str(name))}, {_literal('integer', number)})" for name, number in found]
     if not lines:  # the table stays behind when the last that needs it is dropped, and cannot be made alone
         return []
-    return [
-        "DELETE FROM sqlite_sequence",
-        *_inserts("INSERT INTO sqlite_sequence (name, seq) VALUES\n", lines),
-    ]
+    return ["DELETE FROM sqlite_sequence", *_inserts("INSERT INTO sqlite_sequence (name, seq) VALUES\n", lines)]
 
 
 async def _require_empty(target: Target, table: Table, reason: str) -> None:

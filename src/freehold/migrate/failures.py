@@ -14,9 +14,7 @@ class MigrationFailed(Conflict):
     code = "migration_failed"
     remedy = "Fix the cause that the message names, and try again."
 
-    def __init__(
-        self, *, migration: Migration, reason: str, statement: int = 0, line: int = 0, sql: str = ""
-    ) -> None:
+    def __init__(self, *, migration: Migration, reason: str, statement: int = 0, line: int = 0, sql: str = "") -> None:
         where = f", statement {statement}, line {line}" if statement else ""
         shown = f" in `{sql}`" if sql else ""
         super().__init__(

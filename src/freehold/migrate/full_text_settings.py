@@ -24,9 +24,7 @@ async def settings_of(target: Target, table: str) -> Settings:
 
 async def with_settings(target: Target, schema: Schema) -> Schema:
     """The schema, and the settings of its FTS5 tables. One round trip at most. Raises as `ask` does."""
-    tables = [
-        table for table in schema.tables.values() if table.virtual is not None and table.virtual.is_fts5
-    ]
+    tables = [table for table in schema.tables.values() if table.virtual is not None and table.virtual.is_fts5]
     found = await ask(target, *(_settings_sql(table.name) for table in tables)) if tables else []
     settings: Mapping[str, Settings] = {
         folded(table.name): _settings(rows) for table, rows in zip(tables, found, strict=True) if rows
@@ -45,10 +43,7 @@ def _settings(rows: Sequence[Sequence[SqlValue]]) -> Settings:
 def setting_statements(table: str, settings: Settings) -> list[str]:
     """Statements that set all this for a table, with every value written out, as databases ask for it."""
     name = quoted(table)
-    return [
-        f"INSERT INTO {name} ({name}, rank) VALUES ({_literal(key)}, {_literal(value)})"
-        for key, value in settings
-    ]
+    return [f"INSERT INTO {name} ({name}, rank) VALUES ({_literal(key)}, {_literal(value)})" for key, value in settings]
 
 
 def _literal(value: SqlValue) -> str:

@@ -47,9 +47,7 @@ async def unfit_indexes(target: Target, schema: Schema, before: Fit = Fit()) -> 
     """
     known = [table for table in _indexes(schema) if folded(table.name) not in before.unfit]
     compared = frozenset(
-        folded(table.name)
-        for table in known
-        if folded(table.name) in before.fit or _is_in_step(schema, table)
+        folded(table.name) for table in known if folded(table.name) in before.fit or _is_in_step(schema, table)
     )
     unfit = await _misfits(target, schema, compared)
     return [table for table in known if folded(table.name) in unfit]
@@ -57,9 +55,7 @@ async def unfit_indexes(target: Target, schema: Schema, before: Fit = Fit()) -> 
 
 def fault_of(table: Table) -> str:
     """What is wrong with such an index, in a sentence."""
-    return (
-        f"the full-text index {table.name} is damaged, or does not fit what it indexes: integrity-check fails"
-    )
+    return f"the full-text index {table.name} is damaged, or does not fit what it indexes: integrity-check fails"
 
 
 def mending_of(table: Table) -> str:

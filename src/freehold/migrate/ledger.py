@@ -36,9 +36,7 @@ _INSERT_SQL = f"""{INSERT_START}
 SELECT ?, coalesce((SELECT max(version) FROM freehold_ledger), 0), ?, ?, ?, {{previous_chain}},
   strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"""
 _FIRST_SQL = _INSERT_SQL.format(previous_chain="?")
-_NEXT_SQL = _INSERT_SQL.format(
-    previous_chain="(SELECT chain FROM freehold_ledger WHERE version = ? AND chain = ?)"
-)
+_NEXT_SQL = _INSERT_SQL.format(previous_chain="(SELECT chain FROM freehold_ledger WHERE version = ? AND chain = ?)")
 # Those that follow in the same statement stand on the one before them there.
 _MORE_SQL = " UNION ALL SELECT ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 

@@ -4,17 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from freehold.libsql.protocol import (
-    Batch,
-    BatchStep,
-    Cond,
-    CondAnd,
-    CondError,
-    CondIsAutocommit,
-    CondNot,
-    CondOk,
-    Stmt,
-)
+from freehold.libsql.protocol import Batch, BatchStep, Cond, CondAnd, CondError, CondIsAutocommit, CondNot, CondOk, Stmt
 from freehold.migrate.ledger import CREATE_SQL, LAST_SQL, insert_stmt
 from freehold.migrate.types import Migration
 

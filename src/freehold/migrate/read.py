@@ -48,9 +48,7 @@ class Found(Struct, frozen=True):
     def uniques(self, table: str) -> list[tuple[str, ...]]:
         """The columns of its UNIQUE constraints."""
         return [
-            tuple(part.column for part in index.parts)
-            for index in self.indexes.get(table, ())
-            if index.origin == "u"
+            tuple(part.column for part in index.parts) for index in self.indexes.get(table, ()) if index.origin == "u"
         ]
 
 
@@ -61,9 +59,7 @@ async def read_found(target: Target) -> Found:
         SchemaUnreadable: the database refuses the question.
         Unavailable: no answer, or busy.
     """
-    objects, columns, keys, indexes = await ask(
-        target, _OBJECTS_SQL, _COLUMNS_SQL, _FOREIGN_KEYS_SQL, _INDEXES_SQL
-    )
+    objects, columns, keys, indexes = await ask(target, _OBJECTS_SQL, _COLUMNS_SQL, _FOREIGN_KEYS_SQL, _INDEXES_SQL)
     return Found(
         tuple((str(kind), str(name), str(owner), str(sql)) for kind, name, owner, sql in objects),
         _grouped(columns),

@@ -40,9 +40,7 @@ def sql_faults(sql: str, pieces: Sequence[Statement]) -> list[Fault]:
     rebuilds = _rebuild_faults(statements, is_off)
     for number, (piece, words) in enumerate(zip(pieces, statements, strict=True), start=1):
         reasons = [*_statement_reasons(words), *rebuilds.get(number, ())]
-        found += [
-            Fault(code=code, reason=reason, statement=number, line=piece.line) for code, reason in reasons
-        ]
+        found += [Fault(code=code, reason=reason, statement=number, line=piece.line) for code, reason in reasons]
     return found
 
 
@@ -96,10 +94,7 @@ def _statement_reasons(words: Sequence[_Word]) -> Iterator[tuple[str, str]]:
     elif first == "ANALYZE":
         yield "FH004", "ANALYZE is refused: not every engine takes it from a client; leave it out"
     elif first == "CREATE" and second in {"TEMP", "TEMPORARY"}:
-        yield (
-            "FH004",
-            "temporary objects are refused: not every engine has them; use a table and drop it again",
-        )
+        yield ("FH004", "temporary objects are refused: not every engine has them; use a table and drop it again")
     elif first == "PRAGMA":
         for reason in _pragma_reasons(words):
             yield "FH005", reason
@@ -179,9 +174,7 @@ def _front_matter_faults(sql: str) -> Iterator[Fault]:
     for number, line in enumerate(sql.split("\n"), start=1):
         key, _ = directive(line) or ("", "")
         if key == "foreign_keys" and line.strip() not in leading:
-            yield Fault(
-                reason="`-- foreign_keys:` counts only before the first statement; move it up", line=number
-            )
+            yield Fault(reason="`-- foreign_keys:` counts only before the first statement; move it up", line=number)
 
 
 # What the comments at the top of a migration say: lines of the form `-- key: value`.

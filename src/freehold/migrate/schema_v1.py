@@ -75,9 +75,7 @@ def _columns(rows: Sequence[list[SqlValue]], by_column: Mapping[str, tuple[str, 
     found = [_column(row, by_column) for row in rows]
     primary = [column for column in found if column.primary]
     if len(primary) == 1 and primary[0].type == "integer":
-        found = [
-            msgspec.structs.replace(column, not_null=False) if column.primary else column for column in found
-        ]
+        found = [msgspec.structs.replace(column, not_null=False) if column.primary else column for column in found]
     return found
 
 

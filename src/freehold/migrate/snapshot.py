@@ -207,9 +207,7 @@ async def _require_no_chance(migrations: Sequence[Migration], made: Dump, scratc
             except Unavailable:
                 raise
             except FreeholdError as error:
-                raise SnapshotUnfit(
-                    f"it cannot be told whether seed rows depend on the time: {error}"
-                ) from error
+                raise SnapshotUnfit(f"it cannot be told whether seed rows depend on the time: {error}") from error
             rows.append((await dump(target)).rows)
     if rows[0] != rows[1]:
         raise SnapshotUnfit(

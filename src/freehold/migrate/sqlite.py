@@ -24,10 +24,7 @@ class SqliteTarget:
     """
 
     def __init__(
-        self,
-        database: Path | str | Callable[[], sqlite3.Connection],
-        *,
-        busy_timeout_s: float = _BUSY_TIMEOUT_S,
+        self, database: Path | str | Callable[[], sqlite3.Connection], *, busy_timeout_s: float = _BUSY_TIMEOUT_S
     ) -> None:
         self._database = database
         self._busy_timeout_s = busy_timeout_s
@@ -53,9 +50,7 @@ class SqliteTarget:
         return sqlite3.connect(self._database, timeout=self._busy_timeout_s)
 
 
-def run_batches(
-    connection: Any, batches: Sequence[Batch], failures: tuple[type[Exception], ...]
-) -> list[BatchResult]:
+def run_batches(connection: Any, batches: Sequence[Batch], failures: tuple[type[Exception], ...]) -> list[BatchResult]:
     """Run batches on a DB-API connection in autocommit; `failures` are what a refused statement raises."""
     return [_run_batch(connection, batch, failures) for batch in batches]
 

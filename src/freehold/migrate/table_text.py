@@ -248,12 +248,7 @@ class _Reader:
         depth = 0
         while self._at < len(self._piece):
             token = self._piece[self._at]
-            if (
-                depth == 0
-                and token.kind is Kind.WORD
-                and token.word in _CONSTRAINTS
-                and not self._is_action()
-            ):
+            if depth == 0 and token.kind is Kind.WORD and token.word in _CONSTRAINTS and not self._is_action():
                 return
             depth += token.is_word("(") - token.is_word(")")
             self._at += 1

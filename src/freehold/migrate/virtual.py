@@ -143,9 +143,7 @@ def virtual_of(sql: str) -> Virtual | None:
         return _fts4(name, module, arguments)
     if module in _TREES or module == "geopoly":
         marks = [argument.lstrip() for argument in arguments]
-        columns = [
-            VirtualColumn(_first_name(mark.lstrip("+")), "+" if mark[:1] == "+" else "") for mark in marks
-        ]
+        columns = [VirtualColumn(_first_name(mark.lstrip("+")), "+" if mark[:1] == "+" else "") for mark in marks]
         return Virtual(name, module, tuple(columns), ())
     return Virtual(name, module, (), (), canonical(sql)[3:])
 
@@ -191,9 +189,7 @@ def _fts4(name: str, module: str, arguments: Sequence[str]) -> Virtual:
     return _text(name, module, columns or [VirtualColumn("content")], options)
 
 
-def _text(
-    name: str, module: str, columns: Sequence[VirtualColumn], options: Sequence[tuple[str, str]]
-) -> Virtual:
+def _text(name: str, module: str, columns: Sequence[VirtualColumn], options: Sequence[tuple[str, str]]) -> Virtual:
     usual = _USUAL[module]
     told = [(key, _tidy(key, value)) for key, value in options]
     said = sorted((key, value) for key, value in told if usual.get(key) != value)

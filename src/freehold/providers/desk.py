@@ -70,9 +70,7 @@ class Desk:
                 self._gates.pop(database_name, None)
 
     @asynccontextmanager
-    async def looked_at(
-        self, database_name: str, disconnect: Disconnect, texts: Sequence[str]
-    ) -> AsyncIterator[None]:
+    async def looked_at(self, database_name: str, disconnect: Disconnect, texts: Sequence[str]) -> AsyncIterator[None]:
         """It is known while this is entered what the guard thinks of these texts, and which profile they need, if
         there is much to read."""
         if sum(map(len, texts)) <= _MUCH_SQL:
@@ -86,9 +84,7 @@ class Desk:
         with looked_at(verdicts), profiles.looked_at({sql: need for sql, (_, need) in found.items()}):
             yield
 
-    async def run_soon(
-        self, database_name: str, disconnect: Disconnect, read: Callable[[], Result]
-    ) -> Result:
+    async def run_soon(self, database_name: str, disconnect: Disconnect, read: Callable[[], Result]) -> Result:
         """The same for what is mostly short: it is begun at once, and begun again here if it is not."""
         try:
             with paced(_Impatience()):

@@ -10,9 +10,7 @@ from freehold.tenants.errors import NoPointInTime
 from freehold.tenants.ports import DatabaseProvider
 
 
-async def export_fork(
-    provider: DatabaseProvider, database_name: str, path: Path, scratch_name: str
-) -> Copied:
+async def export_fork(provider: DatabaseProvider, database_name: str, path: Path, scratch_name: str) -> Copied:
     """Write the database as it is at one point in time into a SQLite file; see `DatabaseProvider.export`."""
     await provider.delete(scratch_name)
     await provider.fork(database_name, scratch_name)
@@ -36,6 +34,4 @@ async def refuse_fork_at(provider: DatabaseProvider, source_name: str, target_na
         raise missing(source_name)
     if await provider.find(target_name) is not None:
         raise taken(target_name)
-    raise NoPointInTime(
-        f"the provider `{provider.name}` keeps databases only as they are now; restore from an export"
-    )
+    raise NoPointInTime(f"the provider `{provider.name}` keeps databases only as they are now; restore from an export")

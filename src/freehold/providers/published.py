@@ -24,9 +24,7 @@ def inlined(batch: Batch, stored: Mapping[int, str]) -> Batch:
     """The batch with the texts that its stream has stored written out; those that it has not stay numbers."""
     if all(step.stmt.sql_id is None for step in batch.steps):
         return batch
-    return replace(
-        batch, steps=tuple(replace(step, stmt=_inlined(step.stmt, stored)) for step in batch.steps)
-    )
+    return replace(batch, steps=tuple(replace(step, stmt=_inlined(step.stmt, stored)) for step in batch.steps))
 
 
 def _inlined(stmt: Stmt, stored: Mapping[int, str]) -> Stmt:

@@ -181,9 +181,7 @@ def _read(token: str, public_key: Ed25519PublicKey, most: Profile) -> _Verified:
         claims: dict[str, Any] = jwt.decode(
             token,
             public_key,
-            algorithms=[
-                "EdDSA"
-            ],  # the header's `alg` chooses nothing: no `none`, no HMAC with the public key
+            algorithms=["EdDSA"],  # the header's `alg` chooses nothing: no `none`, no HMAC with the public key
             options={
                 "verify_exp": False,  # checked at each use, on our clock
                 "verify_iat": False,  # as sqld: two machines' clocks differ
@@ -208,11 +206,7 @@ def _read(token: str, public_key: Ed25519PublicKey, most: Profile) -> _Verified:
 
 def _expiry(claims: Mapping[str, Any]) -> float:
     expires_at = claims.get("exp")
-    if (
-        isinstance(expires_at, bool)
-        or not isinstance(expires_at, int | float)
-        or not math.isfinite(expires_at)
-    ):
+    if isinstance(expires_at, bool) or not isinstance(expires_at, int | float) or not math.isfinite(expires_at):
         raise BadToken("the token is not valid: it has no `exp` claim")
     return float(expires_at)
 

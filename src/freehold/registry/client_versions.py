@@ -138,13 +138,7 @@ class ClientVersions:
         self._taken = TakenDown(who, place_key)
 
     def note(
-        self,
-        device: str,
-        app: str,
-        schema_version: int,
-        *,
-        address: str = "",
-        credential: Credential | None = None,
+        self, device: str, app: str, schema_version: int, *, address: str = "", credential: Credential | None = None
     ) -> None:
         """Take down a report; takes microseconds and never waits.
 

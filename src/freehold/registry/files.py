@@ -69,9 +69,7 @@ def _load(folder: Path) -> Folder:
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".sql")
     except OSError as error:
-        raise BadRegistry(
-            [f"{folder}: {_reason(error)}; give the folder that holds the migrations"]
-        ) from error
+        raise BadRegistry([f"{folder}: {_reason(error)}; give the folder that holds the migrations"]) from error
     faults: list[FileFault] = []
     found: dict[int, list[Path]] = defaultdict(list)
     migrations: list[Migration] = []
@@ -127,9 +125,7 @@ def _check_text(path: Path, migration: Migration) -> list[FileFault]:
 def _check_versions(found: dict[int, list[Path]]) -> list[FileFault]:
     faults = [
         FileFault(
-            path.name,
-            f"version {version} is taken by {paths[0].name}; give it the next free number",
-            DUPLICATE_VERSION,
+            path.name, f"version {version} is taken by {paths[0].name}; give it the next free number", DUPLICATE_VERSION
         )
         for version, paths in found.items()
         for path in paths[1:]
@@ -140,9 +136,7 @@ def _check_versions(found: dict[int, list[Path]]) -> list[FileFault]:
     for previous, version in zip([0, *versions], versions, strict=False):
         if version != previous + 1:
             missing = f"{previous + 1}" if version == previous + 2 else f"{previous + 1} to {version - 1}"
-            faults.append(
-                FileFault(found[version][0].name, f"there is no file of version {missing}", MISSING_VERSION)
-            )
+            faults.append(FileFault(found[version][0].name, f"there is no file of version {missing}", MISSING_VERSION))
     return faults
 
 

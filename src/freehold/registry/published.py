@@ -63,9 +63,7 @@ class PublishedRegistry:
 
 def stand_of(state: Manifest) -> ReleaseText:
     """What the state's text has to say, but for the parts."""
-    return ReleaseText(
-        version=state.version, chain=state.chain, counter=state.counter, expires_at_s=state.expires_at_s
-    )
+    return ReleaseText(version=state.version, chain=state.chain, counter=state.counter, expires_at_s=state.expires_at_s)
 
 
 def listed_parts(state: Manifest | None) -> tuple[Part, ...]:
@@ -137,9 +135,7 @@ def _check_manifest(manifest: Manifest, version: int, link: str, public_keys: Ma
             raise RegistryTampered(f"{error}; restore the registry from a backup") from error
 
 
-def _checked_statements(
-    statements: Iterable[KeyStatement], public_keys: Mapping[str, str]
-) -> tuple[KeyStatement, ...]:
+def _checked_statements(statements: Iterable[KeyStatement], public_keys: Mapping[str, str]) -> tuple[KeyStatement, ...]:
     for each in statements:
         is_endorsement = each.kind == "endorsed"
         about = public_keys.get(each.key_id, "")
@@ -166,9 +162,7 @@ def _cut(migration: Migration) -> None:
 
 
 def _tampered(version: int, reason: str) -> RegistryTampered:
-    return RegistryTampered(
-        f"published migration {version} was tampered with: {reason}; restore it from a backup"
-    )
+    return RegistryTampered(f"published migration {version} was tampered with: {reason}; restore it from a backup")
 
 
 # Keeps the published registry in memory, right at every moment.

@@ -43,9 +43,7 @@ def release_of(migration: Migration) -> Release:
         if key == "allow":
             match = _ALLOW.fullmatch(value)
             if match is None or not match["reason"]:
-                faults.append(
-                    "`-- allow:` names a rule and says why, as in `-- allow: FH107 the table is small`"
-                )
+                faults.append("`-- allow:` names a rule and says why, as in `-- allow: FH107 the table is small`")
             else:
                 waivers.append(Waiver(match["rule"], match["reason"]))
         elif key in said:
@@ -54,9 +52,7 @@ def release_of(migration: Migration) -> Release:
             said[key] = value
     phase = said.get("phase", "expand").lower()
     faults += _value_faults(phase, said.get("min_app"))
-    return Release(
-        phase if phase in PHASES else "expand", _app(said.get("min_app")), tuple(waivers), tuple(faults)
-    )
+    return Release(phase if phase in PHASES else "expand", _app(said.get("min_app")), tuple(waivers), tuple(faults))
 
 
 class Contract(Struct, frozen=True):

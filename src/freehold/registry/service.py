@@ -125,9 +125,7 @@ class Registry:
                 "update the service or connect to the right one, and migrate nothing until then"
             )
         return Verdict(
-            current_version=snapshot.version,
-            client_version=client_version,
-            required=snapshot.after(client_version),
+            current_version=snapshot.version, client_version=client_version, required=snapshot.after(client_version)
         )
 
     async def plan(
@@ -248,9 +246,7 @@ class Registry:
         except ValueError:
             raw = b""
         if len(raw) != 32:
-            raise BadRegistry(
-                ["a public key is 32 bytes in unpadded base64url, as `registry keys list` shows them"]
-            )
+            raise BadRegistry(["a public key is 32 bytes in unpadded base64url, as `registry keys list` shows them"])
         key = RegistryKey(key_id=key_id_of(raw), public_key=public_key, created_at=self._created_at())
         statements = [] if self.signer is None else [endorsement(public_key, self.signer)]
         await self.store.add_key(key, statements)
@@ -270,9 +266,7 @@ class Registry:
         snapshot = await self.snapshot()
         if snapshot.manifest is not None and snapshot.manifest.key_id == successor.key_id:
             return
-        state = self._state(
-            snapshot.version, snapshot.chain, successor, snapshot.manifest, listed(snapshot.parts)
-        )
+        state = self._state(snapshot.version, snapshot.chain, successor, snapshot.manifest, listed(snapshot.parts))
         said = [endorsement(successor.public_key, self.signer), retirement(self.signer.key_id, successor)]
         # Before anything was published the old key may not be known yet, and its word would count for nothing.
         created_at = self._created_at()
@@ -320,9 +314,7 @@ class Registry:
         renewed = is_new if signed is None else not is_outdone(signed.manifest, snapshot)
         return snapshot, replace(report, renewed=renewed), parts
 
-    async def _try_out(
-        self, snapshot: PublishedRegistry, new: Sequence[Migration], *, force: bool
-    ) -> list[Event]:
+    async def _try_out(self, snapshot: PublishedRegistry, new: Sequence[Migration], *, force: bool) -> list[Event]:
         if not new:
             return []
         events = []

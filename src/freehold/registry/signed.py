@@ -9,14 +9,7 @@ from dataclasses import dataclass
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from freehold.migrate.release_text import (
-    FIRST_COUNTER,
-    Part,
-    ReleaseNotUnderstood,
-    ReleaseText,
-    encoded,
-    proved,
-)
+from freehold.migrate.release_text import FIRST_COUNTER, Part, ReleaseNotUnderstood, ReleaseText, encoded, proved
 from freehold.migrate.signature import (
     RegistryTampered,
     endorsement_text,
@@ -89,12 +82,7 @@ def is_stale(manifest: Manifest | None, now_ms: int, lifetime_days: float) -> bo
 
 
 def sign_release(
-    migrations: Sequence[Migration],
-    signer: Signer,
-    *,
-    counter: int,
-    expires_at_s: int,
-    parts: Sequence[Part] = (),
+    migrations: Sequence[Migration], signer: Signer, *, counter: int, expires_at_s: int, parts: Sequence[Part] = ()
 ) -> SignedRelease:
     """All migrations of a folder, and its parts, signed to be published elsewhere."""
     links = chains(migrations)
@@ -131,9 +119,7 @@ def require_release(
         raise BadRelease("it was signed for other files than these; sign this folder")
     known = {key.key_id: key.public_key for key in snapshot.keys}
     if known and known.get(state.key_id) != release.public_key:
-        raise BadRelease(
-            f"its key {state.key_id} is not known here; an operator adds it with `registry keys add`"
-        )
+        raise BadRelease(f"its key {state.key_id} is not known here; an operator adds it with `registry keys add`")
     if state.key_id in snapshot.retired:
         raise BadRelease(f"its key {state.key_id} was retired; sign with the one that replaced it")
     if not _is_genuine(release, links):
@@ -147,9 +133,7 @@ def require_release(
     if is_outdone(state, snapshot):
         return
     if not state.text and snapshot.manifest is not None and snapshot.manifest.counter >= FIRST_COUNTER:
-        raise BadRelease(
-            "it is signed in an older form than what is published; sign with this version of Freehold"
-        )
+        raise BadRelease("it is signed in an older form than what is published; sign with this version of Freehold")
     if snapshot.manifest is not None and state.counter <= snapshot.manifest.counter:
         raise BadRelease(
             f"its counter {state.counter} is not above {snapshot.manifest.counter}, which is published; sign again"

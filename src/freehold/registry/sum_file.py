@@ -22,9 +22,7 @@ _LINE = re.compile(
     r"(?P<file>[0-9]{4}_[a-z0-9_]+\.sql) sha256:(?P<checksum>[0-9a-f]{64}) "
     r"schema:(?P<schema>(?:[0-9]{1,2}-)?[0-9a-f]{64})"
 )
-_COMMENT = (
-    "# Written by `freehold registry seal`; a conflict here means that two branches took the same number.\n"
-)
+_COMMENT = "# Written by `freehold registry seal`; a conflict here means that two branches took the same number.\n"
 
 
 class SumLine(Struct, frozen=True):
@@ -100,10 +98,7 @@ def sum_file_of(migrations: Sequence[Migration], schemas: Sequence[str]) -> SumF
     """The sums of these migrations; `schemas` are the fingerprints at each version."""
     links = chains(migrations)
     return SumFile(
-        tuple(
-            SumLine(file_name(one), one.checksum, schema)
-            for one, schema in zip(migrations, schemas, strict=True)
-        ),
+        tuple(SumLine(file_name(one), one.checksum, schema) for one, schema in zip(migrations, schemas, strict=True)),
         f"head {len(migrations)} chain:{links[-1] if links else '-'}",
     )
 

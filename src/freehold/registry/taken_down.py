@@ -85,14 +85,7 @@ class TakenDown:
         return len(self._users) >= _MOST_USERS
 
     def note(
-        self,
-        device: str,
-        app: str,
-        schema_version: int,
-        *,
-        address: str,
-        credential: Credential | None,
-        now_ms: int,
+        self, device: str, app: str, schema_version: int, *, address: str, credential: Credential | None, now_ms: int
     ) -> None:
         """Take down a report; `app` is a version or empty."""
         key = hashlib.sha256(device.encode()).hexdigest()[:32] if device else ""

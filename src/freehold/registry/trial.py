@@ -260,9 +260,7 @@ def _differences(end: _End, other: _End, engine: str) -> list[str]:
     for name, rows in other.rows.items():
         mine = end.rows.get(name, [])
         if mine != rows:
-            odd = next(
-                iter([row for row in mine if row not in rows] or [row for row in rows if row not in mine]), ""
-            )
+            odd = next(iter([row for row in mine if row not in rows] or [row for row in rows if row not in mine]), "")
             faults.append(f"table {name} has other rows than on {engine}, e.g. {odd[:200]}")
     return faults
 

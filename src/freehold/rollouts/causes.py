@@ -52,9 +52,7 @@ class Causes:
 
     def __init__(self) -> None:
         self._groups: dict[_Key, _Group] = {}
-        self._open: dict[
-            tuple[_Kind, int], set[int]
-        ] = {}  # places in messages of one length where any word may be
+        self._open: dict[tuple[_Kind, int], set[int]] = {}  # places in messages of one length where any word may be
         self._rest = _Group(OTHER, "more causes than can be told apart")
 
     def add(self, cause: str, error: str, tenant_id: str) -> None:

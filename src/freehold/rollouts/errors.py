@@ -33,9 +33,7 @@ class NobodyBehind(Conflict):
     where = "cli"
 
     def __init__(self, to_version: int, restored: int) -> None:
-        besides = (
-            f" but {restored} that were taken back; --include-restored takes them along" if restored else ""
-        )
+        besides = f" but {restored} that were taken back; --include-restored takes them along" if restored else ""
         super().__init__(f"nobody is behind version {to_version}{besides}: there is nothing to do")
         self.to_version = to_version
 

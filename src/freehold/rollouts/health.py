@@ -46,9 +46,7 @@ async def try_health(target: Target, sql: str) -> bool:
         raise BadRollout(f"the health query fails on an empty database of that version: {error.message}")
     result = answer.step_results[1]
     if result is None or not result.cols:
-        raise BadRollout(
-            "the health query returns no value; write one like SELECT count(*) > 0 FROM settings"
-        )
+        raise BadRollout("the health query returns no value; write one like SELECT count(*) > 0 FROM settings")
     return bool(result.rows and decode(result.rows[0][0]))
 
 

@@ -69,9 +69,7 @@ class MigrateOne:
             if counting is not None and _may_be_its_own_doing(ended):
                 ended = await self._told_apart(ended, counting)
         return msgspec.structs.replace(
-            ended,
-            requests=0 if counting is None else counting.requests,
-            duration_ms=self.clock.now_ms() - began_ms,
+            ended, requests=0 if counting is None else counting.requests, duration_ms=self.clock.now_ms() - began_ms
         )
 
     async def _told_apart(self, ended: Ended, target: Target) -> Ended:
@@ -81,9 +79,7 @@ class MigrateOne:
         try:
             found = await self.own_change(target)
         except FreeholdError as error:
-            log.info(
-                "rollout.drift_unknown", tenant_id=ended.step.tenant_id, code=error.code, reason=str(error)
-            )
+            log.info("rollout.drift_unknown", tenant_id=ended.step.tenant_id, code=error.code, reason=str(error))
             return ended
         except Exception:  # what someone put into a schema must not stop the others
             log.exception("rollout.drift_unknown", tenant_id=ended.step.tenant_id)

@@ -156,9 +156,7 @@ class RestorePointStore(Protocol):
         """One tenant's. Raises `NotFound` if it has no part in the rollout."""
         ...
 
-    async def put_back(
-        self, point: RestorePoint, database_name: str, schema_version: int, keep_until_ms: int
-    ) -> bool:
+    async def put_back(self, point: RestorePoint, database_name: str, schema_version: int, keep_until_ms: int) -> bool:
         """The tenant has this reserved database; what it had is set aside until then, and no token opens that.
 
         False if the tenant, the name or the step is not as it was found.

@@ -78,9 +78,7 @@ class Restoring:
                 yield point
             after = page[-1].tenant.tenant_id
 
-    async def restore(
-        self, rollout: Rollout, points: AsyncIterator[RestorePoint]
-    ) -> AsyncIterator[TakenBack]:
+    async def restore(self, rollout: Rollout, points: AsyncIterator[RestorePoint]) -> AsyncIterator[TakenBack]:
         """Take these tenants back, some at once. One that cannot be does not stop the others.
 
         Raises:
@@ -154,9 +152,7 @@ class Restoring:
         now_ms = self.clock.now_ms()
         if point.until_ms is None:
             raise NoRestorePoint("the copy from before its change is gone")
-        if point.until_ms < now_ms + _AT_HAND_MS and not await self.lifecycle.keep(
-            point.name, now_ms + _AT_HAND_MS
-        ):
+        if point.until_ms < now_ms + _AT_HAND_MS and not await self.lifecycle.keep(point.name, now_ms + _AT_HAND_MS):
             raise NoRestorePoint("the copy from before its change has just gone")
         return point.name
 

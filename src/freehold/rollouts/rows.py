@@ -38,10 +38,7 @@ async def row_counts(target: Target, among: frozenset[str] | None = None) -> dic
 
 
 async def estimated_rows(
-    open_target: Callable[[str], Awaitable[Target]],
-    sample: Sequence[str],
-    tenants: int,
-    pending: Sequence[Migration],
+    open_target: Callable[[str], Awaitable[Target]], sample: Sequence[str], tenants: int, pending: Sequence[Migration]
 ) -> dict[str, int] | None:
     """Rows in the tables that migrations name which take as long as there are rows, in all these tenants together.
 

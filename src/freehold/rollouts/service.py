@@ -18,17 +18,7 @@ from freehold.rollouts.ports import RolloutStore, WorkerStore
 from freehold.rollouts.rehearsal import Copies, Rehearsed
 from freehold.rollouts.restoring import Restoring
 from freehold.rollouts.rows import SAMPLE, estimated_bytes, estimated_rows
-from freehold.rollouts.types import (
-    OPEN,
-    Kept,
-    Options,
-    Plan,
-    Progress,
-    Rollout,
-    RolloutState,
-    Step,
-    StepState,
-)
+from freehold.rollouts.types import OPEN, Kept, Options, Plan, Progress, Rollout, RolloutState, Step, StepState
 from freehold.rollouts.waves import amount, wave_ends
 from freehold.rollouts.worker import RolloutWorkerConfig, Wave, presence
 from freehold.tenants.drift import DriftCheck
@@ -155,12 +145,7 @@ class Rollouts:
             )
             while rollout.state is RolloutState.RUNNING:
                 wave = Wave(
-                    self.store,
-                    rollout,
-                    migrate,
-                    clock=self.clock,
-                    config=config,
-                    on_recorded=on_progress or _nothing,
+                    self.store, rollout, migrate, clock=self.clock, config=config, on_recorded=on_progress or _nothing
                 )
                 moved = await self._end_wave(rollout) if await wave.run() else None
                 rollout = moved or await self.store.find(rollout_id)
@@ -264,9 +249,7 @@ class Rollouts:
 
         return prepare
 
-    async def _move(
-        self, rollout_id: str, source: RolloutState, target: RolloutState, reason: str | None
-    ) -> Rollout:
+    async def _move(self, rollout_id: str, source: RolloutState, target: RolloutState, reason: str | None) -> Rollout:
         """The rollout in the target state, from which nothing changes it."""
         await self.store.move(rollout_id, (source,), target, reason)
         rollout = await self.store.find(rollout_id)

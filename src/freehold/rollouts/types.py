@@ -151,9 +151,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it is under way or done and none failed; unless it is done and all there were are drifted."""
         is_on = self.rollout.state in (RolloutState.RUNNING, RolloutState.DONE) and not self.waiting
         is_done = self.rollout.state is RolloutState.DONE
-        has_proved_nothing = self.counts["drifted"] and not (
-            self.counts["migrated"] or self.counts["skipped"]
-        )
+        has_proved_nothing = self.counts["drifted"] and not (self.counts["migrated"] or self.counts["skipped"])
         return is_on and not self.counts["failed"] and not (is_done and has_proved_nothing)
 
     @property

@@ -14,9 +14,7 @@ def check(settings: Settings) -> list[str]:
     faults: list[str] = []
     if settings.database_url and not settings.database_url.startswith(("sqlite:///", *SERVERS)):
         scheme = settings.database_url.split(":", 1)[0]
-        faults.append(
-            f"DATABASE_URL: expected `sqlite:///path` or a libSQL server's URL, got a `{scheme}:` URL"
-        )
+        faults.append(f"DATABASE_URL: expected `sqlite:///path` or a libSQL server's URL, got a `{scheme}:` URL")
     if settings.better_auth_url and not _is_origin(settings.better_auth_url):
         faults.append(
             f"BETTER_AUTH_URL: expected an origin such as https://auth.example.com, got `{settings.better_auth_url}`"
@@ -43,9 +41,7 @@ def _check_passwords(settings: Settings) -> list[str]:
     url = settings.password_breach_url
     faults = []
     if url and not (urlsplit(url).hostname and url.startswith(("https://", "http://"))):
-        faults.append(
-            f"PASSWORD_BREACH_URL: expected a URL such as https://api.pwnedpasswords.com/range/, got `{url}`"
-        )
+        faults.append(f"PASSWORD_BREACH_URL: expected a URL such as https://api.pwnedpasswords.com/range/, got `{url}`")
     if url and settings.password_breach_path is not None:
         faults.append("PASSWORD_BREACH_PATH: set this or PASSWORD_BREACH_URL, not both")
     return faults
@@ -59,9 +55,7 @@ def _check_mail(settings: Settings) -> list[str]:
         if not settings.mail_from:
             faults.append("MAIL_FROM: needed, as SMTP_URL is set, e.g. My App <no-reply@example.com>")
     if settings.mail_from and not _is_sender(settings.mail_from):
-        faults.append(
-            f"MAIL_FROM: expected a sender such as My App <no-reply@example.com>, got `{settings.mail_from}`"
-        )
+        faults.append(f"MAIL_FROM: expected a sender such as My App <no-reply@example.com>, got `{settings.mail_from}`")
     return faults
 
 
@@ -72,9 +66,7 @@ def _check_sqld(settings: Settings) -> list[str]:
         if not _is_origin(value)
     ]
     if not settings.sqld_admin_key:
-        faults.append(
-            "SQLD_ADMIN_KEY: needed, as TENANT_PROVIDER is `sqld`; without one, anyone can administer sqld"
-        )
+        faults.append("SQLD_ADMIN_KEY: needed, as TENANT_PROVIDER is `sqld`; without one, anyone can administer sqld")
     elif not settings.sqld_admin_key.reveal().isprintable():
         faults.append("SQLD_ADMIN_KEY: must be one line of printable characters")
     if settings.sqld_supervisor_url and not _is_origin(settings.sqld_supervisor_url):
@@ -93,9 +85,7 @@ def _check_turso(settings: Settings) -> list[str]:
     faults = []
     token = settings.turso_api_token.reveal()
     if not token:
-        faults.append(
-            "TURSO_API_TOKEN: needed, as TENANT_PROVIDER is `turso`; try `turso auth api-tokens mint`"
-        )
+        faults.append("TURSO_API_TOKEN: needed, as TENANT_PROVIDER is `turso`; try `turso auth api-tokens mint`")
     elif not token.isascii() or not token.isprintable() or " " in token:
         faults.append("TURSO_API_TOKEN: must be one word of printable characters")
     if not re.fullmatch(r"[a-z0-9-]{1,34}", settings.turso_organization):
@@ -111,9 +101,7 @@ def _check_turso(settings: Settings) -> list[str]:
             f"TURSO_API_URL: expected an origin such as https://api.turso.tech, got `{settings.turso_api_url}`"
         )
     elif settings.turso_api_url.startswith("http:") and not is_loopback(settings.turso_api_url):
-        faults.append(
-            "TURSO_API_URL: expected https; without it only the local twin on this machine is called"
-        )
+        faults.append("TURSO_API_URL: expected https; without it only the local twin on this machine is called")
     return faults
 
 
@@ -126,11 +114,7 @@ def _check_cache(settings: Settings) -> list[str]:
         return [f"{name}_URL: expected the https URL of an Upstash REST API, got a `{scheme}:` URL"]
     if "@" in urlsplit(settings.cache_url).netloc:
         return [f"{name}_URL: expected no password in it; the token goes into {name}_TOKEN"]
-    if (
-        not settings.cache_token
-        or not settings.cache_token.isascii()
-        or not settings.cache_token.isprintable()
-    ):
+    if not settings.cache_token or not settings.cache_token.isascii() or not settings.cache_token.isprintable():
         return [f"{name}_TOKEN: expected the token that goes with {name}_URL"]
     return []
 
@@ -197,9 +181,4 @@ def _is_network(text: str) -> bool:
 
 def _is_origin(url: str) -> bool:
     parts = urlsplit(url)
-    return (
-        parts.scheme in {"http", "https"}
-        and bool(parts.netloc)
-        and parts.path in {"", "/"}
-        and not parts.query
-    )
+    return parts.scheme in {"http", "https"} and bool(parts.netloc) and parts.path in {"", "/"} and not parts.query

@@ -49,13 +49,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Annotated[Path, Meta(description="All that the embedded mode writes.")] = Path("data")
     database_url: Annotated[
         str,
-        Meta(
-            description="Central database: a `sqlite:///` file or a libSQL server; a file in DATA_DIR when unset."
-        ),
+        Meta(description="Central database: a `sqlite:///` file or a libSQL server; a file in DATA_DIR when unset."),
     ] = ""
-    database_auth_token: Annotated[Secret, Meta(description="Token of a central database on a server.")] = (
-        Secret("")
-    )
+    database_auth_token: Annotated[Secret, Meta(description="Token of a central database on a server.")] = Secret("")
     tenant_provider: Annotated[
         Literal["local", "sqld", "turso"],
         Meta(description="Where tenant databases live: files here, a libSQL server, or Turso."),
@@ -67,13 +63,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sqld_admin_key: Annotated[Secret, Meta(description="What sqld got as --admin-auth-key.")] = Secret("")
     sqld_jwt_key_file: Annotated[
         Path | None,
-        Meta(
-            description="Ed25519 private key (PEM): signs database tokens, and all namespaces' keys come from it."
-        ),
+        Meta(description="Ed25519 private key (PEM): signs database tokens, and all namespaces' keys come from it."),
     ] = None
     sqld_data_dir: Annotated[
-        Path | None,
-        Meta(description="sqld's folder, if it is on this machine: lets `tenants reconcile` find orphans."),
+        Path | None, Meta(description="sqld's folder, if it is on this machine: lets `tenants reconcile` find orphans.")
     ] = None
     sqld_supervisor_url: Annotated[
         str, Meta(description="Where `freehold sqld` answers for its sqld, e.g. http://127.0.0.1:9091.")
@@ -99,25 +92,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     turso_api_url: Annotated[
         str, Meta(description="Turso's Platform API, or its local twin: `freehold dev turso`.")
     ] = "https://api.turso.tech"
-    tenant_max_size_mb: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="Limit on one tenant database, in MB.")
-    ] = 512
+    tenant_max_size_mb: Annotated[int, Meta(ge=1, le=1_000_000, description="Limit on one tenant database, in MB.")] = (
+        512
+    )
     tenant_pool_size: Annotated[
-        int,
-        Meta(
-            ge=0, le=1000, description="Databases kept ready for new users; 0 makes each when it is needed."
-        ),
+        int, Meta(ge=0, le=1000, description="Databases kept ready for new users; 0 makes each when it is needed.")
     ] = 0
     tenant_query_timeout_s: Annotated[
         float, Meta(gt=0, le=600, description="Limit on one statement of a tenant, in seconds.")
     ] = 5.0
     tenant_transaction_timeout_s: Annotated[
-        float,
-        Meta(gt=0, le=600, description="Limit on one transaction of a tenant, reading ones too, in seconds."),
+        float, Meta(gt=0, le=600, description="Limit on one transaction of a tenant, reading ones too, in seconds.")
     ] = 30.0
-    tenant_token_ttl_s: Annotated[
-        int, Meta(ge=60, le=86400, description="Life of a database token, in seconds.")
-    ] = 900
+    tenant_token_ttl_s: Annotated[int, Meta(ge=60, le=86400, description="Life of a database token, in seconds.")] = 900
     database_token_profile: Annotated[
         Literal["none", "read_only", "rows", "full"],
         Meta(description="The most that a database token may do: `rows` leaves the schema to the registry."),
@@ -126,8 +113,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "schema_registry/bahar"
     )
     registry_signing_key_file: Annotated[
-        Path | None,
-        Meta(description="Ed25519 private key (PEM) that signs the registry; made in DATA_DIR when unset."),
+        Path | None, Meta(description="Ed25519 private key (PEM) that signs the registry; made in DATA_DIR when unset.")
     ] = None
     registry_signing: Annotated[
         Literal["local", "external"],
@@ -137,12 +123,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "local"
     registry_token: Annotated[
-        Secret,
-        Meta(description="API key with the scope `registry:publish`, for `freehold registry publish --to`."),
+        Secret, Meta(description="API key with the scope `registry:publish`, for `freehold registry publish --to`.")
     ] = Secret("")
     registry_signature_days: Annotated[
-        int,
-        Meta(ge=1, le=3650, description="Life of the registry's signature, renewed at half of it, in days."),
+        int, Meta(ge=1, le=3650, description="Life of the registry's signature, renewed at half of it, in days.")
     ] = 30
     better_auth_secret: Annotated[
         Secret, Meta(description="Signs session cookies, 32 characters or more; made in DATA_DIR when unset.")
@@ -153,9 +137,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     better_auth_url: Annotated[
         str, Meta(description="Public origin, e.g. https://auth.example.com; http://HOST:PORT when unset.")
     ] = ""
-    trusted_origins: Annotated[
-        tuple[str, ...], Meta(description="Origins of front ends, separated by commas.")
-    ] = ()
+    trusted_origins: Annotated[tuple[str, ...], Meta(description="Origins of front ends, separated by commas.")] = ()
     trusted_proxies: Annotated[
         tuple[str, ...], Meta(description="Addresses whose X-Forwarded-For is believed, separated by commas.")
     ] = ()
@@ -183,16 +165,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit_sign_in: Annotated[
         Rate, Meta(description="Signing in and up, changing password or address; likewise.")
     ] = Rate(3, 10)
-    rate_limit_mail: Annotated[
-        Rate, Meta(description="What sends mail or checks a code from one; likewise.")
-    ] = Rate(3, 60)
+    rate_limit_mail: Annotated[Rate, Meta(description="What sends mail or checks a code from one; likewise.")] = Rate(
+        3, 60
+    )
     rate_limit_codes: Annotated[
         Rate, Meta(description="Codes sent to one e-mail address for one place; also with RATE_LIMITS off.")
     ] = Rate(3, 3600)
     rate_limit_api: Annotated[Rate, Meta(description="The API, for one user.")] = Rate(100, 60)
-    rate_limit_api_address: Annotated[Rate, Meta(description="The API, for one client address.")] = Rate(
-        1000, 60
-    )
+    rate_limit_api_address: Annotated[Rate, Meta(description="The API, for one client address.")] = Rate(1000, 60)
     rate_limit_databases: Annotated[Rate, Meta(description="/db/, for one client address.")] = Rate(0, 0)
     rate_limit_new_databases: Annotated[
         Rate, Meta(description="Users and guests made from one client address, each with a database.")
@@ -210,20 +190,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     upstash_redis_rest_token: Annotated[Secret, Meta(description="Its token.")] = Secret("")
     redis_url: Annotated[str, Meta(description="Another name for UPSTASH_REDIS_REST_URL.")] = ""
-    redis_token: Annotated[Secret, Meta(description="Another name for UPSTASH_REDIS_REST_TOKEN.")] = Secret(
-        ""
-    )
+    redis_token: Annotated[Secret, Meta(description="Another name for UPSTASH_REDIS_REST_TOKEN.")] = Secret("")
     email_verification: Annotated[
         Literal["optional", "required"],
         Meta(description="`required`: nobody signs in with a password before their address is verified."),
     ] = "optional"
     password_words: Annotated[
-        tuple[str, ...],
-        Meta(description="Further words that passwords may not be made of, separated by commas."),
+        tuple[str, ...], Meta(description="Further words that passwords may not be made of, separated by commas.")
     ] = ()
     password_breach_url: Annotated[
-        str,
-        Meta(description="Service that knows passwords from breaches by ranges of hashes, as HIBP has them."),
+        str, Meta(description="Service that knows passwords from breaches by ranges of hashes, as HIBP has them.")
     ] = ""
     password_breach_path: Annotated[
         Path | None, Meta(description="The same on this machine: a folder of ranges, or one sorted file.")
@@ -241,38 +217,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     github_client_id: Annotated[
         str, Meta(description="Sign-in with GitHub is on when this and its secret are set.")
     ] = ""
-    github_client_secret: Annotated[Secret, Meta(description="Secret of the OAuth app at GitHub.")] = Secret(
-        ""
+    github_client_secret: Annotated[Secret, Meta(description="Secret of the OAuth app at GitHub.")] = Secret("")
+    github_url: Annotated[str, Meta(description="Where people sign in: GitHub, or a GitHub Enterprise Server.")] = (
+        "https://github.com"
     )
-    github_url: Annotated[
-        str, Meta(description="Where people sign in: GitHub, or a GitHub Enterprise Server.")
-    ] = "https://github.com"
-    github_api_url: Annotated[
-        str, Meta(description="Its API; https://HOST/api/v3 on a GitHub Enterprise Server.")
-    ] = "https://api.github.com"
+    github_api_url: Annotated[str, Meta(description="Its API; https://HOST/api/v3 on a GitHub Enterprise Server.")] = (
+        "https://api.github.com"
+    )
     google_client_id: Annotated[
         str, Meta(description="Sign-in with Google is on when this and its secret are set.")
     ] = ""
-    google_client_secret: Annotated[Secret, Meta(description="Secret of the OAuth client at Google.")] = (
-        Secret("")
-    )
+    google_client_secret: Annotated[Secret, Meta(description="Secret of the OAuth client at Google.")] = Secret("")
     oidc_issuer: Annotated[
         str, Meta(description="Any OpenID Connect issuer, exactly as it calls itself; on when set.")
     ] = ""
-    oidc_id: Annotated[
-        str, Meta(pattern="^[a-z0-9-]{1,32}$", description="What clients call this provider.")
-    ] = "oidc"
+    oidc_id: Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$", description="What clients call this provider.")] = "oidc"
     oidc_client_id: Annotated[str, Meta(description="What the issuer calls this service.")] = ""
     oidc_client_secret: Annotated[Secret, Meta(description="Its secret there.")] = Secret("")
-    oidc_scopes: Annotated[
-        tuple[str, ...], Meta(description="What to ask the issuer for, separated by commas.")
-    ] = ("openid", "email", "profile")
+    oidc_scopes: Annotated[tuple[str, ...], Meta(description="What to ask the issuer for, separated by commas.")] = (
+        "openid",
+        "email",
+        "profile",
+    )
     request_head_timeout_s: Annotated[
         float, Meta(gt=0, le=600, description="Limit on the time that the head of a request may take.")
     ] = 20.0
     request_body_timeout_s: Annotated[
-        float,
-        Meta(gt=0, le=3600, description="The same for its body; each 1,000 bytes that come add a second."),
+        float, Meta(gt=0, le=3600, description="The same for its body; each 1,000 bytes that come add a second.")
     ] = 30.0
     request_memory_mb: Annotated[
         int,
@@ -286,22 +257,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=1, le=1_000_000, description="Connections at once; half the limit on files at most.")
     ] = 4000
     max_connections_each: Annotated[
-        int,
-        Meta(
-            ge=1,
-            le=1_000_000,
-            description="The same of one client address; trusted proxies have no such limit.",
-        ),
+        int, Meta(ge=1, le=1_000_000, description="The same of one client address; trusted proxies have no such limit.")
     ] = 1000
     metrics_token: Annotated[
         Secret, Meta(description="Who has it may read /metrics; when unset, only this machine may.")
     ] = Secret("")
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")
-    ] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least level logged.")] = "info"
     log_format: Annotated[
-        Literal["auto", "console", "json"],
-        Meta(description="`auto` is `console` on a terminal, else `json`."),
+        Literal["auto", "console", "json"], Meta(description="`auto` is `console` on a terminal, else `json`.")
     ] = "auto"
 
     @property

@@ -11,9 +11,7 @@ _LONG = 12
 _FARTHEST = 2
 
 
-def misspelt(
-    names: Iterable[str], known: Iterable[str], *, is_own_file: bool = False
-) -> list[tuple[str, str]]:
+def misspelt(names: Iterable[str], known: Iterable[str], *, is_own_file: bool = False) -> list[tuple[str, str]]:
     """Those of `names` that are not settings but close to one, each with the closest.
 
     Near is: the same in other letters' case, a letter or two apart, the same without its last words (RATE_LIMIT) or
@@ -49,9 +47,7 @@ def _lacks_words(words: list[str], whole: list[str]) -> bool:
     """Whether only the end is missing, or a single word that is not the first."""
     if whole[: len(words)] == words:
         return True
-    return len(words) == len(whole) - 1 and any(
-        whole[:at] + whole[at + 1 :] == words for at in range(1, len(whole))
-    )
+    return len(words) == len(whole) - 1 and any(whole[:at] + whole[at + 1 :] == words for at in range(1, len(whole)))
 
 
 def _distance(one: str, other: str) -> int:

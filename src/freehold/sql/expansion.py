@@ -78,9 +78,7 @@ class Costs:
         cost = self._views.get(name, NOTHING)
         for body in bodies:
             other = self.of(body, depth + 1)
-            cost = Cost(
-                max(cost.terms, other.terms), max(cost.nodes, other.nodes), max(cost.columns, other.columns)
-            )
+            cost = Cost(max(cost.terms, other.terms), max(cost.nodes, other.nodes), max(cost.columns, other.columns))
         self._under_way.discard(name)
         self._known[name] = cost
         return cost
@@ -166,9 +164,7 @@ def with_generated(tables: Generated, shape: Shape) -> Generated:
 
 def too_large_columns(tables: Generated) -> frozenset[str]:
     """The tables whose generated columns are too large once they are written out."""
-    return frozenset(
-        name for name, columns in tables.items() if columns and _terms(columns) > MAX_GENERATED_TERMS
-    )
+    return frozenset(name for name, columns in tables.items() if columns and _terms(columns) > MAX_GENERATED_TERMS)
 
 
 def _terms(columns: Columns) -> int:

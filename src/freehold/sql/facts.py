@@ -17,13 +17,7 @@ from freehold.sql.expansion import (
 )
 from freehold.sql.shadow import VECTOR_END, owned_by, shadows_of
 from freehold.sql.shape import Made, Shape
-from freehold.sql.vectors import (
-    VECTOR_FUNCTION,
-    VECTOR_META,
-    VECTOR_META_SQL,
-    VECTOR_SEARCH,
-    vector_index_fault,
-)
+from freehold.sql.vectors import VECTOR_FUNCTION, VECTOR_META, VECTOR_META_SQL, VECTOR_SEARCH, vector_index_fault
 
 _MOST_MADE = 2_000
 _MOST_READ = 20_000  # an older version had no limit
@@ -156,9 +150,7 @@ def _may_list(costs: Mapping[str, Cost]) -> bool:
     return sum(cost.terms for cost in costs.values()) <= MAX_TERMS_OF_ALL
 
 
-def _bad_trigger(
-    triggers: Mapping[str, Shape | None], costs: Mapping[str, Cost], too_large: Set[str]
-) -> str | None:
+def _bad_trigger(triggers: Mapping[str, Shape | None], costs: Mapping[str, Cost], too_large: Set[str]) -> str | None:
     """A trigger that makes every write to its table too large, if there is one."""
     if not too_large:
         return None
@@ -261,9 +253,7 @@ def _making_fault(shape: Shape, facts: Facts) -> str | None:
         return None
     after = changed_by(facts, shape)
     if after.count > max(_MOST_MADE, facts.count):
-        return (
-            f"a database has at most {_MOST_MADE} views, triggers and virtual tables in all; drop some first"
-        )
+        return f"a database has at most {_MOST_MADE} views, triggers and virtual tables in all; drop some first"
     return _generated_fault(shape, facts, after) or _owner_fault(facts, after) or _growth_fault(facts, after)
 
 
@@ -319,9 +309,7 @@ def _view_fault(shape: Shape, facts: Facts) -> str | None:
 def _alter_fault(facts: Facts) -> str | None:
     """An engine that alters a table looks at every view."""
     for name in facts.too_large:
-        return (
-            f"the view `{name}` is too large once the views and queries in it are written out; drop it first"
-        )
+        return f"the view `{name}` is too large once the views and queries in it are written out; drop it first"
     if not facts.may_list:
         return "all views of the database together are too large to be looked at; drop some of them"
     return None

@@ -235,9 +235,7 @@ def verdict(sql: str) -> str | None:
 
 
 def _name_fault(sql: str, lowered: str) -> str | None:
-    is_suspect = _PRAGMA_TABLE in lowered or any(
-        word in lowered and _has_word(lowered, word) for word in _WORDS
-    )
+    is_suspect = _PRAGMA_TABLE in lowered or any(word in lowered and _has_word(lowered, word) for word in _WORDS)
     return find_fault(counted(tokens(sql))) if is_suspect else None
 
 

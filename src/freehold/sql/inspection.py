@@ -25,9 +25,7 @@ _IN_FORCE = {
     "wal_autocheckpoint": "SELECT 0 AS wal_autocheckpoint",
 }
 # Those that it does not answer when they are set.
-_SILENT = frozenset(
-    {"automatic_index", "cache_size", "cache_spill", "read_uncommitted", "synchronous", "temp_store"}
-)
+_SILENT = frozenset({"automatic_index", "cache_size", "cache_spill", "read_uncommitted", "synchronous", "temp_store"})
 # Care for the file, which is taken when it is time. A checkpoint answers as SQLite does where there is no log.
 _CARE = {
     "optimize": _NOTHING,

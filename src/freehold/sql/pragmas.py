@@ -9,10 +9,7 @@ from collections.abc import Sequence
 from freehold.sql.tokens import Token
 
 OF_A_TABLE = frozenset(
-    {
-        *("table_info", "table_xinfo", "table_list", "foreign_key_list"),
-        *("index_list", "index_info", "index_xinfo"),
-    }
+    {*("table_info", "table_xinfo", "table_list", "foreign_key_list"), *("index_list", "index_info", "index_xinfo")}
 )
 CHECKS = frozenset({"foreign_key_check", "integrity_check", "quick_check"})
 # Their argument names what to look at, so it may be given.

@@ -97,9 +97,7 @@ def refusal(sql: str, profile: Profile) -> ProfileNeeded | RefusedSql | None:
             "and no token profile allows writing there"
         )
     if profile == "read_only":
-        return ProfileNeeded(
-            f"the token allows reading only; {need.words} needs one with the profile `{need.profile}`"
-        )
+        return ProfileNeeded(f"the token allows reading only; {need.words} needs one with the profile `{need.profile}`")
     hint = f"; {_SCHEMA_HINT}" if need.profile == "full" else ""
     return ProfileNeeded(
         f"{need.words or 'this'} needs a token with the profile `{need.profile}`, and this one has `{profile}`{hint}"

@@ -121,11 +121,7 @@ def _fault(row: Sequence[Sequence[Token]], column: int, rank: int | None) -> str
 def _fault_of(name: str, value: Sequence[Token]) -> str | None:
     if name == "rank":
         is_known = len(value) == 1 and value[0].kind is Kind.STRING and _RANK.fullmatch(value[0].text)
-        return (
-            None
-            if is_known
-            else "the rank function of a full-text table is 'bm25(...)' with numbers, written out"
-        )
+        return None if is_known else "the rank function of a full-text table is 'bm25(...)' with numbers, written out"
     limits = _NUMBERS.get(name)
     if name in _PLAIN and not (value and limits):
         return None

@@ -164,9 +164,7 @@ class Reader:
             inner = _Frame(frame.query, in_from=tables)
             inner.in_columns = frame.in_columns
             # The body of a common table expression comes after `AS`; what it is called, before it.
-            if self._before == "as" or (
-                self._before == "materialized" and self._before_that in {"as", "not"}
-            ):
+            if self._before == "as" or (self._before == "materialized" and self._before_that in {"as", "not"}):
                 inner.name = frame.name
                 inner.query = Query()
                 inner.in_columns = False
@@ -239,12 +237,7 @@ class Reader:
             return
         if kind is Kind.WORD and name == "with":
             self._open_query(frame)
-        if (
-            self._verb in {"create", "drop"}
-            and not self._kind
-            and name in {"view", "trigger"}
-            and kind is Kind.WORD
-        ):
+        if self._verb in {"create", "drop"} and not self._kind and name in {"view", "trigger"} and kind is Kind.WORD:
             self._kind = name
             self._step(name)
             return
@@ -292,9 +285,7 @@ class Reader:
                 if self._verb == "create" and self._new is None:
                     return "new"
                 return "change" if self._kind in {"table", "virtual"} else ""
-            if (before == "to" and self._verb == "alter") or (
-                before == "on" and self._kind in {"index", "trigger"}
-            ):
+            if (before == "to" and self._verb == "alter") or (before == "on" and self._kind in {"index", "trigger"}):
                 return "change"
         return ""
 

@@ -20,8 +20,7 @@ MAX_NEIGHBOURS = 100_000
 _NO_INDEX = f"`{VECTOR_FUNCTION}` stands in CREATE INDEX only, with a column"
 _LARGE_NUMBER = re.compile(r"[0-9]{6}|[0-9][eE]|0[xX]")
 _WHERE_ASKED = (
-    f"`{VECTOR_SEARCH}` takes an index, a vector, and a number from 1 to {MAX_NEIGHBOURS} or a parameter"
-    " in its place"
+    f"`{VECTOR_SEARCH}` takes an index, a vector, and a number from 1 to {MAX_NEIGHBOURS} or a parameter in its place"
 )
 
 

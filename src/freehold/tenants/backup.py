@@ -99,9 +99,7 @@ async def _version(file: Target, published: PublishedRegistry) -> int:
     if not rows:
         raise BadBackup([f"the file has no table {LEDGER_TABLE}: it is not a tenant's database"])
     if len(rows) > published.version:
-        raise BadBackup(
-            [f"the file is at version {len(rows)}, and the newest published one is {published.version}"]
-        )
+        raise BadBackup([f"the file is at version {len(rows)}, and the newest published one is {published.version}"])
     for at, (row, known) in enumerate(zip(rows, published.rows, strict=False), start=1):
         if row.version != at or row.chain != known.chain:
             raise BadBackup([f"the file has another history than this registry, from version {at} on"])

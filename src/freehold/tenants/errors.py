@@ -32,9 +32,7 @@ class DatabaseDeleted(NotFound):
 
     code = "database_deleted"
     kind = "gone"
-    remedy = (
-        "Its operator can give the user another one: `freehold tenants create`, or `restore` from an export."
-    )
+    remedy = "Its operator can give the user another one: `freehold tenants create`, or `restore` from an export."
 
 
 class DatabaseDamaged(Unavailable):

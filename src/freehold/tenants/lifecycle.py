@@ -92,9 +92,7 @@ class Lifecycle:
         if tenant.state is TenantState.DELETING:
             raise _still_deleting()
         if tenant.state is TenantState.SUSPENDED:
-            raise WrongState(
-                "the user has a database, and it is suspended: `freehold tenants resume` opens it"
-            )
+            raise WrongState("the user has a database, and it is suspended: `freehold tenants resume` opens it")
         return tenant
 
     async def usable(self, reference: str, what: str) -> Tenant:
@@ -294,9 +292,7 @@ class Lifecycle:
         if tenant.state not in states:
             raise WrongState(f"a tenant that is {tenant.state.value} cannot be {what}")
         if tenant.provider != self.provider.name:
-            raise WrongState(
-                f"its database is at the provider `{tenant.provider}`, not `{self.provider.name}`"
-            )
+            raise WrongState(f"its database is at the provider `{tenant.provider}`, not `{self.provider.name}`")
         return tenant
 
     async def _seen_through(self, reference: str) -> None:

@@ -12,9 +12,7 @@ _PAGE = 500
 class ListedTenants(Protocol):
     """The tenants' rows in the central database, to be read. All raise `CentralUnavailable`."""
 
-    async def page(
-        self, *, after: str = "", limit: int = 500, state: TenantState | None = None
-    ) -> Sequence[Tenant]:
+    async def page(self, *, after: str = "", limit: int = 500, state: TenantState | None = None) -> Sequence[Tenant]:
         """Tenants in order of `tenant_id`, those after the given one."""
         ...
 
@@ -50,9 +48,7 @@ class TenantListing:
             for tenant in page:
                 yield tenant, emails.get(tenant.user_id)
 
-    async def _pages(
-        self, after: str, limit: int | None, state: TenantState | None
-    ) -> AsyncIterator[Sequence[Tenant]]:
+    async def _pages(self, after: str, limit: int | None, state: TenantState | None) -> AsyncIterator[Sequence[Tenant]]:
         left = limit
         while left is None or left > 0:
             wanted = _PAGE if left is None else min(_PAGE, left)

@@ -9,16 +9,7 @@ import msgspec
 
 from freehold.audit.types import Event
 from freehold.errors import Conflict, Forbidden, InvalidInput
-from freehold.libsql.protocol import (
-    Batch,
-    BatchResult,
-    BatchStep,
-    CondIsAutocommit,
-    CondNot,
-    CondOk,
-    Stmt,
-    StmtResult,
-)
+from freehold.libsql.protocol import Batch, BatchResult, BatchStep, CondIsAutocommit, CondNot, CondOk, Stmt, StmtResult
 from freehold.migrate.faults import BadMigration
 from freehold.migrate.split import split
 from freehold.profiles import Profile
@@ -87,9 +78,7 @@ class OperatorSql:
         profile: Profile = "full" if writes else "read_only"
         _require_allowed(statements, profile)
         if others := sorted(set(_MADE_FOR.findall(script)) - {tenant.database_name}):
-            raise SqlRefused(
-                f"the script was made for {', '.join(others[:3])}, not for {tenant.database_name}"
-            )
+            raise SqlRefused(f"the script was made for {', '.join(others[:3])}, not for {tenant.database_name}")
         await self.record(_event(tenant, script, len(statements), writes=writes))
         # A setting, such as foreign keys off, means something outside a transaction alone.
         ours = writes and len(statements) > 1 and all(verb(each) is Verb.OTHER for each in statements)
@@ -109,9 +98,7 @@ def _statements(script: str) -> list[str]:
     if not found:
         raise InvalidInput("there is no statement in it")
     if len(found) > _MOST_STATEMENTS:
-        raise InvalidInput(
-            f"these are {len(found)} statements; {_MOST_STATEMENTS} run at once, so divide them"
-        )
+        raise InvalidInput(f"these are {len(found)} statements; {_MOST_STATEMENTS} run at once, so divide them")
     return found
 
 

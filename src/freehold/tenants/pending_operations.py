@@ -154,9 +154,7 @@ class OperationsWorker:
             for operation, error in ended:
                 found.append(Done(operation=operation, error=None if error is None else describe(error)))
 
-        worker = Worker(
-            clock=self.clock, config=_CONFIG, next_due_ms=due_now, claim=claim, do=self._do, record=record
-        )
+        worker = Worker(clock=self.clock, config=_CONFIG, next_due_ms=due_now, claim=claim, do=self._do, record=record)
         await worker.run()
         return found
 
@@ -164,11 +162,7 @@ class OperationsWorker:
         self, due_by_ms: int, limit: int, lease_until_ms: int, only_of: str | None = None
     ) -> Sequence[PendingOperation]:
         return await self.pending_operations.claim(
-            self.provider.name,
-            due_by_ms=due_by_ms,
-            lease_until_ms=lease_until_ms,
-            limit=limit,
-            only_of=only_of,
+            self.provider.name, due_by_ms=due_by_ms, lease_until_ms=lease_until_ms, limit=limit, only_of=only_of
         )
 
     async def retry_now(self, *, lease_limit_ms: int | None = None) -> None:
@@ -184,10 +178,7 @@ class OperationsWorker:
         except Exception as error:  # a bug met with one database must not stop the others
             if not isinstance(error, FreeholdError | TimeoutError):
                 log.error(  # noqa: TRY400
-                    "operation.failed",
-                    kind=operation.kind.value,
-                    database=operation.database_name,
-                    exc_info=error,
+                    "operation.failed", kind=operation.kind.value, database=operation.database_name, exc_info=error
                 )
             return error
         return None
@@ -203,25 +194,18 @@ class OperationsWorker:
                     raise ProviderUnavailable("the provider still has the database after deleting it")
                 if await self.pending_operations.done(operation):
                     log.info(
-                        "database.deleted",
-                        database=name,
-                        tenant_id=operation.tenant_id,
-                        kind=operation.kind.value,
+                        "database.deleted", database=name, tenant_id=operation.tenant_id, kind=operation.kind.value
                     )
 
     async def _suspend(self, operation: PendingOperation) -> None:
-        with contextlib.suppress(
-            NotFound
-        ):  # nothing that could be read; `reconcile` tells that it is missing
+        with contextlib.suppress(NotFound):  # nothing that could be read; `reconcile` tells that it is missing
             await self.provider.suspend(operation.database_name, operation.reason)
         if (
             not await self.pending_operations.done(operation)
             and operation.tenant_id
             and await self.pending_operations.is_ready(operation.tenant_id)
         ):
-            await self.provider.resume(
-                operation.database_name
-            )  # someone resumed it while we suspended it once more
+            await self.provider.resume(operation.database_name)  # someone resumed it while we suspended it once more
 
     async def _record(self, ended: Sequence[tuple[PendingOperation, Exception | None]]) -> None:
         for operation, error in ended:

@@ -85,9 +85,7 @@ class Pool:
         made = 0
         for _ in range(_AT_ONCE):
             name, until_ms = new_database_name(), self.clock.now_ms() + _MAKING_MS
-            if not await self.store.reserve(
-                name, self.provider.name, schema, size=self.size, until_ms=until_ms
-            ):
+            if not await self.store.reserve(name, self.provider.name, schema, size=self.size, until_ms=until_ms):
                 break
             made += await self._make(name, schema)
         return made

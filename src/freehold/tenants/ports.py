@@ -129,9 +129,7 @@ class DatabaseProvider(Protocol):
         """`open` for whoever is about to use this many databases: the provider gets ready for that, until the end."""
         ...
 
-    async def mint_token(
-        self, database_name: str, asked: Profile, subject: str, generation: int = 0
-    ) -> DatabaseToken:
+    async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         """A token that opens this database only; `subject` says for whom, e.g. a session's id.
 
         Its profile is the one asked for or the most that the service hands out, whichever is narrower, as closely as
@@ -174,9 +172,7 @@ class TenantStore(ListedTenants, Protocol):
         """The user's tenant. Raises `NotFound`."""
         ...
 
-    async def claim_due(
-        self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int
-    ) -> Sequence[Claim]:
+    async def claim_due(self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int) -> Sequence[Claim]:
         """Take tenants of this provider that are to be provisioned and due at `due_by_ms`, the longest due first.
 
         Of two callers only one gets a tenant, until `lease_until_ms`; then it is due again.
@@ -191,9 +187,7 @@ class TenantStore(ListedTenants, Protocol):
         """Give a claim back unfinished; nothing happens if it was lost."""
         ...
 
-    async def mark_ready(
-        self, tenant_id: str, schema_version: int, database_name: str | None = None
-    ) -> Marked:
+    async def mark_ready(self, tenant_id: str, schema_version: int, database_name: str | None = None) -> Marked:
         """Record that the database is there and at this version, if that is the newest published one.
 
         Needs no lease: what it records is true whoever says it. Only a tenant that waits for its database changes,

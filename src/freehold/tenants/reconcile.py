@@ -138,28 +138,20 @@ class _Run:
         # Others may be at work on some, or were and died.
         give_up_ms = clock.now_ms() + _LEASE_MS
         name = self.parts.provider.name
-        while clock.now_ms() < min(
-            await operations_worker.pending_operations.in_work_until_ms(name), give_up_ms
-        ):
+        while clock.now_ms() < min(await operations_worker.pending_operations.in_work_until_ms(name), give_up_ms):
             await clock.sleep(_LOOK_S)
         self._done(await operations_worker.drain())
 
     def _done(self, what: Sequence[Done]) -> None:
         for done in what:
             operation = done.operation
-            if operation.kind is OperationKind.SUSPEND or (
-                operation.kind is OperationKind.DELETE and done.error
-            ):
+            if operation.kind is OperationKind.SUSPEND or (operation.kind is OperationKind.DELETE and done.error):
                 continue  # found again in the tenant's row
             kind = Kind.DELETING if operation.kind is OperationKind.DELETE else Kind.ORPHAN
             detail = done.error or "deleted"
-            self._note(
-                kind, operation.database_name, operation.tenant_id, repaired=not done.error, detail=detail
-            )
+            self._note(kind, operation.database_name, operation.tenant_id, repaired=not done.error, detail=detail)
 
-    def _note(
-        self, kind: Kind, database_name: str, tenant_id: str | None, *, repaired: bool, detail: str = ""
-    ) -> None:
+    def _note(self, kind: Kind, database_name: str, tenant_id: str | None, *, repaired: bool, detail: str = "") -> None:
         self.found[kind] += 1
         if not repaired and kind not in NOT_OURS:
             self.left[kind] += 1
@@ -224,9 +216,7 @@ class _Run:
                 await self._suspended(tenant)
             case TenantState.DELETING:
                 detail = tenant.error or "to be deleted"
-                self._note(
-                    Kind.DELETING, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail
-                )
+                self._note(Kind.DELETING, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail)
             case TenantState.DELETED if not knows_orphans:
                 await self._orphan(tenant.database_name, "its tenant was deleted", may_delete=True)
             case _:
@@ -330,9 +320,7 @@ class _Run:
         for state in UNPROVISIONED:
             async for tenant in self._each(state):
                 detail = tenant.error or "waits for its database"
-                self._note(
-                    Kind.PENDING, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail
-                )
+                self._note(Kind.PENDING, tenant.database_name, tenant.tenant_id, repaired=False, detail=detail)
 
     async def _provision(self) -> None:
         catalogue, clock, provider = self.parts.catalogue, self.parts.clock, self.parts.provider.name
@@ -347,9 +335,7 @@ class _Run:
     def _provisioned(self, outcome: Outcome) -> None:
         if outcome.error is None:  # the others are found again, in their rows
             tenant = outcome.tenant
-            self._note(
-                Kind.PENDING, tenant.database_name, tenant.tenant_id, repaired=True, detail="provisioned"
-            )
+            self._note(Kind.PENDING, tenant.database_name, tenant.tenant_id, repaired=True, detail="provisioned")
 
     async def _each(self, state: TenantState) -> AsyncIterator[Tenant]:
         after = ""

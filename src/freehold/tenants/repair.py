@@ -32,9 +32,7 @@ log = get_logger()
 
 _AT_ONCE = 8
 _MOST_FILES = 3  # beside the data of one database
-_TABLES_SQL = (
-    "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
-)
+_TABLES_SQL = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%' ORDER BY name"
 
 # `sound`: the engine opens it, nothing was done. `repaired`: it does again. `set_aside`: done, but the engine is not
 # running, and only the data themselves could be looked at. `would_repair`: the same with `dry_run`. `failed`: nothing
@@ -160,9 +158,7 @@ class Repair:
             return await self._verified(sound, None)
         return msgspec.structs.replace(sound, reason="its files look whole; sqld is not running")
 
-    async def _repaired(
-        self, tenant: Tenant, damage: DatabaseDamaged, *, is_running: bool, dry_run: bool
-    ) -> Repaired:
+    async def _repaired(self, tenant: Tenant, damage: DatabaseDamaged, *, is_running: bool, dry_run: bool) -> Repaired:
         with tempfile.TemporaryDirectory(prefix="freehold-repair-") as folder:
             copy = await self.files.copy(tenant.database_name, Path(folder))
             before, findings = await self._look_at(copy)
@@ -242,9 +238,7 @@ class Repair:
         if left is None:
             return msgspec.structs.replace(done, outcome=outcome, set_aside=tuple(names))
         why = f"it does not open all the same ({left.file}: {left.reason}); restore it from an export or a backup"
-        return msgspec.structs.replace(
-            done, outcome="failed", set_aside=tuple(names), findings=(*done.findings, why)
-        )
+        return msgspec.structs.replace(done, outcome="failed", set_aside=tuple(names), findings=(*done.findings, why))
 
     async def _look_at(self, copy: Path) -> tuple[_Content | None, list[str]]:
         """What is in the data, and what is wrong with them, as far as SQLite can read what libSQL wrote."""

@@ -92,9 +92,7 @@ class Tenants:
             token = await self.provider.mint_token(tenant.database_name, asked, subject, generation)
         except ProviderUnavailable as error:
             # What the provider says is for operators: it may name paths and hosts.
-            raise ProviderUnavailable(
-                "your database cannot be reached at the moment; try again later"
-            ) from error
+            raise ProviderUnavailable("your database cannot be reached at the moment; try again later") from error
         except NotFound:
             database = None
         if database is None:

@@ -327,9 +327,7 @@ async def within(limit_s: float, clock: Clock, work: Coroutine[Any, Any, T]) -> 
 
 
 @asynccontextmanager
-async def renewed(
-    every_s: float, clock: Clock, renew: Callable[[], Awaitable[object]]
-) -> AsyncIterator[None]:
+async def renewed(every_s: float, clock: Clock, renew: Callable[[], Awaitable[object]]) -> AsyncIterator[None]:
     """While this is entered, something is renewed again and again. Where that fails once, the next time may do."""
     renewing = asyncio.create_task(_renew_again_and_again(every_s, clock, renew))
     try:
@@ -339,9 +337,7 @@ async def renewed(
         await asyncio.gather(renewing, return_exceptions=True)
 
 
-async def _renew_again_and_again(
-    every_s: float, clock: Clock, renew: Callable[[], Awaitable[object]]
-) -> None:
+async def _renew_again_and_again(every_s: float, clock: Clock, renew: Callable[[], Awaitable[object]]) -> None:
     while True:
         await clock.sleep(every_s)
         with contextlib.suppress(CentralUnavailable):

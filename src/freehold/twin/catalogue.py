@@ -113,9 +113,7 @@ class Catalogue:
     async def prepare(self) -> None:
         """Have the group that new organizations have."""
         if not self.groups:
-            await self.groups.put(
-                GroupRecord(name=DEFAULT_GROUP, uuid=str(uuid.uuid4()), location=DEFAULT_LOCATION)
-            )
+            await self.groups.put(GroupRecord(name=DEFAULT_GROUP, uuid=str(uuid.uuid4()), location=DEFAULT_LOCATION))
 
     def by_id(self, db_id: str) -> DatabaseRecord | None:
         """The database with this id."""

@@ -66,10 +66,7 @@ class DatabasesController(Controller):
 
     @post(operation_id="createDatabase", status_code=200)
     async def create_database(
-        self,
-        platform: NamedDependency[Platform],
-        drawn: NamedDependency[Drawn],
-        data: JSONBody[CreateDatabaseInput],
+        self, platform: NamedDependency[Platform], drawn: NamedDependency[Drawn], data: JSONBody[CreateDatabaseInput]
     ) -> NewDatabaseAnswer:
         """Make a database, empty or as a copy of another one."""
         record = await platform.create_database(data, drawn)
@@ -82,9 +79,7 @@ class DatabasesController(Controller):
         return DatabaseAnswer(database_view(platform, platform.database(database_name)))
 
     @delete("/{database_name:str}", operation_id="deleteDatabase", status_code=200)
-    async def delete_database(
-        self, platform: NamedDependency[Platform], database_name: Name
-    ) -> DeletedDatabaseAnswer:
+    async def delete_database(self, platform: NamedDependency[Platform], database_name: Name) -> DeletedDatabaseAnswer:
         """Delete a database."""
         await platform.delete_database(database_name)
         return DeletedDatabaseAnswer(database_name)
@@ -98,18 +93,13 @@ class DatabasesController(Controller):
 
     @patch("/{database_name:str}/configuration", operation_id="updateDatabaseConfiguration")
     async def update_configuration(
-        self,
-        platform: NamedDependency[Platform],
-        database_name: Name,
-        data: JSONBody[DatabaseConfigurationInput],
+        self, platform: NamedDependency[Platform], database_name: Name, data: JSONBody[DatabaseConfigurationInput]
     ) -> DatabaseConfiguration:
         """Change the fields that are sent."""
         return configuration_view(await platform.configure(database_name, data))
 
     @get("/{database_name:str}/instances", operation_id="listDatabaseInstances")
-    async def list_instances(
-        self, platform: NamedDependency[Platform], database_name: Name
-    ) -> InstancesAnswer:
+    async def list_instances(self, platform: NamedDependency[Platform], database_name: Name) -> InstancesAnswer:
         """Where a database is served from."""
         return InstancesAnswer([instance_view(platform, platform.database(database_name))])
 

@@ -31,19 +31,12 @@ _LOG_BYTES = 512_000_000
 class Engine:
     """Makes, forks, configures and deletes databases by id; `server` and `replicas` serve them."""
 
-    def __init__(
-        self, admin: SqldAdmin, keys: NamespaceKeys, upstream: Upstream, link: SupervisorLink
-    ) -> None:
+    def __init__(self, admin: SqldAdmin, keys: NamespaceKeys, upstream: Upstream, link: SupervisorLink) -> None:
         self._admin = admin
         self._keys = keys
         namespaces = Namespaces(upstream, admin, keys)
         self.watch = Watch(
-            admin,
-            namespaces,
-            link,
-            cores=os.cpu_count() or 1,
-            statement_s=_STATEMENT_S,
-            max_size_bytes=_LOG_BYTES,
+            admin, namespaces, link, cores=os.cpu_count() or 1, statement_s=_STATEMENT_S, max_size_bytes=_LOG_BYTES
         )
         # Turso's tokens know no profiles.
         schemas = Schemas(namespaces, Desk())

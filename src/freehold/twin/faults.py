@@ -77,11 +77,7 @@ class Faults:
         drawn: dict[Kind, Fault] = {}
         kept: list[Fault] = []
         for fault in self._active:
-            happens = (
-                fault.kind not in drawn
-                and fault.fits(method, path)
-                and self._random.random() < fault.probability
-            )
+            happens = fault.kind not in drawn and fault.fits(method, path) and self._random.random() < fault.probability
             if happens:
                 drawn[fault.kind] = fault
                 if fault.times is not None:
@@ -97,9 +93,7 @@ def parse_header(text: str) -> list[Fault]:
     faults = []
     for part in text.split(","):
         kind, _, seconds = part.strip().partition("=")
-        faults.append(
-            msgspec.convert({"kind": kind, "path": "*", "seconds": float(seconds or 0)}, Fault, strict=False)
-        )
+        faults.append(msgspec.convert({"kind": kind, "path": "*", "seconds": float(seconds or 0)}, Fault, strict=False))
     return faults
 
 

@@ -35,9 +35,7 @@ class GroupsController(Controller):
         return GroupsAnswer([group_view(each) for each in platform.catalogue.groups.values()])
 
     @post(operation_id="createGroup", status_code=200)
-    async def create_group(
-        self, platform: NamedDependency[Platform], data: JSONBody[NewGroup]
-    ) -> GroupAnswer:
+    async def create_group(self, platform: NamedDependency[Platform], data: JSONBody[NewGroup]) -> GroupAnswer:
         """Make a group."""
         return GroupAnswer(group_view(await platform.create_group(data)))
 
@@ -47,9 +45,7 @@ class GroupsController(Controller):
         return GroupAnswer(group_view(platform.group(group_name)))
 
     @delete("/{group_name:str}", operation_id="deleteGroup", status_code=200)
-    async def delete_group(
-        self, platform: NamedDependency[Platform], group_name: FromPath[str]
-    ) -> GroupAnswer:
+    async def delete_group(self, platform: NamedDependency[Platform], group_name: FromPath[str]) -> GroupAnswer:
         """Delete a group with its databases."""
         return GroupAnswer(group_view(await platform.delete_group(group_name)))
 
@@ -62,10 +58,7 @@ class GroupsController(Controller):
 
     @patch("/{group_name:str}/configuration", operation_id="updateGroupConfiguration")
     async def update_configuration(
-        self,
-        platform: NamedDependency[Platform],
-        group_name: FromPath[str],
-        data: JSONBody[GroupConfigurationInput],
+        self, platform: NamedDependency[Platform], group_name: FromPath[str], data: JSONBody[GroupConfigurationInput]
     ) -> GroupConfiguration:
         """Change the fields that are sent."""
         group = platform.group(group_name)
@@ -114,9 +107,7 @@ class GroupsController(Controller):
         """Databases are served from one place here, whichever is added."""
         return _relocated(platform, group_name, location)
 
-    @delete(
-        "/{group_name:str}/locations/{location:str}", operation_id="removeLocationFromGroup", status_code=200
-    )
+    @delete("/{group_name:str}/locations/{location:str}", operation_id="removeLocationFromGroup", status_code=200)
     async def remove_location(
         self, platform: NamedDependency[Platform], group_name: FromPath[str], location: FromPath[str]
     ) -> GroupAnswer:

@@ -109,9 +109,7 @@ class PlatformController(Controller):
         """Platform tokens, without their text."""
         return ApiTokensAnswer(
             [
-                ApiToken(
-                    name=each.name, id=each.id, created_at=each.created_at, organization=each.organization
-                )
+                ApiToken(name=each.name, id=each.id, created_at=each.created_at, organization=each.organization)
                 for each in platform.catalogue.api_tokens.values()
             ]
         )

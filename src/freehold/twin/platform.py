@@ -17,14 +17,7 @@ from freehold.twin.faults import Fault, Kind
 from freehold.twin.hosts import Hosts
 from freehold.twin.refusals import Refusal, database_exists, database_missing, group_missing
 from freehold.twin.tokens import LEVELS, DatabaseTokens, parse_duration
-from freehold.twin.types import (
-    CreateDatabaseInput,
-    DatabaseConfigurationInput,
-    NewGroup,
-    Parent,
-    Permissions,
-    Seed,
-)
+from freehold.twin.types import CreateDatabaseInput, DatabaseConfigurationInput, NewGroup, Parent, Permissions, Seed
 
 Drawn = Mapping[Kind, Fault]
 
@@ -101,9 +94,7 @@ class Platform:
     async def configure(self, name: str, changes: DatabaseConfigurationInput) -> DatabaseRecord:
         """Change what is given, keep the rest."""
         record = self.database(name)
-        found = {
-            field: value for field, value in msgspec.structs.asdict(changes).items() if value is not UNSET
-        }
+        found = {field: value for field, value in msgspec.structs.asdict(changes).items() if value is not UNSET}
         if "size_limit" in found:
             found["size_bytes"] = _size(found.pop("size_limit"))
         for addresses in ("allowed_ips", "allowed_aws_vpc_ids"):
@@ -173,9 +164,7 @@ class Platform:
 
     def _check_name(self, name: str) -> None:
         if not _NAME.fullmatch(name):
-            raise Refusal(
-                400, "name can only contain lowercase letters, numbers and dashes, up to 64 of them"
-            )
+            raise Refusal(400, "name can only contain lowercase letters, numbers and dashes, up to 64 of them")
         if len(name) + 1 + len(self.organization) > _LABEL:
             raise Refusal(400, f"name is too long: with the organization's it may have {_LABEL} characters")
 
@@ -191,9 +180,7 @@ class Platform:
             if not _is_moment(seed.timestamp):
                 raise Refusal(400, f"invalid timestamp: {seed.timestamp}")
             # Never the newest data in place of those asked for.
-            raise Refusal(
-                400, "point-in-time restore is not supported by this local twin; leave `timestamp` out"
-            )
+            raise Refusal(400, "point-in-time restore is not supported by this local twin; leave `timestamp` out")
         return self.database(name)
 
 

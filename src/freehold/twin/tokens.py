@@ -61,11 +61,7 @@ class DatabaseTokens:
             claims["gid"] = owner.uuid
         if permissions is not None:
             attached = permissions.read_attach.databases if permissions.read_attach else []
-            ids = [
-                self._catalogue.databases[name].db_id
-                for name in attached
-                if name in self._catalogue.databases
-            ]
+            ids = [self._catalogue.databases[name].db_id for name in attached if name in self._catalogue.databases]
             claims["p"] = {"roa": {"ns": ids}}
         elif authorization:
             claims["a"] = LEVELS[authorization]

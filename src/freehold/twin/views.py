@@ -72,16 +72,11 @@ def instance_view(platform: Platform, record: DatabaseRecord) -> Instance:
 def usage_view(platform: Platform, record: DatabaseRecord, stats: NamespaceStats) -> DatabaseUsage:
     """The whole use so far, whichever time was asked for."""
     usage = Usage(
-        rows_read=stats.rows_read_count,
-        rows_written=stats.rows_written_count,
-        storage_bytes=stats.storage_bytes_used,
+        rows_read=stats.rows_read_count, rows_written=stats.rows_written_count, storage_bytes=stats.storage_bytes_used
     )
     instance = instance_view(platform, record)
     return DatabaseUsage(
-        uuid=record.db_id,
-        instances=[InstanceUsage(uuid=instance.uuid, usage=usage)],
-        total=usage,
-        usage=usage,
+        uuid=record.db_id, instances=[InstanceUsage(uuid=instance.uuid, usage=usage)], total=usage, usage=usage
     )
 
 

@@ -56,9 +56,7 @@ class AuthServices(TokenServices):
     password_resets: PasswordResets
 
 
-async def open_auth(
-    base: Foundation, provider_name: str, on_user_created: Callable[[], None]
-) -> AuthServices:
+async def open_auth(base: Foundation, provider_name: str, on_user_created: Callable[[], None]) -> AuthServices:
     """Sign-in on the central database. A new user's tenant is `provider_name`'s."""
     settings, central, secret, stack = base.settings, base.central, base.secret, base.stack
     shared = None if base.cache is None else RedisSessions(base.cache, CachedSessionCodec(secret))

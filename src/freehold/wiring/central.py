@@ -26,9 +26,7 @@ _OLD_NAMESPACE = "central"
 _RESOLVE_S = 2.0
 
 
-async def open_central_of(
-    settings: Settings, stack: AsyncExitStack, audit_key: bytes
-) -> tuple[Central, ChangeFeed]:
+async def open_central_of(settings: Settings, stack: AsyncExitStack, audit_key: bytes) -> tuple[Central, ChangeFeed]:
     """The central database at its newest schema, and what tells of its changes; closed with the stack.
 
     Raises:
@@ -201,6 +199,4 @@ def _holds_something(path: Path) -> bool:
 
 def _require_folder(database: Path) -> None:
     if not database.parent.is_dir():
-        raise BadSettings(
-            [f"DATABASE_URL: there is no folder `{database.parent}`; make it or choose another"]
-        )
+        raise BadSettings([f"DATABASE_URL: there is no folder `{database.parent}`; make it or choose another"])

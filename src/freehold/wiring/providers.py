@@ -20,12 +20,7 @@ AnyProvider: TypeAlias = "LocalProvider | SqldProvider | TursoProvider"
 
 
 async def open_provider(
-    settings: Settings,
-    stack: AsyncExitStack,
-    snapshots: Snapshots,
-    published: Published,
-    *,
-    creates: bool = True,
+    settings: Settings, stack: AsyncExitStack, snapshots: Snapshots, published: Published, *, creates: bool = True
 ) -> AnyProvider:
     """Where the tenants are; closed with the stack. `creates` says whether a key may be made for their tokens.
 

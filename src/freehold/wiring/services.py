@@ -41,9 +41,7 @@ class Services(Foundation, AuthServices, RegistryServices, TenantServices):
             return None
         migrations = await load_folder(self.settings.schema_registry)
         try:
-            report = await self.registry.publish(
-                migrations, parts=await load_parts(self.settings.schema_registry)
-            )
+            report = await self.registry.publish(migrations, parts=await load_parts(self.settings.schema_registry))
         except ContractTooEarly as error:
             log.warning("registry.contract_waits", version=error.version, reason=str(error))
             report = await self.registry.publish(migrations[: error.version - 1])

@@ -51,9 +51,7 @@ def email_addresses(central: Central, mailer: Mailer, secret: str, settings: Set
 
 def open_accounts(auth: Auth, addresses: EmailAddresses) -> Accounts:
     """What users do with their accounts and sessions."""
-    return Accounts(
-        auth, addresses.store, addresses.links, addresses.notices, addresses.secret, addresses.base_url
-    )
+    return Accounts(auth, addresses.store, addresses.links, addresses.notices, addresses.secret, addresses.base_url)
 
 
 def open_password_resets(auth: Auth, addresses: EmailAddresses) -> PasswordResets:

@@ -46,9 +46,7 @@ def _chosen(settings: Settings, outbound: Outbound) -> list[IdentityProvider]:
             )
         )
     if settings.google_client_id:
-        found.append(
-            google_provider(outbound, settings.google_client_id, settings.google_client_secret.reveal())
-        )
+        found.append(google_provider(outbound, settings.google_client_id, settings.google_client_secret.reveal()))
     if settings.oidc_issuer:
         us = Registration(
             provider_id=settings.oidc_id,

@@ -79,15 +79,11 @@ async def open_tenants(base: Foundation, registry: RegistryServices, *, creates:
             snapshot=snapshots.get,
             clock=SystemClock(),
         )
-    provisioner = Provisioner(
-        store, provider, snapshots.bring_up_to_date, take_waiting=pool.take if pool else None
-    )
+    provisioner = Provisioner(store, provider, snapshots.bring_up_to_date, take_waiting=pool.take if pool else None)
     rotations = Rotations(CentralRotations(central), provider, base.changes)
     tenants = Tenants(store, provider, generation=rotations.generation)
     drift = DriftCheck(provider, registry.registry.migrations, local_scratch)
-    operations_worker = OperationsWorker(
-        CentralPendingOperations(central), provider, also=_housekeeping(base, pool)
-    )
+    operations_worker = OperationsWorker(CentralPendingOperations(central), provider, also=_housekeeping(base, pool))
     lifecycle = Lifecycle(
         store=CentralLifecycle(central),
         provider=provider,
@@ -111,11 +107,7 @@ async def open_tenants(base: Foundation, registry: RegistryServices, *, creates:
         repair=None
         if provider.files is None
         else Repair(
-            provider=provider,
-            files=provider.files,
-            open_file=open_file,
-            check=drift.one,
-            record=base.audit.record,
+            provider=provider, files=provider.files, open_file=open_file, check=drift.one, record=base.audit.record
         ),
         guest_databases=GuestDatabases(CentralGuestLinks(central), tenants),
         provisioner=provisioner,

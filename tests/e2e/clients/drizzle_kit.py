@@ -41,9 +41,7 @@ def play_drizzle_kit(database: Database) -> dict[str, str | None]:
         config = {"dialect": "turso", "schema": "./schema.mjs", "out": "./out", "dbCredentials": credentials}
         (folder / "drizzle.config.mjs").write_text(f"export default {json.dumps(config)};\n")
         return {
-            "push": _push(
-                folder, _SCHEMAS[0], database, {"users": ["id", "name"], "posts": ["id", "by", "title"]}
-            ),
+            "push": _push(folder, _SCHEMAS[0], database, {"users": ["id", "name"], "posts": ["id", "by", "title"]}),
             "push a change": _push(folder, _SCHEMAS[1], database, {"users": ["id", "name", "age"]}),
             "pull": _pull(folder),
         }
@@ -69,13 +67,7 @@ def _pull(folder: Path) -> str | None:
 
 def _kit(folder: Path, *words: str) -> str:
     ended = subprocess.run(
-        [
-            require("node"),
-            _NODE / "node_modules/drizzle-kit/bin.cjs",
-            *words,
-            "--config",
-            "drizzle.config.mjs",
-        ],
+        [require("node"), _NODE / "node_modules/drizzle-kit/bin.cjs", *words, "--config", "drizzle.config.mjs"],
         cwd=folder,
         env=clean_environ(NO_COLOR="1"),
         capture_output=True,

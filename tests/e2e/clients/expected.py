@@ -41,13 +41,9 @@ _CODES = (
 )
 
 RED: dict[tuple[str, str], Red] = {
-    ("libsql_client", "libSQL's own SQL: ALTER COLUMN … TO"): Red(
-        _FILES, 'near "TO": syntax error', _DIALECT
-    ),
+    ("libsql_client", "libSQL's own SQL: ALTER COLUMN … TO"): Red(_FILES, 'near "TO": syntax error', _DIALECT),
     ("libsql_client", "libSQL's own SQL: vectors"): Red(_FILES, "no such function: vector32", _DIALECT),
-    ("libsql_client_web", "libSQL's own SQL: ALTER COLUMN … TO"): Red(
-        _FILES, 'near "TO": syntax error', _DIALECT
-    ),
+    ("libsql_client_web", "libSQL's own SQL: ALTER COLUMN … TO"): Red(_FILES, 'near "TO": syntax error', _DIALECT),
     ("libsql_client_web", "libSQL's own SQL: vectors"): Red(_FILES, "no such function: vector32", _DIALECT),
     ("prisma", "errors: which constraint"): Red(_EVERYWHERE, "UniqueConstraintViolation", _CODES),
     ("libsql_native", "transaction"): Red(_EVERYWHERE, "no transaction is active", _NATIVE),

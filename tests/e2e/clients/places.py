@@ -36,10 +36,7 @@ class Database(NamedTuple):
         )
         results = reply.json()["results"][:-1]
         assert [each["type"] for each in results] == ["ok"] * len(sqls), reply.text
-        return [
-            [[cell.get("value") for cell in row] for row in each["response"]["result"]["rows"]]
-            for each in results
-        ]
+        return [[[cell.get("value") for cell in row] for row in each["response"]["result"]["rows"]] for each in results]
 
 
 class Place(Protocol):
@@ -124,9 +121,7 @@ def _loop_in_thread() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @contextlib.contextmanager
-def _entered(
-    loop: asyncio.AbstractEventLoop, context: AbstractAsyncContextManager[Served]
-) -> Iterator[Served]:
+def _entered(loop: asyncio.AbstractEventLoop, context: AbstractAsyncContextManager[Served]) -> Iterator[Served]:
     """The context, in one task of the loop from its beginning to its end."""
     entered: asyncio.Future[Served] = loop.create_future()
     is_over = asyncio.Event()

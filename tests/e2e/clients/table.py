@@ -34,8 +34,7 @@ def _together(name: str, outcome: Outcome, notes: list[str]) -> Iterator[tuple[l
         if red is not None and red.why not in notes:
             notes.append(red.why)
         cells = tuple(
-            f"no ({notes.index(red.why) + 1})" if red is not None and place in red.places else "yes"
-            for place in PLACES
+            f"no ({notes.index(red.why) + 1})" if red is not None and place in red.places else "yes" for place in PLACES
         )
         rows.setdefault(cells, []).append(what)
     for cells, parts in rows.items():

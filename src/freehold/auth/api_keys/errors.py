@@ -50,9 +50,7 @@ class ApiKeyLifeTooShort(InvalidInput):
 
     message = "a key lives for a day or more"
     remedy = "Choose a later expiry."
-    better_auth = BetterAuth(
-        "EXPIRES_IN_IS_TOO_SMALL", "The expiresIn is smaller than the predefined minimum value."
-    )
+    better_auth = BetterAuth("EXPIRES_IN_IS_TOO_SMALL", "The expiresIn is smaller than the predefined minimum value.")
 
 
 class ApiKeyLifeTooLong(InvalidInput):
@@ -60,9 +58,7 @@ class ApiKeyLifeTooLong(InvalidInput):
 
     message = "a key lives for a year or less"
     remedy = "Choose an earlier expiry, or none."
-    better_auth = BetterAuth(
-        "EXPIRES_IN_IS_TOO_LARGE", "The expiresIn is larger than the predefined maximum value."
-    )
+    better_auth = BetterAuth("EXPIRES_IN_IS_TOO_LARGE", "The expiresIn is larger than the predefined maximum value.")
 
 
 class BadApiKeyLimits(InvalidInput):

@@ -45,9 +45,7 @@ class ApiKeyStore(Protocol):
         """The id of the user with this address (in lower case)."""
         ...
 
-    async def add_api_key(
-        self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None
-    ) -> None:
+    async def add_api_key(self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None) -> None:
         """Raises `TooManyApiKeys` when its owner has `most`, `NotFound` when the owner, or the session, is gone."""
         ...
 
@@ -55,9 +53,7 @@ class ApiKeyStore(Protocol):
         """The user's keys, the oldest first if no order is asked for; and how many there are."""
         ...
 
-    async def change_api_key(
-        self, user_id: str, key_id: str, change: Callable[[ApiKey], ApiKey] | None
-    ) -> ApiKey:
+    async def change_api_key(self, user_id: str, key_id: str, change: Callable[[ApiKey], ApiKey] | None) -> ApiKey:
         """The user's key, after the change if there is one, in one transaction. Raises `ApiKeyNotFound`."""
         ...
 
@@ -99,9 +95,7 @@ class ApiKeys:
     store: ApiKeyStore
     clock: Callable[[], datetime] = utc_now
 
-    async def create(
-        self, user_id: str, new: NewApiKey, *, asked_by: str | None = None
-    ) -> tuple[ApiKey, str]:
+    async def create(self, user_id: str, new: NewApiKey, *, asked_by: str | None = None) -> tuple[ApiKey, str]:
         """A new key and its text, which nobody can be told again. `asked_by`: the session in which it is made.
 
         Raises:
@@ -214,13 +208,7 @@ def _check(new: NewApiKey) -> None:
         if len(new.prefix) > _MAX_PREFIX:
             raise ApiKeyPrefixTooLong(f"a prefix has at most {_MAX_PREFIX} characters")
     _check_life(new.expires_in_s)
-    numbers = (
-        new.remaining,
-        new.refill_amount,
-        new.refill_interval_ms,
-        new.rate_limit_max,
-        new.rate_limit_window_ms,
-    )
+    numbers = (new.remaining, new.refill_amount, new.refill_interval_ms, new.rate_limit_max, new.rate_limit_window_ms)
     if any(number is not None and not 1 <= number <= _MAX_NUMBER for number in numbers):
         raise BadApiKeyLimits("a limit is a positive number")
     if (new.refill_amount is None) != (new.refill_interval_ms is None):

@@ -91,10 +91,7 @@ class ApiKeyPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Names as on the wire; what is structured has no order.
-SORTABLE = frozenset(field.encode_name for field in msgspec.structs.fields(ApiKey)) - {
-    "permissions",
-    "metadata",
-}
+SORTABLE = frozenset(field.encode_name for field in msgspec.structs.fields(ApiKey)) - {"permissions", "metadata"}
 
 
 class KeyHolder(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,15 +23,7 @@ from freehold.auth.email.codes import Codes, Purpose
 from freehold.auth.email.links import Links, fingerprint
 from freehold.auth.email.notices import Notices
 from freehold.auth.emails import checked_email
-from freehold.auth.errors import (
-    BadLink,
-    EmailMismatch,
-    EmailTaken,
-    EmailVerified,
-    LinkExpired,
-    SameEmail,
-    WrongCode,
-)
+from freehold.auth.errors import BadLink, EmailMismatch, EmailTaken, EmailVerified, LinkExpired, SameEmail, WrongCode
 from freehold.auth.outgoing_email import EmailKind, Language, OutgoingEmail
 from freehold.auth.places import place_of
 from freehold.auth.ports import AccountStore
@@ -112,9 +104,7 @@ class EmailAddresses:
         value = msgspec.json.encode(chosen).decode()
         await self.links.send(message, email, source, "sign-up", value, has_reader=user is not None)
 
-    async def mail_change_link(
-        self, asking: SignedIn, new_email: str, callback_url: str, language: Language
-    ) -> None:
+    async def mail_change_link(self, asking: SignedIn, new_email: str, callback_url: str, language: Language) -> None:
         """Mail a link to the new address. Nothing tells whether someone else has it.
 
         Raises:
@@ -208,9 +198,7 @@ class EmailAddresses:
         found = await self.store.find_credential(purpose.email)
         if found is None:
             raise WrongCode  # the user has just been deleted
-        proof = Proof(
-            way="verify-code", one_time_use=one_time_use, kept=in_hand(asking, found), chosen=chosen
-        )
+        proof = Proof(way="verify-code", one_time_use=one_time_use, kept=in_hand(asking, found), chosen=chosen)
         proved = await self.store.prove(found.user, proof, self.clock())
         if proved is None:
             raise WrongCode  # it was used at the same time
@@ -227,9 +215,7 @@ class EmailAddresses:
         is_free = await self.store.find_credential(new_email) is None
         await self.codes.send(_change(user, new_email), language, place_of(user.user_id), has_reader=is_free)
 
-    async def change_by_code(
-        self, asking: SignedIn, new_email: str, code: str, language: Language = "en"
-    ) -> User:
+    async def change_by_code(self, asking: SignedIn, new_email: str, code: str, language: Language = "en") -> User:
         """The user, with the new address.
 
         Raises:

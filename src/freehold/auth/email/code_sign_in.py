@@ -60,9 +60,7 @@ class CodeSignIn:
                 user = found.user if found else None
         return await self._enter(user, one_time_use, client)
 
-    async def _checked(
-        self, purpose: Purpose, code: str, source: str, user: User | None
-    ) -> OneTimeUse | None:
+    async def _checked(self, purpose: Purpose, code: str, source: str, user: User | None) -> OneTimeUse | None:
         """Uses up the code, but for an address that is to be proved with it: then it is used up with that."""
         try:
             if user is not None and not user.email_verified:

@@ -79,9 +79,7 @@ class Codes:
     clock: Callable[[], datetime] = utc_now
     new_code: Callable[[], str] = random_code
 
-    async def send(
-        self, purpose: Purpose, language: Language, source: str, *, has_reader: bool = True
-    ) -> None:
+    async def send(self, purpose: Purpose, language: Language, source: str, *, has_reader: bool = True) -> None:
         """Mail a new code; the one that this place had asked for is void.
 
         Where strangers have had so much mail sent that no more goes out, the newest code of theirs is in the same
@@ -103,9 +101,7 @@ class Codes:
             if has_code and not too_soon.is_own:
                 return
             raise RateLimited(too_soon.wait_s)
-        message = OutgoingEmail(
-            to=purpose.email, kind=_EMAIL_KINDS[purpose.kind], language=language, secret=code
-        )
+        message = OutgoingEmail(to=purpose.email, kind=_EMAIL_KINDS[purpose.kind], language=language, secret=code)
         try:
             await (self.mailer.send(message) if has_reader else self.mailer.rehearse(message))
         except MailUnavailable:
@@ -148,15 +144,11 @@ class Codes:
 
     async def _update(self, purpose: Purpose, place: Place, decide: Callable[[CodeRows], T]) -> T:
         def seen_from(rows: Rows) -> CodeRows:
-            return CodeRows(
-                identifier=purpose.identifier, email=purpose.email, place=place, rate=self.rate, rows=rows
-            )
+            return CodeRows(identifier=purpose.identifier, email=purpose.email, place=place, rate=self.rate, rows=rows)
 
         return await self.verifications.update(seen_from({}).names, lambda rows: decide(seen_from(rows)))
 
-    def _judge(
-        self, rows: CodeRows, purpose: Purpose, code: str, now: datetime
-    ) -> OneTimeUse | FreeholdError:
+    def _judge(self, rows: CodeRows, purpose: Purpose, code: str, now: datetime) -> OneTimeUse | FreeholdError:
         tried = self._hash(purpose, code)
         found = rows.judge(lambda sent: hmac.compare_digest(tried, sent.code_hash), now)
         if isinstance(found, FreeholdError):

@@ -42,9 +42,7 @@ class Notices:
         message = OutgoingEmail(to=before.email, kind=kind, language=language, secret="")
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                quota = MailQuota(
-                    "notice", before.email, await self.places.at(before.email, place_of(before.user_id))
-                )
+                quota = MailQuota("notice", before.email, await self.places.at(before.email, place_of(before.user_id)))
                 now = self.clock()
                 too_soon = await self.verifications.update(
                     quota.identifiers, lambda rows: note_mail(rows, quota, self.rate, now)
@@ -52,6 +50,4 @@ class Notices:
                 if too_soon is None:
                     await self.mailer.send(message)
         except (FreeholdError, TimeoutError) as error:
-            log.warning(
-                "user.notice_not_sent", kind=kind, user_id=before.user_id, reason=type(error).__name__
-            )
+            log.warning("user.notice_not_sent", kind=kind, user_id=before.user_id, reason=type(error).__name__)

@@ -83,9 +83,7 @@ class PasswordResets:
         if not await self._reset(user, password, "reset-link", one_time_use, language):
             raise BadLink  # it was used at the same time
 
-    async def reset_by_code(
-        self, email: str, code: str, password: str, source: str, language: Language = "en"
-    ) -> None:
+    async def reset_by_code(self, email: str, code: str, password: str, source: str, language: Language = "en") -> None:
         """The same with a code.
 
         Raises:
@@ -101,9 +99,7 @@ class PasswordResets:
         if found is None or not await self._reset(found.user, password, "reset-code", one_time_use, language):
             raise WrongCode  # or it was used at the same time
 
-    async def _reset(
-        self, user: User, password: str, way: Way, one_time_use: OneTimeUse, language: Language
-    ) -> bool:
+    async def _reset(self, user: User, password: str, way: Way, one_time_use: OneTimeUse, language: Language) -> bool:
         chosen = Chosen(password_hash=await self.hasher.hash(password))
         proof = Proof(way=way, one_time_use=one_time_use, chosen=chosen)
         is_done = await self.store.prove(user, proof, self.links.clock()) is not None

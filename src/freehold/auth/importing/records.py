@@ -145,11 +145,7 @@ def newcomer(record: Record, now: datetime) -> Newcomer:
         except Unusable as error:
             notes.append(str(error))
     return Newcomer(
-        user=user,
-        has_own_id=record.user.get("id") not in {None, ""},
-        ways_in=ways_in,
-        sessions=sessions,
-        notes=notes,
+        user=user, has_own_id=record.user.get("id") not in {None, ""}, ways_in=ways_in, sessions=sessions, notes=notes
     )
 
 

@@ -30,9 +30,7 @@ class UserSource(Protocol):
 class UserImportStore(Protocol):
     """The central database, where they go."""
 
-    async def add(
-        self, users_to_import: Sequence[Newcomer], now: datetime, *, dry_run: bool
-    ) -> Sequence[Outcome]:
+    async def add(self, users_to_import: Sequence[Newcomer], now: datetime, *, dry_run: bool) -> Sequence[Outcome]:
         """Write those who are not here, with tenants, in one transaction; nobody who is here is changed.
 
         Raises:

@@ -58,9 +58,7 @@ async def is_common(password: str) -> bool:
     if _is_plain(plain, common):
         return True
     return any(
-        _is_known(word, common)
-        for core in _cores(plain, common)
-        for word in _words(core, is_whole=core == plain)
+        _is_known(word, common) for core in _cores(plain, common) for word in _words(core, is_whole=core == plain)
     )
 
 
@@ -85,9 +83,7 @@ def _lengths(most: int) -> set[int]:
 def _is_weak(around: str, common: frozenset[str]) -> bool:
     digits = sum(map(str.isdecimal, around))
     return (
-        max(digits, len(around) - digits) <= _A_FEW
-        or _is_plain(around, common)
-        or _is_of_rows(_joined(around) or " ")
+        max(digits, len(around) - digits) <= _A_FEW or _is_plain(around, common) or _is_of_rows(_joined(around) or " ")
     )
 
 

@@ -94,9 +94,7 @@ class ScryptHasher:
     def __init__(self, threads: int | None = None, waiting_per_thread: int = _WAITING_PER_THREAD) -> None:
         threads = threads or cores()
         _keep_freed_memory()
-        self._executor = ThreadPoolExecutor(
-            threads, thread_name_prefix="password", initializer=_give_way_to_others
-        )
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="password", initializer=_give_way_to_others)
         self._line = FairLine(threads, threads * waiting_per_thread, _TOO_MANY)
 
     async def hash(self, password: str) -> str:

@@ -24,17 +24,12 @@ _LATIN = re.compile(
 _LOOK_ALIKES = (
     # Greek and Cyrillic in both cases, for a letter may look like different ones in each; Armenian, Cherokee.
     ("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹϳαβγεηικνορςτυχωϲϱ", "abezhikmnoptyxcjabyenikvopctuxwcp"),
-    (
-        "АВЕЗКМНОРСТУХЅІЈҮԌԚԜӀҺԀабвгезикмнопрстухѕіјүԍԛԝӏһԁьҽѡ",
-        "abe3kmhopctyxsijygqwlhdabbre3ukmhonpctyxsijygqwlhdbew",
-    ),
+    ("АВЕЗКМНОРСТУХЅІЈҮԌԚԜӀҺԀабвгезикмнопрстухѕіјүԍԛԝӏһԁьҽѡ", "abe3kmhopctyxsijygqwlhdabbre3ukmhonpctyxsijygqwlhdbew"),
     ("ԱՍՏՕՑազհոսցքօյՅ", "usuogaqhnugpojj"),
     ("ɑɩðþ", "aidp"),
     ("ᎠᎡᎢᎪᎫᎬᎳᎷᎻᎾᏀᏃᏂᏎᏏᏒᏔᏕᏙᏚᏞᏟᏢᏦᏧᏴᏩᏳ", "drtajewmhogzh4brwsvslcpkdb6g"),
 )
-_ALIKE = {
-    letter: plain for letters, plains in _LOOK_ALIKES for letter, plain in zip(letters, plains, strict=True)
-}
+_ALIKE = {letter: plain for letters, plains in _LOOK_ALIKES for letter, plain in zip(letters, plains, strict=True)}
 _SIGNS = "@4€3($5£0°+79862"
 _MEANT = "aaeecssloottgbgz"
 _LEET = tuple(str.maketrans(f"{_SIGNS}1!|¡", _MEANT + stroke * 4) for stroke in "il")

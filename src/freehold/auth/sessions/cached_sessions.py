@@ -64,11 +64,7 @@ class SessionData:
         age_s = MAX_AGE_S if is_remembered else _UNREMEMBERED_AGE_S
         now_ms = int(now.timestamp() * 1000)
         payload = _Payload(found.session, found.user, now_ms, _VERSION, found.seen)
-        value = (
-            self._compact(payload, now_ms, age_s)
-            if self._strategy == "compact"
-            else self._jwt(payload, age_s)
-        )
+        value = self._compact(payload, now_ms, age_s) if self._strategy == "compact" else self._jwt(payload, age_s)
         if len(value) > _MAX_LENGTH:
             return ()
         return (self._cookies.data_setting(value, MAX_AGE_S if is_remembered else None),)
@@ -76,11 +72,7 @@ class SessionData:
     def read(self, value: str, token: str, now: datetime) -> SignedIn | None:
         """The copy in the cookie; None if it is not ours, has expired, or is of another session."""
         now_ms = int(now.timestamp() * 1000)
-        text = (
-            self._from_compact(value, now_ms)
-            if self._strategy == "compact"
-            else self._from_jwt(value, now_ms)
-        )
+        text = self._from_compact(value, now_ms) if self._strategy == "compact" else self._from_jwt(value, now_ms)
         if text is None:
             return None
         try:

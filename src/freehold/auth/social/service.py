@@ -174,23 +174,14 @@ class Social:
         if provider is None:
             raise UnknownProvider
         state = self.secrets.new_state()
-        url = await provider.authorize_url(
-            self.secrets.question(state, self._redirect_uri(provider_id), login_hint)
-        )
-        attempt = Attempt(
-            provider_id=provider_id, redirects=redirects, link_user_id=link_user_id, guest_id=guest_id
-        )
+        url = await provider.authorize_url(self.secrets.question(state, self._redirect_uri(provider_id), login_hint))
+        attempt = Attempt(provider_id=provider_id, redirects=redirects, link_user_id=link_user_id, guest_id=guest_id)
         now = self.auth.clock()
         await self.store.save_attempt(self.secrets.row_key(state), attempt, now, now + _LIFETIME)
         return Started(url=url, state=state)
 
     async def finish(
-        self,
-        provider_id: str,
-        returned: Returned,
-        cookie_state: str | None,
-        client: Client,
-        signed_in: SignedIn | None,
+        self, provider_id: str, returned: Returned, cookie_state: str | None, client: Client, signed_in: SignedIn | None
     ) -> Arrival:
         """Where to send a browser that comes back, and its new session if it gets one.
 
@@ -230,12 +221,7 @@ class Social:
         await self.store.unlink(account_row_id, asking.user_id)
 
     async def _finish(
-        self,
-        provider_id: str,
-        attempt: Attempt,
-        returned: Returned,
-        client: Client,
-        signed_in: SignedIn | None,
+        self, provider_id: str, attempt: Attempt, returned: Returned, client: Client, signed_in: SignedIn | None
     ) -> Arrival:
         if attempt.provider_id != provider_id:
             raise SocialRefusal("state_mismatch", "the browser came back from another provider")
@@ -292,9 +278,7 @@ class Social:
         if found is None:
             return None
         if not identity.email_verified:
-            raise SocialRefusal(
-                "account_not_linked", "there is a user with this address, who must sign in first"
-            )
+            raise SocialRefusal("account_not_linked", "there is a user with this address, who must sign in first")
         owner = await self.store.link_vouched(identity, found.user.user_id, now)
         if owner is None:
             raise NotFound("the user has another address by now")

@@ -76,14 +76,8 @@ class Jwts:
         """A token for this session. Raises `CentralUnavailable` as `of_user`."""
         key = await self._keys.signer()
         now = self._clock()
-        claims = {
-            **self._standard(signed_in.user_id, now),
-            "sid": signed_in.session_id,
-            "jti": uuid.uuid4().hex,
-        }
-        text = jwt.encode(
-            claims, key.private_key, ALGORITHM, headers={"kid": key.key_id, "typ": _ACCESS_TYPE}
-        )
+        claims = {**self._standard(signed_in.user_id, now), "sid": signed_in.session_id, "jti": uuid.uuid4().hex}
+        text = jwt.encode(claims, key.private_key, ALGORITHM, headers={"kid": key.key_id, "typ": _ACCESS_TYPE})
         return AccessToken(text=text, expires_at=datetime.fromtimestamp(claims["exp"], UTC))
 
     async def read_access_token(self, text: str) -> AccessClaims:

@@ -108,10 +108,7 @@ class TokenPairs:
         successor = _text(hmac.digest(self._key, refresh_token.encode(errors="surrogatepass"), "sha256"))
         now = self._clock()
         found = await self._store.use_refresh_token(
-            _hash(refresh_token),
-            self._stored(successor),
-            repeatable_since=to_iso(now - self._grace),
-            now=to_iso(now),
+            _hash(refresh_token), self._stored(successor), repeatable_since=to_iso(now - self._grace), now=to_iso(now)
         )
         if found is None:
             raise BadRefreshToken

@@ -15,10 +15,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from jwt import InvalidKeyError
 from jwt.algorithms import OKPAlgorithm
-from nacl.bindings import (
-    crypto_aead_xchacha20poly1305_ietf_decrypt,
-    crypto_aead_xchacha20poly1305_ietf_encrypt,
-)
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt, crypto_aead_xchacha20poly1305_ietf_encrypt
 from nacl.exceptions import CryptoError
 
 from freehold.auth.random_ids import random_id
@@ -150,12 +147,7 @@ class SigningKeyStore(Protocol):
         ...
 
     async def replace_keys(
-        self,
-        new: StoredKey,
-        *,
-        seen: Sequence[StoredKey],
-        retired: Sequence[StoredKey],
-        removed: Sequence[StoredKey],
+        self, new: StoredKey, *, seen: Sequence[StoredKey], retired: Sequence[StoredKey], removed: Sequence[StoredKey]
     ) -> bool:
         """Add a key, retire some when it was made and remove others, in one transaction.
 

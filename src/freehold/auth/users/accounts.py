@@ -59,14 +59,7 @@ class Accounts:
         return password_hash
 
     async def change_password(
-        self,
-        asking: SignedIn,
-        current: str,
-        new: str,
-        client: Client,
-        *,
-        ends_others: bool,
-        keeps_keys: bool = False,
+        self, asking: SignedIn, current: str, new: str, client: Client, *, ends_others: bool, keeps_keys: bool = False
     ) -> SignedIn | None:
         """Set another password. When all other sessions are to end, this one does too, and a new one is given.
 
@@ -111,9 +104,7 @@ class Accounts:
 
     async def end_other_sessions(self, asking: SignedIn, *, keeps_keys: bool = False) -> None:
         """End all of theirs but this one, and their API keys unless they are kept."""
-        await self.store.delete_own_sessions(
-            asking.user_id, but_token=asking.session.token, keeps_keys=keeps_keys
-        )
+        await self.store.delete_own_sessions(asking.user_id, but_token=asking.session.token, keeps_keys=keeps_keys)
 
     async def delete(self, asking: SignedIn, password: str | None, client: Client) -> None:
         """Delete the user; their database follows. Without a password the sign-in must be less than a day ago.
@@ -155,9 +146,7 @@ class Accounts:
             raise BadLink
         if not hmac.compare_digest(stamp, self._stamp(found)):
             raise BadLink
-        if not await self.store.delete_user(
-            asking.user_id, self.auth.clock(), asking.session_id, one_time_use
-        ):
+        if not await self.store.delete_user(asking.user_id, self.auth.clock(), asking.session_id, one_time_use):
             raise BadLink  # it was used at the same time
         log.info("user.deleted", user_id=asking.user_id)
 

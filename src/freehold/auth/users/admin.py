@@ -23,15 +23,7 @@ from freehold.auth.passwords.passwords import check_new_password
 from freehold.auth.service import Auth
 from freehold.auth.sessions.sessions import signed_in_by
 from freehold.auth.types import USER_ROLE, Client, NewUser, Session, SignedIn, User
-from freehold.auth.users.admin_types import (
-    NO_REASON,
-    CreatedUser,
-    Search,
-    UserEdit,
-    UserFilter,
-    UserPage,
-    UserQuery,
-)
+from freehold.auth.users.admin_types import NO_REASON, CreatedUser, Search, UserEdit, UserFilter, UserPage, UserQuery
 from freehold.dates import from_iso, to_iso
 from freehold.errors import NotFound
 

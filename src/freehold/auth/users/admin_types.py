@@ -8,9 +8,7 @@ import msgspec
 from freehold.auth.types import ADMIN_ROLE, User
 
 SearchOperator = Literal["contains", "starts_with", "ends_with"]
-FilterOperator = Literal[
-    "eq", "ne", "lt", "lte", "gt", "gte", "in", "not_in", "contains", "starts_with", "ends_with"
-]
+FilterOperator = Literal["eq", "ne", "lt", "lte", "gt", "gte", "in", "not_in", "contains", "starts_with", "ends_with"]
 
 NO_REASON = "No reason"
 
@@ -77,18 +75,7 @@ Permissions = Mapping[str, Sequence[str]]
 
 _ADMIN_MAY: Mapping[str, frozenset[str]] = {
     "user": frozenset(
-        [
-            "create",
-            "list",
-            "set-role",
-            "ban",
-            "impersonate",
-            "delete",
-            "set-password",
-            "set-email",
-            "get",
-            "update",
-        ]
+        ["create", "list", "set-role", "ban", "impersonate", "delete", "set-password", "set-email", "get", "update"]
     ),
     "session": frozenset({"list", "revoke", "delete"}),
 }

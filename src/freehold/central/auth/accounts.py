@@ -59,9 +59,7 @@ class CentralAccounts:
     async def update_user(self, user_id: str, changes: UserChanges, now: datetime) -> bool:
         values: dict[str, Any] = msgspec.to_builtins(changes)
         async with self.central.write() as db:
-            done = await db.execute(
-                user.update().where(user.c.id == user_id).values(**values, updatedAt=to_iso(now))
-            )
+            done = await db.execute(user.update().where(user.c.id == user_id).values(**values, updatedAt=to_iso(now)))
         return done.rowcount > 0
 
     async def prove(self, owner: User, proof: Proof, now: datetime) -> Proved | None:
@@ -120,11 +118,7 @@ class CentralAccounts:
         wanted = (
             select(*LABELLED_SESSION)
             # Those that an administrator began in the user's name are not for the user to see.
-            .where(
-                session.c.userId == user_id,
-                session.c.expiresAt > to_iso(now),
-                session.c.impersonatedBy.is_(None),
-            )
+            .where(session.c.userId == user_id, session.c.expiresAt > to_iso(now), session.c.impersonatedBy.is_(None))
             .order_by(session.c.createdAt)
         )
         async with self.central.read() as db:
@@ -135,9 +129,7 @@ class CentralAccounts:
         async with self.central.write() as db:
             await self._record_ended(db, user_id, (await db.execute(ending)).rowcount)
 
-    async def delete_own_sessions(
-        self, user_id: str, but_token: str | None = None, *, keeps_keys: bool
-    ) -> None:
+    async def delete_own_sessions(self, user_id: str, but_token: str | None = None, *, keeps_keys: bool) -> None:
         kept = None if but_token is None else session.c.token == but_token
         async with self.central.write() as db:
             await self._record_ended(db, user_id, await end_sessions(db, user_id, but=kept))

@@ -31,9 +31,7 @@ class CentralApiKeys:
         async with self.central.read() as db:
             return (await db.execute(select(user.c.id).where(user.c.email == email))).scalar_one_or_none()
 
-    async def add_api_key(
-        self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None
-    ) -> None:
+    async def add_api_key(self, key: ApiKey, key_hash: str, *, most: int, asked_by: str | None = None) -> None:
         owner = key.reference_id
         async with constraints(), self.central.write() as db:
             if asked_by is not None and not await is_alive(db, asked_by, owner, key.created_at):
@@ -54,9 +52,7 @@ class CentralApiKeys:
             total = (await db.execute(select(func.count()).where(mine))).scalar_one()
         return [_key(row) for row in rows], int(total)
 
-    async def change_api_key(
-        self, user_id: str, key_id: str, change: Callable[[ApiKey], ApiKey] | None
-    ) -> ApiKey:
+    async def change_api_key(self, user_id: str, key_id: str, change: Callable[[ApiKey], ApiKey] | None) -> ApiKey:
         is_it = (apikey.c.referenceId == user_id) & (apikey.c.id == key_id)
         async with self.central.read() if change is None else self.central.write() as db:
             found = await _find(db, is_it)

@@ -43,9 +43,7 @@ async def arrive(central: Central, db: AsyncConnection, owner: User, proof: Proo
         await _set_password(db, owner.user_id, proof.chosen, now)
         kept = msgspec.structs.replace(kept, password_hash=proof.chosen.password_hash)
     if changes:
-        await db.execute(
-            user.update().where(user.c.id == owner.user_id).values({**changes, "updatedAt": now})
-        )
+        await db.execute(user.update().where(user.c.id == owner.user_id).values({**changes, "updatedAt": now}))
     if events := _proved(owner, proof, is_first=is_first):
         await central.record(db, *events)
     if ends_others:
@@ -65,10 +63,7 @@ async def end_access(
     )
     ended_identities = await db.execute(
         delete(account).where(
-            theirs,
-            not_(IS_PASSWORD),
-            account.c.vouchedFor.is_distinct_from(email),
-            not_(_is_identity(kept.identity)),
+            theirs, not_(IS_PASSWORD), account.c.vouchedFor.is_distinct_from(email), not_(_is_identity(kept.identity))
         )
     )
     ended = _Ended(
@@ -95,11 +90,7 @@ async def end_api_keys(central: Central, db: AsyncConnection, user_id: str, reas
     rows = (await db.execute(ending)).all()
     if rows:
         events = [
-            Event(
-                "api_key.deleted",
-                f"key:{row.id}",
-                {"user": f"user:{user_id}", "start": row.start, "reason": reason},
-            )
+            Event("api_key.deleted", f"key:{row.id}", {"user": f"user:{user_id}", "start": row.start, "reason": reason})
             for row in rows
         ]
         await central.record(db, *events)

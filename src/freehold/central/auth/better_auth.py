@@ -56,10 +56,7 @@ class BetterAuthDatabase:
         # Those that have ended are left out later: dates are kept in more than one form.
         sessions = await self.database.query(f'SELECT * FROM "session" WHERE "userId" IN ({marks})', ids)
         accounts_of, sessions_of = _by_user(accounts), _by_user(sessions)
-        return [
-            Record(user=row, accounts=accounts_of[row["id"]], sessions=sessions_of[row["id"]])
-            for row in users
-        ]
+        return [Record(user=row, accounts=accounts_of[row["id"]], sessions=sessions_of[row["id"]]) for row in users]
 
 
 @asynccontextmanager

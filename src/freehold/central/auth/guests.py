@@ -22,11 +22,7 @@ async def grow_up(central: Central, db: AsyncConnection, new: User) -> bool:
     """Overwrite the guest of this id, and end their sessions and keys. False if the guest no longer exists."""
     grown = await db.execute(
         user.update()
-        .where(
-            user.c.id == new.user_id,
-            user.c.isAnonymous == 1,
-            ~exists().where(guest_link.c.guest_id == new.user_id),
-        )
+        .where(user.c.id == new.user_id, user.c.isAnonymous == 1, ~exists().where(guest_link.c.guest_id == new.user_id))
         .values(msgspec.to_builtins(new))
     )
     if not grown.rowcount:
@@ -41,9 +37,7 @@ async def link_guest(central: Central, db: AsyncConnection, guest_id: str, user_
 
     False if it is not a guest, or no longer.
     """
-    row = select(user.c.id, literal(user_id), literal(now)).where(
-        user.c.id == guest_id, user.c.isAnonymous == 1
-    )
+    row = select(user.c.id, literal(user_id), literal(now)).where(user.c.id == guest_id, user.c.isAnonymous == 1)
     linked = await db.execute(
         insert(guest_link).from_select(["guest_id", "user_id", "created_at"], row).on_conflict_do_nothing()
     )
@@ -66,9 +60,7 @@ class CentralGuestLinks:
             .order_by(guest_link.c.created_at, guest_link.c.guest_id)
         )
         async with self.central.read() as db:
-            return [
-                GuestLink(guest_id=row.guest_id, linked_at=row.created_at) for row in await db.execute(links)
-            ]
+            return [GuestLink(guest_id=row.guest_id, linked_at=row.created_at) for row in await db.execute(links)]
 
     async def has(self, user_id: str, guest_id: str) -> bool:
         async with self.central.read() as db:
@@ -82,9 +74,7 @@ class CentralGuestLinks:
 
 
 def _link(user_id: str, guest_id: str) -> Select[tuple[str]]:
-    return select(guest_link.c.guest_id).where(
-        guest_link.c.user_id == user_id, guest_link.c.guest_id == guest_id
-    )
+    return select(guest_link.c.guest_id).where(guest_link.c.user_id == user_id, guest_link.c.guest_id == guest_id)
 
 
 async def remove_departed(central: Central, before: datetime, now: datetime, limit: int) -> int:

@@ -37,11 +37,7 @@ IS_PASSWORD = and_(account.c.providerId == CREDENTIAL, account.c.accountId == ac
 _CREDENTIALS: Select[Any] = select(*LABELLED_USER, account.c.password).select_from(
     user.outerjoin(
         account,
-        and_(
-            account.c.userId == user.c.id,
-            account.c.providerId == CREDENTIAL,
-            account.c.accountId == user.c.id,
-        ),
+        and_(account.c.userId == user.c.id, account.c.providerId == CREDENTIAL, account.c.accountId == user.c.id),
     )
 )
 
@@ -153,13 +149,7 @@ async def _delete_user(db: AsyncConnection, user_id: str, now: datetime) -> bool
     await db.execute(
         tenant.update()
         .where(tenant.c.user_id == user_id, tenant.c.state.not_in(_GONE))
-        .values(
-            state="deleting",
-            due_at_ms=int(now.timestamp() * 1000),
-            attempts=0,
-            error=None,
-            updated_at=to_iso(now),
-        )
+        .values(state="deleting", due_at_ms=int(now.timestamp() * 1000), attempts=0, error=None, updated_at=to_iso(now))
     )
     return deleted.rowcount > 0
 

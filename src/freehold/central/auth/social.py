@@ -97,17 +97,13 @@ class CentralSocial:
                 raise SocialRefusal("state_mismatch", "the session that asked has ended, or its user moved")
             owner = await _owner(db, identity)
             if owner not in {None, asking.user_id}:
-                raise SocialRefusal(
-                    "account_already_linked_to_different_user", "someone else has this identity"
-                )
+                raise SocialRefusal("account_already_linked_to_different_user", "someone else has this identity")
             if owner is None:
                 await db.execute(account.insert(), identity_row(asking.user_id, identity, moment))
                 await self.central.record(db, _linked(asking.user_id, identity))
             if not found.user.email_verified:
                 own = in_hand(asking, found)
-                kept = Kept(
-                    session_ids=own.session_ids, password_hash=own.password_hash, identity=_key(identity)
-                )
+                kept = Kept(session_ids=own.session_ids, password_hash=own.password_hash, identity=_key(identity))
                 await arrive(self.central, db, found.user, Proof(way="issuer", kept=kept), moment)
 
     async def prove(self, identity: Identity, owner: User, now: datetime) -> bool:
@@ -127,9 +123,7 @@ class CentralSocial:
 
     async def unlink(self, account_row_id: str, user_id: str) -> None:
         async with self.central.write() as db:
-            rows = await db.execute(
-                select(account.c.id, account.c.providerId).where(account.c.userId == user_id)
-            )
+            rows = await db.execute(select(account.c.id, account.c.providerId).where(account.c.userId == user_id))
             found = {row.id: row.providerId for row in rows}
             if len(found) == 1:
                 raise LastAccount
@@ -158,9 +152,7 @@ async def _owner(db: AsyncConnection, identity: Identity) -> str | None:
 
 def _linked(user_id: str, identity: Identity) -> Event:
     # At an implicit link nobody is signed in yet: it is the user who does it.
-    return Event(
-        "user.account_linked", f"user:{user_id}", {"provider": identity.provider_id}, actor=f"user:{user_id}"
-    )
+    return Event("user.account_linked", f"user:{user_id}", {"provider": identity.provider_id}, actor=f"user:{user_id}")
 
 
 def _identifier(key: str) -> str:

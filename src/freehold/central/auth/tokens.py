@@ -72,15 +72,11 @@ class CentralRefreshTokens:
 
     async def session_token_of_id(self, session_id: str) -> str | None:
         async with self.central.read() as db:
-            return (
-                await db.execute(select(session.c.token).where(session.c.id == session_id))
-            ).scalar_one_or_none()
+            return (await db.execute(select(session.c.token).where(session.c.id == session_id))).scalar_one_or_none()
 
 
 async def _found(db: AsyncConnection, token_hash: str) -> RowMapping | None:
-    return (
-        (await db.execute(_WITH_SESSION.where(refresh_token.c.token_hash == token_hash))).mappings().first()
-    )
+    return (await db.execute(_WITH_SESSION.where(refresh_token.c.token_hash == token_hash))).mappings().first()
 
 
 async def _add(db: AsyncConnection, new: StoredRefreshToken, session_id: str) -> None:
@@ -100,12 +96,7 @@ class CentralSigningKeys:
         return [_stored(row) for row in rows], int(seen)
 
     async def replace_keys(
-        self,
-        new: StoredKey,
-        *,
-        seen: Sequence[StoredKey],
-        retired: Sequence[StoredKey],
-        removed: Sequence[StoredKey],
+        self, new: StoredKey, *, seen: Sequence[StoredKey], retired: Sequence[StoredKey], removed: Sequence[StoredKey]
     ) -> bool:
         async with self.central.write() as db:
             # The write lock is held from here on: of several that replace the same keys, one does.
@@ -113,9 +104,7 @@ class CentralSigningKeys:
             if {tuple(row) for row in found} != {(row.key_id, row.expires_at) for row in seen}:
                 return False
             await db.execute(
-                jwks.update()
-                .where(jwks.c.id.in_(row.key_id for row in retired))
-                .values(expiresAt=new.created_at)
+                jwks.update().where(jwks.c.id.in_(row.key_id for row in retired)).values(expiresAt=new.created_at)
             )
             await db.execute(jwks.delete().where(jwks.c.id.in_(row.key_id for row in removed)))
             await db.execute(jwks.insert(), msgspec.to_builtins(new))
@@ -163,7 +152,5 @@ class CentralTokenSubjects:
             row = (await db.execute(_FIND_KEY.where(apikey.c.id == key_id))).mappings().first()
         if row is None or not row["enabled"] or user_of(row).is_banned_at(utc_now()):
             return None, 0
-        expires_at = (
-            datetime.max.replace(tzinfo=UTC) if row["expiresAt"] is None else from_iso(row["expiresAt"])
-        )
+        expires_at = datetime.max.replace(tzinfo=UTC) if row["expiresAt"] is None else from_iso(row["expiresAt"])
         return TokenSubject(key_id, row["user_id"], expires_at), int(row["seen"])

@@ -36,9 +36,7 @@ class CentralUserImport:
     central: Central
     provider_name: str
 
-    async def add(
-        self, users_to_import: Sequence[Newcomer], now: datetime, *, dry_run: bool
-    ) -> Sequence[Outcome]:
+    async def add(self, users_to_import: Sequence[Newcomer], now: datetime, *, dry_run: bool) -> Sequence[Outcome]:
         async with self.central.write() as db:
             taken = await _taken(db, users_to_import)
             rows = _Rows([], [], [], [])
@@ -120,8 +118,7 @@ async def _taken(db: AsyncConnection, users_to_import: Sequence[Newcomer]) -> _T
         identities = {(row.providerId, row.accountId) for row in found}
     sessions = [each for newcomer in users_to_import for each in newcomer.sessions]
     in_use = or_(
-        session.c.token.in_([each.token for each in sessions]),
-        session.c.id.in_([each.session_id for each in sessions]),
+        session.c.token.in_([each.token for each in sessions]), session.c.id.in_([each.session_id for each in sessions])
     )
     tokens = (await db.execute(select(session.c.token, session.c.id).where(in_use))).all() if sessions else []
     return _Taken(
@@ -143,9 +140,7 @@ def _is_free(taken: set[Any], wanted: Any) -> bool:
 
 
 def _account_row(user_id: str, way: WayIn, now: str) -> dict[str, Any]:
-    return account_row(
-        user_id, way.provider_id, way.subject, now, password_hash=way.password_hash, scope=way.scope
-    )
+    return account_row(user_id, way.provider_id, way.subject, now, password_hash=way.password_hash, scope=way.scope)
 
 
 def _conflict(outcome: Outcome, reason: str) -> Outcome:

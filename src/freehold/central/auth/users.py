@@ -125,9 +125,7 @@ class CentralUsers:
     async def extend_session(self, token: str, expires_at: str, updated_at: str) -> bool:
         async with self.central.write() as db:
             done = await db.execute(
-                session.update()
-                .where(session.c.token == token)
-                .values(expiresAt=expires_at, updatedAt=updated_at)
+                session.update().where(session.c.token == token).values(expiresAt=expires_at, updatedAt=updated_at)
             )
         return done.rowcount > 0
 
@@ -164,9 +162,7 @@ class CentralUsers:
 
     async def set_role(self, user_id: str, role: str, updated_at: str) -> None:
         async with self.central.write() as db:
-            await db.execute(
-                user.update().where(user.c.id == user_id).values(role=role, updatedAt=updated_at)
-            )
+            await db.execute(user.update().where(user.c.id == user_id).values(role=role, updatedAt=updated_at))
             await self.central.record(db, Event("user.role_changed", f"user:{user_id}", {"role": role}))
 
 
@@ -176,9 +172,7 @@ async def _is_guest_in(db: AsyncConnection, user_id: str, session_id: str, now: 
     return is_there and await is_alive(db, session_id, user_id, now)
 
 
-async def _require_still_welcome(
-    db: AsyncConnection, new: Session, email: str, password_hash: str | None
-) -> User:
+async def _require_still_welcome(db: AsyncConnection, new: Session, email: str, password_hash: str | None) -> User:
     """A ban, another address, or a new password, that came while what was shown was being checked counts."""
     found = await find_credential(db, user.c.id == new.user_id)
     if found is None or (password_hash is not None and found.password_hash != password_hash):
@@ -215,11 +209,7 @@ def _added(new: User, *, has_session: bool) -> Event:
 
 
 async def _add_ways_in(
-    db: AsyncConnection,
-    new: User,
-    password_hash: str | None,
-    identity: Identity | None,
-    new_session: Session | None,
+    db: AsyncConnection, new: User, password_hash: str | None, identity: Identity | None, new_session: Session | None
 ) -> None:
     if password_hash is not None:
         await db.execute(account.insert(), password_row(new.user_id, password_hash, new.created_at))

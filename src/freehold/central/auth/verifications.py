@@ -85,9 +85,7 @@ async def _write(db: AsyncConnection, before: Rows, after: Rows, now: datetime) 
 
 async def _read(db: AsyncConnection, identifiers: list[str]) -> Rows:
     rows = await db.execute(
-        select(verification)
-        .where(verification.c.identifier.in_(identifiers))
-        .order_by(verification.c.createdAt)
+        select(verification).where(verification.c.identifier.in_(identifiers)).order_by(verification.c.createdAt)
     )
     return {
         row["identifier"]: Verification(value=row["value"], expires_at=from_iso(row["expiresAt"]))
@@ -98,8 +96,6 @@ async def _read(db: AsyncConnection, identifiers: list[str]) -> Rows:
 async def _sweep(db: AsyncConnection, now: datetime) -> None:
     """A few rows that nobody will ask for again, so that the table does not grow for ever."""
     long_over = (
-        select(verification.c.id)
-        .where(verification.c.expiresAt < to_iso(now - _KEPT_EXPIRED))
-        .limit(_SWEPT_AT_ONCE)
+        select(verification.c.id).where(verification.c.expiresAt < to_iso(now - _KEPT_EXPIRED)).limit(_SWEPT_AT_ONCE)
     )
     await db.execute(verification.delete().where(verification.c.id.in_(long_over)))

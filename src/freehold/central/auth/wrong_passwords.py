@@ -29,9 +29,7 @@ class CentralWrongPasswords:
                     .on_conflict_do_update(
                         index_elements=[table.c.key],
                         set_={
-                            "failures": case(
-                                (table.c.failed_at_ms > forget_before_ms, table.c.failures + 1), else_=1
-                            ),
+                            "failures": case((table.c.failed_at_ms > forget_before_ms, table.c.failures + 1), else_=1),
                             "failed_at_ms": now_ms,
                         },
                     )

@@ -181,9 +181,7 @@ class _Move:
         before, after = await content_digests(old), await content_digests(new)
         before.pop(MOVED_MARK)
         after.pop(_HALF)
-        if odd := sorted(
-            name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
-        ):
+        if odd := sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)):
             raise CentralNotMoved(f"these tables came out differently: {', '.join(odd)}")
         if await _objects(old) != await _objects(new):
             raise CentralNotMoved("the schema came out differently")

@@ -46,15 +46,11 @@ class CentralRestorePoints:
             raise NotFound(f"the tenant {tenant_id} has no part in the rollout {rollout_id}")
         return found[0]
 
-    async def put_back(
-        self, point: RestorePoint, database_name: str, schema_version: int, keep_until_ms: int
-    ) -> bool:
+    async def put_back(self, point: RestorePoint, database_name: str, schema_version: int, keep_until_ms: int) -> bool:
         now = self.central.now()
         old, kept_until = point.tenant, to_iso(from_ms(keep_until_ms))
         is_so = and_(
-            tenant.c.id == old.tenant_id,
-            tenant.c.database_name == old.database_name,
-            tenant.c.state == old.state.value,
+            tenant.c.id == old.tenant_id, tenant.c.database_name == old.database_name, tenant.c.state == old.state.value
         )
         values = {"database_name": database_name, "schema_version": schema_version, "updated_at": to_iso(now)}
         aside = " ".join([*point.set_aside, old.database_name])
@@ -68,8 +64,7 @@ class CentralRestorePoints:
                 if changed != 1:
                     raise OvertakenError
             await db.execute(
-                LET_BE,
-                {"tenant_id": old.tenant_id, "rollout_id": point.rollout_id, "version": schema_version},
+                LET_BE, {"tenant_id": old.tenant_id, "rollout_id": point.rollout_id, "version": schema_version}
             )
             await add_unowned(
                 db,
@@ -104,9 +99,7 @@ class CentralRestorePoints:
             count = (await db.execute(going)).rowcount
             if count:
                 details = {"databases": count}
-                await self.central.record(
-                    db, Event("rollout.copies_discarded", f"rollout:{rollout_id}", details)
-                )
+                await self.central.record(db, Event("rollout.copies_discarded", f"rollout:{rollout_id}", details))
         return count
 
     async def _read(self, rollout_id: str, wanted: Select[tuple[object, ...]]) -> list[RestorePoint]:

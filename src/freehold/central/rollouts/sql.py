@@ -217,9 +217,4 @@ def step_values(rollout_id: str, ended: Ended) -> dict[str, Any]:
 def tenant_values(ended: Ended, now: str) -> dict[str, Any]:
     """What `MOVE` takes."""
     step = ended.step
-    return {
-        "tenant_id": step.tenant_id,
-        "database_name": step.database_name,
-        "version": ended.version,
-        "now": now,
-    }
+    return {"tenant_id": step.tenant_id, "database_name": step.database_name, "version": ended.version, "now": now}

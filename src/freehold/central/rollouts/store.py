@@ -247,9 +247,7 @@ class CentralRollouts:
         async with self.central.write() as db:
             kept = set((await db.execute(renewing, {"of_rollout": rollout_id})).scalars())
         return [
-            msgspec.structs.replace(step, lease_until_ms=lease_until_ms)
-            for step in steps
-            if step.tenant_id in kept
+            msgspec.structs.replace(step, lease_until_ms=lease_until_ms) for step in steps if step.tenant_id in kept
         ]
 
     async def record(self, rollout_id: str, ended: Sequence[Ended]) -> Standing:
@@ -284,9 +282,7 @@ class CentralRollouts:
             select(tenant.c.database_name)
             .join(rollout_step, rollout_step.c.tenant_id == tenant.c.id)
             .where(
-                rollout_step.c.rollout_id == rollout_id,
-                rollout_step.c.wave == wave,
-                rollout_step.c.state == "migrated",
+                rollout_step.c.rollout_id == rollout_id, rollout_step.c.wave == wave, rollout_step.c.state == "migrated"
             )
             .limit(limit)
         )
@@ -375,8 +371,7 @@ async def _require_none_open(db: AsyncConnection, besides: str = "") -> None:
     found = (await db.execute(wanted)).first()
     if found is not None:
         raise RolloutOpen(
-            f"another rollout ({found.id}, to version {found.to_version}) is {found.state};"
-            " resume it or abort it first"
+            f"another rollout ({found.id}, to version {found.to_version}) is {found.state}; resume it or abort it first"
         )
 
 

@@ -44,9 +44,7 @@ class CentralLegacyRows:
                 return False
             for table in expected:
                 column = await self._user_column(db, table)
-                await db.execute(
-                    text(f'DELETE FROM "{self._name(table)}" WHERE "{column}" = :user'), {"user": user_id}
-                )
+                await db.execute(text(f'DELETE FROM "{self._name(table)}" WHERE "{column}" = :user'), {"user": user_id})
         return True
 
     async def _page(self, after: str) -> list[str]:
@@ -67,9 +65,7 @@ class CentralLegacyRows:
             if column := await self._user_column(db, table):
                 sql = f'SELECT * FROM "{self._name(table)}" WHERE "{column}" = :user ORDER BY rowid'
                 found = (await db.execute(text(sql), {"user": user_id})).mappings()
-                rows[table] = [
-                    {_snake(name): value for name, value in row.items() if name != column} for row in found
-                ]
+                rows[table] = [{_snake(name): value for name, value in row.items() if name != column} for row in found]
         return rows
 
     async def _user_column(self, db: AsyncConnection, table: str) -> str | None:

@@ -13,14 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.audit.types import Event, Facts
 from freehold.central.engine import Central
 from freehold.central.tables import tenant, unowned_database, user
-from freehold.central.tenants.rows import (
-    DISCARDED,
-    MAKING,
-    add_unowned,
-    is_reserved,
-    new_tenant_row,
-    take_reserved,
-)
+from freehold.central.tenants.rows import DISCARDED, MAKING, add_unowned, is_reserved, new_tenant_row, take_reserved
 from freehold.central.tenants.store import COLUMNS, is_held, to_tenant
 from freehold.dates import to_iso
 from freehold.errors import NotFound
@@ -77,9 +70,7 @@ class CentralLifecycle:
     async def create(self, reference: str, provider: str) -> Tenant:
         now = self.central.now()
         wanted = select(user.c.id).where(or_(user.c.id == reference, user.c.email == reference.lower()))
-        by_tenant = select(tenant.c.user_id).where(
-            or_(tenant.c.id == reference, tenant.c.database_name == reference)
-        )
+        by_tenant = select(tenant.c.user_id).where(or_(tenant.c.id == reference, tenant.c.database_name == reference))
         async with self.central.write() as db:
             user_id = (await db.execute(wanted)).scalar() or (await db.execute(by_tenant)).scalar()
             await _require_user(db, user_id, reference)
@@ -99,12 +90,7 @@ class CentralLifecycle:
         return made
 
     async def suspend(self, tenant: Tenant, reason: str, due_at_ms: int) -> bool:
-        values = {
-            "state": TenantState.SUSPENDED.value,
-            "error": reason,
-            "attempts": 0,
-            "due_at_ms": due_at_ms,
-        }
+        values = {"state": TenantState.SUSPENDED.value, "error": reason, "attempts": 0, "due_at_ms": due_at_ms}
         event = Event("tenant.suspended", *_about(tenant, reason=reason))
         return await self._move(tenant, (TenantState.READY, TenantState.SUSPENDED), values, event)
 
@@ -113,9 +99,7 @@ class CentralLifecycle:
 
     async def resume(self, tenant: Tenant) -> bool:
         values = {"state": TenantState.READY.value, "error": None, "attempts": 0, "due_at_ms": None}
-        return await self._move(
-            tenant, (TenantState.SUSPENDED,), values, Event("tenant.resumed", *_about(tenant))
-        )
+        return await self._move(tenant, (TenantState.SUSPENDED,), values, Event("tenant.resumed", *_about(tenant)))
 
     async def delete(self, tenant: Tenant, now_ms: int) -> bool:
         states = [state for state in TenantState if state not in (TenantState.DELETING, TenantState.DELETED)]
@@ -154,9 +138,7 @@ class CentralLifecycle:
                 )
                 if not tenant.user_id.startswith(_FORK):
                     await _require_user(db, tenant.user_id, tenant.tenant_id)
-            if not (
-                await self._changed(db, tenant, states, values) and await take_reserved(db, database_name)
-            ):
+            if not (await self._changed(db, tenant, states, values) and await take_reserved(db, database_name)):
                 raise OvertakenError
             if tenant.state is not TenantState.DELETED:
                 await add_unowned(
@@ -202,11 +184,7 @@ class CentralLifecycle:
             await self.central.record(db, Event("tenant.exported", *_about(tenant)))
 
     async def _move(
-        self,
-        about: Tenant,
-        states: Collection[TenantState],
-        values: Mapping[str, Any],
-        event: Event | None = None,
+        self, about: Tenant, states: Collection[TenantState], values: Mapping[str, Any], event: Event | None = None
     ) -> bool:
         async with self.central.write() as db:
             moved = await self._changed(db, about, states, values)

@@ -16,17 +16,12 @@ from freehold.dates import to_iso
 from freehold.tenants.pending_operations import OperationKind, PendingOperation
 from freehold.tenants.types import TenantState
 
-_KINDS = {
-    TenantState.DELETING.value: OperationKind.DELETE,
-    TenantState.SUSPENDED.value: OperationKind.SUSPEND,
-}
+_KINDS = {TenantState.DELETING.value: OperationKind.DELETE, TenantState.SUSPENDED.value: OperationKind.SUSPEND}
 _STATES = {kind: state for state, kind in _KINDS.items()}
 # With the plus SQLite looks for what is due by its time, and not for all that are in these states.
 _TENANTS = Leases(tenant, tenant.c.id, literal_column("+tenant.state").in_(list(_KINDS)))
 _UNOWNED = Leases(
-    unowned_database,
-    unowned_database.c.name,
-    literal_column("+unowned_database.state").in_([MAKING, DISCARDED]),
+    unowned_database, unowned_database.c.name, literal_column("+unowned_database.state").in_([MAKING, DISCARDED])
 )
 
 
@@ -98,10 +93,7 @@ class CentralPendingOperations:
             for leases in (_TENANTS, _UNOWNED):
                 table = leases.table
                 failed = and_(
-                    leases.work,
-                    table.c.provider == provider,
-                    table.c.attempts > 0,
-                    table.c.due_at_ms > now_ms,
+                    leases.work, table.c.provider == provider, table.c.attempts > 0, table.c.due_at_ms > now_ms
                 )
                 await db.execute(update(table).where(failed).values(due_at_ms=now_ms))
             if leases_until_ms is not None:

@@ -23,12 +23,8 @@ class CentralPool:
 
     async def reserve(self, name: str, provider: str, schema: SchemaKey, *, size: int, until_ms: int) -> bool:
         now = self.central.now()
-        ours = and_(
-            unowned.c.provider == provider, unowned.c.chain.is_not(None), unowned.c.tenant_id.is_(None)
-        )
-        counting = (
-            select(func.count()).select_from(unowned).where(ours, unowned.c.state.in_([MAKING, WAITING]))
-        )
+        ours = and_(unowned.c.provider == provider, unowned.c.chain.is_not(None), unowned.c.tenant_id.is_(None))
+        counting = select(func.count()).select_from(unowned).where(ours, unowned.c.state.in_([MAKING, WAITING]))
         async with self.central.write() as db:
             if (await db.execute(counting)).scalar_one() >= size:
                 return False

@@ -71,9 +71,7 @@ class CentralTenants:
             raise NotFound("this user has no database; ask the operator of this service")
         return to_tenant(row)
 
-    async def claim_due(
-        self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int
-    ) -> Sequence[Claim]:
+    async def claim_due(self, provider: str, *, due_by_ms: int, lease_until_ms: int, limit: int) -> Sequence[Claim]:
         claiming = _LEASES.claim(
             tenant.c.provider == provider, due_by_ms=due_by_ms, lease_until_ms=lease_until_ms, limit=limit
         )
@@ -90,9 +88,7 @@ class CentralTenants:
     async def release(self, claim: Claim, due_at_ms: int) -> None:
         await self._change_claimed(claim, due_at_ms=due_at_ms)
 
-    async def mark_ready(
-        self, tenant_id: str, schema_version: int, database_name: str | None = None
-    ) -> Marked:
+    async def mark_ready(self, tenant_id: str, schema_version: int, database_name: str | None = None) -> Marked:
         is_this = tenant.c.id == tenant_id
         if database_name is not None:
             is_this = and_(is_this, tenant.c.database_name == database_name)
@@ -132,9 +128,7 @@ class CentralTenants:
         due = _LEASES.due(tenant.c.provider == provider, due_by_ms)
         return await self._count(select(func.count()).select_from(tenant).where(due))
 
-    async def page(
-        self, *, after: str = "", limit: int = 500, state: TenantState | None = None
-    ) -> Sequence[Tenant]:
+    async def page(self, *, after: str = "", limit: int = 500, state: TenantState | None = None) -> Sequence[Tenant]:
         page = select(*COLUMNS).where(tenant.c.id > after).order_by(tenant.c.id).limit(limit)
         if state is not None:
             page = page.where(tenant.c.state == state.value)
@@ -157,14 +151,10 @@ class CentralTenants:
 
     async def add_missing(self, provider: str, limit: int) -> int:
         async with self.central.write() as db:
-            user_ids = (
-                (await db.execute(select(user.c.id).where(_has_no_tenant()).limit(limit))).scalars().all()
-            )
+            user_ids = (await db.execute(select(user.c.id).where(_has_no_tenant()).limit(limit))).scalars().all()
             if user_ids:
                 now = self.now()
-                await db.execute(
-                    insert(tenant), [new_tenant_row(user_id, provider, now) for user_id in user_ids]
-                )
+                await db.execute(insert(tenant), [new_tenant_row(user_id, provider, now) for user_id in user_ids])
         return len(user_ids)
 
     # What `reconcile` asks and corrects ------------------------------------------------------------------

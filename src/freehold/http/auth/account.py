@@ -66,9 +66,7 @@ class AccountEndpoints:
                 await self.accounts.check_password(asking, password, await self.edge.client(request.scope))
             return await self._delete_by_link(request, token, None)
         if self.confirms_by_mail and password is None:
-            await self.accounts.mail_deletion_link(
-                asking, values.get("callbackURL", ""), language_of(request.scope)
-            )
+            await self.accounts.mail_deletion_link(asking, values.get("callbackURL", ""), language_of(request.scope))
             return json_reply(_MAILED)
         try:
             await self.accounts.delete(asking, password, await self.edge.client(request.scope))
@@ -89,9 +87,7 @@ class AccountEndpoints:
         except BadLink as error:
             raise BadDeletionLink from error
         clearing = self.edge.auth.cookies.clearing
-        return (
-            redirect(target, set_cookies=clearing) if target else json_reply(_DELETED, set_cookies=clearing)
-        )
+        return redirect(target, set_cookies=clearing) if target else json_reply(_DELETED, set_cookies=clearing)
 
     async def list_sessions(self, request: Asked) -> AuthReply:
         """The live sessions of whoever is signed in, and has been for less than a day."""

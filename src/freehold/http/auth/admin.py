@@ -207,9 +207,7 @@ class AdminEndpoints:
         acting = await self.admin.impersonate(found.user, values["userId"], client)
         cookies = self.edge.auth.cookies
         presented = presented_by(request.scope, cookies)
-        own = cookies.setting_admin(
-            found.session.token, is_remembered=presented is None or presented.is_remembered
-        )
+        own = cookies.setting_admin(found.session.token, is_remembered=presented is None or presented.is_remembered)
         headers, session_cookies = self.edge.session_headers(acting.session.token, remember=False)
         body = ActingReply(acting.session, acting.user)
         return json_reply(body, headers, (*cookies.clearing, own, *session_cookies))
@@ -223,9 +221,7 @@ class AdminEndpoints:
         own = await self.admin.stop_impersonating(found, kept.token if kept else None)
         remember = kept is None or kept.is_remembered
         headers, session_cookies = self.edge.session_headers(own.session.token, remember=remember)
-        return json_reply(
-            ActingReply(own.session, own.user), headers, (*session_cookies, cookies.clearing_admin)
-        )
+        return json_reply(ActingReply(own.session, own.user), headers, (*session_cookies, cookies.clearing_admin))
 
     async def remove_user(self, request: Asked) -> AuthReply:
         """Delete a user and their database."""

@@ -7,14 +7,7 @@ from urllib.parse import parse_qs
 import msgspec
 from litestar.types import Scope
 
-from freehold.auth.users.admin_types import (
-    FilterOperator,
-    Search,
-    SearchOperator,
-    UserEdit,
-    UserFilter,
-    UserQuery,
-)
+from freehold.auth.users.admin_types import FilterOperator, Search, SearchOperator, UserEdit, UserFilter, UserQuery
 from freehold.dates import from_iso, to_iso
 from freehold.http.auth.bodies import Field, check
 from freehold.http.auth.errors import BadField, BadRole
@@ -132,13 +125,9 @@ def user_query(scope: Scope) -> UserQuery:
         raise BadField("; ".join(faults))
     search = wanted = None
     if last.get("searchValue"):
-        search = Search(
-            last["searchValue"], last.get("searchField", "email"), last.get("searchOperator", "contains")
-        )
+        search = Search(last["searchValue"], last.get("searchField", "email"), last.get("searchOperator", "contains"))
     if "filterValue" in last:
-        wanted = UserFilter(
-            asked["filterValue"], last.get("filterField") or "email", last.get("filterOperator", "eq")
-        )
+        wanted = UserFilter(asked["filterValue"], last.get("filterField") or "email", last.get("filterOperator", "eq"))
     return UserQuery(
         search=search,
         filter=wanted,
@@ -156,7 +145,5 @@ def number_in(text: str | None) -> int | None:
     return int(text) or None
 
 
-LIST_QUERY = tuple(
-    Field(name, is_required=False, choices=_CHOICES.get(name, ())) for name in (*_OTHERS, *_CHOICES)
-)
+LIST_QUERY = tuple(Field(name, is_required=False, choices=_CHOICES.get(name, ())) for name in (*_OTHERS, *_CHOICES))
 """For the API description."""

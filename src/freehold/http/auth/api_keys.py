@@ -16,14 +16,7 @@ from freehold.errors import NotFound
 from freehold.http.auth.answers import Success
 from freehold.http.auth.bodies import Field, check
 from freehold.http.auth.context import AuthContext, query_value, required_value
-from freehold.http.auth.errors import (
-    BadField,
-    BadMetadata,
-    Impersonated,
-    NobodyHoldsKeys,
-    NoValuesToUpdate,
-    ServerOnly,
-)
+from freehold.http.auth.errors import BadField, BadMetadata, Impersonated, NobodyHoldsKeys, NoValuesToUpdate, ServerOnly
 from freehold.http.auth.replies import AuthReply, json_reply
 from freehold.http.auth.route import Doc, Route
 from freehold.http.headers import Asked
@@ -189,10 +182,7 @@ def _page(scope: Scope) -> ApiKeyPage:
     if direction not in {None, "asc", "desc"}:
         raise BadField('[query.sortDirection] Invalid option: expected one of "asc"|"desc"')
     return ApiKeyPage(
-        limit=_count(scope, "limit"),
-        offset=_count(scope, "offset"),
-        sort_by=sort_by,
-        descending=direction == "desc",
+        limit=_count(scope, "limit"), offset=_count(scope, "offset"), sort_by=sort_by, descending=direction == "desc"
     )
 
 

@@ -147,9 +147,7 @@ def documented_query(*fields: Field, headers: Sequence[Field] = ()) -> type[Oper
             self.parameters = [
                 *(self.parameters or ()),
                 *(
-                    Parameter(
-                        name=field.name, param_in=place, required=field.is_required, schema=_described(field)
-                    )
+                    Parameter(name=field.name, param_in=place, required=field.is_required, schema=_described(field))
                     for place, given in (("query", fields), ("header", headers))
                     for field in given
                 ),
@@ -188,9 +186,7 @@ def _from_json(body: bytes) -> Any:
 
 def _from_form(body: bytes) -> dict[str, Any]:
     try:
-        pairs = parse_qsl(
-            body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MAX_FORM_FIELDS
-        )
+        pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MAX_FORM_FIELDS)
     except ValueError as error:
         raise BadRequest("Invalid form in request body") from error
     values: dict[str, Any] = dict(pairs)

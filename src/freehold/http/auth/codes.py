@@ -57,9 +57,7 @@ class CodeEndpoints:
     async def sign_in(self, request: Asked) -> AuthReply:
         """Start a session with the code that was mailed; makes a user (`name`, `image`) if there is none."""
         values = check(await self.edge.accept(request), _SIGN_IN_FIELDS)
-        new = NewUser(
-            name=values.get("name", ""), email=values["email"], password="", image=values.get("image")
-        )
+        new = NewUser(name=values.get("name", ""), email=values["email"], password="", image=values.get("image"))
         signed_in = await self.sign_ins.sign_in(
             values["email"], values["otp"], new, await self.edge.client(request.scope)
         )

@@ -96,9 +96,7 @@ class AuthContext:
             for token in tokens_in_cookies(scope, self.auth.cookies)
             if (found := await self.auth.sessions.current(token, extend=False)) is not None
         ]
-        found = await self.maybe_signed_in(
-            scope
-        )  # last: whoever was read last is who acts, for the audit trail
+        found = await self.maybe_signed_in(scope)  # last: whoever was read last is who acts, for the audit trail
         guest = found.user if found is not None and found.user.is_anonymous else None
         return Client(
             ip_address=self.addresses.of(scope),
@@ -114,9 +112,7 @@ class AuthContext:
     ) -> AuthReply:
         """An answer that starts or renews a session: its cookie, and its token for whoever cannot keep cookies."""
         more, cookies = self.session_headers(signed_in.session.token, remember=remember)
-        return json_reply(
-            content, (*headers, *more), (*cookies, *self.data_cookies(signed_in, remember=remember))
-        )
+        return json_reply(content, (*headers, *more), (*cookies, *self.data_cookies(signed_in, remember=remember)))
 
     def data_cookies(self, signed_in: SignedIn, *, remember: bool = True) -> tuple[str, ...]:
         """`Set-Cookie` values of the cookie cache, where there is one."""

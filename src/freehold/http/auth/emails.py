@@ -58,10 +58,7 @@ class EmailEndpoints:
     async def _follow(self, request: Asked, token: str, target: str | None) -> AuthReply:
         asking = await self.edge.maybe_signed_in(request.scope)
         try:
-            if asking is not None and self.addresses.address_changed_by(token) not in {
-                None,
-                asking.user.email,
-            }:
+            if asking is not None and self.addresses.address_changed_by(token) not in {None, asking.user.email}:
                 raise SignedOut
             followed = await self.addresses.follow_link(token, asking, language_of(request.scope))
         except BadLink as error:

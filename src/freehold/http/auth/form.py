@@ -34,9 +34,7 @@ class FormEndpoints:
         values = check(body, REGISTER_FIELDS)
         refuse_protected(body)
         new = NewUser(name=values.get("name", ""), email=values["email"], password=values["password"])
-        return self._started(
-            await self.edge.auth.sign_up(new, await self.edge.client(request.scope)), status=201
-        )
+        return self._started(await self.edge.auth.sign_up(new, await self.edge.client(request.scope)), status=201)
 
     async def login(self, request: Asked) -> AuthReply:
         """Start a session with the fields `email` and `password`."""
@@ -73,9 +71,7 @@ class FormEndpoints:
 
 
 _SETS_COOKIE = {
-    "response_headers": [
-        ResponseHeader(name="Set-Cookie", description="`session_id`", documentation_only=True)
-    ]
+    "response_headers": [ResponseHeader(name="Set-Cookie", description="`session_id`", documentation_only=True)]
 }
 
 ROUTES: tuple[Route[FormEndpoints], ...] = (

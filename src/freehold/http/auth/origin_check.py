@@ -101,6 +101,4 @@ def is_cross_site(scope: Scope, origins: TrustedOrigins) -> bool:
 
 def _is_from_browser(scope: Scope) -> bool:
     names = {name for name, _ in scope["headers"]}
-    return not names.isdisjoint(
-        {b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"}
-    )
+    return not names.isdisjoint({b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest"})

@@ -14,12 +14,7 @@ from freehold.auth.types import SignedIn
 from freehold.http.auth.answers import UnlinkedReply
 from freehold.http.auth.bodies import Field, check, read_body
 from freehold.http.auth.context import AuthContext, query_value
-from freehold.http.auth.errors import (
-    NoIdTokens,
-    NoProviderAccessToken,
-    NoProviderRefreshToken,
-    NoProviderToken,
-)
+from freehold.http.auth.errors import NoIdTokens, NoProviderAccessToken, NoProviderRefreshToken, NoProviderToken
 from freehold.http.auth.replies import AuthReply, HeaderPairs, json_reply, redirect
 from freehold.http.auth.route import Doc, Route
 from freehold.http.headers import Asked, header
@@ -38,10 +33,7 @@ _RETURNED = ("state", "code", "error", "iss")
 _CALLBACK_QUERY = tuple(Field(name, is_required=False) for name in _RETURNED)
 _ERROR_QUERY = (Field("error", is_required=False),)
 _MAX_RETURNED_CHARS = 4_096
-_TEXT: HeaderPairs = (
-    (b"content-type", b"text/plain; charset=utf-8"),
-    (b"x-content-type-options", b"nosniff"),
-)
+_TEXT: HeaderPairs = ((b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff"))
 
 
 class SocialReply(msgspec.Struct, frozen=True):
@@ -102,9 +94,7 @@ class SocialEndpoints:
     async def error_page(self, request: Asked) -> AuthReply:
         """What a person sees whom the app has named no page of its own for."""
         code = parse_qs(request.scope["query_string"].decode("latin-1")).get("error", [""])[-1]
-        shown = "".join(
-            letter for letter in code[:64] if letter.isascii() and (letter.isalnum() or letter in "_-.")
-        )
+        shown = "".join(letter for letter in code[:64] if letter.isascii() and (letter.isalnum() or letter in "_-."))
         text = f"Signing in did not work ({shown or 'unknown'}). Go back to the app and try again.\n"
         return AuthReply(text.encode(), headers=_TEXT)
 

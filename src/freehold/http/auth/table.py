@@ -7,18 +7,7 @@ from litestar import Router, asgi, route
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.types import Method, Receive, Scope, Send
 
-from freehold.http.auth import (
-    account,
-    admin,
-    api_keys,
-    codes,
-    emails,
-    form,
-    passwords,
-    sign_in,
-    social,
-    tokens,
-)
+from freehold.http.auth import account, admin, api_keys, codes, emails, form, passwords, sign_in, social, tokens
 from freehold.http.auth.context import AuthContext
 from freehold.http.auth.replies import EXCEPTION_HANDLERS, AuthReply, not_found
 from freehold.http.auth.route import Route, bound

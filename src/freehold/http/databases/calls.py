@@ -45,17 +45,13 @@ def too_large(max_bytes: int) -> TooLarge:
     return TooLarge(f"a request may have {max_bytes} bytes; send less at a time")
 
 
-async def send_stream(
-    send: Send, content_type: bytes, first: bytes, rest: AsyncGenerator[bytes, None]
-) -> None:
+async def send_stream(send: Send, content_type: bytes, first: bytes, rest: AsyncGenerator[bytes, None]) -> None:
     """Send an answer as it comes. Should it break off, the client sees the connection break, not a short answer.
 
     A client that takes nothing for half a minute is given up: what it holds is not there for others.
     """
     try:
-        await send(
-            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", content_type)]}
-        )
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", content_type)]})
         if first:
             await send({"type": "http.response.body", "body": first, "more_body": True})
         async for part in rest:

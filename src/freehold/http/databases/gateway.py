@@ -56,9 +56,7 @@ class Gateway:
             return
         await self.serve(scope, receive, send, *_split(scope["path"]))
 
-    async def serve(
-        self, scope: HTTPScope, receive: Receive, send: Send, database_name: str, endpoint: str
-    ) -> None:
+    async def serve(self, scope: HTTPScope, receive: Receive, send: Send, database_name: str, endpoint: str) -> None:
         """Answer one request for a database."""
         if endpoint in REPLICA_METHODS and self.replicas is not None:
             await self.replicas.serve(scope, receive, send, database_name, endpoint)
@@ -73,17 +71,13 @@ class Gateway:
             log.exception("gateway.failed", path=scope["path"], exc_info=error)
             await _send(send, 500, _encode(Error("something went wrong on our side", "INTERNAL")))
 
-    async def _answer(
-        self, scope: HTTPScope, receive: Receive, send: Send, database_name: str, endpoint: str
-    ) -> None:
+    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send, database_name: str, endpoint: str) -> None:
         method = scope["method"]
         if endpoint in _VERSIONS and method in {"GET", "HEAD"}:
             await _send(send, 200, b"")
             return
         if endpoint not in ENDPOINTS:
-            raise NotFound(
-                "no such path; a database is served at v2/pipeline, v3/pipeline, v1/execute, v1/batch"
-            )
+            raise NotFound("no such path; a database is served at v2/pipeline, v3/pipeline, v1/execute, v1/batch")
         if method != "POST":
             raise MethodNotAllowed(f"use POST, not {method}")
         authorization, size = self._announced(scope)

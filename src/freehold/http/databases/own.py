@@ -33,9 +33,7 @@ Access = Annotated[
 ]
 GuestAccess = Annotated[
     Profile,
-    QueryParameter(
-        description="Read-only is enough to merge; `full` is for writes that a device still has to send."
-    ),
+    QueryParameter(description="Read-only is enough to merge; `full` is for writes that a device still has to send."),
 ]
 
 _MESSAGES = {
@@ -59,11 +57,7 @@ class DatabasePending(Struct, frozen=True, kw_only=True):
 
 DATABASE_ANSWERS = {
     **answers(DatabaseCredentials, words="The database and a new token"),
-    **answers(
-        DatabasePending,
-        status=HTTP_202_ACCEPTED,
-        words="Not ready yet: ask again after `Retry-After` seconds",
-    ),
+    **answers(DatabasePending, status=HTTP_202_ACCEPTED, words="Not ready yet: ask again after `Retry-After` seconds"),
 }
 DATABASE_REFUSALS = (NotFound, DatabaseSuspended, DatabaseDeleting, DatabaseDeleted)
 """Of every route that hands out a database, for the API description."""
@@ -152,12 +146,7 @@ class GuestDatabasesController(Controller):
         ]
         return Response(found, headers=NEVER_STORED)
 
-    @get(
-        "/{guest_id:str}",
-        operation_id="guest_database",
-        opt=facts(*DATABASE_REFUSALS),
-        responses=DATABASE_ANSWERS,
-    )
+    @get("/{guest_id:str}", operation_id="guest_database", opt=facts(*DATABASE_REFUSALS), responses=DATABASE_ANSWERS)
     async def guest_database(
         self,
         guest_databases: NamedDependency[GuestDatabases],

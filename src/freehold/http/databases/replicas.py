@@ -11,15 +11,7 @@ from urllib.parse import quote
 
 from litestar.types import HTTPScope, Receive, Send
 
-from freehold.errors import (
-    Forbidden,
-    FreeholdError,
-    InvalidInput,
-    NotFound,
-    TooLarge,
-    Unauthenticated,
-    Unavailable,
-)
+from freehold.errors import Forbidden, FreeholdError, InvalidInput, NotFound, TooLarge, Unauthenticated, Unavailable
 from freehold.http.databases.calls import TokenChecks, Watched, read_body, send_stream
 from freehold.http.headers import header
 from freehold.log import get_logger
@@ -108,9 +100,7 @@ def _bearer(scope: HTTPScope) -> str:
 
 
 def _is_plain(session_token: str) -> bool:
-    return (
-        len(session_token) <= _MAX_SESSION_TOKEN and session_token.isascii() and session_token.isprintable()
-    )
+    return len(session_token) <= _MAX_SESSION_TOKEN and session_token.isascii() and session_token.isprintable()
 
 
 async def _send_error(send: Send, error: FreeholdError) -> None:

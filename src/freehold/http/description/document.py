@@ -51,10 +51,7 @@ class ApiDescription:
             title="Freehold",
             version=__version__,
             path=_PATH,
-            render_plugins=[
-                _Once(JsonRenderPlugin(media_type=MediaType.JSON), self),
-                _Once(YamlRenderPlugin(), self),
-            ],
+            render_plugins=[_Once(JsonRenderPlugin(media_type=MediaType.JSON), self), _Once(YamlRenderPlugin(), self)],
             openapi_router=Router(
                 _PATH, route_handlers=[], include_in_schema=False, before_request=_refuse_other_paths
             ),
@@ -142,8 +139,7 @@ def _plain(schema: Described, *, is_whole: bool) -> Described:
         return schema
     required = [*schema.get("required", ()), *(usual if is_whole else ())]
     plain = {
-        name: {key: value for key, value in member.items() if key != "default"}
-        for name, member in members.items()
+        name: {key: value for key, value in member.items() if key != "default"} for name, member in members.items()
     }
     return {**schema, "properties": plain, "required": [name for name in members if name in required]}
 
@@ -219,10 +215,7 @@ def hrana_paths() -> Described:
                     "content": {"application/json": {"schema": {"$ref": _ref(request.__name__)}}},
                 },
                 "responses": {
-                    "200": {
-                        "description": "The result." if response else f"{_NDJSON}.",
-                        **_content(response),
-                    },
+                    "200": {"description": "The result." if response else f"{_NDJSON}.", **_content(response)},
                     **references("database", _REFUSED),
                 },
             },

@@ -91,9 +91,7 @@ def form_of(path: str) -> Form:
     return "auth" if path.startswith("/api/auth/") else "api"
 
 
-def statuses_of(
-    handler: HTTPRouteHandler, method: str, path: str, rules: Rules, *, has_input: bool
-) -> set[int]:
+def statuses_of(handler: HTTPRouteHandler, method: str, path: str, rules: Rules, *, has_input: bool) -> set[int]:
     """The statuses of all refusals that the route may answer. `has_input`: the framework checks what it is given."""
     opt, form, unsafe = handler.opt, form_of(path), method not in SAFE_METHODS
     found = {_status(each, form) for each in refused_by(opt)}

@@ -50,17 +50,13 @@ class Connection(HttpToolsProtocol):
         self.body_bytes = 0
         self._stage = _IDLE
         self._count = 0  # of requests that have come whole
-        self._fed = (
-            0  # bytes since the last request, or of this head, that came with later calls than the first
-        )
+        self._fed = 0  # bytes since the last request, or of this head, that came with later calls than the first
         self._before = 0  # the size of the call in which that began
         self._quiet = 0  # bytes of this body that brought nothing of it
         self._is_over = False
         self._lingered = 0
         self._fault: tuple[int, str] | None = None
-        self._running: RequestResponseCycle | None = (
-            None  # `cycle` is the newest, which may wait for this one
-        )
+        self._running: RequestResponseCycle | None = None  # `cycle` is the newest, which may wait for this one
 
     # As `Peer` ----------------------------------------------------------------------------------------
 
@@ -150,9 +146,7 @@ class Connection(HttpToolsProtocol):
             super().data_received(data)
             # Trailers are thrown away, and the size lines of chunks too; neither goes on for ever.
             if self._stage is _BODY and (self._quiet > MAX_HEAD_BYTES or len(self.headers) > MAX_FIELDS):
-                self.refuse(
-                    431, f"what follows a body may have {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} fields"
-                )
+                self.refuse(431, f"what follows a body may have {MAX_HEAD_BYTES} bytes and {MAX_FIELDS} fields")
         elif size <= MAX_HEAD_BYTES - self._fed:
             self._fed += size
             self._before = size
@@ -314,13 +308,7 @@ def connections_of(counted: Connections, network_of: Callable[[str], str]) -> ty
 def _refusal(status: int, detail: str) -> bytes:
     phrase = HTTPStatus(status).phrase
     body = msgspec.json.encode(
-        {
-            "type": "about:blank",
-            "title": phrase,
-            "status": status,
-            "code": FRAMEWORK_CODES[status],
-            "detail": detail,
-        }
+        {"type": "about:blank", "title": phrase, "status": status, "code": FRAMEWORK_CODES[status], "detail": detail}
     )
     retry = _RETRY_AFTER if status in {429, 503} else b""
     return (

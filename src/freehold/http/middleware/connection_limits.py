@@ -168,9 +168,7 @@ class Connections:
             case (_, "head") if age_s > limits.head_s:
                 peer.refuse(408, f"the head of a request has to come within {limits.head_s:g} s")
             case (_, "body") if self._is_slow(peer, seen, now):
-                peer.refuse(
-                    408, "the body came too slowly; send it on a better connection, or less at a time"
-                )
+                peer.refuse(408, "the body came too slowly; send it on a better connection, or less at a time")
             case (_, "leftover") if age_s > _LEFTOVER_S:
                 peer.drop()
         self._look_at_answer(peer, seen, now)
@@ -207,8 +205,7 @@ class Connections:
     def _make_room(self, address: str) -> bool:
         """Close one of those who have the most, if it waits for nothing, rather than turn away who has few."""
         most, heaviest = max(
-            ((count, each) for each, count in self._by_address.items() if not self._is_shared(each)),
-            default=(0, ""),
+            ((count, each) for each, count in self._by_address.items() if not self._is_shared(each)), default=(0, "")
         )
         if most <= self._by_address[address] + 1:
             return False

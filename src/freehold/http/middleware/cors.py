@@ -16,10 +16,7 @@ from freehold.http.page_origins import PageOrigins
 
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _EXPOSED = b", ".join(
-    (
-        b"ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id",
-        b"set-auth-token, set-auth-jwt, x-retry-after",
-    )
+    (b"ETag, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id", b"set-auth-token, set-auth-jwt, x-retry-after")
 )
 _PREFLIGHT_AGE_S = b"600"
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~, -]{1,1000}")

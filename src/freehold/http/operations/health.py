@@ -177,9 +177,7 @@ class HealthController(Controller):
 def operations_routes(services: Services, counts: RequestCounts) -> Router:
     """What operators and their machines ask for: `/health`, `/ready` and `/metrics`."""
     damage = DamageReport(services)
-    readiness = Readiness(
-        {"the central database": services.central.check, "the provider": services.provider.check}
-    )
+    readiness = Readiness({"the central database": services.central.check, "the provider": services.provider.check})
     return Router(
         "/",
         route_handlers=[HealthController, metrics_route(services, counts)],

@@ -43,9 +43,7 @@ def metrics_route(services: Services, counts: RequestCounts) -> HTTPRouteHandler
     async def read_metrics(request: Asked) -> Response[bytes]:
         """Counts and times, in Prometheus's text format."""
         _admit(request, token)
-        return Response(
-            await metrics.text(), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"}
-        )
+        return Response(await metrics.text(), media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
 
     return read_metrics
 
@@ -105,9 +103,7 @@ class _Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._of_requests()
-        refusals = CounterMetricFamily(
-            "freehold_rate_limit_refusals", "Requests over a rate limit", labels=["limit"]
-        )
+        refusals = CounterMetricFamily("freehold_rate_limit_refusals", "Requests over a rate limit", labels=["limit"])
         for limit, count in self._counts.refusals.items():
             refusals.add_metric([limit], count)
         yield refusals
@@ -115,9 +111,7 @@ class _Metrics(Collector):
         yield GaugeMetricFamily(
             "freehold_sessions_in_memory", "Sessions kept in memory", self._services.auth.sessions.remembered
         )
-        yield GaugeMetricFamily(
-            "freehold_central_up", "1 while the central database answers", int(self._is_central_up)
-        )
+        yield GaugeMetricFamily("freehold_central_up", "1 while the central database answers", int(self._is_central_up))
         tenants = GaugeMetricFamily("freehold_tenants", "Tenants by state", labels=["state"])
         for state, count in self._tenants.items():
             tenants.add_metric([state], count)
@@ -178,19 +172,13 @@ def sqld_families(standing: Standing) -> Iterator[Metric]:
     """Prometheus's families for one look at it."""
     yield GaugeMetricFamily("freehold_sqld_up", "1 while sqld answers", int(standing.is_up))
     yield GaugeMetricFamily(
-        "freehold_sqld_supervised",
-        "1 while a supervisor starts sqld again",
-        int(standing.supervision == "supervised"),
+        "freehold_sqld_supervised", "1 while a supervisor starts sqld again", int(standing.supervision == "supervised")
     )
     if standing.restarts is not None:
-        yield CounterMetricFamily(
-            "freehold_sqld_restarts", "Times that sqld was started again", standing.restarts
-        )
+        yield CounterMetricFamily("freehold_sqld_restarts", "Times that sqld was started again", standing.restarts)
     if standing.memory_bytes is not None:
         yield GaugeMetricFamily("freehold_sqld_memory_bytes", "Memory of sqld", standing.memory_bytes)
-    yield GaugeMetricFamily(
-        "freehold_sqld_places", "Calls of tenants that may run on sqld at once", standing.places
-    )
+    yield GaugeMetricFamily("freehold_sqld_places", "Calls of tenants that may run on sqld at once", standing.places)
     calls = GaugeMetricFamily(
         "freehold_sqld_calls",
         "Calls of tenants on sqld; those that linger were broken off and have not ended",

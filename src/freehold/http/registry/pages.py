@@ -188,9 +188,7 @@ class Pages:
         )
         head, tail = msgspec.json.encode(empty).split(b'"migrations":[]', 1)
         entries = b",".join(self._entries[version:end])
-        return CachedResponse.of(
-            b"".join((head, b'"migrations":[', entries, b"]", tail)), vary=b"Freehold-App-Version"
-        )
+        return CachedResponse.of(b"".join((head, b'"migrations":[', entries, b"]", tail)), vary=b"Freehold-App-Version")
 
 
 def script(row: PublishedMigration) -> MigrationScript:

@@ -26,9 +26,7 @@ from freehold.wire import PublishAnswer, PublishRequest
 _MAX_BODY_BYTES = 8 * 1024 * 1024
 
 
-async def require_publisher(
-    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
-) -> None:
+async def require_publisher(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Guard: administrators get past, and API keys with the scope `registry:publish`. The body is not read yet.
 
     With an API key in the request nothing else counts.
@@ -72,12 +70,10 @@ class PublishingController(Controller):
             request.state.key_holder.require(REGISTRY, FORCE)
         signed = msgspec.convert(data.signed, SignedRelease, from_attributes=True)
         migrations = [
-            Migration(version=file.version, name=file.name, sql=normalise(file.sql))
-            for file in data.migrations
+            Migration(version=file.version, name=file.name, sql=normalise(file.sql)) for file in data.migrations
         ]
         parts = [
-            PartFile(name=part.name, content=part.content, must_understand=part.must_understand)
-            for part in data.parts
+            PartFile(name=part.name, content=part.content, must_understand=part.must_understand) for part in data.parts
         ]
         do = registry.plan if data.dry_run else registry.publish
         report = await do(migrations, signed, parts=parts, force=data.force)

@@ -100,9 +100,7 @@ def _within_limits(credential: Credential) -> Credential | None:
     return credential if len(credential.text) <= _MAX_CREDENTIAL_CHARS else None
 
 
-After = Annotated[
-    int, QueryParameter(ge=0, le=MAX_VERSION, description="The schema version that the client is at.")
-]
+After = Annotated[int, QueryParameter(ge=0, le=MAX_VERSION, description="The schema version that the client is at.")]
 
 _PART = "The part's bytes; immutable, strong ETag"
 _UNCHANGED = {304: ResponseSpec(None, description="`If-None-Match` names it: the client already has it.")}
@@ -209,9 +207,7 @@ def _pull_routes(pulls: Pulls, reports: ClientReports | None) -> list[HTTPRouteH
         opt=facts(NotFound),
         media_type="application/octet-stream",
         responses={
-            200: ResponseSpec(
-                bytes, generate_examples=False, media_type="application/octet-stream", description=_PART
-            ),
+            200: ResponseSpec(bytes, generate_examples=False, media_type="application/octet-stream", description=_PART),
             **_UNCHANGED,
         },
     )

@@ -193,9 +193,7 @@ class HranaDbapi:
     def __init__(self) -> None:
         self._shared: dict[Hashable, tuple[Endpoint, set[_Lease]]] = {}
 
-    def connect(
-        self, base: str, *, auth_token: Token = None, begin: str = "BEGIN", **options: Any
-    ) -> Connection:
+    def connect(self, base: str, *, auth_token: Token = None, begin: str = "BEGIN", **options: Any) -> Connection:
         """A connection; nothing is sent yet. `options` are those of `Endpoint`."""
         # Sockets belong to an event loop, and an engine may be used on one after the other.
         key = (asyncio.get_running_loop(), base, auth_token, tuple(sorted(options.items())))

@@ -172,6 +172,5 @@ class Session:
 
 def _sum(results: Sequence[Result[Rows]]) -> Done:
     return Done(
-        Result(last_insert_rowid=results[-1].last_insert_rowid),
-        sum(result.affected_row_count for result in results),
+        Result(last_insert_rowid=results[-1].last_insert_rowid), sum(result.affected_row_count for result in results)
     )

@@ -41,9 +41,7 @@ def connect_arguments(url: URL) -> dict[str, Any]:
     if not url.host:
         raise ArgumentError(f"{DRIVER} needs a host; for a file use sqlite+aiosqlite:///path")
     if url.username:
-        raise ArgumentError(
-            f"write the token where the password stands, {DRIVER}://:token@host: it is not shown there"
-        )
+        raise ArgumentError(f"write the token where the password stands, {DRIVER}://:token@host: it is not shown there")
     options: dict[str, Any] = {}
     secure = True
     for name, value in url.normalized_query.items():

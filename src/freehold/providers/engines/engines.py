@@ -34,9 +34,7 @@ class EngineMissing(FreeholdError):
 
 def require_engines(names: Sequence[str]) -> None:
     """Return when all are there. Raises `EngineMissing`, which says how to install them."""
-    missing = [
-        name for name in names if name in PACKAGES and importlib.util.find_spec(PACKAGES[name][0]) is None
-    ]
+    missing = [name for name in names if name in PACKAGES and importlib.util.find_spec(PACKAGES[name][0]) is None]
     if missing:
         packages = " ".join(PACKAGES[name][1] for name in missing)
         raise EngineMissing(
@@ -56,9 +54,7 @@ async def open_engines(names: Sequence[str]) -> AsyncIterator[dict[str, Scratch]
     async with contextlib.AsyncExitStack() as stack:
         found: dict[str, Scratch] = {}
         for name in names:
-            found[name] = (
-                sqlite_scratch if name == "sqlite" else await stack.enter_async_context(_child(name))
-            )
+            found[name] = sqlite_scratch if name == "sqlite" else await stack.enter_async_context(_child(name))
         yield found
 
 

@@ -184,9 +184,7 @@ class _Process:
 
 
 def _gone() -> ProviderUnavailable:
-    return ProviderUnavailable(
-        "the process that migrates ended, or does not answer; whether it ran is unknown"
-    )
+    return ProviderUnavailable("the process that migrates ended, or does not answer; whether it ran is unknown")
 
 
 def _error(done: Done) -> FreeholdError:

@@ -46,11 +46,7 @@ class Engine:
     """Implements `DatabaseServer` on the files of this machine. One for each process and event loop."""
 
     def __init__(
-        self,
-        files: TenantFiles,
-        limits: Limits,
-        engine_limits: EngineLimits,
-        published: Published = nothing_published,
+        self, files: TenantFiles, limits: Limits, engine_limits: EngineLimits, published: Published = nothing_published
     ) -> None:
         self._registry = RegistryBatches(published)
         self._files = files
@@ -99,9 +95,7 @@ class Engine:
         reply: Reply = await self._run(call.grant.database_name, task, disconnect, read_only=read_only)
         return reply
 
-    async def run_batches(
-        self, database_name: str, batches: Sequence[Batch], limits: Limits
-    ) -> list[BatchResult]:
+    async def run_batches(self, database_name: str, batches: Sequence[Batch], limits: Limits) -> list[BatchResult]:
         """Run batches of our own code on one connection, under the same rules for the SQL.
 
         Raises:
@@ -261,9 +255,7 @@ class Engine:
         self._start_timer()
         return await future
 
-    def _finish(
-        self, job: Job, future: "asyncio.Future[Any]", result: Any, error: BaseException | None
-    ) -> None:
+    def _finish(self, job: Job, future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
         queue, session = job.queue, job.session
         queue.jobs.discard(job)
         queue.stuck.discard(job)

@@ -211,9 +211,7 @@ class TenantFiles:
         try:
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                fcntl.flock(
-                    file, fcntl.LOCK_EX
-                )  # held while it is of use; the lock of whoever is killed is free
+                fcntl.flock(file, fcntl.LOCK_EX)  # held while it is of use; the lock of whoever is killed is free
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

@@ -178,9 +178,7 @@ class Job:
 _encoder = msgspec.json.Encoder()
 
 
-def pipeline(
-    request: PipelineReq, stream: Stream, rights: Rights, result_bytes: int, *, goes_on: bool
-) -> Task:
+def pipeline(request: PipelineReq, stream: Stream, rights: Rights, result_bytes: int, *, goes_on: bool) -> Task:
     """The requests of a pipeline; with `goes_on` the stream has a baton for the next one."""
 
     def task(session: Session) -> Reply:

@@ -69,10 +69,7 @@ class LocalProvider:
         self._templates = Templates(snapshot) if snapshot else None
         self._signer = TokenSigner(private_key, most=most)
         self._migration_limits = Limits(
-            statement_s=_MIGRATION_S,
-            request_s=2 * _MIGRATION_S,
-            database_bytes=max_size_bytes,
-            takes_turns=False,
+            statement_s=_MIGRATION_S, request_s=2 * _MIGRATION_S, database_bytes=max_size_bytes, takes_turns=False
         )
         limits = Limits(
             statement_s=query_timeout_s,
@@ -170,9 +167,7 @@ class LocalProvider:
 
             yield open_there
 
-    async def mint_token(
-        self, database_name: str, asked: Profile, subject: str, generation: int = 0
-    ) -> DatabaseToken:
+    async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         """A new token that opens this database only."""
         check_name(database_name)
         return self._signer.mint(database_name, asked, subject, self._token_ttl_s, generation)
@@ -199,9 +194,7 @@ class LocalProvider:
     def _look(self) -> None:
         """Once seen, the folder has to stay: one made in its place would hold nobody's database."""
         if self._folder is not None and self._files.identity() != self._folder:
-            raise ProviderUnavailable(
-                "the folder of tenant databases is gone; restart the service with its disk"
-            )
+            raise ProviderUnavailable("the folder of tenant databases is gone; restart the service with its disk")
         self._files.check()
         self._folder = self._files.identity()
 

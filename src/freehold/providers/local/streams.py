@@ -121,9 +121,7 @@ class Streams:
 
     def idle_of(self, database_name: str | None) -> list[Stream]:
         """Close all idle streams of a database (None: of all) and give them."""
-        return self._expire(
-            [one.stream for one in self._idle() if database_name in {None, one.database_name}]
-        )
+        return self._expire([one.stream for one in self._idle() if database_name in {None, one.database_name}])
 
     def _idle(self) -> Iterator[Idle[Stream]]:
         for stream in self._streams.values():

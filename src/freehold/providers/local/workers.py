@@ -66,9 +66,7 @@ class Workers:
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
         self._limit = limit
-        self._queue: queue.SimpleQueue[tuple[SubmittedJob, asyncio.AbstractEventLoop] | None] = (
-            queue.SimpleQueue()
-        )
+        self._queue: queue.SimpleQueue[tuple[SubmittedJob, asyncio.AbstractEventLoop] | None] = queue.SimpleQueue()
         self._threads = 0
         self._jobs = 0
         self._demoted = 0
@@ -131,9 +129,7 @@ class Workers:
                 return
             del entry, submitted, result, error
 
-    def _finish(
-        self, submitted: SubmittedJob, result: Any, error: BaseException | None, was_last: bool
-    ) -> None:
+    def _finish(self, submitted: SubmittedJob, result: Any, error: BaseException | None, was_last: bool) -> None:
         if was_last:
             self._demoted -= 1  # it counts neither as a job nor as a thread since it was demoted
         else:

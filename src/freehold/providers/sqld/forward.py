@@ -18,12 +18,7 @@ from freehold.providers.sqld.checks.schemas import AskOtherwise, Schemas
 from freehold.providers.sqld.checks.transactions import TRANSACTION_S, Transactions
 from freehold.providers.sqld.client.keys import BatonCipher
 from freehold.providers.sqld.client.namespaces import Namespaces
-from freehold.providers.sqld.client.refusals import (
-    QueryTimeout,
-    cut,
-    streamed_with_our_errors,
-    with_our_errors,
-)
+from freehold.providers.sqld.client.refusals import QueryTimeout, cut, streamed_with_our_errors, with_our_errors
 from freehold.providers.sqld.client.streams import Place
 from freehold.providers.sqld.client.upstream import Answer, BrokenOff
 from freehold.providers.sqld.turns.breaking import Limited, Stoppable
@@ -85,9 +80,7 @@ class SqldServer:
             return Reply(_without_baton(reply.body), reply.status, reply.rest)
         return reply
 
-    async def _judged(
-        self, call: Call, request: Looked, disconnect: Disconnect, *, is_claimed: bool
-    ) -> Reply:
+    async def _judged(self, call: Call, request: Looked, disconnect: Disconnect, *, is_claimed: bool) -> Reply:
         """Hand it on if it fits the schema that the database has."""
         grant = call.grant
         try:
@@ -161,9 +154,7 @@ class SqldServer:
             reply = await self._asked(call, body, place, turn, disconnect)
         except BaseException as error:
             has_begun = turn is not None and turn.stopped is not None
-            if (
-                isinstance(error, NotFound | Overloaded) and not has_begun
-            ):  # it did not get as far as a stream
+            if isinstance(error, NotFound | Overloaded) and not has_begun:  # it did not get as far as a stream
                 place.keep(None)
             place.leave()
             raise
@@ -171,9 +162,7 @@ class SqldServer:
             place.leave()
         return reply
 
-    async def _asked(
-        self, call: Call, body: bytes, place: Place, turn: Turn | None, disconnect: Disconnect
-    ) -> Reply:
+    async def _asked(self, call: Call, body: bytes, place: Place, turn: Turn | None, disconnect: Disconnect) -> Reply:
         grant = call.grant
         try:
             with Stoppable(turn, disconnect) if turn else Limited(self._timeout_s, disconnect):
@@ -266,9 +255,7 @@ class SqldServer:
             raise ProviderUnavailable("sqld's answer does not start as answers of Hrana do")
         theirs = None if head[1] is None else head[1].decode()
         place.keep(theirs)
-        baton = (
-            b"null" if theirs is None else f'"{self._batons.encrypt(theirs, grant, place.since)}"'.encode()
-        )
+        baton = b"null" if theirs is None else f'"{self._batons.encrypt(theirs, grant, place.since)}"'.encode()
         # `base_url` is an address behind us, for nobody else to know.
         return b"".join((b'{"baton":', baton, b',"base_url":null', start[head.end() :]))
 

@@ -179,9 +179,7 @@ class SqldProvider:
         """`open` as it is."""
         return nullcontext(self.open)
 
-    async def mint_token(
-        self, database_name: str, asked: Profile, subject: str, generation: int = 0
-    ) -> DatabaseToken:
+    async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         """A new token that opens this database only, through our gateway; sqld itself does not take it."""
         check_name(database_name)
         return self._signer.mint(database_name, asked, subject, self._token_ttl_s, generation)
@@ -327,9 +325,7 @@ class SqldProvider:
             if not lock.locked():
                 self._locks.pop(database_name, None)
 
-    def _ours(
-        self, database_name: str, config: NamespaceConfig, changes: dict[str, object]
-    ) -> NamespaceConfig:
+    def _ours(self, database_name: str, config: NamespaceConfig, changes: dict[str, object]) -> NamespaceConfig:
         return msgspec.structs.replace(
             config,
             jwt_key=self._keys.public_text(database_name),

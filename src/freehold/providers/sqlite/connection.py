@@ -19,9 +19,7 @@ _CACHED_STATEMENTS = 32
 _BUSY_LIMIT_S = 5.0
 
 
-def open_connection(
-    path: Path, limits: Limits, authorizer: Authorizer, *, read_only: bool
-) -> apsw.Connection:
+def open_connection(path: Path, limits: Limits, authorizer: Authorizer, *, read_only: bool) -> apsw.Connection:
     """A connection under the rules. The file must exist.
 
     Raises:
@@ -44,9 +42,7 @@ def _open(path: Path, limits: Limits, authorizer: Authorizer, *, read_only: bool
         connection.execute("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1000; PRAGMA synchronous = FULL")
         if not read_only:
             pages = max(limits.database_bytes // PAGE_BYTES, 1)
-            connection.execute(
-                f"PRAGMA max_page_count = {pages}; PRAGMA journal_size_limit = {LOG_TARGET_BYTES}"
-            )
+            connection.execute(f"PRAGMA max_page_count = {pages}; PRAGMA journal_size_limit = {LOG_TARGET_BYTES}")
         restrict(connection, authorizer)
     except BaseException:
         connection.close(True)

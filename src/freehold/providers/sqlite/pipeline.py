@@ -228,9 +228,7 @@ class Pipeline:
         if len(self._stored_sql) >= _MAX_STORED:
             raise SqlFailure(f"a stream stores at most {_MAX_STORED} SQL texts", "SQL_STORE_TOO_MANY")
         if sum(map(len, self._stored_sql.values())) + len(sql) > _MAX_STORED_LENGTH:
-            raise SqlFailure(
-                f"a stream stores at most {_MAX_STORED_LENGTH} characters of SQL", "SQL_STORE_TOO_LARGE"
-            )
+            raise SqlFailure(f"a stream stores at most {_MAX_STORED_LENGTH} characters of SQL", "SQL_STORE_TOO_LARGE")
         self._stored_sql[sql_id] = sql
 
     def _describe(self, sql: str) -> DescribeResult:

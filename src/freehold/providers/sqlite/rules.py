@@ -18,10 +18,7 @@ from freehold.sql.profiles import OWN_PREFIX
 _FUNCTIONS = NAMES | {"sqlite_log"}
 
 _READS = frozenset(
-    {
-        *(apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE),
-        *(apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT),
-    }
+    {*(apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_RECURSIVE), *(apsw.SQLITE_TRANSACTION, apsw.SQLITE_SAVEPOINT)}
 )
 _ROWS = frozenset({apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE})
 _WRITES = _ROWS | frozenset(

@@ -132,9 +132,7 @@ class Run:
         if not cursor.has_vdbe:
             raise SqlFailure("the SQL holds no statement", "SQL_NO_STATEMENT")
         if len(text) < len(self._sql) and not is_blank(self._sql[len(text) :]):
-            raise SqlFailure(
-                "the SQL holds more than one statement; send them one by one", "SQL_MANY_STATEMENTS"
-            )
+            raise SqlFailure("the SQL holds more than one statement; send them one by one", "SQL_MANY_STATEMENTS")
         self.names = cursor.bindings_names
         if isinstance(self._bindings, Mapping) and not self._bindings.keys() <= set(self.names):
             unknown = sorted(self._bindings.keys() - set(self.names))

@@ -99,12 +99,7 @@ class KnownSchema:
         self._facts_of = -1  # by the schema's count of changes
 
     def judge(
-        self,
-        sql: str,
-        *,
-        is_autocommit: bool,
-        is_ours: bool,
-        asking: Callable[[], AbstractContextManager[None]],
+        self, sql: str, *, is_autocommit: bool, is_ours: bool, asking: Callable[[], AbstractContextManager[None]]
     ) -> None:
         """Return if SQLite may be asked to prepare the statement. Our own SQL runs within `asking`.
 

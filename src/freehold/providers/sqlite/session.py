@@ -58,9 +58,7 @@ class Session:
         self._in_read_transaction = False
         self._began_at: float | None = None
         self._schema = KnownSchema(self._identity, self._connection)
-        self.is_ours = (
-            False  # what runs now is our own code's: it reads tables, and of a schema their columns only
-        )
+        self.is_ours = False  # what runs now is our own code's: it reads tables, and of a schema their columns only
         self.alarm = StatementTimeout(self._connection.interrupt, limits.statement_s)
         self._connection.set_progress_handler(self.alarm.take_turn, LOOK_EVERY_STEPS)
 
@@ -270,8 +268,7 @@ class Session:
             if log_bytes(self.path) <= limit:
                 return
         raise SqlFailure(
-            f"open transactions have written or hold more than {megabytes(limit)}; end them first",
-            "SQLITE_FULL",
+            f"open transactions have written or hold more than {megabytes(limit)}; end them first", "SQLITE_FULL"
         )
 
     def failure_of(self, error: Exception) -> Exception:
@@ -292,9 +289,7 @@ class Session:
         if disk.f_bavail * disk.f_frsize < 4 * PAGE_BYTES:
             return SqlFailure("the server's disk is full; nothing was written", "SQLITE_FULL")
         limit = megabytes(self._limits.database_bytes)
-        return SqlFailure(
-            f"the database would grow over its limit of {limit}; delete data first", "SQLITE_FULL"
-        )
+        return SqlFailure(f"the database would grow over its limit of {limit}; delete data first", "SQLITE_FULL")
 
     def start(self, sql: str) -> tuple[apsw.Cursor, str]:
         """A cursor for the next statements, with all that is kept about the last ones forgotten; and what to run on
@@ -323,9 +318,7 @@ class Session:
     def _judge(self, sql: str) -> None:
         """Raise if the schema makes the statement larger than SQLite may be asked to prepare."""
         try:
-            self._schema.judge(
-                sql, is_autocommit=self.is_autocommit, is_ours=self.is_ours, asking=self._asking
-            )
+            self._schema.judge(sql, is_autocommit=self.is_autocommit, is_ours=self.is_ours, asking=self._asking)
         except RefusedSql as error:
             raise SqlFailure(str(error), "SQLITE_AUTH") from error
 

@@ -39,9 +39,7 @@ class StatementTimeout:
         self._has_turn = False
         self._turn_end = 0.0
 
-    def start_request(
-        self, statement_limit_s: float, request_limit_s: float, *, takes_turns: bool = True
-    ) -> None:
+    def start_request(self, statement_limit_s: float, request_limit_s: float, *, takes_turns: bool = True) -> None:
         """A new request: its limits count from now."""
         with self._lock:
             self._takes_turns = takes_turns

@@ -42,9 +42,7 @@ def to_natives(values: Sequence[Value]) -> list[Native]:
 def to_native_map(arguments: Sequence[NamedArg]) -> dict[str, Native]:
     """Arguments by name, without prefix."""
     return {
-        argument.name[1:] if argument.name[:1] in {":", "@", "$", "?"} else argument.name: to_native(
-            argument.value
-        )
+        argument.name[1:] if argument.name[:1] in {":", "@", "$", "?"} else argument.name: to_native(argument.value)
         for argument in arguments
     }
 

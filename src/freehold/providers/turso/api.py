@@ -49,8 +49,7 @@ class Answer(msgspec.Struct, frozen=True):
     def says_exists(self) -> bool:
         """Whether the name is taken: 409, 400 and 422 have all been seen for it."""
         return self.status == 409 or (
-            self.status in {400, 422}
-            and any(text in self.error for text in ("already exists", "not available"))
+            self.status in {400, 422} and any(text in self.error for text in ("already exists", "not available"))
         )
 
 

@@ -30,13 +30,7 @@ class RemoteDatabases:
     """For one event loop. `forget_tokens` is called for a database that is gone, or was created again."""
 
     def __init__(
-        self,
-        api: PlatformApi,
-        organization: str,
-        group: str,
-        *,
-        scheme: str,
-        forget_tokens: Callable[[str], None],
+        self, api: PlatformApi, organization: str, group: str, *, scheme: str, forget_tokens: Callable[[str], None]
     ) -> None:
         self.path = f"/v1/organizations/{organization}/databases"
         self._group_path = f"/v1/organizations/{organization}/groups/{group}"

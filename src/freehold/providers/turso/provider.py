@@ -20,14 +20,7 @@ from freehold.profiles import Profile, narrowed
 from freehold.providers.forks import export_fork
 from freehold.providers.names import check_name, missing, taken
 from freehold.providers.tokens import TokenSigner
-from freehold.providers.turso.api import (
-    Answer,
-    DatabaseAnswer,
-    PlatformApi,
-    RemoteDatabase,
-    TokenAnswer,
-    decoded,
-)
+from freehold.providers.turso.api import Answer, DatabaseAnswer, PlatformApi, RemoteDatabase, TokenAnswer, decoded
 from freehold.providers.turso.databases import POLLS, RemoteDatabases
 from freehold.providers.turso.tokens import TokenCache, expiration
 from freehold.tenants.errors import NoPointInTime
@@ -202,9 +195,7 @@ class TursoProvider:
         """`open` as it is."""
         return nullcontext(self.open)
 
-    async def mint_token(
-        self, database_name: str, asked: Profile, subject: str, generation: int = 0
-    ) -> DatabaseToken:
+    async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         """A token that opens this database only; the same one for all sessions until shortly before its end.
 
         Turso's tokens name no subject, and know reading and everything: whoever may write rows has `full` there.
@@ -280,9 +271,7 @@ class TursoProvider:
                 return database
             except (NotFound, Unauthenticated, Forbidden, Unavailable) as error:
                 if time.monotonic() + delay_s > until:
-                    raise ProviderUnavailable(
-                        f"`{made.name}` on Turso does not answer yet: {error}"
-                    ) from error
+                    raise ProviderUnavailable(f"`{made.name}` on Turso does not answer yet: {error}") from error
             await asyncio.sleep(delay_s)
 
     async def _mint(self, database_name: str, level: AccessLevel) -> tuple[str, str]:
@@ -302,9 +291,7 @@ class TursoProvider:
 
     def _cannot_create(self, answer: Answer) -> ProviderUnavailable:
         if "group" in answer.error:
-            return ProviderUnavailable(
-                f"Turso has no group `{self._group}`; set TURSO_GROUP ({answer.error})"
-            )
+            return ProviderUnavailable(f"Turso has no group `{self._group}`; set TURSO_GROUP ({answer.error})")
         return ProviderUnavailable(f"Turso does not make databases: {answer.error}")
 
     def _target(self, database: Database, *, timeout_s: float = _MIGRATION_S) -> "TursoTarget":

@@ -100,9 +100,7 @@ class TokenCache:
             claims = _claims(text)
             fault = self._fault(claims, level, db_id)
             if not fault:
-                return DatabaseToken(
-                    text=text, profile=level, expires_at=datetime.fromtimestamp(claims["exp"], UTC)
-                )
+                return DatabaseToken(text=text, profile=level, expires_at=datetime.fromtimestamp(claims["exp"], UTC))
             log.warning("token.refused", database=database_name, fault=fault, generation=generation)
         raise ProviderUnavailable(f"Turso minted a token that {fault}")
 

@@ -78,9 +78,7 @@ async def draft(
         whole = await difference(head, declared)
         return Drafted(_migration(migrations, name, whole, "expand", ""), whole.notes)
     if min_app and expand.statements:
-        raise BadRegistry(
-            ["there is something to add first: write and release that without --min-app, then come back"]
-        )
+        raise BadRegistry(["there is something to add first: write and release that without --min-app, then come back"])
     if min_app:
         return Drafted(_migration(migrations, name, rest, "contract", min_app), rest.notes)
     return Drafted(_migration(migrations, name, expand, "expand", ""), expand.notes, tuple(breaks))
@@ -91,16 +89,10 @@ def _completed(head: Schema, declared: Schema) -> Schema:
     virtual = {name: table for name, table in head.tables.items() if table.is_virtual}
     tables = {**virtual, **declared.tables}
     gone = head.tables.keys() - tables.keys()
-    views = {
-        name: view
-        for name, view in head.views.items()
-        if not any(unwrapped(word) in gone for word in view.shape)
-    }
+    views = {name: view for name, view in head.views.items() if not any(unwrapped(word) in gone for word in view.shape)}
     views.update(declared.views)
     triggers = {
-        name: trigger
-        for name, trigger in head.triggers.items()
-        if trigger.table in tables.keys() | views.keys()
+        name: trigger for name, trigger in head.triggers.items() if trigger.table in tables.keys() | views.keys()
     }
     return Schema(tables, declared.indexes, views, {**triggers, **declared.triggers})
 
@@ -159,14 +151,7 @@ async def _breaks(migrations: Sequence[Migration], before: Schema, rest: Differe
 
 def blank(migrations: Sequence[Migration], name: str) -> Migration:
     """A migration to be filled by hand."""
-    text = [
-        f"-- description: {_words(name)}",
-        "-- phase: expand",
-        "--",
-        "-- Why: say it for the next person.",
-        "",
-        "",
-    ]
+    text = [f"-- description: {_words(name)}", "-- phase: expand", "--", "-- Why: say it for the next person.", "", ""]
     return _checked(Migration(version=len(migrations) + 1, name=name, sql="\n".join(text)))
 
 

@@ -17,9 +17,7 @@ def differences(found: Schema, wanted: Schema) -> list[str]:
     for moment, names in wanted.moments.items():
         mine_in_order = [name for name in found.triggers if name in names]
         if sorted(mine_in_order) == sorted(names) and mine_in_order != names:
-            lines.append(
-                f"triggers of {moment[0]} fire in a different order: {', '.join(names)} were made in this one"
-            )
+            lines.append(f"triggers of {moment[0]} fire in a different order: {', '.join(names)} were made in this one")
     return lines
 
 

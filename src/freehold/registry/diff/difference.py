@@ -155,10 +155,7 @@ async def _run(target: Target, plan: Plan) -> tuple[Change, str] | None:
 async def run_all(target: Target, statements: Sequence[str], *, is_off: bool) -> tuple[int, str] | None:
     """Run them in one transaction; the number (from 0) of the one that was refused, and why."""
     texts = [f"PRAGMA foreign_keys = {'OFF' if is_off else 'ON'}", "BEGIN", *statements, "COMMIT"]
-    steps = [
-        BatchStep(Stmt(sql=sql, want_rows=False), CondOk(at - 1) if at else None)
-        for at, sql in enumerate(texts)
-    ]
+    steps = [BatchStep(Stmt(sql=sql, want_rows=False), CondOk(at - 1) if at else None) for at, sql in enumerate(texts)]
     [answer] = await target.run([Batch(tuple(steps))])
     for at, error in enumerate(answer.step_errors):
         if error is not None:

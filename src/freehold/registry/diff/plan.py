@@ -161,9 +161,7 @@ class Plan(Struct, frozen=True, dict=True):
         """Whether what it indexes can have any: nothing is in a table that is new."""
         assert table.virtual is not None
         content = table.virtual.content
-        return (
-            content not in self.after.tables or content in self.before.tables or content in self.before.views
-        )
+        return content not in self.after.tables or content in self.before.tables or content in self.before.views
 
     def _is_other_content(self, table: Table) -> bool:
         virtual, content = table.virtual, _content(table)
@@ -253,18 +251,12 @@ class Plan(Struct, frozen=True, dict=True):
     def _staleness(self) -> Mapping[str, Set[str]]:
         """By kind. A rebuild is refused while a view or trigger uses what is not there, if only through a view."""
         # Dropping a table takes its indexes along.
-        indexes = {
-            name for name in self._changed("index") if self.before.indexes[name].table not in self._touched
-        }
+        indexes = {name for name in self._changed("index") if self.before.indexes[name].table not in self._touched}
         views = set(self._changed("view"))
         found = -1
         while found != len(views):
             found = len(views)
-            views |= {
-                name
-                for name, view in self.before.views.items()
-                if self._mentions(view, self._touched | views)
-            }
+            views |= {name for name, view in self.before.views.items() if self._mentions(view, self._touched | views)}
         triggers = set(self._changed("trigger")) | {
             name
             for name, trigger in self.before.triggers.items()

@@ -49,16 +49,10 @@ def guesses(before: Table, after: Table) -> Iterator[str]:
         was = before.column(column.name)
         if was is None and column.name in bounds(after):
             yield f"{after.name}.{column.name} is new: rows get 0"
-        if (
-            was is not None
-            and column.name == number_column(after) != number_column(before)
-            and not was.not_null
-        ):
+        if was is not None and column.name == number_column(after) != number_column(before) and not was.not_null:
             yield f"{after.name}.{column.name} becomes the number of the row: rows without a value get one"
         if was is not None and not column.is_generated:
-            yield from _inexact(
-                f"{after.name}.{column.name}", before.affinity_of(was), after.affinity_of(column)
-            )
+            yield from _inexact(f"{after.name}.{column.name}", before.affinity_of(was), after.affinity_of(column))
         if column.is_generated or not column.not_null or column.primary:
             continue
         if column.default is not None:

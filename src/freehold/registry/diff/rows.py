@@ -156,9 +156,7 @@ def why_refused(before: Schema, after: Schema, name: str) -> str:
     if not (what := renumbering(was, will)):
         return ""
     known = {folded(other.name) for _, other in needs_numbers(before, was)}
-    users = [
-        f"{kind} {other.name}" for kind, other in needs_numbers(after, will) if folded(other.name) in known
-    ]
+    users = [f"{kind} {other.name}" for kind, other in needs_numbers(after, will) if folded(other.name) in known]
     if what == "gone":
         for index in indexes_over(after, {name}):
             virtual = index.virtual

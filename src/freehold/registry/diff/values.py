@@ -78,11 +78,7 @@ def zero(table: Table, column: Column) -> str:
 
 
 def _all_the_same(was: Table, table: Table, after: Schema) -> Iterator[str]:
-    same = {
-        column.name
-        for column in table.columns
-        if was.column(column.name) is None and fills_alike(column, table)
-    }
+    same = {column.name for column in table.columns if was.column(column.name) is None and fills_alike(column, table)}
     if not same:
         return
     keys = [tuple(part.column for part in key.parts) for key in table.keys if key.parts]

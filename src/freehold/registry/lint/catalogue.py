@@ -20,11 +20,7 @@ def _lost(step: Step) -> Iterator[Problem]:
 
 def _place(step: Step, table: str) -> int:
     """The statement at which the table's rows go, as far as can be told."""
-    return (
-        step.number_of("drop", "table", table)
-        or step.number_of("alter", "table", table)
-        or step.number_of(table)
-    )
+    return step.number_of("drop", "table", table) or step.number_of("alter", "table", table) or step.number_of(table)
 
 
 ROWS_LOST = Rule(
@@ -105,9 +101,7 @@ def _too_early(step: Step) -> Iterator[Problem]:
     if not expands:
         yield Problem("nothing was expanded before it that it could complete")
     elif step.batch and all(one.version in step.batch for one in expands[-1:]):
-        yield Problem(
-            f"it is released together with version {expands[-1].version}, before that is everywhere"
-        )
+        yield Problem(f"it is released together with version {expands[-1].version}, before that is everywhere")
 
 
 CONTRACT_TOO_EARLY = Rule(

@@ -22,16 +22,7 @@ _ENGINE_FUNCTIONS = {
     "gen_random_uuid": "only Turso's engine has it",
     "uuid7": "only Turso's engine has it",
 }
-_AGGREGATES = {
-    "group_concat",
-    "string_agg",
-    "json_group_array",
-    "json_group_object",
-    "sum",
-    "total",
-    "count",
-    "avg",
-}
+_AGGREGATES = {"group_concat", "string_agg", "json_group_array", "json_group_object", "sum", "total", "count", "avg"}
 
 
 def _engine_specific(step: Step) -> Iterator[Problem]:
@@ -87,9 +78,7 @@ def _table_reasons(words: tuple[str, ...]) -> Iterator[str]:
 
 def _has_ordered_aggregate(words: Sequence[str]) -> bool:
     return any(
-        word in _AGGREGATES
-        and words[at + 1 : at + 2] == ("(",)
-        and _orders(words[at + 2 : closing(words, at + 1)])
+        word in _AGGREGATES and words[at + 1 : at + 2] == ("(",) and _orders(words[at + 2 : closing(words, at + 1)])
         for at, word in enumerate(words)
     )
 

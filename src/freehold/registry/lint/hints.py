@@ -43,8 +43,7 @@ _REFUSALS = (
     ),
     (
         r"foreign key mismatch",
-        "A foreign key refers to columns that are neither primary key nor UNIQUE. Make them so, or refer to "
-        "others.",
+        "A foreign key refers to columns that are neither primary key nor UNIQUE. Make them so, or refer to others.",
     ),
     (
         r"reference a row that is not there|FOREIGN KEY constraint failed",
@@ -66,10 +65,7 @@ _REFUSALS = (
         "`freehold registry diff` writes that.",
     ),
     (r"values for|columns but|columns were supplied", "Name the columns, and give as many values."),
-    (
-        r"incomplete input",
-        "The statement ends before it is whole: a parenthesis, CASE or trigger is not closed.",
-    ),
+    (r"incomplete input", "The statement ends before it is whole: a parenthesis, CASE or trigger is not closed."),
     (
         r'near "(ALTER|COLUMN|TO)"|ALTER COLUMN',
         "SQLite knows no such change. `ALTER COLUMN … TO` is libSQL's alone: rebuild the table, `freehold "
@@ -81,10 +77,7 @@ _REFUSALS = (
         "other databases' dialects have no place here.",
     ),
     (r"transaction", "Leave BEGIN, COMMIT and the like out: a migration runs in one transaction anyway."),
-    (
-        r"interrupted|too (big|many|large|complex)|out of memory",
-        "It is too much for one migration: divide it.",
-    ),
+    (r"interrupted|too (big|many|large|complex)|out of memory", "It is too much for one migration: divide it."),
 )
 
 _FILES = (
@@ -100,9 +93,7 @@ _FILES = (
     (r"", "Make sure that the file is there and may be read by the user who runs this."),
 )
 
-_NAMES = (
-    (r"a name is snake_case", "Rename it: a-z, 0-9 and single _ between words, 100 characters at most."),
-)
+_NAMES = ((r"a name is snake_case", "Rename it: a-z, 0-9 and single _ between words, 100 characters at most."),)
 
 _INDEXES = (
     (

@@ -24,14 +24,7 @@ from freehold.registry.lint.rows.watch import RowWatch
 from freehold.registry.lint.step import Keys, Step
 from freehold.registry.lint.walk import Walk
 from freehold.registry.release import Waiver
-from freehold.registry.sum_file import (
-    SUM_FILE,
-    UNSEALED,
-    SumFile,
-    read_sum_file,
-    sum_faults,
-    unpublished_changes,
-)
+from freehold.registry.sum_file import SUM_FILE, UNSEALED, SumFile, read_sum_file, sum_faults, unpublished_changes
 from freehold.registry.types import BadRegistry
 
 _REFUSED, _WAIVER = "FH010", "FH113"
@@ -77,9 +70,7 @@ async def lint_folder(folder: Path, base: SumFile | None = None) -> Linted:
     return Linted(found.migrations, tuple(findings), schemas)
 
 
-def _sum_faults(
-    sums: SumFile | None, base: SumFile | None, migrations: Sequence[Migration]
-) -> list[FileFault]:
+def _sum_faults(sums: SumFile | None, base: SumFile | None, migrations: Sequence[Migration]) -> list[FileFault]:
     if sums is None:
         sums = SumFile()
         faults = [FileFault(SUM_FILE, "there is no such file in this folder", UNSEALED)] if migrations else []
@@ -148,10 +139,7 @@ def _of_fault(fault: FileFault) -> Finding:
 
 def fingerprints(linted: Linted) -> Mapping[int, str]:
     """The fingerprint of the schema at each version that could be replayed."""
-    return {
-        one.version: schema.fingerprint
-        for one, schema in zip(linted.migrations, linted.schemas, strict=False)
-    }
+    return {one.version: schema.fingerprint for one, schema in zip(linted.migrations, linted.schemas, strict=False)}
 
 
 def require_replayed(linted: Linted) -> None:
@@ -198,17 +186,11 @@ async def replay(migrations: Sequence[Migration], released: int | None = None) -
                 refused = MigrationFailed(migration=one, reason=reason)
                 break
             after = await read_schema(target)
-            step = Step(
-                one, before, after, migrations[:at], batch, is_released=one.version <= (released or 0)
-            )
+            step = Step(one, before, after, migrations[:at], batch, is_released=one.version <= (released or 0))
             walked = await asyncio.to_thread(walk.go, step.statements, after)
-            steps.append(
-                msgspec.structs.replace(step, observed=await rows.end(step), walked=walked, keys_before=keys)
-            )
+            steps.append(msgspec.structs.replace(step, observed=await rows.end(step), walked=walked, keys_before=keys))
             before, keys = after, walked.keys
-    return Replayed(
-        tuple(msgspec.structs.replace(step, head=before, keys_at_head=keys) for step in steps), refused
-    )
+    return Replayed(tuple(msgspec.structs.replace(step, head=before, keys_at_head=keys) for step in steps), refused)
 
 
 @asynccontextmanager

@@ -18,9 +18,7 @@ def _destructive(step: Step) -> Iterator[Problem]:
     for name, table in step.before.tables.items():
         if name not in step.after.tables:
             if name not in renamed:
-                yield Problem(
-                    f"table {table.name} is dropped, with all its rows", step.number_of("drop", name)
-                )
+                yield Problem(f"table {table.name} is dropped, with all its rows", step.number_of("drop", name))
             continue
         for column in _lost_columns(step, table, step.after.tables[name]):
             at = step.number_of("alter", name, column.name) or step.number_of("drop", name)
@@ -34,8 +32,7 @@ def _destructive(step: Step) -> Iterator[Problem]:
 def _lost_columns(step: Step, before: Table, after: Table) -> Iterator[Column]:
     for column in before.columns:
         is_renamed = any(
-            one.renamed_column[1] == column.name and after.column(one.renamed_column[2])
-            for one in step.statements
+            one.renamed_column[1] == column.name and after.column(one.renamed_column[2]) for one in step.statements
         )
         if after.column(column.name) is None and not is_renamed:
             yield column
@@ -121,15 +118,9 @@ def _tightened(step: Step) -> Iterator[Problem]:
             if check not in before.checks and known & {unwrapped(word) for word in check}
         ]
         uniques = [key for key in table.keys if _is_stricter_key(key, before, table, known)]
-        keys = [
-            key
-            for key in table.foreign_keys
-            if _is_stricter_reference(key, before) and known & {*key.columns}
-        ]
+        keys = [key for key in table.foreign_keys if _is_stricter_reference(key, before) and known & {*key.columns}]
         # Without a default it is a required column; one that is filled still refuses a NULL that an app writes.
-        filled = [
-            column for column in table.columns if column.not_null and _is_filled_now(before, column, known)
-        ]
+        filled = [column for column in table.columns if column.not_null and _is_filled_now(before, column, known)]
         stricter = ["strict"] if "strict" in table.options and "strict" not in before.options else []
         for what, found in (
             ("CHECK", checks), ("UNIQUE", uniques), ("FOREIGN KEY", keys), ("NOT NULL", filled), ("STRICT", stricter),
@@ -151,9 +142,7 @@ def _written_before(before: Table, table: Table) -> Set[str]:
     count = -1
     while count != len(found):
         count = len(found)
-        found |= {
-            name for name, text in texts.items() if found & {unwrapped(word) for word in text.generated}
-        }
+        found |= {name for name, text in texts.items() if found & {unwrapped(word) for word in text.generated}}
     return found
 
 

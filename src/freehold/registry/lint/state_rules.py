@@ -153,8 +153,7 @@ def _checks(step: Step) -> Iterator[Problem]:
     if names and not _checked(step.before):
         name = names[0]
         yield Problem(
-            f"{step.after.tables[name].name} has a CHECK, the first in the schema",
-            _place(step, name, "check"),
+            f"{step.after.tables[name].name} has a CHECK, the first in the schema", _place(step, name, "check")
         )
 
 

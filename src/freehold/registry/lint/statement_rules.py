@@ -17,9 +17,7 @@ def _chance(step: Step) -> Iterator[Problem]:
             if depends_on_chance(one.piece.sql):
                 yield Problem("the rows it writes depend on the time or on chance", one.number)
             elif (column := chance_by_default(step, one)) is not None:
-                yield Problem(
-                    f"it leaves {column} to a default that depends on the time or on chance", one.number
-                )
+                yield Problem(f"it leaves {column} to a default that depends on the time or on chance", one.number)
 
 
 def _is_copy(one: Parsed) -> bool:
@@ -37,9 +35,7 @@ def chance_by_default(step: Step, one: Parsed) -> str | None:
     if not isinstance(tree, exp.Insert):
         return None
     table = step.after.tables.get(one.written) or step.before.tables.get(one.written)
-    named = (
-        {folded(name.name) for name in tree.this.expressions} if isinstance(tree.this, exp.Schema) else None
-    )
+    named = {folded(name.name) for name in tree.this.expressions} if isinstance(tree.this, exp.Schema) else None
     if table is None or (named is None and not tree.args.get("default")):
         return None
     for column in table.columns:
@@ -65,9 +61,7 @@ def _unbounded(step: Step) -> Iterator[Problem]:
             continue
         where = one.tree.args.get("where")
         # `WHERE 1 = 1` picks nothing out either.
-        is_always_true = where is not None and (
-            where.find(exp.Column, exp.Query) is None or _holds_anyway(where.this)
-        )
+        is_always_true = where is not None and (where.find(exp.Column, exp.Query) is None or _holds_anyway(where.this))
         if (where is None or is_always_true) and one.tree.args.get("limit") is None:
             what = "changes" if isinstance(one.tree, exp.Update) else "deletes"
             yield Problem(f"it {what} every row of {one.written}", one.number)

@@ -149,9 +149,7 @@ class Walk:
             faults = {key: reason for key in table.foreign_keys if (reason := _fault(key, schema))}
             if not faults and (message := self._mismatch(table)):
                 faults = {
-                    key: message
-                    for key in table.foreign_keys
-                    if f'referencing "{key.parent}"' in folded(message)
+                    key: message for key in table.foreign_keys if f'referencing "{key.parent}"' in folded(message)
                 }
             broken.update({(name, _bare(key)): reason for key, reason in faults.items()})
             unindexed |= {(name, _bare(key)) for key in table.foreign_keys if self._is_scanned(table, key)}
@@ -161,9 +159,7 @@ class Walk:
     def _mismatch(self, table: Table) -> str:
         if table.foreign_keys:
             try:
-                self._connection.execute(
-                    f"EXPLAIN INSERT INTO {quoted(table.name)} DEFAULT VALUES"
-                ).fetchall()
+                self._connection.execute(f"EXPLAIN INSERT INTO {quoted(table.name)} DEFAULT VALUES").fetchall()
             except sqlite3.Error as error:
                 return str(error) if "foreign key mismatch" in str(error) else ""
         return ""
@@ -186,9 +182,7 @@ def _fault(key: ForeignKey, schema: Schema) -> str:
     """What is missing for a foreign key; whether what it refers to is one of a kind, the engine says."""
     parent = schema.tables.get(key.parent)
     if parent is None:
-        return (
-            f"`{key.parent}` is a view" if key.parent in schema.views else f"there is no table `{key.parent}`"
-        )
+        return f"`{key.parent}` is a view" if key.parent in schema.views else f"there is no table `{key.parent}`"
     if parent.is_virtual:
         return f"`{key.parent}` is a virtual table"
     if lost := [name for name in key.parent_columns if parent.column(name) is None]:

@@ -41,9 +41,7 @@ def create_all(db: sa.Connection) -> None:
 
 
 def write_and_read(db: sa.Connection) -> None:
-    db.execute(
-        sa.insert(people), [{"id": 1, "name": "Ada", "boss": None}, {"id": 2, "name": "Bo", "boss": 1}]
-    )
+    db.execute(sa.insert(people), [{"id": 1, "name": "Ada", "boss": None}, {"id": 2, "name": "Bo", "boss": 1}])
     assert db.execute(sa.insert(people).values(name="Cy").returning(people.c.id)).scalar_one() == 3
     with db.begin_nested() as inner:
         db.execute(sa.delete(people))

@@ -6,15 +6,11 @@ from tests.e2e.clients.python.parts import TOKEN, URL, is_told, play
 
 scheme, _, rest = URL.partition("://")
 engine = sa.create_engine(
-    f"sqlite+libsql://{rest}?secure={'true' if scheme == 'https' else 'false'}",
-    connect_args={"auth_token": TOKEN},
+    f"sqlite+libsql://{rest}?secure={'true' if scheme == 'https' else 'false'}", connect_args={"auth_token": TOKEN}
 )
 metadata = sa.MetaData()
 people = sa.Table(
-    "people",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("name", sa.String(20), unique=True),
+    "people", metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.String(20), unique=True)
 )
 
 

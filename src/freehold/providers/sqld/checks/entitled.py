@@ -65,9 +65,7 @@ class Entitled(NamedTuple):
     refused: Error | None = None
 
 
-def entitled(
-    request: Looked, profile: Profile | None, access_level: AccessLevel, *, is_long: bool
-) -> Entitled:
+def entitled(request: Looked, profile: Profile | None, access_level: AccessLevel, *, is_long: bool) -> Entitled:
     """The request as it may go on. Without a `profile` whoever may write may change the schema too.
 
     Raises:
@@ -110,9 +108,7 @@ def _is_plain(request: Looked, profile: Profile | None, access_level: AccessLeve
 class _Judge:
     """One request's statements in order, with what they store."""
 
-    def __init__(
-        self, request: Looked, profile: Profile | None, access_level: AccessLevel, *, is_long: bool
-    ) -> None:
+    def __init__(self, request: Looked, profile: Profile | None, access_level: AccessLevel, *, is_long: bool) -> None:
         self._request = request
         self._profile = profile
         self._reads_only = access_level == "read_only"

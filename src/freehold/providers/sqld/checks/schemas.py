@@ -27,15 +27,7 @@ from freehold.providers.sqld.checks.transactions import TRANSACTION_S
 from freehold.providers.sqld.client.namespaces import Namespaces
 from freehold.providers.sqld.client.refusals import Refusal, in_place_of, refusal
 from freehold.sql.facts import FACTS_SQL, NO_FACTS, Facts, changed_by
-from freehold.sql.guard import (
-    RefusedSql,
-    answerable,
-    judged,
-    may_change_schema,
-    read_facts,
-    shapes,
-    writes_shadow,
-)
+from freehold.sql.guard import RefusedSql, answerable, judged, may_change_schema, read_facts, shapes, writes_shadow
 from freehold.sql.shadow import may_be_shadow, owned_by
 from freehold.sql.shape import Shape
 
@@ -152,13 +144,7 @@ class Schemas:
 
     @asynccontextmanager
     async def _judged(
-        self,
-        known: _Known,
-        database_name: str,
-        texts: Sequence[str],
-        disconnect: Disconnect,
-        *,
-        leaves_stream: bool,
+        self, known: _Known, database_name: str, texts: Sequence[str], disconnect: Disconnect, *, leaves_stream: bool
     ) -> AsyncIterator[None]:
         facts = known.with_changes()
         if facts.too_large or not facts.may_list:
@@ -187,9 +173,7 @@ class Schemas:
         if known is None:
             known = self._known[database_name] = _Known()
             if len(self._known) > _REMEMBERED:
-                for name in [name for name, old in self._known.items() if not (old.visits or old.changes)][
-                    :100
-                ]:
+                for name in [name for name, old in self._known.items() if not (old.visits or old.changes)][:100]:
                     del self._known[name]
         else:
             self._known.move_to_end(database_name)
@@ -205,9 +189,7 @@ class Schemas:
                 over = [change for change in known.changes if change.until <= began]
                 rows = await self._read(database_name)
                 if rows != known.rows:
-                    known.facts = await self.desk.run_soon(
-                        database_name, disconnect, partial(read_facts, rows)
-                    )
+                    known.facts = await self.desk.run_soon(database_name, disconnect, partial(read_facts, rows))
                     known.rows = rows
                 if known.settled == settled:
                     break
@@ -283,9 +265,7 @@ def _refuse(refused: Mapping[str, RefusedSql], instead: Mapping[str, str] | None
     """Raise if something is refused, or said otherwise."""
     if refused or instead:
         reason = next(map(str, refused.values()), _LIST_IS_LARGE)
-        raise AskOtherwise(
-            {**(instead or {}), **{sql: in_place_of(error) for sql, error in refused.items()}}, reason
-        )
+        raise AskOtherwise({**(instead or {}), **{sql: in_place_of(error) for sql, error in refused.items()}}, reason)
 
 
 def _refuse_overtaking(found: Sequence[tuple[str, Shape]], known: _Known) -> None:

@@ -18,9 +18,7 @@ from freehold.sql.tokens import Kind, Token, tokens
 from freehold.sql.vectors import MAX_NEIGHBOURS, VECTOR_SEARCH, is_too_many, is_zero, wanted_parameters
 
 # They take as long as one value times the other.
-_SLOW = frozenset(
-    {"instr", "replace", "unhex", "json_patch", "trim", "ltrim", "rtrim", "like", "glob", "regexp"}
-)
+_SLOW = frozenset({"instr", "replace", "unhex", "json_patch", "trim", "ltrim", "rtrim", "like", "glob", "regexp"})
 _MAKERS = frozenset({"zeroblob", "randomblob", "printf", "format", "char"})
 _SIZED = frozenset({"zeroblob", "randomblob"})
 _MAX_BYTES = 100_000
@@ -32,8 +30,7 @@ _LARGE_VALUES = (
 
 # A call of one that nothing interrupts over values of some size; a comment may stand before its parenthesis.
 _UNSTOPPABLE = re.compile(
-    r"(?:instr|replace|unhex|json_patch|jsonb_patch|printf|format|trim)[\"`\]']?\s*(?:\(|/\*|--)",
-    re.IGNORECASE,
+    r"(?:instr|replace|unhex|json_patch|jsonb_patch|printf|format|trim)[\"`\]']?\s*(?:\(|/\*|--)", re.IGNORECASE
 )
 # One value times the other, in bytes: SQLite does this in about a tenth of a second.
 _MAX_PRODUCT = 10_000_000_000

@@ -36,9 +36,7 @@ class _Answer(msgspec.Struct):
 class Transactions:
     """Ends those that have lasted for `limit_s`."""
 
-    def __init__(
-        self, namespaces: Namespaces, limit_s: float, *, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, namespaces: Namespaces, limit_s: float, *, now: Callable[[], float] = time.time) -> None:
         self._namespaces = namespaces
         self._limit_s = limit_s
         self._now = now

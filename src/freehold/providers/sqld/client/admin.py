@@ -63,9 +63,7 @@ class SqldAdmin:
     namespace `DatabaseDamaged` when sqld cannot open it, which `damages` remembers.
     """
 
-    def __init__(
-        self, session: aiohttp.ClientSession, url: str, key: str, *, timeout_s: float = 10.0
-    ) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, key: str, *, timeout_s: float = 10.0) -> None:
         self._session = session
         self._url = url.rstrip("/")
         # The key as it is, not base64 of `user:password`.

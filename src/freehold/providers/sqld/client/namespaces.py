@@ -39,9 +39,7 @@ _GRPC_DENIALS = frozenset({b"3", b"5", b"16"})
 class Namespaces:
     """The user port of one sqld. What comes from clients is only `path`, out of a fixed list, and the body."""
 
-    def __init__(
-        self, upstream: Upstream, admin: SqldAdmin, keys: NamespaceKeys, *, patience_s: float = 0.0
-    ) -> None:
+    def __init__(self, upstream: Upstream, admin: SqldAdmin, keys: NamespaceKeys, *, patience_s: float = 0.0) -> None:
         self._upstream = upstream
         self._admin = admin
         self._keys = keys

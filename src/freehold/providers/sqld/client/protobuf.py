@@ -77,9 +77,7 @@ def field(fields: dict[int, bytes], number: int) -> bytes:
 def require(is_so: bool, what: str) -> None:
     """Raise `InvalidInput` unless it is so."""
     if not is_so:
-        raise InvalidInput(
-            f"unexpected {what} in a delegated write; write through the database's URL instead"
-        )
+        raise InvalidInput(f"unexpected {what} in a delegated write; write through the database's URL instead")
 
 
 def disconnect_message(connection_id: str) -> bytes:

@@ -172,9 +172,7 @@ _LONGEST_ERROR_BYTES = 1_000_000
 def in_place_of(error: Forbidden | Error) -> str:
     """What sqld gets instead of a statement that is refused for this reason."""
     found = error if isinstance(error, Error) else error_of(error)
-    reason = (
-        found.message[:_MAX_REASON].encode(errors="replace").decode().replace("\0", "").replace('"', '""')
-    )
+    reason = found.message[:_MAX_REASON].encode(errors="replace").decode().replace("\0", "").replace('"', '""')
     return f'SELECT "{_SAID} {found.code}: {reason}"()'
 
 
@@ -218,9 +216,7 @@ def cut(data: bytes) -> int:
     return len(data)
 
 
-async def streamed_with_our_errors(
-    held: bytes, chunks: AsyncGenerator[bytes, None]
-) -> AsyncGenerator[bytes, None]:
+async def streamed_with_our_errors(held: bytes, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """The rest of an answer, of which `held` has come."""
     async with aclosing(chunks):
         async for chunk in chunks:

@@ -187,9 +187,7 @@ class Places:
     def _taken_up(self, holder: Holder, key: object) -> Place | None:
         """A new place for what waits under the key: it has one already, so it is never refused."""
         if key in self._closed:
-            raise StreamExpired(
-                "the stream was closed to make room for others; its transaction is rolled back"
-            )
+            raise StreamExpired("the stream was closed to make room for others; its transaction is rolled back")
         before = holder.streams.get(key) or holder.others.get(key)
         if before is None:
             return None

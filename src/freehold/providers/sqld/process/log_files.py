@@ -68,9 +68,7 @@ class LogFiles:
             until = time.monotonic() + _OTHERS_S
             while not _is_ours(handle):
                 if time.monotonic() > until:
-                    raise DatabaseInUse(
-                        "another repair of this database is at work; try again when it has ended"
-                    )
+                    raise DatabaseInUse("another repair of this database is at work; try again when it has ended")
                 await asyncio.sleep(_LOOK_S)
             yield
         finally:
@@ -206,9 +204,7 @@ def _require_unused(folder: Path) -> None:
     until = time.monotonic() + _MOMENT_S
     while (who := "sqld" if _is_locked(folder / "data-shm") else _holder(folder)) is not None:
         if time.monotonic() > until:
-            raise DatabaseInUse(
-                f"{who} has files in `{folder}` open, so nothing is set aside; stop it and try again"
-            )
+            raise DatabaseInUse(f"{who} has files in `{folder}` open, so nothing is set aside; stop it and try again")
         time.sleep(_LOOK_S)
 
 
@@ -235,9 +231,7 @@ def _is_locked(path: Path) -> bool:
 
 def _holder(folder: Path) -> str | None:
     """A process that has one of the files open, as far as this user may see."""
-    files = {
-        (found.st_dev, found.st_ino) for path in folder.iterdir() if path.is_file() and (found := path.stat())
-    }
+    files = {(found.st_dev, found.st_ino) for path in folder.iterdir() if path.is_file() and (found := path.stat())}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended, or is another user's
             for handle in os.scandir(process / "fd"):

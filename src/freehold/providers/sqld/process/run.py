@@ -29,15 +29,10 @@ _LOG_LIMIT_BYTES = 20_000_000
 # glibc's allocator, which sqld uses: by itself it has eight arenas for each core and keeps what was freed in each.
 # What is larger than the threshold is returned as soon as it is freed; of what is smaller, nothing while anything
 # after it is in use. Great sorts left 2 GB behind with a threshold of 4 MB, and 0.2 GB with 256 KB.
-_ALLOCATOR = {
-    "MALLOC_ARENA_MAX": "2",
-    "MALLOC_TRIM_THRESHOLD_": "16777216",
-    "MALLOC_MMAP_THRESHOLD_": "262144",
-}
+_ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "16777216", "MALLOC_MMAP_THRESHOLD_": "262144"}
 # Its input ends when we do, however that happens; then sqld ends, too.
 _WATCHER = (
-    "cat >/dev/null; kill -TERM {pid};"
-    " for each in 1 2 3 4 5; do sleep 1; kill -0 {pid} || exit; done; kill -KILL {pid}"
+    "cat >/dev/null; kill -TERM {pid}; for each in 1 2 3 4 5; do sleep 1; kill -0 {pid} || exit; done; kill -KILL {pid}"
 )
 
 

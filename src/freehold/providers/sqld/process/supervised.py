@@ -51,10 +51,7 @@ async def supervised_sqld(
             return await start_sqld(options, lock.fileno())
 
         supervisor = Supervisor(start)
-        async with (
-            supervisor.running(),
-            served_control(supervisor, listener, options.admin_key, options.memory_mb),
-        ):
+        async with supervisor.running(), served_control(supervisor, listener, options.admin_key, options.memory_mb):
             yield supervisor
 
 

@@ -122,9 +122,7 @@ class Supervisor:
                 backoff = _BACKOFF if child is None else _CAME_UP
                 delay_s = backoff.delay_s(failures, self._random)
                 if is_worth_a_line(failures):
-                    log.error(
-                        "sqld.ended", reason=self.last_end, failures=failures, again_in_s=round(delay_s, 2)
-                    )
+                    log.error("sqld.ended", reason=self.last_end, failures=failures, again_in_s=round(delay_s, 2))
                 await self._sleep(delay_s)
                 self.state = "starting"
                 child = await self._started()

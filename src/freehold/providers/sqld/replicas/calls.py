@@ -69,9 +69,7 @@ class SqldReplicas:
                 call.grant.database_name, disconnect, lambda: self._checked(call)
             )
         else:
-            message, claim = await self._desk.run(
-                call.grant.database_name, disconnect, lambda: self._checked(call)
-            )
+            message, claim = await self._desk.run(call.grant.database_name, disconnect, lambda: self._checked(call))
         if claim is not None and not (self._registry and await self._registry.includes(claim.batch)):
             raise claim.refusal
         await self._check_open(call.grant.database_name)

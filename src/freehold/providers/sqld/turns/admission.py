@@ -97,9 +97,7 @@ def way_in(
         return ""
     in_use = in_use or taken(turns, now)
     # The last one is for those who used little.
-    if has_room and (
-        in_use.places < places - 1 or (in_use.places < places and weight_of(turns, share, now) < HEAVY_S)
-    ):
+    if has_room and (in_use.places < places - 1 or (in_use.places < places and weight_of(turns, share, now) < HEAVY_S)):
         return ""
     lane = free_lane(turns, share, now, in_use)
     return lane if lane or (call.holds_lock and _may_let_go(turns, share, now)) else None
@@ -158,8 +156,7 @@ def _may_be_seen(turns: Occupancy, share: Share, now: float, *, goes_on: bool) -
             del turns.suspects[share]
         return True
     return not any(
-        each.running and (each is not share or not goes_on) and each.suspect_until > now
-        for each in turns.suspects
+        each.running and (each is not share or not goes_on) and each.suspect_until > now for each in turns.suspects
     )
 
 
@@ -197,9 +194,7 @@ def make_room(turns: Occupancy, now: float) -> None:
     others = {*turns.queued, *(turn.share for turn in (*turns.running, *turns.lingering))}
     heavy_s = max(HEAVY_S, _HEAVY_SHARE * max(use_of(turns, each, now) for each in others))
     for turn in long[:excess]:
-        if turn.share is not waits and (
-            _is_not_quick(turns, turn, now) or use_of(turns, turn.share, now) >= heavy_s
-        ):
+        if turn.share is not waits and (_is_not_quick(turns, turn, now) or use_of(turns, turn.share, now) >= heavy_s):
             _stop(turns, turn)
 
 

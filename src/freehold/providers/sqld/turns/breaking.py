@@ -33,11 +33,7 @@ class Breakable:
     ) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        if (
-            self._is_broken
-            and self._task.uncancel() <= self._cancelling
-            and isinstance(error, asyncio.CancelledError)
-        ):
+        if self._is_broken and self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
             raise TimeoutError from error
 
     def break_off(self) -> None:

@@ -52,9 +52,7 @@ class Share:
     def __init__(self, name: str, allowed: int) -> None:
         self.name = name
         self.allowed = allowed  # calls at once
-        self.closed: Literal["", "new", "all"] = (
-            ""  # "new": only steps of open streams begin; "all": nothing does
-        )
+        self.closed: Literal["", "new", "all"] = ""  # "new": only steps of open streams begin; "all": nothing does
         self.running = 0  # with those that linger
         self.lingering = 0
         self.unstoppable = 0  # of those that run
@@ -85,9 +83,7 @@ class Share:
         self.seen_at = now
         self.calls += 1
         latest_s = min(seconds, _AT_MOST_S)
-        self.expected_s = (
-            _AT_MOST_S if was_stopped else self.expected_s + _LATEST * (latest_s - self.expected_s)
-        )
+        self.expected_s = _AT_MOST_S if was_stopped else self.expected_s + _LATEST * (latest_s - self.expected_s)
         if seconds >= QUICK_S:
             self._used_s = self.used(now) + seconds
             self._at = now
@@ -161,9 +157,7 @@ class Turn:
         "when_stopped",
     )  # fmt: skip
 
-    def __init__(
-        self, turns: "Occupancy", share: Share, call: Call, now: float, *, lane: Lane, is_quick: bool
-    ) -> None:
+    def __init__(self, turns: "Occupancy", share: Share, call: Call, now: float, *, lane: Lane, is_quick: bool) -> None:
         self.turns = turns
         self.share = share
         self.statements = call.statements

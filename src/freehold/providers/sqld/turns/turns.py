@@ -66,9 +66,7 @@ class Turns(Occupancy):
         self.call_s = 6 * statement_s
         self.is_watched = False
         self.waiting = 0
-        self.broken: deque[tuple[float, str]] = deque(
-            maxlen=_BROKEN
-        )  # when, and whose; until it is known why
+        self.broken: deque[tuple[float, str]] = deque(maxlen=_BROKEN)  # when, and whose; until it is known why
         self.unlooked: dict[Share, None] = {}  # those who used so much that what they wrote is worth a look
         self._wake = wake
         self._shares: dict[str, Share] = {}

@@ -134,10 +134,7 @@ class Watch:
             self._see_restart(state, asked_at)
             await self._see_interruptions(state)
             await self._see_progress()
-            if (
-                self.turns.stuck_since is not None
-                and self.turns.now() - self.turns.stuck_since >= self._stuck_s
-            ):
+            if self.turns.stuck_since is not None and self.turns.now() - self.turns.stuck_since >= self._stuck_s:
                 await self._end_stuck()
         except FreeholdError:
             pass  # sqld does not answer; its calls tell of that

@@ -61,11 +61,7 @@ def unmatched(expected: Mapping[Key, Row], ending: Mapping[Key, Row], columns: S
     found = []
     wanted = {key: tuple(row.get(column) for column in columns) for key, row in expected.items()}
     for key, values in sorted(wanted.items(), key=lambda item: item[1].count(None)):
-        same = (
-            values
-            if left[values]
-            else next((one for one in left if left[one] and _fits_in(values, one)), None)
-        )
+        same = values if left[values] else next((one for one in left if left[one] and _fits_in(values, one)), None)
         if same is None:
             found.append(key)
         else:

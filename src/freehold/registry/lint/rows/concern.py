@@ -39,9 +39,7 @@ def _takes(words: Sequence[str], *, has_search: bool) -> bool:
 
 def concerned(statements: Sequence[Parsed], schema: Schema) -> Set[str]:
     """The tables that the statements name, with what views, triggers and foreign keys tie to them."""
-    texts = {
-        name: other.shape for others in (schema.views, schema.triggers) for name, other in others.items()
-    }
+    texts = {name: other.shape for others in (schema.views, schema.triggers) for name, other in others.items()}
     owners = {name: trigger.table for name, trigger in schema.triggers.items()}
     contents = {name: search.content for name, search in search_tables(schema).items()}
     # A full-text table names the table of its rows in a string.
@@ -120,9 +118,7 @@ def may_shrink(one: Said, owner: str | None, schema: Schema) -> Set[str]:
                 named = words & schema.tables.keys()
                 reached |= named
                 gone |= named if words & _TAKING else set()
-        gone |= {
-            name for name, table in schema.tables.items() if gone & {key.parent for key in table.foreign_keys}
-        }
+        gone |= {name for name, table in schema.tables.items() if gone & {key.parent for key in table.foreign_keys}}
         reached |= gone
     return gone
 

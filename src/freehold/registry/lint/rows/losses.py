@@ -201,9 +201,7 @@ class _Watch:
             yield f"{len(gone)} of {len(start)} rows of {now.name} are deleted"
         for column in columns:
             other = [
-                key
-                for key in start
-                if key in ending and is_other(start[key].get(column), ending[key].get(column))
+                key for key in start if key in ending and is_other(start[key].get(column), ending[key].get(column))
             ]
             if other:
                 example = f"{start[other[0]].get(column)!r} to {ending[other[0]].get(column)!r}"
@@ -264,9 +262,7 @@ class _Watch:
     def _is_sync(other: Other, schema: Schema) -> bool:
         """Whether it keeps a full-text table in step, which is looked at by itself."""
         words = {unwrapped(word) for word in other.shape}
-        return any(
-            search.content == other.table and name in words for name, search in search_tables(schema).items()
-        )
+        return any(search.content == other.table and name in words for name, search in search_tables(schema).items())
 
     def _stale(self) -> Iterator[str]:
         """Full-text tables that found what was there, and no longer do."""

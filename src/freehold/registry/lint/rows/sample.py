@@ -136,10 +136,7 @@ class _Filling:
         if empty:
             self._force(tables, empty)
         return Sample(
-            self._start,
-            self._schema,
-            tuple(row for rows in self._made.values() for row in rows),
-            frozenset(empty),
+            self._start, self._schema, tuple(row for rows in self._made.values() for row in rows), frozenset(empty)
         )
 
     def _force(self, tables: Sequence[Table], empty: Set[str]) -> None:
@@ -209,9 +206,7 @@ class _Filling:
             to = key.parent_columns or self._schema.tables[key.parent].primary_key
             values.update({name: row.get(other) for name, other in zip(key.columns, to, strict=False)})
 
-    def _other(
-        self, columns: Sequence[Column], values: Values, number: int, given: Hints
-    ) -> dict[str, SqlValue]:
+    def _other(self, columns: Sequence[Column], values: Values, number: int, given: Hints) -> dict[str, SqlValue]:
         found = dict(values)
         for place, column in enumerate(columns):
             if self._random.random() < _SHARE:
@@ -278,9 +273,7 @@ def _insert(connection: sqlite3.Connection, table: Table, values: Values) -> boo
     names = ", ".join(map(quoted, values))
     places = ", ".join("?" * len(values))
     try:
-        connection.execute(
-            f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})", tuple(values.values())
-        )
+        connection.execute(f"INSERT INTO {quoted(table.name)} ({names}) VALUES ({places})", tuple(values.values()))
     except (sqlite3.Error, OverflowError):
         return False
     return True

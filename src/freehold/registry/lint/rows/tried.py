@@ -89,9 +89,7 @@ class _Trial:
         # Where the table of that name at the start is now; a dropped one is nowhere.
         self._place = {name: name for name in before.tables}
         self._start = {name: self._now(name) for name in before.tables}
-        self._expected = {
-            name: {key: dict(row) for key, row in rows.items()} for name, rows in self._start.items()
-        }
+        self._expected = {name: {key: dict(row) for key, row in rows.items()} for name, rows in self._start.items()}
         self._rewritten: dict[str, set[str]] = {}
 
     def run(self, parts: Sequence[Part]) -> Left:

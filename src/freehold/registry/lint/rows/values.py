@@ -81,9 +81,7 @@ def pool(column: Column, place: int, number: int, given: Hints) -> Sequence[SqlV
     """Whatever might be taken, where the value that was meant is not."""
     sizes = [int(size) for size in given.numbers if 0 < size < _WIDE]
     longer = [
-        text
-        for size in sizes
-        for text in (f"{number}{column.name}".ljust(size, "x")[:size], f"{number:0{size}}")
+        text for size in sizes for text in (f"{number}{column.name}".ljust(size, "x")[:size], f"{number:0{size}}")
     ]
     return [
         None, plain(column, place, number), edge(column, number), *given.texts, *given.numbers, *longer, *_SHAPES,
