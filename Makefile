@@ -117,7 +117,7 @@ figures: ## files, lines and imports of the source, with AGAINST=REV beside that
 	@$(PYTHON) scripts/figures.py $(AGAINST) .
 
 errors: $(VENV)/.dev ## write docs/errors.md from the classes of the errors
-	@$(BIN)/python -m scripts.errors_page
+	@$(BIN)/python -m scripts.errors
 
 clean: ## remove what setting up and testing made (never data/)
 	rm -rf $(VENV) $(CLIENTS) tests/e2e/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage .coverage.*

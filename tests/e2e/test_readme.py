@@ -183,7 +183,7 @@ def test_commands_within_sentences_exist(page: str) -> None:
             assert words[1:2] in [[], *([target] for target in targets)], code
         if words[0] == "freehold":
             command: click.Command = cli
-            for word in words[1:]:
+            for word in [word for word in words[1:] if word != "--help"]:
                 assert isinstance(command, click.Group), code
                 found = command.get_command(click.Context(command), word)
                 assert found is not None, code

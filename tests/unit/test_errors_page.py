@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from typing import get_args
 
-from scripts.errors_page import PAGE, every_error, page
+from scripts.errors import PAGE, every_error, page
 from testbed.servers import ROOT
 
 from freehold import errors

@@ -5,7 +5,7 @@ import tomllib
 
 import click
 import pytest
-from scripts.errors_page import every_error
+from scripts.errors import every_error
 from testbed.servers import ROOT
 
 import freehold

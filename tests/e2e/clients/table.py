@@ -1,5 +1,6 @@
 """The table of docs/clients.md."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 
 from testbed.servers import ROOT
@@ -23,7 +24,12 @@ def rendered(found: Mapping[str, Outcome]) -> str:
         for parts, cells in _together(name, outcome, notes):
             rows.append(f"| {title} | {'; '.join(parts)} | {' | '.join(cells)} |")
             title = ""
-    return "\n".join([*rows, "", *(f"{number}. {why}" for number, why in enumerate(notes, 1)), ""])
+    return "\n".join([*rows, "", *(_wrapped(f"{number}. {why}") for number, why in enumerate(notes, 1)), ""])
+
+
+def _wrapped(note: str) -> str:
+    """As wide as all pages."""
+    return textwrap.fill(note, 120, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False)
 
 
 def _together(name: str, outcome: Outcome, notes: list[str]) -> Iterator[tuple[list[str], tuple[str, ...]]]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Write docs/errors.md: every error that somebody may receive, from what its class declares.
+"""Write docs/errors.md: every error that someone may receive, from what its class declares.
 
-Usage: python -m scripts.errors_page
+Usage: python -m scripts.errors
 
 A class with a code of its own is on the page; the first paragraph of its docstring is what it means.
 
@@ -11,6 +11,7 @@ Example: make errors
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -186,4 +187,7 @@ def _numbers(found: Iterable[int]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    if "--help" in sys.argv:
+        print(__doc__)
+    else:
+        PAGE.write_text(page())
