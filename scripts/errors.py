@@ -36,8 +36,8 @@ Outside `/api/auth` every error is [RFC 9457](https://www.rfc-editor.org/rfc/rfc
 {"type": "about:blank", "title": "Conflict", "status": 409, "code": "published_migration_changed", "detail": "…"}
 ```
 
-`code` is for programs and never changes its meaning; `detail` says what happened and what to do. `faults` lists
-single faults where there may be several. A 5xx has a `request_id` to quote, a 503 a `Retry-After`. Inside `/api/auth`
+`code` is for programs and never changes its meaning; `detail` says what happened and what to do. If
+there may be several faults, `faults` lists each. A 5xx has a `request_id`, a 503 a `Retry-After`. Inside `/api/auth`
 errors are better-auth's `{code, message}`, and at `/db/<name>/` Hrana's; both are described below.
 
 """
@@ -46,8 +46,9 @@ _AUTH = """
 ## Inside `/api/auth`
 
 Errors here have better-auth's form: `{"code", "message"}`, with the codes that its clients know. A few have only a
-message. What cannot be done right now is a 503 with the code of the table above in capitals. A failed sign-in with a
-provider leads back to the app, which gets the reason in `?error=`: [social-sign-in.md](social-sign-in.md).
+message. If something cannot be done right now, the response is a 503 with the code from the table above, in capitals.
+A failed sign-in with a provider leads back to the app, which gets the reason in `?error=`:
+[social-sign-in.md](social-sign-in.md).
 
 """
 
@@ -62,7 +63,7 @@ runs:
 
 # SQLite's, Hrana's and sqld's own, which no class of ours declares.
 _DATABASE_ROWS = (
-    ("`SQL_PARSE_ERROR`, `SQL_NO_STATEMENT`, `SQL_MANY_STATEMENTS`", "Not one SQL statement."),
+    ("`SQL_PARSE_ERROR`, `SQL_NO_STATEMENT`, `SQL_MANY_STATEMENTS`", "The text is not exactly one SQL statement."),
     ("`ARGS_INVALID`, `ARGS_BOTH_POSITIONAL_AND_NAMED`", "The arguments do not match the parameters."),
     (
         "`SQLITE_CONSTRAINT`, `SQLITE_BUSY`, `SQLITE_READONLY`, `SQLITE_ERROR`, …",
@@ -95,8 +96,8 @@ _COMMANDS = """
 ## On the command line
 
 Commands print the message without the code, and exit with 1 (negative result, or some failed), 2 (wrong usage), 3
-(invalid settings) or 4 (unreachable). With `--json`, the code is printed with the message. In addition to the first
-table there are:
+(invalid settings) or 4 (unreachable). With `--json`, commands that take several tenants print the code with the
+message. In addition to the first table there are:
 
 """
 

@@ -194,7 +194,7 @@ class CodeExpired(InvalidInput):
 
 
 class TooManyTries(Forbidden):
-    """There were too many wrong one-time codes: even the correct one is now void here."""
+    """There were too many wrong one-time codes: from this network, even the correct one is now refused."""
 
     message = "Too many attempts"
     remedy = "Ask for another one."
@@ -258,7 +258,7 @@ class EmailVerified(InvalidInput):
 
 
 class SessionNotFresh(Forbidden):
-    """The sign-in was more than a day ago, which is too long for something this serious."""
+    """The sign-in was too long ago for this (by default, more than a day: `SESSION_FRESH_S`)."""
 
     message = "Session is not fresh"
     remedy = "Sign in again. `delete-user` says 400 `SESSION_EXPIRED` instead, as better-auth does."
@@ -278,7 +278,7 @@ class NoSuchField(InvalidInput):
 
 
 class CannotBanYourself(InvalidInput):
-    """You are banning yourself, which would lock you out."""
+    """You tried to ban yourself, which would lock you out."""
 
     message = "You cannot ban yourself"
     remedy = "Ask another administrator."
@@ -286,7 +286,7 @@ class CannotBanYourself(InvalidInput):
 
 
 class CannotRemoveYourself(InvalidInput):
-    """You are removing yourself through the administrators' route."""
+    """You tried to remove yourself through the administrators' route."""
 
     message = "You cannot remove yourself"
     remedy = "Delete your own account with `delete-user`."

@@ -42,7 +42,8 @@ class _Rate(click.ParamType[tuple[int, int]]):
 def api_keys() -> None:
     """Manage API keys, with scopes and limits that users cannot set.
 
-    Users create their own keys with the official client; those read their owner's database, 1000 times a day.
+    Users create their own keys with the official client. Such keys read their owner's database, up to 1000 times a
+    day.
     """
 
 
@@ -64,9 +65,11 @@ Examples:
     help="What the key may do; can be repeated. Default: databases:read.",
 )
 @click.option("--days", type=click.IntRange(1, 365), help="Days until the key expires; never by default.")
-@click.option("--limit", type=_Rate(), default="1000/86400", show_default=True, help="How often it may be used.")
-@click.option("--uses", type=click.IntRange(1), help="How often it may be used in total.")
-@click.option("--refill", type=_Rate(), help="Restore this many uses, every this many seconds.")
+@click.option(
+    "--limit", type=_Rate(), default="1000/86400", show_default=True, help="Uses allowed per period, as USES/SECONDS."
+)
+@click.option("--uses", type=click.IntRange(1), help="How many times it may be used in total.")
+@click.option("--refill", type=_Rate(), help="Uses to add back, and how often: USES/SECONDS.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @async_command
 async def create(

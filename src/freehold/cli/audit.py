@@ -44,7 +44,7 @@ Examples:
 @click.option("--until", help="Before this UTC timestamp.")
 @click.option("--after", type=click.IntRange(min=0), default=0, metavar="SEQ", help="Continue after this entry.")
 @click.option("--limit", type=click.IntRange(min=1), help="At most this many; all by default.")
-@click.option("--last", type=click.IntRange(1, 10_000), help="Only the newest this many.")
+@click.option("--last", type=click.IntRange(1, 10_000), help="Only this many of the newest entries.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for programs.")
 @async_command
 async def list_(

@@ -84,7 +84,7 @@ async def copy(to: str, token_file: Path | None, dry_run: bool, as_json: bool) -
     epilog="""\b
 Examples:
   freehold central reopen
-  freehold central reopen --yes   # although the copy is whole and may be in use
+  freehold central reopen --yes   # even if the copy is complete and may be in use
 """
 )
 @click.option("--yes", is_flag=True, help="Also if the copy is complete: what was written to it since stays there.")

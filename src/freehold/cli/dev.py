@@ -38,7 +38,7 @@ Examples:
   eval "$(freehold dev turso --print)"   # sets the variables in this shell, and starts nothing
 
 \b
-Make things go wrong, for the next creation or for half of all calls:
+Simulate faults, for the next creation or for half of all calls:
   curl http://127.0.0.1:8081/__faults -H 'Authorization: Bearer dev' -d '{"faults": [
     {"kind": "drop_after", "method": "POST", "path": "*/databases", "times": 1}]}'
   curl http://127.0.0.1:8081/__faults -H 'Authorization: Bearer dev' -d '{"seed": 7, "faults": [
@@ -155,7 +155,7 @@ async def sqld(*, given: str | None, only_print: bool, as_json: bool) -> int:
     # Whatever the environment says of another sqld does not count here.
     given_settings = command_settings(TENANT_PROVIDER="local", DATABASE_URL="", DATABASE_AUTH_TOKEN="")
     folder = given_settings.data_dir / "sqld"
-    told = Invalidations(folder)
+    told = SharedVariables(folder)
     if only_print:
         _print(await asyncio.to_thread(told.read), as_json=as_json)
         return EXIT_DONE
@@ -193,7 +193,7 @@ def _print_variables(port: int, organization: str, token: str, *, as_json: bool)
     _print(variables, as_json=as_json)
 
 
-class Invalidations:
+class SharedVariables:
     """The variables of the `dev sqld` that runs on a folder, for other commands; only its owner reads them."""
 
     def __init__(self, folder: Path) -> None:

@@ -27,7 +27,7 @@ Examples:
 async def create(users: tuple[str, ...], *, pending: bool, dry_run: bool, as_json: bool) -> int:
     """Create an empty database for users who have none.
 
-    For a USER, by id or address, whose database was deleted, or who never had one: a new, empty one at the newest
+    A USER (id or address) whose database was deleted, or who never had one, gets a new, empty one at the newest
     version. `freehold tenants restore` fills it from an export, and creates one if there is none. The tokens and
     address of the deleted one stay invalid. A user who has a database keeps it.
     """

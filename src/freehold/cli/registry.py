@@ -63,7 +63,7 @@ async def status(*, folder: Path | None, with_census: bool, service: str | None,
     tenants by the version last seen in their ledgers, users by the oldest app among their devices.
 
     With --at it pulls like an app and verifies checksums, chain, signature and expiry; the exit code is 1 if anything
-    does not match. It trusts the key that signs there: apps have it pinned.
+    does not match. It trusts whichever key signs there; apps have theirs pinned.
     """
     if service is not None and with_census:
         raise click.UsageError("--census counts in the central database; --at asks a service that tells it nobody")

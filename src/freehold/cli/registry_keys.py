@@ -44,7 +44,7 @@ Examples:
     "--form",
     type=click.Choice(["2", "3"]),
     default="3",
-    help="2 for a service from before releases had parts; 3 by default.",
+    help="Format of the release; 2 for a service that does not support parts yet, 3 by default.",
 )
 @async_command
 async def sign(folder: Path | None, key_file: Path, days: int, form: str) -> int:

@@ -52,7 +52,7 @@ Examples:
 @click.option(
     "--signed",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The output of `freehold registry sign`; no key is needed here then.",
+    help="The output of `freehold registry sign`; with it, no key is needed here.",
 )
 @click.option(
     "--to",
@@ -66,7 +66,7 @@ Examples:
     help="Sign what is published again, with a counter above all earlier ones; for use after restoring a backup.",
 )
 @click.option(
-    "--force", is_flag=True, help="Publish contract migrations although older apps are live; this is recorded."
+    "--force", is_flag=True, help="Publish contract migrations even if older apps are still in use; this is recorded."
 )
 @JSON
 @async_command

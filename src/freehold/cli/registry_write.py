@@ -74,7 +74,7 @@ Examples:
     "--min-app",
     default="",
     metavar="VERSION",
-    help="Write what takes something away, as a contract migration; the oldest app that works without it.",
+    help="Write removals, too, as a contract migration; VERSION is the oldest app that works without it all.",
 )
 @click.option(
     "--rename",

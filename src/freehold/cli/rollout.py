@@ -30,10 +30,10 @@ def _workers(verb: Any) -> Any:
         type=click.FloatRange(1, 600),
         default=15.0,
         show_default=True,
-        help="Seconds that a killed worker keeps others from its tenants.",
+        help="Seconds until others may take over the tenants of a killed worker.",
     )
     most = click.option(
-        "--concurrency", type=click.IntRange(1, 256), default=16, show_default=True, help="At the most."
+        "--concurrency", type=click.IntRange(1, 256), default=16, show_default=True, help="Tenants at once, at most."
     )
     return most(lease(verb))
 
@@ -42,7 +42,12 @@ def _shape(verb: Any) -> Any:
     """The options that say what a rollout is like."""
     for option in reversed(
         [
-            click.option("--to", type=click.IntRange(min=1), metavar="VERSION", help="The newest by default."),
+            click.option(
+                "--to",
+                type=click.IntRange(min=1),
+                metavar="VERSION",
+                help="Version to migrate to; the newest by default.",
+            ),
             click.option(
                 "--wave",
                 "waves",

@@ -29,7 +29,7 @@ Examples:
 @click.argument("tenants", metavar="[TENANT]...", nargs=-1)
 @click.option("--failed", is_flag=True, help="Tenants that failed after some of several migrations.")
 @click.option("--all", "everybody", is_flag=True, help="All tenants that it has changed.")
-@click.option("--rollout", "rollout_id", metavar="ROLLOUT", help="The newest by default.")
+@click.option("--rollout", "rollout_id", metavar="ROLLOUT", help="Which rollout; the newest by default.")
 @click.option("--dry-run", is_flag=True, help="Show which tenants would be taken back, and change nothing.")
 @_YES
 @as_json_option

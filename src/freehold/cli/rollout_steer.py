@@ -32,7 +32,10 @@ Examples:
 @click.option("--reason", default="paused by an operator", metavar="TEXT", help="Shown by `status`.")
 @async_command
 async def pause(rollout_id: str | None, reason: str) -> int:
-    """Pause a rollout: no more tenants start, those in progress finish. A pause keeps its first reason."""
+    """Pause a rollout: no more tenants start, those in progress finish.
+
+    If it is already paused, the first reason is kept.
+    """
     async with command_services() as services:
         found = (await services.rollouts.progress(rollout_id)).rollout
         if found.state is RolloutState.PAUSED:
@@ -43,9 +46,9 @@ async def pause(rollout_id: str | None, reason: str) -> int:
 
 @click.command(epilog="\b\nExample:\n  freehold rollout retry --failed && freehold rollout resume --wait")
 @which
-@click.option("--failed", is_flag=True, help="Those that failed.")
+@click.option("--failed", is_flag=True, help="Tenants that failed.")
 @click.option("--drifted", is_flag=True, help="Tenants that had drifted, once they are repaired.")
-@click.option("--restored", is_flag=True, help="Those that were taken back.")
+@click.option("--restored", is_flag=True, help="Tenants that were taken back.")
 @as_json_option
 @async_command
 async def retry(rollout_id: str | None, *, failed: bool, drifted: bool, restored: bool, as_json: bool) -> int:

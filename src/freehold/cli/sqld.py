@@ -48,7 +48,7 @@ async def sqld(
     """Run the tenants' sqld and restart it whenever it ends, until stopped.
 
     All its limits are set, and the only environment variable that it gets is SQLD_ADMIN_KEY, which protects its admin
-    port and the supervisor's. SQLD_MEMORY_MB limits its memory. Only the service may reach the addresses.
+    port and the supervisor's. SQLD_MEMORY_MB limits its memory. Let only the service reach these addresses.
     """
     from freehold.log import configure_logging
     from freehold.providers.sqld.process.run import SqldOptions, find_sqld

@@ -67,7 +67,7 @@ async def list_(state: str | None, limit: int | None, after: str, as_json: bool)
     """List tenants by id, with the reason if the last attempt to create the database failed or if they are suspended.
     Forks belong to no user and have no e-mail address.
 
-    They are read and printed page by page, however many there are. Exit code 0 even when there are none.
+    Tenants are read and printed page by page, however many there are. Exit code 0 even when there are none.
     """
     async with command_listing() as listing:
         found = listing.each_with_email(after=after, limit=limit, state=None if state is None else TenantState(state))

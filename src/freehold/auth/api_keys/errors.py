@@ -21,14 +21,14 @@ class TooManyApiKeys(InvalidInput):
 
 
 class BadApiKeyName(InvalidInput):
-    """The name of an API key has 1 to 32 characters."""
+    """The name of an API key must have 1 to 32 characters."""
 
     remedy = "Choose another name."
     better_auth = BetterAuth("INVALID_NAME_LENGTH", "The name length is either too large or too small.")
 
 
 class BadApiKeyPrefix(InvalidInput):
-    """The prefix of an API key has letters, digits, `_` and `-` only."""
+    """The prefix of an API key may contain only letters, digits, `_` and `-`."""
 
     message = "a prefix has letters, digits, `_` and `-`"
     remedy = "Choose another prefix."
@@ -39,14 +39,14 @@ class BadApiKeyPrefix(InvalidInput):
 
 
 class ApiKeyPrefixTooLong(InvalidInput):
-    """The prefix of an API key has 32 characters at most."""
+    """The prefix of an API key must have at most 32 characters."""
 
     remedy = "Choose another prefix."
     better_auth = BetterAuth("INVALID_PREFIX_LENGTH", "The prefix length is either too large or too small.")
 
 
 class ApiKeyLifeTooShort(InvalidInput):
-    """An API key is valid for a day at least."""
+    """An API key must be valid for at least a day."""
 
     message = "a key lives for a day or more"
     remedy = "Choose a later expiry."
@@ -54,7 +54,7 @@ class ApiKeyLifeTooShort(InvalidInput):
 
 
 class ApiKeyLifeTooLong(InvalidInput):
-    """An API key is valid for a year at most."""
+    """An API key may be valid for at most a year."""
 
     message = "a key lives for a year or less"
     remedy = "Choose an earlier expiry, or none."

@@ -224,7 +224,7 @@ class ServerOnly(InvalidInput):
 
 
 class BadVerificationLink(Unauthenticated):
-    """The link that should verify an address is forged, was used, or is void since the account has changed."""
+    """The link to verify an address is forged, already used, or void because the account has changed."""
 
     message = "Invalid token"
     remedy = "Ask for another one."
@@ -256,7 +256,7 @@ class UserOfCodeGone(InvalidInput):
 
 
 class SessionTooOld(InvalidInput):
-    """The sign-in was more than a day ago, which is too long to delete the account."""
+    """The sign-in was too long ago to delete the account (by default, more than a day: `SESSION_FRESH_S`)."""
 
     message = "Session expired. Re-authenticate to perform this action."
     remedy = "Sign in again, or send the password."
