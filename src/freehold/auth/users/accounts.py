@@ -142,9 +142,7 @@ class Accounts:
         one_time_use = await self.links.find("delete-account", token)
         user_id, _, stamp = one_time_use.value.partition(":")
         found = await self.store.find_credential_of(asking.user_id)
-        if found is None or user_id != asking.user_id:
-            raise BadLink
-        if not hmac.compare_digest(stamp, self._stamp(found)):
+        if found is None or user_id != asking.user_id or not hmac.compare_digest(stamp, self._stamp(found)):
             raise BadLink
         if not await self.store.delete_user(asking.user_id, self.auth.clock(), asking.session_id, one_time_use):
             raise BadLink  # it was used at the same time

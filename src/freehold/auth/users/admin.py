@@ -24,7 +24,7 @@ from freehold.auth.service import Auth
 from freehold.auth.sessions.sessions import signed_in_by
 from freehold.auth.types import USER_ROLE, Client, NewUser, Session, SignedIn, User
 from freehold.auth.users.admin_types import NO_REASON, CreatedUser, Search, UserEdit, UserFilter, UserPage, UserQuery
-from freehold.dates import from_iso, to_iso
+from freehold.dates import to_iso
 from freehold.errors import NotFound
 
 # What the administration of users needs of the central database.
@@ -229,7 +229,7 @@ class UserAdmin:
         if user.is_admin:
             raise AdminsActAsThemselves
         now = self.auth.clock()
-        if user.banned and (user.ban_expires is None or from_iso(user.ban_expires) > now):
+        if user.is_banned_at(now):
             raise Banned
         session = replace(
             self.auth.new_session(user.user_id, client, now, remember=False),

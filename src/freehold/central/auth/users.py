@@ -180,7 +180,7 @@ async def _require_still_welcome(db: AsyncConnection, new: Session, email: str, 
     who = found.user
     if email and who.email != email:
         raise NotFound("the user has another address by now")
-    if who.banned and (who.ban_expires is None or who.ban_expires > new.created_at):
+    if who.is_banned_at(from_iso(new.created_at)):
         raise Banned
     return who
 
