@@ -43,7 +43,7 @@ Kind = Literal[
 
 
 Where = Literal["http", "cli", "sdk"]
-"""Who meets it: clients of the service, or only people at the command line, or only apps, through the SDK."""
+"""Where it can occur: in the service, at the command line only, or in the SDK only."""
 
 
 class BetterAuth(NamedTuple):

@@ -19,7 +19,7 @@ import aiohttp
 from testbed.hostile.attacks import Attack, all_attacks
 from testbed.hostile.tenant import Hostile, StrictTarget
 
-# Each person does so many things at once: somebody who waits for an endless statement is not busy.
+# Each person does this many things at once: someone who waits for an endless statement is not busy.
 _HANDS = 2
 _LONGER_S, _MOST_TIMES = 15.0, 6
 

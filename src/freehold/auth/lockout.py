@@ -1,8 +1,8 @@
 """Delays after wrong passwords, for an address from one place, and for an address from anywhere.
 
 From one place (a client's network address) five wrong passwords are free; each further one doubles a delay, from
-fifteen seconds up to a quarter of an hour. That stops guessing, and locks nobody out who is elsewhere. Who has many
-places to guess from meets the second count: fifty wrong ones for the address, then a delay of up to a minute for
+fifteen seconds up to a quarter of an hour. That stops guessing, and locks nobody out who is elsewhere. Someone with
+many places to guess from meets the second count: fifty wrong ones for the address, then a delay of up to a minute for
 everyone whom the address has not signed in from before. So no attacker keeps the owner out for long.
 
 An address that nobody has is counted like any other: what is told depends on what was tried, never on who exists.

@@ -107,7 +107,7 @@ class Central:
         return draft(event, current_origin(), to_iso(self.now()))
 
     def has_authenticated(self, seq: int, newest_hash: str, found: str) -> bool:
-        """Whether this is the seal of a head of the audit trail, made with our key."""
+        """Whether this is the MAC of a head of the audit trail, made with our key."""
         return is_authentic(self.mac_key, seq, newest_hash, found)
 
     async def check(self) -> None:

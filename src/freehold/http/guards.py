@@ -63,7 +63,7 @@ async def provide_database_caller(
 
 
 async def key_holder(scope: Scope, api_keys: ApiKeys, api_key: str) -> KeyHolder:
-    """Who shows this API key; what it may do is still to be asked.
+    """The holder of this API key; whether it may do what is asked is for the caller to check.
 
     Raises:
         Unauthenticated: the key is not valid (any more).

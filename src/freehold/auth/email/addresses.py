@@ -61,7 +61,7 @@ class EmailAddresses:
     async def mail_link(
         self, email: str, callback_url: str, language: Language, source: str, asking: SignedIn | None
     ) -> None:
-        """Mail a link that verifies the address. Who is not signed in learns nothing about it.
+        """Mail a link that verifies the address. A caller who is not signed in learns nothing about it.
 
         Raises:
             InvalidEmail: not an address.

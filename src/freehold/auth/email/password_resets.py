@@ -68,7 +68,7 @@ class PasswordResets:
         await self._owner(await self.links.find("reset-password", token))
 
     async def reset_by_link(self, token: str, password: str, language: Language = "en") -> None:
-        """Set the password; all sessions and API keys end. Who has read the mail owns the address: it is proved.
+        """Set the password; all sessions and API keys end. Reading the mail proves the address.
 
         The link works once, and not at all after address or password have changed.
 

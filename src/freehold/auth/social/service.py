@@ -116,7 +116,7 @@ class SocialStore(Protocol):
 class Secrets:
     """Derives what a try needs from its state, so that nothing secret is stored meanwhile.
 
-    Who reads the central database learns a hash of the state; who sees the state, in some URL, lacks the key.
+    Anyone who reads the central database learns a hash of the state; anyone who sees the state in a URL lacks the key.
     """
 
     key: bytes

@@ -82,7 +82,7 @@ _ADMIN_MAY: Mapping[str, frozenset[str]] = {
 
 
 def may(roles: str, wanted: Permissions) -> bool:
-    """Whether one of the roles, joined by commas, allows all of this. Who wants nothing may not."""
+    """Whether one of the roles, joined by commas, allows all of this; never when nothing is asked."""
     if ADMIN_ROLE not in (role.strip() for role in roles.split(",")) or not wanted:
         return False
     return all(_ADMIN_MAY.get(resource, frozenset()).issuperset(actions) and resource in _ADMIN_MAY

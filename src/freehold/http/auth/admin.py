@@ -250,7 +250,7 @@ class AdminEndpoints:
     async def _asking(
         self, request: Asked, fields: Sequence[Field], resource: str, action: str
     ) -> tuple[SignedIn, dict[str, Any]]:
-        """Who asks and may do this, and these fields of the body."""
+        """The caller, who may do this, and these fields of the body. Raises a refusal."""
         values = read(await self.edge.accept(request), *fields)
         return await self._admitted(request.scope, resource, action), values
 

@@ -62,14 +62,14 @@ class AuthContext:
         refuse_strange_redirects(request.scope, None, self.auth.origins)
 
     async def signed_in(self, scope: Scope) -> SignedIn:
-        """Who asks. Raises a refusal (401) if nobody is signed in."""
+        """The signed-in caller. Raises a refusal (401) if nobody is signed in."""
         found = await self.maybe_signed_in(scope)
         if found is None:
             raise SignedOut
         return found
 
     async def asking(self, request: Asked, fields: Iterable[Field]) -> tuple[SignedIn, dict[str, Any]]:
-        """Who asks, and these fields of the body, which better-auth checks first.
+        """The signed-in caller, and these fields of the body, which better-auth checks first.
 
         Raises as `accept`, `check` and `signed_in`.
         """

@@ -1,8 +1,8 @@
 """Who may run statements on sqld, and how many at once: as many as there are cores, shared fairly between tenants.
 
 sqld runs what it gets, all at once: 32 endless statements of one guest stop everyone. So calls wait here for their
-turn. Who used least lately goes first, and one tenant never has all places. A call that was broken off keeps its
-place until sqld is known to have ended it (`linger`), and nothing new of that tenant begins meanwhile.
+turn. The tenant who used least lately goes first, and one tenant never has all places. A call that was broken off keeps
+its place until sqld is known to have ended it (`linger`), and nothing new of that tenant begins meanwhile.
 
 For the event loop's thread. `wake` is called when `tick` should be, some times a second, until `is_busy` is over.
 """
