@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from testbed.servers import Service
 
 from freehold.log import get_logger
@@ -21,8 +22,14 @@ _SLOW = (
     *("test_fresh_clone", "test_connections", "test_large_schemas", "test_rollout_campaign"),
     *("test_sqlalchemy_suite", "test_ci_recipe", "test_sqld_many", "test_fault_campaign", "test_sqld_limits"),
     *("test_sqld_service", "test_tenant_life", "test_migrating_clients", "test_repair", "test_bench", "test_ready"),
+    *("test_readme", "test_view_bombs", "test_engine_stall", "test_sqld_crashes", "test_sql_reading", "test_clients"),
 )
 _NO_AUTHORITY = Path(__file__).with_name("no_authority.pem")
+
+
+# Hypothesis measures time as well, and would fail what is slow on a busy machine only.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
