@@ -6,13 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python scripts/install.py
 # What a worker has compiled the others need not, although containers often say otherwise.
-PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
+PYTEST := env -u PYTHONDONTWRITEBYTECODE -u MAKEFLAGS $(BIN)/python -m pytest
 # Half a .venv, left by a set-up that was stopped, is completed.
 HAS_PIP := $(BIN)/python -m pip --version >/dev/null 2>&1
 # Many tests wait for processes that they start, so there are more workers than cores. PYTEST_ARGS adds to the command,
 # e.g. `make test PYTEST_ARGS="-k ledger"`.
 PYTEST_ARGS ?=
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(2 * (os.cpu_count() or 1) + 1, 16))')
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(3 * (os.cpu_count() or 1) + 1, 16))')
 # Words of it that leave it with all tests; any other may choose among them.
 CHOSEN = $(filter-out -q -v -vv -x -s --tb=% --durations=% --color=%,$(PYTEST_ARGS))
 # As in `make campaign CAMPAIGN_ARGS="--people 60 --seed 3"`.
@@ -24,6 +24,8 @@ BENCH_ARGS ?=
 AGAINST ?=
 
 .DEFAULT_GOAL := help
+# What a target needs is installed side by side.
+MAKEFLAGS += --jobs=3
 .PHONY: help run run-sqld demo test unit coverage figures errors dialect clients campaign hostile lint format types typecheck bench clean lock
 
 help: ## list the targets

@@ -11,8 +11,8 @@ from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles
 from freehold.providers.sqlite.limits import EngineLimits, Limits
 
-# Nothing interrupts it: some seconds of comparing zeros with zeros.
-_STUCK = "SELECT instr(zeroblob(900000) || x'01', zeroblob(450000) || x'02')"
+# Nothing interrupts it: more than a second of comparing zeros with zeros.
+_STUCK = "SELECT instr(zeroblob(600000) || x'01', zeroblob(300000) || x'02')"
 _LIMITS = Limits(statement_s=0.2, request_s=0.2)
 
 

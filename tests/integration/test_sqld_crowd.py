@@ -22,7 +22,7 @@ _CALLS: tuple[tuple[str, Any], ...] = (
     ("v3/cursor", {"batch": {"steps": [{"stmt": {"sql": ENDLESS}}]}}),
     ("v3/cursor", {"batch": {"steps": [{"stmt": {"sql": _ROWS}}]}}),
 )
-_SECONDS = 6.0
+_SECONDS = 4.0
 
 
 async def _one(caller: Caller) -> list[list[Any]]:

@@ -148,7 +148,7 @@ async def test_endless_statements_of_some_do_not_stop_the_others(behind: Served,
     attack = asyncio.create_task(keep_asking(hostile, each, is_over))
     try:
         await until(lambda: behind.provider.watch.turns.held >= 2)
-        longest_s = await slowest_s(other, 20)
+        longest_s = await slowest_s(other, 8)
         most = behind.provider.watch.turns.limit
         assert behind.provider.watch.turns.held <= most == 3
     finally:
