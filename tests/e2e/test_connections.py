@@ -13,7 +13,7 @@ from testbed.servers import Service
 
 from tests.e2e.people import Person, run_sql, sign_up
 
-HEAD_S, BODY_S = 3, 4
+HEAD_S, BODY_S = 5, 4
 LINE = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 
 
