@@ -1,7 +1,7 @@
-"""Answers as the driver reads them: the shapes of `protocol`, with values that are Python's once decoded.
+"""Answers as the driver reads them: the shapes of `protocol`, with values decoded to Python's.
 
-Decoding is most of the work for a large result, so it is done in C and a large one in pieces: the event loop
-gets a turn in between.
+Decoding is most of the work for a large result, so it is done in C, and a large result is decoded in pieces so that
+the event loop gets a turn in between.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ class _Null(Struct, tag="null", gc=False):
 
 
 class _Integer(Struct, tag="integer", gc=False):
-    value: int  # a decimal string on the wire; the decoder below is told to read it
+    value: int  # a decimal string on the wire, which the decoders below accept (`strict=False`)
 
 
 class _Float(Struct, tag="float", gc=False):
     value: float | None
 
     def __post_init__(self) -> None:
-        if self.value is None:  # an infinity; JSON has none, and the server does not tell its sign
+        if self.value is None:  # an infinity: JSON has none, and the server does not send its sign
             self.value = math.nan
 
 
@@ -60,7 +60,7 @@ Cell = _Null | _Integer | _Float | _Text | _Blob
 
 
 class Result(Struct, Generic[R]):
-    """What one statement gave. The driver's callers see tuples of Python values as rows."""
+    """The result of one statement. The driver's callers see each row as a tuple of Python values."""
 
     cols: tuple[Col, ...] = ()
     rows: list[R] = []
@@ -73,7 +73,7 @@ class _Execute(Struct, Generic[R], tag="execute"):
 
 
 class BatchResult(Struct, Generic[R]):
-    """One entry a step in both lists; a step that was skipped has None in both."""
+    """One entry per step in both lists; a step that was skipped has None in both."""
 
     step_results: list[Result[R] | None]
     step_errors: list[Error | None]
@@ -106,12 +106,12 @@ class _Answer(Struct, Generic[R]):
 
 
 Rows = tuple[Value, ...]
-# What one request of a pipeline gave.
+# The result of one request of a pipeline.
 Outcome = Result[Rows] | BatchResult[Rows] | bool | Error | None
 
 
 class Answer(Struct, frozen=True):
-    """Answer to a pipeline: an outcome for each request, and how to go on."""
+    """Answer to a pipeline: an outcome for each request, and how to continue the stream."""
 
     outcomes: list[Outcome]
     baton: str | None
@@ -128,20 +128,21 @@ async def read_answer(body: bytes) -> Answer:
     """Decode a pipeline's answer.
 
     Raises:
-        Unreachable: it is no Hrana; whether the requests ran is unknown.
+        Unreachable: it is not Hrana; whether the requests ran is unknown.
     """
     try:
         if len(body) < _LARGE_BYTES:
             answer = _cells.decode(body)
             for result in _results(answer):
                 result.rows = [tuple(map(_value, row)) for row in result.rows]
-            return Answer([_outcome(one) for one in answer.results], answer.baton, answer.base_url)
-        return await _read_large(body)
+        else:
+            answer = await _read_large(body)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise Unreachable(f"the database's answer is not Hrana: {error}", "HRANA_PROTO_ERROR") from error
+    return Answer([_outcome(one) for one in answer.results], answer.baton, answer.base_url)
 
 
-async def _read_large(body: bytes) -> Answer:
+async def _read_large(body: bytes) -> _Answer[Any]:
     answer = _raw.decode(body)
     for result in _results(answer):
         rows: list[Any] = []
@@ -150,7 +151,7 @@ async def _read_large(body: bytes) -> Answer:
             rows += [tuple(map(_value, _row.decode(one))) for one in piece]
             await asyncio.sleep(0)
         result.rows = rows
-    return Answer([_outcome(one) for one in answer.results], answer.baton, answer.base_url)
+    return answer
 
 
 def _results(answer: _Answer[Any]) -> Iterator[Result[Any]]:

@@ -1,4 +1,4 @@
-"""Python statements and arguments as Hrana sends them."""
+"""Converts Python statements and arguments to Hrana's."""
 
 import base64
 import math
@@ -18,15 +18,15 @@ _PREFIXES = ":@$"
 
 
 class _Infinite(Exception):
-    """JSON cannot carry the value; the statement has to be written another way."""
+    """JSON cannot carry the value, so it must be written into the statement."""
 
 
 def to_stmt(stmt: InStatement, args: InArgs = None) -> Stmt:
-    """The Hrana statement for one in any form that the client takes.
+    """The Hrana statement for one in any form that the client accepts.
 
     Raises:
-        TypeError: an argument of a type that SQL does not have.
-        OverflowError: an integer of more than 64 bits.
+        TypeError: an argument has a type that SQL does not have.
+        OverflowError: an integer has more than 64 bits.
     """
     if not isinstance(stmt, str):
         given = Statement.convert(stmt, args)
@@ -42,7 +42,7 @@ def to_stmt(stmt: InStatement, args: InArgs = None) -> Stmt:
 
 
 def to_value(value: InValue) -> Value:
-    """The Hrana value for a Python one; NaN is NULL, as SQLite has it."""
+    """The Hrana value for a Python one; NaN becomes NULL, as in SQLite."""
     make = _BY_TYPE.get(type(value))
     return make(value) if make is not None else _unusual(value)
 
@@ -98,7 +98,7 @@ _BY_TYPE: dict[type, Callable[..., Value]] = {
 
 
 def _with_infinities(sql: str, args: Iterable[InValue] | Mapping[str, InValue]) -> Stmt:
-    """The infinities stand in the SQL, as `coalesce(?, 9e999)` with NULL for the argument."""
+    """The statement with its infinities in the SQL, as `coalesce(?, 9e999)` with NULL for the argument."""
     if isinstance(args, Mapping):
         named = {name.lstrip(_PREFIXES): value for name, value in args.items()}
         literals = {name: _literal(value) for name, value in named.items() if _is_infinite(value)}
@@ -110,13 +110,13 @@ def _with_infinities(sql: str, args: Iterable[InValue] | Mapping[str, InValue]) 
 
 
 def _inlined(sql: str, literals: Mapping[str, str]) -> str:
-    """`sql` with the variables in `literals`, by number or by name, given that value when they are NULL."""
+    """`sql` in which each variable in `literals`, by number or by name, takes that value when it is NULL."""
     parts: list[str] = []
     numbers: dict[str, int] = {}
     done = largest = 0
     for start, end in variables(sql):
         text = sql[start:end]
-        # Numbered as SQLite does: `?` is one more than the largest so far, a name keeps its first number.
+        # Numbered as in SQLite: `?` is one more than the largest so far, a name keeps its first number.
         if numbered := re.fullmatch(r"\?(\d*)", text):
             number = int(numbered[1] or largest + 1)
         else:

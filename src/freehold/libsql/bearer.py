@@ -1,4 +1,4 @@
-"""The token that a database is called with: a value, or what gives one when it is needed."""
+"""The token sent to a database: a value, or a function that returns one when it is needed."""
 
 import asyncio
 import inspect
@@ -10,7 +10,7 @@ Token = str | Callable[[], str | Awaitable[str]] | None
 
 
 class Bearer:
-    """Keeps the token that was given until the server refuses it; then a new one is asked for, once for all."""
+    """Keeps the last token until the server refuses it, then asks for a new one, once for all waiting requests."""
 
     def __init__(self, source: Token, *, keep: bool = True) -> None:
         self._source = source
@@ -20,11 +20,11 @@ class Bearer:
 
     @property
     def can_renew(self) -> bool:
-        """Whether asking again may give another one."""
+        """Whether asking again may return another token."""
         return callable(self._source)
 
     async def get(self, *, refused: str | None = None) -> str:
-        """The token, "" for none. `refused` is one that is no good any more."""
+        """The token, or "" for none. `refused` is one that the server no longer accepts."""
         if not callable(self._source):
             return self._token or ""
         if not self._keep:

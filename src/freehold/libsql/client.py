@@ -1,4 +1,4 @@
-"""The driver's front door: a client for a URL, and the one for a database behind HTTP."""
+"""The driver's entry point: `create_client` for any URL, and the client for a database behind HTTP."""
 
 from collections.abc import Callable, Sequence
 from weakref import WeakSet
@@ -47,11 +47,11 @@ def create_client(
     missing_grace_s: float = 0.0,
     session: aiohttp.ClientSession | None = None,
 ) -> Client:
-    """A client for `libsql:`, `https:`, `http:`, `wss:`, `ws:` (both spoken to over HTTP) or `file:`.
+    """Return a client for `libsql:`, `https:`, `http:`, `wss:`, `ws:` (the last two over HTTP as well) or `file:`.
 
-    Nothing is sent or opened yet. `auth_token` may be what gives one, awaitable or not; it is asked again when the
-    server refuses the last one. `missing_grace_s` is for a database that is known to exist, on a server that may
-    not have it at hand: how long a "not found" is asked again. A `session` given here is shared, and not closed.
+    Nothing is sent or opened yet. `auth_token` may be a function that returns one, async or not; it is called again
+    when the server refuses the last token. `missing_grace_s` is for a database that is known to exist, on a server
+    that may not have it ready: how long to retry after "not found". A `session` given here is shared, and not closed.
 
     Raises:
         LibsqlError: the URL cannot be used.
@@ -75,7 +75,7 @@ _BEGIN: dict[Mode, str] = {"deferred": "BEGIN", "write": "BEGIN IMMEDIATE", "rea
 
 
 class HranaClient(Client):
-    """One database behind HTTP. Statements on their own hold nothing on the server."""
+    """One database behind HTTP. Statements outside a transaction hold nothing on the server."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -117,7 +117,7 @@ class HranaClient(Client):
 
 
 class HranaTransaction(Transaction):
-    """A transaction on a stream of its own. BEGIN goes with the first statement, COMMIT with the close."""
+    """A transaction on a stream of its own. BEGIN is sent with the first statement, COMMIT with the close."""
 
     def __init__(self, stream: Stream, mode: Mode, on_close: "Callable[[HranaTransaction], None]") -> None:
         self._stream = stream

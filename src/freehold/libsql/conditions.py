@@ -1,4 +1,4 @@
-"""Whether a step of a Hrana batch is due. Pure, so that every engine decides alike."""
+"""Decides whether a step of a Hrana batch runs. Pure, so that every engine decides alike."""
 
 from collections.abc import Callable, Sequence
 
@@ -24,13 +24,13 @@ def holds(
     step_errors: Sequence[Error | None],
     is_autocommit: Callable[[], bool],
 ) -> bool:
-    """Tell whether `cond` holds after the steps done so far; no condition always holds.
+    """Whether `cond` holds after the steps done so far; None always holds.
 
-    Both lists have one entry for each step that was reached, so their length is the index of the step
-    that is asked about. A step that was skipped is neither ok nor failed.
+    Both lists have one entry for each step reached so far, so their length is the index of the step in question.
+    A step that was skipped is neither ok nor failed.
 
     Raises:
-        InvalidInput: it refers to a step that was not reached yet, or is nested too deep.
+        InvalidInput: it refers to a step that has not been reached yet, or is nested too deeply.
     """
     return cond is None or _holds(cond, step_results, step_errors, is_autocommit, MAX_DEPTH)
 
@@ -42,7 +42,7 @@ def _holds(
     is_autocommit: Callable[[], bool],
     depth: int,
 ) -> bool:
-    # Conditions come from strangers: the interpreter's own recursion limit must not be what stops them.
+    # Conditions come from untrusted clients: the interpreter's recursion limit must not be what stops them.
     if depth == 0:
         raise InvalidInput(f"a batch condition is nested deeper than {MAX_DEPTH} levels; flatten it")
     match cond:

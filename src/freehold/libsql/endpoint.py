@@ -1,10 +1,10 @@
-"""Sends Hrana pipelines to one database over HTTP: pooled connections, the token, what may be sent again."""
+"""Sends Hrana pipelines to one database over HTTP: pooled connections, the token, and retries."""
 
 import asyncio
 import base64
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import urljoin
@@ -22,36 +22,36 @@ TIMEOUT_S = 30.0
 RETRY_DELAYS_S = (0.05, 0.15, 0.4)
 BUSY_TIMEOUT_S = 5.0
 _CONNECT_TIMEOUT_S = 10.0
-_KEEPALIVE_S = 15.0  # shorter than any server's, so that a pooled connection is seldom found dead
+_KEEPALIVE_S = 15.0  # shorter than any server's, so that a pooled connection is seldom found closed
 _MAX_CONNECTIONS = 64
 _SHOWN_CHARS = 300
-# Of an answer, unpacked: far above what any server gives at once, and below what would end the process.
+# Of an answer, decompressed: far above what any server returns at once, and too little to exhaust this process.
 _MOST_BYTES = 256 * 1_048_576
-# Without TLS the server is near: compressing an answer costs more than sending it.
+# Without TLS the server is nearby: compressing an answer costs more than sending it.
 _PLAIN = ("Accept-Encoding", "Accept", "User-Agent")
 _MAYBE_V2 = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED})
 
 _BUSY = Backoff(base_s=0.003, cap_s=0.15, steady=1 / 3)
 
 Version = Literal["v3", "v2"]
-# Gives the body for a version of the protocol, since v2 lacks some requests.
+# Returns the body for a version of the protocol, since v2 lacks some requests.
 Encode = Callable[[Version], bytes]
 
 
 def never() -> bool:
-    """Nothing is to be sent twice."""
+    """For requests that must not be sent twice."""
     return False
 
 
 class Retry:
-    """Waits a little longer each time, up to a limit. For what was refused and did nothing, such as SQLITE_BUSY."""
+    """Waits a little longer each time, up to a limit. For requests refused without effect, e.g. by SQLITE_BUSY."""
 
     def __init__(self, limit_s: float) -> None:
         self._until = time.monotonic() + limit_s
         self._failures = 0
 
     async def wait(self) -> bool:
-        """Wait before another try; False when it has been enough."""
+        """Wait before another try; False once the limit has passed."""
         if time.monotonic() > self._until:
             return False
         self._failures += 1
@@ -60,10 +60,10 @@ class Retry:
 
 
 class Endpoint:
-    """One database at `base`, a URL that ends in `/`. Make it and use it on one event loop.
+    """One database at `base`, a URL that ends in `/`. Create it and use it on one event loop.
 
-    `session` is the caller's to share and to close; without one a session is made at the first request.
-    `missing_grace_s` is for a database that is known to exist: how long to ask again when it is not found.
+    `session` is the caller's to share and to close; without one a session is created at the first request.
+    `missing_grace_s` is for a database that is known to exist: how long to retry when it is not found.
     """
 
     def __init__(
@@ -72,7 +72,6 @@ class Endpoint:
         token: Token = None,
         *,
         namespace: str | None = None,
-        headers: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
         timeout_s: float = TIMEOUT_S,
         retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
@@ -83,10 +82,9 @@ class Endpoint:
     ) -> None:
         self.base = base
         self._bearer = Bearer(token, keep=keep_token)
-        self._headers = dict(headers or {})
+        self._headers: dict[str, str] = {}
         if namespace is not None:
-            name = base64.b64encode(namespace.encode()).rstrip(b"=").decode()
-            self._headers["x-namespace-bin"] = name
+            self._headers["x-namespace-bin"] = base64.b64encode(namespace.encode()).rstrip(b"=").decode()
         self._session = session
         self._owns_session = session is None
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s, _CONNECT_TIMEOUT_S))
@@ -102,20 +100,20 @@ class Endpoint:
 
     @property
     def speaks_v3(self) -> bool:
-        """False once the server was found to know version 2 only."""
+        """False once the server has turned out to know version 2 only."""
         return self._version != "v2"
 
     async def post(
         self, encode: Encode, *, base: str | None = None, is_new: bool = True, repeatable: Callable[[], bool] = never
     ) -> bytes:
-        """Send one pipeline and give the body of the answer.
+        """Send one pipeline and return the body of the answer.
 
-        `is_new` tells that no stream is continued. `repeatable`, asked only when no answer came, that running it
-        twice is as good as once. What cannot have run is sent again by itself.
+        `is_new` says that it continues no stream. `repeatable`, called only when no answer came, says whether running
+        it twice has the same effect as once. A request that cannot have run is sent again without asking.
 
         Raises:
-            Refused: nothing ran. `StreamLost` when it continued a stream.
-            Unreachable: no answer; `maybe_applied` tells whether it may have run.
+            Refused: nothing ran. `StreamLost` if the server no longer has the stream.
+            Unreachable: no answer; `maybe_applied` says whether it may have run.
         """
         loop = asyncio.get_running_loop()
         missing_until = loop.time() + self._missing_grace_s
@@ -141,21 +139,21 @@ class Endpoint:
             await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311
 
     def retry(self) -> Retry:
-        """For what found the database locked."""
+        """The waits of a request that found the database locked."""
         return Retry(self._busy_timeout_s)
 
     def later(self, chore: Coroutine[Any, Any, None]) -> None:
-        """Run something that nobody waits for; `close` does, for a moment."""
+        """Run something in the background; only `close` waits for it, for a short while."""
         try:
             task = asyncio.get_running_loop().create_task(chore)
-        except RuntimeError:  # no event loop runs any more, and with it went the sockets
+        except RuntimeError:  # the event loop no longer runs, and the sockets went with it
             chore.close()
             return
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 
     async def close(self, *, wait_s: float = 2.0) -> None:
-        """Let chores end, and close the connections that were made here."""
+        """Let chores end, and close the connections that were opened here."""
         self_too = asyncio.current_task()
         chores = {task for task in self._chores if task is not self_too}
         if chores:
@@ -167,7 +165,7 @@ class Endpoint:
             await self._session.close()
 
     def close_later(self) -> None:
-        """Close without waiting for it."""
+        """Close without waiting."""
         self.later(self.close())
 
     async def _post(self, encode: Encode, base: str) -> bytes:
@@ -188,7 +186,7 @@ class Endpoint:
         raise error
 
     async def _send(self, body: bytes, base: str, version: str, token: str) -> tuple[int, bytes, float | None]:
-        """Status, body, and when to come back, if the answer says so."""
+        """Status, body, and in how many seconds to retry, if the answer says so."""
         try:
             # A redirect is not followed: it would carry the token to someone else.
             async with self._http().post(
@@ -223,9 +221,7 @@ class Endpoint:
             raise LibsqlError("the client is closed", "CLIENT_CLOSED")
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._max_connections, keepalive_timeout=_KEEPALIVE_S, force_close=False
-                ),
+                connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=_KEEPALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=_PLAIN if self.base.startswith("http:") else (),
             )
@@ -253,7 +249,7 @@ class Endpoint:
 
 
 async def _body(reply: aiohttp.ClientResponse) -> bytes:
-    """The whole body. Raises `Unreachable` when it is larger than any answer may be."""
+    """The whole body. Raises `Unreachable` when it is larger than an answer may be."""
     if "Content-Encoding" not in reply.headers and (reply.content_length or _MOST_BYTES) < _MOST_BYTES:
         return await reply.read()
     body = bytearray()
@@ -301,7 +297,7 @@ def _no_answer(error: Exception) -> Unreachable:
 
 
 def _reason(body: bytes, token: str) -> tuple[str, str | None]:
-    """The server's message and code, if it tells any; an HTML page is none."""
+    """The server's message, "" if it sent none or an HTML page, and its code."""
     code: str | None = None
     try:
         told = msgspec.json.decode(body, type=dict[str, Any])

@@ -1,11 +1,11 @@
-"""What the driver raises. Not the service's own errors: adapters translate these where they catch them."""
+"""The errors that the driver raises. They are not the service's: adapters translate them where they catch them."""
 
 
 class LibsqlError(RuntimeError):
-    """The database said no. `code` is the server's word for it, `explanation` its message.
+    """The database refused or failed. `code` is the server's error code, `explanation` its message.
 
-    The shape is libsql-client's, so that code written for it keeps working. `retry_after` is in how many seconds the
-    server said to come back, if it did.
+    The shape is libsql-client's, so that code written for it keeps working. `retry_after` is the number of seconds
+    after which the server said to retry, if it did.
     """
 
     retry_after: float | None = None
@@ -20,21 +20,21 @@ class LibsqlError(RuntimeError):
 
 
 class Unreachable(LibsqlError):
-    """No answer, or none that can be used."""
+    """No answer, or none that is usable."""
 
-    # Whether the server may have done what it was asked; false only when nothing was sent.
+    # Whether the server may have carried out the request; false only when nothing was sent.
     maybe_applied = True
 
     @classmethod
     def before_sending(cls, message: str, code: str) -> "Unreachable":
-        """The request never left, so it is safe to repeat."""
+        """The error for a request that was never sent, so it is safe to repeat."""
         error = cls(message, code)
         error.maybe_applied = False
         return error
 
 
 class Refused(LibsqlError):
-    """The server refused the whole request with an HTTP status; nothing of it ran."""
+    """The server refused the whole request with an HTTP status; no part of it ran."""
 
     status = 0
 
@@ -47,4 +47,4 @@ class Refused(LibsqlError):
 
 
 class StreamLost(Refused):
-    """The server no longer has this stream; a transaction open on it was rolled back."""
+    """The server no longer has this stream; a transaction open on it has been rolled back."""

@@ -1,4 +1,4 @@
-"""The client for a database in a file: SQLite in threads, so that the event loop never waits for a disk or a lock."""
+"""The client for a database file: SQLite in threads, so that the event loop never waits for a disk or a lock."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ _BEGIN: dict[Mode, str] = {"deferred": "BEGIN", "write": "BEGIN IMMEDIATE", "rea
 
 
 class FileClient(Client):
-    """One SQLite file, made on first use. Foreign keys are on and its journal is a WAL, as libSQL has them."""
+    """One SQLite file, created on first use. Foreign keys are on and its journal is a WAL, as in libSQL."""
 
     def __init__(self, path: Path, *, timeout_s: float) -> None:
         self._path = path
@@ -45,7 +45,7 @@ class FileClient(Client):
 
     def transaction(self, mode: Mode = "deferred") -> "FileTransaction":
         self._must_be_open()
-        # A thread of its own: waiting for this one's lock, another transaction must not hold up its commit.
+        # A thread of its own: another transaction that waits for this one's lock must not delay its commit.
         transaction = FileTransaction(_Worker(self._path, self._timeout_s), mode, self._open.discard)
         self._open.add(transaction)
         return transaction
@@ -68,7 +68,7 @@ class FileClient(Client):
 
 
 class FileTransaction(Transaction):
-    """A transaction on a connection of its own, begun with the first statement."""
+    """A transaction on a connection of its own. It begins with the first statement."""
 
     def __init__(self, worker: "_Worker", mode: Mode, on_close: "Callable[[FileTransaction], None]") -> None:
         self._worker = worker
@@ -147,12 +147,12 @@ class _Worker:
             raise
 
     async def close(self) -> None:
-        """Close after the calls that wait."""
+        """Close once the waiting calls are done."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
 
     def close_later(self) -> None:
-        """Close without waiting, and stop what runs."""
+        """Close without waiting, and interrupt the call that runs."""
         self._interrupt(None)
         self._thread.submit(self._close)
         self._thread.shutdown(wait=False)
@@ -174,12 +174,12 @@ class _Worker:
                 self._path, isolation_level=None, check_same_thread=False, timeout=min(_BUSY_TIMEOUT_S, self._timeout_s)
             )
             self._db.execute("PRAGMA foreign_keys = ON")
-            with contextlib.suppress(sqlite3.OperationalError):  # a file that may not be written is read as it is
+            with contextlib.suppress(sqlite3.OperationalError):  # a read-only file is used as it is
                 self._db.execute("PRAGMA journal_mode = WAL")
         return self._db
 
     def _interrupt(self, job: object | None) -> None:
-        """Stop the call, if it is the one that runs; never another that came after it."""
+        """Stop the call if it is the one that runs, never a later one; None stops any call."""
         with self._guard:
             if self._db is not None and self._running is not None and job in {None, self._running}:
                 self._db.interrupt()

@@ -1,4 +1,4 @@
-"""Runs Hrana batches on a database over HTTP, for whom only whole batches matter, such as the migration core."""
+"""Runs Hrana batches on a database over HTTP, for callers that need whole batches only, such as the migration core."""
 
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -34,10 +34,10 @@ _REFUSALS: dict[int, Callable[[str], FreeholdError]] = {
 
 
 class HranaTarget:
-    """A database at `url`. `token` is the token's text, or what gives one each time it is needed.
+    """A database at `url`. `token` is the token's text, or a function that is called for one at each request.
 
     `namespace` and `missing_grace_s` are those of `Endpoint`. The session is the caller's, to share and to close.
-    Nothing is sent twice: who applies migrations decides that.
+    Nothing is sent twice: retrying is the decision of the caller that applies migrations.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class HranaTarget:
         """Run the batches in order on one connection, in one round trip.
 
         Raises:
-            Unauthenticated, Forbidden, NotFound: the token, or the database, is not (any more) good.
-            Unavailable: no answer, or none that can be used; whether it ran is unknown.
+            Unauthenticated, Forbidden, NotFound: the token or the database is not, or no longer, valid.
+            Unavailable: no answer, or none that is usable; whether it ran is unknown.
         """
         requests: list[StreamReq] = [*(BatchReq(batch) for batch in batches), CloseReq()]
         body = msgspec.json.encode(PipelineReq(tuple(requests)))
@@ -78,10 +78,10 @@ class HranaTarget:
 
 
 def batch_results(batches: Sequence[Batch], answer: bytes) -> list[BatchResult]:
-    """What a pipeline of these batches and a `close` gave.
+    """The results of a pipeline of these batches and a `close`.
 
     Raises:
-        Unavailable: the answer cannot be used; whether the batches ran is unknown.
+        Unavailable: the answer is not usable; whether the batches ran is unknown.
     """
     try:
         results = _decoder.decode(answer).results
@@ -94,7 +94,7 @@ def batch_results(batches: Sequence[Batch], answer: bytes) -> list[BatchResult]:
 
 def _batch_result(batch: Batch, result: StreamOk | StreamError) -> BatchResult:
     if isinstance(result, StreamError):
-        # The stream refused the batch as a whole; callers look for errors at the steps.
+        # The stream refused the batch as a whole; callers look for errors in the steps.
         skipped = [None] * (len(batch.steps) - 1)
         return BatchResult([None, *skipped], [result.error, *skipped])
     if not isinstance(result.response, BatchResp):

@@ -1,4 +1,4 @@
-"""The words of a client, whatever is behind it: those of libsql-client, so that code written for it keeps working."""
+"""The interface of every client: that of libsql-client, so that code written for it keeps working."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Statement:
 
     @staticmethod
     def convert(stmt: "InStatement", args: InArgs = None) -> "Statement":
-        """A statement from any form that the client takes."""
+        """A statement from any form that the client accepts."""
         if isinstance(stmt, str):
             return Statement(stmt, args)
         if isinstance(stmt, Statement):
@@ -51,24 +51,24 @@ class Transaction(ABC):
 
     @abstractmethod
     async def execute(self, stmt: InStatement, args: InArgs = None) -> ResultSet:
-        """Run one statement; after an error the transaction is still open, unless it is `closed`."""
+        """Run one statement. After an error the transaction is still open unless it is `closed`."""
 
     @abstractmethod
     async def commit(self) -> None:
-        """Make all of it last, and close."""
+        """Commit and close."""
 
     @abstractmethod
     async def rollback(self) -> None:
-        """Undo all of it, and close. Does nothing when it is closed."""
+        """Roll back and close. Does nothing when the transaction is closed."""
 
     @abstractmethod
     def close(self) -> None:
-        """Roll back without waiting for it."""
+        """Roll back without waiting."""
 
     @property
     @abstractmethod
     def closed(self) -> bool:
-        """Whether it was committed, rolled back or lost."""
+        """Whether the transaction was committed, rolled back or lost."""
 
     def __enter__(self) -> Self:
         return self
@@ -86,19 +86,19 @@ class Client(ABC):
     async def execute(self, stmt: InStatement, args: InArgs = None, *, idempotent: bool = False) -> ResultSet:
         """Run one statement on its own.
 
-        `idempotent` says that running it twice is as good as once, so that it may be sent again when no answer
-        came; statements that only read are known to be.
+        `idempotent` says that running it twice has the same effect as once, so that it may be sent again when no
+        answer came; statements that only read are recognised as such.
 
         Raises:
             LibsqlError: the database refused it.
-            Unreachable: no answer; `maybe_applied` tells whether it may have run.
+            Unreachable: no answer; `maybe_applied` says whether it may have run.
         """
 
     @abstractmethod
     async def batch(
         self, stmts: Sequence[InStatement], *, mode: Mode = "deferred", idempotent: bool = False
     ) -> list[ResultSet]:
-        """Run all statements in one transaction and one round trip, or none of them. Raises as `execute`."""
+        """Run all statements, or none, in one transaction and one round trip. Raises as `execute`."""
 
     @abstractmethod
     def transaction(self, mode: Mode = "deferred") -> Transaction:
@@ -106,7 +106,7 @@ class Client(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Close all connections. Transactions that are open are rolled back."""
+        """Close all connections. Open transactions are rolled back."""
 
     @property
     @abstractmethod

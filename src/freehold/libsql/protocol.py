@@ -1,4 +1,4 @@
-"""Hrana over HTTP, JSON encoding, as structs. They serve the client and the server alike.
+"""Hrana over HTTP, JSON encoding, as structs that the client and the server share.
 
 Source: the Hrana 3 specification in libSQL's repository (docs/HRANA_3_SPEC.md), and what sqld 0.24 answers.
 """
@@ -6,7 +6,7 @@ Source: the Hrana 3 specification in libSQL's repository (docs/HRANA_3_SPEC.md),
 from msgspec import Struct
 
 # Values ------------------------------------------------------------------------------------------
-# There are many of these, and nothing in them that the garbage collector would have to look at.
+# There are many of these, and they hold nothing that the garbage collector would have to track.
 
 
 class Null(Struct, tag="null", frozen=True, gc=False):
@@ -20,7 +20,7 @@ class Integer(Struct, tag="integer", frozen=True, gc=False):
 
 
 class Float(Struct, tag="float", frozen=True, gc=False):
-    """64-bit float. JSON has no infinities: they travel as `Null` value, as sqld does."""
+    """64-bit float. JSON has no infinities: their value is sent as null, as sqld does."""
 
     value: float | None
 
@@ -32,7 +32,7 @@ class Text(Struct, tag="text", frozen=True, gc=False):
 
 
 class Blob(Struct, tag="blob", frozen=True, gc=False):
-    """Bytes as standard base64, padded or not when read, unpadded when written."""
+    """Bytes as standard base64: padded or not when read, unpadded when written."""
 
     base64: str
 
@@ -80,13 +80,13 @@ class CondNot(Struct, tag="not", frozen=True):
 
 
 class CondAnd(Struct, tag="and", frozen=True):
-    """True when all of `conds` are."""
+    """True when all of `conds` are true."""
 
     conds: tuple["Cond", ...]
 
 
 class CondOr(Struct, tag="or", frozen=True):
-    """True when one of `conds` is."""
+    """True when one of `conds` is true."""
 
     conds: tuple["Cond", ...]
 
@@ -244,7 +244,7 @@ class DescribeCol(Struct, frozen=True):
 
 
 class DescribeResult(Struct, frozen=True):
-    """What a statement is, without running it."""
+    """The description of a statement that was not run."""
 
     params: list[DescribeParam]
     cols: list[DescribeCol]
@@ -319,13 +319,13 @@ class StepBeginEntry(Struct, tag="step_begin", frozen=True):
 
 
 class RowEntry(Struct, tag="row", frozen=True):
-    """A row of the step that began."""
+    """A row of the current step."""
 
     row: list[Value]
 
 
 class StepEndEntry(Struct, tag="step_end", frozen=True):
-    """The step that began is done."""
+    """The current step is done."""
 
     affected_row_count: int
     last_insert_rowid: str | None
@@ -339,7 +339,7 @@ class StepErrorEntry(Struct, tag="step_error", frozen=True):
 
 
 class CursorErrorEntry(Struct, tag="error", frozen=True):
-    """The cursor's batch as a whole fails, and this is the last entry."""
+    """The cursor's batch failed as a whole; this is the last entry."""
 
     error: Error
 

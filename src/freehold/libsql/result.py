@@ -1,4 +1,4 @@
-"""What a statement gives, in the shape of libsql-client."""
+"""The result of a statement, in the shape of libsql-client."""
 
 from collections.abc import Iterator, Sequence
 from typing import overload
@@ -39,7 +39,7 @@ class Row(Sequence[Value]):
         return self._values
 
     def asdict(self) -> dict[str, Value]:
-        """By column name; of columns with the same name the last one counts."""
+        """Values by column name; of columns with the same name the last one counts."""
         return {name: self._values[at] for name, at in self._column_idxs.items()}
 
     _asdict = asdict

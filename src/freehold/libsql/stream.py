@@ -1,4 +1,4 @@
-"""One Hrana stream: requests that run in order on one connection of the server."""
+"""One Hrana stream: requests that run in order on one of the server's connections."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ _CLOSE_TIMEOUT_S = 5.0
 _CLOSE = CloseReq()
 _ASK = GetAutocommitReq()
 _IN_TRANSACTION = CondNot(CondIsAutocommit())
-# After these the server may have rolled back by itself.
+# After these errors the server may have rolled back on its own.
 _ENDS_TRANSACTIONS = frozenset(
     {"TRANSACTION_TIMEOUT", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_NOMEM", "SQLITE_INTERRUPT", "SQLITE_BUSY"}
 )
@@ -42,7 +42,7 @@ _LOST = "the server has ended the transaction; nothing of it was kept"
 
 
 async def once(endpoint: Endpoint, request: StreamReq, *, repeatable: Callable[[], bool] = never) -> Outcome:
-    """Run one request on a stream of its own, in one round trip. Where it found a lock, nothing ran: it is run again.
+    """Run one request on a stream of its own, in one round trip. If it finds a lock, nothing ran and it is retried.
 
     Raises:
         LibsqlError: the request failed as a whole.
@@ -76,7 +76,7 @@ def all_or_none(stmts: Sequence[Stmt], begin: str) -> Batch:
 
 
 def batch_results(outcome: Outcome, count: int) -> list[Result[Rows]]:
-    """What each of the `count` statements given to `all_or_none` gave; raises the error of the one that failed."""
+    """The results of the `count` statements passed to `all_or_none`; raises the error of the one that failed."""
     if not isinstance(outcome, BatchResult) or len(outcome.step_results) != count + 3:
         raise misfit()
     for error in outcome.step_errors:
@@ -89,15 +89,15 @@ def batch_results(outcome: Outcome, count: int) -> list[Result[Rows]]:
 
 
 def failed(error: Error) -> LibsqlError:
-    """The error for one that the server tells in its answer."""
+    """The exception for an error in the server's answer."""
     return LibsqlError(error.message, error.code or "UNKNOWN")
 
 
 class Stream:
-    """Opens with its first call and lasts until it is closed, fails, or is forgotten by the server when idle.
+    """Opens with its first call and lasts until it is closed, fails, or the server drops it for being idle.
 
-    One call at a time; others wait. A call that is cancelled or gets no answer ends the stream. Once it has lost a
-    transaction it runs nothing any more: what follows must not be committed by itself.
+    Calls run one at a time. A call that is cancelled or gets no answer ends the stream. Once it has lost a
+    transaction it runs nothing more: later statements must not be committed on their own.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -109,11 +109,6 @@ class Stream:
         self._has_begun = False
         self._is_closed = False
         self.is_lost = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the server holds something for us."""
-        return self._baton is not None
 
     @property
     def in_transaction(self) -> bool:
@@ -129,52 +124,43 @@ class Stream:
         """Send `sql`, a BEGIN, together with the next statement."""
         self._begin = sql
 
-    async def run(
-        self, stmts: Sequence[Stmt], *, close: bool = False, repeatable: Callable[[], bool] = never
-    ) -> list[Result[Rows]]:
+    async def run(self, stmts: Sequence[Stmt], *, repeatable: Callable[[], bool] = never) -> list[Result[Rows]]:
         """Run statements in order until one fails, in one round trip.
 
-        In a transaction they run only while it is still open: the server may have ended it.
+        In a transaction they run only while it is still open, since the server may have ended it.
 
         Raises:
             LibsqlError: one of them failed; those before it have run.
-            StreamLost: the stream or its transaction is gone.
+            StreamLost: the stream or its transaction is lost.
             Refused, Unreachable: as `Endpoint.post`.
         """
         async with self._lock:
             if self._begin is None:
-                return await self._run(stmts, close, repeatable)
-            return await self._run_first(stmts, close, repeatable)
+                return await self._run(stmts, False, repeatable)
+            return await self._run_first(stmts, repeatable)
 
     async def end(self, sql: str, *, close: bool = True) -> None:
-        """COMMIT or ROLLBACK, and close; nothing is sent where nothing was begun. Raises as `run`."""
+        """COMMIT or ROLLBACK, and close; nothing is sent if no transaction has begun. Raises as `run`."""
         async with self._lock:
             self._begin = None
             if self._has_begun or self.is_lost:
                 await self._run([Stmt(sql=sql)], close, never)
 
-    async def close(self) -> None:
-        """Close and wait for it; the server rolls back what is open."""
-        async with self._lock:
-            await self._drop()
-
     def close_later(self) -> None:
-        """Close without waiting for it, for good."""
+        """Close for good, without waiting; the server rolls back an open transaction."""
         self._is_closed = True
         baton, self._baton = self._baton, None
         self._begin, self._has_begun = None, False
         if baton is not None:
             self._endpoint.later(self._close(baton))
 
-    async def _run_first(
-        self, stmts: Sequence[Stmt], close: bool, repeatable: Callable[[], bool]
-    ) -> list[Result[Rows]]:
-        """Begin, and begin again where a lock is found: nobody has seen anything of the transaction yet."""
+    async def _run_first(self, stmts: Sequence[Stmt], repeatable: Callable[[], bool]) -> list[Result[Rows]]:
+        """Begin, and begin again if it finds a lock: the caller has seen nothing of the transaction yet."""
         begin = self._begin
         retry = self._endpoint.retry()
         while True:
             try:
-                return await self._run(stmts, close, repeatable)
+                return await self._run(stmts, False, repeatable)
             except LibsqlError as error:
                 if error.code != BUSY or self.is_lost or not await retry.wait():
                     raise
@@ -198,9 +184,9 @@ class Stream:
         if is_autocommit is not None:
             self._has_begun = not is_autocommit
         elif steps.is_unclear and self._has_begun:
-            self._lose()  # version 2 does not tell whether the transaction is still open
+            self._lose()  # version 2 does not say whether the transaction is still open
         elif steps.is_unclear and begin:
-            await self._drop()  # nor whether it was begun at all
+            await self._drop()  # nor whether it has begun at all
             self._begin = begin
         if steps.error is not None:
             if was_begun and not self._has_begun:
@@ -223,7 +209,7 @@ class Stream:
                 raise misfit()
             self._follow(answer.base_url)
         except (LibsqlError, asyncio.CancelledError) as error:
-            # Where nothing was sent the baton is still good and the same call may be created again.
+            # If nothing was sent, the baton is still valid and the same call may be made again.
             unused = isinstance(error, Unreachable) and not error.maybe_applied
             if isinstance(error, StreamLost):
                 self._baton = None  # there is nothing left to close
@@ -294,7 +280,7 @@ class _Work:
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """What became of the statements of one call."""
+    """The outcome of the statements of one call."""
 
     results: list[Result[Rows]]
     error: Error | None = None
@@ -317,7 +303,7 @@ class _Steps:
 
 
 def _found_lock(outcome: Outcome) -> bool:
-    """Whether a lock stopped it before anything could last: one statement, or a batch whose end is a ROLLBACK."""
+    """Whether a lock stopped it before anything was committed: one statement, or a batch that ends in ROLLBACK."""
     match outcome:
         case Error(code=code):
             return code == BUSY
@@ -327,5 +313,5 @@ def _found_lock(outcome: Outcome) -> bool:
 
 
 def misfit() -> Unreachable:
-    """The error for an answer that has another shape than was asked for."""
+    """The error for an answer whose shape does not match the request."""
     return Unreachable("the database's answer does not fit what it was asked", "HRANA_PROTO_ERROR")

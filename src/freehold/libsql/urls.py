@@ -11,7 +11,7 @@ _HTTP = {"libsql": None, "https": True, "wss": True, "http": False, "ws": False}
 
 @dataclass(frozen=True, slots=True)
 class RemoteUrl:
-    """A database behind HTTP. `base` ends in `/`; `namespace` goes in a header, where host names do not tell it."""
+    """A database behind HTTP. `base` ends in `/`; `namespace` is sent in a header, where the host does not name it."""
 
     base: str
     token: str | None = field(default=None, repr=False)
@@ -20,16 +20,16 @@ class RemoteUrl:
 
 @dataclass(frozen=True, slots=True)
 class FileUrl:
-    """A database in a file of this machine."""
+    """A database in a local file."""
 
     path: Path
 
 
 def parse_url(url: str, *, token: str | None = None, tls: bool | None = None) -> RemoteUrl | FileUrl:
-    """Where a URL leads. `?authToken=`, `?tls=0|1` and `?namespace=` in it win over the arguments.
+    """Parse a database URL. `?authToken=`, `?tls=0|1` and `?namespace=` in it override the arguments.
 
     Raises:
-        LibsqlError: it cannot be used; the message never holds the URL, which may hold a token.
+        LibsqlError: it cannot be used; the message never contains the URL, which may contain a token.
     """
     if not url:
         raise LibsqlError("the database URL is empty", "URL_UNDEFINED")
@@ -57,7 +57,7 @@ def parse_url(url: str, *, token: str | None = None, tls: bool | None = None) ->
 
 
 def http_url(url: str) -> str:
-    """The address behind a remote database URL, ending in `/`. Raises `LibsqlError` as `parse_url` does."""
+    """The HTTP address of a remote database URL, ending in `/`. Raises `LibsqlError` as `parse_url` does."""
     place = parse_url(url)
     if isinstance(place, FileUrl):
         raise LibsqlError("the database URL leads to a file", "URL_INVALID")

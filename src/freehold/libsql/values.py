@@ -1,4 +1,4 @@
-"""SQL values as Python has them, to and from Hrana's."""
+"""Converts Python's SQL values to Hrana's and back."""
 
 import base64
 import math

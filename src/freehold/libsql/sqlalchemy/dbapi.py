@@ -6,7 +6,7 @@ The connections of an engine share one pool of HTTP connections.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Hashable, Iterator, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.util.concurrency import await_
@@ -22,7 +22,7 @@ Description = tuple[tuple[str, str | None, None, None, None, None, None], ...]
 
 
 class Cursor:
-    """Rows of one statement, all of them here once it has run."""
+    """The rows of one statement, all in memory once it has run."""
 
     server_side = False
     __slots__ = ("_connection", "_rows", "arraysize", "description", "lastrowid", "rowcount")
@@ -63,13 +63,13 @@ class Cursor:
         self._rows.clear()
 
     async def _async_soft_close(self) -> None:
-        """SQLAlchemy calls it; nothing is held outside this object."""
+        """Called by SQLAlchemy; nothing is held outside this object."""
 
     def setinputsizes(self, *_: Any) -> None:
-        """PEP 249 wants it."""
+        """Required by PEP 249."""
 
     def setoutputsize(self, *_: Any) -> None:
-        """PEP 249 wants it."""
+        """Required by PEP 249."""
 
     def _take(self, done: Done) -> "Cursor":
         result = done.result
@@ -85,14 +85,14 @@ class Cursor:
 
 
 class StreamingCursor(Cursor):
-    """What `AsyncConnection.stream` asks for. The rows have arrived, too; a server limits how many that can be."""
+    """The cursor for `AsyncConnection.stream`. All its rows are in memory too; a server limits how many that can be."""
 
     server_side = True
     __slots__ = ()
 
 
 class Connection(AdaptedConnection):
-    """One DB-API connection. `session` may be used with `await` by whoever has an event loop."""
+    """One DB-API connection. Code that runs in an event loop may use `session` with `await`."""
 
     __slots__ = ("_lease", "dbapi", "level", "session")
 
@@ -117,7 +117,7 @@ class Connection(AdaptedConnection):
         _awaited(self.session.rollback())
 
     def reset(self) -> None:
-        """Forget the transaction and all settings; asks the server only where it holds something."""
+        """Forget the transaction and all settings; calls the server only if it holds something."""
         _awaited(self.session.reset())
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class Connection(AdaptedConnection):
 
     @property
     def isolation_level(self) -> str | None:
-        """As `sqlite3.Connection.isolation_level`: None when no BEGIN is sent unasked."""
+        """As `sqlite3.Connection.isolation_level`: None when no BEGIN is sent implicitly."""
         return None if self.session.is_autocommit else ""
 
     @isolation_level.setter
@@ -158,14 +158,10 @@ def _awaited(call: Awaitable[T]) -> T:
     try:
         return await_(call)
     except Exception as error:
-        _raise(error)
-
-
-def _raise(error: Exception) -> NoReturn:
-    told = translated(error)
-    if told is None:
-        raise error
-    raise told from error
+        translation = translated(error)
+        if translation is None:
+            raise
+        raise translation from error
 
 
 class HranaDbapi:
@@ -174,7 +170,7 @@ class HranaDbapi:
     apilevel = "2.0"
     threadsafety = 0
     paramstyle = "qmark"
-    # What SQLAlchemy may rely on before it has asked a server; every libSQL server bundles this or newer.
+    # What SQLAlchemy may rely on before it has asked a server: every libSQL server bundles this version or newer.
     sqlite_version_info = (3, 45, 1)
     sqlite_version = "3.45.1"
 
@@ -194,8 +190,8 @@ class HranaDbapi:
         self._shared: dict[Hashable, tuple[Endpoint, set[_Lease]]] = {}
 
     def connect(self, base: str, *, auth_token: Token = None, begin: str = "BEGIN", **options: Any) -> Connection:
-        """A connection; nothing is sent yet. `options` are those of `Endpoint`."""
-        # Sockets belong to an event loop, and an engine may be used on one after the other.
+        """Return a connection; nothing is sent yet. `options` are those of `Endpoint`."""
+        # Sockets belong to an event loop, and an engine may be used on several, one after another.
         key = (asyncio.get_running_loop(), base, auth_token, tuple(sorted(options.items())))
         if key not in self._shared:
             self._shared[key] = (Endpoint(base, auth_token, **options), set())
@@ -205,7 +201,7 @@ class HranaDbapi:
         return Connection(self, Session(endpoint, begin), lease)
 
     def end(self, lease: "_Lease") -> Endpoint | None:
-        """The endpoint, if nobody shares it any more; ending twice is the same as once."""
+        """End a lease and return the endpoint if no lease is left; ending one twice does nothing."""
         endpoint, leases = self._shared.get(lease.key, (None, set()))
         if lease not in leases:
             return None
@@ -217,14 +213,14 @@ class HranaDbapi:
 
 
 class _Lease:
-    """One connection's part in an endpoint."""
+    """One connection's share of an endpoint."""
 
     def __init__(self, dbapi: HranaDbapi, key: Hashable) -> None:
         self._dbapi = dbapi
         self.key = key
 
     async def give_back(self) -> None:
-        """The last one closes the endpoint."""
+        """End the lease; the last one closes the endpoint."""
         if endpoint := self._dbapi.end(self):
             await endpoint.close()
 

@@ -1,6 +1,6 @@
-"""SQLite's dialect on a libSQL server, asynchronous: `create_async_engine("sqlite+hrana://:token@host/")`."""
+"""SQLAlchemy's SQLite dialect on a libSQL server, async: `create_async_engine("sqlite+hrana://:token@host/")`."""
 
-# ruff: noqa: ARG002, ARG003 - SQLAlchemy passes more than is needed here
+# ruff: noqa: ARG002, ARG003 - SQLAlchemy passes more than is used here
 from typing import Any
 
 from sqlalchemy import URL, Engine, event, pool
@@ -12,14 +12,14 @@ from freehold.libsql.sqlalchemy.urls import connect_arguments
 
 
 class HranaExecutionContext(SQLiteExecutionContext):
-    """Makes the cursors that `AsyncConnection.stream` asks for."""
+    """Creates the cursors for `AsyncConnection.stream`."""
 
     def create_server_side_cursor(self) -> Any:
         return self._dbapi_connection.cursor(server_side=True)
 
 
 class HranaDialect(SQLiteDialect):
-    """SQLite as a libSQL server has it. See docs/dialect.md for what differs from a file."""
+    """SQLite as a libSQL server runs it. See docs/dialect.md for what differs from a file."""
 
     driver = "hrana"
     is_async = True
@@ -53,7 +53,7 @@ class HranaDialect(SQLiteDialect):
     def set_isolation_level(self, dbapi_connection: Any, level: Any) -> None:
         dbapi_connection.autocommit = level == "AUTOCOMMIT"
         if level != "AUTOCOMMIT":
-            # A server never shows what is not committed; the name is kept for whoever asks.
+            # A server never shows uncommitted data; the name is kept only to be reported.
             dbapi_connection.level = level
 
     def get_isolation_level(self, dbapi_connection: Any) -> Any:

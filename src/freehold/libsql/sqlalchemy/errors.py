@@ -1,4 +1,4 @@
-"""The driver's errors as PEP 249 has them, told apart as Python's own `sqlite3` does."""
+"""The driver's errors as those of PEP 249, classified as Python's own `sqlite3` does."""
 
 from sqlalchemy.connectors.asyncio import AsyncAdapt_Error
 
@@ -8,7 +8,7 @@ _PREFIX = "SQLite error: "
 
 
 class Warning(Exception):  # noqa: A001 - the name is PEP 249's
-    """Never raised; PEP 249 wants it."""
+    """Never raised; required by PEP 249."""
 
 
 class Error(AsyncAdapt_Error):
@@ -26,15 +26,15 @@ class DatabaseError(Error):
 
 
 class DataError(DatabaseError):
-    """A value that has no place."""
+    """A value that SQL cannot hold, or that is too large."""
 
 
 class OperationalError(DatabaseError):
-    """Anything that is not the program's fault, and SQL that does not fit the schema."""
+    """Failures that are not the program's fault, and SQL that does not fit the schema."""
 
 
 class ConnectionLost(OperationalError):
-    """No answer, or the server gave up the stream. An open transaction is gone."""
+    """No answer, or the server has dropped the stream. An open transaction is lost."""
 
 
 class IntegrityError(DatabaseError):
@@ -46,7 +46,7 @@ class InternalError(DatabaseError):
 
 
 class ProgrammingError(DatabaseError):
-    """Not one statement, or other arguments than it has variables."""
+    """Not exactly one statement, or arguments that do not match its variables."""
 
 
 class NotSupportedError(DatabaseError):
@@ -73,7 +73,7 @@ _BY_CODE: dict[str, type[Error]] = {
 
 
 def translated(error: Exception) -> Error | None:
-    """The PEP 249 error for one that the driver raised; None for one that is not of the database."""
+    """The PEP 249 error for one that the driver raised; None for one that is not the database's."""
     match error:
         case StreamLost() | Unreachable():
             kind: type[Error] = ConnectionLost

@@ -1,4 +1,4 @@
-"""What a DB-API connection is here: a transaction when one is open, and nothing on the server when none is."""
+"""The state behind a DB-API connection: a transaction if one is open, otherwise nothing on the server."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from freehold.libsql.protocol import BatchReq, ExecuteReq, Stmt
 from freehold.libsql.stream import Stream, all_or_none, batch_results, misfit, once
 from freehold.sql.statements import Verb, reads_only, verb
 
-# One request carries this many statements of an executemany; the answer to more may exceed the server's limit.
+# Statements of an executemany in one request; the answer to more may exceed the server's limit.
 _STATEMENTS_A_REQUEST = 5_000
 _DEFERRED = frozenset({"BEGIN", "BEGIN DEFERRED", "BEGIN TRANSACTION", "BEGIN DEFERRED TRANSACTION"})
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a statement, or many, gave. `row_count` is -1 where it says nothing."""
+    """The result of a statement, or of many. `row_count` is -1 where it does not apply."""
 
     result: Result[Rows]
     row_count: int
@@ -31,8 +31,8 @@ _NOTHING = Done(Result(), -1)
 class Session:
     """Statements and transactions on one database, in the order of the calls.
 
-    Outside a transaction a statement is one request and leaves nothing on the server. BEGIN waits for the first
-    statement and COMMIT brings the close, so an idle session never expires. Only a PRAGMA that sets something, or
+    Outside a transaction a statement is one request and leaves nothing on the server. BEGIN is sent with the first
+    statement and the close with COMMIT, so an idle session never expires. Only a PRAGMA that sets something, or
     ATTACH, keeps its stream until `reset`.
     """
 
@@ -41,7 +41,7 @@ class Session:
         self._begin = begin
         self._stream: Stream | None = None
         self._is_pinned = False
-        # Whether the open transaction has changed nothing and holds no lock, so that nobody need wait for its end.
+        # Whether the open transaction has changed nothing and holds no write lock, so that it can end without waiting.
         self._is_light = True
         self.is_autocommit = False
 
@@ -51,7 +51,7 @@ class Session:
         return self._stream is not None and self._stream.in_transaction
 
     async def execute(self, sql: str, args: Any = None) -> Done:
-        """Run one statement, in the transaction that is open or that it begins."""
+        """Run one statement, in the open transaction or in one that it begins."""
         kind = verb(sql)
         if kind is Verb.BEGIN:
             return self._on_begin(sql)
@@ -72,7 +72,7 @@ class Session:
         return Done(result, -1 if reads else result.affected_row_count)
 
     async def execute_many(self, sql: str, many: Sequence[Any]) -> Done:
-        """Run one statement with many sets of arguments, in one batch; outside a transaction all or none."""
+        """Run one statement with many sets of arguments. Outside a transaction all of them run, or none."""
         stmts = [to_stmt(sql, args) for args in many]
         if not stmts:
             return Done(Result(), 0)
@@ -94,7 +94,7 @@ class Session:
         return _sum(results)
 
     async def commit(self) -> None:
-        """Make the open transaction last; nothing where none is open."""
+        """Commit the open transaction, if there is one."""
         stream = self._stream
         if stream is None:
             return
@@ -107,7 +107,7 @@ class Session:
             self._settle()
 
     async def rollback(self) -> None:
-        """Undo the open transaction. One that the server has given up is undone already."""
+        """Roll back the open transaction, if there is one. A lost one is rolled back already."""
         stream = self._stream
         if stream is None:
             return
@@ -121,12 +121,12 @@ class Session:
             self.drop()  # closing the stream rolls back as well
 
     async def reset(self) -> None:
-        """Be as new."""
+        """Return to the initial state."""
         await self.rollback()
         self.drop()
 
     def drop(self) -> None:
-        """Be as new, without waiting; the server rolls back what is open."""
+        """Return to the initial state without waiting; the server rolls back an open transaction."""
         stream, self._stream = self._stream, None
         self._is_light, self._is_pinned = True, False
         if stream is not None:
@@ -164,7 +164,7 @@ class Session:
             self._settle()
 
     def _settle(self) -> None:
-        """Keep the stream only while it stands for something."""
+        """Keep the stream only while it holds a transaction or settings, or has lost a transaction."""
         stream = self._stream
         if stream is not None and not (stream.in_transaction or stream.is_lost or self._is_pinned):
             self.drop()

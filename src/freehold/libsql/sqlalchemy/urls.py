@@ -1,4 +1,4 @@
-"""Database URLs as SQLAlchemy writes them."""
+"""Database URLs in SQLAlchemy's form."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ _BEGIN = {"deferred": "BEGIN", "immediate": "BEGIN IMMEDIATE"}
 
 
 def engine_url(url: str, *, auth_token: str | None = None) -> URL:
-    """`libsql://…`, `https://…` or `http://…` as `create_async_engine` takes it; a `file:` becomes aiosqlite's.
+    """The URL for `create_async_engine` of a `libsql://`, `https://` or `http://` one; `file:` becomes aiosqlite's.
 
     Raises:
         LibsqlError: the URL cannot be used.
@@ -27,16 +27,16 @@ def engine_url(url: str, *, auth_token: str | None = None) -> URL:
     query = {"secure": "true" if scheme == "https" else "false"}
     if place.namespace is not None:
         query["namespace"] = place.namespace
-    # An empty name, since SQLAlchemy writes no password without one.
+    # The name is empty, not None: SQLAlchemy writes no password without one.
     name = None if place.token is None else ""
     return URL.create(DRIVER, name, place.token, host, port, path.rstrip("/") or None, query)
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:
-    """What `HranaDbapi.connect` takes, from a URL `sqlite+hrana://:token@host:port/path?secure=true`.
+    """The arguments of `HranaDbapi.connect` in a URL `sqlite+hrana://:token@host:port/path?secure=true`.
 
     Raises:
-        ArgumentError: something in it has no meaning.
+        ArgumentError: a part of it is missing, unknown or invalid.
     """
     if not url.host:
         raise ArgumentError(f"{DRIVER} needs a host; for a file use sqlite+aiosqlite:///path")
