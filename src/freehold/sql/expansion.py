@@ -1,8 +1,8 @@
-"""How large a query grows when an engine puts views and common table expressions in place of their names.
+"""How large a query grows when an engine expands views and common table expressions.
 
 SQLite does that while it prepares a statement: nothing interrupts it, and 700 bytes can become gigabytes. Two things
 grow. Each reference brings the whole query in once more (`terms`); and where a query is merged into the one around
-it, each use of a column brings in the column's expression (`nodes`). Both are estimated from above, from the text.
+it, each use of a column brings in the column's expression (`nodes`). Upper bounds of both are computed from the text.
 """
 
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from msgspec import Struct
 
 from freehold.sql.shape import Query, Shape
 
-# SQLite itself takes 200 tables in one query after all is merged; what is far above that never runs.
+# SQLite itself accepts about 200 tables in one query once all is merged; a query far above that never runs.
 MAX_TERMS = 500
-# Measured: about 250 bytes each, and a microsecond.
+# Measured: each takes about 250 bytes and a microsecond.
 MAX_NODES = 1_000_000
-# Of all views together, where a statement makes the engine look at each of them.
+# Of all views together, for a statement that makes the engine expand each of them.
 MAX_TERMS_OF_ALL = 20_000
 _MAX_DEPTH = 200
 
 
 class Cost(Struct, frozen=True):
-    """Of one query. `columns` is the size of all its columns' expressions: what may be copied by whoever uses it."""
+    """Of one query. `columns` is the size of all its columns' expressions, which a query that uses it may copy."""
 
     terms: int = 0
     nodes: int = 0
@@ -29,17 +29,17 @@ class Cost(Struct, frozen=True):
 
     @property
     def is_bounded(self) -> bool:
-        """Whether an engine may be given this."""
+        """Whether it is small enough for an engine."""
         return self.terms <= MAX_TERMS and self.nodes <= MAX_NODES
 
 
 NOTHING = Cost()
-# Of what refers to itself through others, or cannot be read: such a view fails when it is used.
+# Of a view that refers to itself through others, or was not read: it fails when it is used.
 UNBOUNDED = Cost(MAX_TERMS + 1, MAX_NODES + 1, MAX_NODES + 1)
 
 
 class Costs:
-    """Costs of the queries of one statement, with `views` of the schema it is for."""
+    """Costs of the queries of one statement; `views` are the costs of the schema's views."""
 
     def __init__(self, shape: Shape, views: Mapping[str, Cost]) -> None:
         self._named = shape.named
@@ -60,7 +60,7 @@ class Costs:
             nodes += cost.nodes
             used += cost.columns
         columns = query.out_size + query.out_repeats * used
-        # Conditions and orders may name what the columns are, or what they are made of.
+        # Conditions and ORDER BY may name the columns, or what they are computed from.
         nodes += query.repeats * (columns + used) if used or query.size > _SMALL else 0
         return Cost(min(terms, _ENOUGH), min(nodes, _ENOUGH), min(columns, _ENOUGH))
 
@@ -71,10 +71,10 @@ class Costs:
         bodies = self._named.get(name)
         if bodies is None:
             return self._views.get(name, NOTHING)
-        if name in self._under_way:  # recursive: the engine takes the rows so far
+        if name in self._under_way:  # recursive: the engine uses the rows so far
             return NOTHING
         self._under_way.add(name)
-        # Whatever the name means where it stands.
+        # The most of all that the name may mean in its place.
         cost = self._views.get(name, NOTHING)
         for body in bodies:
             other = self.of(body, depth + 1)
@@ -84,13 +84,13 @@ class Costs:
         return cost
 
 
-# A text of few tokens cannot grow by itself, whatever repeats in it.
+# A text of few tokens cannot grow large by itself, however often names repeat in it.
 _SMALL = 400
 _ENOUGH = 10**9
 
 
 def expansion_fault(shape: Shape, views: Mapping[str, Cost]) -> str | None:
-    """Why a statement is refused that grows beyond all bounds, or None."""
+    """Why a statement is refused for growing too large, or None."""
     if shape.depth > _MAX_DEPTH:
         return f"parentheses may be nested {_MAX_DEPTH} deep"
     costs = Costs(shape, views)
@@ -105,7 +105,7 @@ def expansion_fault(shape: Shape, views: Mapping[str, Cost]) -> str | None:
 
 
 def view_costs(views: Mapping[str, Shape | None]) -> dict[str, Cost]:
-    """The cost of each view by its name; None is one that was not read."""
+    """The cost of each view by name; a shape of None is a view that was not read."""
     found: dict[str, Cost] = {}
     under_way: set[str] = set()
 
@@ -134,26 +134,26 @@ def view_costs(views: Mapping[str, Shape | None]) -> dict[str, Cost]:
     return found
 
 
-# Generated columns that refer to each other: an engine writes each out where it is used, and nothing interrupts it.
+# Generated columns that refer to each other: an engine expands each where it is used, and nothing interrupts it.
 # Measured on both engines: of `g1 AS (g0 + g0)`, `g2 AS (g1 + g1)` and so on, the twenty-first takes a second and
 # 400 MB, and each further one twice as much.
 
-# By the table: by the column, how often each name stands in its expression. None for a table that was not read.
+# By column: how often each name stands in its expression. `Generated` holds them by table, None if it was not read.
 Columns = Mapping[str, Mapping[str, int]]
 Generated = Mapping[str, Columns | None]
 
-MAX_GENERATED_TERMS = 20_000  # of all columns of a table, as `SELECT *` has them
+MAX_GENERATED_TERMS = 20_000  # of all columns of a table, as in `SELECT *`
 
 
 def with_generated(tables: Generated, shape: Shape) -> Generated:
-    """The tables once a statement has run."""
+    """The tables after a statement has run."""
     made = shape.made
     if made is not None:
         return {**tables, made.name: shape.generated} if shape.generated else tables
     if shape.verb != "alter":
         return tables
     after = dict(tables)
-    for name in shape.writes:  # of a table that gets another name these are both
+    for name in shape.writes:  # when a table is renamed, these are both names
         for other in shape.writes & tables.keys():
             after[name] = tables[other]
         if shape.generated:
@@ -163,12 +163,12 @@ def with_generated(tables: Generated, shape: Shape) -> Generated:
 
 
 def too_large_columns(tables: Generated) -> frozenset[str]:
-    """The tables whose generated columns are too large once they are written out."""
+    """The tables whose generated columns are too large once they are expanded."""
     return frozenset(name for name, columns in tables.items() if columns and _terms(columns) > MAX_GENERATED_TERMS)
 
 
 def _terms(columns: Columns) -> int:
-    """How many there are in all. No engine takes columns that refer to themselves; of these it is what is reached."""
+    """How many terms there are in all. Counting is cut off for self-referring columns, which no engine accepts."""
     sizes = dict.fromkeys(columns, 1)
     for _ in columns:
         before = dict(sizes)

@@ -1,4 +1,4 @@
-"""What must be known of a database's schema to judge a statement before the engine sees it."""
+"""What must be known about a database's schema to judge a statement before the engine sees it."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
 
@@ -22,10 +22,10 @@ from freehold.sql.vectors import VECTOR_FUNCTION, VECTOR_META, VECTOR_META_SQL, 
 _MOST_MADE = 2_000
 _MOST_READ = 20_000  # an older version had no limit
 _MAX_SQL = 300_000
-# Reading it puts no view in anyone's place. SQLite itself writes how the text begins.
+# Reading `sqlite_schema` expands no view. SQLite itself normalises how each text begins.
 _WANTED = """type IN ('view', 'trigger') OR (type = 'table' AND sql LIKE 'CREATE VIRTUAL TABLE %')
   OR (type = 'index' AND sql LIKE '%libsql_vector_idx%')"""
-# The word AS stands there, but for a CAST, in front of what a generated column is made of.
+# Outside a CAST, the word AS precedes the expression of a generated column.
 _GENERATED = """type = 'table' AND sql GLOB '*[^A-Za-z0-9_][aA][sS][^A-Za-z0-9_]*'
   AND sql NOT LIKE 'CREATE VIRTUAL TABLE %'"""
 FACTS_SQL = f"""SELECT type, lower(name), lower(tbl_name),
@@ -38,18 +38,18 @@ UNION ALL SELECT 'generated', lower(name), '',
   CASE WHEN (SELECT total(length(sql)) FROM sqlite_schema WHERE {_GENERATED}) <= {_MAX_SQL} THEN sql END
   FROM sqlite_schema WHERE {_GENERATED}
 LIMIT {_MOST_READ + 1}"""
-# A view or a trigger that asks for these could ask about any view.
+# A view or a trigger that calls these could ask about any view.
 _LOOKS = frozenset({"pragma_table_list", "pragma_table_info", "pragma_table_xinfo"})
 
 
 class Facts(Struct, frozen=True):
     """Of one schema; names in lower case.
 
-    `views` are the shapes of its views by name, `costs` what they cost; `triggers` the tables that each writes.
-    `too_large` are views that no engine may put in their place, and `may_list` says whether it may do so with all
-    others one after the other. `virtual` are the modules of virtual tables; `shadows` the tables that belong to these
-    and to vector indexes. `vacant` are tables that a vector index of some name would take for its own. `generated`
-    are the generated columns of tables, and `overgrown` the tables whose are too large. `count` is of all of these.
+    `views` are the shapes of its views by name, `costs` their costs; `triggers` the tables that each trigger writes.
+    `too_large` are views that no engine may expand, and `may_list` says whether it may expand all others one after
+    the other. `virtual` are the modules of virtual tables, `shadows` the tables that belong to these and to vector
+    indexes. `vacant` are tables that a vector index of the right name would take over. `generated` are the generated
+    columns by table, and `overgrown` the tables for which they are too large. `count` is the total of all of these.
     """
 
     views: dict[str, Shape | None] = {}
@@ -68,7 +68,7 @@ class Facts(Struct, frozen=True):
 
     @property
     def matters(self) -> bool:
-        """Whether any statement could be refused for it."""
+        """Whether any statement could be refused because of this schema."""
         return bool(self.views or self.shadows or self.overgrown) or self.count > _MOST_READ
 
 
@@ -76,13 +76,13 @@ NO_FACTS = Facts()
 
 
 class Unfit(Exception):
-    """A statement that may not run on a database with this schema; the message says why."""
+    """The statement may not run on a database with this schema; the message says why."""
 
 
 def facts_of(rows: Sequence[Sequence[object]], shape_of: Callable[[str], Shape | None]) -> Facts:
-    """The facts in the rows of `FACTS_SQL`; `shape_of` tells the shape of one's text.
+    """The facts in the rows of `FACTS_SQL`; `shape_of` returns the shape of an object's SQL.
 
-    What is too large to be read counts as unbounded: views by name, and anything may be written by triggers.
+    An object too large to be read counts as unbounded: a view by its size, a trigger as one that may write any table.
     """
     views: dict[str, Shape | None] = {}
     triggers: dict[str, Shape | None] = {}
@@ -92,7 +92,7 @@ def facts_of(rows: Sequence[Sequence[object]], shape_of: Callable[[str], Shape |
     generated: dict[str, Columns | None] = {}
     bad_index = None
     for kind, found, _table, sql in rows:
-        name = str(found).lower()  # SQLite's own `lower` leaves all but ASCII as it is
+        name = str(found).lower()  # SQLite's own `lower` folds ASCII only
         if kind == "meta":
             shadows.add(VECTOR_META)
             continue
@@ -161,7 +161,7 @@ def _bad_trigger(triggers: Mapping[str, Shape | None], costs: Mapping[str, Cost]
 
 
 def changed_by(facts: Facts, shape: Shape) -> Facts:
-    """The facts once a statement has run: what it creates counts, what it drops counts still."""
+    """The facts after a statement has run: what it creates is added, what it drops still counts."""
     made = shape.made
     if made is None and shape.verb != "alter":
         return facts
@@ -203,14 +203,14 @@ def changed_by(facts: Facts, shape: Shape) -> Facts:
 
 
 def _is_counted(shape: Shape, made: Made) -> bool:
-    """Whether it would be among the rows of `FACTS_SQL`."""
+    """Whether the object would be among the rows of `FACTS_SQL`."""
     if made.kind == "table":
         return made.name.endswith(VECTOR_END) or bool(shape.generated)
     return made.kind != "index" or VECTOR_FUNCTION in shape.reads
 
 
 def judge(shapes: Sequence[Shape], facts: Facts) -> Facts:
-    """The facts once a text's statements have run.
+    """The facts after a text's statements have run.
 
     Raises:
         Unfit: one of them may not run on a database with this schema.
@@ -307,7 +307,7 @@ def _view_fault(shape: Shape, facts: Facts) -> str | None:
 
 
 def _alter_fault(facts: Facts) -> str | None:
-    """An engine that alters a table looks at every view."""
+    """Why ALTER is refused, or None: an engine that alters a table expands every view."""
     for name in facts.too_large:
         return f"the view `{name}` is too large once the views and queries in it are written out; drop it first"
     if not facts.may_list:

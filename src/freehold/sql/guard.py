@@ -1,8 +1,9 @@
-"""Refuses SQL that reaches outside the tenant's own database. Pure text: it fronts servers without an authorizer too.
+"""Refuses SQL that reaches outside the tenant's own database. It needs the text only, so it also protects servers
+that have no authorizer.
 
-What it stops was run against sqld 0.24: file functions, page access and extension loading are open to every token
-there. It works on tokens, so quoting, comments and letter case do not hide a name, and a string that merely holds
-such a word is data. The same text may define a view or a trigger; names inside those count alike.
+Everything it stops was tried on sqld 0.24, where file functions, page access and extension loading are open to every
+token. It works on tokens, so quoting, comments and letter case do not hide a name, and a string that merely contains
+such a word is data. A text may also define a view or a trigger; names inside those count as well.
 """
 
 import contextlib
@@ -40,32 +41,32 @@ NAMES = frozenset(
         *("fileio_ls", "fileio_read", "fileio_scan", "fileio_write", "fileio_append", "fileio_mkdir"),
         *("fileio_symlink", "fileio_mode"),
         *("csv_read", "unionvtab", "swarmvtab"),
-        # Runs the text that it is given: `sha3_query('SELECT writefile(...)')` would pass a look at the text.
+        # Runs the text that it is given: `sha3_query('SELECT writefile(...)')` would pass the check of the text.
         "sha3_query",
-        # Tells what others run on the same connection.
+        # Shows what others run on the same connection.
         "sqlite_stmt",
-        # Reads every page, and an address in the server's memory.
+        # Read every page, and any address in the server's memory.
         *("dbstat", "carray"),
         # The encryption extension that sqld is built with, and the server's log.
         *("sqlite3mc_config", "sqlite3mc_codec_data", "sqlite_crypt", "sqlite_log"),
     }
 )
-# Functions that sqld adds: the first four write past their memory when a number is large, and nothing stops the last,
-# which takes as long as one text times the other.
+# Functions that sqld adds: the first four write past their buffer when a number is large, and nothing interrupts the
+# last, whose time is the product of the lengths of its two texts.
 OVERFLOWS = frozenset({"replicate", "padl", "padr", "padc", "strfilter"})
-# Also fair names for a column, so refused only where they are called.
+# These may also name a column, so they are refused only where they are called.
 CALLS = frozenset({"edit", "eval", *OVERFLOWS})
-# Modules for tables of one's own: none of these reads a file or looks into the process.
+# Modules allowed for virtual tables: none of these reads a file or looks into the process.
 MODULES = ("fts5", "fts5vocab", "rtree", "rtree_i32", "geopoly")
 STATEMENTS = frozenset({"attach", "detach", "vacuum"})
 
-# `FROM pragma_x` is PRAGMA x, so what may not be said one way may not be said the other.
+# `FROM pragma_x` is PRAGMA x, so both forms follow the same rules.
 _PRAGMA_TABLE = "pragma_"
 
-# No SQL without one of these words can break a rule, and most SQL has none: a few scans in C settle it.
+# SQL without any of these words breaks no rule, and most SQL has none: a few scans in C decide.
 _WATCHED = NAMES | CALLS | STATEMENTS
 _WORDS = tuple(sorted(_WATCHED | {"pragma", "virtual"}))
-# Part of a word; a byte order mark is none at its beginning.
+# A part of a word; a byte order mark cannot begin one.
 _IN_WORD = re.compile(r"[A-Za-z0-9_$\x80-\ufefe\uff00-\U0010ffff]")
 _AFTER_WORD = re.compile(r"[A-Za-z0-9_$\x80-\U0010ffff]")
 _BEGIN = re.compile(r"begin\b(?s:.)*?(?:immediate|exclusive)", re.IGNORECASE)
@@ -78,9 +79,9 @@ _ENDS_TABLES = frozenset(
 _TURNS_TABLES = _ENDS_TABLES | {"from", "join"}
 _BEFORE_A_VERB = frozenset({"", "explain", "plan"})
 _CHANGES, _SHADOWS = 1, 2
-_UNKNOWN = "not looked at yet"
+_UNKNOWN = "not judged yet"
 _verdicts: dict[str, str | None] = {}
-# In characters, of one text. Values sent as arguments are not part of it.
+# In characters, of one text; values sent as arguments do not count.
 MAX_LENGTH = 4_000_000
 _DEEP = 100
 # A query of few characters cannot grow large by itself.
@@ -95,12 +96,12 @@ class RefusedSql(Forbidden):
 
 
 def check_sql(sql: str) -> None:
-    """Return if the text (one or more statements) stays inside its own database, and does not grow beyond bounds.
+    """Return if the text (one or more statements) stays inside its own database and does not grow too large.
 
-    What an engine may be given then is `in_our_words` of it.
+    The text to pass to an engine is then `in_our_words(sql)`.
 
     Raises:
-        RefusedSql: it says which word is refused and why.
+        RefusedSql: the message says which word is refused and why.
     """
     reason = _verdicts.get(sql, _UNKNOWN) if _verdicts else _UNKNOWN
     if reason is _UNKNOWN:
@@ -111,26 +112,26 @@ def check_sql(sql: str) -> None:
 
 @contextlib.contextmanager
 def looked_at(verdicts: Mapping[str, str | None]) -> Iterator[None]:
-    """`check_sql` knows the verdicts on these texts while this is entered, in all threads."""
+    """Inside this context `check_sql` knows the verdicts on these texts, in all threads."""
     _verdicts.update(verdicts)
     try:
         yield
     finally:
         for sql in verdicts:
-            _verdicts.pop(sql, None)  # someone else who sent the same has it looked at again
+            _verdicts.pop(sql, None)  # another request with the same text judges it again
 
 
 @cached_if_short(2048)
 def shapes(sql: str) -> tuple[Shape, ...]:
-    """What each statement of a text refers to. It has passed `check_sql`."""
+    """What each statement refers to in a text that has passed `check_sql`."""
     return shapes_of(sql)
 
 
 def judged(sql: str, facts: Facts) -> Facts:
-    """The facts of a database's schema once the text has run there. It has passed `check_sql`.
+    """The facts of a database's schema after a text that has passed `check_sql` has run there.
 
     Raises:
-        RefusedSql: it may not run there.
+        RefusedSql: the text may not run there.
     """
     if not (facts.matters or may_change_schema(sql)):
         return facts
@@ -145,10 +146,10 @@ def judged(sql: str, facts: Facts) -> Facts:
 
 
 def answerable(sql: str, facts: Facts) -> str:
-    """The text, or another with the same answer that makes the engine look at no view which is too large for it.
+    """The text, or one with the same answer that does not make the engine expand a view too large for it.
 
     Raises:
-        RefusedSql: there is none.
+        RefusedSql: there is no such text.
     """
     if (facts.may_list and not facts.too_large) or not may_look(sql):
         return sql
@@ -159,7 +160,7 @@ def answerable(sql: str, facts: Facts) -> str:
 
 
 def read_facts(rows: Sequence[Sequence[object]]) -> Facts:
-    """The facts in the rows of `FACTS_SQL`. May take a while, as `verdict`."""
+    """The facts in the rows of `FACTS_SQL`. May take up to a second, like `verdict`."""
     return facts_of(rows, _shape_of_stored)
 
 
@@ -168,7 +169,7 @@ def _shape_of_stored(sql: str) -> Shape | None:
 
 
 def may_change_schema(sql: str) -> bool:
-    """Whether a statement in the text could create, alter or drop something. It has passed `check_sql`."""
+    """Whether a statement in a text that has passed `check_sql` could create, alter or drop something."""
     return bool(_hints(sql) & _CHANGES)
 
 
@@ -179,7 +180,7 @@ def writes_shadow(sql: str) -> bool:
 
 @cached_if_short(2048)
 def _hints(sql: str) -> int:
-    # A few scans in C, which may see too much in it. Of a long text that is enough.
+    # A few scans in C, which may find too much. For a long text that is enough.
     lowered = sql.lower()
     changes = any(word in lowered and _has_word(lowered, word) for word in ("create", "alter", "drop"))
     found = changes * _CHANGES | any(end in lowered for end in SHADOW_ENDS) * _SHADOWS
@@ -200,10 +201,10 @@ def is_inside(sql: str) -> bool:
 
 
 def check_reading_sql(sql: str) -> None:
-    """Return if no `BEGIN` in the text asks for the write lock at once: sqld grants it to a token for reading.
+    """Return if no `BEGIN` in the text asks for the write lock, which sqld grants even to a read-only token.
 
     Raises:
-        RefusedSql: one does.
+        RefusedSql: one asks for it.
     """
     if _BEGIN.search(sql) is not None and _takes_write_lock(sql):
         raise RefusedSql("the token allows reading only; begin with BEGIN alone")
@@ -221,7 +222,7 @@ def _takes_write_lock(sql: str) -> bool:
 
 @cached_if_short(2048)
 def verdict(sql: str) -> str | None:
-    """Why `check_sql` refuses the text, or None. For long ones: they take up to a second."""
+    """Why `check_sql` refuses the text, or None. A long text takes up to a second."""
     if len(sql) > MAX_LENGTH:
         return f"the SQL is longer than {MAX_LENGTH} characters; send values as arguments"
     if "\0" in sql:
@@ -261,7 +262,7 @@ def _may_grow(lowered: str) -> bool:
 
 
 def _has_word(lowered: str, word: str) -> bool:
-    """Whether it stands there as a whole word, so that `credit` is not `edit`."""
+    """Whether the text contains it as a whole word, so that `credit` is not `edit`."""
     at, number = lowered.find(word), 0
     while at >= 0:
         end = at + len(word)
@@ -275,7 +276,7 @@ def _has_word(lowered: str, word: str) -> bool:
 
 
 class _Suspect(NamedTuple):
-    """A watched name, and what stood before it; what follows is not known yet."""
+    """A watched name and what precedes it; what follows is not known yet."""
 
     kind: Kind
     name: str

@@ -1,9 +1,9 @@
-"""What tools ask a database about itself and set as they connect, in words with the same answer that change nothing.
+"""Replaces what tools query and set when they connect with SQL that has the same answer and changes nothing.
 
-There are no temporary tables, so whatever is asked about those of `temp` has an empty answer. The list of attached
-databases is always `main`, without the path of its file. How fast an engine works is its server's to say: what a
-client sets there is answered with what is in force, as SQLite itself answers `PRAGMA journal_mode = DELETE` where
-that cannot be. What would change the meaning of statements is not handled here: the guard allows or refuses it.
+There are no temporary tables, so every question about `temp` has an empty answer. The list of attached databases is
+always `main`, without the path of its file. Performance settings belong to the server: a client that sets one gets
+the value in force, as SQLite itself answers `PRAGMA journal_mode = DELETE` where that is impossible. Settings that
+would change the meaning of statements are not handled here: the guard allows or refuses them.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from freehold.sql.pragmas import CHECKS, OF_A_TABLE
 from freehold.sql.tokens import Kind, Token, placed, statement_spans, tokens
 
 _NOTHING = "SELECT 0 WHERE 0"
-# What is in force, for those that SQLite answers when they are set, too.
+# The values in force of those that SQLite answers even when they are set.
 _IN_FORCE = {
     "journal_mode": "SELECT 'wal' AS journal_mode",
     "locking_mode": "SELECT 'normal' AS locking_mode",
@@ -26,7 +26,7 @@ _IN_FORCE = {
 }
 # Those that it does not answer when they are set.
 _SILENT = frozenset({"automatic_index", "cache_size", "cache_spill", "read_uncommitted", "synchronous", "temp_store"})
-# Care for the file, which is taken when it is time. A checkpoint answers as SQLite does where there is no log.
+# Maintenance of the file, which the server does by itself. A checkpoint answers as in SQLite without a log.
 _CARE = {
     "optimize": _NOTHING,
     "shrink_memory": _NOTHING,
@@ -34,7 +34,7 @@ _CARE = {
 }
 _LIST = "pragma_database_list"
 _DATABASES = "SELECT 0 AS seq, 'main' AS name, '' AS file"
-# SQLite calls nothing so, and nobody's table is likely to be.
+# SQLite has nothing of this name, and no table is likely to have it.
 _STAND_IN = "databases_of_this_connection"
 _START = re.compile(r"\s*(?:(with(?:\s+recursive)?)|select)\b", re.ASCII | re.IGNORECASE)
 _LONGEST = 65_536
@@ -42,7 +42,7 @@ _MOST_WORDS = 12
 
 
 class _Pragma(NamedTuple):
-    """In its parts. `form` is `=`, `(` or empty; `is_quoted` is of its name."""
+    """A PRAGMA in its parts. `form` is `=`, `(` or empty; `is_quoted` says whether its name is quoted."""
 
     schema: str
     name: str
@@ -52,7 +52,7 @@ class _Pragma(NamedTuple):
 
 
 def in_our_words(sql: str) -> str:
-    """The text, or another with the same answer. Nothing above 64 KB is another."""
+    """The text, or another with the same answer; a text of more than 64 KB is returned as it is."""
     return sql if len(sql) > _LONGEST else _in_our_words(sql)
 
 
@@ -113,12 +113,12 @@ def _stand_in(asked: _Pragma) -> str | None:
         found = _NOTHING
     if found is None and is_quoted and form and schema != "temp" and name in OF_A_TABLE:
         quoted = value.replace('"', '""')
-        found = f'PRAGMA {name}("{quoted}")'  # sqld knows no quoted name of a PRAGMA
+        found = f'PRAGMA {name}("{quoted}")'  # sqld does not know quoted PRAGMA names
     return found
 
 
 def _without_list(statement: str) -> str | None:
-    """A query of the list of databases as one of what stands in for it, or None if it is used in another way."""
+    """A query of the list of databases with that list replaced, or None if it is used in another way."""
     start = _START.match(statement)
     if start is None:
         return None

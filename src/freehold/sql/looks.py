@@ -1,8 +1,8 @@
-"""What makes an engine look at views by itself: a PRAGMA that tells of the columns of what it is asked about.
+"""Statements that make an engine expand views that they do not name: PRAGMAs that list columns.
 
-An older version let views in that double. To tell their columns an engine puts each in its place, and nothing
-interrupts it. So where such a view is, whoever asks about a table is answered, whoever asks about that view is
-refused, and a list of all tables is made from the schema's own rows, without what views would have for columns.
+An older version accepted views that double in size. To list their columns an engine expands each, and nothing
+interrupts it. So in a database with such a view, a question about a table is answered, one about that view is
+refused, and a list of all tables is built from the schema's own rows, without the column counts of views.
 """
 
 import re
@@ -15,8 +15,8 @@ _LIST = "table_list"
 _ABOUT_ONE = frozenset({"table_info", "table_xinfo"})
 _FUNCTIONS = frozenset({f"pragma_{name}" for name in (*_ABOUT_ONE, _LIST)})
 _HINTS = ("table_list", "table_info", "table_xinfo")
-# As SQLite's own list: what belongs to a virtual table is a shadow; only a table without rowids has an index for its
-# primary key that is not an object of the schema.
+# As SQLite's own list: tables that belong to a virtual table are shadows; only a table without rowids has an index
+# for its primary key that is not an object of the schema.
 _TABLES = """
 SELECT 'main', name,
   CASE WHEN type = 'view' THEN 'view' WHEN rootpage = 0 THEN 'virtual'
@@ -36,7 +36,7 @@ _START = re.compile(r"\s*(?:(with(?:\s+recursive)?)|select)\s", re.ASCII | re.IG
 
 
 class LooksAtView(Exception):
-    """A statement that would make the engine put a view in its place that is too large for that."""
+    """The statement would make the engine expand a view that is too large."""
 
 
 def may_look(sql: str) -> bool:
@@ -46,10 +46,10 @@ def may_look(sql: str) -> bool:
 
 
 def without_views(sql: str, too_large: Set[str]) -> str:
-    """The text, which may not look at the views `too_large`; where it asks for a list of tables, one that does not.
+    """The text if it does not expand the views `too_large`; a list of tables is replaced with one that does not.
 
     Raises:
-        LooksAtView: it would, or might.
+        LooksAtView: it would or might expand one.
     """
     words = list(tokens(sql))
     while words and words[-1].text == ";":
@@ -69,7 +69,7 @@ def without_views(sql: str, too_large: Set[str]) -> str:
 
 
 def _pragma(sql: str, words: Sequence[Token], about: Sequence[Token], too_large: Set[str]) -> str:
-    """`about` are the words that follow PRAGMA."""
+    """The same for a PRAGMA; `about` are the words that follow it."""
     if any(word.text == ";" for word in words):
         if any(_name(word) in {_LIST, *_ABOUT_ONE, *_FUNCTIONS} for word in words):
             raise LooksAtView(_refusal(too_large))
@@ -91,12 +91,12 @@ def _pragma(sql: str, words: Sequence[Token], about: Sequence[Token], too_large:
 
 
 def _check_functions(words: list[Token], too_large: Set[str]) -> None:
-    """Raise unless each call that looks at one table names it, and it is none of the views."""
+    """Raise unless each call about one table names it, and it is none of the views."""
     called = [at for at, word in enumerate(words) if _name(word) in _FUNCTIONS]
     if not called:
         return
     names = {_name(word) for word in words}
-    # Names of the function's hidden column, which a condition or a join could give another value.
+    # `arg` is the function's hidden column, which a condition or a natural join could set to another value.
     if "arg" in names or "natural" in names:
         raise LooksAtView(_refusal(too_large))
     for at in called:

@@ -1,4 +1,4 @@
-"""What the REGEXP of sqld may be given: it writes a counted repetition out before it compares anything.
+"""Limits the patterns of sqld's REGEXP, which expands a counted repetition before it compares anything.
 
 Measured on sqld 0.24.32: `'a' REGEXP 'a{999999999}'` takes 650 MB and 12 s, and nothing interrupts it.
 """
@@ -26,7 +26,7 @@ _BEFORE_A_NAME = frozenset({
 
 
 def is_large_pattern(value: object) -> bool:
-    """Whether a text, as a pattern, would be written out too long."""
+    """Whether a text, as a pattern, would be too long once it is expanded."""
     if not isinstance(value, str | bytes):
         return False
     text = value if isinstance(value, str) else value.decode(errors="replace")
@@ -40,7 +40,7 @@ def is_large_pattern(value: object) -> bool:
 
 
 def pattern_fault(words: Iterable[Token]) -> str | None:
-    """Why a text is refused whose patterns cannot be seen, or are too large; None if it is not."""
+    """Why a text is refused, or None: one of its patterns is not visible in the text, or is too large."""
     before = Token(Kind.OTHER, "")
     matcher = _Matcher()
     for word in words:
@@ -59,14 +59,14 @@ def _is_operand(before: Token) -> bool:
 
 
 class _Matcher:
-    """Follows what comes after the word."""
+    """Follows the tokens after REGEXP."""
 
     def __init__(self) -> None:
         self._stage = ""
         self._is_operator = False
 
     def begin(self, *, is_operator: bool) -> None:
-        """The word was there."""
+        """Start after the word REGEXP."""
         self._stage, self._is_operator = "named", is_operator
 
     def takes(self, word: Token) -> bool:

@@ -1,5 +1,5 @@
-"""Which PRAGMAs a tenant may use. Some act while the statement is only being prepared, so a description sets them,
-too, and what they set is the connection's or the process's: a server's own rules for running SQL come too late.
+"""Which PRAGMAs a tenant may use. Some act while the statement is merely being prepared, so even a `describe` request
+sets them, and the setting is the connection's or the process's: a server's own rules for running SQL come too late.
 
 Source: https://sqlite.org/pragma.html, "some pragmas run during the SQL compilation stage".
 """
@@ -12,9 +12,9 @@ OF_A_TABLE = frozenset(
     {*("table_info", "table_xinfo", "table_list", "foreign_key_list"), *("index_list", "index_info", "index_xinfo")}
 )
 CHECKS = frozenset({"foreign_key_check", "integrity_check", "quick_check"})
-# Their argument names what to look at, so it may be given.
+# Their argument names what to look at and sets nothing, so it is allowed.
 ABOUT = OF_A_TABLE | CHECKS | {"collation_list", "function_list"}
-# What may be read: it tells of the engine, and of this database alone.
+# These may be read: they reveal facts about the engine and this database only.
 READ = frozenset(
     {
         *("application_id", "auto_vacuum", "automatic_index", "busy_timeout", "cache_size", "cache_spill"),
@@ -24,25 +24,25 @@ READ = frozenset(
         *("secure_delete", "synchronous", "temp_store"),
     }
 )
-# Settings that may be changed too.
+# Settings that may also be changed.
 CHANGED = frozenset({"foreign_keys", "defer_foreign_keys", "user_version"})
-# Anyone may switch these on: the first is on already, and the second lasts until the transaction ends, which it
-# cannot do with rows that break a constraint. Switched off, it forgets which rows do: that is another matter.
+# Any token may switch these on: the first is on already, and the second lasts until the transaction ends, which
+# cannot commit rows that break a constraint. Switching it off forgets which rows do, so that is not included.
 SWITCHED_ON = frozenset({"foreign_keys", "defer_foreign_keys"})
-# Whoever writes rows may set these: some apps count versions of their own in it.
+# Any token that may write rows may set these: some apps keep a version number of their own in it.
 OF_ROWS = frozenset({"user_version"})
-# Of what SQLite takes for "on"; of numbers it looks at the last eight bits alone.
+# Some of the values that mean "on" to SQLite; of a number it looks at the last eight bits only.
 _ON = frozenset({"on", "yes", "true", "1"})
 PRAGMAS = ABOUT | READ | CHANGED
 
 
 def not_allowed(name: str) -> str:
-    """The refusal of a PRAGMA that is none of these."""
+    """The message that refuses a PRAGMA not listed here."""
     return f"PRAGMA {name} is not allowed; these are: {', '.join(sorted(PRAGMAS))}"
 
 
 def is_harmless(name: str, argument: str) -> bool:
-    """Whether any token may set this PRAGMA to that."""
+    """Whether any token may set this PRAGMA to this value."""
     return name in SWITCHED_ON and argument.lower() in _ON
 
 
@@ -53,7 +53,7 @@ def is_switch(texts: Sequence[str]) -> bool:
 
 
 def pragma_fault(words: Sequence[Token]) -> str | None:
-    """Why `PRAGMA words` is refused, or None. `words` are all tokens after the first, to the statement's end."""
+    """Why a PRAGMA is refused, or None. `words` are all tokens after PRAGMA, to the statement's end."""
     texts = [word.text.lower() for word in words]
     if texts[1:2] == ["."]:
         if texts[0] != "main":

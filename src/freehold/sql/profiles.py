@@ -1,8 +1,8 @@
-"""What a piece of SQL needs of a token's profile. Pure text, so that every engine judges alike.
+"""Which token profile a piece of SQL needs. It is judged by its text, so that every engine judges alike.
 
-The schema is the registry's: under `rows` a token changes rows, and nothing else. What needs more passes only as a
-batch that is exactly the registry's own (`migrate/history.py`), and tables named `freehold_*` are written by
-Freehold alone, whatever the token's profile.
+The schema belongs to the registry: under `rows` a token changes rows and nothing else. SQL that needs more passes only
+as a batch that is exactly the registry's own (`migrate/history.py`), and only Freehold writes tables named
+`freehold_*`, whatever the token's profile.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ OWN_PREFIX = "freehold_"
 _TRANSACTION = frozenset({"begin", "commit", "end", "rollback", "savepoint", "release"})
 # `EXPLAIN QUERY PLAN INSERT OR REPLACE INTO main.t`, and some more.
 _MOST_BEFORE_NAME = 16
-# Between the verb and the name of the table that is written.
+# Words between the verb and the name of the written table.
 _BEFORE_NAME = frozenset({"or", "rollback", "abort", "replace", "fail", "ignore", "into", "from"})
-# `CREATE VIRTUAL TABLE freehold` or an index of that name makes `freehold_…` tables of its own beside it.
+# `CREATE VIRTUAL TABLE freehold`, or an index of that name, creates `freehold_…` tables beside it.
 _BEFORE_NEW_NAME = frozenset({"table", "index", "exists", "to", "."})
 # Most SQL is one statement that starts with its verb.
 _PLAIN = re.compile(
@@ -44,7 +44,7 @@ class ProfileNeeded(Forbidden):
 
 
 class Need(NamedTuple):
-    """The least profile that may run some SQL, None if there is none, and the words in it that say so."""
+    """The narrowest profile that may run some SQL, None if none may, and the words in it that decide."""
 
     profile: Profile | None
     words: str = ""
@@ -56,12 +56,12 @@ _SCHEMA_HINT = "the schema changes by the registry's migrations alone, each sent
 
 
 def wider(one: Need, other: Need) -> Need:
-    """What both together need; of two that need the same, the first."""
+    """The wider of two needs; the first if they are equal."""
     return other if RANKS[other.profile] > RANKS[one.profile] else one
 
 
 def covers(profile: Profile, need: Need) -> bool:
-    """Whether a token of the profile may run what needs this."""
+    """Whether a token of the profile may run SQL with this need."""
     return RANKS[need.profile] <= RANKS[profile]
 
 
@@ -72,17 +72,17 @@ def need_of(sql: str) -> Need:
 
 @contextlib.contextmanager
 def looked_at(needs: Mapping[str, Need]) -> Iterator[None]:
-    """`need_of` knows what these texts need while this is entered, in all threads."""
+    """Inside this context `need_of` knows the needs of these texts, in all threads."""
     _needs.update(needs)
     try:
         yield
     finally:
         for sql in needs:
-            _needs.pop(sql, None)  # someone else who sent the same has it looked at again
+            _needs.pop(sql, None)  # another request with the same text judges it again
 
 
 def is_beyond_rows(sql: str) -> bool:
-    """Whether the text does more than to read and write rows."""
+    """Whether the text does more than read and write rows."""
     return RANKS[need_of(sql).profile] > RANKS["rows"]
 
 
@@ -105,7 +105,7 @@ def refusal(sql: str, profile: Profile) -> ProfileNeeded | RefusedSql | None:
 
 
 def reading_only() -> ProfileNeeded:
-    """The refusal of a write that only the engine saw, with a token for reading."""
+    """The refusal of a write that only the engine detected, with a read-only token."""
     return ProfileNeeded("the token allows reading only; writing needs one with the profile `rows`")
 
 
@@ -130,7 +130,7 @@ def _need(sql: str) -> Need:
 
 
 def _need_of(statement: str) -> Need:
-    """What one statement needs, or a part of a trigger: each counts for itself."""
+    """What one statement, or one part of a trigger, needs: each is judged on its own."""
     words = list(itertools.islice(tokens(statement), _MOST_BEFORE_NAME))
     if not words:
         return NOTHING_NEEDED
@@ -162,7 +162,7 @@ def _need_of_writing(words: Sequence[Token]) -> Need:
 
 
 def _written(words: Sequence[Token]) -> str:
-    """The name of the table that is written, in lower case; `words` follow the verb."""
+    """The name of the written table, in lower case; `words` follow the verb."""
     at = 0
     while at < len(words) and keyword(words[at]) in _BEFORE_NAME:
         at += 1

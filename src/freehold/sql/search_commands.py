@@ -1,7 +1,7 @@
 """FTS5's special commands: rows inserted into a column that has the name of their table.
 
-Some set sizes that are not looked at (`hashsize`: how much memory a writer may use; `pgsz`, `crisismerge`: how much
-one insert has to do), some only tidy up. What a command is, and its number, must stand in the text: what is not seen
+Some set sizes that FTS5 does not check (`hashsize`: how much memory a writer may use; `pgsz`, `crisismerge`: how much
+work one insert may cause), some only tidy up. The command and its number must be written out in the text, or they
 cannot be judged.
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from freehold.lru import cached_if_short
 from freehold.sql.tokens import Kind, Token, counted, tokens
 
-# What each takes as its `rank`, from and to; the sizes in bytes.
+# The least and the greatest `rank` that each accepts; sizes are in bytes.
 _NUMBERS = {
     "automerge": (0, 64),
     "crisismerge": (2, 64),
@@ -31,14 +31,14 @@ _NAMES = frozenset({Kind.WORD, Kind.QUOTED, Kind.STRING})
 
 
 class Command(NamedTuple):
-    """An insert into a column of its table's name, which is a command if the table is one of FTS5."""
+    """An insert into a column of its table's name, which is a command if the table is an FTS5 table."""
 
     table: str
     fault: str | None
 
 
 def commands_in(sql: str) -> Sequence[Command]:
-    """Those in a text, with what is wrong with each; none for most."""
+    """The commands in a text, each with what is wrong with it; most texts have none."""
     if "into" not in sql.lower():
         return ()
     return _commands(sql)
@@ -57,7 +57,7 @@ def _commands(sql: str) -> tuple[Command, ...]:
 
 
 def _command(words: Sequence[Token], at: int) -> Command | None:
-    """What stands after INTO."""
+    """The command in the insert whose INTO is just before `at`, or None."""
     if _text(words, at + 1) == ".":
         at += 2
     if at >= len(words) or words[at].kind not in _NAMES:
@@ -87,7 +87,7 @@ def _command(words: Sequence[Token], at: int) -> Command | None:
 
 
 def _list(words: Sequence[Token], at: int) -> tuple[list[list[Token]], int]:
-    """What stands between commas in the parentheses that open there, and where they are over."""
+    """The comma-separated parts in the parentheses that open at `at`, and the position after them."""
     parts: list[list[Token]] = [[]]
     depth = 0
     for after in range(at, len(words)):

@@ -1,7 +1,8 @@
 """The tables that an engine keeps for an index or a virtual table, by name.
 
-Whoever writes one of these writes what the engine's C code reads without looking twice: libSQL's vector search ends
-the process. SQLite guards them where it is told to (`SQLITE_DBCONFIG_DEFENSIVE`); a server that does not needs this.
+A client that writes to one of these writes data that the engine's C code reads without checks: libSQL's vector search
+then ends the process. SQLite guards them if `SQLITE_DBCONFIG_DEFENSIVE` is set; a server that does not set it needs
+this.
 
 Source: `xShadowName` of SQLite's modules, and libSQL's `vectorIndex.c`.
 """
@@ -20,7 +21,7 @@ SUFFIXES = {
     **dict.fromkeys(("fts3", "fts4"), _OF_FTS3),
     **dict.fromkeys(("rtree", "rtree_i32", "geopoly"), _OF_RTREE),
 }
-# Another module keeps what it likes.
+# Another module may keep any of these.
 _ANY = (*_OF_FTS5, *_OF_FTS3, *_OF_RTREE)
 SHADOW_ENDS = (VECTOR_END, *(f"_{suffix}" for suffix in sorted({*_ANY})))
 
@@ -31,7 +32,7 @@ def may_be_shadow(names: Iterable[str]) -> bool:
 
 
 def owned_by(shape: Shape) -> frozenset[str]:
-    """The shadow tables of what a statement creates; nothing for most."""
+    """The shadow tables of the object that a statement creates; most have none."""
     made = shape.made
     if made is not None and made.kind == "virtual":
         return shadows_of(made.name, made.words[0].lower() if made.words else "")
@@ -41,5 +42,5 @@ def owned_by(shape: Shape) -> frozenset[str]:
 
 
 def shadows_of(table: str, module: str) -> frozenset[str]:
-    """The shadow tables of a virtual table, there or not."""
+    """The names of a virtual table's shadow tables, whether they exist or not."""
     return frozenset(f"{table}_{suffix}" for suffix in SUFFIXES.get(module, _ANY))

@@ -1,7 +1,7 @@
-"""What a statement's text refers to: tables read, tables written, objects made; and how its queries nest.
+"""What a statement's text refers to: tables read, tables written, objects created; and how its queries nest.
 
-One pass over the tokens, without a grammar. Where SQLite's grammar leaves it open, a name counts as a table: too many
-names make a statement look larger than it is, too few would hide one.
+One pass over the tokens, without a grammar. In case of doubt a name counts as a table: too many names make a statement
+look larger than it is, too few would hide one.
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from freehold.sql.tokens import Kind, counted, tokens
 
-# Words that cannot be names. (Most of SQLite's keywords can.)
+# Words that cannot be names. Most of SQLite's keywords can.
 _RESERVED = frozenset({
     "add", "all", "alter", "and", "as", "autoincrement", "between", "case", "check", "collate", "commit",
     "constraint", "create", "default", "deferrable", "delete", "distinct", "drop", "else", "end", "escape",
@@ -30,10 +30,10 @@ _CONFLICTS = frozenset({"rollback", "abort", "replace", "fail", "ignore"})
 
 
 class Query:
-    """One SELECT with what it is made of. `refs` are tables by name, `parts` the queries inside it.
+    """One SELECT and its parts. `refs` are the names of tables, `parts` the queries inside it.
 
-    `size` counts its tokens, `out_size` those that make up its columns. `out_repeats` and `repeats` say how often the
-    most frequent name stands in the columns, and anywhere: that often an engine may copy what the name stands for.
+    `size` is the number of its tokens, `out_size` of those in its columns. `out_repeats` and `repeats` are how often
+    the most frequent name occurs in the columns, and anywhere: an engine may copy what it stands for that many times.
     """
 
     __slots__ = ("_all", "_out", "out_repeats", "out_size", "parts", "refs", "repeats", "size")
@@ -49,17 +49,17 @@ class Query:
         self._all: Counter[str] = Counter()
 
     def count(self, name: str, *, is_column: bool) -> None:
-        """A name that may stand for a column."""
+        """Count a name that may be a column's; `is_column` if it occurs in the result columns."""
         self._all[name] += 1
         if is_column:
             self._out[name] += 1
 
     def names(self) -> dict[str, int]:
-        """How often each name that may stand for a column does so, in the arm that is open."""
+        """How often each name that may be a column's occurs in the open arm."""
         return dict(self._all)
 
     def close(self) -> None:
-        """An arm of a compound query, or all of it, is over."""
+        """End an arm of a compound query, or all of it."""
         if self._all:
             self.repeats = max(self.repeats, *self._all.values())
             self._all.clear()
@@ -69,7 +69,7 @@ class Query:
 
 
 class Made(Struct, frozen=True):
-    """An object that the text creates. `words` are a virtual table's module, or the strings that an index names."""
+    """An object that the text creates. `words` are a virtual table's module, or the strings in an index."""
 
     kind: str  # table, view, index, trigger, virtual
     name: str
@@ -80,9 +80,9 @@ class Shape(Struct, frozen=True):
     """What one statement refers to; all names in lower case.
 
     `queries` are its outermost ones (a trigger has several), `named` the bodies of its common table expressions by
-    name. `reads` are tables and functions by name, `writes` tables; one that is altered or dropped is written. `made`
-    is what it creates; `verb` is its first word. `generated` are the generated columns that it adds, and how often
-    each name stands in what they are made of.
+    name. `reads` are the tables and functions read, `writes` the tables written, altered or dropped. `made` is the
+    object that it creates; `verb` is its first word. `generated` are the generated columns that it adds, each with how
+    often each name occurs in its expression.
     """
 
     queries: tuple[Query, ...]
@@ -96,7 +96,7 @@ class Shape(Struct, frozen=True):
 
 
 class _Frame:
-    """What is known inside one pair of parentheses."""
+    """The state inside one pair of parentheses."""
 
     __slots__ = ("generates", "in_columns", "in_from", "is_query", "name", "query")
 
@@ -105,19 +105,18 @@ class _Frame:
         self.in_from = in_from
         self.in_columns = False
         self.is_query = False
-        self.generates = ""  # the column whose expression it is
-        self.name = ""  # the last one, which may be that of a common table expression
+        self.generates = ""  # the generated column whose expression this is
+        self.name = ""  # the last name, which may be that of a common table expression
 
 
 class Reader:
-    """Takes tokens in order; `shapes` are what they make, one for each statement."""
+    """Takes tokens in order; `shapes` returns one shape for each statement."""
 
     def __init__(self) -> None:
         self._shapes: list[Shape] = []
         self._begin()
 
     def _begin(self) -> None:
-        """A statement starts."""
         self._queries = [Query()]
         self._named: dict[str, list[Query]] = {}
         self._reads: set[str] = set()
@@ -125,20 +124,20 @@ class Reader:
         self._depth = 0
         self._frames = [_Frame(self._queries[0])]
         self._verb = ""
-        self._kind = ""  # what CREATE, ALTER or DROP is about
+        self._kind = ""  # the kind of object that CREATE, ALTER or DROP names
         self._new: str | None = None
         self._words: list[str] = []
-        self._column = ""  # the one that is being defined
+        self._column = ""  # the column being defined
         self._generated: dict[str, dict[str, int]] = {}
         self._at_start = True
-        self._before = ""  # the token before, "name" for any name that is quoted
+        self._before = ""  # the previous token, "name" for a quoted name
         self._before_that = ""
         self._opened_by = ""
         # A name is judged when the token after it is seen.
         self._held: tuple[str, bool, str] | None = None  # text, may be a column, role
 
     def take(self, kind: Kind, text: str) -> None:
-        """The next token."""
+        """Take the next token."""
         if self._held is not None:
             self._settle(text if kind is Kind.OTHER else "")
         frame = self._frames[-1]
@@ -163,7 +162,7 @@ class Reader:
             tables = self._before in {"from", "join"} or (frame.in_from and self._before in {",", "("})
             inner = _Frame(frame.query, in_from=tables)
             inner.in_columns = frame.in_columns
-            # The body of a common table expression comes after `AS`; what it is called, before it.
+            # The body of a common table expression follows `AS`; its name precedes it.
             if self._before == "as" or (self._before == "materialized" and self._before_that in {"as", "not"}):
                 inner.name = frame.name
                 inner.query = Query()
@@ -180,7 +179,7 @@ class Reader:
             if closed.query is not self._frames[-1].query:
                 closed.query.close()
         elif text == ";":
-            # Only the END after a semicolon is a trigger's; others belong to CASE.
+            # Only an END after a semicolon ends a trigger; others belong to CASE.
             is_over = (self._before_that, self._before) == (";", "end")
             if self._kind == "trigger" and self._verb == "create" and not is_over:
                 self._next_of_trigger()
@@ -190,7 +189,7 @@ class Reader:
         self._step(text)
 
     def _next_of_trigger(self) -> None:
-        """The next statement in a trigger's body."""
+        """Start the next statement of a trigger's body."""
         self._close_all()
         self._queries.append(Query())
         self._frames = [_Frame(self._queries[-1])]
@@ -215,13 +214,13 @@ class Reader:
         self._step(text)
 
     def _start(self, word: str) -> None:
-        """The first word of a statement; EXPLAIN and what belongs to it do not count."""
+        """Note the first word of a statement; EXPLAIN QUERY PLAN does not count."""
         if word not in _NO_VERBS:
             self._at_start = False
             self._verb = word
 
     def _open_query(self, frame: _Frame) -> None:
-        """After an opening parenthesis a query of its own starts."""
+        """Start a query of its own if the word follows an opening parenthesis."""
         if self._before == "(" and not frame.is_query:
             outer, frame.query = frame.query, Query()
             outer.parts.append(frame.query)
@@ -260,13 +259,13 @@ class Reader:
         self._step(name if kind is Kind.WORD and not is_number else "name")
 
     def _defines(self, before: str) -> bool:
-        """Whether a name after this one is that of a column which is being defined."""
+        """Whether a name after this token is that of a column being defined."""
         if self._verb == "create":
             return len(self._frames) == 2 and before in {"(", ","}
         return self._verb == "alter" and before in {"add", "column"}
 
     def _role(self, frame: _Frame, before: str) -> str:  # noqa: PLR0911 - one for each place of a name
-        """What a name stands for here: a table that is read, written or changed, a new object, or none of these."""
+        """The role of a name here: a table that is read, written or changed, a new object, or none of these."""
         if before == "as":
             return "alias"
         if before == "from":
@@ -308,7 +307,7 @@ class Reader:
         elif role == "new":
             self._new = name
         elif following == "(":
-            self._reads.add(name)  # a function's name: some are to be known
+            self._reads.add(name)  # a function's name: the rules know some of them
         elif not role:
             frame.query.count(name, is_column=is_column)
 
@@ -337,7 +336,7 @@ class Reader:
         self._begin()
 
     def shapes(self) -> tuple[Shape, ...]:
-        """All that was taken."""
+        """The shapes of all statements taken."""
         if self._held is not None:
             self._settle("")
         self._finish()
@@ -348,7 +347,7 @@ def shapes_of(sql: str) -> tuple[Shape, ...]:
     """The shapes of a text's statements.
 
     Raises:
-        TooManyTokens: it is made of more than anyone reads.
+        TooManyTokens: it has more than `MAX_TOKENS`.
     """
     reader = Reader()
     for kind, text in counted(tokens(sql)):

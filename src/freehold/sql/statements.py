@@ -1,4 +1,4 @@
-"""What kind of statement a text is, by its first words; SQLite's own rules of where words start."""
+"""The kind of a statement by its first words, cut into words by SQLite's own rules."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ WRITING = frozenset({"insert", "replace", "update", "delete"})
 
 
 class Outline(Struct, frozen=True):
-    """The statement's verb (of a WITH, the one that follows it), and the words of a BEGIN."""
+    """The statement's verb (for a WITH, the one that follows it), and the words of a BEGIN."""
 
     verb: str
     begin_words: frozenset[str] = frozenset()
@@ -36,8 +36,8 @@ class Verb(Enum):
     COMMIT = auto()
     ROLLBACK = auto()  # of the whole transaction, not to a savepoint
     SAVEPOINT = auto()
-    PRAGMA = auto()  # one that tells something
-    SETTING = auto()  # a PRAGMA that sets something, ATTACH, DETACH: acts on the connection from then on
+    PRAGMA = auto()  # one that reads something
+    SETTING = auto()  # a PRAGMA that sets something, ATTACH, DETACH: affects the connection from then on
     OTHER = auto()
 
 
@@ -54,7 +54,7 @@ _WHOLE = frozenset({Verb.BEGIN, Verb.COMMIT, Verb.ROLLBACK})
 _OF_TRANSACTIONS = frozenset(
     {"transaction", "deferred", "immediate", "exclusive", "concurrent", "readonly", "read", "write", ";"}
 )
-# PRAGMA name(argument) tells something for these; for others it is the same as PRAGMA name = argument.
+# PRAGMA name(argument) reads something for these; for others it is the same as PRAGMA name = argument.
 _TELLING = OF_A_TABLE | CHECKS
 _BLANK = re.compile(r"(?:[ \t\n\v\f\r;\ufeff]++|--[^\n]*+|/\*(?s:.)*?\*/)*+(?:/\*(?s:.)*+)?")
 
@@ -65,7 +65,7 @@ def is_blank(sql: str) -> bool:
 
 
 def keyword(token: Token) -> str:
-    """The token as a word, in lower case; empty for a sign, a string and a quoted name."""
+    """The token as a word, in lower case; empty for a sign, a string or a quoted name."""
     return token.text if token.kind is Kind.WORD else ""
 
 
@@ -77,8 +77,8 @@ def without_explain(words: Sequence[Token]) -> Sequence[Token]:
 
 
 def verb_of_with(words: Iterator[Token]) -> Token | None:
-    """The verb that follows the parenthesis which closes the last table expression. `words`, those after WITH, are
-    read up to it."""
+    """The verb after the last table expression's closing parenthesis, or None; `words`, those after WITH, are consumed
+    up to and including it."""
     depth = 0
     before = ""
     for word in words:
@@ -105,7 +105,7 @@ def verb(sql: str) -> Verb:
 
 @cached_if_short(1024)
 def reads_only(sql: str) -> bool:
-    """Whether one statement surely changes nothing. False when in doubt."""
+    """Whether one statement certainly changes nothing; False when in doubt."""
     first, rest = _opened(sql)
     if first == "with":
         return not any(keyword(word) in WRITING for word in rest)
@@ -138,5 +138,5 @@ def _opened(sql: str) -> tuple[str, Iterator[Token]]:
 
 
 def _text(token: Token) -> str:
-    """Words and signs as they are; a quoted name counts as a name, never as a word."""
+    """Words and signs as they are; a quoted name or a string is marked, so that it never equals a word."""
     return token.text if token.kind in {Kind.WORD, Kind.OTHER} else f"{token.kind.name}:{token.text}"

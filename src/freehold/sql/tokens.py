@@ -1,4 +1,4 @@
-"""Cuts SQL into tokens exactly where SQLite does, and never fails: what SQLite would refuse, it refuses later.
+"""Cuts SQL into tokens exactly where SQLite does. It never fails: SQLite itself refuses invalid text later.
 
 Source: SQLite's `tokenize.c` (the same rules in 3.45, which sqld bundles, and today's).
 """
@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum, auto
 from typing import NamedTuple
 
-# Long reading in Python holds the interpreter, whatever thread it is in. `breathe` lets it pause where it may; where
-# nobody paces it, it goes straight on.
+# Reading a long text in Python holds the interpreter lock, in whatever thread. `breathe` calls the pause that `paced`
+# set for the thread, if any.
 
 _local = threading.local()
-EVERY = 64  # tokens or so between two pauses: some 100 µs
+EVERY = 64  # tokens between two pauses: about 100 µs
 
 
 def breathe() -> None:
-    """Let others go on, if someone wants that of this thread."""
+    """Let other threads run, if this thread is `paced`."""
     pause = getattr(_local, "pause", None)
     if pause is not None:
         pause()
@@ -26,7 +26,7 @@ def breathe() -> None:
 
 @contextlib.contextmanager
 def paced(pause: Callable[[], None]) -> Iterator[None]:
-    """What reads inside, in this thread, calls `pause` now and then."""
+    """Inside this context, reading in this thread calls `pause` now and then."""
     before = getattr(_local, "pause", None)
     _local.pause = pause
     try:
@@ -43,8 +43,8 @@ class Kind(IntEnum):
     STRING = auto()  # '..'; `text` is without quotes
     VARIABLE = auto()  # ?, ?1, :a, @a, $a
     OTHER = auto()  # one character of anything else
-    SPACE = auto()  # white space or a comment; `spans` alone gives it
-    SEMICOLON = auto()  # a `;`, where `migrate.split` tells it from others
+    SPACE = auto()  # white space or a comment; only `spans` yields it
+    SEMICOLON = auto()  # a `;`, where `migrate.split` needs it apart from OTHER
 
 
 class Token(NamedTuple):
@@ -55,7 +55,7 @@ class Token(NamedTuple):
 
 
 class Span(NamedTuple):
-    """`sql[start:end]` is a token, or what stands between two of them."""
+    """`sql[start:end]` is a token, or the space between two of them."""
 
     kind: Kind
     start: int
@@ -67,7 +67,7 @@ MAX_TOKENS = 200_000
 
 
 class TooManyTokens(Exception):
-    """A text of more tokens than are read."""
+    """The text has more than `MAX_TOKENS` tokens."""
 
 
 # A byte order mark is white space where a token may start, and part of a word elsewhere. A variable may end in
@@ -82,12 +82,12 @@ _PARTS = r"""
 _TOKEN = re.compile(rf"{_PARTS} | (?P<other> (?s:.) )", re.VERBOSE)
 _STATEMENT = re.compile(rf"(?:{re.sub('[?]P<[a-z]+>', '?:', _PARTS)} | [^;] )++", re.VERBOSE)
 _LAST = EVERY - 1
-# By the number of the group; space is nothing.
+# By the number of the group; space is no token.
 _KINDS = (None, None, Kind.WORD, Kind.STRING, Kind.QUOTED, Kind.VARIABLE, Kind.OTHER)
 
 
 def tokens(sql: str) -> Iterator[Token]:
-    """Tokens in order, without white space and comments. With pauses, see `paced`."""
+    """Tokens in order, without white space and comments. Pauses now and then, see `paced`."""
     for number, found in enumerate(_TOKEN.finditer(sql)):
         if number % EVERY == _LAST:
             breathe()
@@ -101,7 +101,7 @@ def tokens(sql: str) -> Iterator[Token]:
 
 
 def statements(sql: str) -> Iterator[str]:
-    """The text of each statement, or of each part of a trigger: what a `;` ends. Without a look at each token."""
+    """The text of each statement, or of each part of a trigger, as ended by `;`. Faster than reading the tokens."""
     for number, found in enumerate(_STATEMENT.finditer(sql)):
         if number % EVERY == _LAST:
             breathe()
@@ -115,16 +115,16 @@ def statement_spans(sql: str) -> Iterator[tuple[int, int]]:
 
 
 def spans(sql: str) -> Iterator[Span]:
-    """The whole text as tokens and what stands between them, for texts of moderate length.
+    """The whole text as tokens and the space between them, for texts of moderate length.
 
-    What is not closed reaches to the end, see `is_closed`.
+    An unclosed token reaches to the end, see `is_closed`.
     """
     for found in _TOKEN.finditer(sql):
         yield Span(_KINDS[found.lastindex or 0] or Kind.SPACE, *found.span())
 
 
 def is_closed(text: str) -> bool:
-    """Whether this string, quoted name or comment has its end; True of all else."""
+    """Whether this string, quoted name or comment is closed; True for anything else."""
     if text.startswith("/*"):
         return len(text) > 3 and text.endswith("*/")
     if text.startswith("["):
@@ -140,7 +140,7 @@ def placed(sql: str) -> Iterator[tuple[Token, int, int]]:
 
 
 def counted(words: Iterable[Token]) -> Iterator[Token]:
-    """The same tokens.
+    """Yield the same tokens.
 
     Raises:
         TooManyTokens: there are more than `MAX_TOKENS`.

@@ -1,7 +1,7 @@
-"""What libSQL's vector search may be asked for: it allocates by numbers that it is given, and does not look at them.
+"""Limits the arguments of libSQL's vector search, which allocates memory by the numbers in them without a check.
 
 Measured on sqld 0.24.32: `vector_top_k(.., .., 1000000000)` and an index with `search_l=1000000000` corrupt its heap,
-and `vector_top_k(.., .., 0)` or `SELECT libsql_vector_idx()` ends it.
+and `vector_top_k(.., .., 0)` or `SELECT libsql_vector_idx()` crashes it.
 """
 
 import re
@@ -13,7 +13,7 @@ from freehold.sql.tokens import Kind, Token
 VECTOR_FUNCTION = "libsql_vector_idx"
 VECTOR_SEARCH = "vector_top_k"
 VECTOR_META = "libsql_vector_meta_shadow"
-# As the engine makes it for the first index of a database. It stays there when the last one is dropped.
+# As the engine creates it for the first index of a database. It remains when the last one is dropped.
 VECTOR_META_SQL = f"CREATE TABLE {VECTOR_META} ( name TEXT PRIMARY KEY, metadata BLOB ) WITHOUT ROWID"
 MAX_NEIGHBOURS = 100_000
 
@@ -25,7 +25,7 @@ _WHERE_ASKED = (
 
 
 def vector_index_fault(shape: Shape) -> str | None:
-    """Why the function that makes an index of vectors is refused, or None."""
+    """Why the function that creates a vector index is refused, or None."""
     if VECTOR_FUNCTION not in shape.reads:
         return None
     made = shape.made
@@ -36,7 +36,7 @@ def vector_index_fault(shape: Shape) -> str | None:
 
 
 def vector_function_fault(words: Iterable[Token]) -> str | None:
-    """Why a text with that function is refused, or None: it reads its first argument although there is none."""
+    """Why a text with that function is refused, or None: it reads its first argument even if it has none."""
     before = ("", "")
     for _, text in words:
         if text == ")" and before == (VECTOR_FUNCTION, "("):
@@ -46,7 +46,7 @@ def vector_function_fault(words: Iterable[Token]) -> str | None:
 
 
 def vector_search_fault(words: Iterable[Token]) -> str | None:
-    """Why a text that searches vectors is refused, or None. What a parameter holds is not known here."""
+    """Why a text that searches vectors is refused, or None. The values of parameters are not known here."""
     search = _Search()
     for kind, text in words:
         name = text.lower()
@@ -58,9 +58,9 @@ def vector_search_fault(words: Iterable[Token]) -> str | None:
 
 
 def wanted_parameters(words: Iterable[Token]) -> list[tuple[int, str]]:
-    """The parameters that say how many are wanted, each by its number, from 1 on, and its name, which may be empty.
+    """The parameters that limit the results of a search: the number of each, from 1, and its name, which may be empty.
 
-    Of a text that `vector_search_fault` finds nothing wrong with.
+    For a text in which `vector_search_fault` finds nothing wrong.
     """
     search, found = _Search(), []
     last, numbers = 0, dict[str, int]()
@@ -92,11 +92,11 @@ class _Search:
 
     @property
     def is_at_number(self) -> bool:
-        """Whether the last token stood where a call says how many are wanted."""
+        """Whether the last token was at the argument that limits the results."""
         return self._stage == "inside" and self._commas == 2
 
     def takes(self, kind: Kind, name: str) -> bool:
-        """Whether the next token may stand there."""
+        """Whether the next token is allowed here."""
         is_sign = kind is Kind.OTHER
         if self._stage == "named":
             self._stage, self._depth, self._commas, self._number = "inside", 1, 0, []
@@ -126,7 +126,7 @@ class _Search:
 
 
 def is_too_many(value: object) -> bool:
-    """Whether an argument of a statement that searches vectors could ask for too many."""
+    """Whether an argument of a vector search could ask for too many results."""
     try:
         return float(value) > MAX_NEIGHBOURS if isinstance(value, int | float | str) else False
     except ValueError:
@@ -134,5 +134,5 @@ def is_too_many(value: object) -> bool:
 
 
 def is_zero(value: object) -> bool:
-    """Whether an argument, as the number of those wanted, would end the server."""
+    """Whether an argument, as the number of results, would crash the server."""
     return isinstance(value, int | float) and value == 0
