@@ -1,4 +1,4 @@
-"""Brings one database to a version, exactly once, whoever else does the same at the same time."""
+"""Brings one database to a version, exactly once, even if several appliers try at the same time."""
 
 import asyncio
 from collections.abc import Sequence
@@ -27,24 +27,24 @@ from freehold.migrate.views import require_bounded_views
 
 
 class Applied(Struct, frozen=True):
-    """The version that the database is at, and the versions that this call applied."""
+    """The version that the database is at now, and the versions that this call applied."""
 
     version: int
     applied: tuple[int, ...]
 
 
 class Retries(Struct, frozen=True):
-    """How long to try while someone else holds the write lock."""
+    """How often and at what intervals to retry while another writer holds the lock."""
 
     attempts: int = 6
     backoff: Backoff = Backoff(base_s=0.05, cap_s=2.0, steady=0.5)
 
 
 class _HasViewsError(Exception):
-    """The database has views or triggers, so nothing was begun."""
+    """The database has views or triggers, so no transaction has begun."""
 
 
-async def apply(  # noqa: PLR0912 - one branch for each thing that may be in its way
+async def apply(  # noqa: PLR0912 - one branch for each obstacle
     target: Target,
     migrations: Sequence[Migration] | History,
     *,
@@ -53,20 +53,21 @@ async def apply(  # noqa: PLR0912 - one branch for each thing that may be in its
     retries: Retries = Retries(),  # noqa: B008 - frozen
     distrusts: bool = False,
 ) -> Applied:
-    """Bring the database to version `to`, the newest by default; one that is already further is left alone.
+    """Bring the database to version `to`, the newest by default; a database at a later version is left alone.
 
-    `migrations` are all of them, from version 1; as a `History` if many databases get them. `recorded` is the
-    version that the caller believes it is at: then nothing is read first, and a wrong belief costs a round trip and
-    nothing else. `distrusts`: someone else may have made views in it that no engine must be asked to work out.
+    `migrations` are all migrations from version 1, as a `History` if many databases get them. `recorded` is the
+    version that the caller believes the database is at: the ledger is then not read first, and a wrong value costs
+    one round trip and nothing else. `distrusts` says that someone else may have created views in it that no engine
+    may be made to expand.
 
-    Safe to repeat after any error: a migration is there with its ledger row, or not at all. Those before a failed
-    one stay applied. Several short ones may share a transaction; if anything is in its way, they go one by one.
+    Safe to repeat after any error: a migration is applied together with its ledger row, or not at all. Those before
+    a failed one stay applied. Several short ones may share a transaction; if it fails, they are sent one by one.
 
     Raises:
         BadMigration: a pending migration is not sound, or a version is missing; nothing was sent.
-        MigrationFailed: the database refused one; it is at the version before.
+        MigrationFailed: the database refused a migration; it is at the version before.
         HistoryDiverged: its ledger holds another history; nothing was sent, or nothing was changed.
-        Unavailable: no answer, or it stayed busy; some may have been applied.
+        Unavailable: no answer, or it stayed busy; some migrations may have been applied.
     """
     history = migrations if isinstance(migrations, History) else History(migrations)
     newest = len(history.migrations)
@@ -86,7 +87,7 @@ async def apply(  # noqa: PLR0912 - one branch for each thing that may be in its
                 state = refusal.state if refusal else None
                 at = await _version(target, state or await read_ledger(target), history)
                 if refusal and at <= last_read:
-                    raise refusal  # nobody else moved the ledger on, so another try would end alike
+                    raise refusal  # nobody else advanced the ledger, so another try would fail in the same way
                 last_read, refusal = at, None
             if at >= wanted:
                 return Applied(at, tuple(applied))
@@ -114,7 +115,7 @@ async def apply(  # noqa: PLR0912 - one branch for each thing that may be in its
 
 
 async def _send(target: Target, planned: Sequence[Planned], applied: list[int]) -> None:
-    """Send the batches and note in `applied` which were committed; raise for the first that was not."""
+    """Send the batches and add the committed versions to `applied`; raise for the first that was not committed."""
     answers = await target.run([one.batch for one in planned])
     if [len(answer.step_errors) for answer in answers] != [len(one.batch.steps) for one in planned]:
         raise Unavailable("the database's answer does not fit what was sent; try again")
@@ -128,7 +129,7 @@ async def _send(target: Target, planned: Sequence[Planned], applied: list[int]) 
 
 
 async def _version(target: Target, state: LedgerState, history: History) -> int:
-    """The version that the ledger is at. Raises `HistoryDiverged` unless it got there by these migrations."""
+    """The version that the ledger is at. Raises `HistoryDiverged` unless it got there through these migrations."""
     links = history.links
     if state.version == 0 or (state.version <= len(links) and state.chain == links[state.version - 1]):
         return state.version
@@ -143,13 +144,13 @@ async def _version(target: Target, state: LedgerState, history: History) -> int:
     return state.version
 
 
-# Reads what a database answered to a planned transaction.
+# How a database's answer to a planned transaction is read.
 
 _REFUSED = {"PROFILE_NEEDED", "SQLITE_AUTH"}
 
 
 def is_committed(planned: Planned, answer: BatchResult) -> bool:
-    """Whether its migrations are in the database now."""
+    """Whether the transaction's migrations are now in the database."""
     return answer.step_results[planned.commit] is not None
 
 
@@ -175,7 +176,7 @@ def failure(planned: Planned, answer: BatchResult) -> FreeholdError:
 
 
 def _refused_whole(planned: Planned, failed: int, error: Error) -> Forbidden | None:
-    """The error where the token is refused what every migration does, not a statement of these."""
+    """The error if the token is refused a step that every migration has, not one of the migrations' statements."""
     count = sum(len(one.pieces) for one in planned.migrations)
     if planned.ledger < failed <= planned.ledger + count or error.code not in _REFUSED:
         return None
@@ -195,7 +196,7 @@ def _failed_statement(planned: Planned, failed: int, message: str) -> MigrationF
 
 
 def _state(planned: Planned, answer: BatchResult) -> LedgerState | None:
-    """Where the ledger that refused stands, or None when that must be asked for."""
+    """The state of the ledger that refused, or None if it has to be read."""
     result, error = answer.step_results[planned.state], answer.step_errors[planned.state]
     if result is not None:
         return state_of(result)

@@ -1,7 +1,7 @@
-"""SQL text without what means nothing: comments, white space, the case of names and keywords, quotes around names.
+"""SQL text without what has no meaning: comments, white space, the case of names and keywords, quotes around names.
 
-Engines store what a migration said in different ways: SQLite quotes a table's name when it is renamed, Turso's
-engine writes every definition in its own way. Two texts with the same canonical words are the same definition.
+Engines store a migration's definitions in different forms: SQLite quotes a table's name when it is renamed, Turso's
+engine rewrites every definition. Two texts with the same canonical words are the same definition.
 """
 
 import re
@@ -10,13 +10,13 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from freehold.migrate.names import folded
+from freehold.migrate.names import folded, literal
 from freehold.migrate.split import tokens
 from freehold.sql.tokens import Kind, Span
 
 _AROUND_SIGNS = re.compile(r"\s*([(),])\s*")
 _PLAIN = re.compile(r"[a-z_\x80-\U0010ffff][a-z0-9_$\x80-\U0010ffff]*")
-# How a constraint of the table begins: a column may be called `check`, and is followed by other words then.
+# How a table constraint begins: a column may be called `check`, but is then followed by other words.
 _CONSTRAINTS = {("primary", "key"), ("foreign", "key"), ("unique", "("), ("check", "(")}
 _NAMED_CONSTRAINTS = {"primary", "unique", "check", "foreign"}
 # Words that a DEFAULT may consist of without being a string.
@@ -30,17 +30,17 @@ class Item(Struct, frozen=True):
 
     @property
     def column(self) -> str:
-        """The column's name in lower case; empty for a constraint of the table."""
+        """The column's name in lower case; empty for a table constraint."""
         words = self.words
         is_named = words[0] == "constraint" and words[2:3] and words[2] in _NAMED_CONSTRAINTS
         return "" if is_named or words[:2] in _CONSTRAINTS else unwrapped(words[0])
 
 
 def canonical(sql: str, strings: Set[str] = frozenset()) -> tuple[str, ...]:
-    """The words of a statement: names and keywords in lower case, strings as they are, each sign alone.
+    """The words of a statement: names and keywords in lower case, strings as they are, each sign on its own.
 
     Turso's engine writes `<>` as `!=`, `==` as `=` and LEFT JOIN as LEFT OUTER JOIN; here they are the same.
-    `strings` are those texts in double quotes, with these, that are not names.
+    `strings` are the double-quoted texts, quotes included, that are strings and not names.
     """
     return _kept_words(sql, frozenset(strings)) if len(sql) <= _KEPT_CHARS else _words(sql, strings)
 
@@ -50,7 +50,7 @@ def _words(sql: str, strings: Set[str]) -> tuple[str, ...]:
     for kind, start, end in tokens(sql):
         text = sql[start:end]
         if kind is Kind.QUOTED and text in strings:
-            found.append(_string(text[1:-1].replace('""', '"')))
+            found.append(literal(text[1:-1].replace('""', '"')))
         elif kind is Kind.QUOTED:
             found.append(_name(text[1:-1].replace(text[0] * 2, text[0])))
         elif kind is Kind.OTHER:
@@ -66,13 +66,13 @@ def _words(sql: str, strings: Set[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-# Many databases have the same schema. What is kept may come from anyone, so it is little.
+# Many databases have the same schema. The cached texts may come from anyone, so the cache is small.
 _kept_words = lru_cache(maxsize=1024)(_words)
 _KEPT_CHARS = 2_000
 
 
 def strings_in(sql: str, names: Set[str]) -> frozenset[str]:
-    """Texts in double quotes, with these, that are strings, as nothing has such a name (in lower case).
+    """The double-quoted texts, quotes included, that are strings, since they are not among `names` (in lower case).
 
     Source: https://www.sqlite.org/quirks.html, section 8.
     """
@@ -88,12 +88,12 @@ def unwrapped(word: str) -> str:
 
 
 def named(word: str) -> str:
-    """What a canonical word names, if it names anything: a string may be a name as well, as in FROM 't'."""
+    """The name that a canonical word stands for, if any: a string may be a name as well, as in FROM 't'."""
     return folded(word[1:-1].replace("''", "'")) if word[:1] == "'" else unwrapped(word)
 
 
 def items(words: Sequence[str]) -> tuple[tuple[Item, ...], tuple[str, ...]]:
-    """The columns and constraints of a CREATE TABLE, and the words behind its last parenthesis."""
+    """The columns and constraints of a CREATE TABLE, and the words after its closing parenthesis."""
     if "(" not in words or "select" in words[: words.index("(")]:
         return (), ()
     depth, start, found = 0, words.index("(") + 1, []
@@ -108,7 +108,7 @@ def items(words: Sequence[str]) -> tuple[tuple[Item, ...], tuple[str, ...]]:
 
 
 def default_text(item_text: str) -> str | None:
-    """What stands behind DEFAULT in a column's text, as an expression; None if nothing does."""
+    """The expression after DEFAULT in a column's text; None if there is none."""
     found = iter(tokens(item_text))
     depth = 0
     for kind, start, end in found:
@@ -124,7 +124,7 @@ def _expression(sql: str, found: Sequence[Span]) -> str | None:
         return None
     kind, start, end = found[0]
     if kind is Kind.QUOTED:  # a string here, and a name anywhere else
-        return _string(sql[start + 1 : end - 1].replace(sql[start] * 2, sql[start]))
+        return literal(sql[start + 1 : end - 1].replace(sql[start] * 2, sql[start]))
     if kind is Kind.STRING:
         return sql[start:end]
     if sql[start] == "(":
@@ -135,11 +135,11 @@ def _expression(sql: str, found: Sequence[Span]) -> str | None:
         end = following.end
     text = sql[start:end]
     is_string = kind is Kind.WORD and not text[0].isdigit() and text.lower() not in _VALUES and "'" not in text
-    return _string(text) if is_string else text
+    return literal(text) if is_string else text
 
 
 def _closed(sql: str, found: Sequence[Span]) -> int:
-    """Behind the parenthesis that closes the first one."""
+    """The position after the parenthesis that closes the first one."""
     depth = 0
     for kind, start, end in found:
         for at in range(start, end) if kind is Kind.OTHER else ():
@@ -149,12 +149,8 @@ def _closed(sql: str, found: Sequence[Span]) -> int:
     return len(sql)
 
 
-def _string(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def renamed(sql: str, name: str) -> str:
-    """The CREATE statement under another name, already quoted. `sql` is as the schema table keeps it."""
+    """The CREATE TABLE statement with another name, already quoted. `sql` is as stored in the schema table."""
     is_next = False
     for kind, start, end in tokens(sql):
         if is_next:  # CREATE TABLE name: the engine has left out IF NOT EXISTS
@@ -164,7 +160,7 @@ def renamed(sql: str, name: str) -> str:
 
 
 def clauses(words: Sequence[str], keyword: str) -> Iterator[tuple[str, ...]]:
-    """What stands in the parentheses after each `keyword` of an item, e.g. of its CHECKs."""
+    """The words in the parentheses after each `keyword` of an item, e.g. of its CHECKs."""
     at = 0
     while at < len(words) - 1:
         if words[at] == keyword and words[at + 1] == "(":
@@ -175,14 +171,14 @@ def clauses(words: Sequence[str], keyword: str) -> Iterator[tuple[str, ...]]:
 
 
 def bare(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Without parentheses around all: some engines keep those of a default."""
+    """The words without parentheses around all of them: some engines keep those of a default."""
     while words[:1] == ("(",) and closing(words, 0) == len(words) - 1:
         words = words[1:-1]
     return words
 
 
 def default_words(text: str) -> tuple[str, ...]:
-    """The words of a DEFAULT as the engine tells it, where a name alone is a string, as is any in double quotes."""
+    """The words of a DEFAULT as the engine reports it: a single name is a string, as is anything in double quotes."""
     found = list(tokens(text))
     if len(found) == 1 and found[0].kind in (Kind.QUOTED, Kind.WORD):
         words = canonical(_expression(text, found) or text)
@@ -192,7 +188,7 @@ def default_words(text: str) -> tuple[str, ...]:
 
 
 def type_words(kind: str, words: Sequence[str]) -> str:
-    """A column's type with its numbers, `varchar(20)`: Turso's engine leaves them out of its answer."""
+    """A column's type with its numbers, `varchar(20)`: Turso's engine omits them from its answer."""
     at = 1 + len(kind.split())
     if "(" not in kind and kind and words[at : at + 1] == ("(",):
         kind += "".join(words[at : closing(words, at) + 1])
@@ -200,7 +196,7 @@ def type_words(kind: str, words: Sequence[str]) -> str:
 
 
 def closing(words: Sequence[str], opening: int) -> int:
-    """Where the parenthesis that opens at `opening` is closed."""
+    """The index of the parenthesis that closes the one at `opening`."""
     depth = 0
     for at in range(opening, len(words)):
         depth += (words[at] == "(") - (words[at] == ")")
@@ -210,6 +206,6 @@ def closing(words: Sequence[str], opening: int) -> int:
 
 
 def _name(name: str) -> str:
-    """A mark around those that only quotes make a name, so that they equal no other words."""
+    """The name as a word; one that is a name only in quotes is marked, so that it equals no other word."""
     name = folded(name)
     return name if _PLAIN.fullmatch(name) else f"\x02{name}\x03"

@@ -1,4 +1,4 @@
-"""Whether migrations are sound, one by one and in a row. The registry and every applier ask here."""
+"""Checks that migrations are sound and in order. The registry and every applier use it."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _MAX_NAME_CHARS = 100
 
 
 def check_migration(migration: Migration) -> list[Fault]:
-    """Every reason why no database should be given this migration; empty when it is sound."""
+    """Every reason why this migration must not be applied; empty if it is sound."""
     found = []
     if not 1 <= migration.version <= MAX_VERSION:
         found.append(_fault(migration, f"versions go from 1 to {MAX_VERSION}"))
@@ -22,7 +22,7 @@ def check_migration(migration: Migration) -> list[Fault]:
 
 
 def check_order(migrations: Sequence[Migration]) -> list[Fault]:
-    """Where the versions are not 1, 2, 3 and so on; only the first place, since all after it follow."""
+    """The first place where the versions are not 1, 2, 3 and so on; empty if there is none."""
     for expected, migration in enumerate(migrations, start=1):
         if migration.version > expected:
             return [_fault(migration, f"version {expected} is missing before it")]
@@ -32,13 +32,13 @@ def check_order(migrations: Sequence[Migration]) -> list[Fault]:
 
 
 def require_sound(migrations: Sequence[Migration]) -> None:
-    """Return when each is sound. Raises `BadMigration` with every fault of all of them."""
+    """Return if all are sound. Raises `BadMigration` with every fault of every migration."""
     if faults := [fault for migration in migrations for fault in check_migration(migration)]:
         raise BadMigration(faults)
 
 
 def require_order(migrations: Sequence[Migration]) -> None:
-    """Return when they are version 1, 2, 3 and so on. Raises `BadMigration`."""
+    """Return if they are versions 1, 2, 3 and so on. Raises `BadMigration`."""
     if faults := check_order(migrations):
         raise BadMigration(faults)
 

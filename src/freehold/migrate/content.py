@@ -1,4 +1,4 @@
-"""The tables of a database as copying and dumping need them: which columns hold data, and how rows are told apart."""
+"""The tables of a database as copying and dumping need them: which columns hold data, and what identifies a row."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ class Table(Struct, frozen=True):
 
     @property
     def rowid(self) -> str | None:
-        """A name for the row's number that no column hides, if there is one."""
+        """A name of the row's number that no column hides, or None."""
         if self.virtual is not None and not self.virtual.is_text and self.virtual.module != "geopoly":
             return None  # the number is a column of its own
         taken = {folded(column) for column in (*self.columns, *self.others)}
@@ -42,17 +42,17 @@ class Table(Struct, frozen=True):
 
     @property
     def keeps(self) -> Keeps:
-        """Where its rows are; an ordinary table's are in itself."""
+        """Where its rows are; an ordinary table's are its own."""
         return Keeps.OWN if self.virtual is None else self.virtual.keeps
 
     @property
     def is_fts5(self) -> bool:
-        """Whether it is a full-text table of the kind that can be set up by inserts."""
+        """Whether it is a full-text table that is configured by inserts."""
         return self.virtual is not None and self.virtual.is_fts5
 
 
 class Content(Struct, frozen=True):
-    """`tables` in the order they were made; `rest` is the SQL of indexes, views and triggers, in that order."""
+    """`tables` in the order of their creation; `rest` is the SQL of indexes, views and triggers, in that order."""
 
     tables: tuple[Table, ...]
     rest: tuple[str, ...]
@@ -60,7 +60,7 @@ class Content(Struct, frozen=True):
 
 
 async def read_content(target: Target, *, with_ledger: bool = False) -> Content:
-    """Everything that migrations and users made, and nothing of the engine's own.
+    """Everything that migrations and users created, and nothing of the engine's own.
 
     Raises:
         SchemaUnreadable, Unavailable: it cannot be read.
@@ -76,7 +76,7 @@ async def read_content(target: Target, *, with_ledger: bool = False) -> Content:
 def _table(name: str, sql: str, columns: Sequence[Sequence[SqlValue]]) -> Table:
     own = [(str(column), bool(hidden)) for owner, column, hidden in columns if owner == name]
     virtual = virtual_of(sql)
-    # The language of a row is hidden, and nevertheless kept.
+    # The column with a row's language is hidden, but holds data.
     language = folded(virtual.option("languageid") or "") if virtual else ""
     return Table(
         name,

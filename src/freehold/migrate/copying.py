@@ -1,7 +1,7 @@
-"""Copies everything from one database into another, whatever engines they are on, over nothing but SQL.
+"""Copies everything from one database into another over SQL alone, whatever engines they are on.
 
-What arrives is rows and definitions, never pages of a file: a file that someone made up brings nothing else along.
-Every value arrives as it is stored: text that is not UTF-8 or holds NUL, infinities, 64-bit integers.
+Only rows and definitions are copied, never pages of a file, so a manipulated file brings nothing else along. Every
+value arrives as it is stored: text that is not UTF-8 or contains NUL, infinities, 64-bit integers.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ from freehold.migrate.virtual import Keeps, rebuild_sql
 _FIRST_ROWS = 100
 _MOST_ROWS = 2_000
 _PAGE_BYTES = 1_000_000
-_MOST_VALUES = 900  # in one statement; every engine takes that many
+_MOST_VALUES = 900  # in one statement; every engine accepts that many
 _LOWEST = -(2**63)
 _TOO_LARGE = {"RESPONSE_TOO_LARGE", "SQLITE_NOMEM", "SQLITE_TOOBIG"}
 
@@ -50,7 +50,7 @@ class CannotBeCopied(Conflict):
 
 
 class Copied(Struct, frozen=True):
-    """How much was copied, and what was not: a line for each object that the destination's engine does not take."""
+    """How much was copied; `skipped` has a line for each object that the destination's engine does not accept."""
 
     tables: int
     rows: int
@@ -58,7 +58,7 @@ class Copied(Struct, frozen=True):
 
 
 class _Rows(Struct, frozen=True):
-    """A page of rows: for each value its type and the value, by turns."""
+    """A page of rows. Each row alternates the type of a value and the value."""
 
     rows: list[list[Value]]
 
@@ -70,23 +70,23 @@ class _Rows(Struct, frozen=True):
 async def copy_database(
     source: Target, destination: Target, on_rows: Callable[[int], None] = lambda _rows: None
 ) -> Copied:
-    """Copy tables, rows, indexes, views, triggers and the ledger into an empty database, and compare the counts.
+    """Copy tables, rows, indexes, views, triggers and the ledger into an empty database, and compare the row counts.
 
-    The source must stay as it is meanwhile. The destination goes through half-made states: it must be nobody's yet,
-    and be thrown away after an error. `on_rows` hears how many rows are copied so far.
+    The source must not change meanwhile. The destination passes through incomplete states: nobody may use it yet, and
+    it must be discarded after an error. `on_rows` is called with the number of rows copied so far.
 
     Raises:
-        CannotBeCopied: with the reason.
-        SchemaUnreadable, Unavailable: one of the two does not answer as it should.
+        CannotBeCopied: the message says why.
+        SchemaUnreadable, Unavailable: one of the two databases does not answer as it should.
     """
     return await _Copy(source, destination, on_rows).all()
 
 
 async def content_digests(target: Target) -> dict[str, tuple[int, str]]:
-    """For each table how many rows it has, and a hash over every value in them; equal for equal content.
+    """For each table the number of its rows and a hash over every value; equal for equal content.
 
-    Of two databases of which one is a copy of the other. What cannot be read row by row, such as a full-text index
-    over another table, is left out.
+    It compares a database with its copy. Tables that cannot be read row by row, such as a full-text index over
+    another table, are left out.
 
     Raises:
         CannotBeCopied, SchemaUnreadable, Unavailable: it cannot be read.
@@ -109,28 +109,25 @@ class _Copy:
 
     async def all(self) -> Copied:
         content = await read_content(self._source, with_ledger=True)
-        tables = [table for table in content.tables if await self._made(table)]
+        tables = [table for table in content.tables if await self._make(table.sql, f"the table {table.name}")]
         for table in tables:
             if table.is_fts5:
                 await self._settings(table)
             if await self._can_be_read(table):
                 await self._copy_rows(table)
         await self._sequences(content)
-        # A trigger must not fire for rows that are already what it made of them, so the triggers come last.
+        # Triggers come last: they must not fire for rows that already have their effects.
         for sql in content.rest:
             await self._make(sql, sql.split("\n", 1)[0][:100])
-        # The rows of these are another table's, or a view's. Filling them fires no trigger.
+        # The rows of these belong to another table or a view. Filling them fires no trigger.
         for table in tables:
             if table.keeps is Keeps.OTHERS:
                 await self._write([Stmt(sql=rebuild_sql(table.name))])
         await self._user_version()
         return Copied(len(tables), self._rows, tuple(self._skipped))
 
-    async def _made(self, table: Table) -> bool:
-        return await self._make(table.sql, f"the table {table.name}")
-
     async def _make(self, sql: str, what: str) -> bool:
-        """Run a definition; what the engine does not know is left out, and said."""
+        """Run a definition; False if the engine refuses it, which is added to what was skipped."""
         error = await self._try([Stmt(sql=sql)])
         if error is not None:
             self._skipped.append(f"{what}: {error.message}")
@@ -140,18 +137,18 @@ class _Copy:
         if table.keeps is Keeps.OWN:
             return True
         if table.keeps in (Keeps.NOTHING, Keeps.UNKNOWN):
-            [rows] = await ask(self._source, f"SELECT 1 FROM {_name(table)} LIMIT 1")
+            [rows] = await ask(self._source, f"SELECT 1 FROM {quoted(table.name)} LIMIT 1")
             if rows:
                 self._skipped.append(f"the rows of {table.name}: it does not keep what it was given")
         return False
 
     async def _settings(self, table: Table) -> None:
-        """What was set for a full-text table once, such as how it ranks."""
+        """Copy the settings of a full-text table, such as how it ranks."""
         statements = setting_statements(table.name, await settings_of(self._source, table.name))
         await self._write([Stmt(sql=sql, want_rows=False) for sql in statements])
 
     async def digest(self, table: Table) -> tuple[int, str]:
-        """How many rows the source's table has, and a hash over them in their order."""
+        """The number of rows in the source's table, and a hash over them in their order."""
         names, has_number = _columns(table)
         count, digest = 0, hashlib.sha256()
         async for page in self._pages(table, names, by_number=has_number):
@@ -162,24 +159,24 @@ class _Copy:
 
     async def _copy_rows(self, table: Table) -> None:
         names, has_number = _columns(table)
-        head = f"INSERT INTO {_name(table)} ({', '.join(names)}) VALUES "
+        head = f"INSERT INTO {quoted(table.name)} ({', '.join(names)}) VALUES "
         copied = 0
         async for page in self._pages(table, names, by_number=has_number):
             await self._write(list(_inserts(head, page.rows)))
             copied += len(page.rows)
             self._rows += len(page.rows)
             self._on_rows(self._rows)
-        [[[count]]] = await ask(self._destination, f"SELECT count(*) FROM {_name(table)}")
+        [[[count]]] = await ask(self._destination, f"SELECT count(*) FROM {quoted(table.name)}")
         if count != copied:
             raise CannotBeCopied(f"the table {table.name} has {copied} rows, and {count!s} arrived")
 
     async def _pages(self, table: Table, names: Sequence[str], *, by_number: bool) -> AsyncIterator[_Rows]:
         read = ", ".join(f"typeof({name}), {_exact(name)}" for name in names)
-        select = f"SELECT {read} FROM {_name(table)} "
+        select = f"SELECT {read} FROM {quoted(table.name)} "
         first = sql = select + "LIMIT ?2 OFFSET ?1"
         if by_number:
             order = f"ORDER BY {names[0]} LIMIT ?2"
-            # The lowest number of all may be a row's, and is not above itself.
+            # The first page uses >=, since a row may have the lowest possible number.
             first, sql = f"{select}WHERE {names[0]} >= ?1 {order}", f"{select}WHERE {names[0]} > ?1 {order}"
         after, done, limit = _LOWEST, 0, _FIRST_ROWS
         while True:
@@ -210,7 +207,7 @@ class _Copy:
         return _Rows(result.rows)
 
     async def _sequences(self, content: Content) -> None:
-        """The numbers that AUTOINCREMENT goes on from; inserting rows has left others."""
+        """Copy the numbers from which AUTOINCREMENT continues; inserting rows has left others."""
         if not content.has_sequences:
             return
         [found] = await ask(self._source, "SELECT name, seq FROM sqlite_sequence ORDER BY name")
@@ -256,7 +253,7 @@ def _transaction(statements: Sequence[Stmt]) -> Batch:
 
 
 def _inserts(head: str, rows: Sequence[list[Value]]) -> list[Stmt]:
-    """As few statements as the limit on their values allows."""
+    """The rows as INSERT statements, as few as the limit on their values allows."""
     if not rows:
         return []
     each = max(1, _MOST_VALUES // max(1, len(rows[0]) // 2))
@@ -272,16 +269,16 @@ def _inserts(head: str, rows: Sequence[list[Value]]) -> list[Stmt]:
 
 
 def _place(kind: Value, value: Value, args: list[Value]) -> str:
-    """What stands for the value in the statement; most go as arguments."""
+    """The text for a value in the statement; most values are added to `args`."""
     stored_as = decode(kind)
     if stored_as == "real" and isinstance(value, Text):
-        return "-9e999" if value.value.startswith("-") else "9e999"  # an infinity, in the words of `_exact`
+        return "-9e999" if value.value.startswith("-") else "9e999"  # an infinity, as `_exact` writes it
     args.append(value)
     return "CAST(? AS TEXT)" if stored_as == "text" and isinstance(value, Blob) else "?"
 
 
 def _exact(name: str) -> str:
-    """What JSON cannot hold travels as bytes or as a word: NUL and broken UTF-8 in text, infinities."""
+    """An expression for a value that is exact in JSON too: text as bytes (NUL, invalid UTF-8), infinities as text."""
     return (
         f"CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) WHEN 'real' THEN "
         f"CASE {name} WHEN 9e999 THEN '9e999' WHEN -9e999 THEN '-9e999' ELSE {name} END ELSE {name} END"
@@ -304,10 +301,6 @@ def _size(value: Value) -> int:
 
 
 def _columns(table: Table) -> tuple[list[str], bool]:
-    """What is read of a row, and whether its number comes first."""
+    """The quoted columns to read of a row, and whether the row's number comes first."""
     rowid = table.rowid if table.has_rowid else None
     return [*([rowid] if rowid else []), *map(quoted, table.columns)], rowid is not None
-
-
-def _name(table: Table) -> str:
-    return quoted(table.name)

@@ -1,8 +1,8 @@
-"""Tells migrations whose rows depend on the time or on chance: such rows must not be copied to many databases.
+"""Detects migrations whose rows depend on the time or on chance: such rows must not be copied to many databases.
 
-Each tenant that replays gets a moment and numbers of its own. To find out whether that shows in any row, the
-migrations are replayed twice with the clock and the dice replaced by different constants; where the SQL asks
-for neither, that is not needed.
+Each tenant that replays gets times and random numbers of its own. To find out whether these appear in any row, the
+migrations are replayed twice with the clock and the random numbers replaced by different constants; migrations that
+use neither need no replay.
 """
 
 from collections.abc import Sequence
@@ -16,24 +16,24 @@ from freehold.sql.tokens import Kind
 
 _CLOCKS = {"DATE", "TIME", "DATETIME", "JULIANDAY", "UNIXEPOCH", "STRFTIME", "TIMEDIFF"}
 _WORDS = {"CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME"}
-_FRACTIONS = {"subsec", "subsecond"}  # as the first argument they mean now too
+_FRACTIONS = {"subsec", "subsecond"}  # as the first argument they also mean the current time
 
 
 class Frozen(Struct, frozen=True):
-    """What the clock and the dice show: a date and time, a number."""
+    """The constants for the clock and for random numbers."""
 
     date: str
     time: str
     number: int
 
 
-# Different in every part; the numbers in sign, and modulo anything.
+# They differ in every part; the numbers also in their sign and their remainders.
 ONE = Frozen("2001-02-03", "04:05:06", -(2**62))
 OTHER = Frozen("2013-12-21", "17:48:59", 2**62 + 1)
 
 
 class _Call(Struct):
-    """An open parenthesis: what stands before it, and what was seen inside so far."""
+    """An open parenthesis: the function before it, and what was seen inside so far."""
 
     function: str
     commas: int = 0
@@ -41,7 +41,7 @@ class _Call(Struct):
 
 
 def freeze(migrations: Sequence[Migration], frozen: Frozen) -> list[Migration] | None:
-    """The migrations with the clock and the dice replaced, or None when they use neither."""
+    """The migrations with the clock and the random numbers replaced, or None if they use neither."""
     found = []
     uses_any = False
     for migration in migrations:
@@ -86,7 +86,7 @@ def _freeze(sql: str, frozen: Frozen) -> str:
 
 
 def _sign(sign: str, word: str, calls: list[_Call], moment: str, number: int) -> str:
-    """What to write for an operator or bracket; keeps `calls` in step."""
+    """The text to write for an operator or a bracket; updates `calls`."""
     if sign == "(":
         calls[-1].is_empty = False
         calls.append(_Call(word))

@@ -1,6 +1,6 @@
-"""Writes a database down as SQL that makes it again: definitions, and each value exactly as it is stored.
+"""Writes a database as SQL that recreates it: definitions, and each value exactly as it is stored.
 
-Meant for what migrations leave in a fresh database: definitions and seed rows, not a user's data.
+It is meant for what migrations leave in a fresh database, definitions and seed rows, and not for a user's data.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from freehold.migrate.canonical import canonical
 from freehold.migrate.content import Table, read_content
 from freehold.migrate.fingerprint import ask, fingerprint
 from freehold.migrate.full_text_settings import setting_statements, settings_of
-from freehold.migrate.names import quoted
+from freehold.migrate.names import literal, quoted
 from freehold.migrate.target import Target
 from freehold.migrate.virtual import Keeps, check_sql, rebuild_sql
 
@@ -31,9 +31,9 @@ class CannotBeDumped(Conflict):
 
 
 class Dump(Struct, frozen=True):
-    """`tables`, then `rows`, then `rest` (indexes, views, triggers) make the database again.
+    """`tables`, then `rows`, then `rest` (indexes, views, triggers) recreate the database.
 
-    `state` is what else must come out equal, in no form that could be run.
+    `state` are further values that must be equal; they are for comparison only and cannot be run.
     """
 
     tables: tuple[str, ...]
@@ -43,7 +43,7 @@ class Dump(Struct, frozen=True):
 
     @property
     def rows_fingerprint(self) -> str:
-        """Hex SHA-256 over every value, its type included."""
+        """Hex SHA-256 over every value and its type."""
         return fingerprint([self.rows, self.state])
 
 
@@ -51,7 +51,7 @@ async def dump(target: Target) -> Dump:
     """Everything but the ledger, in an order in which it can be run with foreign keys off.
 
     Raises:
-        CannotBeDumped: with the reason.
+        CannotBeDumped: the message says why.
         SchemaUnreadable, Unavailable: it cannot be read.
     """
     content = await read_content(target)
@@ -69,11 +69,11 @@ async def dump(target: Target) -> Dump:
             state += [value for setting in settings for value in setting]
             rows += setting_statements(table.name, settings)
         filling = await _virtual_rows(target, table)
-        # What shows the rows of a view can be filled when that is there.
+        # A table that indexes a view can be filled only once the view exists.
         (rest if table.keeps is Keeps.OTHERS and views else rows).extend(filling)
     if content.has_sequences:
         rows += await _sequences(target)
-    # A trigger must not fire for rows that are already what it made of them, so the triggers come last.
+    # Triggers come last: they must not fire for rows that already have their effects.
     return Dump(tuple(table.sql for table in tables), tuple(rows), tuple(rest), tuple(state))
 
 
@@ -117,17 +117,17 @@ async def _virtual_rows(target: Target, table: Table) -> list[str]:
 async def _filling(target: Target, table: Table) -> list[str]:
     if await _is_empty(target, table):
         return []
-    # Its rows are another table's; what it has of its own can be made from them again, if it fits them now.
+    # Its rows belong to another table; its own content can be rebuilt from them if it matches them now.
     if table.is_fts5:
         await ask(target, check_sql(table.name))
     return [rebuild_sql(table.name)]
 
 
 async def _sequences(target: Target) -> list[str]:
-    """The numbers that AUTOINCREMENT goes on from; inserting rows has left others."""
+    """Statements for the numbers from which AUTOINCREMENT continues; inserting rows has left others."""
     [found] = await ask(target, _SEQUENCES_SQL)
-    lines = [f"({_quoted_text(str(name))}, {_literal('integer', number)})" for name, number in found]
-    if not lines:  # the table stays behind when the last that needs it is dropped, and cannot be made alone
+    lines = [f"({literal(str(name))}, {_literal('integer', number)})" for name, number in found]
+    if not lines:  # the table remains when the last one that needs it is dropped, and cannot be created on its own
         return []
     return ["DELETE FROM sqlite_sequence", *_inserts("INSERT INTO sqlite_sequence (name, seq) VALUES\n", lines)]
 
@@ -138,12 +138,8 @@ async def _require_empty(target: Target, table: Table, reason: str) -> None:
 
 
 async def _is_empty(target: Target, table: Table) -> bool:
-    return not await _flat(target, f"SELECT 1 FROM {quoted(table.name)} LIMIT 1")
-
-
-async def _flat(target: Target, query: str) -> list[SqlValue]:
-    [found] = await ask(target, query)
-    return [value for row in found for value in row]
+    [found] = await ask(target, f"SELECT 1 FROM {quoted(table.name)} LIMIT 1")
+    return not found
 
 
 def _inserts(head: str, lines: Sequence[str]) -> Iterator[str]:
@@ -160,7 +156,7 @@ def _inserts(head: str, lines: Sequence[str]) -> Iterator[str]:
 
 
 def _exact(name: str) -> str:
-    """What cannot travel as it is goes as hexadecimal digits or a word: NUL, broken UTF-8, infinities."""
+    """An expression for a value that is exact on every engine: text and blobs in hexadecimal, infinities as text."""
     return (
         f"CASE typeof({name}) WHEN 'text' THEN hex({name}) WHEN 'blob' THEN hex({name}) WHEN 'real' THEN "
         f"CASE {name} WHEN 9e999 THEN '9e999' WHEN -9e999 THEN '-9e999' ELSE {name} END ELSE {name} END"
@@ -176,7 +172,7 @@ def _literal(kind: SqlValue, value: SqlValue) -> str:
         case "blob":
             return f"x'{value!s}'"
         case "real":
-            # The shortest text that gives the same number: for a seed nearly always what its migration said.
+            # The shortest text that means the same number: for a seed row nearly always the migration's own.
             return repr(value) if isinstance(value, float) else str(value)
         case _:
             return str(value)
@@ -187,8 +183,4 @@ def _text_literal(digits: str) -> str:
         text = bytes.fromhex(digits).decode()
     except UnicodeDecodeError:
         text = "\0"
-    return f"CAST(x'{digits}' AS TEXT)" if "\0" in text else _quoted_text(text)
-
-
-def _quoted_text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    return f"CAST(x'{digits}' AS TEXT)" if "\0" in text else literal(text)

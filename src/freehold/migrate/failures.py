@@ -1,4 +1,4 @@
-"""Why a database was not migrated, and how a database's own error is read."""
+"""Why a database was not migrated, and how a database's own errors are classified."""
 
 from freehold.errors import Conflict, Forbidden, FreeholdError, Unavailable
 from freehold.libsql.protocol import Error
@@ -8,7 +8,7 @@ from freehold.migrate.types import LedgerState, Migration
 class MigrationFailed(Conflict):
     """The database refused a statement of a migration; it is at the version before.
 
-    `statement` and `line` count from 1; 0 means that it was none of the migration's own statements.
+    `statement` and `line` count from 1; 0 means that it was not one of the migration's own statements.
     """
 
     code = "migration_failed"
@@ -30,9 +30,9 @@ class MigrationFailed(Conflict):
 
 
 class LedgerRefused(MigrationFailed):
-    """The ledger did not take the row: the database is not at the version before, or not by this history.
+    """The ledger did not accept the row: the database is not at the version before, or has another history.
 
-    `state` is where the ledger stands, if the same answer told.
+    `state` is that of the ledger, if the same answer included it.
     """
 
     def __init__(self, *, migration: Migration, reason: str, state: LedgerState | None) -> None:
@@ -41,7 +41,7 @@ class LedgerRefused(MigrationFailed):
 
 
 class FailedTogether(MigrationFailed):
-    """One of several migrations in one transaction was refused: tried one by one, those before it will stay."""
+    """One of several migrations in one transaction was refused. Sent one by one, those before it will be applied."""
 
 
 class HistoryDiverged(Conflict):
@@ -83,7 +83,7 @@ class DatabaseFull(Unavailable):
 
 
 _BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED", "TRANSACTION_BUSY", "TRANSACTION_TIMEOUT"}
-# The migration is not to blame for these: the same call may work later.
+# The migration is not the cause of these: the same call may work later.
 _OUTAGE = {
     "SQLITE_CANTOPEN",
     "SQLITE_INTERRUPT",
@@ -97,7 +97,7 @@ _READ_ONLY = {"SQLITE_READONLY", "BLOCKED"}
 
 
 def circumstance(error: Error) -> FreeholdError | None:
-    """The error to raise when circumstances are to blame, or None when the SQL itself is."""
+    """The error to raise if circumstances are the cause, or None if the SQL itself is."""
     code = primary_code(error.code or "")
     if code in _BUSY or "database is locked" in error.message:
         return DatabaseBusy(f"the database is busy ({error.message}); try again")
@@ -113,5 +113,5 @@ def circumstance(error: Error) -> FreeholdError | None:
 
 
 def primary_code(code: str) -> str:
-    """`SQLITE_BUSY` for `SQLITE_BUSY_SNAPSHOT`: engines differ in how much of it they tell."""
+    """`SQLITE_BUSY` for `SQLITE_BUSY_SNAPSHOT`: engines differ in how much of a code they report."""
     return "_".join(code.split("_")[:2]) if code.startswith("SQLITE_") else code

@@ -10,7 +10,7 @@ SHOWN_SQL_CHARS = 200
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """One reason why a migration cannot be used. `statement` and `line` count from 1; 0 is unknown.
+    """One reason why a migration cannot be used. `statement` and `line` count from 1; 0 means unknown.
 
     `code` names the rule in docs/lint.md.
     """
@@ -45,7 +45,7 @@ class BadMigration(InvalidInput):
 
 
 def shortened(sql: str) -> str:
-    """One line of at most about 200 characters, to show in a message."""
+    """The SQL as one line of at most about 200 characters, for a message."""
     line = " ".join(sql[: SHOWN_SQL_CHARS * 4].split())
     is_whole = len(line) <= SHOWN_SQL_CHARS and len(sql) <= SHOWN_SQL_CHARS * 4
     return line if is_whole else line[:SHOWN_SQL_CHARS] + "…"

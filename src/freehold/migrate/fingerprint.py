@@ -1,4 +1,4 @@
-"""Questions about the schema that a database has, and what counts as such."""
+"""Queries about a database's schema, and which of its objects belong to it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from freehold.migrate.failures import circumstance
 from freehold.migrate.target import Target
 from freehold.sql.shadow import SUFFIXES
 
-# How the tables end that a module keeps beside its virtual table; `rtree` stands for `rtree_i32` too.
+# The suffixes of the tables that a module keeps beside its virtual table; `rtree` also matches `rtree_i32`.
 _ENDS_SQL = " UNION ALL ".join(
     f"SELECT '%{module}%' AS module, '_{end}' AS ending"
     for module in ("fts5", "fts4", "fts3", "rtree", "geopoly")
     for end in SUFFIXES[module]
 )
-# Asked of the definitions, and not of `pragma_table_list`: that works out every view first, and of views that each
-# name another one twice, which a user may have made, not even the engine's own interrupt ends it.
+# Read from the definitions, not from `pragma_table_list`: that expands every view first, and if views each name
+# another one twice, as a user may have defined them, not even the engine's own interrupt stops it.
 _SHADOWS_SQL = f"""SELECT lower(kept.name) || kinds.ending
   FROM sqlite_schema AS kept, ({_ENDS_SQL}) AS kinds
   WHERE kept.type = 'table' AND kept.sql LIKE 'create virtual table%' AND kept.sql LIKE kinds.module"""
 
-# What migrations made, and nothing of Freehold's or the engine's own. Shadow tables follow from the virtual
+# What migrations created, and nothing of Freehold's or the engine's own. Shadow tables follow from the virtual
 # table they belong to, and may differ by engine.
 OURS_SQL = f"""sql IS NOT NULL AND tbl_name <> 'freehold_ledger'
   AND name NOT GLOB 'sqlite_*' AND name NOT GLOB 'sqlite3_libsql_*'
@@ -40,7 +40,7 @@ class SchemaUnreadable(Conflict):
 
 
 def fingerprint(values: Sequence[object]) -> str:
-    """Hex SHA-256 that tells apart any two sequences of plain values."""
+    """Hex SHA-256 that differs for any two different sequences of plain values."""
     return hashlib.sha256(msgspec.json.encode(values)).hexdigest()
 
 
@@ -48,7 +48,7 @@ async def ask(target: Target, *queries: str) -> list[list[list[SqlValue]]]:
     """The rows of each query, in one round trip.
 
     Raises:
-        SchemaUnreadable: the database refuses a question.
+        SchemaUnreadable: the database refuses a query.
         Unavailable: no answer, or busy.
     """
     [answer] = await target.run([Batch(tuple(BatchStep(Stmt(sql=sql)) for sql in queries))])

@@ -1,4 +1,4 @@
-"""What was set for an FTS5 table by one of its commands and stays, such as how it ranks.
+"""The persistent settings of an FTS5 table, made by its commands, such as how it ranks.
 
 Source: https://www.sqlite.org/fts5.html, section 6.
 """
@@ -9,7 +9,7 @@ import msgspec
 
 from freehold.libsql.values import SqlValue
 from freehold.migrate.fingerprint import ask
-from freehold.migrate.names import folded, quoted
+from freehold.migrate.names import folded, literal, quoted
 from freehold.migrate.schema import Schema
 from freehold.migrate.target import Target
 
@@ -23,7 +23,7 @@ async def settings_of(target: Target, table: str) -> Settings:
 
 
 async def with_settings(target: Target, schema: Schema) -> Schema:
-    """The schema, and the settings of its FTS5 tables. One round trip at most. Raises as `ask` does."""
+    """The schema together with the settings of its FTS5 tables. At most one round trip. Raises as `ask` does."""
     tables = [table for table in schema.tables.values() if table.virtual is not None and table.virtual.is_fts5]
     found = await ask(target, *(_settings_sql(table.name) for table in tables)) if tables else []
     settings: Mapping[str, Settings] = {
@@ -41,10 +41,10 @@ def _settings(rows: Sequence[Sequence[SqlValue]]) -> Settings:
 
 
 def setting_statements(table: str, settings: Settings) -> list[str]:
-    """Statements that set all this for a table, with every value written out, as databases ask for it."""
+    """Statements that make these settings, with every value written out, as the database's rules demand."""
     name = quoted(table)
     return [f"INSERT INTO {name} ({name}, rank) VALUES ({_literal(key)}, {_literal(value)})" for key, value in settings]
 
 
 def _literal(value: SqlValue) -> str:
-    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+    return literal(value) if isinstance(value, str) else str(value)

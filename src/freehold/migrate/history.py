@@ -1,5 +1,5 @@
-"""All migrations in order, what is worked out from them once for however many databases get them, and how the
-registry's own batches are told from all others.
+"""All migrations in order, the batches built from them once for all databases, and how the registry's own batches are
+recognised.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from freehold.migrate.plan import ROUND_TRIP_CHARS, Planned, plan
 from freehold.migrate.types import Migration, chains
 from freehold.migrate.views import with_look
 
-_REMEMBERED = 16  # a fleet is at a few versions mostly
+_REMEMBERED = 16  # a fleet is mostly at a few versions
 
 
 class History:
     """`links` are the chains; both start at version 1."""
 
     def __init__(self, migrations: Sequence[Migration]) -> None:
-        """Raises `BadMigration` unless they are version 1, 2, 3 and so on."""
+        """Raises `BadMigration` unless they are versions 1, 2, 3 and so on."""
         require_order(migrations)
         self.migrations = tuple(migrations)
         self.links = chains(migrations)
@@ -28,12 +28,12 @@ class History:
     def _round_trips(
         self, after: int, to: int, *, together: bool, looks: bool = False
     ) -> tuple[tuple[Planned, ...], ...]:
-        """What to send in each round trip for the versions above `after` up to `to`; `together` as `plan` has it.
+        """What to send in each round trip for the versions above `after` up to `to`; `together` as in `plan`.
 
-        With `looks` none begins whose ALTER meets views or triggers.
+        With `looks`, no transaction with an ALTER begins if the database has views or triggers.
 
         Raises:
-            BadMigration: one of them is not sound.
+            BadMigration: one of the migrations is not sound.
         """
         require_sound(self.migrations[after:to])
         planned = plan(self.migrations, self.links, after, to, together=together)
@@ -41,7 +41,7 @@ class History:
 
 
 def _divided(planned: Sequence[Planned]) -> Iterator[tuple[Planned, ...]]:
-    """Each part stays below the limit, or is one batch."""
+    """Divide into parts that are below the limit or consist of one batch."""
     part: list[Planned] = []
     chars = 0
     for one in planned:
@@ -54,12 +54,12 @@ def _divided(planned: Sequence[Planned]) -> Iterator[tuple[Planned, ...]]:
         yield tuple(part)
 
 
-# Tells the registry's own batches from all others, by making them again and comparing.
+# Recognises the registry's own batches by building them again and comparing.
 #
-# What a batch says of itself is taken for nothing but its place in the history; the batch for that place is built
-# from the published migrations, and the two must be the same: statements, arguments, conditions, and nothing
-# besides. The ledger's constraints see to the rest: such a batch applies its versions to the database that is at
-# the one before, or changes nothing.
+# Only a batch's place in the history is taken from the batch itself. The batch for that place is built from the
+# published migrations, and the two must be the same: statements, arguments, conditions, and nothing besides. The
+# ledger's constraints do the rest: such a batch applies its versions to a database that is at the version before, or
+# changes nothing.
 
 _FIRST_ARGS = 5  # of the ledger's first row
 _NEXT_ARGS = 6  # of any other
@@ -67,14 +67,14 @@ _REMEMBERED_PLACES = 256
 
 
 class PublishedBatches:
-    """The batches by which appliers bring a database to the versions of one history."""
+    """The batches with which appliers bring a database to the versions of one history."""
 
     def __init__(self, history: History) -> None:
         self.history = history
         self._made = lru_cache(_REMEMBERED_PLACES)(self._make)
 
     def includes(self, batch: Batch) -> bool:
-        """Whether the batch is one of them. Quick, but for the first look at a long migration."""
+        """Whether the batch is one of them. Quick, except for the first look at a long migration."""
         place = _place(batch.steps)
         if place is None:
             return False
@@ -84,20 +84,20 @@ class PublishedBatches:
         return any(_is_same(batch, made) for made in self._made(after, to))
 
     def _has_ledger_row(self, steps: Sequence[BatchStep], after: int, to: int) -> bool:
-        """A look that costs little before the batch is made."""
+        """A cheap check before the batch is built."""
         expected = insert_stmt(self.history.migrations[after:to], self.history.links)
         return any(step.stmt.sql == expected.sql and step.stmt.args == expected.args for step in steps[:4])
 
     def _make(self, after: int, to: int) -> tuple[Batch, ...]:
-        """Every form in which clients have sent these versions as one batch. Add to them, and never take one away:
-        those clients are in the field."""
+        """Every form in which clients have sent these versions as one batch. Add forms, but never remove one: those
+        clients are in the field."""
         migrations, links = self.history.migrations, self.history.links
         planned = plan(migrations, links, after, to, together=True)
         return (planned[0].batch,) if len(planned) == 1 else ()
 
 
 def _place(steps: Sequence[BatchStep]) -> tuple[int, int] | None:
-    """The version before, and the last one, that the first row for the ledger claims."""
+    """The version before and the last version, according to the batch's first ledger row; None if it has none."""
     for step in steps[:4]:
         stmt = step.stmt
         if stmt.sql is None or not stmt.sql.startswith(INSERT_START) or not stmt.args:

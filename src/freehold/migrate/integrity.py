@@ -1,4 +1,4 @@
-"""Whether a database is whole: what its engine's own checks find, where they can be believed."""
+"""Whether a database is intact, according to those of its engine's own checks that are reliable."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -13,20 +13,20 @@ from freehold.migrate.schema import Schema, Table, orphan_queries
 from freehold.migrate.target import Target
 from freehold.migrate.virtual import READABLE, Keeps, check_sql, rebuild_sql
 
-# Whether full-text indexes fit what they index: the engine's own check, which PRAGMA integrity_check leaves out.
+# Whether full-text indexes match their content: the engine's own check, which PRAGMA integrity_check leaves out.
 #
 # Source: https://www.sqlite.org/fts5.html, section 6.4, and https://www.sqlite.org/fts3.html, section 7.
 
 
 class Fit(Struct, frozen=True):
-    """The names, in lower case, of indexes that fit what they index, and of those that do not."""
+    """The names, in lower case, of indexes that match their content, and of those that do not."""
 
     fit: frozenset[str] = frozenset()
     unfit: frozenset[str] = frozenset()
 
 
 async def fit_of(target: Target, schema: Schema) -> Fit:
-    """Each full-text index compared with all that is in its content table. It reads all of both, and changes nothing.
+    """Compare each full-text index with its content table. Reads all of both, and changes nothing.
 
     Raises:
         Unavailable: no answer, or busy.
@@ -37,10 +37,10 @@ async def fit_of(target: Target, schema: Schema) -> Fit:
 
 
 async def unfit_indexes(target: Target, schema: Schema, before: Fit = Fit()) -> list[Table]:  # noqa: B008 - frozen
-    """Each index that is damaged, or does not fit its content though it should.
+    """Each index that is damaged, or does not match its content although it should.
 
     It should if it did `before`, or if triggers keep it in step for every row. An index that the app fills itself
-    may lag behind, and one that triggers fill from some rows holds only these. One that was unfit before is left out.
+    may lag behind, and one that triggers fill from some rows holds only these. One that was unfit before is omitted.
 
     Raises:
         Unavailable: no answer, or busy.
@@ -54,12 +54,12 @@ async def unfit_indexes(target: Target, schema: Schema, before: Fit = Fit()) -> 
 
 
 def fault_of(table: Table) -> str:
-    """What is wrong with such an index, in a sentence."""
+    """What is wrong with an index from `unfit_indexes`, as a sentence."""
     return f"the full-text index {table.name} is damaged, or does not fit what it indexes: integrity-check fails"
 
 
 def mending_of(table: Table) -> str:
-    """The statement that makes such an index again; empty if nothing can."""
+    """The statement that rebuilds such an index; empty if nothing can."""
     return rebuild_sql(table.name) if table.keeps in READABLE else ""
 
 
@@ -82,13 +82,13 @@ async def _misfits(target: Target, schema: Schema, compared: frozenset[str]) -> 
 def _indexes(schema: Schema) -> Iterator[Table]:
     for table in schema.tables.values():
         virtual = table.virtual
-        # The older modules know no check for what keeps no content.
+        # The older modules cannot check a table that keeps no content.
         if virtual is not None and virtual.is_text and (virtual.is_fts5 or virtual.keeps in READABLE):
             yield table
 
 
 def _checks_itself(table: Table) -> bool:
-    """Whether it has a check that does not look at another table."""
+    """Whether it has a check that does not read another table."""
     return table.virtual is not None and (table.virtual.is_fts5 or table.virtual.keeps is Keeps.OWN)
 
 
@@ -99,12 +99,12 @@ def _check_sql(table: Table, *, is_compared: bool) -> str:
 
 
 def _is_fault(error: Error) -> bool:
-    """Anything else, such as a database that takes no writes, says nothing of the index."""
+    """Whether the error is about the index; others, e.g. of a read-only database, are not."""
     return "malformed" in error.message or (error.code or "").startswith("SQLITE_CORRUPT")
 
 
 def _is_in_step(schema: Schema, table: Table) -> bool:
-    """Whether triggers tell it of every row that comes, changes and goes."""
+    """Whether triggers update the index for every row that is inserted, changed or deleted."""
     events: set[str] = set()
     for trigger in schema.triggers.values():
         words = [unwrapped(word) for word in trigger.shape]
@@ -116,20 +116,20 @@ def _is_in_step(schema: Schema, table: Table) -> bool:
     return events >= {"insert", "update", "delete"}
 
 
-# Newer engines look at full-text indexes there too, and find fault with one that the app fills when it likes.
+# Newer engines also check full-text indexes there, and complain about one that the app fills when it likes.
 OF_INDEX = re.compile(r"(malformed|unable to validate the) inverted index for FTS\d table ", re.IGNORECASE)
 
 
 async def unsoundness(target: Target, schema: Schema, before: Fit = Fit()) -> list[str]:  # noqa: B008 - frozen
-    """What is wrong with the database, in sentences; empty when nothing is. It reads everything.
+    """What is wrong with the database, as sentences; empty if nothing is. It reads everything.
 
-    `before` is how full-text indexes fitted what they index at an earlier time.
+    `before` says which full-text indexes matched their content at an earlier time.
 
     Raises:
-        SchemaUnreadable: the database refuses the question.
+        SchemaUnreadable: the database refuses a query.
         Unavailable: no answer, or busy.
     """
-    # Orphans both ways: Turso's engine answers nothing to the second PRAGMA, whatever is in the database.
+    # Orphans are counted in both ways: Turso's engine never returns rows for the second PRAGMA.
     integrity, orphans, *counts = await ask(
         target, "PRAGMA integrity_check", "PRAGMA foreign_key_check", *orphan_queries(schema)
     )
@@ -144,7 +144,7 @@ async def unsoundness(target: Target, schema: Schema, before: Fit = Fit()) -> li
 
 
 async def _without_false_nulls(target: Target, schema: Schema, complaints: Sequence[str]) -> list[str]:
-    """Those that are true: SQLite 3.45, in libSQL and sqld, finds NULL in a REAL column added with a default."""
+    """The true complaints: SQLite 3.45, in libSQL and sqld, reports NULL in a REAL column added with a default."""
     queries = {
         f"null value in {table.name}.{column.name}".lower(): (
             f"SELECT 1 FROM {quoted(table.name)} WHERE {quoted(column.name)} IS NULL LIMIT 1"

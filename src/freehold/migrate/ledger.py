@@ -1,7 +1,7 @@
 """The ledger: one row in the tenant's database for each migration applied to it.
 
-Its constraints, not its writers, see to it that versions come in order, once, and on the history they were
-made for. See docs/decisions/0001-ledger.md.
+Its constraints, not its writers, ensure that versions come in order, once, and on the history they were made for. See
+docs/decisions/0001-ledger.md.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from freehold.libsql.protocol import Batch, BatchResult, BatchStep, Error, Stmt, StmtResult
+from freehold.libsql.protocol import Batch, BatchStep, Error, Stmt, StmtResult
 from freehold.libsql.values import SqlValue, decode, encode
 from freehold.migrate.failures import LedgerUnreadable, circumstance
 from freehold.migrate.target import Target
@@ -28,7 +28,7 @@ CREATE_SQL = """CREATE TABLE IF NOT EXISTS freehold_ledger (
   CHECK (version = previous + 1)
 )"""
 
-# `previous` is read in the statement that writes it: whoever is second, or leaves a version out, breaks the
+# `previous` is read in the statement that writes it: a second writer, or one that leaves a version out, violates the
 # CHECK. `previous_chain` is NULL, which its NOT NULL refuses, unless the version before is the expected one.
 INSERT_START = "INSERT INTO freehold_ledger"
 _INSERT_SQL = f"""{INSERT_START}
@@ -37,10 +37,10 @@ SELECT ?, coalesce((SELECT max(version) FROM freehold_ledger), 0), ?, ?, ?, {{pr
   strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"""
 _FIRST_SQL = _INSERT_SQL.format(previous_chain="?")
 _NEXT_SQL = _INSERT_SQL.format(previous_chain="(SELECT chain FROM freehold_ledger WHERE version = ? AND chain = ?)")
-# Those that follow in the same statement stand on the one before them there.
+# Further rows in the same statement refer to the row before them there.
 _MORE_SQL = " UNION ALL SELECT ?, ?, ?, ?, ?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
 
-# Only the text tells: engines give no code of its own to a missing table.
+# Recognised by its text: engines have no error code of its own for a missing table.
 _MISSING = re.compile(rf"no such table: {LEDGER_TABLE}\b")
 
 LAST_SQL = "SELECT version, chain FROM freehold_ledger ORDER BY version DESC LIMIT 1"
@@ -64,19 +64,19 @@ async def read_ledger(target: Target) -> LedgerState:
     """The newest version applied, and its chain.
 
     Raises:
-        LedgerUnreadable: the table is there and is no ledger; only a missing table means a fresh database.
+        LedgerUnreadable: the table exists but is not a ledger; only a missing table means a fresh database.
         Unavailable: no answer, or busy.
     """
     return _state(await _read(target, LAST_SQL))
 
 
 def state_of(answer: StmtResult) -> LedgerState:
-    """What the answer to `LAST_SQL` says. Raises `LedgerUnreadable`."""
+    """The state in the answer to `LAST_SQL`. Raises `LedgerUnreadable`."""
     return _state(_decoded(answer))
 
 
 def is_missing(error: Error) -> bool:
-    """Whether the database has no ledger; no other error may be taken for that."""
+    """Whether the error says that the database has no ledger; no other error may count as that."""
     return _MISSING.search(error.message) is not None
 
 
@@ -92,7 +92,7 @@ async def ledger_rows(target: Target) -> list[LedgerRow]:
 
 
 def insert_stmt(migrations: Sequence[Migration], chains: Sequence[str]) -> Stmt:
-    """Writes the rows of migrations that follow each other; fails unless the database is at the version before.
+    """The INSERT for the rows of consecutive migrations; it fails unless the database is at the version before.
 
     `chains` start at version 1.
     """
@@ -109,7 +109,9 @@ def insert_stmt(migrations: Sequence[Migration], chains: Sequence[str]) -> Stmt:
 
 async def _read(target: Target, sql: str) -> list[list[SqlValue]]:
     [answer] = await target.run([Batch((BatchStep(Stmt(sql=sql)),))])
-    result = _only_result(answer)
+    [error], [result] = answer.step_errors, answer.step_results
+    if error is not None and not is_missing(error):
+        raise circumstance(error) or LedgerUnreadable(error.message)
     return _decoded(result) if result else []
 
 
@@ -124,12 +126,3 @@ def _state(rows: list[list[SqlValue]]) -> LedgerState:
 
 def _decoded(result: StmtResult) -> list[list[SqlValue]]:
     return [[decode(value) for value in row] for row in result.rows]
-
-
-def _only_result(answer: BatchResult) -> StmtResult | None:
-    [error] = answer.step_errors
-    if error is None:
-        return answer.step_results[0]
-    if is_missing(error):
-        return None
-    raise circumstance(error) or LedgerUnreadable(error.message)

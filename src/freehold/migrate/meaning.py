@@ -1,4 +1,4 @@
-"""What the definition of an index, view or trigger says to the engine, as words that can be compared."""
+"""The meaning of an index's, view's or trigger's definition, as words that can be compared."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 
@@ -7,7 +7,7 @@ from freehold.migrate.names import ROWIDS
 from freehold.migrate.table_text import Token, lexed
 from freehold.sql.tokens import Kind
 
-# After these stands a value, so that what is in double quotes may be a string there; after other words it is a name.
+# A value follows these words, so double quotes may hold a string there; after other words they hold a name.
 _BEFORE_VALUES = {
     "select", "distinct", "all", "where", "and", "or", "not", "in", "like", "glob", "match", "regexp", "between",
     "then", "when", "else", "case", "on", "by", "having", "limit", "offset", "is", "values", "set", "returning",
@@ -19,15 +19,15 @@ _ALWAYS = frozenset({*ROWIDS, "new", "old", "excluded", "main", "temp"})
 
 
 def index_words(sql: str, columns: Set[str], parts: Sequence[tuple[str, bool]]) -> tuple[str, ...]:
-    """The words of a CREATE INDEX: each column with the collation and order that it has, unless they are the usual.
+    """The words of a CREATE INDEX: each column with its collation and order, unless they are the default.
 
-    `parts` are those, as the engine tells them; `columns` are the names of the table's.
+    `parts` are collation and order as the engine reports them; `columns` are the names of the table's columns.
     """
     words = _without_if(canonical(sql, strings_in(sql, columns | _ALWAYS | _names(sql))))
     if "(" not in words:
         return words
     found, tail = items(words)
-    # How many there are, the engine and its text must agree on; else the text is all that is known.
+    # The engine and the text must agree on the number of columns; otherwise only the text is used.
     if len(found) != len(parts):
         return words
     told: list[str] = []
@@ -39,7 +39,7 @@ def index_words(sql: str, columns: Set[str], parts: Sequence[tuple[str, bool]]) 
 
 
 def _alone(words: tuple[str, ...]) -> tuple[str, ...]:
-    """One column without its own words for collation and order."""
+    """The words of one column without those for collation and order."""
     if words[-1:] in (("asc",), ("desc",)) and len(words) > 1:
         words = words[:-1]
     if words[-2:-1] == ("collate",):
@@ -51,7 +51,7 @@ def _alone(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def view_words(sql: str, names: Set[str]) -> tuple[str, ...]:
-    """The words of a CREATE VIEW; `names` are those of what it may stand on."""
+    """The words of a CREATE VIEW; `names` are the tables, views and columns that it may refer to."""
     return _without_if(canonical(sql, strings_in(sql, names | _ALWAYS | _names(sql))))
 
 
@@ -77,7 +77,7 @@ def _without_if(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _names(sql: str) -> frozenset[str]:
-    """What the text itself shows to be names: what is qualified, or stands where no value can."""
+    """The names that the text itself reveals: those that are qualified, or in a place where no value can be."""
     if '"' not in sql:
         return frozenset()
     return frozenset(_named([*lexed(sql)]))
@@ -97,13 +97,13 @@ def _named(found: Sequence[Token]) -> Iterator[str]:
 
 
 def _ends_a_term(token: Token) -> bool:
-    """Whether what follows can only be a name, such as another one for a column."""
+    """Whether only a name can follow, such as a column's alias."""
     if token.kind is Kind.WORD:
         return token.word not in _BEFORE_VALUES
     return token.kind in (Kind.QUOTED, Kind.STRING)
 
 
 def names_of(words: Sequence[str], tables: Mapping[str, Set[str]], *, but: str = "") -> frozenset[str]:
-    """All names that a definition may mean: the tables and views among its words, `but` itself, and their columns."""
+    """All names that a definition may refer to: tables, views, and the columns of those among its words but `but`."""
     own = {word for word in words if word in tables and word != but}
     return frozenset(tables).union(*(tables[name] for name in own))

@@ -1,4 +1,4 @@
-"""Turns migrations into Hrana batches: their statements and their ledger rows, all or nothing."""
+"""Turns migrations into Hrana batches that apply all statements and ledger rows, or nothing."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,22 +8,22 @@ from freehold.libsql.protocol import Batch, BatchStep, Cond, CondAnd, CondError,
 from freehold.migrate.ledger import CREATE_SQL, LAST_SQL, insert_stmt
 from freehold.migrate.types import Migration
 
-# An orphan takes the value from a NOT NULL column, and that stops the commit.
+# If there is an orphan, this sets a NOT NULL column to NULL, which prevents the commit.
 CHECK_SQL = """UPDATE freehold_ledger SET previous_chain =
   CASE WHEN EXISTS (SELECT 1 FROM pragma_foreign_key_check) THEN NULL ELSE previous_chain END
 WHERE version = (SELECT max(version) FROM freehold_ledger)"""
 _ORPHANS_SQL = 'SELECT "table", "parent", count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 LIMIT 5'
 
-# Sent in one round trip; more than this goes in several, so that no server's limit on a body is met.
+# Sent in one round trip. More is sent in several, so that it stays below every server's limit on a body.
 ROUND_TRIP_CHARS = 512 * 1024
-_TOGETHER = 100  # may share a transaction: their rows are one statement
+_TOGETHER = 100  # migrations may share a transaction: their rows are one statement
 
 
 class Planned(Struct, frozen=True, kw_only=True):
-    """One transaction as a batch: one migration, or several that follow each other.
+    """One transaction as a batch: one migration, or several consecutive ones.
 
-    The numbers say which steps are what; the statements follow the ledger's. `state` reads the ledger's last row,
-    should the ledger have refused. `look`, if any, lets the others begin only where nobody made views.
+    The numbers are indexes of steps; the statements follow step `ledger`. Step `state` reads the ledger's last row if
+    the ledger has refused. Step `look`, if any, lets the others begin only if the database has no views or triggers.
     """
 
     migrations: tuple[Migration, ...]
@@ -45,8 +45,8 @@ def plan(
 ) -> list[Planned]:
     """Batches for the versions above `after` up to `to`; both sequences start at version 1.
 
-    With `together`, migrations that follow each other share a transaction where that makes no difference but the
-    time it takes: none of them is long, and none leaves anything to be looked at when its transaction ends.
+    With `together`, consecutive migrations share a transaction if that changes nothing but the time it takes: none of
+    them is long, and none defers a check to the end of its transaction.
     """
     pending = migrations[after:to]
     is_strict = not together or any(migration.defers for migration in migrations[:to])
@@ -69,19 +69,19 @@ def _groups(pending: Sequence[Migration]) -> Iterator[list[Migration]]:
 
 
 def _transaction(migrations: Sequence[Migration], chains: Sequence[str]) -> Planned:
-    """The batch that takes a database from the version before the first to the last, or changes nothing."""
+    """The batch that brings a database from the version before the first to the last, or changes nothing."""
     is_off = migrations[0].foreign_keys_off  # then it is alone
     steps: list[BatchStep] = []
 
     def add(stmt: Stmt | str, condition: Cond | None = None) -> int:
-        # Each step runs only if the one before it did, unless it says otherwise.
+        # Each step runs only if the one before it succeeded, unless it has a condition of its own.
         if condition is None and steps:
             condition = CondOk(len(steps) - 1)
         stmt = Stmt(sql=stmt, want_rows=False) if isinstance(stmt, str) else stmt
         steps.append(BatchStep(stmt, condition))
         return len(steps) - 1
 
-    # Said both ways, since a connection's default differs by engine. It has no effect inside a transaction.
+    # Set in both cases, since a connection's default differs by engine. It has no effect inside a transaction.
     add(f"PRAGMA foreign_keys = {'OFF' if is_off else 'ON'}")
     begin = add("BEGIN IMMEDIATE")
     if migrations[0].version == 1:
@@ -97,7 +97,7 @@ def _transaction(migrations: Sequence[Migration], chains: Sequence[str]) -> Plan
         before_commit = CondOk(check)
         orphans = add(Stmt(sql=_ORPHANS_SQL), CondError(check))
     commit = add("COMMIT", before_commit)
-    # Some errors have rolled back already, and then there is nothing to end.
+    # After some errors the engine has already rolled back, and no transaction is open.
     add("ROLLBACK", CondAnd((CondOk(begin), CondNot(CondOk(commit)), CondNot(CondIsAutocommit()))))
     state = add(Stmt(sql=LAST_SQL), CondError(ledger))
     if is_off:

@@ -1,4 +1,4 @@
-"""What an engine tells of a database's schema, as it tells it."""
+"""What an engine reports about a database's schema, uninterpreted."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ class IndexFound(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """`objects` are type, name, table and SQL in the order of creation; the rest is by table, as it was written."""
+    """`objects` are type, name, table and SQL in the order of creation; the rest is by the table's name as written."""
 
     objects: tuple[tuple[str, str, str, str], ...]
     columns: Mapping[str, list[list[SqlValue]]]
@@ -46,17 +46,17 @@ class Found(Struct, frozen=True):
     indexes: Mapping[str, tuple[IndexFound, ...]]
 
     def uniques(self, table: str) -> list[tuple[str, ...]]:
-        """The columns of its UNIQUE constraints."""
+        """The columns of each UNIQUE constraint of a table."""
         return [
             tuple(part.column for part in index.parts) for index in self.indexes.get(table, ()) if index.origin == "u"
         ]
 
 
 async def read_found(target: Target) -> Found:
-    """What migrations and users made; the ledger and the engine's own tables are left out. One round trip.
+    """What migrations and users created, without the ledger and the engine's own tables. One round trip.
 
     Raises:
-        SchemaUnreadable: the database refuses the question.
+        SchemaUnreadable: the database refuses a query.
         Unavailable: no answer, or busy.
     """
     objects, columns, keys, indexes = await ask(target, _OBJECTS_SQL, _COLUMNS_SQL, _FOREIGN_KEYS_SQL, _INDEXES_SQL)

@@ -1,4 +1,4 @@
-"""The text under the signature of a release: where the registry stands, and the hash of each further part.
+"""The text under the signature of a release: the state of the registry, and the hash of each further part.
 
 One value has exactly one text, and one text at most one value: see docs/decisions/0024-releases-with-parts.md.
 """
@@ -13,8 +13,8 @@ from freehold.errors import AppTooOld
 from freehold.migrate.signature import RegistryTampered, is_text_signed
 
 FORM: Final = "freehold-registry-v3"
-# Counters from here on are of releases that have this text. Both signatures cover the counter, so that nobody can
-# take the text away unnoticed. Those of the older form are times in milliseconds, about 2**41.
+# Counters from here on belong to releases that have this text. Both signatures cover the counter, so that nobody can
+# remove the text unnoticed. Counters of the older form are times in milliseconds, about 2**41.
 FIRST_COUNTER: Final = 2**52
 
 MAX_PARTS: Final = 64
@@ -26,7 +26,7 @@ _NO_CHAIN = "-"  # of a registry without migrations
 _NAME = r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
 _HASH = r"[0-9a-f]{64}"
 _NUMBER = r"(?:0|[1-9][0-9]{0,15})"
-# No `$`, which takes a line end as well, and no `\d` or `\w`, which take other scripts' letters.
+# No `$`, which also matches before a line end, and no `\d` or `\w`, which match other scripts' characters.
 _TEXT = re.compile(
     rf"{FORM}\n"
     rf"version (?P<version>{_NUMBER})\n"
@@ -51,7 +51,7 @@ class ReleaseNotUnderstood(AppTooOld):
 class Part(Struct, frozen=True):
     """A further part of a release: its name, and the hex SHA-256 of its bytes.
 
-    `must` is whether an SDK that does not know the part has to refuse the release.
+    `must` says whether an SDK that does not know the part has to refuse the release.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Part(Struct, frozen=True):
 
 
 class ReleaseText(Struct, frozen=True, kw_only=True):
-    """What the text says. `chain` is empty at version 0; `expires_at_s` is since 1970."""
+    """The content of the text. `chain` is empty at version 0; `expires_at_s` is in seconds since 1970."""
 
     version: int
     chain: str
@@ -78,7 +78,7 @@ def encoded(release: ReleaseText) -> str:
     """The text of a release; its parts may come in any order.
 
     Raises:
-        ValueError: there is no such release: a number out of range, a name twice, more parts than there may be.
+        ValueError: the release is not valid: a number is out of range, a name occurs twice, it has too many parts.
     """
     parts = sorted(release.parts, key=lambda part: part.name)
     _require_writable(release)
@@ -94,10 +94,10 @@ def encoded(release: ReleaseText) -> str:
 
 
 def parsed(text: str) -> ReleaseText:
-    """What a text says whose signature was found valid.
+    """The release in a text whose signature is valid.
 
     Raises:
-        ReleaseNotUnderstood: it is of a later form.
+        ReleaseNotUnderstood: the text has a later form.
         RegistryTampered: no release has exactly this text.
     """
     form = text.partition("\n")[0]
@@ -126,11 +126,11 @@ def parsed(text: str) -> ReleaseText:
 
 
 def proved(text: str, signature: str, public_key: str, stand: ReleaseText) -> tuple[Part, ...]:
-    """The parts of a release whose text is signed by this key and says what is known beside it, `stand`.
+    """The parts of a release whose text is signed by this key and agrees with `stand`, the state known without it.
 
     Raises:
-        RegistryTampered: the signature is not the key's, or the text says something else.
-        ReleaseNotUnderstood: the text is of a later form.
+        RegistryTampered: the signature is not the key's, or the text does not agree.
+        ReleaseNotUnderstood: the text has a later form.
     """
     if not text.isascii() or not is_text_signed(text.encode(), signature, public_key):
         raise RegistryTampered(f"the signature over the text of version {stand.version} is not valid")

@@ -1,4 +1,4 @@
-"""What a migration says at its top, and what it may not hold, found by reading its SQL; no database is asked."""
+"""What a migration declares at its top, and what it may not contain, found in its SQL without a database."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _WITH_SELECT_INSIDE = {"TRIGGER", "VIEW"}
 
 
 class _Word(Struct, frozen=True):
-    """A token as it is compared: names without their quotes, in lower case; keywords in upper case."""
+    """A token as it is compared: the name without quotes in lower case, the keyword in upper case."""
 
     kind: Kind
     keyword: str
@@ -31,7 +31,7 @@ class _Word(Struct, frozen=True):
 
 
 def sql_faults(sql: str, pieces: Sequence[Statement]) -> list[Fault]:
-    """Every fault in the SQL, in the order of its lines; faults of the whole come first."""
+    """Every fault in the SQL, in the order of its lines; faults of the file as a whole come first."""
     found = list(_front_matter_faults(sql))
     if not pieces:
         found.append(Fault(code="FH002", reason="it holds no statement; write one, or leave the file out"))
@@ -45,7 +45,7 @@ def sql_faults(sql: str, pieces: Sequence[Statement]) -> list[Fault]:
 
 
 def require_inside(pieces: Sequence[Statement]) -> None:
-    """Return unless a statement opens or writes another file than its database. Raises `BadMigration`."""
+    """Return unless a statement opens or writes a file other than its database. Raises `BadMigration`."""
     found = []
     for number, piece in enumerate(pieces, start=1):
         words = _words(piece.sql)
@@ -57,16 +57,16 @@ def require_inside(pieces: Sequence[Statement]) -> None:
 
 
 def is_brief(pieces: Sequence[Statement]) -> bool:
-    """Whether every statement changes the schema only, or writes rows that stand in its own text.
+    """Whether every statement changes the schema only, or writes rows that are literal in its text.
 
-    But for indexes, how long that takes does not depend on how many rows a user has.
+    Except for indexes, the time that takes does not depend on how many rows a user has.
     """
     return all(_is_brief([word.keyword for word in _words(piece.sql)]) for piece in pieces)
 
 
 def _is_brief(keywords: Sequence[str]) -> bool:
     first, second = (*keywords[:2], "")[:2]
-    if second in _WITH_SELECT_INSIDE:  # which nothing runs yet
+    if second in _WITH_SELECT_INSIDE:  # the SELECT does not run yet
         return first in {"CREATE", "DROP"}
     return (first in _OF_TEXT or (first, second) in _OF_SCHEMA) and "SELECT" not in keywords
 
@@ -77,14 +77,14 @@ def _words(sql: str) -> list[_Word]:
         text = sql[start:end]
         name = text
         if kind in {Kind.QUOTED, Kind.STRING}:
-            # Where a name is expected, SQLite takes a string for one: DROP TABLE 'x' drops x.
+            # Where a name is expected, SQLite accepts a string: DROP TABLE 'x' drops x.
             name = text[1:-1].replace(text[0] * 2, text[0])
         found.append(_Word(kind, text.upper() if kind is Kind.WORD else "", folded(name)))
     return found
 
 
 def _statement_reasons(words: Sequence[_Word]) -> Iterator[tuple[str, str]]:
-    """Code and reason of each fault."""
+    """The code and reason of each fault."""
     first = words[0].keyword
     second = words[1].keyword if len(words) > 1 else ""
     if first in _TRANSACTION:
@@ -105,7 +105,7 @@ def _statement_reasons(words: Sequence[_Word]) -> Iterator[tuple[str, str]]:
 
 
 def _is_reserved(word: _Word) -> bool:
-    # A string is data nearly always; but where a name is expected it is one too.
+    # A string is nearly always data, but where a name is expected it is a name too.
     if word.kind is Kind.STRING:
         return word.name == f"{RESERVED_PREFIX}ledger"
     return word.kind in {Kind.WORD, Kind.QUOTED} and word.name.startswith(RESERVED_PREFIX)
@@ -124,7 +124,7 @@ def _pragma_reasons(words: Sequence[_Word]) -> Iterator[str]:
 
 
 def _rebuild_faults(statements: Sequence[Sequence[_Word]], is_off: bool) -> dict[int, list[tuple[str, str]]]:
-    """Codes and reasons by statement number. Dropping a parent with foreign keys on deletes its children's rows."""
+    """Codes and reasons by statement number. Dropping a parent table with foreign keys on deletes its child rows."""
     dropped = {name: number for number, words in enumerate(statements, 1) if (name := _dropped(words))}
     found: dict[int, list[tuple[str, str]]] = {}
     for number, words in enumerate(statements, start=1):
@@ -152,7 +152,7 @@ def _dropped(words: Sequence[_Word]) -> str:
 
 
 def _renamed(words: Sequence[_Word]) -> tuple[str, str]:
-    """The old and new name of a table that a statement renames, or empty strings."""
+    """The old and the new name of the table that a statement renames, or empty strings."""
     keywords = [word.keyword for word in words]
     if keywords[:2] != ["ALTER", "TABLE"] or keywords[-3:-1] != ["RENAME", "TO"]:
         return "", ""
@@ -177,22 +177,22 @@ def _front_matter_faults(sql: str) -> Iterator[Fault]:
             yield Fault(reason="`-- foreign_keys:` counts only before the first statement; move it up", line=number)
 
 
-# What the comments at the top of a migration say: lines of the form `-- key: value`.
+# The comments at the top of a migration: lines of the form `-- key: value`.
 
-# Known keys only: other comments are prose, which may hold a colon too.
+# Known keys only: other comments are prose, which may also contain a colon.
 _DIRECTIVE = re.compile(r"--[ \t]*(description|foreign[ _-]?keys)[ \t]*:[ \t]*(.*)", re.IGNORECASE)
-# How it is released. No applier refuses a migration for these, so that old prose cannot stop one; lint does.
+# How it is released. Appliers refuse no migration for these, since old prose must not stop one; lint does.
 _RELEASE = re.compile(r"--[ \t]*(phase|min[ _-]?app|allow)[ \t]*:[ \t]*(.*)", re.IGNORECASE)
 
 
 def front_matter(sql: str) -> dict[str, str]:
-    """`description` and `foreign_keys` as the leading comments give them; the first of a repeated key counts."""
+    """`description` and `foreign_keys` from the leading comments; the first of a repeated key counts."""
     pairs = [pair for line in leading_comments(sql) if (pair := directive(line))]
     return dict(reversed(pairs))
 
 
 def release_lines(sql: str) -> list[tuple[str, str]]:
-    """`phase`, `min_app` and `allow` as the leading comments give them, in their order; nothing is checked."""
+    """`phase`, `min_app` and `allow` from the leading comments, in their order; nothing is checked."""
     found = []
     for line in leading_comments(sql):
         if match := _RELEASE.fullmatch(line):
@@ -202,7 +202,7 @@ def release_lines(sql: str) -> list[tuple[str, str]]:
 
 
 def leading_comments(sql: str) -> list[str]:
-    """The `--` lines before anything else; blank lines may be between."""
+    """The `--` lines before anything else; there may be blank lines between them."""
     found = []
     for line in sql.split("\n"):
         stripped = line.strip()

@@ -1,4 +1,4 @@
-"""What a database holds, as the engine itself tells it: tables, indexes, views and triggers, ready to compare."""
+"""A database's tables, indexes, views and triggers as the engine itself reports them, ready to compare."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,10 +23,10 @@ _PRIMARY = "pk"
 
 
 class Column(Struct, frozen=True):
-    """`default` is its text as canonical words; `primary` its place in the primary key, 0 if none.
+    """`default` is its text as canonical words; `primary` its place in the primary key, 0 if it has none.
 
     `is_generated` columns hold no data. `options` are its collation, what NOT NULL does on conflict, and the
-    expression that generates it, unless they are the usual.
+    expression that generates it, unless they are the default.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Column(Struct, frozen=True):
 
     @property
     def affinity(self) -> str:
-        """What its values are turned into, but for ANY in a STRICT table.
+        """The type to which its values are converted, except for ANY in a STRICT table.
 
         Source: https://www.sqlite.org/datatype3.html, section 3.1.
         """
@@ -53,7 +53,7 @@ class Column(Struct, frozen=True):
 
 
 class Key(Struct, frozen=True, order=True):
-    """A PRIMARY KEY or UNIQUE constraint. `conflict` is what it does then, empty where it is the usual.
+    """A PRIMARY KEY or UNIQUE constraint. `conflict` is what it does on conflict, empty for the default.
 
     A key that is the row's number (`INTEGER PRIMARY KEY`) has no `parts`.
     """
@@ -64,7 +64,7 @@ class Key(Struct, frozen=True, order=True):
 
 
 class ForeignKey(Struct, frozen=True, order=True):
-    """`parent_columns` are empty when it means the primary key. `is_deferred`: it counts when all is written."""
+    """`parent_columns` are empty if it refers to the primary key. If `is_deferred`, it is checked at the commit."""
 
     columns: tuple[str, ...]
     parent: str
@@ -77,8 +77,8 @@ class ForeignKey(Struct, frozen=True, order=True):
 class Table(Struct, frozen=True):
     """`name` is as it was written, all else in lower case. `virtual` is set for a virtual table.
 
-    `keys` are all that there is to say of UNIQUE constraints and the primary key.
-    `references` are the foreign keys with the columns that they mean, where they name none.
+    `keys` are the primary key and the UNIQUE constraints. `references` are the foreign keys, each with the parent's
+    columns that it refers to even if it names none.
     """
 
     name: str
@@ -93,28 +93,28 @@ class Table(Struct, frozen=True):
 
     @property
     def is_virtual(self) -> bool:
-        """Whether a module keeps it."""
+        """Whether it is a virtual table."""
         return self.virtual is not None
 
     @property
     def keeps(self) -> Keeps:
-        """Where its rows are; an ordinary table's are in itself."""
+        """Where its rows are; an ordinary table's are its own."""
         return Keeps.OWN if self.virtual is None else self.virtual.keeps
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """Equal for two tables that differ in nothing that a statement naming its columns could tell."""
+        """Equal for two tables that no statement which names its columns could distinguish."""
         if self.virtual is not None:
             return self.virtual.shape
         columns = sorted(self.columns, key=lambda column: column.name)
         return (columns, self.references, self.keys, self.checks, self.options)
 
     def column(self, name: str) -> Column | None:
-        """The column of this name in lower case."""
+        """The column of this name in lower case, or None."""
         return next((column for column in self.columns if column.name == name), None)
 
     def affinity_of(self, column: Column) -> str:
-        """What values of its column are turned into: ANY leaves them as they are if the table is STRICT."""
+        """The type to which a column's values are converted: in a STRICT table ANY leaves them as they are."""
         return "blob" if column.type == "any" and "strict" in self.options else column.affinity
 
     @property
@@ -125,7 +125,7 @@ class Table(Struct, frozen=True):
 
     @property
     def uniques(self) -> list[tuple[str, ...]]:
-        """The columns of its UNIQUE constraints."""
+        """The columns of each of its UNIQUE constraints."""
         return [tuple(part.column for part in key.parts) for key in self.keys if not key.is_primary]
 
     @property
@@ -152,7 +152,7 @@ class Table(Struct, frozen=True):
 
 
 class Other(Struct, frozen=True):
-    """An index, view or trigger. `table` is in lower case; `shape` are its words, without what means nothing."""
+    """An index, view or trigger. `table` is in lower case; `shape` are the words of its definition."""
 
     name: str
     table: str
@@ -161,7 +161,7 @@ class Other(Struct, frozen=True):
 
     @property
     def moment(self) -> tuple[str, ...]:
-        """The table, and when its trigger fires: of several that do at once, the last that was made does first."""
+        """The table, and when a trigger fires: of several at the same moment, the one created last fires first."""
         when = self.shape[3:4]
         return (self.table, *when, *self.shape[5 if when == ("instead",) else 4 :][:1])
 
@@ -169,7 +169,7 @@ class Other(Struct, frozen=True):
 class Schema(Struct, frozen=True, dict=True):
     """Everything by its name in lower case, in the order of creation. `found` is what it was read from.
 
-    `settings` are those of FTS5 tables, where someone asked for them too; they are not part of the schema.
+    `settings` are those of FTS5 tables, filled by `with_settings`; they are not part of the schema.
     """
 
     tables: Mapping[str, Table]
@@ -183,8 +183,8 @@ class Schema(Struct, frozen=True, dict=True):
     def fingerprint(self) -> str:
         """The shape as one word: the version of its form, and its SHA-256.
 
-        The order of columns and of objects, and the texts' layout, count for nothing; that of triggers does, where
-        they fire at the same time.
+        The order of columns and of objects and the layout of texts do not matter; the order of triggers does if they
+        fire at the same moment.
         """
         kinds = (self.tables, self.indexes, self.views, self.triggers)
         shapes = [[(name, kind[name].shape) for name in sorted(kind)] for kind in kinds]
@@ -192,14 +192,14 @@ class Schema(Struct, frozen=True, dict=True):
 
     @cached_property
     def moments(self) -> Mapping[tuple[str, ...], list[str]]:
-        """The triggers of each moment at which more than one fires, in the order in which they were made."""
+        """The triggers of each moment at which more than one fires, in the order of their creation."""
         found: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for name, trigger in self.triggers.items():
             found[trigger.moment].append(name)
         return {moment: names for moment, names in found.items() if len(names) > 1}
 
     def is_recorded_as(self, recorded: str) -> bool:
-        """Whether a fingerprint that was written down, by an earlier version perhaps, is this schema's."""
+        """Whether a stored fingerprint, perhaps by an earlier version, is this schema's."""
         if "-" in recorded or self.found is None:
             return recorded == self.fingerprint
         return recorded == fingerprint_v1(self.found)
@@ -209,10 +209,10 @@ EMPTY = Schema({}, {}, {}, {})
 
 
 async def read_schema(target: Target) -> Schema:
-    """What migrations made of the database; the ledger and the engine's own tables are left out. One round trip.
+    """The database's schema without the ledger and the engine's own tables. One round trip.
 
     Raises:
-        SchemaUnreadable: the database refuses the question.
+        SchemaUnreadable: the database refuses a query.
         Unavailable: no answer, or busy.
     """
     found = await read_found(target)
@@ -242,7 +242,7 @@ async def read_schema(target: Target) -> Schema:
 
 
 def orphan_queries(schema: Schema) -> list[str]:
-    """For each foreign key a query that counts the rows whose parent is not there; engines without the PRAGMA too."""
+    """A query for each foreign key that counts rows without their parent; it works without the PRAGMA too."""
     found = []
     for table in schema.tables.values():
         for key in table.foreign_keys:
@@ -258,7 +258,7 @@ def orphan_queries(schema: Schema) -> list[str]:
 
 
 def _with_parents(table: Table, tables: Mapping[str, Table]) -> Table:
-    """With the columns that its foreign keys mean: those of the parent's primary key, where they name none."""
+    """The table with its `references`: a foreign key that names no columns refers to the parent's primary key."""
     keys = []
     for key in table.foreign_keys:
         primary = tables[key.parent].primary_key if key.parent in tables else ()
@@ -293,7 +293,7 @@ def _columns(rows: Sequence[list[SqlValue]], text: TableText, *, is_numbered: bo
     for row in rows:
         column = _column(row, text.columns.get(folded(str(row[0])), ColumnText("")))
         if is_numbered and column.primary:
-            # The row's number is never NULL whether NOT NULL stands there or not.
+            # The row's number is never NULL, with or without NOT NULL.
             column = msgspec.structs.replace(column, not_null=False)
         found.append(column)
     return tuple(found)
@@ -318,7 +318,7 @@ def _column(row: Sequence[SqlValue], text: ColumnText) -> Column:
 
 
 def _keys(rows: Sequence[list[SqlValue]], indexes: Sequence[IndexFound], text: TableText) -> list[Key]:
-    """An engine's answer, and the text for what it leaves out."""
+    """The keys as the engine reports them, completed from the text."""
     conflicts = {(key.is_primary, key.columns): key.conflict for key in text.keys if key.conflict}
     found = []
     primary = tuple(sorted(folded(str(row[0])) for row in rows if row[4]))
@@ -341,7 +341,7 @@ def _foreign_keys(rows: Sequence[list[SqlValue]], text: TableText) -> tuple[Fore
     found = set()
     for parts in by_id.values():
         parent, _, _, on_update, on_delete = parts[0]
-        # Turso's engine says an empty name where the others say none.
+        # Turso's engine reports an empty name where the others report NULL.
         to = tuple(folded(str(part[2])) for part in parts if part[2])
         columns = tuple(folded(str(part[1])) for part in parts)
         is_deferred = (columns, folded(str(parent)), to) in deferred

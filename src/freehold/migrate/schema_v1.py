@@ -1,6 +1,6 @@
-"""The fingerprint of a schema as `registry.sum` held it before it saw collations, order and deferral.
+"""The fingerprint of a schema as stored in `registry.sum` before it covered collations, order and deferral.
 
-Folders that were sealed then are compared by it until they are sealed again. It must never change.
+Folders sealed at that time are compared by it until they are sealed again. It must never change.
 """
 
 from collections import defaultdict
@@ -36,7 +36,7 @@ class _ForeignKey(Struct, frozen=True, order=True):
 
 
 def fingerprint_v1(found: Found) -> str:
-    """Hex SHA-256 of the shape as it was told then."""
+    """Hex SHA-256 of the shape in that earlier form."""
     kinds: dict[str, dict[str, object]] = {"table": {}, "index": {}, "view": {}, "trigger": {}}
     for kind, name, _, sql in found.objects:
         kinds[kind][name.lower()] = _table(name, sql, found) if kind == "table" else _other(sql)
@@ -44,7 +44,7 @@ def fingerprint_v1(found: Found) -> str:
 
 
 def _words(sql: str) -> tuple[str, ...]:
-    """Names had every letter in lower case then, not only A to Z."""
+    """The canonical words with every letter in lower case, not only A to Z, as in that form."""
     return tuple(word if word.startswith("'") else word.lower() for word in canonical(sql))
 
 

@@ -1,4 +1,4 @@
-"""What is signed of the schema registry and how a signature is checked: the same for the service and its clients."""
+"""What is signed in the schema registry and how a signature is checked, for the service and its clients alike."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ from freehold.errors import FreeholdError
 
 ALGORITHM: Final = "ed25519"
 
-# So that a signature made for anything else is worth nothing here.
+# These make a signature for any other purpose invalid here.
 _CONTEXT = b"freehold-registry-v1"
 _MANIFEST = b"freehold-registry-v2"
 _KEY = b"freehold-registry-key-v1"
@@ -59,17 +59,17 @@ def retirement_text(key_id: str) -> bytes:
 
 
 def signed_text(version: int, chain: str) -> bytes:
-    """The exact bytes under the signature of one row. The chain stands for all SQL up to the version."""
+    """The exact bytes under the signature of one row. The chain covers all SQL up to the version."""
     return b"%s\n%d\n%s\n" % (_CONTEXT, version, chain.encode("ascii"))
 
 
 def key_id_of(public_key: bytes) -> str:
-    """Short name of a raw public key: the first 16 hex digits of its SHA-256."""
+    """The short name of a raw public key: the first 16 hex digits of its SHA-256."""
     return hashlib.sha256(public_key).hexdigest()[:16]
 
 
 def is_named_after(key_id: str, public_key: str) -> bool:
-    """Whether the public key, in text, has this short name."""
+    """Whether the public key, as text, has this short name."""
     try:
         return key_id_of(from_text(public_key)) == key_id
     except ValueError:
@@ -77,12 +77,12 @@ def is_named_after(key_id: str, public_key: str) -> bool:
 
 
 def to_text(data: bytes) -> str:
-    """Keys and signatures as they are stored and sent: base64url without padding."""
+    """A key or signature as it is stored and sent: base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
 def from_text(text: str) -> bytes:
-    """The bytes behind `to_text`. Raises `ValueError` for anything else."""
+    """The inverse of `to_text`. Raises `ValueError` for any other text."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError) as error:

@@ -1,6 +1,6 @@
-"""The schema and seed rows of the newest version in one batch, for databases that are fresh.
+"""The schema and seed rows of the newest version in one batch, for fresh databases.
 
-It costs the same however many migrations led there. See docs/decisions/0006-snapshots.md.
+Its cost does not depend on the number of migrations. See docs/decisions/0006-snapshots.md.
 """
 
 import sqlite3
@@ -38,11 +38,11 @@ from freehold.migrate.sqlite import SqliteTarget
 from freehold.migrate.target import Target
 from freehold.migrate.types import GENESIS, LedgerState, Migration, chains
 
-# Above this the statements would fill a server's memory rather than save its time.
+# Above this the statements would cost a server more memory than they save time.
 _MAX_CHARS = 8 * 1024 * 1024
 _SCRATCH_S = 60.0
 
-# Gives a new empty database, gone at the end.
+# Provides a new empty database that is removed at the end.
 Scratch = Callable[[], AbstractAsyncContextManager[Target]]
 
 
@@ -55,7 +55,7 @@ class SnapshotUnfit(Conflict):
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
-    """What all migrations up to `version` leave in a fresh database. Only `build_snapshot` should make one.
+    """What all migrations up to `version` leave in a fresh database. Only `build_snapshot` should create one.
 
     `fingerprint` is that of the schema, `rows_fingerprint` that of every value in it.
     """
@@ -69,14 +69,14 @@ class Snapshot(Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def batch(self) -> Batch:
-        """Reads the ledger; when there is none, makes everything in one transaction, unless anything is there."""
+        """The batch that reads the ledger and, if there is none and the database is empty, creates everything."""
         steps = [BatchStep(Stmt(sql=LAST_SQL))]
 
         def add(sql: str, condition: Cond | None = None) -> int:
             steps.append(BatchStep(Stmt(sql=sql, want_rows=False), condition or CondOk(len(steps) - 1)))
             return len(steps) - 1
 
-        # Rows come in no order that foreign keys know of. The build has checked them, and so does `CHECK_SQL`.
+        # The order of rows does not follow foreign keys. The build has checked them, and so does `CHECK_SQL`.
         off = add("PRAGMA foreign_keys = OFF", CondError(_READ))
         begin = add("BEGIN IMMEDIATE")
         add(CREATE_SQL)
@@ -95,13 +95,13 @@ _COMMIT = -3
 
 
 async def load(target: Target, snapshot: Snapshot) -> LedgerState | None:
-    """Make a fresh database what the snapshot is, or leave it alone; one round trip in both cases.
+    """Load the snapshot into a fresh database, or leave any other database alone, in one round trip.
 
-    Returns the version that the database is at now. None: it has no ledger and is not empty, or someone else was
-    there first; `apply` knows what to do then. Safe to race with `apply` and with itself.
+    Returns the version that the database is now at, or None if it has no ledger and is not empty, or if someone else
+    was first; `apply` handles both. Safe to run at the same time as `apply` and as itself.
 
     Raises:
-        SnapshotUnfit: the database refuses a statement of it; nothing was changed.
+        SnapshotUnfit: the database refuses one of its statements; nothing was changed.
         DatabaseBusy, Unavailable: as `apply`.
     """
     [answer] = await target.run([snapshot.batch])
@@ -115,11 +115,11 @@ async def load(target: Target, snapshot: Snapshot) -> LedgerState | None:
     error = answer.step_errors[_READ]
     if error is not None and is_missing(error):
         _raise_refusal(answer, snapshot)
-    return None  # what is wrong with the ledger, `apply` says
+    return None  # `apply` reports what is wrong with the ledger
 
 
 def _raise_refusal(answer: BatchResult, snapshot: Snapshot) -> None:
-    """Return if the reason is that the database is not fresh."""
+    """Raise the reason for the refusal; return if it is that the database is not fresh."""
     failed = next((at for at, error in enumerate(answer.step_errors) if at > _READ and error), None)
     error = answer.step_errors[failed] if failed is not None else None
     if failed is None or error is None:
@@ -132,10 +132,10 @@ def _raise_refusal(answer: BatchResult, snapshot: Snapshot) -> None:
 
 
 async def is_result_of(target: Target, snapshot: Snapshot) -> bool:
-    """Whether a database to which all migrations were applied one by one is what the snapshot would have made it.
+    """Whether a database to which all migrations were applied one by one equals one loaded from the snapshot.
 
     Raises:
-        CannotBeDumped, SchemaUnreadable, Unavailable: it cannot be told.
+        CannotBeDumped, SchemaUnreadable, Unavailable: the two cannot be compared.
     """
     if (await read_schema(target)).fingerprint != snapshot.fingerprint:
         return False
@@ -143,14 +143,14 @@ async def is_result_of(target: Target, snapshot: Snapshot) -> bool:
 
 
 async def build_snapshot(migrations: Sequence[Migration], scratch: Scratch) -> Snapshot:
-    """Replay the migrations, write down what comes of it, load that elsewhere and compare the two.
+    """Replay the migrations, dump the result, load it elsewhere and compare the two.
 
-    `scratch` should give databases of the engine that the snapshot is for: engines differ in what the same SQL
-    does. Takes about as long as four new tenants without a snapshot; does its work on the calling thread.
+    `scratch` should provide databases on the engine that the snapshot is for: engines differ in what the same SQL
+    does. Takes about as long as creating four tenants without a snapshot; runs on the calling thread.
 
     Raises:
-        SnapshotUnfit: with the reason. The migrations themselves may be sound.
-        Unavailable: a scratch database cannot be had.
+        SnapshotUnfit: the message says why. The migrations themselves may be sound.
+        Unavailable: no scratch database is available.
     """
     if not migrations:
         raise SnapshotUnfit("there are no migrations")
@@ -233,9 +233,9 @@ async def _require_equal(
 
 
 def _ledger_sql(rows: Sequence[tuple[int, str, str, str]]) -> str:
-    """All rows at once, as single migrations would have left them.
+    """The INSERT of all rows as single migrations would have left them.
 
-    The first gets NULL for its `previous`, which the ledger refuses, if anything at all is in the database.
+    If the database is not empty, the first row gets NULL for `previous`, which the ledger refuses.
     """
     anything = f"SELECT 1 FROM freehold_ledger UNION ALL SELECT 1 FROM sqlite_schema WHERE {OURS_SQL}"
     first = f"CASE WHEN EXISTS ({anything}) THEN NULL ELSE 0 END"

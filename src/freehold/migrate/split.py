@@ -1,4 +1,4 @@
-"""Cuts a script into tokens and statements. SQLite itself is asked where a statement ends."""
+"""Cuts a script into tokens and statements. SQLite itself decides where a statement ends."""
 
 import re
 import sqlite3
@@ -13,26 +13,26 @@ MAX_SCRIPT_BYTES = 1024 * 1024
 
 
 class Statement(Struct, frozen=True):
-    """One statement without its closing `;`. `line` (from 1) is where its first token stands."""
+    """One statement without its closing `;`. `line` (from 1) is that of its first token."""
 
     sql: str
     line: int
 
 
 def split(sql: str) -> list[Statement]:
-    """Give the statements of a script in order; pieces that hold only comments vanish.
+    """Return the statements of a script in order; pieces that hold only comments are left out.
 
-    Takes time in proportion to the script, whatever it holds.
+    The time is proportional to the length of the script, whatever its content.
 
     Raises:
-        BadMigration: over 1 MiB, not text, or a literal, comment or trigger that is not closed.
+        BadMigration: it is over 1 MiB, not text, or has a literal, comment or trigger that is not closed.
     """
     _require_text(sql)
     found: list[Statement] = []
-    start = end = -1  # of the statement at hand, from its first token to its last
-    line, counted = 1, 0  # the line that position `counted` stands on
-    # A trigger's body holds `;` and ends with `; END ;` alone. Only there SQLite is asked again: to ask at
-    # every `;` would take quadratic time.
+    start = end = -1  # of the current statement, from its first token to its last
+    line, counted = 1, 0  # the line of position `counted`
+    # A trigger's body contains `;` and ends only with `; END ;`. SQLite is asked again only there: asking at every
+    # `;` would take quadratic time.
     in_trigger = after_semicolon = at_end_word = False
     for kind, token_start, token_end in tokens(sql):
         if kind is not Kind.SEMICOLON:
@@ -75,9 +75,9 @@ def _at(sql: str, position: int, reason: str) -> BadMigration:
     return BadMigration([Fault(reason=reason, line=sql.count("\n", 0, position) + 1)])
 
 
-# The tokens of a migration: `freehold.sql.tokens`' own, with what no file may hold refused.
+# The tokens of a migration: those of `freehold.sql.tokens`, without what no file may contain.
 #
-# Operators come in runs, as fingerprints that databases carry were made with them.
+# Operators come in runs, since the fingerprints stored in databases were computed from these.
 
 _UNCLOSED = {
     "'": "this string is not closed; end it with ' (a quote inside is written twice)",
@@ -98,7 +98,7 @@ def tokens(sql: str) -> Iterator[Span]:
     """Tokens in order, without white space and comments.
 
     Raises:
-        BadMigration: a literal or comment that is not closed, or a character that SQL cannot hold.
+        BadMigration: a literal or comment is not closed, or a character is not allowed in SQL.
     """
     may_be_bad = _BAD_CHARACTER.search(sql) is not None
     run_from, end = -1, 0
@@ -116,7 +116,7 @@ def tokens(sql: str) -> Iterator[Span]:
         if kind is Kind.OTHER and sql[start] == ";":
             yield Span(Kind.SEMICOLON, start, end)
             continue
-        if end == len(sql) and not is_closed(sql[start:]):  # it reaches to the end then
+        if end == len(sql) and not is_closed(sql[start:]):  # an unclosed token reaches to the end
             raise _at(sql, start, _UNCLOSED[sql[start]])
         if kind is not Kind.SPACE:
             yield span

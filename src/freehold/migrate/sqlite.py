@@ -1,4 +1,4 @@
-"""A local SQLite file as a target, on the standard library alone: for a client app's own copy."""
+"""A local SQLite file as a target, with the standard library only: for a client app's own copy."""
 
 import asyncio
 import sqlite3
@@ -17,10 +17,10 @@ _FAILURES = (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError)
 
 
 class SqliteTarget:
-    """A database file, or whatever a factory connects to.
+    """A database file, or the database that a factory connects to.
 
-    Each run has a connection of its own, in a thread of its own; a factory must give a new connection each
-    time, which is closed afterwards.
+    Each run has its own connection in its own thread; a factory must return a new connection each time, which is
+    closed afterwards.
     """
 
     def __init__(
@@ -30,13 +30,13 @@ class SqliteTarget:
         self._busy_timeout_s = busy_timeout_s
 
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
-        """Run the batches as `Target` says."""
+        """Run the batches as `Target` specifies."""
         return await asyncio.to_thread(self._run, batches)
 
     def _run(self, batches: Sequence[Batch]) -> list[BatchResult]:
         try:
             with closing(self._connect()) as connection:
-                # Autocommit: BEGIN and COMMIT are steps of the batch. What is open at the end, closing undoes.
+                # Autocommit: BEGIN and COMMIT are steps of the batch. Closing rolls back an open transaction.
                 connection.isolation_level = None
                 connection.row_factory = None
                 connection.execute("PRAGMA foreign_keys = ON")
@@ -51,7 +51,7 @@ class SqliteTarget:
 
 
 def run_batches(connection: Any, batches: Sequence[Batch], failures: tuple[type[Exception], ...]) -> list[BatchResult]:
-    """Run batches on a DB-API connection in autocommit; `failures` are what a refused statement raises."""
+    """Run batches on a DB-API connection in autocommit; `failures` are the errors of a refused statement."""
     return [_run_batch(connection, batch, failures) for batch in batches]
 
 
@@ -75,7 +75,7 @@ def _execute(connection: Any, stmt: Stmt) -> StmtResult:
         cursor.execute(stmt.sql or "", _arguments(stmt))
         cols = tuple(Col(name=column[0]) for column in cursor.description or ())
         rows: list[list[Value]] = []
-        # Rows are read to the end even when nobody wants them: INSERT … RETURNING runs row by row.
+        # Rows are read to the end even if nobody wants them: INSERT … RETURNING runs row by row.
         for row in cursor.fetchall() if cursor.description else ():
             if stmt.want_rows:
                 rows.append([encode(value) for value in row])
@@ -94,6 +94,6 @@ def _arguments(stmt: Stmt) -> list[SqlValue] | dict[str, SqlValue]:
 
 
 def _error(raised: Exception) -> Error:
-    # Errors of the binding itself, such as a wrong number of arguments, carry no code of SQLite's.
+    # Errors of the binding itself, such as a wrong number of arguments, have no SQLite code.
     name = getattr(raised, "sqlite_errorname", None) or "SQLITE_MISUSE"
     return Error(message=str(raised), code="_".join(name.split("_")[:2]))

@@ -1,4 +1,4 @@
-"""What only the text of a CREATE TABLE tells: what constraints do on conflict, and which keys wait for the commit.
+"""What only the text of a CREATE TABLE says: what constraints do on conflict, and which keys wait for the commit.
 
 The engine's own answers leave these out. Source of the grammar: https://www.sqlite.org/lang_createtable.html.
 """
@@ -14,18 +14,18 @@ from freehold.migrate.names import ROWIDS, folded
 from freehold.migrate.split import tokens
 from freehold.sql.tokens import Kind
 
-# How a constraint begins. None of these can be a column's name, unless in quotes.
+# How a constraint begins. None of these can be a column's name unless it is quoted.
 _TABLE_CONSTRAINTS = {"constraint", "primary", "unique", "check", "foreign"}
 _CONSTRAINTS = _TABLE_CONSTRAINTS | {
     "not", "null", "default", "collate", "references", "generated", "as", "deferrable",
 }  # fmt: skip
-# What a constraint does anyway.
+# What a constraint does by default.
 _USUAL = "abort"
-_KEPT_CHARS = 4_000  # it may come from anyone
+_KEPT_CHARS = 4_000  # the text may come from anyone
 
 
 class Token(Struct, frozen=True):
-    """`word` is a keyword or a name in lower case, without quotes; of a string in quotes what stands in them."""
+    """`word` is a keyword, a name or a string, in lower case and without quotes."""
 
     kind: Kind
     word: str
@@ -33,12 +33,12 @@ class Token(Struct, frozen=True):
     end: int
 
     def is_word(self, *words: str) -> bool:
-        """Whether it is one of these keywords, or such a sign."""
+        """Whether it is one of these keywords or signs."""
         return self.kind in (Kind.WORD, Kind.OTHER) and self.word in words
 
 
 class ColumnText(Struct, frozen=True):
-    """`text` is all that was written. `not_null_conflict` and `collation` are empty where they say the usual."""
+    """`text` is the whole definition. `not_null_conflict` and `collation` are empty for the default."""
 
     text: str
     collation: str = ""
@@ -48,7 +48,7 @@ class ColumnText(Struct, frozen=True):
 
 
 class KeyText(Struct, frozen=True):
-    """A PRIMARY KEY or UNIQUE. `columns` may be in any order; `conflict` is empty where it is the usual."""
+    """A PRIMARY KEY or UNIQUE. `columns` may be in any order; `conflict` is empty for the default."""
 
     is_primary: bool
     columns: tuple[str, ...]
@@ -56,7 +56,7 @@ class KeyText(Struct, frozen=True):
 
 
 class ReferenceText(Struct, frozen=True):
-    """One foreign key. `parent_columns` are empty when it means the primary key."""
+    """One foreign key. `parent_columns` are empty if it refers to the primary key."""
 
     columns: tuple[str, ...]
     parent: str
@@ -65,7 +65,7 @@ class ReferenceText(Struct, frozen=True):
 
 
 class TableText(Struct, frozen=True):
-    """`checks` are canonical words, sorted; `options` is what stands behind the last parenthesis."""
+    """`checks` are canonical words, sorted; `options` are the words after the closing parenthesis."""
 
     columns: Mapping[str, ColumnText]
     keys: tuple[KeyText, ...]
@@ -77,7 +77,7 @@ class TableText(Struct, frozen=True):
 
 @cached_if_short(512, _KEPT_CHARS)
 def table_text(sql: str) -> TableText:
-    """What a CREATE TABLE says, as the schema table keeps it."""
+    """The content of a CREATE TABLE as stored in the schema table."""
     found = list(lexed(sql))
     name = found[2].word if len(found) > 2 else ""
     pieces, tail = _pieces(found)
@@ -98,7 +98,7 @@ def table_text(sql: str) -> TableText:
 
 
 def lexed(sql: str) -> Iterator[Token]:
-    """The tokens with each sign alone."""
+    """The tokens with each sign on its own."""
     for kind, start, end in tokens(sql):
         text = sql[start:end]
         if kind is Kind.OTHER:
@@ -113,7 +113,7 @@ def lexed(sql: str) -> Iterator[Token]:
 
 
 def _pieces(found: Sequence[Token]) -> tuple[list[Sequence[Token]], Sequence[Token]]:
-    """What stands between the commas, and what behind the last parenthesis."""
+    """The tokens between the commas, and those after the closing parenthesis."""
     depth, start = 0, -1
     pieces: list[Sequence[Token]] = []
     for at, token in enumerate(found):
@@ -133,7 +133,7 @@ def _is_constraint(piece: Sequence[Token]) -> bool:
 
 
 class _Reader:
-    """Goes through columns and constraints in order: a DEFERRABLE belongs to the foreign key before it."""
+    """Reads columns and constraints in order: a DEFERRABLE belongs to the foreign key before it."""
 
     def __init__(self, sql: str, strings: frozenset[str]) -> None:
         self._sql = sql
@@ -145,7 +145,7 @@ class _Reader:
         self.is_autoincrement = False
 
     def read(self, piece: Sequence[Token]) -> None:
-        """One column or constraint of the table."""
+        """Read one column or table constraint."""
         name = "" if _is_constraint(piece) else piece[0].word
         self._piece, self._at = piece, 1 if name else 0
         self._skip_to_constraint()
@@ -234,7 +234,7 @@ class _Reader:
         return tuple(token.word for token in self._piece[begun:end] if not token.is_word(","))
 
     def _parentheses(self) -> tuple[int, int]:
-        """From behind the opening to the closing one, behind which it goes on."""
+        """The range inside the next parentheses; reading continues after them."""
         depth, begun = 0, self._at + 1
         while self._at < len(self._piece):
             token = self._piece[self._at]
@@ -254,7 +254,7 @@ class _Reader:
             self._at += 1
 
     def _is_action(self) -> bool:
-        """Whether it is what a foreign key does: ON DELETE SET NULL, SET DEFAULT."""
+        """Whether it is a foreign key's action: ON DELETE SET NULL, SET DEFAULT."""
         return self._at > 0 and self._piece[self._at - 1].is_word("set")
 
     def _take(self, *words: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the migration core needs of a database: to run Hrana batches, in order, on one connection."""
+"""What the migration core needs from a database: to run Hrana batches, in order, on one connection."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,7 +12,7 @@ class Target(Protocol):
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
         """Run the batches in order on one connection, in one round trip; a failed step is in the result.
 
-        No transaction may be left open at the end: whatever is open then is rolled back.
+        A transaction that is still open at the end is rolled back.
 
         Raises:
             Unavailable: no answer; whether it ran is unknown.

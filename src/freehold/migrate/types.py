@@ -1,4 +1,4 @@
-"""A migration: one ordered piece of SQL, what is read from it, and the hashes that pin it down."""
+"""A migration: one numbered piece of SQL, what is derived from it, and the hashes that identify it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ GENESIS = ""  # the chain before version 1
 class Migration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """`NNNN_name.sql`: `version` is NNNN, `name` the snake_case part, `sql` has `\\n` line ends.
 
-    Making one checks nothing; `check.check_migration` tells whether a database may be given it.
+    Creating one checks nothing; `check.check_migration` says whether it may be applied.
     """
 
     version: int
@@ -33,7 +33,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def description(self) -> str:
-        """What the line `-- description: …` at the top says, else the name with spaces."""
+        """The text of the line `-- description: …` at the top, otherwise the name with spaces."""
         return front_matter(self.sql).get("description") or self.name.replace("_", " ")
 
     @cached_property
@@ -51,7 +51,7 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def faults(self) -> tuple[Fault, ...]:
-        """Why no database should be given its SQL; empty when it is sound."""
+        """Why its SQL must not be applied; empty if it is sound."""
         try:
             return tuple(self._located(fault) for fault in sql_faults(self.sql, self.pieces))
         except BadMigration as error:
@@ -59,12 +59,12 @@ class Migration(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def is_brief(self) -> bool:
-        """Whether what it does is quick however much a user has stored. Raises `BadMigration`."""
+        """Whether it is quick however much a user has stored. Raises `BadMigration`."""
         return not self.foreign_keys_off and is_brief(self.pieces)
 
     @cached_property
     def defers(self) -> bool:
-        """Whether its text speaks of constraints that are looked at when a transaction ends, and not before."""
+        """Whether its text mentions constraints that are checked only when a transaction ends."""
         return "deferr" in self.sql.lower()
 
     @cached_property
@@ -82,7 +82,7 @@ def chain(previous: str, checksum: str) -> str:
 
 
 def chains(migrations: Sequence[Migration]) -> list[str]:
-    """The chain at each version, from 1 on; `migrations` must be all of them in order."""
+    """The chain at each version from 1; `migrations` must be all migrations in order."""
     links: list[str] = []
     for migration in migrations:
         links.append(chain(links[-1] if links else GENESIS, migration.checksum))
@@ -95,7 +95,7 @@ def normalise(text: str) -> str:
 
 
 class LedgerState(Struct, frozen=True):
-    """Where a database stands. A fresh one is at version 0 with the empty chain."""
+    """The state of a database. A fresh one is at version 0 with the empty chain."""
 
     version: int
     chain: str

@@ -1,4 +1,4 @@
-"""Views of a database's owner that no engine may be asked to work out, as it does for each of them at ALTER TABLE."""
+"""Views of a database's owner that no engine may be made to expand, as ALTER TABLE does with every view."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,15 @@ from freehold.migrate.types import Migration
 from freehold.sql.facts import FACTS_SQL
 from freehold.sql.guard import read_facts
 
-# An error where there is any: only then is it worth a round trip to read them.
+# Fails if there are any: only then is a round trip to read them worthwhile.
 _LOOK_SQL = """SELECT json(CASE WHEN EXISTS (SELECT 1 FROM sqlite_schema WHERE type IN ('view', 'trigger'))
   THEN '' ELSE '0' END)"""
 
 
 def with_look(planned: Planned) -> Planned:
-    """The same transaction, which does not begin if it has the word ALTER and the database has views or triggers."""
+    """The same transaction; with the word ALTER in it, it does not begin if the database has views or triggers."""
     if planned.migrations[0].version == 1 or not any(map(_alters, planned.migrations)):
-        return planned  # nobody but us has been in a database that is new
+        return planned  # nobody else has used a database that is new
     first, *others = planned.batch.steps
     steps = [
         BatchStep(Stmt(sql=_LOOK_SQL, want_rows=False)),
@@ -45,7 +45,7 @@ def _alters(migration: Migration) -> bool:
 
 
 def _moved(condition: Cond) -> Cond:
-    """The condition when all steps come one later."""
+    """The condition after all steps have moved by one."""
     match condition:
         case CondOk(step):
             return CondOk(step + 1)
@@ -61,20 +61,20 @@ def _moved(condition: Cond) -> Cond:
 
 
 async def require_bounded_views(target: Target, migrations: Sequence[Migration]) -> None:
-    """Return unless the database has views that grow in each other beyond bounds, and a migration looks at them.
+    """Return unless the database has views that expand without bounds, and a migration makes the engine expand them.
 
-    One round trip if some migration has the word ALTER; `with_look` tells whether it is worth it.
+    One round trip if a migration has the word ALTER; `with_look` says whether it is worthwhile.
 
     Raises:
-        MigrationFailed: it has, for the first such migration; nothing was sent.
+        MigrationFailed: it has such views; the error names the first such migration, and nothing was sent.
         Unavailable: no answer, or busy.
     """
     migration = next(filter(_alters, migrations), None)
-    if migration is None or migrations[0].version == 1:  # nobody but us has been in one that is new
+    if migration is None or migrations[0].version == 1:  # nobody else has used a database that is new
         return
     try:
         [rows] = await ask(target, FACTS_SQL)
-    except SchemaUnreadable:  # then the migration itself will tell why
+    except SchemaUnreadable:  # the migration itself will then report why
         return
     for name, cost in read_facts(rows).costs.items():
         if not cost.is_bounded:

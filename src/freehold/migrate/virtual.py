@@ -1,4 +1,4 @@
-"""Virtual tables: where each keeps its rows, what its arguments say, and what full-text tables can be told to do.
+"""Virtual tables: where each keeps its rows, what its arguments mean, and the commands of full-text tables.
 
 Sources: https://www.sqlite.org/fts5.html, fts3.html, rtree.html and geopoly.html.
 """
@@ -19,7 +19,7 @@ from freehold.sql.tokens import Kind
 _TREES = ("rtree", "rtree_i32")
 _TEXTS = ("fts5", "fts4", "fts3")
 _SHOWS = {"fts5vocab", "fts4aux", "fts3tokenize", "dbstat", "sqlite_stmt"}
-# What an option means when it is left out.
+# The defaults of options.
 _USUAL = {
     "fts5": {
         "detail": "full", "columnsize": "1", "tokenize": "unicode61", "content_rowid": "rowid",
@@ -40,24 +40,24 @@ class Keeps(Enum):
 
     OWN = "in itself"
     OTHERS = "in another table"
-    NOTHING = "nowhere"  # it can be searched, and gives nothing back
+    NOTHING = "nowhere"  # it can be searched, but returns no content
     SHOWS = "as a view of something"
     UNKNOWN = "unknown"
 
 
-# Those whose rows can be read and written like an ordinary table's.
+# Tables whose rows can be read and written like an ordinary table's.
 READABLE = (Keeps.OWN, Keeps.OTHERS)
 
 
 class VirtualColumn(Struct, frozen=True):
-    """`mark` is `unindexed` for full text, `+` for what a tree keeps beside its numbers."""
+    """`mark` is `unindexed` for full text, `+` for an R-tree's auxiliary column."""
 
     name: str
     mark: str = ""
 
 
 class Virtual(Struct, frozen=True):
-    """`options` are those that do not say the usual. Column names are in lower case; their order means something."""
+    """`options` are those that differ from the default. Column names are in lower case; their order matters."""
 
     name: str
     module: str
@@ -67,11 +67,11 @@ class Virtual(Struct, frozen=True):
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """Equal for two that act alike."""
+        """Equal for two tables that behave alike."""
         return ("virtual", self.module, self.columns, self.options, self.words)
 
     def option(self, name: str) -> str | None:
-        """What an option says; None if it is left out or says the usual."""
+        """The value of an option; None if it is left out or is the default."""
         return dict(self.options).get(name)
 
     @property
@@ -93,7 +93,7 @@ class Virtual(Struct, frozen=True):
 
     @property
     def content_rowid(self) -> str:
-        """The column of its content table that is the number of the row, in lower case."""
+        """The column of its content table that holds the row's number, in lower case."""
         return folded(self.option("content_rowid") or "rowid")
 
     @property
@@ -103,7 +103,7 @@ class Virtual(Struct, frozen=True):
 
     @property
     def is_fts5(self) -> bool:
-        """Whether it is a full-text index of the kind that takes settings and can be compared with its content."""
+        """Whether it is a full-text index that has settings and can be compared with its content."""
         return self.module == "fts5"
 
     @property
@@ -112,24 +112,24 @@ class Virtual(Struct, frozen=True):
         return self.module in _TREES
 
     def shadows(self, name: str = "") -> frozenset[str]:
-        """The names in lower case of the tables that it keeps, if it is called `name`."""
+        """The names, in lower case, of its shadow tables if the table is called `name`."""
         owner = folded(name or self.name)
         return frozenset(f"{owner}_{suffix}" for suffix in SUFFIXES.get(self.module, ()))
 
 
 def rebuild_sql(name: str) -> str:
-    """Makes a full-text index again from what it indexes."""
+    """The statement that rebuilds a full-text index from its content."""
     return f"INSERT INTO {quoted(name)} ({quoted(name)}) VALUES ('rebuild')"
 
 
 def check_sql(name: str, *, is_compared: bool = True) -> str:
-    """Fails where an FTS5 index is damaged, or differs from the rows that it is made from if it `is_compared`."""
+    """A statement that fails if an FTS5 index is damaged or, if `is_compared`, differs from its content."""
     return f"INSERT INTO {quoted(name)} ({quoted(name)}, rank) VALUES ('integrity-check', {int(is_compared)})"
 
 
 @cached_if_short(512, _KEPT_CHARS)
 def virtual_of(sql: str) -> Virtual | None:
-    """What a CREATE VIRTUAL TABLE says; None for the statement of an ordinary table."""
+    """The content of a CREATE VIRTUAL TABLE; None for the statement of an ordinary table."""
     found = list(lexed(sql))
     if not (len(found) > 2 and found[1].is_word("virtual")):
         return None
@@ -149,7 +149,7 @@ def virtual_of(sql: str) -> Virtual | None:
 
 
 def _arguments(sql: str, found: Sequence[Token]) -> list[str]:
-    """The texts between the commas."""
+    """The texts between the commas of the argument list."""
     depth, start, arguments = 0, -1, []
     for token in found:
         depth += token.is_word("(") - token.is_word(")")
