@@ -1,4 +1,4 @@
-"""A bounded number of connections for many databases: where none is left, whoever holds most gives way."""
+"""A bounded number of connections for many databases: if none is left, the database that holds most gives way."""
 
 from collections.abc import Iterable
 from typing import Generic, NamedTuple, TypeVar
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Idle(NamedTuple, Generic[T]):
-    """A stream that waits for its client, and could be closed. `until` is when it ends by itself."""
+    """A stream that waits for its client and may be closed. `until` is when it expires."""
 
     database_name: str
     in_transaction: bool
@@ -18,11 +18,11 @@ class Idle(NamedTuple, Generic[T]):
 
 
 class ConnectionBudget:
-    """Counts what each database holds, and what all hold together. For the event loop's thread.
+    """Counts the connections of each database and of all together. For the event loop's thread.
 
-    A database that holds all it may gives way to itself: of its streams that are in no transaction, the one that is
-    idle for longest is closed. Where all connections are taken, the database that holds most gives way, first with
-    what is in no transaction. With `spares_transactions` it loses one that is only if it holds more than others do.
+    A database at its own limit gives way to itself: of its streams outside a transaction, the one idle for longest is
+    closed. If all connections are taken, the database that holds most gives way, first with streams outside a
+    transaction. With `spares_transactions` it loses one in a transaction only if it holds more than others do.
     """
 
     def __init__(
@@ -41,16 +41,16 @@ class ConnectionBudget:
         return self._total
 
     def held(self, database_name: str) -> int:
-        """How many the database holds."""
+        """The number of connections that the database holds."""
         return self._held.get(database_name, 0)
 
     def add(self, database_name: str) -> None:
-        """The database holds one more."""
+        """Count one more for the database."""
         self._held[database_name] = self._held.get(database_name, 0) + 1
         self._total += 1
 
     def remove(self, database_name: str) -> None:
-        """The database holds one less."""
+        """Count one less for the database."""
         self._total -= 1
         if self._held[database_name] > 1:
             self._held[database_name] -= 1
@@ -62,10 +62,10 @@ class ConnectionBudget:
         return self._total >= self.limit or self._held.get(database_name, 0) >= self.limit_each
 
     def gives_way(self, database_name: str, idle: Iterable[Idle[T]]) -> Idle[T] | None:
-        """What is to be closed before the database gets one more; None where nothing has to be.
+        """The stream to close before the database gets one more connection; None if none needs to be closed.
 
         Raises:
-            Overloaded: something has to be, and nothing that is idle may be.
+            Overloaded: one would have to be closed, but no idle one may be.
         """
         own = self._held.get(database_name, 0)
         if own >= self.limit_each:
@@ -79,12 +79,12 @@ class ConnectionBudget:
         def count(one: Idle[T]) -> int:
             return self._held[one.database_name] + (one.database_name == database_name)
 
-        # With one more the database would hold `own + 1`, and takes from nobody who holds less.
+        # With one more the database would hold `own + 1`, and it takes none from a database that holds less.
         found = [one for one in idle if count(one) > own + (self._spares_transactions and one.in_transaction)]
         if not found:
             raise Overloaded(self._spent)
         return min(found, key=lambda one: (-count(one), one.in_transaction, one.until))
 
     def overloaded(self) -> Overloaded:
-        """The error for whoever finds all connections taken."""
+        """The error for a client that finds all connections taken."""
         return Overloaded(self._spent)

@@ -1,9 +1,9 @@
-"""Where long SQL is read before it runs: a place of its own, one reader at a time, each for a moment.
+"""Where long SQL is read before it runs: in separate threads, one at a time, each for a short turn.
 
-Python reads a token in some microseconds and holds the interpreter meanwhile, whatever thread it is in. So readers
-take turns of a millisecond, all others wait without holding anything, and a database has one reader at once. After
-each turn nobody reads until the event loop has come round, and then twice as long as that took: where it has nothing
-to do reading is quick, and where it is busy reading waits. What a stranger sends takes time from that stranger.
+Python reads a token in some microseconds and holds the interpreter lock meanwhile, in whatever thread. So readers
+take turns of a millisecond, all others wait without holding anything, and a database has one reader at a time. After
+each turn nobody reads until the event loop has completed a pass, and then for twice as long as that took: with an idle
+event loop reading is quick, with a busy one it waits. Long SQL costs time only for the client that sent it.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _WAITING_EACH = 64
 
 
 class Desk:
-    """Runs what reads long texts. For one event loop."""
+    """Runs the readers of long texts. For one event loop."""
 
     def __init__(self) -> None:
         # Threads that wait for their turn cost nothing; past their number databases wait, first come first served.
@@ -53,8 +53,8 @@ class Desk:
 
         Raises:
             RefusedSql: it takes too long.
-            Overloaded: too many wait already.
-            Gone: the client does not wait any longer.
+            Overloaded: too many are waiting already.
+            Gone: the client no longer waits.
         """
         gate = self._gates.get(database_name)
         if gate is None:
@@ -71,8 +71,8 @@ class Desk:
 
     @asynccontextmanager
     async def looked_at(self, database_name: str, disconnect: Disconnect, texts: Sequence[str]) -> AsyncIterator[None]:
-        """It is known while this is entered what the guard thinks of these texts, and which profile they need, if
-        there is much to read."""
+        """Inside this context the guard's verdicts on these texts and the profiles they need are known, if there is
+        much to read."""
         if sum(map(len, texts)) <= _MUCH_SQL:
             yield
             return
@@ -85,7 +85,7 @@ class Desk:
             yield
 
     async def run_soon(self, database_name: str, disconnect: Disconnect, read: Callable[[], Result]) -> Result:
-        """The same for what is mostly short: it is begun at once, and begun again here if it is not."""
+        """The same for texts that are mostly short: reading begins at once, and again in a thread if it takes long."""
         try:
             with paced(_Impatience()):
                 return read()
@@ -93,7 +93,7 @@ class Desk:
             return await self.run(database_name, disconnect, read)
 
     def close(self) -> None:
-        """Nothing is read any more."""
+        """Read no more texts."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _start(self, read: Callable[[], Result], disconnect: Disconnect) -> "asyncio.Future[Result]":
@@ -106,7 +106,7 @@ class Desk:
 
 
 class _TakesLong(Exception):
-    """What was begun at once takes longer than that."""
+    """Reading that began at once takes too long for that."""
 
 
 class _Impatience:
@@ -119,7 +119,7 @@ class _Impatience:
 
 
 class _Turns:
-    """One thread at a time; whoever has read for the shortest time goes first."""
+    """One thread at a time; the one that has read for the shortest time goes first."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

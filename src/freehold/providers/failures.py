@@ -1,4 +1,4 @@
-"""What can go wrong with one statement, in Hrana's words: a message for people and a code for programs."""
+"""The failures of single statements as Hrana errors: a message for people and a code for programs."""
 
 import apsw
 
@@ -60,23 +60,23 @@ class Gone(Unavailable):
 
 
 def megabytes(size_bytes: int) -> str:
-    """A limit as people read it."""
+    """A size in megabytes, for messages."""
     whole = size_bytes / _MEGABYTE
     return f"{whole:.0f} MB" if whole >= 1 else f"{size_bytes // 1000} kB"
 
 
 def code_of(error: FreeholdError) -> str:
-    """An error's code as clients of a database get it: SQL that nobody may run has SQLite's."""
+    """An error's code as a database's clients see it: for SQL that nobody may run it is SQLite's."""
     return "SQLITE_AUTH" if isinstance(error, RefusedSql) else error.code.upper()
 
 
 def error_of(error: FreeholdError) -> Error:
-    """An error as clients of a database get it, with that code."""
+    """An error as a database's clients see it, with `code_of` it."""
     return Error(str(error), code_of(error))
 
 
 def failure_of(error: Exception) -> SqlFailure:  # noqa: PLR0911 - one for each kind
-    """An error of SQLite or of its binding, in words that say what to do where SQLite's own do not."""
+    """The failure for an error of SQLite or of its binding; its message says what to do where SQLite's does not."""
     match error:
         case apsw.TooBigError():
             return SqlFailure(f"{error}; one value may have {megabytes(MAX_VALUE_BYTES)}", "SQLITE_TOOBIG")
@@ -94,7 +94,7 @@ def failure_of(error: Exception) -> SqlFailure:  # noqa: PLR0911 - one for each 
 
 
 def _code_of(error: Exception) -> str:
-    """The name of SQLite's primary result code, or that the SQL could not be read at all."""
+    """The name of SQLite's primary result code, or the code for SQL that could not be parsed."""
     if isinstance(error, apsw.SQLError):
         is_syntax = str(error).endswith("syntax error") or str(error).startswith(UNREADABLE)
         return "SQL_PARSE_ERROR" if is_syntax else "SQLITE_ERROR"

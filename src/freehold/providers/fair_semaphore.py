@@ -1,4 +1,4 @@
-"""Lets a number of calls in at once and makes the others wait their turn. For the event loop's thread."""
+"""Lets a number of calls in at a time and makes the others wait their turn. For the event loop's thread."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from freehold.waiting import Place, WaitingLine
 
 
 class FairSemaphore(WaitingLine):
-    """`limit` may be inside at once; `queue_limit` may wait, first come first served."""
+    """`limit` calls may be inside at a time; `queue_limit` may wait, first come, first served."""
 
     __slots__ = ("_queue_limit",)
 
@@ -30,9 +30,9 @@ class FairSemaphore(WaitingLine):
         """Wait for a place; `leave` gives it to the next.
 
         Raises:
-            Overloaded: too many wait already.
-            Gone: the client did not want to wait any longer.
-            FreeholdError: nobody gets in any more, see `refuse_all`.
+            Overloaded: too many are waiting already.
+            Gone: the client no longer waits.
+            FreeholdError: nobody is let in, see `refuse_all`.
         """
         if self._is_let_in():
             return
@@ -43,7 +43,7 @@ class FairSemaphore(WaitingLine):
         await self._wait(place)
 
     def refuse_all(self, reason: Callable[[], FreeholdError]) -> None:
-        """Those who wait get this error."""
+        """Raise this error in all calls that wait."""
         for place in self._waiting:
             _fail(place, reason())
 

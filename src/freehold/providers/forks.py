@@ -1,4 +1,4 @@
-"""What providers have in common about copies of a database: exporting one, and having none of the past."""
+"""What providers share about copies of a database: exporting one, and refusing one of an earlier time."""
 
 from pathlib import Path
 from typing import NoReturn
@@ -25,10 +25,10 @@ async def export_fork(provider: DatabaseProvider, database_name: str, path: Path
 
 
 async def refuse_fork_at(provider: DatabaseProvider, source_name: str, target_name: str) -> NoReturn:
-    """The answer of providers that keep a database only as it is now.
+    """The answer of providers that keep only the current state of a database.
 
     Raises:
-        NotFound, Conflict, NoPointInTime: as `DatabaseProvider.fork_at` has it.
+        NotFound, Conflict, NoPointInTime: as for `DatabaseProvider.fork_at`.
     """
     if await provider.find(source_name) is None:
         raise missing(source_name)

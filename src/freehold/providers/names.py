@@ -24,7 +24,7 @@ def check_name(database_name: str) -> str:
 
 
 def missing(database_name: str) -> NotFound:
-    """The error for a database that is not there."""
+    """The error for a database that does not exist."""
     return NotFound(f"database `{database_name}` does not exist")
 
 

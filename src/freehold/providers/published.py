@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from freehold.libsql.protocol import Batch, Stmt
 from freehold.migrate.history import History, PublishedBatches
 
-# All published migrations: the same object until more are published, and at no cost then.
+# Returns all published migrations: the same object, at no cost, until more are published.
 Published = Callable[[], Awaitable[History]]
 
 
@@ -21,7 +21,7 @@ _EMPTY = History(())
 
 
 def inlined(batch: Batch, stored: Mapping[int, str]) -> Batch:
-    """The batch with the texts that its stream has stored written out; those that it has not stay numbers."""
+    """The batch with the texts stored on its stream written out; unknown ones remain numbers."""
     if all(step.stmt.sql_id is None for step in batch.steps):
         return batch
     return replace(batch, steps=tuple(replace(step, stmt=_inlined(step.stmt, stored)) for step in batch.steps))
@@ -34,7 +34,7 @@ def _inlined(stmt: Stmt, stored: Mapping[int, str]) -> Stmt:
 
 
 class RegistryBatches:
-    """The published registry's. Asked only about batches that their token's profile does not cover."""
+    """The published registry's batches. Used only for batches that their token's profile does not cover."""
 
     def __init__(self, published: Published) -> None:
         self._published = published
@@ -47,7 +47,7 @@ class RegistryBatches:
             CentralUnavailable, RegistryTampered: what is published cannot be read.
         """
         held = await self._current()
-        # Making the batch to compare with may have to read much SQL.
+        # Building the batch to compare with may have to read much SQL.
         return await asyncio.to_thread(held.includes, batch)
 
     async def _current(self) -> PublishedBatches:

@@ -1,4 +1,4 @@
-"""What a provider that we serve ourselves offers: Hrana calls in, bytes out, and how its server stands."""
+"""What a provider served by this process offers: Hrana calls in, bytes out, and the state of its server."""
 
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -34,9 +34,9 @@ class Call(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """What goes back. `body` is JSON, for a cursor one document a line. `rest`, if any, is what follows it.
+    """The answer. `body` is JSON, for a cursor one document per line. `rest`, if any, is what follows it.
 
-    Whoever gets a `rest` reads it to its end or closes it.
+    A caller that gets a `rest` must read it to its end or close it.
     """
 
     body: bytes
@@ -44,12 +44,12 @@ class Reply(Struct, frozen=True):
     rest: AsyncGenerator[bytes, None] | None = None
 
     async def whole(self) -> bytes:
-        """All of a short answer, read to its end."""
+        """The whole of a short answer, read to its end."""
         return self.body if self.rest is None else b"".join([self.body, *[part async for part in self.rest]])
 
 
 class Disconnect:
-    """Whether someone still waits for the answer. The server says what to do when nobody does any more."""
+    """Whether someone still waits for the answer. The server sets what to do when nobody does."""
 
     __slots__ = ("_on_lost", "is_lost")
 
@@ -64,7 +64,7 @@ class Disconnect:
             act()
 
     def lose(self) -> None:
-        """The client is gone."""
+        """Note that the client is gone."""
         if not self.is_lost:
             self.is_lost = True
             if self._on_lost is not None:
@@ -83,8 +83,8 @@ class DatabaseServer(Protocol):
         ...
 
 
-# What embedded replicas of libSQL call, and nothing else of what these services offer: `LogEntries` would be an
-# answer without end.
+# The methods that embedded replicas of libSQL call, and none of the services' others: `LogEntries` would be an endless
+# answer.
 ReplicaMethod = Literal[
     "wal_log.ReplicationLog/Hello",
     "wal_log.ReplicationLog/BatchLogEntries",
@@ -106,7 +106,7 @@ class ReplicaCall(Struct, frozen=True):
 
 
 class ReplicaReply(Struct, frozen=True):
-    """A gRPC-web answer. A failure is in `grpc_status` when there is no body, in its last frame otherwise."""
+    """A gRPC-web answer. A failure is in `grpc_status` if there is no body, otherwise in its last frame."""
 
     rest: AsyncGenerator[bytes, None] | None = None
     grpc_status: int | None = None
@@ -129,11 +129,11 @@ Supervision = Literal["supervised", "unsupervised", "unreachable"]
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """What is known of sqld, and of the calls that it runs for us. Counts are since this process began."""
+    """The known state of sqld, and of the calls that it runs for us. Counts are since the start of this process."""
 
     is_up: bool
     supervision: Supervision
-    restarts: int | None  # by its supervisor, since that began
+    restarts: int | None  # by its supervisor, since the supervisor's start
     memory_bytes: int | None
     places: int
     running: int
@@ -151,25 +151,25 @@ class HasStanding(Protocol):
 
     @property
     def supervision(self) -> Supervision:
-        """Whether someone starts the server again when it ends, as of the last look."""
+        """Whether a supervisor restarts the server when it ends, as of the last check."""
         ...
 
     async def standing(self) -> Standing:
-        """How it stands now."""
+        """The current state."""
         ...
 
 
 def through_gateway(server: DatabaseServer, subject: str) -> RunAsClient:
-    """What runs a batch as the gateway runs one of a client, under the same guard and limits, in the same queue.
+    """A function that runs a batch as the gateway runs a client's: under the same guard and limits, in the same queue.
 
-    `subject` is whom a token would be made for.
+    `subject` is the user for whom a token would be issued.
     """
 
     async def run(database_name: str, batch: Batch, profile: Profile) -> BatchResult:
         grant = Grant(database_name, profile, hashlib.sha256(subject.encode()).digest(), subject)
         body = msgspec.json.encode(PipelineReq((BatchReq(batch), CloseReq())))
         reply = await server.answer(Call(grant, "v3/pipeline", body), Disconnect())
-        from freehold.libsql.http import batch_results  # whoever only lists tenants need not load aiohttp
+        from freehold.libsql.http import batch_results  # commands that only list tenants need not load aiohttp
 
         [result] = batch_results([batch], await reply.whole())
         return result
@@ -178,7 +178,7 @@ def through_gateway(server: DatabaseServer, subject: str) -> RunAsClient:
 
 
 def with_tokens(open_as_client: Callable[[str, Profile], Awaitable[Target]]) -> RunAsClient:
-    """The same on databases that have servers of their own, opened with a token of the profile."""
+    """The same for databases on servers of their own, opened with a token of the profile."""
 
     async def run(database_name: str, batch: Batch, profile: Profile) -> BatchResult:
         [result] = await (await open_as_client(database_name, profile)).run([batch])

@@ -1,8 +1,8 @@
 """A process that runs batches on one engine: `python -m freehold.providers.engines.child libsql|turso`.
 
-Reads a JSON line `{"path", "batches"}` and answers with a line of results, until its input ends. In a process of
-its own because `libsql` holds the interpreter's lock while it works, and because two engines that are both
-SQLite must not share one.
+Reads a JSON line `{"path", "batches"}` and answers with a line of results, until its input ends. It is a separate
+process because `libsql` holds the interpreter lock while it works, and because two engines that are both SQLite must
+not share one.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _CHECK = "EXISTS (SELECT 1 FROM pragma_foreign_key_check)"
 
 
 class Request(Struct, frozen=True):
-    """Batches for the database in the file at `path`, which is made if it is not there."""
+    """Batches for the database file at `path`, which is created if it does not exist."""
 
     path: str
     batches: tuple[Batch, ...]
@@ -44,8 +44,8 @@ def main() -> None:
 def _run(connect: Callable[[str], Any], request: Request) -> list[BatchResult]:
     with contextlib.closing(connect(request.path)) as connection:
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = OFF")  # a scratch database need not outlive the power
-        # What is open at the end is undone by closing.
+        connection.execute("PRAGMA synchronous = OFF")  # a scratch database need not survive a power failure
+        # Closing rolls back an open transaction.
         return run_batches(connection, request.batches, (Exception,))
 
 
@@ -62,7 +62,7 @@ def _turso() -> Callable[[str], Any]:
 class _Turso:
     """Turso's engine has no table `pragma_foreign_key_check`, and its PRAGMA of that name finds nothing.
 
-    What migrations ask of it is answered by queries, so that an orphan stops a rebuild there as it does elsewhere.
+    Migrations' queries for it are answered by other queries, so that an orphan stops a rebuild as it does elsewhere.
     """
 
     def __init__(self, connection: Any) -> None:

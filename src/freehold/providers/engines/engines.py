@@ -1,4 +1,4 @@
-"""Scratch databases on the engines that tenants' databases may meet: SQLite, libSQL and Turso's."""
+"""Scratch databases on the engines that tenants' databases may run on: SQLite, libSQL and Turso's."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ class EngineMissing(FreeholdError):
 
 
 def require_engines(names: Sequence[str]) -> None:
-    """Return when all are there. Raises `EngineMissing`, which says how to install them."""
+    """Return if all are installed. Raises `EngineMissing`, which says how to install them."""
     missing = [name for name in names if name in PACKAGES and importlib.util.find_spec(PACKAGES[name][0]) is None]
     if missing:
         packages = " ".join(PACKAGES[name][1] for name in missing)
@@ -45,7 +45,7 @@ def require_engines(names: Sequence[str]) -> None:
 
 @asynccontextmanager
 async def open_engines(names: Sequence[str]) -> AsyncIterator[dict[str, Scratch]]:
-    """What gives new databases on each engine, in the order of `names`; all are gone at the end.
+    """Factories of new databases on each engine, in the order of `names`; all databases are removed at the end.
 
     Raises:
         EngineMissing: one is not installed, or does not start.
@@ -88,7 +88,7 @@ async def _child(name: str) -> AsyncIterator[Scratch]:
 
 
 class _Child:
-    """One process of an engine, asked one thing at a time."""
+    """One process of an engine; it handles one request at a time."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self._name = name
@@ -106,7 +106,7 @@ class _Child:
             return await self.line()
 
     async def line(self) -> bytes:
-        """What it says next; empty when it ended."""
+        """Its next line; empty when it has ended."""
         assert self._process.stdout is not None
         try:
             return await asyncio.wait_for(self._process.stdout.readline(), _ANSWER_S)
@@ -122,7 +122,7 @@ class _ChildTarget:
         self._path = path
 
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
-        """Run the batches as `Target` says."""
+        """Run the batches as `Target` specifies."""
         line = await self._child.ask(Request(str(self._path), tuple(batches)))
         if not line:
             raise Unavailable("the engine's process ended; it may have crashed on what it was given")

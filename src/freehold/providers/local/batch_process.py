@@ -1,7 +1,7 @@
-"""A process that runs batches on tenants' files for another one, a file at a time: see `batch_processes`.
+"""A process that runs batches on tenants' files for another process, one file at a time: see `batch_processes`.
 
-It says that it is ready, then answers, and ends with its input. Frames go both ways: a length of 4 bytes, the most
-significant first, and MessagePack.
+It reports that it is ready, then answers requests, and ends with its input. Frames in both directions are a length of
+4 bytes, big-endian, and MessagePack.
 """
 
 import sys
@@ -34,7 +34,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """What came of it, or the code and the text of the error that ended all of it."""
+    """The results, or the code and the message of the error that ended all of the work."""
 
     results: list[BatchResult] = []
     code: str | None = None
@@ -42,7 +42,7 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class _Watch:
-    """Ends statements whose time is over, from a thread of its own."""
+    """Interrupts statements that exceed their time, from a thread of its own."""
 
     def __init__(self) -> None:
         self.session: Session | None = None
@@ -62,7 +62,7 @@ def frame(message: Work | Done) -> bytes:
 
 
 def serve(incoming: BinaryIO, outgoing: BinaryIO) -> None:
-    """Answer each piece of work until there is no more."""
+    """Answer each piece of work until the input ends."""
     apsw.hard_heap_limit(_MEMORY_BYTES)
     decoder = msgspec.msgpack.Decoder(Work)
     watch = _Watch()

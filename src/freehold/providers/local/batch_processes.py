@@ -1,7 +1,7 @@
-"""Runs our own batches on a great many tenants' files, in processes of their own.
+"""Runs our own batches on very many tenants' files, in separate processes.
 
-Threads of one process get in each other's way there: a small migration is some fifty calls into SQLite, and after
-each of them a thread has to get the interpreter back.
+Threads of one process slow each other down here: a small migration is some fifty calls into SQLite, and after each of
+them a thread has to regain the interpreter lock.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ _decoder = msgspec.msgpack.Decoder(Done)
 
 
 class BatchProcesses:
-    """`count` processes; one that ended by itself is started again when it is needed. `are_up` once one answers."""
+    """`count` processes; one that has ended is started again when it is needed. `are_up` once one answers."""
 
     def __init__(self, count: int) -> None:
         self.are_up = False
         self._seats = [_Seat() for _ in range(count)]
-        # The next piece of work is with a process before it has done the last: it never waits for us.
+        # A process has its next piece of work before it has finished the last one: it never waits for us.
         self._room = asyncio.Semaphore(2 * count)
 
     async def start(self) -> None:
-        """Start them all; none that cannot be started is an error yet."""
+        """Start all processes; one that does not start is no error yet."""
 
         async def one(seat: _Seat) -> None:
             with contextlib.suppress(ProviderUnavailable):
@@ -45,12 +45,12 @@ class BatchProcesses:
         await asyncio.gather(*(one(seat) for seat in self._seats))
 
     async def run(self, work: Work) -> list[BatchResult]:
-        """Run the batches; what is open at the end is rolled back.
+        """Run the batches; a transaction that is open at the end is rolled back.
 
         Raises:
             NotFound: no such file.
-            ProviderUnavailable: it cannot be opened, or the process ended; then it is unknown whether they ran.
-            FreeholdError: nothing is left open; what ran before may have been committed.
+            ProviderUnavailable: it cannot be opened, or the process ended and it is unknown whether they ran.
+            FreeholdError: no transaction is left open; earlier batches may have been committed.
         """
         async with self._room:
             seat = min(self._seats, key=lambda each: each.asked)
@@ -59,7 +59,7 @@ class BatchProcesses:
                 process = await seat.process()
                 try:
                     done = await process.ask(work)
-                except BaseException:  # being cancelled too: what it would answer next belongs to nobody
+                except BaseException:  # also when cancelled: nobody would read its next answer
                     process.kill()
                     raise
             finally:
@@ -69,7 +69,7 @@ class BatchProcesses:
         return done.results
 
     async def close(self) -> None:
-        """Let all end that are not at work."""
+        """End all idle processes."""
         for seat in self._seats:
             await seat.close()
 
@@ -88,7 +88,7 @@ class BatchTarget(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def batch_processes(count: int) -> AsyncIterator[BatchProcesses]:
-    """Processes that are being started, and end with this."""
+    """Processes that start in the background and end with this context."""
     processes = BatchProcesses(count)
     starting = asyncio.create_task(processes.start())
     try:
@@ -99,7 +99,7 @@ async def batch_processes(count: int) -> AsyncIterator[BatchProcesses]:
 
 
 class _Seat:
-    """A process, or the place of one. `asked` is how much it has to do."""
+    """A process, or the place for one. `asked` is the amount of its outstanding work."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -107,7 +107,7 @@ class _Seat:
         self._starting = asyncio.Lock()
 
     async def process(self) -> "_Process":
-        """One that runs. Raises `ProviderUnavailable`."""
+        """The process, started if it does not run. Raises `ProviderUnavailable`."""
         async with self._starting:
             if self._process is None or self._process.is_over:
                 self._process = None
@@ -130,14 +130,14 @@ class _Process:
 
     @classmethod
     async def start(cls) -> "_Process":
-        """One that is ready: it says so when it has come that far."""
+        """Start a process and wait until it reports that it is ready."""
         try:
             process = cls(
                 await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", batch_process.__name__),
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
-                    # Ctrl-C is for us: what is under way comes to its end.
+                    # Ctrl-C reaches only us: work under way is finished.
                     start_new_session=True,
                 )
             )
@@ -156,7 +156,7 @@ class _Process:
         except (OSError, RuntimeError) as error:  # which of them depends on the event loop
             raise _gone() from error
         async with self._turn:
-            if self._was_killed:  # for one who gave up waiting: the next answer may be to that one's question
+            if self._was_killed:  # for a caller that gave up waiting: the next answer may be to that caller's request
                 raise _gone()
             return await self._answer(work.limits.request_s + _GRACE_S)
 
@@ -170,7 +170,7 @@ class _Process:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is to be asked of it."""
+        """Whether the process can take no more work."""
         return self._was_killed or self._process.returncode is not None or self._from.at_eof()
 
     def kill(self) -> None:

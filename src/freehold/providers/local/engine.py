@@ -1,7 +1,7 @@
-"""Runs Hrana calls of many tenants on SQLite files, so that none of them gets in another's way.
+"""Runs Hrana calls of many tenants on SQLite files, so that none of them slows down another.
 
-All state lives on the event loop's thread; a request hops to a worker once. New requests of one database share a
-few places; the next step of an open stream has a lane of its own, so that it never waits for those that wait for
+All state belongs to the event loop's thread; a request moves to a worker once. New requests of one database share a
+few places; the next step of an open stream has a lane of its own, so that it never waits for requests that wait for
 its lock.
 """
 
@@ -57,10 +57,10 @@ class Engine:
         self._continuing = Workers("tenant-stream", engine_limits.threads)
         self._desk = Desk()
         self.pool = Pool(self._new, connections, engine_limits.connection_idle_s)
-        # Streams keep connections; half of them stay free for requests that do not.
+        # Streams keep connections; half of all stay free for requests that do not.
         streams = min(engine_limits.streams, connections // 2)
         self.streams = Streams(engine_limits.stream_idle_s, streams, engine_limits.streams_each)
-        # What is left must do for all requests that do not continue a stream; the others wait their turn.
+        # The rest must suffice for all requests that do not continue a stream; more of these wait their turn.
         self._gate = FairSemaphore(connections - streams, engine_limits.waiting)
         self._queues: dict[str, DatabaseQueue] = {}
         self._jobs: set[Job] = set()
@@ -74,7 +74,7 @@ class Engine:
         """Run one Hrana call; see `DatabaseServer`."""
         if len(call.body) <= _SHORT_BODY_BYTES:
             return await self._answer(call, disconnect, request_in(call.endpoint, call.body))
-        # Reading much SQL would hold everyone else up.
+        # Reading much SQL here would delay everyone else.
         name = call.grant.database_name
         if len(call.body) <= _SMALL_BODY_BYTES:
             request = request_in(call.endpoint, call.body)
@@ -99,7 +99,7 @@ class Engine:
         """Run batches of our own code on one connection, under the same rules for the SQL.
 
         Raises:
-            FreeholdError: nothing is left open; what ran before may have been committed.
+            FreeholdError: no transaction is left open; earlier batches may have been committed.
         """
 
         def task(session: Session) -> list[BatchResult]:
@@ -112,10 +112,10 @@ class Engine:
         return found
 
     def check_moving(self) -> None:
-        """Return unless requests wait while nothing runs but statements that have not ended at their limit.
+        """Return unless requests wait while only statements run that have exceeded their limit and do not end.
 
         Raises:
-            ProviderUnavailable: they do.
+            ProviderUnavailable: that is the case.
         """
         if not (self._gate.has_waiting or self._new.has_waiting):
             return
@@ -128,7 +128,7 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def closed(self, database_name: str) -> AsyncIterator[None]:
-        """No connection to the database is open here while this is entered; requests end with `NotFound`."""
+        """Inside this context no connection to the database is open here; requests end with `NotFound`."""
         queue = self._queue_of(database_name)
         queue.closing += 1
         try:
@@ -136,7 +136,7 @@ class Engine:
             self._drop(self.streams.idle_of(database_name))
             self.pool.drop(database_name)
             until = time.monotonic() + _CLOSE_LIMIT_S
-            # SQLite never removes another file's log, so one that cannot be interrupted may be left behind.
+            # SQLite never removes another file's log, so a connection that cannot be interrupted may stay open.
             while self.pool.open_of(database_name) and time.monotonic() < until:  # noqa: ASYNC110 - rare
                 await asyncio.sleep(0.005)
             yield
@@ -230,7 +230,7 @@ class Engine:
                 for gate in (self._gate,) if is_ours else (queue.gate, self._gate):
                     await gate.enter(disconnect)
                     gates.append(gate)
-                queue.check_open(is_ours=is_ours)  # again: that may have changed while we waited
+                queue.check_open(is_ours=is_ours)  # again, since that may have changed while we waited
                 session = self.pool.take(database_name, read_only=read_only)
             except BaseException:
                 self._leave(queue, gates)
@@ -304,7 +304,7 @@ class Engine:
                 self._drop_session(session)
 
     def _drop_session(self, session: Session) -> None:
-        """Close it; closing rolls back. In the lane that is never full of those who wait for its lock."""
+        """Close it, which rolls back, in the lane that is never full of requests that wait for its lock."""
         self._continuing.submit(session.close, lambda _result, _error: self.pool.forget(session.name))
 
     # Time ----------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ class Engine:
             self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
 
     def _tick(self) -> None:
-        """Ring the alarms that are due, end idle streams, close idle connections; again while there is any."""
+        """Stop statements that exceed their time, end idle streams, close idle connections; repeat while any exist."""
         self._timer = None
         try:
             self._look_after(time.monotonic())
@@ -347,6 +347,6 @@ def _stopping() -> Unavailable:
 
 
 def _affordable_connections() -> int:
-    """By the limit on open files: a connection takes three, and others need some too."""
+    """The number of connections that the limit on open files allows: each takes three, and others need some too."""
     soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max((soft - _FILES_OF_OTHERS) // _FILES_EACH, 8)

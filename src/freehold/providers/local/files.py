@@ -1,4 +1,4 @@
-"""Where tenant databases lie on disk, and how they come and go whole. Everything here blocks: call it in a thread."""
+"""Tenant databases on disk, created and deleted as a whole. Everything here blocks: call it in a thread."""
 
 import contextlib
 import errno
@@ -26,10 +26,10 @@ def _path(root: Path, database_name: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class TenantFiles:
-    """The database files below `root`, in two levels of folders so that none gets too many entries.
+    """The database files below `root`, in two levels of folders so that no folder gets too many entries.
 
-    A database exists if and only if its file does. Creating and deleting hold one lock over all processes, so
-    that a new database can never meet the write-ahead log of a deleted one.
+    A database exists if and only if its file does. Creating and deleting hold one lock across all processes, so that
+    a new database never picks up the write-ahead log of a deleted one.
     """
 
     root: Path
@@ -50,7 +50,7 @@ class TenantFiles:
             raise unavailable("look for a database", error) from error
 
     def create(self, database_name: str, content: bytes | None = None) -> None:
-        """Make a database, empty or with this content, unless it exists. It is on disk when this returns.
+        """Create a database, empty or with this content, unless it exists. It is synced to disk when this returns.
 
         Raises:
             ProviderUnavailable: the folder cannot be written or the disk is full.
@@ -63,14 +63,14 @@ class TenantFiles:
             with self._draft(content or EMPTY_DATABASE) as draft, self._lock():
                 if path.is_file():
                     return
-                _remove_traces(path)  # of a deletion that was killed half-way
+                _remove_traces(path)  # of a deletion that was killed halfway
                 os.link(draft, path)
             _sync_folder(path.parent)
         except OSError as error:
             raise unavailable("create a database", error) from error
 
     def adopt(self, database_name: str, path: Path) -> bool:
-        """Make a database out of a whole file in `draft_folder`, which goes; False if there is one of that name.
+        """Turn a complete file in `draft_folder` into a database; False if there is one of that name.
 
         Raises:
             ProviderUnavailable: the disk refuses.
@@ -93,7 +93,7 @@ class TenantFiles:
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[Path]:
-        """A path for a file that is to be adopted; what is left there at the end goes.
+        """A path for a file to be adopted; a file that is still there at the end is removed.
 
         Raises:
             ProviderUnavailable: the disk refuses.
@@ -105,7 +105,7 @@ class TenantFiles:
             raise unavailable("create a database", error) from error
 
     def suspend(self, database_name: str, reason: str) -> bool:
-        """Leave the mark that all processes look for before each statement; False if there is no such database.
+        """Set the mark that all processes check before each statement; False if there is no such database.
 
         Raises:
             ProviderUnavailable: the disk refuses.
@@ -128,7 +128,7 @@ class TenantFiles:
         return True
 
     def resume(self, database_name: str) -> bool:
-        """Take the mark away; False if there is no such database.
+        """Remove the mark; False if there is no such database.
 
         Raises:
             ProviderUnavailable: the disk refuses.
@@ -144,11 +144,11 @@ class TenantFiles:
         return True
 
     def is_suspended(self, database_name: str) -> bool:
-        """Whether the mark is there."""
+        """Whether the mark is set."""
         return mark_of(self.path_of(database_name)).exists()
 
     def delete(self, database_name: str) -> None:
-        """Remove the database, its logs and its mark; nothing happens if it is gone. No connection may be open here.
+        """Remove the database, its logs and its mark, if it exists. This process may have no connection to it open.
 
         Raises:
             ProviderUnavailable: the disk refuses.
@@ -165,10 +165,10 @@ class TenantFiles:
             raise unavailable("delete a database", error) from error
 
     def pages(self) -> Iterator[list[str]]:
-        """The names of all databases, a folder at a time.
+        """The names of all databases, one folder at a time.
 
         Raises:
-            ProviderUnavailable: the disk does not say.
+            ProviderUnavailable: the disk fails.
         """
         try:
             if not self.root.is_dir():
@@ -182,7 +182,7 @@ class TenantFiles:
         return is_name(path.stem) and path == self.path_of(path.stem)
 
     def identity(self) -> tuple[int, int] | None:
-        """Which folder the root is, or None where there is none."""
+        """What identifies the root folder, or None if it does not exist."""
         try:
             found = self.root.stat()
         except OSError:
@@ -193,7 +193,7 @@ class TenantFiles:
         """Return if a database could be created now; also removes what a crash left behind.
 
         Raises:
-            ProviderUnavailable: with the reason.
+            ProviderUnavailable: the message says why not.
         """
         try:
             self._make_folder(self.root)
@@ -204,14 +204,14 @@ class TenantFiles:
 
     @contextlib.contextmanager
     def _draft(self, content: bytes) -> Iterator[Path]:
-        """A database file under a name of its own, written and synced; gone afterwards."""
+        """A database file under a temporary name, written and synced; removed at the end."""
         folder = self.root / ".drafts"
         self._make_folder(folder)
         draft = folder / secrets.token_hex(16)
         try:
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)  # held while it is of use; the lock of whoever is killed is free
+                fcntl.flock(file, fcntl.LOCK_EX)  # held while the file is in use; the lock of a killed process is free
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -220,7 +220,7 @@ class TenantFiles:
             draft.unlink(missing_ok=True)
 
     def _sweep_drafts(self) -> None:
-        """Whoever loses one before having locked it fails with an error that is tried again."""
+        """Remove unlocked drafts. A process that loses one before it locks it fails with an error that is retried."""
         for draft in (self.root / ".drafts").iterdir():
             with contextlib.suppress(FileNotFoundError, BlockingIOError), draft.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -236,7 +236,7 @@ class TenantFiles:
             os.close(descriptor)
 
     def _make_folder(self, folder: Path) -> None:
-        """Make the folder and those above it, each on disk before what goes into it."""
+        """Create the folder and its parents, each synced to disk before its content."""
         if folder.is_dir():
             return
         if folder.parent != folder:
@@ -249,7 +249,7 @@ class TenantFiles:
 
 
 def unavailable(doing: str, error: OSError) -> ProviderUnavailable:
-    """What operators read when the disk fails us: what, where, why."""
+    """The error for a failure of the disk; operators read in it what failed, where and why."""
     where = f" ({error.filename})" if error.filename else ""
     return ProviderUnavailable(f"cannot {doing}: {error.strerror or error}{where}")
 
@@ -270,7 +270,7 @@ def _sync_folder(folder: Path) -> None:
 def copy_file(source: Path, destination: Path, *, for_reading: bool = False) -> None:
     """Copy the database at `source` as it is now, its log included; writers go on. `destination` is replaced.
 
-    `for_reading`: the copy is one file that needs no other beside it, as people expect.
+    With `for_reading` the copy is a single file that needs no other beside it, as people expect.
 
     Raises:
         NotFound: there is no database at `source`.
@@ -289,14 +289,14 @@ def copy_file(source: Path, destination: Path, *, for_reading: bool = False) -> 
 def _copy(source: Path, destination: Path, *, for_reading: bool) -> None:
     for suffix in ("", "-wal", "-shm", "-journal"):
         destination.with_name(destination.name + suffix).unlink(missing_ok=True)
-    # The same library that the engine has the source open with: a second one would break its locks.
+    # With the same library that the engine has opened the source with: a second one would break its locks.
     original = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         copy = apsw.Connection(str(destination))
         try:
             with copy.backup("main", original, "main") as backup:
                 while not backup.done:
-                    backup.step(-1)  # all of it under one read lock, which stops no writer
+                    backup.step(-1)  # all pages under one read lock, which blocks no writer
             if for_reading:
                 copy.execute("PRAGMA journal_mode = DELETE")
         finally:

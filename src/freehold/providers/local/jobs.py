@@ -1,4 +1,4 @@
-"""Jobs on tenant databases: who may run now, on which connection, what a worker runs, and what becomes of it."""
+"""Jobs on tenant databases: which may run now, on which connection, what a worker runs, and how it ends."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,7 +34,7 @@ Task = Callable[[Session], Any]
 
 
 class DatabaseQueue:
-    """What goes on at one database now. `closing` counts deletions under way, `stuck` are jobs that do not end."""
+    """What currently runs on one database. `closing` counts deletions under way, `stuck` are jobs that do not end."""
 
     __slots__ = ("closing", "gate", "jobs", "name", "stuck")
 
@@ -54,12 +54,12 @@ class DatabaseQueue:
         return missing(self.name)
 
     def check_open(self, *, is_ours: bool) -> None:
-        """Return if something may be started: nothing while the database is being deleted, and nothing of clients
-        while a statement goes on past its limit. Some functions of SQLite cannot be stopped, and whoever calls one of
-        these gets no second place to do so again.
+        """Return if a job may start: none while the database is being deleted, and none of clients while a statement
+        runs past its limit. Some functions of SQLite cannot be stopped, and a client that calls one gets no second
+        place to call it again.
 
         Raises:
-            NotFound, Overloaded: nothing may.
+            NotFound, Overloaded: no job may start.
         """
         if self.closing:
             raise self.gone()
@@ -67,13 +67,13 @@ class DatabaseQueue:
             raise GoesOn
 
     def is_stuck(self, job: "Job") -> None:
-        """This job goes on past its limit: who waits for a place is not kept waiting."""
+        """Note that this job runs past its limit; clients that wait for a place are refused."""
         if job not in self.stuck:
             self.stuck.add(job)
             self.gate.refuse_all(GoesOn)
 
     def refuse_all(self) -> None:
-        """The database is being deleted: nobody gets in, and who is in is stopped."""
+        """Let no job in and stop those that run: the database is being deleted."""
         self.gate.refuse_all(self.gone)
         for job in list(self.jobs):
             job.cancel(self.gone())
@@ -123,7 +123,7 @@ class Job:
         self._cancelled: FreeholdError | None = None
 
     def cancel(self, reason: FreeholdError) -> None:
-        """Stop it as soon as can be; its transaction is rolled back."""
+        """Stop it as soon as possible; its transaction is rolled back."""
         self._cancelled = reason
         if self.session is not None:
             self.session.alarm.cancel(reason)
@@ -133,12 +133,12 @@ class Job:
         return self._cancelled is not None
 
     def demote(self) -> None:
-        """It takes long: let others go first."""
+        """Let other jobs go first, since this one takes long."""
         if self.lane is not None and self.submitted is not None:
             self.lane.demote(self.submitted)
 
     def run(self) -> Any:
-        """Get a connection that is still good, run the task, leave the connection clean unless a stream goes on.
+        """Get a usable connection, run the task, and reset the connection unless a stream continues on it.
 
         Raises:
             FreeholdError: the task as a whole fails.
@@ -173,7 +173,7 @@ class Job:
         return Session(self._path, self.limits, read_only=self._read_only, is_shared=True)
 
 
-# Hrana calls as tasks: what a worker runs on a connection, and the bytes that come of it.
+# Hrana calls as tasks: what a worker runs on a connection, and the bytes that it returns.
 
 _encoder = msgspec.json.Encoder()
 
@@ -190,7 +190,7 @@ def pipeline(request: PipelineReq, stream: Stream, rights: Rights, result_bytes:
 
 
 def cursor(request: CursorReq, stream: Stream, rights: Rights, result_bytes: int) -> Task:
-    """The batch of a cursor, one document a line."""
+    """The batch of a cursor; its answer is one JSON document per line."""
 
     def task(session: Session) -> Reply:
         on_session = Pipeline(session, stream.stored_sql, Budget(result_bytes), rights)

@@ -1,4 +1,4 @@
-"""Open connections of all tenants, bounded. For the event loop's thread; what blocks runs in a worker."""
+"""A bounded number of open connections of all tenants. For the event loop's thread; blocking work runs in workers."""
 
 import time
 from collections import Counter, OrderedDict, defaultdict
@@ -11,7 +11,7 @@ _Key = tuple[str, bool]  # database, read-only
 
 
 class Pool:
-    """Counts what is open and keeps idle connections for the next user, the longest unused go first."""
+    """Counts open connections and keeps idle ones for the next user; those unused for longest are closed first."""
 
     def __init__(self, workers: Workers, limit: int, idle_limit_s: float) -> None:
         self._workers = workers
@@ -23,7 +23,7 @@ class Pool:
 
     @property
     def open_count(self) -> int:
-        """Connections in use and idle, those about to be opened too."""
+        """The number of connections in use, idle, or about to be opened."""
         return self._open_of.total()
 
     @property
@@ -31,11 +31,11 @@ class Pool:
         return len(self._idle)
 
     def open_of(self, database_name: str) -> int:
-        """How many are open on one database."""
+        """The number of open connections to one database."""
         return self._open_of[database_name]
 
     def take(self, database_name: str, *, read_only: bool) -> Session | None:
-        """An idle connection, or None and the right to open one.
+        """An idle connection, or None, in which case the caller may open one.
 
         Raises:
             Overloaded: all are in use.
@@ -62,11 +62,11 @@ class Pool:
         if session in self._idle:
             self._remove(session)
         name = session.name
-        # It counts as open until it is closed: descriptors are what is scarce.
+        # It counts as open until it is closed: file descriptors are the scarce resource.
         self._workers.submit(session.close, lambda _result, _error: self.forget(name))
 
     def forget(self, database_name: str) -> None:
-        """A connection is closed, or could not be opened."""
+        """Stop counting a connection that is closed or could not be opened."""
         self._open_of[database_name] -= 1
         if self._open_of[database_name] <= 0:
             del self._open_of[database_name]
@@ -78,7 +78,7 @@ class Pool:
                 self.discard(session)
 
     def sweep(self, now: float) -> None:
-        """Close what has been idle for long."""
+        """Close connections that have been idle for long."""
         for session, since in list(self._idle.items()):
             if now - since < self._idle_limit_s:
                 return

@@ -1,4 +1,4 @@
-"""The `local` provider: one file a tenant on this machine, served by ourselves."""
+"""The `local` provider: one file per tenant on this machine, served by this process."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken
 
 _MIGRATION_S = 60.0
-# Each takes a tenth of a second to start. Every second of two on a core waits for the disk.
+# Each takes a tenth of a second to start. Of two on one core, one mostly waits for the disk.
 _WORTH_PROCESSES = 100
 _PROCESSES = 2 * min(os.cpu_count() or 1, 8)
 
@@ -40,13 +40,13 @@ _PROCESSES = 2 * min(os.cpu_count() or 1, 8)
 class LocalProvider:
     """Implements `DatabaseProvider`; `engine` and `verifier` are what the gateway needs besides.
 
-    To be made and used on one event loop; `aclose` ends it. With `snapshot` new databases start at its version:
+    Create it and use it on one event loop; `aclose` ends it. With `snapshot`, new databases start at its version:
     copying a file is several times faster than loading SQL. No token has a wider profile than `most`, and
-    `published` tells which batches may change a schema all the same.
+    `published` says which batches may nevertheless change a schema.
     """
 
     name = "local"
-    files = None  # nothing beside the data that could be set aside
+    files = None  # there is nothing beside the data to set aside
 
     def __init__(
         self,
@@ -80,10 +80,10 @@ class LocalProvider:
         self.verifier = TokenVerifier(private_key.public_key(), most=most)
         self.engine = Engine(self._files, limits, engine_limits or EngineLimits(), published)
         self.server: DatabaseServer = self.engine
-        # A place of its own, which those who wait for databases to be made cannot take.
+        # Separate threads, which requests that wait for new databases cannot take.
         self._probe = ThreadPoolExecutor(1, "local-probe")
         self._folder: tuple[int, int] | None = None
-        self.replicas: ReplicaServer | None = None  # there is no log here that one could follow
+        self.replicas: ReplicaServer | None = None  # there is no log here that a replica could follow
 
     async def create(self, database_name: str) -> Database:
         """Create the database, or return it if it exists."""
@@ -98,22 +98,22 @@ class LocalProvider:
         await asyncio.to_thread(self._files.create, database_name)
 
     async def find(self, database_name: str) -> Database | None:
-        """The database, or None if there is no such one."""
+        """The database, or None if it does not exist."""
         check_name(database_name)
         return await asyncio.to_thread(self._find, database_name)
 
     async def locate(self, database_name: str) -> Database | None:
-        """As `find`, which is quick here."""
+        """Same as `find`, which is quick here."""
         return await self.find(database_name)
 
     async def delete(self, database_name: str) -> None:
-        """Delete the database with all its data, also while it is in use."""
+        """Delete the database with all its data, even while it is in use."""
         check_name(database_name)
         async with self.engine.closed(database_name):
             await asyncio.to_thread(self._files.delete, database_name)
 
     async def suspend(self, database_name: str, reason: str = "") -> None:
-        """Refuse every statement, of any process on these files, until `resume`. One that runs comes to its end."""
+        """Refuse every statement, in any process on these files, until `resume`. One that already runs is completed."""
         check_name(database_name)
         if not await asyncio.to_thread(self._files.suspend, database_name, reason):
             raise missing(database_name)
@@ -125,24 +125,24 @@ class LocalProvider:
             raise missing(database_name)
 
     async def fork(self, source_name: str, target_name: str) -> Database:
-        """Copy the database as it is at one point in time to a new one."""
+        """Copy the database as of one point in time to a new one."""
         check_name(source_name)
         check_name(target_name)
         await asyncio.to_thread(self._fork, source_name, target_name)
         return self._database(target_name)
 
     async def fork_at(self, source_name: str, target_name: str, at: datetime) -> Database:  # noqa: ARG002
-        """Refuse: no past is kept."""
+        """Refuse: no earlier state is kept."""
         return await refuse_fork_at(self, source_name, target_name)
 
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:  # noqa: ARG002
-        """Write the database as it is at one point in time into one SQLite file; no scratch database is needed."""
+        """Write the database as of one point in time into one SQLite file; no scratch database is needed."""
         check_name(database_name)
         await asyncio.to_thread(copy_file, self._files.path_of(database_name), path, for_reading=True)
         return Copied(0, 0, ())
 
     async def names(self) -> AsyncIterator[Sequence[str]]:
-        """The names of all databases, a folder at a time."""
+        """The names of all databases, one folder at a time."""
         pages = self._files.pages()
         while (page := await asyncio.to_thread(next, pages, None)) is not None:
             yield page
@@ -154,7 +154,7 @@ class LocalProvider:
 
     @asynccontextmanager
     async def many(self, count: int) -> AsyncIterator[Open]:
-        """`open` for a few, and processes for more."""
+        """`open` for a few databases, separate processes for more."""
         if count < _WORTH_PROCESSES:
             yield self.open
             return
@@ -173,17 +173,17 @@ class LocalProvider:
         return self._signer.mint(database_name, asked, subject, self._token_ttl_s, generation)
 
     async def invalidate_tokens(self, database_name: str) -> None:
-        """Nothing is to be done here: the gateway refuses tokens of an earlier generation."""
+        """Do nothing: the gateway refuses tokens of an earlier generation."""
         if await self.find(database_name) is None:
             raise missing(database_name)
 
     async def check(self) -> None:
-        """Return when databases can be created and served; also tidies up after a crash."""
+        """Return if databases can be created and served; also cleans up after a crash."""
         self.engine.check_moving()
         await asyncio.get_running_loop().run_in_executor(self._probe, self._look)
 
     def damaged(self) -> Mapping[str, str]:
-        """None: what this provider cannot open is not told apart."""
+        """Nothing: this provider does not detect damaged databases."""
         return {}
 
     async def aclose(self) -> None:
@@ -192,7 +192,7 @@ class LocalProvider:
         await self.engine.close()
 
     def _look(self) -> None:
-        """Once seen, the folder has to stay: one made in its place would hold nobody's database."""
+        """Require that the folder is still the one seen first: one created in its place would hold no databases."""
         if self._folder is not None and self._files.identity() != self._folder:
             raise ProviderUnavailable("the folder of tenant databases is gone; restart the service with its disk")
         self._files.check()

@@ -1,4 +1,4 @@
-"""Streams that go on after a request: an open connection, found again by a baton."""
+"""Streams that continue after a request: an open connection, found again by its baton."""
 
 import hmac
 import math
@@ -20,7 +20,7 @@ _TRANSACTION_TOO_LONG = "the transaction lasted longer than one may; it is rolle
 
 @dataclass(slots=True)
 class Stream:
-    """One stream. `secret` is what the next baton must hold; None while a request runs on it."""
+    """One stream. `secret` is what the next baton must contain; None while a request runs on it."""
 
     stream_id: str
     grant: Grant
@@ -34,7 +34,7 @@ class Stream:
 
     @property
     def next_baton(self) -> str:
-        """The baton that will continue the stream after the request that runs."""
+        """The baton that continues the stream after the current request."""
         return f"{self.stream_id}.{self.next_secret}"
 
 
@@ -57,10 +57,10 @@ class Streams:
         return len(self._streams)
 
     def make_room(self, grant: Grant) -> list[Stream]:
-        """Where a limit is reached, close one that is idle, and return it. Many clients forget to close theirs.
+        """If a limit is reached, close an idle stream and return it. Many clients forget to close theirs.
 
         Raises:
-            Overloaded: too many are open, on this database or in all, and none of them may be closed.
+            Overloaded: too many are open, on this database or in total, and none of them may be closed.
         """
         gives_way = self._budget.gives_way(grant.database_name, self._idle())
         return [] if gives_way is None else self._expire([gives_way.stream])
@@ -77,7 +77,7 @@ class Streams:
 
         Raises:
             StreamExpired: it was idle for too long.
-            BadBaton: unknown, used already, or of another database or token; which one is not told.
+            BadBaton: unknown, already used, or of another database or token; which one is not revealed.
         """
         stream_id, _, secret = baton.partition(".")
         stream = self._streams.get(stream_id)
@@ -95,17 +95,17 @@ class Streams:
         return stream
 
     def put_back(self, stream: Stream) -> None:
-        """The request is done and the stream goes on."""
+        """Keep the stream for its next request."""
         stream.secret = stream.next_secret
         stream.expires_at = time.monotonic() + self._idle_limit_s
 
     def close(self, stream: Stream) -> None:
-        """The stream is over."""
+        """Forget a stream that has ended."""
         if self._streams.pop(stream.stream_id, None) is not None:
             self._budget.remove(stream.grant.database_name)
 
     def expired(self, now: float) -> list[Stream]:
-        """Close the streams that were idle for too long, or in one transaction, and give them."""
+        """Close and return the streams that were idle, or in one transaction, for too long."""
         idle = [s for s in self._streams.values() if s.secret is not None]
         return [
             *self._expire([s for s in idle if s.transaction_ends_at <= now], _TRANSACTION_TOO_LONG),
@@ -113,14 +113,14 @@ class Streams:
         ]
 
     def overdue(self, baton: str) -> list[Stream]:
-        """Close the stream of this baton if it was in one transaction for too long, and give it."""
+        """Close and return the stream of this baton if it was in one transaction for too long."""
         stream = self._streams.get(baton.partition(".")[0])
         if stream is None or stream.secret is None or stream.transaction_ends_at > time.monotonic():
             return []
         return self._expire([stream], _TRANSACTION_TOO_LONG)
 
     def idle_of(self, database_name: str | None) -> list[Stream]:
-        """Close all idle streams of a database (None: of all) and give them."""
+        """Close and return all idle streams of a database, or of all if it is None."""
         return self._expire([one.stream for one in self._idle() if database_name in {None, one.database_name}])
 
     def _idle(self) -> Iterator[Idle[Stream]]:

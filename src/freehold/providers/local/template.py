@@ -18,23 +18,23 @@ from freehold.providers.sqlite.file_target import FileTarget
 
 log = get_logger()
 
-# Stands in the file wherever a ledger row says when it was written; as long as the real thing.
+# A placeholder for the timestamps of the ledger's rows in the file, of the same length.
 _MARK = "@freehold-applied-at@@@@"
 
 
 class Template(Struct, frozen=True):
-    """The bytes of a database file between the moments in its ledger."""
+    """The bytes of a database file between the timestamps in its ledger."""
 
     parts: tuple[bytes, ...]
 
     def fill(self) -> bytes:
-        """The file as if everything in its ledger were applied now."""
+        """The file with the current time in every row of its ledger."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
         return now.encode().join(self.parts)
 
 
 class Templates:
-    """Holds the template of the newest snapshot; made when it is first asked for."""
+    """Holds the template of the newest snapshot, created on first use."""
 
     def __init__(self, snapshot: Callable[[], Awaitable[Snapshot | None]]) -> None:
         self._snapshot = snapshot
@@ -42,7 +42,7 @@ class Templates:
         self._making = asyncio.Lock()
 
     async def get(self) -> Template | None:
-        """The template, or None when a new database has to start empty."""
+        """The template, or None if a new database has to start empty."""
         snapshot = await self._snapshot()
         if snapshot is None:
             return None
@@ -56,7 +56,7 @@ def _try(snapshot: Snapshot) -> Template | None:
     try:
         return make_template(snapshot)
     except (FreeholdError, OSError) as error:
-        # Loading the snapshot does as well, only slower.
+        # Loading the snapshot has the same result, only slower.
         log.warning("template.failed", version=snapshot.version, reason=str(error))
         return None
 
@@ -65,8 +65,8 @@ def make_template(snapshot: Snapshot) -> Template:
     """Load the snapshot into a file and read that. Blocking.
 
     Raises:
-        SnapshotUnfit: it cannot be made into one.
-        OSError: no room for it.
+        SnapshotUnfit: it cannot be loaded into a file.
+        OSError: there is no space for it.
     """
     with tempfile.TemporaryDirectory(prefix="freehold-") as folder:
         path = Path(folder) / "template.db"

@@ -16,7 +16,7 @@ _LOW_PRIORITY = 10
 
 
 class SubmittedJob:
-    """A job on its way. Whoever holds it may lower the priority of the thread that runs it."""
+    """A submitted job. Its holder may lower the priority of the thread that runs it."""
 
     __slots__ = ("_done", "_job", "_lock", "_retires", "_thread_id")
 
@@ -28,7 +28,7 @@ class SubmittedJob:
         self._retires = False
 
     def demote(self) -> bool:
-        """Let everything else on this machine go first. The thread ends after the job: it cannot rise again."""
+        """Let everything else on the machine go first. The thread ends after the job: it cannot rise again."""
         with self._lock:
             if self._thread_id is None or self._retires:
                 return False
@@ -39,7 +39,7 @@ class SubmittedJob:
             return True
 
     def run(self) -> tuple[Any, BaseException | None, bool]:
-        """Result, error, and whether the thread is to end. In the worker's thread."""
+        """Run it and return result, error, and whether the thread must end. In the worker's thread."""
         with self._lock:
             self._thread_id = threading.get_native_id()
         result, error = None, None
@@ -52,15 +52,15 @@ class SubmittedJob:
             return result, error, self._retires
 
     def finish(self, result: Any, error: BaseException | None) -> None:
-        """Tell the outcome. In the event loop's thread."""
+        """Deliver the outcome. In the event loop's thread."""
         self._done(result, error)
 
 
 class Workers:
-    """At most `limit` threads, started when they are needed. Jobs are handed in and come back on one event loop.
+    """At most `limit` threads, started when they are needed. Jobs are submitted and delivered on one event loop.
 
-    A demoted job gives its place up, so that those that take long (or wait for a lock) do not use up all places;
-    of such there are at most `limit` too.
+    A demoted job gives up its place, so that long jobs, or those that wait for a lock, do not occupy all places; there
+    are at most `limit` demoted jobs too.
     """
 
     def __init__(self, name: str, limit: int) -> None:
@@ -108,7 +108,7 @@ class Workers:
             self._start_thread()
 
     def close(self) -> None:
-        """Let the threads end when they have nothing to do any more."""
+        """Let the threads end once they have nothing left to do."""
         for _ in range(self._threads):
             self._queue.put(None)
         self._threads = 0
@@ -131,7 +131,7 @@ class Workers:
 
     def _finish(self, submitted: SubmittedJob, result: Any, error: BaseException | None, was_last: bool) -> None:
         if was_last:
-            self._demoted -= 1  # it counts neither as a job nor as a thread since it was demoted
+            self._demoted -= 1  # since it was demoted it counts neither as a job nor as a thread
         else:
             self._jobs -= 1
         submitted.finish(result, error)

@@ -1,6 +1,6 @@
 """A namespace for the central database on the sqld that holds the tenants, with a key of its own like theirs.
 
-No token for it is ever given to a client, and the gateway knows no such database.
+No token for it is ever issued to a client, and the gateway does not serve it.
 """
 
 from collections.abc import Callable
@@ -25,13 +25,13 @@ _MOST_FILES = 3  # beside the data of one database
 async def open_central_namespace(
     admin_url: str, admin_key: str, private_key: Ed25519PrivateKey, name: str, *, data_dir: Path | None = None
 ) -> Callable[[], str]:
-    """Make the namespace if there is none; returns what gives a token for it. Commits there are synced to disk.
+    """Create the namespace if needed; return a function that makes tokens for it. Commits there are synced to disk.
 
-    With `data_dir`, sqld's own, a file that a power failure cut short is set aside, as `tenants repair` does it.
+    With `data_dir`, sqld's own, a file truncated by a power failure is set aside, as `tenants repair` does.
 
     Raises:
         ProviderUnavailable: sqld's admin API does not answer.
-        Conflict: the namespace is there and has another key, so it is not ours.
+        Conflict: the namespace exists and has another key, so it is not ours.
     """
     keys = NamespaceKeys(private_key)
     own_key = keys.public_text(name)
@@ -51,7 +51,7 @@ async def open_central_namespace(
 async def find_central_namespace(
     admin_url: str, admin_key: str, private_key: Ed25519PrivateKey, name: str, *, data_dir: Path | None = None
 ) -> Callable[[], str] | None:
-    """What gives a token for a namespace that is there and has our key; None if there is none, or not ours.
+    """A function that makes tokens for an existing namespace with our key; None if it does not exist or is not ours.
 
     `data_dir` is that of `open_central_namespace`.
 
@@ -67,7 +67,7 @@ async def find_central_namespace(
 
 
 async def _config(admin: SqldAdmin, name: str, data_dir: Path | None) -> NamespaceConfig | None:
-    """The namespace's configuration, once sqld opens it: without it no command could start to repair anything."""
+    """The namespace's configuration, repaired if need be: without it no command could start to repair anything."""
     for _ in range(_MOST_FILES):
         try:
             return await admin.config(name)

@@ -1,4 +1,4 @@
-"""Hrana calls of clients, checked and handed on to sqld; its answers, streamed back without what is not theirs."""
+"""Clients' Hrana calls, checked and forwarded to sqld; its answers, streamed back without what is internal."""
 
 import contextlib
 import re
@@ -31,7 +31,7 @@ from freehold.sql.profiles import reading_only
 
 _SHORT_BODY_BYTES = 1024
 _SMALL_BODY_BYTES = 65_536
-# In less there are no two values that together take a function long.
+# Two values in less than this are too short to keep a function busy for long.
 _LONG_BODY_BYTES = 200_000
 # Every answer starts with these two; most have neither.
 _NO_BATON = b'{"baton":null,"base_url":null'
@@ -53,7 +53,7 @@ class SqldServer:
         schemas: Schemas,
         transaction_s: float = TRANSACTION_S,
     ) -> None:
-        """Without `published` tokens have no profiles: whoever may write may change the schema too."""
+        """Without `published` tokens have no profiles: one that may write may also change the schema."""
         self._namespaces = namespaces
         self._registry = None if published is None else RegistryBatches(published)
         self._schemas = schemas
@@ -76,12 +76,12 @@ class SqldServer:
         if entitled.refused is not None:
             return Reply(await reply.whole() + _last_entry(entitled.refused))
         if entitled.claims and call.endpoint == "v3/cursor":
-            # Whoever broke it off in the middle of a migration would go on with foreign keys off.
+            # A client that broke it off in the middle of a migration could continue with foreign keys off.
             return Reply(_without_baton(reply.body), reply.status, reply.rest)
         return reply
 
     async def _judged(self, call: Call, request: Looked, disconnect: Disconnect, *, is_claimed: bool) -> Reply:
-        """Hand it on if it fits the schema that the database has."""
+        """Forward it if the database's schema allows it."""
         grant = call.grant
         try:
             return await self._schemas.run(
@@ -109,7 +109,7 @@ class SqldServer:
         return entitled_of(request, profile, grant.access_level, is_long=is_long)
 
     async def _read(self, call: Call, disconnect: Disconnect) -> Entitled:
-        """The request as it may go on. Reading much SQL would hold everyone else up."""
+        """The request as it may be sent. Reading much SQL here would delay everyone else."""
 
         if len(call.body) <= _SHORT_BODY_BYTES:
             return self._entitled(call)
@@ -122,7 +122,7 @@ class SqldServer:
         baton, since = None, time.time()
         if theirs is not None:
             baton, since = self._batons.open(theirs, call.grant)
-        # What only closes or asks takes no time, and must not wait.
+        # Requests that only close or ask take no time, and must not wait.
         turn = (
             await self._turns.enter(
                 name,
@@ -147,14 +147,14 @@ class SqldServer:
             raise
         place.since = since
         if request.leaves_stream:
-            place.keep_unseen()  # until its baton is seen
+            place.keep_unseen()  # until its baton is known
             place.is_plain = (baton is None or place.is_plain) and not request.may_begin
             place.has_written = place.has_written or request.may_write
         try:
             reply = await self._asked(call, body, place, turn, disconnect)
         except BaseException as error:
             has_begun = turn is not None and turn.stopped is not None
-            if isinstance(error, NotFound | Overloaded) and not has_begun:  # it did not get as far as a stream
+            if isinstance(error, NotFound | Overloaded) and not has_begun:  # it did not reach a stream
                 place.keep(None)
             place.leave()
             raise
@@ -176,7 +176,7 @@ class SqldServer:
                         turn.leave()
                     raise error
                 if turn is not None and (call.endpoint != "v3/cursor" or answer.is_complete):
-                    turn.leave()  # but for a cursor sqld answers when all has run
+                    turn.leave()  # except for a cursor, sqld answers when all has run
                 if answer.is_complete:
                     text = await answer.read()
                     if turn is not None and _NO_MEMORY in text:
@@ -196,7 +196,7 @@ class SqldServer:
         disconnect.when_lost(answer.close)
         if turn is not None:
             turn.when_stopped = answer.close
-            if turn.stopped is not None:  # in the moment when the head came
+            if turn.stopped is not None:  # just when the head arrived
                 answer.close()
         chunks = answer.chunks(self._timeout_s, self._turns.statement_s)
         start = b""
@@ -229,14 +229,14 @@ class SqldServer:
             raise
 
     async def _broken_off(self, error: ProviderUnavailable, call: Call) -> FreeholdError:
-        """For want of a right sqld breaks a cursor off: after its first line, or on a busy machine before it."""
+        """The error for a broken connection: sqld breaks off a cursor without a right, even before its first line."""
         is_reading = call.endpoint == "v3/cursor" and call.grant.access_level == "read_only"
         if is_reading and await self._namespaces.is_healthy():
             return reading_only()
         return error
 
     async def _overtime(self, error: FreeholdError | None) -> FreeholdError:
-        """Closing the connection has stopped the statement; if sqld is well, it was the statement's fault."""
+        """The error once closing the connection has stopped a statement: if sqld is healthy, the statement's own."""
         if error is not None and not isinstance(error, QueryTimeout):
             return error
         if not await self._namespaces.is_healthy():
@@ -246,7 +246,7 @@ class SqldServer:
         )
 
     def _with_our_baton(self, start: bytes, grant: Grant, place: Place) -> bytes:
-        """The start of an answer for the client; `place` learns which stream is left."""
+        """The start of an answer for the client; the stream left open is noted in `place`."""
         if start.startswith((_NO_BATON, b'{"result"')):
             place.keep(None)
             return start
@@ -256,11 +256,11 @@ class SqldServer:
         theirs = None if head[1] is None else head[1].decode()
         place.keep(theirs)
         baton = b"null" if theirs is None else f'"{self._batons.encrypt(theirs, grant, place.since)}"'.encode()
-        # `base_url` is an address behind us, for nobody else to know.
+        # `base_url` is an internal address, which clients must not see.
         return b"".join((b'{"baton":', baton, b',"base_url":null', start[head.end() :]))
 
     async def _give_up(self, theirs: str | None, grant: Grant) -> None:
-        """End a stream whose client gets an error for the whole call: by the protocol it is closed then."""
+        """End a stream whose client gets an error for the whole call: by the protocol it is then closed."""
         if theirs is None:
             return
         baton, _ = self._batons.open(theirs, grant)
@@ -273,25 +273,25 @@ class SqldServer:
 
 
 def _without_baton(body: bytes) -> bytes:
-    """The start of an answer after which the client cannot go on with the stream, which expires."""
+    """The start of an answer after which the client cannot continue the stream, which expires."""
     head = _HEAD.match(body)
     return body if head is None else _NO_BATON + body[head.end() :]
 
 
 def _last_entry(error: Error) -> bytes:
-    """The line of a cursor that says why nothing more comes."""
+    """The last line of a cursor, which says why nothing more comes."""
     return msgspec.json.encode(CursorErrorEntry(error)) + b"\n"
 
 
 def _is_begun(call: Call, start: bytes) -> bool:
-    """Whether so much has come that the rest may follow as it comes."""
-    if call.endpoint == "v3/cursor":  # its first line comes before anything has run
+    """Whether enough has arrived that the rest may be streamed."""
+    if call.endpoint == "v3/cursor":  # its first line arrives before anything has run
         return 0 <= start.find(b"\n") < len(start) - 1
     return _HEAD.match(start) is not None
 
 
 def _done(answer: Answer, turn: Turn | None, place: Place | None = None) -> None:
-    """A streamed answer was read, or was broken off by sqld, or is given up."""
+    """Finish a streamed answer that was read, broken off by sqld, or abandoned."""
     if place is not None:
         place.leave()
     if turn is not None:

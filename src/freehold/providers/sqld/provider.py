@@ -1,4 +1,4 @@
-"""The `sqld` provider: one namespace a tenant on a self-hosted libSQL server."""
+"""The `sqld` provider: one namespace per tenant on a self-hosted libSQL server."""
 
 import asyncio
 import contextlib
@@ -55,9 +55,9 @@ _MOST_LOOKED_AT = 200
 class SqldProvider:
     """Implements `DatabaseProvider`; `server`, `replicas` and `verifier` are what the gateway needs besides.
 
-    To be made and used on one event loop; `aclose` ends it. The private key signs the tokens that clients get, and
+    Create it and use it on one event loop; `aclose` ends it. The private key signs the tokens that clients get, and
     every namespace's own key is derived from it. With `data_dir`, sqld's own, its databases can be listed. No token
-    has a wider profile than `most`, and `published` tells which batches may change a schema all the same.
+    has a wider profile than `most`, and `published` says which batches may nevertheless change a schema.
     """
 
     name = "sqld"
@@ -156,18 +156,18 @@ class SqldProvider:
         return msgspec.structs.replace(self._database(database_name), is_suspended=is_suspended)
 
     async def locate(self, database_name: str) -> Database | None:
-        """As `find`, which is quick here."""
+        """Same as `find`, which is quick here."""
         return await self.find(database_name)
 
     async def delete(self, database_name: str) -> None:
-        """Delete the namespace with all its data, and see that it is gone."""
+        """Delete the namespace with all its data, and make sure that it is gone."""
         check_name(database_name)
         await self._admin.delete(database_name)
         if await self._admin.config(database_name) is not None:
             raise ProviderUnavailable(f"sqld still has the namespace `{database_name}` after deleting it")
 
     def names(self) -> AsyncIterator[Sequence[str]] | None:
-        """The names of all namespaces, if sqld's folder is at hand: its admin API has no such call."""
+        """The names of all namespaces, if sqld's folder is accessible: its admin API has no such call."""
         return namespace_pages(self._data_dir) if self._data_dir else None
 
     async def open(self, database_name: str) -> Target:
@@ -180,22 +180,22 @@ class SqldProvider:
         return nullcontext(self.open)
 
     async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
-        """A new token that opens this database only, through our gateway; sqld itself does not take it."""
+        """A new token that opens this database only, through our gateway; sqld itself does not accept it."""
         check_name(database_name)
         return self._signer.mint(database_name, asked, subject, self._token_ttl_s, generation)
 
     async def invalidate_tokens(self, database_name: str) -> None:
-        """Nothing is to be done here: the gateway refuses tokens of an earlier generation."""
+        """Do nothing: the gateway refuses tokens of an earlier generation."""
         if await self.find(database_name) is None:
             raise missing(database_name)
 
     @property
     def supervision(self) -> Supervision:
-        """Whether someone starts sqld again when it ends, as of the last `check` or `standing`."""
+        """Whether a supervisor restarts sqld when it ends, as of the last `check` or `standing`."""
         return self._supervision
 
     async def standing(self) -> Standing:
-        """How sqld stands."""
+        """The current state of sqld."""
         state = await self._supervisor_state()
         turns = self.watch.turns
         return Standing(
@@ -224,7 +224,7 @@ class SqldProvider:
         return state
 
     async def check(self) -> None:
-        """Return when both ports answer and the admin key is right."""
+        """Return if both ports answer and the admin key is right."""
         await self._supervisor_state()
         await self._admin.check()
         if not await self._namespaces.is_healthy():
@@ -233,11 +233,11 @@ class SqldProvider:
             self._looking = asyncio.create_task(self._look_at_damaged(is_first=self._looking is None))
 
     def damaged(self) -> Mapping[str, str]:
-        """The databases that sqld was seen not to open and that do not answer yet, with what it said."""
+        """The databases that sqld could not open and that have not answered since, with its message."""
         return self._admin.damages.told()
 
     async def _look_at_damaged(self, *, is_first: bool) -> None:
-        """Ask again for those that were damaged; the first time, for those that look like it, too."""
+        """Check the damaged databases again; the first time also those whose files look damaged."""
         with contextlib.suppress(ProviderUnavailable, OSError):
             looked = await self.files.damaged() if self.files is not None and is_first else ()
             for name in (*self._admin.damages, *looked[:_MOST_LOOKED_AT]):
@@ -245,7 +245,7 @@ class SqldProvider:
                     await self._admin.config(name)  # which remembers or forgets it
 
     async def suspend(self, database_name: str, reason: str = "") -> None:
-        """Refuse every statement, those of streams that are open too, until `resume`. The data stay.
+        """Refuse every statement, including those of open streams, until `resume`. The data stay.
 
         Raises:
             NotFound: no such database.
@@ -278,14 +278,14 @@ class SqldProvider:
         return self._database(target_name)
 
     async def fork_at(self, source_name: str, target_name: str, at: datetime) -> Database:  # noqa: ARG002
-        """Refuse: no past is kept."""
+        """Refuse: no earlier state is kept."""
         return await refuse_fork_at(self, source_name, target_name)
 
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
-        """Write the database as it is at one point in time into a SQLite file.
+        """Write the database as of one point in time into a SQLite file.
 
-        By way of a fork, which nobody writes to. sqld's own `/dump` breaks off at text that is not UTF-8 and at
-        quotes in names, and puts NUL and infinities down so that nothing can read them.
+        It copies a fork, which nobody writes to. sqld's own `/dump` breaks off at text that is not UTF-8 and at
+        quotes in names, and writes NUL and infinities so that nothing can read them.
         """
         return await export_fork(self, check_name(database_name), path, scratch_name)
 
@@ -299,7 +299,7 @@ class SqldProvider:
         await self._session.close()
 
     async def _adopt(self, database_name: str) -> None:
-        """Give a namespace that was there its own key, should an earlier run have left it without."""
+        """Give an existing namespace its own key if an earlier run left it without."""
         config = await self._admin.config(database_name)
         if config is None:
             raise ProviderUnavailable(f"the namespace `{database_name}` was deleted while it was made")
@@ -311,7 +311,7 @@ class SqldProvider:
             await self._change(database_name)
 
     async def _change(self, database_name: str, **changes: object) -> None:
-        """Read, change, write: what is not sent is reset, the key too. One at a time here for each database."""
+        """Read, change, write: fields that are not sent are reset, even the key. One change at a time per database."""
         check_name(database_name)
         lock = self._locks[database_name]
         try:
@@ -329,7 +329,7 @@ class SqldProvider:
         return msgspec.structs.replace(
             config,
             jwt_key=self._keys.public_text(database_name),
-            max_db_size=self._max_size,  # what sqld tells of it is rounded
+            max_db_size=self._max_size,  # the value that sqld reports is rounded
             durability_mode=DURABILITY,
             allow_attach=False,
             **changes,

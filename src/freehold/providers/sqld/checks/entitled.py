@@ -1,9 +1,9 @@
-"""Requests on their way to sqld, held against the rules and against their token's profile.
+"""Requests on their way to sqld, checked against the rules and against their token's profile.
 
-sqld knows reading and writing only, so what may change a schema is decided here, before it gets anything. What is
-refused is one statement: something else goes in its place, see `refused`. SQL may be stored on a stream, and no
-process of ours remembers what: a text that goes beyond the profile is stored only by a pipeline that opens its stream
-and closes it, so that all of its uses are seen.
+sqld distinguishes only reading and writing, so what may change a schema is decided here, before sqld gets anything.
+Single statements are refused: another text is sent in their place, see `in_place_of`. SQL may be stored on a stream,
+and no process of ours remembers it: a text beyond the profile may be stored only by a pipeline that opens and closes
+its stream, so that all of its uses are seen.
 """
 
 from typing import NamedTuple
@@ -48,7 +48,7 @@ _STORED_LATE = (
 class Claim(NamedTuple):
     """A batch that may be sent only if it is the registry's own, and the refusal if it is not.
 
-    `at` is its place in its pipeline; -1 where it is the whole request.
+    `at` is its index in its pipeline; -1 if it is the whole request.
     """
 
     batch: Batch
@@ -57,8 +57,8 @@ class Claim(NamedTuple):
 
 
 class Entitled(NamedTuple):
-    """A request that its token may send, once each of the claims is found true. A cursor may be `refused`: then the
-    request has none of its steps."""
+    """A request that its token may send once each of its claims has proved true. If a cursor is `refused`, the request
+    has none of its steps."""
 
     request: Looked
     claims: tuple[Claim, ...] = ()
@@ -66,7 +66,7 @@ class Entitled(NamedTuple):
 
 
 def entitled(request: Looked, profile: Profile | None, access_level: AccessLevel, *, is_long: bool) -> Entitled:
-    """The request as it may go on. Without a `profile` whoever may write may change the schema too.
+    """The request as it may be sent. Without a `profile`, a token that may write may also change the schema.
 
     Raises:
         Refusal: it is one statement, which is refused.
@@ -144,7 +144,7 @@ class _Judge:
         return Entitled(found, tuple(self._claims))
 
     def _kept(self, request: StreamReq, at: int) -> StreamReq:
-        """The request as sqld gets it."""
+        """The request to send to sqld."""
         match request:
             case ExecuteReq(stmt=stmt):
                 error = self._fault(stmt)
@@ -162,8 +162,8 @@ class _Judge:
         return request
 
     def _batch(self, batch: Batch, at: int = -1) -> Batch | Forbidden:
-        """The batch with something else in the place of steps that nobody may run, or why none of it may: it passes
-        the profile as a whole or not at all."""
+        """The batch with steps that nobody may run replaced, or why none of it may run: the profile allows it as a
+        whole or not at all."""
         whole = inlined(batch, self._stored)
         steps = list(batch.steps)
         refused: Forbidden | None = None
@@ -203,18 +203,18 @@ class _Judge:
 
     @property
     def _is_whole(self) -> bool:
-        """Whether all uses of what is stored are in the request."""
+        """Whether all uses of stored SQL are in the request."""
         body = self._request.body
         if not isinstance(body, PipelineReq):
             return False
         return body.baton is None and bool(body.requests) and type(body.requests[-1]) is CloseReq
 
     def _fault(self, stmt: Stmt) -> Error | None:
-        """Why one statement is refused, or a sequence."""
+        """Why one statement, or a sequence, is refused."""
         return self._fault_of_rules(stmt) or _error(self._beyond_profile(self._text(stmt)))
 
     def _fault_of_rules(self, stmt: Stmt) -> Error | None:
-        """Why nobody may run it, with these values."""
+        """Why nobody may run it with these values."""
         if stmt.sql is not None:
             error = self._fault_of_text(stmt.sql)
             if error is not None:

@@ -1,4 +1,4 @@
-"""All that a text tells by itself, found out once: what every wall before sqld asks at each call."""
+"""The facts about a text that every check before sqld needs at each call, found out once."""
 
 import re
 from collections.abc import Iterable
@@ -16,8 +16,8 @@ _BEGINS = re.compile("begin|savepoint", re.IGNORECASE)
 
 class Known(NamedTuple):
     """Of one text. `hints` say what it may do: change the schema, write a table like those of indexes, begin a
-    transaction, search vectors, call what nothing interrupts. `instead` is what the engine gets in its place, if
-    that is something else. Of one with a `fault` nothing else is known.
+    transaction, search vectors, call functions that nothing interrupts. `instead` is what the engine gets in its
+    place, if anything. Of a text with a `fault` nothing else is known.
     """
 
     fault: str | None
@@ -36,7 +36,7 @@ def hints_of(texts: Iterable[str]) -> int:
 
 @cached_if_short(4096)
 def known_of(sql: str) -> Known:
-    """What is known of the text. Blocking for long ones."""
+    """The facts about the text. Blocks for long texts."""
     try:
         check_sql(sql)
         check_sizes(sql)

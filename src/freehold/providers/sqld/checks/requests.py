@@ -1,7 +1,6 @@
 """Hrana requests on their way to sqld: read, checked, and written again.
 
-What goes on is our own encoding of what was checked, never the bytes that came: nothing can mean one thing here and
-another there.
+What is sent is our own encoding of what was checked, never the received bytes, so nothing can have two meanings.
 """
 
 import functools
@@ -35,11 +34,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Looked(NamedTuple):
-    """A request with what is to be known of it on its way.
+    """A request with the facts that are needed on its way.
 
-    `statements` is how many it has, a sequence counts as two; with `is_program` some run whatever becomes of those
-    before. `leaves_stream`: sqld may have a stream open after it. Texts with `faults` may not go on; `need` is the
-    widest of its texts, `hints` are those of all.
+    `statements` is the number of its statements, a sequence counts as two; with `is_program` some run even if those
+    before fail. `leaves_stream` says that sqld may have a stream open after it. Texts with `faults` may not be sent;
+    `need` is the widest of its texts, `hints` are those of all.
     """
 
     body: Body
@@ -51,7 +50,7 @@ class Looked(NamedTuple):
     faults: Mapping[str, str]
     hints: int
     need: Need
-    instead: Mapping[str, str] = {}  # of its texts that the engine gets in other words
+    instead: Mapping[str, str] = {}  # replacements of those of its texts that the engine gets in another form
 
     @property
     def searches(self) -> bool:
@@ -59,22 +58,22 @@ class Looked(NamedTuple):
 
     @property
     def is_unstoppable(self) -> bool:
-        """Whether something in it may go on whatever sqld is told; SQL that an earlier call stored counts."""
+        """Whether something in it may run on although sqld is asked to stop; SQL that an earlier call stored counts."""
         return bool(self.hints & UNSTOPPABLE)
 
     @property
     def may_write(self) -> bool:
-        """Whether something in it may write; not what an earlier call stored."""
+        """Whether something in it may write; SQL that an earlier call stored does not count."""
         return self.need.profile != "read_only"
 
     @property
     def may_begin(self) -> bool:
-        """Whether a stream may be in a transaction after it that was in none before; never False by mistake."""
+        """Whether it may leave a stream in a transaction that was in none before; never False by mistake."""
         return bool(self.hints & BEGINS)
 
 
 def read(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Looked:
-    """The request, and what is to be known of it. Blocking for as long as the body is large.
+    """The request with its facts. Blocks in proportion to the size of the body.
 
     Raises:
         InvalidInput: not a request of this endpoint.
@@ -88,7 +87,7 @@ def read(endpoint: Endpoint, body: bytes, access_level: AccessLevel) -> Looked:
 
 
 def looked_at(request: Body) -> Looked:
-    """What is to be known of the request, in one pass. Blocking, as `read`."""
+    """The request with its facts, found in one pass. Blocks like `read`."""
     texts: list[str] = []
     statements = 0
     is_program = stores = False
@@ -153,7 +152,7 @@ def baton_of(request: Body) -> str | None:
 
 
 def in_our_words(request: Looked) -> Looked:
-    """The request with other SQL of the same answer, where `inspection` has such."""
+    """The request with SQL replaced by other SQL with the same answer, where `inspection` has some."""
     if not request.instead:
         return request
     texts = [request.instead.get(sql, sql) for sql in request.texts]
@@ -161,7 +160,7 @@ def in_our_words(request: Looked) -> Looked:
 
 
 def encoded(request: Body, baton: str | None) -> bytes:
-    """What sqld gets, with its own baton."""
+    """The body for sqld, with sqld's own baton."""
     match request:
         case PipelineReq():
             request = PipelineReq(request.requests, baton)
@@ -173,12 +172,12 @@ def encoded(request: Body, baton: str | None) -> bytes:
         raise InvalidInput("a text holds half of a surrogate pair") from error
 
 
-# For tokens for reading: sqld takes most PRAGMAs for writes, and their table functions for reads; and it gives the
-# write lock to whoever asks for it as a transaction begins.
+# For read-only tokens: sqld treats most PRAGMAs as writes, and their table functions as reads; and it grants the write
+# lock to any token that asks for it when a transaction begins.
 
 
 def as_reads(request: Body, texts: Sequence[str]) -> Body:
-    """The request, whose SQL is `texts`, with SELECTs in the place of PRAGMAs that may be read, and BEGIN without a
+    """The request, whose SQL is `texts`, with SELECTs in place of PRAGMAs that may be read, and BEGIN without a
     lock."""
     instead = {sql: other for sql in texts if _HINT.search(sql, 0, _SHORT) and (other := _read(sql))}
     return with_texts(request, instead) if instead else request

@@ -1,9 +1,9 @@
-"""What is known of each namespace's schema, so that a statement is judged before sqld prepares it.
+"""The facts about each namespace's schema, so that a statement is judged before sqld prepares it.
 
-sqld lets everyone write the tables that belong to its indexes, and puts views in each other's place without bound.
-Neither is to be seen in a statement's text alone. So the schema's facts are read once for a database, and again after
-whatever could have changed them. What a call here may change counts from before it is sent until that has been read
-again: nobody overtakes it.
+sqld lets everyone write the tables that belong to its indexes, and expands views without bounds. Neither is visible in
+a statement's text alone. So the schema's facts are read once per database, and again after anything that could have
+changed them. What a call here may change counts from before it is sent until the facts have been read again: no other
+call overtakes it.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from freehold.sql.shape import Shape
 
 Result = TypeVar("Result")
 
-# Only another process of Freehold can change a schema unseen: a migration, or a client that may do so.
+# Only another process of Freehold can change a schema unseen: by a migration, or for a client that may do so.
 _TRUSTED_S = 60.0
 _TRUSTED_FOR_SHADOWS_S = 5.0
 # Beyond the longest transaction.
@@ -52,7 +52,7 @@ _READ = _encode(PipelineReq((ExecuteReq(Stmt(sql=FACTS_SQL)), CloseReq())))
 
 
 class _Change:
-    """A text that changes the schema: under way, and afterwards until it is certain what has come of it."""
+    """A text that changes the schema: under way, and afterwards until its outcome is known."""
 
     __slots__ = ("shape", "until")
 
@@ -62,7 +62,7 @@ class _Change:
 
 
 class _Known:
-    """What is known of one schema."""
+    """The known facts about one schema."""
 
     __slots__ = ("changes", "facts", "lock", "read_at", "rows", "settled", "visits", "writing")
 
@@ -70,9 +70,9 @@ class _Known:
         self.rows: list[list[object]] = []
         self.facts = NO_FACTS
         self.read_at = -math.inf
-        self.settled = 0  # how often something came to an end that may have changed it
+        self.settled = 0  # number of finished calls that may have changed it
         self.changes: list[_Change] = []
-        self.writing: Counter[str] = Counter()  # tables that are written now and could become shadow tables
+        self.writing: Counter[str] = Counter()  # tables being written that could become shadow tables
         self.visits = 0
         self.lock = asyncio.Lock()
 
@@ -84,7 +84,7 @@ class _Known:
 
 
 class AskOtherwise(RefusedSql):
-    """Some texts may not run as they are; `instead` says what has the same answer, or fails for its reason."""
+    """Some texts may not run as they are; `instead` has texts with the same answer, or that fail with the reason."""
 
     def __init__(self, instead: Mapping[str, str], reason: str) -> None:
         super().__init__(reason)
@@ -121,12 +121,12 @@ class Schemas:
         may_change: bool,
         leaves_stream: bool,
     ) -> Result:
-        """Let a call with these texts go on to the database: that is what `act` does, and its result is given.
+        """Send a call with these texts to the database if they may run: `act` sends it, and its result is returned.
 
-        `hints` are all that the texts have, see `Known`.
+        `hints` are those of all texts, see `Known`.
 
         Raises:
-            AskOtherwise: it may run in other words. Those need not be looked at again.
+            AskOtherwise: it may run with other texts. Those need not be judged again.
             RefusedSql: some text may not run on a database with this schema.
             NotFound, ProviderUnavailable: the schema cannot be read.
         """
@@ -151,7 +151,7 @@ class Schemas:
             await self.desk.run_soon(database_name, disconnect, lambda: _check_looks(texts, facts))
         found = await self.desk.run_soon(database_name, disconnect, lambda: _shapes(texts, facts))
         _refuse_overtaking(found, known)
-        # From here to the first `await` nobody else gets in between.
+        # Nobody else can intervene from here to the first `await`.
         changes = [_Change(each) for _, each in found if each.made or each.verb in {"alter", "drop"}]
         writing = Counter(name for _, each in found for name in each.writes if may_be_shadow((name,)))
         known.changes += changes
@@ -209,7 +209,7 @@ class Schemas:
         return bool(hints & SHADOWS) and age_s > trusted_s
 
     async def _read(self, database_name: str) -> list[list[object]]:
-        """The rows of `FACTS_SQL`; none where the database is closed to everyone."""
+        """The rows of `FACTS_SQL`; none if the database is suspended."""
         try:
             async with self._readers, asyncio.timeout(_READ_S):
                 answer = await self._namespaces.post(database_name, "read_only", "/v3/pipeline", _READ)
@@ -228,8 +228,7 @@ class Schemas:
 
 
 def _shapes(texts: Sequence[str], facts: Facts) -> list[tuple[str, Shape]]:
-    """The shapes of all statements that matter, with their texts; each is judged with what those before it make.
-    Blocking.
+    """The shapes of all statements that matter, with their texts; each is judged after those before it. Blocks.
 
     Raises:
         AskOtherwise: some of them may not run.
@@ -262,14 +261,14 @@ def _check_looks(texts: Sequence[str], facts: Facts) -> None:
 
 
 def _refuse(refused: Mapping[str, RefusedSql], instead: Mapping[str, str] | None = None) -> None:
-    """Raise if something is refused, or said otherwise."""
+    """Raise if a text is refused or replaced."""
     if refused or instead:
         reason = next(map(str, refused.values()), _LIST_IS_LARGE)
         raise AskOtherwise({**(instead or {}), **{sql: in_place_of(error) for sql, error in refused.items()}}, reason)
 
 
 def _refuse_overtaking(found: Sequence[tuple[str, Shape]], known: _Known) -> None:
-    """Where a table is written now, nothing may come to own it."""
+    """Refuse to create an object that would own a table being written now."""
     refused = {
         sql: RefusedSql(f"the table `{name}` is being written; try again in a moment")
         for sql, shape in found

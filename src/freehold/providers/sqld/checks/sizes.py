@@ -1,8 +1,8 @@
-"""What nothing interrupts on sqld, bounded: functions over large values, patterns of REGEXP, vector searches.
+"""Bounds what nothing interrupts on sqld: functions over large values, patterns of REGEXP, vector searches.
 
-On sqld a statement ends with its functions only. What a text says of its sizes is judged here, and a parameter where
-it has its value; for the rest a call past its limit keeps its place, and the supervisor ends sqld when such calls
-hold all of them.
+On sqld a statement cannot be interrupted inside a function. Sizes in the text are judged here, and parameters where
+their values are known; otherwise a call past its limit keeps its place, and the supervisor restarts sqld when such
+calls hold all places.
 """
 
 import re
@@ -17,7 +17,7 @@ from freehold.sql.patterns import LARGE_PATTERN, MATCHES, is_large_pattern, patt
 from freehold.sql.tokens import Kind, Token, tokens
 from freehold.sql.vectors import MAX_NEIGHBOURS, VECTOR_SEARCH, is_too_many, is_zero, wanted_parameters
 
-# They take as long as one value times the other.
+# Their time is proportional to the product of the two values' lengths.
 _SLOW = frozenset({"instr", "replace", "unhex", "json_patch", "trim", "ltrim", "rtrim", "like", "glob", "regexp"})
 _MAKERS = frozenset({"zeroblob", "randomblob", "printf", "format", "char"})
 _SIZED = frozenset({"zeroblob", "randomblob"})
@@ -32,7 +32,7 @@ _LARGE_VALUES = (
 _UNSTOPPABLE = re.compile(
     r"(?:instr|replace|unhex|json_patch|jsonb_patch|printf|format|trim)[\"`\]']?\s*(?:\(|/\*|--)", re.IGNORECASE
 )
-# One value times the other, in bytes: SQLite does this in about a tenth of a second.
+# The product of the two lengths in bytes, which takes SQLite about a tenth of a second.
 _MAX_PRODUCT = 10_000_000_000
 _LARGE_ARGUMENTS = (
     "a function such as `instr` or `replace` over two values as long as these is not allowed: nothing could stop it; "
@@ -41,7 +41,7 @@ _LARGE_ARGUMENTS = (
 
 
 def may_be_unstoppable(sql: str) -> bool:
-    """Whether the text calls a function that nothing interrupts; how large its values are is not known here."""
+    """Whether the text calls a function that nothing interrupts; the size of its values is not known here."""
     return _UNSTOPPABLE.search(sql) is not None
 
 
@@ -49,7 +49,7 @@ def check_values(sql: str, lengths: Sequence[int]) -> None:
     """Return unless a statement's arguments, or texts that are written out in it, are too long for such a function.
 
     Raises:
-        RefusedSql: they have.
+        RefusedSql: they are.
     """
     if len(sql) > _MAX_BYTES:
         lengths = [*lengths, *(len(word.text) for word in tokens(sql) if word.kind is Kind.STRING)]
@@ -59,10 +59,10 @@ def check_values(sql: str, lengths: Sequence[int]) -> None:
 
 
 def check_sizes(sql: str) -> None:
-    """Return unless the text makes a large value and looks for something in one. It has passed `check_sql`.
+    """Return unless a text that has passed `check_sql` makes a large value and searches in one.
 
     Raises:
-        RefusedSql: it does, or has a pattern that is large, or that cannot be seen.
+        RefusedSql: it does, or it has a pattern that is large or not visible in the text.
     """
     reason = _fault(sql)
     if reason is not None:
@@ -92,7 +92,7 @@ def _is_large(word: str) -> bool:
 
 
 def _sizes_in(sql: str) -> Iterator[list[Token]]:
-    """What stands between the parentheses of each call that makes a value of some size."""
+    """The tokens between the parentheses of each call that makes a value of a given size."""
     words = list(tokens(sql))
     for at, word in enumerate(words[:-1]):
         if word.kind is Kind.OTHER or word.text.lower() not in _SIZED or words[at + 1].text != "(":
@@ -108,29 +108,29 @@ def _sizes_in(sql: str) -> Iterator[list[Token]]:
 
 
 def _is_unseen(size: Sequence[Token]) -> bool:
-    """Whether it is another size than a small number that is written out."""
+    """Whether the size is anything but a small number that is written out."""
     return len(size) != 1 or size[0].kind is not Kind.WORD or not re.fullmatch("[0-9]{1,6}", size[0].text)
 
 
-# Vector searches, and patterns of REGEXP, that are given by a parameter: it is looked at where it has its value.
+# Vector searches and REGEXP patterns given by a parameter are checked where its value is known.
 
 
 def check_search(stmt: Stmt) -> None:
-    """Return if the statement, whose text is sent with it, searches for no more than libSQL can bear.
+    """Return if the statement, whose text is sent with it, searches for no more than libSQL can handle.
 
     Raises:
-        RefusedSql: it does not.
+        RefusedSql: it searches for more.
     """
     if stmt.sql is not None and searches(stmt.sql):
         _check_values(stmt.sql, stmt)
 
 
 def check_lengths(stmt: Stmt, stored: str) -> None:
-    """Return if no function that nothing interrupts is asked to compare two long values. `stored` is all SQL that
-    the statement could be, if its text is not sent with it.
+    """Return if the statement passes no two long values to a function that nothing interrupts. `stored` is all SQL
+    that the statement could be, if its text is not sent with it.
 
     Raises:
-        RefusedSql: one is.
+        RefusedSql: it does.
     """
     values = (*stmt.args, *(named.value for named in stmt.named_args))
     lengths = [len(value.value) for value in values if isinstance(value, Text)]
@@ -163,10 +163,10 @@ def _python_value(value: Value) -> object:
 
 
 def check_stored_search(sql: str) -> None:
-    """Return if the text searches with numbers that it names itself.
+    """Return if all numbers in the text's searches are written out.
 
     Raises:
-        RefusedSql: it takes parameters, whose values are not seen here.
+        RefusedSql: it has parameters, whose values are not known here.
     """
     if searches(sql) and any(token.kind is Kind.VARIABLE for token in tokens(sql)):
         raise RefusedSql(
@@ -175,6 +175,6 @@ def check_stored_search(sql: str) -> None:
 
 
 def searches(sql: str) -> bool:
-    """Whether the text may hold a vector search, or REGEXP."""
+    """Whether the text may contain a vector search or REGEXP."""
     lowered = sql.lower()
     return VECTOR_SEARCH in lowered or MATCHES in lowered

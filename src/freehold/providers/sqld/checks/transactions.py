@@ -1,7 +1,7 @@
-"""How long a transaction may last on sqld, idle or kept alive: while it reads, the log cannot be folded.
+"""Limits how long a transaction may last on sqld, idle or kept alive: while it reads, the log cannot be checkpointed.
 
-What a stream is in is not told with sqld's answers. So a stream that has been open for half of the time is asked, and
-again from then on; one that is in no transaction starts with all of its time again.
+sqld's answers do not say whether a stream is in a transaction. So a stream that has been open for half of the limit is
+asked, and again from then on; for one that is in no transaction the time starts again.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class _Answer(msgspec.Struct):
 
 
 class Transactions:
-    """Ends those that have lasted for `limit_s`."""
+    """Ends transactions that have lasted for `limit_s`."""
 
     def __init__(self, namespaces: Namespaces, limit_s: float, *, now: Callable[[], float] = time.time) -> None:
         self._namespaces = namespaces
@@ -42,10 +42,10 @@ class Transactions:
         self._now = now
 
     async def bounded(self, database_name: str, baton: str, since: float) -> tuple[str, float]:
-        """The baton to go on with, and since when its stream may be in a transaction.
+        """The baton to continue with, and since when its stream may be in a transaction.
 
         Raises:
-            StreamExpired: it was in one for too long; that is rolled back.
+            StreamExpired: it was in one for too long, which is rolled back.
             FreeholdError: the stream cannot be asked.
         """
         lasted_s = self._now() - since

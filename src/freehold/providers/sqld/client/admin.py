@@ -1,8 +1,8 @@
-"""sqld's admin API, one method a call. Each has a time limit, since some of them can hang.
+"""sqld's admin API, one method per call. Each call has a time limit, since some can hang.
 
 Source: the admin server of sqld 0.24.32, by running it. An unknown path answers 200 there, so a status alone is
-believed only for paths that exist. With more namespaces than it keeps open it now and then denies one that it has,
-here as on its user port, so an absence is believed only when it lasts.
+trusted only for paths that exist. With more namespaces than it keeps open it now and then denies one that it has,
+here as on its user port, so an absence is trusted only when it lasts.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from freehold.errors import ProviderRefuses, ProviderUnavailable
 from freehold.providers.sqld.client.refusals import Damages, refusal
 from freehold.tenants.errors import DatabaseDamaged
 
-_DENIALS_S = (0.01, 0.02, 0.04, 0.08, 0.16)  # waits between the questions that make an absence believed
+_DENIALS_S = (0.01, 0.02, 0.04, 0.08, 0.16)  # waits between the requests that confirm an absence
 _INTERRUPTED = re.compile(rb"^libsql_server_query_canceled (\d+)", re.MULTILINE)
 _FORK_TRIES = 3
-_PROBE = "freehold-probe"  # never made: its absence, told in sqld's words, shows that the admin API works
+_PROBE = "freehold-probe"  # never created: sqld's own message about its absence shows that the admin API works
 
 
 class NamespaceConfig(msgspec.Struct, kw_only=True):
-    """What sqld keeps about a namespace. Posting it replaces all of it, so whoever changes one thing sends all."""
+    """What sqld keeps about a namespace. Posting replaces all of it, so a change of one field sends all fields."""
 
     block_reads: bool = False
     block_writes: bool = False
@@ -46,7 +46,7 @@ class Query(msgspec.Struct, frozen=True):
 
 
 class NamespaceStats(msgspec.Struct, frozen=True):
-    """What sqld counted for a namespace. The size lags behind."""
+    """sqld's counts for a namespace. The size lags behind."""
 
     rows_read_count: int = 0
     rows_written_count: int = 0
@@ -57,10 +57,10 @@ class NamespaceStats(msgspec.Struct, frozen=True):
 
 
 class SqldAdmin:
-    """Calls to the admin port. The session is the caller's; `key` is what sqld got as `--admin-auth-key`.
+    """Calls to the admin port. The session is the caller's; `key` is sqld's `--admin-auth-key`.
 
-    All raise `ProviderUnavailable` when there is no answer in time, or none that can be used, and those for one
-    namespace `DatabaseDamaged` when sqld cannot open it, which `damages` remembers.
+    All raise `ProviderUnavailable` if there is no usable answer in time, and those for one namespace raise
+    `DatabaseDamaged` if sqld cannot open it, which `damages` remembers.
     """
 
     def __init__(self, session: aiohttp.ClientSession, url: str, key: str, *, timeout_s: float = 10.0) -> None:
@@ -72,7 +72,7 @@ class SqldAdmin:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
 
     async def create(self, name: str, config: dict[str, str]) -> bool:
-        """Make an empty namespace; False if there is one of that name."""
+        """Create an empty namespace; False if there is one of that name."""
         status, answer = await self._call("POST", f"/{name}/create", config)
         if status == 400 and b"already exists" in answer:
             return False
@@ -134,25 +134,25 @@ class SqldAdmin:
             raise ProviderUnavailable("SQLD_ADMIN_URL does not answer like sqld's admin API") from error
 
     async def interrupted(self) -> int:
-        """How many statements sqld has interrupted since it was started, because nobody waited for them any more."""
+        """The number of statements that sqld has interrupted since its start because nobody waited for them."""
         status, answer = await self._ask("GET", "/metrics")
         _done(status, answer)
         found = _INTERRUPTED.search(answer)
         return 0 if found is None else int(found[1])
 
     async def checkpoint(self, name: str) -> None:
-        """Fold the database's log into its file and empty it, if nobody reads from it; sqld does not tell."""
+        """Checkpoint and empty the database's log if nobody reads from it; sqld does not report whether it did."""
         _done(*await self._call("POST", f"/{name}/checkpoint"))
 
     async def check(self) -> None:
-        """Return when the admin API answers and takes our key."""
+        """Return if the admin API answers and accepts our key."""
         status, answer = await self._call("GET", f"/{_PROBE}/config")
         if not _is_missing(status, answer):
             _done(status, answer)
             raise ProviderUnavailable("SQLD_ADMIN_URL does not answer like sqld's admin API")
 
     async def _call(self, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
-        """Call for the namespace that is the first part of the path. Raises `DatabaseDamaged`, too."""
+        """Call for the namespace that is the first part of the path. Also raises `DatabaseDamaged`."""
         status, answer = await self._ask(method, f"/v1/namespaces{path}", body)
         if status == 500 and isinstance(error := refusal(status, answer), DatabaseDamaged):
             self.damages.note(path.split("/")[1], error)

@@ -1,7 +1,7 @@
-"""All that is derived from the one private key of a self-hosted installation. Nothing of it is stored.
+"""Everything derived from the one private key of a self-hosted installation. None of it is stored.
 
 sqld checks replication against a key, not against the namespace that a token names. So each namespace has a key of
-its own: what opens one opens no other, whatever path or header it comes with.
+its own: a token for one opens no other, whatever path or header it is sent with.
 """
 
 import base64
@@ -30,7 +30,7 @@ _CACHED = 20_000
 
 
 class Credentials(Struct, frozen=True):
-    """What a request to sqld for one namespace carries; good for some minutes at least."""
+    """The credentials of a request to sqld for one namespace; valid for some minutes at least."""
 
     namespace: str
     token: str
@@ -38,7 +38,7 @@ class Credentials(Struct, frozen=True):
 
 
 class NamespaceKeys:
-    """Keys and tokens by namespace. For one thread, the event loop's; a new one takes some 200 µs."""
+    """Keys and tokens by namespace. For the event loop's thread; a new one takes some 200 µs."""
 
     def __init__(self, private_key: Ed25519PrivateKey, *, now: Callable[[], float] = time.time) -> None:
         self._seed = private_key.private_bytes_raw()
@@ -46,12 +46,12 @@ class NamespaceKeys:
         self._known: Lru[tuple[str, AccessLevel], Credentials] = Lru(_CACHED)
 
     def public_text(self, database_name: str) -> str:
-        """The namespace's public key as sqld's `jwt_key` takes it: URL-safe base64 without padding."""
+        """The namespace's public key in the form of sqld's `jwt_key`: URL-safe base64 without padding."""
         raw = self._key(database_name).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
     def credentials(self, database_name: str, access_level: AccessLevel) -> Credentials:
-        """Our own credentials for the namespace. They go to sqld and to nobody else."""
+        """Our own credentials for the namespace. They are sent to sqld only."""
         found = self._known.get((database_name, access_level))
         if found is None or found.good_until < self._now():
             found = self._mint(database_name, access_level)
@@ -66,7 +66,7 @@ class NamespaceKeys:
         signer = TokenSigner(self._key(database_name), now=self._now)
         token = signer.mint(database_name, access_level, "freehold", _TOKEN_LIFE_S)
         return Credentials(
-            # sqld wants base64 without padding here.
+            # sqld requires base64 without padding here.
             namespace=base64.b64encode(database_name.encode()).rstrip(b"=").decode(),
             token=token.text,
             good_until=self._now() + _TOKEN_LIFE_S - _RENEW_BEFORE_S,
@@ -82,45 +82,45 @@ def _derive(seed: bytes, info: bytes) -> bytes:
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(seed)
 
 
-# Batons that only the token and the database can use that they were given to.
+# Batons that work only with the token and the database that they were issued for.
 #
-# sqld asks of a baton only that it made it: with a leaked one, another tenant's valid token reaches into the
-# stream. So clients get sqld's baton encrypted, with the token's digest and the database's name as what it is good
-# for. No state is kept: any process of the installation opens what another encrypted.
+# sqld only checks that it made a baton: with a leaked one, another tenant's valid token reaches into the stream. So
+# clients get sqld's baton encrypted and bound to the token's digest and the database's name. No state is kept: any
+# process of the installation decrypts what another encrypted.
 
 _NONCE_BYTES = 12
 _MAX_LENGTH = 4096
-_MARK = b"\x01"  # in no baton of sqld's
+_MARK = b"\x01"  # occurs in no baton of sqld's
 _SINCE = struct.Struct("!cd")
 
 
 class BatonCipher:
-    """Encrypts and opens batons with a key of 32 bytes."""
+    """Encrypts and decrypts batons with a key of 32 bytes."""
 
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
 
     def encrypt(self, baton: str, grant: Grant, since: float) -> str:
-        """What the client gets for sqld's baton. ASCII without characters that JSON escapes.
+        """The client's baton for sqld's: ASCII without characters that JSON escapes.
 
-        `since` goes with it: when the stream is known to have been in no transaction, in seconds of `time.time`.
+        It includes `since`: when the stream is known to have been in no transaction, in seconds of `time.time`.
         """
         nonce = secrets.token_bytes(_NONCE_BYTES)
         encrypted = self._cipher.encrypt(nonce, _SINCE.pack(_MARK, since) + baton.encode(), _bound_to(grant))
         return base64.urlsafe_b64encode(nonce + encrypted).decode()
 
     def open(self, baton: str, grant: Grant) -> tuple[str, float]:
-        """sqld's baton for the client's, and what was encrypted with it.
+        """sqld's baton for the client's, and the `since` encrypted with it.
 
         Raises:
-            BadBaton: not one of ours, or given to another token or for another database.
+            BadBaton: not one of ours, or issued for another token or database.
         """
         if len(baton) > _MAX_LENGTH:
             raise BadBaton
         try:
             encrypted = base64.b64decode(baton.encode("ascii"), altchars=b"-_", validate=True)
             text = self._cipher.decrypt(encrypted[:_NONCE_BYTES], encrypted[_NONCE_BYTES:], _bound_to(grant))
-            if text[:1] != _MARK:  # from before there was a time with it
+            if text[:1] != _MARK:  # made by an earlier version, which included no time
                 return text.decode(), time.time()
             return text[_SINCE.size :].decode(), _SINCE.unpack_from(text)[1]
         except (InvalidTag, ValueError, binascii.Error) as error:

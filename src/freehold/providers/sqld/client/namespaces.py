@@ -1,7 +1,7 @@
-"""Posts to sqld for one namespace, with our own credentials, and never believes a false "doesn't exist".
+"""Posts to sqld for one namespace, with our own credentials, and never trusts a false "doesn't exist".
 
-With more namespaces than it keeps open, sqld now and then denies the very one that is asked for. That is told apart
-here from one that is gone: the admin API knows, and a repetition some milliseconds later finds it.
+With more namespaces than it keeps open, sqld now and then denies the very one that is requested. That is distinguished
+here from one that is gone: the admin API knows, and a retry some milliseconds later finds it.
 """
 
 import asyncio
@@ -32,24 +32,24 @@ _BACK_S = 0.1
 _REMEMBERED = 5000
 _DENIED = Backoff(base_s=0.015, cap_s=0.96, steady=1 / 3)
 _TRIES = 8
-# How its gRPC services say it: no key of the namespace is found, so that ours seems to be wrong.
+# How its gRPC services report it: they find no key of the namespace, so that ours seems to be wrong.
 _GRPC_DENIALS = frozenset({b"3", b"5", b"16"})
 
 
 class Namespaces:
-    """The user port of one sqld. What comes from clients is only `path`, out of a fixed list, and the body."""
+    """The user port of one sqld. Only `path`, out of a fixed list, and the body come from clients."""
 
     def __init__(self, upstream: Upstream, admin: SqldAdmin, keys: NamespaceKeys, *, patience_s: float = 0.0) -> None:
         self._upstream = upstream
         self._admin = admin
         self._keys = keys
-        self._patience_s = patience_s  # while sqld is not there, for as long as it takes to be started again
+        self._patience_s = patience_s  # while sqld is down, for as long as a restart takes
         self._places = Places()
         self._closing: set[asyncio.Task[None]] = set()
         self._heads: dict[tuple[str, AccessLevel, str], tuple[Credentials, bytes]] = {}
 
     async def place(self, database_name: str, key: str | None = None) -> Place:
-        """A place for one call of a tenant, which leaves it at its end. See `Places.take`."""
+        """A place for one call of a tenant, which must leave it at its end. See `Places.take`."""
         place = self._places.take(database_name, key)
         if place.instead_of is not None:
             try:
@@ -60,7 +60,7 @@ class Namespaces:
         return place
 
     def forget_before(self, moment: float) -> None:
-        """There was no sqld at this time (`time.monotonic`); what was open before it is not."""
+        """Forget what was open before this time (`time.monotonic`), at which sqld was down."""
         self._places.forget_before(moment)
 
     def may_hold_lock(self, database_name: str, baton: str) -> bool:
@@ -68,16 +68,16 @@ class Namespaces:
         return self._places.may_hold_lock(database_name, baton)
 
     def has_open(self, database_name: str, key: str) -> bool:
-        """Whether something of this key waits there for its next call, as far as is known here."""
+        """Whether something with this key waits there for its next call, as far as this process knows."""
         return self._places.has_open(database_name, key)
 
     async def end_stream(self, database_name: str, baton: str) -> None:
-        """Close a stream that waits; its client learns of it when it goes on."""
+        """Close a waiting stream; its client learns of it at its next call."""
         self._places.closed(database_name, baton)
         await self.close_stream(database_name, baton)
 
     async def end_all(self, database_name: str) -> None:
-        """Close all streams of a database that wait, as known here, and what its replicas have open."""
+        """Close all waiting streams of a database that this process knows, and its replicas' connections."""
         streams, others = self.open_in(database_name)
         for baton in streams:
             await self.end_stream(database_name, baton)
@@ -98,11 +98,11 @@ class Namespaces:
             place.leave()
 
     def open_in(self, database_name: str) -> tuple[list[str], list[str]]:
-        """The batons of a database's streams that wait, and the ids of replicas' connections, as known here."""
+        """The batons of a database's waiting streams and the ids of replicas' connections, as known to this process."""
         return self._places.waiting_of(database_name)
 
     async def close_stream(self, database_name: str, baton: str) -> None:
-        """Close a stream if it is still there; carried to its end even if the caller is cancelled."""
+        """Close a stream if it still exists; completed even if the caller is cancelled."""
         task = asyncio.create_task(self._close_stream(database_name, baton))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -125,13 +125,13 @@ class Namespaces:
         *,
         place: Place | None = None,
     ) -> Answer:
-        """Post once; again only when sqld says that it did not get as far as the namespace.
+        """Post once; again only if sqld reports that it did not reach the namespace.
 
         `place` is the call's, if something may stay open after it.
 
         Raises:
             NotFound: there is no such namespace, as the admin API confirms.
-            ProviderUnavailable: no answer (whether it was carried out is unknown), or a denial that lasts.
+            ProviderUnavailable: no answer (whether it was carried out is unknown), or a lasting denial.
         """
         for tries in range(1, _TRIES + 1):
             head = self._head(database_name, access_level, path, headers)
@@ -143,7 +143,7 @@ class Namespaces:
             except ProviderUnavailable as error:
                 if not isinstance(error.__cause__, ConnectionRefusedError):
                     raise
-                self.forget_before(began)  # sqld is not there, nor is a stream
+                self.forget_before(began)  # sqld is down, so there are no streams
                 answer = await self._sent_when_back(head, body, error, place)
             if not _is_denial(answer):
                 return answer
@@ -157,13 +157,13 @@ class Namespaces:
     def _head(
         self, database_name: str, access_level: AccessLevel, path: str, headers: Sequence[tuple[str, str]]
     ) -> bytes:
-        """The head of a request. Most are the same as one before."""
+        """The head of a request, cached since most are equal to an earlier one."""
         own = self._keys.credentials(database_name, access_level)
         known = self._heads.get((database_name, access_level, path)) if headers is JSON else None
         if known is not None and known[0] is own:
             return known[1]
         sent = (
-            # Both ways to name a namespace say the same, and neither comes from a client.
+            # Both ways to name a namespace agree, and neither comes from a client.
             ("Host", f"{database_name}.db.internal"),
             ("x-namespace-bin", own.namespace),
             ("Authorization", f"Bearer {own.token}"),
@@ -179,7 +179,7 @@ class Namespaces:
     async def _sent_when_back(
         self, head: bytes, body: bytes, error: ProviderUnavailable, place: Place | None
     ) -> Answer:
-        """Nothing was sent, so that it can be tried again."""
+        """Post again for a while if sqld is down, which means that nothing was sent."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._patience_s
         while loop.time() < until:
@@ -194,7 +194,7 @@ class Namespaces:
         raise error
 
     def refusal(self, database_name: str, status: int, body: bytes) -> FreeholdError:
-        """What to raise for a refusal of a call; that a database cannot be opened is remembered."""
+        """The error for a refused call; a database that cannot be opened is remembered."""
         error = refusal(status, body)
         self._admin.damages.note(database_name, error)
         return error

@@ -1,6 +1,6 @@
-"""Protobuf as far as a replica's messages need it, read strictly: what is not known is refused.
+"""Protobuf as far as a replica's messages need it, read strictly: anything unknown is refused.
 
-A field that may come once and comes twice would be merged by sqld and read otherwise by others, so it is refused as
+A repeated field that may occur only once would be merged by sqld and read differently by others, so it is refused as
 well. Source: https://protobuf.dev/programming-guides/encoding/
 """
 
@@ -23,14 +23,14 @@ def fields_of(message: bytes, kinds: dict[int, int]) -> dict[int, bytes]:
 
 
 def each(message: bytes, what: str) -> Iterator[bytes]:
-    """The values of a message that holds nothing but its field 1, any number of times."""
+    """The values of a message that consists of its field 1, any number of times."""
     for number, kind, value in parsed(message):
         require(kind == BYTES and number == 1, what)
         yield value
 
 
 def parsed(message: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Number, kind and value of each field in order; the value of a number is left out."""
+    """The number, kind and value of each field in order; the value of a number is left out."""
     at = 0
     while at < len(message):
         tag, at = varint(message, at)
@@ -47,7 +47,7 @@ def parsed(message: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def varint(message: bytes, at: int) -> tuple[int, int]:
-    """The number that starts there, and where it ends."""
+    """The number that starts at `at`, and the position after it."""
     value = 0
     for index in range(_MAX_VARINT_BYTES):
         require(at + index < len(message), "number")
@@ -69,13 +69,13 @@ def encoded(number: int, value: bytes) -> bytes:
 
 
 def field(fields: dict[int, bytes], number: int) -> bytes:
-    """The field, which must be there."""
+    """The field. Raises `InvalidInput` if it is missing."""
     require(number in fields, "message")
     return fields[number]
 
 
 def require(is_so: bool, what: str) -> None:
-    """Raise `InvalidInput` unless it is so."""
+    """Raise `InvalidInput` unless `is_so`."""
     if not is_so:
         raise InvalidInput(f"unexpected {what} in a delegated write; write through the database's URL instead")
 

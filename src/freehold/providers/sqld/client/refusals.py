@@ -1,4 +1,4 @@
-"""Refusals in our words: sqld's own, which name namespaces, keys and rights, and ours in the place of statements."""
+"""Refusals in our words: sqld's own, which name namespaces, keys and rights, and ours in place of statements."""
 
 import re
 from collections.abc import AsyncGenerator, Iterator
@@ -16,7 +16,7 @@ from freehold.tenants.errors import DatabaseDamaged
 _ERROR_LIMIT_BYTES = 65_536
 # A cursor's SQL that is not a statement comes without a code, as an "internal" error. Seen with sqld 0.24.32.
 _INTERNAL = re.compile(r"Internal Error: `(SQL string .*)`", re.DOTALL)
-# The result holds a text that is none; all that the call did before stays. Seen with sqld 0.24.32.
+# The result holds a text that is not valid UTF-8; what the call did before stays. Seen with sqld 0.24.32.
 _NOT_UTF8 = re.compile(r"(invalid|incomplete) utf-8 (byte )?sequence")
 _CODES = {
     "SQL string could not be parsed": "SQL_PARSE_ERROR",
@@ -26,7 +26,7 @@ _CODES = {
 
 
 def refusal(status: int, body: bytes) -> FreeholdError:  # noqa: PLR0911 - one for each kind
-    """What to raise for a refusal with this HTTP status and body."""
+    """The error for a refusal with this HTTP status and body."""
     error = _error_in(body)
     error = our_error(error.message, error.code or _code_of_cursor(error.message))
     code = error.code or ""
@@ -77,7 +77,7 @@ class _AnyError(msgspec.Struct):
 
 
 def _error_in(body: bytes) -> Error:
-    """It may be `{"message", "code"}`, `{"error"}` or plain text."""
+    """The error in a body, which may be `{"message", "code"}`, `{"error"}` or plain text."""
     # A message that repeats a caller's text need not be UTF-8.
     text = body[:_ERROR_LIMIT_BYTES].decode(errors="replace")
     try:
@@ -93,9 +93,9 @@ def _code_of_cursor(message: str) -> str:
     return next((code for words, code in _CODES.items() if message.startswith(words)), "")
 
 
-# Databases that sqld cannot open, as a file beside their data is damaged: told by its words, and remembered.
+# Databases that sqld cannot open because a file beside their data is damaged: told by its message, and remembered.
 #
-# Source: sqld 0.24.32, by cutting, overwriting and emptying those files after `kill -9`. It answers 500 to every
+# Source: sqld 0.24.32, by truncating, overwriting and emptying those files after `kill -9`. It answers 500 to every
 # call for such a namespace, for ever, and serves the others.
 
 log = get_logger()
@@ -112,7 +112,7 @@ _SIGNS = {
 
 
 def damage_in(message: str) -> DatabaseDamaged | None:
-    """What to raise if this error of sqld's says that it cannot open the database."""
+    """The error to raise if this message says that sqld cannot open the database, or None."""
     internal = _ANY_INTERNAL.fullmatch(message)
     if internal is None:
         return None
@@ -123,7 +123,7 @@ def damage_in(message: str) -> DatabaseDamaged | None:
 
 
 class Damages:
-    """The databases that were found to be damaged and have not answered since, with what sqld said."""
+    """The databases found to be damaged that have not answered since, with sqld's message."""
 
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
@@ -132,11 +132,11 @@ class Damages:
         return iter(tuple(self._found))
 
     def told(self) -> dict[str, str]:
-        """By name, what sqld said."""
+        """sqld's message by database name."""
         return dict(self._found)
 
     def note(self, database_name: str, error: Exception) -> None:
-        """Remember it if the error says so, and say it in the log the first time."""
+        """Remember the database if the error says that it is damaged, and log it the first time."""
         if not isinstance(error, DatabaseDamaged) or database_name in self._found:
             return
         log.error("database.damaged", database=database_name, file=error.file, reason=error.reason)
@@ -144,15 +144,15 @@ class Damages:
             self._found[database_name] = error.reason
 
     def forget(self, database_name: str) -> None:
-        """It answers again, or is gone."""
+        """Forget a database that answers again, or is gone."""
         if self._found.pop(database_name, None) is not None:
             log.info("database.answers_again", database=database_name)
 
 
 # Statements that are refused before sqld sees them, and sqld's errors with the codes that SQLite uses.
 #
-# In the place of a refused statement sqld gets one that it cannot prepare, whose name says why. So it fails where
-# it would have run, as a step of a batch or of a cursor, described or stored, and the rest of the call goes on.
+# In place of a refused statement sqld gets one that it cannot prepare, whose name says why. So it fails where it would
+# have run, as a step of a batch or of a cursor, described or stored, and the rest of the call continues.
 
 _MAX_REASON = 2000
 _SAID = "freehold refused"
@@ -162,7 +162,7 @@ _REFUSED = re.compile(rf".*no such function: {_SAID} ([A-Z_]+): (.*?)(?: \(at of
 _VAGUE = frozenset({"SQLITE_UNKNOWN", "SQL_INPUT_ERROR"})
 _UNSUPPORTED = "SQL string could not be parsed: unsupported statement"
 _DUPLICATE = "SQL string could not be parsed: duplicate column name"
-# A quote in a value is escaped, so this is nothing but an error's. sqld writes the message first.
+# A quote in a value is escaped, so this can only be an error's. sqld writes the message first.
 _HINT = b'"code":"SQL'
 _START = b'"message":"'
 _ERROR = re.compile(rb'"message":("(?:[^"\\]|\\.)*+"),"code":"([A-Z_]*)"')
@@ -170,14 +170,14 @@ _LONGEST_ERROR_BYTES = 1_000_000
 
 
 def in_place_of(error: Forbidden | Error) -> str:
-    """What sqld gets instead of a statement that is refused for this reason."""
+    """The text that sqld gets instead of a statement that is refused for this reason."""
     found = error if isinstance(error, Error) else error_of(error)
     reason = found.message[:_MAX_REASON].encode(errors="replace").decode().replace("\0", "").replace('"', '""')
     return f'SELECT "{_SAID} {found.code}: {reason}"()'
 
 
 def our_error(message: str, code: str) -> Error:
-    """An error of sqld as clients get it."""
+    """An error of sqld as clients see it."""
     if code in _VAGUE:
         refused = _REFUSED.fullmatch(message)
         if refused is not None and refused[1] in _SQLITE_CODES:
@@ -190,7 +190,7 @@ def our_error(message: str, code: str) -> Error:
 
 
 def with_our_errors(text: bytes) -> bytes:
-    """The bytes of an answer of sqld, with its errors as clients get them."""
+    """The bytes of an answer of sqld, with its errors as clients see them."""
     return _ERROR.sub(_replaced, text) if _HINT in text else text
 
 
@@ -204,7 +204,7 @@ def _replaced(found: re.Match[bytes]) -> bytes:
 
 
 def cut(data: bytes) -> int:
-    """Up to where `with_our_errors` may be given these bytes, as more follow: an error is not cut in two."""
+    """The length up to which these bytes may be passed to `with_our_errors` without splitting an error in two."""
     at = data.rfind(_START)
     last = None if at < 0 else _ERROR.match(data, at)
     if at >= 0 and last is None and len(data) - at < _LONGEST_ERROR_BYTES:

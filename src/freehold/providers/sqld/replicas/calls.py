@@ -1,4 +1,4 @@
-"""Embedded replicas: their pulls go to sqld as they are, the writes that they hand on only after the guard's look."""
+"""Embedded replicas: their pulls are forwarded to sqld as they are, their writes only after the guard's check."""
 
 import math
 import time
@@ -32,7 +32,7 @@ from freehold.providers.sqld.turns.turns import Turns
 _SMALL_BODY_BYTES = 32_768
 _MAX_PULL_BYTES = 65_536  # a pull is a few numbers
 _REMEMBERED = 10_000
-_ABORTED = 10  # by gRPC's numbers
+_ABORTED = 10  # a gRPC status code
 
 
 class SqldReplicas:
@@ -50,7 +50,7 @@ class SqldReplicas:
         timeout_s: float = 60.0,
         transaction_s: float = TRANSACTION_S,
     ) -> None:
-        """Without `published` tokens have no profiles: whoever may write may change the schema too."""
+        """Without `published` tokens have no profiles: one that may write may also change the schema."""
         self._transaction_s = transaction_s
         self._in_transaction: Lru[str, float] = Lru(_REMEMBERED)  # since when, by connection
         self._turns = turns
@@ -112,7 +112,7 @@ class SqldReplicas:
         return reply
 
     async def _turn(self, call: ReplicaCall, message: bytes, disconnect: Disconnect) -> Turn | None:
-        """A turn for what runs SQL; pulls read the log alone."""
+        """A turn for calls that run SQL; pulls only read the log."""
         name = call.grant.database_name
         if call.method == "proxy.Proxy/Execute":
             steps = steps_of(message)
@@ -127,8 +127,8 @@ class SqldReplicas:
         return await self._turns.enter(name, disconnect) if call.method == "proxy.Proxy/Describe" else None
 
     async def _place(self, call: ReplicaCall, message: bytes) -> Place:
-        """sqld opens a connection for each id that a replica names, and holds it until that id is disconnected or
-        was not heard of for a minute."""
+        """A place for the call: sqld opens a connection for each id that a replica names, and holds it until the id is
+        disconnected or unused for a minute."""
         if not call.method.startswith("proxy."):
             return await self._namespaces.place(call.grant.database_name)
         connection_id = connection_of(message)
@@ -138,7 +138,7 @@ class SqldReplicas:
         return place
 
     async def _end_overlong(self, call: ReplicaCall, message: bytes) -> bool:
-        """Whether the connection was in one transaction for too long; it is ended then."""
+        """Whether the connection was in one transaction for too long, in which case it is ended."""
         connection_id = connection_of(message)
         since = self._in_transaction.get(connection_id, math.inf)
         if call.method == DISCONNECT or time.monotonic() - since < self._transaction_s:
@@ -169,13 +169,13 @@ class SqldReplicas:
                     grant.database_name, grant.access_level, f"/{call.method}", body, headers, place=place
                 )
                 if turn is not None:
-                    turn.leave()  # sqld answers when all has run
+                    turn.leave()  # sqld answers once all has run
                 return answer
         except TimeoutError as error:
             raise ProviderUnavailable("sqld did not answer in time; whether it ran is unknown") from error
 
     async def _check_open(self, database_name: str) -> None:
-        """sqld goes on replicating a namespace whose reads are blocked, so that is refused here."""
+        """Refuse a suspended database: sqld itself continues to replicate a namespace whose reads are blocked."""
         config = await self._admin.config(database_name)
         if config is not None and config.block_reads:
             raise Blocked(f"the database is suspended: {config.block_reason or 'ask the operator'}")

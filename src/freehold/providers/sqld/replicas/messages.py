@@ -1,7 +1,7 @@
-"""The messages by which an embedded replica hands its writes on, read strictly: what is not known is refused.
+"""The messages with which an embedded replica forwards its writes, read strictly: anything unknown is refused.
 
-Source: proxy.proto of libSQL. Only what carries SQL, or names a connection, is looked into; arguments and conditions
-pass as they are, unless a batch may be the registry's.
+Source: proxy.proto of libSQL. Only parts that contain SQL or name a connection are read; arguments and conditions pass
+as they are, unless a batch may be the registry's.
 """
 
 import hmac
@@ -46,13 +46,13 @@ from freehold.sql.guard import RefusedSql, check_reading_sql, check_sql
 from freehold.sql.inspection import in_our_words
 from freehold.sql.profiles import refusal
 
-# Of `ExecuteResults`: what the connection is in after the program.
+# Of `ExecuteResults`: the connection's transaction state after the program.
 _STATE_FIELD, _STATE_TRANSACTION = 2, 2
 
 
 class ProxyMessages:
-    """Checks and rewrites. sqld finds a replica's connection by the id that the replica chose, whoever asks; here
-    the id becomes one that only this token and database lead to. Without profiles whoever may write may write all."""
+    """Checks and rewrites. sqld finds a replica's connection by the id that the replica chose, whoever asks; here it is
+    replaced by one derived from the token and the database. Without profiles a token that may write may write all."""
 
     def __init__(self, secret: bytes, *, has_profiles: bool = True) -> None:
         self._secret = secret
@@ -61,11 +61,11 @@ class ProxyMessages:
     def execute(self, message: bytes, grant: Grant) -> tuple[bytes, Claim | None]:
         """`ProgramReq`: a connection's id and a program, each step of which has a query.
 
-        With a claim it may go on only if the program is the registry's. Then it gets a connection of its own: should
-        it be broken off, nobody finds that one again as it was left.
+        With a claim it may be sent only if the program is the registry's. It then gets a connection of its own, so
+        that nobody can find it again in the middle if it is broken off.
 
         Raises:
-            Forbidden: it may not go on at all.
+            Forbidden: it may not be sent at all.
         """
         fields = fields_of(message, {1: BYTES, 2: BYTES})
         program = field(fields, 2)
@@ -105,7 +105,7 @@ class ProxyMessages:
         return refusal(sql, grant.profile) if self._has_profiles else None
 
     def _own_id(self, fields: dict[int, bytes], grant: Grant) -> bytes:
-        """Always a UUID: sqld's worker dies of anything else."""
+        """The rewritten id. It is always a UUID: sqld's worker crashes on anything else."""
         bound_to = b"\0".join(
             (grant.token_digest, grant.access_level.encode(), grant.database_name.encode(), field(fields, 1))
         )
@@ -118,13 +118,13 @@ def connection_of(message: bytes) -> str:
 
 
 def steps_of(message: bytes) -> int:
-    """How many statements a `ProgramReq` that was made here has."""
+    """The number of statements in a `ProgramReq` that was made here."""
     program = next(value for number, _, value in parsed(message) if number == 2)
     return sum(number == 1 for number, _, _ in parsed(program))
 
 
 def texts_of(method: str, message: bytes) -> list[str]:
-    """The SQL in a message that was made here; none in those that only follow the log."""
+    """The SQL in a message that was made here; none in those that only read the log."""
     if method == "proxy.Proxy/Execute":
         program = next(value for number, _, value in parsed(message) if number == 2)
         return [query_sql(step) for step in each(program, "Program")]
@@ -142,7 +142,7 @@ def unframed(body: bytes) -> bytes:
 
 
 def leaves_transaction(body: bytes) -> bool | None:
-    """Whether a connection is in a transaction after this gRPC-web answer with `ExecuteResults`; None if untold."""
+    """Whether a connection is in a transaction after this gRPC-web answer of `ExecuteResults`; None if unknown."""
     try:
         size = int.from_bytes(body[1:FRAME_HEAD_BYTES], "big")
         message = body[FRAME_HEAD_BYTES : FRAME_HEAD_BYTES + size]
@@ -154,7 +154,7 @@ def leaves_transaction(body: bytes) -> bool | None:
 
 
 def _check_as_it_is(sql: str) -> None:
-    """As `check_sql`, of SQL that goes on unchanged."""
+    """Like `check_sql`, for SQL that is sent unchanged."""
     check_sql(sql)
     if in_our_words(sql) != sql:
         raise RefusedSql("this PRAGMA is not handed on by a replica; ask the database itself")
@@ -173,7 +173,7 @@ def _varints_of(message: bytes, number: int) -> list[int]:
     return found
 
 
-# A replica's program as a Hrana batch, to be held against the registry's own.
+# A replica's program as a Hrana batch, to be compared with the registry's own.
 #
 # Source: proxy.proto of libSQL, and the order of its values' kinds as Rust's bincode writes them.
 
@@ -184,12 +184,12 @@ _QUERY = {1: BYTES, 2: BYTES, 3: BYTES, 4: VARINT}
 
 
 def program_of(message: bytes) -> Batch:
-    """`Program` as a batch. Raises `InvalidInput` if it has another form."""
+    """The batch of a `Program`. Raises `InvalidInput` if it has another form."""
     return Batch(tuple(_step(step) for step in each(message, "Program")))
 
 
 def query_sql(step: bytes) -> str:
-    """The SQL of a `Step`. sqld's worker dies of a query without parameters, which may be empty."""
+    """The SQL of a `Step`. Its parameters may be empty but not missing, on which sqld's worker would crash."""
     query = _query(fields_of(step, _STEP))
     require((2 in query) != (3 in query), "parameters")
     return text_of(query.get(1, b""))
@@ -256,4 +256,4 @@ def _value(message: bytes) -> Value:
     size, text = int.from_bytes(rest[:_NUMBER_BYTES], "little"), rest[_NUMBER_BYTES:]
     if kind == 3 and size == len(text):
         return Text(text_of(text))
-    return Null()  # the registry's batches have numbers and texts alone: what others are does not matter
+    return Null()  # the registry's batches have only numbers and texts: other values do not matter

@@ -1,9 +1,9 @@
 """Which calls may begin on sqld now, whose goes first, and which are stopped so that others may begin.
 
-Some tenants need no place: those whose calls were short, and those of whom nothing is known. A tenant who does a
-little now and then would wait for long calls of others for seconds, although that little hardly adds to what sqld
-does. Each such tenant may have one call beside all that hold places; as soon as that is long, it counts as all others
-do, and the tenant's next ones wait.
+Some tenants need no place: those whose calls were short, and those of whom nothing is known. A tenant who occasionally
+does a little would wait for seconds behind long calls of others, although that hardly adds to sqld's load. Each such
+tenant may have one call beside all that hold places; once that is long, it counts like any other, and the tenant's
+next calls wait.
 """
 
 from typing import NamedTuple
@@ -22,24 +22,24 @@ from freehold.providers.sqld.turns.shares import (
     Turn,
 )
 
-# How many of each may run at once, and how many calls in all beyond the places.
+# How many of each may run at a time, and how many calls in total beyond the places.
 LANES: dict[Lane, int] = {"short": 6, "new": 1}
 _BESIDE = 9
-# A tenant whose calls took less than this of late mostly sends short ones.
+# A tenant whose recent calls took less than this mostly sends short ones.
 _SHORT_S = 0.25
 # A tenant counts as new for its first calls, if none of them is long.
 _NEW_CALLS = 4
 
 
 class Taken(NamedTuple):
-    """How many places are taken by what is not known to be quick, and how many calls are in each lane."""
+    """The number of places taken by calls not known to be quick, and the number of calls in each lane."""
 
     places: int
     lanes: dict[Lane, int]
 
 
 def taken(turns: Occupancy, now: float) -> Taken:
-    """What is taken now. A call that was let into a lane and turned out to be long takes a place instead."""
+    """What is taken now. A call in a lane that has turned out to be long takes a place instead."""
     lanes = dict.fromkeys(LANES, 0)
     quick = 0
     since = turns.worked(now) - LONG_S
@@ -60,7 +60,7 @@ def free_lane(turns: Occupancy, share: Share, now: float, in_use: Taken) -> Lane
 
 
 def _lane_of(share: Share, now: float) -> Lane:
-    """The lane that is for this tenant, if any is."""
+    """The lane for this tenant, if there is one."""
     if now < share.trusted_from:
         return ""
     if share.expected_s < _SHORT_S:
@@ -77,7 +77,7 @@ _FORGIVEN = 0.05
 def way_in(
     turns: Occupancy, share: Share, now: float, call: Call, *, more: int = 0, in_use: Taken | None = None
 ) -> Lane | None:
-    """How it may begin: with a place or beside them in this lane; None if it has to wait."""
+    """How it may begin, with a place or in which lane beside them; None if it has to wait."""
     if (
         (call.is_unstoppable and (share.unstoppable or turns.unstoppable >= turns.unstoppable_limit))
         or turns.is_held_up
@@ -96,7 +96,7 @@ def way_in(
     if has_room and turns.held < places - 1:
         return ""
     in_use = in_use or taken(turns, now)
-    # The last one is for those who used little.
+    # The last place is for tenants who used little.
     if has_room and (in_use.places < places - 1 or (in_use.places < places and weight_of(turns, share, now) < HEAVY_S)):
         return ""
     lane = free_lane(turns, share, now, in_use)
@@ -104,14 +104,14 @@ def way_in(
 
 
 def next_in_line(turns: Occupancy, now: float, *, more: int = 0) -> tuple[Share, Lane] | None:
-    """Whose turn it is, if anyone's, and by which way the first of its calls that wait may begin; or whose it would
-    be with `more` places."""
+    """Whose turn it is, if anyone's, and in which lane the first of its waiting calls may begin; or whose it would be
+    with `more` places."""
     in_use = taken(turns, now)
     able: list[tuple[Share, Lane]] = []
     for share in turns.queued:
         first = share.waiting[0]
         if first.place.done():
-            continue  # it was cancelled, and takes itself out in a moment
+            continue  # it was cancelled, and will soon remove itself
         way = way_in(turns, share, now, first.call, more=more, in_use=in_use)
         if way is not None:
             able.append((share, way))
@@ -119,9 +119,9 @@ def next_in_line(turns: Occupancy, now: float, *, more: int = 0) -> tuple[Share,
 
 
 def weight_of(turns: Occupancy, share: Share, now: float) -> float:
-    """What is held against a tenant: what it used, which is forgiven little by little while it waits.
+    """The weight of a tenant: what it used, which is forgiven gradually while it waits.
 
-    Else some hundred tenants who take turns in having used nothing of late go before everyone else for ever.
+    Otherwise some hundred tenants who take turns at having used nothing recently would always go before everyone else.
     """
     waited_s = now - max(share.waiting[0].since, share.seen_at) if share.waiting else 0.0
     return use_of(turns, share, now) - _FORGIVEN * waited_s
@@ -140,8 +140,8 @@ def _rank(turns: Occupancy, share: Share, now: float) -> tuple[bool, float, floa
 
 
 def _may_let_go(turns: Occupancy, share: Share, now: float) -> bool:
-    """Whether a call that may hold what its tenant's own wait for may begin beside those: one of each tenant, and as
-    many that take long as there are cores."""
+    """Whether a call that may hold a lock for which its tenant's other calls wait may begin beside those: one per
+    tenant, and as many long ones as there are cores."""
     if not share.running or turns.held >= _QUICK:
         return False
     holding = [turn for turn in turns.running if turn.holds_lock]
@@ -150,7 +150,7 @@ def _may_let_go(turns: Occupancy, share: Share, now: float) -> bool:
 
 
 def _may_be_seen(turns: Occupancy, share: Share, now: float, *, goes_on: bool) -> bool:
-    """Whether no call of a suspect runs, if this is one. What goes on may hold what its own tenant waits for."""
+    """Whether no suspect's call runs, if this is one. A call that continues a stream may hold its tenant's lock."""
     if share.suspect_until <= now:
         if share in turns.suspects:
             del turns.suspects[share]
@@ -162,16 +162,16 @@ def _may_be_seen(turns: Occupancy, share: Share, now: float, *, goes_on: bool) -
 
 # Which calls are stopped so that others may begin.
 
-# A call may be stopped to make room after this time, if its tenant is heavy and a light one waits. Where many heavy
-# ones share the places, each used as little as a tenant who does one small thing after the other; but the calls of
-# that one are through sooner than this, on a crowded machine, too.
+# A call may be stopped to make room after this time, if its tenant is heavy and a light one waits. If many heavy
+# tenants share the places, each used as little as one who does one small thing after another; but that one's calls
+# finish sooner than this, even on a crowded machine.
 _STOPPED_AFTER_S = 1.0
-# And a heavy tenant used at least this part of what the heaviest one used that has or wants a place.
+# A heavy tenant used at least this part of what the heaviest one that has or wants a place used.
 _HEAVY_SHARE = 0.5
 
 
 def make_room(turns: Occupancy, now: float) -> None:
-    """Where only long calls hold the places and someone light waits, the heaviest give way."""
+    """If only long calls hold the places and a light tenant waits, stop calls of the heaviest."""
     counted = taken(turns, now).places
     if counted < turns.limit or any(turn.stopped is not None for turn in turns.running):
         return
@@ -185,12 +185,12 @@ def make_room(turns: Occupancy, now: float) -> None:
     waits, _ = found
     if waits.slow_until > now or weight_of(turns, waits, now) >= LIGHT_S:
         return
-    # Whoever sends one that is not yet long again and again must not keep those that are.
+    # A tenant that keeps sending calls that are not yet long must not protect those that are.
     has_waited = now - waits.waiting[0].since >= _STOPPED_AFTER_S
     if len(long) + len(turns.lingering) < counted and not has_waited:
-        return  # the others are through in no time, or long in no time
+        return  # the others will soon be finished, or long
     long.sort(key=lambda turn: (-use_of(turns, turn.share, now), turn.began))
-    # On a crowded machine everyone's calls take long: beside those who use much, few are heavy.
+    # On a crowded machine everyone's calls take long: compared with those who use much, few are heavy.
     others = {*turns.queued, *(turn.share for turn in (*turns.running, *turns.lingering))}
     heavy_s = max(HEAVY_S, _HEAVY_SHARE * max(use_of(turns, each, now) for each in others))
     for turn in long[:excess]:
@@ -199,7 +199,7 @@ def make_room(turns: Occupancy, now: float) -> None:
 
 
 def make_room_for_unstoppable(turns: Occupancy, now: float) -> None:
-    """The same where what may be unstoppable has taken all the places that it has."""
+    """The same if calls that may be unstoppable hold all the places open to them."""
     if turns.unstoppable < turns.unstoppable_limit:
         return
     waiting = [
@@ -220,18 +220,17 @@ def make_room_for_unstoppable(turns: Occupancy, now: float) -> None:
 
 
 def _is_long(turns: Occupancy, turn: Turn, now: float) -> bool:
-    """Whoever was let in more often than others, because all had been quick, gives that back soon; whose calls are
-    short does not while many run at once."""
+    """Whether a call counts as long. A tenant let in more often than others, because its calls had been quick, soon
+    loses that; one whose calls are short does not while many run at a time."""
     if turn.lane and turns.worked(now) - turn.began_work < LONG_S:
         return False
     return now - turn.began >= (LONG_S if turn.share.running > turns.cores else _STOPPED_AFTER_S)
 
 
 def _is_not_quick(turns: Occupancy, turn: Turn, now: float) -> bool:
-    """Whether it was let in beyond the places for being quick, and is not.
+    """Whether it was let in beyond the places for being quick, but is not.
 
-    Where many are at once, each works so little of the time that none of their tenants is heavy before its time is
-    over.
+    If there are many at a time, each works so little that none of their tenants is heavy before its time is over.
     """
     return turn.was_quick and turns.worked(now) - turn.began_work >= QUICK_S
 
@@ -239,10 +238,3 @@ def _is_not_quick(turns: Occupancy, turn: Turn, now: float) -> bool:
 def _stop(turns: Occupancy, turn: Turn) -> None:
     turns.stopped += 1
     turn.stop(Overloaded("the call was stopped to make room for others; try again in a moment"))
-
-
-# Which tenants need not wait for a place on sqld: those whose calls were short, and those of whom nothing is known.
-#
-# A tenant who does a little now and then would wait for long calls of others for seconds, although that little
-# hardly adds to what sqld does. Each such tenant may have one call beside all that hold places; as soon as that is
-# long, it counts as all others do, and the tenant's next ones wait.
