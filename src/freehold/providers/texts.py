@@ -1,4 +1,4 @@
-"""Clients' requests as they come, and the SQL in them."""
+"""Clients' requests as received, and the SQL in them."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -35,10 +35,10 @@ _DECODERS: dict[Endpoint, Callable[[bytes], Body]] = {
 
 
 def request_in(endpoint: Endpoint, body: bytes) -> Body:
-    """The request for this endpoint. Blocking for as long as the body is large.
+    """The request for this endpoint. Blocks in proportion to the size of the body.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: the body is not such a request.
     """
     try:
         request = _DECODERS[endpoint](body)
@@ -56,14 +56,14 @@ def request_in(endpoint: Endpoint, body: bytes) -> Body:
 
 
 def texts_of(request: Body) -> Iterator[str]:
-    """All SQL in it, in order. What is stored on its stream is not."""
+    """All SQL in the request, in order, without what is stored on its stream."""
     for sql in _texts(request):
         if sql is not None:
             yield sql
 
 
 def with_texts(request: Body, instead: Mapping[str, str]) -> Body:
-    """The request with other texts in the place of some."""
+    """The request with some texts replaced."""
 
     def other(sql: str | None) -> str | None:
         return sql if sql is None else instead.get(sql, sql)

@@ -1,8 +1,8 @@
-"""Database tokens: EdDSA JWTs as sqld takes them, so that one signer serves every self-hosted provider.
+"""Database tokens: EdDSA JWTs as sqld accepts them, so that one signer serves every self-hosted provider.
 
 Claims: `a` (`rw` or `ro`) and `id` (the database), or `p` (`{"rw": {"ns": [names]}, "ro": ...}`) in their place.
 Stricter than sqld: `exp` is required, and a token without `a` or `id` opens nothing (there it opens everything).
-`profile` says more closely what `a` allows; a token without it, as older versions minted, has all that `a` says.
+`profile` narrows what `a` allows; a token without it, as older versions minted, allows all that `a` does.
 """
 
 import hashlib
@@ -37,9 +37,9 @@ class BadToken(Unauthenticated):
 
 
 class Grant(Struct, frozen=True):
-    """What a valid token allows on one database, `profile`, as narrow as the service has it now.
+    """What a valid token allows on one database: `profile`, limited by the service's current setting.
 
-    `token_digest` stands for the token; it cannot be turned back. `subject` says for whom the token was made, e.g.
+    `token_digest` identifies the token but does not reveal it. `subject` says for whom the token was minted, e.g.
     `session:ID`; `generation` after how many rotations of the database's tokens.
     """
 
@@ -51,19 +51,19 @@ class Grant(Struct, frozen=True):
 
     @property
     def access_level(self) -> AccessLevel:
-        """What the engine is to allow."""
+        """What the engine must allow."""
         return level_of(self.profile)
 
 
 class Verifier(Protocol):
-    """Tells what a token allows, without waiting."""
+    """Says what a token allows, without waiting."""
 
     def verify(self, token: str, database_name: str) -> Grant:
         """What the token allows on the database.
 
         Raises:
             BadToken: it opens nothing.
-            NotFound: it is for another database; whether this one exists is not told.
+            NotFound: it is for another database; whether this one exists is not revealed.
         """
         ...
 
@@ -73,7 +73,7 @@ class Verifier(Protocol):
 
 
 class TokenSigner:
-    """Mints database tokens, of the profile `most` at most. Signing takes some 50 µs and never waits."""
+    """Mints database tokens with at most the profile `most`. Signing takes some 50 µs and never waits."""
 
     def __init__(
         self, private_key: Ed25519PrivateKey, *, most: Profile = "full", now: Callable[[], float] = time.time
@@ -85,7 +85,7 @@ class TokenSigner:
     def mint(
         self, database_name: str, asked: Profile, subject: str, lifetime_s: int, generation: int = 0
     ) -> DatabaseToken:
-        """A new token that opens this database only; `subject` says for whom."""
+        """A new token that opens this database only; `subject` says for whom it is minted."""
         profile = narrowed(asked, self._most)
         issued_at = int(self._now())
         expires_at = issued_at + lifetime_s
@@ -107,10 +107,10 @@ class TokenSigner:
 
 
 class TokenVerifier:
-    """Implements `Verifier`. A token seen before costs microseconds; it still expires on time.
+    """Implements `Verifier`. A token seen before costs microseconds, and still expires on time.
 
-    Whatever a token says, it has the profile `most` at most: who narrows the setting need not wait for tokens to end.
-    For one thread, the event loop's.
+    Whatever a token says, its profile is at most `most`: an operator who narrows the setting need not wait for tokens
+    to expire. For the event loop's thread.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class TokenVerifier:
         self._public_key = public_key
         self._most = most
         self._now = now
-        # Keyed by hash: what is kept in memory opens nothing, and looking up compares no secret byte by byte.
+        # Keyed by hash: what is kept in memory opens nothing, and a lookup compares no secret byte by byte.
         self._known: Lru[bytes, _Verified] = Lru(cached)
 
     def verify(self, token: str, database_name: str) -> Grant:
@@ -132,7 +132,7 @@ class TokenVerifier:
 
         Raises:
             BadToken: malformed, forged, expired, or without the claims that bind it to a database.
-            NotFound: valid, but for another database; whether this one exists is not told.
+            NotFound: valid, but for another database; whether this one exists is not revealed.
         """
         verified, digest = self._verified(token)
         profile = verified.profiles.get(database_name)
@@ -184,7 +184,7 @@ def _read(token: str, public_key: Ed25519PublicKey, most: Profile) -> _Verified:
             algorithms=["EdDSA"],  # the header's `alg` chooses nothing: no `none`, no HMAC with the public key
             options={
                 "verify_exp": False,  # checked at each use, on our clock
-                "verify_iat": False,  # as sqld: two machines' clocks differ
+                "verify_iat": False,  # like sqld: two machines' clocks differ
                 "verify_aud": False,
                 "verify_sub": False,
                 "verify_jti": False,
@@ -212,7 +212,7 @@ def _expiry(claims: Mapping[str, Any]) -> float:
 
 
 def _profiles(claims: Mapping[str, Any]) -> Mapping[str, Profile]:
-    """Database name to profile. With `p` present sqld ignores `id` and `a`, so must we."""
+    """Profiles by database name. If `p` is present sqld ignores `id` and `a`, so we must too."""
     narrower = claims.get("profile", "full")
     if not isinstance(narrower, str) or narrower not in PROFILES:
         raise BadToken("the token is not valid: its `profile` claim is none of ours")

@@ -1,4 +1,4 @@
-"""Opens a tenant's file, and looks after the file and its write-ahead log. Blocking."""
+"""Opens a tenant's file, and maintains the file and its write-ahead log. Blocks."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from freehold.providers.names import missing
 from freehold.providers.sqlite.limits import Limits
 from freehold.providers.sqlite.rules import Authorizer, restrict
 
-# The log may outgrow the database while a reader holds on to old pages; past this it is folded back in.
+# The log may outgrow the database while a reader holds old pages; above this size it is checkpointed.
 LOG_TARGET_BYTES = 32_000_000
 PAGE_BYTES = 4096
 # A file of this name beside the database holds the reason why it is suspended.
@@ -20,7 +20,7 @@ _BUSY_LIMIT_S = 5.0
 
 
 def open_connection(path: Path, limits: Limits, authorizer: Authorizer, *, read_only: bool) -> apsw.Connection:
-    """A connection under the rules. The file must exist.
+    """Open a connection under the rules. The file must exist.
 
     Raises:
         NotFound: no such file.
@@ -38,7 +38,7 @@ def _open(path: Path, limits: Limits, authorizer: Authorizer, *, read_only: bool
     connection = apsw.Connection(str(path), flags=flags, statementcachesize=_CACHED_STATEMENTS)
     try:
         connection.set_busy_timeout(busy_ms(limits))
-        # Sorts and temporary results stay in memory, under the limit on all: no file but the tenant's own.
+        # Sorts and temporary results stay in memory, under the overall limit: no file but the tenant's own.
         connection.execute("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1000; PRAGMA synchronous = FULL")
         if not read_only:
             pages = max(limits.database_bytes // PAGE_BYTES, 1)
@@ -59,7 +59,7 @@ def log_bytes(path: Path) -> int:
 
 
 def fold_log(connection: apsw.Connection, limits: Limits) -> None:
-    """Write the log back into the file and empty it, unless someone still reads old pages."""
+    """Write the log back into the file and empty it, unless a reader still uses old pages."""
     connection.set_busy_timeout(0)
     try:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -70,7 +70,7 @@ def fold_log(connection: apsw.Connection, limits: Limits) -> None:
 
 
 def busy_ms(limits: Limits) -> int:
-    """How long to wait for a lock: less than a statement may take, so that the answer says what was wrong."""
+    """How long to wait for a lock: less than a statement's limit, so that the error names the lock."""
     return int(min(limits.statement_s * 0.8, _BUSY_LIMIT_S) * 1000)
 
 
@@ -85,7 +85,7 @@ def identity_of(path: Path) -> tuple[int, int]:
 
 
 def mark_of(path: Path) -> Path:
-    """The file that is there while this database is suspended."""
+    """The file that exists while this database is suspended."""
     return path.with_name(path.name + MARK)
 
 

@@ -1,4 +1,4 @@
-"""A SQLite file that is not a tenant's, as a target under the same rules as theirs: a copy, or a scratch database."""
+"""A SQLite file that is not a tenant's, as a target under the same rules: a copy, or a scratch database."""
 
 import asyncio
 import tempfile
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 _FILE_S = 600.0
 _SCRATCH_S = 60.0
-# Twice the time, for what counts is `FileTarget`'s timer. A file may be far larger than any tenant's.
+# Twice the time, since `FileTarget`'s timer is decisive. A file may be far larger than any tenant's.
 _FILE = Limits(statement_s=2 * _FILE_S, request_s=2 * _FILE_S, database_bytes=2**40, result_bytes=32_000_000)
 _SCRATCH = Limits(statement_s=2 * _SCRATCH_S, request_s=2 * _SCRATCH_S, result_bytes=32_000_000)
 
@@ -30,8 +30,8 @@ _SCRATCH = Limits(statement_s=2 * _SCRATCH_S, request_s=2 * _SCRATCH_S, result_b
 class FileTarget:
     """Implements `Target` on one connection, one call at a time. Open it with `create`, `read` or `scratch`.
 
-    What takes longer than `limit_s` raises `too_slow`: a statement without end would keep the process from ending.
-    With `blocks` all is done on the calling thread.
+    A call that takes longer than `limit_s` raises `too_slow`: an endless statement would keep the process from ending.
+    With `blocks` everything runs on the calling thread.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class FileTarget:
 
     @classmethod
     async def create(cls, path: Path) -> "FileTarget":
-        """A new, empty file; one that is there is replaced."""
+        """A new, empty file; an existing one is replaced."""
         return cls(await asyncio.to_thread(_create, path, _FILE), _FILE, _FILE_S, _slow_file)
 
     @classmethod
@@ -59,16 +59,16 @@ class FileTarget:
         """An existing file, for reading only.
 
         Raises:
-            NotFound, ProviderUnavailable: there is none, or it cannot be opened.
+            NotFound, ProviderUnavailable: it does not exist, or cannot be opened.
         """
         session = await asyncio.to_thread(Session, path, _FILE, read_only=True)
         return cls(session, _FILE, _FILE_S, _slow_file)
 
     @classmethod
     def scratch(cls, path: Path, *, limit_s: float = _SCRATCH_S) -> "FileTarget":
-        """A new, empty file to try migrations on. Blocking, as all calls on it are.
+        """A new, empty file to try migrations on. It and all calls on it block.
 
-        What takes longer than `limit_s` raises `SnapshotUnfit`.
+        A call that takes longer than `limit_s` raises `SnapshotUnfit`.
         """
 
         def too_slow() -> SnapshotUnfit:
@@ -77,7 +77,7 @@ class FileTarget:
         return cls(_create(path, _SCRATCH), _SCRATCH, limit_s, too_slow, blocks=True)
 
     async def run(self, batches: Sequence[Batch]) -> list[BatchResult]:
-        """Run the batches as `Target` says."""
+        """Run the batches as `Target` specifies."""
         return await self._do(lambda: self._run(batches))
 
     async def finish(self) -> None:
@@ -93,7 +93,7 @@ class FileTarget:
         return work() if self._blocks else await asyncio.to_thread(work)
 
     def _run(self, batches: Sequence[Batch]) -> list[BatchResult]:
-        """Run them in order, and leave the connection as new."""
+        """Run them in order, and reset the connection."""
         self._session.start_request(self._limits)
         pipeline = Pipeline(self._session, {}, Budget(self._limits.result_bytes))
         timer = threading.Timer(self._limit_s, self._session.alarm.cancel, [self._too_slow()])
@@ -108,7 +108,7 @@ class FileTarget:
 
 @asynccontextmanager
 async def open_file(path: Path) -> AsyncIterator[FileTarget]:
-    """The file, for reading only. Raises `BadBackup` when it is none."""
+    """The file, for reading only. Raises `BadBackup` if it is not a database."""
     try:
         target = await FileTarget.read(path)
     except (NotFound, ProviderUnavailable) as error:
@@ -121,7 +121,7 @@ async def open_file(path: Path) -> AsyncIterator[FileTarget]:
 
 @asynccontextmanager
 async def local_scratch() -> AsyncIterator[Target]:
-    """A new empty database, gone at the end. Blocking, as all calls on it are."""
+    """A new empty database, removed at the end. It and all calls on it block."""
     with tempfile.TemporaryDirectory(prefix="freehold-") as folder:
         target = FileTarget.scratch(Path(folder) / "scratch.db")
         try:

@@ -6,7 +6,7 @@ from freehold.providers.failures import SqlFailure, megabytes
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What one tenant may use. Times in seconds, sizes in bytes. What is our own work need not take turns."""
+    """What one tenant may use. Times are in seconds, sizes in bytes. Our own work need not take turns."""
 
     statement_s: float = 5.0
     request_s: float = 30.0
@@ -17,14 +17,14 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Budget:
-    """How much may still go into one answer."""
+    """The size that one answer may still grow by."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._left = limit_bytes
 
     def spend(self, size_bytes: int) -> None:
-        """Count what goes into the answer.
+        """Count a part of the answer.
 
         Raises:
             SqlFailure: it would be larger than the limit.
@@ -38,7 +38,7 @@ class Budget:
 
 
 class EngineLimits(Struct, frozen=True, kw_only=True):
-    """What the process may use for all tenants together, and each tenant at once."""
+    """What the process may use for all tenants together, and for each tenant at a time."""
 
     threads: int = 64
     connections: int = 256

@@ -63,9 +63,9 @@ _NOTHING = StmtResult()
 
 
 class Rights(Struct, frozen=True):
-    """What a client may do: as the token's profile says, and besides it what the registry says of the schema.
+    """What a client may do: what the token's profile allows, and the registry's own changes of the schema.
 
-    `is_of_registry` may wait. It is asked only about batches that the profile does not cover.
+    `is_of_registry` may block. It is called only for batches that the profile does not cover.
     """
 
     profile: Profile
@@ -73,7 +73,7 @@ class Rights(Struct, frozen=True):
 
 
 def rights_of(grant: Grant, registry: RegistryBatches) -> Rights:
-    """To be called on the event loop, to be asked in another thread."""
+    """The rights of a grant. Call it on the event loop; the result is used in another thread."""
     if grant.access_level == "read_only":
         return Rights(grant.profile, _is_none)
     loop = asyncio.get_running_loop()
@@ -90,15 +90,15 @@ def rights_of(grant: Grant, registry: RegistryBatches) -> Rights:
 
 
 def _is_none(_batch: Batch) -> bool:
-    """With a token for reading the registry's batches do not pass either."""
+    """With a read-only token, not even the registry's batches are allowed."""
     return False
 
 
 class Pipeline:
-    """Runs the requests of one stream. `stored_sql` is the stream's and lives as long as it does.
+    """Runs the requests of one stream. `stored_sql` belongs to the stream and lives as long.
 
-    Without `rights` they are Freehold's own; with `is_ours` they come from our own code, which sends one statement in
-    each text.
+    Without `rights` they are Freehold's own; with `is_ours` they come from our own code, which sends one statement per
+    text.
     """
 
     def __init__(
@@ -141,9 +141,9 @@ class Pipeline:
         return self._session.execute(sql, _bindings(stmt), self._budget, want_rows=stmt.want_rows)
 
     def batch(self, batch: Batch) -> BatchResult:
-        """Run the steps whose conditions hold; none, if one of them needs another profile than the token has.
+        """Run the steps whose conditions hold; none if one of them needs a wider profile than the token has.
 
-        Official clients take the refusal of a whole batch better than that of a step that they do not look at.
+        Official clients handle the refusal of a whole batch better than that of a step that they do not check.
 
         Raises:
             ProfileNeeded, RefusedSql: nothing ran.
@@ -159,7 +159,7 @@ class Pipeline:
             return self._batch(batch)
 
     def _refusal(self, batch: Batch) -> Forbidden | None:
-        """Why the batch may not run unless it is the registry's. What no profile would allow is left to its step."""
+        """Why the batch may not run unless it is the registry's. What no profile allows is refused at its step."""
         if self._rights is None:
             return None
         for step in inlined(batch, self._stored_sql).steps:
@@ -233,7 +233,7 @@ class Pipeline:
 
     def _describe(self, sql: str) -> DescribeResult:
         found = self._session.describe(sql)
-        # The binding gives names without prefix; the text has them with it.
+        # The binding reports names without their prefix, which the text has.
         prefixed = {sql[start + 1 : end]: sql[start:end] for start, end in reversed(variables(sql))}
         return DescribeResult(
             params=[DescribeParam(name and prefixed.get(name, name)) for name in found.names],
@@ -257,7 +257,7 @@ def cursor_entries(result: BatchResult) -> list[CursorEntry]:
 
 
 def _check_count(entries: Sequence[object], what: str, of_what: str) -> None:
-    """Each has an entry in the answer, even when it is an error: many small ones would make it huge."""
+    """Limit the number of entries: each has a part in the answer, even as an error, and many small ones add up."""
     if len(entries) > _MAX_ENTRIES:
         raise InvalidInput(f"a {what} may have {_MAX_ENTRIES} {of_what}; send the rest in another")
 

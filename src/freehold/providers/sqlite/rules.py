@@ -1,4 +1,4 @@
-"""What strangers' SQL may do on a connection: an authorizer, limits and switches, each enough on its own for most.
+"""What clients' SQL may do on a connection: an authorizer, limits and switches, each mostly sufficient on its own.
 
 Nothing here trusts the text of the SQL: SQLite tells the authorizer what a statement would do, at every level of
 views, triggers and table functions.
@@ -30,8 +30,8 @@ _WRITES = _ROWS | frozenset(
         *(apsw.SQLITE_CREATE_VTABLE, apsw.SQLITE_DROP_VTABLE),
     }
 )
-# ALTER TABLE ... RENAME looks for views and triggers of temporary kind too. Nobody can name this table in an
-# UPDATE of their own: the defensive switch refuses that.
+# ALTER TABLE ... RENAME also looks for temporary views and triggers. No client can name this table in an UPDATE of
+# its own: the defensive switch refuses that.
 _RENAMING = (apsw.SQLITE_UPDATE, "sqlite_temp_master")
 _LIMITS = {
     apsw.SQLITE_LIMIT_ATTACHED: 0,
@@ -42,7 +42,7 @@ _LIMITS = {
     apsw.SQLITE_LIMIT_COMPOUND_SELECT: 500,
     apsw.SQLITE_LIMIT_VDBE_OP: 5_000_000,
     apsw.SQLITE_LIMIT_FUNCTION_ARG: 200,
-    # One LIKE cannot be interrupted, and takes as long as its text times its pattern.
+    # LIKE cannot be interrupted, and its time is the product of the lengths of its text and its pattern.
     apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 250,
     apsw.SQLITE_LIMIT_TRIGGER_DEPTH: 32,
     apsw.SQLITE_LIMIT_VARIABLE_NUMBER: 32_766,
@@ -63,8 +63,8 @@ _SWITCHES = {
 class Authorizer:
     """Answers SQLite's questions about one connection. `refusal` says why the last statement was refused.
 
-    `profile` is the token's that statements come with, None for what is Freehold's own. It is looked at when a
-    statement is prepared: one prepared for someone else must not be found again.
+    `profile` is that of the statements' token, None for Freehold's own. It is checked when a statement is prepared, so
+    one prepared for someone else must not be reused.
     """
 
     def __init__(self, *, read_only: bool) -> None:
@@ -73,16 +73,16 @@ class Authorizer:
         self.profile: Profile | None = "none"
         self.refusal: str | None = None
         self.write_was_refused = False
-        self.defers = False  # foreign keys: that lasts until the next transaction ends, whoever's it is
+        self.defers = False  # foreign keys: it lasts until the next transaction ends, whoever's that is
 
     def forget(self) -> None:
-        """Before each statement: nothing is refused yet."""
+        """Forget the last refusal, before each statement."""
         self.refusal = None
         self.write_was_refused = False
 
     @contextlib.contextmanager
     def our_own(self) -> Iterator[None]:
-        """Let the statements inside pass: they are ours, not a stranger's."""
+        """Allow the statements inside: they are ours, not a client's."""
         self._is_ours = True
         try:
             yield
@@ -115,7 +115,7 @@ class Authorizer:
         return self._refuse_write() if self._read_only else self._reason_of_profile(action, first, second)
 
     def _reason_of_profile(self, action: int, first: str, second: str | None) -> str | None:
-        """The text was looked at before; here what it could not show: triggers, and tables made beside others."""
+        """Why the profile does not allow what the text could not show: triggers, and tables created beside others."""
         if self.profile is None:
             return None
         names = (first,) if action == apsw.SQLITE_UPDATE else (first, second or "")  # else the column's
@@ -155,7 +155,7 @@ def _words(action: int) -> str:
 
 
 def restrict(connection: apsw.Connection, authorizer: Authorizer) -> None:
-    """Put a new connection under the rules, before any stranger's SQL."""
+    """Put a new connection under the rules, before any client's SQL."""
     for limit, value in _LIMITS.items():
         connection.limit(limit, value)
     for switch, on in _SWITCHES.items():

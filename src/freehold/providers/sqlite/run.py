@@ -1,4 +1,4 @@
-"""One statement, or a sequence of them, on its way through SQLite."""
+"""Runs one statement, or a sequence of them, in SQLite."""
 
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Protocol
@@ -31,7 +31,7 @@ class Description(Struct, frozen=True):
 
 
 class Runner(Protocol):
-    """What a run asks of the session that it is a part of."""
+    """What a run needs from its session."""
 
     @property
     def alarm(self) -> StatementTimeout: ...
@@ -45,7 +45,7 @@ class Runner(Protocol):
 
 
 class Run:
-    """One statement (or a sequence) on its way through a cursor."""
+    """One statement (or a sequence) that runs on a cursor."""
 
     def __init__(
         self,
@@ -71,14 +71,14 @@ class Run:
         self.is_explain = False
 
     def rows(self) -> Generator[Sequence[Native], None, None]:
-        """Run it and give the rows; every error is one of ours."""
+        """Run it and yield the rows; every error is one of ours."""
         cursor, self._sql = self._session.start(self._sql)
         cursor.exec_trace = self._before_each
         alarm = self._session.alarm
         alarm.arm()
         try:
             bindings = _NO_BINDINGS if self._bindings is None else self._bindings or None
-            # A PRAGMA may act while it is prepared, so a prepared one must not be found again.
+            # A PRAGMA may act while it is prepared, so a prepared one must not be reused.
             is_alone = not self._is_sequence and self._about.verb != "pragma"
             can_cache = is_alone and self._session.may_keep(self._sql)
             cursor.execute(self._sql, bindings, can_cache=can_cache)
@@ -101,7 +101,7 @@ class Run:
                 raise failure from error
 
     def fail(self) -> None:
-        """Undo a statement with RETURNING whose rows could not be given: SQLite changes all before the first row."""
+        """Undo a statement with RETURNING whose rows could not be returned: SQLite changes all before the first row."""
         if self._has_savepoint and not self._session.is_autocommit:
             self._session.run_ours(_UNDO)
 

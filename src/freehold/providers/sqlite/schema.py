@@ -1,11 +1,10 @@
-"""What is known of a file's schema, by which statements are judged; shared by all connections of this process to it.
+"""The known facts about a file's schema, by which statements are judged; shared by this process's connections to it.
 
-Asking SQLite for the schema's version takes a transaction of its own, as long as a short statement takes in all. So
-what one connection has found out holds for the others too, until something here changes the schema: that is known
-exactly, from before it begins until its transaction is over. Another process (a migration, a client of another
-gateway) changes it unseen, so the version is asked again after a moment. Statements fall into such a moment anyhow,
-between the question and their own snapshot; and what one can do in it is bounded, as each view was judged when it was
-made.
+Reading the schema's version from SQLite takes a transaction of its own, as long as a whole short statement. So what
+one connection has found out holds for the others too, until something here changes the schema: that is known exactly,
+from before it begins until its transaction is over. Another process (a migration, a client of another gateway)
+changes it unseen, so the version is read again after a moment. There is such a gap anyway, between reading the version
+and a statement's own snapshot; and its effect is bounded, as each view was judged when it was created.
 """
 
 import threading
@@ -24,7 +23,7 @@ _TRUSTED_S = 0.05
 
 
 class Found(NamedTuple):
-    """The facts of a schema that was committed with this version, as of a moment of `time.monotonic`."""
+    """The facts of a schema committed with this version, as of a time of `time.monotonic`."""
 
     version: int
     facts: Facts
@@ -32,9 +31,9 @@ class Found(NamedTuple):
 
 
 class FileSchema:
-    """What the connections to one file share. To be used from any thread.
+    """What the connections to one file share. Usable from any thread.
 
-    `changes` is how often something here began or ceased to change the schema.
+    `changes` counts how often something here began or stopped changing the schema.
     """
 
     __slots__ = ("__weakref__", "_lock", "_trusted_until", "_under_way", "changes", "found")
@@ -48,24 +47,24 @@ class FileSchema:
 
     @property
     def is_known(self) -> bool:
-        """Whether what was found is what is committed now; else it must be read."""
+        """Whether the found facts are those committed now; otherwise they must be read."""
         return time.monotonic() < self._trusted_until
 
     def learn(self, found: Found, changes: int) -> None:
-        """This was read when there had been this many `changes`."""
+        """Keep facts that were read after this many `changes`."""
         with self._lock:
             if found.asked_at < self.found.asked_at:
-                return  # someone else has read it since
+                return  # another connection has read it since
             self.found = found
             if changes == self.changes and not self._under_way:
                 self._trusted_until = found.asked_at + _TRUSTED_S
 
     def begin_change(self) -> None:
-        """A connection may change the schema from now on."""
+        """Note that a connection may change the schema from now on."""
         self._note(+1)
 
     def end_change(self) -> None:
-        """That connection's transaction is over."""
+        """Note that this connection's transaction is over."""
         self._note(-1)
 
     def _note(self, more: int) -> None:
@@ -80,7 +79,7 @@ _schemas: WeakValueDictionary[tuple[int, int], FileSchema] = WeakValueDictionary
 
 
 def schema_of(identity: tuple[int, int]) -> FileSchema:
-    """The one that all connections to this file have, for as long as one of them is there."""
+    """The object that all connections to this file share, for as long as one of them exists."""
     with _lock:
         found = _schemas.get(identity)
         if found is None:
@@ -89,7 +88,7 @@ def schema_of(identity: tuple[int, int]) -> FileSchema:
 
 
 class KnownSchema:
-    """What one connection knows of its file's schema. `is_changing` says whether its transaction may change it."""
+    """What one connection knows about its file's schema. `is_changing` says whether its transaction may change it."""
 
     def __init__(self, identity: tuple[int, int], connection: apsw.Connection) -> None:
         self.is_changing = False
@@ -101,7 +100,7 @@ class KnownSchema:
     def judge(
         self, sql: str, *, is_autocommit: bool, is_ours: bool, asking: Callable[[], AbstractContextManager[None]]
     ) -> None:
-        """Return if SQLite may be asked to prepare the statement. Our own SQL runs within `asking`.
+        """Return if SQLite may prepare the statement. Our own SQL runs within `asking`.
 
         Raises:
             RefusedSql: views and generated columns make it too large.
@@ -114,7 +113,7 @@ class KnownSchema:
                     self._look()
             self._facts = self._shared.found.facts
         elif self._facts_of != self._shared.changes:
-            # Not before: reading takes the transaction's snapshot before it asks for one.
+            # Not earlier: reading would take the transaction's snapshot before the statement does.
             self._facts_of = self._shared.changes
             with asking():
                 self._facts = self._read()
@@ -127,17 +126,17 @@ class KnownSchema:
                 self._shared.begin_change()
 
     def answerable(self, sql: str) -> str:
-        """The text, or another with the same answer that looks at no view that is too large. Raises `RefusedSql`."""
+        """The text, or another with the same answer that expands no view that is too large. Raises `RefusedSql`."""
         return answerable(sql, self._facts)
 
     def end_change(self) -> None:
-        """No transaction is open: what this connection was changing is done, if it was."""
+        """Note that no transaction is open, so this connection no longer changes the schema."""
         if self.is_changing:
             self.is_changing = False
             self._shared.end_change()
 
     def _look(self) -> None:
-        """Learn what is committed."""
+        """Read the committed schema."""
         changes, asked_at = self._shared.changes, time.monotonic()
         version = self._connection.execute("PRAGMA schema_version").get
         found = self._shared.found
@@ -145,5 +144,5 @@ class KnownSchema:
         self._shared.learn(Found(version, facts, asked_at), changes)
 
     def _read(self) -> Facts:
-        """Views only: SQLite itself guards shadow tables here, in its defensive mode."""
+        """The facts, without shadow tables: SQLite itself protects these here, in its defensive mode."""
         return read_facts(self._connection.execute(FACTS_SQL).fetchall())

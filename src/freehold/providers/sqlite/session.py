@@ -1,4 +1,4 @@
-"""One connection to one tenant's file, and what runs on it. For one worker thread at a time."""
+"""One connection to one tenant's file, and the statements that run on it. For one worker thread at a time."""
 
 import contextlib
 import math
@@ -37,10 +37,10 @@ _BEGIN_WORDS = frozenset({"begin", "transaction", "deferred", "immediate", "excl
 
 
 class Session:
-    """An open connection under the rules. Between two users it is `reset`; if that fails it is closed."""
+    """An open connection under the rules. It is `reset` between two users; if that fails it is closed."""
 
     def __init__(self, path: Path, limits: Limits, *, read_only: bool, is_shared: bool = False) -> None:
-        """Open the database; it is never created. With `is_shared` clients use it too, after each other.
+        """Open the database; it is never created. With `is_shared` clients use it too, one after another.
 
         Raises:
             NotFound: no such file.
@@ -58,13 +58,13 @@ class Session:
         self._in_read_transaction = False
         self._began_at: float | None = None
         self._schema = KnownSchema(self._identity, self._connection)
-        self.is_ours = False  # what runs now is our own code's: it reads tables, and of a schema their columns only
+        self.is_ours = False  # our own code runs now: it reads tables, and of the schema only their columns
         self.alarm = StatementTimeout(self._connection.interrupt, limits.statement_s)
         self._connection.set_progress_handler(self.alarm.take_turn, LOOK_EVERY_STEPS)
 
     @property
     def profile(self) -> Profile | None:
-        """The profile of the token that asks now; None for what is Freehold's own, at the start `none`."""
+        """The profile of the current token; None for Freehold's own work, initially `none`."""
         return self._authorizer.profile
 
     @profile.setter
@@ -73,7 +73,7 @@ class Session:
 
     @contextlib.contextmanager
     def of_the_registry(self) -> Iterator[None]:
-        """Let what is inside pass whatever the profile: it is exactly what the registry's migrations are."""
+        """Allow the statements inside whatever the profile: they are exactly the registry's migrations."""
         profile, self.profile = self.profile, None
         try:
             yield
@@ -81,7 +81,7 @@ class Session:
             self.profile = profile
 
     def may_keep(self, sql: str) -> bool:
-        """Whether the statement may be found again as it is prepared now, by whoever sends the same text."""
+        """Whether the statement, as prepared now, may be reused by anyone who sends the same text."""
         return not (self._is_shared and self.profile is None) and not is_beyond_rows(sql)
 
     # What runs on it -------------------------------------------------------------------------------
@@ -90,8 +90,8 @@ class Session:
         """Run one statement.
 
         Raises:
-            SqlFailure: it failed, in the words of SQLite or of our limits.
-            FreeholdError: the request was cancelled, or an argument cannot be used.
+            SqlFailure: it failed; the message is SQLite's or that of our limits.
+            FreeholdError: the request was cancelled, or an argument is not usable.
         """
         began = time.perf_counter()
         about = outline(sql)
@@ -125,7 +125,7 @@ class Session:
         )
 
     def perform(self, sql: str, bindings: Bindings) -> None:
-        """Run a statement of our own code whose rows nobody wants: the same rules, and nothing found out about it.
+        """Run a statement of our own code without returning rows: the same rules, but nothing is learned about it.
 
         It must be one statement with all its values.
 
@@ -135,7 +135,7 @@ class Session:
         _guard(sql)
         if may_change_schema(sql):
             self._judge(sql)
-        if self.is_autocommit:  # else that was looked at when the transaction began
+        if self.is_autocommit:  # otherwise that was checked when the transaction began
             self._check_open()
             self.check_log()
         self._authorizer.forget()
@@ -150,7 +150,7 @@ class Session:
             self._settle()
 
     def run_all(self, sql: str) -> None:
-        """Run statements separated by `;` up to the first error; what went before it stays.
+        """Run statements separated by `;` up to the first error; those before it keep their effect.
 
         Raises:
             SqlFailure, FreeholdError: as `execute`.
@@ -180,7 +180,7 @@ class Session:
 
     @property
     def transaction_since(self) -> float:
-        """When the transaction that is open began, as far as is known; without one, never."""
+        """When the open transaction began, as far as is known; never (infinity) without one."""
         if self.is_autocommit:
             self._began_at = None
             return math.inf
@@ -189,13 +189,13 @@ class Session:
         return self._began_at
 
     def start_request(self, limits: Limits) -> None:
-        """A request comes in; its limits count from now."""
+        """Start the limits of a new request."""
         if limits is not self._limits:
             self._limits = limits
             self._connection.set_busy_timeout(busy_ms(limits))
         self.alarm.start_request(limits.statement_s, limits.request_s, takes_turns=limits.takes_turns)
 
-    # Its life ----------------------------------------------------------------------------------------
+    # Lifecycle ---------------------------------------------------------------------------------------
 
     def check_file(self) -> bool:
         """Whether the file is still the one that was opened: another process may have deleted or replaced it.
@@ -206,7 +206,7 @@ class Session:
         return identity_of(self.path) == self._identity
 
     def reset(self) -> bool:
-        """Make it as new for the next user; False means that it must be closed."""
+        """Return it to its initial state for the next user; False means that it must be closed."""
         try:
             if self._connection.in_transaction:
                 self.run_ours("ROLLBACK")
@@ -225,14 +225,14 @@ class Session:
         return not self._connection.in_transaction
 
     def close(self) -> None:
-        """Close the connection. The last one on a database folds the log into the file."""
+        """Close the connection. The last one to a database writes the log back into the file."""
         self._connection.close(True)
         self._schema.end_change()
 
     # Inside ------------------------------------------------------------------------------------------
 
     def _begin(self, sql: str, about: Outline) -> str:
-        """libSQL's `BEGIN READONLY` in SQLite's words; and a reader's BEGIN never takes the write lock."""
+        """BEGIN for SQLite, which does not know libSQL's `BEGIN READONLY`; a reader's never takes the write lock."""
         if not about.begin_words <= _BEGIN_WORDS:
             return sql
         if "readonly" in about.begin_words:
@@ -243,7 +243,7 @@ class Session:
         return "BEGIN" if self.read_only else sql
 
     def _settle(self) -> None:
-        """After each statement: what is to be done when a transaction is over, if one is."""
+        """Clean up after a statement if it has ended a transaction."""
         if (self._in_read_transaction or self._schema.is_changing) and self.is_autocommit:
             self._schema.end_change()
             if self._in_read_transaction:
@@ -255,10 +255,10 @@ class Session:
             self._connection.execute(f"PRAGMA query_only = {int(on)}")
 
     def check_log(self) -> None:
-        """Before a write: the log may not fill the disk, whatever transactions hold it.
+        """Check before a write that the log does not fill the disk, whatever transactions hold it.
 
         Raises:
-            SqlFailure: it has reached its limit.
+            SqlFailure: the log has reached its limit.
         """
         limit = self._limits.database_bytes + 2 * LOG_TARGET_BYTES
         if log_bytes(self.path) <= limit:
@@ -272,7 +272,7 @@ class Session:
         )
 
     def failure_of(self, error: Exception) -> Exception:
-        """What to tell the client about an error of SQLite or of its binding."""
+        """The client's error for an error of SQLite or of its binding."""
         if self._authorizer.write_was_refused or (self.read_only and isinstance(error, apsw.ReadOnlyError)):
             refused = reading_only()
             return SqlFailure(str(refused), code_of(refused))
@@ -292,8 +292,8 @@ class Session:
         return SqlFailure(f"the database would grow over its limit of {limit}; delete data first", "SQLITE_FULL")
 
     def start(self, sql: str) -> tuple[apsw.Cursor, str]:
-        """A cursor for the next statements, with all that is kept about the last ones forgotten; and what to run on
-        it: the text, or what answers it without views that are too large."""
+        """A cursor for the next statements, after forgetting the last ones, and the SQL to run on it: the text, or one
+        with the same answer that expands no view that is too large."""
         _guard(sql)
         self._require_profile(sql)
         self._check_open()
@@ -316,7 +316,7 @@ class Session:
             raise SqlFailure(str(error), code_of(error))
 
     def _judge(self, sql: str) -> None:
-        """Raise if the schema makes the statement larger than SQLite may be asked to prepare."""
+        """Raise if the schema makes the statement too large to be prepared by SQLite."""
         try:
             self._schema.judge(sql, is_autocommit=self.is_autocommit, is_ours=self.is_ours, asking=self._asking)
         except RefusedSql as error:
@@ -334,7 +334,7 @@ class Session:
             self.alarm.disarm()
 
     def _check_open(self) -> None:
-        """Another process may suspend the database at any time, so that each statement looks: 2 µs."""
+        """Raise if the database is suspended. Any process may do that at any time, so each statement checks: 2 µs."""
         if os.path.exists(self._mark):  # noqa: PTH110 - hot path
             with contextlib.suppress(OSError):
                 reason = Path(self._mark).read_text()

@@ -1,4 +1,4 @@
-"""Ends a statement from outside: when its time is over, when memory runs short, or when nobody waits any more."""
+"""Ends a statement from outside: when it exceeds its time, when memory runs short, or when nobody waits for it."""
 
 import contextlib
 import os
@@ -10,19 +10,19 @@ from collections.abc import Callable
 from freehold.errors import FreeholdError
 from freehold.providers.failures import SqlFailure
 
-# A statement that has run for so long takes turns with the others, so long each. What most apps ask is over before.
+# A statement that has run for this long takes turns with the others, each of this length. Most apps' never do.
 _LONG_S = 0.02
 _TURN_S = 0.02
-# Some functions look neither left nor right, and whoever is in one gives no place back: nobody waits longer for it.
+# Some functions cannot be interrupted, and a statement inside one gives no place back: nobody waits longer for it.
 _PATIENCE_S = 1.0
-# Steps of SQLite's machine between two looks at the clock: about a millisecond.
+# Steps of SQLite's virtual machine between two checks of the clock: about a millisecond.
 LOOK_EVERY_STEPS = 50_000
 
 
 class StatementTimeout:
-    """Guards what one connection runs. The worker arms and disarms it; the event loop rings it.
+    """Limits what one connection runs. The worker arms and disarms it; the event loop triggers it.
 
-    The lock makes sure that a ring meets the statement it was meant for, never the next one.
+    The lock ensures that it stops the statement that was meant, never the next one.
     """
 
     def __init__(self, interrupt: Callable[[], None], statement_limit_s: float) -> None:
@@ -40,7 +40,7 @@ class StatementTimeout:
         self._turn_end = 0.0
 
     def start_request(self, statement_limit_s: float, request_limit_s: float, *, takes_turns: bool = True) -> None:
-        """A new request: its limits count from now."""
+        """Start the limits of a new request."""
         with self._lock:
             self._takes_turns = takes_turns
             self._statement_limit_s = statement_limit_s
@@ -50,7 +50,7 @@ class StatementTimeout:
             self._failure = None
 
     def arm(self) -> None:
-        """A statement starts.
+        """Note that a statement starts.
 
         Raises:
             SqlFailure: the request has used up its time.
@@ -67,7 +67,7 @@ class StatementTimeout:
             self._end = min(now + self._statement_limit_s, self._request_end)
 
     def disarm(self) -> None:
-        """The statement is over."""
+        """Note that the statement has ended."""
         with self._lock:
             self._started_at = None
         if self._has_turn:
@@ -75,7 +75,7 @@ class StatementTimeout:
             TURNS.give()
 
     def take_turn(self) -> bool:
-        """Wait until it is this statement's turn, if it takes long. In its thread; True would end the statement."""
+        """Wait until it is this statement's turn, if it takes long. In its thread; returning True would end it."""
         now, started_at = time.monotonic(), self._started_at
         if started_at is None or not self._takes_turns or now - started_at < _LONG_S:
             return False
@@ -89,7 +89,7 @@ class StatementTimeout:
         return False
 
     def check_time(self, now: float) -> float:
-        """Interrupt the statement if its time is over; returns how long it has run (0 when none does)."""
+        """Interrupt the statement if it has exceeded its time; returns how long it has run, 0 if none runs."""
         with self._lock:
             if self._started_at is None:
                 return 0.0
@@ -99,7 +99,7 @@ class StatementTimeout:
             return now - self._started_at
 
     def overdue_s(self, now: float) -> float:
-        """For how long the statement has gone on after it was to end; 0 when it may still run, or none does."""
+        """How long the statement has run on after it should have ended; 0 if it may still run, or none does."""
         with self._lock:
             return 0.0 if self._started_at is None else max(now - self._end, 0.0)
 
@@ -111,7 +111,7 @@ class StatementTimeout:
                 self._interrupt()
 
     def cancel(self, reason: FreeholdError) -> None:
-        """End the whole request: the statement that runs, and all that would follow."""
+        """End the whole request: the running statement and all that would follow."""
         with self._lock:
             self._cancelled = reason
             if self._started_at is not None:
@@ -133,15 +133,14 @@ class StatementTimeout:
         return SqlFailure(f"{what} was stopped: it ran longer than {limit_s:g} s", "QUERY_TIMEOUT")
 
 
-# Turns for statements that take long: as many run at once as there are cores, the others sleep meanwhile.
+# Turns for statements that take long: as many run at a time as there are cores, the others sleep meanwhile.
 #
-# Threads of a lower priority are not enough. A hundred of them leave the event loop a hundredth of a core, and
-# whoever holds the interpreter's lock when its time slice is over keeps everyone waiting until it gets the next
-# one.
+# Threads of a lower priority are not enough. A hundred of them leave the event loop a hundredth of a core, and a
+# thread that holds the interpreter lock when its time slice ends keeps everyone waiting until it gets the next one.
 
 
 class Turns:
-    """Places that are given in the order of asking. To be used from any thread."""
+    """Places that are given in the order of requests. Usable from any thread."""
 
     def __init__(self, places: int) -> None:
         self._free = places
@@ -166,7 +165,7 @@ class Turns:
             return True  # it was given just then
 
     def give(self) -> None:
-        """Give the place back, to whoever waits for longest."""
+        """Give the place back, to the one that has waited for longest."""
         with self._lock:
             if self._waiting:
                 self._waiting.popleft().release()
@@ -175,7 +174,7 @@ class Turns:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 

@@ -1,4 +1,4 @@
-"""Hrana's values and SQLite's, both ways."""
+"""Converts Hrana's values to SQLite's and back."""
 
 import binascii
 import math
@@ -17,10 +17,10 @@ _CELL_BYTES = 24  # of JSON around each value
 
 
 def to_native(value: Value) -> Native:
-    """A value as SQLite binds it.
+    """The value to bind in SQLite.
 
     Raises:
-        InvalidInput: an integer beyond 64 bits, or a blob that is not base64.
+        InvalidInput: an integer has more than 64 bits, or a blob is not base64.
     """
     match value:
         case Text(value=text):
@@ -40,7 +40,7 @@ def to_natives(values: Sequence[Value]) -> list[Native]:
 
 
 def to_native_map(arguments: Sequence[NamedArg]) -> dict[str, Native]:
-    """Arguments by name, without prefix."""
+    """Arguments by name, without the prefix."""
     return {
         argument.name[1:] if argument.name[:1] in {":", "@", "$", "?"} else argument.name: to_native(argument.value)
         for argument in arguments
@@ -48,11 +48,11 @@ def to_native_map(arguments: Sequence[NamedArg]) -> dict[str, Native]:
 
 
 def from_row(row: Sequence[Any]) -> tuple[list[Value], int]:
-    """A row as Hrana's values, and about how many bytes of JSON it makes."""
+    """A row as Hrana's values, and the approximate size of its JSON in bytes."""
     values: list[Value] = []
     size = _CELL_BYTES * len(row)
     for cell in row:
-        kind = type(cell)  # of SQLite's own there are no others
+        kind = type(cell)  # SQLite itself has no other types
         if kind is str:
             values.append(Text(cell))
             size += len(cell)

@@ -1,6 +1,6 @@
-"""Calls of Turso's Platform API: time limits, and the same call again after what may be over in a moment.
+"""Calls of Turso's Platform API, with time limits and retries after failures that may soon be over.
 
-Every call may be repeated: names are chosen before, so that "already exists" and "not found" tell what an earlier
+Every call may be repeated: names are chosen before, so that "already exists" and "not found" show what an earlier
 try has done. Source for what is worth repeating: Turso's command line tool (408, 429, 5xx, no answer).
 """
 
@@ -22,7 +22,7 @@ _TIMEOUT = httpx.Timeout(20.0, connect=5.0)
 _LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10, keepalive_expiry=15.0)
 _AGAIN = frozenset({408, 425, 429})
 _SHOWN_CHARS = 200
-# What nobody can do anything about but whoever runs this service.
+# Failures that only the operator of this service can resolve.
 _REFUSALS = {
     401: "Turso does not accept TURSO_API_TOKEN; make a new one with `turso auth api-tokens mint`",
     402: "Turso wants another plan for this",
@@ -31,7 +31,7 @@ _REFUSALS = {
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer that means something: success, or a refusal that the caller knows. `error` is "" for success."""
+    """A usable answer: success, or a refusal that the caller handles. `error` is "" for success."""
 
     status: int
     body: bytes
@@ -76,7 +76,7 @@ class PlatformApi:
             headers={"authorization": f"Bearer {token}", "user-agent": "freehold"},
             timeout=_TIMEOUT,
             limits=_LIMITS,
-            follow_redirects=False,  # it would carry the token to someone else
+            follow_redirects=False,  # a redirect would carry the token to someone else
             trust_env=False,
             verify=public_tls(),
         )
@@ -84,10 +84,10 @@ class PlatformApi:
     async def call(
         self, method: str, path: str, *, body: object = None, params: Mapping[str, str] | None = None
     ) -> Answer:
-        """One call, repeated until it is answered or time is up.
+        """One call, repeated until it is answered or its time is up.
 
         Raises:
-            ProviderUnavailable: no answer; or `ProviderRefuses`, where only the operator can do something about it.
+            ProviderUnavailable: no answer; or `ProviderRefuses`, if only the operator can resolve it.
         """
         if (pause_s := self._paused_until - time.monotonic()) > self._give_up_s:
             raise ProviderUnavailable(f"Turso's API asked not to be called for another {pause_s:.0f} s")
@@ -101,7 +101,7 @@ class PlatformApi:
             self.failed_at = time.monotonic()
             delay_s = _BACKOFF.delay_s(failures, self._random)
             if reply is not None and (asked_s := retry_after_s(reply.headers)) is not None:
-                delay_s = asked_s + delay_s / 4  # not all of those who were told the same at the same time
+                delay_s = asked_s + delay_s / 4  # so that not all calls with the same answer return at the same time
                 # They all count against one limit, so all calls wait.
                 self._paused_until = max(self._paused_until, time.monotonic() + asked_s)
             if time.monotonic() + delay_s > until:
@@ -116,7 +116,7 @@ class PlatformApi:
     async def _try(
         self, method: str, path: str, body: object, params: Mapping[str, str] | None
     ) -> tuple[httpx.Response | None, str]:
-        """The answer, or None, and what was wrong with it in words."""
+        """The answer or None, and a text that says what was wrong."""
         pause_s = self._paused_until - time.monotonic()
         if pause_s > 0:
             await self._sleep(pause_s * (1 + self._random() / 4))
@@ -124,7 +124,7 @@ class PlatformApi:
             reply = await self._http.request(
                 method,
                 path,
-                # No body where there is nothing to say: an empty one changes what a token may do.
+                # No body if there is nothing to send: an empty one changes what a token may do.
                 content=None if body is None else msgspec.json.encode(body),
                 headers={} if body is None else {"content-type": "application/json"},
                 params=params,
@@ -148,7 +148,7 @@ class PlatformApi:
         raise ProviderUnavailable(f"Turso's API answered with HTTP status {status}: {text}")
 
     def _error_text(self, reply: httpx.Response) -> str:
-        """What the API says is wrong; a page for people says nothing."""
+        """The API's own error message; an HTML page has none."""
         try:
             told = msgspec.json.decode(reply.content, type=dict[str, Any]).get("error", "")
         except msgspec.MsgspecError:
@@ -161,7 +161,7 @@ def _is_worth_repeating(status: int) -> bool:
     return status in _AGAIN or status >= 500
 
 
-# What Turso's Platform API answers, as far as we read it. Source: its OpenAPI description, 2026-06.
+# The answers of Turso's Platform API, as far as we read them. Source: its OpenAPI description, 2026-06.
 
 
 class Parent(msgspec.Struct, frozen=True):
@@ -172,7 +172,7 @@ class Parent(msgspec.Struct, frozen=True):
 
 
 class RemoteDatabase(msgspec.Struct, frozen=True, kw_only=True):
-    """A database as `show` and `list` tell it; `create` tells the first three only."""
+    """A database as in `show` and `list`; `create` returns only the first three fields."""
 
     name: str = msgspec.field(name="Name")
     db_id: str = msgspec.field(name="DbId")
@@ -214,7 +214,7 @@ Form = TypeVar("Form")
 
 
 def decoded(body: bytes, form: type[Form]) -> Form:
-    """The answer in its form. Raises `ProviderUnavailable` if it has another one."""
+    """The decoded answer. Raises `ProviderUnavailable` if it does not have this form."""
     try:
         return msgspec.json.decode(body, type=form)
     except msgspec.MsgspecError as error:

@@ -1,4 +1,4 @@
-"""The databases of one group as Turso's Platform API shows them, and what was seen of each lately."""
+"""The databases of one group as Turso's Platform API shows them, and the last state seen of each."""
 
 import asyncio
 import re
@@ -18,11 +18,11 @@ from freehold.providers.turso.api import (
 )
 from freehold.tenants.types import Database
 
-# A host name as Turso gives them; the local twin's may have a port and a path.
+# A host name of Turso's form; the local twin's may have a port and a path.
 _HOSTNAME = re.compile(r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9/-]*)?", re.IGNORECASE)
 _KNOWN = 50_000
 _SHOWN_GROUPS = 5
-# While something is not there yet.
+# While something does not exist yet.
 POLLS = Backoff(base_s=0.05, cap_s=1.0, steady=1.0)
 
 
@@ -53,7 +53,7 @@ class RemoteDatabases:
         return found
 
     async def eventually(self, database_name: str, limit_s: float) -> RemoteDatabase | None:
-        """A database that is known to exist and may not be shown yet."""
+        """A database that is known to exist but may not be shown yet."""
         until = time.monotonic() + limit_s
         tries = 0
         while (found := await self.show(database_name)) is None and time.monotonic() < until:
@@ -62,21 +62,21 @@ class RemoteDatabases:
         return found
 
     async def names(self) -> AsyncIterator[Sequence[str]]:
-        """The names of all databases in our group, a page at a time."""
+        """The names of all databases in our group, one page at a time."""
         params = {"group": self._group}
         while True:
             answer = await self._api.call("GET", self.path, params=params)
             if not answer.is_done:
                 raise ProviderUnavailable(f"Turso did not list databases: {answer.error}")
             page = decoded(answer.body, DatabasesAnswer)
-            # Should the filter be ignored: what is in another group is not ours.
+            # In case the filter is ignored: databases in another group are not ours.
             yield [each.name for each in page.databases or () if each.group in {"", self._group}]
             if page.pagination is None or not page.pagination.next:
                 return
             params = {"group": self._group, "cursor": page.pagination.next}
 
     async def require_group(self) -> None:
-        """Return when Turso has our group. Raises `ProviderRefuses`, which names those that it has."""
+        """Return if Turso has our group. Raises `ProviderRefuses`, which names the groups that exist."""
         answer = await self._api.call("GET", self._group_path)
         if not answer.is_done:
             raise ProviderRefuses(
@@ -94,31 +94,31 @@ class RemoteDatabases:
         return f"there are {', '.join(names[:_SHOWN_GROUPS])}{more}"
 
     def remember(self, found: RemoteDatabase) -> None:
-        """It is there now."""
+        """Note that the database exists."""
         known = self._known.get(found.name)
         if known is not None and known[0].db_id != found.db_id:
             self._forget_tokens(found.name)  # created again: tokens of the one before are invalid
         self._known[found.name] = (found, time.monotonic())
 
     def forget(self, database_name: str) -> None:
-        """It is gone, or will be."""
+        """Note that the database is gone, or will be."""
         self._known.pop(database_name, None)
         self._forget_tokens(database_name)
 
     def seen(self, database_name: str) -> RemoteDatabase | None:
-        """The database as it was seen last, if it was."""
+        """The database as it was last seen, or None."""
         known = self._known.get(database_name)
         return None if known is None else known[0]
 
     def seen_within(self, database_name: str, within_s: float) -> Database | None:
-        """The database, if it was seen no longer ago than that."""
+        """The database if it was seen within this time, or None."""
         known = self._known.get(database_name)
         if known is None or known[1] < time.monotonic() - within_s:
             return None
         return self.database_of(known[0])
 
     def database_of(self, found: RemoteDatabase) -> Database:
-        """In our words. Raises `ProviderUnavailable` where its host name is none."""
+        """The database in our words. Raises `ProviderUnavailable` if its host name is not valid."""
         if not _HOSTNAME.fullmatch(found.hostname):
             raise ProviderUnavailable("Turso gave a host name that is none")
         hostname = found.hostname.rstrip("/")

@@ -1,4 +1,4 @@
-"""The `turso` provider: one database a tenant on Turso, made through its Platform API."""
+"""The `turso` provider: one database per tenant on Turso, created through its Platform API."""
 
 import asyncio
 import time
@@ -37,12 +37,12 @@ _JUST_S = 10.0
 class TursoProvider:
     """Implements `DatabaseProvider`. Clients talk to Turso themselves, so there is nothing here for a gateway.
 
-    To be made and used on one event loop; `aclose` ends it. `ready_limit_s` is how long a new database may take
-    until it answers, `most` the widest profile that is handed out, as far as Turso's tokens can tell profiles apart.
+    Create it and use it on one event loop; `aclose` ends it. `ready_limit_s` is how long a new database may take
+    until it answers, `most` the widest profile that is issued, as far as Turso's tokens distinguish profiles.
     """
 
     name = "turso"
-    files = None  # nothing beside the data that could be set aside
+    files = None  # there is nothing beside the data to set aside
     server = None
     verifier = None
     replicas = None
@@ -72,7 +72,7 @@ class TursoProvider:
             self._api,
             organization,
             group,
-            # Only the twin, on this machine, is without TLS; its databases are too.
+            # Only the twin, on this machine, works without TLS, and so do its databases.
             scheme="http" if api_url.startswith("http:") else "https",
             forget_tokens=self._desk.forget,
         )
@@ -92,17 +92,17 @@ class TursoProvider:
         return await self._when_ready(made)
 
     async def find(self, database_name: str) -> Database | None:
-        """The database, or None if there is no such one."""
+        """The database, or None if it does not exist."""
         check_name(database_name)
         found = await self._databases.show(database_name)
         return None if found is None else self._databases.database_of(found)
 
     async def locate(self, database_name: str) -> Database | None:
-        """As `find`, from memory if seen within a token's lifetime, so that a user's requests cost no call each."""
+        """Like `find`, from memory if seen within a token's lifetime, so that not every user request costs a call."""
         return self._databases.seen_within(database_name, self._token_ttl_s) or await self.find(database_name)
 
     async def delete(self, database_name: str) -> None:
-        """Delete the database with all its data, and see that it is gone."""
+        """Delete the database with all its data, and make sure that it is gone."""
         check_name(database_name)
         self._databases.forget(database_name)
         answer = await self._api.call("DELETE", f"{self._databases.path}/{database_name}")
@@ -117,7 +117,7 @@ class TursoProvider:
         await self.create(database_name)
 
     async def suspend(self, database_name: str, reason: str = "") -> None:  # noqa: ARG002 - Turso keeps none
-        """Have Turso refuse every statement until `resume`. The data stay; clients are given no reason."""
+        """Have Turso refuse every statement until `resume`. The data stay; clients see no reason."""
         await self._block(database_name, is_blocked=True)
 
     async def resume(self, database_name: str) -> None:
@@ -129,11 +129,11 @@ class TursoProvider:
         return await self._branch(source_name, target_name)
 
     async def fork_at(self, source_name: str, target_name: str, at: datetime) -> Database:
-        """Branch a database as it was at `at`, or up to some 15 s before. The plan says how far back Turso keeps it.
+        """Branch a database as it was at `at`, or up to some 15 s before. How far back depends on the Turso plan.
 
         Source: https://docs.turso.tech/features/point-in-time-recovery
         """
-        # Seconds are all that its documentation shows. Cut off: nothing from after the moment may come along.
+        # Its documentation shows whole seconds only. They are cut off: nothing after that time may be included.
         timestamp = at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
         return await self._branch(source_name, target_name, timestamp)
 
@@ -155,7 +155,7 @@ class TursoProvider:
             made = decoded(answer.body, DatabaseAnswer).database
         elif answer.says_exists:
             made = await self._existing(target_name)
-            if made.parent is None or made.parent.id != source.db_id:  # not what a try of ours has left
+            if made.parent is None or made.parent.id != source.db_id:  # not left by an earlier try of ours
                 raise taken(target_name)
         elif timestamp and answer.status in {400, 422} and "group" not in answer.error:
             raise NoPointInTime(f"Turso does not give `{source_name}` as of {timestamp}: {answer.error}")
@@ -164,23 +164,23 @@ class TursoProvider:
         return await self._when_ready(made)
 
     async def export(self, database_name: str, path: Path, scratch_name: str) -> Copied:
-        """Write the database as it is at one point in time into a SQLite file, by way of a branch."""
+        """Write the database as of one point in time into a SQLite file, by way of a branch."""
         return await export_fork(self, check_name(database_name), path, scratch_name)
 
     def names(self) -> AsyncIterator[Sequence[str]]:
-        """The names of all databases in our group, a page at a time."""
+        """The names of all databases in our group, one page at a time."""
         return self._databases.names()
 
     async def open(self, database_name: str) -> Target:
         """The database as a target for migrations."""
-        # It is opened mostly when it was just made. One that is gone says so when it is used.
+        # Mostly it has just been created. If it is gone, its use will show that.
         database = self._databases.seen_within(database_name, _JUST_S) or await self.find(database_name)
         if database is None:
             raise missing(database_name)
         return self._target(database)
 
     async def open_as_client(self, database_name: str, profile: Profile) -> Target:
-        """The database with a token of this profile, and the time that a client's call may take."""
+        """The database opened with a token of this profile and the time limit of a client's call."""
         database = await self.find(database_name)
         if database is None:
             raise missing(database_name)
@@ -198,11 +198,11 @@ class TursoProvider:
     async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         """A token that opens this database only; the same one for all sessions until shortly before its end.
 
-        Turso's tokens name no subject, and know reading and everything: whoever may write rows has `full` there.
+        Turso's tokens name no subject, and distinguish reading and everything only: a token for rows has `full` there.
         """
         check_name(database_name)
         profile = narrowed(asked, self._most)
-        if profile == "none":  # which Turso does not have, so it gets one that it never signed
+        if profile == "none":  # Turso has no such profile, so the client gets a token that Turso never signed
             signer = TokenSigner(Ed25519PrivateKey.generate())
             return signer.mint(database_name, profile, subject, self._token_ttl_s, generation)
         return await self._desk.get(database_name, level_of(profile), generation)
@@ -218,14 +218,14 @@ class TursoProvider:
             raise ProviderUnavailable(f"Turso did not rotate `{database_name}`: {answer.error}")
 
     async def check(self) -> None:
-        """Return when the API takes our token and has our group. Holds for some seconds, or until a call fails."""
+        """Return if the API accepts our token and has our group. Cached for some seconds, or until a call fails."""
         if self._api.failed_at < self._checked_at > time.monotonic() - _CHECK_HOLDS_S:
             return
         await self._databases.require_group()
         self._checked_at = time.monotonic()
 
     def damaged(self) -> Mapping[str, str]:
-        """None: what this provider cannot open is not told apart."""
+        """Nothing: this provider does not detect damaged databases."""
         return {}
 
     async def aclose(self) -> None:
@@ -245,7 +245,7 @@ class TursoProvider:
         await self._databases.show(database_name)  # for `locate`
 
     async def _existing(self, database_name: str) -> RemoteDatabase:
-        """One that was there already, as an earlier try left it. Names are unguessable, so it is nobody else's."""
+        """A database that an earlier try has left. Names are unguessable, so it is nobody else's."""
         found = await self._databases.eventually(database_name, self._ready_limit_s)
         if found is None:
             raise ProviderUnavailable(f"Turso says that `{database_name}` exists, but does not show it")
@@ -303,7 +303,7 @@ class TursoProvider:
 
 
 class TursoTarget(Struct, frozen=True):
-    """Implements `migrate.target.Target`, with a new token should the one in memory have been rotated away."""
+    """Implements `migrate.target.Target`, with a new token if a rotation has revoked the one in memory."""
 
     target: HranaTarget
     desk: TokenCache

@@ -1,7 +1,7 @@
-"""Database tokens that Turso mints: kept in memory until shortly before their end, checked, asked for once.
+"""Database tokens minted by Turso: checked, requested once, and kept in memory until shortly before they expire.
 
-Turso's tokens name no session, so one serves all sessions of a user. A session that ends gets no new one, and what it
-has ends within the lifetime. A token is never written anywhere.
+Turso's tokens name no session, so one serves all sessions of a user. A session that ends gets no new one, and its
+current one expires within the lifetime. A token is never written anywhere.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _LEAST_LIFE_S = 30.0
 # How far its clock and ours may differ.
 _SKEW_S = 300.0
 
-# Gives the token's text and the id of its database.
+# Returns the token's text and the id of its database.
 Mint = Callable[[str, AccessLevel], Awaitable[tuple[str, str]]]
 _Key = tuple[str, AccessLevel]
 
@@ -40,8 +40,8 @@ class _Kept(Struct, frozen=True):
 class TokenCache:
     """Tokens by database and level. For one event loop.
 
-    `generation` counts a database's rotations: a token of an earlier one is revoked and not handed out again,
-    whichever process rotated.
+    `generation` counts a database's rotations: a token of an earlier one is revoked and not issued again, whichever
+    process rotated.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class TokenCache:
         self._coming: dict[tuple[_Key, int], asyncio.Task[DatabaseToken]] = {}
 
     async def get(self, database_name: str, level: AccessLevel, generation: int = 0) -> DatabaseToken:
-        """A token with at least the margin of its life left.
+        """A token that is valid for at least the margin.
 
         Raises:
             NotFound: no such database.
-            ProviderUnavailable: none can be had, or only ones that allow something else than was asked for.
+            ProviderUnavailable: none is available, or only ones with other rights than requested.
         """
         key = (database_name, level)
         kept = self._kept.get(key)
@@ -71,11 +71,11 @@ class TokenCache:
             coming = asyncio.create_task(self._new(key, generation))
             self._coming[key, generation] = coming
             coming.add_done_callback(lambda task: self._arrived(key, generation, task))
-        # Shielded: one who leaves does not take it from those who wait for the same.
+        # Shielded: a caller that is cancelled does not cancel it for others that wait for the same token.
         return await asyncio.shield(coming)
 
     def forget(self, database_name: str) -> None:
-        """Drop what is kept for a database, and what is on its way."""
+        """Drop the tokens of a database, including those on their way."""
         for level in _CLAIM:
             self._kept.pop((database_name, level), None)
         for key, generation in [each for each in self._coming if each[0][0] == database_name]:
@@ -83,7 +83,7 @@ class TokenCache:
 
     def _arrived(self, key: _Key, generation: int, task: asyncio.Task[DatabaseToken]) -> None:
         if self._coming.get((key, generation)) is not task:
-            return  # forgotten meanwhile: it may have been minted before a rotation
+            return  # dropped meanwhile: it may have been minted before a rotation
         del self._coming[key, generation]
         if task.cancelled() or task.exception() is not None:
             return
@@ -105,7 +105,7 @@ class TokenCache:
         raise ProviderUnavailable(f"Turso minted a token that {fault}")
 
     def _fault(self, claims: dict[str, Any], level: AccessLevel, db_id: str) -> str:
-        """What is wrong with the claims, or "". Unchecked, rights might be handed out that nobody asked for."""
+        """What is wrong with the claims, or "". Without this check, rights that nobody requested might be issued."""
         if "gid" in claims or "p" in claims:
             return "may open more than one database"
         if claims.get("a") != _CLAIM[level]:
@@ -126,12 +126,12 @@ class TokenCache:
 
 
 def expiration(lifetime_s: int) -> str:
-    """The lifetime in whole minutes, as the API takes it; weeks, days and minutes are all that it documents."""
+    """The lifetime for the API, in whole minutes; it documents weeks, days and minutes only."""
     return f"{max(1, -(-lifetime_s // 60))}m"
 
 
 def _claims(text: str) -> dict[str, Any]:
-    """What the token says. Its signature is for the database to check: the key is Turso's."""
+    """The token's claims. Only the database can check its signature: the key is Turso's."""
     try:
         claims: dict[str, Any] = jwt.decode(text, options={"verify_signature": False, "verify_exp": False})
     except (jwt.PyJWTError, ValueError, TypeError) as error:

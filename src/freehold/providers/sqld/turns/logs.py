@@ -1,8 +1,8 @@
-"""Keeps the log of each database on sqld short: SQLite begins it again only when nobody reads from it.
+"""Keeps the log of each database on sqld short: SQLite restarts it only when nobody reads from it.
 
-A tenant whose readers take turns without a gap makes it grow for ever. sqld tells of each database how many pages it
-has written in all, so whoever wrote much is looked at: their log is folded into the file when nothing of theirs runs;
-and when it has grown beyond its limit nothing new of theirs begins, and their streams are closed, until it is.
+A tenant whose readers overlap without a gap makes it grow for ever. sqld reports for each database how many pages it
+has written in total, so tenants who wrote much are checked: their log is checkpointed into the file when nothing of
+theirs runs. Once it has grown beyond its limit, none of their calls begins, and their streams are closed, until it is.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _REMEMBERED = 10_000
 
 
 class Logs:
-    """`limit_bytes` is what one database's log may have; one transaction as large as a database goes through."""
+    """`limit_bytes` is the limit of one database's log; a transaction as large as a database still fits."""
 
     def __init__(self, admin: SqldAdmin, namespaces: Namespaces, turns: Turns, max_size_bytes: int) -> None:
         self.limit_bytes = max_size_bytes + _SLACK_BYTES
@@ -35,7 +35,7 @@ class Logs:
         self._admin = admin
         self._namespaces = namespaces
         self._turns = turns
-        self._folded: Lru[str, int] = Lru(_REMEMBERED)  # the count of pages at the last folding
+        self._folded: Lru[str, int] = Lru(_REMEMBERED)  # the count of pages at the last checkpoint
         self._unfolded: dict[str, None] = {}
 
     @property
@@ -44,12 +44,12 @@ class Logs:
         return bool(self._turns.unlooked or self._unfolded)
 
     async def look(self) -> None:
-        """Look at the logs of those who used much lately, and fold what can be folded now.
+        """Check the logs of tenants who recently used much, and checkpoint those that can be checkpointed now.
 
-        One that cannot be opened is passed over.
+        A database that cannot be opened is skipped.
 
         Raises:
-            ProviderUnavailable: no answer about one; it comes last the next time, after the others.
+            ProviderUnavailable: no answer about one; the next time it comes last.
         """
         try:
             await self._measure_all()
@@ -87,7 +87,7 @@ class Logs:
         if stats is None:
             return
         pages = stats.replication_index or 0
-        if share.name not in self._folded:  # whoever wrote before us may have left anything
+        if share.name not in self._folded:  # what earlier processes left is unknown
             self._remember(share.name, pages)
             self._unfolded[share.name] = None
             return
@@ -98,7 +98,7 @@ class Logs:
             await self._force(share.name, size_bytes)
 
     async def _force(self, name: str, size_bytes: int) -> None:
-        """Fold it whatever is open, after some time for what is open to end by itself."""
+        """Checkpoint it even if streams are open, after giving them some time to end on their own."""
         log.warning("sqld.log_too_long", database=name, size_bytes=size_bytes)
         share = self._turns.close(name)
         try:
@@ -112,7 +112,7 @@ class Logs:
             self._turns.reopen(share)
 
     async def _ended(self, share: Share, within_s: float, *, with_streams: bool = True) -> bool:
-        """Wait until nothing of this tenant runs, nor is open; False if that takes longer."""
+        """Wait until nothing of this tenant runs or is open; False if that takes longer than `within_s`."""
         until = self._turns.now() + within_s
         while share.running or (with_streams and any(self._namespaces.open_in(share.name))):
             if self._turns.now() >= until:

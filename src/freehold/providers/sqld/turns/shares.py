@@ -1,4 +1,4 @@
-"""What each tenant has of sqld's places, each of its calls, who waits for one, and how long someone is slowed."""
+"""Each tenant's share of sqld's places, its running and waiting calls, and how long it is slowed."""
 
 import asyncio
 import math
@@ -41,7 +41,7 @@ _SUSPECT_S = 60.0
 
 
 class Share:
-    """What one tenant has of the places, and had lately."""
+    """One tenant's current and recent share of the places."""
 
     __slots__ = (
         "_at", "_used_s", "allowed", "answered", "calls", "closed", "crashed_at", "crashes", "expected_s",
@@ -51,35 +51,35 @@ class Share:
 
     def __init__(self, name: str, allowed: int) -> None:
         self.name = name
-        self.allowed = allowed  # calls at once
+        self.allowed = allowed  # calls at a time
         self.closed: Literal["", "new", "all"] = ""  # "new": only steps of open streams begin; "all": nothing does
-        self.running = 0  # with those that linger
+        self.running = 0  # including those that linger
         self.lingering = 0
-        self.unstoppable = 0  # of those that run
+        self.unstoppable = 0  # of the running ones
         self.waiting: deque[Waiter] = deque()
         self.slow_until = -math.inf
         self.strikes = 0
-        self.crashes = 0  # of sqld, while calls of this one ran
+        self.crashes = 0  # of sqld, while calls of this tenant ran
         self.crashed_at = -math.inf
         self.suspect_until = -math.inf
         self.not_before = -math.inf
-        self.answered = 0  # statements of calls that ended well
-        self.unlooked_s = 0.0  # used since someone looked at what it wrote
+        self.answered = 0  # statements of calls that succeeded
+        self.unlooked_s = 0.0  # used since its log was last checked
         self.calls = 0
         self.expected_s = UNKNOWN_S  # what its next call may take
-        self.trusted_from = -math.inf  # that this one will be short
+        self.trusted_from = -math.inf  # from when its next call is expected to be short
         self._used_s = 0.0
         self._at = 0.0
         self.seen_at = -math.inf  # when its last call ended
 
     def used(self, now: float) -> float:
-        """Seconds of places that it used, the longer ago the less they count."""
+        """Seconds for which it used places; the longer ago, the less they count."""
         if not self._used_s:
             return 0.0
         return self._used_s * math.exp2((self._at - now) / _HALF_LIFE_S)
 
     def use(self, seconds: float, now: float, *, was_stopped: bool = False) -> None:
-        """A place was used for so long. What had to be stopped would have taken longer."""
+        """Count the seconds for which a place was used. A call that had to be stopped would have taken longer."""
         self.seen_at = now
         self.calls += 1
         latest_s = min(seconds, _AT_MOST_S)
@@ -90,32 +90,32 @@ class Share:
         self.unlooked_s += seconds
 
     def distrust(self, now: float) -> None:
-        """A call that was let in as a short one was long."""
+        """Note that a call that was let in as a short one was long."""
         self.trusted_from = now + _DISTRUSTED_S
 
     def slow_down(self, now: float) -> None:
-        """For a while one call at a time, with pauses, and everyone else goes first.
+        """Allow one call at a time for a while, with pauses and after everyone else.
 
-        Longer, and with longer pauses, when it is slowed already.
+        The time and the pauses are longer if it is slowed already.
         """
         self.strikes = self.strikes + 1 if self.slow_until > now else 1
         self.slow_until = now + min(_SLOW_FOR_S * _STRIKE ** (self.strikes - 1), _SLOW_FOR_MOST_S)
 
     def pause(self, took_s: float, now: float) -> None:
-        """After a call that took so long, if it is slowed."""
+        """Begin the pause after a call that took this long, if the tenant is slowed."""
         if self.slow_until > now:
             pause_s = max(_SLOW_PAUSE_S, took_s) * _STRIKE ** (self.strikes - 1)
             self.not_before = now + min(pause_s, _SLOW_PAUSE_MOST_S)
 
     def suspect(self, now: float) -> None:
-        """sqld crashed, perhaps over this one."""
+        """Note that sqld crashed, perhaps because of this tenant."""
         is_recent = now - self.crashed_at < _SLOW_FOR_MOST_S
         self.crashes = self.crashes + 1 if is_recent else 1
         self.crashed_at = now
         self.suspect_until = now + min(_SUSPECT_S * _STRIKE ** (self.crashes - 1), _SLOW_FOR_MOST_S)
 
     def is_forgettable(self, now: float) -> bool:
-        """Whether nothing would be lost without it."""
+        """Whether nothing would be lost by forgetting it."""
         is_idle = not self.running and not self.waiting and not self.closed and self.slow_until <= now
         if not is_idle or now - self.crashed_at < _SLOW_FOR_MOST_S or now - self.seen_at < _REMEMBERED_S:
             return False
@@ -123,7 +123,7 @@ class Share:
 
 
 class Call(NamedTuple):
-    """What is to run; see `Turn` and `Turns.enter`."""
+    """A call to run; see `Turn` and `Turns.enter`."""
 
     statements: int
     is_program: bool
@@ -146,9 +146,9 @@ class Waiter:
 class Turn:
     """One call's place among those that run. It ends with `leave`, or with `linger` and then `Turns.ended`.
 
-    `statements` is how many the call has, and 0 when their time is someone else's to watch. With `is_program` the
-    later ones run even if an earlier one was interrupted; of what `is_unstoppable`, perhaps nothing can be. `counted`
-    and `moved_at` are for whoever watches progress.
+    `statements` is the number of the call's statements, and 0 if their time is watched elsewhere. With `is_program`
+    later ones run even if an earlier one was interrupted; with `is_unstoppable` perhaps none can be interrupted.
+    `counted` and `moved_at` are for watching progress.
     """
 
     __slots__ = (
@@ -162,7 +162,7 @@ class Turn:
         self.share = share
         self.statements = call.statements
         self.is_program = call.is_program
-        self.is_quick = self.was_quick = is_quick  # its tenant's calls are, or were when it began
+        self.is_quick = self.was_quick = is_quick  # its tenant's calls are quick, or were when it began
         self.is_unstoppable = call.is_unstoppable
         self.holds_lock = call.holds_lock
         self.began = now
@@ -177,53 +177,53 @@ class Turn:
         self.is_left = False
 
     def stop(self, reason: FreeholdError) -> None:
-        """Have the call broken off; its client gets this."""
+        """Have the call broken off; its client gets this error."""
         if self.stopped is None and not self.is_left:
             self.stopped = reason
             if self.when_stopped is not None:
                 self.when_stopped()
 
     def abandon(self) -> None:
-        """The client is gone."""
+        """Note that the client is gone."""
         self.abandoned_at = self.turns.now()
 
     def leave(self) -> None:
-        """sqld has ended it. Only the first of `leave` and `linger` counts."""
+        """Note that sqld has ended it. Only the first of `leave` and `linger` counts."""
         if not self.is_left:
             self.is_left = True
             self.share.answered += self.statements
             self.turns.settle(self)
 
     def linger(self) -> None:
-        """It was broken off; whether sqld still works on it is not known."""
+        """Note that it was broken off; whether sqld still works on it is unknown."""
         if not self.is_left:
             self.is_left = True
             self.turns.keep(self)
 
 
 class Occupancy(ABC):
-    """Who has sqld's places and who wants one: what `admission` judges by, and `Turns` keeps."""
+    """Who has sqld's places and who wants one: `Turns` maintains it, `admission` decides by it."""
 
     def __init__(self, cores: int, now: Callable[[], float]) -> None:
         self.now = now
         self.cores = cores
         self.limit = cores + 1
         self.unstoppable_limit = max(cores // 2, 1)
-        self.held = 0  # places, with those that linger
-        self.unstoppable = 0  # places of what may be
+        self.held = 0  # places, including those that linger
+        self.unstoppable = 0  # places of calls that may be unstoppable
         self.stopped = 0
-        self.is_held_up = False  # nothing begins: sqld is about to be started again
+        self.is_held_up = False  # nothing begins: sqld is about to be restarted
         self.running: dict[Turn, None] = {}  # the longest first
         self.lingering: dict[Turn, None] = {}  # the longest first
-        self.queued: dict[Share, None] = {}  # those with someone who waits
-        self.suspects: dict[Share, None] = {}  # sqld ended over a call of one of them
+        self.queued: dict[Share, None] = {}  # those with a waiting call
+        self.suspects: dict[Share, None] = {}  # sqld crashed because of a call of one of them
         self._work_s, self._work_at = 0.0, now()
 
     def worked(self, now: float) -> float:
         """Seconds that a call would have taken until now if it had begun with us, and had a core for itself.
 
-        Where more run than there are cores each is at work a part of the time only: whoever does little must not
-        look as if it did much because others do.
+        If more calls run than there are cores, each works only part of the time: a tenant who does little must not
+        seem to do much because others do.
         """
         return self._work_s + (now - self._work_at) * min(1.0, self.cores / max(self.held, 1))
 

@@ -1,10 +1,12 @@
-"""Who may run statements on sqld, and how many at once: as many as there are cores, shared fairly between tenants.
+"""Who may run statements on sqld, and how many at a time: as many as there are cores, shared fairly between tenants.
 
-sqld runs what it gets, all at once: 32 endless statements of one guest stop everyone. So calls wait here for their
-turn. The tenant who used least lately goes first, and one tenant never has all places. A call that was broken off keeps
-its place until sqld is known to have ended it (`linger`), and nothing new of that tenant begins meanwhile.
+sqld runs everything it gets at the same time: 32 endless statements of one guest block everyone. So calls wait here
+for their turn. The tenant who used least recently goes first, and one tenant never has all places. A call that was
+broken off keeps its place until sqld is known to have ended it (`linger`), and nothing new of that tenant begins
+meanwhile.
 
-For the event loop's thread. `wake` is called when `tick` should be, some times a second, until `is_busy` is over.
+For the event loop's thread. `wake` is called when `tick` must be called, a few times per second, until `is_busy` is
+false.
 """
 
 import time
@@ -34,10 +36,10 @@ _LOOKED_AT_S = 0.05
 _WAITING_EACH = 32
 _WAITING = 2000
 _WAITS_S = 30.0
-# A client that goes away may have asked for something that ends at once: then nothing needs to be broken off.
+# The call of a client that goes away may end at once: then nothing needs to be broken off.
 _GRACE_S = 0.3
 _BROKEN = 1000
-# What sqld can interrupt it has ended long before.
+# Whatever sqld can interrupt has ended long before.
 _PATIENCE_S = 1.0
 _IS_SLOWED = (
     "this database has one call at a time, with pauses, for a while: its calls could not be stopped, or the server "
@@ -47,10 +49,10 @@ _MANY = 1000
 
 
 class Turns(Occupancy):
-    """`cores` statements at once, and one more, so that quick ones need not wait for long ones; see also `admission`.
+    """`cores` statements at a time, and one more so that quick ones need not wait for long ones; see `admission`.
 
-    What may be unstoppable has half as many places as there are cores, and each tenant one of them: it never holds
-    all. A `statement_s` is what a single statement may take, `call_s` a call of several.
+    Calls that may be unstoppable have half as many places as there are cores, and each tenant one of them: they never
+    hold all. `statement_s` is the time limit of a single statement, `call_s` that of a call of several.
     """
 
     def __init__(
@@ -66,39 +68,39 @@ class Turns(Occupancy):
         self.call_s = 6 * statement_s
         self.is_watched = False
         self.waiting = 0
-        self.broken: deque[tuple[float, str]] = deque(maxlen=_BROKEN)  # when, and whose; until it is known why
-        self.unlooked: dict[Share, None] = {}  # those who used so much that what they wrote is worth a look
+        self.broken: deque[tuple[float, str]] = deque(maxlen=_BROKEN)  # when and whose, until the reason is known
+        self.unlooked: dict[Share, None] = {}  # tenants who used so much that their logs are worth a check
         self._wake = wake
         self._shares: dict[str, Share] = {}
         self._many = _MANY  # of those, when the idle ones are forgotten next
 
     @property
     def is_busy(self) -> bool:
-        """Whether `tick` has anything to look after."""
+        """Whether `tick` has anything to do."""
         return bool(self.held or self.waiting or self.broken)
 
     @property
     def stuck_since(self) -> float | None:
-        """Since when as many broken off calls go on as there are cores, or as may be unstoppable at once."""
+        """Since when as many broken-off calls have run on as there are cores, or as may be unstoppable at a time."""
         all_since = [turn.broken_at for turn in self.lingering]
         unstoppable_since = [turn.broken_at for turn in self.lingering if turn.is_unstoppable]
-        # The same ones: where many are broken off some always linger, and others each time.
+        # The same calls: if many are broken off some always linger, but different ones each time.
         found = [*all_since[self.cores - 1 :], *unstoppable_since[self.unstoppable_limit - 1 :]]
         return min(found, default=None)
 
     @property
     def slowed(self) -> int:
-        """How many tenants are slowed."""
+        """The number of tenants that are slowed."""
         now = self.now()
         return sum(share.slow_until > now for share in self._shares.values())
 
     def is_quiet(self, database_name: str) -> bool:
-        """Whether nothing of this tenant runs or waits."""
+        """Whether no call of this tenant runs or waits."""
         share = self._shares.get(database_name)
         return share is None or not (share.running or share.waiting)
 
     def share_of(self, database_name: str) -> Share | None:
-        """What is known of a tenant, if anything."""
+        """What is known about a tenant, or None."""
         return self._shares.get(database_name)
 
     async def enter(
@@ -112,11 +114,11 @@ class Turns(Occupancy):
         goes_on: bool = False,
         holds_lock: bool = False,
     ) -> Turn:
-        """A turn, as soon as there is one. `goes_on`: the next step of a stream. With `holds_lock` others of its
-        tenant may be waiting in sqld for what it holds.
+        """Wait for a turn. `goes_on` means the next step of a stream. With `holds_lock` other calls of the tenant may
+        be waiting in sqld for its lock.
 
         Raises:
-            Overloaded: too many wait, or it waited for too long.
+            Overloaded: too many are waiting, or it waited for too long.
             Gone: the client went away meanwhile.
         """
         share = self._shares.get(database_name)
@@ -147,13 +149,13 @@ class Turns(Occupancy):
         turn.share.lingering += 1
 
     def ended(self, turn: Turn) -> None:
-        """sqld has ended what was broken off."""
+        """Note that sqld has ended a call that was broken off."""
         del self.lingering[turn]
         turn.share.lingering -= 1
         self._free(turn)
 
     def slow_down(self, share: Share) -> None:
-        """For a while this tenant has one call at a time, see `Share`."""
+        """Allow this tenant one call at a time for a while, see `Share.slow_down`."""
         share.slow_down(self.now())
 
     def broke(self, turn: Turn) -> None:
@@ -162,9 +164,9 @@ class Turns(Occupancy):
         self._be_watched()
 
     def suspect(self, names: Iterable[str]) -> list[str]:
-        """sqld crashed while calls of these ran. Gives whom that makes suspect.
+        """Note that sqld crashed while calls of these tenants ran. Returns those who are now suspect.
 
-        If one of them was suspect already, it is held to be that one, and is slowed, too.
+        If one of them was suspect already, it is taken for the cause, and is slowed too.
         """
         now = self.now()
         shares = [self._shares.setdefault(name, Share(name, self.cores)) for name in names]
@@ -177,7 +179,7 @@ class Turns(Occupancy):
         return [share.name for share in known or shares]
 
     def close(self, database_name: str) -> Share:
-        """Nothing new of this tenant begins until `reopen`."""
+        """Let no new call of this tenant begin until `reopen`."""
         share = self._shares.setdefault(database_name, Share(database_name, self.cores))
         share.closed = "new"
         return share
@@ -190,7 +192,7 @@ class Turns(Occupancy):
         self._forget(share, now)
 
     def overtime(self, turn: Turn, what: str, limit_s: float) -> None:
-        """Stop a call whose time is over."""
+        """Stop a call that has exceeded its time."""
         self.stopped += 1
         turn.stop(
             QueryTimeout(
@@ -199,7 +201,7 @@ class Turns(Occupancy):
         )
 
     def tick(self) -> None:
-        """Stop what has had its time, let in who may go now, make room for those who wait."""
+        """Stop calls that exceed their time, let in those that may begin, make room for those that wait."""
         now = self.now()
         for turn in list(self.running):
             if turn.stopped is not None:
@@ -248,7 +250,7 @@ class Turns(Occupancy):
         self.unstoppable -= turn.is_unstoppable
 
     def _allow(self, share: Share, allowed: int) -> None:
-        """This many calls at once; what runs counts by it from now on."""
+        """Allow this many calls at a time; running ones are counted by it from now on."""
         is_quick, was_quick = allowed > self.cores, share.allowed > self.cores
         share.allowed = allowed
         if is_quick != was_quick:
@@ -278,7 +280,7 @@ class Turns(Occupancy):
         except BaseException:
             self._take_out(share, waiter)
             if waiter.place.done() and not waiter.place.cancelled() and waiter.place.exception() is None:
-                # The place was given to us just when we gave up.
+                # The place was given to us just as we gave up.
                 turn = waiter.place.result()
                 turn.is_left = True
                 del self.running[turn]
@@ -288,7 +290,7 @@ class Turns(Occupancy):
             raise
 
     def _refuse(self, share: Share, waiter: Waiter, error: FreeholdError) -> None:
-        """It waits no longer, and gets this error, unless it has got something already."""
+        """Raise this error in a waiting call, unless it has got a turn or an error already."""
         if not waiter.place.done():
             waiter.place.set_exception(error)
             self._take_out(share, waiter)
@@ -337,7 +339,7 @@ class Turns(Occupancy):
         self._many = len(self._shares) + _MANY
 
     def _let_in(self, now: float) -> None:
-        """Give the places that are free to those who wait, one by one."""
+        """Give the free places to waiting calls, one by one."""
         while self.waiting:
             found = next_in_line(self, now)
             if found is None:
@@ -359,7 +361,7 @@ class Turns(Occupancy):
                     self._refuse(share, waiter, Overloaded(_IS_SLOWED if is_slowed else many))
 
     def _goes_on(self, share: Share, now: float) -> bool:
-        """Whether sqld is at a call of this tenant that it cannot interrupt."""
+        """Whether sqld runs a call of this tenant that it cannot interrupt."""
         return bool(share.lingering) and any(
             turn.share is share and now - turn.broken_at > _PATIENCE_S for turn in self.lingering
         )

@@ -1,8 +1,8 @@
-"""Looks after the calls that run on sqld: ends those whose time is over, and finds out when sqld has ended them.
+"""Watches the calls that run on sqld: ends those that exceed their time, and finds out when sqld has ended them.
 
-sqld interrupts a statement when its connection is closed, and counts that. What no interrupt reaches goes on, though,
-with nobody told when it ends. So a call that was broken off is held to go on until sqld has counted an interruption
-for it, or until fewer of sqld's threads compute than there are such calls, which its supervisor sees.
+sqld interrupts a statement when its connection is closed, and counts that. A statement that no interrupt reaches runs
+on, and nobody learns when it ends. So a call that was broken off is assumed to run on until sqld has counted an
+interruption for it, or until fewer of sqld's threads compute than there are such calls, which its supervisor sees.
 """
 
 import asyncio
@@ -26,19 +26,19 @@ log = get_logger()
 _TICK_S = 0.05
 _LOOK_S = 0.5
 _LOOK_SOON_S = 0.1
-# Calls of several statements are looked at from this age on: whether they get ahead.
+# From this age on, calls of several statements are checked for progress.
 _SEVERAL_AFTER_S = 1.0
 _LONG_S = 0.5
-# sqld interrupts within milliseconds what it can interrupt. A later count is of something else.
+# sqld interrupts within milliseconds whatever it can interrupt. A later count is for another call.
 _INTERRUPTED_WITHIN_S = 1.0
 _FOLD_S = 1.0
 STUCK_S = 10.0
 _BACK_S = 5.0
-# A supervisor has seen within this time that its sqld has ended.
+# Within this time a supervisor notices that its sqld has ended.
 _BROKEN_S = 3.0
-# sqld takes calls for a moment before its supervisor knows that it is up.
+# sqld accepts calls for a moment before its supervisor knows that it is up.
 _START_S = 1.0
-# Without a supervisor nobody can see what goes on, nor end it: a place is given back after this time.
+# Without a supervisor nobody can see what runs on, or end it: a place is released after this time.
 _UNSEEN_S = 10.0
 
 
@@ -60,7 +60,7 @@ class Watch:
         self.turns = Turns(cores, statement_s, wake=self._wake)
         self.logs = Logs(admin, namespaces, self.turns, max_size_bytes)
         self.link = link
-        self.stuck = 0  # times that broken off calls held all places
+        self.stuck = 0  # times that broken-off calls held all places
         self._admin = admin
         self._namespaces = namespaces
         self._interrupted: int | None = None
@@ -72,7 +72,7 @@ class Watch:
         self._next_fold = 0.0
 
     async def aclose(self) -> None:
-        """Stop looking."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
         for task in (self._look, self._folding):
@@ -82,7 +82,7 @@ class Watch:
                     await task
 
     def out_of_memory(self, turn: Turn) -> None:
-        """A statement failed for want of memory: the longest of the others gives way, as it is the likely cause."""
+        """Stop the longest of the other calls after a statement ran out of memory, as the likely cause."""
         now = self.turns.now()
         others = [each for each in self.turns.running if each is not turn and now - each.began >= _LONG_S]
         if others:
@@ -91,7 +91,7 @@ class Watch:
 
     def _wake(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
-        if self._interrupted is None:  # before anything is broken off
+        if self._interrupted is None:  # before any call is broken off
             self._look_if_needed()
 
     def _tick(self) -> None:
@@ -137,7 +137,7 @@ class Watch:
             if self.turns.stuck_since is not None and self.turns.now() - self.turns.stuck_since >= self._stuck_s:
                 await self._end_stuck()
         except FreeholdError:
-            pass  # sqld does not answer; its calls tell of that
+            pass  # sqld does not answer; its calls report that
         finally:
             self._look = None
 
@@ -150,7 +150,7 @@ class Watch:
             self._folding = None
 
     def _see_end(self, state: SupervisorState | None) -> None:
-        """Find out why connections broke: if sqld crashed, it is over something that was running."""
+        """Find out why connections broke: if sqld crashed, one of the running calls is the cause."""
         broken = self.turns.broken
         if not broken:
             return
@@ -186,7 +186,7 @@ class Watch:
         before, self._interrupted = self._interrupted, count
         if before is None:
             return
-        if count < before:  # it counts from nothing, so it was started again
+        if count < before:  # it counts from zero, so it was restarted
             self._all_ended()
             return
         now = self.turns.now()
@@ -200,7 +200,7 @@ class Watch:
         self._see_idle_threads(state)
 
     def _lingering(self) -> list[Turn]:
-        """First those that are the likelier to have ended: else someone waits for what a stranger's call does."""
+        """The lingering calls, first those more likely to have ended, so that no tenant waits for another's."""
         return sorted(self.turns.lingering, key=lambda turn: (turn.is_unstoppable, turn.broken_at))
 
     def _see_idle_threads(self, state: SupervisorState | None) -> None:
@@ -218,7 +218,7 @@ class Watch:
                     self.turns.ended(turn)
 
     async def _see_progress(self) -> None:
-        """A call of several statements may go on for as long as each of them is quick enough."""
+        """Check calls of several statements: one may run for as long as each of its statements is quick enough."""
         turns = self.turns
         for turn in list(turns.running):
             if turn.statements <= 1 or turns.now() - turn.began < _SEVERAL_AFTER_S:
@@ -253,7 +253,7 @@ class Watch:
             self._all_ended()
 
     async def _back_again(self, link: SupervisorLink) -> None:
-        """Wait until it was started again, for some seconds."""
+        """Wait up to some seconds until it has been restarted."""
         until = self.turns.now() + _BACK_S
         while self.turns.now() < until:
             state = await link.state()
