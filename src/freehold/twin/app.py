@@ -55,7 +55,7 @@ class FaultsAnswer(Struct, frozen=True):
 
 
 def create_twin(platform: Platform, token: str, faults: Faults | None = None) -> ASGIApp:
-    """The application. `token` is the platform token that is always good."""
+    """The application. `token` is the platform token that is always valid."""
     faults = faults or Faults()
     app = Litestar(
         route_handlers=[

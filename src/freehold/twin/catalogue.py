@@ -12,7 +12,7 @@ import msgspec
 
 from freehold.twin.types import Parent
 
-# The places that Turso serves from. Source: its documentation, 2026-06.
+# The locations that Turso serves from. Source: its documentation, 2026-06.
 LOCATIONS = {
     "aws-ap-northeast-1": "AWS AP NorthEast (Tokyo)",
     "aws-ap-south-1": "AWS AP South (Mumbai)",
@@ -39,7 +39,7 @@ class GroupRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DatabaseRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A database. Until `ready_at_s` nobody finds it, should such a fault have been asked for."""
+    """A database. Until `ready_at_s` it is not found, if such a fault was requested."""
 
     name: str
     db_id: str
@@ -57,7 +57,7 @@ class DatabaseRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiTokenRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A platform token; its text was told once, here is only its SHA-256."""
+    """A platform token; its text was shown once, only its SHA-256 is kept."""
 
     name: str
     id: str
@@ -70,7 +70,7 @@ Record = TypeVar("Record", GroupRecord, DatabaseRecord, ApiTokenRecord)
 
 
 class Shelf(dict[str, Record]):
-    """Records of one kind by name. `put` and `take` are whole when they return, and survive a kill."""
+    """Records of one kind by name. `put` and `take` are complete when they return, and survive a kill."""
 
     def __init__(self, kind: str, write: "Callable[[str, str, bytes | None], None]") -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Shelf(dict[str, Record]):
         self._write = write
 
     async def put(self, record: Record) -> Record:
-        """Keep the record in place of the one with its name."""
+        """Store the record, replacing one with its name."""
         self[record.name] = record
         await asyncio.to_thread(self._write, self._kind, record.name, msgspec.json.encode(record))
         return record
@@ -111,7 +111,7 @@ class Catalogue:
                     self.api_tokens[key] = msgspec.json.decode(body, type=ApiTokenRecord)
 
     async def prepare(self) -> None:
-        """Have the group that new organizations have."""
+        """Create the group that new organizations have."""
         if not self.groups:
             await self.groups.put(GroupRecord(name=DEFAULT_GROUP, uuid=str(uuid.uuid4()), location=DEFAULT_LOCATION))
 
@@ -135,7 +135,7 @@ class Catalogue:
         self._file.close()
 
     def _write(self, kind: str, key: str, body: bytes | None) -> None:
-        # Threads may come here at the same time: SQLite's connection takes one statement after the other.
+        # Several threads may call this at the same time: SQLite's connection runs one statement after another.
         if body is None:
             self._file.execute("DELETE FROM record WHERE kind = ? AND key = ?", (kind, key))
         else:
@@ -143,5 +143,5 @@ class Catalogue:
 
 
 def rfc3339(when: datetime | None = None) -> str:
-    """The time, now if none is given, in UTC as Turso writes it."""
+    """The time, by default now, in UTC in Turso's format."""
     return (when or datetime.now(UTC)).isoformat().replace("+00:00", "Z")

@@ -23,13 +23,13 @@ from freehold.providers.sqld.provider import DURABILITY
 from freehold.providers.sqld.replicas.calls import SqldReplicas
 from freehold.providers.sqld.turns.watch import Watch
 
-# What Turso allows is not told; this is longer than what apps there wait for.
+# Turso's limit is not documented; this is longer than apps there wait.
 _STATEMENT_S = 10.0
 _LOG_BYTES = 512_000_000
 
 
 class Engine:
-    """Makes, forks, configures and deletes databases by id; `server` and `replicas` serve them."""
+    """Creates, forks, configures and deletes databases by id; `server` and `replicas` serve them."""
 
     def __init__(self, admin: SqldAdmin, keys: NamespaceKeys, upstream: Upstream, link: SupervisorLink) -> None:
         self._admin = admin
@@ -38,7 +38,7 @@ class Engine:
         self.watch = Watch(
             admin, namespaces, link, cores=os.cpu_count() or 1, statement_s=_STATEMENT_S, max_size_bytes=_LOG_BYTES
         )
-        # Turso's tokens know no profiles.
+        # Turso's tokens have no profiles.
         schemas = Schemas(namespaces, Desk())
         self.server = SqldServer(namespaces, keys.secret("batons"), self.watch, None, schemas=schemas)
         self.replicas = SqldReplicas(
@@ -46,7 +46,7 @@ class Engine:
         )
 
     async def create(self, db_id: str, size_bytes: int) -> None:
-        """Make an empty database."""
+        """Create an empty database."""
         config = {
             "jwt_key": self._keys.public_text(db_id),
             "max_db_size": str(size_bytes),

@@ -1,4 +1,4 @@
-"""Faults on demand: everything that a remote API does wrong, when and as often as a test wants it."""
+"""Faults on demand: everything that can go wrong with a remote API, when and as often as a test wants."""
 
 import asyncio
 import fnmatch
@@ -32,10 +32,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to go wrong, for which requests, and how often.
+    """What goes wrong, for which requests, and how often.
 
-    `path` is a pattern as file names have them. `times` counts down; null is for ever. `seconds` says how long for
-    `latency` and `slow_ready`, and is the `Retry-After` of `rate_limit` (without one if 0).
+    `path` is a pattern like those of file names. `times` counts down; null means for ever. `seconds` is the duration
+    of `latency` and `slow_ready`, and the `Retry-After` of `rate_limit` (none if 0).
     """
 
     kind: Kind
@@ -46,12 +46,12 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
     def fits(self, method: str, path: str) -> bool:
-        """Whether such a request is meant."""
+        """Whether the fault applies to such a request."""
         return fnmatch.fnmatchcase(method, self.method) and fnmatch.fnmatchcase(path, self.path)
 
 
 class Faults:
-    """The faults asked for. The same seed and the same requests in the same order give the same faults."""
+    """The requested faults. The same seed and the same requests in the same order cause the same faults."""
 
     def __init__(self) -> None:
         self._active: list[Fault] = []
@@ -59,21 +59,21 @@ class Faults:
 
     @property
     def active(self) -> list[Fault]:
-        """Those that may still happen."""
+        """The faults that may still happen."""
         return list(self._active)
 
     def add(self, faults: Sequence[Fault], seed: int | None = None) -> None:
-        """Ask for more; a seed makes chance repeatable from now on."""
+        """Request more faults; a seed makes chance repeatable from now on."""
         if seed is not None:
             self._random.seed(seed)
         self._active += faults
 
     def clear(self) -> None:
-        """Ask for none."""
+        """Remove all faults."""
         self._active.clear()
 
     def draw(self, method: str, path: str) -> dict[Kind, Fault]:
-        """What goes wrong with this request; counts it."""
+        """The faults of this request, which are counted."""
         drawn: dict[Kind, Fault] = {}
         kept: list[Fault] = []
         for fault in self._active:
@@ -98,7 +98,7 @@ def parse_header(text: str) -> list[Fault]:
 
 
 class Faulty:
-    """ASGI wrapper: makes requests fail as asked. What a handler must do wrong it finds in `scope["faults"]`."""
+    """ASGI wrapper that makes requests fail as requested. Handlers find their own faults in `scope["faults"]`."""
 
     def __init__(self, app: ASGIApp, faults: Faults) -> None:
         self._app = app
@@ -142,11 +142,11 @@ class Faulty:
 
 
 async def _nobody(_message: Message) -> None:
-    """An answer that nobody gets."""
+    """Discard an answer."""
 
 
 async def _drop(send: Send) -> None:
-    """Promise more than is sent: the server then closes the connection, and the client has no answer."""
+    """Announce more than is sent: the server then closes the connection, and the client gets no answer."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
 

@@ -16,14 +16,14 @@ _DOMAIN = "localhost"
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Both ways are always served; `place` says which one is given out."""
+    """Both ways are always served; `place` says which one the API returns."""
 
     organization: str
     port: int
     place: Place
 
     def hostname(self, database_name: str) -> str:
-        """What goes between `http://` and the end of the database's URL."""
+        """The rest of the database's URL after `http://`."""
         label = f"{database_name}-{self.organization}"
         if self.place == "names":
             return f"{label}.{_DOMAIN}:{self.port}"

@@ -1,4 +1,4 @@
-"""What the Platform API does: one method a call, on the catalogue and the engine."""
+"""What the Platform API does: one method per call, on the catalogue and the engine."""
 
 import re
 import time
@@ -54,7 +54,7 @@ class Platform:
         return record
 
     async def create_database(self, wanted: CreateDatabaseInput, drawn: Drawn) -> DatabaseRecord:
-        """Make a database, empty or from a seed."""
+        """Create a database, empty or from a seed."""
         self._check_name(wanted.name)
         group = self.group(wanted.group, status=400)
         source = self._source(wanted.seed)
@@ -71,7 +71,7 @@ class Platform:
         databases = self.catalogue.databases
         if wanted.name in databases:
             raise _exists(wanted.name, drawn)
-        databases[record.name] = record  # from here on nobody else gets the name
+        databases[record.name] = record  # from here on nobody else can take the name
         try:
             if source is None:
                 await self.engine.create(record.db_id, record.size_bytes)
@@ -92,7 +92,7 @@ class Platform:
         await self._remove(record)
 
     async def configure(self, name: str, changes: DatabaseConfigurationInput) -> DatabaseRecord:
-        """Change what is given, keep the rest."""
+        """Change the given fields, keep the rest."""
         record = self.database(name)
         found = {field: value for field, value in msgspec.structs.asdict(changes).items() if value is not UNSET}
         if "size_limit" in found:
@@ -130,14 +130,14 @@ class Platform:
         return self.tokens.mint(owner, authorization, lifetime_s, permissions)
 
     async def rotate(self, owner: DatabaseRecord | GroupRecord) -> None:
-        """Make every token of a database invalid, or of all databases of a group."""
+        """Revoke every token of a database, or of all databases of a group."""
         if isinstance(owner, DatabaseRecord):
             await self.catalogue.databases.put(msgspec.structs.replace(owner, rotations=owner.rotations + 1))
         else:
             await self.catalogue.groups.put(msgspec.structs.replace(owner, rotations=owner.rotations + 1))
 
     async def create_group(self, wanted: NewGroup) -> GroupRecord:
-        """Make a group."""
+        """Create a group."""
         self._check_name(wanted.name)
         if wanted.location not in LOCATIONS:
             raise Refusal(400, f"invalid location: {wanted.location}")
@@ -158,7 +158,7 @@ class Platform:
 
     async def _remove(self, record: DatabaseRecord) -> None:
         await self.engine.delete(record.db_id)
-        # Someone may have made another one of this name meanwhile.
+        # Someone may have created another one of this name meanwhile.
         if (now := self.catalogue.databases.get(record.name)) and now.db_id == record.db_id:
             await self.catalogue.databases.take(record.name)
 
@@ -179,7 +179,7 @@ class Platform:
         if seed.timestamp is not None:
             if not _is_moment(seed.timestamp):
                 raise Refusal(400, f"invalid timestamp: {seed.timestamp}")
-            # Never the newest data in place of those asked for.
+            # Never the newest data in place of the requested ones.
             raise Refusal(400, "point-in-time restore is not supported by this local twin; leave `timestamp` out")
         return self.database(name)
 
@@ -189,7 +189,7 @@ def _branched(source: DatabaseRecord | None) -> Parent | None:
 
 
 def _is_moment(text: str) -> bool:
-    """Whether this is a moment of RFC 3339, such as `2024-01-01T00:00:00Z`."""
+    """Whether this is a timestamp of RFC 3339, such as `2024-01-01T00:00:00Z`."""
     if not _MOMENT.fullmatch(text):
         return False
     try:

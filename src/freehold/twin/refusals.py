@@ -1,4 +1,4 @@
-"""How the Platform API says no: `{"error": text}`, with Turso's words and statuses."""
+"""How the Platform API refuses: `{"error": text}`, with Turso's messages and statuses."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def database_exists(name: str) -> Refusal:
 
 
 def group_missing(status: int = 404) -> Refusal:
-    """404 where the path names the group, 400 where a body does."""
+    """404 if the path names the group, 400 if a body does."""
     return Refusal(status, "group not found")
 
 

@@ -1,7 +1,7 @@
 """Database and group tokens as Turso makes them: EdDSA, with a key for each database that rotation replaces.
 
 Claims: `a` (`rw` or `ro`), `id` (database) or `gid` (group), `iat`, `exp` unless it never expires. Permissions, even
-empty ones, put `p` in the place of `a`, so that a read-only token for which they were sent can write: so does Turso.
+empty ones, replace `a` with `p`, so a read-only token for which they were sent can write; Turso does the same.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ class DatabaseTokens:
         return jwt.encode(claims, self._key(owner), algorithm="EdDSA")
 
     def verify(self, token: str, database_name: str) -> Grant:
-        """What the token allows on the database. Raises `BadToken`, or `NotFound` when it is another's."""
+        """What the token allows on the database. Raises `BadToken`, or `NotFound` if it is for another one."""
         claims = self._claims(token)
         record = self._catalogue.databases.get(database_name)
         if record is None or record.ready_at_s > time.time() or not self._is_for(claims, record):
@@ -84,7 +84,7 @@ class DatabaseTokens:
         return _grant(token, claims, record)
 
     def _claims(self, token: str) -> dict[str, Any]:
-        """What the token says, verified with the key of its database or group."""
+        """The token's claims, verified with the key of its database or group."""
         named = _unverified(token)
         owner: DatabaseRecord | GroupRecord | None
         if "gid" in named:
@@ -92,7 +92,7 @@ class DatabaseTokens:
             owner = next((each for each in groups if each.uuid == named["gid"]), None)
         else:
             owner = self._catalogue.by_id(str(named.get("id")))
-        if owner is None:  # as sqld says it of a namespace that is gone
+        if owner is None:  # sqld's message for a namespace that is gone
             raise NotFound("Namespace doesn't exist")
         return self._verified(token, owner)
 
@@ -137,7 +137,7 @@ def _grant(token: str, claims: dict[str, Any], record: DatabaseRecord) -> Grant:
 
 
 def _unverified(token: str) -> dict[str, Any]:
-    """Whose key the token claims to be signed with. Believed only after `_verified`."""
+    """The unverified claims, which say whose key signed them. They are trusted only after `_verified`."""
     try:
         claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:

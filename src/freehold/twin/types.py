@@ -1,4 +1,4 @@
-"""What crosses the wire of the Platform API, in its own words: the mixed style of the keys is Turso's.
+"""The requests and answers of the Platform API; the mixed style of the keys is Turso's.
 
 Source: Turso's OpenAPI description, 2026-06.
 """

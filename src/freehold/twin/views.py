@@ -1,4 +1,4 @@
-"""Records as the Platform API tells them."""
+"""Records in the form of the Platform API's answers."""
 
 import uuid
 
@@ -70,7 +70,7 @@ def instance_view(platform: Platform, record: DatabaseRecord) -> Instance:
 
 
 def usage_view(platform: Platform, record: DatabaseRecord, stats: NamespaceStats) -> DatabaseUsage:
-    """The whole use so far, whichever time was asked for."""
+    """The whole usage so far, whichever period was requested."""
     usage = Usage(
         rows_read=stats.rows_read_count, rows_written=stats.rows_written_count, storage_bytes=stats.storage_bytes_used
     )
