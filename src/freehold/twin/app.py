@@ -92,14 +92,14 @@ async def list_faults(faults: NamedDependency[Faults]) -> FaultsAnswer:
 
 @post("/", operation_id="addFaults", status_code=200)
 async def add_faults(faults: NamedDependency[Faults], data: JSONBody[FaultsInput]) -> FaultsAnswer:
-    """Ask for faults."""
+    """Request faults."""
     faults.add(data.faults, data.seed)
     return FaultsAnswer(faults.active)
 
 
 @delete("/", operation_id="clearFaults", status_code=200)
 async def clear_faults(faults: NamedDependency[Faults]) -> Response[str]:
-    """Ask for none."""
+    """Remove all faults."""
     faults.clear()
     return empty()
 

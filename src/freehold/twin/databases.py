@@ -68,7 +68,7 @@ class DatabasesController(Controller):
     async def create_database(
         self, platform: NamedDependency[Platform], drawn: NamedDependency[Drawn], data: JSONBody[CreateDatabaseInput]
     ) -> NewDatabaseAnswer:
-        """Make a database, empty or as a copy of another one."""
+        """Create a database, empty or as a copy of another one."""
         record = await platform.create_database(data, drawn)
         hostname = platform.hosts.hostname(record.name)
         return NewDatabaseAnswer(NewDatabase(name=record.name, db_id=record.db_id, hostname=hostname))
@@ -107,7 +107,7 @@ class DatabasesController(Controller):
     async def get_instance(
         self, platform: NamedDependency[Platform], database_name: Name, instance_name: FromPath[str]
     ) -> InstanceAnswer:
-        """One of these places."""
+        """One of the places that a database is served from."""
         instance = instance_view(platform, platform.database(database_name))
         if instance.name != instance_name:
             raise Refusal(404, f"could not find instance [{instance_name}]: record not found")
@@ -131,7 +131,7 @@ class DatabasesController(Controller):
 
     @post("/{database_name:str}/auth/rotate", operation_id="invalidateDatabaseTokens", status_code=200)
     async def rotate(self, platform: NamedDependency[Platform], database_name: Name) -> Response[str]:
-        """Make all tokens of this database invalid. The answer is empty."""
+        """Revoke all tokens of this database. The answer is empty."""
         await platform.rotate(platform.database(database_name))
         return empty()
 
@@ -139,7 +139,7 @@ class DatabasesController(Controller):
     async def usage(
         self, platform: NamedDependency[Platform], database_name: Name, since: Since = "", until: Until = ""
     ) -> UsageAnswer:
-        """What a database used."""
+        """A database's usage."""
         record = platform.database(database_name)
         _check_time("from", since)
         _check_time("to", until)
@@ -147,7 +147,7 @@ class DatabasesController(Controller):
 
     @get("/{database_name:str}/stats", operation_id="getDatabaseStats")
     async def stats(self, platform: NamedDependency[Platform], database_name: Name) -> StatsAnswer:
-        """The statements that cost most."""
+        """A database's most expensive statements."""
         found = await platform.engine.stats(platform.database(database_name).db_id)
         queries = [
             TopQuery(query=each.query, rows_read=each.rows_read, rows_written=each.rows_written)
@@ -157,7 +157,7 @@ class DatabasesController(Controller):
 
 
 def empty() -> Response[str]:
-    """200 without a content."""
+    """200 without content."""
     return Response("", status_code=200, media_type=MediaType.TEXT)
 
 

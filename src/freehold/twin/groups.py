@@ -36,7 +36,7 @@ class GroupsController(Controller):
 
     @post(operation_id="createGroup", status_code=200)
     async def create_group(self, platform: NamedDependency[Platform], data: JSONBody[NewGroup]) -> GroupAnswer:
-        """Make a group."""
+        """Create a group."""
         return GroupAnswer(group_view(await platform.create_group(data)))
 
     @get("/{group_name:str}", operation_id="getGroup")
@@ -85,18 +85,18 @@ class GroupsController(Controller):
 
     @post("/{group_name:str}/auth/rotate", operation_id="invalidateGroupTokens", status_code=200)
     async def rotate(self, platform: NamedDependency[Platform], group_name: FromPath[str]) -> Response[str]:
-        """Make all tokens of the group and of its databases invalid. The answer is empty."""
+        """Revoke all tokens of the group and of its databases. The answer is empty."""
         await platform.rotate(platform.group(group_name))
         return empty()
 
     @post("/{group_name:str}/unarchive", operation_id="unarchiveGroup", status_code=200)
     async def unarchive(self, platform: NamedDependency[Platform], group_name: FromPath[str]) -> GroupAnswer:
-        """Nothing is archived here."""
+        """Do nothing: no group is archived here."""
         return GroupAnswer(group_view(platform.group(group_name)))
 
     @post("/{group_name:str}/update", operation_id="updateGroupDatabases", status_code=200)
     async def update(self, platform: NamedDependency[Platform], group_name: FromPath[str]) -> Response[str]:
-        """There is no other version to go to."""
+        """Do nothing: there is no other version."""
         platform.group(group_name)
         return empty()
 
@@ -104,14 +104,14 @@ class GroupsController(Controller):
     async def add_location(
         self, platform: NamedDependency[Platform], group_name: FromPath[str], location: FromPath[str]
     ) -> GroupAnswer:
-        """Databases are served from one place here, whichever is added."""
+        """Do nothing: databases are served from one place here, whichever is added."""
         return _relocated(platform, group_name, location)
 
     @delete("/{group_name:str}/locations/{location:str}", operation_id="removeLocationFromGroup", status_code=200)
     async def remove_location(
         self, platform: NamedDependency[Platform], group_name: FromPath[str], location: FromPath[str]
     ) -> GroupAnswer:
-        """Databases are served from one place here, whichever is removed."""
+        """Do nothing: databases are served from one place here, whichever is removed."""
         return _relocated(platform, group_name, location)
 
 

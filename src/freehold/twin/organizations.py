@@ -31,7 +31,7 @@ from freehold.twin.views import organization_view, usage_view
 
 
 class NewApiTokenInput(Struct, frozen=True, kw_only=True):
-    """Body of a platform token's `create`. One pinned to a group is refused: the twin would not hold it to that."""
+    """Body of a platform token's `create`. One limited to a group is refused: the twin would not enforce the limit."""
 
     organization: str | None = None
     group: str | None = None
@@ -45,7 +45,7 @@ class OrganizationsController(Controller):
 
     @get(operation_id="listOrganizations")
     async def list_organizations(self, platform: NamedDependency[Platform]) -> list[Organization]:
-        """A bare array, unlike all other lists."""
+        """All organizations, as a bare array unlike all other lists."""
         return [organization_view(platform.organization)]
 
     @get("/{organization_slug:str}", operation_id="getOrganization")
@@ -57,7 +57,7 @@ class OrganizationsController(Controller):
     async def update_organization(
         self, platform: NamedDependency[Platform], data: JSONBody[OrganizationInput]
     ) -> OrganizationAnswer:
-        """Says yes; nothing here depends on it, and it is not kept."""
+        """Accept a change without keeping it; nothing here depends on it."""
         return OrganizationAnswer(
             organization_view(
                 platform.organization,
@@ -68,7 +68,7 @@ class OrganizationsController(Controller):
 
     @get("/{organization_slug:str}/usage", operation_id="getOrganizationUsage")
     async def usage(self, platform: NamedDependency[Platform]) -> OrganizationUsageAnswer:
-        """What all databases used."""
+        """The usage of all databases."""
         records = sorted(platform.catalogue.databases.values(), key=lambda each: each.name)
         used = [usage_view(platform, each, await platform.engine.stats(each.db_id)) for each in records]
         totals = OrganizationTotals(
@@ -91,17 +91,17 @@ class PlatformController(Controller):
 
     @get("/locations", operation_id="listLocations")
     async def list_locations(self) -> LocationsAnswer:
-        """Where databases can be."""
+        """The locations that databases can have."""
         return LocationsAnswer(dict(LOCATIONS))
 
     @get("/auth/validate", operation_id="validateAPIToken")
     async def validate(self) -> ValidationAnswer:
-        """The token that was sent is good, without end."""
+        """Confirm that the token of the request is valid without expiry."""
         return ValidationAnswer(-1)
 
     @get("/auth/api-tokens/validate", operation_id="validateAPITokenForClients")
     async def validate_for_clients(self) -> ValidationAnswer:
-        """As `/auth/validate`: here the official JavaScript client asks."""
+        """Like `/auth/validate`, at the path of the official JavaScript client."""
         return ValidationAnswer(-1)
 
     @get("/auth/api-tokens", operation_id="listAPITokens")
@@ -121,7 +121,7 @@ class PlatformController(Controller):
         token_name: FromPath[str],
         data: JSONBody[NewApiTokenInput | None] = None,
     ) -> NewApiToken:
-        """A platform token; its text is told here only."""
+        """Create a platform token; only this answer contains its text."""
         if token_name in platform.catalogue.api_tokens:
             raise Refusal(409, f"api token with name [{token_name}] already exists")
         if data is not None and (data.group or data.scopes):
@@ -141,7 +141,7 @@ class PlatformController(Controller):
     async def revoke_api_token(
         self, platform: NamedDependency[Platform], token_name: FromPath[str]
     ) -> RevokedApiTokenAnswer:
-        """Make a platform token invalid."""
+        """Revoke a platform token."""
         if token_name not in platform.catalogue.api_tokens:
             raise Refusal(404, f"could not find api token with name [{token_name}]")
         await platform.catalogue.api_tokens.take(token_name)

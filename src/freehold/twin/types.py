@@ -17,7 +17,7 @@ class Parent(Struct, frozen=True, kw_only=True):
 
 
 class Database(Struct, frozen=True, kw_only=True):
-    """A database as `show` and `list` tell it."""
+    """A database as in `show` and `list`."""
 
     name: str = field(name="Name")
     db_id: str = field(name="DbId")
@@ -39,7 +39,7 @@ class Database(Struct, frozen=True, kw_only=True):
 
 
 class NewDatabase(Struct, frozen=True, kw_only=True):
-    """What `create` answers: no group, no region."""
+    """The answer of `create`: no group, no region."""
 
     db_id: str = field(name="DbId")
     hostname: str = field(name="Hostname")
@@ -47,7 +47,7 @@ class NewDatabase(Struct, frozen=True, kw_only=True):
 
 
 class Seed(Struct, frozen=True, kw_only=True):
-    """Where a new database's data come from. The command line tool says `value` for `name`."""
+    """The source of a new database's data. The command line tool sends `value` for `name`."""
 
     type: str
     name: str | None = None
@@ -74,7 +74,7 @@ class CreateDatabaseInput(Struct, frozen=True, kw_only=True):
 
 
 class DatabaseConfigurationInput(Struct, frozen=True, kw_only=True):
-    """Body of a change: what is left out stays. `null` clears a list, as `[]` does."""
+    """Body of a change: omitted fields keep their value. `null` clears a list, as `[]` does."""
 
     size_limit: str | UnsetType = UNSET
     allow_attach: bool | UnsetType = UNSET
@@ -124,7 +124,7 @@ class InstanceUsage(Struct, frozen=True, kw_only=True):
 
 
 class DatabaseUsage(Struct, frozen=True, kw_only=True):
-    """`total` is what the description says, `usage` what both official clients read."""
+    """`total` is in the OpenAPI description, `usage` is what both official clients read."""
 
     uuid: str
     instances: list[InstanceUsage]
@@ -153,7 +153,7 @@ class OrganizationUsage(Struct, frozen=True, kw_only=True):
 
 
 class TopQuery(Struct, frozen=True, kw_only=True):
-    """One of the statements that cost most."""
+    """One of the most expensive statements."""
 
     query: str
     rows_read: int
@@ -167,13 +167,13 @@ class ReadAttach(Struct, frozen=True, kw_only=True):
 
 
 class Permissions(Struct, frozen=True, kw_only=True):
-    """Given at all, even empty, they displace the authorization that was asked for."""
+    """If given, even empty, they replace the requested authorization."""
 
     read_attach: ReadAttach | None = None
 
 
 class CreateTokenInput(Struct, frozen=True, kw_only=True):
-    """Body of minting. Better left out altogether."""
+    """Body of a request for a token; best omitted altogether."""
 
     permissions: Permissions | None = None
 
@@ -211,7 +211,7 @@ class GroupConfiguration(Struct, frozen=True, kw_only=True):
 
 
 class Organization(Struct, frozen=True, kw_only=True):
-    """Whose databases these are."""
+    """The owner of the databases."""
 
     name: str
     slug: str
@@ -244,14 +244,14 @@ class ApiToken(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class NewApiToken(Struct, frozen=True, kw_only=True):
-    """A platform token, told once."""
+    """A platform token with its text, shown only once."""
 
     name: str
     id: str
     token: str
 
 
-# Answers are wrapped in an object with one key, for nearly all calls.
+# Nearly all answers are wrapped in an object with one key.
 
 
 class DatabaseAnswer(Struct, frozen=True):

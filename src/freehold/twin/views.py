@@ -21,7 +21,7 @@ _NAMESPACE = uuid.UUID("6f6bb1b8-63c5-4a3c-9a52-3c1d0b0c7a11")
 
 
 def database_view(platform: Platform, record: DatabaseRecord) -> Database:
-    """As `show` tells it."""
+    """The database as in `show`."""
     location = platform.group(record.group).location
     return Database(
         name=record.name,
@@ -58,7 +58,7 @@ def configuration_view(record: DatabaseRecord) -> DatabaseConfiguration:
 
 
 def instance_view(platform: Platform, record: DatabaseRecord) -> Instance:
-    """The one place it is served from, named after its location."""
+    """The one place from which it is served, named after its location."""
     location = platform.group(record.group).location
     return Instance(
         uuid=str(uuid.uuid5(_NAMESPACE, record.db_id)),
@@ -81,7 +81,7 @@ def usage_view(platform: Platform, record: DatabaseRecord, stats: NamespaceStats
 
 
 def group_view(record: GroupRecord) -> Group:
-    """As `show` tells it."""
+    """The group as in `show`."""
     return Group(
         name=record.name,
         uuid=record.uuid,
