@@ -27,12 +27,12 @@ from freehold.sql.tokens import paced
 Result = TypeVar("Result")
 
 _TURN_S = 0.001
-# Between two turns, whoever reads: times what the event loop took to come round, and bounds of that.
+# The pause between two turns of any readers: this many times the event loop's last pass, within these bounds.
 _PAUSES = 2
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = _TURN_S / 4, 0.01
-# Of one call's SQL, while it is its turn.
+# The limit for reading one call's SQL, counting its turns only.
 _LIMIT_S = 5.0
-# What takes no longer is read where it is.
+# SQL that takes no longer is read on the event loop.
 _AT_ONCE_S = 0.003
 _MUCH_SQL = 8192
 _READERS = 32

@@ -113,7 +113,7 @@ class KnownSchema:
                     self._look()
             self._facts = self._shared.found.facts
         elif self._facts_of != self._shared.changes:
-            # Not earlier: reading would take the transaction's snapshot before the statement does.
+            # Not earlier: reading the facts takes the transaction's snapshot.
             self._facts_of = self._shared.changes
             with asking():
                 self._facts = self._read()

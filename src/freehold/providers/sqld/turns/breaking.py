@@ -1,4 +1,4 @@
-"""Breaks off what waits for sqld: when its time is over, or when nobody waits for it any more."""
+"""Breaks off calls that wait for sqld: when they exceed their time, or when nobody waits for them."""
 
 import asyncio
 from types import TracebackType
@@ -12,9 +12,9 @@ from freehold.tenants.errors import DatabaseDamaged
 
 
 class Breakable:
-    """What runs inside, in this task, ends with `TimeoutError` once `break_off` was called.
+    """Code inside this context, in its task, ends with `TimeoutError` once `break_off` is called.
 
-    As `asyncio.timeout`, at a third of its cost.
+    Like `asyncio.timeout`, at a third of its cost.
     """
 
     __slots__ = ("_cancelling", "_handle", "_is_broken", "_loop", "_task")
@@ -37,7 +37,7 @@ class Breakable:
             raise TimeoutError from error
 
     def break_off(self) -> None:
-        """End it, soon: a task that is inside cannot be cancelled while it runs."""
+        """End the code inside soon: a task cannot be cancelled while it runs."""
         if self._handle is None:
             self._handle = self._loop.call_soon(self._cancel)
 
@@ -47,10 +47,10 @@ class Breakable:
 
 
 class Stoppable(Breakable):
-    """What runs inside is broken off when the turn is stopped; the turn lingers then, unless it was left.
+    """Code inside this context is broken off when the turn is stopped; the turn then lingers, unless it was left.
 
     Raises:
-        FreeholdError: what the turn was stopped with.
+        FreeholdError: the error that the turn was stopped with.
     """
 
     __slots__ = ("_disconnect", "_turn")
@@ -63,7 +63,7 @@ class Stoppable(Breakable):
         super().__enter__()
         self._turn.when_stopped = self.break_off
         self._disconnect.when_lost(self._turn.abandon)
-        if self._turn.stopped is not None:  # before it began
+        if self._turn.stopped is not None:  # it was stopped before it began
             self.break_off()
 
     def __exit__(
@@ -81,7 +81,7 @@ class Stoppable(Breakable):
 
     def _end(self, error: BaseException) -> None:
         if isinstance(error, NotFound | Overloaded | ProviderUnavailable | DatabaseDamaged):
-            self._turn.leave()  # it never got there, or sqld itself broke it off
+            self._turn.leave()  # it never reached sqld, or sqld itself broke it off
             if isinstance(error, BrokenOff):
                 self._turn.turns.broke(self._turn)
             return
@@ -91,10 +91,10 @@ class Stoppable(Breakable):
 
 
 class Limited(Breakable):
-    """What runs inside is broken off when the time is over, or when nobody waits for it any more.
+    """Code inside this context is broken off when it exceeds its time, or when nobody waits for it.
 
     Raises:
-        TimeoutError: the time is over.
+        TimeoutError: it has exceeded its time.
         Gone: the client went away.
     """
 
@@ -123,4 +123,4 @@ class Limited(Breakable):
 
 
 def _nothing() -> None:
-    """Nobody needs to know."""
+    """Replace a callback that is no longer needed."""

@@ -9,18 +9,18 @@ from typing import Literal, NamedTuple
 
 from freehold.errors import FreeholdError
 
-# How a call may begin: with a place, or beside all places; see `admission`.
+# How a call may begin: with a place, or in a lane beside the places; see `admission`.
 Lane = Literal["", "short", "new"]
 
-# Calls that are through so soon cost next to nothing: a tenant whose calls are has more of them at once, one more for
-# each, until one is long. Those do not count among the places before they are older than this.
+# Calls that finish this soon cost next to nothing: a tenant who sends such calls may have one more of them at a time
+# for each, until one is long. They do not count among the places before they are older than this.
 QUICK_S = 0.1
 # A call that takes this time is long.
 LONG_S = 0.25
-# Of late, with what runs: a light tenant used less, a heavy one more.
+# Recent use, including running calls: a light tenant used less, a heavy one more.
 LIGHT_S = 0.25
 HEAVY_S = 0.4
-# What was used counts half after this time, and is forgotten when next to nothing is left of it.
+# Use counts half after this time, and is forgotten once next to nothing is left of it.
 _HALF_LIFE_S = 10.0
 FORGOTTEN_S = 0.02
 # What the next call may take is what those before it took, the latest counting a quarter. A tenant of whom nothing
@@ -29,14 +29,14 @@ UNKNOWN_S = 0.6
 _LATEST = 0.25
 _AT_MOST_S = 1.0
 _REMEMBERED_S = 600.0
-# A tenant who was let in for calls that are short, and sent a long one, waits as all others do for this time.
+# A tenant who was let in for short calls, and sent a long one, waits like all others for this time.
 _DISTRUSTED_S = 30.0
-# Each time that a tenant is slowed, within the time that it was: so much more, up to so much.
+# How long a tenant is slowed and pauses after a call. Slowed again within that time, both grow, up to the limits.
 _SLOW_FOR_S, _SLOW_FOR_MOST_S = 60.0, 3600.0
 _SLOW_PAUSE_S, _SLOW_PAUSE_MOST_S = 1.0, 60.0
 _STRIKE = 4.0
-# For so long those whose calls ran when sqld crashed have one call at a time, all of them together: the next crash
-# tells which of them it is. Longer each time, and remembered for as long as the longest.
+# For this time the tenants whose calls ran when sqld crashed have one call at a time, all of them together: the next
+# crash shows which of them is the cause. It is longer each time, and remembered for as long as the longest.
 _SUSPECT_S = 60.0
 
 
@@ -67,7 +67,7 @@ class Share:
         self.unlooked_s = 0.0  # used since its log was last checked
         self.calls = 0
         self.expected_s = UNKNOWN_S  # what its next call may take
-        self.trusted_from = -math.inf  # from when its next call is expected to be short
+        self.trusted_from = -math.inf  # before this its calls do not count as short
         self._used_s = 0.0
         self._at = 0.0
         self.seen_at = -math.inf  # when its last call ended
