@@ -58,6 +58,7 @@ def row(methods: str, route: str, outcomes: Outcomes, **more: Any) -> Row:
 
 def auth(path: str, outcomes: Outcomes, body: Any = None, target: str = "") -> list[Row]:
     """A route of /api/auth: what the table of the service offers, and nothing for all other methods."""
+    assert path in _OFFERED, f"the service's table has no route {path}: remove its line here, or correct the path"
     offered, route = _OFFERED[path], table.BASE_PATH + path
     return [
         Row(offered, route, outcomes, body=body, target=target),

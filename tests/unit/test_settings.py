@@ -1,11 +1,25 @@
 """Settings: every fault at once, in our words, and never a secret."""
 
+import ast
 from pathlib import Path
 
+import msgspec
 import pytest
+from testbed.servers import ROOT
 
-from freehold.settings.fields import BadSettings, Secret
+from freehold.settings.fields import BadSettings, Secret, Settings
 from freehold.settings.load import load_settings
+
+
+def test_every_setting_is_read() -> None:
+    """One that its wiring forgot would do nothing, and no other test need notice."""
+    read = {
+        node.attr
+        for path in (ROOT / "src/freehold").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+    }
+    assert [each.name for each in msgspec.structs.fields(Settings) if each.name not in read] == []
 
 
 def test_nothing_set_gives_the_embedded_default() -> None:
