@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 import msgspec
-from testbed.processes import cpu_seconds
+from testbed.processes import cpu_seconds, memory_mb
 from testbed.sqld import running_sqld
 from testbed.sqld_service import sqld_variables
 
@@ -37,11 +37,16 @@ _WITH_ROWS = (
     "INSERT INTO decks WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 60) "
     "SELECT 'deck ' || i, 'Deck ' || i, '{}', i, 1, 1 FROM n"
 )
+# As many connections over so many tenants, each with a database of its own.
+_TENANTS, _CONNECTIONS = 200, 16
 _STATEMENTS = {
     "select 1": "SELECT 1",
     "50 rows": "SELECT id, name FROM decks ORDER BY id LIMIT 50",
     "insert": f"INSERT OR REPLACE INTO decks VALUES ({_DECK})",
 }
+
+
+_MANY = f"gateway, {_TENANTS} tenants"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class _Side:
     """One of the two services, and what is sent to it."""
 
     service: MeasuredService
-    requests: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    requests: dict[str, tuple[bytes | list[bytes], str]] = field(default_factory=dict)
 
 
 async def run(revision: str, names: list[str], effort: Effort) -> AsyncIterator[Finding]:
@@ -79,6 +84,10 @@ async def run(revision: str, names: list[str], effort: Effort) -> AsyncIterator[
                 with _running(Path(folder) / kind, tree, variables) as (new, old):
                     for side in (new, old):
                         await _prepare(side, kind)
+                    if any(case.startswith(_MANY) for case in wanted):
+                        note(f"signing {_TENANTS} people up, twice")
+                        for side in (new, old):
+                            await _prepare_many(side, kind)
                     for case in wanted:
                         note(f"measuring {case}, beside {revision}")
                         for finding in await _compare(case, new, old, revision, effort):
@@ -88,7 +97,8 @@ async def run(revision: str, names: list[str], effort: Effort) -> AsyncIterator[
 def _cases(kind: str) -> list[str]:
     control = ["get-session, cookie", "get-session, bearer", "registry pull, 200", "registry pull, 304"]
     gateway = [f"gateway on {kind}, {label}" for label in _STATEMENTS]
-    return gateway if kind == "sqld" else [*control, *gateway]
+    many = [f"{_MANY} on {kind}, {label}" for label in _STATEMENTS]
+    return gateway if kind == "sqld" else [*control, *gateway, *many]
 
 
 @contextlib.contextmanager
@@ -130,6 +140,25 @@ async def _prepare(side: _Side, kind: str) -> None:
         assert reply.json()["results"][0]["type"] == "ok", reply.text
 
 
+async def _prepare_many(side: _Side, kind: str) -> None:
+    """A database for each of many people, with rows in it."""
+    async with httpx.AsyncClient(base_url=side.service.url, timeout=60) as http:
+        heads = []
+        for number in range(_TENANTS):
+            http.cookies.clear()  # each is a browser of its own
+            person = {"name": "Bench", "email": f"bench-{number}@example.com", "password": "correct-horse-1"}
+            reply = (await http.post("/api/auth/sign-up/email", json=person)).raise_for_status()
+            database = await _database(http, f"Bearer {reply.json()['token']}")
+            path = "/" + database["url"].split("/", 3)[3] + "v3/pipeline"
+            authorization = f"Bearer {database['access_token']}"
+            filled = await http.post(path, content=_pipeline(_WITH_ROWS), headers={"Authorization": authorization})
+            assert filled.json()["results"][0]["type"] == "ok", filled.text
+            heads.append((path, authorization))
+    for label, sql in _STATEMENTS.items():
+        requests = [post(path, _pipeline(sql), authorization=authorization) for path, authorization in heads]
+        side.requests[f"{_MANY} on {kind}, {label}"] = (requests, "200")
+
+
 async def _database(http: httpx.AsyncClient, bearer: str) -> dict[str, str]:
     for _ in range(300):
         reply = await http.get("/databases/user", headers={"Authorization": bearer})
@@ -148,16 +177,17 @@ def _pipeline(sql: str) -> bytes:
 class _Turn:
     per_second: float
     cpu_ms: float  # of the processor for each request
+    p99_ms: float
 
 
 async def _turn(side: _Side, case: str, seconds: float) -> _Turn:
     request, status = side.requests[case]
-    connections = 4 if case.startswith("gateway") else 16
+    connections = 4 if case.startswith("gateway on") else _CONNECTIONS
     before_s = cpu_seconds(side.service.process_id)
     load = await measure(side.service.port, request, connections=connections, seconds=seconds)
     spent_s = cpu_seconds(side.service.process_id) - before_s
     _must_be(load, case, status)
-    return _Turn(load.per_second, spent_s * 1000 / load.requests)
+    return _Turn(load.per_second, spent_s * 1000 / load.requests, load.p99_ms)
 
 
 async def _compare(case: str, new: _Side, old: _Side, revision: str, effort: Effort) -> list[Finding]:
@@ -178,9 +208,13 @@ async def _compare(case: str, new: _Side, old: _Side, revision: str, effort: Eff
     cpu = median_interval([ours.cpu_ms / theirs.cpu_ms for ours, theirs in turns if theirs.cpu_ms])
     rates = [(ours.per_second, theirs.per_second) for ours, theirs in turns]
     costs = [(ours.cpu_ms, theirs.cpu_ms) for ours, theirs in turns]
+    tails = [(ours.p99_ms, theirs.p99_ms) for ours, theirs in turns]
+    tail = median_interval([ours / theirs for ours, theirs in tails])
+    note(f"  memory: {memory_mb(new.service.process_id):.0f} MB, and {memory_mb(old.service.process_id):.0f} MB")
     return [
         _finding(case, "/s", rates, found, revision, AT_LEAST),
         _finding(f"{case}, processor", "ms", costs, cpu, revision, None),
+        _finding(f"{case}, p99", "ms", tails, tail, revision, None),
     ]
 
 

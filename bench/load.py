@@ -82,12 +82,15 @@ class _Connection(asyncio.Protocol):
         self._transport.write(next(self._request))
 
 
-def _numbered(request: bytes, numbers: Iterator[int]) -> Iterator[bytes]:
-    """The request over and over, with another number each time if it asks for one."""
+def _numbered(requests: list[bytes], numbers: Iterator[int]) -> Iterator[bytes]:
+    """The requests in turn, over and over, with another number each time if they ask for one."""
     placeholder = COUNTER.encode()
-    if placeholder not in request:
-        return itertools.repeat(request)
-    return (request.replace(placeholder, b"%0*d" % (len(placeholder), number)) for number in numbers)
+    if not any(placeholder in request for request in requests):
+        return itertools.cycle(requests)
+    return (
+        request.replace(placeholder, b"%0*d" % (len(placeholder), number))
+        for request, number in zip(itertools.cycle(requests), numbers, strict=False)
+    )
 
 
 async def _run(port: int, requests: list[bytes], connections: int, seconds: float, first: int, pause_s: float) -> Load:
@@ -100,7 +103,7 @@ async def _run(port: int, requests: list[bytes], connections: int, seconds: floa
         await loop.create_connection(
             functools.partial(
                 _Connection,
-                _numbered(requests[number % len(requests)], numbers),
+                _numbered(requests[number::connections] or [requests[number % len(requests)]], numbers),
                 started + seconds,
                 pause_s,
                 times,
@@ -135,8 +138,8 @@ async def measure(
 ) -> Load:
     """Load a server on loopback from a child process.
 
-    Of several requests each connection has one. `first` is where `COUNTER` starts. With `pause_s` each connection
-    waits so long between an answer and its next request.
+    Several requests are dealt out to the connections; each sends its own in turn. `first` is where `COUNTER` starts.
+    With `pause_s` each connection waits so long between an answer and its next request.
     """
     requests = [request] if isinstance(request, bytes) else request
     job = json.dumps(

@@ -26,7 +26,7 @@ from testbed.hostile.bystanders import KINDS, Bystanders, outbox_of
 from testbed.hostile.report import HOSTILE, KEPT_CORES, Report, Use, told
 from testbed.hostile.served import Served
 from testbed.hostile.strict import Strict
-from testbed.processes import cpu_seconds, family, resident_mb
+from testbed.processes import cpu_seconds, family, memory_mb
 from testbed.servers import ROOT, clean_environ
 
 BYSTANDERS = 3
@@ -175,7 +175,7 @@ class Campaign:
         for each in family(self.service.process_id):
             with contextlib.suppress(OSError):
                 files += sum(1 for _ in Path(f"/proc/{each}/fd").iterdir())
-        return Use(resident_mb(self.service.process_id), files, _size_mb(self.service.data_dir))
+        return Use(memory_mb(self.service.process_id), files, _size_mb(self.service.data_dir))
 
     async def settle(self) -> None:
         """Wait until all is as it was, or until it should be."""
