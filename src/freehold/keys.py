@@ -1,15 +1,18 @@
-"""Keys and secrets kept in files that only their owner may read."""
+"""Keys and secrets kept in files that only their owner may read.
+
+`cryptography` is loaded where it is used: commands, and the service's parent, know this module for its error alone.
+"""
 
 import contextlib
 import os
 import secrets
 from pathlib import Path
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from typing import TYPE_CHECKING
 
 from freehold.errors import FreeholdError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 _MIN_SECRET_CHARS = 32
 
@@ -22,12 +25,16 @@ class BadKeyFile(FreeholdError):
     where = "cli"
 
 
-def load_key(path: Path) -> Ed25519PrivateKey:
+def load_key(path: Path) -> "Ed25519PrivateKey":
     """The private key in this file. Blocking.
 
     Raises:
         BadKeyFile: no such file, or not an Ed25519 private key in PEM form without password.
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
         pem = path.read_bytes()
     except OSError as error:
@@ -41,7 +48,7 @@ def load_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
-def load_or_create_key(path: Path) -> Ed25519PrivateKey:
+def load_or_create_key(path: Path) -> "Ed25519PrivateKey":
     """The private key in this file, made (mode 0600) if there is none. Blocking.
 
     Of several processes that start together one makes the key and all use it; a crash leaves a whole file or none.
@@ -49,6 +56,9 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
     Raises:
         BadKeyFile: as `load_key`, or the file cannot be written.
     """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
     try:
         return load_key(path)
     except BadKeyFile as error:

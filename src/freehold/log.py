@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import os
 import sys
 import threading
 from collections import deque
@@ -101,7 +102,8 @@ _writers: list[LineWriter] = []
 _quick_lines: list[LineWriter] = []  # the writer, when info events go out as JSON
 _wanted: list[tuple[str, str]] = []  # level and format that are set up with the first line
 _loggers: list[Any] = []  # structlog's, once it is loaded
-_setting_up = threading.Lock()
+_setting_up = threading.RLock()
+_configured: list[tuple[str, str]] = []
 
 
 def quick_info(event: str) -> Callable[[dict[str, Any]], None]:
@@ -129,11 +131,25 @@ def configure_logging(level: str, log_format: str) -> None:
     """
     while _writers:
         _writers.pop().close()
-    _wanted[:] = [(level, log_format)]
+    _wanted[:] = _configured[:] = [(level, log_format)]
     root = logging.getLogger()
     root.handlers[:] = [_FirstLine()]
     # Libraries speak up from `warning`; ours are the events worth reading.
     root.setLevel(max(_LEVELS[level], logging.WARNING))
+
+
+def _begin_again() -> None:
+    """In a process that was forked: the thread that writes lines has stayed behind."""
+    global _setting_up  # noqa: PLW0603 - it may be held by a thread that is not here
+    _setting_up = threading.RLock()
+    _writers.clear()
+    _quick_lines.clear()
+    if _configured:
+        configure_logging(*_configured[0])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)
 
 
 def _structlog() -> Any:

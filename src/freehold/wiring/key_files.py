@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from typing import TYPE_CHECKING
 
 from freehold.keys import BadKeyFile, load_key, load_or_create_key
 from freehold.settings.fields import BadSettings, Settings
+
+if TYPE_CHECKING:  # the service's parent makes the folder, and needs no key
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
 def make_folder(keys: Path) -> None:
@@ -41,7 +43,7 @@ def require_access(keys: Path) -> None:
             raise BadSettings([f"DATA_DIR: `{each}` cannot be read and written; {what}"])
 
 
-def registry_key(settings: Settings, keys: Path, *, creates: bool = True) -> Ed25519PrivateKey | None:
+def registry_key(settings: Settings, keys: Path, *, creates: bool = True) -> "Ed25519PrivateKey | None":
     """What signs the registry; None where that is done elsewhere, or where there is no key to be found. Blocks.
 
     Raises:
@@ -58,14 +60,16 @@ def registry_key(settings: Settings, keys: Path, *, creates: bool = True) -> Ed2
         raise BadSettings([f"REGISTRY_SIGNING_KEY_FILE: {error}"]) from error
 
 
-def tokens_key(settings: Settings, *, creates: bool) -> Ed25519PrivateKey:
+def tokens_key(settings: Settings, *, creates: bool) -> "Ed25519PrivateKey":
     """The key that signs tokens of tenants' databases in files. Blocks."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     path = settings.data_dir / "keys" / "database-tokens.pem"
     # Whoever makes nothing gives no token to anyone either.
     return load_or_create_key(path) if creates or path.exists() else Ed25519PrivateKey.generate()
 
 
-def sqld_key(settings: Settings) -> Ed25519PrivateKey:
+def sqld_key(settings: Settings) -> "Ed25519PrivateKey":
     """The key that sqld knows us by. Blocks. Raises `BadSettings`."""
     assert settings.sqld_jwt_key_file is not None  # the settings were checked
     try:
