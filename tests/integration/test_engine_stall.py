@@ -9,6 +9,7 @@ from freehold.errors import ProviderUnavailable
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles
+from freehold.providers.published import RegistryBatches
 from freehold.providers.sqlite.limits import EngineLimits, Limits
 
 # Nothing interrupts it: more than a second of comparing zeros with zeros.
@@ -25,9 +26,9 @@ async def test_an_engine_whose_places_are_all_stuck_says_so_and_recovers(tmp_pat
     files = TenantFiles(tmp_path)
     for name in "abcd":
         files.create(name)
-    engine = Engine(files, _LIMITS, EngineLimits(threads=1, overdue_s=0.05))
+    engine = Engine(files, _LIMITS, EngineLimits(threads=1, overdue_s=0.05), RegistryBatches())
     try:
-        engine.check_moving()
+        await engine.check_moving()
 
         async def run(name: str, sql: str) -> None:
             await asyncio.gather(engine.run_batches(name, [_batch(sql)], _LIMITS), return_exceptions=True)
@@ -39,13 +40,13 @@ async def test_an_engine_whose_places_are_all_stuck_says_so_and_recovers(tmp_pat
         async with asyncio.timeout(240):
             while True:
                 try:
-                    engine.check_moving()
+                    await engine.check_moving()
                 except ProviderUnavailable:
                     break
                 assert not waiting.done(), "the statements ended too soon to tell"
                 await asyncio.sleep(0.05)
             await asyncio.gather(*stuck, waiting)
-        engine.check_moving()
+        await engine.check_moving()
         await run("d", "SELECT 1")
     finally:
         await engine.close()

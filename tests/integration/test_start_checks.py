@@ -29,7 +29,12 @@ def nowhere() -> str:
 
 
 def serve(folder: Path, **variables: str) -> Result:
-    more = {"DATA_DIR": str(folder / "data"), "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"), "PORT": "0"}
+    more = {
+        "DATA_DIR": str(folder / "data"),
+        "SCHEMA_REGISTRY": str(ROOT / "schema_registry/bahar"),
+        "PORT": "0",
+        "ENGINES": "0",
+    }
     return CliRunner().invoke(cli, ["serve"], env={**more, **variables}, prog_name="freehold")
 
 

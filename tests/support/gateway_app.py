@@ -18,9 +18,15 @@ from testbed.sqld import ADMIN_KEY, BINARY, Sqld
 from freehold.http.databases.gateway import DatabasePaths, Gateway, gateway_routes
 from freehold.http.databases.replicas import Replicas
 from freehold.keys import load_or_create_key
+from freehold.providers.local.folders import databases_dir_of, run_dir_of
+from freehold.providers.local.processes.client import EngineProcesses
+from freehold.providers.local.processes.config import EngineConfig
+from freehold.providers.local.processes.running import StartedEngines
 from freehold.providers.local.provider import LocalProvider
+from freehold.providers.published import RegistryBatches, nothing_published
 from freehold.providers.sqld.process.supervised import running_sqld
 from freehold.providers.sqld.provider import SqldProvider
+from freehold.providers.sqlite.limits import EngineLimits, limits_of
 from tests.support.serving import listen, serving
 
 
@@ -137,6 +143,42 @@ async def served(folder: Path, **options: Any) -> AsyncIterator[Served]:
     options.setdefault("most", "full")
     async with _served(folder, lambda url, key: LocalProvider(folder, url, key, **options)) as running:
         yield running
+
+
+@contextlib.asynccontextmanager
+async def served_by_engines(folder: Path, engines: int = 2, **options: Any) -> AsyncIterator[Served]:
+    """The same with engine processes, as a service runs them."""
+    options.setdefault("most", "full")
+    run_dir = run_dir_of(folder)
+    limits = limits_of(
+        options.get("query_timeout_s", 5.0),
+        options.get("transaction_timeout_s", 30.0),
+        options.get("max_size_bytes", 512_000_000),
+    )
+    started = StartedEngines(
+        EngineConfig(
+            run_dir=str(run_dir),
+            databases_dir=str(databases_dir_of(folder)),
+            engines=engines,
+            limits=limits,
+            engine_limits=options.pop("engine_limits", EngineLimits()),
+            log_format="json",
+        )
+    )
+    assert started.start()
+    registry = RegistryBatches(options.get("published", nothing_published))
+
+    async def find() -> int:
+        return engines
+
+    def make(url: str, key: Ed25519PrivateKey) -> LocalProvider:
+        return LocalProvider(folder, url, key, engine=EngineProcesses(run_dir, find, registry), **options)
+
+    try:
+        async with _served(folder, make) as running:
+            yield running
+    finally:
+        started.close()
 
 
 @contextlib.asynccontextmanager

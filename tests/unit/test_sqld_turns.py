@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from freehold.errors import FreeholdError
-from freehold.providers.failures import Gone, Overloaded
+from freehold.providers.failures import Gone, Overloaded, QueryTimeout
 from freehold.providers.serving import Disconnect
-from freehold.providers.sqld.client.refusals import QueryTimeout
 from freehold.providers.sqld.turns.shares import Turn
 from freehold.providers.sqld.turns.turns import Turns
 

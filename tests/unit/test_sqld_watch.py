@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 
 from freehold.errors import ProviderUnavailable
+from freehold.providers.failures import QueryTimeout
 from freehold.providers.serving import Disconnect
 from freehold.providers.sqld.client.admin import NamespaceStats
-from freehold.providers.sqld.client.refusals import QueryTimeout
 from freehold.providers.sqld.process.control import SupervisorState
 from freehold.providers.sqld.turns.shares import Turn
 from freehold.providers.sqld.turns.watch import Watch

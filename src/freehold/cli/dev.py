@@ -11,8 +11,9 @@ import msgspec
 import uvicorn
 
 from freehold.cli.context import EXIT_DONE, async_command, command_settings, echo_json, require_registry
-from freehold.cli.listening import Server, listen
+from freehold.cli.listening import listen
 from freehold.cli.serve import run_service
+from freehold.cli.server import Server
 from freehold.errors import Unavailable
 from freehold.providers.sqld.process.run import is_locked
 

@@ -1,35 +1,15 @@
 """What verbs that serve have in common: a port, and an end in good order."""
 
 import contextlib
-import ctypes
 import errno
-import gc
-import os
 import resource
-import signal
 import socket
-import sys
-from collections.abc import Iterator
-
-import uvicorn
+import time
 
 from freehold.settings.fields import BadSettings
 
 _FILES = 65_536
-_M_ARENA_MAX = -8
-
-
-class Server(uvicorn.Server):
-    """Ends at SIGINT and SIGTERM without raising them once more, so that the services are closed as well."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+_FREED_WITHIN_S = 1.0
 
 
 def listen(host: str, port: int, port_name: str = "PORT") -> socket.socket:
@@ -39,10 +19,17 @@ def listen(host: str, port: int, port_name: str = "PORT") -> socket.socket:
         BadSettings: it cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, UnicodeError) as error:
-        raise BadSettings([_cannot_listen(host, port, port_name, error)]) from error
+    until = time.monotonic() + _FREED_WITHIN_S
+    while True:
+        try:
+            listener = socket.create_server((host, port), family=family, backlog=2048)
+            break
+        except (OSError, UnicodeError) as error:
+            # The processes of a service that was killed end a moment after it.
+            is_in_use = getattr(error, "errno", None) == errno.EADDRINUSE
+            if not is_in_use or time.monotonic() > until:
+                raise BadSettings([_cannot_listen(host, port, port_name, error)]) from error
+        time.sleep(0.02)
     listener.setblocking(False)
     # A listener made here has no protocol number, by which asyncio knows that it may turn Nagle's delay off.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -58,25 +45,6 @@ def raise_file_limit() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
     return _FILES if soft == resource.RLIM_INFINITY else soft
-
-
-def keep_less_memory() -> None:
-    """Let threads share the C library's arenas: as many as cores, instead of eight times that. Before threads start.
-
-    Each arena keeps up to 64 MB that it does not need, and no trimming takes that from it. Source: mallopt(3).
-    """
-    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
-        mallopt(_M_ARENA_MAX, max(2, os.cpu_count() or 1))
-
-
-def leave_out_of_collections() -> None:
-    """Let the garbage collector pass over all that is there now: it stays as long as the process does.
-
-    Looking through it takes 0.1 s and more, in which no request goes on, and whoever makes many objects, such as by
-    sending long SQL, makes the collector look again and again. Source: the documentation of `gc.freeze`.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _cannot_listen(host: str, port: int, port_name: str, error: OSError | UnicodeError) -> str:

@@ -1,19 +1,27 @@
-"""`freehold serve`: the service in one process."""
+"""`freehold serve`: the service, in one process or in several."""
 
+import asyncio
 import re
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
-import uvicorn
 
-from freehold.cli.context import EXIT_DONE, async_command, command_settings, require_registry
-from freehold.cli.listening import Server, keep_less_memory, leave_out_of_collections, listen, raise_file_limit
+from freehold.cli.context import EXIT_DONE, command_settings, fail, new_loop, require_registry
+from freehold.cli.listening import listen, raise_file_limit
+from freehold.errors import FreeholdError
 from freehold.log import get_logger
-from freehold.migrate.signature import RegistryTampered
-from freehold.registry.service import Registry
+from freehold.memory import keep_less_memory, leave_out_of_collections
 from freehold.settings.fields import Settings
+from freehold.wiring.key_files import make_folder
 
-_SHUTDOWN_LIMIT_S = 10
+if TYPE_CHECKING:
+    from freehold.registry.service import Registry
+
+_SHUTDOWN_LIMIT_S = 2
 _DEMO_TABLE = "dictionary_entries"
 _DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -25,21 +33,56 @@ Examples:
 
 
 @click.command(epilog=_EPILOG)
-@async_command
-async def serve() -> int:
+def serve() -> None:
     """Run the service until it is stopped (Ctrl-C or SIGTERM).
 
     Embedded by default: it needs no account and no other server, and writes only to DATA_DIR.
     """
-    return await run_service(command_settings())
+    try:
+        code = _serve(command_settings())
+    except FreeholdError as error:
+        code = fail(error)
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
 
 
-async def run_service(settings: Settings) -> int:
-    """Serve with these settings until told to stop; returns the exit code."""
-    keep_less_memory()
+def _serve(settings: Settings) -> int:
+    """In this process, or in processes of its own, as the settings say."""
+    has_engines = settings.tenant_provider == "local" and settings.engines > 0
+    if not has_engines:
+        return _run(run_service(settings))
     if settings.registry_signing == "local":
         require_registry(settings)  # before a folder for data is made, perhaps in a wrong place
     with listen(settings.host, settings.port) as listener:
+        from freehold.cli.parent import Parent
+        from freehold.wiring.engines import started_engines
+
+        make_folder(settings.data_dir / "keys")
+        # All of this process's descendants inherit that.
+        raise_file_limit()
+        return Parent(lambda is_up: _run(run_service(settings, listener, is_up)), 1, started_engines(settings)).run()
+
+
+def _run(service: Coroutine[None, None, int]) -> int:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(service)
+
+
+async def run_service(
+    settings: Settings, given: socket.socket | None = None, is_up: Callable[[], None] = lambda: None
+) -> int:
+    """Serve with these settings until told to stop, on a port that is bound already if one is given.
+
+    `is_up` is called when it serves. Returns the exit code.
+    """
+    keep_less_memory()
+    if settings.registry_signing == "local":
+        require_registry(settings)
+    with given or listen(settings.host, settings.port) as listener:
+        import uvicorn
+
+        from freehold.cli.server import Server
         from freehold.cli.start_checks import check_central, check_servers
         from freehold.http.app import create_asgi, create_connections, create_room
         from freehold.log import configure_logging
@@ -70,12 +113,15 @@ async def run_service(settings: Settings) -> int:
             is_demo = await _suits_demo(services.registry)
             leave_out_of_collections()
             _greet(settings, is_demo=is_demo)
+            is_up()
             await Server(config).serve(sockets=[listener])
     return EXIT_DONE
 
 
-async def _suits_demo(registry: Registry) -> bool:
+async def _suits_demo(registry: "Registry") -> bool:
     """Whether `make demo` can be played here: it is a client of one app, and needs the tables of that."""
+    from freehold.migrate.signature import RegistryTampered
+
     try:
         published = await registry.snapshot()
     except RegistryTampered:  # said by whoever asks for migrations; people sign in all the same

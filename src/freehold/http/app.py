@@ -25,7 +25,7 @@ from freehold.http.guards import provide_database_caller, provide_signed_in
 from freehold.http.middleware.connection import Connection, connections_of
 from freehold.http.middleware.connection_limits import ConnectionLimits, Connections
 from freehold.http.middleware.cors import Cors
-from freehold.http.middleware.large_bodies import BodyRoom, LargeBodies, give_back_memory
+from freehold.http.middleware.large_bodies import BodyRoom, LargeBodies
 from freehold.http.middleware.rate_limits import RateLimits, Rules
 from freehold.http.middleware.request_log import AuditOrigins, RequestCounts, RequestLog
 from freehold.http.operations.health import operations_routes
@@ -33,6 +33,7 @@ from freehold.http.problems import EXCEPTION_HANDLERS
 from freehold.http.registry.publishing import PublishingController
 from freehold.http.registry.routes import ClientReports, registry_routes
 from freehold.log import get_logger
+from freehold.memory import give_back_memory
 from freehold.settings.fields import Settings
 from freehold.wiring.services import Services
 

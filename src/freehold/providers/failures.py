@@ -2,7 +2,7 @@
 
 import apsw
 
-from freehold.errors import FreeholdError, InvalidInput, Unavailable
+from freehold.errors import FreeholdError, InvalidInput, ProviderUnavailable, Unavailable
 from freehold.libsql.protocol import Error
 from freehold.sql.guard import RefusedSql
 
@@ -36,6 +36,21 @@ class GoesOn(Overloaded):
             "a statement of this database goes on past its limit and cannot be stopped; nothing else starts here "
             "until it has ended"
         )
+
+
+class QueryTimeout(InvalidInput):
+    """A statement or call exceeded the tenant's time limit, and was stopped or given up."""
+
+    code = "query_timeout"
+    remedy = "Ask for less at a time. On sqld, check what it did before you repeat it; on files it is undone."
+
+
+class OutcomeUnknown(ProviderUnavailable):
+    """The engine of the database ended while the call ran: it was carried out, or it was not."""
+
+    code = "outcome_unknown"
+    message = "the database's engine ended while this ran; look whether it was carried out before you try again"
+    remedy = "Read what it would have changed, then try again if it did not; an open transaction was rolled back."
 
 
 class BadBaton(InvalidInput):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -33,12 +34,8 @@ def _inlined(stmt: Stmt, stored: Mapping[int, str]) -> Stmt:
     return replace(stmt, sql=stored[stmt.sql_id], sql_id=None)
 
 
-class RegistryBatches:
-    """The published registry's batches. Used only for batches that their token's profile does not cover."""
-
-    def __init__(self, published: Published) -> None:
-        self._published = published
-        self._held = PublishedBatches(_EMPTY)
+class BatchRegistry(Protocol):
+    """Says which batches are the registry's."""
 
     async def includes(self, batch: Batch) -> bool:
         """Whether the batch is exactly the registry's for some of its versions.
@@ -46,6 +43,18 @@ class RegistryBatches:
         Raises:
             CentralUnavailable, RegistryTampered: what is published cannot be read.
         """
+        ...
+
+
+class RegistryBatches:
+    """Implements `BatchRegistry`. Used only for batches that their token's profile does not cover."""
+
+    def __init__(self, published: Published = nothing_published) -> None:
+        self._published = published
+        self._held = PublishedBatches(_EMPTY)
+
+    async def includes(self, batch: Batch) -> bool:
+        """See `BatchRegistry`."""
         held = await self._current()
         # Building the batch to compare with may have to read much SQL.
         return await asyncio.to_thread(held.includes, batch)

@@ -2,17 +2,19 @@
 
 import hashlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, runtime_checkable
 
 import msgspec
 from msgspec import Struct
 
 from freehold.errors import Forbidden
 from freehold.libsql.protocol import Batch, BatchReq, BatchResult, CloseReq, PipelineReq
-from freehold.migrate.target import Target
 from freehold.profiles import Profile
-from freehold.providers.tokens import Grant
-from freehold.tenants.operator_sql import RunAsClient
+from freehold.providers.grants import Grant
+
+if TYPE_CHECKING:  # engine processes load this module, and neither of these
+    from freehold.migrate.target import Target
+    from freehold.tenants.operator_sql import RunAsClient
 
 Endpoint = Literal["v1/execute", "v1/batch", "v2/pipeline", "v3/pipeline", "v3/cursor"]
 ENDPOINTS: frozenset[str] = frozenset({"v1/execute", "v1/batch", "v2/pipeline", "v3/pipeline", "v3/cursor"})
@@ -159,7 +161,7 @@ class HasStanding(Protocol):
         ...
 
 
-def through_gateway(server: DatabaseServer, subject: str) -> RunAsClient:
+def through_gateway(server: DatabaseServer, subject: str) -> "RunAsClient":
     """A function that runs a batch as the gateway runs a client's: under the same guard and limits, in the same queue.
 
     `subject` is the user for whom a token would be issued.
@@ -177,7 +179,7 @@ def through_gateway(server: DatabaseServer, subject: str) -> RunAsClient:
     return run
 
 
-def with_tokens(open_as_client: Callable[[str, Profile], Awaitable[Target]]) -> RunAsClient:
+def with_tokens(open_as_client: "Callable[[str, Profile], Awaitable[Target]]") -> "RunAsClient":
     """The same for databases on servers of their own, opened with a token of the profile."""
 
     async def run(database_name: str, batch: Batch, profile: Profile) -> BatchResult:

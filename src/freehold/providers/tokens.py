@@ -20,6 +20,7 @@ from msgspec import Struct
 from freehold.errors import NotFound, Unauthenticated
 from freehold.lru import Lru
 from freehold.profiles import PROFILES, Profile, narrowed
+from freehold.providers.grants import Grant
 from freehold.tenants.types import AccessLevel, DatabaseToken, level_of
 
 LEEWAY_S = 5.0
@@ -34,25 +35,6 @@ class BadToken(Unauthenticated):
     code = "bad_database_token"
     message = "the token is not valid"
     remedy = "Ask for a new one."
-
-
-class Grant(Struct, frozen=True):
-    """What a valid token allows on one database: `profile`, limited by the service's current setting.
-
-    `token_digest` identifies the token but does not reveal it. `subject` says for whom the token was minted, e.g.
-    `session:ID`; `generation` after how many rotations of the database's tokens.
-    """
-
-    database_name: str
-    profile: Profile
-    token_digest: bytes
-    subject: str = ""
-    generation: int = 0
-
-    @property
-    def access_level(self) -> AccessLevel:
-        """What the engine must allow."""
-        return level_of(self.profile)
 
 
 class Verifier(Protocol):

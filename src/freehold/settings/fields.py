@@ -1,5 +1,6 @@
 """All settings, each with its variable, what it may be, and what it is for."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -98,6 +99,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tenant_pool_size: Annotated[
         int, Meta(ge=0, le=1000, description="Databases kept ready for new users; 0 makes each when it is needed.")
     ] = 0
+    engines: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description=(
+                "Processes that run tenants' SQL on files, one for each core and 4 at most when unset; 0 runs it in the"
+                " service's own."
+            ),
+        ),
+    ] = min(os.cpu_count() or 1, 4) if hasattr(os, "fork") else 0
     tenant_query_timeout_s: Annotated[
         float, Meta(gt=0, le=600, description="Limit on one statement of a tenant, in seconds.")
     ] = 5.0

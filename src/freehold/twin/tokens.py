@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from freehold.errors import NotFound
-from freehold.providers.tokens import BadToken, Grant
+from freehold.providers.grants import Grant
+from freehold.providers.tokens import BadToken
 from freehold.twin.catalogue import Catalogue, DatabaseRecord, GroupRecord
 from freehold.twin.types import Permissions
 

@@ -12,6 +12,7 @@ from freehold.tenants.snapshots import Snapshots
 from freehold.wiring.key_files import sqld_key, tokens_key
 
 if TYPE_CHECKING:  # each is loaded where it is the one that the settings choose
+    from freehold.providers.local.processes.client import EngineProcesses
     from freehold.providers.local.provider import LocalProvider
     from freehold.providers.sqld.provider import SqldProvider
     from freehold.providers.turso.provider import TursoProvider
@@ -62,6 +63,7 @@ async def open_provider(
     else:
         from freehold.providers.local.provider import LocalProvider
 
+        engine = _engine_processes(settings, stack, published) if settings.engines else None
         provider = LocalProvider(
             settings.data_dir,
             settings.public_url,
@@ -70,12 +72,32 @@ async def open_provider(
             max_size_bytes=settings.tenant_max_size_mb * 1_000_000,
             query_timeout_s=settings.tenant_query_timeout_s,
             transaction_timeout_s=settings.tenant_transaction_timeout_s,
+            engine=engine,
             snapshot=snapshots.get,
             most=settings.database_token_profile,
             published=published,
         )
     stack.push_async_callback(provider.aclose)
     return provider
+
+
+def _engine_processes(settings: Settings, stack: AsyncExitStack, published: Published) -> "EngineProcesses":
+    """The engines that the service runs, or those that this process starts when it first needs one."""
+    from freehold.providers.local.folders import run_dir_of
+    from freehold.providers.local.processes.client import EngineProcesses
+    from freehold.providers.local.processes.running import read_census
+    from freehold.providers.published import RegistryBatches
+    from freehold.wiring.engines import started_engines
+
+    run_dir = run_dir_of(settings.data_dir)
+    started = started_engines(settings)
+    stack.callback(started.close)
+
+    def find() -> int:
+        started.start()
+        return read_census(run_dir)
+
+    return EngineProcesses(run_dir, lambda: asyncio.to_thread(find), RegistryBatches(published))
 
 
 def client_door(provider: AnyProvider, subject: str) -> RunAsClient:

@@ -9,8 +9,9 @@ from litestar.types import Receive, Send
 from freehold.errors import TooLarge, Unavailable
 from freehold.log import get_logger
 from freehold.providers.failures import Gone
+from freehold.providers.grants import Grant
 from freehold.providers.serving import Disconnect
-from freehold.providers.tokens import BadToken, Grant
+from freehold.providers.tokens import BadToken
 
 log = get_logger()
 

@@ -23,9 +23,10 @@ from freehold.http.errors import MethodNotAllowed
 from freehold.http.problems import RETRY_AFTER_S, STATUS, status_of
 from freehold.libsql.protocol import Error
 from freehold.log import get_logger
-from freehold.providers.failures import Gone, Overloaded, code_of
+from freehold.providers.failures import Gone, OutcomeUnknown, Overloaded, code_of
+from freehold.providers.grants import Grant
 from freehold.providers.serving import ENDPOINTS, REPLICA_METHODS, Call, DatabaseServer, Endpoint
-from freehold.providers.tokens import BadToken, Grant, Verifier
+from freehold.providers.tokens import BadToken, Verifier
 from freehold.sql.profiles import opens_nothing
 from freehold.tenants.errors import DatabaseDamaged
 
@@ -183,12 +184,12 @@ async def _send_error(send: Send, error: FreeholdError) -> None:
     headers: list[tuple[bytes, bytes]] = []
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if status in {429, 503}:
+    if status in {429, 503} and not isinstance(error, OutcomeUnknown):  # which is not to be sent again unseen
         headers.append((b"retry-after", b"%d" % RETRY_AFTER_S))
     if status >= 500:
         log.warning("gateway.unavailable", code=error.code, reason=str(error), cause=repr(error.__cause__))
     # What an operator may read of a disk is not for clients.
-    is_private = status >= 500 and not isinstance(error, DatabaseDamaged)
+    is_private = status >= 500 and not isinstance(error, DatabaseDamaged | OutcomeUnknown)
     message = "the database does not answer now; try again later" if is_private else str(error)
     await _send(send, status, _encode(Error(message, code_of(error))), headers)
 

@@ -16,8 +16,9 @@ from freehold.http.databases.calls import TokenChecks, Watched, read_body, send_
 from freehold.http.headers import header
 from freehold.log import get_logger
 from freehold.providers.failures import Gone
+from freehold.providers.grants import Grant
 from freehold.providers.serving import ReplicaCall, ReplicaMethod, ReplicaServer
-from freehold.providers.tokens import BadToken, Grant, Verifier
+from freehold.providers.tokens import BadToken, Verifier
 from freehold.sql.profiles import opens_nothing
 from freehold.tenants.errors import DatabaseDamaged
 

@@ -5,12 +5,8 @@ A server that answers and closes while bytes are still coming makes the client's
 
 import asyncio
 import contextlib
-import ctypes
-import os
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from litestar.enums import ScopeType
 from litestar.types import (
@@ -184,39 +180,3 @@ async def _read_out(receive: Receive) -> None:
                 if message["type"] != "http.request" or not message.get("more_body", False):
                     return
                 size += len(message.get("body", b""))
-
-
-# Gives memory back to the machine that large requests and answers have used: the C library keeps what is freed.
-
-_LOOK_EVERY_S = 5.0
-# Below that it is not worth a look at every page.
-_WORTH_BYTES = 64_000_000
-_STATM = Path("/proc/self/statm")
-
-
-async def give_back_memory() -> None:
-    """Do so now and then, while there is more than after the last time; until cancelled. Linux with glibc only."""
-    trim = _trim()
-    if trim is None:
-        return
-    least = _resident_bytes()
-    while True:
-        await asyncio.sleep(_LOOK_EVERY_S)
-        now = _resident_bytes()
-        if now > least + _WORTH_BYTES:
-            await asyncio.to_thread(trim, 0)  # without the interpreter's lock
-            now = _resident_bytes()
-            least = min(least, now)
-
-
-def _trim() -> "ctypes._NamedFuncPointer | None":
-    if sys.platform != "linux" or not _STATM.exists():
-        return None
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError):  # another C library
-        return None
-
-
-def _resident_bytes() -> int:
-    return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

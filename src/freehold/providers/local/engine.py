@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import resource
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import apsw
@@ -24,10 +24,10 @@ from freehold.providers.local.jobs import DatabaseQueue, Job, Task, cursor, pipe
 from freehold.providers.local.pool import Pool
 from freehold.providers.local.streams import Stream, Streams
 from freehold.providers.local.workers import Workers
-from freehold.providers.published import Published, RegistryBatches, nothing_published
+from freehold.providers.published import BatchRegistry
 from freehold.providers.serving import Call, Disconnect, Reply
 from freehold.providers.sqlite.limits import Budget, EngineLimits, Limits
-from freehold.providers.sqlite.pipeline import Pipeline, rights_of
+from freehold.providers.sqlite.pipeline import Pipeline, Rights, rights_of
 from freehold.providers.sqlite.session import Session
 from freehold.providers.texts import Body, request_in, texts_of
 
@@ -37,18 +37,33 @@ _TICK_S = 0.05
 _IDLE_TICK_S = 0.5
 _DEMOTE_AFTER_S = 0.25
 _CLOSE_LIMIT_S = 7.0
+_END_LIMIT_S = 1.0
 _MEMORY_PRESSURE = 0.75
+_MEMORY_SPARED = 0.5
 _FILES_EACH = 3
 _FILES_OF_OTHERS = 128
 
 
+def _nothing(_job: Job) -> None:
+    pass
+
+
 class Engine:
-    """Implements `DatabaseServer` on the files of this machine. One for each process and event loop."""
+    """Implements `LocalEngine` on the files of this machine. One for each process and event loop.
+
+    `on_stuck` is called for a job whose statement goes on past its limit, each time that it is looked at.
+    """
 
     def __init__(
-        self, files: TenantFiles, limits: Limits, engine_limits: EngineLimits, published: Published = nothing_published
+        self,
+        files: TenantFiles,
+        limits: Limits,
+        engine_limits: EngineLimits,
+        registry: BatchRegistry,
+        on_stuck: Callable[[Job], None] = _nothing,
     ) -> None:
-        self._registry = RegistryBatches(published)
+        self._registry = registry
+        self._on_stuck = on_stuck
         self._files = files
         self._limits = limits
         self._engine_limits = engine_limits
@@ -67,13 +82,16 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         # SQLite counts memory for the whole process. Past this a statement fails instead of the process.
         apsw.hard_heap_limit(engine_limits.memory_bytes)
+        # And past this it gives page caches back first.
+        apsw.soft_heap_limit(int(engine_limits.memory_bytes * _MEMORY_SPARED))
 
     # Calls ---------------------------------------------------------------------------------------------
 
-    async def answer(self, call: Call, disconnect: Disconnect) -> Reply:
-        """Run one Hrana call; see `DatabaseServer`."""
+    async def answer(self, call: Call, disconnect: Disconnect, registry: BatchRegistry | None = None) -> Reply:
+        """Run one Hrana call; see `DatabaseServer`. `registry`, if given, is asked instead of the engine's."""
+        registry = registry or self._registry
         if len(call.body) <= _SHORT_BODY_BYTES:
-            return await self._answer(call, disconnect, request_in(call.endpoint, call.body))
+            return await self._answer(call, disconnect, request_in(call.endpoint, call.body), registry)
         # Reading much SQL here would delay everyone else.
         name = call.grant.database_name
         if len(call.body) <= _SMALL_BODY_BYTES:
@@ -81,15 +99,15 @@ class Engine:
         else:
             request = await self._desk.run(name, disconnect, lambda: request_in(call.endpoint, call.body))
         async with self._desk.looked_at(name, disconnect, list(texts_of(request))):
-            return await self._answer(call, disconnect, request)
+            return await self._answer(call, disconnect, request, registry)
 
-    async def _answer(self, call: Call, disconnect: Disconnect, request: Body) -> Reply:
+    async def _answer(self, call: Call, disconnect: Disconnect, request: Body, registry: BatchRegistry) -> Reply:
+        rights = rights_of(call.grant, registry)
         match request:
             case PipelineReq():
-                return await self._pipeline(call, disconnect, request)
+                return await self._pipeline(call, disconnect, request, rights)
             case CursorReq():
-                return await self._cursor(call, disconnect, request)
-        rights = rights_of(call.grant, self._registry)
+                return await self._cursor(call, disconnect, request, rights)
         read_only = call.grant.access_level == "read_only"
         task = stateless(request, rights, self._limits.result_bytes)
         reply: Reply = await self._run(call.grant.database_name, task, disconnect, read_only=read_only)
@@ -111,7 +129,7 @@ class Engine:
         )
         return found
 
-    def check_moving(self) -> None:
+    async def check_moving(self) -> None:
         """Return unless requests wait while only statements run that have exceeded their limit and do not end.
 
         Raises:
@@ -151,7 +169,7 @@ class Engine:
         for job in list(self._jobs):
             job.cancel(_stopping())
         self._drop(self.streams.idle_of(None))
-        until = time.monotonic() + _CLOSE_LIMIT_S
+        until = time.monotonic() + _END_LIMIT_S
         while self.pool.open_count and time.monotonic() < until:
             self.pool.drop_all()
             await asyncio.sleep(0.005)
@@ -161,18 +179,22 @@ class Engine:
         self._continuing.close()
         self._desk.close()
 
+    @property
+    def databases_in_use(self) -> set[str]:
+        """Those with a call under way or an open stream, but for calls that go on past their limit."""
+        busy = {job.queue.name for job in self._jobs if job not in job.queue.stuck}
+        return busy | self.streams.database_names
+
     # Kinds of calls ------------------------------------------------------------------------------------
 
-    async def _pipeline(self, call: Call, disconnect: Disconnect, request: PipelineReq) -> Reply:
+    async def _pipeline(self, call: Call, disconnect: Disconnect, request: PipelineReq, rights: Rights) -> Reply:
         closes = any(type(each) is CloseReq for each in request.requests)
         stream = self._stream_of(call, request.baton, closes=closes)
-        rights = rights_of(call.grant, self._registry)
         task = pipeline(request, stream, rights, self._limits.result_bytes, goes_on=not closes)
         return await self._on_stream(call, stream, task, disconnect, goes_on=not closes)
 
-    async def _cursor(self, call: Call, disconnect: Disconnect, request: CursorReq) -> Reply:
+    async def _cursor(self, call: Call, disconnect: Disconnect, request: CursorReq, rights: Rights) -> Reply:
         stream = self._stream_of(call, request.baton, closes=False)
-        rights = rights_of(call.grant, self._registry)
         task = cursor(request, stream, rights, self._limits.result_bytes)
         return await self._on_stream(call, stream, task, disconnect, goes_on=True)
 
@@ -245,24 +267,23 @@ class Engine:
             stream=stream if goes_on else None,
             gates=gates,
         )
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         lane = self._new if gates else self._continuing
         queue.jobs.add(job)
         self._jobs.add(job)
         job.lane = lane
-        job.submitted = lane.submit(job.run, lambda result, error: self._finish(job, future, result, error))
+        job.submitted = lane.submit(job.run, lambda result, error: self._finish(job, result, error))
         disconnect.when_lost(lambda: job.cancel(Gone()))
         self._start_timer()
-        return await future
+        return await job.future
 
-    def _finish(self, job: Job, future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
-        queue, session = job.queue, job.session
+    def _finish(self, job: Job, result: Any, error: BaseException | None) -> None:
+        queue, session, future = job.queue, job.session, job.future
         queue.jobs.discard(job)
         queue.stuck.discard(job)
         self._jobs.discard(job)
         if session is None:
             self.pool.forget(queue.name)
-        elif job.stream is not None and not (job.is_cancelled or future.cancelled()):
+        elif job.stream is not None and not (job.is_cancelled or future.done()):
             job.stream.session = session
             job.stream.in_transaction = not session.is_autocommit
             job.stream.transaction_ends_at = session.transaction_since + job.limits.transaction_s
@@ -333,7 +354,8 @@ class Engine:
             if ran_s > _DEMOTE_AFTER_S:
                 job.demote()
                 if job.session.alarm.overdue_s(now) > self._engine_limits.overdue_s:
-                    job.queue.is_stuck(job)
+                    job.is_stuck()
+                    self._on_stuck(job)
             if ran_s > longest_s:
                 longest, longest_s = job.session, ran_s
         if longest is not None and apsw.memory_used() > self._engine_limits.memory_bytes * _MEMORY_PRESSURE:

@@ -1,5 +1,6 @@
 """Jobs on tenant databases: which may run now, on which connection, what a worker runs, and how it ends."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from freehold.libsql.protocol import (
     PipelineReq,
     PipelineResp,
 )
-from freehold.providers.failures import GoesOn, SqlFailure, error_of
+from freehold.providers.failures import GoesOn, QueryTimeout, SqlFailure, error_of
 from freehold.providers.fair_semaphore import FairSemaphore
 from freehold.providers.local.streams import Stream
 from freehold.providers.local.workers import SubmittedJob, Workers
@@ -87,6 +88,7 @@ class Job:
         "_path",
         "_read_only",
         "_task",
+        "future",
         "gates",
         "is_clean",
         "lane",
@@ -110,6 +112,7 @@ class Job:
         gates: Sequence[FairSemaphore],
     ) -> None:
         self.queue = queue
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.session = session
         self.stream = stream
         self.limits = limits
@@ -132,10 +135,26 @@ class Job:
     def is_cancelled(self) -> bool:
         return self._cancelled is not None
 
+    def is_stuck(self) -> None:
+        """Its statement goes on past its limit: whoever waits for its answer gets one now."""
+        self.queue.is_stuck(self)
+        if self.future.done():
+            return
+        error = QueryTimeout(
+            f"the statement ran longer than {self.limits.statement_s:g} s, in a function that cannot be stopped; "
+            "it is undone"
+        )
+        self.cancel(error)
+        self.future.set_exception(error)
+
     def demote(self) -> None:
         """Let other jobs go first, since this one takes long."""
         if self.lane is not None and self.submitted is not None:
             self.lane.demote(self.submitted)
+
+    def processor_s(self) -> float | None:
+        """How much processor time its thread has used, in seconds; None when it has none now."""
+        return None if self.submitted is None else self.submitted.processor_s()
 
     def run(self) -> Any:
         """Get a usable connection, run the task, and reset the connection unless a stream continues on it.

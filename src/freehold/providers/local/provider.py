@@ -1,12 +1,12 @@
 """The `local` provider: one file per tenant on this machine, served by this process."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,22 +19,47 @@ from freehold.migrate.snapshot import Snapshot
 from freehold.migrate.target import Target
 from freehold.profiles import Profile
 from freehold.providers.forks import refuse_fork_at
-from freehold.providers.local.batch_processes import BatchTarget, batch_processes
 from freehold.providers.local.engine import Engine
 from freehold.providers.local.files import TenantFiles, copy_file
+from freehold.providers.local.folders import databases_dir_of
 from freehold.providers.local.template import Template, Templates
 from freehold.providers.names import check_name, missing, taken
-from freehold.providers.published import Published, nothing_published
+from freehold.providers.published import Published, RegistryBatches, nothing_published
 from freehold.providers.serving import DatabaseServer, ReplicaServer
-from freehold.providers.sqlite.limits import EngineLimits, Limits
+from freehold.providers.sqlite.limits import EngineLimits, Limits, limits_of
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken
 
 _MIGRATION_S = 60.0
-# Each takes a tenth of a second to start. Of two on one core, one mostly waits for the disk.
-_WORTH_PROCESSES = 100
-_PROCESSES = 2 * min(os.cpu_count() or 1, 8)
+
+
+class LocalEngine(DatabaseServer, Protocol):
+    """What runs SQL on the files: in this process, or in processes of its own."""
+
+    async def run_batches(self, database_name: str, batches: Sequence[Batch], limits: Limits) -> list[BatchResult]:
+        """Run batches of our own code on one connection, under the same rules for the SQL.
+
+        Raises:
+            FreeholdError: nothing is left open; what ran before may have been committed.
+        """
+        ...
+
+    def closed(self, database_name: str) -> AbstractAsyncContextManager[None]:
+        """No connection to the database is open while this is entered; requests end with `NotFound`."""
+        ...
+
+    async def check_moving(self) -> None:
+        """Return unless requests wait while only statements run that have exceeded their limit and do not end.
+
+        Raises:
+            ProviderUnavailable: that is the case.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Stop everything that was begun here."""
+        ...
 
 
 class LocalProvider:
@@ -42,7 +67,7 @@ class LocalProvider:
 
     Create it and use it on one event loop; `aclose` ends it. With `snapshot`, new databases start at its version:
     copying a file is several times faster than loading SQL. No token has a wider profile than `most`, and
-    `published` says which batches may nevertheless change a schema.
+    `published` says which batches may nevertheless change a schema. Without an `engine` it has one in this process.
     """
 
     name = "local"
@@ -58,12 +83,13 @@ class LocalProvider:
         max_size_bytes: int = 512_000_000,
         query_timeout_s: float = 5.0,
         transaction_timeout_s: float = 30.0,
+        engine: "LocalEngine | None" = None,
         engine_limits: EngineLimits | None = None,
         snapshot: Callable[[], Awaitable[Snapshot | None]] | None = None,
         most: Profile = "rows",
         published: Published = nothing_published,
     ) -> None:
-        self._files = TenantFiles(data_dir.absolute() / "tenants")
+        self._files = TenantFiles(databases_dir_of(data_dir))
         self._public_url = public_url.rstrip("/")
         self._token_ttl_s = token_ttl_s
         self._templates = Templates(snapshot) if snapshot else None
@@ -71,14 +97,11 @@ class LocalProvider:
         self._migration_limits = Limits(
             statement_s=_MIGRATION_S, request_s=2 * _MIGRATION_S, database_bytes=max_size_bytes, takes_turns=False
         )
-        limits = Limits(
-            statement_s=query_timeout_s,
-            request_s=6 * query_timeout_s,
-            transaction_s=transaction_timeout_s,
-            database_bytes=max_size_bytes,
-        )
         self.verifier = TokenVerifier(private_key.public_key(), most=most)
-        self.engine = Engine(self._files, limits, engine_limits or EngineLimits(), published)
+        limits = limits_of(query_timeout_s, transaction_timeout_s, max_size_bytes)
+        self.engine: LocalEngine = engine or Engine(
+            self._files, limits, engine_limits or EngineLimits(), RegistryBatches(published)
+        )
         self.server: DatabaseServer = self.engine
         # Separate threads, which requests that wait for new databases cannot take.
         self._probe = ThreadPoolExecutor(1, "local-probe")
@@ -153,19 +176,9 @@ class LocalProvider:
         return LocalTarget(self.engine, database_name, self._migration_limits)
 
     @asynccontextmanager
-    async def many(self, count: int) -> AsyncIterator[Open]:
-        """`open` for a few databases, separate processes for more."""
-        if count < _WORTH_PROCESSES:
-            yield self.open
-            return
-        async with batch_processes(_PROCESSES) as processes:
-
-            async def open_there(database_name: str) -> Target:
-                if not processes.are_up:
-                    return await self.open(database_name)
-                return BatchTarget(processes, self._files.path_of(database_name), self._migration_limits)
-
-            yield open_there
+    async def many(self, count: int) -> AsyncIterator[Open]:  # noqa: ARG002 - one way for few and for many
+        """`open`: the engines are there already."""
+        yield self.open
 
     async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         """A new token that opens this database only."""
@@ -179,7 +192,7 @@ class LocalProvider:
 
     async def check(self) -> None:
         """Return if databases can be created and served; also cleans up after a crash."""
-        self.engine.check_moving()
+        await self.engine.check_moving()
         await asyncio.get_running_loop().run_in_executor(self._probe, self._look)
 
     def damaged(self) -> Mapping[str, str]:
@@ -227,7 +240,7 @@ class LocalProvider:
 class LocalTarget(Struct, frozen=True):
     """Implements `migrate.target.Target`: batches on one connection, in one hop."""
 
-    engine: Engine
+    engine: LocalEngine
     database_name: str
     limits: Limits
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from freehold.lru import Lru
 from freehold.providers.connection_budget import ConnectionBudget, Idle
 from freehold.providers.failures import BadBaton, StreamExpired
+from freehold.providers.grants import Grant
 from freehold.providers.sqlite.session import Session
-from freehold.providers.tokens import Grant
 
 _REMEMBERED = 1000
 _CLOSED = "the stream has expired: it was idle for too long, or its database closed it"
@@ -55,6 +55,11 @@ class Streams:
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    @property
+    def database_names(self) -> set[str]:
+        """The databases that have one."""
+        return {stream.grant.database_name for stream in self._streams.values()}
 
     def make_room(self, grant: Grant) -> list[Stream]:
         """If a limit is reached, close an idle stream and return it. Many clients forget to close theirs.

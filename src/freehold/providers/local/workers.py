@@ -6,6 +6,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,13 +19,14 @@ _LOW_PRIORITY = 10
 class SubmittedJob:
     """A submitted job. Its holder may lower the priority of the thread that runs it."""
 
-    __slots__ = ("_done", "_job", "_lock", "_retires", "_thread_id")
+    __slots__ = ("_done", "_ident", "_job", "_lock", "_retires", "_thread_id")
 
     def __init__(self, job: Callable[[], Any], done: Done) -> None:
         self._job = job
         self._done = done
         self._lock = threading.Lock()
         self._thread_id: int | None = None
+        self._ident: int | None = None
         self._retires = False
 
     def demote(self) -> bool:
@@ -38,17 +40,25 @@ class SubmittedJob:
                     os.setpriority(os.PRIO_PROCESS, self._thread_id, _LOW_PRIORITY)
             return True
 
+    def processor_s(self) -> float | None:
+        """The processor time of the thread that runs it, in seconds; None when none does."""
+        with self._lock:  # a thread that has ended must not be asked about
+            if self._ident is None:
+                return None
+            return time.clock_gettime(time.pthread_getcpuclockid(self._ident))
+
     def run(self) -> tuple[Any, BaseException | None, bool]:
         """Run it and return result, error, and whether the thread must end. In the worker's thread."""
         with self._lock:
             self._thread_id = threading.get_native_id()
+            self._ident = threading.get_ident()
         result, error = None, None
         try:
             result = self._job()
         except BaseException as raised:
             error = raised
         with self._lock:
-            self._thread_id = None
+            self._thread_id = self._ident = None
             return result, error, self._retires
 
     def finish(self, result: Any, error: BaseException | None) -> None:

@@ -8,7 +8,8 @@ import msgspec
 
 from freehold.errors import FreeholdError, NotFound, ProviderUnavailable
 from freehold.libsql.protocol import CursorErrorEntry, Error
-from freehold.providers.failures import Overloaded
+from freehold.providers.failures import Overloaded, QueryTimeout
+from freehold.providers.grants import Grant
 from freehold.providers.published import Published, RegistryBatches
 from freehold.providers.serving import Call, Disconnect, Reply
 from freehold.providers.sqld.checks.entitled import Entitled, without
@@ -18,14 +19,13 @@ from freehold.providers.sqld.checks.schemas import AskOtherwise, Schemas
 from freehold.providers.sqld.checks.transactions import TRANSACTION_S, Transactions
 from freehold.providers.sqld.client.keys import BatonCipher
 from freehold.providers.sqld.client.namespaces import Namespaces
-from freehold.providers.sqld.client.refusals import QueryTimeout, cut, streamed_with_our_errors, with_our_errors
+from freehold.providers.sqld.client.refusals import cut, streamed_with_our_errors, with_our_errors
 from freehold.providers.sqld.client.streams import Place
 from freehold.providers.sqld.client.upstream import Answer, BrokenOff
 from freehold.providers.sqld.turns.breaking import Limited, Stoppable
 from freehold.providers.sqld.turns.shares import Turn
 from freehold.providers.sqld.turns.watch import Watch
 from freehold.providers.texts import with_texts
-from freehold.providers.tokens import Grant
 from freehold.sql.guard import RefusedSql
 from freehold.sql.profiles import reading_only
 

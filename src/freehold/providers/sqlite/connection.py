@@ -40,6 +40,7 @@ def _open(path: Path, limits: Limits, authorizer: Authorizer, *, read_only: bool
         connection.set_busy_timeout(busy_ms(limits))
         # Sorts and temporary results stay in memory, under the overall limit: no file but the tenant's own.
         connection.execute("PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1000; PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cell_size_check = ON")  # a damaged file is found out before it is followed
         if not read_only:
             pages = max(limits.database_bytes // PAGE_BYTES, 1)
             connection.execute(f"PRAGMA max_page_count = {pages}; PRAGMA journal_size_limit = {LOG_TARGET_BYTES}")

@@ -16,6 +16,16 @@ class Limits(Struct, frozen=True, kw_only=True):
     takes_turns: bool = True
 
 
+def limits_of(query_timeout_s: float, transaction_timeout_s: float, max_size_bytes: int) -> Limits:
+    """The limits that follow from an operator's three."""
+    return Limits(
+        statement_s=query_timeout_s,
+        request_s=6 * query_timeout_s,
+        transaction_s=transaction_timeout_s,
+        database_bytes=max_size_bytes,
+    )
+
+
 class Budget:
     """The size that one answer may still grow by."""
 

@@ -44,12 +44,12 @@ from freehold.libsql.protocol import (
 )
 from freehold.profiles import Profile
 from freehold.providers.failures import SqlFailure, error_of
-from freehold.providers.published import RegistryBatches, inlined
+from freehold.providers.grants import Grant
+from freehold.providers.published import BatchRegistry, inlined
 from freehold.providers.sqlite.limits import Budget
 from freehold.providers.sqlite.run import Bindings
 from freehold.providers.sqlite.session import Session
 from freehold.providers.sqlite.values import to_native_map, to_natives
-from freehold.providers.tokens import Grant
 from freehold.sql.guard import RefusedSql, is_inside
 from freehold.sql.profiles import ProfileNeeded, refusal
 from freehold.sql.tokens import variables
@@ -72,7 +72,7 @@ class Rights(Struct, frozen=True):
     is_of_registry: Callable[[Batch], bool]
 
 
-def rights_of(grant: Grant, registry: RegistryBatches) -> Rights:
+def rights_of(grant: Grant, registry: BatchRegistry) -> Rights:
     """The rights of a grant. Call it on the event loop; the result is used in another thread."""
     if grant.access_level == "read_only":
         return Rights(grant.profile, _is_none)

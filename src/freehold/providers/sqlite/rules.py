@@ -44,7 +44,9 @@ _LIMITS = {
     apsw.SQLITE_LIMIT_FUNCTION_ARG: 200,
     # LIKE cannot be interrupted, and its time is the product of the lengths of its text and its pattern.
     apsw.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 250,
+    apsw.SQLITE_LIMIT_PARSER_DEPTH: 2500,
     apsw.SQLITE_LIMIT_TRIGGER_DEPTH: 32,
+    apsw.SQLITE_LIMIT_TRIGGER_STEPS: 10_000,
     apsw.SQLITE_LIMIT_VARIABLE_NUMBER: 32_766,
     apsw.SQLITE_LIMIT_WORKER_THREADS: 0,
 }

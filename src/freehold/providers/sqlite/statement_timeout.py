@@ -180,3 +180,9 @@ def cores() -> int:
 
 # Of the whole process: cores are.
 TURNS = Turns(cores())
+
+
+def share_cores(processes: int) -> None:
+    """Take only this process's share of the cores, where several do the same. To be called before any statement."""
+    global TURNS  # noqa: PLW0603 - as global as the cores
+    TURNS = Turns(max(1, cores() // processes))

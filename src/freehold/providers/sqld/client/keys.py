@@ -21,7 +21,8 @@ from msgspec import Struct
 
 from freehold.lru import Lru
 from freehold.providers.failures import BadBaton
-from freehold.providers.tokens import Grant, TokenSigner
+from freehold.providers.grants import Grant
+from freehold.providers.tokens import TokenSigner
 from freehold.tenants.types import AccessLevel
 
 _TOKEN_LIFE_S = 3600

@@ -63,13 +63,6 @@ class Refusal(InvalidInput):
         self.code = code
 
 
-class QueryTimeout(InvalidInput):
-    """On sqld, a statement or call exceeded the tenant's time limit and was stopped."""
-
-    code = "query_timeout"
-    remedy = "Check what it did before you repeat it."
-
-
 class _AnyError(msgspec.Struct):
     message: str = ""
     error: str = ""

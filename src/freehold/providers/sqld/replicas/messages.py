@@ -27,6 +27,7 @@ from freehold.libsql.protocol import (
     Text,
     Value,
 )
+from freehold.providers.grants import Grant
 from freehold.providers.sqld.checks.entitled import Claim
 from freehold.providers.sqld.checks.sizes import check_sizes, check_stored_search
 from freehold.providers.sqld.client.protobuf import (
@@ -41,7 +42,6 @@ from freehold.providers.sqld.client.protobuf import (
     require,
     varint,
 )
-from freehold.providers.tokens import Grant
 from freehold.sql.guard import RefusedSql, check_reading_sql, check_sql
 from freehold.sql.inspection import in_our_words
 from freehold.sql.profiles import refusal

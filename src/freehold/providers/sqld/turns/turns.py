@@ -14,9 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from freehold.errors import FreeholdError
-from freehold.providers.failures import GoesOn, Gone, Overloaded
+from freehold.providers.failures import GoesOn, Gone, Overloaded, QueryTimeout
 from freehold.providers.serving import Disconnect
-from freehold.providers.sqld.client.refusals import QueryTimeout
 from freehold.providers.sqld.turns.admission import make_room, make_room_for_unstoppable, next_in_line, way_in
 from freehold.providers.sqld.turns.shares import (
     FORGOTTEN_S,

@@ -12,9 +12,10 @@ import aiohttp
 
 from freehold.errors import FreeholdError, ProviderUnavailable
 from freehold.log import get_logger
+from freehold.providers.failures import QueryTimeout
 from freehold.providers.sqld.client.admin import SqldAdmin
 from freehold.providers.sqld.client.namespaces import Namespaces
-from freehold.providers.sqld.client.refusals import QueryTimeout, Refusal
+from freehold.providers.sqld.client.refusals import Refusal
 from freehold.providers.sqld.process.control import SupervisorLink, SupervisorState
 from freehold.providers.sqld.process.supervisor import is_crash
 from freehold.providers.sqld.turns.logs import Logs

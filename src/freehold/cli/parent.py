@@ -1,0 +1,169 @@
+"""The parent of a service in several processes: it starts them, starts again what dies, and stops all in order.
+
+It answers nothing itself, and has neither a thread nor an event loop, so that it can fork.
+"""
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from freehold.cli.context import fail
+from freehold.errors import FreeholdError
+from freehold.log import get_logger
+from freehold.processes import die_with
+from freehold.providers.local.processes.running import StartedEngines
+
+log = get_logger()
+
+Worker = Callable[[Callable[[], None]], int]
+"""Serves HTTP until SIGTERM, and returns the exit code. It calls what it is given once it serves."""
+
+_LOOK_EVERY_S = 0.2
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_LASTS_S = 30.0
+# Of three seconds until all have ended: the engines need what is left.
+_HTTP_ENDS_S = 2.3
+
+
+class _Running:
+    """One process that serves HTTP. `told` becomes readable once it serves, and when it ends."""
+
+    def __init__(self, pid: int, told: int) -> None:
+        self.pid = pid
+        self.told = told
+        self.began = time.monotonic()
+        self.has_served = False
+
+
+class Parent:
+    """Runs `workers` processes that each call `worker`, beside the engines."""
+
+    def __init__(self, worker: Worker, workers: int, engines: StartedEngines) -> None:
+        self._worker = worker
+        self._workers = workers
+        self._engines = engines
+        self._running: dict[int, _Running] = {}
+        self._pause_s = 0.0
+        self._starts_at = 0.0
+        self._is_stopping = False
+        self._parent = os.getpid()
+
+    def run(self) -> int:
+        """Serve until told to stop; returns the exit code, that of a worker which could not begin."""
+        gc.freeze()  # what is shared with the workers stays so
+        woken, wake = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(woken, False)
+        before = {each: signal.signal(each, self._heard) for each in (signal.SIGTERM, signal.SIGINT)}
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        try:
+            return self._look_after(woken)
+        finally:
+            self._stop()
+            signal.set_wakeup_fd(-1)
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def _heard(self, *_: object) -> None:
+        if self._is_stopping:  # said twice: at once
+            self._end_all(signal.SIGKILL)
+        self._is_stopping = True
+
+    def _look_after(self, woken: int) -> int:
+        while not self._is_stopping:
+            now = time.monotonic()
+            if self._engines.has_ended:
+                self._engines.start()
+            while len(self._running) < self._workers and now >= self._starts_at:
+                self._start()
+            waiting = [each.told for each in self._running.values() if not each.has_served]
+            readable, _, _ = select.select([woken, *waiting], [], [], _LOOK_EVERY_S)
+            if woken in readable:
+                os.read(woken, 1000)
+            for each in self._running.values():
+                if each.told in readable:
+                    each.has_served = os.read(each.told, 1) != b"" or each.has_served
+            code = self._reap()
+            if code is not None:
+                return code
+        return 0
+
+    def _reap(self) -> int | None:
+        """Take note of workers that have ended. The exit code if one of them never served."""
+        for pid, worker in list(self._running.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
+                continue
+            if os.read(worker.told, 1):
+                worker.has_served = True
+            os.close(worker.told)
+            del self._running[pid]
+            code = os.waitstatus_to_exitcode(status)
+            if not worker.has_served:
+                return code if code >= 0 else 1
+            if self._is_stopping:
+                continue
+            log.error("service.worker_ended", code=code)
+            lasted = time.monotonic() - worker.began >= _LASTS_S
+            self._pause_s = 0.0 if lasted else min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+            self._starts_at = time.monotonic() + self._pause_s
+        return None
+
+    def _start(self) -> None:
+        told, tell = os.pipe()
+        os.set_blocking(told, False)
+        pid = os.fork()
+        if pid == 0:
+            os.close(told)
+            self._become_worker(tell)
+        os.close(tell)
+        self._running[pid] = _Running(pid, told)
+
+    def _become_worker(self, tell: int) -> NoReturn:
+        code = 1
+        try:
+            die_with(self._parent)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # A terminal's Ctrl-C goes to all; the parent says when to end.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            code = self._worker(lambda: _tell(tell))
+        except FreeholdError as error:
+            code = fail(error)
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+        finally:
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+    def _stop(self) -> None:
+        self._is_stopping = True
+        self._end_all(signal.SIGTERM)
+        until = time.monotonic() + _HTTP_ENDS_S
+        while self._running and time.monotonic() < until:
+            self._reap()
+            time.sleep(0.01)
+        self._end_all(signal.SIGKILL)
+        while self._running:
+            self._reap()
+            time.sleep(0.01)
+        self._engines.close()
+
+    def _end_all(self, how: signal.Signals) -> None:
+        for pid in self._running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, how)
+
+
+def _tell(descriptor: int) -> None:
+    os.write(descriptor, b"1")

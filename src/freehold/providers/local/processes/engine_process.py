@@ -1,0 +1,159 @@
+"""An engine process: `providers.local.engine.Engine` behind a Unix socket.
+
+It has no key, no central database and no secret in its environment. Whatever becomes of it, calls under way are all
+that is lost. `supervisor.py` forks it, and hears of statements that nothing stops.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import NoReturn
+
+import uvloop
+
+from freehold.log import get_logger
+from freehold.memory import give_back_memory, keep_less_memory
+from freehold.providers.local.engine import Engine
+from freehold.providers.local.files import TenantFiles
+from freehold.providers.local.jobs import Job
+from freehold.providers.local.processes.config import EngineConfig, share_of
+from freehold.providers.local.processes.control import ASK, News, decode_orders, encode_news
+from freehold.providers.local.processes.frames import GoAway, Kind, Penalties, encode, frame
+from freehold.providers.local.processes.peer import Peer
+from freehold.providers.published import RegistryBatches
+from freehold.providers.sqlite.statement_timeout import share_cores
+
+log = get_logger()
+
+_REPLACED = 75  # the exit code of an engine that another has replaced
+_LOOK_EVERY_S = 0.02
+_HEARD_S = 2.0
+_WORTH_BYTES = 24_000_000  # there are several engines
+# How much processor time shows that a thread is at work, and does not wait for a disk or a lock.
+_AT_WORK_S = 0.02
+
+
+class _Serving:
+    """What all connections to this engine share."""
+
+    def __init__(self, config: EngineConfig, control: socket.socket, penalties: Penalties) -> None:
+        files = TenantFiles(Path(config.databases_dir))
+        limits = share_of(config.engine_limits, config.engines)
+        self.engine = Engine(files, config.limits, limits, RegistryBatches(), self._is_stuck)
+        self.peers: set[Peer] = set()
+        self.penalties = penalties
+        self._since = time.monotonic()
+        self._control = control
+        self._seen: dict[Job, float] = {}
+        self._named: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.is_leaving = False
+
+    def say(self, news: News) -> None:
+        with contextlib.suppress(OSError):  # nobody listens: the process ends with its supervisor
+            self._control.sendall(encode_news(news) + b"\n")
+
+    def hello(self) -> bytes:
+        """Who is under penalty now."""
+        passed_s = time.monotonic() - self._since
+        left = {name: left_s - passed_s for name, left_s in self.penalties.seconds.items() if left_s > passed_s}
+        return frame(0, Kind.HELLO, encode(Penalties(left)))
+
+    def leave(self, penalties: Penalties, within_s: float) -> None:
+        """End once nothing is under way here but what cannot be stopped, and after the limit anyway.
+
+        Databases with open streams are served here until these end. No call is lost: each peer says when it has sent
+        the last one.
+        """
+        self.is_leaving = True
+        self._start(self._leave(penalties, time.monotonic() + within_s))
+
+    async def _leave(self, penalties: Penalties, until: float) -> None:
+        told = None
+        while True:
+            kept = self.engine.databases_in_use - penalties.seconds.keys()
+            if kept != told:
+                await self._send_away(GoAway(sorted(kept), penalties))
+                told = kept
+            elif not kept or time.monotonic() >= until:
+                break
+            else:
+                await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_LOOK_EVERY_S)  # the last answers
+        os._exit(_REPLACED)
+
+    async def _send_away(self, goaway: GoAway) -> None:
+        """Say so to all, and wait until they have heard it."""
+        for peer in self.peers:
+            peer.has_left = False
+            peer.send(frame(0, Kind.GOAWAY, encode(goaway)))
+        until = time.monotonic() + _HEARD_S
+        while not all(peer.has_left for peer in self.peers) and time.monotonic() < until:  # noqa: ASYNC110 - rare
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _is_stuck(self, job: Job) -> None:
+        """Say so, once the job is seen to use the processor meanwhile."""
+        used_s = job.processor_s()
+        if used_s is None:
+            return
+        before_s = self._seen.setdefault(job, used_s)
+        name = job.queue.name
+        if used_s - before_s >= _AT_WORK_S and name not in self._named:
+            self._named.add(name)
+            log.warning("engine.stuck", database=name)
+            self.say(News(stuck=name))
+
+
+def run(
+    config: EngineConfig, listener: socket.socket, control: socket.socket, penalties: Penalties, leave_within_s: float
+) -> NoReturn:
+    """Serve until told to stop, then end the process."""
+    keep_less_memory()
+    share_cores(config.engines)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(config, listener, control, penalties, leave_within_s))
+    os._exit(0)
+
+
+async def _serve(
+    config: EngineConfig, listener: socket.socket, control: socket.socket, penalties: Penalties, leave_within_s: float
+) -> None:
+    serving = _Serving(config, control, penalties)
+    loop = asyncio.get_running_loop()
+    is_over = asyncio.Event()
+    server = await loop.create_unix_server(lambda: Peer(serving), sock=listener)
+    control.setblocking(False)
+
+    def heard() -> None:
+        try:
+            text = control.recv(65_536)
+        except BlockingIOError:
+            return
+        if not text:  # the supervisor is gone
+            os._exit(0)
+        for line in text.splitlines():
+            if line == ASK:
+                serving.say(News(is_alive=True))
+            elif (orders := decode_orders(line)).stop:
+                is_over.set()
+            elif not serving.is_leaving:
+                server.close()
+                serving.leave(Penalties(orders.penalties), leave_within_s)
+
+    loop.add_reader(control, heard)
+    serving.say(News(is_ready=True))
+    giving_back = loop.create_task(give_back_memory(_WORTH_BYTES))
+    await is_over.wait()
+    giving_back.cancel()
+    server.close()
+    await serving.engine.close()
+    os._exit(0)  # whatever does not stop ends with the process

@@ -1,0 +1,247 @@
+"""Forks engine processes and looks after them.
+
+`python -m freehold.providers.local.processes.supervisor LOCK` is started with a clean environment and the descriptor of
+the lock that says who runs the engines. It reads an `EngineConfig` as a line of JSON and ends with its input; then the
+engines end. It has no thread and no event loop, so that it can fork, and has read all modules, so that a new engine
+serves within milliseconds.
+"""
+
+import contextlib
+import gc
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from freehold.log import configure_logging, get_logger
+from freehold.processes import die_with
+from freehold.providers.local.processes.addresses import PENALTY, SocketFolder, socket_of
+from freehold.providers.local.processes.children import Child, Place
+from freehold.providers.local.processes.config import EngineConfig
+from freehold.providers.local.processes.confinement import confine
+from freehold.providers.local.processes.control import ASK, News, Orders, encode_orders
+from freehold.providers.local.processes.engine_process import run
+from freehold.providers.local.processes.frames import Penalties
+
+log = get_logger()
+
+_PENALTY_S = 600.0
+_PENALTY_NICE = 10
+# What is under way in an engine that is replaced has so long to end; its streams too.
+_LEAVE_S = 30.0
+_PING_EVERY_S = 1.0
+_SILENT_S = 10.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
+_LASTS_S = 30.0  # an engine that has lasted for so long begins anew with the pauses
+_END_S = 1.5
+
+
+class Supervisor:
+    """All seats. One loop, without threads."""
+
+    def __init__(self, config: EngineConfig, lock: int) -> None:
+        self._config = config
+        self._lock = lock
+        self._run_dir = Path(config.run_dir)
+        self._seats: dict[int | str, Place] = {number: Place(number) for number in range(config.engines)}
+        self._penalties: dict[str, float] = {}
+        self._selector = selectors.DefaultSelector()
+        self._parent = os.getpid()
+
+    def run(self) -> None:
+        """Keep the engines up until the input ends."""
+        self._selector.register(sys.stdin.fileno(), selectors.EVENT_READ, None)
+        for seat in self._seats.values():
+            seat.child = self._fork(seat)
+        pinged = time.monotonic()
+        while True:
+            for key, _ in self._selector.select(0.1):
+                if key.data is None:
+                    if not os.read(sys.stdin.fileno(), 100):
+                        self._stop()
+                        return
+                    continue
+                seat, child = key.data
+                for news in child.news():
+                    self._hear(seat, child, news)
+            now = time.monotonic()
+            for seat in self._seats.values():
+                if seat.child is None and now >= seat.starts_at:
+                    seat.child = self._fork(seat)
+            if now - pinged >= _PING_EVERY_S:
+                pinged = now
+                self._ping(now)
+
+    def _hear(self, seat: Place, child: Child, news: News | None) -> None:
+        if news is None:
+            self._ended(seat, child)
+        elif news.is_ready:
+            child.is_ready = True
+            if child is seat.next:
+                self._hand_over(seat)
+        elif news.stuck is not None and child is seat.child:
+            self._penalties[news.stuck] = time.monotonic() + _PENALTY_S
+            if PENALTY not in self._seats:
+                penalty = self._seats[PENALTY] = Place(PENALTY)
+                penalty.child = self._fork(penalty)
+            if seat.next is None:
+                seat.next = self._fork(seat)
+
+    def _hand_over(self, seat: Place) -> None:
+        """The replacement serves: the other one takes nothing new, and ends what it can."""
+        if seat.leaving is not None:  # one burning core for each seat is enough
+            seat.leaving.end(signal.SIGKILL)
+        seat.leaving, seat.child, seat.next = seat.child, seat.next, None
+        if seat.leaving is not None:
+            seat.leaving.tell(encode_orders(Orders(penalties=self._current())))
+
+    def _ended(self, seat: Place, child: Child) -> None:
+        self._selector.unregister(child.control)
+        child.control.close()
+        with contextlib.suppress(ChildProcessError):
+            _, status = os.waitpid(child.pid, 0)
+            if child is seat.child:
+                log.warning("engine.ended", engine=seat.name, code=os.waitstatus_to_exitcode(status))
+        if child is seat.leaving:
+            seat.leaving = None
+        elif child is seat.next:
+            seat.next = None
+        elif seat.next is not None:  # the one that was to be replaced
+            seat.child, seat.next = seat.next, None
+        else:
+            seat.child = None
+            now = time.monotonic()
+            lasted = now - child.began >= _LASTS_S
+            seat.pause_s = 0.0 if lasted else min(max(2 * seat.pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+            seat.starts_at = now if child.is_ready and seat.pause_s <= _FIRST_PAUSE_S else now + seat.pause_s
+
+    def _ping(self, now: float) -> None:
+        for name, until in list(self._penalties.items()):
+            if until <= now:
+                del self._penalties[name]
+        for seat in self._seats.values():
+            for child in (seat.child, seat.leaving):
+                if child is None:
+                    continue
+                if child is seat.leaving and now - child.began > _LEAVE_S and now - child.heard_at > _SILENT_S:
+                    child.end(signal.SIGKILL)
+                elif now - child.heard_at > _SILENT_S and child.is_ready:
+                    log.warning("engine.silent", engine=seat.name)
+                    child.end(signal.SIGKILL)
+                else:
+                    child.tell(ASK)
+
+    def _current(self) -> dict[str, float]:
+        now = time.monotonic()
+        return {name: until - now for name, until in self._penalties.items() if until > now}
+
+    def _fork(self, seat: Place) -> Child:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid:
+            theirs.close()
+            ours.setblocking(False)
+            child = Child(pid, ours)
+            self._selector.register(ours, selectors.EVENT_READ, (seat, child))
+            return child
+        try:
+            self._become_engine(seat, ours, theirs)
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
+        os._exit(1)
+
+    def _become_engine(self, seat: Place, ours: socket.socket, control: socket.socket) -> NoReturn:
+        die_with(self._parent)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Else an engine would keep the others' ends, and this process's input, open.
+        for key in list(self._selector.get_map().values()):
+            if key.data is not None:
+                key.data[1].control.close()
+        self._selector.close()
+        ours.close()
+        os.close(self._lock)
+        with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+            os.dup2(nothing.fileno(), sys.stdin.fileno())
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        if seat.name == PENALTY:
+            os.nice(_PENALTY_NICE)
+        _let_the_kernel_take_it_first()
+        listener = _listen(socket_of(self._run_dir, seat.name))
+        confine(self._databases_dir())
+        run(self._config, listener, control, Penalties(self._current()), _LEAVE_S)
+
+    def _databases_dir(self) -> Path:
+        """The tenants' folder, made where it is missing: who is confined to it has to find it."""
+        folder = Path(self._config.databases_dir)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+
+    def _stop(self) -> None:
+        children = [each for seat in self._seats.values() for each in (seat.child, seat.next, seat.leaving) if each]
+        for child in children:
+            child.tell(encode_orders(Orders(stop=True)))
+        until = time.monotonic() + _END_S
+        left = {child.pid for child in children}
+        while left and time.monotonic() < until:
+            for pid in list(left):
+                with contextlib.suppress(ChildProcessError):
+                    if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                        continue
+                left.discard(pid)
+            time.sleep(0.01)
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for seat in self._seats:
+            socket_of(self._run_dir, seat).unlink(missing_ok=True)
+
+
+def _let_the_kernel_take_it_first() -> None:
+    """When memory runs out, an engine is what costs least. Source: proc_pid_oom_score_adj(5)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def _listen(path: Path) -> socket.socket:
+    """A socket that appears where the engine before it listened, at once and for its owner only."""
+    draft = path.with_suffix(f".{os.getpid()}")
+    listener = socket.socket(socket.AF_UNIX)
+    draft.unlink(missing_ok=True)
+    listener.bind(SocketFolder(path.parent).address(draft))
+    draft.chmod(0o600)
+    listener.listen(512)
+    listener.setblocking(False)
+    draft.rename(path)
+    return listener
+
+
+def _line(descriptor: int) -> bytes:
+    """A line, and nothing of what follows it."""
+    found = b""
+    while not found.endswith(b"\n") and (part := os.read(descriptor, 1)):
+        found += part
+    return found
+
+
+def main() -> None:
+    """Keep engines up until the input ends."""
+    # It ends with its input: whoever started it says when, even where a signal goes to all processes of a service.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    die_with(os.getppid())
+    config = msgspec.json.decode(_line(sys.stdin.fileno()), type=EngineConfig)
+    configure_logging(config.log_level, config.log_format)
+    get_logger().bind()  # reads structlog's modules, which engines share and could not read
+    gc.collect()
+    gc.freeze()
+    Supervisor(config, lock=int(sys.argv[1])).run()
+
+
+if __name__ == "__main__":
+    main()
