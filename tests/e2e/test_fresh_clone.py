@@ -153,7 +153,7 @@ def test_the_hostile_campaign_follows_all_tests_and_a_failure_of_either_fails(
         f'echo "ran $call"; [ $call != "{failing}" ]\n'
     )
     python.chmod(0o755)
-    done = (".venv/.dev", "tests/e2e/node/node_modules/.ready", "tests/e2e/clients/.venv/.ready")
+    done = (".venv/.dev", ".venv/.collected", "tests/e2e/node/node_modules/.ready", "tests/e2e/clients/.venv/.ready")
     ready = [word for each in done for word in ("-o", each)]
     tested = clone.make(*ready, "test", f"BIN={tmp_path}", f"PYTEST_ARGS={arguments}")
     assert re.findall(r"^ran (\w+)$", tested.stdout, re.MULTILINE) == ran
