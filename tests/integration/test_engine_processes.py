@@ -359,6 +359,24 @@ async def test_one_engine_after_the_other_is_held_up_and_all_others_go_on(tmp_pa
         await until(lambda: len(engines_of()) <= 4)
 
 
+async def test_an_engine_that_still_ends_something_gives_way_to_the_next_that_has_to(tmp_path: Path) -> None:
+    async with served_by_engines(tmp_path, engines=1, query_timeout_s=QUERY_S) as running:
+        hostile = [await running.database(f"h-{number}") for number in range(2)]
+        bystander = await running.database("t-1")
+        await bystander.run("create table t(a)")
+        await bystander.pipeline("begin")  # that keeps the first engine up while another serves in its place
+        for caller in hostile:
+            status, _ = await caller.post("v1/execute", {"stmt": {"sql": UNSTOPPABLE["instr"]}})
+            assert status == 400
+            await asyncio.sleep(0.5)
+        # One serves, one serves the hostile; a third may still be ending.
+        await until(lambda: len(engines_of()) == 2)
+        serving = engines_of()
+        assert await bystander.rows("select count(*) from t") == [[0]]
+        await asyncio.sleep(1.0)
+        assert engines_of() == serving
+
+
 # What an engine may do -----------------------------------------------------------------------------------
 
 

@@ -52,6 +52,7 @@ class Parent:
         self._pause_s = 0.0
         self._starts_at = 0.0
         self._is_stopping = False
+        self._has_served = False
         self._parent = os.getpid()
 
     def run(self) -> int:
@@ -96,7 +97,7 @@ class Parent:
         return 0
 
     def _reap(self) -> int | None:
-        """Take note of workers that have ended. The exit code if one of them never served."""
+        """Take note of workers that have ended. The exit code if none has ever served: starting again is no use."""
         for pid, worker in list(self._running.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
             if not ended:
@@ -106,7 +107,8 @@ class Parent:
             os.close(worker.told)
             del self._running[pid]
             code = os.waitstatus_to_exitcode(status)
-            if not worker.has_served:
+            self._has_served |= worker.has_served
+            if not self._has_served:
                 return code if code >= 0 else 1
             if self._is_stopping:
                 continue

@@ -112,6 +112,8 @@ class Supervisor:
             seat.leaving = None
         elif child is seat.next:
             seat.next = None
+        elif child is not seat.child:
+            pass  # it was leaving when the next one left, and was ended for that
         elif seat.next is not None:  # the one that was to be replaced
             seat.child, seat.next = seat.next, None
         else:
