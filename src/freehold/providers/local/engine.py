@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 
 from freehold.errors import FreeholdError, ProviderUnavailable, Unavailable
-from freehold.libsql.protocol import Batch, BatchResult, CloseReq, CursorReq, PipelineReq
+from freehold.libsql.protocol import Batch, BatchResult, CloseReq, CursorReq, ExecuteReq, PipelineReq
 from freehold.providers.desk import Desk
 from freehold.providers.failures import Gone, SqlFailure
 from freehold.providers.fair_semaphore import FairSemaphore
@@ -30,6 +30,7 @@ from freehold.providers.sqlite.limits import Budget, EngineLimits, Limits
 from freehold.providers.sqlite.pipeline import Pipeline, Rights, rights_of
 from freehold.providers.sqlite.session import Session
 from freehold.providers.texts import Body, request_in, texts_of
+from freehold.sql.statements import reads_only
 
 _SHORT_BODY_BYTES = 8192
 _SMALL_BODY_BYTES = 65_536
@@ -191,7 +192,8 @@ class Engine:
         closes = any(type(each) is CloseReq for each in request.requests)
         stream = self._stream_of(call, request.baton, closes=closes)
         task = pipeline(request, stream, rights, self._limits.result_bytes, goes_on=not closes)
-        return await self._on_stream(call, stream, task, disconnect, goes_on=not closes)
+        is_quick = len(call.body) <= _SHORT_BODY_BYTES and _only_reads(request)
+        return await self._on_stream(call, stream, task, disconnect, goes_on=not closes, is_quick=is_quick)
 
     async def _cursor(self, call: Call, disconnect: Disconnect, request: CursorReq, rights: Rights) -> Reply:
         stream = self._stream_of(call, request.baton, closes=False)
@@ -209,7 +211,7 @@ class Engine:
         return self.streams.open(call.grant)
 
     async def _on_stream(
-        self, call: Call, stream: Stream, task: Task, disconnect: Disconnect, *, goes_on: bool
+        self, call: Call, stream: Stream, task: Task, disconnect: Disconnect, *, goes_on: bool, is_quick: bool = False
     ) -> Reply:
         try:
             reply: Reply = await self._run(
@@ -219,6 +221,7 @@ class Engine:
                 read_only=call.grant.access_level == "read_only",
                 stream=stream,
                 goes_on=goes_on,
+                is_quick=is_quick,
             )
             return reply
         finally:
@@ -239,6 +242,7 @@ class Engine:
         goes_on: bool = False,
         limits: Limits | None = None,
         is_ours: bool = False,
+        is_quick: bool = False,
     ) -> Any:
         """Run `task` on a connection of the database; the stream keeps the connection if it goes on."""
         queue = self._queue_of(database_name)
@@ -271,7 +275,9 @@ class Engine:
         queue.jobs.add(job)
         self._jobs.add(job)
         job.lane = lane
-        job.submitted = lane.submit(job.run, lambda result, error: self._finish(job, result, error))
+        job.submitted = lane.submit(
+            job.run, lambda result, error: self._finish(job, result, error), is_quick=is_quick and lane is self._new
+        )
         disconnect.when_lost(lambda: job.cancel(Gone()))
         self._start_timer()
         return await job.future
@@ -362,6 +368,18 @@ class Engine:
             longest.alarm.stop(SqlFailure("the statement was stopped: memory is short", "SQLITE_NOMEM"))
         self._drop(self.streams.expired(now))
         self.pool.sweep(now)
+
+
+def _only_reads(request: PipelineReq) -> bool:
+    """Whether it does nothing but read, which waits for no disk and no lock most of the time."""
+    for each in request.requests:
+        if type(each) is ExecuteReq:
+            sql = each.stmt.sql
+            if sql is None or not reads_only(sql):
+                return False
+        elif type(each) is not CloseReq:
+            return False
+    return True
 
 
 def _stopping() -> Unavailable:
