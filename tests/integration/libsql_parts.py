@@ -151,10 +151,10 @@ async def never_answer(_: web.Request) -> web.StreamResponse:
 async def longest_stall_ms(work: Callable[[], Awaitable[None]], *, enough_ms: float) -> float:
     """The longest time in which nothing else could run on the event loop while `work` did.
 
-    A busy machine stalls a process, too, so it is measured up to eight times until it is `enough_ms`.
+    A busy machine stalls a process, too, so it is measured up to twenty times until it is `enough_ms`.
     """
     best = float("inf")
-    for _ in range(8):
+    for _ in range(20):
         stalls = _Stalls()
         watching = asyncio.create_task(stalls.watch())
         await asyncio.sleep(0.02)
