@@ -62,7 +62,7 @@ $(CLIENTS)/.ready: tests/e2e/clients/requirements.lock
 	@touch $@
 
 # pytest rewrites each file of tests, half of a collection's time, and workers that all begin on a fresh clone would all
-# do it. Whatever is wrong with a file is told when it runs.
+# do it. Whatever is wrong with a file is reported when it runs.
 $(VENV)/.collected: $(VENV)/.dev
 	@$(PYTEST) -n0 --collect-only -qq >/dev/null 2>&1 || :
 	@touch $@

@@ -37,7 +37,7 @@ _WITH_ROWS = (
     "INSERT INTO decks WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 60) "
     "SELECT 'deck ' || i, 'Deck ' || i, '{}', i, 1, 1 FROM n"
 )
-# As many connections over so many tenants, each with a database of its own.
+# The number of tenants, each with a database of its own, and of connections that share them.
 _TENANTS, _CONNECTIONS = 200, 16
 _STATEMENTS = {
     "select 1": "SELECT 1",

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from freehold.backoff import Backoff
 from freehold.cli.context import fail
 from freehold.errors import FreeholdError
 from freehold.log import get_logger
@@ -25,8 +26,8 @@ Worker = Callable[[Callable[[], None]], int]
 """Serves HTTP until SIGTERM, and returns the exit code. It calls what it is given once it serves."""
 
 _LOOK_EVERY_S = 0.2
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
-_LASTS_S = 30.0
+_PAUSES = Backoff(base_s=0.1, cap_s=5.0, steady=1.0)
+_LASTS_S = 30.0  # a worker that has lasted for so long has not failed to start
 # Of three seconds until all have ended: the engines need what is left.
 _HTTP_ENDS_S = 2.3
 
@@ -49,7 +50,7 @@ class Parent:
         self._workers = workers
         self._engines = engines
         self._running: dict[int, _Running] = {}
-        self._pause_s = 0.0
+        self._ends = 0  # in a row, of workers that did not last
         self._starts_at = 0.0
         self._is_stopping = False
         self._has_served = False
@@ -113,9 +114,9 @@ class Parent:
             if self._is_stopping:
                 continue
             log.error("service.worker_ended", code=code)
-            lasted = time.monotonic() - worker.began >= _LASTS_S
-            self._pause_s = 0.0 if lasted else min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
-            self._starts_at = time.monotonic() + self._pause_s
+            now = time.monotonic()
+            self._ends = 0 if now - worker.began >= _LASTS_S else self._ends + 1
+            self._starts_at = now + _PAUSES.delay_s(self._ends) if self._ends else now
         return None
 
     def _start(self) -> None:

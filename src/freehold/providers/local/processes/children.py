@@ -46,7 +46,7 @@ class Child:
 
 
 class Place:
-    """The place of an engine: who serves there, who is to, and who still ends something."""
+    """The place of an engine: the process that serves, its replacement while it starts, and the one that is leaving."""
 
     def __init__(self, name: int | str) -> None:
         self.name = name
@@ -54,4 +54,4 @@ class Place:
         self.next: Child | None = None
         self.leaving: Child | None = None
         self.starts_at = 0.0
-        self.pause_s = 0.0
+        self.ends = 0  # in a row, of engines that did not last

@@ -58,7 +58,7 @@ class _Serving:
             self._control.sendall(encode_news(news) + b"\n")
 
     def hello(self) -> bytes:
-        """Who is under penalty now."""
+        """The first frame of a connection: which databases are under penalty now."""
         passed_s = time.monotonic() - self._since
         left = {name: left_s - passed_s for name, left_s in self.penalties.seconds.items() if left_s > passed_s}
         return frame(0, Kind.HELLO, encode(Penalties(left)))

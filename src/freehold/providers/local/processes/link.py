@@ -1,4 +1,4 @@
-"""The other side of that connection: to who serves on an engine's seat, and to who still ends something."""
+"""Connections to engine processes: to the one that serves on a seat, and to those that are leaving it."""
 
 import asyncio
 import contextlib
@@ -46,7 +46,7 @@ class Owner(Protocol):
 
 
 class Seat:
-    """The place of an engine: the link to who serves there, and to who still ends something."""
+    """The place of an engine: the link to the process that serves, and to those that are leaving."""
 
     def __init__(self, path: Path, folder: SocketFolder, owner: Owner) -> None:
         self._path = path

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 import msgspec
 
+from freehold.backoff import Backoff
 from freehold.log import configure_logging, get_logger
 from freehold.processes import die_with
 from freehold.providers.local.processes.addresses import PENALTY, SocketFolder, socket_of
@@ -37,8 +38,9 @@ _PENALTY_NICE = 10
 _LEAVE_S = 30.0
 _PING_EVERY_S = 1.0
 _SILENT_S = 10.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
-_LASTS_S = 30.0  # an engine that has lasted for so long begins anew with the pauses
+# Between two ends of engines on one seat; the first engine that served is replaced at once.
+_PAUSES = Backoff(base_s=0.05, cap_s=5.0, steady=1.0)
+_LASTS_S = 30.0  # an engine that has lasted for so long has not failed to start
 _END_S = 1.5
 
 
@@ -119,9 +121,9 @@ class Supervisor:
         else:
             seat.child = None
             now = time.monotonic()
-            lasted = now - child.began >= _LASTS_S
-            seat.pause_s = 0.0 if lasted else min(max(2 * seat.pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
-            seat.starts_at = now if child.is_ready and seat.pause_s <= _FIRST_PAUSE_S else now + seat.pause_s
+            seat.ends = 0 if now - child.began >= _LASTS_S else seat.ends + 1
+            at_once = seat.ends == 0 or (seat.ends == 1 and child.is_ready)
+            seat.starts_at = now if at_once else now + _PAUSES.delay_s(seat.ends)
 
     def _ping(self, now: float) -> None:
         for name, until in list(self._penalties.items()):
