@@ -143,8 +143,7 @@ async def test_migrations_of_many_databases_run_in_all_engines(gateway: Served, 
     for name in names:
         await gateway.provider.create(name)
     migrations = history("CREATE TABLE a (b)", "INSERT INTO a VALUES (1)", "UPDATE a SET b = 2")
-    async with gateway.provider.many(len(names)) as open_there:
-        done = await asyncio.gather(*[apply(await open_there(name), migrations) for name in names])
+    done = await asyncio.gather(*[apply(await gateway.provider.open(name), migrations) for name in names])
     assert set(done) == {Applied(3, (1, 2, 3))}
     assert {tuple(ledger_versions(path_of(gateway, name))) for name in names} == {(1, 2, 3)}
     assert len(engines_of()) == 2

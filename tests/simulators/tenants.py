@@ -4,7 +4,6 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from freehold.libsql.protocol import Batch, BatchResult
 from freehold.migrate.copying import Copied
 from freehold.migrate.target import Target
 from freehold.profiles import Profile
-from freehold.tenants.ports import Open
 from freehold.tenants.types import UNPROVISIONED, Claim, Database, DatabaseToken, Marked, Tenant, TenantState
 
 _START_MS = 1_700_000_000_000
@@ -286,9 +284,6 @@ class SimulatedProvider:
         if self.trouble:
             raise self.trouble
         return self._database(database_name) if database_name in self.databases else None
-
-    def many(self, count: int) -> nullcontext[Open]:
-        return nullcontext(self.open)
 
     async def locate(self, database_name: str) -> Database | None:
         return await self.find(database_name)

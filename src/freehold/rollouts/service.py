@@ -130,12 +130,9 @@ class Rollouts:
         if rollout.state is not RolloutState.RUNNING:
             return rollout
         history = History((await self.published()).migrations)
-        async with (
-            presence(self.workers, rollout_id, self.clock, config.lease_s),
-            self.provider.many(rollout.tenants) as open_target,
-        ):
+        async with presence(self.workers, rollout_id, self.clock, config.lease_s):
             migrate = MigrateOne(
-                open=open_target,
+                open=self.provider.open,
                 migrations=history,
                 to_version=rollout.to_version,
                 clock=self.clock,

@@ -1,7 +1,6 @@
 """What the tenants service needs of the outside, in its own words."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -123,10 +122,6 @@ class DatabaseProvider(Protocol):
         Raises:
             NotFound: no such database; told here, or only when the target is used.
         """
-        ...
-
-    def many(self, count: int) -> AbstractAsyncContextManager[Open]:
-        """`open` for whoever is about to use this many databases: the provider gets ready for that, until the end."""
         ...
 
     async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:

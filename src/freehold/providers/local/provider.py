@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -28,7 +28,6 @@ from freehold.providers.published import Published, RegistryBatches, nothing_pub
 from freehold.providers.serving import DatabaseServer, ReplicaServer
 from freehold.providers.sqlite.limits import EngineLimits, Limits, limits_of
 from freehold.providers.tokens import TokenSigner, TokenVerifier
-from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken
 
 _MIGRATION_S = 60.0
@@ -174,11 +173,6 @@ class LocalProvider:
         """The database as a target for migrations."""
         check_name(database_name)
         return LocalTarget(self.engine, database_name, self._migration_limits)
-
-    @asynccontextmanager
-    async def many(self, count: int) -> AsyncIterator[Open]:  # noqa: ARG002 - one way for few and for many
-        """`open`: the engines are there already."""
-        yield self.open
 
     async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         """A new token that opens this database only."""

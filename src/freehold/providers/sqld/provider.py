@@ -5,7 +5,6 @@ import contextlib
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -39,7 +38,6 @@ from freehold.providers.sqld.replicas.calls import SqldReplicas
 from freehold.providers.sqld.turns.watch import STUCK_S, Watch
 from freehold.providers.tokens import TokenSigner, TokenVerifier
 from freehold.tenants.errors import DatabaseDamaged
-from freehold.tenants.ports import Open
 from freehold.tenants.types import Database, DatabaseToken
 
 log = get_logger()
@@ -174,10 +172,6 @@ class SqldProvider:
         """The database as a target for migrations."""
         check_name(database_name)
         return SqldTarget(self._namespaces, database_name)
-
-    def many(self, count: int) -> nullcontext[Open]:  # noqa: ARG002
-        """`open` as it is."""
-        return nullcontext(self.open)
 
     async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         """A new token that opens this database only, through our gateway; sqld itself does not accept it."""

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from freehold.providers.turso.api import Answer, DatabaseAnswer, PlatformApi, Re
 from freehold.providers.turso.databases import POLLS, RemoteDatabases
 from freehold.providers.turso.tokens import TokenCache, expiration
 from freehold.tenants.errors import NoPointInTime
-from freehold.tenants.ports import Open
 from freehold.tenants.types import AccessLevel, Database, DatabaseToken, level_of
 
 _AUTHORIZATION: dict[AccessLevel, str] = {"full": "full-access", "read_only": "read-only"}
@@ -190,10 +188,6 @@ class TursoProvider:
             return (await self._desk.get(database_name, level)).text
 
         return HranaTarget(self._session, database.url, token)
-
-    def many(self, count: int) -> nullcontext[Open]:  # noqa: ARG002
-        """`open` as it is."""
-        return nullcontext(self.open)
 
     async def mint_token(self, database_name: str, asked: Profile, subject: str, generation: int = 0) -> DatabaseToken:
         """A token that opens this database only; the same one for all sessions until shortly before its end.
