@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from testbed.sqld import Sqld, running_sqld
 from freehold.libsql.client import Client, create_client
 
 SLOW = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < {n}) SELECT count(*) FROM c"
+SLOW_ROWS = 3_000_000  # under half a second on a quiet machine, far from any limit on a busy one
 _numbers = itertools.count(1)
 
 
@@ -164,6 +166,28 @@ async def longest_stall_ms(work: Callable[[], Awaitable[None]], *, enough_ms: fl
         if best < enough_ms:
             break
     return best
+
+
+async def assert_loop_is_free(work: Callable[[], Awaitable[None]]) -> None:
+    """`work` waits most of its time for somebody else, and the event loop goes on all the while.
+
+    Measured as a share of its time, since a busy machine draws out both. Work that blocks the loop blocks it for all
+    of its time; a moment in which the process got no turn is shorter, and does not come twenty times.
+    """
+    shares = []
+    for _ in range(20):
+        stalls = _Stalls()
+        watching = asyncio.create_task(stalls.watch())
+        await asyncio.sleep(0.02)
+        began = time.monotonic()
+        await work()
+        took_ms = (time.monotonic() - began) * 1000
+        watching.cancel()
+        assert took_ms > 50, "too quick to tell"
+        shares.append(stalls.longest_ms / took_ms)
+        if shares[-1] < 0.1:
+            return
+    raise AssertionError(f"the event loop stood still for these shares of the time: {shares}")
 
 
 class _Stalls:
