@@ -8,8 +8,10 @@ import os
 import random
 from pathlib import Path
 
+import pytest
 from testbed.sqld import running_sqld
 
+from freehold.errors import Conflict
 from freehold.libsql.protocol import Batch, BatchStep, Stmt
 from tests.support.gateway_app import Caller, served_by_sqld
 
@@ -51,3 +53,19 @@ async def test_no_tenant_is_ever_denied(tmp_path: Path) -> None:
         denials = sqld.log().count("404 Not Found, NamespaceDoesntExist")
     # Or the test shows nothing: sqld did deny some, and none of that was seen.
     assert denials > 0
+
+
+async def test_a_fork_leaves_a_database_of_that_name_alone_although_sqld_does_not_keep_it_open(tmp_path: Path) -> None:
+    """sqld itself fails at its files, and then forgets it."""
+    with running_sqld("--max-active-namespaces", "4") as sqld:
+        async with served_by_sqld(tmp_path, sqld, query_timeout_s=60.0) as served:
+            callers = [await served.database(f"t-{number}") for number in range(12)]
+            for caller in callers:
+                await caller.run("create table mine(name)")
+                await caller.run("insert into mine values (?)", caller.name)
+            source, *others = callers
+            for other in others:
+                with pytest.raises(Conflict):
+                    await served.provider.fork(source.name, other.name)
+            for caller in callers:
+                assert await caller.rows("select name from mine") == [[caller.name]]

@@ -20,13 +20,16 @@ class Admin:
         self.pages: dict[str, int] = {}
         self.faults: dict[str, Exception] = {}
         self.folded: list[str] = []
+        self.opened: dict[str, int] = {}  # times since the last checkpoint
 
     async def stats(self, name: str) -> NamespaceStats:
         self._fail(name)
+        self.opened[name] = self.opened.get(name, 0) + 1
         return NamespaceStats(replication_index=self.pages.get(name, 0))
 
     async def checkpoint(self, name: str) -> None:
         self._fail(name)
+        assert self.opened.pop(name, 0) >= 5, "sqld may not have it open, and would then deny it"
         self.folded.append(name)
 
     def _fail(self, name: str) -> None:
@@ -83,6 +86,16 @@ async def test_a_database_without_an_answer_is_looked_at_again_and_keeps_no_othe
     await logs.look()
     assert sorted(admin.folded) == ["one", "three", "two"]
     assert not logs.is_needed
+
+
+async def test_a_database_that_never_wrote_much_is_left_alone(logs: Logs, turns: Turns, admin: Admin) -> None:
+    """Its log cannot be long, and a checkpoint of a database that sqld has just closed shuts everybody out of it."""
+    for _ in range(3):
+        admin.pages["small"] = admin.pages.get("small", 0) - PAGES + 1000
+        await writes(logs, turns, admin, "small")
+    assert admin.folded == []
+    await writes(logs, turns, admin, "small")
+    assert admin.folded == ["small"]
 
 
 async def test_a_damaged_database_is_passed_over(logs: Logs, turns: Turns, admin: Admin) -> None:

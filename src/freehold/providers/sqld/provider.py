@@ -261,13 +261,16 @@ class SqldProvider:
         """
         check_name(source_name)
         check_name(target_name)
-        made = await self._admin.fork(source_name, target_name)
-        if made is None:
-            raise missing(source_name)
-        if made is False:
-            config = await self._admin.config(target_name)
-            if config is None or config.jwt_key != self._keys.public_text(source_name):
-                raise taken(target_name)
+        # Look first: a fork to the name of a database that exists, but is not open, makes sqld forget that database.
+        config = await self._admin.config(target_name)
+        if config is None:
+            made = await self._admin.fork(source_name, target_name)
+            if made is None:
+                raise missing(source_name)
+            if made is False:  # by somebody else in the meantime
+                config = await self._admin.config(target_name)
+        if config is not None and config.jwt_key != self._keys.public_text(source_name):
+            raise taken(target_name)
         await self.resume(target_name)
         return self._database(target_name)
 

@@ -141,7 +141,10 @@ class SqldAdmin:
         return 0 if found is None else int(found[1])
 
     async def checkpoint(self, name: str) -> None:
-        """Checkpoint and empty the database's log if nobody reads from it; sqld does not report whether it did."""
+        """Checkpoint and empty the database's log if nobody reads from it; sqld does not report whether it did.
+
+        The database must be open in sqld: it puts nothing in the place of one that is not, and then denies it.
+        """
         _done(*await self._call("POST", f"/{name}/checkpoint"))
 
     async def check(self) -> None:
